@@ -1,0 +1,73 @@
+//! [`Epoch`](super::epoch::Epoch) → [`Fix`] or [`Rejection`]: the gate between what a receiver says and what we believe.
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::{Course, Distance, Dop, Height, Position, Speed, Uptime, UtcTime};
+
+/// An accepted position in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fix {
+    /// The instant that the receiver gave.
+    pub utc: UtcTime,
+    /// When the first byte of its epoch was read.
+    pub read_at: Uptime,
+    /// WGS 84.
+    pub position: Position,
+    /// 2D or 3D.
+    pub mode: FixMode,
+    /// How the receiver came to it.
+    pub quality: FixQuality,
+    /// Above mean sea level (NMEA 0183 GGA field 9).
+    pub altitude_msl: Option<Height>,
+    /// Above the WGS 84 ellipsoid: altitude plus geoid separation (GGA fields 9 and 11).
+    pub height_hae: Option<Height>,
+    /// Over ground.
+    pub speed: Option<Speed>,
+    /// Over ground, true.
+    pub course: Option<Course>,
+    /// Horizontal dilution of precision.
+    pub hdop: Option<Dop>,
+    /// Satellites used in the solution (GGA field 7): at most 99.
+    pub satellites_used: Option<u8>,
+    /// 68 % horizontal radius: GST if present, else HDOP × the range error.
+    pub accuracy: Option<Distance>,
+}
+
+/// Dimensions of a fix (NMEA 0183 GSA field 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum FixMode {
+    /// Latitude and longitude; an altitude, if there is one, is held from before.
+    TwoD,
+    /// Latitude, longitude and altitude.
+    ThreeD,
+}
+
+impl FixMode {
+    /// 2 or 3, as in GSA field 2 and on the wire.
+    #[must_use]
+    pub const fn dimensions(self) -> u8 {
+        match self {
+            Self::TwoD => 2,
+            Self::ThreeD => 3,
+        }
+    }
+}
+
+/// How a position was found (NMEA 0183 GGA field 6, and the mode indicator of RMC, GLL and GNS).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FixQuality {
+    /// Satellites alone (1, `A`).
+    #[default]
+    Gps,
+    /// Differential, SBAS included (2, `D`).
+    Dgps,
+    /// Precise positioning service (3, `P`).
+    Pps,
+    /// Real-time kinematic, integers fixed (4, `R`).
+    Rtk,
+    /// Real-time kinematic, integers floating (5, `F`).
+    RtkFloat,
+    /// Dead reckoning (6, `E`).
+    Estimated,
+}

@@ -1,0 +1,7 @@
+//! waypost: the tracking agent for delivery vans.
+
+pub mod clock;
+pub mod units;
+
+pub mod core;
+pub mod wire;

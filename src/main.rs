@@ -1,0 +1,2 @@
+//! waypost.
+fn main() {}

@@ -1,0 +1,265 @@
+//! The JSON payloads of version 1.
+
+use serde::{Deserialize, Serialize};
+
+use super::VERSION;
+use crate::core::fix::FixQuality;
+use crate::core::journey::Motion;
+use crate::core::record::{Seq, TrackPoint};
+
+/// Course means nothing when the van hardly moves; below this it is left out.
+const COURSE_FROM_MPS: f64 = 0.5;
+
+/// The newest fix, on `position`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Position {
+    /// Payload version: 1.
+    pub v: u8,
+    /// The van's id.
+    pub van: String,
+    /// The fix.
+    #[serde(flatten)]
+    pub point: Point,
+}
+
+impl Position {
+    /// A live position.
+    #[must_use]
+    pub fn new(van: &str, seq: Seq, point: &TrackPoint) -> Self {
+        Self { v: VERSION, van: van.to_owned(), point: Point::new(seq, point, Lane::Live) }
+    }
+}
+
+/// A batch of stored fixes in order of `seq`, on `track`: 1..=500 points.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Track {
+    /// Payload version: 1.
+    pub v: u8,
+    /// The van's id.
+    pub van: String,
+    /// The fixes.
+    pub points: Vec<Point>,
+}
+
+impl Track {
+    /// The bound of the contract on `points`.
+    pub const MAX_POINTS: usize = 500;
+
+    /// A batch.
+    #[must_use]
+    pub fn new(van: &str, points: Vec<Point>) -> Self {
+        Self { v: VERSION, van: van.to_owned(), points }
+    }
+}
+
+/// Whether a point was sent as it happened, or stored while the link was away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Recorded while connected.
+    Live,
+    /// Recorded before the connection was made.
+    Backlog,
+}
+
+/// One fix: the members that `position` and `track` share.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// With the van's id the key of the fix: strictly increasing, never reused.
+    pub seq: u64,
+    /// UTC of the fix, from the receiver; RFC 3339 with milliseconds.
+    pub ts: String,
+    /// Degrees north, WGS 84, 5 decimals (1 m): finer would be data that nobody needs (GDPR, data minimisation).
+    pub lat: f64,
+    /// Degrees east, as `lat`.
+    pub lon: f64,
+    /// Metres above mean sea level.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alt_m: Option<f64>,
+    /// Speed over ground, m/s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speed_mps: Option<f64>,
+    /// Course over ground, degrees true, 0..360; absent below 0.5 m/s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub course_deg: Option<f64>,
+    /// 68 % horizontal radius, metres.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acc_m: Option<f64>,
+    /// Horizontal dilution of precision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hdop: Option<f64>,
+    /// Satellites used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sats: Option<u8>,
+    /// 2 or 3 dimensions.
+    pub mode: u8,
+    /// Absent for plain satellite positioning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<FixQuality>,
+    /// GTFS-Realtime VehicleStopStatus; absent until the van has stood or driven long enough to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_status: Option<StopStatus>,
+    /// Metres driven, from fixes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub odo_m: Option<f64>,
+    /// True when the fix was stored while the link was away; absent means false.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub backlog: bool,
+}
+
+impl Point {
+    /// A point with the precision of the contract.
+    #[must_use]
+    pub fn new(seq: Seq, point: &TrackPoint, lane: Lane) -> Self {
+        let TrackPoint { fix, motion, odometer } = point;
+        let fast = fix.speed.is_none_or(|speed| speed.as_mps() >= COURSE_FROM_MPS);
+        Self {
+            seq: seq.get(),
+            ts: fix.utc.to_string(),
+            lat: decimals(fix.position.lat_deg(), 5),
+            lon: decimals(fix.position.lon_deg(), 5),
+            alt_m: fix.altitude_msl.map(|altitude| decimals(altitude.as_metres(), 1)),
+            speed_mps: fix.speed.map(|speed| decimals(speed.as_mps(), 2)),
+            course_deg: fix
+                .course
+                .filter(|_| fast)
+                .map(|course| decimals(course.as_degrees(), 1) % 360.0),
+            acc_m: fix.accuracy.map(|accuracy| decimals(accuracy.as_metres(), 1)),
+            hdop: fix.hdop.map(|dop| decimals(dop.value(), 2)),
+            sats: fix.satellites_used,
+            mode: fix.mode.dimensions(),
+            quality: (fix.quality != FixQuality::Gps).then_some(fix.quality),
+            stop_status: StopStatus::of(*motion),
+            odo_m: Some(decimals(odometer.as_metres(), 1)),
+            backlog: lane == Lane::Backlog,
+        }
+    }
+}
+
+/// GTFS-Realtime `VehicleStopStatus`, spelled as in the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopStatus {
+    /// Under way.
+    InTransitTo,
+    /// Close to the next stop.
+    IncomingAt,
+    /// Standing.
+    StoppedAt,
+}
+
+impl StopStatus {
+    fn of(motion: Motion) -> Option<Self> {
+        match motion {
+            Motion::Unknown => None,
+            Motion::Moving => Some(Self::InTransitTo),
+            Motion::Halted => Some(Self::StoppedAt),
+        }
+    }
+}
+
+/// Whether the agent is there, retained on `connection`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Connection {
+    /// Payload version: 1.
+    pub v: u8,
+    /// The van's id.
+    pub van: String,
+    /// VDA 5050 connectionState.
+    pub state: ConnectionState,
+    /// When it was said; absent in the Will, which is written beforehand, and before the agent knows the time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ts: Option<String>,
+    /// Counts agent starts: a Will of an older session is ignored.
+    pub session: u64,
+    /// The agent's version; absent in the Will.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+/// VDA 5050 `connectionState`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConnectionState {
+    /// Connected.
+    Online,
+    /// Stopped in order.
+    Offline,
+    /// Said by the broker: the link broke.
+    ConnectionBroken,
+}
+
+/// Health, retained on `state`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Payload version: 1.
+    pub v: u8,
+    /// The van's id.
+    pub van: String,
+    /// When it was said.
+    pub ts: String,
+    /// Whether the driver is on duty.
+    pub duty: Duty,
+    /// The receiver.
+    pub gnss: GnssState,
+    /// The outbox.
+    pub outbox: OutboxState,
+}
+
+/// Whether positions may be recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Duty {
+    /// Nothing is stored or sent.
+    Off,
+    /// Recording.
+    On,
+    /// Nothing is stored or sent for now.
+    Break,
+}
+
+/// The receiver in `state`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GnssState {
+    /// Whether bytes come: `connecting`, `open`, `silent`, `gone` or `ended`.
+    pub receiver: String,
+    /// Why the receiver is gone, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// 1 no fix, 2 2D, 3 3D.
+    pub mode: u8,
+    /// Seconds since the newest fix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_s: Option<f64>,
+    /// Satellites used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sats: Option<u8>,
+    /// Sentences refused since the agent started.
+    pub sentences_bad: u64,
+    /// Epochs refused since the agent started.
+    pub fixes_rejected: u64,
+}
+
+/// The outbox in `state`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OutboxState {
+    /// Records that wait.
+    pub pending: u64,
+    /// UTC of the oldest of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_ts: Option<String>,
+    /// Records evicted because the outbox was full, over its life.
+    pub dropped: u64,
+    /// Size of the database file.
+    pub bytes: u64,
+}
+
+fn decimals(value: f64, places: i32) -> f64 {
+    let scale = 10_f64.powi(places);
+    // Adding 0.0 turns −0.0 into 0.0, which JSON would write as `-0.0`.
+    (value * scale).round() / scale + 0.0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_false(value: &bool) -> bool {
+    !value
+}

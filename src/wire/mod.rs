@@ -1,0 +1,13 @@
+//! [`Record`](crate::core::record::Record) ↔ topic and payload. The agent and the backend share this definition.
+//!
+//! Names and units are those of `docs/contract.md`; readers ignore members that they do not know. `"v": 1` in a
+//! payload and `v1` in a topic change together, and only when an old reader would misread a new payload.
+
+pub mod json;
+pub mod stored;
+mod topic;
+
+pub use topic::{InvalidVanId, Topics, VanId};
+
+/// The version of payloads and topics.
+pub const VERSION: u8 = 1;

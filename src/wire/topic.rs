@@ -1,0 +1,85 @@
+//! Topic names: `{root}/v1/{van}/…`.
+
+use std::fmt;
+
+use super::VERSION;
+
+/// A van's name in topics; also its MQTT client identifier and user name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VanId(String);
+
+/// The text is no van id.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a van id: 1 to 64 of A-Z a-z 0-9 _ . : -")]
+pub struct InvalidVanId(pub String);
+
+impl VanId {
+    /// What the contract allows: `^[A-Za-z0-9_.:-]{1,64}$`.
+    ///
+    /// # Errors
+    /// [`InvalidVanId`] with the text that is none.
+    pub fn new(text: &str) -> Result<Self, InvalidVanId> {
+        let allowed = |c: u8| c.is_ascii_alphanumeric() || b"_.:-".contains(&c);
+        if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidVanId(text.chars().take(80).collect()))
+        }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for VanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The topic names of one van.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topics {
+    /// Live position: newest only, QoS 0.
+    pub position: String,
+    /// The complete trail in batches, QoS 1.
+    pub track: String,
+    /// Whether the agent is connected: retained, also the Will, QoS 1.
+    pub connection: String,
+    /// Health of receiver and outbox: retained, QoS 1.
+    pub state: String,
+}
+
+impl Topics {
+    /// The topics of `van` below `root`.
+    #[must_use]
+    pub fn new(root: &str, van: &VanId) -> Self {
+        let topic = |name: &str| format!("{root}/v{VERSION}/{van}/{name}");
+        Self {
+            position: topic("position"),
+            track: topic("track"),
+            connection: topic("connection"),
+            state: topic("state"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_van_id_can_be_a_level_of_a_topic_and_nothing_more() {
+        assert_eq!(
+            Topics::new("fleet", &VanId::new("VAN-042").unwrap()).track,
+            "fleet/v1/VAN-042/track"
+        );
+        let long = "x".repeat(65);
+        for bad in ["", "a/b", "+", "#", "van 1", "vän", "a\0", &long] {
+            assert!(VanId::new(bad).is_err(), "{bad:?}");
+        }
+    }
+}
