@@ -4,4 +4,6 @@ pub mod clock;
 pub mod units;
 
 pub mod core;
+pub mod replay;
+pub mod source;
 pub mod wire;

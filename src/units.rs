@@ -396,6 +396,12 @@ impl Height {
     pub fn as_metres(self) -> f64 {
         f64::from(self.0) / 100.0
     }
+
+    /// This height, measured from a surface that itself lies at `surface`; `None` as in [`Self::from_metres`].
+    #[must_use]
+    pub fn above(self, surface: Self) -> Option<Self> {
+        Self::from_metres(self.as_metres() + surface.as_metres())
+    }
 }
 
 /// Dilution of precision, with a resolution of 0.01.

@@ -1,0 +1,380 @@
+//! Sentence → [`Epoch`]: gathers all that was said about one instant.
+//!
+//! NMEA 0183 does not mark the end of an epoch. Here it ends with the sentence that has ended the epochs before it
+//! ([`Ender`], learnt), or with silence, or at the latest when a sentence carries another time of day. So a fix is
+//! known as soon as its last sentence is, and the last one before a tunnel does not wait for the far end.
+//!
+//! - Times that differ by no more than [`SAME_INSTANT_MS`] are one instant: some receivers round in each sentence anew.
+//! - `GSA` and `VTG` carry no time. They belong to the open epoch; before its first timed sentence, to the next.
+//! - A sentence that could carry a time and does not says that there is no fix: it ends a timed epoch and is no part of it.
+
+use std::time::Duration;
+
+use super::sentence::{Content, Gga, Gll, Gns, Gsa, Indicator, Rmc, Sentence, ShortDate, Tag};
+use crate::units::{Course, Date, Distance, Dop, Height, Position, Speed, TimeOfDay, Uptime};
+
+/// gpsd's tolerance for one reporting cycle.
+pub const SAME_INSTANT_MS: i64 = 10;
+
+/// Until the receiver's period is known.
+const DEFAULT_SILENCE: Duration = Duration::from_millis(400);
+
+/// One receiver has been seen with 14 kinds of sentence an epoch.
+const MAX_TAGS: usize = 16;
+
+/// All that was said about one instant.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Epoch {
+    /// The instant; `None` when the receiver does not know it.
+    pub time: Option<TimeOfDay>,
+    /// The day, if it was said.
+    pub date: Option<SaidDate>,
+    /// When the first byte was read.
+    pub read_at: Uptime,
+    /// Where, by a sentence that vouched for it.
+    pub position: Option<Position>,
+    /// The last sentence that judged said that there is no fix.
+    pub denied: bool,
+    /// The best that a sentence said of its way to the position.
+    pub indicator: Option<Indicator>,
+    /// GSA field 2, the best of all constellations.
+    pub gsa_mode: Option<u8>,
+    /// Above mean sea level.
+    pub altitude_msl: Option<Height>,
+    /// The geoid above the ellipsoid.
+    pub geoid_separation: Option<Height>,
+    /// Over ground.
+    pub speed: Option<Speed>,
+    /// Over ground, true.
+    pub course: Option<Course>,
+    /// Horizontal dilution of precision.
+    pub hdop: Option<Dop>,
+    /// Used in the solution.
+    pub satellites_used: Option<u8>,
+    /// 68 % horizontal radius, by the receiver's own statistics.
+    pub accuracy: Option<Distance>,
+    tags: Tags,
+    last_read_at: Uptime,
+}
+
+/// A date with or without its century.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SaidDate {
+    /// By `RMC`.
+    Short(ShortDate),
+    /// By `ZDA`.
+    Full(Date),
+}
+
+/// Which sentences an epoch has, and how often each.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Tags {
+    counts: [Option<(Tag, u8)>; MAX_TAGS],
+    last: Option<Tag>,
+}
+
+impl Tags {
+    fn count(&self, tag: Tag) -> u8 {
+        self.counts.iter().flatten().find(|(known, _)| *known == tag).map_or(0, |(_, count)| *count)
+    }
+
+    fn add(&mut self, tag: Tag) {
+        self.last = Some(tag);
+        let slot = self.counts.iter_mut().find(|slot| slot.is_none_or(|(known, _)| known == tag));
+        if let Some(slot) = slot {
+            let (_, count) = slot.get_or_insert((tag, 0));
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// The last sentence, and the how-manieth of its kind it is.
+    fn end(&self) -> Option<(Tag, u8)> {
+        self.last.map(|tag| (tag, self.count(tag)))
+    }
+}
+
+impl Epoch {
+    fn new(at: Uptime) -> Self {
+        Self {
+            time: None,
+            date: None,
+            read_at: at,
+            position: None,
+            denied: false,
+            indicator: None,
+            gsa_mode: None,
+            altitude_msl: None,
+            geoid_separation: None,
+            speed: None,
+            course: None,
+            hdop: None,
+            satellites_used: None,
+            accuracy: None,
+            tags: Tags::default(),
+            last_read_at: at,
+        }
+    }
+
+    fn add(&mut self, sentence: &Sentence, at: Uptime) {
+        self.tags.add(sentence.tag);
+        self.last_read_at = at;
+        self.time = sentence.content.time().or(self.time);
+        match &sentence.content {
+            Content::Rmc(rmc) => self.add_rmc(rmc),
+            Content::Gga(gga) => self.add_gga(gga),
+            Content::Gll(gll) => self.add_gll(gll),
+            Content::Gns(gns) => self.add_gns(gns),
+            Content::Gsa(gsa) => self.add_gsa(gsa),
+            Content::Vtg(vtg) => {
+                self.speed = vtg.speed.or(self.speed);
+                self.course = vtg.course.or(self.course);
+            }
+            Content::Zda(zda) => self.date = zda.date.map(SaidDate::Full).or(self.date),
+            Content::Gst(gst) => self.accuracy = gst.accuracy.or(self.accuracy),
+            Content::Other => {}
+        }
+    }
+
+    fn add_rmc(&mut self, rmc: &Rmc) {
+        if !matches!(self.date, Some(SaidDate::Full(_))) {
+            self.date = rmc.date.map(SaidDate::Short).or(self.date);
+        }
+        self.judge(rmc.valid, rmc.position, rmc.mode);
+        if rmc.valid {
+            self.speed = rmc.speed.or(self.speed);
+            self.course = rmc.course.or(self.course);
+        }
+    }
+
+    fn add_gga(&mut self, gga: &Gga) {
+        let valid = gga.quality != Indicator::NoFix;
+        self.judge(valid, gga.position, Some(gga.quality));
+        if valid {
+            self.altitude_msl = gga.altitude_msl.or(self.altitude_msl);
+            self.geoid_separation = gga.geoid_separation.or(self.geoid_separation);
+        }
+        self.hdop = gga.hdop.or(self.hdop);
+        self.satellites_used = gga.satellites_used.or(self.satellites_used);
+    }
+
+    fn add_gll(&mut self, gll: &Gll) {
+        self.judge(gll.valid, gll.position, gll.mode);
+    }
+
+    fn add_gns(&mut self, gns: &Gns) {
+        let valid = gns.mode != Indicator::NoFix;
+        self.judge(valid, gns.position, Some(gns.mode));
+        if valid {
+            self.altitude_msl = gns.altitude_msl.or(self.altitude_msl);
+            self.geoid_separation = gns.geoid_separation.or(self.geoid_separation);
+        }
+        self.hdop = gns.hdop.or(self.hdop);
+        self.satellites_used = gns.satellites_used.or(self.satellites_used);
+    }
+
+    fn add_gsa(&mut self, gsa: &Gsa) {
+        self.gsa_mode = self.gsa_mode.max(gsa.mode);
+        self.hdop = self.hdop.or(gsa.hdop);
+    }
+
+    fn judge(&mut self, valid: bool, position: Option<Position>, indicator: Option<Indicator>) {
+        self.denied = !valid;
+        if valid && position.is_some() {
+            self.position = position;
+            self.indicator = self.indicator.max(indicator);
+        }
+    }
+
+    /// Whether `sentence` speaks of another instant than this epoch.
+    fn excludes(&self, sentence: &Sentence) -> bool {
+        match (self.time, sentence.content.time()) {
+            (Some(ours), Some(theirs)) => theirs.millis_since(ours).abs() > SAME_INSTANT_MS,
+            // `GSA` and `VTG` wait for their time; a "no fix" without time does not get the next one's.
+            (None, Some(_)) => self.denied,
+            (Some(_), None) => sentence.content.is_timed(),
+            (None, None) => sentence.content.is_timed() && self.tags.count(sentence.tag) > 0,
+        }
+    }
+}
+
+impl Content {
+    /// The time of day that the sentence carries.
+    #[must_use]
+    pub fn time(&self) -> Option<TimeOfDay> {
+        match self {
+            Self::Rmc(rmc) => rmc.time,
+            Self::Gga(gga) => gga.time,
+            Self::Gll(gll) => gll.time,
+            Self::Gns(gns) => gns.time,
+            Self::Zda(zda) => zda.time,
+            Self::Gst(gst) => gst.time,
+            Self::Gsa(_) | Self::Vtg(_) | Self::Other => None,
+        }
+    }
+
+    /// Whether sentences of this kind carry a time when the receiver knows it.
+    const fn is_timed(&self) -> bool {
+        matches!(self, Self::Rmc(_) | Self::Gga(_) | Self::Gll(_) | Self::Gns(_) | Self::Zda(_) | Self::Gst(_))
+    }
+}
+
+/// The sentence that ends the receiver's epochs, as far as it is known.
+#[derive(Debug)]
+struct Ender {
+    /// Which, and the how-manieth of its kind: `GSA` comes once for each constellation.
+    end: Option<(Tag, u8)>,
+    /// How many epochs in a row ended so.
+    agreed: u32,
+    /// How many must, to be believed: doubled each time that the belief was wrong.
+    needed: u32,
+}
+
+impl Ender {
+    const FIRST_NEEDED: u32 = 3;
+    const MAX_NEEDED: u32 = 96;
+
+    fn observe(&mut self, end: Option<(Tag, u8)>) {
+        if self.end == end {
+            self.agreed = self.agreed.saturating_add(1);
+        } else {
+            (self.end, self.agreed) = (end, 1);
+        }
+    }
+
+    fn was_wrong(&mut self) {
+        self.agreed = 0;
+        self.needed = (self.needed * 2).min(Self::MAX_NEEDED);
+    }
+
+    fn learnt(&self) -> Option<(Tag, u8)> {
+        self.end.filter(|_| self.agreed >= self.needed)
+    }
+}
+
+/// Gathers sentences into epochs.
+#[derive(Debug)]
+pub struct EpochAssembler {
+    open: Option<Epoch>,
+    /// The last epoch that was closed with a time, and whether its learnt end closed it.
+    closed: Option<(Epoch, Closing)>,
+    ender: Ender,
+    /// Time from epoch to epoch, by the receiver's own clock.
+    period: Option<Duration>,
+    /// The longest pause that this receiver has made within an epoch.
+    longest_pause: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closing {
+    /// The sentence that has ended epochs before.
+    Ender,
+    /// Nothing came.
+    Silence,
+    /// The next epoch began, or the input ended.
+    Otherwise,
+}
+
+impl Default for EpochAssembler {
+    fn default() -> Self {
+        Self {
+            open: None,
+            closed: None,
+            ender: Ender { end: None, agreed: 0, needed: Ender::FIRST_NEEDED },
+            period: None,
+            longest_pause: Duration::ZERO,
+        }
+    }
+}
+
+impl EpochAssembler {
+    /// Takes one sentence and hands on each epoch that it closes: the one before it, its own, or both.
+    pub fn push(&mut self, sentence: &Sentence, at: Uptime, mut closed: impl FnMut(Epoch)) {
+        if matches!(sentence.content, Content::Other) {
+            // It says nothing, but it says it: the line is not silent.
+            if let Some(open) = &mut self.open {
+                open.last_read_at = at;
+            }
+            return;
+        }
+        if self.open.is_none() && self.is_late(sentence, at) {
+            return;
+        }
+        if let Some(epoch) = self.open.take_if(|open| open.excludes(sentence)) {
+            self.close(epoch, Closing::Otherwise, &mut closed);
+        }
+        let mut open = self.open.take().unwrap_or_else(|| Epoch::new(at));
+        open.add(sentence, at);
+        if open.time.is_some() && open.tags.end() == self.ender.learnt() {
+            self.close(open, Closing::Ender, &mut closed);
+        } else {
+            self.open = Some(open);
+        }
+    }
+
+    /// When [`Self::tick`] is due if no sentence arrives before.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Uptime> {
+        self.open.as_ref().map(|open| open.last_read_at + self.max_silence())
+    }
+
+    /// Closes the open epoch if its deadline has passed. Spurious calls do nothing.
+    pub fn tick(&mut self, now: Uptime, mut closed: impl FnMut(Epoch)) {
+        if self.deadline().is_some_and(|due| now >= due)
+            && let Some(epoch) = self.open.take()
+        {
+            self.close(epoch, Closing::Silence, &mut closed);
+        }
+    }
+
+    /// Closes the open epoch: the input has ended, or its device is gone.
+    pub fn finish(&mut self, mut closed: impl FnMut(Epoch)) {
+        if let Some(epoch) = self.open.take() {
+            // It may lack sentences, so it teaches nothing about the end.
+            closed(epoch);
+        }
+    }
+
+    /// Judges what arrives while no epoch is open: whether it belongs to the one that was just closed, and comes too
+    /// late for it. A late `GSA` or `VTG` is dropped; whatever carries a time goes on to the gate, which refuses an
+    /// instant that it has already accepted.
+    fn is_late(&mut self, sentence: &Sentence, at: Uptime) -> bool {
+        let Some((epoch, closing)) = &self.closed else { return false };
+        let pause = at.since(epoch.last_read_at);
+        let same_instant = match (epoch.time, sentence.content.time()) {
+            (Some(ours), Some(theirs)) => theirs.millis_since(ours).abs() <= SAME_INSTANT_MS,
+            (_, None) => !sentence.content.is_timed() && pause < self.max_silence(),
+            (None, Some(_)) => false,
+        };
+        // The same sentence once more is a receiver that repeats itself, and no reason to learn.
+        if !same_instant || epoch.tags.count(sentence.tag) > 0 && sentence.content.is_timed() {
+            return false;
+        }
+        match closing {
+            Closing::Ender => self.ender.was_wrong(),
+            Closing::Silence => self.longest_pause = self.longest_pause.max(pause),
+            Closing::Otherwise => {}
+        }
+        *closing == Closing::Ender && !sentence.content.is_timed()
+    }
+
+    fn close(&mut self, epoch: Epoch, closing: Closing, closed: &mut impl FnMut(Epoch)) {
+        if let (Some((before, _)), Some(time)) = (&self.closed, epoch.time)
+            && let Some(before) = before.time
+        {
+            let period_ms = u64::try_from(time.millis_since(before)).ok().filter(|ms| (20..=60_000).contains(ms));
+            self.period = period_ms.map(Duration::from_millis).or(self.period);
+        }
+        if epoch.time.is_some() {
+            self.ender.observe(epoch.tags.end());
+            self.closed = Some((epoch, closing));
+        }
+        closed(epoch);
+    }
+
+    /// Three tenths of the period; longer for a receiver that pauses within an epoch.
+    fn max_silence(&self) -> Duration {
+        let Some(period) = self.period else { return DEFAULT_SILENCE };
+        let usual = (period * 3 / 10).clamp(Duration::from_millis(30), DEFAULT_SILENCE);
+        usual.max(self.longest_pause * 5 / 4).min(period * 8 / 10).max(Duration::from_millis(30))
+    }
+}

@@ -1,0 +1,122 @@
+//! Bytes → line: finds the sentences in what a tty gives, whatever else is in between.
+//!
+//! A line begins with `$`, wherever that stands, and ends before CR, LF or the next `$` (NMEA 0183 v4.11 §5.3). So
+//! half lines, noise of a wrong speed and the binary frames of mixed receivers cost only themselves. Memory is one
+//! buffer of [`MAX_LINE`] bytes, allocated once.
+
+use crate::units::Uptime;
+
+/// NMEA 0183 allows 82 bytes; real receivers send up to 120. What is longer is not a sentence.
+pub const MAX_LINE: usize = 256;
+
+/// Cuts bytes into lines.
+#[derive(Debug)]
+pub struct Framer {
+    line: Vec<u8>,
+    /// When the `$` of the line that is being gathered was read; `None` between lines.
+    began: Option<Uptime>,
+    counters: FramingCounters,
+}
+
+/// What came that was no line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FramingCounters {
+    /// All bytes that were read.
+    pub bytes: u64,
+    /// Lines that were handed on.
+    pub lines: u64,
+    /// Lines given up because they were too long or held a byte that no sentence has.
+    pub broken: u64,
+}
+
+impl Default for Framer {
+    fn default() -> Self {
+        Self { line: Vec::with_capacity(MAX_LINE), began: None, counters: FramingCounters::default() }
+    }
+}
+
+impl Framer {
+    /// Takes bytes as they were read, and hands on each line that they complete, with the time of its first byte.
+    /// A line is at most [`MAX_LINE`] bytes of printable ASCII, `$` included, without its end.
+    pub fn push(&mut self, bytes: &[u8], at: Uptime, mut line: impl FnMut(&[u8], Uptime)) {
+        self.counters.bytes += bytes.len() as u64;
+        for &byte in bytes {
+            match byte {
+                b'$' => {
+                    self.end_line(&mut line);
+                    self.line.push(byte);
+                    self.began = Some(at);
+                }
+                b'\r' | b'\n' => self.end_line(&mut line),
+                b' '..=b'~' if self.began.is_none() => {}
+                b' '..=b'~' if self.line.len() < MAX_LINE => self.line.push(byte),
+                _ => self.abandon_line(),
+            }
+        }
+    }
+
+    /// Hands on the line that stands open: the input has ended, or its device is gone.
+    pub fn finish(&mut self, mut line: impl FnMut(&[u8], Uptime)) {
+        self.end_line(&mut line);
+    }
+
+    /// What has been counted so far.
+    #[must_use]
+    pub const fn counters(&self) -> FramingCounters {
+        self.counters
+    }
+
+    fn end_line(&mut self, line: &mut impl FnMut(&[u8], Uptime)) {
+        if let Some(began) = self.began.take() {
+            self.counters.lines += 1;
+            line(&self.line, began);
+        }
+        self.line.clear();
+    }
+
+    fn abandon_line(&mut self) {
+        if self.began.take().is_some() {
+            self.counters.broken += 1;
+        }
+        self.line.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(bytes: &[u8]) -> Vec<String> {
+        let mut framer = Framer::default();
+        let mut lines = Vec::new();
+        let mut keep = |line: &[u8], _| lines.push(String::from_utf8(line.to_vec()).unwrap());
+        framer.push(bytes, Uptime::ZERO, &mut keep);
+        framer.finish(&mut keep);
+        lines
+    }
+
+    #[test]
+    fn a_sentence_is_found_between_whatever_surrounds_it() {
+        let cases: &[(&[u8], &[&str])] = &[
+            (b"$A*00\r\n$B*00\r\n", &["$A*00", "$B*00"]),
+            (b"$A*00\n$B*00\r\r\n", &["$A*00", "$B*00"]),
+            (b"noise$A*00$B*00", &["$A*00", "$B*00"]),
+            (b"half of a senten$A*00\r\n", &["$A*00"]),
+            (b"$A*00\r\n\xb5\x62\x01\x07$B*00\r\n", &["$A*00", "$B*00"]),
+            (b"$A\xff\xfe broken\r\n$B*00\r\n", &["$B*00"]),
+            (b"\r\n\r\n", &[]),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(lines(bytes), *expected, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_without_end_costs_a_fixed_buffer_and_is_counted() {
+        let mut framer = Framer::default();
+        let flood = [b"$".as_slice(), &[b'A'; 100_000]].concat();
+        framer.push(&flood, Uptime::ZERO, |_, _| panic!("this is no line"));
+        assert_eq!(framer.counters().broken, 1);
+        assert_eq!(framer.line.capacity(), MAX_LINE);
+    }
+}

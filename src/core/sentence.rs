@@ -1,0 +1,377 @@
+//! Line → [`Sentence`]: what a receiver said, field by field.
+//!
+//! `nmea` judges envelope and checksum. The sentences that make a fix are read here, because real receivers leave
+//! fields out, add some and misspell others: an absent or bad optional field is `None` and never the death of the
+//! sentence. Field numbers are those of NMEA 0183 v4.11.
+
+use std::fmt;
+
+use nmea::SentenceType;
+
+use super::fields::Fields;
+use crate::units::{Course, Date, Distance, Dop, Height, Position, Speed, TimeOfDay};
+
+/// Talker and formatter, such as `GNRMC`: which of the receiver's sentences this is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Tag([u8; 5]);
+
+impl fmt::Debug for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.escape_ascii())
+    }
+}
+
+/// One valid sentence.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sentence {
+    /// Whose it is.
+    pub tag: Tag,
+    /// What it says.
+    pub content: Content,
+}
+
+/// What the sentences of a fix say.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Content {
+    /// Recommended minimum: the only common sentence with a date.
+    Rmc(Rmc),
+    /// Fix data.
+    Gga(Gga),
+    /// Geographic position.
+    Gll(Gll),
+    /// Fix data of several constellations.
+    Gns(Gns),
+    /// Mode and active satellites.
+    Gsa(Gsa),
+    /// Course and speed over ground.
+    Vtg(Vtg),
+    /// Time and date.
+    Zda(Zda),
+    /// Error statistics.
+    Gst(Gst),
+    /// Well formed, and says nothing about a fix.
+    Other,
+}
+
+/// `RMC`. A position only when the receiver vouches for it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rmc {
+    /// Field 1.
+    pub time: Option<TimeOfDay>,
+    /// Field 2 is `A`, and field 12, if there is one, is not `N`.
+    pub valid: bool,
+    /// Fields 3 to 6.
+    pub position: Option<Position>,
+    /// Field 7.
+    pub speed: Option<Speed>,
+    /// Field 8.
+    pub course: Option<Course>,
+    /// Field 9, with two digits of the year.
+    pub date: Option<ShortDate>,
+    /// Field 12 (NMEA 2.3).
+    pub mode: Option<Indicator>,
+}
+
+/// A date as `RMC` has it: the century is for the reader to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShortDate {
+    /// 0..=99.
+    pub year_of_century: u8,
+    /// 1..=12.
+    pub month: u8,
+    /// 1..=31.
+    pub day: u8,
+}
+
+impl ShortDate {
+    /// The day in `century` (the first two digits of the year); `None` if it has no such day.
+    #[must_use]
+    pub fn in_century(self, century: i32) -> Option<Date> {
+        let year = century * 100 + i32::from(self.year_of_century);
+        Date::new(year, u32::from(self.month), u32::from(self.day))
+    }
+}
+
+/// `GGA`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Gga {
+    /// Field 1.
+    pub time: Option<TimeOfDay>,
+    /// Fields 2 to 5.
+    pub position: Option<Position>,
+    /// Field 6.
+    pub quality: Indicator,
+    /// Field 7: 0..=99.
+    pub satellites_used: Option<u8>,
+    /// Field 8.
+    pub hdop: Option<Dop>,
+    /// Field 9.
+    pub altitude_msl: Option<Height>,
+    /// Field 11: the geoid above the ellipsoid.
+    pub geoid_separation: Option<Height>,
+}
+
+/// `GLL`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Gll {
+    /// Field 5.
+    pub time: Option<TimeOfDay>,
+    /// Field 6 is `A`, and field 7, if there is one, is not `N`.
+    pub valid: bool,
+    /// Fields 1 to 4.
+    pub position: Option<Position>,
+    /// Field 7 (NMEA 2.3).
+    pub mode: Option<Indicator>,
+}
+
+/// `GNS`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Gns {
+    /// Field 1.
+    pub time: Option<TimeOfDay>,
+    /// Fields 2 to 5.
+    pub position: Option<Position>,
+    /// Field 6: the best of the constellations, of which there may be more than the two that the standard began with.
+    pub mode: Indicator,
+    /// Field 7: 0..=99.
+    pub satellites_used: Option<u8>,
+    /// Field 8.
+    pub hdop: Option<Dop>,
+    /// Field 9.
+    pub altitude_msl: Option<Height>,
+    /// Field 10.
+    pub geoid_separation: Option<Height>,
+}
+
+/// `GSA`, of which a receiver sends one for each constellation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Gsa {
+    /// Field 2: 1 no fix, 2 2D, 3 3D.
+    pub mode: Option<u8>,
+    /// Field 16.
+    pub hdop: Option<Dop>,
+}
+
+/// `VTG`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Vtg {
+    /// Field 1, true.
+    pub course: Option<Course>,
+    /// Field 5, else field 7.
+    pub speed: Option<Speed>,
+}
+
+/// `ZDA`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Zda {
+    /// Field 1.
+    pub time: Option<TimeOfDay>,
+    /// Fields 2 to 4.
+    pub date: Option<Date>,
+}
+
+/// `GST`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Gst {
+    /// Field 1.
+    pub time: Option<TimeOfDay>,
+    /// 68 % horizontal radius from fields 6 and 7, the standard deviations of latitude and longitude.
+    pub accuracy: Option<Distance>,
+}
+
+/// How a position was found: GGA's quality and the mode indicator of RMC, GLL and GNS say the same in two alphabets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Indicator {
+    /// 0, `N`.
+    NoFix,
+    /// 8, `S`: a simulator.
+    Simulator,
+    /// 7, `M`: typed in by hand.
+    Manual,
+    /// 6, `E`: dead reckoning.
+    Estimated,
+    /// 1, `A`.
+    Autonomous,
+    /// 2, `D`.
+    Differential,
+    /// 3, `P`.
+    Precise,
+    /// 5, `F`.
+    RtkFloat,
+    /// 4, `R`.
+    Rtk,
+}
+
+impl Indicator {
+    fn from_quality(field: &str) -> Option<Self> {
+        Some(match field {
+            "0" => Self::NoFix,
+            "1" => Self::Autonomous,
+            "2" => Self::Differential,
+            "3" => Self::Precise,
+            "4" => Self::Rtk,
+            "5" => Self::RtkFloat,
+            "6" => Self::Estimated,
+            "7" => Self::Manual,
+            "8" => Self::Simulator,
+            _ => return None,
+        })
+    }
+
+    fn from_letter(letter: u8) -> Option<Self> {
+        Some(match letter {
+            b'N' => Self::NoFix,
+            b'A' => Self::Autonomous,
+            b'D' => Self::Differential,
+            b'P' => Self::Precise,
+            b'R' => Self::Rtk,
+            b'F' => Self::RtkFloat,
+            b'E' => Self::Estimated,
+            b'M' => Self::Manual,
+            b'S' => Self::Simulator,
+            _ => return None,
+        })
+    }
+
+    fn from_single_letter(field: &str) -> Option<Self> {
+        match field.as_bytes() {
+            [letter] => Self::from_letter(*letter),
+            _ => None,
+        }
+    }
+}
+
+/// Why a line is no sentence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No talker, formatter, `,` and `*hh`.
+    Envelope,
+    /// The checksum is wrong: the line was damaged on its way.
+    Checksum,
+}
+
+impl Sentence {
+    /// Reads a line that begins with `$`, without its end.
+    ///
+    /// # Errors
+    /// [`Refusal`], when envelope or checksum are wrong. Fields that cannot be read are `None`.
+    pub fn parse(line: &[u8]) -> Result<Self, Refusal> {
+        let line = std::str::from_utf8(line).map_err(|_| Refusal::Envelope)?;
+        let address = address(line)?;
+        if !checksum_matches(line)? {
+            return Err(Refusal::Checksum);
+        }
+        let tag = Tag(address);
+        // `nmea` knows only its own formatters and at most 102 bytes; no sentence of a fix is longer.
+        let Ok(envelope) = nmea::parse_nmea_sentence(line) else {
+            return Ok(Self { tag, content: Content::Other });
+        };
+        let fields = Fields::new(envelope.data);
+        let content = match envelope.message_id {
+            SentenceType::RMC => Content::Rmc(rmc(&fields)),
+            SentenceType::GGA => Content::Gga(gga(&fields)),
+            SentenceType::GLL => Content::Gll(gll(&fields)),
+            SentenceType::GNS => Content::Gns(gns(&fields)),
+            SentenceType::GSA => Content::Gsa(gsa(&fields)),
+            SentenceType::VTG => Content::Vtg(vtg(&fields)),
+            SentenceType::ZDA => Content::Zda(zda(&fields)),
+            SentenceType::GST => Content::Gst(gst(&fields)),
+            _ => Content::Other,
+        };
+        Ok(Self { tag, content })
+    }
+}
+
+/// The five characters after `$`; of a proprietary sentence the first five.
+fn address(line: &str) -> Result<[u8; 5], Refusal> {
+    let address = line.as_bytes().get(1..6).ok_or(Refusal::Envelope)?;
+    address.try_into().map_err(|_| Refusal::Envelope)
+}
+
+/// Exclusive or of all between `$` and the last `*` (§5.3.1): a text field may hold a `*` of its own.
+fn checksum_matches(line: &str) -> Result<bool, Refusal> {
+    let (body, given) = line.rsplit_once('*').ok_or(Refusal::Envelope)?;
+    let given = given.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok()).ok_or(Refusal::Envelope)?;
+    let computed = body.bytes().skip(1).fold(0, |sum, byte| sum ^ byte);
+    Ok(computed == given)
+}
+
+fn rmc(fields: &Fields<'_>) -> Rmc {
+    let mode = Indicator::from_single_letter(fields.get(12));
+    Rmc {
+        time: fields.time(1),
+        valid: fields.get(2) == "A" && mode != Some(Indicator::NoFix),
+        position: fields.position(3),
+        speed: fields.number(7).and_then(Speed::from_knots),
+        course: fields.course(8),
+        date: fields.short_date(9),
+        mode,
+    }
+}
+
+fn gga(fields: &Fields<'_>) -> Gga {
+    let position = fields.position(2);
+    // Some receivers leave the quality out; a position then speaks for itself.
+    let unsaid = if position.is_some() { Indicator::Autonomous } else { Indicator::NoFix };
+    Gga {
+        time: fields.time(1),
+        position,
+        quality: Indicator::from_quality(fields.get(6)).unwrap_or(unsaid),
+        satellites_used: fields.count(7),
+        hdop: fields.number(8).and_then(Dop::new),
+        altitude_msl: fields.number(9).and_then(Height::from_metres),
+        geoid_separation: fields.number(11).and_then(Height::from_metres),
+    }
+}
+
+fn gll(fields: &Fields<'_>) -> Gll {
+    let mode = Indicator::from_single_letter(fields.get(7));
+    Gll {
+        time: fields.time(5),
+        valid: fields.get(6) == "A" && mode != Some(Indicator::NoFix),
+        position: fields.position(1),
+        mode,
+    }
+}
+
+fn gns(fields: &Fields<'_>) -> Gns {
+    let modes = fields.get(6).bytes().filter_map(Indicator::from_letter);
+    Gns {
+        time: fields.time(1),
+        position: fields.position(2),
+        mode: modes.max().unwrap_or(Indicator::NoFix),
+        satellites_used: fields.count(7),
+        hdop: fields.number(8).and_then(Dop::new),
+        altitude_msl: fields.number(9).and_then(Height::from_metres),
+        geoid_separation: fields.number(10).and_then(Height::from_metres),
+    }
+}
+
+fn gsa(fields: &Fields<'_>) -> Gsa {
+    let mode = fields.count(2).filter(|mode| (1..=3).contains(mode));
+    Gsa { mode, hdop: fields.number(16).and_then(Dop::new) }
+}
+
+fn vtg(fields: &Fields<'_>) -> Vtg {
+    // Before NMEA 2.0 the fields had no unit letters between them: course, magnetic, knots, km/h.
+    let lettered = fields.get(2) == "T" || fields.get(2).is_empty();
+    let (knots, kmh) = if lettered { (5, 7) } else { (3, 4) };
+    let in_knots = fields.number(knots).and_then(Speed::from_knots);
+    let in_kmh = || fields.number(kmh).and_then(Speed::from_kmh);
+    Vtg { course: fields.course(1), speed: in_knots.or_else(in_kmh) }
+}
+
+fn zda(fields: &Fields<'_>) -> Zda {
+    let number = |index| fields.get(index).parse::<u32>().ok();
+    let date = || {
+        let year = i32::try_from(number(4)?).ok()?;
+        Date::new(year, number(3)?, number(2)?)
+    };
+    Zda { time: fields.time(1), date: date() }
+}
+
+fn gst(fields: &Fields<'_>) -> Gst {
+    let sigma = |index| fields.number(index).filter(|metres| (0.0..1e6).contains(metres));
+    let radius = || Distance::from_metres(sigma(6)?.hypot(sigma(7)?));
+    Gst { time: fields.time(1), accuracy: radius() }
+}

@@ -1,0 +1,101 @@
+//! A recorded log as (Uptime, bytes), timed by its own UTC.
+//!
+//! The bytes of one epoch come at one time. Lines that begin with `#` are comments, as in gpsd's recordings; of these
+//! the header `# Date: YYYY-MM-DD` says when the recording was made.
+
+use std::io::{self, BufRead, Read as _};
+use std::time::Duration;
+
+use super::Chunk;
+use crate::core::epoch::SAME_INSTANT_MS;
+use crate::core::sentence::Sentence;
+use crate::units::{Date, TimeOfDay, Uptime};
+
+/// No sentence is as long; a binary log without line ends is read in pieces of this size.
+const MAX_LINE_BYTES: u64 = 4096;
+
+/// An epoch is smaller; what is longer is handed on in pieces.
+const MAX_CHUNK_BYTES: usize = 64 * 1024;
+
+/// A gap that is longer was no drive: the recording was stopped and went on later.
+const MAX_GAP: Duration = Duration::from_hours(1);
+
+/// Reads a recorded log.
+#[derive(Debug)]
+pub struct RecordedLog<R> {
+    reader: R,
+    line: Vec<u8>,
+    /// The chunk that is being gathered.
+    gathered: Vec<u8>,
+    at: Uptime,
+    time: Option<TimeOfDay>,
+    date: Option<Date>,
+}
+
+impl<R: BufRead> RecordedLog<R> {
+    /// Reads from the beginning, which is [`Uptime::ZERO`].
+    pub const fn new(reader: R) -> Self {
+        Self { reader, line: Vec::new(), gathered: Vec::new(), at: Uptime::ZERO, time: None, date: None }
+    }
+
+    /// The `# Date:` of the comments read so far.
+    pub const fn date(&self) -> Option<Date> {
+        self.date
+    }
+
+    /// Reads the next chunk; `None` at the end.
+    ///
+    /// # Errors
+    /// Whatever the reader gives; [`io::ErrorKind::UnexpectedEof`] never.
+    pub fn next_chunk(&mut self) -> io::Result<Option<Chunk>> {
+        loop {
+            self.line.clear();
+            let read = self.reader.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut self.line)?;
+            if read == 0 {
+                return Ok(self.take_chunk(self.at));
+            }
+            if self.line.starts_with(b"#") {
+                self.date = date_header(&self.line).or(self.date);
+                continue;
+            }
+            let before = self.at;
+            self.advance();
+            let full = self.gathered.len() + self.line.len() > MAX_CHUNK_BYTES;
+            let chunk = if self.at != before || full { self.take_chunk(before) } else { None };
+            self.gathered.append(&mut self.line);
+            if chunk.is_some() {
+                return Ok(chunk);
+            }
+        }
+    }
+
+    fn take_chunk(&mut self, at: Uptime) -> Option<Chunk> {
+        (!self.gathered.is_empty()).then(|| Chunk { bytes: std::mem::take(&mut self.gathered), at })
+    }
+
+    /// Moves the time on to that of the line, if it has one.
+    fn advance(&mut self) {
+        let start = self.line.iter().position(|byte| *byte == b'$').unwrap_or(0);
+        let Ok(sentence) = Sentence::parse(self.line[start..].trim_ascii_end()) else { return };
+        let Some(time) = sentence.content.time() else { return };
+        let passed_ms = self.time.map_or(0, |before| time.millis_since(before));
+        if passed_ms.abs() <= SAME_INSTANT_MS && self.time.is_some() {
+            return;
+        }
+        self.time = Some(time);
+        let passed = u64::try_from(passed_ms).map(Duration::from_millis);
+        self.at = self.at + passed.ok().filter(|passed| *passed <= MAX_GAP).unwrap_or_default();
+    }
+}
+
+/// `# Date: 2019-04-06`, with month and day optional, as gpsd's test driver reads it.
+fn date_header(line: &[u8]) -> Option<Date> {
+    let text = std::str::from_utf8(line).ok()?.strip_prefix("# Date:")?.trim();
+    let mut parts = text.split('-');
+    let mut number = |default| match parts.next() {
+        None => Some(default),
+        Some(part) => part.bytes().take_while(u8::is_ascii_digit).count().checked_sub(1).and_then(|last| part[..=last].parse().ok()),
+    };
+    let year = i32::try_from(number(0)?).ok()?;
+    Date::new(year, number(1)?, number(1)?)
+}
