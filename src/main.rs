@@ -4,7 +4,7 @@ fn main() {
     let args: Vec<String> = std::env::args().collect();
     let date = args.iter().position(|a| a == "--date").map(|i| waypost::units::Date::parse(&args[i + 1]).unwrap());
     let config = PipelineConfig {
-        era: date.map_or(calendar::Era::AsSaid, calendar::Era::Near),
+        era: date.map_or(calendar::Era::AsSaid, calendar::Era::NotAfter),
         journey: Default::default(),
         sampling: Default::default(),
     };

@@ -14,11 +14,15 @@ pub enum Era {
     AsSaid,
     /// It cannot be earlier than this day, on which the agent was built: earlier dates are moved on by whole eras.
     NotBefore(Date),
-    /// It is about this day (a recording's `# Date:`): the nearest era is taken.
-    Near(Date),
+    /// It cannot be later than this day (a recording's `# Date:`), time zones and a wrong calendar of
+    /// [`Self::SLACK_DAYS`] allowed for: the last era before it is taken.
+    NotAfter(Date),
 }
 
 impl Era {
+    /// How much later than its own `# Date:` a recording may be.
+    const SLACK_DAYS: i64 = 7;
+
     /// The day that was meant; `None` if there is no such day.
     #[must_use]
     pub fn resolve(self, said: SaidDate) -> Option<Date> {
@@ -28,7 +32,7 @@ impl Era {
                 // gpsd's pivot: what is below 69 is in this century.
                 short.in_century(if short.year_of_century < 69 { 20 } else { 19 })?
             }
-            (SaidDate::Short(short), Self::NotBefore(day) | Self::Near(day)) => (19..=21)
+            (SaidDate::Short(short), Self::NotBefore(day) | Self::NotAfter(day)) => (19..=21)
                 .filter_map(|century| short.in_century(century))
                 .min_by_key(|date| date.days_since(day).abs())?,
         };
@@ -38,8 +42,8 @@ impl Era {
                 let eras = (floor.days_since(date).max(0) + ERA_DAYS - 1) / ERA_DAYS;
                 date.plus_days(eras * ERA_DAYS)
             }
-            Self::Near(day) => {
-                let eras = (day.days_since(date) + ERA_DAYS / 2).div_euclid(ERA_DAYS);
+            Self::NotAfter(day) => {
+                let eras = (day.days_since(date) + Self::SLACK_DAYS).max(0) / ERA_DAYS;
                 date.plus_days(eras * ERA_DAYS)
             }
         }

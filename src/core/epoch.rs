@@ -35,6 +35,8 @@ pub struct Epoch {
     pub position: Option<Position>,
     /// The last sentence that judged said that there is no fix.
     pub denied: bool,
+    /// RMC or GLL vouched for the position, and not only GGA or GNS.
+    pub witnessed: bool,
     /// The best that a sentence said of its way to the position.
     pub indicator: Option<Indicator>,
     /// GSA field 2, the best of all constellations.
@@ -101,6 +103,7 @@ impl Epoch {
             read_at: at,
             position: None,
             denied: false,
+            witnessed: false,
             indicator: None,
             gsa_mode: None,
             altitude_msl: None,
@@ -140,6 +143,7 @@ impl Epoch {
             self.date = rmc.date.map(SaidDate::Short).or(self.date);
         }
         self.judge(rmc.valid, rmc.position, rmc.mode);
+        self.witnessed |= rmc.valid;
         if rmc.valid {
             self.speed = rmc.speed.or(self.speed);
             self.course = rmc.course.or(self.course);
@@ -159,6 +163,7 @@ impl Epoch {
 
     fn add_gll(&mut self, gll: &Gll) {
         self.judge(gll.valid, gll.position, gll.mode);
+        self.witnessed |= gll.valid;
     }
 
     fn add_gns(&mut self, gns: &Gns) {
@@ -223,31 +228,39 @@ impl Content {
 struct Ender {
     /// Which, and the how-manieth of its kind: `GSA` comes once for each constellation.
     end: Option<(Tag, u8)>,
-    /// How many epochs in a row ended so.
+    /// How many epochs in a row ended so, and since when.
     agreed: u32,
-    /// How many must, to be believed: doubled each time that the belief was wrong.
-    needed: u32,
+    since: Uptime,
+    /// How long they must agree to be believed: doubled each time that the belief was wrong.
+    trial: Duration,
+    learnt: bool,
 }
 
 impl Ender {
-    const FIRST_NEEDED: u32 = 3;
-    const MAX_NEEDED: u32 = 96;
+    const MIN_AGREED: u32 = 3;
+    /// Longer than a second, because fast receivers send some sentences once a second only.
+    const FIRST_TRIAL: Duration = Duration::from_millis(1900);
+    const MAX_TRIAL: Duration = Duration::from_mins(2);
 
-    fn observe(&mut self, end: Option<(Tag, u8)>) {
-        if self.end == end {
-            self.agreed = self.agreed.saturating_add(1);
-        } else {
-            (self.end, self.agreed) = (end, 1);
+    const fn new() -> Self {
+        Self { end: None, agreed: 0, since: Uptime::ZERO, trial: Self::FIRST_TRIAL, learnt: false }
+    }
+
+    fn observe(&mut self, end: Option<(Tag, u8)>, at: Uptime) {
+        if self.end != end {
+            (self.end, self.agreed, self.since) = (end, 0, at);
         }
+        self.agreed = self.agreed.saturating_add(1);
+        self.learnt = self.agreed >= Self::MIN_AGREED && at.since(self.since) >= self.trial;
     }
 
     fn was_wrong(&mut self) {
-        self.agreed = 0;
-        self.needed = (self.needed * 2).min(Self::MAX_NEEDED);
+        (self.end, self.learnt) = (None, false);
+        self.trial = (self.trial * 2).min(Self::MAX_TRIAL);
     }
 
     fn learnt(&self) -> Option<(Tag, u8)> {
-        self.end.filter(|_| self.agreed >= self.needed)
+        self.end.filter(|_| self.learnt)
     }
 }
 
@@ -279,7 +292,7 @@ impl Default for EpochAssembler {
         Self {
             open: None,
             closed: None,
-            ender: Ender { end: None, agreed: 0, needed: Ender::FIRST_NEEDED },
+            ender: Ender::new(),
             period: None,
             longest_pause: Duration::ZERO,
         }
@@ -365,7 +378,7 @@ impl EpochAssembler {
             self.period = period_ms.map(Duration::from_millis).or(self.period);
         }
         if epoch.time.is_some() {
-            self.ender.observe(epoch.tags.end());
+            self.ender.observe(epoch.tags.end(), epoch.read_at);
             self.closed = Some((epoch, closing));
         }
         closed(epoch);

@@ -1,6 +1,7 @@
 //! [`Epoch`](super::epoch::Epoch) → [`Fix`] or [`Rejection`]: the gate between what a receiver says and what we believe.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -99,6 +100,8 @@ pub enum Rejection {
     NoFix,
     /// It has a position and no time of day.
     NoTime,
+    /// Fewer than three satellites, and neither RMC, GLL nor GSA says that there is a fix nevertheless.
+    TooFewSatellites,
     /// 0° N 0° E.
     NullIsland,
     /// Typed in by hand, or a simulator's (GGA quality 7 and 8).
@@ -116,6 +119,8 @@ pub struct RejectionCounters {
     pub no_fix: u64,
     /// [`Rejection::NoTime`].
     pub no_time: u64,
+    /// [`Rejection::TooFewSatellites`].
+    pub too_few_satellites: u64,
     /// [`Rejection::NullIsland`].
     pub null_island: u64,
     /// [`Rejection::NotMeasured`].
@@ -131,6 +136,7 @@ impl RejectionCounters {
         *match rejection {
             Rejection::NoFix => &mut self.no_fix,
             Rejection::NoTime => &mut self.no_time,
+            Rejection::TooFewSatellites => &mut self.too_few_satellites,
             Rejection::NullIsland => &mut self.null_island,
             Rejection::NotMeasured => &mut self.not_measured,
             Rejection::Repeated => &mut self.repeated,
@@ -141,7 +147,7 @@ impl RejectionCounters {
     /// Those that had a position and were not believed.
     #[must_use]
     pub const fn unbelieved(&self) -> u64 {
-        self.no_time + self.null_island + self.not_measured + self.repeated + self.undated
+        self.no_time + self.too_few_satellites + self.null_island + self.not_measured + self.repeated + self.undated
     }
 }
 
@@ -153,6 +159,8 @@ pub struct Gate {
     waiting: VecDeque<(TimeOfDay, Fix)>,
     /// The time of day of the newest accepted epoch, and when it was read.
     accepted: Option<(TimeOfDay, Uptime)>,
+    /// The mode that was last said, and when.
+    mode: Option<(FixMode, Uptime)>,
     counters: RejectionCounters,
 }
 
@@ -170,9 +178,13 @@ impl Gate {
             calendar: Calendar::new(era),
             waiting: VecDeque::new(),
             accepted: None,
+            mode: None,
             counters: RejectionCounters::default(),
         }
     }
+
+    /// Some receivers say the mode in every fifth epoch only; so long it holds.
+    const MODE_HOLDS: Duration = Duration::from_secs(6);
 
     /// Judges one epoch and hands on what it makes known: nothing, its fix, or with the first date all that waited.
     pub fn push(&mut self, epoch: &Epoch, mut accept: impl FnMut(Fix)) {
@@ -187,6 +199,9 @@ impl Gate {
             }
         };
         self.accepted = Some((time, fix.read_at));
+        if said_mode(epoch).is_some() {
+            self.mode = Some((fix.mode, fix.read_at));
+        }
         if let Some(utc) = self.calendar.date(epoch.date, time) {
             for (time, waited) in self.waiting.drain(..) {
                 let about = utc.checked_sub(fix.read_at.since(waited.read_at));
@@ -225,6 +240,10 @@ impl Gate {
         if position.is_null_island() {
             return Err(Rejection::NullIsland);
         }
+        let few = epoch.satellites_used.is_some_and(|used| used < 3);
+        if few && !epoch.witnessed && epoch.gsa_mode.is_none_or(|mode| mode < 2) {
+            return Err(Rejection::TooFewSatellites);
+        }
         let quality = epoch.indicator.map_or(Some(FixQuality::Gps), FixQuality::of);
         let quality = quality.ok_or(Rejection::NotMeasured)?;
         if self.accepted.is_some_and(|(accepted, _)| accepted == time) {
@@ -235,7 +254,7 @@ impl Gate {
             utc: UtcTime::from_unix_ms(i64::from(time.as_millis())).expect("a day after 1970 began"),
             read_at: epoch.read_at,
             position,
-            mode: mode(epoch),
+            mode: said_mode(epoch).or_else(|| self.held_mode(epoch.read_at)).unwrap_or(FixMode::TwoD),
             quality,
             altitude_msl: epoch.altitude_msl,
             height_hae: epoch.altitude_msl.zip(epoch.geoid_separation).and_then(|(msl, geoid)| msl.above(geoid)),
@@ -247,16 +266,20 @@ impl Gate {
         };
         Ok((time, fix))
     }
+
+    fn held_mode(&self, at: Uptime) -> Option<FixMode> {
+        self.mode.filter(|(_, said_at)| at.since(*said_at) <= Self::MODE_HOLDS).map(|(mode, _)| mode)
+    }
 }
 
 /// GSA says it; without GSA an altitude or a fourth satellite does.
-fn mode(epoch: &Epoch) -> FixMode {
+fn said_mode(epoch: &Epoch) -> Option<FixMode> {
     match epoch.gsa_mode {
-        Some(2) => FixMode::TwoD,
-        Some(3) => FixMode::ThreeD,
-        _ if epoch.altitude_msl.is_some() => FixMode::ThreeD,
-        _ if epoch.satellites_used.is_some_and(|used| used > 3) => FixMode::ThreeD,
-        _ => FixMode::TwoD,
+        Some(2) => Some(FixMode::TwoD),
+        Some(3) => Some(FixMode::ThreeD),
+        _ if epoch.altitude_msl.is_some() => Some(FixMode::ThreeD),
+        _ if epoch.satellites_used.is_some_and(|used| used > 3) => Some(FixMode::ThreeD),
+        _ => None,
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Chunk;
 use crate::core::epoch::SAME_INSTANT_MS;
+use crate::core::framing::Framer;
 use crate::core::sentence::Sentence;
 use crate::units::{Date, TimeOfDay, Uptime};
 
@@ -27,6 +28,7 @@ pub struct RecordedLog<R> {
     line: Vec<u8>,
     /// The chunk that is being gathered.
     gathered: Vec<u8>,
+    framer: Framer,
     at: Uptime,
     time: Option<TimeOfDay>,
     date: Option<Date>,
@@ -34,8 +36,9 @@ pub struct RecordedLog<R> {
 
 impl<R: BufRead> RecordedLog<R> {
     /// Reads from the beginning, which is [`Uptime::ZERO`].
-    pub const fn new(reader: R) -> Self {
-        Self { reader, line: Vec::new(), gathered: Vec::new(), at: Uptime::ZERO, time: None, date: None }
+    pub fn new(reader: R) -> Self {
+        let framer = Framer::default();
+        Self { reader, line: Vec::new(), gathered: Vec::new(), framer, at: Uptime::ZERO, time: None, date: None }
     }
 
     /// The `# Date:` of the comments read so far.
@@ -75,9 +78,11 @@ impl<R: BufRead> RecordedLog<R> {
 
     /// Moves the time on to that of the line, if it has one.
     fn advance(&mut self) {
-        let start = self.line.iter().position(|byte| *byte == b'$').unwrap_or(0);
-        let Ok(sentence) = Sentence::parse(self.line[start..].trim_ascii_end()) else { return };
-        let Some(time) = sentence.content.time() else { return };
+        let mut newest = None;
+        self.framer.push(&self.line, self.at, |line, _| {
+            newest = Sentence::parse(line).ok().and_then(|sentence| sentence.content.time()).or(newest);
+        });
+        let Some(time) = newest else { return };
         let passed_ms = self.time.map_or(0, |before| time.millis_since(before));
         if passed_ms.abs() <= SAME_INSTANT_MS && self.time.is_some() {
             return;
