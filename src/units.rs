@@ -221,56 +221,40 @@ impl TimeOfDay {
     }
 }
 
-/// Latitude and longitude, WGS 84, with a resolution of 1e-7 degrees (11 mm).
+/// Latitude and longitude, WGS 84, with a resolution of 1e-9 degrees (0.1 mm): what RTK receivers write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Position {
-    lat_e7: i32,
-    lon_e7: i32,
+    lat_e9: i64,
+    lon_e9: i64,
 }
 
 impl Position {
     /// Degrees, north and east positive; `None` unless −90..=90 and −180..=180.
     #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the range was checked")]
     pub fn from_degrees(lat: f64, lon: f64) -> Option<Self> {
         let valid = (-90.0..=90.0).contains(&lat) && (-180.0..=180.0).contains(&lon);
-        valid.then(|| Self { lat_e7: rounded_i32(lat * 1e7), lon_e7: rounded_i32(lon * 1e7) })
-    }
-
-    /// Ten-millionths of a degree; `None` outside ±900,000,000 and ±1,800,000,000.
-    #[must_use]
-    pub fn from_e7(lat_e7: i32, lon_e7: i32) -> Option<Self> {
-        let valid = lat_e7.unsigned_abs() <= 900_000_000 && lon_e7.unsigned_abs() <= 1_800_000_000;
-        valid.then_some(Self { lat_e7, lon_e7 })
-    }
-
-    /// Ten-millionths of a degree, north positive.
-    #[must_use]
-    pub const fn lat_e7(self) -> i32 {
-        self.lat_e7
-    }
-
-    /// Ten-millionths of a degree, east positive.
-    #[must_use]
-    pub const fn lon_e7(self) -> i32 {
-        self.lon_e7
+        valid.then(|| Self { lat_e9: (lat * 1e9).round() as i64, lon_e9: (lon * 1e9).round() as i64 })
     }
 
     /// Degrees, north positive.
     #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "1.8e11 is exact in 53 bits")]
     pub fn lat_deg(self) -> f64 {
-        f64::from(self.lat_e7) / 1e7
+        self.lat_e9 as f64 / 1e9
     }
 
     /// Degrees, east positive.
     #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "1.8e11 is exact in 53 bits")]
     pub fn lon_deg(self) -> f64 {
-        f64::from(self.lon_e7) / 1e7
+        self.lon_e9 as f64 / 1e9
     }
 
     /// Whether this is 0° N 0° E to the last digit: what a receiver without a fix writes, and no street is there.
     #[must_use]
     pub const fn is_null_island(self) -> bool {
-        self.lat_e7 == 0 && self.lon_e7 == 0
+        self.lat_e9 == 0 && self.lon_e9 == 0
     }
 
     /// Great-circle distance on a sphere of the mean radius (haversine): within 0.6 % of the ellipsoid.
@@ -452,8 +436,6 @@ mod tests {
         assert_eq!(Height::from_metres(f64::NAN), None);
         assert_eq!(Distance::from_metres(-1.0), None);
         assert_eq!(Dop::new(99.99), None, "receivers write 99.99 for unknown");
-        assert_eq!(Position::from_e7(900_000_001, 0), None);
-        assert_eq!(Position::from_e7(0, i32::MIN), None);
     }
 
     #[test]
