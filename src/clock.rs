@@ -56,6 +56,12 @@ impl Clock {
         Self { start: Instant::now(), pace, anchor: Arc::default() }
     }
 
+    /// Whether deadlines pass only when data with a later time arrive.
+    #[must_use]
+    pub fn is_by_data(&self) -> bool {
+        self.pace == Pace::ByData
+    }
+
     /// How long the agent has run.
     #[must_use]
     pub fn uptime(&self) -> Uptime {

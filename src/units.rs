@@ -56,7 +56,22 @@ impl std::ops::Add<Duration> for Uptime {
 ///
 /// The 61st second of a leap second is the first of the next minute, as in POSIX.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "i64", into = "i64")]
 pub struct UtcTime(i64);
+
+impl TryFrom<i64> for UtcTime {
+    type Error = &'static str;
+
+    fn try_from(ms: i64) -> Result<Self, Self::Error> {
+        Self::from_unix_ms(ms).ok_or("an instant outside the years 1..=9999")
+    }
+}
+
+impl From<UtcTime> for i64 {
+    fn from(time: UtcTime) -> Self {
+        time.0
+    }
+}
 
 impl UtcTime {
     /// Milliseconds since 1970-01-01T00:00:00Z; `None` outside the years 1..=9999, which RFC 3339 cannot write.
@@ -140,8 +155,11 @@ pub struct Date(NaiveDate);
 impl Date {
     /// `None` if there is no such day, or the year is outside 1..=9999.
     #[must_use]
-    pub fn new(year: i32, month: u32, day: u32) -> Option<Self> {
-        (1..=9999).contains(&year).then(|| NaiveDate::from_ymd_opt(year, month, day))?.map(Self)
+    pub const fn new(year: i32, month: u32, day: u32) -> Option<Self> {
+        match NaiveDate::from_ymd_opt(year, month, day) {
+            Some(date) if 1 <= year && year <= 9999 => Some(Self(date)),
+            _ => None,
+        }
     }
 
     /// Reads `YYYY-MM-DD`.
@@ -441,7 +459,7 @@ mod tests {
     #[test]
     fn north_is_one_direction_and_not_two() {
         assert_eq!(Course::from_degrees(360.0), Course::from_degrees(0.0));
-        assert_eq!(Course::from_degrees(359.999).unwrap().as_degrees(), 0.0);
+        assert_eq!(Course::from_degrees(359.999), Course::from_degrees(0.0));
     }
 
     #[test]

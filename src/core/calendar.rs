@@ -7,6 +7,12 @@ use crate::units::{Date, TimeOfDay, UtcTime};
 /// GPS counts weeks modulo 1024: a receiver that missed a rollover is wrong by whole eras (IS-GPS-200 §20.3.3.3.1.1).
 const ERA_DAYS: i64 = 1024 * 7;
 
+/// No van drives with this agent before this day. It is moved on with each release.
+pub const RELEASED: Date = match Date::new(2026, 11, 1) {
+    Some(date) => date,
+    None => panic!("there is such a day"),
+};
+
 /// What is known of the date beforehand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Era {
@@ -85,5 +91,52 @@ impl Calendar {
             earlier_day if earlier_day > half_day => date.plus_days(-1),
             _ => Some(date),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sentence::ShortDate;
+    use super::*;
+
+    fn date(text: &str) -> Date {
+        Date::parse(text).unwrap()
+    }
+
+    fn short(year_of_century: u8, month: u8, day: u8) -> SaidDate {
+        SaidDate::Short(ShortDate { year_of_century, month, day })
+    }
+
+    #[test]
+    fn a_missed_week_rollover_is_repaired_by_whole_eras() {
+        let cases = [
+            // A van in 2026: right, one era behind, two eras behind, and a receiver that counts from 1980.
+            (Era::NotBefore(date("2026-11-01")), short(26, 11, 22), "2026-11-22"),
+            (Era::NotBefore(date("2026-11-01")), short(7, 4, 8), "2026-11-22"),
+            (Era::NotBefore(date("2026-11-01")), SaidDate::Full(date("1987-08-23")), "2026-11-22"),
+            (Era::NotBefore(date("2026-11-01")), short(41, 1, 1), "2041-01-01"),
+            // A recording says when it was made.
+            (Era::NotAfter(date("2013-03-31")), short(13, 4, 1), "2013-04-01"),
+            (Era::NotAfter(date("2019-05-01")), short(99, 8, 22), "2019-04-07"),
+            (Era::NotAfter(date("1998-06-01")), short(98, 5, 31), "1998-05-31"),
+            // A recording that says nothing is believed.
+            (Era::AsSaid, short(99, 8, 22), "1999-08-22"),
+            (Era::AsSaid, short(8, 2, 29), "2008-02-29"),
+        ];
+        for (era, said, expected) in cases {
+            assert_eq!(era.resolve(said), Some(date(expected)), "{era:?} {said:?}");
+        }
+        assert_eq!(Era::AsSaid.resolve(short(7, 2, 29)), None, "2007 had no 29 February");
+    }
+
+    #[test]
+    fn midnight_may_pass_before_its_date_comes() {
+        let time = |hour, minute| TimeOfDay::new(hour, minute, 0, 0).unwrap();
+        let mut calendar = Calendar::new(Era::AsSaid);
+        assert_eq!(calendar.date(None, time(12, 0)), None);
+        let utc = |time: Option<UtcTime>| time.unwrap().to_string();
+        assert_eq!(utc(calendar.date(Some(short(23, 12, 31)), time(23, 59))), "2023-12-31T23:59:00.000Z");
+        assert_eq!(utc(calendar.date(None, time(0, 1))), "2024-01-01T00:01:00.000Z");
+        assert_eq!(utc(calendar.date(None, time(23, 58))), "2023-12-31T23:58:00.000Z");
     }
 }

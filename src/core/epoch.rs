@@ -391,3 +391,106 @@ impl EpochAssembler {
         usual.max(self.longest_pause * 5 / 4).min(period * 8 / 10).max(Duration::from_millis(30))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::sentence::tests::sentence;
+    use super::*;
+
+    /// Feeds (ms, sentence) and ticks in between; returns (ms of closing, time of day in s, has a speed).
+    fn closings(script: &[(u64, String)]) -> Vec<(u64, Option<u32>, bool)> {
+        let mut assembler = EpochAssembler::default();
+        let mut closed = Vec::new();
+        for (at, body) in script {
+            let at = Uptime::from_millis(*at);
+            while let Some(due) = assembler.deadline().filter(|due| *due <= at) {
+                assembler.tick(due, |epoch| closed.push((due, epoch)));
+            }
+            assembler.push(&sentence(body), at, |epoch| closed.push((at, epoch)));
+        }
+        let seconds = |epoch: &Epoch| epoch.time.map(|time| time.as_millis() / 1000);
+        let ms = |at: Uptime| u64::try_from(at.since_start().as_millis()).unwrap();
+        closed.iter().map(|(at, epoch)| (ms(*at), seconds(epoch), epoch.speed.is_some())).collect()
+    }
+
+    fn rmc(second: u32) -> String {
+        format!("GNRMC,0000{second:02}.00,A,4800.0,N,01100.0,E,10.0,90.0,221126,,,A")
+    }
+
+    fn gga(second: u32) -> String {
+        format!("GNGGA,0000{second:02}.00,4800.0,N,01100.0,E,1,08,1.0,500.0,M,47.0,M,,")
+    }
+
+    const GSA: &str = "GNGSA,A,3,,,,,,,,,,,,,1.8,1.0,1.5";
+
+    #[test]
+    fn the_learnt_last_sentence_ends_an_epoch_at_once() {
+        let script: Vec<_> = (0..6_u32)
+            .flat_map(|s| {
+                let at = u64::from(s) * 1000;
+                [(at, rmc(s)), (at + 50, gga(s)), (at + 90, GSA.to_owned()), (at + 120, GSA.to_owned())]
+            })
+            .collect();
+        let closings = closings(&script);
+        // Silence ends the first three, 400 ms and then 300 ms after their last sentence.
+        assert_eq!(closings[..3], [(520, Some(0), true), (1520, Some(1), true), (2420, Some(2), true)]);
+        assert_eq!(closings[3..], [(3120, Some(3), true), (4120, Some(4), true), (5120, Some(5), true)]);
+    }
+
+    #[test]
+    fn an_epoch_without_its_last_sentence_ends_by_silence() {
+        let mut script: Vec<_> =
+            (0..5).flat_map(|s| [(u64::from(s) * 1000, gga(s)), (u64::from(s) * 1000 + 40, rmc(s))]).collect();
+        script.push((5000, gga(5)));
+        script.push((6000, gga(6)));
+        let closings = closings(&script);
+        assert_eq!(closings[4], (4040, Some(4), true));
+        assert_eq!(closings[5], (5300, Some(5), false));
+    }
+
+    #[test]
+    fn a_receiver_that_pauses_within_its_epochs_is_waited_for() {
+        let script: Vec<_> =
+            (0..8).flat_map(|s| [(u64::from(s) * 1000, gga(s)), (u64::from(s) * 1000 + 500, rmc(s))]).collect();
+        let closings = closings(&script);
+        let (_, second, whole) = closings.last().unwrap();
+        assert_eq!((*second, *whole), (Some(7), true), "{closings:?}");
+        assert_eq!(closings.iter().filter(|(_, second, _)| *second == Some(6)).count(), 1, "{closings:?}");
+    }
+
+    #[test]
+    fn sentences_that_come_once_a_second_are_not_cut_off_at_ten_hertz() {
+        let tenth = |t: u64| format!("GNGGA,0000{:02}.{}0,4800.0,N,01100.0,E,1,08,1.0,500.0,M,47.0,M,,", t / 10, t % 10);
+        let script: Vec<_> = (0..200)
+            .flat_map(|t| {
+                let once = (t % 10 == 0).then(|| (t * 100 + 10, rmc(u32::try_from(t / 10).unwrap())));
+                [Some((t * 100, tenth(t))), once].into_iter().flatten()
+            })
+            .collect();
+        let with_speed = closings(&script).iter().filter(|(_, _, speed)| *speed).count();
+        assert_eq!(with_speed, 20);
+    }
+
+    #[test]
+    fn a_no_fix_without_time_ends_the_epoch_and_is_no_part_of_the_next() {
+        let script = [(0, rmc(0)), (20, "GNRMC,,V,,,,,,,,,,N".to_owned()), (900, rmc(9)), (1900, rmc(10))];
+        let closings = closings(&script);
+        assert_eq!(closings[0], (20, Some(0), true));
+        assert_eq!(closings[1], (420, None, false));
+        assert_eq!(closings[2].1, Some(9));
+    }
+
+    #[test]
+    fn times_within_ten_milliseconds_are_one_instant() {
+        let gll = "GNGLL,4800.0,N,01100.0,E,000000.303,A,A".to_owned();
+        let gga = "GNGGA,000000.30,4800.0,N,01100.0,E,1,08,1.0,500.0,M,47.0,M,,".to_owned();
+        assert_eq!(closings(&[(0, gll), (10, gga), (1000, rmc(1))]).len(), 1);
+    }
+
+    #[test]
+    fn course_and_speed_before_the_first_time_belong_to_the_epoch_that_follows() {
+        let vtg = "GPVTG,90.0,T,,M,10.0,N,18.5,K,A".to_owned();
+        let closings = closings(&[(0, vtg), (30, gga(0)), (1000, gga(1)), (2000, gga(2))]);
+        assert_eq!(closings[..2], [(430, Some(0), true), (1400, Some(1), false)]);
+    }
+}

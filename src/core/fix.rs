@@ -288,3 +288,81 @@ fn nearest(about: UtcTime, time: TimeOfDay) -> Option<UtcTime> {
     let days = [-1, 0, 1].into_iter().filter_map(|days| about.date().plus_days(days));
     days.filter_map(|date| UtcTime::new(date, time)).min_by_key(|utc| utc.millis_since(about).abs())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::epoch::EpochAssembler;
+    use super::super::sentence::tests::sentence;
+    use super::*;
+
+    /// The fixes of sentences, each an epoch of its own, a second apart.
+    fn judged(gate: &mut Gate, bodies: &[&str]) -> Vec<Fix> {
+        let mut fixes = Vec::new();
+        for (second, body) in (0..).zip(bodies) {
+            let mut epochs = EpochAssembler::default();
+            epochs.push(&sentence(body), Uptime::from_millis(second * 1000), |_| {});
+            epochs.finish(|epoch| gate.push(&epoch, |fix| fixes.push(fix)));
+        }
+        fixes
+    }
+
+    #[test]
+    fn what_cannot_be_believed_is_rejected_with_its_reason() {
+        type Reason = fn(&RejectionCounters) -> u64;
+        let cases: [(&str, Reason); 7] = [
+            ("GPRMC,120000,V,4800.0,N,01100.0,E,0,0,221126,,", |c| c.no_fix),
+            ("GPGGA,120000,4800.0,N,01100.0,E,0,00,,,M,,M,,", |c| c.no_fix),
+            ("GPRMC,,A,4800.0,N,01100.0,E,0,0,221126,,", |c| c.no_time),
+            ("GPRMC,120000,A,0000.0,N,00000.0,E,0,0,221126,,", |c| c.null_island),
+            ("GPGGA,120000,4800.0,N,01100.0,E,7,08,1.0,5,M,,M,,", |c| c.not_measured),
+            ("GPGGA,120000,4800.0,N,01100.0,E,8,08,1.0,5,M,,M,,", |c| c.not_measured),
+            ("GPGGA,120000,4800.0,N,01100.0,E,1,00,1.0,5,M,,M,,", |c| c.too_few_satellites),
+        ];
+        for (body, reason) in cases {
+            let mut gate = Gate::new(Era::AsSaid);
+            assert_eq!(judged(&mut gate, &[body]), [], "{body}");
+            assert_eq!(reason(&gate.counters()), 1, "{body}: {:?}", gate.counters());
+        }
+    }
+
+    #[test]
+    fn a_receiver_that_repeats_itself_gives_one_fix() {
+        let mut gate = Gate::new(Era::AsSaid);
+        let tunnel = "GPRMC,120000,A,4800.0,N,01100.0,E,10,0,221126,,";
+        assert_eq!(judged(&mut gate, &[tunnel; 60]).len(), 1);
+        assert_eq!(gate.counters().repeated, 59);
+    }
+
+    #[test]
+    fn fixes_before_the_first_date_wait_and_are_stamped_when_it_comes() {
+        let mut gate = Gate::new(Era::AsSaid);
+        let undated = |time: &str| format!("GPGGA,{time},4800.0,N,01100.0,E,1,08,1.0,5,M,,M,,");
+        let (before, after) = (undated("235958"), undated("235959"));
+        let dated = "GPRMC,000000,A,4800.0,N,01100.0,E,10,0,010127,,";
+        let fixes = judged(&mut gate, &[&before, &after, dated]);
+        let utc: Vec<String> = fixes.iter().map(|fix| fix.utc.to_string()).collect();
+        assert_eq!(utc, ["2026-12-31T23:59:58.000Z", "2026-12-31T23:59:59.000Z", "2027-01-01T00:00:00.000Z"]);
+    }
+
+    #[test]
+    fn what_waits_for_a_date_is_bounded_and_counted() {
+        let mut gate = Gate::new(Era::AsSaid);
+        let bodies: Vec<String> = (0..Gate::MAX_WAITING + 10)
+            .map(|s| format!("GPGGA,{:02}{:02}{:02},4800.0,N,01100.0,E,1,08,1.0,5,M,,M,,", s / 3600, s / 60 % 60, s % 60))
+            .collect();
+        let bodies: Vec<&str> = bodies.iter().map(String::as_str).collect();
+        assert_eq!(judged(&mut gate, &bodies), []);
+        assert_eq!(gate.counters().undated, 10);
+        gate.finish();
+        assert_eq!(gate.counters().undated, bodies.len() as u64);
+    }
+
+    #[test]
+    fn accuracy_is_the_receivers_own_or_the_stated_range_error() {
+        let mut gate = Gate::new(Era::AsSaid);
+        judged(&mut gate, &["GPRMC,115959,A,4800.0,N,01100.0,E,10,0,221126,,"]);
+        let fixes = judged(&mut gate, &["GPGGA,120000,4800.0,N,01100.0,E,1,08,1.2,500.0,M,47.0,M,,"]);
+        assert_eq!(fixes[0].accuracy, Distance::from_metres(6.0));
+        assert_eq!(fixes[0].height_hae, Height::from_metres(547.0));
+    }
+}

@@ -134,3 +134,99 @@ impl Journey {
         Speed::from_mps(from.distance_to(fix.position).as_metres() * 1000.0 / f64::from(ms))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fix::{FixMode, FixQuality};
+    use super::*;
+
+    /// A van that drives north, one fix a second, with the given speeds in m/s.
+    struct Drive {
+        journey: Journey,
+        second: u32,
+        north_m: f64,
+        with_speed: bool,
+    }
+
+    impl Drive {
+        fn new() -> Self {
+            let journey = Journey::new(JourneyConfig::default(), JourneyState::default());
+            Self { journey, second: 0, north_m: 0.0, with_speed: true }
+        }
+
+        fn go(&mut self, seconds: u32, mps: f64) -> Vec<Transition> {
+            let mut transitions = Vec::new();
+            for _ in 0..seconds {
+                self.second += 1;
+                self.north_m += mps;
+                let ms = i64::from(self.second) * 1000;
+                let fix = Fix {
+                    utc: UtcTime::from_unix_ms(ms).unwrap(),
+                    read_at: Uptime::from_millis(u64::from(self.second) * 1000),
+                    position: Position::from_degrees(48.0 + self.north_m / 111_195.0, 11.0).unwrap(),
+                    mode: FixMode::ThreeD,
+                    quality: FixQuality::Gps,
+                    altitude_msl: None,
+                    height_hae: None,
+                    speed: Speed::from_mps(mps.abs()).filter(|_| self.with_speed),
+                    course: None,
+                    hdop: None,
+                    satellites_used: None,
+                    accuracy: None,
+                };
+                transitions.extend(self.journey.observe(&fix));
+            }
+            transitions
+        }
+
+        fn odometer_m(&self) -> f64 {
+            self.journey.state().odometer.as_metres()
+        }
+    }
+
+    #[test]
+    fn a_van_departs_once_and_halts_once_and_a_traffic_light_is_no_halt() {
+        let mut drive = Drive::new();
+        assert_eq!(drive.go(60, 0.0), [Transition::Halted]);
+        assert_eq!(drive.go(60, 10.0), [Transition::Departed]);
+        assert_eq!(drive.go(25, 0.0), []);
+        assert_eq!(drive.go(60, 10.0), []);
+        assert_eq!(drive.go(31, 0.0), [Transition::Halted]);
+        assert_eq!(drive.go(3600, 0.3), []);
+    }
+
+    #[test]
+    fn the_odometer_counts_the_first_seconds_of_a_trip_and_not_the_jitter_of_a_parked_van() {
+        let mut drive = Drive::new();
+        drive.go(60, 0.0);
+        drive.go(100, 10.0);
+        assert!((drive.odometer_m() - 1000.0).abs() < 2.0, "{}", drive.odometer_m());
+        drive.go(40, 0.0);
+        let parked = drive.odometer_m();
+        for _ in 0..600 {
+            drive.go(1, 0.4);
+            drive.go(1, -0.4);
+        }
+        assert!(drive.odometer_m() - parked < 1.0, "{}", drive.odometer_m() - parked);
+    }
+
+    #[test]
+    fn a_receiver_without_speed_is_judged_by_the_way_it_made() {
+        let mut drive = Drive { with_speed: false, ..Drive::new() };
+        assert_eq!(drive.go(60, 0.0), [Transition::Halted]);
+        assert_eq!(drive.go(60, 10.0), [Transition::Departed]);
+        assert!((drive.odometer_m() - 600.0).abs() < 45.0, "{}", drive.odometer_m());
+        assert_eq!(drive.go(60, 0.0), [Transition::Halted]);
+    }
+
+    #[test]
+    fn a_journey_goes_on_where_it_stopped() {
+        let mut drive = Drive::new();
+        drive.go(100, 10.0);
+        let before = drive.journey.state();
+        drive.journey = Journey::new(JourneyConfig::default(), before);
+        drive.go(10, 10.0);
+        assert_eq!(drive.journey.state().motion, Motion::Moving);
+        assert!(drive.odometer_m() > before.odometer.as_metres() + 95.0);
+    }
+}

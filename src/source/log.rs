@@ -31,19 +31,13 @@ pub struct RecordedLog<R> {
     framer: Framer,
     at: Uptime,
     time: Option<TimeOfDay>,
-    date: Option<Date>,
 }
 
 impl<R: BufRead> RecordedLog<R> {
     /// Reads from the beginning, which is [`Uptime::ZERO`].
     pub fn new(reader: R) -> Self {
         let framer = Framer::default();
-        Self { reader, line: Vec::new(), gathered: Vec::new(), framer, at: Uptime::ZERO, time: None, date: None }
-    }
-
-    /// The `# Date:` of the comments read so far.
-    pub const fn date(&self) -> Option<Date> {
-        self.date
+        Self { reader, line: Vec::new(), gathered: Vec::new(), framer, at: Uptime::ZERO, time: None }
     }
 
     /// Reads the next chunk; `None` at the end.
@@ -58,7 +52,6 @@ impl<R: BufRead> RecordedLog<R> {
                 return Ok(self.take_chunk(self.at));
             }
             if self.line.starts_with(b"#") {
-                self.date = date_header(&self.line).or(self.date);
                 continue;
             }
             let before = self.at;
@@ -93,14 +86,26 @@ impl<R: BufRead> RecordedLog<R> {
     }
 }
 
+/// The `# Date:` in the comments before the first sentence.
+///
+/// # Errors
+/// Whatever the reader gives.
+pub fn header_date(reader: impl BufRead) -> io::Result<Option<Date>> {
+    let mut lines = reader.take(MAX_LINE_BYTES).split(b'\n');
+    while let Some(line) = lines.next().transpose()?.filter(|line| line.starts_with(b"#")) {
+        if let Some(date) = date_header(&line) {
+            return Ok(Some(date));
+        }
+    }
+    Ok(None)
+}
+
 /// `# Date: 2019-04-06`, with month and day optional, as gpsd's test driver reads it.
 fn date_header(line: &[u8]) -> Option<Date> {
-    let text = std::str::from_utf8(line).ok()?.strip_prefix("# Date:")?.trim();
-    let mut parts = text.split('-');
-    let mut number = |default| match parts.next() {
-        None => Some(default),
-        Some(part) => part.bytes().take_while(u8::is_ascii_digit).count().checked_sub(1).and_then(|last| part[..=last].parse().ok()),
-    };
-    let year = i32::try_from(number(0)?).ok()?;
-    Date::new(year, number(1)?, number(1)?)
+    let text = std::str::from_utf8(line).ok()?.strip_prefix("# Date:")?.trim_start();
+    let text = text.split(|c: char| c != '-' && !c.is_ascii_digit()).next()?;
+    let mut parts = text.split('-').map(str::parse::<u32>);
+    let year = i32::try_from(parts.next()?.ok()?).ok()?;
+    let mut part = || parts.next().map_or(Some(1), Result::ok);
+    Date::new(year, part()?, part()?)
 }

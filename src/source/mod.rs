@@ -1,7 +1,24 @@
 //! ① IN: bytes, and the [`Uptime`] at which they were read.
+//!
+//! A receiver that is gone is a state and not an error: serial ports and connections are opened again for ever, with
+//! capped backoff. A recording and standard input end; then the channel closes, and the agent finishes its work.
 
+mod address;
 pub mod log;
+mod serial;
+mod tcp;
 
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+pub use address::{Address, HostPort, InvalidAddress};
+
+use crate::backoff::Backoff;
+use crate::clock::Clock;
 use crate::units::Uptime;
 
 /// Bytes as they were read.
@@ -11,4 +28,173 @@ pub struct Chunk {
     pub bytes: Vec<u8>,
     /// When.
     pub at: Uptime,
+}
+
+/// What a source says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Bytes came.
+    Bytes(Chunk),
+    /// The source changed.
+    Receiver(ReceiverState),
+}
+
+/// Whether bytes can come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ReceiverState {
+    /// Not opened yet.
+    #[default]
+    Connecting,
+    /// Open, and bytes came lately.
+    Open,
+    /// Open, and nothing has come for [`SourceConfig::silent_after`].
+    Silent,
+    /// Cannot be opened, or was pulled out. Why, for people.
+    Gone(String),
+}
+
+/// One read. At 115,200 Bd a receiver fills it in 89 ms.
+const READ_BYTES: usize = 1024;
+
+/// A reader that comes late finds at most so many chunks; then the tty's own buffer fills.
+pub const CHANNEL_CHUNKS: usize = 64;
+
+/// A source and how to treat it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceConfig {
+    /// Where the sentences come from.
+    pub address: Address,
+    /// Speed of a serial line, in Bd.
+    pub baud: u32,
+    /// How long an open source may say nothing before it is called silent.
+    pub silent_after: Duration,
+}
+
+impl SourceConfig {
+    const FIRST_WAIT: Duration = Duration::from_millis(200);
+    const MAX_WAIT: Duration = Duration::from_secs(5);
+    /// A connection that says nothing for so long may be half open: the other end lost its power.
+    const RECONNECT_AFTER: Duration = Duration::from_mins(1);
+}
+
+/// Reads until `stop`, or until a source that ends has ended. Then it drops `events`.
+///
+/// # Errors
+/// A recording or standard input cannot be read. Everything else is a [`ReceiverState`].
+pub async fn run(
+    config: SourceConfig,
+    clock: Clock,
+    events: mpsc::Sender<Event>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let source = Source { config, clock, events };
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Ok(()),
+        result = source.run() => result,
+    }
+}
+
+#[derive(Debug)]
+struct Source {
+    config: SourceConfig,
+    clock: Clock,
+    events: mpsc::Sender<Event>,
+}
+
+/// The engine is gone: nobody reads any more.
+#[derive(Debug)]
+struct Unheard;
+
+impl Source {
+    async fn run(&self) -> io::Result<()> {
+        match &self.config.address {
+            Address::Serial(path) => self.reopen(|| serial::open(path, self.config.baud)).await,
+            Address::Tcp(host) => self.reopen(|| tcp::connect(host)).await,
+            Address::Gpsd(host) => self.reopen(|| tcp::watch_gpsd(host)).await,
+            Address::Log(path) => return self.play(path).await,
+            Address::Stdin => {
+                let ended = self.read(&mut tokio::io::stdin()).await;
+                return if let Ok(Err(error)) = ended { Err(error) } else { Ok(()) };
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens, reads until it is gone, and opens again.
+    async fn reopen<R: AsyncRead + Unpin>(&self, open: impl AsyncFn() -> io::Result<R>) {
+        let mut backoff = Backoff::new(SourceConfig::FIRST_WAIT, SourceConfig::MAX_WAIT, fastrand::Rng::new());
+        loop {
+            let reason = match open().await {
+                Ok(mut reader) => match self.read(&mut reader).await {
+                    Ok(Ok(bytes)) => {
+                        if bytes > 0 {
+                            backoff.reset();
+                        }
+                        // A tty that hangs up reads as ended, again and again (Ok(0)); it is gone and not idle.
+                        "hung up".to_owned()
+                    }
+                    Ok(Err(error)) => error.to_string(),
+                    Err(Unheard) => return,
+                },
+                Err(error) => error.to_string(),
+            };
+            if self.say(Event::Receiver(ReceiverState::Gone(reason))).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(backoff.next_wait()).await;
+        }
+    }
+
+    /// Reads until the end; how many bytes came.
+    async fn read(&self, reader: &mut (impl AsyncRead + Unpin)) -> Result<io::Result<u64>, Unheard> {
+        let mut buffer = [0; READ_BYTES];
+        let mut total = 0;
+        let mut said = None;
+        let mut heard_at = self.clock.uptime();
+        loop {
+            let read = tokio::time::timeout(self.config.silent_after, reader.read(&mut buffer)).await;
+            let state = match read {
+                Ok(Ok(0)) => return Ok(Ok(total)),
+                Ok(Ok(_)) => ReceiverState::Open,
+                Ok(Err(error)) => return Ok(Err(error)),
+                Err(_) => ReceiverState::Silent,
+            };
+            if said.as_ref() != Some(&state) {
+                said = Some(state.clone());
+                self.say(Event::Receiver(state)).await?;
+            }
+            let at = self.clock.uptime();
+            if let Ok(Ok(count)) = read {
+                (total, heard_at) = (total + count as u64, at);
+                self.say(Event::Bytes(Chunk { bytes: buffer[..count].to_vec(), at })).await?;
+            } else if self.config.address.is_network() && at.since(heard_at) >= SourceConfig::RECONNECT_AFTER {
+                return Ok(Err(io::Error::new(io::ErrorKind::TimedOut, "said nothing for a minute: connecting again")));
+            }
+        }
+    }
+
+    /// Plays a recording at its own pace, or faster.
+    async fn play(&self, path: &std::path::Path) -> io::Result<()> {
+        let file = std::fs::File::open(path)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+        let mut log = log::RecordedLog::new(io::BufReader::new(file));
+        let _ = self.say(Event::Receiver(ReceiverState::Open)).await;
+        // Recordings of one after another go on where the last one ended.
+        let begin = self.clock.uptime();
+        while let Some(Chunk { bytes, at }) = log.next_chunk()? {
+            let at = begin + at.since_start();
+            if !self.clock.is_by_data() {
+                self.clock.reached(Some(at)).await;
+            }
+            if self.say(Event::Bytes(Chunk { bytes, at })).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn say(&self, event: Event) -> Result<(), Unheard> {
+        self.events.send(event).await.map_err(|_| Unheard)
+    }
 }

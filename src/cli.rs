@@ -1,0 +1,231 @@
+//! Arguments and help text; subcommand → exit code.
+
+use std::io::{self, IsTerminal, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::clock::Clock;
+use crate::config::{Config, ConfigError, DEFAULT_PATH, Override};
+use crate::core::calendar::{Era, RELEASED};
+use crate::daemon::{Agent, AtEnd, signals};
+use crate::logging;
+use crate::relay::mqtt::MqttLinks;
+use crate::replay::{self, Emit};
+use crate::units::Date;
+
+/// The arguments are wrong (sysexits.h `EX_USAGE`).
+const USAGE: u8 = 64;
+
+/// The configuration is wrong (sysexits.h `EX_CONFIG`): systemd does not start it again.
+const CONFIG: u8 = 78;
+
+/// The tracking agent for delivery vans: NMEA in, MQTT out, and nothing accepted is lost between.
+#[derive(Debug, Parser)]
+#[command(name = "waypost", version, arg_required_else_help = true, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent until SIGTERM
+    Run {
+        /// The configuration
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
+        config: PathBuf,
+    },
+    /// Send recorded logs through the code that runs in the van
+    #[command(after_help = REPLAY_HELP)]
+    Replay(ReplayArguments),
+    /// Check the configuration: every problem in one report
+    Check {
+        /// The configuration
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
+        config: PathBuf,
+    },
+    /// Write what a receiver would say in a van on a route
+    #[cfg(feature = "simulate")]
+    Simulate(crate::simulate::SimulateArgs),
+    /// A simulated van, a broker, the agent and a subscriber, all in this process
+    #[cfg(feature = "demo")]
+    Demo(crate::demo::DemoArgs),
+    /// Write the completions of a shell to standard output
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+const REPLAY_HELP: &str = "\
+With --emit the log goes through the pipeline only: JSON lines on standard output, no broker, no files.
+Without it the log goes through the whole agent, which ends when the broker has acknowledged everything.
+
+Examples:
+  waypost replay --emit fixes drive.nmea
+  waypost replay --broker mqtt://localhost --van VAN-042 --outbox /tmp/outbox.db drive.nmea
+  waypost replay --config /etc/waypost/waypost.toml --speed 10 monday.nmea tuesday.nmea";
+
+#[derive(Debug, clap::Args)]
+struct ReplayArguments {
+    /// Recorded NMEA 0183, one file after the other; `# Date: YYYY-MM-DD` in a comment says when it was made
+    #[arg(value_name = "LOG", required = true)]
+    logs: Vec<PathBuf>,
+    /// Write each accepted fix, or each record, as a line of JSON
+    #[arg(long, value_enum, conflicts_with_all = ["config", "broker", "van", "outbox", "speed"])]
+    emit: Option<Emit>,
+    /// The day of the recording: century and week rollover are judged by it
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = date)]
+    date: Option<Date>,
+    /// The configuration
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The broker, instead of the configuration's: mqtt://HOST[:PORT]
+    #[arg(long, value_name = "URL", required_unless_present_any = ["config", "emit"])]
+    broker: Option<String>,
+    /// The van's id, instead of the configuration's
+    #[arg(long, value_name = "ID", required_unless_present_any = ["config", "emit"])]
+    van: Option<String>,
+    /// The outbox, instead of the configuration's
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["config", "emit"])]
+    outbox: Option<String>,
+    /// Which fixes the trail keeps, instead of the configuration's: raw
+    #[arg(long, value_name = "POLICY")]
+    sampling: Option<String>,
+    /// How many times faster than it was recorded, or max
+    #[arg(long, value_name = "FACTOR", default_value = "max", value_parser = speed)]
+    speed: Speed,
+}
+
+/// How fast a log is replayed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Speed {
+    Factor(f64),
+    Max,
+}
+
+fn speed(text: &str) -> Result<Speed, String> {
+    match text.parse::<f64>() {
+        _ if text == "max" => Ok(Speed::Max),
+        Ok(factor) if (0.1..=10_000.0).contains(&factor) => Ok(Speed::Factor(factor)),
+        _ => Err("write a number from 0.1 to 10000, or max".to_owned()),
+    }
+}
+
+fn date(text: &str) -> Result<Date, String> {
+    Date::parse(text).ok_or_else(|| "write it as YYYY-MM-DD".to_owned())
+}
+
+/// Does what the arguments say.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are asked for, and no error.
+            let code = if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+            return error.print().map_or(ExitCode::FAILURE, |()| code);
+        }
+    };
+    match execute(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("waypost: {error:#}");
+            if error.is::<ConfigError>() { ExitCode::from(CONFIG) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+/// The reader of our output has seen enough: `waypost replay ... | head`.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let broken = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    };
+    error.chain().any(broken)
+}
+
+fn execute(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Run { config } => run(&config),
+        Command::Replay(arguments) => match arguments.emit {
+            Some(emit) => emit_lines(&arguments, emit),
+            None => replay_agent(&arguments),
+        },
+        Command::Check { config } => check(&config),
+        #[cfg(feature = "simulate")]
+        Command::Simulate(arguments) => runtime()?.block_on(crate::simulate::command(arguments)),
+        #[cfg(feature = "demo")]
+        Command::Demo(arguments) => runtime()?.block_on(crate::demo::command(arguments)),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "waypost", &mut io::stdout());
+            Ok(())
+        }
+    }
+}
+
+/// One thread does everything, and a second one waits for the disk: a van's computer has better to do.
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()
+}
+
+fn run(path: &std::path::Path) -> anyhow::Result<()> {
+    let config = Config::load(path, &[])?;
+    logging::init(config.log_level);
+    runtime()?.block_on(async {
+        let shutdown = signals()?;
+        let sources = vec![config.source.clone()];
+        let links = MqttLinks::new(&config.relay);
+        let agent = Agent::open(config, Era::NotBefore(RELEASED), Clock::live(), links).await?;
+        Ok(agent.run(sources, AtEnd::Stop, shutdown).await?)
+    })
+}
+
+fn check(path: &std::path::Path) -> anyhow::Result<()> {
+    let config = Config::load(path, &[])?;
+    println!("{}: in order", path.display());
+    println!("  van      {}", config.van);
+    println!("  source   {}", config.source.address);
+    println!("  outbox   {}", config.outbox.path.display());
+    println!("  broker   {}", config.relay.broker);
+    println!("  topics   {}", config.relay.topics.position);
+    Ok(())
+}
+
+fn emit_lines(arguments: &ReplayArguments, emit: Emit) -> anyhow::Result<()> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let logs = replay::open(&arguments.logs)?;
+    let era = replay::era(arguments.date, &arguments.logs)?;
+    replay::emit(logs, era, emit, &mut out)?;
+    Ok(out.flush()?)
+}
+
+fn replay_agent(arguments: &ReplayArguments) -> anyhow::Result<()> {
+    let given = [
+        ("mqtt.broker", &arguments.broker),
+        ("van.id", &arguments.van),
+        ("outbox.path", &arguments.outbox),
+        ("track.sampling", &arguments.sampling),
+    ];
+    let overrides: Vec<Override> =
+        given.into_iter().filter_map(|(key, value)| Some(Override { key, value: value.clone()? })).collect();
+    let config = match &arguments.config {
+        Some(path) => Config::load(path, &overrides)?,
+        None => Config::parse("", "command line", &overrides)?,
+    };
+    logging::init(config.log_level);
+    let clock = match arguments.speed {
+        Speed::Factor(factor) => Clock::scaled(factor),
+        Speed::Max => Clock::by_data(),
+    };
+    let era = replay::era(arguments.date, &arguments.logs)?;
+    let runtime = runtime().context("no runtime")?;
+    let progress = io::stderr().is_terminal();
+    let summary = runtime.block_on(replay::through_agent(config, era, clock, &arguments.logs, progress))?;
+    println!("{summary}");
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! Every key of `waypost.toml`: name, kind, default and what it means. `config/waypost.toml` is written from this table.
+
+use std::fmt::Write as _;
+
+/// What a value must be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Kind {
+    Text,
+    Flag,
+    /// A whole number between two bounds, both included.
+    Integer(i64, i64),
+    /// A number between two bounds, both included.
+    Number(f64, f64),
+}
+
+/// One key.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// `section.key`; a quantity ends in its unit.
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    /// As TOML.
+    pub(super) default: &'static str,
+    /// For the person who edits the file.
+    pub(super) help: &'static str,
+}
+
+const fn key(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Key {
+    Key { name, kind, default, help }
+}
+
+use Kind::{Flag, Integer, Number, Text};
+
+/// In the order of the file.
+pub(super) const KEYS: &[Key] = &[
+    key(
+        "van.id",
+        Text,
+        r#""""#,
+        "The van's name in topics, and its MQTT client identifier: 1 to 64 of A-Z a-z 0-9 _ . : - (required)",
+    ),
+    key(
+        "mqtt.broker",
+        Text,
+        r#""""#,
+        "The MQTT 5 broker: mqtt://HOST[:PORT], port 1883 unless said otherwise (required)",
+    ),
+    key("mqtt.username", Text, r#""""#, "User name; empty for none"),
+    key(
+        "mqtt.password_file",
+        Text,
+        r#""""#,
+        "File whose first line is the password; empty for none. The password itself never stands in this file",
+    ),
+    key("mqtt.topic_root", Text, r#""fleet""#, "First levels of every topic: {topic_root}/v1/{van}/..."),
+    key(
+        "mqtt.keep_alive_s",
+        Integer(10, 1200),
+        "120",
+        "Seconds between pings. Each costs about 200 bytes on the air; a dead link is noticed sooner when data wait",
+    ),
+    key(
+        "mqtt.position_moving_s",
+        Number(0.0, 3600.0),
+        "5.0",
+        "Seconds between live positions while the van drives; 0 for every fix. A change between driving and standing is sent at once",
+    ),
+    key("mqtt.position_halted_s", Number(0.0, 3600.0), "60.0", "Seconds between live positions while the van stands"),
+    key("mqtt.state_s", Number(1.0, 86_400.0), "60.0", "Seconds between reports of receiver and outbox; a change is sent at once"),
+    key(
+        "mqtt.in_flight",
+        Integer(1, 1000),
+        "20",
+        "How many messages may wait for the broker's acknowledgement; the broker may allow fewer",
+    ),
+    key(
+        "mqtt.ack_timeout_s",
+        Number(1.0, 600.0),
+        "30.0",
+        "Seconds after which a missing acknowledgement makes the connection suspect, and it is made anew",
+    ),
+    key(
+        "mqtt.require_subscriber",
+        Flag,
+        "false",
+        "Keep what the broker acknowledges with \"no matching subscribers\" (0x10), for brokers where the backend's session is permanent",
+    ),
+    key(
+        "gnss.source",
+        Text,
+        r#""serial:/dev/ttyUSB0""#,
+        "Where NMEA 0183 comes from: serial:PATH (best a name in /dev/serial/by-id), tcp:HOST:PORT, gpsd:HOST[:PORT], log:FILE or stdin:",
+    ),
+    key("gnss.baud", Integer(1200, 4_000_000), "9600", "Speed of a serial receiver in Bd"),
+    key("gnss.silent_s", Number(1.0, 3600.0), "5.0", "Seconds without a byte after which the receiver is reported as silent"),
+    key("journey.depart_speed_mps", Number(0.5, 50.0), "2.0", "The van departs when it is at least this fast for 3 s, in m/s"),
+    key("journey.stop_speed_mps", Number(0.0, 50.0), "0.8", "The van halts when it is at most this fast for dwell_s, in m/s"),
+    key("journey.dwell_s", Number(5.0, 3600.0), "30.0", "Seconds of standing that make a halt; longer than most traffic lights"),
+    key("track.sampling", Text, r#""raw""#, "Which fixes the trail keeps: raw (all)"),
+    key("track.batch_points", Integer(1, 500), "60", "How many points one track message has at most"),
+    key("track.batch_s", Number(0.0, 3600.0), "10.0", "Seconds after which a point no longer waits for its batch to fill"),
+    key("outbox.path", Text, r#""/var/lib/waypost/outbox.db""#, "The file that keeps every record until the broker has acknowledged it"),
+    key(
+        "outbox.max_mib",
+        Integer(1, 65_536),
+        "256",
+        "Size at which the oldest points of the trail make room for new ones, in MiB; each is counted and reported",
+    ),
+    key("log.level", Text, r#""info""#, "error, warn, info, debug or trace. Positions are personal data and appear from debug on"),
+];
+
+/// `config/waypost.toml`: every key with its default.
+pub(super) fn default_file() -> String {
+    let mut file = String::from(
+        "# waypost: configuration of the van's agent. Every key stands here with its default.\n\
+         # Only van.id and mqtt.broker must be filled in. `waypost check` names everything that is wrong.\n",
+    );
+    let mut section = "";
+    for key in KEYS {
+        let (in_section, name) = key.name.split_once('.').expect("every name has a section");
+        if in_section != section {
+            section = in_section;
+            write!(file, "\n[{section}]\n").expect("a string takes everything");
+        }
+        for line in wrapped(key.help, 110) {
+            writeln!(file, "# {line}").expect("a string takes everything");
+        }
+        writeln!(file, "{name} = {}", key.default).expect("a string takes everything");
+    }
+    file
+}
+
+/// The help as a sentence, in lines of at most `width` characters.
+fn wrapped(help: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in format!("{help}.").split(' ') {
+        let line = lines.last_mut().expect("there is one");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.len() + 1 + word.len() <= width {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}

@@ -1,0 +1,160 @@
+//! The values of a file by key, and everything that is wrong with them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use toml::Value;
+
+use super::keys::{KEYS, Key, Kind};
+
+/// A key that the command line sets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Override {
+    /// `section.key`.
+    pub key: &'static str,
+    /// What it becomes.
+    pub value: String,
+}
+
+/// Every key with a value of the right kind and range, and the problems found so far.
+#[derive(Debug)]
+pub(super) struct Values {
+    values: BTreeMap<&'static str, Value>,
+    problems: Vec<String>,
+}
+
+impl Values {
+    /// Reads a file. What is unknown, or of a wrong kind or range, is a problem.
+    pub(super) fn read(text: &str, overrides: &[Override]) -> Self {
+        let mut this = Self { values: BTreeMap::new(), problems: Vec::new() };
+        let sections = match text.parse::<toml::Table>() {
+            Ok(sections) => sections,
+            Err(error) => {
+                this.problems.push(format!("is not TOML: {}", error.to_string().trim().replace('\n', "\n  ")));
+                toml::Table::new()
+            }
+        };
+        let syntax_is_wrong = !this.problems.is_empty();
+        let mut given = this.flattened(sections);
+        for Override { key, value } in overrides {
+            given.insert((*key).to_owned(), Value::String(value.clone()));
+        }
+        for key in KEYS {
+            let default = || key.default.parse::<Value>().expect("a default is TOML");
+            let value = given.remove(key.name).unwrap_or_else(default);
+            match checked(key, value) {
+                Ok(value) => drop(this.values.insert(key.name, value)),
+                Err(problem) => this.problem(key.name, &problem),
+            }
+        }
+        for unknown in given.keys() {
+            this.problem(unknown, &format!("is not a key of waypost{}", similar(unknown)));
+        }
+        if syntax_is_wrong {
+            // Where the file could not be read, everything else would only be said of the defaults.
+            this.values.clear();
+            this.problems.truncate(1);
+        }
+        this
+    }
+
+    fn flattened(&mut self, sections: toml::Table) -> BTreeMap<String, Value> {
+        let mut keys = BTreeMap::new();
+        for (section, value) in sections {
+            match value {
+                Value::Table(table) if KEYS.iter().any(|key| key.name.starts_with(&format!("{section}."))) => {
+                    keys.extend(table.into_iter().map(|(key, value)| (format!("{section}.{key}"), value)));
+                }
+                Value::Table(_) => self.problem(&section, &format!("[{section}] is not a section of waypost")),
+                _ => self.problem(&section, "stands outside a section"),
+            }
+        }
+        keys
+    }
+
+    pub(super) fn problem(&mut self, key: &str, problem: &str) {
+        self.problems.push(format!("{key}: {problem}"));
+    }
+
+    pub(super) fn into_problems(self) -> Vec<String> {
+        self.problems
+    }
+
+    pub(super) fn text(&mut self, key: &str) -> Option<String> {
+        Some(self.values.get(key)?.as_str().expect("the kind was checked").to_owned())
+    }
+
+    /// A text that means something more.
+    pub(super) fn parsed<T>(&mut self, key: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        match parse(&self.text(key)?) {
+            Ok(parsed) => Some(parsed),
+            Err(problem) => {
+                self.problem(key, &problem);
+                None
+            }
+        }
+    }
+
+    pub(super) fn flag(&self, key: &str) -> Option<bool> {
+        self.values.get(key)?.as_bool()
+    }
+
+    /// An integer whose range the key's bounds keep within `T`.
+    pub(super) fn integer<T: TryFrom<i64>>(&self, key: &str) -> Option<T> {
+        T::try_from(self.values.get(key)?.as_integer()?).ok()
+    }
+
+    pub(super) fn number(&self, key: &str) -> Option<f64> {
+        self.values.get(key)?.as_float()
+    }
+
+    pub(super) fn seconds(&self, key: &str) -> Option<Duration> {
+        self.number(key).map(Duration::from_secs_f64)
+    }
+}
+
+/// The value, if it is of the key's kind and within its bounds. A whole number may stand for a number.
+fn checked(key: &Key, value: Value) -> Result<Value, String> {
+    match (key.kind, value) {
+        (Kind::Text, value @ Value::String(_)) | (Kind::Flag, value @ Value::Boolean(_)) => Ok(value),
+        (Kind::Integer(min, max), Value::Integer(number)) if (min..=max).contains(&number) => Ok(Value::Integer(number)),
+        (Kind::Integer(min, max), Value::Integer(number)) => Err(format!("{number} is outside {min}..={max}")),
+        (Kind::Number(min, max), value @ (Value::Integer(_) | Value::Float(_))) => {
+            let number = match value {
+                #[expect(clippy::cast_precision_loss, reason = "beyond 2^53 it is out of every range")]
+                Value::Integer(number) => number as f64,
+                value => value.as_float().expect("it is a float"),
+            };
+            if (min..=max).contains(&number) {
+                Ok(Value::Float(number))
+            } else {
+                Err(format!("{number} is outside {min}..={max}"))
+            }
+        }
+        (Kind::Text, value) => Err(format!("{value} is not a text in quotes")),
+        (Kind::Flag, value) => Err(format!("{value} is neither true nor false")),
+        (Kind::Integer(..), value) => Err(format!("{value} is not a whole number")),
+        (Kind::Number(..), value) => Err(format!("{value} is not a number")),
+    }
+}
+
+/// The known key that was most likely meant.
+fn similar(unknown: &str) -> String {
+    let distance = |key: &&Key| edit_distance(key.name, unknown);
+    let nearest = KEYS.iter().min_by_key(distance).filter(|key| distance(key) <= unknown.len() / 3);
+    nearest.map(|key| format!(": is {} meant?", key.name)).unwrap_or_default()
+}
+
+/// Levenshtein's distance.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.bytes().enumerate() {
+            let substituted = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}

@@ -1,0 +1,213 @@
+//! Sources → engine → outbox → relay, until SIGTERM.
+//!
+//! Stopping is the end of the data: the signal cancels only the sources. Their channel closes, the engine finishes its
+//! open epoch and commits, the relay gets a grace period, and the agent returns. A log that ends takes the same path.
+
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::core::calendar::Era;
+use crate::core::{Pipeline, PipelineConfig, Reception};
+use crate::engine::{Engine, Reports};
+use crate::outbox::{Outbox, OutboxError, OutboxStats};
+use crate::relay::{Inputs, LinkStatus, Links, Relay, RelayError, Stop};
+use crate::source::{self, CHANNEL_CHUNKS, Event, SourceConfig};
+use crate::wire::VanId;
+
+/// systemd kills after 5 s (`TimeoutStopSec`); the commit before it takes most of a second on a slow card.
+pub const GRACE: Duration = Duration::from_secs(3);
+
+/// What the agent does when its source has ended by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtEnd {
+    /// Stop as by a signal: what is left stays in the outbox.
+    Stop,
+    /// Go on until the outbox is empty.
+    Drain,
+}
+
+/// What the agent can be watched by while it runs.
+#[derive(Clone, Debug)]
+pub struct Watches {
+    /// What has been seen of the receiver.
+    pub reception: watch::Receiver<Reception>,
+    /// What the outbox holds.
+    pub outbox: watch::Receiver<OutboxStats>,
+    /// The link to the broker.
+    pub link: watch::Receiver<LinkStatus>,
+}
+
+/// Why the agent ended, other than by being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The outbox cannot be used.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+    /// The relay cannot go on.
+    #[error(transparent)]
+    Relay(#[from] RelayError),
+    /// A recording cannot be read.
+    #[error("source: {0}")]
+    Source(io::Error),
+}
+
+/// The agent, ready to run.
+#[derive(Debug)]
+pub struct Agent<L> {
+    van: VanId,
+    pipeline: Pipeline,
+    clock: Clock,
+    outbox: Outbox,
+    reports: Reports,
+    relay: Relay<L>,
+}
+
+impl<L: Links + 'static> Agent<L> {
+    /// Opens the outbox. `era` is what is known of the date beforehand.
+    ///
+    /// # Errors
+    /// The outbox cannot be used.
+    pub async fn open(config: Config, era: Era, clock: Clock, links: L) -> Result<Self, OutboxError> {
+        let Config { van, journey, sampling, outbox, relay, .. } = config;
+        let outbox = Outbox::open(outbox).await?;
+        let pipeline = PipelineConfig { era, journey, sampling };
+        let pipeline = Pipeline::new(pipeline, outbox.first_seq(), outbox.restored());
+        let reports = Reports::default();
+        let inputs = Inputs {
+            outbox: outbox.clone(),
+            live: reports.live.subscribe(),
+            health: reports.health.subscribe(),
+            clock: clock.clone(),
+        };
+        let relay = Relay::new(relay, inputs, links);
+        Ok(Self { van, pipeline, clock, outbox, reports, relay })
+    }
+
+    /// By what it can be watched.
+    #[must_use]
+    pub fn watches(&self) -> Watches {
+        Watches {
+            reception: self.reports.reception.subscribe(),
+            outbox: self.outbox.stats(),
+            link: self.relay.status(),
+        }
+    }
+
+    /// Reads `sources` one after the other until they end or `shutdown` completes, and then finishes in order.
+    ///
+    /// # Errors
+    /// Something that the agent cannot mend by waiting.
+    pub async fn run(
+        self,
+        sources: Vec<SourceConfig>,
+        at_end: AtEnd,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), AgentError> {
+        let Self { van, pipeline, clock, outbox, reports, relay } = self;
+        let stop = CancellationToken::new();
+        let (events, heard) = mpsc::channel(CHANNEL_CHUNKS);
+        let source = tokio::spawn(read_all(sources, clock.clone(), events, stop.clone()));
+        let engine = tokio::spawn(Engine::new(pipeline, outbox.clone(), clock, reports).run(heard));
+        let (stop_relay, relay_stopped) = watch::channel(Stop::Running);
+        let relay = tokio::spawn(relay.run(relay_stopped));
+        let tasks = Tasks { source, engine, relay, stop, stop_relay };
+        tracing::info!(%van, "agent running");
+        let result = tasks.run(at_end, shutdown).await;
+        let closed = outbox.close().await;
+        tracing::info!("agent stopped");
+        result.and(closed.map_err(AgentError::from))
+    }
+}
+
+/// Every source in its turn. Dropping `events` is the end of the data.
+async fn read_all(
+    sources: Vec<SourceConfig>,
+    clock: Clock,
+    events: mpsc::Sender<Event>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    for config in sources {
+        source::run(config, clock.clone(), events.clone(), stop.clone()).await?;
+    }
+    Ok(())
+}
+
+#[derive(Debug)]
+struct Tasks {
+    source: JoinHandle<io::Result<()>>,
+    engine: JoinHandle<Result<(), OutboxError>>,
+    relay: JoinHandle<Result<(), RelayError>>,
+    stop: CancellationToken,
+    stop_relay: watch::Sender<Stop>,
+}
+
+impl Tasks {
+    async fn run(mut self, at_end: AtEnd, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
+        tokio::pin!(shutdown);
+        let mut told_to_stop = false;
+        let engine = loop {
+            tokio::select! {
+                () = &mut shutdown, if !told_to_stop => {
+                    told_to_stop = true;
+                    self.stop.cancel();
+                }
+                ended = &mut self.engine => break joined(ended),
+                ended = &mut self.relay => {
+                    // A relay ends only when it is told to, or when it cannot go on. What the engine has is committed.
+                    self.stop.cancel();
+                    let (engine, relay) = (joined(self.engine.await), joined(ended));
+                    return engine.map_err(AgentError::from).and(relay.map_err(AgentError::from));
+                }
+            }
+        };
+        // The engine may have ended because the outbox failed, while the source still reads.
+        self.stop.cancel();
+        let source = joined(self.source.await).map_err(AgentError::Source);
+        let drain = at_end == AtEnd::Drain && !told_to_stop && engine.is_ok();
+        self.stop_relay.send_replace(if drain { Stop::Drained } else { Stop::Grace(GRACE) });
+        let relay = loop {
+            tokio::select! {
+                () = &mut shutdown, if !told_to_stop => {
+                    told_to_stop = true;
+                    self.stop_relay.send_replace(Stop::Grace(GRACE));
+                }
+                ended = &mut self.relay => break joined(ended),
+            }
+        };
+        engine.map_err(AgentError::from).and(source).and(relay.map_err(AgentError::from))
+    }
+}
+
+/// A task that panicked takes the agent with it.
+fn joined<T>(ended: Result<T, tokio::task::JoinError>) -> T {
+    match ended {
+        Ok(value) => value,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => unreachable!("nobody aborts a task of the agent"),
+        },
+    }
+}
+
+/// Completes at SIGTERM or SIGINT.
+///
+/// # Errors
+/// The handlers cannot be installed.
+pub fn signals() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

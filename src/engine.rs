@@ -1,0 +1,311 @@
+//! Drives the [`Pipeline`]: bytes and deadlines in, commits to the outbox and the newest position out.
+//!
+//! The engine decides nothing. It never waits for the disk: while a commit runs, the pipeline goes on and the live
+//! position with it, and what comes meanwhile is the next commit. So there is at most one transaction a second, and a
+//! slow disk makes larger transactions and not a slower agent.
+
+use std::mem;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::backoff::Backoff;
+use crate::clock::Clock;
+use crate::core::journey::JourneyState;
+use crate::core::record::{Record, Subject};
+use crate::core::{Output, Pipeline, Reception};
+use crate::outbox::{Outbox, OutboxError};
+use crate::relay::Health;
+use crate::source::{Event, ReceiverState};
+use crate::units::Uptime;
+use crate::wire::json::GnssState;
+
+/// Flash wears out by writing: no more than one transaction in this time.
+const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a failing disk may keep waiting: 2.7 hours at 1 Hz, 2 MB. Then the oldest are given up, and it is said.
+const MAX_WAITING: usize = 10_000;
+
+/// How often the last commit is tried when the agent stops on a failing disk.
+const LAST_TRIES: u32 = 3;
+
+/// Where the engine tells what it knows.
+#[derive(Clone, Debug)]
+pub struct Reports {
+    /// The newest accepted fix.
+    pub live: watch::Sender<Option<Record>>,
+    /// For `state` on the wire.
+    pub health: watch::Sender<Health>,
+    /// All that is counted, for people.
+    pub reception: watch::Sender<Reception>,
+}
+
+impl Default for Reports {
+    fn default() -> Self {
+        let (live, health, reception) = (watch::Sender::new(None), watch::Sender::default(), watch::Sender::default());
+        Self { live, health, reception }
+    }
+}
+
+/// The pipeline and its shell.
+#[derive(Debug)]
+pub struct Engine {
+    pipeline: Pipeline,
+    clock: Clock,
+    output: Output,
+    receiver: ReceiverState,
+    reports: Reports,
+    commits: Commits,
+}
+
+impl Engine {
+    /// An engine that has seen nothing yet.
+    #[must_use]
+    pub fn new(pipeline: Pipeline, outbox: Outbox, clock: Clock, reports: Reports) -> Self {
+        let commits = Commits::new(outbox, pipeline.state());
+        let (output, receiver) = (Output::default(), ReceiverState::default());
+        Self { pipeline, clock, output, receiver, reports, commits }
+    }
+
+    /// Runs until the source ends; that is also how the agent is stopped. Then everything is committed.
+    ///
+    /// # Errors
+    /// The outbox says stop, or a failing disk did not take the last records.
+    pub async fn run(mut self, mut events: mpsc::Receiver<Event>) -> Result<(), OutboxError> {
+        loop {
+            let room = self.commits.has_room() || !self.clock.is_by_data();
+            let deadline = self.pipeline.deadline();
+            // Data before deadlines: a deadline that passed while data waited is for the pipeline to judge.
+            tokio::select! {
+                biased;
+                step = self.commits.next_step(&self.clock) => self.commits.take(step, &self.clock)?,
+                event = events.recv(), if room => match event {
+                    Some(event) => self.observe(event),
+                    None => break,
+                },
+                now = self.clock.reached(deadline) => self.pipeline.tick(now, &mut self.output),
+            }
+            self.report();
+        }
+        self.pipeline.finish(&mut self.output);
+        self.report();
+        self.commits.finish().await
+    }
+
+    fn observe(&mut self, event: Event) {
+        match event {
+            Event::Bytes(chunk) => self.pipeline.push(&chunk.bytes, chunk.at, &mut self.output),
+            Event::Receiver(state) => self.receiver_became(state),
+        }
+    }
+
+    fn receiver_became(&mut self, state: ReceiverState) {
+        if state == self.receiver {
+            return;
+        }
+        match &state {
+            ReceiverState::Connecting => {}
+            ReceiverState::Open => tracing::info!("receiver open"),
+            ReceiverState::Silent => tracing::warn!("receiver silent"),
+            ReceiverState::Gone(error) => tracing::warn!(error, "receiver gone, trying again"),
+        }
+        if let ReceiverState::Gone(_) = state {
+            self.pipeline.interrupt(self.clock.uptime(), &mut self.output);
+        }
+        self.receiver = state;
+    }
+
+    /// Hands on what the pipeline has put out.
+    fn report(&mut self) {
+        self.commits.keep(&mut self.output.records, self.pipeline.state());
+        if let Some((seq, point)) = self.output.points.last() {
+            self.clock.learn_utc(point.fix.utc, point.fix.read_at);
+            // A number that is not reserved could be given out once more after a power cut.
+            if *seq <= self.commits.outbox.stats().borrow().reserved {
+                let newest = Record { seq: *seq, subject: Subject::Point(*point) };
+                self.reports.live.send_replace(Some(newest));
+            }
+        }
+        self.output.points.clear();
+        let reception = self.pipeline.reception();
+        let health = health(&reception, &self.receiver);
+        self.reports.reception.send_if_modified(|known| mem::replace(known, reception) != reception);
+        self.reports.health.send_if_modified(|known| *known != health && { *known = health; true });
+    }
+}
+
+fn health(reception: &Reception, receiver: &ReceiverState) -> Health {
+    let (receiver, error) = match receiver {
+        ReceiverState::Connecting => ("connecting", None),
+        ReceiverState::Open => ("open", None),
+        ReceiverState::Silent => ("silent", None),
+        ReceiverState::Gone(error) => ("gone", Some(error.clone())),
+    };
+    let fix = reception.newest.filter(|_| reception.has_fix);
+    Health {
+        gnss: GnssState {
+            receiver: receiver.to_owned(),
+            error,
+            mode: fix.map_or(1, |fix| fix.mode.dimensions()),
+            age_s: None,
+            sats: fix.and_then(|fix| fix.satellites_used),
+            sentences_bad: reception.sentences_bad(),
+            fixes_rejected: reception.rejected.unbelieved(),
+        },
+        newest_fix_at: reception.newest.map(|fix| fix.read_at),
+    }
+}
+
+/// What waits for the outbox, and the commit that runs.
+#[derive(Debug)]
+struct Commits {
+    outbox: Outbox,
+    waiting: Vec<Record>,
+    state: JourneyState,
+    running: Option<Running>,
+    /// Not before this time; `None` before the first commit.
+    due: Option<Uptime>,
+    backoff: Backoff,
+    /// Records given up since the disk began to fail.
+    given_up: u64,
+    failing: bool,
+}
+
+#[derive(Debug)]
+struct Running {
+    records: Vec<Record>,
+    commit: JoinHandle<Result<(), OutboxError>>,
+}
+
+/// What a commit does next.
+enum Step {
+    Start,
+    Done(Result<(), OutboxError>),
+}
+
+impl Commits {
+    fn new(outbox: Outbox, state: JourneyState) -> Self {
+        let backoff = Backoff::new(COMMIT_INTERVAL, Duration::from_secs(30), fastrand::Rng::new());
+        Self { outbox, waiting: Vec::new(), state, running: None, due: None, backoff, given_up: 0, failing: false }
+    }
+
+    fn has_room(&self) -> bool {
+        self.waiting.len() < MAX_WAITING
+    }
+
+    fn keep(&mut self, records: &mut Vec<Record>, state: JourneyState) {
+        self.waiting.append(records);
+        self.state = state;
+        let surplus = self.waiting.len().saturating_sub(MAX_WAITING);
+        if surplus > 0 && self.failing {
+            self.waiting.drain(..surplus);
+            self.given_up += surplus as u64;
+        }
+    }
+
+    /// Waits for the running commit to end, or for the next one to be due. Cancelling it loses nothing.
+    async fn next_step(&mut self, clock: &Clock) -> Step {
+        match (&mut self.running, self.waiting.is_empty()) {
+            (Some(running), _) => Step::Done(joined((&mut running.commit).await)),
+            (None, true) => std::future::pending().await,
+            (None, false) => {
+                if !clock.is_by_data() {
+                    clock.reached(Some(self.due.unwrap_or_default())).await;
+                }
+                Step::Start
+            }
+        }
+    }
+
+    fn take(&mut self, step: Step, clock: &Clock) -> Result<(), OutboxError> {
+        let now = clock.uptime();
+        match step {
+            Step::Start => {
+                self.due = Some(now + COMMIT_INTERVAL);
+                self.start();
+                Ok(())
+            }
+            Step::Done(result) => {
+                let failed = self.settle(result)?;
+                if failed {
+                    self.due = Some(now + self.backoff.next_wait());
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn start(&mut self) {
+        let records = mem::take(&mut self.waiting);
+        let (outbox, batch, state) = (self.outbox.clone(), records.clone(), self.state);
+        let commit = tokio::spawn(async move {
+            if let Some(newest) = batch.last() {
+                outbox.reserve(newest.seq).await?;
+            }
+            outbox.commit(batch, state).await
+        });
+        self.running = Some(Running { records, commit });
+    }
+
+    /// Notes how the running commit ended; whether it must be tried again.
+    fn settle(&mut self, result: Result<(), OutboxError>) -> Result<bool, OutboxError> {
+        let Some(Running { mut records, .. }) = self.running.take() else { return Ok(false) };
+        match result {
+            Ok(()) => {
+                for record in &records {
+                    tracing::debug!(seq = %record.seq, "record committed");
+                }
+                if mem::take(&mut self.failing) {
+                    tracing::info!(given_up = mem::take(&mut self.given_up), "outbox writes again");
+                }
+                self.backoff.reset();
+                Ok(false)
+            }
+            Err(error @ OutboxError::Degraded { .. }) => {
+                if !mem::replace(&mut self.failing, true) {
+                    tracing::error!(%error, "outbox does not write, keeping records in memory");
+                }
+                records.append(&mut self.waiting);
+                self.waiting = records;
+                Ok(true)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Commits everything that is left.
+    async fn finish(mut self) -> Result<(), OutboxError> {
+        let mut tries = 0;
+        loop {
+            if let Some(running) = &mut self.running {
+                let result = joined((&mut running.commit).await);
+                let last = tries == LAST_TRIES;
+                match result {
+                    Err(error @ OutboxError::Degraded { .. }) if last => return Err(error),
+                    result => {
+                        if self.settle(result)? {
+                            tries += 1;
+                            tokio::time::sleep(COMMIT_INTERVAL).await;
+                        }
+                    }
+                }
+            } else if self.waiting.is_empty() {
+                return Ok(());
+            } else {
+                self.start();
+            }
+        }
+    }
+}
+
+/// A commit that panicked takes the agent with it: the outbox on disk is in order, this process may not be.
+fn joined(result: Result<Result<(), OutboxError>, tokio::task::JoinError>) -> Result<(), OutboxError> {
+    match result {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => unreachable!("nobody aborts a commit"),
+        },
+    }
+}
