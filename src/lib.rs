@@ -5,3 +5,6 @@ pub mod units;
 
 pub mod core;
 pub mod wire;
+
+#[cfg(feature = "simulate")]
+pub mod simulate;
