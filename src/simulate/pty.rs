@@ -1,0 +1,273 @@
+//! Bursts → a pty, byte by byte at the speed of a serial line, whether or not somebody listens.
+//!
+//! - A line never waits for its reader: when the last burst is still there untouched, nobody listens, and it is thrown
+//!   away for the next. So a reader that comes finds the newest burst and no old ones.
+//! - The far end stays open here, so that readers may come and go without a hang-up; what they write is read and
+//!   forgotten.
+//! - A receiver that has more to say than the line carries drops whole bursts, once it is a second behind.
+
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio_serial::{ClearBuffer, SerialPort, SerialStream};
+
+use crate::clock::Clock;
+use crate::units::Uptime;
+
+/// A serial line, of which the other end is a file in `/dev/pts`.
+#[derive(Debug)]
+pub(super) struct PtyLine {
+    near: SerialStream,
+    far: SerialStream,
+    path: PathBuf,
+    link: Option<PathBuf>,
+    byte_time: Duration,
+    /// When the last byte of the last burst has left.
+    free_at: Uptime,
+    /// Bytes of the last burst.
+    last_bytes: usize,
+    reader: Reader,
+    /// Bursts that nobody read.
+    pub(super) unread: u64,
+    /// Bursts for which the line was too slow.
+    pub(super) crowded_out: u64,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Reader {
+    Listens,
+    Away,
+}
+
+/// Written at once: less than the FIFO of a usual USB adapter, so that a reader sees sentences in parts.
+const CHUNK_BYTES: usize = 16;
+/// A reader of a busy host may be this late, by the host's clock.
+const PATIENCE: Duration = Duration::from_millis(250);
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+/// What a receiver's own buffer holds, in time.
+const BACKLOG: Duration = Duration::from_secs(1);
+
+impl PtyLine {
+    /// Opens a pty and links to it. A link that another run left is replaced; another kind of file is not.
+    pub(super) fn open(link: Option<PathBuf>, baud: u32) -> io::Result<Self> {
+        let (near, far) = SerialStream::pair()?;
+        let path = PathBuf::from(far.name().ok_or_else(|| io::Error::other("a pty without name"))?);
+        if let Some(link) = &link {
+            if link.is_symlink() {
+                std::fs::remove_file(link)?;
+            }
+            std::os::unix::fs::symlink(&path, link)?;
+        }
+        // A start bit, eight bits and a stop bit.
+        let byte_time = Duration::from_secs(10) / baud;
+        let (free_at, last_bytes, reader) = (Uptime::ZERO, 0, Reader::Listens);
+        let (unread, crowded_out) = (0, 0);
+        Ok(Self {
+            near,
+            far,
+            path,
+            link,
+            byte_time,
+            free_at,
+            last_bytes,
+            reader,
+            unread,
+            crowded_out,
+        })
+    }
+
+    /// Where a reader finds it.
+    pub(super) fn path(&self) -> &Path {
+        self.link.as_deref().unwrap_or(&self.path)
+    }
+
+    /// Sends a burst from `at` on as fast as the line is, or at once without a clock.
+    pub(super) async fn send(
+        &mut self,
+        burst: &[u8],
+        at: Uptime,
+        clock: Option<&Clock>,
+    ) -> io::Result<()> {
+        let start = at.max(self.free_at);
+        if clock.is_some() && start.since(at) > BACKLOG {
+            self.crowded_out += 1;
+            self.say_once(
+                self.crowded_out,
+                "the line is slower than the receiver: bursts are left out",
+            );
+            return Ok(());
+        }
+        self.forget_what_readers_write();
+        self.clear_unread().await?;
+        let mut due = start;
+        for chunk in burst.chunks(CHUNK_BYTES) {
+            if let Some(clock) = clock {
+                clock.reached(Some(due)).await;
+            }
+            if !self.write(chunk)? {
+                break;
+            }
+            due = due + self.byte_time * u32::try_from(chunk.len()).expect("16 at most");
+        }
+        (self.free_at, self.last_bytes) = (due, burst.len());
+        if clock.is_none() {
+            // The kernel delivers later than it takes: only then is it known whether somebody reads.
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        Ok(())
+    }
+
+    /// False if the pty is full, which a burst that nobody reads is too short for.
+    fn write(&mut self, mut bytes: &[u8]) -> io::Result<bool> {
+        while !bytes.is_empty() {
+            match self.near.try_write(bytes) {
+                Ok(written) => bytes = &bytes[written..],
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Gives a reader time to take the last burst, and throws it away if there is none.
+    async fn clear_unread(&mut self) -> io::Result<()> {
+        let mut waited = Duration::ZERO;
+        while self.untouched()? {
+            if self.reader == Reader::Listens && waited < PATIENCE {
+                tokio::time::sleep(LOOK_AGAIN).await;
+                waited += LOOK_AGAIN;
+                continue;
+            }
+            self.reader = Reader::Away;
+            self.unread += 1;
+            self.say_once(self.unread, "nobody reads the pty: bursts are thrown away");
+            self.far.clear(ClearBuffer::Input)?;
+            // A reader that left has not undone its TIOCEXCL, and would find the line busy when it returns.
+            self.far.set_exclusive(false)?;
+            return Ok(());
+        }
+        self.reader = Reader::Listens;
+        Ok(())
+    }
+
+    fn untouched(&self) -> io::Result<bool> {
+        let waiting = usize::try_from(self.far.bytes_to_read()?).unwrap_or(usize::MAX);
+        Ok(self.last_bytes > 0 && waiting >= self.last_bytes)
+    }
+
+    fn forget_what_readers_write(&mut self) {
+        let mut scratch = [0; 256];
+        // More than a burst of commands each time would be a loop that a stranger controls.
+        for _ in 0..16 {
+            if !matches!(self.near.try_read(&mut scratch), Ok(1..)) {
+                return;
+            }
+        }
+    }
+
+    fn say_once(&self, count: u64, message: &str) {
+        if count == 1 {
+            eprintln!("waypost: {}: {message}", self.path().display());
+        }
+    }
+}
+
+impl Drop for PtyLine {
+    fn drop(&mut self) {
+        if let Some(link) = &self.link
+            && std::fs::read_link(link).is_ok_and(|target| target == self.path)
+        {
+            // Whoever removed it meanwhile did our work.
+            let _ = std::fs::remove_file(link);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio_serial::SerialPortBuilderExt;
+
+    use super::*;
+
+    fn open(baud: u32) -> PtyLine {
+        PtyLine::open(None, baud).unwrap()
+    }
+
+    fn reader(line: &PtyLine) -> SerialStream {
+        tokio_serial::new(line.path().to_str().unwrap(), 9600).open_native_async().unwrap()
+    }
+
+    /// Sends a burst that nobody takes, and waits until the kernel has delivered it.
+    async fn send_unread(line: &mut PtyLine, burst: &str) {
+        line.send(burst.as_bytes(), Uptime::ZERO, None).await.unwrap();
+        while !line.untouched().unwrap() {
+            std::thread::yield_now();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_arrive_at_the_speed_of_the_line() {
+        let mut line = open(9600);
+        let mut reader = reader(&line);
+        let clock = Clock::live();
+        let burst = vec![b'x'; 960];
+        let mut read = vec![0; 960];
+        let (sent, arrived) = tokio::join!(
+            line.send(&burst, Uptime::from_millis(500), Some(&clock)),
+            reader.read_exact(&mut read)
+        );
+        sent.unwrap();
+        arrived.unwrap();
+        assert_eq!(read, burst);
+        let ms = clock.uptime().since_start().as_millis();
+        assert!((1450..=1550).contains(&ms), "960 bytes take a second from 500 ms on: {ms} ms");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_that_nobody_reads_goes_on_and_keeps_only_the_newest_burst() {
+        let mut line = open(9600);
+        for number in 0..500 {
+            let burst = format!("${number:03}{}\r\n", "x".repeat(500));
+            send_unread(&mut line, &burst).await;
+        }
+        assert_eq!(line.unread, 499);
+        let mut read = vec![0; 506];
+        reader(&line).read_exact(&mut read).await.unwrap();
+        assert!(read.starts_with(b"$499x"), "{}", String::from_utf8_lossy(&read));
+        for burst in ["$500\r\n", "$501\r\n"] {
+            send_unread(&mut line, burst).await;
+        }
+        let mut read = [0; 6];
+        let mut returned = reader(&line);
+        returned.read_exact(&mut read).await.unwrap();
+        assert_eq!((&read, line.unread), (b"$501\r\n", 500), "a reader may go and come back");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_receiver_that_says_more_than_the_line_carries_leaves_whole_bursts_out() {
+        let mut line = open(4800);
+        let clock = Clock::live();
+        for number in 0..50 {
+            let at = Uptime::from_millis(number * 100);
+            line.send(&[b'x'; 240], at, Some(&clock)).await.unwrap();
+        }
+        assert!((25..45).contains(&line.crowded_out), "{} of 50", line.crowded_out);
+    }
+
+    #[tokio::test]
+    async fn the_link_is_replaced_at_the_start_and_removed_at_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("receiver");
+        std::os::unix::fs::symlink("/dev/pts/of-an-earlier-run", &link).unwrap();
+        let line = PtyLine::open(Some(link.clone()), 9600).unwrap();
+        assert_eq!(std::fs::read_link(&link).unwrap(), line.path);
+        drop(line);
+        assert!(!link.is_symlink());
+        std::fs::write(&link, "somebody's file").unwrap();
+        assert!(PtyLine::open(Some(link.clone()), 9600).is_err());
+        assert_eq!(std::fs::read(&link).unwrap(), b"somebody's file");
+    }
+}
