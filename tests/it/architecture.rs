@@ -1,0 +1,104 @@
+//! Which module may use which, what the core must not know, and what a van must not carry.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::repository;
+
+/// Each module, and what it may use of the crate besides itself, `units` and `core`.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("units", &[]),
+    ("clock", &[]),
+    ("backoff", &[]),
+    ("logging", &[]),
+    ("core", &[]),
+    ("wire", &[]),
+    ("source", &["backoff", "clock"]),
+    ("outbox", &["wire"]),
+    ("relay", &["backoff", "clock", "wire", "outbox"]),
+    ("engine", &["backoff", "clock", "wire", "source", "outbox", "relay"]),
+    ("config", &["wire", "source", "outbox", "relay"]),
+    ("daemon", &["clock", "wire", "source", "outbox", "relay", "engine", "config"]),
+    ("replay", &["clock", "wire", "source", "outbox", "relay", "config", "daemon"]),
+    ("simulate", &["clock"]),
+    ("demo", &["clock", "wire", "source", "outbox", "relay", "config", "daemon", "simulate", "logging"]),
+    ("cli", &["clock", "config", "daemon", "demo", "logging", "relay", "replay", "simulate"]),
+];
+
+fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// (module, file, text without tests) of all of `src` but its roots.
+fn sources() -> Vec<(String, PathBuf, String)> {
+    let src = repository("src");
+    let mut files = Vec::new();
+    rust_files(&src, &mut files);
+    files.retain(|file| !["lib.rs", "main.rs"].iter().any(|root| *file == src.join(root)));
+    let module = |file: &Path| {
+        let first = file.strip_prefix(&src).unwrap().components().next().unwrap();
+        first.as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned()
+    };
+    let tests = |file: &Path| file.file_name().is_some_and(|name| name == "tests.rs");
+    files
+        .into_iter()
+        .filter(|file| !tests(file))
+        .map(|file| {
+            let text = fs::read_to_string(&file).unwrap();
+            let text = text.split("#[cfg(test)]\nmod tests").next().unwrap().to_owned();
+            (module(&file), file, text)
+        })
+        .collect()
+}
+
+#[test]
+fn dependencies_point_in_the_direction_of_the_data_flow() {
+    for (module, file, text) in sources() {
+        let (_, may) = MAY_USE.iter().find(|(name, _)| *name == module).unwrap_or_else(|| panic!("{module} has no row"));
+        for used in text.split("crate::").skip(1) {
+            let used: String = used.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+            let in_order = used == module || used == "units" || used == "core" && module != "units" || may.contains(&used.as_str());
+            assert!(in_order || used.is_empty(), "{} uses {used}", file.display());
+        }
+    }
+}
+
+#[test]
+fn the_core_knows_no_clock_no_runtime_no_randomness_and_no_files() {
+    let banned = [
+        "tokio", "Instant", "SystemTime", "fastrand", "std::io", "std::fs", "std::net", "std::env", "std::thread",
+        "tracing", "println!", "async ",
+    ];
+    for (module, file, text) in sources() {
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        for line in code.filter(|_| module == "core" || module == "units") {
+            for word in banned {
+                assert!(!line.contains(word), "{} says {word}: {line}", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_van_carries_neither_simulator_nor_broker_nor_web_server() {
+    let tree = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--offline", "--no-default-features", "-e", "normal", "--prefix", "none", "--format", "{p}"])
+        .current_dir(repository(""))
+        .output()
+        .unwrap();
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    let tree = String::from_utf8(tree.stdout).unwrap();
+    let crates: Vec<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(crates.contains(&"rumqttc") && crates.contains(&"rusqlite"), "{tree}");
+    for unwanted in ["mqtt5", "rumqttd", "axum", "hyper", "tokio-postgres", "openssl-sys", "proptest"] {
+        assert!(!crates.contains(&unwanted), "the van carries {unwanted}");
+    }
+}
