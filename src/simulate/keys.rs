@@ -75,8 +75,9 @@ impl<'a> Section<'a> {
         &mut self,
         key: &'static str,
         range: RangeInclusive<f64>,
+        example: &str,
     ) -> Option<f64> {
-        let value = self.need(key, &range.start().to_string())?;
+        let value = self.need(key, example)?;
         self.within(key, &value, &range)
     }
 

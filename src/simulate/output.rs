@@ -30,7 +30,7 @@ pub enum Output {
 /// How fast a day goes by.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Pace {
-    /// This many times as fast as the world.
+    /// This many times as fast as the world; above 0.
     Times(f64),
     /// As fast as it can be written.
     Max,
@@ -79,18 +79,18 @@ pub struct Sent {
 /// If the output cannot be opened or written.
 pub async fn run(simulation: Simulation, output: Output, pace: Pace) -> Result<Sent, OutputError> {
     let place = output.place();
-    let failed = |doing| move |source| OutputError { place, doing, source };
+    let failed = |doing, source| OutputError { place: place.clone(), doing, source };
     let clock = match pace {
         Pace::Times(factor) => Some(Clock::scaled(factor)),
         Pace::Max => None,
     };
-    let mut sink =
-        Sink::open(output, &simulation).await.map_err(failed.clone()("cannot be opened"))?;
+    let sink = Sink::open(output, &simulation).await;
+    let mut sink = sink.map_err(|source| failed("cannot be opened", source))?;
     let mut sent = Sent::default();
     let ended = send_all(simulation, &mut sink, clock.as_ref(), &mut sent).await;
     match ended.and(sink.finish(&mut sent).await) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(failed("cannot be written")(error))
+        Err(source) if source.kind() != io::ErrorKind::BrokenPipe => {
+            Err(failed("cannot be written", source))
         }
         _ => Ok(sent),
     }

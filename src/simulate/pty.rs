@@ -6,11 +6,19 @@
 //!   forgotten.
 //! - A receiver that has more to say than the line carries drops whole bursts, once it is a second behind.
 
-use std::io::{self, ErrorKind};
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio_serial::{ClearBuffer, SerialPort, SerialStream};
+use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::io::Errno;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{self, OptionalActions, QueueSelector};
 
 use crate::clock::Clock;
 use crate::units::Uptime;
@@ -18,8 +26,8 @@ use crate::units::Uptime;
 /// A serial line, of which the other end is a file in `/dev/pts`.
 #[derive(Debug)]
 pub(super) struct PtyLine {
-    near: SerialStream,
-    far: SerialStream,
+    near: OwnedFd,
+    far: File,
     path: PathBuf,
     link: Option<PathBuf>,
     byte_time: Duration,
@@ -51,8 +59,7 @@ const BACKLOG: Duration = Duration::from_secs(1);
 impl PtyLine {
     /// Opens a pty and links to it. A link that another run left is replaced; another kind of file is not.
     pub(super) fn open(link: Option<PathBuf>, baud: u32) -> io::Result<Self> {
-        let (near, far) = SerialStream::pair()?;
-        let path = PathBuf::from(far.name().ok_or_else(|| io::Error::other("a pty without name"))?);
+        let (near, far, path) = pair()?;
         if let Some(link) = &link {
             if link.is_symlink() {
                 std::fs::remove_file(link)?;
@@ -98,19 +105,23 @@ impl PtyLine {
             );
             return Ok(());
         }
+        if let Some(clock) = clock {
+            clock.reached(Some(start)).await;
+        }
         self.forget_what_readers_write();
         self.clear_unread().await?;
-        let mut due = start;
+        (self.free_at, self.last_bytes) = (start, 0);
         for chunk in burst.chunks(CHUNK_BYTES) {
             if let Some(clock) = clock {
-                clock.reached(Some(due)).await;
+                clock.reached(Some(self.free_at)).await;
             }
             if !self.write(chunk)? {
                 break;
             }
-            due = due + self.byte_time * u32::try_from(chunk.len()).expect("16 at most");
+            let bytes = u32::try_from(chunk.len()).expect("16 at most");
+            self.free_at = self.free_at + self.byte_time * bytes;
+            self.last_bytes += chunk.len();
         }
-        (self.free_at, self.last_bytes) = (due, burst.len());
         if clock.is_none() {
             // The kernel delivers later than it takes: only then is it known whether somebody reads.
             tokio::time::sleep(LOOK_AGAIN).await;
@@ -121,11 +132,11 @@ impl PtyLine {
     /// False if the pty is full, which a burst that nobody reads is too short for.
     fn write(&mut self, mut bytes: &[u8]) -> io::Result<bool> {
         while !bytes.is_empty() {
-            match self.near.try_write(bytes) {
+            match rustix::io::write(&self.near, bytes) {
                 Ok(written) => bytes = &bytes[written..],
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(Errno::AGAIN) => return Ok(false),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(true)
@@ -143,9 +154,9 @@ impl PtyLine {
             self.reader = Reader::Away;
             self.unread += 1;
             self.say_once(self.unread, "nobody reads the pty: bursts are thrown away");
-            self.far.clear(ClearBuffer::Input)?;
-            // A reader that left has not undone its TIOCEXCL, and would find the line busy when it returns.
-            self.far.set_exclusive(false)?;
+            termios::tcflush(&self.far, QueueSelector::IFlush)?;
+            // The TIOCEXCL of a reader that left stays, and would keep it out when it returns.
+            termios::ioctl_tiocnxcl(&self.far)?;
             return Ok(());
         }
         self.reader = Reader::Listens;
@@ -153,7 +164,7 @@ impl PtyLine {
     }
 
     fn untouched(&self) -> io::Result<bool> {
-        let waiting = usize::try_from(self.far.bytes_to_read()?).unwrap_or(usize::MAX);
+        let waiting = usize::try_from(rustix::io::ioctl_fionread(&self.far)?).unwrap_or(usize::MAX);
         Ok(self.last_bytes > 0 && waiting >= self.last_bytes)
     }
 
@@ -161,7 +172,7 @@ impl PtyLine {
         let mut scratch = [0; 256];
         // More than a burst of commands each time would be a loop that a stranger controls.
         for _ in 0..16 {
-            if !matches!(self.near.try_read(&mut scratch), Ok(1..)) {
+            if !matches!(rustix::io::read(&self.near, &mut scratch), Ok(1..)) {
                 return;
             }
         }
@@ -172,6 +183,22 @@ impl PtyLine {
             eprintln!("waypost: {}: {message}", self.path().display());
         }
     }
+}
+
+/// Both ends of a raw pty, and the far one's name. Neither blocks, nor becomes the terminal that controls us.
+fn pair() -> io::Result<(OwnedFd, File, PathBuf)> {
+    let near = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    grantpt(&near)?;
+    unlockpt(&near)?;
+    fcntl_setfl(&near, OFlags::NONBLOCK)?;
+    let name = ptsname(&near, Vec::new())?.into_bytes();
+    let path = PathBuf::from(OsString::from_vec(name));
+    let flags = (OFlags::NOCTTY | OFlags::NONBLOCK).bits().cast_signed();
+    let far = OpenOptions::new().read(true).write(true).custom_flags(flags).open(&path)?;
+    let mut raw = termios::tcgetattr(&far)?;
+    raw.make_raw();
+    termios::tcsetattr(&far, OptionalActions::Now, &raw)?;
+    Ok((near, far, path))
 }
 
 impl Drop for PtyLine {
@@ -188,7 +215,7 @@ impl Drop for PtyLine {
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncReadExt;
-    use tokio_serial::SerialPortBuilderExt;
+    use tokio_serial::{SerialPortBuilderExt, SerialStream};
 
     use super::*;
 

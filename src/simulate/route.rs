@@ -230,8 +230,8 @@ pub(super) fn parse_start(text: &str) -> Result<UtcTime, String> {
 }
 
 fn depot(mut table: Section<'_>) -> Option<Depot> {
-    let lat_deg = table.needed_number("lat_deg", -80.0..=80.0);
-    let lon_deg = table.needed_number("lon_deg", -180.0..=180.0);
+    let lat_deg = table.needed_number("lat_deg", -80.0..=80.0, "48.35");
+    let lon_deg = table.needed_number("lon_deg", -180.0..=180.0, "10.83");
     let altitude_msl_m = table.number("altitude_msl_m", -430.0..=5000.0, 100.0);
     let loading = Duration::from_secs(table.whole("loading_s", 0..=7200, 300));
     table.finish();
