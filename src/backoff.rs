@@ -23,7 +23,8 @@ impl Backoff {
 
     /// The wait after one more failure: at random between half of `first` and the doubled, capped wait.
     pub fn next_wait(&mut self) -> Duration {
-        let doubled = self.first.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX));
+        let doubled =
+            self.first.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX));
         let ceiling = doubled.min(self.max);
         self.failures = self.failures.saturating_add(1);
         let floor = (self.first / 2).min(ceiling);

@@ -144,7 +144,9 @@ pub fn main() -> ExitCode {
 /// The reader of our output has seen enough: `waypost replay ... | head`.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let broken = |cause: &(dyn std::error::Error + 'static)| {
-        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     };
     error.chain().any(broken)
 }
@@ -179,7 +181,7 @@ fn run(path: &std::path::Path) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let shutdown = signals()?;
         let sources = vec![config.source.clone()];
-        let links = MqttLinks::new(&config.relay);
+        let links = MqttLinks::new(config.relay.clone());
         let agent = Agent::open(config, Era::NotBefore(RELEASED), Clock::live(), links).await?;
         Ok(agent.run(sources, AtEnd::Stop, shutdown).await?)
     })
@@ -211,8 +213,10 @@ fn replay_agent(arguments: &ReplayArguments) -> anyhow::Result<()> {
         ("outbox.path", &arguments.outbox),
         ("track.sampling", &arguments.sampling),
     ];
-    let overrides: Vec<Override> =
-        given.into_iter().filter_map(|(key, value)| Some(Override { key, value: value.clone()? })).collect();
+    let overrides: Vec<Override> = given
+        .into_iter()
+        .filter_map(|(key, value)| Some(Override { key, value: value.clone()? }))
+        .collect();
     let config = match &arguments.config {
         Some(path) => Config::load(path, &overrides)?,
         None => Config::parse("", "command line", &overrides)?,
@@ -225,7 +229,8 @@ fn replay_agent(arguments: &ReplayArguments) -> anyhow::Result<()> {
     let era = replay::era(arguments.date, &arguments.logs)?;
     let runtime = runtime().context("no runtime")?;
     let progress = io::stderr().is_terminal();
-    let summary = runtime.block_on(replay::through_agent(config, era, clock, &arguments.logs, progress))?;
+    let summary =
+        runtime.block_on(replay::through_agent(config, era, clock, &arguments.logs, progress))?;
     println!("{summary}");
     Ok(())
 }

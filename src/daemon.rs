@@ -74,7 +74,12 @@ impl<L: Links + 'static> Agent<L> {
     ///
     /// # Errors
     /// The outbox cannot be used.
-    pub async fn open(config: Config, era: Era, clock: Clock, links: L) -> Result<Self, OutboxError> {
+    pub async fn open(
+        config: Config,
+        era: Era,
+        clock: Clock,
+        links: L,
+    ) -> Result<Self, OutboxError> {
         let Config { van, journey, sampling, outbox, relay, .. } = config;
         let outbox = Outbox::open(outbox).await?;
         let pipeline = PipelineConfig { era, journey, sampling };
@@ -149,7 +154,11 @@ struct Tasks {
 }
 
 impl Tasks {
-    async fn run(mut self, at_end: AtEnd, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
+    async fn run(
+        mut self,
+        at_end: AtEnd,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), AgentError> {
         tokio::pin!(shutdown);
         let mut told_to_stop = false;
         let engine = loop {

@@ -43,7 +43,8 @@ pub struct Reports {
 
 impl Default for Reports {
     fn default() -> Self {
-        let (live, health, reception) = (watch::Sender::new(None), watch::Sender::default(), watch::Sender::default());
+        let (live, health, reception) =
+            (watch::Sender::new(None), watch::Sender::default(), watch::Sender::default());
         Self { live, health, reception }
     }
 }
@@ -130,8 +131,15 @@ impl Engine {
         self.output.points.clear();
         let reception = self.pipeline.reception();
         let health = health(&reception, &self.receiver);
-        self.reports.reception.send_if_modified(|known| mem::replace(known, reception) != reception);
-        self.reports.health.send_if_modified(|known| *known != health && { *known = health; true });
+        self.reports
+            .reception
+            .send_if_modified(|known| mem::replace(known, reception) != reception);
+        self.reports.health.send_if_modified(|known| {
+            *known != health && {
+                *known = health;
+                true
+            }
+        });
     }
 }
 
@@ -187,7 +195,16 @@ enum Step {
 impl Commits {
     fn new(outbox: Outbox, state: JourneyState) -> Self {
         let backoff = Backoff::new(COMMIT_INTERVAL, Duration::from_secs(30), fastrand::Rng::new());
-        Self { outbox, waiting: Vec::new(), state, running: None, due: None, backoff, given_up: 0, failing: false }
+        Self {
+            outbox,
+            waiting: Vec::new(),
+            state,
+            running: None,
+            due: None,
+            backoff,
+            given_up: 0,
+            failing: false,
+        }
     }
 
     fn has_room(&self) -> bool {
@@ -300,7 +317,9 @@ impl Commits {
 }
 
 /// A commit that panicked takes the agent with it: the outbox on disk is in order, this process may not be.
-fn joined(result: Result<Result<(), OutboxError>, tokio::task::JoinError>) -> Result<(), OutboxError> {
+fn joined(
+    result: Result<Result<(), OutboxError>, tokio::task::JoinError>,
+) -> Result<(), OutboxError> {
     match result {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {

@@ -14,7 +14,10 @@ pub fn init(level: Level) {
     let wanted = Targets::new().with_default(LevelFilter::WARN).with_target("waypost", level);
     let format = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false);
     let result = if in_journal {
-        tracing_subscriber::registry().with(wanted).with(format.with_ansi(false).without_time()).try_init()
+        tracing_subscriber::registry()
+            .with(wanted)
+            .with(format.with_ansi(false).without_time())
+            .try_init()
     } else {
         let format = format.with_ansi(io::stderr().is_terminal());
         tracing_subscriber::registry().with(wanted).with(format).try_init()

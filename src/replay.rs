@@ -18,8 +18,8 @@ use crate::core::sampling::Sampling;
 use crate::core::{Output, Pipeline, PipelineConfig, Reception};
 use crate::daemon::{Agent, AgentError, AtEnd, Watches, signals};
 use crate::outbox::OutboxStats;
-use crate::relay::mqtt::MqttLinks;
 use crate::relay::LinkStatus;
+use crate::relay::mqtt::MqttLinks;
 use crate::source::log::{self, RecordedLog};
 use crate::source::{Address, SourceConfig};
 use crate::units::Date;
@@ -104,7 +104,8 @@ pub fn era(date: Option<Date>, logs: &[PathBuf]) -> io::Result<Era> {
 }
 
 fn open_file(path: &Path) -> io::Result<File> {
-    File::open(path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+    File::open(path)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 
 /// Sends a whole log through the pipeline and writes a JSON object a line.
@@ -137,12 +138,29 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { logs, reception, outbox, link } = self;
         let rejected = reception.rejected;
-        writeln!(f, "logs      {logs}, {} bytes, {} lines", reception.framing.bytes, reception.framing.lines)?;
+        writeln!(
+            f,
+            "logs      {logs}, {} bytes, {} lines",
+            reception.framing.bytes, reception.framing.lines
+        )?;
         writeln!(f, "sentences {} refused", reception.sentences_bad())?;
-        writeln!(f, "epochs    {} without fix, {} not believed", rejected.no_fix, rejected.unbelieved())?;
-        writeln!(f, "points    {} acknowledged in {} track messages", link.points_acked, link.track_messages)?;
+        writeln!(
+            f,
+            "epochs    {} without fix, {} not believed",
+            rejected.no_fix,
+            rejected.unbelieved()
+        )?;
+        writeln!(
+            f,
+            "points    {} acknowledged in {} track messages",
+            link.points_acked, link.track_messages
+        )?;
         writeln!(f, "positions {} sent live", link.positions)?;
-        writeln!(f, "link      {} bytes of payload, {} reconnects", link.payload_bytes, link.reconnects)?;
+        writeln!(
+            f,
+            "link      {} bytes of payload, {} reconnects",
+            link.payload_bytes, link.reconnects
+        )?;
         write!(f, "outbox    {} waiting, {} evicted", outbox.pending, outbox.dropped)
     }
 }
@@ -161,11 +179,15 @@ pub async fn through_agent(
 ) -> Result<Summary, AgentError> {
     let mut total_bytes = 0;
     for path in logs {
-        total_bytes += open_file(path).and_then(|file| file.metadata()).map_err(AgentError::Source)?.len();
+        total_bytes +=
+            open_file(path).and_then(|file| file.metadata()).map_err(AgentError::Source)?.len();
     }
-    let source = |path: &PathBuf| SourceConfig { address: Address::Log(path.clone()), ..config.source.clone() };
+    let source = |path: &PathBuf| SourceConfig {
+        address: Address::Log(path.clone()),
+        ..config.source.clone()
+    };
     let sources = logs.iter().map(source).collect();
-    let links = MqttLinks::new(&config.relay);
+    let links = MqttLinks::new(config.relay.clone());
     let shutdown = signals().map_err(AgentError::Source)?;
     let agent = Agent::open(config, era, clock, links).await?;
     let watches = agent.watches();
@@ -207,10 +229,14 @@ fn write_lines(output: &mut Output, emit: Emit, out: &mut impl Write) -> io::Res
     let points = std::mem::take(&mut output.points);
     let records = std::mem::take(&mut output.records);
     match emit {
-        Emit::Fixes => points.iter().try_for_each(|(_, point)| write_line(&FixLine::from(&point.fix), out)),
-        Emit::Records => records.iter().try_for_each(|Record { seq, subject: Subject::Point(point) }| {
-            write_line(&Point::new(*seq, point, Lane::Live), out)
-        }),
+        Emit::Fixes => {
+            points.iter().try_for_each(|(_, point)| write_line(&FixLine::from(&point.fix), out))
+        }
+        Emit::Records => {
+            records.iter().try_for_each(|Record { seq, subject: Subject::Point(point) }| {
+                write_line(&Point::new(*seq, point, Lane::Live), out)
+            })
+        }
     }
 }
 

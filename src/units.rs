@@ -252,7 +252,22 @@ impl Position {
     #[expect(clippy::cast_possible_truncation, reason = "the range was checked")]
     pub fn from_degrees(lat: f64, lon: f64) -> Option<Self> {
         let valid = (-90.0..=90.0).contains(&lat) && (-180.0..=180.0).contains(&lon);
-        valid.then(|| Self { lat_e9: (lat * 1e9).round() as i64, lon_e9: (lon * 1e9).round() as i64 })
+        valid.then(|| Self {
+            lat_e9: (lat * 1e9).round() as i64,
+            lon_e9: (lon * 1e9).round() as i64,
+        })
+    }
+
+    /// Billionths of a degree, north positive.
+    #[must_use]
+    pub const fn lat_e9(self) -> i64 {
+        self.lat_e9
+    }
+
+    /// Billionths of a degree, east positive.
+    #[must_use]
+    pub const fn lon_e9(self) -> i64 {
+        self.lon_e9
     }
 
     /// Degrees, north positive.

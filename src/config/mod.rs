@@ -101,7 +101,9 @@ impl Config {
         let config = check(&mut values);
         match (config, values.into_problems()) {
             (Some(config), problems) if problems.is_empty() => Ok(config),
-            (_, problems) => Err(ConfigError::NotUsable(Report { origin: origin.to_owned(), problems })),
+            (_, problems) => {
+                Err(ConfigError::NotUsable(Report { origin: origin.to_owned(), problems }))
+            }
         }
     }
 
@@ -123,7 +125,9 @@ fn check(values: &mut Values) -> Option<Config> {
     let outbox = outbox(values);
     let relay = relay(values, van.as_ref());
     let log_level = values.parsed("log.level", |level| {
-        level.parse::<Level>().map_err(|_| format!("{level:?} is none of error, warn, info, debug, trace"))
+        level
+            .parse::<Level>()
+            .map_err(|_| format!("{level:?} is none of error, warn, info, debug, trace"))
     });
     Some(Config {
         van: van?,
@@ -137,7 +141,8 @@ fn check(values: &mut Values) -> Option<Config> {
 }
 
 fn source(values: &mut Values) -> Option<SourceConfig> {
-    let address = values.parsed("gnss.source", |text| text.parse::<Address>().map_err(|error| error.to_string()));
+    let address = values
+        .parsed("gnss.source", |text| text.parse::<Address>().map_err(|error| error.to_string()));
     let baud = values.integer("gnss.baud");
     let silent_after = values.seconds("gnss.silent_s");
     Some(SourceConfig { address: address?, baud: baud?, silent_after: silent_after? })
@@ -151,7 +156,10 @@ fn journey(values: &mut Values) -> Option<JourneyConfig> {
         && depart <= stop
     {
         let (depart, stop) = (depart.as_mps(), stop.as_mps());
-        values.problem("journey.depart_speed_mps", &format!("{depart} is not above stop_speed_mps ({stop})"));
+        values.problem(
+            "journey.depart_speed_mps",
+            &format!("{depart} is not above stop_speed_mps ({stop})"),
+        );
     }
     Some(JourneyConfig { depart_speed: depart_speed?, stop_speed: stop_speed?, dwell: dwell? })
 }
@@ -197,7 +205,9 @@ fn broker(url: &str) -> Result<Broker, String> {
     let host = match url.split_once("://") {
         Some(("mqtt", host)) => HostPort::parse(host, Some(MQTT_PORT)),
         Some(("mqtts" | "ssl" | "tls", _)) => {
-            return Err(format!("{url:?}: this version does not speak TLS: use mqtt:// over a VPN or a local broker"));
+            return Err(format!(
+                "{url:?}: this version does not speak TLS: use mqtt:// over a VPN or a local broker"
+            ));
         }
         _ => None,
     };
@@ -208,11 +218,16 @@ fn broker(url: &str) -> Result<Broker, String> {
 }
 
 fn topic_root(root: &str) -> Result<String, String> {
-    let level = |level: &str| !level.is_empty() && level.bytes().all(|byte| byte > b' ' && byte != 0x7f && !b"+#$".contains(&byte));
+    let level = |level: &str| {
+        !level.is_empty()
+            && level.bytes().all(|byte| byte > b' ' && byte != 0x7f && !b"+#$".contains(&byte))
+    };
     if root.len() <= MAX_TOPIC_ROOT && root.split('/').all(level) {
         Ok(root.to_owned())
     } else {
-        Err(format!("{root:?} cannot begin a topic: levels between single /, without + # $ and spaces"))
+        Err(format!(
+            "{root:?} cannot begin a topic: levels between single /, without + # $ and spaces"
+        ))
     }
 }
 

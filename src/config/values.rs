@@ -30,7 +30,10 @@ impl Values {
         let sections = match text.parse::<toml::Table>() {
             Ok(sections) => sections,
             Err(error) => {
-                this.problems.push(format!("is not TOML: {}", error.to_string().trim().replace('\n', "\n  ")));
+                this.problems.push(format!(
+                    "is not TOML: {}",
+                    error.to_string().trim().replace('\n', "\n  ")
+                ));
                 toml::Table::new()
             }
         };
@@ -62,10 +65,16 @@ impl Values {
         let mut keys = BTreeMap::new();
         for (section, value) in sections {
             match value {
-                Value::Table(table) if KEYS.iter().any(|key| key.name.starts_with(&format!("{section}."))) => {
-                    keys.extend(table.into_iter().map(|(key, value)| (format!("{section}.{key}"), value)));
+                Value::Table(table)
+                    if KEYS.iter().any(|key| key.name.starts_with(&format!("{section}."))) =>
+                {
+                    keys.extend(
+                        table.into_iter().map(|(key, value)| (format!("{section}.{key}"), value)),
+                    );
                 }
-                Value::Table(_) => self.problem(&section, &format!("[{section}] is not a section of waypost")),
+                Value::Table(_) => {
+                    self.problem(&section, &format!("[{section}] is not a section of waypost"))
+                }
                 _ => self.problem(&section, "stands outside a section"),
             }
         }
@@ -85,7 +94,11 @@ impl Values {
     }
 
     /// A text that means something more.
-    pub(super) fn parsed<T>(&mut self, key: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+    pub(super) fn parsed<T>(
+        &mut self,
+        key: &str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
         match parse(&self.text(key)?) {
             Ok(parsed) => Some(parsed),
             Err(problem) => {
@@ -116,12 +129,21 @@ impl Values {
 /// The value, if it is of the key's kind and within its bounds. A whole number may stand for a number.
 fn checked(key: &Key, value: Value) -> Result<Value, String> {
     match (key.kind, value) {
-        (Kind::Text, value @ Value::String(_)) | (Kind::Flag, value @ Value::Boolean(_)) => Ok(value),
-        (Kind::Integer(min, max), Value::Integer(number)) if (min..=max).contains(&number) => Ok(Value::Integer(number)),
-        (Kind::Integer(min, max), Value::Integer(number)) => Err(format!("{number} is outside {min}..={max}")),
+        (Kind::Text, value @ Value::String(_)) | (Kind::Flag, value @ Value::Boolean(_)) => {
+            Ok(value)
+        }
+        (Kind::Integer(min, max), Value::Integer(number)) if (min..=max).contains(&number) => {
+            Ok(Value::Integer(number))
+        }
+        (Kind::Integer(min, max), Value::Integer(number)) => {
+            Err(format!("{number} is outside {min}..={max}"))
+        }
         (Kind::Number(min, max), value @ (Value::Integer(_) | Value::Float(_))) => {
             let number = match value {
-                #[expect(clippy::cast_precision_loss, reason = "beyond 2^53 it is out of every range")]
+                #[expect(
+                    clippy::cast_precision_loss,
+                    reason = "beyond 2^53 it is out of every range"
+                )]
                 Value::Integer(number) => number as f64,
                 value => value.as_float().expect("it is a float"),
             };
@@ -131,10 +153,23 @@ fn checked(key: &Key, value: Value) -> Result<Value, String> {
                 Err(format!("{number} is outside {min}..={max}"))
             }
         }
-        (Kind::Text, value) => Err(format!("{value} is not a text in quotes")),
-        (Kind::Flag, value) => Err(format!("{value} is neither true nor false")),
-        (Kind::Integer(..), value) => Err(format!("{value} is not a whole number")),
-        (Kind::Number(..), value) => Err(format!("{value} is not a number")),
+        (Kind::Text, value) => Err(format!("{} is not a text in quotes", shown(&value))),
+        (Kind::Flag, value) => Err(format!("{} is neither true nor false", shown(&value))),
+        (Kind::Integer(..), value) => Err(format!("{} is not a whole number", shown(&value))),
+        (Kind::Number(..), value) => Err(format!("{} is not a number", shown(&value))),
+    }
+}
+
+/// A value as the person wrote it.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("{text:?}"),
+        Value::Integer(number) => number.to_string(),
+        Value::Float(number) => number.to_string(),
+        Value::Boolean(flag) => flag.to_string(),
+        Value::Datetime(time) => time.to_string(),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Table(_) => "a table".to_owned(),
     }
 }
 

@@ -135,7 +135,10 @@ mod tests {
         let mut calendar = Calendar::new(Era::AsSaid);
         assert_eq!(calendar.date(None, time(12, 0)), None);
         let utc = |time: Option<UtcTime>| time.unwrap().to_string();
-        assert_eq!(utc(calendar.date(Some(short(23, 12, 31)), time(23, 59))), "2023-12-31T23:59:00.000Z");
+        assert_eq!(
+            utc(calendar.date(Some(short(23, 12, 31)), time(23, 59))),
+            "2023-12-31T23:59:00.000Z"
+        );
         assert_eq!(utc(calendar.date(None, time(0, 1))), "2024-01-01T00:01:00.000Z");
         assert_eq!(utc(calendar.date(None, time(23, 58))), "2023-12-31T23:58:00.000Z");
     }

@@ -219,7 +219,10 @@ impl Content {
 
     /// Whether sentences of this kind carry a time when the receiver knows it.
     const fn is_timed(&self) -> bool {
-        matches!(self, Self::Rmc(_) | Self::Gga(_) | Self::Gll(_) | Self::Gns(_) | Self::Zda(_) | Self::Gst(_))
+        matches!(
+            self,
+            Self::Rmc(_) | Self::Gga(_) | Self::Gll(_) | Self::Gns(_) | Self::Zda(_) | Self::Gst(_)
+        )
     }
 }
 
@@ -374,7 +377,9 @@ impl EpochAssembler {
         if let (Some((before, _)), Some(time)) = (&self.closed, epoch.time)
             && let Some(before) = before.time
         {
-            let period_ms = u64::try_from(time.millis_since(before)).ok().filter(|ms| (20..=60_000).contains(ms));
+            let period_ms = u64::try_from(time.millis_since(before))
+                .ok()
+                .filter(|ms| (20..=60_000).contains(ms));
             self.period = period_ms.map(Duration::from_millis).or(self.period);
         }
         if epoch.time.is_some() {
@@ -428,19 +433,31 @@ mod tests {
         let script: Vec<_> = (0..6_u32)
             .flat_map(|s| {
                 let at = u64::from(s) * 1000;
-                [(at, rmc(s)), (at + 50, gga(s)), (at + 90, GSA.to_owned()), (at + 120, GSA.to_owned())]
+                [
+                    (at, rmc(s)),
+                    (at + 50, gga(s)),
+                    (at + 90, GSA.to_owned()),
+                    (at + 120, GSA.to_owned()),
+                ]
             })
             .collect();
         let closings = closings(&script);
         // Silence ends the first three, 400 ms and then 300 ms after their last sentence.
-        assert_eq!(closings[..3], [(520, Some(0), true), (1520, Some(1), true), (2420, Some(2), true)]);
-        assert_eq!(closings[3..], [(3120, Some(3), true), (4120, Some(4), true), (5120, Some(5), true)]);
+        assert_eq!(
+            closings[..3],
+            [(520, Some(0), true), (1520, Some(1), true), (2420, Some(2), true)]
+        );
+        assert_eq!(
+            closings[3..],
+            [(3120, Some(3), true), (4120, Some(4), true), (5120, Some(5), true)]
+        );
     }
 
     #[test]
     fn an_epoch_without_its_last_sentence_ends_by_silence() {
-        let mut script: Vec<_> =
-            (0..5).flat_map(|s| [(u64::from(s) * 1000, gga(s)), (u64::from(s) * 1000 + 40, rmc(s))]).collect();
+        let mut script: Vec<_> = (0..5)
+            .flat_map(|s| [(u64::from(s) * 1000, gga(s)), (u64::from(s) * 1000 + 40, rmc(s))])
+            .collect();
         script.push((5000, gga(5)));
         script.push((6000, gga(6)));
         let closings = closings(&script);
@@ -450,20 +467,32 @@ mod tests {
 
     #[test]
     fn a_receiver_that_pauses_within_its_epochs_is_waited_for() {
-        let script: Vec<_> =
-            (0..8).flat_map(|s| [(u64::from(s) * 1000, gga(s)), (u64::from(s) * 1000 + 500, rmc(s))]).collect();
+        let script: Vec<_> = (0..8)
+            .flat_map(|s| [(u64::from(s) * 1000, gga(s)), (u64::from(s) * 1000 + 500, rmc(s))])
+            .collect();
         let closings = closings(&script);
         let (_, second, whole) = closings.last().unwrap();
         assert_eq!((*second, *whole), (Some(7), true), "{closings:?}");
-        assert_eq!(closings.iter().filter(|(_, second, _)| *second == Some(6)).count(), 1, "{closings:?}");
+        assert_eq!(
+            closings.iter().filter(|(_, second, _)| *second == Some(6)).count(),
+            1,
+            "{closings:?}"
+        );
     }
 
     #[test]
     fn sentences_that_come_once_a_second_are_not_cut_off_at_ten_hertz() {
-        let tenth = |t: u64| format!("GNGGA,0000{:02}.{}0,4800.0,N,01100.0,E,1,08,1.0,500.0,M,47.0,M,,", t / 10, t % 10);
+        let tenth = |t: u64| {
+            format!(
+                "GNGGA,0000{:02}.{}0,4800.0,N,01100.0,E,1,08,1.0,500.0,M,47.0,M,,",
+                t / 10,
+                t % 10
+            )
+        };
         let script: Vec<_> = (0..200)
             .flat_map(|t| {
-                let once = (t % 10 == 0).then(|| (t * 100 + 10, rmc(u32::try_from(t / 10).unwrap())));
+                let once =
+                    (t % 10 == 0).then(|| (t * 100 + 10, rmc(u32::try_from(t / 10).unwrap())));
                 [Some((t * 100, tenth(t))), once].into_iter().flatten()
             })
             .collect();
@@ -473,7 +502,8 @@ mod tests {
 
     #[test]
     fn a_no_fix_without_time_ends_the_epoch_and_is_no_part_of_the_next() {
-        let script = [(0, rmc(0)), (20, "GNRMC,,V,,,,,,,,,,N".to_owned()), (900, rmc(9)), (1900, rmc(10))];
+        let script =
+            [(0, rmc(0)), (20, "GNRMC,,V,,,,,,,,,,N".to_owned()), (900, rmc(9)), (1900, rmc(10))];
         let closings = closings(&script);
         assert_eq!(closings[0], (20, Some(0), true));
         assert_eq!(closings[1], (420, None, false));

@@ -37,7 +37,8 @@ impl<'a> Fields<'a> {
     /// A count, 0..=99.
     pub(super) fn count(&self, number: usize) -> Option<u8> {
         let field = self.get(number);
-        let digits = (1..=3).contains(&field.len()) && field.bytes().all(|byte| byte.is_ascii_digit());
+        let digits =
+            (1..=3).contains(&field.len()) && field.bytes().all(|byte| byte.is_ascii_digit());
         digits.then(|| field.parse().ok())?.filter(|count| *count <= 99)
     }
 

@@ -147,7 +147,12 @@ impl RejectionCounters {
     /// Those that had a position and were not believed.
     #[must_use]
     pub const fn unbelieved(&self) -> u64 {
-        self.no_time + self.too_few_satellites + self.null_island + self.not_measured + self.repeated + self.undated
+        self.no_time
+            + self.too_few_satellites
+            + self.null_island
+            + self.not_measured
+            + self.repeated
+            + self.undated
     }
 }
 
@@ -251,13 +256,19 @@ impl Gate {
         }
         let by_hdop = |dop: Dop| Distance::from_metres(dop.value() * Self::RANGE_ERROR_M);
         let fix = Fix {
-            utc: UtcTime::from_unix_ms(i64::from(time.as_millis())).expect("a day after 1970 began"),
+            utc: UtcTime::from_unix_ms(i64::from(time.as_millis()))
+                .expect("a day after 1970 began"),
             read_at: epoch.read_at,
             position,
-            mode: said_mode(epoch).or_else(|| self.held_mode(epoch.read_at)).unwrap_or(FixMode::TwoD),
+            mode: said_mode(epoch)
+                .or_else(|| self.held_mode(epoch.read_at))
+                .unwrap_or(FixMode::TwoD),
             quality,
             altitude_msl: epoch.altitude_msl,
-            height_hae: epoch.altitude_msl.zip(epoch.geoid_separation).and_then(|(msl, geoid)| msl.above(geoid)),
+            height_hae: epoch
+                .altitude_msl
+                .zip(epoch.geoid_separation)
+                .and_then(|(msl, geoid)| msl.above(geoid)),
             speed: epoch.speed,
             course: epoch.course,
             hdop: epoch.hdop,
@@ -268,7 +279,9 @@ impl Gate {
     }
 
     fn held_mode(&self, at: Uptime) -> Option<FixMode> {
-        self.mode.filter(|(_, said_at)| at.since(*said_at) <= Self::MODE_HOLDS).map(|(mode, _)| mode)
+        self.mode
+            .filter(|(_, said_at)| at.since(*said_at) <= Self::MODE_HOLDS)
+            .map(|(mode, _)| mode)
     }
 }
 
@@ -341,14 +354,24 @@ mod tests {
         let dated = "GPRMC,000000,A,4800.0,N,01100.0,E,10,0,010127,,";
         let fixes = judged(&mut gate, &[&before, &after, dated]);
         let utc: Vec<String> = fixes.iter().map(|fix| fix.utc.to_string()).collect();
-        assert_eq!(utc, ["2026-12-31T23:59:58.000Z", "2026-12-31T23:59:59.000Z", "2027-01-01T00:00:00.000Z"]);
+        assert_eq!(
+            utc,
+            ["2026-12-31T23:59:58.000Z", "2026-12-31T23:59:59.000Z", "2027-01-01T00:00:00.000Z"]
+        );
     }
 
     #[test]
     fn what_waits_for_a_date_is_bounded_and_counted() {
         let mut gate = Gate::new(Era::AsSaid);
         let bodies: Vec<String> = (0..Gate::MAX_WAITING + 10)
-            .map(|s| format!("GPGGA,{:02}{:02}{:02},4800.0,N,01100.0,E,1,08,1.0,5,M,,M,,", s / 3600, s / 60 % 60, s % 60))
+            .map(|s| {
+                format!(
+                    "GPGGA,{:02}{:02}{:02},4800.0,N,01100.0,E,1,08,1.0,5,M,,M,,",
+                    s / 3600,
+                    s / 60 % 60,
+                    s % 60
+                )
+            })
             .collect();
         let bodies: Vec<&str> = bodies.iter().map(String::as_str).collect();
         assert_eq!(judged(&mut gate, &bodies), []);
@@ -361,7 +384,8 @@ mod tests {
     fn accuracy_is_the_receivers_own_or_the_stated_range_error() {
         let mut gate = Gate::new(Era::AsSaid);
         judged(&mut gate, &["GPRMC,115959,A,4800.0,N,01100.0,E,10,0,221126,,"]);
-        let fixes = judged(&mut gate, &["GPGGA,120000,4800.0,N,01100.0,E,1,08,1.2,500.0,M,47.0,M,,"]);
+        let fixes =
+            judged(&mut gate, &["GPGGA,120000,4800.0,N,01100.0,E,1,08,1.2,500.0,M,47.0,M,,"]);
         assert_eq!(fixes[0].accuracy, Distance::from_metres(6.0));
         assert_eq!(fixes[0].height_hae, Height::from_metres(547.0));
     }

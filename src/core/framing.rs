@@ -31,7 +31,11 @@ pub struct FramingCounters {
 
 impl Default for Framer {
     fn default() -> Self {
-        Self { line: Vec::with_capacity(MAX_LINE), began: None, counters: FramingCounters::default() }
+        Self {
+            line: Vec::with_capacity(MAX_LINE),
+            began: None,
+            counters: FramingCounters::default(),
+        }
     }
 }
 

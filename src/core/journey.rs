@@ -163,7 +163,8 @@ mod tests {
                 let fix = Fix {
                     utc: UtcTime::from_unix_ms(ms).unwrap(),
                     read_at: Uptime::from_millis(u64::from(self.second) * 1000),
-                    position: Position::from_degrees(48.0 + self.north_m / 111_195.0, 11.0).unwrap(),
+                    position: Position::from_degrees(48.0 + self.north_m / 111_195.0, 11.0)
+                        .unwrap(),
                     mode: FixMode::ThreeD,
                     quality: FixQuality::Gps,
                     altitude_msl: None,

@@ -102,7 +102,8 @@ impl Pipeline {
             newest: None,
             has_fix: false,
         };
-        let lines = Lines { epochs: EpochAssembler::default(), bad_envelope: 0, bad_checksum: 0, fixes };
+        let lines =
+            Lines { epochs: EpochAssembler::default(), bad_envelope: 0, bad_checksum: 0, fixes };
         Self { framer: Framer::default(), lines }
     }
 

@@ -291,7 +291,8 @@ fn address(line: &str) -> Result<[u8; 5], Refusal> {
 /// Exclusive or of all between `$` and the last `*` (§5.3.1): a text field may hold a `*` of its own.
 fn checksum_matches(line: &str) -> Result<bool, Refusal> {
     let (body, given) = line.rsplit_once('*').ok_or(Refusal::Envelope)?;
-    let given = given.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok()).ok_or(Refusal::Envelope)?;
+    let given =
+        given.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok()).ok_or(Refusal::Envelope)?;
     let computed = body.bytes().skip(1).fold(0, |sum, byte| sum ^ byte);
     Ok(computed == given)
 }
@@ -418,9 +419,12 @@ pub(crate) mod tests {
     #[test]
     fn a_checksum_may_be_in_lower_case_and_a_text_may_hold_a_star() {
         for altitude in 0..256 {
-            let upper = line(&format!("GPGGA,120000,4800.0,N,01100.0,E,1,08,1.0,{altitude},M,,M,,"));
+            let upper =
+                line(&format!("GPGGA,120000,4800.0,N,01100.0,E,1,08,1.0,{altitude},M,,M,,"));
             let (body, checksum) = upper.rsplit_once('*').unwrap();
-            assert!(Sentence::parse(format!("{body}*{}", checksum.to_lowercase()).as_bytes()).is_ok());
+            assert!(
+                Sentence::parse(format!("{body}*{}", checksum.to_lowercase()).as_bytes()).is_ok()
+            );
         }
         assert_eq!(sentence("GPTXT,01,01,02,5*5").content, Content::Other);
     }
@@ -428,12 +432,19 @@ pub(crate) mod tests {
     #[test]
     fn an_absent_or_bad_optional_field_is_none_and_the_rest_is_kept() {
         let whole = rmc_of("GPRMC,081836,A,3751.65,S,14507.36,E,000.0,360.0,130998,011.3,E,A");
-        assert_eq!(whole.position, Position::from_degrees(-(37.0 + 51.65 / 60.0), 145.0 + 7.36 / 60.0));
+        assert_eq!(
+            whole.position,
+            Position::from_degrees(-(37.0 + 51.65 / 60.0), 145.0 + 7.36 / 60.0)
+        );
         assert_eq!(whole.date, Some(ShortDate { year_of_century: 98, month: 9, day: 13 }));
         // Half a magnetic variation, none at all, and no mode: seen on real receivers.
         for tail in [",0,A", ",020.3,", ",,", ""] {
-            let rmc = rmc_of(&format!("GPRMC,081836,A,3751.65,S,14507.36,E,000.0,360.0,130998{tail}"));
-            assert!(rmc.valid && rmc.position == whole.position && rmc.date == whole.date, "{tail:?}");
+            let rmc =
+                rmc_of(&format!("GPRMC,081836,A,3751.65,S,14507.36,E,000.0,360.0,130998{tail}"));
+            assert!(
+                rmc.valid && rmc.position == whole.position && rmc.date == whole.date,
+                "{tail:?}"
+            );
         }
         let filler = rmc_of("GPRMC,36000.0000,V,,,,,,,,,");
         assert!(!filler.valid && filler.time.is_none());
@@ -445,8 +456,14 @@ pub(crate) mod tests {
 
     #[test]
     fn a_position_counts_with_any_number_of_constellations() {
-        for (modes, best) in [("A", Indicator::Autonomous), ("AAN", Indicator::Autonomous), ("NNNNNN", Indicator::NoFix), ("NDRA", Indicator::Rtk)] {
-            let body = format!("GNGNS,112257.00,3844.24011,N,00908.43828,W,{modes},10,0.5,124.8,46.0,,");
+        for (modes, best) in [
+            ("A", Indicator::Autonomous),
+            ("AAN", Indicator::Autonomous),
+            ("NNNNNN", Indicator::NoFix),
+            ("NDRA", Indicator::Rtk),
+        ] {
+            let body =
+                format!("GNGNS,112257.00,3844.24011,N,00908.43828,W,{modes},10,0.5,124.8,46.0,,");
             match sentence(&body).content {
                 Content::Gns(gns) => assert_eq!(gns.mode, best, "{modes}"),
                 other => panic!("{other:?}"),
@@ -456,23 +473,37 @@ pub(crate) mod tests {
 
     #[test]
     fn an_old_gll_without_mode_and_a_zda_with_a_zone_are_read() {
-        let Content::Gll(gll) = sentence("GPGLL,4916.45,N,12311.12,W,225444,A").content else { panic!() };
+        let Content::Gll(gll) = sentence("GPGLL,4916.45,N,12311.12,W,225444,A").content else {
+            panic!()
+        };
         assert!(gll.valid && gll.time == TimeOfDay::new(22, 54, 44, 0));
-        let Content::Zda(zda) = sentence("GPZDA,082710.00,16,09,2002,+08,00").content else { panic!() };
+        let Content::Zda(zda) = sentence("GPZDA,082710.00,16,09,2002,+08,00").content else {
+            panic!()
+        };
         assert_eq!(zda.date, Date::new(2002, 9, 16));
     }
 
     #[test]
     fn a_gsa_with_empty_or_unknown_dop_keeps_its_mode() {
-        for (dops, hdop) in [(",,", None), ("99.99,99.99,99.99", None), ("2.5,1.3,2.1", Dop::new(1.3))] {
-            let Content::Gsa(gsa) = sentence(&format!("GPGSA,A,3,04,05,,09,12,,,24,,,,,{dops}")).content else { panic!() };
+        for (dops, hdop) in
+            [(",,", None), ("99.99,99.99,99.99", None), ("2.5,1.3,2.1", Dop::new(1.3))]
+        {
+            let Content::Gsa(gsa) =
+                sentence(&format!("GPGSA,A,3,04,05,,09,12,,,24,,,,,{dops}")).content
+            else {
+                panic!()
+            };
             assert_eq!((gsa.mode, gsa.hdop), (Some(3), hdop), "{dops}");
         }
     }
 
     #[test]
     fn speed_is_read_in_both_layouts_of_vtg() {
-        for body in ["GPVTG,054.7,T,034.4,M,005.5,N,010.2,K", "GPVTG,054.7,034.4,005.5,010.2", "GPVTG,054.7,T,,M,,N,010.19,K,A"] {
+        for body in [
+            "GPVTG,054.7,T,034.4,M,005.5,N,010.2,K",
+            "GPVTG,054.7,034.4,005.5,010.2",
+            "GPVTG,054.7,T,,M,,N,010.19,K,A",
+        ] {
             let Content::Vtg(vtg) = sentence(body).content else { panic!() };
             assert!((vtg.speed.unwrap().as_mps() - 2.83).abs() < 0.01, "{body}");
             assert_eq!(vtg.course, Course::from_degrees(54.7));

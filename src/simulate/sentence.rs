@@ -32,16 +32,16 @@ impl SentenceWriter {
 
 /// `ddmm.mmmm,N,dddmm.mmmm,E`, rounded in integers.
 pub(super) fn position(position: Position, decimals: u32) -> String {
-    let latitude = angle(position.lat_e7(), 2, decimals);
-    let longitude = angle(position.lon_e7(), 3, decimals);
-    let north = if position.lat_e7() < 0 { 'S' } else { 'N' };
-    let east = if position.lon_e7() < 0 { 'W' } else { 'E' };
+    let latitude = angle(position.lat_e9(), 2, decimals);
+    let longitude = angle(position.lon_e9(), 3, decimals);
+    let north = if position.lat_e9() < 0 { 'S' } else { 'N' };
+    let east = if position.lon_e9() < 0 { 'W' } else { 'E' };
     format!("{latitude},{north},{longitude},{east}")
 }
 
-fn angle(e7: i32, degree_digits: usize, decimals: u32) -> String {
+fn angle(e9: i64, degree_digits: usize, decimals: u32) -> String {
     let scale = 10_u64.pow(decimals);
-    let units = (u64::from(e7.unsigned_abs()) * 60 * scale + 5_000_000) / 10_000_000;
+    let units = (e9.unsigned_abs() * 60 * scale + 500_000_000) / 1_000_000_000;
     let (degrees, rest) = (units / (60 * scale), units % (60 * scale));
     let (minutes, fraction) = (rest / scale, rest % scale);
     let digits = usize::try_from(decimals).expect("a few");
@@ -67,9 +67,9 @@ mod tests {
 
     #[test]
     fn a_minute_never_reads_sixty() {
-        let nearly = Position::from_e7(-489_999_999, 99_999_999).unwrap();
+        let nearly = Position::from_degrees(-48.999_999_9, 9.999_999_9).unwrap();
         assert_eq!(position(nearly, 4), "4900.0000,S,01000.0000,E");
-        let place = Position::from_e7(481_234_567, -1_234_567).unwrap();
+        let place = Position::from_degrees(48.123_456_7, -0.123_456_7).unwrap();
         assert_eq!(position(place, 5), "4807.40740,N,00007.40740,W");
     }
 

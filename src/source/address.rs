@@ -51,7 +51,8 @@ impl HostPort {
             None => default_port?,
         };
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let valid = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/@?#[]".contains(&byte));
+        let valid = !host.is_empty()
+            && host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/@?#[]".contains(&byte));
         valid.then(|| Self { host: host.to_owned(), port })
     }
 }
@@ -118,7 +119,17 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused_with_the_choices() {
-        for text in ["", "serial:", "tcp:host", "tcp:host:0", "tcp:host:70000", "tcp::1", "usb:0", "stdin:x", "/dev/ttyS0"] {
+        for text in [
+            "",
+            "serial:",
+            "tcp:host",
+            "tcp:host:0",
+            "tcp:host:70000",
+            "tcp::1",
+            "usb:0",
+            "stdin:x",
+            "/dev/ttyS0",
+        ] {
             let error = text.parse::<Address>().unwrap_err().to_string();
             assert!(error.contains("gpsd:HOST[:PORT]"), "{error}");
         }

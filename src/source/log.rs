@@ -37,7 +37,14 @@ impl<R: BufRead> RecordedLog<R> {
     /// Reads from the beginning, which is [`Uptime::ZERO`].
     pub fn new(reader: R) -> Self {
         let framer = Framer::default();
-        Self { reader, line: Vec::new(), gathered: Vec::new(), framer, at: Uptime::ZERO, time: None }
+        Self {
+            reader,
+            line: Vec::new(),
+            gathered: Vec::new(),
+            framer,
+            at: Uptime::ZERO,
+            time: None,
+        }
     }
 
     /// Reads the next chunk; `None` at the end.
@@ -47,7 +54,8 @@ impl<R: BufRead> RecordedLog<R> {
     pub fn next_chunk(&mut self) -> io::Result<Option<Chunk>> {
         loop {
             self.line.clear();
-            let read = self.reader.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut self.line)?;
+            let read =
+                self.reader.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut self.line)?;
             if read == 0 {
                 return Ok(self.take_chunk(self.at));
             }
@@ -73,7 +81,8 @@ impl<R: BufRead> RecordedLog<R> {
     fn advance(&mut self) {
         let mut newest = None;
         self.framer.push(&self.line, self.at, |line, _| {
-            newest = Sentence::parse(line).ok().and_then(|sentence| sentence.content.time()).or(newest);
+            newest =
+                Sentence::parse(line).ok().and_then(|sentence| sentence.content.time()).or(newest);
         });
         let Some(time) = newest else { return };
         let passed_ms = self.time.map_or(0, |before| time.millis_since(before));

@@ -109,23 +109,33 @@ struct Unheard;
 impl Source {
     async fn run(&self) -> io::Result<()> {
         match &self.config.address {
-            Address::Serial(path) => self.reopen(|| serial::open(path, self.config.baud)).await,
-            Address::Tcp(host) => self.reopen(|| tcp::connect(host)).await,
-            Address::Gpsd(host) => self.reopen(|| tcp::watch_gpsd(host)).await,
-            Address::Log(path) => return self.play(path).await,
-            Address::Stdin => {
-                let ended = self.read(&mut tokio::io::stdin()).await;
-                return if let Ok(Err(error)) = ended { Err(error) } else { Ok(()) };
+            Address::Log(path) => self.play(path).await,
+            Address::Stdin => match self.read(&mut tokio::io::stdin()).await {
+                Ok(Err(error)) => Err(error),
+                Ok(Ok(_)) | Err(Unheard) => Ok(()),
+            },
+            Address::Serial(_) | Address::Tcp(_) | Address::Gpsd(_) => {
+                self.reopen().await;
+                Ok(())
             }
         }
-        Ok(())
+    }
+
+    async fn open(&self) -> io::Result<Box<dyn AsyncRead + Send + Unpin>> {
+        Ok(match &self.config.address {
+            Address::Serial(path) => Box::new(serial::open(path, self.config.baud)?),
+            Address::Tcp(host) => Box::new(tcp::connect(host).await?),
+            Address::Gpsd(host) => Box::new(tcp::watch_gpsd(host).await?),
+            Address::Log(_) | Address::Stdin => return Err(io::ErrorKind::Unsupported.into()),
+        })
     }
 
     /// Opens, reads until it is gone, and opens again.
-    async fn reopen<R: AsyncRead + Unpin>(&self, open: impl AsyncFn() -> io::Result<R>) {
-        let mut backoff = Backoff::new(SourceConfig::FIRST_WAIT, SourceConfig::MAX_WAIT, fastrand::Rng::new());
+    async fn reopen(&self) {
+        let mut backoff =
+            Backoff::new(SourceConfig::FIRST_WAIT, SourceConfig::MAX_WAIT, fastrand::Rng::new());
         loop {
-            let reason = match open().await {
+            let reason = match self.open().await {
                 Ok(mut reader) => match self.read(&mut reader).await {
                     Ok(Ok(bytes)) => {
                         if bytes > 0 {
@@ -147,13 +157,17 @@ impl Source {
     }
 
     /// Reads until the end; how many bytes came.
-    async fn read(&self, reader: &mut (impl AsyncRead + Unpin)) -> Result<io::Result<u64>, Unheard> {
+    async fn read(
+        &self,
+        reader: &mut (impl AsyncRead + Unpin),
+    ) -> Result<io::Result<u64>, Unheard> {
         let mut buffer = [0; READ_BYTES];
         let mut total = 0;
         let mut said = None;
         let mut heard_at = self.clock.uptime();
         loop {
-            let read = tokio::time::timeout(self.config.silent_after, reader.read(&mut buffer)).await;
+            let read =
+                tokio::time::timeout(self.config.silent_after, reader.read(&mut buffer)).await;
             let state = match read {
                 Ok(Ok(0)) => return Ok(Ok(total)),
                 Ok(Ok(_)) => ReceiverState::Open,
@@ -168,16 +182,22 @@ impl Source {
             if let Ok(Ok(count)) = read {
                 (total, heard_at) = (total + count as u64, at);
                 self.say(Event::Bytes(Chunk { bytes: buffer[..count].to_vec(), at })).await?;
-            } else if self.config.address.is_network() && at.since(heard_at) >= SourceConfig::RECONNECT_AFTER {
-                return Ok(Err(io::Error::new(io::ErrorKind::TimedOut, "said nothing for a minute: connecting again")));
+            } else if self.config.address.is_network()
+                && at.since(heard_at) >= SourceConfig::RECONNECT_AFTER
+            {
+                return Ok(Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "said nothing for a minute: connecting again",
+                )));
             }
         }
     }
 
     /// Plays a recording at its own pace, or faster.
     async fn play(&self, path: &std::path::Path) -> io::Result<()> {
-        let file = std::fs::File::open(path)
-            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+        let file = std::fs::File::open(path).map_err(|error| {
+            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+        })?;
         let mut log = log::RecordedLog::new(io::BufReader::new(file));
         let _ = self.say(Event::Receiver(ReceiverState::Open)).await;
         // Recordings of one after another go on where the last one ended.

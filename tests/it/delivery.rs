@@ -1,0 +1,147 @@
+//! The whole agent in virtual time: broker away, acknowledgements lost, agent restarted. Nothing is missing.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+use waypost::clock::Clock;
+use waypost::config::{Config, Override};
+use waypost::core::calendar::Era;
+use waypost::daemon::{Agent, AgentError, AtEnd};
+use waypost::simulate::{ReceiverType, Route, Simulation};
+use waypost::source::{Address, SourceConfig};
+
+use crate::support::broker::ScriptedBroker;
+use crate::support::repository;
+
+/// A van that plays a simulated log.
+struct VirtualVan {
+    folder: tempfile::TempDir,
+    broker: ScriptedBroker,
+}
+
+impl VirtualVan {
+    /// With a log of so many seconds from the middle of a city day.
+    fn new(seconds: u64) -> Self {
+        let mut route = Route::load(&repository("config/routes/city.toml")).unwrap();
+        route.settings.receiver = ReceiverType::Mtk3339;
+        route.settings.duration = Some(Duration::from_secs(900 + seconds));
+        let folder = tempfile::tempdir().unwrap();
+        let log: Vec<u8> = Simulation::new(route).skip(900).flat_map(|burst| burst.bytes).collect();
+        std::fs::write(folder.path().join("drive.nmea"), log).unwrap();
+        Self { folder, broker: ScriptedBroker::default() }
+    }
+
+    /// Starts the agent on the log, with the outbox of the folder.
+    async fn start(&self, at_end: AtEnd, stop: tokio::sync::oneshot::Receiver<()>) -> JoinHandle<Result<(), AgentError>> {
+        let outbox = self.folder.path().join("outbox.db");
+        let set = |key, value: &str| Override { key, value: value.to_owned() };
+        let overrides =
+            [set("van.id", "VAN-042"), set("mqtt.broker", "mqtt://scripted"), set("outbox.path", outbox.to_str().unwrap())];
+        let config = Config::parse("", "test", &overrides).unwrap();
+        let source = SourceConfig { address: Address::Log(self.log()), ..config.source.clone() };
+        let agent = Agent::open(config, Era::AsSaid, Clock::live(), self.broker.clone()).await.unwrap();
+        tokio::spawn(agent.run(vec![source], at_end, async {
+            if stop.await.is_err() {
+                std::future::pending().await
+            }
+        }))
+    }
+
+    fn log(&self) -> std::path::PathBuf {
+        Path::new(self.folder.path()).join("drive.nmea")
+    }
+}
+
+/// How many numbers are missing between the first and the last, and how many came more than once.
+fn missing_and_doubled(seqs: &[u64]) -> (usize, usize) {
+    let mut unique = seqs.to_vec();
+    unique.sort_unstable();
+    unique.dedup();
+    let span = unique.last().map_or(0, |last| last - unique[0] + 1);
+    (usize::try_from(span).unwrap() - unique.len(), seqs.len() - unique.len())
+}
+
+fn never() -> tokio::sync::oneshot::Receiver<()> {
+    tokio::sync::oneshot::channel().1
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_hour_without_a_broker_loses_nothing_and_keeps_the_order() {
+    let van = VirtualVan::new(4000);
+    let agent = van.start(AtEnd::Drain, never()).await;
+    sleep(Duration::from_hours(1)).await;
+    assert_eq!(van.broker.track_seqs(), []);
+    van.broker.go_up();
+    agent.await.unwrap().unwrap();
+
+    let seqs = van.broker.track_seqs();
+    assert_eq!(missing_and_doubled(&seqs), (0, 0));
+    assert_eq!((seqs.iter().min(), seqs.len()), (Some(&1), 4000));
+    // The backlog is in order, and so is what was recorded after the link came back.
+    let tracks = van.broker.payloads("/track");
+    for lane in [true, false] {
+        let of_lane = |point: &&serde_json::Value| point.get("backlog").is_some() == lane;
+        let points = tracks.iter().flat_map(|track| track["points"].as_array().unwrap());
+        let seqs: Vec<u64> = points.filter(of_lane).map(|point| point["seq"].as_u64().unwrap()).collect();
+        assert!(seqs.is_sorted() && !seqs.is_empty(), "backlog {lane}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_newest_position_goes_before_the_backlog() {
+    let van = VirtualVan::new(3000);
+    let agent = van.start(AtEnd::Drain, never()).await;
+    sleep(Duration::from_mins(40)).await;
+    van.broker.go_up();
+    while van.broker.payloads("/track").is_empty() {
+        sleep(Duration::from_millis(10)).await;
+    }
+    let first = &van.broker.payloads("/position")[0];
+    assert!(first["seq"].as_u64().unwrap() > 2300, "{first}");
+    agent.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn cuts_and_lost_acknowledgements_double_messages_and_lose_none() {
+    let van = VirtualVan::new(3000);
+    van.broker.go_up();
+    van.broker.lose_acknowledgements(7);
+    let agent = van.start(AtEnd::Drain, never()).await;
+    for _ in 0..12 {
+        sleep(Duration::from_secs(170)).await;
+        van.broker.go_down();
+        sleep(Duration::from_secs(45)).await;
+        van.broker.go_up();
+    }
+    van.broker.lose_acknowledgements(0);
+    agent.await.unwrap().unwrap();
+    let seqs = van.broker.track_seqs();
+    let (missing, doubled) = missing_and_doubled(&seqs);
+    assert_eq!((missing, seqs.iter().max()), (0, Some(&3000)));
+    assert!(doubled > 0, "a lost acknowledgement doubles its message");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_is_stopped_says_so_and_the_next_one_sends_the_rest() {
+    let van = VirtualVan::new(1200);
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let agent = van.start(AtEnd::Stop, stopped).await;
+    sleep(Duration::from_mins(5)).await;
+    stop.send(()).unwrap();
+    agent.await.unwrap().unwrap();
+    assert_eq!(van.broker.track_seqs(), []);
+
+    van.broker.go_up();
+    let agent = van.start(AtEnd::Drain, never()).await;
+    agent.await.unwrap().unwrap();
+    let seqs = van.broker.track_seqs();
+    // The second agent numbers from the next block on, so that no number is ever used twice.
+    let (first, second): (Vec<u64>, Vec<u64>) = seqs.iter().partition(|seq| **seq < 10_000);
+    assert_eq!((missing_and_doubled(&first), first.len()), ((0, 0), 301));
+    assert_eq!((missing_and_doubled(&second), second.len()), ((0, 0), 1200));
+    let states: Vec<_> = van.broker.payloads("/connection").iter().map(|said| said["state"].clone()).collect();
+    assert_eq!(states, ["online", "offline"]);
+    assert_eq!(van.broker.payloads("/connection")[0]["session"], 2);
+}

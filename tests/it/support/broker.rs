@@ -1,0 +1,128 @@
+//! A broker in memory, for tests in virtual time: it is there or not, and what it has accepted can be looked at.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use waypost::relay::{Closed, Delivery, Link, LinkEvent, Links, Overrun, Publication, ReasonCode, Welcome};
+use waypost::wire::json::Track;
+
+/// Clones are one broker. It begins away.
+#[derive(Clone, Debug, Default)]
+pub struct ScriptedBroker {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    is_up: bool,
+    /// Every so many acknowledgements one is lost; 0 for none.
+    loses_every: u32,
+    acks: u32,
+    received: Vec<Publication>,
+    /// The event queue of the connection that is up.
+    connected: Option<mpsc::UnboundedSender<LinkEvent>>,
+}
+
+impl ScriptedBroker {
+    pub fn go_up(&self) {
+        self.state.lock().unwrap().is_up = true;
+    }
+
+    /// Cuts the connection and refuses new ones.
+    pub fn go_down(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.is_up = false;
+        if let Some(events) = state.connected.take() {
+            events.send(LinkEvent::Closed(Closed::Broken { text: "cut".to_owned() })).ok();
+        }
+    }
+
+    /// One in `every` acknowledgements does not arrive, although the message did.
+    pub fn lose_acknowledgements(&self, every: u32) {
+        self.state.lock().unwrap().loses_every = every;
+    }
+
+    /// Everything on topics that end in `name`, in order.
+    pub fn payloads(&self, name: &str) -> Vec<serde_json::Value> {
+        let state = self.state.lock().unwrap();
+        let of_topic = state.received.iter().filter(|publication| publication.topic.ends_with(name));
+        of_topic.map(|publication| serde_json::from_slice(&publication.payload).unwrap()).collect()
+    }
+
+    /// The numbers of all points on `track` in order of arrival, repetitions included.
+    pub fn track_seqs(&self) -> Vec<u64> {
+        let tracks = self.payloads("/track").into_iter();
+        let tracks = tracks.map(|track| serde_json::from_value::<Track>(track).unwrap());
+        tracks.flat_map(|track| track.points.into_iter().map(|point| point.seq)).collect()
+    }
+}
+
+impl Links for ScriptedBroker {
+    type Link = ScriptedLink;
+
+    fn open(&mut self, _will: &Publication) -> ScriptedLink {
+        let (sender, events) = mpsc::unbounded_channel();
+        let mut state = self.state.lock().unwrap();
+        let first = if state.is_up {
+            state.connected = Some(sender.clone());
+            LinkEvent::Connected(Welcome {
+                receive_max: 20,
+                max_packet_bytes: 1 << 20,
+                keep_alive: Duration::from_secs(120),
+            })
+        } else {
+            LinkEvent::Closed(Closed::Broken { text: "nobody there".to_owned() })
+        };
+        sender.send(first).unwrap();
+        ScriptedLink { broker: self.clone(), sender, events, next_id: 1, sent: VecDeque::new() }
+    }
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct ScriptedLink {
+    broker: ScriptedBroker,
+    sender: mpsc::UnboundedSender<LinkEvent>,
+    events: mpsc::UnboundedReceiver<LinkEvent>,
+    next_id: u16,
+    sent: VecDeque<u16>,
+}
+
+impl Link for ScriptedLink {
+    fn try_publish(&mut self, publication: Publication) -> Result<(), Overrun> {
+        let mut state = self.broker.state.lock().unwrap();
+        if state.connected.as_ref().is_none_or(|connected| !connected.same_channel(&self.sender)) {
+            return Ok(());
+        }
+        let packet_id = match publication.delivery {
+            Delivery::AtMostOnce => 0,
+            Delivery::AtLeastOnce | Delivery::Retained => {
+                self.next_id = self.next_id.checked_add(1).unwrap_or(1);
+                self.next_id
+            }
+        };
+        state.received.push(publication);
+        self.sent.push_back(packet_id);
+        self.sender.send(LinkEvent::Sent(packet_id)).unwrap();
+        if packet_id != 0 {
+            state.acks += 1;
+            if state.loses_every == 0 || state.acks % state.loses_every != 0 {
+                self.sender.send(LinkEvent::Acked { packet_id, reason: ReasonCode::SUCCESS }).unwrap();
+            }
+        }
+        Ok(())
+    }
+
+    fn disconnect(&mut self) {
+        self.sender.send(LinkEvent::Closed(Closed::Broken { text: "disconnected".to_owned() })).unwrap();
+    }
+
+    async fn event(&mut self) -> LinkEvent {
+        match self.events.recv().await {
+            Some(event) => event,
+            None => std::future::pending().await,
+        }
+    }
+}
