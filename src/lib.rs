@@ -5,3 +5,5 @@ pub mod units;
 
 pub mod core;
 pub mod wire;
+
+pub mod outbox;
