@@ -7,3 +7,4 @@ pub mod core;
 pub mod wire;
 
 pub mod outbox;
+pub mod relay;

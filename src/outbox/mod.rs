@@ -17,7 +17,7 @@ mod schema;
 mod seq_file;
 mod store;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::io;
 use std::ops::RangeInclusive;
@@ -304,10 +304,10 @@ impl Outbox {
 
     fn opened<'a>(&self, slot: &'a mut Slot) -> Result<&'a mut Store, OutboxError> {
         if let Slot::Broken = slot {
-            let reserved = self.stats.borrow().reserved;
+            let OutboxStats { reserved, last_committed, .. } = *self.stats.borrow();
             let reservation = seq_file::Reservation { reserved, session: self.begin.session };
             // Whatever is in the way, a running agent waits for it to go.
-            let store = Store::open(&self.config, Start::Resumed { reservation })
+            let store = Store::open(&self.config, Start::Resumed { reservation, last_committed })
                 .map_err(|error| OutboxError::degraded(&self.config.path, error))?;
             *slot = Slot::Open(Box::new(store));
         }

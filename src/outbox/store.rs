@@ -38,6 +38,8 @@ pub(super) enum Start {
     Resumed {
         /// Session and reservation of this run.
         reservation: Reservation,
+        /// The highest `Seq` that this run committed.
+        last_committed: Seq,
     },
 }
 
@@ -84,12 +86,14 @@ impl Store {
         let copy = seq_file::read(&config.path).unwrap_or(Reservation::NONE);
         let before = found.reservation.max(copy);
         let before = Reservation { reserved: before.reserved.max(found.newest), ..before };
-        let reservation = match start {
-            Start::Agent => Reservation {
-                reserved: Seq::new(before.reserved.get() + BLOCK),
-                session: before.session + 1,
-            },
-            Start::Resumed { reservation } => reservation.max(before),
+        let (reservation, last_committed) = match start {
+            Start::Agent => {
+                let reserved = Seq::new(before.reserved.get() + BLOCK);
+                (Reservation { reserved, session: before.session + 1 }, before.reserved)
+            }
+            Start::Resumed { reservation, last_committed } => {
+                (reservation.max(before), last_committed)
+            }
         };
         // The copy first: then it is never behind a database that is lost later.
         seq_file::write(&config.path, reservation)
@@ -109,7 +113,7 @@ impl Store {
             state: found.state,
             stats: OutboxStats {
                 pending: found.pending,
-                last_committed: found.newest.max(before.reserved),
+                last_committed,
                 reserved: reservation.reserved,
                 dropped: found.dropped,
                 oldest: None,
