@@ -176,7 +176,7 @@ pub enum Stop {
     Running,
     /// Begin nothing new, wait for what is under way at most this long, and take leave.
     Grace(Duration),
-    /// No record will come any more: take leave when the outbox is empty.
+    /// No record will come any more: take leave when the outbox is empty. What the broker refuses keeps it from being so.
     Drained,
 }
 

@@ -9,9 +9,7 @@ use std::time::Duration;
 use rumqttc::NetworkOptions;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, ConnectReturnCode, LastWill, LastWillProperties, Packet, PubAckReason,
-};
+use rumqttc::v5::mqttbytes::v5::{ConnAck, ConnectReturnCode, LastWill, Packet, PubAckReason};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -35,9 +33,6 @@ const BESIDE_WINDOW: usize = 2;
 
 /// Events that wait for the relay. When it is full the task stops reading, and TCP slows the broker down.
 const EVENTS: usize = 256;
-
-/// The broker publishes the Will this long after the link broke; hides a short handover.
-const WILL_DELAY_S: u32 = 10;
 
 /// Opens links over MQTT 5.
 #[derive(Clone, Debug)]
@@ -66,37 +61,25 @@ impl MqttLinks {
         });
         let mut network = NetworkOptions::new();
         network.set_tcp_nodelay(true);
-        let delay =
-            LastWillProperties { delay_interval: Some(WILL_DELAY_S), ..no_will_properties() };
+        // Without a delay: one that came after our next `online` would stay as the retained word.
+        let will = LastWill::new(
+            will.topic.clone(),
+            will.payload.clone(),
+            QoS::AtLeastOnce,
+            will.delivery == Delivery::Retained,
+            None,
+        );
         options
             .set_network_options(network)
             .set_connection_timeout(CONNECT_TIMEOUT_S)
             .set_keep_alive((*keep_alive).clamp(MIN_KEEP_ALIVE, MAX_KEEP_ALIVE))
             .set_clean_start(true)
             .set_outgoing_inflight_upper_limit((*in_flight).max(1))
-            .set_last_will(LastWill::new(
-                will.topic.clone(),
-                will.payload.clone(),
-                QoS::AtLeastOnce,
-                will.delivery == Delivery::Retained,
-                Some(delay),
-            ));
+            .set_last_will(will);
         if let Some(credentials) = credentials {
             options.set_credentials(&credentials.username, &credentials.password);
         }
         options
-    }
-}
-
-fn no_will_properties() -> LastWillProperties {
-    LastWillProperties {
-        delay_interval: None,
-        payload_format_indicator: None,
-        message_expiry_interval: None,
-        content_type: None,
-        response_topic: None,
-        correlation_data: None,
-        user_properties: Vec::new(),
     }
 }
 

@@ -19,8 +19,8 @@ async fn a_connection_begins_with_online_state_and_the_newest_position() {
     assert_eq!(topics, ["connection", "state", "position", "track"]);
     let received = van.broker.received();
     assert_eq!(received[0].delivery, Delivery::Retained);
-    let online: json::Connection = serde_json::from_slice(&received[0].payload).unwrap();
-    assert_eq!((online.state, online.session), (json::ConnectionState::Online, 1));
+    let online: Connection = serde_json::from_slice(&received[0].payload).unwrap();
+    assert_eq!((online.state, online.session), (ConnectionState::Online, 1));
     assert!(online.ts.is_some() && online.version.is_some());
     let state: json::State = serde_json::from_slice(&received[1].payload).unwrap();
     assert_eq!(state.outbox.pending, 300);

@@ -3,9 +3,9 @@
 use super::broker::{ACCEPT, Answer};
 use super::*;
 
-fn last_connection(broker: &Broker) -> json::ConnectionState {
+fn last_connection(broker: &Broker) -> ConnectionState {
     let last = broker.on("connection").pop().unwrap();
-    serde_json::from_slice::<json::Connection>(&last.payload).unwrap().state
+    serde_json::from_slice::<Connection>(&last.payload).unwrap().state
 }
 
 async fn connected(van: &Van) {
@@ -18,7 +18,7 @@ async fn a_stop_takes_leave_and_the_broker_publishes_no_will() {
     van.drive(30).await;
     let (broker, status) = (van.broker.clone(), van.status.clone());
     van.finish(Stop::Grace(Duration::from_secs(3)), Duration::from_secs(1)).await;
-    assert_eq!(last_connection(&broker), json::ConnectionState::Offline);
+    assert_eq!(last_connection(&broker), ConnectionState::Offline);
     assert!(broker.inner().wills.is_empty());
     assert_eq!(status.borrow().state, LinkState::Stopped);
 }
@@ -34,7 +34,7 @@ async fn a_stop_waits_for_what_is_under_way_and_begins_nothing_new() {
     van.finish(Stop::Grace(Duration::from_secs(10)), Duration::from_secs(10)).await;
     assert_eq!(broker.on("track").len() as u64, before);
     assert_eq!(outbox.stats().borrow().pending, 600 - 60 * before, "acknowledged while stopping");
-    assert_eq!(last_connection(&broker), json::ConnectionState::Offline);
+    assert_eq!(last_connection(&broker), ConnectionState::Offline);
 }
 
 #[tokio::test(start_paused = true)]
@@ -56,7 +56,7 @@ async fn a_relay_whose_stop_is_dropped_ends_too() {
     connected(&van).await;
     drop(van.stop);
     tokio::time::timeout(MINUTE, van.relay).await.unwrap().unwrap().unwrap();
-    assert_eq!(last_connection(&van.broker), json::ConnectionState::Offline);
+    assert_eq!(last_connection(&van.broker), ConnectionState::Offline);
 }
 
 #[tokio::test(start_paused = true)]
@@ -71,7 +71,7 @@ async fn a_drained_relay_ends_when_the_outbox_is_empty_and_not_before() {
     van.finish(Stop::Drained, Duration::from_secs(301)).await;
     assert_eq!(outbox.stats().borrow().pending, 0);
     assert_eq!(broker.first_seen().len(), 607);
-    assert_eq!(last_connection(&broker), json::ConnectionState::Offline);
+    assert_eq!(last_connection(&broker), ConnectionState::Offline);
     assert!(broker.inner().wills.is_empty());
 }
 
