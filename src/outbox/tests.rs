@@ -370,3 +370,35 @@ proptest! {
         runtime.block_on(play(steps));
     }
 }
+
+#[tokio::test]
+async fn wherever_the_log_is_cut_records_and_state_agree_and_no_seq_comes_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let outbox = open(directory.path()).await;
+    for commit in 0..8_u32 {
+        let from = Seq::new(u64::from(3 * commit + 1));
+        outbox.commit(records(from, 3), state(f64::from(3 * (commit + 1)))).await.unwrap();
+    }
+    let reserved = outbox.stats().borrow().reserved;
+    let wal = fs::read(directory.path().join("outbox.db-wal")).unwrap();
+    let mut outcomes = std::collections::BTreeSet::new();
+    for length in (0..=wal.len()).step_by(509).chain([wal.len()]) {
+        let copy = tempfile::tempdir().unwrap();
+        for name in ["outbox.db", "outbox.db.seq"] {
+            fs::copy(directory.path().join(name), copy.path().join(name)).unwrap();
+        }
+        fs::write(copy.path().join("outbox.db-wal"), &wal[..length]).unwrap();
+        let outbox = open(copy.path()).await;
+        let count = seqs(&outbox).await.len() as u64;
+        assert!(seqs(&outbox).await.into_iter().eq(1..=count));
+        let metres = outbox.restored().odometer.as_metres();
+        assert!(
+            (metres - f64::from(u32::try_from(count).unwrap())).abs() < 0.1,
+            "{count}, {metres} m"
+        );
+        assert!(outbox.first_seq() > reserved);
+        assert_eq!(outbox.session(), 2);
+        outcomes.insert(count);
+    }
+    assert!(outcomes.iter().copied().eq((0..=24).step_by(3)), "each commit is all or nothing");
+}

@@ -1,6 +1,6 @@
 //! A record leaves the outbox when the broker has accepted it, and not before.
 
-use super::broker::{ACCEPT, Answer};
+use super::broker::{ACCEPT, Answer, Broker};
 use super::*;
 
 /// `Seq`s in a range, as the broker sees them.
@@ -186,4 +186,48 @@ async fn a_link_that_says_nothing_for_two_keep_alives_is_cut() {
     van.until("cut", 4 * MINUTE, |van| van.broker.inner().opened.len() == 2).await;
     let opened = van.broker.inner().opened.clone();
     assert!((210..=213).contains(&(opened[1] - opened[0]).as_secs()), "{opened:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_mix_of_faults_delivers_everything_in_the_end_and_removes_nothing_before() {
+    for seed in 0..12 {
+        let mut dice = fastrand::Rng::with_seed(seed);
+        let broker = Broker::up();
+        // Odd ones refuse, too; a link then lives on.
+        let refusals = seed % 2 == 1;
+        let accepted =
+            std::sync::Arc::new(std::sync::Mutex::new(std::collections::BTreeSet::new()));
+        let noted = accepted.clone();
+        broker.script(move |received| {
+            let answer = match dice.u32(0..100) {
+                0..4 => Answer::Cut,
+                4..6 => Answer::Silence,
+                6..8 => Answer::AckTwice,
+                8..10 => Answer::AckAnother(dice.u16(21..30)),
+                10..14 if refusals => Answer::Ack(dice.choice([0x80, 0x87, 0x97]).unwrap()),
+                14..60 => Answer::AckLater(Duration::from_millis(dice.u64(1..900))),
+                _ => ACCEPT,
+            };
+            if matches!(answer, Answer::Ack(0) | Answer::AckTwice | Answer::AckLater(_)) {
+                noted.lock().unwrap().extend(received.seqs());
+            }
+            answer
+        });
+        let config = RelayConfig { track_batch: 9, ..config() };
+        let mut van = Van::start_with_backlog(config, broker, 700).await;
+        for _ in 0..10 {
+            van.drive(30).await;
+            let kept = van.outbox.after(Seq::ZERO, None, 10_000).await.unwrap();
+            let kept: Vec<_> = kept.iter().map(|record| record.seq.get()).collect();
+            let accepted = accepted.lock().unwrap();
+            let lost =
+                all(&van).into_iter().find(|seq| !kept.contains(seq) && !accepted.contains(seq));
+            assert_eq!(lost, None, "seed {seed}");
+        }
+        van.broker.script(|_| ACCEPT);
+        van.delivered(20 * MINUTE).await;
+        let mut seen = van.broker.first_seen();
+        seen.sort_unstable();
+        assert_eq!(seen, all(&van), "seed {seed}");
+    }
 }
