@@ -330,4 +330,7 @@ impl Store {
     pub(super) fn limit_pages(&self, pages: i64) -> rusqlite::Result<()> {
         self.connection.pragma_update(None, "max_page_count", pages)
     }
+    pub(super) fn forbid_writes(&self, forbidden: bool) -> rusqlite::Result<()> {
+        self.connection.pragma_update(None, "query_only", forbidden)
+    }
 }

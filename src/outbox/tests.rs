@@ -32,6 +32,13 @@ pub(crate) fn record(seq: Seq, motion: Motion) -> Record {
     Record { seq, subject: Subject::Point(TrackPoint { fix, motion, odometer }) }
 }
 
+impl Outbox {
+    /// A disk that cannot be written for a while.
+    pub(crate) async fn forbid_writes(&self, forbidden: bool) {
+        self.run(move |store| store.forbid_writes(forbidden)).await.unwrap();
+    }
+}
+
 fn records(from: Seq, count: u64) -> Vec<Record> {
     (0..count).map(|i| record(Seq::new(from.get() + i), Motion::Moving)).collect()
 }
@@ -89,6 +96,7 @@ async fn a_seq_is_never_used_twice_even_if_the_run_before_committed_nothing() {
         assert!(outbox.first_seq() > used);
         // Published but never committed, up to the last number that may be published.
         used = outbox.stats().borrow().reserved;
+        assert_eq!(used.get(), outbox.first_seq().get() + store::BLOCK - 1);
     }
     let outbox = open(directory.path()).await;
     let first = outbox.first_seq();

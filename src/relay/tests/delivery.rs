@@ -231,3 +231,17 @@ async fn any_mix_of_faults_delivers_everything_in_the_end_and_removes_nothing_be
         assert_eq!(seen, all(&van), "seed {seed}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_arrived_while_the_disk_failed_is_removed_later_and_not_sent_again() {
+    let van = Van::start_with_backlog(config(), Broker::down(), 600).await;
+    van.outbox.forbid_writes(true).await;
+    van.broker.go_up();
+    van.until("all arrive", 6 * MINUTE, |van| van.status.borrow().points_acked == 600).await;
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(van.pending(), 600, "nothing could be removed");
+    assert_eq!(van.status.borrow().state, LinkState::Connected, "and the link does not care");
+    van.outbox.forbid_writes(false).await;
+    van.delivered(Duration::from_secs(6)).await;
+    assert_eq!(van.broker.on("track").len(), 10);
+}
