@@ -1,0 +1,264 @@
+//! What goes out, in its order: `connection`, `state`, `position`, then `track` as far as the window allows.
+
+use super::{Epoch, Leave, Message};
+use crate::core::record::{Record, Subject};
+use crate::outbox::OutboxError;
+use crate::relay::in_flight::Fault;
+use crate::relay::lanes::Encoded;
+use crate::relay::link::{Delivery, Link, Links, Publication, ReasonCode};
+use crate::relay::{FAREWELL, RelayError};
+use crate::units::Uptime;
+use crate::wire::VERSION;
+use crate::wire::json::{ConnectionState, Duty, OutboxState, Position, State};
+
+use super::End;
+use std::time::Duration;
+
+/// A payload is never larger: the large clouds take 128 KiB.
+const MAX_PAYLOAD_BYTES: usize = 120 * 1024;
+
+/// After an error, the outbox is tried again.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+impl<L: Links> Epoch<'_, L> {
+    /// Hands over all that may go now. Who calls again at once finds nothing to do.
+    pub(super) async fn fill(&mut self, now: Uptime) -> Result<(), End> {
+        let Some(session) = &self.session else { return Ok(()) };
+        if self.relay.removals.are_due(session.in_flight.is_empty(), now) {
+            self.flush().await?;
+        }
+        if self.leave.is_none() {
+            self.say_online(now)?;
+            self.say_state(now)?;
+            self.say_position(now).await?;
+            self.send_tracks(now).await?;
+            if self.has_drained() {
+                self.take_leave(now + FAREWELL)?;
+            }
+        }
+        self.go_on_leaving(now).await
+    }
+
+    async fn flush(&mut self) -> Result<(), End> {
+        self.relay.flush().await.map_err(|RelayError::Outbox(error)| End::Outbox(error))
+    }
+
+    /// Nothing is left, and nothing more will come.
+    fn has_drained(&self) -> bool {
+        self.drained
+            && self
+                .session
+                .as_ref()
+                .is_some_and(|session| session.online_said && session.tracks() == 0)
+            && self.relay.removals.is_empty()
+            && self.stats.borrow().pending == 0
+    }
+
+    async fn go_on_leaving(&mut self, now: Uptime) -> Result<(), End> {
+        let (Some((stage, until)), Some(session)) = (self.leave, &self.session) else {
+            return Ok(());
+        };
+        let stage = match stage {
+            Leave::ToSay => {
+                let offline = self.relay.connection(ConnectionState::Offline);
+                if !self.hand_over(Message::Connection, offline, now)? {
+                    return Ok(());
+                }
+                Leave::Said
+            }
+            Leave::Said if session.in_flight.is_empty() => {
+                self.flush().await?;
+                self.link.disconnect();
+                Leave::Disconnecting
+            }
+            Leave::Said | Leave::Disconnecting => return Ok(()),
+        };
+        self.leave = Some((stage, until));
+        Ok(())
+    }
+
+    /// Gives a message to the client; false if the window has no room for it now.
+    fn hand_over(
+        &mut self,
+        message: Message,
+        publication: Publication,
+        now: Uptime,
+    ) -> Result<bool, End> {
+        let Some(session) = &mut self.session else { return Ok(false) };
+        let bytes = publication.payload.len();
+        if !session.in_flight.has_room(bytes) {
+            return Ok(false);
+        }
+        // First here, then there: whatever the client sends finds its message.
+        session.in_flight.hand_over(message, bytes, now);
+        self.link.try_publish(publication).map_err(|_| Fault::Overrun)?;
+        self.relay.report.count(|status| status.payload_bytes += bytes as u64);
+        Ok(true)
+    }
+
+    fn say_online(&mut self, now: Uptime) -> Result<(), End> {
+        if self.session.as_ref().is_some_and(|session| !session.online_said) {
+            let online = self.relay.connection(ConnectionState::Online);
+            let said = self.hand_over(Message::Connection, online, now)?;
+            if let Some(session) = &mut self.session {
+                session.online_said = said;
+            }
+        }
+        Ok(())
+    }
+
+    fn say_state(&mut self, now: Uptime) -> Result<(), End> {
+        let Some(session) = &mut self.session else { return Ok(()) };
+        let health = self.relay.inputs.health.borrow().clone();
+        let (receiver, mode) = (health.gnss.receiver.clone(), health.gnss.mode);
+        if now < session.state.due(&receiver, mode, self.relay.config.state_interval) {
+            return Ok(());
+        }
+        let clock = &self.relay.inputs.clock;
+        let Some(utc) = clock.utc() else {
+            session.state.hold_back(now);
+            return Ok(());
+        };
+        let age = health.newest_fix_at.map(|at| clock.uptime().since(at));
+        let stats = *self.stats.borrow();
+        let mut gnss = health.gnss;
+        gnss.age_s = age.map(|age| (age.as_secs_f64() * 10.0).round() / 10.0);
+        let state = State {
+            v: VERSION,
+            van: self.relay.config.van.to_string(),
+            ts: utc.to_string(),
+            duty: Duty::On,
+            gnss,
+            outbox: OutboxState {
+                pending: stats.pending,
+                oldest_ts: stats.oldest.map(|utc| utc.to_string()),
+                dropped: stats.dropped,
+                bytes: stats.bytes,
+            },
+        };
+        let publication = Publication {
+            topic: self.relay.config.topics.state.clone(),
+            payload: serde_json::to_vec(&state).expect("numbers and strings are JSON"),
+            delivery: Delivery::Retained,
+        };
+        let too_large = publication.payload.len() > session.max_payload(&publication.topic);
+        let said = too_large || self.hand_over(Message::State, publication, now)?;
+        if let Some(session) = self.session.as_mut().filter(|_| said) {
+            session.state.said(&receiver, mode, now);
+        }
+        Ok(())
+    }
+
+    async fn say_position(&mut self, now: Uptime) -> Result<(), End> {
+        let (Some(session), Some(newest)) = (&self.session, self.newest()) else { return Ok(()) };
+        let due = self.position_due(session, &newest).is_some_and(|due| now >= due);
+        if !due || session.position_under_way || !self.may_be_known(&newest, now).await? {
+            return Ok(());
+        }
+        let Some(session) = &mut self.session else { return Ok(()) };
+        let Subject::Point(point) = &newest.subject;
+        let position = Position::new(self.relay.config.van.as_str(), newest.seq, point);
+        let publication = Publication {
+            topic: self.relay.config.topics.position.clone(),
+            payload: serde_json::to_vec(&position).expect("numbers and strings are JSON"),
+            delivery: Delivery::AtMostOnce,
+        };
+        session.position.said(&newest, now);
+        let bytes = publication.payload.len();
+        if bytes > session.max_payload(&publication.topic) {
+            return Ok(());
+        }
+        session.position_under_way = true;
+        self.link.try_publish(publication).map_err(|_| Fault::Overrun)?;
+        self.relay.report.count(|status| {
+            status.positions += 1;
+            status.payload_bytes += bytes as u64;
+        });
+        Ok(())
+    }
+
+    /// A `Seq` that is published must never be used again: it has to be reserved first.
+    async fn may_be_known(&mut self, newest: &Record, now: Uptime) -> Result<bool, End> {
+        let Some(session) = &mut self.session else { return Ok(false) };
+        let reserved = |stats: &tokio::sync::watch::Receiver<_>| newest.seq <= reserved_of(stats);
+        if now < session.outbox_not_before {
+            return Ok(reserved(&self.stats));
+        }
+        match self.relay.inputs.outbox.reserve(newest.seq).await {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                self.outbox_failed(error, now)?;
+                Ok(reserved(&self.stats))
+            }
+        }
+    }
+
+    async fn send_tracks(&mut self, now: Uptime) -> Result<(), End> {
+        while let Some(session) = &mut self.session {
+            let Self { relay, .. } = self;
+            if !relay.refusals.allow(session.tracks(), now) || !session.in_flight.has_room(1) {
+                break;
+            }
+            let topic = &relay.config.topics.track;
+            let most = session.max_payload(topic);
+            let Some(ready) = session.ready.take() else {
+                let usual = MAX_PAYLOAD_BYTES.min(relay.config.in_flight_bytes).min(most);
+                if !self.get_ready(usual, now).await? {
+                    break;
+                }
+                continue;
+            };
+            if ready.payload.len() > most {
+                // Not even a single point: the broker would cut the link, again and again.
+                self.answered(Message::Track(ready.batch), ReasonCode::PACKET_TOO_LARGE, now);
+                continue;
+            }
+            if !session.in_flight.has_room(ready.payload.len()) {
+                session.ready = Some(ready);
+                break;
+            }
+            let Encoded { batch, payload } = ready;
+            let topic = topic.clone();
+            let publication = Publication { topic, payload, delivery: Delivery::AtLeastOnce };
+            self.hand_over(Message::Track(batch), publication, now)?;
+            self.relay.report.count(|status| status.track_messages += 1);
+        }
+        Ok(())
+    }
+
+    /// Takes the next batch out of the lanes; false if none is due.
+    async fn get_ready(&mut self, max_bytes: usize, now: Uptime) -> Result<bool, End> {
+        let Some(session) = &mut self.session else { return Ok(false) };
+        if now < session.outbox_not_before {
+            return Ok(false);
+        }
+        let (outbox, van) = (&self.relay.inputs.outbox, self.relay.config.van.as_str());
+        match session.lanes.next(outbox, van, max_bytes, now).await {
+            Ok(next) => {
+                session.ready = next;
+                Ok(session.ready.is_some())
+            }
+            Err(error) => {
+                self.outbox_failed(error, now)?;
+                Ok(false)
+            }
+        }
+    }
+
+    fn outbox_failed(&mut self, error: OutboxError, now: Uptime) -> Result<(), End> {
+        if let OutboxError::Closed { .. } = error {
+            return Err(End::Outbox(error));
+        }
+        tracing::warn!(%error, "outbox cannot be used, trying again");
+        if let Some(session) = &mut self.session {
+            session.outbox_not_before = now + TRY_AGAIN_AFTER;
+        }
+        Ok(())
+    }
+}
+
+fn reserved_of(
+    stats: &tokio::sync::watch::Receiver<crate::outbox::OutboxStats>,
+) -> crate::core::record::Seq {
+    stats.borrow().reserved
+}

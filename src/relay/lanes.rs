@@ -1,0 +1,239 @@
+//! Outbox → batches for `track`: fresh points ahead of the backlog, each lane in the order of `Seq`.
+//!
+//! The boundary is the last record that was committed when the connection was made: what came later is `live`. All of
+//! this belongs to one connection; the next begins again at the lowest record that is still in the outbox.
+
+use std::time::Duration;
+
+use super::refusals::pause;
+use crate::core::record::{Record, Seq, Subject};
+use crate::outbox::{Outbox, OutboxError};
+use crate::units::Uptime;
+use crate::wire::json::{Lane, Point, Track};
+
+/// Refused ranges that are remembered one by one; beyond that, neighbours become one.
+const MAX_PARKED: usize = 64;
+
+/// How batches are made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Batching {
+    /// Points in a batch at most.
+    pub points: usize,
+    /// How long a fresh point waits for others.
+    pub interval: Duration,
+}
+
+/// What a message on `track` carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Batch {
+    pub first: Seq,
+    pub last: Seq,
+    pub points: u64,
+    pub lane: Lane,
+    /// How often it was refused.
+    pub refused: u32,
+}
+
+/// A batch as it goes out.
+#[derive(Debug)]
+pub(super) struct Encoded {
+    pub batch: Batch,
+    pub payload: Vec<u8>,
+}
+
+/// Records of one lane, read ahead by one batch.
+#[derive(Debug)]
+struct Cursor {
+    lane: Lane,
+    /// Up to where the outbox was read.
+    read: Seq,
+    until: Option<Seq>,
+    records: Vec<Record>,
+    /// Since when the oldest of them waits.
+    since: Uptime,
+    refused: u32,
+}
+
+impl Cursor {
+    const fn new(lane: Lane, read: Seq, until: Option<Seq>) -> Self {
+        Self { lane, read, until, records: Vec::new(), since: Uptime::ZERO, refused: 0 }
+    }
+
+    async fn refill(
+        &mut self,
+        outbox: &Outbox,
+        points: usize,
+        now: Uptime,
+    ) -> Result<(), OutboxError> {
+        let missing = points.saturating_sub(self.records.len());
+        if missing == 0 || self.until.is_some_and(|until| self.read >= until) {
+            return Ok(());
+        }
+        let committed = outbox.stats().borrow().last_committed;
+        if self.read >= committed {
+            return Ok(());
+        }
+        let records = outbox.after(self.read, self.until, missing).await?;
+        if self.records.is_empty() {
+            self.since = now;
+        }
+        self.read = match records.last() {
+            Some(last) if records.len() == missing => last.seq,
+            // No more: all that was committed before the call has been read.
+            last => last.map_or(committed, |last| last.seq.max(committed)),
+        };
+        if let Some(until) = self.until {
+            self.read = self.read.min(until);
+        }
+        self.records.extend(records);
+        Ok(())
+    }
+
+    /// As many points as fit into `max_bytes`, at least one.
+    fn encode(&mut self, van: &str, points: usize, max_bytes: usize, now: Uptime) -> Encoded {
+        let mut count = self.records.len().min(points);
+        let payload = loop {
+            let points = self.records[..count].iter().map(|record| point(record, self.lane));
+            let track = Track::new(van, points.collect());
+            let payload = serde_json::to_vec(&track).expect("numbers and strings are JSON");
+            if payload.len() <= max_bytes || count == 1 {
+                break payload;
+            }
+            count = (count * max_bytes / payload.len()).clamp(1, count - 1);
+        };
+        let taken: Vec<_> = self.records.drain(..count).collect();
+        self.since = now;
+        let batch = Batch {
+            first: taken.first().map_or(Seq::ZERO, |record| record.seq),
+            last: taken.last().map_or(Seq::ZERO, |record| record.seq),
+            points: taken.len() as u64,
+            lane: self.lane,
+            refused: self.refused,
+        };
+        Encoded { batch, payload }
+    }
+}
+
+fn point(record: &Record, lane: Lane) -> Point {
+    let Subject::Point(point) = &record.subject;
+    Point::new(record.seq, point, lane)
+}
+
+/// A range that was refused, and waits.
+#[derive(Clone, Copy, Debug)]
+struct Parked {
+    batch: Batch,
+    until: Uptime,
+}
+
+/// The lanes of one connection.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    batching: Batching,
+    live: Cursor,
+    backlog: Cursor,
+    /// The refused range that is being sent again.
+    again: Option<Cursor>,
+    parked: Vec<Parked>,
+    /// The source has ended: fresh points wait for nothing.
+    pub(super) at_once: bool,
+}
+
+impl Lanes {
+    /// Begins at the lowest record; `boundary` is the newest one of the backlog.
+    pub(super) fn new(batching: Batching, boundary: Seq) -> Self {
+        let points = batching.points.clamp(1, Track::MAX_POINTS);
+        Self {
+            batching: Batching { points, ..batching },
+            live: Cursor::new(Lane::Live, boundary, None),
+            backlog: Cursor::new(Lane::Backlog, Seq::ZERO, Some(boundary)),
+            again: None,
+            parked: Vec::new(),
+            at_once: false,
+        }
+    }
+
+    /// The next batch that is due, of at most `max_bytes` unless it is a single point.
+    pub(super) async fn next(
+        &mut self,
+        outbox: &Outbox,
+        van: &str,
+        max_bytes: usize,
+        now: Uptime,
+    ) -> Result<Option<Encoded>, OutboxError> {
+        let points = self.batching.points;
+        self.live.refill(outbox, points, now).await?;
+        if self.live_due().is_some_and(|due| now >= due) {
+            return Ok(Some(self.live.encode(van, points, max_bytes, now)));
+        }
+        if self.backlog.records.is_empty() {
+            self.backlog.refill(outbox, points, now).await?;
+        }
+        if !self.backlog.records.is_empty() {
+            return Ok(Some(self.backlog.encode(van, points, max_bytes, now)));
+        }
+        self.refill_again(outbox, now).await?;
+        Ok(self.again.as_mut().map(|again| again.encode(van, points, max_bytes, now)))
+    }
+
+    /// When, after `now`, something becomes due.
+    pub(super) fn deadline(&self, now: Uptime) -> Option<Uptime> {
+        let parked = self.parked.iter().map(|parked| parked.until);
+        parked.chain(self.live_due()).filter(|due| *due > now).min()
+    }
+
+    /// A batch was refused.
+    pub(super) fn park(&mut self, batch: Batch, now: Uptime) {
+        let refused = batch.refused.saturating_add(1);
+        let until = now + pause(refused);
+        self.parked.push(Parked { batch: Batch { refused, ..batch }, until });
+        self.parked.sort_by_key(|parked| (parked.batch.lane == Lane::Live, parked.batch.first));
+        if self.parked.len() > MAX_PARKED {
+            self.join_neighbours();
+        }
+    }
+
+    fn live_due(&self) -> Option<Uptime> {
+        let Cursor { records, since, .. } = &self.live;
+        if records.is_empty() {
+            return None;
+        }
+        let full = records.len() >= self.batching.points;
+        Some(if full || self.at_once { Uptime::ZERO } else { *since + self.batching.interval })
+    }
+
+    async fn refill_again(&mut self, outbox: &Outbox, now: Uptime) -> Result<(), OutboxError> {
+        let points = self.batching.points;
+        loop {
+            if let Some(again) = &mut self.again {
+                if again.records.is_empty() {
+                    again.refill(outbox, points, now).await?;
+                }
+                if !again.records.is_empty() {
+                    return Ok(());
+                }
+                self.again = None;
+            }
+            let Some(due) = self.parked.iter().position(|parked| now >= parked.until) else {
+                return Ok(());
+            };
+            let Parked { batch, .. } = self.parked.remove(due);
+            let before = Seq::new(batch.first.get().saturating_sub(1));
+            let cursor = Cursor::new(batch.lane, before, Some(batch.last));
+            self.again = Some(Cursor { refused: batch.refused, ..cursor });
+        }
+    }
+
+    /// Joins the first two of the same lane. What lies between them is on its way or has arrived: at worst it is
+    /// repeated.
+    fn join_neighbours(&mut self) {
+        let same = |pair: &[Parked]| pair[0].batch.lane == pair[1].batch.lane;
+        if let Some(at) = self.parked.windows(2).position(same) {
+            let next = self.parked.remove(at + 1);
+            let kept = &mut self.parked[at];
+            kept.batch.last = kept.batch.last.max(next.batch.last);
+            kept.batch.refused = kept.batch.refused.max(next.batch.refused);
+            kept.until = kept.until.max(next.until);
+        }
+    }
+}

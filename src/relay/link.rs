@@ -1,0 +1,174 @@
+//! The edge to the MQTT client: one [`Link`] is one connection, from the attempt to its end, and is never used again.
+
+use std::future::Future;
+use std::time::Duration;
+
+/// Opens links. The tests' one is scripted, and [`MqttLinks`](super::mqtt::MqttLinks) speaks MQTT 5.
+pub trait Links: Send {
+    /// What it opens.
+    type Link: Link;
+
+    /// Begins to connect, with `will` as the Will; the outcome is the link's first event.
+    fn open(&mut self, will: &Publication) -> Self::Link;
+}
+
+/// One connection. Dropping it cuts it, and the broker publishes the Will.
+pub trait Link: Send {
+    /// Takes a message for sending, in the order of the calls, and never waits.
+    ///
+    /// # Errors
+    /// [`Overrun`], when it already holds all that it can, or has ended: more was handed over than its window.
+    fn try_publish(&mut self, publication: Publication) -> Result<(), Overrun>;
+
+    /// Sends DISCONNECT after all that was taken, so that the Will is not published; [`LinkEvent::Closed`] follows.
+    fn disconnect(&mut self);
+
+    /// The next event. Nothing is lost if the future is dropped. After [`LinkEvent::Closed`] it waits for ever.
+    fn event(&mut self) -> impl Future<Output = LinkEvent> + Send;
+}
+
+/// The link cannot take another message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overrun;
+
+/// A message to publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// Topic name.
+    pub topic: String,
+    /// JSON.
+    pub payload: Vec<u8>,
+    /// How.
+    pub delivery: Delivery,
+}
+
+/// How a message is delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// QoS 0: a newer one replaces it anyway.
+    AtMostOnce,
+    /// QoS 1.
+    AtLeastOnce,
+    /// QoS 1, and the broker keeps it for who subscribes later.
+    Retained,
+}
+
+/// What happened on a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkEvent {
+    /// CONNACK with success: messages may be handed over.
+    Connected(Welcome),
+    /// The oldest message that was handed over and not yet sent is being sent, under this packet identifier; 0 for QoS 0.
+    Sent(u16),
+    /// PUBACK.
+    Acked {
+        /// Packet identifier.
+        packet_id: u16,
+        /// Reason code (MQTT 5 §3.4.2.1).
+        reason: ReasonCode,
+    },
+    /// The broker said something else: it is there.
+    Alive,
+    /// The connection failed or ended; nothing follows.
+    Closed(Closed),
+}
+
+/// What the broker asks for in CONNACK.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Welcome {
+    /// Receive Maximum: QoS 1 messages without PUBACK at most.
+    pub receive_max: u16,
+    /// Maximum Packet Size, bytes.
+    pub max_packet_bytes: u32,
+    /// The keep alive that holds.
+    pub keep_alive: Duration,
+}
+
+/// An MQTT 5 reason code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReasonCode(pub u8);
+
+impl ReasonCode {
+    /// Accepted.
+    pub const SUCCESS: Self = Self(0x00);
+    /// Accepted, and nobody has subscribed.
+    pub const NO_MATCHING_SUBSCRIBERS: Self = Self(0x10);
+    /// The ACL says no.
+    pub const NOT_AUTHORIZED: Self = Self(0x87);
+    /// Another client came with our client identifier.
+    pub const SESSION_TAKEN_OVER: Self = Self(0x8E);
+    /// The packet is larger than the receiver allows.
+    pub const PACKET_TOO_LARGE: Self = Self(0x95);
+
+    /// Whether the packet that it answers was refused (0x80 and above).
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        self.0 >= 0x80
+    }
+}
+
+impl std::fmt::Display for ReasonCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "0x{:02X}", self.0)
+    }
+}
+
+/// Why a link ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// The broker was not reached, or the connection broke.
+    Broken {
+        /// In words.
+        text: String,
+    },
+    /// CONNACK with a refusal.
+    Refused {
+        /// Reason code.
+        reason: ReasonCode,
+        /// In words.
+        text: String,
+    },
+    /// The broker sent DISCONNECT.
+    Dismissed {
+        /// Reason code.
+        reason: ReasonCode,
+        /// In words.
+        text: String,
+    },
+}
+
+impl Closed {
+    /// The broker's reason code, if it gave one.
+    #[must_use]
+    pub const fn reason(&self) -> Option<ReasonCode> {
+        match self {
+            Self::Broken { .. } => None,
+            Self::Refused { reason, .. } | Self::Dismissed { reason, .. } => Some(*reason),
+        }
+    }
+
+    /// In words.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Broken { text } | Self::Refused { text, .. } | Self::Dismissed { text, .. } => {
+                text
+            }
+        }
+    }
+
+    /// Whether only a person can help, with credentials or client identifiers; trying again soon would do harm.
+    #[must_use]
+    pub const fn needs_a_person(&self) -> bool {
+        match self {
+            // Unsupported version, client identifier, user name or password, not authorized, banned, bad method.
+            Self::Refused { reason: ReasonCode(code), .. } => {
+                matches!(code, 0x84 | 0x85 | 0x86 | 0x87 | 0x8A | 0x8C)
+            }
+            Self::Dismissed { reason: ReasonCode(code), .. } => {
+                *code == ReasonCode::SESSION_TAKEN_OVER.0
+            }
+            Self::Broken { .. } => false,
+        }
+    }
+}

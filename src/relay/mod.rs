@@ -1,0 +1,327 @@
+//! ④ OUT: outbox and live position → MQTT, over one [`Link`] after the other.
+//!
+//! - A connection is an *epoch*: a fresh client, a clean session, and everything that is still in the outbox is sent again
+//!   from the lowest `Seq`. Nothing of the client's own memory outlives it.
+//! - A record leaves the outbox only after a PUBACK that accepts it. A refusal keeps it; so does everything in which
+//!   client and broker contradict what was handed over, and that ends the epoch.
+//! - `position` goes first and is replaced, never queued; fresh points go before the backlog.
+//! - A link that is gone is a state, not an error: the next epoch begins after a backoff with jitter.
+//!
+//! [`Relay`] is the loop over epochs, `epoch` is one of them; `in_flight`, `backoff`, `cadence` and `refusals` decide and
+//! do nothing; `mqtt` is the only file that knows the client.
+
+mod backoff;
+mod cadence;
+mod epoch;
+mod in_flight;
+mod lanes;
+mod link;
+pub mod mqtt;
+mod refusals;
+mod removals;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::core::record::Record;
+use crate::outbox::{Outbox, OutboxError};
+use crate::units::Uptime;
+use crate::wire::json::{Connection, ConnectionState, GnssState};
+use crate::wire::{Topics, VERSION, VanId};
+use backoff::Backoff;
+pub use backoff::BackoffConfig;
+use epoch::{End, Epoch};
+pub use in_flight::Fault;
+pub use link::{
+    Closed, Delivery, Link, LinkEvent, Links, Overrun, Publication, ReasonCode, Welcome,
+};
+use refusals::Refusals;
+use removals::Removals;
+use status::Report;
+pub use status::{LinkState, LinkStatus};
+
+/// How long the relay that has sent everything waits for the broker to take its leave.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Where the broker is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broker {
+    /// Host name or IP address.
+    pub host: String,
+    /// TCP port, mostly 1883.
+    pub port: u16,
+    /// What carries the bytes.
+    pub transport: Transport,
+}
+
+/// What carries MQTT's bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Transport {
+    /// TCP, not encrypted.
+    #[default]
+    Tcp,
+}
+
+/// How the agent proves who it is.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// User name: by convention the van's id.
+    pub username: String,
+    /// Never shown.
+    pub password: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+/// How the relay works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayConfig {
+    /// Where to.
+    pub broker: Broker,
+    /// The van, as in the payloads.
+    pub van: VanId,
+    /// Its topics.
+    pub topics: Topics,
+    /// Client identifier, unique at the broker.
+    pub client_id: String,
+    /// If the broker wants them.
+    pub credentials: Option<Credentials>,
+    /// How often an idle link is tried: 5 s..=18 h.
+    pub keep_alive: Duration,
+    /// Keep what nobody has subscribed to.
+    pub require_subscriber: bool,
+    /// `position` while driving; zero is each fix. A change of motion is said at once.
+    pub position_interval_moving: Duration,
+    /// `position` while standing; zero is each fix.
+    pub position_interval_halted: Duration,
+    /// Points in a `track` message at most, 1..=500.
+    pub track_batch: usize,
+    /// How long a fresh point waits for others.
+    pub track_interval: Duration,
+    /// `state`, beside its changes; at least 1 s.
+    pub state_interval: Duration,
+    /// Messages without PUBACK at most, 1..=1000.
+    pub in_flight: u16,
+    /// Bytes of payload without PUBACK at most.
+    pub in_flight_bytes: usize,
+    /// A PUBACK that takes longer means that the link is dead.
+    pub ack_timeout: Duration,
+    /// Between connections.
+    pub backoff: BackoffConfig,
+}
+
+impl RelayConfig {
+    /// The defaults, for `van` with its topics below `root`.
+    #[must_use]
+    pub fn new(broker: Broker, root: &str, van: VanId) -> Self {
+        Self {
+            broker,
+            topics: Topics::new(root, &van),
+            client_id: van.to_string(),
+            van,
+            credentials: None,
+            keep_alive: Duration::from_secs(120),
+            require_subscriber: false,
+            position_interval_moving: Duration::from_secs(5),
+            position_interval_halted: Duration::from_secs(60),
+            track_batch: 60,
+            track_interval: Duration::from_secs(10),
+            state_interval: Duration::from_secs(60),
+            in_flight: 20,
+            in_flight_bytes: 64 * 1024,
+            ack_timeout: Duration::from_secs(30),
+            backoff: BackoffConfig::default(),
+        }
+    }
+}
+
+/// What the relay reads.
+#[derive(Clone, Debug)]
+pub struct Inputs {
+    /// What must arrive.
+    pub outbox: Outbox,
+    /// The newest accepted fix.
+    pub live: watch::Receiver<Option<Record>>,
+    /// The receiver's health.
+    pub health: watch::Receiver<Health>,
+    /// The agent's time and UTC. The link's own timers run as the world does, also in a replay.
+    pub clock: Clock,
+}
+
+/// The receiver's health, for `state`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Health {
+    /// All but `age_s`, which the relay fills in.
+    pub gnss: GnssState,
+    /// When the newest fix was read.
+    pub newest_fix_at: Option<Uptime>,
+}
+
+/// Whether, and how, the relay should stop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stop {
+    /// Not yet.
+    #[default]
+    Running,
+    /// Begin nothing new, wait for what is under way at most this long, and take leave.
+    Grace(Duration),
+    /// No record will come any more: take leave when the outbox is empty. What the broker refuses keeps it from being so.
+    Drained,
+}
+
+/// Why the relay cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    /// Stop: the outbox is closed or gone.
+    #[error("relay: {0}")]
+    Outbox(#[source] OutboxError),
+}
+
+/// The loop over connections.
+#[derive(Debug)]
+pub struct Relay<L> {
+    config: RelayConfig,
+    inputs: Inputs,
+    links: L,
+    /// The world's time, in which the broker lives.
+    pace: Clock,
+    backoff: Backoff,
+    removals: Removals,
+    refusals: Refusals,
+    report: Report,
+}
+
+/// [`Relay::run`] for who does not ask for its status.
+///
+/// # Errors
+/// As [`Relay::run`].
+pub async fn run<L: Links>(
+    config: RelayConfig,
+    inputs: Inputs,
+    links: L,
+    stop: watch::Receiver<Stop>,
+) -> Result<(), RelayError> {
+    Relay::new(config, inputs, links).run(stop).await
+}
+
+impl<L: Links> Relay<L> {
+    /// A relay that has done nothing yet.
+    #[must_use]
+    pub fn new(config: RelayConfig, inputs: Inputs, links: L) -> Self {
+        Self {
+            backoff: Backoff::new(config.backoff, fastrand::Rng::new()),
+            report: Report::new(inputs.clock.clone()),
+            config,
+            inputs,
+            links,
+            pace: Clock::live(),
+            removals: Removals::default(),
+            refusals: Refusals::default(),
+        }
+    }
+
+    /// Rolls the same dice each time.
+    #[must_use]
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.backoff = Backoff::new(self.config.backoff, fastrand::Rng::with_seed(seed));
+        self
+    }
+
+    /// What the link does, now and at each change.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<LinkStatus> {
+        self.report.subscribe()
+    }
+
+    /// Connects, sends, and connects again, until `stop` says otherwise or its sender is gone.
+    ///
+    /// # Errors
+    /// [`RelayError`], if the outbox was closed. Whatever happens to the link is none.
+    pub async fn run(mut self, mut stop: watch::Receiver<Stop>) -> Result<(), RelayError> {
+        while !self.may_end(&stop) {
+            self.report.enter(LinkState::Connecting);
+            let link = self.links.open(&self.connection(ConnectionState::ConnectionBroken));
+            let (end, lived) = Epoch::new(&mut self, link).run(&mut stop).await;
+            self.flush().await?;
+            self.backoff.ended(lived);
+            match end {
+                End::Stopped => break,
+                End::Outbox(error) => return Err(RelayError::Outbox(error)),
+                End::Lost { error, reason, needs_a_person } => {
+                    let wait = if needs_a_person {
+                        self.backoff.next_for_a_person()
+                    } else {
+                        self.backoff.next()
+                    };
+                    self.report.lost(error, reason, wait);
+                    self.wait(wait, &mut stop).await;
+                }
+            }
+        }
+        self.report.enter(LinkState::Stopped);
+        Ok(())
+    }
+
+    /// Whether there is nothing left to do without a link.
+    fn may_end(&self, stop: &watch::Receiver<Stop>) -> bool {
+        match *stop.borrow() {
+            Stop::Grace(_) => true,
+            Stop::Drained => self.inputs.outbox.stats().borrow().pending == 0,
+            Stop::Running => stop.has_changed().is_err(),
+        }
+    }
+
+    async fn wait(&self, wait: Duration, stop: &mut watch::Receiver<Stop>) {
+        let mut stats = self.inputs.outbox.stats();
+        let until = self.pace.uptime() + wait;
+        while !self.may_end(stop) {
+            tokio::select! {
+                changed = stop.changed() => if changed.is_err() { return },
+                Ok(()) = stats.changed() => {}
+                _ = self.pace.reached(Some(until)) => return,
+            }
+        }
+    }
+
+    /// Removes what has arrived. A failure is none of the link's: it is tried again.
+    async fn flush(&mut self) -> Result<(), RelayError> {
+        let now = self.pace.uptime();
+        match self.removals.flush(&self.inputs.outbox, now).await {
+            Err(error @ OutboxError::Closed { .. }) => Err(RelayError::Outbox(error)),
+            Err(error) => {
+                tracing::warn!(%error, "acknowledged records not removed, trying again");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn connection(&self, state: ConnectionState) -> Publication {
+        // The Will is written before anybody knows when it will be said.
+        let now = (state != ConnectionState::ConnectionBroken).then(|| self.inputs.clock.utc());
+        let connection = Connection {
+            v: VERSION,
+            van: self.config.van.to_string(),
+            state,
+            ts: now.flatten().map(|utc| utc.to_string()),
+            session: self.inputs.outbox.session(),
+            version: now.is_some().then(|| env!("CARGO_PKG_VERSION").to_owned()),
+        };
+        Publication {
+            topic: self.config.topics.connection.clone(),
+            payload: serde_json::to_vec(&connection).expect("numbers and strings are JSON"),
+            delivery: Delivery::Retained,
+        }
+    }
+}

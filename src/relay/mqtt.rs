@@ -1,0 +1,256 @@
+//! rumqttc as a [`Link`]: the only file that knows it.
+//!
+//! A link is a fresh client with its own event loop, which a task of its own polls: `poll` is not safe to cancel. The
+//! task ends with its first error, so the client never reconnects by itself, and its pending list is never used.
+
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use rumqttc::NetworkOptions;
+use rumqttc::Outgoing;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{ConnAck, ConnectReturnCode, LastWill, Packet, PubAckReason};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::{
+    Closed, Delivery, Link, LinkEvent, Links, Overrun, Publication, ReasonCode, RelayConfig,
+    Transport, Welcome,
+};
+
+/// DNS, TCP, TLS and CONNACK together; a radio that wakes up takes its time.
+const CONNECT_TIMEOUT_S: u64 = 20;
+
+/// What rumqttc accepts at least.
+const MIN_KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// What the protocol can say at most (a 16 bit number of seconds).
+const MAX_KEEP_ALIVE: Duration = Duration::from_secs(65_535);
+
+/// Beside the window, the client holds one position and DISCONNECT.
+const BESIDE_WINDOW: usize = 2;
+
+/// Events that wait for the relay. When it is full the task stops reading, and TCP slows the broker down.
+const EVENTS: usize = 256;
+
+/// Opens links over MQTT 5.
+#[derive(Clone, Debug)]
+pub struct MqttLinks {
+    config: RelayConfig,
+}
+
+impl MqttLinks {
+    /// For this broker.
+    #[must_use]
+    pub const fn new(config: RelayConfig) -> Self {
+        Self { config }
+    }
+
+    fn options(&self, will: &Publication) -> MqttOptions {
+        let RelayConfig { broker, client_id, keep_alive, in_flight, credentials, .. } =
+            &self.config;
+        // An IPv6 address needs its brackets before the port.
+        let host = match broker.host.parse::<Ipv6Addr>() {
+            Ok(address) => format!("[{address}]"),
+            Err(_) => broker.host.clone(),
+        };
+        let mut options = MqttOptions::new(client_id, host, broker.port);
+        options.set_transport(match broker.transport {
+            Transport::Tcp => rumqttc::Transport::tcp(),
+        });
+        let mut network = NetworkOptions::new();
+        network.set_tcp_nodelay(true);
+        // Without a delay: one that came after our next `online` would stay as the retained word.
+        let will = LastWill::new(
+            will.topic.clone(),
+            will.payload.clone(),
+            QoS::AtLeastOnce,
+            will.delivery == Delivery::Retained,
+            None,
+        );
+        options
+            .set_network_options(network)
+            .set_connection_timeout(CONNECT_TIMEOUT_S)
+            .set_keep_alive((*keep_alive).clamp(MIN_KEEP_ALIVE, MAX_KEEP_ALIVE))
+            .set_clean_start(true)
+            .set_outgoing_inflight_upper_limit((*in_flight).max(1))
+            .set_last_will(will);
+        if let Some(credentials) = credentials {
+            options.set_credentials(&credentials.username, &credentials.password);
+        }
+        options
+    }
+}
+
+impl Links for MqttLinks {
+    type Link = MqttLink;
+
+    fn open(&mut self, will: &Publication) -> MqttLink {
+        let capacity = usize::from(self.config.in_flight.max(1)) + BESIDE_WINDOW;
+        let (client, event_loop) = AsyncClient::new(self.options(will), capacity);
+        let (sender, events) = mpsc::channel(EVENTS);
+        MqttLink { client, events, driver: tokio::spawn(drive(event_loop, sender)) }
+    }
+}
+
+/// One connection over MQTT 5.
+pub struct MqttLink {
+    client: AsyncClient,
+    events: mpsc::Receiver<LinkEvent>,
+    driver: JoinHandle<()>,
+}
+
+impl std::fmt::Debug for MqttLink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MqttLink").finish_non_exhaustive()
+    }
+}
+
+impl Drop for MqttLink {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Link for MqttLink {
+    fn try_publish(&mut self, publication: Publication) -> Result<(), Overrun> {
+        let Publication { topic, payload, delivery } = publication;
+        let (qos, retain) = match delivery {
+            Delivery::AtMostOnce => (QoS::AtMostOnce, false),
+            Delivery::AtLeastOnce => (QoS::AtLeastOnce, false),
+            Delivery::Retained => (QoS::AtLeastOnce, true),
+        };
+        self.client.try_publish(topic, qos, retain, payload).map_err(|_| Overrun)
+    }
+
+    fn disconnect(&mut self) {
+        // If it does not take it, it has ended, or will be cut when the grace is over.
+        let _ = self.client.try_disconnect();
+    }
+
+    async fn event(&mut self) -> LinkEvent {
+        match self.events.recv().await {
+            Some(event) => event,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Polls until the first error. Ends also when nobody listens any more.
+async fn drive(mut event_loop: EventLoop, sender: mpsc::Sender<LinkEvent>) {
+    let error = loop {
+        match event_loop.poll().await {
+            Ok(event) => {
+                let event = translate(event, &mut event_loop);
+                if let Some(event) = event
+                    && sender.send(event).await.is_err()
+                {
+                    return;
+                }
+            }
+            Err(error) => break error,
+        }
+    };
+    // What was read together with the error has happened all the same.
+    let last: Vec<Event> = event_loop.state.events.drain(..).collect();
+    for event in last {
+        if let Some(event) = translate(event, &mut event_loop)
+            && sender.send(event).await.is_err()
+        {
+            return;
+        }
+    }
+    let _ = sender.send(LinkEvent::Closed(closed(&error))).await;
+}
+
+fn translate(event: Event, event_loop: &mut EventLoop) -> Option<LinkEvent> {
+    match event {
+        Event::Outgoing(Outgoing::Publish(packet_id)) => Some(LinkEvent::Sent(packet_id)),
+        Event::Outgoing(_) => None,
+        Event::Incoming(Packet::ConnAck(connack)) => {
+            Some(LinkEvent::Connected(welcome(&connack, event_loop)))
+        }
+        Event::Incoming(Packet::PubAck(ack)) => {
+            Some(LinkEvent::Acked { packet_id: ack.pkid, reason: puback_reason(ack.reason) })
+        }
+        Event::Incoming(_) => Some(LinkEvent::Alive),
+    }
+}
+
+fn welcome(connack: &ConnAck, event_loop: &mut EventLoop) -> Welcome {
+    let options = &mut event_loop.options;
+    let mut keep_alive = options.keep_alive();
+    if keep_alive.is_zero() {
+        // The broker turned it off (MQTT 5 §3.2.2.3.14), which rumqttc would take for "ping all the time".
+        options.set_keep_alive(MAX_KEEP_ALIVE);
+        keep_alive = MAX_KEEP_ALIVE;
+    }
+    let properties = connack.properties.as_ref();
+    Welcome {
+        receive_max: properties.and_then(|p| p.receive_max).unwrap_or(u16::MAX),
+        max_packet_bytes: properties.and_then(|p| p.max_packet_size).unwrap_or(u32::MAX),
+        keep_alive,
+    }
+}
+
+/// MQTT 5 §3.4.2.1.
+const fn puback_reason(reason: PubAckReason) -> ReasonCode {
+    ReasonCode(match reason {
+        PubAckReason::Success => 0x00,
+        PubAckReason::NoMatchingSubscribers => 0x10,
+        PubAckReason::UnspecifiedError => 0x80,
+        PubAckReason::ImplementationSpecificError => 0x83,
+        PubAckReason::NotAuthorized => 0x87,
+        PubAckReason::TopicNameInvalid => 0x90,
+        PubAckReason::PacketIdentifierInUse => 0x91,
+        PubAckReason::QuotaExceeded => 0x97,
+        PubAckReason::PayloadFormatInvalid => 0x99,
+    })
+}
+
+/// MQTT 5 §3.2.2.2; what 3.1.1 brokers answer counts as the code that means the same.
+const fn connack_reason(code: ConnectReturnCode) -> ReasonCode {
+    ReasonCode(match code {
+        ConnectReturnCode::Success => 0x00,
+        ConnectReturnCode::UnspecifiedError => 0x80,
+        ConnectReturnCode::MalformedPacket => 0x81,
+        ConnectReturnCode::ProtocolError => 0x82,
+        ConnectReturnCode::ImplementationSpecificError => 0x83,
+        ConnectReturnCode::RefusedProtocolVersion
+        | ConnectReturnCode::UnsupportedProtocolVersion => 0x84,
+        ConnectReturnCode::BadClientId | ConnectReturnCode::ClientIdentifierNotValid => 0x85,
+        ConnectReturnCode::BadUserNamePassword => 0x86,
+        ConnectReturnCode::NotAuthorized => 0x87,
+        ConnectReturnCode::ServiceUnavailable | ConnectReturnCode::ServerUnavailable => 0x88,
+        ConnectReturnCode::ServerBusy => 0x89,
+        ConnectReturnCode::Banned => 0x8A,
+        ConnectReturnCode::BadAuthenticationMethod => 0x8C,
+        ConnectReturnCode::TopicNameInvalid => 0x90,
+        ConnectReturnCode::PacketTooLarge => 0x95,
+        ConnectReturnCode::QuotaExceeded => 0x97,
+        ConnectReturnCode::PayloadFormatInvalid => 0x99,
+        ConnectReturnCode::RetainNotSupported => 0x9A,
+        ConnectReturnCode::QoSNotSupported => 0x9B,
+        ConnectReturnCode::UseAnotherServer => 0x9C,
+        ConnectReturnCode::ServerMoved => 0x9D,
+        ConnectReturnCode::ConnectionRateExceeded => 0x9F,
+    })
+}
+
+fn closed(error: &ConnectionError) -> Closed {
+    let text = error.to_string();
+    match error {
+        ConnectionError::ConnectionRefused(code)
+        | ConnectionError::MqttState(StateError::ConnFail { reason: code }) => {
+            Closed::Refused { reason: connack_reason(*code), text }
+        }
+        ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) => {
+            Closed::Dismissed { reason: ReasonCode(*reason_code as u8), text }
+        }
+        ConnectionError::Timeout(_) => {
+            Closed::Broken { text: format!("no connection within {CONNECT_TIMEOUT_S} s") }
+        }
+        _ => Closed::Broken { text },
+    }
+}

@@ -1,0 +1,123 @@
+//! What the link does, for people: `status`, systemd's status line, the log.
+
+use tokio::sync::watch;
+
+use super::link::ReasonCode;
+use crate::clock::Clock;
+use crate::units::Uptime;
+
+/// What the link does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// An attempt is under way.
+    Connecting,
+    /// The broker has accepted us.
+    Connected,
+    /// The next attempt waits.
+    BackingOff {
+        /// When it is made.
+        until: Uptime,
+    },
+    /// The relay has ended.
+    Stopped,
+}
+
+/// The link, and what went over it since the agent started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkStatus {
+    /// What it does.
+    pub state: LinkState,
+    /// Since when, by the agent's clock.
+    pub since: Uptime,
+    /// Why the last connection failed or ended; `None` while all is well.
+    pub last_error: Option<String>,
+    /// The reason code of the last refusal: CONNACK, DISCONNECT, or PUBACK of `track`; `None` while all is well.
+    pub last_reason: Option<ReasonCode>,
+    /// Messages on `position`.
+    pub positions: u64,
+    /// Messages on `track`, repetitions included.
+    pub track_messages: u64,
+    /// Points that the broker has acknowledged.
+    pub points_acked: u64,
+    /// Bytes of payload that were handed over, repetitions included.
+    pub payload_bytes: u64,
+    /// Connections after the first.
+    pub reconnects: u64,
+}
+
+/// Keeps [`LinkStatus`], and logs its changes.
+#[derive(Debug)]
+pub(super) struct Report {
+    status: watch::Sender<LinkStatus>,
+    clock: Clock,
+    connected_before: bool,
+}
+
+impl Report {
+    pub(super) fn new(clock: Clock) -> Self {
+        let status = LinkStatus {
+            state: LinkState::Connecting,
+            since: clock.uptime(),
+            last_error: None,
+            last_reason: None,
+            positions: 0,
+            track_messages: 0,
+            points_acked: 0,
+            payload_bytes: 0,
+            reconnects: 0,
+        };
+        Self { status: watch::Sender::new(status), clock, connected_before: false }
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<LinkStatus> {
+        self.status.subscribe()
+    }
+
+    pub(super) fn count(&self, change: impl FnOnce(&mut LinkStatus)) {
+        self.status.send_modify(change);
+    }
+
+    pub(super) fn enter(&self, state: LinkState) {
+        let now = self.clock.uptime();
+        self.status.send_modify(|status| {
+            if status.state != state {
+                status.state = state;
+                status.since = now;
+            }
+        });
+    }
+
+    pub(super) fn connected(&mut self) {
+        let again = std::mem::replace(&mut self.connected_before, true);
+        self.count(|status| {
+            status.reconnects += u64::from(again);
+            status.last_error = None;
+            status.last_reason = None;
+        });
+        self.enter(LinkState::Connected);
+        tracing::info!("connected to the broker");
+    }
+
+    /// The link ended or was refused: logged when it was up, or fails for another reason than before.
+    pub(super) fn lost(
+        &self,
+        error: String,
+        reason: Option<ReasonCode>,
+        wait: std::time::Duration,
+    ) {
+        let (news, was_up) = {
+            let before = self.status.borrow();
+            (before.last_error.as_ref() != Some(&error), before.state == LinkState::Connected)
+        };
+        let backoff_ms = wait.as_millis();
+        if was_up || news {
+            let reason = reason.map(tracing::field::display);
+            tracing::info!(%error, reason, backoff_ms, "no link to the broker, trying again");
+        }
+        self.count(|status| {
+            status.last_error = Some(error);
+            status.last_reason = reason;
+        });
+        self.enter(LinkState::BackingOff { until: self.clock.uptime() + wait });
+    }
+}

@@ -1,0 +1,123 @@
+//! Promises of the relay, in virtual time: the outbox is real, the broker is scripted.
+
+mod broker;
+mod delivery;
+mod lanes;
+mod over_tcp;
+mod stopping;
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use self::broker::{Broker, FakeLinks};
+use super::*;
+use crate::core::journey::{JourneyState, Motion};
+use crate::core::record::Seq;
+use crate::outbox::OutboxConfig;
+use crate::outbox::tests::record;
+use crate::wire::json;
+
+/// A van without wheels: an outbox, a relay, and the scripted broker.
+struct Van {
+    outbox: Outbox,
+    live: watch::Sender<Option<Record>>,
+    health: watch::Sender<Health>,
+    stop: watch::Sender<Stop>,
+    status: watch::Receiver<LinkStatus>,
+    broker: Broker,
+    relay: JoinHandle<Result<(), RelayError>>,
+    next: Seq,
+    motion: Motion,
+    _directory: tempfile::TempDir,
+}
+
+fn config() -> RelayConfig {
+    let broker = super::Broker { host: "broker".to_owned(), port: 1883, transport: Transport::Tcp };
+    RelayConfig::new(broker, "fleet", VanId::new("VAN-1").unwrap())
+}
+
+impl Van {
+    async fn start(config: RelayConfig, broker: Broker) -> Self {
+        Self::start_with_backlog(config, broker, 0).await
+    }
+
+    /// The relay finds `backlog` records of before.
+    async fn start_with_backlog(config: RelayConfig, broker: Broker, backlog: u64) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let outbox =
+            Outbox::open(OutboxConfig::new(directory.path().join("outbox.db"))).await.unwrap();
+        let (live, live_seen) = watch::channel(None);
+        let (health, health_seen) = watch::channel(Health::default());
+        let (stop, stop_seen) = watch::channel(Stop::Running);
+        let clock = Clock::live();
+        clock.learn_utc(
+            crate::units::UtcTime::parse("2026-11-22T09:41:07.000Z").unwrap(),
+            clock.uptime(),
+        );
+        let mut van_outbox = (outbox.first_seq(), Vec::new());
+        for _ in 0..backlog {
+            van_outbox.1.push(record(van_outbox.0, Motion::Moving));
+            van_outbox.0 = van_outbox.0.next();
+        }
+        outbox.commit(van_outbox.1, JourneyState::default()).await.unwrap();
+        let inputs = Inputs { outbox: outbox.clone(), live: live_seen, health: health_seen, clock };
+        let links = FakeLinks::new(broker.clone());
+        let relay = Relay::new(config, inputs, links).with_seed(7);
+        Self {
+            outbox,
+            live,
+            health,
+            stop,
+            status: relay.status(),
+            broker,
+            relay: tokio::spawn(relay.run(stop_seen)),
+            next: van_outbox.0,
+            motion: Motion::Moving,
+            _directory: directory,
+        }
+    }
+
+    /// A fix each second, committed every five.
+    async fn drive(&mut self, seconds: u64) {
+        let mut records = Vec::new();
+        for second in 1..=seconds {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let record = record(self.next, self.motion);
+            self.next = self.next.next();
+            self.live.send_replace(Some(record));
+            records.push(record);
+            if second % 5 == 0 || second == seconds {
+                let records = std::mem::take(&mut records);
+                self.outbox.commit(records, JourneyState::default()).await.unwrap();
+            }
+        }
+    }
+
+    fn pending(&self) -> u64 {
+        self.outbox.stats().borrow().pending
+    }
+
+    /// Waits in virtual time, and not for ever.
+    async fn until(&self, what: &str, limit: Duration, done: impl Fn(&Self) -> bool) {
+        let waited = async {
+            while !done(self) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        assert!(tokio::time::timeout(limit, waited).await.is_ok(), "{what} within {limit:?}");
+    }
+
+    async fn delivered(&self, limit: Duration) {
+        self.until("delivered", limit, |van| van.pending() == 0).await;
+    }
+
+    async fn finish(self, stop: Stop, limit: Duration) {
+        self.stop.send_replace(stop);
+        let ended = tokio::time::timeout(limit, self.relay).await.expect("the relay ends");
+        ended.unwrap().unwrap();
+    }
+}
+
+const MINUTE: Duration = Duration::from_secs(60);

@@ -1,0 +1,158 @@
+//! What goes first, what is flagged, and how large it may be.
+
+use super::broker::Received;
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_begins_with_online_state_and_the_newest_position() {
+    let mut van = Van::start(config(), Broker::down()).await;
+    van.drive(300).await;
+    van.broker.go_up();
+    van.delivered(6 * MINUTE).await;
+    let topics: Vec<_> = van
+        .broker
+        .received()
+        .iter()
+        .take(4)
+        .map(|received| received.topic.rsplit('/').next().unwrap().to_owned())
+        .collect();
+    assert_eq!(topics, ["connection", "state", "position", "track"]);
+    let received = van.broker.received();
+    assert_eq!(received[0].delivery, Delivery::Retained);
+    let online: Connection = serde_json::from_slice(&received[0].payload).unwrap();
+    assert_eq!((online.state, online.session), (ConnectionState::Online, 1));
+    assert!(online.ts.is_some() && online.version.is_some());
+    let state: json::State = serde_json::from_slice(&received[1].payload).unwrap();
+    assert_eq!(state.outbox.pending, 300);
+    let position: json::Position = serde_json::from_slice(&received[2].payload).unwrap();
+    assert_eq!(position.point.seq, 300);
+    assert_eq!(received[2].delivery, Delivery::AtMostOnce);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_will_says_that_this_session_broke() {
+    let van = Van::start(config(), Broker::up()).await;
+    van.until("connected", MINUTE, |van| van.status.borrow().state == LinkState::Connected).await;
+    van.broker.say(LinkEvent::Closed(Closed::Broken { text: "reset".to_owned() }));
+    van.until("will", MINUTE, |van| !van.broker.inner().wills.is_empty()).await;
+    let will = van.broker.inner().wills[0].clone();
+    assert_eq!(will.delivery, Delivery::Retained);
+    let said = String::from_utf8(will.payload).unwrap();
+    assert_eq!(said, r#"{"v":1,"van":"VAN-1","state":"connection_broken","session":1}"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fresh_points_go_ahead_of_the_backlog_and_only_the_backlog_is_flagged() {
+    let broker = Broker::up();
+    broker.script(|_| broker::Answer::AckLater(Duration::from_millis(800)));
+    broker.inner().welcome.receive_max = 2;
+    let config = RelayConfig { track_batch: 10, ..config() };
+    let mut van = Van::start_with_backlog(config, broker, 2000).await;
+    van.drive(30).await;
+    let tracks = van.broker.on("track");
+    let fresh: Vec<&Received> = tracks.iter().filter(|r| r.seqs()[0] > 2000).collect();
+    assert!(!fresh.is_empty() && van.pending() > 500, "the backlog is still going");
+    van.delivered(10 * MINUTE).await;
+    for received in van.broker.on("track") {
+        let points = received.track().unwrap().points;
+        assert!(points.is_sorted_by_key(|point| point.seq));
+        assert!(points.iter().all(|point| point.backlog == (point.seq <= 2000)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_goes_when_it_is_full_or_has_waited_long_enough() {
+    let mut van = Van::start(RelayConfig { track_batch: 20, ..config() }, Broker::up()).await;
+    van.drive(100).await;
+    van.delivered(MINUTE).await;
+    for pair in van.broker.on("track").windows(2) {
+        let wait = (pair[1].at - pair[0].at).as_secs();
+        assert!((9..=16).contains(&wait), "{wait} s between batches");
+    }
+    let many: Vec<_> = (van.next.get()..van.next.get() + 55).map(Seq::new).collect();
+    let records = many.iter().map(|seq| record(*seq, Motion::Moving)).collect();
+    van.outbox.commit(records, JourneyState::default()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let tracks = van.broker.on("track");
+    let sizes: Vec<_> = tracks.iter().rev().take(2).map(|r| r.seqs().len()).collect();
+    assert_eq!(sizes, [20, 20], "the last 15 wait for others");
+    van.delivered(Duration::from_secs(11)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn position_follows_its_cadence_and_a_change_of_motion_at_once() {
+    let mut van = Van::start(config(), Broker::up()).await;
+    van.drive(60).await;
+    assert!((11..=13).contains(&van.broker.on("position").len()));
+    van.motion = Motion::Halted;
+    van.drive(1).await;
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let last = van.broker.on("position").pop().unwrap();
+    let last: json::Position = serde_json::from_slice(&last.payload).unwrap();
+    assert_eq!(last.point.stop_status, Some(json::StopStatus::StoppedAt));
+    let before = van.broker.on("position").len();
+    van.drive(300).await;
+    assert_eq!(van.broker.on("position").len() - before, 5);
+
+    let each = RelayConfig { position_interval_moving: Duration::ZERO, ..config() };
+    let mut van = Van::start(each, Broker::up()).await;
+    van.drive(50).await;
+    assert_eq!(van.broker.on("position").len(), 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_position_beyond_the_reservation_is_reserved_before_it_is_known() {
+    let van = Van::start(config(), Broker::up()).await;
+    let beyond = Seq::new(van.outbox.stats().borrow().reserved.get() + 77);
+    van.live.send_replace(Some(record(beyond, Motion::Moving)));
+    van.until("said", MINUTE, |van| van.broker.on("position").len() == 1).await;
+    assert!(van.outbox.stats().borrow().reserved > beyond);
+}
+
+#[tokio::test(start_paused = true)]
+async fn state_follows_the_receiver_but_not_more_than_once_a_second() {
+    let van = Van::start(config(), Broker::up()).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(van.broker.on("state").len(), 1);
+    for flicker in 0..100_u8 {
+        van.health.send_modify(|health| {
+            health.gnss.mode = 1 + flicker % 3;
+            health.gnss.receiver = "open".to_owned();
+        });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let said = van.broker.on("state").len();
+    assert!((5..=8).contains(&said), "{said} in 5 s");
+    tokio::time::sleep(10 * MINUTE).await;
+    assert!((10..=11).contains(&(van.broker.on("state").len() - said)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_payload_is_larger_than_the_broker_takes() {
+    let broker = Broker::up();
+    broker.inner().welcome.max_packet_bytes = 2000;
+    let van = Van::start_with_backlog(config(), broker, 100).await;
+    van.delivered(MINUTE).await;
+    let tracks = van.broker.on("track");
+    assert!(tracks.len() > 5);
+    assert!(tracks.iter().all(|received| received.payload.len() < 2000));
+
+    let broker = Broker::up();
+    broker.inner().welcome.max_packet_bytes = 150;
+    let van = Van::start_with_backlog(config(), broker, 3).await;
+    tokio::time::sleep(MINUTE).await;
+    assert!(van.broker.on("track").is_empty());
+    assert_eq!(van.pending(), 3);
+    assert_eq!(van.status.borrow().last_reason, Some(ReasonCode::PACKET_TOO_LARGE));
+    assert_eq!(van.broker.inner().opened.len(), 1, "the link stays");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_bytes_under_way_are_bounded_and_a_large_message_still_goes() {
+    let broker = Broker::up();
+    broker.script(|_| broker::Answer::AckLater(Duration::from_millis(100)));
+    let config = RelayConfig { in_flight_bytes: 4000, track_batch: 500, ..config() };
+    let van = Van::start_with_backlog(config, broker, 1000).await;
+    van.delivered(10 * MINUTE).await;
+    assert!(van.broker.on("track").iter().all(|received| received.payload.len() <= 4000));
+}

@@ -1,0 +1,224 @@
+//! The real client over real sockets: against a broker of a hundred lines, and against mosquitto where it is installed.
+
+use std::process::{Child, Command, Stdio};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::super::mqtt::MqttLinks;
+use super::*;
+
+/// The test fails rather than hangs.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// An outbox with a relay to a port of this host, in real time.
+struct Host {
+    outbox: Outbox,
+    stop: watch::Sender<Stop>,
+    status: watch::Receiver<LinkStatus>,
+    relay: JoinHandle<Result<(), RelayError>>,
+    _inputs: (watch::Sender<Option<Record>>, watch::Sender<Health>),
+    directory: tempfile::TempDir,
+}
+
+async fn host(port: u16, records: u64) -> Host {
+    let directory = tempfile::tempdir().unwrap();
+    let outbox = Outbox::open(OutboxConfig::new(directory.path().join("outbox.db"))).await.unwrap();
+    let records: Vec<_> = (1..=records).map(|n| record(Seq::new(n), Motion::Moving)).collect();
+    let newest = records.last().copied();
+    outbox.commit(records, JourneyState::default()).await.unwrap();
+    let (live, live_seen) = watch::channel(newest);
+    let (health, health_seen) = watch::channel(Health::default());
+    let (stop, stop_seen) = watch::channel(Stop::Running);
+    let broker =
+        super::super::Broker { host: "127.0.0.1".to_owned(), port, transport: Transport::Tcp };
+    let backoff =
+        BackoffConfig { first: Duration::from_millis(50), max: Duration::from_millis(200) };
+    let config = RelayConfig {
+        backoff,
+        credentials: Some(Credentials {
+            username: "VAN-1".to_owned(),
+            password: "secret".to_owned(),
+        }),
+        ..RelayConfig::new(broker, "fleet", VanId::new("VAN-1").unwrap())
+    };
+    assert!(!format!("{config:?}").contains("secret"));
+    let inputs = Inputs {
+        outbox: outbox.clone(),
+        live: live_seen,
+        health: health_seen,
+        clock: Clock::live(),
+    };
+    let relay = Relay::new(config.clone(), inputs, MqttLinks::new(config));
+    let status = relay.status();
+    let relay = tokio::spawn(relay.run(stop_seen));
+    Host { outbox, stop, status, relay, _inputs: (live, health), directory }
+}
+
+impl Host {
+    async fn pending(&self, wanted: u64) {
+        let mut stats = self.outbox.stats();
+        let waited =
+            tokio::time::timeout(LIMIT, stats.wait_for(|stats| stats.pending == wanted)).await;
+        assert!(
+            waited.is_ok(),
+            "{} pending, {:?}",
+            self.outbox.stats().borrow().pending,
+            self.status.borrow()
+        );
+    }
+
+    async fn finish(self) {
+        self.stop.send_replace(Stop::Grace(Duration::from_secs(3)));
+        tokio::time::timeout(LIMIT, self.relay).await.unwrap().unwrap().unwrap();
+    }
+}
+
+/// A packet: its first byte, and what follows the length.
+async fn packet(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
+    let first = stream.read_u8().await.ok()?;
+    let (mut length, mut shift) = (0_usize, 0);
+    loop {
+        let byte = stream.read_u8().await.ok()?;
+        length |= usize::from(byte & 0x7F) << shift;
+        shift += 7;
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.ok()?;
+    Some((first, body))
+}
+
+/// What the scripted broker saw of one connection.
+#[derive(Debug, Default)]
+struct Seen {
+    connect: Vec<u8>,
+    topics: Vec<String>,
+    tracks: Vec<Vec<u64>>,
+    disconnected: bool,
+}
+
+/// Serves one connection; cuts it at the publish number `cut_at`, and answers `track` with `reason`.
+async fn serve(listener: &TcpListener, cut_at: usize, reason: impl Fn(usize) -> u8) -> Seen {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut seen = Seen::default();
+    while let Some((first, body)) = packet(&mut stream).await {
+        match first >> 4 {
+            1 => {
+                seen.connect = body;
+                // Success, and Receive Maximum 3.
+                stream.write_all(&[0x20, 6, 0, 0, 3, 0x21, 0, 3]).await.unwrap();
+            }
+            3 => {
+                let end = 2 + usize::from(u16::from_be_bytes([body[0], body[1]]));
+                let topic = String::from_utf8(body[2..end].to_vec()).unwrap();
+                let is_track = topic.ends_with("/track");
+                seen.topics.push(topic);
+                if seen.topics.len() >= cut_at {
+                    return seen;
+                }
+                if first & 0b110 == 0 {
+                    continue;
+                }
+                let payload = &body[end + 3..];
+                if is_track {
+                    let track: json::Track = serde_json::from_slice(payload).unwrap();
+                    seen.tracks.push(track.points.iter().map(|point| point.seq).collect());
+                }
+                let code = if is_track { reason(seen.tracks.len()) } else { 0 };
+                stream.write_all(&[0x40, 3, body[end], body[end + 1], code]).await.unwrap();
+            }
+            12 => stream.write_all(&[0xD0, 0]).await.unwrap(),
+            14 => {
+                seen.disconnected = true;
+                return seen;
+            }
+            _ => {}
+        }
+    }
+    seen
+}
+
+#[tokio::test]
+async fn the_client_keeps_what_is_refused_or_cut_and_delivers_the_rest() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = host(listener.local_addr().unwrap().port(), 600).await;
+    let cut = tokio::time::timeout(LIMIT, serve(&listener, 8, |_| 0)).await.unwrap();
+    assert!(String::from_utf8_lossy(&cut.connect).contains("connection_broken"), "the Will");
+    assert_eq!(cut.topics[0], "fleet/v1/VAN-1/connection");
+
+    let refusing = |count| if count == 1 { 0x87 } else { 0 };
+    let serving = serve(&listener, usize::MAX, refusing);
+    let stop = async {
+        // The first batch of the second connection is refused, and comes again after 5 s.
+        host.pending(60).await;
+        assert_eq!(host.status.borrow().reconnects, 1);
+        host.pending(0).await;
+        host.finish().await;
+    };
+    let (second, ()) =
+        tokio::time::timeout(2 * LIMIT, async { tokio::join!(serving, stop) }).await.unwrap();
+    let lowest = second.tracks[0][0];
+    assert!(cut.tracks.len() >= 2 && lowest <= 1 + 60 * cut.tracks.len() as u64);
+    let mut all: Vec<_> = cut.tracks.iter().chain(&second.tracks).flatten().copied().collect();
+    all.sort_unstable();
+    all.dedup();
+    assert!(all.into_iter().eq(1..=600));
+    assert!(second.disconnected);
+    assert!(second.topics.last().unwrap().ends_with("/connection"), "offline");
+}
+
+/// mosquitto on a port, with the contract's ACL or without; it is killed at the end.
+struct Mosquitto(Child);
+
+impl Mosquitto {
+    const PATH: &str = "/usr/sbin/mosquitto";
+
+    fn start(directory: &std::path::Path, port: u16, acl: &str) -> Self {
+        let (conf, acl_file) = (directory.join("mosquitto.conf"), directory.join("acl"));
+        std::fs::write(&acl_file, acl).unwrap();
+        let text = format!(
+            "listener {port} 127.0.0.1\nallow_anonymous true\nacl_file {}\nuser root\n",
+            acl_file.display()
+        );
+        std::fs::write(&conf, text).unwrap();
+        let mut command = Command::new(Self::PATH);
+        command.arg("-c").arg(conf).stdout(Stdio::null()).stderr(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Mosquitto {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+async fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
+}
+
+#[tokio::test]
+async fn mosquitto_gets_everything_across_a_restart_and_nothing_is_lost_to_its_acl() {
+    if !std::path::Path::new(Mosquitto::PATH).exists() {
+        eprintln!("skipped: {} is not installed", Mosquitto::PATH);
+        return;
+    }
+    let port = free_port().await;
+    let host = host(port, 3000).await;
+    let denied = "pattern write fleet/v1/%u/position\npattern write fleet/v1/%u/connection\n";
+    let broker = Mosquitto::start(host.directory.path(), port, denied);
+    let mut status = host.status.clone();
+    let refused = status.wait_for(|status| status.last_reason == Some(ReasonCode::NOT_AUTHORIZED));
+    tokio::time::timeout(LIMIT, refused).await.unwrap().unwrap();
+    assert_eq!(host.outbox.stats().borrow().pending, 3000);
+    drop(broker);
+    let allowed = "pattern write fleet/v1/%u/#\n";
+    let _broker = Mosquitto::start(host.directory.path(), port, allowed);
+    host.pending(0).await;
+    assert!(host.status.borrow().points_acked >= 3000);
+    host.finish().await;
+}

@@ -1,0 +1,100 @@
+//! The end: in order if the broker answers, and in time if it does not.
+
+use super::broker::{ACCEPT, Answer};
+use super::*;
+
+fn last_connection(broker: &Broker) -> ConnectionState {
+    let last = broker.on("connection").pop().unwrap();
+    serde_json::from_slice::<Connection>(&last.payload).unwrap().state
+}
+
+async fn connected(van: &Van) {
+    van.until("connected", MINUTE, |van| van.status.borrow().state == LinkState::Connected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_takes_leave_and_the_broker_publishes_no_will() {
+    let mut van = Van::start(config(), Broker::up()).await;
+    van.drive(30).await;
+    let (broker, status) = (van.broker.clone(), van.status.clone());
+    van.finish(Stop::Grace(Duration::from_secs(3)), Duration::from_secs(1)).await;
+    assert_eq!(last_connection(&broker), ConnectionState::Offline);
+    assert!(broker.inner().wills.is_empty());
+    assert_eq!(status.borrow().state, LinkState::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_waits_for_what_is_under_way_and_begins_nothing_new() {
+    let broker = Broker::up();
+    broker.script(|_| Answer::AckLater(Duration::from_secs(2)));
+    broker.inner().welcome.receive_max = 3;
+    let van = Van::start_with_backlog(config(), broker.clone(), 600).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let (before, outbox) = (broker.on("track").len() as u64, van.outbox.clone());
+    van.finish(Stop::Grace(Duration::from_secs(10)), Duration::from_secs(10)).await;
+    assert_eq!(broker.on("track").len() as u64, before);
+    assert_eq!(outbox.stats().borrow().pending, 600 - 60 * before, "acknowledged while stopping");
+    assert_eq!(last_connection(&broker), ConnectionState::Offline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_ends_within_its_grace_even_if_the_broker_is_silent() {
+    for broker in [Broker::up(), Broker::down()] {
+        let van = Van::start_with_backlog(config(), broker.clone(), 600).await;
+        broker.script(|_| Answer::Silence);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let outbox = van.outbox.clone();
+        van.finish(Stop::Grace(Duration::from_secs(3)), Duration::from_millis(3100)).await;
+        assert!(outbox.stats().borrow().pending <= 600);
+        outbox.close().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_whose_stop_is_dropped_ends_too() {
+    let van = Van::start(config(), Broker::up()).await;
+    connected(&van).await;
+    drop(van.stop);
+    tokio::time::timeout(MINUTE, van.relay).await.unwrap().unwrap().unwrap();
+    assert_eq!(last_connection(&van.broker), ConnectionState::Offline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drained_relay_ends_when_the_outbox_is_empty_and_not_before() {
+    let mut van = Van::start_with_backlog(config(), Broker::down(), 600).await;
+    van.drive(7).await;
+    van.stop.send_replace(Stop::Drained);
+    tokio::time::sleep(20 * MINUTE).await;
+    assert!(!van.relay.is_finished());
+    let (broker, outbox) = (van.broker.clone(), van.outbox.clone());
+    broker.go_up();
+    van.finish(Stop::Drained, Duration::from_secs(301)).await;
+    assert_eq!(outbox.stats().borrow().pending, 0);
+    assert_eq!(broker.first_seen().len(), 607);
+    assert_eq!(last_connection(&broker), ConnectionState::Offline);
+    assert!(broker.inner().wills.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drained_relay_sends_the_last_points_and_position_at_once() {
+    let config = RelayConfig { track_interval: 60 * MINUTE, ..config() };
+    let mut van = Van::start(config, Broker::up()).await;
+    van.drive(7).await;
+    let broker = van.broker.clone();
+    assert!(broker.on("track").is_empty());
+    van.finish(Stop::Drained, Duration::from_secs(1)).await;
+    assert_eq!(broker.first_seen().len(), 7);
+    let last: json::Position =
+        serde_json::from_slice(&broker.on("position").pop().unwrap().payload).unwrap();
+    assert_eq!(last.point.seq, 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_outbox_ends_the_relay_with_an_error() {
+    let van = Van::start_with_backlog(config(), Broker::down(), 60).await;
+    van.outbox.close().await.unwrap();
+    van.broker.script(|_| ACCEPT);
+    van.broker.go_up();
+    let ended = tokio::time::timeout(10 * MINUTE, van.relay).await.unwrap().unwrap();
+    assert!(matches!(ended, Err(RelayError::Outbox(OutboxError::Closed { .. }))));
+}
