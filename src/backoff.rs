@@ -21,14 +21,12 @@ impl Backoff {
         Self { first, max, failures: 0, jitter }
     }
 
-    /// The wait after one more failure: at random between half of `first` and the doubled, capped wait.
+    /// The wait after one more failure: at random between `first` and the doubled, capped bound.
     pub fn next_wait(&mut self) -> Duration {
-        let doubled =
-            self.first.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX));
-        let ceiling = doubled.min(self.max);
         self.failures = self.failures.saturating_add(1);
-        let floor = (self.first / 2).min(ceiling);
-        floor + (ceiling - floor).mul_f64(self.jitter.f64())
+        let doubled = self.first.saturating_mul(2_u32.saturating_pow(self.failures));
+        let bound = doubled.min(self.max.max(self.first));
+        self.first + (bound - self.first).mul_f64(self.jitter.f64())
     }
 
     /// It worked: the next failure is the first again.
@@ -46,10 +44,12 @@ mod tests {
         let (first, max) = (Duration::from_secs(1), Duration::from_mins(5));
         let mut backoff = Backoff::new(first, max, fastrand::Rng::with_seed(7));
         let waits: Vec<Duration> = (0..1000).map(|_| backoff.next_wait()).collect();
-        assert!(waits.iter().all(|wait| (first / 2..=max).contains(wait)));
-        assert!(waits[..2].iter().all(|wait| *wait <= 2 * first));
+        assert!(waits.iter().all(|wait| (first..=max).contains(wait)));
+        assert!(waits[0] <= 2 * first && waits[1] <= 4 * first);
         assert!(waits.iter().any(|wait| *wait > max * 9 / 10));
         backoff.reset();
-        assert!(backoff.next_wait() <= first);
+        assert!(backoff.next_wait() <= 2 * first);
+        let other = Backoff::new(first, max, fastrand::Rng::with_seed(8)).next_wait();
+        assert_ne!(other, waits[0], "vans differ");
     }
 }

@@ -34,8 +34,8 @@ use crate::outbox::{Outbox, OutboxError};
 use crate::units::Uptime;
 use crate::wire::json::{Connection, ConnectionState, GnssState};
 use crate::wire::{Topics, VERSION, VanId};
-use backoff::Backoff;
 pub use backoff::BackoffConfig;
+use backoff::Reconnect;
 use epoch::{End, Epoch};
 pub use in_flight::Fault;
 pub use link::{
@@ -58,6 +58,18 @@ pub struct Broker {
     pub port: u16,
     /// What carries the bytes.
     pub transport: Transport,
+}
+
+/// As in the configuration.
+impl fmt::Display for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port, transport: Transport::Tcp } = self;
+        if host.contains(':') {
+            write!(f, "mqtt://[{host}]:{port}")
+        } else {
+            write!(f, "mqtt://{host}:{port}")
+        }
+    }
 }
 
 /// What carries MQTT's bytes.
@@ -196,7 +208,7 @@ pub struct Relay<L> {
     links: L,
     /// The world's time, in which the broker lives.
     pace: Clock,
-    backoff: Backoff,
+    reconnect: Reconnect,
     removals: Removals,
     refusals: Refusals,
     report: Report,
@@ -220,7 +232,7 @@ impl<L: Links> Relay<L> {
     #[must_use]
     pub fn new(config: RelayConfig, inputs: Inputs, links: L) -> Self {
         Self {
-            backoff: Backoff::new(config.backoff, fastrand::Rng::new()),
+            reconnect: Reconnect::new(config.backoff, fastrand::Rng::new()),
             report: Report::new(inputs.clock.clone()),
             config,
             inputs,
@@ -234,7 +246,7 @@ impl<L: Links> Relay<L> {
     /// Rolls the same dice each time.
     #[must_use]
     pub fn with_seed(mut self, seed: u64) -> Self {
-        self.backoff = Backoff::new(self.config.backoff, fastrand::Rng::with_seed(seed));
+        self.reconnect = Reconnect::new(self.config.backoff, fastrand::Rng::with_seed(seed));
         self
     }
 
@@ -254,15 +266,15 @@ impl<L: Links> Relay<L> {
             let link = self.links.open(&self.connection(ConnectionState::ConnectionBroken));
             let (end, lived) = Epoch::new(&mut self, link).run(&mut stop).await;
             self.flush().await?;
-            self.backoff.ended(lived);
+            self.reconnect.ended(lived);
             match end {
                 End::Stopped => break,
                 End::Outbox(error) => return Err(RelayError::Outbox(error)),
                 End::Lost { error, reason, needs_a_person } => {
                     let wait = if needs_a_person {
-                        self.backoff.next_for_a_person()
+                        self.reconnect.next_wait_for_a_person()
                     } else {
-                        self.backoff.next()
+                        self.reconnect.next_wait()
                     };
                     self.report.lost(error, reason, wait);
                     self.wait(wait, &mut stop).await;
@@ -282,7 +294,7 @@ impl<L: Links> Relay<L> {
         }
     }
 
-    async fn wait(&self, wait: Duration, stop: &mut watch::Receiver<Stop>) {
+    async fn wait(&mut self, wait: Duration, stop: &mut watch::Receiver<Stop>) {
         let mut stats = self.inputs.outbox.stats();
         let until = self.pace.uptime() + wait;
         while !self.may_end(stop) {

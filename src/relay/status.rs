@@ -22,6 +22,17 @@ pub enum LinkState {
     Stopped,
 }
 
+impl std::fmt::Display for LinkState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Connecting => "connecting",
+            Self::Connected => "connected",
+            Self::BackingOff { .. } => "no link",
+            Self::Stopped => "stopped",
+        })
+    }
+}
+
 /// The link, and what went over it since the agent started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkStatus {

@@ -22,7 +22,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("daemon", &["clock", "wire", "source", "outbox", "relay", "engine", "config"]),
     ("replay", &["clock", "wire", "source", "outbox", "relay", "config", "daemon"]),
     ("simulate", &["clock"]),
-    ("demo", &["clock", "wire", "source", "outbox", "relay", "config", "daemon", "simulate", "logging"]),
+    (
+        "demo",
+        &["clock", "wire", "source", "outbox", "relay", "config", "daemon", "simulate", "logging"],
+    ),
     ("cli", &["clock", "config", "daemon", "demo", "logging", "relay", "replay", "simulate"]),
 ];
 
@@ -62,10 +65,17 @@ fn sources() -> Vec<(String, PathBuf, String)> {
 #[test]
 fn dependencies_point_in_the_direction_of_the_data_flow() {
     for (module, file, text) in sources() {
-        let (_, may) = MAY_USE.iter().find(|(name, _)| *name == module).unwrap_or_else(|| panic!("{module} has no row"));
+        let (_, may) = MAY_USE
+            .iter()
+            .find(|(name, _)| *name == module)
+            .unwrap_or_else(|| panic!("{module} has no row"));
         for used in text.split("crate::").skip(1) {
-            let used: String = used.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
-            let in_order = used == module || used == "units" || used == "core" && module != "units" || may.contains(&used.as_str());
+            let used: String =
+                used.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+            let in_order = used == module
+                || used == "units"
+                || used == "core" && module != "units"
+                || may.contains(&used.as_str());
             assert!(in_order || used.is_empty(), "{} uses {used}", file.display());
         }
     }
@@ -74,8 +84,18 @@ fn dependencies_point_in_the_direction_of_the_data_flow() {
 #[test]
 fn the_core_knows_no_clock_no_runtime_no_randomness_and_no_files() {
     let banned = [
-        "tokio", "Instant", "SystemTime", "fastrand", "std::io", "std::fs", "std::net", "std::env", "std::thread",
-        "tracing", "println!", "async ",
+        "tokio",
+        "Instant",
+        "SystemTime",
+        "fastrand",
+        "std::io",
+        "std::fs",
+        "std::net",
+        "std::env",
+        "std::thread",
+        "tracing",
+        "println!",
+        "async ",
     ];
     for (module, file, text) in sources() {
         let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
@@ -90,7 +110,18 @@ fn the_core_knows_no_clock_no_runtime_no_randomness_and_no_files() {
 #[test]
 fn a_van_carries_neither_simulator_nor_broker_nor_web_server() {
     let tree = Command::new(env!("CARGO"))
-        .args(["tree", "--locked", "--offline", "--no-default-features", "-e", "normal", "--prefix", "none", "--format", "{p}"])
+        .args([
+            "tree",
+            "--locked",
+            "--offline",
+            "--no-default-features",
+            "-e",
+            "normal",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+        ])
         .current_dir(repository(""))
         .output()
         .unwrap();
@@ -98,7 +129,9 @@ fn a_van_carries_neither_simulator_nor_broker_nor_web_server() {
     let tree = String::from_utf8(tree.stdout).unwrap();
     let crates: Vec<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
     assert!(crates.contains(&"rumqttc") && crates.contains(&"rusqlite"), "{tree}");
-    for unwanted in ["mqtt5", "rumqttd", "axum", "hyper", "tokio-postgres", "openssl-sys", "proptest"] {
+    for unwanted in
+        ["mqtt5", "rumqttd", "axum", "hyper", "tokio-postgres", "openssl-sys", "proptest"]
+    {
         assert!(!crates.contains(&unwanted), "the van carries {unwanted}");
     }
 }

@@ -56,13 +56,15 @@ fn a_configuration_that_cannot_be_used_is_exit_78_also_for_run() {
 
 #[test]
 fn replay_writes_one_object_a_line_with_the_fields_that_the_receiver_gave() {
-    let log = "tests/fixtures/nmea/city-ublox-m8.nmea";
+    let log = "tests/fixtures/nmea/errand-ublox-m8.nmea";
     let fixes = waypost(&["replay", "--emit", "fixes", log]);
     assert!(fixes.status.success(), "{}", text(&fixes.stderr));
     let lines: Vec<serde_json::Value> =
         text(&fixes.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let last = lines.last().unwrap();
-    for key in ["ts", "lat", "lon", "mode", "quality", "alt_m", "hae_m", "speed_mps", "hdop", "sats"] {
+    for key in
+        ["ts", "lat", "lon", "mode", "quality", "alt_m", "hae_m", "speed_mps", "hdop", "sats"]
+    {
         assert!(last.get(key).is_some(), "{key} is missing in {last}");
     }
     let records = waypost(&["replay", "--emit", "records", log]);

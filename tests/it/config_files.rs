@@ -28,7 +28,9 @@ fn van_and_broker_are_all_that_must_be_filled_in() {
          van.id: \"\" is not a van id: 1 to 64 of A-Z a-z 0-9 _ . : -\n  \
          mqtt.broker: \"\" is no broker: write mqtt://HOST or mqtt://HOST:PORT"
     );
-    let filled = shipped.replace("id = \"\"", "id = \"VAN-042\"").replace("broker = \"\"", "broker = \"mqtt://broker.example.com\"");
+    let filled = shipped
+        .replace("id = \"\"", "id = \"VAN-042\"")
+        .replace("broker = \"\"", "broker = \"mqtt://broker.example.com\"");
     let shipped = Config::parse(&filled, "waypost.toml", &[]).unwrap();
     let short = "van.id = \"VAN-042\"\nmqtt.broker = \"mqtt://broker.example.com\"";
     let defaults = Config::parse(short, "waypost.toml", &[]).unwrap();
@@ -74,8 +76,16 @@ fn every_problem_is_in_one_report_with_its_key_and_value_and_remedy() {
 #[test]
 fn a_file_that_is_no_toml_is_reported_where_it_breaks() {
     let report = report("[van]\nid = VAN-042\n");
-    assert!(report.starts_with("waypost.toml: not usable\n  is not TOML: TOML parse error at line 2, column 6"), "{report}");
-    assert!(!report.contains("mqtt.broker"), "nothing is said of a file that could not be read: {report}");
+    assert!(
+        report.starts_with(
+            "waypost.toml: not usable\n  is not TOML: TOML parse error at line 2, column 6"
+        ),
+        "{report}"
+    );
+    assert!(
+        !report.contains("mqtt.broker"),
+        "nothing is said of a file that could not be read: {report}"
+    );
 }
 
 #[test]
@@ -84,7 +94,9 @@ fn a_password_is_read_from_its_file_and_never_shown() {
     let file = folder.path().join("password");
     fs::write(&file, "s3cret\n").unwrap();
     let text = |file: &str| {
-        format!("van.id = \"V\"\n[mqtt]\nbroker = \"mqtt://b\"\nusername = \"u\"\npassword_file = \"{file}\"")
+        format!(
+            "van.id = \"V\"\n[mqtt]\nbroker = \"mqtt://b\"\nusername = \"u\"\npassword_file = \"{file}\""
+        )
     };
     let config = Config::parse(&text(file.to_str().unwrap()), "waypost.toml", &[]).unwrap();
     assert_eq!(config.relay.credentials.as_ref().unwrap().password, "s3cret");

@@ -11,7 +11,8 @@ use crate::support::{repository, shared};
 
 /// Reads `example` as `T` and writes it again.
 fn round_trip<T: Serialize + DeserializeOwned>(example: &Value) -> Value {
-    let typed: T = serde_json::from_value(example.clone()).unwrap_or_else(|error| panic!("{error}: {example}"));
+    let typed: T = serde_json::from_value(example.clone())
+        .unwrap_or_else(|error| panic!("{error}: {example}"));
     serde_json::to_value(typed).unwrap()
 }
 
@@ -58,7 +59,10 @@ fn what_the_contract_shows_is_read_and_what_it_requires_is_written() {
         let schema = shared(&format!("contract/schema_{topic}.json")).unwrap();
         let schema: Value = serde_json::from_str(&fs::read_to_string(schema).unwrap()).unwrap();
         for required in schema["required"].as_array().unwrap() {
-            assert!(written.get(required.as_str().unwrap()).is_some(), "{name} must have {required}");
+            assert!(
+                written.get(required.as_str().unwrap()).is_some(),
+                "{name} must have {required}"
+            );
         }
     }
 }

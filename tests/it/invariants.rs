@@ -24,8 +24,16 @@ fn cut(bursts: &[(Uptime, Vec<u8>)], sizes: &[usize]) -> Vec<(Uptime, Vec<u8>)> 
 }
 
 fn drives() -> Vec<Vec<(Uptime, Vec<u8>)>> {
-    let receivers = [ReceiverType::UbloxM8, ReceiverType::SirfStar, ReceiverType::RmcOnly, ReceiverType::GgaOnly];
-    receivers.into_iter().map(|receiver| simulated("config/routes/city.toml", receiver, 90)).collect()
+    let receivers = [
+        ReceiverType::UbloxM8,
+        ReceiverType::SirfStar,
+        ReceiverType::RmcOnly,
+        ReceiverType::GgaOnly,
+    ];
+    receivers
+        .into_iter()
+        .map(|receiver| simulated("config/routes/city.toml", receiver, 90))
+        .collect()
 }
 
 proptest! {
@@ -106,7 +114,9 @@ fn one_byte_in_a_thousand_corrupted_gives_no_wrong_position() {
     let (clean, _) = records(Era::AsSaid, drive.iter().cloned());
     let mut dice = fastrand_like(7);
     let noisy = drive.iter().map(|(at, bytes)| {
-        let corrupt = |byte: &u8| if dice() % 1000 == 0 { u8::try_from(dice() % 256).unwrap() } else { *byte };
+        let corrupt = |byte: &u8| {
+            if dice() % 1000 == 0 { u8::try_from(dice() % 256).unwrap() } else { *byte }
+        };
         (*at, bytes.iter().map(corrupt).collect::<Vec<u8>>())
     });
     let noisy: Vec<_> = noisy.collect();
@@ -116,7 +126,9 @@ fn one_byte_in_a_thousand_corrupted_gives_no_wrong_position() {
     for record in &noisy {
         let Subject::Point(noisy) = record.subject else { unreachable!("there is no other kind") };
         let same = clean.iter().any(|record| match record.subject {
-            Subject::Point(clean) => clean.fix.utc == noisy.fix.utc && clean.fix.position == noisy.fix.position,
+            Subject::Point(clean) => {
+                clean.fix.utc == noisy.fix.utc && clean.fix.position == noisy.fix.position
+            }
             _ => false,
         });
         assert!(same, "{noisy:?}");

@@ -45,7 +45,8 @@ impl Bench {
     fn new(mosquitto: PathBuf) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let bench = Self { folder: tempfile::tempdir().unwrap(), mosquitto, port };
-        let broker = format!("listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n");
+        let broker =
+            format!("listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n");
         fs::write(bench.path("mosquitto.conf"), broker).unwrap();
         let agent = format!(
             "van.id = \"VAN-042\"\nmqtt.broker = \"mqtt://127.0.0.1:{port}\"\nmqtt.position_moving_s = 0\n\
@@ -62,7 +63,12 @@ impl Bench {
     }
 
     fn broker(&self) -> Process {
-        let broker = Process::start(Command::new(&self.mosquitto).arg("-c").arg(self.path("mosquitto.conf")).stderr(Stdio::null()));
+        let broker = Process::start(
+            Command::new(&self.mosquitto)
+                .arg("-c")
+                .arg(self.path("mosquitto.conf"))
+                .stderr(Stdio::null()),
+        );
         wait_for("mosquitto", || std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok());
         broker
     }
@@ -71,20 +77,38 @@ impl Bench {
     fn receiver(&self) -> Process {
         let mut simulate = Command::new(WAYPOST);
         simulate.arg("simulate").arg(repository("config/routes/rural.toml"));
-        simulate.args(["--cold-start", "0", "--speed", "10", "--baud", "38400", "--pty"]).arg(self.path("receiver"));
+        simulate
+            .args(["--cold-start", "0", "--speed", "10", "--baud", "38400", "--pty"])
+            .arg(self.path("receiver"));
         let receiver = Process::start(simulate.stderr(Stdio::null()));
         wait_for("the pty", || self.path("receiver").exists());
         receiver
     }
 
     fn agent(&self) -> Process {
-        Process::start(Command::new(WAYPOST).args(["run", "--config"]).arg(self.path("waypost.toml")).stderr(Stdio::null()))
+        Process::start(
+            Command::new(WAYPOST)
+                .args(["run", "--config"])
+                .arg(self.path("waypost.toml"))
+                .stderr(Stdio::null()),
+        )
     }
 
     /// Everything on the van's topics as (topic's last level, payload).
     fn subscriber(&self) -> (Process, mpsc::Receiver<(String, Value)>) {
         let mut subscribe = Command::new("mosquitto_sub");
-        subscribe.args(["-p", &self.port.to_string(), "-V", "5", "-q", "1", "-t", "fleet/v1/VAN-042/#", "-F", "%t %p"]);
+        subscribe.args([
+            "-p",
+            &self.port.to_string(),
+            "-V",
+            "5",
+            "-q",
+            "1",
+            "-t",
+            "fleet/v1/VAN-042/#",
+            "-F",
+            "%t %p",
+        ]);
         let mut child = subscribe.stdout(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let (sender, received) = mpsc::channel();
@@ -135,16 +159,22 @@ impl Seen {
     fn take_until(&mut self, received: &mpsc::Receiver<(String, Value)>, points: usize) {
         let started = Instant::now();
         while self.track.len() < points {
-            let message = received.recv_timeout(Duration::from_secs(30)).expect("the trail goes on");
+            let message =
+                received.recv_timeout(Duration::from_secs(30)).expect("the trail goes on");
             self.take(&message);
-            assert!(started.elapsed() < Duration::from_secs(60), "{} of {points} points", self.track.len());
+            assert!(
+                started.elapsed() < Duration::from_secs(60),
+                "{} of {points} points",
+                self.track.len()
+            );
         }
     }
 
     /// Numbers that never came, within each run of the agent: a run begins with a block of 10,000.
     fn missing(&self) -> Vec<u64> {
         let runs = self.track.keys().map(|seq| (seq - 1) / 10_000);
-        let last_of = |run: u64| self.track.keys().filter(|seq| (**seq - 1) / 10_000 == run).max().copied();
+        let last_of =
+            |run: u64| self.track.keys().filter(|seq| (**seq - 1) / 10_000 == run).max().copied();
         let expected = runs.flat_map(|run| run * 10_000 + 1..=last_of(run).unwrap());
         let mut missing: Vec<u64> = expected.filter(|seq| !self.track.contains_key(seq)).collect();
         missing.dedup();
@@ -154,7 +184,9 @@ impl Seen {
 
 #[test]
 fn a_receiver_on_a_pty_is_seen_by_a_subscriber_of_a_real_broker_and_nothing_is_missing() {
-    let (Some(mosquitto), Some(_)) = (installed("mosquitto"), installed("mosquitto_sub")) else { return };
+    let (Some(mosquitto), Some(_)) = (installed("mosquitto"), installed("mosquitto_sub")) else {
+        return;
+    };
     let bench = Bench::new(mosquitto);
     let broker = bench.broker();
     let (subscriber, received) = bench.subscriber();
@@ -195,7 +227,9 @@ fn a_receiver_on_a_pty_is_seen_by_a_subscriber_of_a_real_broker_and_nothing_is_m
 
 #[test]
 fn a_log_goes_through_the_whole_agent_to_a_real_broker() {
-    let (Some(mosquitto), Some(_)) = (installed("mosquitto"), installed("mosquitto_sub")) else { return };
+    let (Some(mosquitto), Some(_)) = (installed("mosquitto"), installed("mosquitto_sub")) else {
+        return;
+    };
     let bench = Bench::new(mosquitto);
     let _broker = bench.broker();
     let (_subscriber, received) = bench.subscriber();
@@ -204,13 +238,17 @@ fn a_log_goes_through_the_whole_agent_to_a_real_broker() {
     let outbox = bench.path("replay.db");
     let replay = Command::new(WAYPOST)
         .args(["replay", "--broker", &broker, "--van", "VAN-042", "--sampling", "raw", "--outbox"])
-        .args([&outbox, &repository("tests/fixtures/nmea/city-ublox-m8.nmea")])
+        .args([&outbox, &repository("tests/fixtures/nmea/errand-ublox-m8.nmea")])
         .output()
         .unwrap();
     let summary = String::from_utf8(replay.stdout).unwrap();
     assert!(replay.status.success(), "{}", String::from_utf8_lossy(&replay.stderr));
     assert!(summary.contains("outbox    0 waiting, 0 evicted"), "{summary}");
-    let expected = fs::read_to_string(repository("tests/fixtures/nmea/city-ublox-m8.expected.jsonl")).unwrap().lines().count();
+    let expected =
+        fs::read_to_string(repository("tests/fixtures/nmea/errand-ublox-m8.expected.jsonl"))
+            .unwrap()
+            .lines()
+            .count();
     let mut seen = Seen::default();
     seen.take_until(&received, expected);
     assert!(summary.contains(&format!("points    {expected} acknowledged")), "{summary}");

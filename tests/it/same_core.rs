@@ -21,8 +21,11 @@ async fn stored_by_the_agent(log: PathBuf, clock: Clock) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("outbox.db");
     let set = |key, value: &str| Override { key, value: value.to_owned() };
-    let overrides =
-        [set("van.id", "VAN"), set("mqtt.broker", "mqtt://nowhere"), set("outbox.path", path.to_str().unwrap())];
+    let overrides = [
+        set("van.id", "VAN"),
+        set("mqtt.broker", "mqtt://nowhere"),
+        set("outbox.path", path.to_str().unwrap()),
+    ];
     let config = Config::parse("", "test", &overrides).unwrap();
     let source = SourceConfig { address: Address::Log(log), ..config.source.clone() };
     let outbox = config.outbox.clone();
@@ -32,7 +35,9 @@ async fn stored_by_the_agent(log: PathBuf, clock: Clock) -> String {
     let outbox = Outbox::open(outbox).await.unwrap();
     let records = outbox.after(Seq::ZERO, None, usize::MAX >> 1).await.unwrap();
     let line = |record: &Record| match &record.subject {
-        Subject::Point(point) => serde_json::to_string(&Point::new(record.seq, point, Lane::Live)).unwrap() + "\n",
+        Subject::Point(point) => {
+            serde_json::to_string(&Point::new(record.seq, point, Lane::Live)).unwrap() + "\n"
+        }
         _ => unreachable!("there is no other kind"),
     };
     records.iter().map(line).collect()
@@ -40,7 +45,7 @@ async fn stored_by_the_agent(log: PathBuf, clock: Clock) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn the_agent_in_virtual_time_stores_what_a_replay_emits() {
-    for name in ["city-ublox-m8", "city-sirf-star", "rural-ublox-m10"] {
+    for name in ["errand-ublox-m8", "errand-sirf-star", "errand-ublox-m10"] {
         let log = repository(&format!("tests/fixtures/nmea/{name}.nmea"));
         let mut emitted = Vec::new();
         let reader = BufReader::new(std::fs::File::open(&log).unwrap());

@@ -15,16 +15,16 @@ async fn an_hour_without_a_broker_loses_nothing_and_keeps_the_order() {
     assert_eq!(van.pending(), 3600);
     assert!(van.broker.received().is_empty());
     let attempts = van.broker.inner().opened.clone();
-    assert!((15..60).contains(&attempts.len()), "{} attempts", attempts.len());
+    assert!((150..400).contains(&attempts.len()), "{} attempts", attempts.len());
     for pair in attempts.windows(2) {
         let wait = pair[1] - pair[0];
-        assert!((1..=301).contains(&wait.as_secs()), "{wait:?} between two attempts");
+        assert!((1..=31).contains(&wait.as_secs()), "{wait:?} between two attempts");
     }
     assert!(matches!(van.status.borrow().state, LinkState::BackingOff { .. }));
     assert_eq!(van.status.borrow().last_error.as_deref(), Some("connection refused"));
 
     van.broker.go_up();
-    van.delivered(Duration::from_secs(301)).await;
+    van.delivered(Duration::from_secs(31)).await;
     assert_eq!(van.broker.first_seen(), all(&van));
     let status = van.status.borrow().clone();
     assert_eq!((status.state, status.last_error), (LinkState::Connected, None));

@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use waypost::relay::{Closed, Delivery, Link, LinkEvent, Links, Overrun, Publication, ReasonCode, Welcome};
+use waypost::relay::{
+    Closed, Delivery, Link, LinkEvent, Links, Overrun, Publication, ReasonCode, Welcome,
+};
 use waypost::wire::json::Track;
 
 /// Clones are one broker. It begins away.
 #[derive(Clone, Debug, Default)]
-pub struct ScriptedBroker {
+pub(crate) struct ScriptedBroker {
     state: Arc<Mutex<State>>,
 }
 
@@ -26,12 +28,12 @@ struct State {
 }
 
 impl ScriptedBroker {
-    pub fn go_up(&self) {
+    pub(crate) fn go_up(&self) {
         self.state.lock().unwrap().is_up = true;
     }
 
     /// Cuts the connection and refuses new ones.
-    pub fn go_down(&self) {
+    pub(crate) fn go_down(&self) {
         let mut state = self.state.lock().unwrap();
         state.is_up = false;
         if let Some(events) = state.connected.take() {
@@ -40,19 +42,20 @@ impl ScriptedBroker {
     }
 
     /// One in `every` acknowledgements does not arrive, although the message did.
-    pub fn lose_acknowledgements(&self, every: u32) {
+    pub(crate) fn lose_acknowledgements(&self, every: u32) {
         self.state.lock().unwrap().loses_every = every;
     }
 
     /// Everything on topics that end in `name`, in order.
-    pub fn payloads(&self, name: &str) -> Vec<serde_json::Value> {
+    pub(crate) fn payloads(&self, name: &str) -> Vec<serde_json::Value> {
         let state = self.state.lock().unwrap();
-        let of_topic = state.received.iter().filter(|publication| publication.topic.ends_with(name));
+        let of_topic =
+            state.received.iter().filter(|publication| publication.topic.ends_with(name));
         of_topic.map(|publication| serde_json::from_slice(&publication.payload).unwrap()).collect()
     }
 
     /// The numbers of all points on `track` in order of arrival, repetitions included.
-    pub fn track_seqs(&self) -> Vec<u64> {
+    pub(crate) fn track_seqs(&self) -> Vec<u64> {
         let tracks = self.payloads("/track").into_iter();
         let tracks = tracks.map(|track| serde_json::from_value::<Track>(track).unwrap());
         tracks.flat_map(|track| track.points.into_iter().map(|point| point.seq)).collect()
@@ -82,7 +85,7 @@ impl Links for ScriptedBroker {
 
 /// One connection.
 #[derive(Debug)]
-pub struct ScriptedLink {
+pub(crate) struct ScriptedLink {
     broker: ScriptedBroker,
     sender: mpsc::UnboundedSender<LinkEvent>,
     events: mpsc::UnboundedReceiver<LinkEvent>,
@@ -109,14 +112,18 @@ impl Link for ScriptedLink {
         if packet_id != 0 {
             state.acks += 1;
             if state.loses_every == 0 || state.acks % state.loses_every != 0 {
-                self.sender.send(LinkEvent::Acked { packet_id, reason: ReasonCode::SUCCESS }).unwrap();
+                self.sender
+                    .send(LinkEvent::Acked { packet_id, reason: ReasonCode::SUCCESS })
+                    .unwrap();
             }
         }
         Ok(())
     }
 
     fn disconnect(&mut self) {
-        self.sender.send(LinkEvent::Closed(Closed::Broken { text: "disconnected".to_owned() })).unwrap();
+        self.sender
+            .send(LinkEvent::Closed(Closed::Broken { text: "disconnected".to_owned() }))
+            .unwrap();
     }
 
     async fn event(&mut self) -> LinkEvent {

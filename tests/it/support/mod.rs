@@ -1,6 +1,6 @@
 //! What several files of tests need.
 
-pub mod broker;
+pub(crate) mod broker;
 
 use std::path::{Path, PathBuf};
 
@@ -12,15 +12,15 @@ use waypost::core::{Output, Pipeline, PipelineConfig, Reception};
 use waypost::units::Uptime;
 
 /// The binary that cargo built for these tests.
-pub const WAYPOST: &str = env!("CARGO_BIN_EXE_waypost");
+pub(crate) const WAYPOST: &str = env!("CARGO_BIN_EXE_waypost");
 
 /// A file of this repository.
-pub fn repository(path: &str) -> PathBuf {
+pub(crate) fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
 /// A folder beside the repository with data that is not ours to publish. Where it is not, the test says so and skips.
-pub fn shared(path: &str) -> Option<PathBuf> {
+pub(crate) fn shared(path: &str) -> Option<PathBuf> {
     let shared = repository("../shared");
     if !shared.is_dir() {
         eprintln!("skipped: ../shared is not here, and this test reads {path} from it");
@@ -30,7 +30,7 @@ pub fn shared(path: &str) -> Option<PathBuf> {
 }
 
 /// Whether a program is installed. Where CI needs it, its absence is a failure; elsewhere the test says that it skips.
-pub fn installed(program: &str) -> Option<PathBuf> {
+pub(crate) fn installed(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
     let found = folders.map(|folder| folder.join(program)).find(|file| file.is_file());
@@ -42,13 +42,16 @@ pub fn installed(program: &str) -> Option<PathBuf> {
 }
 
 /// A pipeline that believes the receiver's date.
-pub fn pipeline(era: Era) -> Pipeline {
+pub(crate) fn pipeline(era: Era) -> Pipeline {
     let config = PipelineConfig { era, journey: JourneyConfig::default(), sampling: Sampling::Raw };
     Pipeline::new(config, Seq::new(1), JourneyState::default())
 }
 
 /// Everything that chunks give, from the first to the end.
-pub fn records<B: AsRef<[u8]>>(era: Era, chunks: impl IntoIterator<Item = (Uptime, B)>) -> (Vec<Record>, Reception) {
+pub(crate) fn records<B: AsRef<[u8]>>(
+    era: Era,
+    chunks: impl IntoIterator<Item = (Uptime, B)>,
+) -> (Vec<Record>, Reception) {
     let mut pipeline = pipeline(era);
     let mut output = Output::default();
     for (at, bytes) in chunks {
@@ -59,8 +62,13 @@ pub fn records<B: AsRef<[u8]>>(era: Era, chunks: impl IntoIterator<Item = (Uptim
 }
 
 /// A part of a simulated day as (uptime, bytes).
-pub fn simulated(route: &str, receiver: waypost::simulate::ReceiverType, seconds: u64) -> Vec<(Uptime, Vec<u8>)> {
-    let mut route = waypost::simulate::Route::load(&repository(route)).expect("a shipped route is in order");
+pub(crate) fn simulated(
+    route: &str,
+    receiver: waypost::simulate::ReceiverType,
+    seconds: u64,
+) -> Vec<(Uptime, Vec<u8>)> {
+    let mut route =
+        waypost::simulate::Route::load(&repository(route)).expect("a shipped route is in order");
     route.settings.receiver = receiver;
     route.settings.duration = Some(std::time::Duration::from_secs(seconds));
     waypost::simulate::Simulation::new(route).map(|burst| (burst.at, burst.bytes)).collect()
