@@ -90,6 +90,8 @@ struct Session {
     state: StateCadence,
     /// After an error, the outbox is left alone until then.
     outbox_not_before: Uptime,
+    /// The outbox's error that was logged.
+    outbox_error: Option<String>,
     /// What the broker has against `connection` or `state`.
     control_refused: Option<ReasonCode>,
 }
@@ -267,6 +269,7 @@ impl<'a, L: Links> Epoch<'a, L> {
             position: PositionCadence::default(),
             state: StateCadence::default(),
             outbox_not_before: Uptime::ZERO,
+            outbox_error: None,
             control_refused: None,
         });
         self.relay.report.connected();

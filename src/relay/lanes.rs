@@ -237,3 +237,29 @@ impl Lanes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_ranges_are_remembered_within_bounds_and_none_is_forgotten() {
+        let batching = Batching { points: 60, interval: Duration::from_secs(10) };
+        let mut lanes = Lanes::new(batching, Seq::new(60_000));
+        for number in 0..1000 {
+            let lane = if number % 10 == 0 { Lane::Live } else { Lane::Backlog };
+            let (first, last) = (Seq::new(number * 60 + 1), Seq::new(number * 60 + 60));
+            lanes.park(Batch { first, last, points: 60, lane, refused: 0 }, Uptime::ZERO);
+            assert!(lanes.parked.len() <= MAX_PARKED);
+        }
+        for number in 0..1000 {
+            let lane = if number % 10 == 0 { Lane::Live } else { Lane::Backlog };
+            let covered = lanes.parked.iter().map(|parked| parked.batch).any(|batch| {
+                batch.lane == lane
+                    && batch.first <= Seq::new(number * 60 + 1)
+                    && batch.last >= Seq::new(number * 60 + 60)
+            });
+            assert!(covered, "batch {number}");
+        }
+    }
+}

@@ -308,15 +308,16 @@ impl<L: Links> Relay<L> {
 
     /// Removes what has arrived. A failure is none of the link's: it is tried again.
     async fn flush(&mut self) -> Result<(), RelayError> {
-        let now = self.pace.uptime();
+        let (now, failed_before) = (self.pace.uptime(), self.removals.have_failed());
         match self.removals.flush(&self.inputs.outbox, now).await {
-            Err(error @ OutboxError::Closed { .. }) => Err(RelayError::Outbox(error)),
-            Err(error) => {
+            Err(error @ OutboxError::Closed { .. }) => return Err(RelayError::Outbox(error)),
+            Err(error) if !failed_before => {
                 tracing::warn!(%error, "acknowledged records not removed, trying again");
-                Ok(())
             }
-            Ok(()) => Ok(()),
+            Ok(()) if failed_before => tracing::info!("acknowledged records removed"),
+            Ok(()) | Err(_) => {}
         }
+        Ok(())
     }
 
     fn connection(&self, state: ConnectionState) -> Publication {

@@ -43,6 +43,11 @@ impl Removals {
         self.ranges.is_empty()
     }
 
+    /// Whether the last attempt failed.
+    pub(super) const fn have_failed(&self) -> bool {
+        self.failed
+    }
+
     /// When they are due; `None` if there are none.
     pub(super) fn deadline(&self) -> Option<Uptime> {
         self.due

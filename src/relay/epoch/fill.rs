@@ -249,9 +249,13 @@ impl<L: Links> Epoch<'_, L> {
         if let OutboxError::Closed { .. } = error {
             return Err(End::Outbox(error));
         }
-        tracing::warn!(%error, "outbox cannot be used, trying again");
         if let Some(session) = &mut self.session {
             session.outbox_not_before = now + TRY_AGAIN_AFTER;
+            let error = Some(error.to_string());
+            if session.outbox_error != error {
+                tracing::warn!(error = error.as_deref(), "outbox cannot be used, trying again");
+                session.outbox_error = error;
+            }
         }
         Ok(())
     }
