@@ -84,7 +84,7 @@ struct ReplayArguments {
     /// The configuration
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The broker, instead of the configuration's: mqtt://HOST[:PORT]
+    /// The broker, instead of the configuration's: `mqtt://HOST[:PORT]`
     #[arg(long, value_name = "URL", required_unless_present_any = ["config", "emit"])]
     broker: Option<String>,
     /// The van's id, instead of the configuration's

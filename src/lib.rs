@@ -1,12 +1,47 @@
-//! waypost: the tracking agent for delivery vans.
+//! **waypost**, the tracking agent for delivery vans: what a receiver says becomes fixes, fixes become records, and
+//! no record is forgotten before the broker has it.
+//!
+//! ```text
+//!  receiver ── serial, tcp, gpsd, log ──┐
+//!                                       ▼
+//!  ① source      bytes, and the Uptime at which they were read
+//!                                       │ bounded channel
+//!                                       ▼
+//!  ② core        framing → sentence → epoch → fix → journey → sampling → record     pure: time is an argument
+//!     engine     drives the core; commits its records and its state in one transaction
+//!                       │                                   │
+//!                       │ newest fix, conflated             │ records
+//!                       │                                   ▼
+//!  ③ outbox             │               SQLite: what was accepted stays until it has arrived
+//!                       ▼                                   │ cursor
+//!  ④ relay       live lane first: position            then track, fresh before backlog
+//!                       └─────────────────┬─────────────────┘
+//!                                         ▼
+//!                          MQTT 5 broker: a record leaves on PUBACK
+//! ```
+//!
+//! Rules that hold everywhere:
+//!
+//! - **Data flows one way**, and so do dependencies: a module uses what stands above it in the list below. A test
+//!   (`tests/it/architecture.rs`) holds the code against this.
+//! - **The core is pure.** The same bytes with the same times give the same records, live and in a replay.
+//! - **A receiver or link that is gone is a state, not an error.** Both come back by themselves, with capped backoff.
+//! - **Stopping is the end of the data.** A signal cancels only the sources; what they gave goes through to the end.
+//! - **UTC comes from the receiver, durations from [`Uptime`](units::Uptime).** The host's clock is in no record.
+//!
+//! The reference backend will be `src/bin/waypost-backend`: it shares [`wire`] and [`units`] and nothing else of this.
+
+// What everything stands on.
+pub mod units;
 
 pub mod backoff;
 pub mod clock;
-pub mod units;
 
+// The data flow.
 pub mod core;
-pub mod source;
 pub mod wire;
+
+pub mod source;
 
 pub mod outbox;
 
@@ -14,10 +49,16 @@ pub mod relay;
 
 pub mod engine;
 
-pub mod cli;
+// The frame around it.
 pub mod config;
 pub mod daemon;
 pub mod logging;
 pub mod replay;
+
 #[cfg(feature = "simulate")]
 pub mod simulate;
+
+#[cfg(feature = "demo")]
+pub mod demo;
+
+pub mod cli;

@@ -73,7 +73,7 @@ impl Values {
                     );
                 }
                 Value::Table(_) => {
-                    self.problem(&section, &format!("[{section}] is not a section of waypost"))
+                    self.problem(&section, &format!("[{section}] is not a section of waypost"));
                 }
                 _ => self.problem(&section, "stands outside a section"),
             }

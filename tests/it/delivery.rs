@@ -58,7 +58,7 @@ impl VirtualVan {
             Agent::open(config, Era::AsSaid, Clock::live(), self.broker.clone()).await.unwrap();
         tokio::spawn(agent.run(vec![source], at_end, async {
             if stop.await.is_err() {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         }))
     }

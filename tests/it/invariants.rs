@@ -115,7 +115,7 @@ fn one_byte_in_a_thousand_corrupted_gives_no_wrong_position() {
     let mut dice = fastrand_like(7);
     let noisy = drive.iter().map(|(at, bytes)| {
         let corrupt = |byte: &u8| {
-            if dice() % 1000 == 0 { u8::try_from(dice() % 256).unwrap() } else { *byte }
+            if dice().is_multiple_of(1000) { u8::try_from(dice() % 256).unwrap() } else { *byte }
         };
         (*at, bytes.iter().map(corrupt).collect::<Vec<u8>>())
     });

@@ -81,7 +81,12 @@ fn agree(ours: &Content, theirs: &nmea::ParseResult) -> Option<bool> {
         (Content::Gsa(ours), Theirs::GSA(theirs)) => {
             // The crate does not export the type, so it is compared by its name.
             let mode = format!("{:?}", theirs.mode2);
-            ours.mode == ["NoFix", "Fix2D", "Fix3D"].iter().zip(1..).find(|(name, _)| **name == mode).map(|(_, mode)| mode)
+            ours.mode
+                == ["NoFix", "Fix2D", "Fix3D"]
+                    .iter()
+                    .zip(1..)
+                    .find(|(name, _)| **name == mode)
+                    .map(|(_, mode)| mode)
         }
         _ => return None,
     })

@@ -111,7 +111,7 @@ impl Link for ScriptedLink {
         self.sender.send(LinkEvent::Sent(packet_id)).unwrap();
         if packet_id != 0 {
             state.acks += 1;
-            if state.loses_every == 0 || state.acks % state.loses_every != 0 {
+            if state.loses_every == 0 || !state.acks.is_multiple_of(state.loses_every) {
                 self.sender
                     .send(LinkEvent::Acked { packet_id, reason: ReasonCode::SUCCESS })
                     .unwrap();
