@@ -1,10 +1,10 @@
 //! Arguments and help text; subcommand → exit code.
 
+use std::future::Future;
 use std::io::{self, IsTerminal, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -160,9 +160,9 @@ fn execute(command: Command) -> anyhow::Result<()> {
         },
         Command::Check { config } => check(&config),
         #[cfg(feature = "simulate")]
-        Command::Simulate(arguments) => runtime()?.block_on(crate::simulate::command(arguments)),
+        Command::Simulate(arguments) => block_on(crate::simulate::command(arguments)),
         #[cfg(feature = "demo")]
-        Command::Demo(arguments) => runtime()?.block_on(crate::demo::command(arguments)),
+        Command::Demo(arguments) => block_on(crate::demo::command(arguments)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "waypost", &mut io::stdout());
             Ok(())
@@ -170,15 +170,27 @@ fn execute(command: Command) -> anyhow::Result<()> {
     }
 }
 
-/// One thread does everything, and a second one waits for the disk: a van's computer has better to do.
-fn runtime() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()
+/// One thread does everything: a van's computer has better to do.
+///
+/// Beside it wait threads for what blocks: the disk, standard input, and name look-ups, of which a dead network can
+/// leave several behind.
+const BLOCKING_THREADS: usize = 8;
+
+fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build()?;
+    let result = runtime.block_on(work);
+    // A thread that waits for standard input, or for a name server, must not keep us.
+    runtime.shutdown_background();
+    result
 }
 
 fn run(path: &std::path::Path) -> anyhow::Result<()> {
     let config = Config::load(path, &[])?;
     logging::init(config.log_level);
-    runtime()?.block_on(async {
+    block_on(async {
         let shutdown = signals()?;
         let sources = vec![config.source.clone()];
         let links = MqttLinks::new(config.relay.clone());
@@ -227,10 +239,11 @@ fn replay_agent(arguments: &ReplayArguments) -> anyhow::Result<()> {
         Speed::Max => Clock::by_data(),
     };
     let era = replay::era(arguments.date, &arguments.logs)?;
-    let runtime = runtime().context("no runtime")?;
     let progress = io::stderr().is_terminal();
-    let summary =
-        runtime.block_on(replay::through_agent(config, era, clock, &arguments.logs, progress))?;
-    println!("{summary}");
-    Ok(())
+    block_on(async {
+        let summary =
+            replay::through_agent(config, era, clock, &arguments.logs, progress).await?;
+        println!("{summary}");
+        Ok(())
+    })
 }

@@ -27,6 +27,9 @@ const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 /// What a failing disk may keep waiting: 2.7 hours at 1 Hz, 2 MB. Then the oldest are given up, and it is said.
 const MAX_WAITING: usize = 10_000;
 
+/// A commit of so many records is worth its write at any time; no receiver gives as many in a second.
+const LARGE_COMMIT: usize = 500;
+
 /// How often the last commit is tried when the agent stops on a failing disk.
 const LAST_TRIES: u32 = 3;
 
@@ -75,12 +78,12 @@ impl Engine {
     /// The outbox says stop, or a failing disk did not take the last records.
     pub async fn run(mut self, mut events: mpsc::Receiver<Event>) -> Result<(), OutboxError> {
         loop {
-            let room = self.commits.has_room() || !self.clock.is_by_data();
+            let room = self.commits.has_room();
             let deadline = self.pipeline.deadline();
             // Data before deadlines: a deadline that passed while data waited is for the pipeline to judge.
             tokio::select! {
                 biased;
-                step = self.commits.next_step(&self.clock) => self.commits.take(step, &self.clock)?,
+                step = self.commits.next_step() => self.commits.take(step)?,
                 event = events.recv(), if room => match event {
                     Some(event) => self.observe(event),
                     None => break,
@@ -172,8 +175,10 @@ struct Commits {
     waiting: Vec<Record>,
     state: JourneyState,
     running: Option<Running>,
-    /// Not before this time; `None` before the first commit.
-    due: Option<Uptime>,
+    /// The disk's time is the world's, also in a replay.
+    pace: Clock,
+    /// The next commit begins not before this time.
+    due: Uptime,
     backoff: Backoff,
     /// Records given up since the disk began to fail.
     given_up: u64,
@@ -200,15 +205,17 @@ impl Commits {
             waiting: Vec::new(),
             state,
             running: None,
-            due: None,
+            pace: Clock::live(),
+            due: Uptime::ZERO,
             backoff,
             given_up: 0,
             failing: false,
         }
     }
 
+    /// Whether more may come: a source that is faster than the disk waits for it, unless the disk has failed.
     fn has_room(&self) -> bool {
-        self.waiting.len() < MAX_WAITING
+        self.failing || self.waiting.len() < MAX_WAITING
     }
 
     fn keep(&mut self, records: &mut Vec<Record>, state: JourneyState) {
@@ -222,31 +229,31 @@ impl Commits {
     }
 
     /// Waits for the running commit to end, or for the next one to be due. Cancelling it loses nothing.
-    async fn next_step(&mut self, clock: &Clock) -> Step {
+    async fn next_step(&mut self) -> Step {
         match (&mut self.running, self.waiting.is_empty()) {
             (Some(running), _) => Step::Done(joined((&mut running.commit).await)),
             (None, true) => std::future::pending().await,
             (None, false) => {
-                if !clock.is_by_data() {
-                    clock.reached(Some(self.due.unwrap_or_default())).await;
+                if self.failing || self.waiting.len() < LARGE_COMMIT {
+                    self.pace.reached(Some(self.due)).await;
                 }
                 Step::Start
             }
         }
     }
 
-    fn take(&mut self, step: Step, clock: &Clock) -> Result<(), OutboxError> {
-        let now = clock.uptime();
+    fn take(&mut self, step: Step) -> Result<(), OutboxError> {
+        let now = self.pace.uptime();
         match step {
             Step::Start => {
-                self.due = Some(now + COMMIT_INTERVAL);
+                self.due = now + COMMIT_INTERVAL;
                 self.start();
                 Ok(())
             }
             Step::Done(result) => {
                 let failed = self.settle(result)?;
                 if failed {
-                    self.due = Some(now + self.backoff.next_wait());
+                    self.due = now + self.backoff.next_wait();
                 }
                 Ok(())
             }

@@ -188,7 +188,8 @@ pub(super) fn default_file() -> String {
 /// The help as a sentence, in lines of at most `width` characters.
 fn wrapped(help: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
-    for word in format!("{help}.").split(' ') {
+    let end = if help.ends_with([':', '.']) { "" } else { "." };
+    for word in format!("{help}{end}").split(' ') {
         let line = lines.last_mut().expect("there is one");
         if line.is_empty() {
             line.push_str(word);
