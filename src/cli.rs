@@ -241,8 +241,7 @@ fn replay_agent(arguments: &ReplayArguments) -> anyhow::Result<()> {
     let era = replay::era(arguments.date, &arguments.logs)?;
     let progress = io::stderr().is_terminal();
     block_on(async {
-        let summary =
-            replay::through_agent(config, era, clock, &arguments.logs, progress).await?;
+        let summary = replay::through_agent(config, era, clock, &arguments.logs, progress).await?;
         println!("{summary}");
         Ok(())
     })

@@ -7,6 +7,8 @@ mod cli;
 mod config_files;
 mod contract;
 mod delivery;
+#[cfg(feature = "demo")]
+mod demo;
 mod golden;
 mod invariants;
 mod real_world;

@@ -1,0 +1,164 @@
+//! MQTT messages → what has arrived: all that the view knows of the van.
+
+use crate::demo::seqs::{SeqSet, total};
+use crate::demo::trail::Trail;
+use crate::units::Uptime;
+use crate::wire::Topics;
+use crate::wire::json::{Connection, ConnectionState, Point, Position, Track};
+
+/// What the subscriber has received so far.
+#[derive(Clone, Debug)]
+pub(super) struct Arrivals {
+    topics: Topics,
+    /// The first number that the agent could give.
+    first_seq: u64,
+    /// The newest live position, and when it came.
+    pub(super) newest: Option<(Point, Uptime)>,
+    /// Messages on `position`.
+    pub(super) positions: u64,
+    /// Messages on `track`.
+    pub(super) track_messages: u64,
+    /// Points on `track`, repetitions included.
+    pub(super) points: u64,
+    /// Those of them that were recorded before the connection was made.
+    pub(super) backlog: u64,
+    /// Those of them that had come before.
+    pub(super) duplicates: u64,
+    /// The numbers of the points.
+    pub(super) seqs: SeqSet,
+    /// The last word on `connection`.
+    pub(super) connection: Option<ConnectionState>,
+    /// Bytes of all payloads.
+    pub(super) payload_bytes: u64,
+    /// Payloads that are not what the contract says.
+    pub(super) unreadable: u64,
+    /// Where the van was, by its points on `track`.
+    pub(super) trail: Trail,
+}
+
+impl Arrivals {
+    /// Nothing has arrived.
+    pub(super) fn new(topics: Topics) -> Self {
+        Self {
+            topics,
+            first_seq: 1,
+            newest: None,
+            positions: 0,
+            track_messages: 0,
+            points: 0,
+            backlog: 0,
+            duplicates: 0,
+            seqs: SeqSet::default(),
+            connection: None,
+            payload_bytes: 0,
+            unreadable: 0,
+            trail: Trail::default(),
+        }
+    }
+
+    /// Numbers before `seq` are none of this run's.
+    pub(super) const fn begin_at(&mut self, seq: u64) {
+        self.first_seq = seq;
+    }
+
+    /// A message came.
+    pub(super) fn observe(&mut self, topic: &[u8], payload: &[u8], at: Uptime) {
+        self.payload_bytes += payload.len() as u64;
+        let Topics { position, track, connection, .. } = &self.topics;
+        let read = if topic == position.as_bytes() {
+            serde_json::from_slice(payload).map(|position| self.locate(position, at))
+        } else if topic == track.as_bytes() {
+            serde_json::from_slice(payload).map(|track: Track| self.collect(&track))
+        } else if topic == connection.as_bytes() {
+            serde_json::from_slice(payload)
+                .map(|connection: Connection| self.connection = Some(connection.state))
+        } else {
+            Ok(())
+        };
+        self.unreadable += u64::from(read.is_err());
+    }
+
+    fn locate(&mut self, position: Position, at: Uptime) {
+        self.positions += 1;
+        self.newest = Some((position.point, at));
+    }
+
+    fn collect(&mut self, track: &Track) {
+        self.track_messages += 1;
+        for point in &track.points {
+            self.points += 1;
+            self.backlog += u64::from(point.backlog);
+            if self.seqs.insert(point.seq) {
+                self.trail.push(point.seq, point.lat, point.lon, point.backlog);
+            } else {
+                self.duplicates += 1;
+            }
+        }
+    }
+
+    /// How many numbers below the highest have not come, as yet.
+    pub(super) fn gaps(&self) -> u64 {
+        let last = self.seqs.last();
+        last.map_or(0, |last| total(&self.seqs.missing(self.first_seq..=last)))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::wire::VanId;
+
+    pub(in crate::demo) fn point(seq: u64, backlog: bool) -> Point {
+        let text = format!(
+            r#"{{"seq":{seq},"ts":"2026-11-23T06:41:07.000Z","lat":48.37042,"lon":10.90261,
+                 "speed_mps":10.5,"course_deg":48.3,"mode":3,"stop_status":"in_transit_to","backlog":{backlog}}}"#
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+
+    pub(in crate::demo) fn arrivals() -> Arrivals {
+        Arrivals::new(Topics::new("fleet", &VanId::new("VAN-1").unwrap()))
+    }
+
+    pub(in crate::demo) fn track(arrivals: &mut Arrivals, seqs: &[u64], backlog: bool) {
+        let points = seqs.iter().map(|seq| point(*seq, backlog)).collect();
+        let payload = serde_json::to_vec(&Track::new("VAN-1", points)).unwrap();
+        arrivals.observe(b"fleet/v1/VAN-1/track", &payload, Uptime::ZERO);
+    }
+
+    #[test]
+    fn gaps_close_when_the_backlog_comes_and_repetitions_are_counted_once_each() {
+        let mut arrivals = arrivals();
+        track(&mut arrivals, &[1, 2, 3], false);
+        assert_eq!((arrivals.gaps(), arrivals.duplicates), (0, 0));
+        track(&mut arrivals, &[8, 9], false);
+        assert_eq!(arrivals.gaps(), 4);
+        track(&mut arrivals, &[3, 4, 5], true);
+        track(&mut arrivals, &[6, 7], true);
+        assert_eq!((arrivals.gaps(), arrivals.duplicates), (0, 1));
+        assert_eq!((arrivals.points, arrivals.backlog, arrivals.track_messages), (10, 5, 4));
+        assert_eq!(arrivals.seqs.len(), 9);
+    }
+
+    #[test]
+    fn what_the_agent_gave_first_and_never_came_is_a_gap() {
+        let mut arrivals = arrivals();
+        arrivals.begin_at(100);
+        assert_eq!(arrivals.gaps(), 0);
+        track(&mut arrivals, &[103], false);
+        assert_eq!(arrivals.gaps(), 3);
+    }
+
+    #[test]
+    fn a_payload_that_breaks_the_contract_is_counted_and_other_topics_are_let_be() {
+        let mut arrivals = arrivals();
+        arrivals.observe(b"fleet/v1/VAN-1/track", b"{", Uptime::ZERO);
+        arrivals.observe(b"fleet/v1/VAN-1/position", b"[]", Uptime::ZERO);
+        arrivals.observe(b"fleet/v1/VAN-1/state", b"?", Uptime::ZERO);
+        assert_eq!((arrivals.unreadable, arrivals.payload_bytes), (2, 4));
+        let position = Position { v: 1, van: "VAN-1".to_owned(), point: point(7, false) };
+        let payload = serde_json::to_vec(&position).unwrap();
+        arrivals.observe(b"fleet/v1/VAN-1/position", &payload, Uptime::from_millis(5));
+        assert_eq!(arrivals.newest, Some((point(7, false), Uptime::from_millis(5))));
+    }
+}

@@ -1,0 +1,361 @@
+//! `waypost demo`: a simulated van, a broker, the agent and a subscriber, all in this process and without set-up.
+//!
+//! ```text
+//! simulated van ─ pty ─ agent ─ network ─ broker ─ subscriber ─ view
+//!                        │      (TCP, can be cut)
+//!                      outbox (temporary)
+//! ```
+//!
+//! - Agent, outbox and links are those of the van. The subscriber is an MQTT client of its own, and all that is shown of
+//!   the van has come to it over MQTT; beside it stand the counters of outbox, link and network.
+//! - The end is in order: the van stands still, the outbox runs empty, the agent takes its leave, the broker ends, the
+//!   directory goes. Then every stored `Seq` is held against what arrived, and one that is missing is exit code 1.
+//! - Nothing is logged: standard output belongs to the view, and what goes wrong is in it.
+
+mod arrivals;
+mod broker;
+mod ink;
+mod network;
+mod scratch;
+mod screen;
+mod seqs;
+mod subscriber;
+mod summary;
+mod trail;
+mod van;
+mod view;
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use self::arrivals::Arrivals;
+use self::broker::Broker;
+use self::network::Network;
+use self::scratch::Scratch;
+use self::screen::Screen;
+use self::subscriber::Subscriber;
+use self::summary::Summary;
+use self::van::Van;
+use self::view::{CURVE_COLUMNS, Phase, Snapshot};
+use crate::clock::Clock;
+use crate::config::{Config, Override};
+use crate::core::calendar::{Era, RELEASED};
+use crate::daemon::{Agent, AgentError, AtEnd, Watches, signals};
+use crate::relay::BackoffConfig;
+use crate::relay::mqtt::MqttLinks;
+use crate::simulate::{Rate, ReceiverType};
+use crate::units::Uptime;
+
+/// The van's id.
+const VAN: &str = "VAN-042";
+
+/// Where the agent differs from its defaults: somebody is watching, and bytes cost nothing.
+const CADENCE: &str = "\
+mqtt.position_moving_s = 0.5
+mqtt.position_halted_s = 1.0
+mqtt.state_s = 5.0
+track.batch_s = 2.0
+";
+
+/// Nobody waits minutes for a demo to connect again.
+const BACKOFF: BackoffConfig =
+    BackoffConfig { first: Duration::from_secs(1), max: Duration::from_secs(3) };
+
+/// The network is cut when the view has become familiar.
+const CUT_AFTER: Uptime = Uptime::from_millis(15_000);
+
+/// How long the outbox may take to run empty when the van stands still.
+const DRAINED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Between the broker's PUBACK to the agent and the subscriber; on one host, milliseconds.
+const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(5);
+
+/// A broker that is idle needs milliseconds.
+const BROKER_ENDS_WITHIN: Duration = Duration::from_secs(5);
+
+/// Between two values of the outbox's curve.
+const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+
+/// Drives a simulated van, and shows live what arrives over MQTT.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DemoArgs {
+    /// How many times as fast as the world the van drives: 1 to 50
+    #[arg(long, value_name = "TIMES", default_value = "5", value_parser = speed)]
+    speed: f64,
+    /// Cuts the network once, 15 seconds after the start, for so long
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    cut_network: Option<u64>,
+    /// Ends by itself
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    seconds: Option<u64>,
+    /// ublox-m8, ublox-m10, sirf-star, mtk-3339, gga-only or rmc-only
+    #[arg(long, value_name = "NAME")]
+    receiver: Option<ReceiverType>,
+    /// Epochs a second: 1, 2, 5 or 10
+    #[arg(long, value_name = "HZ", default_value = "1", value_parser = rate)]
+    rate: Rate,
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let speed = text.parse().ok().filter(|speed| (1.0..=50.0).contains(speed));
+    speed.ok_or_else(|| "no number in 1..=50".to_owned())
+}
+
+fn rate(text: &str) -> Result<Rate, String> {
+    let hz = text.parse().ok();
+    hz.and_then(Rate::from_hz).ok_or_else(|| "none of 1, 2, 5 and 10".to_owned())
+}
+
+/// Runs the demo until the user, `--seconds` or the van's day ends it.
+///
+/// # Errors
+/// A part of it cannot be started or breaks, or something that was stored did not arrive.
+pub async fn command(args: DemoArgs) -> anyhow::Result<()> {
+    let (demo, van) = Demo::start(&args).await?;
+    let summary = demo.run(van, &args).await?;
+    println!("{summary}");
+    match summary.failure() {
+        Some(failure) => anyhow::bail!("demo: {failure}"),
+        None => Ok(()),
+    }
+}
+
+/// All parts, while they run. They go in the order in which they are named.
+struct Demo {
+    screen: Screen,
+    title: String,
+    clock: Clock,
+    agent: JoinHandle<Result<(), AgentError>>,
+    stop: CancellationToken,
+    watches: Watches,
+    first_seq: u64,
+    waited: VecDeque<u64>,
+    sampled_at: Uptime,
+    subscriber: Subscriber,
+    network: Network,
+    broker: Broker,
+    _scratch: Scratch,
+}
+
+impl Demo {
+    async fn start(args: &DemoArgs) -> anyhow::Result<(Self, Van)> {
+        let van = Van::new(args.receiver, args.rate)?;
+        let scratch = Scratch::new()?;
+        let broker = Broker::start().await?;
+        let network = Network::start(broker.address()).await?;
+        let config = config(network.address(), van.tty(), &scratch)?;
+        let clock = Clock::live();
+        let topics = config.relay.topics.clone();
+        let filter = format!("fleet/v1/{VAN}/#");
+        let arrivals = Arrivals::new(topics);
+        let subscriber =
+            Subscriber::start(broker.address(), &filter, arrivals, clock.clone()).await?;
+
+        let sources = vec![config.source.clone()];
+        let links = MqttLinks::new(config.relay.clone());
+        let pace = Clock::scaled(args.speed);
+        let agent = Agent::open(config, Era::NotBefore(RELEASED), pace, links).await?;
+        let watches = agent.watches();
+        let first_seq = watches.outbox.borrow().last_committed.next().get();
+        subscriber.arrivals().send_modify(|arrivals| arrivals.begin_at(first_seq));
+        let stop = CancellationToken::new();
+        let agent = tokio::spawn(agent.run(sources, AtEnd::Stop, stop.clone().cancelled_owned()));
+        let title = title(&van, args.speed);
+        let demo = Self {
+            screen: Screen::enter()?,
+            title,
+            clock,
+            agent,
+            stop,
+            watches,
+            first_seq,
+            waited: VecDeque::from([0; CURVE_COLUMNS]),
+            sampled_at: Uptime::ZERO,
+            subscriber,
+            network,
+            broker,
+            _scratch: scratch,
+        };
+        Ok((demo, van))
+    }
+
+    async fn run(mut self, van: Van, args: &DemoArgs) -> anyhow::Result<Summary> {
+        let cut = args.cut_network.map(Duration::from_secs);
+        if let Some(cut) = cut {
+            self.network.cut(CUT_AFTER, cut, self.clock.clone());
+        }
+        self.drive(van, args).await?;
+        // The van may have stopped in a dead zone; nobody wants to wait there for its end.
+        self.network.restore();
+        self.drain(args.speed).await?;
+        self.finish(cut).await
+    }
+
+    /// Until the day, the time or the user's patience is over.
+    async fn drive(&mut self, van: Van, args: &DemoArgs) -> anyhow::Result<()> {
+        let mut driving = tokio::spawn(van.drive(Clock::scaled(args.speed)));
+        let clock = self.clock.clone();
+        let end = args.seconds.map(|seconds| Uptime::new(Duration::from_secs(seconds)));
+        let interrupted = signals()?;
+        let over = async {
+            tokio::select! {
+                () = interrupted => Ok(()),
+                _ = clock.reached(end) => Ok(()),
+                over = &mut driving => over.context("the van")?,
+            }
+        };
+        let ended = self.watch(Phase::Driving, over).await;
+        driving.abort();
+        ended
+    }
+
+    /// Until the outbox is empty and stays so, or the user does not wait for it.
+    async fn drain(&mut self, speed: f64) -> anyhow::Result<()> {
+        // The last epoch ends when its receiver is silent, and is committed within a second of the agent's time.
+        let quiet = Duration::from_secs(3).div_f64(speed) + Duration::from_millis(300);
+        let mut outbox = self.watches.outbox.clone();
+        let empty = async move {
+            loop {
+                let committed = outbox.wait_for(|stats| stats.pending == 0).await?.last_committed;
+                tokio::time::sleep(quiet).await;
+                if outbox.borrow().last_committed == committed && outbox.borrow().pending == 0 {
+                    return anyhow::Ok(());
+                }
+            }
+        };
+        let interrupted = signals()?;
+        let over = async {
+            tokio::select! {
+                () = interrupted => Ok(()),
+                () = tokio::time::sleep(DRAINED_WITHIN) => Ok(()),
+                empty = empty => empty,
+            }
+        };
+        self.watch(Phase::Draining, over).await
+    }
+
+    /// Shows what happens until `over`, or until a part breaks.
+    async fn watch(
+        &mut self,
+        phase: Phase,
+        over: impl Future<Output = anyhow::Result<()>>,
+    ) -> anyhow::Result<()> {
+        tokio::pin!(over);
+        let mut frames = tokio::time::interval(self.screen.interval());
+        frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                over = &mut over => return over,
+                ended = &mut self.agent => {
+                    ended.context("the agent's task")?.context("the agent")?;
+                    anyhow::bail!("the agent has stopped by itself");
+                }
+                error = self.subscriber.lost() => return Err(error),
+                _ = frames.tick() => self.draw(phase)?,
+            }
+        }
+    }
+
+    async fn finish(mut self, cut: Option<Duration>) -> anyhow::Result<Summary> {
+        self.draw(Phase::Stopping)?;
+        self.stop.cancel();
+        (&mut self.agent).await.context("the agent's task")?.context("the agent")?;
+        let outbox = *self.watches.outbox.borrow();
+        let stored = self.first_seq..=outbox.last_committed.get();
+        let mut seen = self.subscriber.arrivals().subscribe();
+        let complete = seen.wait_for(|seen| seen.seqs.missing(stored.clone()).is_empty());
+        // Whether they came or not, the summary says it.
+        drop(tokio::time::timeout(CAUGHT_UP_WITHIN, complete).await);
+        let summary = Summary {
+            title: self.title,
+            elapsed: self.clock.uptime().since_start(),
+            cut,
+            stored,
+            arrivals: self.subscriber.arrivals().borrow().clone(),
+            link: self.watches.link.borrow().clone(),
+            outbox,
+            carried: self.network.carried(),
+        };
+        self.subscriber.stop().await;
+        let ended = tokio::time::timeout(BROKER_ENDS_WITHIN, self.broker.stop()).await;
+        ended.context("the broker does not end")??;
+        Ok(summary)
+    }
+
+    fn draw(&mut self, phase: Phase) -> anyhow::Result<()> {
+        let now = self.clock.uptime();
+        let outbox = *self.watches.outbox.borrow();
+        if now.since(self.sampled_at) >= SAMPLE_EVERY {
+            self.sampled_at = now;
+            self.waited.pop_front();
+            self.waited.push_back(outbox.pending);
+        }
+        let arrivals = self.subscriber.arrivals().borrow();
+        let link = self.watches.link.borrow();
+        let snapshot = Snapshot {
+            title: &self.title,
+            now,
+            phase,
+            arrivals: &arrivals,
+            link: &link,
+            outbox,
+            waited: self.waited.make_contiguous(),
+            coverage: self.network.coverage(),
+            carried: self.network.carried(),
+        };
+        let frame = |columns, rows| view::frame(&snapshot, columns, rows);
+        Ok(self.screen.show(frame, || view::plain(&snapshot))?)
+    }
+}
+
+fn config(broker: SocketAddr, tty: &str, scratch: &Scratch) -> anyhow::Result<Config> {
+    let outbox = scratch.path().join("outbox.db");
+    let outbox = outbox.to_str().context("the directory for temporary files is not UTF-8")?;
+    let overrides = [
+        ("van.id", VAN.to_owned()),
+        ("mqtt.broker", format!("mqtt://{broker}")),
+        ("gnss.source", format!("serial:{tty}")),
+        ("outbox.path", outbox.to_owned()),
+    ];
+    let overrides = overrides.map(|(key, value)| Override { key, value });
+    let mut config = Config::parse(CADENCE, "demo", &overrides)?;
+    config.relay.backoff = BACKOFF;
+    Ok(config)
+}
+
+/// What is driven: `city round ×5, ublox-m8 1 Hz`.
+fn title(van: &Van, speed: f64) -> String {
+    let route = van.route();
+    let (receiver, hz) = (route.settings.receiver, route.settings.rate.as_hz());
+    format!("{} ×{speed}, {receiver} {hz} Hz", route.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_route_and_the_agents_configuration_are_usable() {
+        let scratch = Scratch::new().unwrap();
+        let broker = SocketAddr::from(([127, 0, 0, 1], 1883));
+        let config = config(broker, "/dev/pts/9", &scratch).unwrap();
+        assert_eq!(config.relay.topics.track, format!("fleet/v1/{VAN}/track"));
+        assert_eq!(config.relay.track_interval, Duration::from_secs(2));
+    }
+
+    #[test]
+    fn speeds_and_rates_out_of_range_are_refused() {
+        assert_eq!(speed("2.5"), Ok(2.5));
+        for text in ["0", "0.9", "51", "nan", "inf", "fast", ""] {
+            assert!(speed(text).is_err(), "{text}");
+        }
+        assert!(rate("10").is_ok() && rate("3").is_err() && rate("x").is_err());
+    }
+}

@@ -1,0 +1,291 @@
+//! What is known → what is drawn. Everything about the van is from [`Arrivals`]; the rest are counters.
+
+use std::time::Duration;
+
+use super::arrivals::Arrivals;
+use super::ink::{Ink, Line, Span, bytes, counted, grouped, pad};
+use super::network::{Carried, Coverage};
+use crate::outbox::OutboxStats;
+use crate::relay::{LinkState, LinkStatus};
+use crate::units::Uptime;
+use crate::wire::json::{ConnectionState, Point, StopStatus};
+
+/// What the demo is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The van is on its way.
+    Driving,
+    /// It has stopped, and the outbox runs empty.
+    Draining,
+    /// The agent takes its leave.
+    Stopping,
+}
+
+/// All that a frame shows.
+#[derive(Clone, Debug)]
+pub(super) struct Snapshot<'a> {
+    /// The route's name, and how it is driven.
+    pub(super) title: &'a str,
+    /// Since the demo began.
+    pub(super) now: Uptime,
+    pub(super) phase: Phase,
+    pub(super) arrivals: &'a Arrivals,
+    pub(super) link: &'a LinkStatus,
+    pub(super) outbox: OutboxStats,
+    /// What waited in the outbox, the newest last.
+    pub(super) waited: &'a [u64],
+    pub(super) coverage: Coverage,
+    pub(super) carried: Carried,
+}
+
+/// The facts take so many columns.
+const FACTS_COLUMNS: usize = 40;
+/// Of them, so many are for labels.
+const LABEL_COLUMNS: usize = 10;
+/// A smaller map would show nothing.
+const MIN_MAP_COLUMNS: usize = 20;
+/// Wider and higher, the map would be torn from the facts.
+const MAX_COLUMNS: usize = 120;
+const MAX_ROWS: usize = 32;
+
+/// How many values the curve of the outbox has.
+pub(super) const CURVE_COLUMNS: usize = FACTS_COLUMNS - LABEL_COLUMNS - 1;
+
+/// The whole view, at most `columns` wide and `rows` high.
+pub(super) fn frame(snapshot: &Snapshot<'_>, columns: usize, rows: usize) -> Vec<Line> {
+    let (columns, rows) = (columns.min(MAX_COLUMNS), rows.min(MAX_ROWS));
+    let mut lines = vec![header(snapshot, columns), rule(columns)];
+    // Beside the body: header, footer and two rules.
+    let body_rows = rows.saturating_sub(4);
+    let facts = facts(snapshot);
+    let map_columns = columns.saturating_sub(FACTS_COLUMNS + 3);
+    if map_columns < MIN_MAP_COLUMNS {
+        lines.extend(facts.into_iter().take(body_rows));
+    } else {
+        let newest = snapshot.arrivals.newest.as_ref();
+        let van = newest.map(|(point, _)| (point.seq, point.lat, point.lon));
+        let map = snapshot.arrivals.trail.draw(van, map_columns, body_rows);
+        let mut facts = facts.into_iter();
+        for row in map {
+            let mut line = vec![Span::new(" ", Ink::Plain)];
+            line.extend(row);
+            line.push(Span::new(" │", Ink::Faint));
+            line.extend(facts.next().unwrap_or_default());
+            lines.push(line);
+        }
+    }
+    lines.extend([rule(columns), footer(snapshot)]);
+    lines.truncate(rows);
+    lines
+}
+
+fn header(snapshot: &Snapshot<'_>, columns: usize) -> Line {
+    let elapsed = minutes(snapshot.now.since_start());
+    let mut line = vec![
+        Span::new(" waypost demo", Ink::Strong),
+        Span::new(format!("  {}", snapshot.title), Ink::Faint),
+    ];
+    pad(&mut line, columns.saturating_sub(elapsed.len() + 1));
+    line.push(Span::new(elapsed, Ink::Plain));
+    line
+}
+
+fn rule(columns: usize) -> Line {
+    vec![Span::new("─".repeat(columns), Ink::Faint)]
+}
+
+fn footer(snapshot: &Snapshot<'_>) -> Line {
+    let Snapshot { phase, coverage, now, outbox, arrivals, link, .. } = snapshot;
+    let (text, ink) = match (phase, coverage) {
+        (Phase::Draining, _) => {
+            let waiting = counted(outbox.pending, "point");
+            (format!("the van stands still; {waiting} left to send, Ctrl-C leaves them"), Ink::Warn)
+        }
+        (Phase::Stopping, _) => ("stopping".to_owned(), Ink::Faint),
+        (Phase::Driving, Coverage::Cut { until }) => {
+            let left_s = until.since(*now).as_secs_f64().ceil();
+            (format!("the network is gone, for {left_s} s more"), Ink::Bad)
+        }
+        (Phase::Driving, Coverage::Covered) if arrivals.newest.is_none() => {
+            ("waiting for the first position; Ctrl-C ends it".to_owned(), Ink::Faint)
+        }
+        (Phase::Driving, Coverage::Covered) if link.state != LinkState::Connected => {
+            ("the network is there, and the agent will try it again".to_owned(), Ink::Warn)
+        }
+        (Phase::Driving, Coverage::Covered) => ("Ctrl-C ends it".to_owned(), Ink::Faint),
+    };
+    vec![Span::new(format!(" {text}"), ink)]
+}
+
+fn facts(snapshot: &Snapshot<'_>) -> Vec<Line> {
+    let mut lines = van(snapshot);
+    lines.push(Line::new());
+    lines.extend(way(snapshot));
+    lines.push(Line::new());
+    lines.extend(received(snapshot.arrivals));
+    lines
+}
+
+fn fact(label: &str, text: impl Into<String>, ink: Ink) -> Line {
+    vec![Span::new(format!(" {label:<LABEL_COLUMNS$}"), Ink::Faint), Span::new(text, ink)]
+}
+
+/// The newest position that was received.
+fn van(snapshot: &Snapshot<'_>) -> Vec<Line> {
+    let Some((point, at)) = &snapshot.arrivals.newest else {
+        let labels = ["position", "", "speed", "course", "status"];
+        return labels.map(|label| fact(label, "–", Ink::Faint)).to_vec();
+    };
+    let age_s = snapshot.now.since(*at).as_secs_f64();
+    let stale = age_s >= STALE_S;
+    let age = format!("{} UTC, {age_s:.1} s ago", time_of_day(point));
+    let (status, ink) = match point.stop_status {
+        Some(StopStatus::InTransitTo) => ("● driving", Ink::Good),
+        Some(StopStatus::IncomingAt) => ("◐ arriving", Ink::Good),
+        Some(StopStatus::StoppedAt) => ("○ standing", Ink::Warn),
+        None => ("–", Ink::Faint),
+    };
+    vec![
+        fact("position", place(point), Ink::Strong),
+        fact("", age, if stale { Ink::Bad } else { Ink::Plain }),
+        fact("speed", speed(point), Ink::Strong),
+        fact("course", course(point), Ink::Plain),
+        fact("status", status, ink),
+    ]
+}
+
+/// A position that is older is no news of the van.
+const STALE_S: f64 = 3.0;
+
+/// From the agent to the broker.
+fn way(snapshot: &Snapshot<'_>) -> Vec<Line> {
+    let Snapshot { outbox, carried, .. } = snapshot;
+    let (state, ink) = link(snapshot);
+    let waiting = counted(outbox.pending, "point");
+    let up = format!("↑ {}  ↓ {}", bytes(carried.up_bytes), bytes(carried.down_bytes));
+    vec![
+        fact("link", state, ink),
+        fact("wire", up, Ink::Plain),
+        fact("outbox", format!("{waiting} waiting"), Ink::Plain),
+        fact("", curve(snapshot.waited), Ink::Warn),
+    ]
+}
+
+fn link(snapshot: &Snapshot<'_>) -> (&'static str, Ink) {
+    match (snapshot.coverage, snapshot.link.state) {
+        (Coverage::Cut { .. }, LinkState::BackingOff { .. }) => ("✗ cut, backing off", Ink::Bad),
+        (Coverage::Cut { .. }, _) => ("✗ cut", Ink::Bad),
+        (_, LinkState::Connected) => ("● connected", Ink::Good),
+        (_, LinkState::Connecting) => ("◌ connecting", Ink::Warn),
+        (_, LinkState::BackingOff { .. }) => ("◌ backing off", Ink::Warn),
+        (_, LinkState::Stopped) => ("○ stopped", Ink::Faint),
+    }
+}
+
+/// What came on `connection` and `track`.
+fn received(arrivals: &Arrivals) -> Vec<Line> {
+    let Arrivals { points, track_messages, backlog, duplicates, payload_bytes, .. } = arrivals;
+    let gaps = arrivals.gaps();
+    let seen = |number: u64, ink| if number == 0 { Ink::Plain } else { ink };
+    let messages = counted(*track_messages, "message");
+    let (agent, ink) = match arrivals.connection {
+        Some(ConnectionState::Online) => ("online", Ink::Plain),
+        Some(ConnectionState::Offline) => ("offline", Ink::Plain),
+        Some(ConnectionState::ConnectionBroken) => ("connection broken", Ink::Bad),
+        None => ("–", Ink::Faint),
+    };
+    let mut lines = vec![
+        fact("agent", agent, ink),
+        fact("track", counted(*points, "point"), Ink::Strong),
+        fact("", format!("in {messages}"), Ink::Plain),
+        fact("backlog", counted(*backlog, "point"), seen(*backlog, Ink::Warn)),
+        fact("repeated", grouped(*duplicates), Ink::Plain),
+        fact("gaps", grouped(gaps), seen(gaps, Ink::Warn)),
+        fact("payload", bytes(*payload_bytes), Ink::Plain),
+    ];
+    if arrivals.unreadable > 0 {
+        lines.push(fact("unreadable", counted(arrivals.unreadable, "message"), Ink::Bad));
+    }
+    lines
+}
+
+/// For standard output that is no terminal: the same in one line.
+pub(super) fn plain(snapshot: &Snapshot<'_>) -> String {
+    let Snapshot { arrivals, outbox, carried, .. } = snapshot;
+    let van = arrivals.newest.as_ref().map_or_else(
+        || "no position yet".to_owned(),
+        |(point, _)| {
+            let (place, time, speed) = (place(point), time_of_day(point), speed(point));
+            format!("{place} {time} {speed}")
+        },
+    );
+    format!(
+        "{}  {van}  {}  outbox {}  track {} backlog {} repeated {} gaps {}  wire {}",
+        minutes(snapshot.now.since_start()),
+        link(snapshot).0,
+        outbox.pending,
+        arrivals.points,
+        arrivals.backlog,
+        arrivals.duplicates,
+        arrivals.gaps(),
+        bytes(carried.up_bytes + carried.down_bytes),
+    )
+}
+
+fn place(point: &Point) -> String {
+    let north = if point.lat < 0.0 { 'S' } else { 'N' };
+    let east = if point.lon < 0.0 { 'W' } else { 'E' };
+    format!("{:.5}° {north}  {:.5}° {east}", point.lat.abs(), point.lon.abs())
+}
+
+/// `2026-11-23T06:41:07.000Z` → `06:41:07`.
+fn time_of_day(point: &Point) -> &str {
+    point.ts.get(11..19).unwrap_or(&point.ts)
+}
+
+fn speed(point: &Point) -> String {
+    point.speed_mps.map_or_else(|| "–".to_owned(), |mps| format!("{:.0} km/h", mps * 3.6))
+}
+
+fn course(point: &Point) -> String {
+    const WINDS: [(&str, char); 8] = [
+        ("N", '↑'),
+        ("NE", '↗'),
+        ("E", '→'),
+        ("SE", '↘'),
+        ("S", '↓'),
+        ("SW", '↙'),
+        ("W", '←'),
+        ("NW", '↖'),
+    ];
+    let Some(degrees) = point.course_deg else { return "–".to_owned() };
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it saturates, and the remainder is below 8"
+    )]
+    let (wind, arrow) = WINDS[(degrees / 45.0).round() as usize % 8];
+    format!("{degrees:.0}° {arrow} {wind}")
+}
+
+/// `1:23:45`, or `23:45`.
+pub(super) fn minutes(elapsed: Duration) -> String {
+    let s = elapsed.as_secs();
+    match s / 3600 {
+        0 => format!("{}:{:02}", s / 60, s % 60),
+        hours => format!("{hours}:{:02}:{:02}", s / 60 % 60, s % 60),
+    }
+}
+
+/// A column for each value; the highest fills it.
+fn curve(values: &[u64]) -> String {
+    const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    /// A batch that waits to be full is no backlog, and is not drawn as one.
+    const LEAST_TOP: u64 = 100;
+    let top = values.iter().copied().max().unwrap_or(0).max(LEAST_TOP);
+    let level = |value: u64| usize::try_from(value * 7 / top).unwrap_or(7);
+    values.iter().map(|value| LEVELS[level(*value).min(7)]).collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests;

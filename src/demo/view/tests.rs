@@ -1,0 +1,147 @@
+//! The view of fixed inputs, as text.
+
+use super::*;
+use crate::core::record::Seq;
+use crate::demo::arrivals::tests::{arrivals, point, track};
+use crate::demo::ink::{Colours, paint};
+use crate::wire::json::Position;
+
+pub(in crate::demo) fn link(state: LinkState) -> LinkStatus {
+    LinkStatus {
+        state,
+        since: Uptime::ZERO,
+        last_error: None,
+        last_reason: None,
+        positions: 0,
+        track_messages: 0,
+        points_acked: 0,
+        payload_bytes: 0,
+        reconnects: 0,
+    }
+}
+
+pub(in crate::demo) fn stats(last_committed: Seq, pending: u64) -> OutboxStats {
+    let (reserved, oldest) = (Seq::new(10_000), None);
+    OutboxStats { pending, oldest, last_committed, reserved, dropped: 0, bytes: 4096 }
+}
+
+fn seen() -> Arrivals {
+    let mut arrivals = arrivals();
+    track(&mut arrivals, &[1, 2, 3, 8, 9], false);
+    track(&mut arrivals, &[3, 4], true);
+    let position = Position { v: 1, van: "VAN-1".to_owned(), point: point(12, false) };
+    let payload = serde_json::to_vec(&position).unwrap();
+    arrivals.observe(b"fleet/v1/VAN-1/position", &payload, Uptime::from_millis(41_800));
+    arrivals
+}
+
+fn snapshot<'a>(arrivals: &'a Arrivals, link: &'a LinkStatus) -> Snapshot<'a> {
+    Snapshot {
+        title: "city round ×5, ublox-m8 1 Hz",
+        now: Uptime::from_millis(42_000),
+        phase: Phase::Driving,
+        arrivals,
+        link,
+        outbox: stats(Seq::new(12), 132),
+        waited: &[0, 5, 80, 132],
+        coverage: Coverage::Covered,
+        carried: Carried { up_bytes: 123_456, down_bytes: 4567 },
+    }
+}
+
+fn text(lines: &[Line], columns: usize) -> Vec<String> {
+    let painted = lines.iter().map(|line| paint(line, columns, Colours::None));
+    painted.map(|line| line.trim_end().to_owned()).collect()
+}
+
+#[test]
+fn a_frame_fills_the_terminal_and_never_more() {
+    let (arrivals, link) = (seen(), link(LinkState::Connected));
+    for (columns, rows) in [(80, 24), (120, 40), (200, 60), (40, 10), (20, 3), (1, 1)] {
+        let frame = frame(&snapshot(&arrivals, &link), columns, rows);
+        assert!(frame.len() <= rows, "{columns}x{rows}: {} rows", frame.len());
+        let widest = text(&frame, columns).iter().map(|line| line.chars().count()).max();
+        assert!(widest <= Some(columns), "{columns}x{rows}: {widest:?} columns");
+    }
+}
+
+#[test]
+fn the_facts_are_those_that_arrived() {
+    let (arrivals, link) = (seen(), link(LinkState::Connected));
+    let lines = text(&facts(&snapshot(&arrivals, &link)), 80);
+    assert_eq!(
+        lines,
+        [
+            " position  48.37042° N  10.90261° E",
+            "           06:41:07 UTC, 0.2 s ago",
+            " speed     38 km/h",
+            " course    48° ↗ NE",
+            " status    ● driving",
+            "",
+            " link      ● connected",
+            " wire      ↑ 123.4 kB  ↓ 4.5 kB",
+            " outbox    132 points waiting",
+            "           ▁▁▅█",
+            "",
+            " agent     –",
+            " track     7 points",
+            "           in 2 messages",
+            " backlog   2 points",
+            " repeated  1",
+            " gaps      3",
+            format!(" payload   {}", bytes(arrivals.payload_bytes)).as_str(),
+        ]
+    );
+}
+
+#[test]
+fn a_cut_is_said_and_an_old_position_is_called_so() {
+    let (arrivals, link) = (seen(), link(LinkState::BackingOff { until: Uptime::ZERO }));
+    let mut snapshot = snapshot(&arrivals, &link);
+    snapshot.coverage = Coverage::Cut { until: Uptime::from_millis(54_100) };
+    snapshot.now = Uptime::from_millis(50_000);
+    assert_eq!(text(&[footer(&snapshot)], 80), [" the network is gone, for 5 s more"]);
+    let lines = facts(&snapshot);
+    assert_eq!(lines[1][1], Span::new("06:41:07 UTC, 8.2 s ago", Ink::Bad));
+    assert_eq!(lines[6][1], Span::new("✗ cut, backing off", Ink::Bad));
+    snapshot.coverage = Coverage::Covered;
+    assert_eq!(
+        text(&[footer(&snapshot)], 80),
+        [" the network is there, and the agent will try it again"]
+    );
+    snapshot.phase = Phase::Draining;
+    assert!(text(&[footer(&snapshot)], 80)[0].contains("132 points left to send"));
+}
+
+#[test]
+fn before_the_first_message_nothing_is_made_up() {
+    let (arrivals, link) = (arrivals(), link(LinkState::Connecting));
+    let mut snapshot = snapshot(&arrivals, &link);
+    (snapshot.outbox.pending, snapshot.waited) = (0, &[]);
+    let lines = text(&frame(&snapshot, 80, 24), 80);
+    let all = lines.join("\n");
+    assert!(all.contains("position  –") && all.contains("track     0 points"), "{all}");
+    assert!(all.contains("waiting for the first position"), "{all}");
+}
+
+#[test]
+fn a_line_for_a_file_says_the_same() {
+    let (arrivals, link) = (seen(), link(LinkState::Connected));
+    assert_eq!(
+        plain(&snapshot(&arrivals, &link)),
+        "0:42  48.37042° N  10.90261° E 06:41:07 38 km/h  ● connected  outbox 132  track 7 backlog 2 repeated 1 gaps 3  \
+         wire 128.0 kB"
+    );
+}
+
+#[test]
+fn courses_have_their_wind_also_around_north() {
+    for (degrees, expected) in
+        [(0.0, "0° ↑ N"), (22.6, "23° ↗ NE"), (180.0, "180° ↓ S"), (359.9, "360° ↑ N")]
+    {
+        let mut point = point(1, false);
+        point.course_deg = Some(degrees);
+        assert_eq!(course(&point), expected);
+    }
+    assert_eq!(minutes(Duration::from_secs(3671)), "1:01:11");
+}

@@ -1,0 +1,32 @@
+//! The built binary: `waypost demo` from its start to its own verdict.
+
+use std::process::Command;
+
+use crate::support::WAYPOST;
+
+/// In real time: it is the one test of all parts together, broker and signals included.
+#[test]
+fn a_dead_zone_costs_nothing_and_the_demo_ends_in_order() {
+    let temporary = tempfile::tempdir().unwrap();
+    let output = Command::new(WAYPOST)
+        .args(["demo", "--seconds", "25", "--speed", "20", "--cut-network", "5"])
+        .env("TMPDIR", temporary.path())
+        .current_dir(temporary.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}{complaint}");
+    assert_eq!(complaint, "");
+    let fact = |label: &str| {
+        let line = said.lines().find_map(|line| line.trim().strip_prefix(label));
+        line.unwrap_or_else(|| panic!("no {label}: {said}")).trim().to_owned()
+    };
+    assert_eq!(fact("missing"), "none", "{said}");
+    assert_eq!(fact("waiting"), "0 in the outbox", "{said}");
+    assert!(fact("wire").contains("1 reconnect"), "the network was cut: {said}");
+    assert!(!fact("received").contains("; 0 of"), "a backlog came: {said}");
+    assert!(!said.contains('\x1b'), "no terminal, no colours: {said}");
+    let left: Vec<_> = std::fs::read_dir(temporary.path()).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
