@@ -27,10 +27,14 @@ mod view;
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -92,10 +96,10 @@ pub struct DemoArgs {
     /// Cuts the network once, 15 seconds after the start, for so long
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     cut_network: Option<u64>,
-    /// Ends by itself
+    /// Ends by itself after so long
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: Option<u64>,
-    /// ublox-m8, ublox-m10, sirf-star, mtk-3339, gga-only or rmc-only
+    /// ublox-m8, ublox-m10, sirf-star, mtk-3339 or rmc-only; gga-only never says the date, so nothing of it is accepted
     #[arg(long, value_name = "NAME")]
     receiver: Option<ReceiverType>,
     /// Epochs a second: 1, 2, 5 or 10
@@ -135,6 +139,7 @@ struct Demo {
     agent: JoinHandle<Result<(), AgentError>>,
     stop: CancellationToken,
     watches: Watches,
+    fixes: Arc<AtomicU64>,
     first_seq: u64,
     waited: VecDeque<u64>,
     sampled_at: Uptime,
@@ -175,6 +180,7 @@ impl Demo {
             agent,
             stop,
             watches,
+            fixes: van.fixes(),
             first_seq,
             waited: VecDeque::from([0; CURVE_COLUMNS]),
             sampled_at: Uptime::ZERO,
@@ -187,15 +193,14 @@ impl Demo {
     }
 
     async fn run(mut self, van: Van, args: &DemoArgs) -> anyhow::Result<Summary> {
-        let cut = args.cut_network.map(Duration::from_secs);
-        if let Some(cut) = cut {
-            self.network.cut(CUT_AFTER, cut, self.clock.clone());
+        if let Some(seconds) = args.cut_network {
+            self.network.cut(CUT_AFTER, Duration::from_secs(seconds), self.clock.clone());
         }
         self.drive(van, args).await?;
         // The van may have stopped in a dead zone; nobody wants to wait there for its end.
-        self.network.restore();
+        self.network.restore(self.clock.uptime());
         self.drain(args.speed).await?;
-        self.finish(cut).await
+        self.finish().await
     }
 
     /// Until the day, the time or the user's patience is over.
@@ -203,7 +208,7 @@ impl Demo {
         let mut driving = tokio::spawn(van.drive(Clock::scaled(args.speed)));
         let clock = self.clock.clone();
         let end = args.seconds.map(|seconds| Uptime::new(Duration::from_secs(seconds)));
-        let interrupted = signals()?;
+        let interrupted = interrupted()?;
         let over = async {
             tokio::select! {
                 () = interrupted => Ok(()),
@@ -230,7 +235,7 @@ impl Demo {
                 }
             }
         };
-        let interrupted = signals()?;
+        let interrupted = interrupted()?;
         let over = async {
             tokio::select! {
                 () = interrupted => Ok(()),
@@ -263,7 +268,7 @@ impl Demo {
         }
     }
 
-    async fn finish(mut self, cut: Option<Duration>) -> anyhow::Result<Summary> {
+    async fn finish(mut self) -> anyhow::Result<Summary> {
         self.draw(Phase::Stopping)?;
         self.stop.cancel();
         (&mut self.agent).await.context("the agent's task")?.context("the agent")?;
@@ -276,7 +281,8 @@ impl Demo {
         let summary = Summary {
             title: self.title,
             elapsed: self.clock.uptime().since_start(),
-            cut,
+            cut: self.network.was_cut(),
+            fixes: self.fixes.load(Ordering::Relaxed),
             stored,
             arrivals: self.subscriber.arrivals().borrow().clone(),
             link: self.watches.link.borrow().clone(),
@@ -313,6 +319,18 @@ impl Demo {
         let frame = |columns, rows| view::frame(&snapshot, columns, rows);
         Ok(self.screen.show(frame, || view::plain(&snapshot))?)
     }
+}
+
+/// Completes when the user wants the end, or has closed the terminal: then, too, the directory is to go.
+fn interrupted() -> io::Result<impl Future<Output = ()>> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let signals = signals()?;
+    Ok(async move {
+        tokio::select! {
+            () = signals => {}
+            _ = hangup.recv() => {}
+        }
+    })
 }
 
 fn config(broker: SocketAddr, tty: &str, scratch: &Scratch) -> anyhow::Result<Config> {

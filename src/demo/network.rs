@@ -29,6 +29,8 @@ pub(super) enum Coverage {
     Covered,
     /// A dead zone.
     Cut {
+        /// When it began.
+        since: Uptime,
         /// When it ends.
         until: Uptime,
     },
@@ -49,6 +51,17 @@ struct Shared {
     coverage: watch::Sender<Coverage>,
     up_bytes: AtomicU64,
     down_bytes: AtomicU64,
+    cut_ms: AtomicU64,
+}
+
+impl Shared {
+    /// Carries again, and remembers how long it did not.
+    fn restore(&self, now: Uptime) {
+        if let Coverage::Cut { since, .. } = self.coverage.send_replace(Coverage::Covered) {
+            let cut_ms = u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
+            self.cut_ms.fetch_add(cut_ms, Ordering::Relaxed);
+        }
+    }
 }
 
 /// A TCP proxy in front of the broker.
@@ -70,6 +83,7 @@ impl Network {
             coverage: watch::Sender::new(Coverage::Covered),
             up_bytes: AtomicU64::new(0),
             down_bytes: AtomicU64::new(0),
+            cut_ms: AtomicU64::new(0),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Ok(Self { address, shared, accepting, cutting: None })
@@ -93,24 +107,28 @@ impl Network {
         }
     }
 
+    /// How long it was cut altogether; a cut counts when it is over.
+    pub(super) fn was_cut(&self) -> Duration {
+        Duration::from_millis(self.shared.cut_ms.load(Ordering::Relaxed))
+    }
+
     /// Will cut it once, for `length`, when it is `at` by `clock`.
     pub(super) fn cut(&mut self, at: Uptime, length: Duration, clock: Clock) {
-        let coverage = self.shared.coverage.clone();
+        let shared = Arc::clone(&self.shared);
         self.cutting = Some(tokio::spawn(async move {
-            clock.reached(Some(at)).await;
-            let until = at + length;
-            coverage.send_replace(Coverage::Cut { until });
-            clock.reached(Some(until)).await;
-            coverage.send_replace(Coverage::Covered);
+            let since = clock.reached(Some(at)).await;
+            let until = since + length;
+            shared.coverage.send_replace(Coverage::Cut { since, until });
+            shared.restore(clock.reached(Some(until)).await);
         }));
     }
 
     /// Ends a cut early, and makes no further one.
-    pub(super) fn restore(&mut self) {
+    pub(super) fn restore(&mut self, now: Uptime) {
         if let Some(cutting) = self.cutting.take() {
             cutting.abort();
         }
-        self.shared.coverage.send_replace(Coverage::Covered);
+        self.shared.restore(now);
     }
 }
 
@@ -214,7 +232,7 @@ mod tests {
         assert!(during.read_u8().await.is_err(), "refused");
         assert_eq!(network.carried(), carried, "nothing gets through");
 
-        network.restore();
+        network.restore(clock.uptime());
         let mut after = TcpStream::connect(network.address()).await.unwrap();
         after.write_u8(9).await.unwrap();
         assert_eq!(after.read_u16().await.unwrap(), 0x0909);
@@ -229,5 +247,6 @@ mod tests {
         coverage.wait_for(|coverage| *coverage != Coverage::Covered).await.unwrap();
         coverage.wait_for(|coverage| *coverage == Coverage::Covered).await.unwrap();
         assert!(clock.uptime() >= Uptime::from_millis(50));
+        assert!(network.was_cut() >= Duration::from_millis(50));
     }
 }

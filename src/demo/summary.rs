@@ -20,8 +20,10 @@ const NAMED: usize = 5;
 pub(super) struct Summary {
     pub(super) title: String,
     pub(super) elapsed: Duration,
-    /// How long the network was to be cut.
-    pub(super) cut: Option<Duration>,
+    /// How long the network was cut.
+    pub(super) cut: Duration,
+    /// Epochs with a fix that the receiver sent.
+    pub(super) fixes: u64,
     /// The numbers of all points that were committed to the outbox; empty if there is none.
     pub(super) stored: RangeInclusive<u64>,
     pub(super) arrivals: Arrivals,
@@ -47,7 +49,7 @@ impl Summary {
             ));
         }
         if self.stored.is_empty() {
-            return Some("nothing was stored: the demo was over before the first fix".to_owned());
+            return Some("nothing was stored: the agent has accepted no fix".to_owned());
         }
         (self.arrivals.unreadable > 0).then(|| {
             format!("{} not as in the contract", counted(self.arrivals.unreadable, "payload"))
@@ -71,12 +73,13 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { title, elapsed, cut, stored, arrivals, link, outbox, carried } = self;
+        let Self { title, elapsed, cut, fixes, stored, arrivals, link, outbox, carried } = self;
         let Arrivals { points, track_messages, backlog, duplicates, .. } = arrivals;
         write!(f, "waypost demo: {title}, {} of it", minutes(*elapsed))?;
-        if let Some(cut) = cut {
-            write!(f, ", network cut for {} s", cut.as_secs())?;
+        if !cut.is_zero() {
+            write!(f, ", network cut for {:.0} s", cut.as_secs_f64())?;
         }
+        write!(f, "\n  sent       {} with a fix by the receiver", counted(*fixes, "epoch"))?;
         write!(f, "\n  stored     {}", counted(total(std::slice::from_ref(stored)), "point"))?;
         if !stored.is_empty() {
             write!(f, ", seq {}..={}", stored.start(), stored.end())?;
@@ -110,7 +113,8 @@ mod tests {
         Summary {
             title: "city round".to_owned(),
             elapsed: Duration::from_secs(65),
-            cut: Some(Duration::from_secs(5)),
+            cut: Duration::from_millis(5010),
+            fixes: 5,
             stored,
             arrivals,
             link: link(LinkState::Stopped),
@@ -126,6 +130,7 @@ mod tests {
         assert_eq!(
             summary.to_string(),
             "waypost demo: city round, 1:05 of it, network cut for 5 s\n  \
+             sent       5 epochs with a fix by the receiver\n  \
              stored     4 points, seq 1..=4\n  \
              received   4 points in 1 message; 5 of 5 as backlog\n  \
              repeated   1\n  \

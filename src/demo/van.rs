@@ -1,6 +1,8 @@
 //! Route → NMEA on the far end of a pty, where the agent reads it as it would read a receiver.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -27,6 +29,8 @@ pub(super) struct Van {
     /// Kept open, so that the line does not hang up before the agent has opened it.
     _far: SerialStream,
     tty: String,
+    /// Epochs with a fix, as far as they have been sent.
+    fixes: Arc<AtomicU64>,
 }
 
 impl Van {
@@ -42,12 +46,18 @@ impl Van {
         settings.rate = rate;
         let (near, far) = SerialStream::pair().context("no pty for the receiver")?;
         let tty = far.name().context("the pty has no name")?;
-        Ok(Self { simulation: Simulation::new(route), near, _far: far, tty })
+        let (simulation, fixes) = (Simulation::new(route), Arc::default());
+        Ok(Self { simulation, near, _far: far, tty, fixes })
     }
 
     /// What the agent opens.
     pub(super) fn tty(&self) -> &str {
         &self.tty
+    }
+
+    /// Counts the epochs with a fix that the receiver has sent.
+    pub(super) fn fixes(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.fixes)
     }
 
     /// The route, as it is driven.
@@ -60,6 +70,7 @@ impl Van {
         for burst in self.simulation.by_ref() {
             clock.reached(Some(burst.at)).await;
             self.near.write_all(&burst.bytes).await.context("the receiver's pty")?;
+            self.fixes.fetch_add(u64::from(burst.truth.has_fix), Ordering::Relaxed);
         }
         Ok(())
     }

@@ -57,7 +57,10 @@ pub(super) fn frame(snapshot: &Snapshot<'_>, columns: usize, rows: usize) -> Vec
     let mut lines = vec![header(snapshot, columns), rule(columns)];
     // Beside the body: header, footer and two rules.
     let body_rows = rows.saturating_sub(4);
-    let facts = facts(snapshot);
+    let mut facts = facts(snapshot);
+    if facts.len() > body_rows {
+        facts.retain(|line| !line.is_empty());
+    }
     let map_columns = columns.saturating_sub(FACTS_COLUMNS + 3);
     if map_columns < MIN_MAP_COLUMNS {
         lines.extend(facts.into_iter().take(body_rows));
@@ -102,7 +105,7 @@ fn footer(snapshot: &Snapshot<'_>) -> Line {
             (format!("the van stands still; {waiting} left to send, Ctrl-C leaves them"), Ink::Warn)
         }
         (Phase::Stopping, _) => ("stopping".to_owned(), Ink::Faint),
-        (Phase::Driving, Coverage::Cut { until }) => {
+        (Phase::Driving, Coverage::Cut { until, .. }) => {
             let left_s = until.since(*now).as_secs_f64().ceil();
             (format!("the network is gone, for {left_s} s more"), Ink::Bad)
         }

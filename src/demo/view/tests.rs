@@ -98,7 +98,8 @@ fn the_facts_are_those_that_arrived() {
 fn a_cut_is_said_and_an_old_position_is_called_so() {
     let (arrivals, link) = (seen(), link(LinkState::BackingOff { until: Uptime::ZERO }));
     let mut snapshot = snapshot(&arrivals, &link);
-    snapshot.coverage = Coverage::Cut { until: Uptime::from_millis(54_100) };
+    let (since, until) = (Uptime::from_millis(44_100), Uptime::from_millis(54_100));
+    snapshot.coverage = Coverage::Cut { since, until };
     snapshot.now = Uptime::from_millis(50_000);
     assert_eq!(text(&[footer(&snapshot)], 80), [" the network is gone, for 5 s more"]);
     let lines = facts(&snapshot);
