@@ -4,11 +4,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo build --quiet --locked --release
-simulator=$(mktemp) folder=$(mktemp -d)
+folder=$(mktemp -d)
+simulator=$folder/simulator
 cp target/release/waypost "$simulator"
 cargo build --quiet --locked --release --no-default-features
 agent=$PWD/target/release/waypost
-trap 'kill "$pid" 2>/dev/null || true; rm -rf "$folder" "$simulator"' EXIT
+trap 'kill "$pid" 2>/dev/null || true; rm -rf "$folder"' EXIT
 
 echo "stripped binary     $(stat -c %s "$agent") bytes"
 echo "cargo tree          $(cargo tree --locked --no-default-features -e normal | wc -l) lines," \

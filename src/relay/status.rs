@@ -1,5 +1,7 @@
 //! What the link does, for people: `status`, systemd's status line, the log.
 
+use std::time::Duration;
+
 use tokio::sync::watch;
 
 use super::link::ReasonCode;
@@ -15,8 +17,8 @@ pub enum LinkState {
     Connected,
     /// The next attempt waits.
     BackingOff {
-        /// When it is made.
-        until: Uptime,
+        /// How long, in the world's time.
+        wait: Duration,
     },
     /// The relay has ended.
     Stopped,
@@ -114,7 +116,7 @@ impl Report {
         &self,
         error: String,
         reason: Option<ReasonCode>,
-        wait: std::time::Duration,
+        wait: Duration,
     ) {
         let (news, was_up) = {
             let before = self.status.borrow();
@@ -129,6 +131,6 @@ impl Report {
             status.last_error = Some(error);
             status.last_reason = reason;
         });
-        self.enter(LinkState::BackingOff { until: self.clock.uptime() + wait });
+        self.enter(LinkState::BackingOff { wait });
     }
 }
