@@ -96,7 +96,7 @@ fn the_facts_are_those_that_arrived() {
 
 #[test]
 fn a_cut_is_said_and_an_old_position_is_called_so() {
-    let (arrivals, link) = (seen(), link(LinkState::BackingOff { until: Uptime::ZERO }));
+    let (arrivals, link) = (seen(), link(LinkState::BackingOff { wait: Duration::ZERO }));
     let mut snapshot = snapshot(&arrivals, &link);
     let (since, until) = (Uptime::from_millis(44_100), Uptime::from_millis(54_100));
     snapshot.coverage = Coverage::Cut { since, until };
