@@ -15,10 +15,11 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::core::calendar::Era;
 use crate::core::{Pipeline, PipelineConfig, Reception};
-use crate::engine::{Engine, Reports};
+use crate::engine::{Engine, EngineError, Patience, Reports};
 use crate::outbox::{Outbox, OutboxError, OutboxStats};
 use crate::relay::{Inputs, LinkStatus, Links, Relay, RelayError, Stop};
 use crate::source::{self, CHANNEL_CHUNKS, Event, SourceConfig};
+use crate::units::Uptime;
 use crate::wire::VanId;
 
 /// systemd kills after 5 s (`TimeoutStopSec`); the commit before it takes most of a second on a slow card.
@@ -50,6 +51,9 @@ pub enum AgentError {
     /// The outbox cannot be used.
     #[error(transparent)]
     Outbox(#[from] OutboxError),
+    /// The engine cannot go on, or could not finish.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// The relay cannot go on.
     #[error(transparent)]
     Relay(#[from] RelayError),
@@ -82,6 +86,7 @@ impl<L: Links + 'static> Agent<L> {
     ) -> Result<Self, OutboxError> {
         let Config { van, journey, sampling, outbox, relay, .. } = config;
         let outbox = Outbox::open(outbox).await?;
+        outbox.claim(&van).await?;
         let pipeline = PipelineConfig { era, journey, sampling };
         let pipeline = Pipeline::new(pipeline, outbox.first_seq(), outbox.restored());
         let reports = Reports::default();
@@ -117,9 +122,12 @@ impl<L: Links + 'static> Agent<L> {
     ) -> Result<(), AgentError> {
         let Self { van, pipeline, clock, outbox, reports, relay } = self;
         let stop = CancellationToken::new();
+        let all_wait = sources.iter().all(|source| source.address.waits());
+        let patience = if all_wait { Patience::Waits } else { Patience::GoesOn };
         let (events, heard) = mpsc::channel(CHANNEL_CHUNKS);
         let source = tokio::spawn(read_all(sources, clock.clone(), events, stop.clone()));
-        let engine = tokio::spawn(Engine::new(pipeline, outbox.clone(), clock, reports).run(heard));
+        let engine = Engine::new(pipeline, outbox.clone(), clock, patience, reports);
+        let engine = tokio::spawn(engine.run(heard, stop.clone()));
         let (stop_relay, relay_stopped) = watch::channel(Stop::Running);
         let relay = tokio::spawn(relay.run(relay_stopped));
         let tasks = Tasks { source, engine, relay, stop, stop_relay };
@@ -138,8 +146,9 @@ async fn read_all(
     events: mpsc::Sender<Event>,
     stop: CancellationToken,
 ) -> io::Result<()> {
+    let mut begin = Uptime::ZERO;
     for config in sources {
-        source::run(config, clock.clone(), events.clone(), stop.clone()).await?;
+        begin = source::run(config, clock.clone(), begin, events.clone(), stop.clone()).await?;
     }
     Ok(())
 }
@@ -147,7 +156,7 @@ async fn read_all(
 #[derive(Debug)]
 struct Tasks {
     source: JoinHandle<io::Result<()>>,
-    engine: JoinHandle<Result<(), OutboxError>>,
+    engine: JoinHandle<Result<(), EngineError>>,
     relay: JoinHandle<Result<(), RelayError>>,
     stop: CancellationToken,
     stop_relay: watch::Sender<Stop>,

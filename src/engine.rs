@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::clock::Clock;
@@ -30,8 +31,28 @@ const MAX_WAITING: usize = 10_000;
 /// A commit of so many records is worth its write at any time; no receiver gives as many in a second.
 const LARGE_COMMIT: usize = 500;
 
-/// How often the last commit is tried when the agent stops on a failing disk.
-const LAST_TRIES: u32 = 3;
+/// How long the last commit may take, tries included, when the agent stops on a slow or failing disk. systemd kills
+/// after 5 s, and the relay needs its grace.
+const LAST_COMMIT: Duration = Duration::from_millis(1500);
+
+/// Between the tries of the last commit.
+const LAST_RETRY: Duration = Duration::from_millis(300);
+
+/// Why the engine ended before its source did, or without having committed everything.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The outbox cannot be used.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+    /// The disk did not take the last records.
+    #[error(
+        "the outbox did not take the last {waiting} records and more: look at the disk's free space and health"
+    )]
+    NotCommitted {
+        /// How many waited when the agent was stopped.
+        waiting: usize,
+    },
+}
 
 /// Where the engine tells what it knows.
 #[derive(Clone, Debug)]
@@ -52,6 +73,15 @@ impl Default for Reports {
     }
 }
 
+/// Whether the source waits when nobody reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// A recording, or a pipe: what is not read now is read later.
+    Waits,
+    /// A receiver goes on talking, and the live position with it.
+    GoesOn,
+}
+
 /// The pipeline and its shell.
 #[derive(Debug)]
 pub struct Engine {
@@ -66,17 +96,28 @@ pub struct Engine {
 impl Engine {
     /// An engine that has seen nothing yet.
     #[must_use]
-    pub fn new(pipeline: Pipeline, outbox: Outbox, clock: Clock, reports: Reports) -> Self {
-        let commits = Commits::new(outbox, pipeline.state());
+    pub fn new(
+        pipeline: Pipeline,
+        outbox: Outbox,
+        clock: Clock,
+        patience: Patience,
+        reports: Reports,
+    ) -> Self {
+        let commits = Commits::new(outbox, pipeline.state(), patience);
         let (output, receiver) = (Output::default(), ReceiverState::default());
         Self { pipeline, clock, output, receiver, reports, commits }
     }
 
-    /// Runs until the source ends; that is also how the agent is stopped. Then everything is committed.
+    /// Runs until the source ends; that is also how the agent is stopped. Then everything is committed. `stop` is
+    /// looked at only while the source must wait for the disk.
     ///
     /// # Errors
     /// The outbox says stop, or a failing disk did not take the last records.
-    pub async fn run(mut self, mut events: mpsc::Receiver<Event>) -> Result<(), OutboxError> {
+    pub async fn run(
+        mut self,
+        mut events: mpsc::Receiver<Event>,
+        stop: CancellationToken,
+    ) -> Result<(), EngineError> {
         loop {
             let room = self.commits.has_room();
             let deadline = self.pipeline.deadline();
@@ -88,13 +129,18 @@ impl Engine {
                     Some(event) => self.observe(event),
                     None => break,
                 },
+                () = stop.cancelled(), if !room => break,
                 now = self.clock.reached(deadline) => self.pipeline.tick(now, &mut self.output),
             }
             self.report();
         }
         self.pipeline.finish(&mut self.output);
         self.report();
-        self.commits.finish().await
+        let waiting = self.commits.waiting.len();
+        match tokio::time::timeout(LAST_COMMIT, self.commits.finish()).await {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(EngineError::NotCommitted { waiting }),
+        }
     }
 
     fn observe(&mut self, event: Event) {
@@ -172,6 +218,7 @@ fn health(reception: &Reception, receiver: &ReceiverState) -> Health {
 #[derive(Debug)]
 struct Commits {
     outbox: Outbox,
+    patience: Patience,
     waiting: Vec<Record>,
     state: JourneyState,
     running: Option<Running>,
@@ -180,7 +227,7 @@ struct Commits {
     /// The next commit begins not before this time.
     due: Uptime,
     backoff: Backoff,
-    /// Records given up since the disk began to fail.
+    /// Records given up that the outbox has not counted yet.
     given_up: u64,
     failing: bool,
 }
@@ -188,6 +235,7 @@ struct Commits {
 #[derive(Debug)]
 struct Running {
     records: Vec<Record>,
+    given_up: u64,
     commit: JoinHandle<Result<(), OutboxError>>,
 }
 
@@ -198,10 +246,11 @@ enum Step {
 }
 
 impl Commits {
-    fn new(outbox: Outbox, state: JourneyState) -> Self {
+    fn new(outbox: Outbox, state: JourneyState, patience: Patience) -> Self {
         let backoff = Backoff::new(COMMIT_INTERVAL, Duration::from_secs(30), fastrand::Rng::new());
         Self {
             outbox,
+            patience,
             waiting: Vec::new(),
             state,
             running: None,
@@ -213,16 +262,19 @@ impl Commits {
         }
     }
 
-    /// Whether more may come: a source that is faster than the disk waits for it, unless the disk has failed.
+    /// Whether more may come: a source that can wait waits for the disk.
     fn has_room(&self) -> bool {
-        self.failing || self.waiting.len() < MAX_WAITING
+        self.patience == Patience::GoesOn || self.waiting.len() < MAX_WAITING
     }
 
     fn keep(&mut self, records: &mut Vec<Record>, state: JourneyState) {
         self.waiting.append(records);
         self.state = state;
         let surplus = self.waiting.len().saturating_sub(MAX_WAITING);
-        if surplus > 0 && self.failing {
+        if surplus > 0 && self.patience == Patience::GoesOn {
+            if self.given_up == 0 {
+                tracing::error!("outbox does not keep up, giving up the oldest records in memory");
+            }
             self.waiting.drain(..surplus);
             self.given_up += surplus as u64;
         }
@@ -263,25 +315,30 @@ impl Commits {
     fn start(&mut self) {
         let records = mem::take(&mut self.waiting);
         let (outbox, batch, state) = (self.outbox.clone(), records.clone(), self.state);
+        let given_up = self.given_up;
         let commit = tokio::spawn(async move {
             if let Some(newest) = batch.last() {
                 outbox.reserve(newest.seq).await?;
             }
-            outbox.commit(batch, state).await
+            outbox.commit(batch, state).await?;
+            outbox.count_dropped(given_up).await
         });
-        self.running = Some(Running { records, commit });
+        self.running = Some(Running { records, given_up, commit });
     }
 
     /// Notes how the running commit ended; whether it must be tried again.
     fn settle(&mut self, result: Result<(), OutboxError>) -> Result<bool, OutboxError> {
-        let Some(Running { mut records, .. }) = self.running.take() else { return Ok(false) };
+        let Some(Running { mut records, given_up, .. }) = self.running.take() else {
+            return Ok(false);
+        };
         match result {
             Ok(()) => {
                 for record in &records {
                     tracing::debug!(seq = %record.seq, "record committed");
                 }
+                self.given_up -= given_up;
                 if mem::take(&mut self.failing) {
-                    tracing::info!(given_up = mem::take(&mut self.given_up), "outbox writes again");
+                    tracing::info!(given_up, "outbox writes again");
                 }
                 self.backoff.reset();
                 Ok(false)
@@ -298,21 +355,13 @@ impl Commits {
         }
     }
 
-    /// Commits everything that is left.
-    async fn finish(mut self) -> Result<(), OutboxError> {
-        let mut tries = 0;
+    /// Commits everything that is left, and does not give up: the caller's patience ends it.
+    async fn finish(&mut self) -> Result<(), OutboxError> {
         loop {
             if let Some(running) = &mut self.running {
                 let result = joined((&mut running.commit).await);
-                let last = tries == LAST_TRIES;
-                match result {
-                    Err(error @ OutboxError::Degraded { .. }) if last => return Err(error),
-                    result => {
-                        if self.settle(result)? {
-                            tries += 1;
-                            tokio::time::sleep(COMMIT_INTERVAL).await;
-                        }
-                    }
+                if self.settle(result)? {
+                    tokio::time::sleep(LAST_RETRY).await;
                 }
             } else if self.waiting.is_empty() {
                 return Ok(());

@@ -33,6 +33,8 @@ pub struct Epoch {
     pub read_at: Uptime,
     /// Where, by a sentence that vouched for it.
     pub position: Option<Position>,
+    /// A sentence said whether there is a fix.
+    pub judged: bool,
     /// The last sentence that judged said that there is no fix.
     pub denied: bool,
     /// RMC or GLL vouched for the position, and not only GGA or GNS.
@@ -55,6 +57,10 @@ pub struct Epoch {
     pub satellites_used: Option<u8>,
     /// 68 % horizontal radius, by the receiver's own statistics.
     pub accuracy: Option<Distance>,
+    /// The instant has had an epoch, and this is what came after it was closed.
+    pub is_late: bool,
+    /// The first time that was said, by which it is judged what belongs here.
+    began: Option<TimeOfDay>,
     tags: Tags,
     last_read_at: Uptime,
 }
@@ -102,6 +108,7 @@ impl Epoch {
             date: None,
             read_at: at,
             position: None,
+            judged: false,
             denied: false,
             witnessed: false,
             indicator: None,
@@ -113,6 +120,8 @@ impl Epoch {
             hdop: None,
             satellites_used: None,
             accuracy: None,
+            is_late: false,
+            began: None,
             tags: Tags::default(),
             last_read_at: at,
         }
@@ -122,6 +131,7 @@ impl Epoch {
         self.tags.add(sentence.tag);
         self.last_read_at = at;
         self.time = sentence.content.time().or(self.time);
+        self.began = self.began.or(self.time);
         match &sentence.content {
             Content::Rmc(rmc) => self.add_rmc(rmc),
             Content::Gga(gga) => self.add_gga(gga),
@@ -183,7 +193,7 @@ impl Epoch {
     }
 
     fn judge(&mut self, valid: bool, position: Option<Position>, indicator: Option<Indicator>) {
-        self.denied = !valid;
+        (self.judged, self.denied) = (true, !valid);
         if valid && position.is_some() {
             self.position = position;
             self.indicator = self.indicator.max(indicator);
@@ -192,7 +202,7 @@ impl Epoch {
 
     /// Whether `sentence` speaks of another instant than this epoch.
     fn excludes(&self, sentence: &Sentence) -> bool {
-        match (self.time, sentence.content.time()) {
+        match (self.began, sentence.content.time()) {
             (Some(ours), Some(theirs)) => theirs.millis_since(ours).abs() > SAME_INSTANT_MS,
             // `GSA` and `VTG` wait for their time; a "no fix" without time does not get the next one's.
             (None, Some(_)) => self.denied,
@@ -290,6 +300,16 @@ enum Closing {
     Otherwise,
 }
 
+/// Whether a sentence came after its epoch was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lateness {
+    InTime,
+    /// It makes an epoch of its own, for an instant that has had one.
+    Late,
+    /// Nobody could tell any more whose it is.
+    Lost,
+}
+
 impl Default for EpochAssembler {
     fn default() -> Self {
         Self {
@@ -312,13 +332,18 @@ impl EpochAssembler {
             }
             return;
         }
-        if self.open.is_none() && self.is_late(sentence, at) {
+        let lateness = match &self.open {
+            Some(_) => Lateness::InTime,
+            None => self.lateness(sentence, at),
+        };
+        if lateness == Lateness::Lost {
             return;
         }
         if let Some(epoch) = self.open.take_if(|open| open.excludes(sentence)) {
             self.close(epoch, Closing::Otherwise, &mut closed);
         }
         let mut open = self.open.take().unwrap_or_else(|| Epoch::new(at));
+        open.is_late |= lateness == Lateness::Late;
         open.add(sentence, at);
         if open.time.is_some() && open.tags.end() == self.ender.learnt() {
             self.close(open, Closing::Ender, &mut closed);
@@ -350,11 +375,10 @@ impl EpochAssembler {
         }
     }
 
-    /// Judges what arrives while no epoch is open: whether it belongs to the one that was just closed, and comes too
-    /// late for it. A late `GSA` or `VTG` is dropped; whatever carries a time goes on to the gate, which refuses an
-    /// instant that it has already accepted.
-    fn is_late(&mut self, sentence: &Sentence, at: Uptime) -> bool {
-        let Some((epoch, closing)) = &self.closed else { return false };
+    /// Judges what arrives while no epoch is open: whether it belongs to the one that was just closed. The gate refuses
+    /// a late epoch if it has already accepted the one that it belongs to.
+    fn lateness(&mut self, sentence: &Sentence, at: Uptime) -> Lateness {
+        let Some((epoch, closing)) = &self.closed else { return Lateness::InTime };
         let pause = at.since(epoch.last_read_at);
         let same_instant = match (epoch.time, sentence.content.time()) {
             (Some(ours), Some(theirs)) => theirs.millis_since(ours).abs() <= SAME_INSTANT_MS,
@@ -363,14 +387,19 @@ impl EpochAssembler {
         };
         // The same sentence once more is a receiver that repeats itself, and no reason to learn.
         if !same_instant || epoch.tags.count(sentence.tag) > 0 && sentence.content.is_timed() {
-            return false;
+            return Lateness::InTime;
         }
         match closing {
             Closing::Ender => self.ender.was_wrong(),
             Closing::Silence => self.longest_pause = self.longest_pause.max(pause),
             Closing::Otherwise => {}
         }
-        *closing == Closing::Ender && !sentence.content.is_timed()
+        match (closing, sentence.content.is_timed()) {
+            (_, true) => Lateness::Late,
+            // Without a time it would pass for the next epoch's.
+            (Closing::Ender, false) => Lateness::Lost,
+            (Closing::Silence | Closing::Otherwise, false) => Lateness::InTime,
+        }
     }
 
     fn close(&mut self, epoch: Epoch, closing: Closing, closed: &mut impl FnMut(Epoch)) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::calendar::{Calendar, Era};
-use super::epoch::Epoch;
+use super::epoch::{Epoch, SAME_INSTANT_MS};
 use super::sentence::Indicator;
 use crate::units::{Course, Distance, Dop, Height, Position, Speed, TimeOfDay, Uptime, UtcTime};
 
@@ -93,6 +93,17 @@ impl FixQuality {
     }
 }
 
+/// What came of an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is a fix, which may still wait for its date.
+    Accepted,
+    /// It does not say whether there is a fix.
+    Silent,
+    /// It is none.
+    Rejected(Rejection),
+}
+
 /// Why an epoch is no fix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
@@ -162,8 +173,8 @@ pub struct Gate {
     calendar: Calendar,
     /// Fixes that wait for the receiver's first date, oldest first.
     waiting: VecDeque<(TimeOfDay, Fix)>,
-    /// The time of day of the newest accepted epoch, and when it was read.
-    accepted: Option<(TimeOfDay, Uptime)>,
+    /// The time of day of the newest accepted epoch.
+    accepted: Option<TimeOfDay>,
     /// The mode that was last said, and when.
     mode: Option<(FixMode, Uptime)>,
     counters: RejectionCounters,
@@ -192,28 +203,29 @@ impl Gate {
     const MODE_HOLDS: Duration = Duration::from_secs(6);
 
     /// Judges one epoch and hands on what it makes known: nothing, its fix, or with the first date all that waited.
-    pub fn push(&mut self, epoch: &Epoch, mut accept: impl FnMut(Fix)) {
-        let (time, mut fix) = match self.judge(epoch) {
+    pub fn push(&mut self, epoch: &Epoch, mut accept: impl FnMut(Fix)) -> Verdict {
+        let judged = match self.judge(epoch) {
             Ok(judged) => judged,
-            Err(rejection) => {
-                // A date is worth having also when the position is not.
-                if let Some(time) = epoch.time.filter(|_| epoch.date.is_some()) {
-                    self.calendar.date(epoch.date, time);
+            Err(Rejection::NoFix) if !epoch.judged => {
+                // A date of its own: the receiver counts satellites' time also before it has a position.
+                if let Some(utc) = epoch.time.and_then(|time| self.calendar.date(epoch.date, time))
+                {
+                    self.stamp_waiting(utc, epoch.read_at, &mut accept);
                 }
-                return self.counters.count(rejection);
+                return Verdict::Silent;
+            }
+            Err(rejection) => {
+                self.counters.count(rejection);
+                return Verdict::Rejected(rejection);
             }
         };
-        self.accepted = Some((time, fix.read_at));
+        let (time, mut fix) = judged;
+        self.accepted = Some(time);
         if said_mode(epoch).is_some() {
             self.mode = Some((fix.mode, fix.read_at));
         }
         if let Some(utc) = self.calendar.date(epoch.date, time) {
-            for (time, waited) in self.waiting.drain(..) {
-                let about = utc.checked_sub(fix.read_at.since(waited.read_at));
-                if let Some(utc) = about.and_then(|about| nearest(about, time)) {
-                    accept(Fix { utc, ..waited });
-                }
-            }
+            self.stamp_waiting(utc, fix.read_at, &mut accept);
             fix.utc = utc;
             accept(fix);
         } else {
@@ -222,6 +234,17 @@ impl Gate {
                 self.counters.count(Rejection::Undated);
             }
             self.waiting.push_back((time, fix));
+        }
+        Verdict::Accepted
+    }
+
+    /// It was `utc` at `at`: what waited for a date gets its own.
+    fn stamp_waiting(&mut self, utc: UtcTime, at: Uptime, accept: &mut impl FnMut(Fix)) {
+        for (time, waited) in self.waiting.drain(..) {
+            let about = utc.checked_sub(at.since(waited.read_at));
+            if let Some(utc) = about.and_then(|about| nearest(about, time)) {
+                accept(Fix { utc, ..waited });
+            }
         }
     }
 
@@ -251,7 +274,9 @@ impl Gate {
         }
         let quality = epoch.indicator.map_or(Some(FixQuality::Gps), FixQuality::of);
         let quality = quality.ok_or(Rejection::NotMeasured)?;
-        if self.accepted.is_some_and(|(accepted, _)| accepted == time) {
+        let tolerance_ms = if epoch.is_late { SAME_INSTANT_MS } else { 0 };
+        let again = |accepted| time.millis_since(accepted).abs() <= tolerance_ms;
+        if self.accepted.is_some_and(again) {
             return Err(Rejection::Repeated);
         }
         let by_hdop = |dop: Dop| Distance::from_metres(dop.value() * Self::RANGE_ERROR_M);
@@ -314,7 +339,9 @@ mod tests {
         for (second, body) in (0..).zip(bodies) {
             let mut epochs = EpochAssembler::default();
             epochs.push(&sentence(body), Uptime::from_millis(second * 1000), |_| {});
-            epochs.finish(|epoch| gate.push(&epoch, |fix| fixes.push(fix)));
+            epochs.finish(|epoch| {
+                gate.push(&epoch, |fix| fixes.push(fix));
+            });
         }
         fixes
     }
@@ -358,6 +385,39 @@ mod tests {
             utc,
             ["2026-12-31T23:59:58.000Z", "2026-12-31T23:59:59.000Z", "2027-01-01T00:00:00.000Z"]
         );
+    }
+
+    #[test]
+    fn a_date_in_an_epoch_of_its_own_is_enough_and_one_without_fix_is_not_believed() {
+        let undated = "GPGGA,120000,4800.0,N,01100.0,E,1,08,1.0,5,M,,M,,";
+        let cold = "GPRMC,120001,V,,,,,,,060180,,";
+        let date = "GPZDA,120002.50,22,11,2026,00,00";
+        let mut gate = Gate::new(Era::AsSaid);
+        assert_eq!(judged(&mut gate, &[cold, undated]), []);
+        let fixes = judged(&mut gate, &[date]);
+        assert_eq!(fixes[0].utc.to_string(), "2026-11-22T12:00:00.000Z");
+        assert_eq!(gate.counters().no_fix, 1, "ZDA says nothing about a fix");
+    }
+
+    #[test]
+    fn a_late_sentence_of_the_same_instant_is_no_second_fix() {
+        let (mut gate, mut epochs, mut fixes) =
+            (Gate::new(Era::AsSaid), EpochAssembler::default(), 0);
+        for second in 0..30 {
+            let at = Uptime::from_millis(second * 1000);
+            let rmc = format!("GPRMC,1200{second:02}.00,A,4800.0,N,01100.0,E,10,0,221126,,");
+            let late = format!("GPGLL,4800.0,N,01100.0,E,1200{second:02}.003,A,A");
+            for body in [Some(rmc), Some(late).filter(|_| second % 10 == 9)].iter().flatten() {
+                epochs.push(&sentence(body), at, |epoch| {
+                    gate.push(&epoch, |_| fixes += 1);
+                });
+            }
+        }
+        epochs.finish(|epoch| {
+            gate.push(&epoch, |_| fixes += 1);
+        });
+        assert_eq!(fixes, 30);
+        assert!(gate.counters().repeated > 0);
     }
 
     #[test]

@@ -75,13 +75,38 @@ pub struct Journey {
     state: JourneyState,
     /// Since when the fixes speak for the other motion.
     otherwise_since: Option<Uptime>,
+    /// When the newest fix was read.
+    seen_at: Option<Uptime>,
+    /// The newest speed that the receiver said, and when.
+    said: Option<(Speed, Uptime)>,
+    /// Where the way is measured from while the receiver says no speed.
+    measured_from: Option<(Uptime, Position)>,
 }
 
 impl Journey {
+    /// Receivers at 10 Hz say the speed once a second; so long it holds, and a little longer.
+    const SPEED_HOLDS: Duration = Duration::from_secs(2);
+
+    /// The way is measured over so long: the jitter of a parked receiver then stays below walking pace.
+    const MEASURED_OVER: Duration = Duration::from_secs(5);
+
+    /// What lies beyond a gap speaks neither for a halt nor for a departure before it.
+    const MAX_GAP: Duration = Duration::from_secs(10);
+
+    /// No van is faster. The way of a jump is not driven.
+    const MAX_MPS: f64 = 80.0;
+
     /// Goes on from `state`.
     #[must_use]
     pub const fn new(config: JourneyConfig, state: JourneyState) -> Self {
-        Self { config, state, otherwise_since: None }
+        Self {
+            config,
+            state,
+            otherwise_since: None,
+            seen_at: None,
+            said: None,
+            measured_from: None,
+        }
     }
 
     /// What must be kept across a restart.
@@ -92,19 +117,45 @@ impl Journey {
 
     /// Takes one fix.
     pub fn observe(&mut self, fix: &Fix) -> Option<Transition> {
-        let speed = fix.speed.or_else(|| self.implied_speed(fix));
+        if self.seen_at.is_none_or(|seen| fix.read_at.since(seen) > Self::MAX_GAP) {
+            (self.otherwise_since, self.said, self.measured_from) = (None, None, None);
+        }
+        self.seen_at = Some(fix.read_at);
+        let speed = self.speed(fix);
         let transition = speed.and_then(|speed| self.decide(speed, fix.read_at));
         match (self.state.motion, self.state.counted) {
-            (Motion::Moving, Some((_, from))) => {
-                self.state.odometer =
-                    self.state.odometer.saturating_add(from.distance_to(fix.position));
+            (Motion::Moving, Some((utc, from))) => {
+                let way = from.distance_to(fix.position);
+                let ms = u32::try_from(fix.utc.millis_since(utc)).unwrap_or(0);
+                if way.as_metres() * 1000.0 <= Self::MAX_MPS * f64::from(ms) {
+                    self.state.odometer = self.state.odometer.saturating_add(way);
+                }
                 self.state.counted = Some((fix.utc, fix.position));
             }
-            // A receiver without speed is judged by the way it made, so its reference must move on.
-            (Motion::Halted | Motion::Unknown, Some(_)) if fix.speed.is_some() => {}
-            _ => self.state.counted = Some((fix.utc, fix.position)),
+            (Motion::Halted | Motion::Unknown, Some(_)) => {}
+            (_, None) => self.state.counted = Some((fix.utc, fix.position)),
         }
         transition
+    }
+
+    /// The speed that the receiver says, or said just now; else what the way made says, now and then.
+    fn speed(&mut self, fix: &Fix) -> Option<Speed> {
+        if let Some(speed) = fix.speed {
+            (self.said, self.measured_from) = (Some((speed, fix.read_at)), None);
+            return Some(speed);
+        }
+        if let Some((speed, at)) = self.said
+            && fix.read_at.since(at) <= Self::SPEED_HOLDS
+        {
+            return Some(speed);
+        }
+        let (since, from) = *self.measured_from.get_or_insert((fix.read_at, fix.position));
+        let time = fix.read_at.since(since);
+        if time < Self::MEASURED_OVER {
+            return None;
+        }
+        self.measured_from = Some((fix.read_at, fix.position));
+        Speed::from_mps(from.distance_to(fix.position).as_metres() / time.as_secs_f64())
     }
 
     fn decide(&mut self, speed: Speed, at: Uptime) -> Option<Transition> {
@@ -125,13 +176,6 @@ impl Journey {
         self.otherwise_since = None;
         self.state.motion = next;
         Some(if next == Motion::Moving { Transition::Departed } else { Transition::Halted })
-    }
-
-    /// The speed of a receiver that gives none (GGA only): way by time since the last fix.
-    fn implied_speed(&self, fix: &Fix) -> Option<Speed> {
-        let (utc, from) = self.state.counted?;
-        let ms = u32::try_from(fix.utc.millis_since(utc)).ok().filter(|ms| *ms > 0)?;
-        Speed::from_mps(from.distance_to(fix.position).as_metres() * 1000.0 / f64::from(ms))
     }
 }
 
@@ -218,6 +262,41 @@ mod tests {
         assert_eq!(drive.go(60, 10.0), [Transition::Departed]);
         assert!((drive.odometer_m() - 600.0).abs() < 45.0, "{}", drive.odometer_m());
         assert_eq!(drive.go(60, 0.0), [Transition::Halted]);
+    }
+
+    #[test]
+    fn what_lies_beyond_a_tunnel_is_no_halt_before_it() {
+        let mut drive = Drive::new();
+        drive.go(60, 10.0);
+        assert_eq!(drive.go(1, 0.5), []);
+        drive.second += 300;
+        drive.north_m += 3000.0;
+        assert_eq!(drive.go(1, 0.5), []);
+        assert_eq!(drive.journey.state().motion, Motion::Moving);
+        assert!((drive.odometer_m() - 3600.0).abs() < 15.0, "{}", drive.odometer_m());
+    }
+
+    #[test]
+    fn the_way_of_a_jump_is_not_driven() {
+        let mut drive = Drive::new();
+        drive.go(60, 10.0);
+        let before = drive.odometer_m();
+        drive.north_m += 30_000.0;
+        drive.go(1, 10.0);
+        drive.north_m -= 30_000.0;
+        drive.go(1, 10.0);
+        assert!(drive.odometer_m() - before < 1.0, "{}", drive.odometer_m() - before);
+    }
+
+    #[test]
+    fn a_speed_that_is_said_once_a_second_holds_between() {
+        let mut drive = Drive::new();
+        for second in 0..120 {
+            drive.with_speed = second % 2 == 0;
+            drive.go(1, if second < 60 { 10.0 } else { 0.0 });
+        }
+        assert_eq!(drive.journey.state().motion, Motion::Halted);
+        assert!((drive.odometer_m() - 600.0).abs() < 45.0, "{}", drive.odometer_m());
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub mod sentence;
 use crate::units::Uptime;
 use calendar::Era;
 use epoch::{Epoch, EpochAssembler};
-use fix::{Fix, Gate, RejectionCounters};
+use fix::{Fix, Gate, Rejection, RejectionCounters, Verdict};
 use framing::{Framer, FramingCounters};
 use journey::{Journey, JourneyConfig, JourneyState};
 use record::{Record, Seq, Subject, TrackPoint};
@@ -59,7 +59,7 @@ pub struct Reception {
     pub rejected: RejectionCounters,
     /// The newest fix; `None` before the first.
     pub newest: Option<Fix>,
-    /// Whether the newest epoch was a fix.
+    /// Whether the newest epoch that said so was a fix.
     pub has_fix: bool,
 }
 
@@ -149,12 +149,6 @@ impl Pipeline {
         self.lines.fixes.journey.state()
     }
 
-    /// The number that the next fix gets; all below are used.
-    #[must_use]
-    pub fn next_seq(&self) -> Seq {
-        self.lines.fixes.next_seq
-    }
-
     /// What has been seen of the receiver.
     #[must_use]
     pub fn reception(&self) -> Reception {
@@ -191,10 +185,9 @@ impl Lines {
 impl Fixes {
     fn push(&mut self, epoch: &Epoch, out: &mut Output) {
         let Self { gate, journey, sampling, next_seq, newest, has_fix } = self;
-        *has_fix = false;
-        gate.push(epoch, |fix| {
+        let verdict = gate.push(epoch, |fix| {
             journey.observe(&fix);
-            (*newest, *has_fix) = (Some(fix), true);
+            *newest = Some(fix);
             let JourneyState { motion, odometer, .. } = journey.state();
             let point = TrackPoint { fix, motion, odometer };
             let seq = *next_seq;
@@ -204,5 +197,11 @@ impl Fixes {
                 out.records.push(Record { seq, subject: Subject::Point(point) });
             }
         });
+        match verdict {
+            Verdict::Accepted => *has_fix = true,
+            // A late sentence of the last fix, or a receiver that repeats itself: its age tells.
+            Verdict::Silent | Verdict::Rejected(Rejection::Repeated) => {}
+            Verdict::Rejected(_) => *has_fix = false,
+        }
     }
 }

@@ -29,6 +29,7 @@ use tokio::sync::{Mutex, watch};
 use crate::core::journey::JourneyState;
 use crate::core::record::{Record, Seq};
 use crate::units::UtcTime;
+use crate::wire::VanId;
 use store::{Start, Store};
 
 /// Where the outbox is, and how large it may become.
@@ -116,6 +117,18 @@ pub enum OutboxError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// Stop: what waits there is another van's.
+    #[error("{}: holds {pending} records of {other:?}, and this is {van:?}: let {other:?} send them first, or give this van its own outbox", path.display())]
+    OtherVan {
+        /// The database.
+        path: PathBuf,
+        /// Whose records wait.
+        other: String,
+        /// Who asks.
+        van: String,
+        /// How many.
+        pending: u64,
     },
     /// Stop: the agent has closed it.
     #[error("{}: closed", path.display())]
@@ -215,6 +228,34 @@ impl Outbox {
     ) -> Result<(), OutboxError> {
         debug_assert!(records.is_sorted_by(|a, b| a.seq < b.seq), "records ascend");
         self.run(move |store| store.commit(&records, &state)).await
+    }
+
+    /// Counts records that were accepted and given up before they could be committed, with those that were evicted.
+    ///
+    /// # Errors
+    /// `Degraded`: they were not counted, try again.
+    pub async fn count_dropped(&self, records: u64) -> Result<(), OutboxError> {
+        if records == 0 {
+            return Ok(());
+        }
+        self.run(move |store| store.count_dropped(records)).await
+    }
+
+    /// Makes sure that what waits here is `van`'s: a backlog must not go out under another van's name.
+    ///
+    /// # Errors
+    /// `OtherVan`, if records of another van wait; `Degraded`.
+    pub async fn claim(&self, van: &VanId) -> Result<(), OutboxError> {
+        let name = van.to_string();
+        match self.run(move |store| store.claim(&name)).await? {
+            None => Ok(()),
+            Some(other) => Err(OutboxError::OtherVan {
+                path: self.config.path.clone(),
+                other,
+                van: van.to_string(),
+                pending: self.stats.borrow().pending,
+            }),
+        }
     }
 
     /// Makes sure that `used` and some thousands after it are reserved; most calls find that they are.

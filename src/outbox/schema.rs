@@ -62,9 +62,10 @@ const TABLES: &str = "
         seq_reserved INTEGER NOT NULL,
         pending INTEGER NOT NULL,
         dropped INTEGER NOT NULL,
-        state BLOB NOT NULL
+        state BLOB NOT NULL,
+        van TEXT NOT NULL
     ) STRICT;
-    INSERT INTO meta VALUES (0, 0, 0, 0, 0, x'');";
+    INSERT INTO meta VALUES (0, 0, 0, 0, 0, x'', '');";
 
 /// Why a file was not opened.
 #[derive(Debug)]

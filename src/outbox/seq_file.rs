@@ -13,6 +13,9 @@ use crate::core::record::Seq;
 /// The first word of the file and its format.
 const MAGIC: &str = "waypost-seq 1";
 
+/// No van comes this far: 10 Hz for a billion years.
+const MAX: u64 = i64::MAX as u64 / 2;
+
 /// What must survive the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reservation {
@@ -41,6 +44,10 @@ impl Reservation {
         }
         let mut number = |key: &str| lines.next()?.strip_prefix(key)?.trim().parse().ok();
         let (reserved, session) = (number("reserved ")?, number("session ")?);
+        // SQLite's integers end there, and half of it is damage.
+        if reserved > MAX || session > MAX {
+            return None;
+        }
         Some(Self { reserved: Seq::new(reserved), session })
     }
 }
@@ -93,7 +100,12 @@ mod tests {
         let reservation = Reservation { reserved: Seq::new(10_000), session: 3 };
         write(&path, reservation).unwrap();
         assert_eq!(read(&path), Some(reservation));
-        for bad in ["", "waypost-seq 2\nreserved 1\nsession 1\n", "waypost-seq 1\nreserved x\n"] {
+        for bad in [
+            "",
+            "waypost-seq 1\nreserved 18446744073709551615\nsession 1\n",
+            "waypost-seq 2\nreserved 1\nsession 1\n",
+            "waypost-seq 1\nreserved x\n",
+        ] {
             fs::write(beside(&path, ".seq"), bad).unwrap();
             assert_eq!(read(&path), None, "{bad:?}");
         }

@@ -1,5 +1,6 @@
 //! The statements: everything here blocks, and runs on the blocking pool.
 
+use std::io::ErrorKind;
 use std::ops::RangeInclusive;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
@@ -96,8 +97,10 @@ impl Store {
             }
         };
         // The copy first: then it is never behind a database that is lost later.
-        seq_file::write(&config.path, reservation)
-            .map_err(|source| OutboxError::Unusable { path: config.path.clone(), source })?;
+        seq_file::write(&config.path, reservation).map_err(|source| match source.kind() {
+            ErrorKind::StorageFull => OutboxError::degraded(&config.path, source),
+            _ => OutboxError::Unusable { path: config.path.clone(), source },
+        })?;
         connection
             .execute(
                 "UPDATE meta SET session = ?1, seq_reserved = ?2",
@@ -180,6 +183,27 @@ impl Store {
         self.stats.last_committed = self.stats.last_committed.max(used);
         self.stats = OutboxStats { pending, dropped, reserved, ..self.stats };
         self.look()
+    }
+
+    /// Adds to what was dropped over the file's life.
+    pub(super) fn count_dropped(&mut self, records: u64) -> rusqlite::Result<()> {
+        let dropped = self.stats.dropped + records;
+        self.connection.execute("UPDATE meta SET dropped = ?1", params![signed(dropped)])?;
+        self.stats.dropped = dropped;
+        Ok(())
+    }
+
+    /// Notes whose records these are; the other van, if records of one wait.
+    pub(super) fn claim(&mut self, van: &str) -> rusqlite::Result<Option<String>> {
+        let owner: String =
+            self.connection.query_row("SELECT van FROM meta", [], |row| row.get(0))?;
+        if self.stats.pending > 0 && !owner.is_empty() && owner != van {
+            return Ok(Some(owner));
+        }
+        if owner != van {
+            self.connection.execute("UPDATE meta SET van = ?1", params![van])?;
+        }
+        Ok(None)
     }
 
     /// Makes sure that at least half a block above `used` is reserved.

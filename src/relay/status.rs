@@ -112,12 +112,7 @@ impl Report {
     }
 
     /// The link ended or was refused: logged when it was up, or fails for another reason than before.
-    pub(super) fn lost(
-        &self,
-        error: String,
-        reason: Option<ReasonCode>,
-        wait: Duration,
-    ) {
+    pub(super) fn lost(&self, error: String, reason: Option<ReasonCode>, wait: Duration) {
         let (news, was_up) = {
             let before = self.status.borrow();
             (before.last_error.as_ref() != Some(&error), before.state == LinkState::Connected)

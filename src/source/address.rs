@@ -23,6 +23,12 @@ pub enum Address {
 }
 
 impl Address {
+    /// Whether the other end waits when nobody reads.
+    #[must_use]
+    pub const fn waits(&self) -> bool {
+        matches!(self, Self::Log(_) | Self::Stdin)
+    }
+
     /// Whether there is a connection that can be half open.
     pub(super) const fn is_network(&self) -> bool {
         matches!(self, Self::Tcp(_) | Self::Gpsd(_))

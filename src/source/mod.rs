@@ -73,25 +73,30 @@ pub struct SourceConfig {
 impl SourceConfig {
     const FIRST_WAIT: Duration = Duration::from_millis(200);
     const MAX_WAIT: Duration = Duration::from_secs(5);
+    /// Who was there for so long was no loose plug.
+    const GOOD_AFTER: Duration = Duration::from_secs(30);
     /// A connection that says nothing for so long may be half open: the other end lost its power.
     const RECONNECT_AFTER: Duration = Duration::from_mins(1);
 }
 
 /// Reads until `stop`, or until a source that ends has ended. Then it drops `events`.
 ///
+/// A recording begins at `begin`, and the time at which it ended is returned: there the next one begins.
+///
 /// # Errors
 /// A recording or standard input cannot be read. Everything else is a [`ReceiverState`].
 pub async fn run(
     config: SourceConfig,
     clock: Clock,
+    begin: Uptime,
     events: mpsc::Sender<Event>,
     stop: CancellationToken,
-) -> io::Result<()> {
+) -> io::Result<Uptime> {
     let source = Source { config, clock, events };
     tokio::select! {
         biased;
-        () = stop.cancelled() => Ok(()),
-        result = source.run() => result,
+        () = stop.cancelled() => Ok(begin),
+        result = source.run(begin) => result,
     }
 }
 
@@ -107,18 +112,17 @@ struct Source {
 struct Unheard;
 
 impl Source {
-    async fn run(&self) -> io::Result<()> {
+    async fn run(&self, begin: Uptime) -> io::Result<Uptime> {
         match &self.config.address {
-            Address::Log(path) => self.play(path).await,
-            Address::Stdin => match self.read(&mut tokio::io::stdin()).await {
-                Ok(Err(error)) => Err(error),
-                Ok(Ok(_)) | Err(Unheard) => Ok(()),
-            },
-            Address::Serial(_) | Address::Tcp(_) | Address::Gpsd(_) => {
-                self.reopen().await;
-                Ok(())
+            Address::Log(path) => return self.play(path, begin).await,
+            Address::Stdin => {
+                if let Ok(Err(error)) = self.read(&mut tokio::io::stdin()).await {
+                    return Err(error);
+                }
             }
+            Address::Serial(_) | Address::Tcp(_) | Address::Gpsd(_) => self.reopen().await,
         }
+        Ok(self.clock.uptime())
     }
 
     async fn open(&self) -> io::Result<Box<dyn AsyncRead + Send + Unpin>> {
@@ -135,12 +139,10 @@ impl Source {
         let mut backoff =
             Backoff::new(SourceConfig::FIRST_WAIT, SourceConfig::MAX_WAIT, fastrand::Rng::new());
         loop {
+            let began = self.clock.uptime();
             let reason = match self.open().await {
                 Ok(mut reader) => match self.read(&mut reader).await {
-                    Ok(Ok(bytes)) => {
-                        if bytes > 0 {
-                            backoff.reset();
-                        }
+                    Ok(Ok(())) => {
                         // A tty that hangs up reads as ended, again and again (Ok(0)); it is gone and not idle.
                         "hung up".to_owned()
                     }
@@ -149,6 +151,9 @@ impl Source {
                 },
                 Err(error) => error.to_string(),
             };
+            if self.clock.uptime().since(began) >= SourceConfig::GOOD_AFTER {
+                backoff.reset();
+            }
             if self.say(Event::Receiver(ReceiverState::Gone(reason))).await.is_err() {
                 return;
             }
@@ -156,20 +161,16 @@ impl Source {
         }
     }
 
-    /// Reads until the end; how many bytes came.
-    async fn read(
-        &self,
-        reader: &mut (impl AsyncRead + Unpin),
-    ) -> Result<io::Result<u64>, Unheard> {
+    /// Reads until the end.
+    async fn read(&self, reader: &mut (impl AsyncRead + Unpin)) -> Result<io::Result<()>, Unheard> {
         let mut buffer = [0; READ_BYTES];
-        let mut total = 0;
         let mut said = None;
         let mut heard_at = self.clock.uptime();
         loop {
             let read =
                 tokio::time::timeout(self.config.silent_after, reader.read(&mut buffer)).await;
             let state = match read {
-                Ok(Ok(0)) => return Ok(Ok(total)),
+                Ok(Ok(0)) => return Ok(Ok(())),
                 Ok(Ok(_)) => ReceiverState::Open,
                 Ok(Err(error)) => return Ok(Err(error)),
                 Err(_) => ReceiverState::Silent,
@@ -180,7 +181,7 @@ impl Source {
             }
             let at = self.clock.uptime();
             if let Ok(Ok(count)) = read {
-                (total, heard_at) = (total + count as u64, at);
+                heard_at = at;
                 self.say(Event::Bytes(Chunk { bytes: buffer[..count].to_vec(), at })).await?;
             } else if self.config.address.is_network()
                 && at.since(heard_at) >= SourceConfig::RECONNECT_AFTER
@@ -193,25 +194,26 @@ impl Source {
         }
     }
 
-    /// Plays a recording at its own pace, or faster.
-    async fn play(&self, path: &std::path::Path) -> io::Result<()> {
+    /// Plays a recording from `begin` on at its own pace, or faster; when it ended.
+    async fn play(&self, path: &std::path::Path, begin: Uptime) -> io::Result<Uptime> {
         let file = std::fs::File::open(path).map_err(|error| {
             io::Error::new(error.kind(), format!("{}: {error}", path.display()))
         })?;
         let mut log = log::RecordedLog::new(io::BufReader::new(file));
-        let _ = self.say(Event::Receiver(ReceiverState::Open)).await;
-        // Recordings of one after another go on where the last one ended.
-        let begin = self.clock.uptime();
+        let mut end = begin;
+        if self.say(Event::Receiver(ReceiverState::Open)).await.is_err() {
+            return Ok(end);
+        }
         while let Some(Chunk { bytes, at }) = log.next_chunk()? {
-            let at = begin + at.since_start();
+            end = begin + at.since_start();
             if !self.clock.is_by_data() {
-                self.clock.reached(Some(at)).await;
+                self.clock.reached(Some(end)).await;
             }
-            if self.say(Event::Bytes(Chunk { bytes, at })).await.is_err() {
+            if self.say(Event::Bytes(Chunk { bytes, at: end })).await.is_err() {
                 break;
             }
         }
-        Ok(())
+        Ok(end)
     }
 
     async fn say(&self, event: Event) -> Result<(), Unheard> {
