@@ -15,6 +15,7 @@ use crate::daemon::{Agent, AtEnd, signals};
 use crate::logging;
 use crate::relay::mqtt::MqttLinks;
 use crate::replay::{self, Emit};
+use crate::source::Address;
 use crate::units::Date;
 
 /// The arguments are wrong (sysexits.h `EX_USAGE`).
@@ -64,10 +65,11 @@ enum Command {
 const REPLAY_HELP: &str = "\
 With --emit the log goes through the pipeline only: JSON lines on standard output, no broker, no files.
 Without it the log goes through the whole agent, which ends when the broker has acknowledged everything.
+A new outbox numbers from 1 again: give a replay a van id of its own, or consumers take its points for duplicates.
 
 Examples:
   waypost replay --emit fixes drive.nmea
-  waypost replay --broker mqtt://localhost --van VAN-042 --outbox /tmp/outbox.db drive.nmea
+  waypost replay --broker mqtt://localhost --van VAN-042-replay --outbox /tmp/replay.db drive.nmea
   waypost replay --config /etc/waypost/waypost.toml --speed 10 monday.nmea tuesday.nmea";
 
 #[derive(Debug, clap::Args)]
@@ -76,7 +78,7 @@ struct ReplayArguments {
     #[arg(value_name = "LOG", required = true)]
     logs: Vec<PathBuf>,
     /// Write each accepted fix, or each record, as a line of JSON
-    #[arg(long, value_enum, conflicts_with_all = ["config", "broker", "van", "outbox", "speed"])]
+    #[arg(long, value_enum, conflicts_with_all = ["config", "broker", "van", "outbox", "sampling", "speed"])]
     emit: Option<Emit>,
     /// The day of the recording: century and week rollover are judged by it
     #[arg(long, value_name = "YYYY-MM-DD", value_parser = date)]
@@ -135,7 +137,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("waypost: {error:#}");
+            eprintln!("waypost: {error}");
             if error.is::<ConfigError>() { ExitCode::from(CONFIG) } else { ExitCode::FAILURE }
         }
     }
@@ -164,8 +166,9 @@ fn execute(command: Command) -> anyhow::Result<()> {
         #[cfg(feature = "demo")]
         Command::Demo(arguments) => block_on(crate::demo::command(arguments)),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "waypost", &mut io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "waypost", &mut script);
+            Ok(io::stdout().write_all(&script)?)
         }
     }
 }
@@ -190,23 +193,28 @@ fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()
 fn run(path: &std::path::Path) -> anyhow::Result<()> {
     let config = Config::load(path, &[])?;
     logging::init(config.log_level);
+    let era = match &config.source.address {
+        Address::Log(log) => replay::era(None, std::slice::from_ref(log))?,
+        _ => Era::NotBefore(RELEASED),
+    };
     block_on(async {
         let shutdown = signals()?;
         let sources = vec![config.source.clone()];
         let links = MqttLinks::new(config.relay.clone());
-        let agent = Agent::open(config, Era::NotBefore(RELEASED), Clock::live(), links).await?;
+        let agent = Agent::open(config, era, Clock::live(), links).await?;
         Ok(agent.run(sources, AtEnd::Stop, shutdown).await?)
     })
 }
 
 fn check(path: &std::path::Path) -> anyhow::Result<()> {
     let config = Config::load(path, &[])?;
-    println!("{}: in order", path.display());
-    println!("  van      {}", config.van);
-    println!("  source   {}", config.source.address);
-    println!("  outbox   {}", config.outbox.path.display());
-    println!("  broker   {}", config.relay.broker);
-    println!("  topics   {}", config.relay.topics.position);
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}: in order", path.display())?;
+    writeln!(out, "  van      {}", config.van)?;
+    writeln!(out, "  source   {}", config.source.address)?;
+    writeln!(out, "  outbox   {}", config.outbox.path.display())?;
+    writeln!(out, "  broker   {}", config.relay.broker)?;
+    writeln!(out, "  topics   {}", config.relay.topics.position)?;
     Ok(())
 }
 
@@ -242,7 +250,9 @@ fn replay_agent(arguments: &ReplayArguments) -> anyhow::Result<()> {
     let progress = io::stderr().is_terminal();
     block_on(async {
         let summary = replay::through_agent(config, era, clock, &arguments.logs, progress).await?;
-        println!("{summary}");
+        writeln!(io::stdout(), "{summary}")?;
+        let waiting = summary.waiting();
+        anyhow::ensure!(waiting == 0, "stopped, and {waiting} records still wait in the outbox");
         Ok(())
     })
 }

@@ -100,6 +100,8 @@ impl Clock {
                 utc.checked_add(self.uptime().since(read_at))
             }
             (Some((utc, _)), Pace::ByData) => Some(utc),
+            // A recording has a time of its own, and it may be years ago.
+            (None, _) if self.pace != Pace::Scaled(1.0) => None,
             (None, _) => host_utc().filter(|utc| utc.as_unix_ms() >= Self::PLAUSIBLE_FROM_UNIX_MS),
         }
     }

@@ -89,8 +89,43 @@ pub struct Engine {
     clock: Clock,
     output: Output,
     receiver: ReceiverState,
+    flips: Flips,
     reports: Reports,
     commits: Commits,
+}
+
+/// Changes of the receiver in the log: a loose plug must not fill it.
+#[derive(Debug, Default)]
+struct Flips {
+    /// When the minute began, and what was logged and not logged in it.
+    began: Option<Uptime>,
+    logged: u32,
+    unlogged: u32,
+}
+
+impl Flips {
+    const MINUTE: Duration = Duration::from_mins(1);
+    const LOGGED: u32 = 6;
+
+    fn log(&mut self, state: &ReceiverState, now: Uptime) {
+        if self.began.is_none_or(|began| now.since(began) >= Self::MINUTE) {
+            *self = Self { began: Some(now), logged: 0, unlogged: self.unlogged };
+        }
+        if self.logged == Self::LOGGED {
+            self.unlogged += 1;
+            return;
+        }
+        self.logged += 1;
+        let unlogged = mem::take(&mut self.unlogged);
+        match state {
+            ReceiverState::Connecting => {}
+            ReceiverState::Open => tracing::info!(unlogged, "receiver open"),
+            ReceiverState::Silent => tracing::warn!(unlogged, "receiver silent"),
+            ReceiverState::Gone(error) => {
+                tracing::warn!(unlogged, error, "receiver gone, trying again");
+            }
+        }
+    }
 }
 
 impl Engine {
@@ -105,7 +140,7 @@ impl Engine {
     ) -> Self {
         let commits = Commits::new(outbox, pipeline.state(), patience);
         let (output, receiver) = (Output::default(), ReceiverState::default());
-        Self { pipeline, clock, output, receiver, reports, commits }
+        Self { pipeline, clock, output, receiver, flips: Flips::default(), reports, commits }
     }
 
     /// Runs until the source ends; that is also how the agent is stopped. Then everything is committed. `stop` is
@@ -154,12 +189,7 @@ impl Engine {
         if state == self.receiver {
             return;
         }
-        match &state {
-            ReceiverState::Connecting => {}
-            ReceiverState::Open => tracing::info!("receiver open"),
-            ReceiverState::Silent => tracing::warn!("receiver silent"),
-            ReceiverState::Gone(error) => tracing::warn!(error, "receiver gone, trying again"),
-        }
+        self.flips.log(&state, self.clock.uptime());
         if let ReceiverState::Gone(_) = state {
             self.pipeline.interrupt(self.clock.uptime(), &mut self.output);
         }

@@ -104,8 +104,11 @@ pub fn era(date: Option<Date>, logs: &[PathBuf]) -> io::Result<Era> {
 }
 
 fn open_file(path: &Path) -> io::Result<File> {
-    File::open(path)
-        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+    let file = File::open(path).and_then(|file| match file.metadata()?.is_dir() {
+        true => Err(io::ErrorKind::IsADirectory.into()),
+        false => Ok(file),
+    });
+    file.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 
 /// Sends a whole log through the pipeline and writes a JSON object a line.
@@ -132,6 +135,14 @@ pub struct Summary {
     reception: Reception,
     outbox: OutboxStats,
     link: LinkStatus,
+}
+
+impl Summary {
+    /// Records that no broker has acknowledged, because somebody stopped the replay.
+    #[must_use]
+    pub const fn waiting(&self) -> u64 {
+        self.outbox.pending
+    }
 }
 
 impl fmt::Display for Summary {

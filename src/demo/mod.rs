@@ -199,7 +199,7 @@ impl Demo {
         self.drive(van, args).await?;
         // The van may have stopped in a dead zone; nobody wants to wait there for its end.
         self.network.restore(self.clock.uptime());
-        self.drain(args.speed).await?;
+        self.drain().await?;
         self.finish().await
     }
 
@@ -222,9 +222,9 @@ impl Demo {
     }
 
     /// Until the outbox is empty and stays so, or the user does not wait for it.
-    async fn drain(&mut self, speed: f64) -> anyhow::Result<()> {
-        // The last epoch ends when its receiver is silent, and is committed within a second of the agent's time.
-        let quiet = Duration::from_secs(3).div_f64(speed) + Duration::from_millis(300);
+    async fn drain(&mut self) -> anyhow::Result<()> {
+        // The last epoch ends when its receiver is silent, and is committed within a second.
+        let quiet = Duration::from_millis(1800);
         let mut outbox = self.watches.outbox.clone();
         let empty = async move {
             loop {

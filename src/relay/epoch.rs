@@ -291,7 +291,7 @@ impl<'a, L: Links> Epoch<'a, L> {
             }
             Message::Track(batch) => {
                 removals.push(batch.first..=batch.last, now);
-                if refusals.accepted() {
+                if refusals.accepted(now) {
                     tracing::info!(topic = %config.topics.track, "broker accepts records again");
                     report.count(|status| status.last_reason = None);
                 }

@@ -12,6 +12,9 @@ use crate::units::Uptime;
 /// The first pause; it doubles.
 const FIRST: Duration = Duration::from_secs(5);
 
+/// So long without a refusal, and the topic is free again.
+const FREE_AFTER: Duration = Duration::from_secs(30);
+
 /// The longest pause.
 const MAX: Duration = Duration::from_secs(300);
 
@@ -25,6 +28,8 @@ pub(super) fn pause(count: u32) -> Duration {
 pub(super) struct Refusals {
     count: u32,
     until: Uptime,
+    /// The newest refusal.
+    refused_at: Uptime,
     last: Option<ReasonCode>,
 }
 
@@ -36,12 +41,22 @@ impl Refusals {
             self.count = self.count.saturating_add(1);
             self.until = now + pause(self.count);
         }
+        self.refused_at = now;
         self.last.replace(reason) != Some(reason)
     }
 
-    /// A message was accepted. Returns whether that is news.
-    pub(super) fn accepted(&mut self) -> bool {
-        self.count = 0;
+    /// A message was accepted. Returns whether the topic is now free again: a quota lets one message through and
+    /// refuses the next, so that only a while without refusal is the end of them.
+    pub(super) fn accepted(&mut self, now: Uptime) -> bool {
+        if self.count == 0 {
+            return false;
+        }
+        let free = now >= self.refused_at + FREE_AFTER;
+        self.count = if free { 0 } else { (self.count / 2).max(1) };
+        if !free {
+            self.until = self.until.min(now + pause(self.count));
+            return false;
+        }
         self.last.take().is_some()
     }
 
@@ -74,8 +89,25 @@ mod tests {
             assert!(now.since_start().as_secs() >= seconds);
             assert!(!refusals.allow(1, now), "one probe at a time");
         }
-        assert!(refusals.accepted());
+        assert!(refusals.accepted(now + FREE_AFTER));
         assert!(refusals.allow(19, now));
-        assert!(!refusals.accepted(), "no news");
+        assert!(!refusals.accepted(now), "no news");
+    }
+
+    #[test]
+    fn a_quota_that_lets_every_other_message_through_is_said_once_and_slows_the_topic_down() {
+        let mut refusals = Refusals::default();
+        let (mut news, mut sent, mut now) = (0, 0, Uptime::ZERO);
+        while now < Uptime::new(Duration::from_hours(1)) {
+            now = refusals.deadline().unwrap_or(now).max(now + Duration::from_millis(100));
+            sent += 1;
+            news += if sent % 2 == 0 {
+                u32::from(refusals.refused(ReasonCode(0x97), now))
+            } else {
+                u32::from(refusals.accepted(now))
+            };
+        }
+        assert_eq!(news, 1);
+        assert!(sent < 1500, "{sent} messages in an hour");
     }
 }

@@ -30,12 +30,15 @@ impl Removals {
     pub(super) fn push(&mut self, range: RangeInclusive<Seq>, now: Uptime) {
         self.acks += 1;
         self.due.get_or_insert(now + MAX_WAIT);
-        // In order, as mostly, they are one range.
-        match self.ranges.last_mut() {
-            Some(last) if last.end().next() == *range.start() => {
-                *last = *last.start()..=*range.end();
+        // In order, as mostly, they are one range; what is sent again is in one already.
+        let joins = |known: &RangeInclusive<Seq>| {
+            *range.start() <= known.end().next() && *known.start() <= range.end().next()
+        };
+        match self.ranges.iter_mut().rev().find(|known| joins(known)) {
+            Some(known) => {
+                *known = *known.start().min(range.start())..=*known.end().max(range.end());
             }
-            _ => self.ranges.push(range),
+            None => self.ranges.push(range),
         }
     }
 

@@ -220,7 +220,7 @@ pub enum Duty {
 /// The receiver in `state`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GnssState {
-    /// Whether bytes come: `connecting`, `open`, `silent`, `gone` or `ended`.
+    /// Whether bytes come: `connecting`, `open`, `silent` or `gone`.
     pub receiver: String,
     /// Why the receiver is gone, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -115,6 +115,8 @@ async fn the_newest_position_goes_before_the_backlog() {
     }
     let first = &van.broker.payloads("/position")[0];
     assert!(first["seq"].as_u64().unwrap() > 2300, "{first}");
+    let index_of = |name: &str| van.broker.topics().iter().position(|topic| topic.ends_with(name));
+    assert!(index_of("/position") < index_of("/track"), "{:?}", van.broker.topics());
     agent.await.unwrap().unwrap();
 }
 
@@ -134,6 +136,7 @@ async fn cuts_and_lost_acknowledgements_double_messages_and_lose_none() {
     agent.await.unwrap().unwrap();
     let seqs = van.broker.track_seqs();
     let (missing, doubled) = missing_and_doubled(&seqs);
+    assert_eq!(seqs.iter().min(), Some(&1));
     assert_eq!((missing, seqs.iter().max()), (0, Some(&(van.fixes as u64))));
     assert!(doubled > 0, "a lost acknowledgement doubles its message");
 }
@@ -141,24 +144,83 @@ async fn cuts_and_lost_acknowledgements_double_messages_and_lose_none() {
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_is_stopped_says_so_and_the_next_one_sends_the_rest() {
     let van = VirtualVan::new(1200);
+    van.broker.go_up();
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let agent = van.start(AtEnd::Stop, stopped).await;
     sleep(Duration::from_mins(5)).await;
     stop.send(()).unwrap();
     agent.await.unwrap().unwrap();
-    assert!(van.broker.track_seqs().is_empty());
+    let said = |van: &VirtualVan| {
+        let payloads = van.broker.payloads("/connection");
+        payloads.iter().map(|said| said["state"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(said(&van), ["online", "offline"]);
 
-    van.broker.go_up();
     let agent = van.start(AtEnd::Drain, never()).await;
     agent.await.unwrap().unwrap();
-    let seqs = van.broker.track_seqs();
+    assert_eq!(said(&van), ["online", "offline", "online", "offline"]);
+    assert_eq!(van.broker.payloads("/connection")[2]["session"], 2);
     // The second agent numbers from the next block on, so that no number is ever used twice.
-    let (first, second): (Vec<u64>, Vec<u64>) = seqs.iter().partition(|seq| **seq < 10_000);
-    assert_eq!(missing_and_doubled(&first), (0, 0));
+    let (first, second): (Vec<u64>, Vec<u64>) =
+        van.broker.track_seqs().iter().partition(|seq| **seq <= 10_000);
+    assert_eq!((missing_and_doubled(&first), first.first()), ((0, 0), Some(&1)));
     assert!((250..=301).contains(&first.len()), "{} in five minutes", first.len());
     assert_eq!((missing_and_doubled(&second), second.len()), ((0, 0), van.fixes));
-    let states: Vec<_> =
-        van.broker.payloads("/connection").iter().map(|said| said["state"].clone()).collect();
-    assert_eq!(states, ["online", "offline"]);
-    assert_eq!(van.broker.payloads("/connection")[0]["session"], 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backlog_does_not_go_out_under_another_vans_name() {
+    let van = VirtualVan::new(60);
+    van.start(AtEnd::Stop, never()).await.await.unwrap().unwrap();
+    let set = |key, value: &str| Override { key, value: value.to_owned() };
+    let outbox = van.folder.path().join("outbox.db");
+    let overrides = [
+        set("van.id", "VAN-043"),
+        set("mqtt.broker", "mqtt://scripted"),
+        set("outbox.path", outbox.to_str().unwrap()),
+    ];
+    let config = Config::parse("", "test", &overrides).unwrap();
+    let refused = Agent::open(config, Era::AsSaid, Clock::live(), van.broker.clone()).await;
+    let error = refused.unwrap_err().to_string();
+    assert!(error.contains("VAN-042") && error.contains("VAN-043"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn logs_one_after_the_other_are_one_drive_at_any_speed() {
+    let van = VirtualVan::new(400);
+    let log = std::fs::read(van.log()).unwrap();
+    let half =
+        log.len() / 2 + log[log.len() / 2..].iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    let logs = [van.folder.path().join("a.nmea"), van.folder.path().join("b.nmea")];
+    std::fs::write(&logs[0], &log[..half]).unwrap();
+    std::fs::write(&logs[1], &log[half..]).unwrap();
+    let mut emitted = Vec::new();
+    replay::emit(replay::open(&logs).unwrap(), Era::AsSaid, Emit::Records, &mut emitted).unwrap();
+    let emitted = String::from_utf8(emitted).unwrap();
+    van.broker.go_up();
+    let outbox = van.folder.path().join("outbox.db");
+    let set = |key, value: &str| Override { key, value: value.to_owned() };
+    let overrides = [
+        set("van.id", "V"),
+        set("mqtt.broker", "mqtt://b"),
+        set("outbox.path", outbox.to_str().unwrap()),
+    ];
+    let config = Config::parse("", "test", &overrides).unwrap();
+    let source = |log: &std::path::PathBuf| SourceConfig {
+        address: Address::Log(log.clone()),
+        ..config.source.clone()
+    };
+    let sources = logs.iter().map(source).collect();
+    let agent =
+        Agent::open(config, Era::AsSaid, Clock::by_data(), van.broker.clone()).await.unwrap();
+    agent.run(sources, AtEnd::Drain, std::future::pending()).await.unwrap();
+    let tracks = van.broker.payloads("/track");
+    let sent: Vec<_> =
+        tracks.iter().flat_map(|track| track["points"].as_array().unwrap()).collect();
+    for (line, sent) in emitted.lines().zip(&sent) {
+        let mut sent = (*sent).clone();
+        sent.as_object_mut().unwrap().remove("backlog");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(line).unwrap(), sent);
+    }
+    assert_eq!(emitted.lines().count(), sent.len());
 }

@@ -54,6 +54,12 @@ impl ScriptedBroker {
         of_topic.map(|publication| serde_json::from_slice(&publication.payload).unwrap()).collect()
     }
 
+    /// The topics of everything, in order.
+    pub(crate) fn topics(&self) -> Vec<String> {
+        let state = self.state.lock().unwrap();
+        state.received.iter().map(|publication| publication.topic.clone()).collect()
+    }
+
     /// The numbers of all points on `track` in order of arrival, repetitions included.
     pub(crate) fn track_seqs(&self) -> Vec<u64> {
         let tracks = self.payloads("/track").into_iter();
