@@ -22,8 +22,8 @@ use crate::source::{self, CHANNEL_CHUNKS, Event, SourceConfig};
 use crate::units::Uptime;
 use crate::wire::VanId;
 
-/// systemd kills after 5 s (`TimeoutStopSec`); the commit before it takes most of a second on a slow card.
-pub const GRACE: Duration = Duration::from_secs(3);
+/// systemd kills after 5 s (`TimeoutStopSec`); the commit before it may take 2.5 s of them on a slow card.
+pub const GRACE: Duration = Duration::from_secs(2);
 
 /// What the agent does when its source has ended by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

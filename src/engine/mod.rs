@@ -4,16 +4,15 @@
 //! position with it, and what comes meanwhile is the next commit. So there is at most one transaction a second, and a
 //! slow disk makes larger transactions and not a slower agent.
 
+mod commits;
+
 use std::mem;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::backoff::Backoff;
 use crate::clock::Clock;
-use crate::core::journey::JourneyState;
 use crate::core::record::{Record, Subject};
 use crate::core::{Output, Pipeline, Reception};
 use crate::outbox::{Outbox, OutboxError};
@@ -21,22 +20,11 @@ use crate::relay::Health;
 use crate::source::{Event, ReceiverState};
 use crate::units::Uptime;
 use crate::wire::json::GnssState;
-
-/// Flash wears out by writing: no more than one transaction in this time.
-const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
-
-/// What a failing disk may keep waiting: 2.7 hours at 1 Hz, 2 MB. Then the oldest are given up, and it is said.
-const MAX_WAITING: usize = 10_000;
-
-/// A commit of so many records is worth its write at any time; no receiver gives as many in a second.
-const LARGE_COMMIT: usize = 500;
+use commits::Commits;
 
 /// How long the last commit may take, tries included, when the agent stops on a slow or failing disk. systemd kills
 /// after 5 s, and the relay needs its grace.
-const LAST_COMMIT: Duration = Duration::from_millis(1500);
-
-/// Between the tries of the last commit.
-const LAST_RETRY: Duration = Duration::from_millis(300);
+const LAST_COMMIT: Duration = Duration::from_millis(2500);
 
 /// Why the engine ended before its source did, or without having committed everything.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +34,7 @@ pub enum EngineError {
     Outbox(#[from] OutboxError),
     /// The disk did not take the last records.
     #[error(
-        "the outbox did not take the last {waiting} records and more: look at the disk's free space and health"
+        "the outbox did not take the last {waiting} records in time: look at the disk's free space and health"
     )]
     NotCommitted {
         /// How many waited when the agent was stopped.
@@ -171,7 +159,7 @@ impl Engine {
         }
         self.pipeline.finish(&mut self.output);
         self.report();
-        let waiting = self.commits.waiting.len();
+        let waiting = self.commits.waiting();
         match tokio::time::timeout(LAST_COMMIT, self.commits.finish()).await {
             Ok(result) => Ok(result?),
             Err(_) => Err(EngineError::NotCommitted { waiting }),
@@ -202,7 +190,7 @@ impl Engine {
         if let Some((seq, point)) = self.output.points.last() {
             self.clock.learn_utc(point.fix.utc, point.fix.read_at);
             // A number that is not reserved could be given out once more after a power cut.
-            if *seq <= self.commits.outbox.stats().borrow().reserved {
+            if *seq <= self.commits.reserved() {
                 let newest = Record { seq: *seq, subject: Subject::Point(*point) };
                 self.reports.live.send_replace(Some(newest));
             }
@@ -241,176 +229,5 @@ fn health(reception: &Reception, receiver: &ReceiverState) -> Health {
             fixes_rejected: reception.rejected.unbelieved(),
         },
         newest_fix_at: reception.newest.map(|fix| fix.read_at),
-    }
-}
-
-/// What waits for the outbox, and the commit that runs.
-#[derive(Debug)]
-struct Commits {
-    outbox: Outbox,
-    patience: Patience,
-    waiting: Vec<Record>,
-    state: JourneyState,
-    running: Option<Running>,
-    /// The disk's time is the world's, also in a replay.
-    pace: Clock,
-    /// The next commit begins not before this time.
-    due: Uptime,
-    backoff: Backoff,
-    /// Records given up that the outbox has not counted yet.
-    given_up: u64,
-    failing: bool,
-}
-
-#[derive(Debug)]
-struct Running {
-    records: Vec<Record>,
-    given_up: u64,
-    commit: JoinHandle<Result<(), OutboxError>>,
-}
-
-/// What a commit does next.
-enum Step {
-    Start,
-    Done(Result<(), OutboxError>),
-}
-
-impl Commits {
-    fn new(outbox: Outbox, state: JourneyState, patience: Patience) -> Self {
-        let backoff = Backoff::new(COMMIT_INTERVAL, Duration::from_secs(30), fastrand::Rng::new());
-        Self {
-            outbox,
-            patience,
-            waiting: Vec::new(),
-            state,
-            running: None,
-            pace: Clock::live(),
-            due: Uptime::ZERO,
-            backoff,
-            given_up: 0,
-            failing: false,
-        }
-    }
-
-    /// Whether more may come: a source that can wait waits for the disk.
-    fn has_room(&self) -> bool {
-        self.patience == Patience::GoesOn || self.waiting.len() < MAX_WAITING
-    }
-
-    fn keep(&mut self, records: &mut Vec<Record>, state: JourneyState) {
-        self.waiting.append(records);
-        self.state = state;
-        let surplus = self.waiting.len().saturating_sub(MAX_WAITING);
-        if surplus > 0 && self.patience == Patience::GoesOn {
-            if self.given_up == 0 {
-                tracing::error!("outbox does not keep up, giving up the oldest records in memory");
-            }
-            self.waiting.drain(..surplus);
-            self.given_up += surplus as u64;
-        }
-    }
-
-    /// Waits for the running commit to end, or for the next one to be due. Cancelling it loses nothing.
-    async fn next_step(&mut self) -> Step {
-        match (&mut self.running, self.waiting.is_empty()) {
-            (Some(running), _) => Step::Done(joined((&mut running.commit).await)),
-            (None, true) => std::future::pending().await,
-            (None, false) => {
-                if self.failing || self.waiting.len() < LARGE_COMMIT {
-                    self.pace.reached(Some(self.due)).await;
-                }
-                Step::Start
-            }
-        }
-    }
-
-    fn take(&mut self, step: Step) -> Result<(), OutboxError> {
-        let now = self.pace.uptime();
-        match step {
-            Step::Start => {
-                self.due = now + COMMIT_INTERVAL;
-                self.start();
-                Ok(())
-            }
-            Step::Done(result) => {
-                let failed = self.settle(result)?;
-                if failed {
-                    self.due = now + self.backoff.next_wait();
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn start(&mut self) {
-        let records = mem::take(&mut self.waiting);
-        let (outbox, batch, state) = (self.outbox.clone(), records.clone(), self.state);
-        let given_up = self.given_up;
-        let commit = tokio::spawn(async move {
-            if let Some(newest) = batch.last() {
-                outbox.reserve(newest.seq).await?;
-            }
-            outbox.commit(batch, state).await?;
-            outbox.count_dropped(given_up).await
-        });
-        self.running = Some(Running { records, given_up, commit });
-    }
-
-    /// Notes how the running commit ended; whether it must be tried again.
-    fn settle(&mut self, result: Result<(), OutboxError>) -> Result<bool, OutboxError> {
-        let Some(Running { mut records, given_up, .. }) = self.running.take() else {
-            return Ok(false);
-        };
-        match result {
-            Ok(()) => {
-                for record in &records {
-                    tracing::debug!(seq = %record.seq, "record committed");
-                }
-                self.given_up -= given_up;
-                if mem::take(&mut self.failing) {
-                    tracing::info!(given_up, "outbox writes again");
-                }
-                self.backoff.reset();
-                Ok(false)
-            }
-            Err(error @ OutboxError::Degraded { .. }) => {
-                if !mem::replace(&mut self.failing, true) {
-                    tracing::error!(%error, "outbox does not write, keeping records in memory");
-                }
-                records.append(&mut self.waiting);
-                self.waiting = records;
-                Ok(true)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Commits everything that is left, and does not give up: the caller's patience ends it.
-    async fn finish(&mut self) -> Result<(), OutboxError> {
-        loop {
-            if let Some(running) = &mut self.running {
-                let result = joined((&mut running.commit).await);
-                if self.settle(result)? {
-                    tokio::time::sleep(LAST_RETRY).await;
-                }
-            } else if self.waiting.is_empty() {
-                return Ok(());
-            } else {
-                self.start();
-            }
-        }
-    }
-}
-
-/// A commit that panicked takes the agent with it: the outbox on disk is in order, this process may not be.
-fn joined(
-    result: Result<Result<(), OutboxError>, tokio::task::JoinError>,
-) -> Result<(), OutboxError> {
-    match result {
-        Ok(result) => result,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => unreachable!("nobody aborts a commit"),
-        },
     }
 }
