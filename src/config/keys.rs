@@ -185,6 +185,29 @@ pub(super) fn default_file() -> String {
     file
 }
 
+/// `docs/configuration.md`: every key with what it may be.
+pub(super) fn reference() -> String {
+    let mut page = String::from(
+        "# Configuration\n\n\
+         Every key of `waypost.toml`, written from the table that the agent checks a file against\n\
+         (`src/config/keys.rs`). A key that is left out has its default; one that is unknown, of the wrong kind or out\n\
+         of range is reported by `waypost check`, all of them at once.\n\n\
+         | key | value | default | meaning |\n|---|---|---|---|\n",
+    );
+    for key in KEYS {
+        let value = match key.kind {
+            Text => "text".to_owned(),
+            Flag => "true or false".to_owned(),
+            Integer(min, max) => format!("whole number {min} to {max}"),
+            Number(min, max) => format!("number {min} to {max}"),
+        };
+        let help = key.help.replace('|', "\\|");
+        writeln!(page, "| `{}` | {value} | `{}` | {help} |", key.name, key.default)
+            .expect("a string takes everything");
+    }
+    page
+}
+
 /// The help as a sentence, in lines of at most `width` characters.
 fn wrapped(help: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];

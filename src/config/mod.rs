@@ -107,6 +107,12 @@ impl Config {
         }
     }
 
+    /// `docs/configuration.md`: every key with what it may be.
+    #[must_use]
+    pub fn reference() -> String {
+        keys::reference()
+    }
+
     /// `config/waypost.toml`: every key with its default and a sentence.
     #[must_use]
     pub fn default_file() -> String {

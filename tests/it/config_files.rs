@@ -11,12 +11,18 @@ fn report(text: &str) -> String {
 }
 
 #[test]
-fn the_shipped_file_is_the_defaults_with_their_sentences() {
-    let path = repository("config/waypost.toml");
-    if std::env::var_os("UPDATE").is_some() {
-        fs::write(&path, Config::default_file()).unwrap();
+fn the_shipped_file_and_its_reference_are_what_the_agent_checks_against() {
+    for (name, text) in [
+        ("config/waypost.toml", Config::default_file()),
+        ("docs/configuration.md", Config::reference()),
+    ] {
+        let path = repository(name);
+        if std::env::var_os("UPDATE").is_some() {
+            fs::write(&path, &text).unwrap();
+        }
+        let shipped = fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(shipped, text, "UPDATE=1 rewrites {name}");
     }
-    assert_eq!(fs::read_to_string(&path).unwrap(), Config::default_file(), "UPDATE=1 rewrites it");
 }
 
 #[test]
