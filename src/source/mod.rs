@@ -7,6 +7,8 @@ mod address;
 pub mod log;
 mod serial;
 mod tcp;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::time::Duration;

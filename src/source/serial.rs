@@ -18,9 +18,8 @@ pub(super) fn open(path: &Path, baud: u32) -> io::Result<SerialStream> {
     SerialStream::open(&port).map_err(|error| {
         let error = io::Error::from(error);
         let remedy = match error.kind() {
-            io::ErrorKind::NotFound => {
-                "not there: is the receiver plugged in, and is the name right?"
-            }
+            // A port that somebody else has is "not found" too, by the library.
+            _ if !path.exists() => "not there: is the receiver plugged in, and is the name right?",
             io::ErrorKind::PermissionDenied => {
                 "not allowed: add the agent's user to the group `dialout`"
             }
