@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::link::WaitsFor;
 use crate::backoff::Backoff;
 
 /// Who was refused for what only a person can change, credentials or client identifier, disturbs rarely.
@@ -31,6 +32,7 @@ impl Default for BackoffConfig {
 /// The waiting times, growing with each failure.
 #[derive(Debug)]
 pub(super) struct Reconnect {
+    first: Duration,
     unreachable: Backoff,
     refused: Backoff,
 }
@@ -38,6 +40,7 @@ pub(super) struct Reconnect {
 impl Reconnect {
     pub(super) fn new(config: BackoffConfig, mut dice: fastrand::Rng) -> Self {
         Self {
+            first: config.first,
             unreachable: Backoff::new(config.first, config.max, dice.fork()),
             refused: Backoff::new(FIRST_FOR_A_PERSON, MAX_FOR_A_PERSON, dice),
         }
@@ -51,14 +54,17 @@ impl Reconnect {
         }
     }
 
-    /// How long to wait now.
-    pub(super) fn next_wait(&mut self) -> Duration {
-        self.unreachable.next_wait()
-    }
-
-    /// How long to wait where only a person can help.
-    pub(super) fn next_wait_for_a_person(&mut self) -> Duration {
-        self.refused.next_wait()
+    /// How long to wait after an attempt that took `tried` until it failed. The pause counts from the beginning of the
+    /// attempt: one that waited long for an answer has paused enough.
+    pub(super) fn next_wait(&mut self, waits_for: WaitsFor, tried: Duration) -> Duration {
+        match waits_for {
+            WaitsFor::Network => {
+                self.unreachable.reset();
+                self.unreachable.next_wait()
+            }
+            WaitsFor::Broker => self.unreachable.next_wait().saturating_sub(tried).max(self.first),
+            WaitsFor::Person => self.refused.next_wait(),
+        }
     }
 }
 
@@ -71,7 +77,8 @@ mod tests {
         let mut reconnect = Reconnect::new(BackoffConfig::default(), fastrand::Rng::with_seed(1));
         let mut longest_of = |waits: u32, lived: u64| {
             reconnect.ended(Duration::from_secs(lived));
-            (0..waits).map(|_| reconnect.next_wait()).max().unwrap()
+            let wait = |_| reconnect.next_wait(WaitsFor::Broker, Duration::ZERO);
+            (0..waits).map(wait).max().unwrap()
         };
         assert!(longest_of(50, 0) > Duration::from_secs(25));
         assert!(longest_of(50, 29) > Duration::from_secs(25));
@@ -82,8 +89,21 @@ mod tests {
     fn who_needs_a_person_waits_a_minute_at_least() {
         let mut reconnect = Reconnect::new(BackoffConfig::default(), fastrand::Rng::with_seed(1));
         for _ in 0..20 {
-            let wait = reconnect.next_wait_for_a_person();
+            let wait = reconnect.next_wait(WaitsFor::Person, Duration::ZERO);
             assert!((60..=300).contains(&wait.as_secs()), "{wait:?}");
+        }
+    }
+
+    #[test]
+    fn a_van_without_network_asks_every_second_or_two_and_one_that_waited_long_asks_at_once() {
+        let mut reconnect = Reconnect::new(BackoffConfig::default(), fastrand::Rng::with_seed(1));
+        for _ in 0..100 {
+            let wait = reconnect.next_wait(WaitsFor::Network, Duration::ZERO);
+            assert!((1..=2).contains(&wait.as_secs()), "{wait:?}");
+        }
+        for _ in 0..100 {
+            let wait = reconnect.next_wait(WaitsFor::Broker, Duration::from_secs(20));
+            assert!((1..=10).contains(&wait.as_secs()), "{wait:?}");
         }
     }
 }

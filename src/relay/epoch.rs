@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::cadence::{PositionCadence, StateCadence};
 use super::in_flight::{Fault, InFlight};
 use super::lanes::{Batch, Batching, Encoded, Lanes};
-use super::link::{Closed, Link, LinkEvent, Links, ReasonCode, Welcome};
+use super::link::{Closed, Link, LinkEvent, Links, ReasonCode, WaitsFor, Welcome};
 use super::{FAREWELL, Relay, Stop};
 use crate::core::record::Record;
 use crate::outbox::{OutboxError, OutboxStats};
@@ -28,7 +28,7 @@ pub(super) enum End {
     /// As told.
     Stopped,
     /// The link is gone.
-    Lost { error: String, reason: Option<ReasonCode>, needs_a_person: bool },
+    Lost { error: String, reason: Option<ReasonCode>, waits_for: WaitsFor },
     /// The outbox is gone.
     Outbox(OutboxError),
 }
@@ -38,7 +38,7 @@ impl From<Closed> for End {
         Self::Lost {
             error: closed.text().to_owned(),
             reason: closed.reason(),
-            needs_a_person: closed.needs_a_person(),
+            waits_for: closed.waits_for(),
         }
     }
 }
@@ -51,7 +51,7 @@ impl From<Fault> for End {
 
 impl End {
     fn lost(error: String) -> Self {
-        Self::Lost { error, reason: None, needs_a_person: false }
+        Self::Lost { error, reason: None, waits_for: WaitsFor::Broker }
     }
 }
 

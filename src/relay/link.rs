@@ -116,6 +116,11 @@ impl std::fmt::Display for ReasonCode {
 /// Why a link ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Closed {
+    /// There is no network: nothing left this host.
+    Offline {
+        /// In words.
+        text: String,
+    },
     /// The broker was not reached, or the connection broke.
     Broken {
         /// In words.
@@ -142,7 +147,7 @@ impl Closed {
     #[must_use]
     pub const fn reason(&self) -> Option<ReasonCode> {
         match self {
-            Self::Broken { .. } => None,
+            Self::Offline { .. } | Self::Broken { .. } => None,
             Self::Refused { reason, .. } | Self::Dismissed { reason, .. } => Some(*reason),
         }
     }
@@ -151,24 +156,37 @@ impl Closed {
     #[must_use]
     pub fn text(&self) -> &str {
         match self {
-            Self::Broken { text } | Self::Refused { text, .. } | Self::Dismissed { text, .. } => {
-                text
-            }
+            Self::Offline { text }
+            | Self::Broken { text }
+            | Self::Refused { text, .. }
+            | Self::Dismissed { text, .. } => text,
         }
     }
 
-    /// Whether only a person can help, with credentials or client identifiers; trying again soon would do harm.
+    /// What must change before another attempt makes sense.
     #[must_use]
-    pub const fn needs_a_person(&self) -> bool {
+    pub const fn waits_for(&self) -> WaitsFor {
         match self {
+            Self::Offline { .. } => WaitsFor::Network,
             // Unsupported version, client identifier, user name or password, not authorized, banned, bad method.
-            Self::Refused { reason: ReasonCode(code), .. } => {
-                matches!(code, 0x84 | 0x85 | 0x86 | 0x87 | 0x8A | 0x8C)
+            Self::Refused {
+                reason: ReasonCode(0x84 | 0x85 | 0x86 | 0x87 | 0x8A | 0x8C), ..
+            } => WaitsFor::Person,
+            Self::Dismissed { reason, .. } if reason.0 == ReasonCode::SESSION_TAKEN_OVER.0 => {
+                WaitsFor::Person
             }
-            Self::Dismissed { reason: ReasonCode(code), .. } => {
-                *code == ReasonCode::SESSION_TAKEN_OVER.0
-            }
-            Self::Broken { .. } => false,
+            Self::Broken { .. } | Self::Refused { .. } | Self::Dismissed { .. } => WaitsFor::Broker,
         }
     }
+}
+
+/// What must change before another attempt makes sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitsFor {
+    /// The network, and an attempt costs nobody anything.
+    Network,
+    /// The broker, or the way to it.
+    Broker,
+    /// Somebody, who changes credentials or a client identifier; trying again soon would do harm.
+    Person,
 }

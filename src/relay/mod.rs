@@ -39,7 +39,7 @@ use backoff::Reconnect;
 use epoch::{End, Epoch};
 pub use in_flight::Fault;
 pub use link::{
-    Closed, Delivery, Link, LinkEvent, Links, Overrun, Publication, ReasonCode, Welcome,
+    Closed, Delivery, Link, LinkEvent, Links, Overrun, Publication, ReasonCode, WaitsFor, Welcome,
 };
 use refusals::Refusals;
 use removals::Removals;
@@ -214,19 +214,6 @@ pub struct Relay<L> {
     report: Report,
 }
 
-/// [`Relay::run`] for who does not ask for its status.
-///
-/// # Errors
-/// As [`Relay::run`].
-pub async fn run<L: Links>(
-    config: RelayConfig,
-    inputs: Inputs,
-    links: L,
-    stop: watch::Receiver<Stop>,
-) -> Result<(), RelayError> {
-    Relay::new(config, inputs, links).run(stop).await
-}
-
 impl<L: Links> Relay<L> {
     /// A relay that has done nothing yet.
     #[must_use]
@@ -263,6 +250,7 @@ impl<L: Links> Relay<L> {
     pub async fn run(mut self, mut stop: watch::Receiver<Stop>) -> Result<(), RelayError> {
         while !self.may_end(&stop) {
             self.report.enter(LinkState::Connecting);
+            let began = self.pace.uptime();
             let link = self.links.open(&self.connection(ConnectionState::ConnectionBroken));
             let (end, lived) = Epoch::new(&mut self, link).run(&mut stop).await;
             self.flush().await?;
@@ -270,12 +258,9 @@ impl<L: Links> Relay<L> {
             match end {
                 End::Stopped => break,
                 End::Outbox(error) => return Err(RelayError::Outbox(error)),
-                End::Lost { error, reason, needs_a_person } => {
-                    let wait = if needs_a_person {
-                        self.reconnect.next_wait_for_a_person()
-                    } else {
-                        self.reconnect.next_wait()
-                    };
+                End::Lost { error, reason, waits_for } => {
+                    let tried = self.pace.uptime().since(began);
+                    let wait = self.reconnect.next_wait(waits_for, tried);
                     self.report.lost(error, reason, wait);
                     self.wait(wait, &mut stop).await;
                 }

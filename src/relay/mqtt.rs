@@ -3,6 +3,7 @@
 //! A link is a fresh client with its own event loop, which a task of its own polls: `poll` is not safe to cancel. The
 //! task ends with its first error, so the client never reconnects by itself, and its pending list is never used.
 
+use std::io;
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
@@ -248,9 +249,21 @@ fn closed(error: &ConnectionError) -> Closed {
         ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) => {
             Closed::Dismissed { reason: ReasonCode(*reason_code as u8), text }
         }
+        ConnectionError::Io(error) if is_offline(error) => Closed::Offline { text },
         ConnectionError::Timeout(_) => {
             Closed::Broken { text: format!("no connection within {CONNECT_TIMEOUT_S} s") }
         }
         _ => Closed::Broken { text },
     }
+}
+
+/// No route, or no name server (getaddrinfo's `EAI_AGAIN`, which has no kind of its own): nothing reached the broker.
+fn is_offline(error: &io::Error) -> bool {
+    let no_route = [
+        io::ErrorKind::NetworkUnreachable,
+        io::ErrorKind::NetworkDown,
+        io::ErrorKind::HostUnreachable,
+    ];
+    no_route.contains(&error.kind())
+        || error.to_string().contains("Temporary failure in name resolution")
 }
