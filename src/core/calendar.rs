@@ -20,8 +20,8 @@ pub enum Era {
     AsSaid,
     /// It cannot be earlier than this day, on which the agent was built: earlier dates are moved on by whole eras.
     NotBefore(Date),
-    /// It cannot be later than this day (a recording's `# Date:`), time zones and a wrong calendar of
-    /// [`Self::SLACK_DAYS`] allowed for: the last era before it is taken.
+    /// It cannot be later than this day (a recording's `# Date:`), time zones and a wrong calendar of a week allowed
+    /// for: the last era before it is taken.
     NotAfter(Date),
 }
 

@@ -1,7 +1,7 @@
 //! Sentence → [`Epoch`]: gathers all that was said about one instant.
 //!
 //! NMEA 0183 does not mark the end of an epoch. Here it ends with the sentence that has ended the epochs before it
-//! ([`Ender`], learnt), or with silence, or at the latest when a sentence carries another time of day. So a fix is
+//! (learnt), or with silence, or at the latest when a sentence carries another time of day. So a fix is
 //! known as soon as its last sentence is, and the last one before a tunnel does not wait for the far end.
 //!
 //! - Times that differ by no more than [`SAME_INSTANT_MS`] are one instant: some receivers round in each sentence anew.

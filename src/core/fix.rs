@@ -1,4 +1,4 @@
-//! [`Epoch`](super::epoch::Epoch) → [`Fix`] or [`Rejection`]: the gate between what a receiver says and what we believe.
+//! [`Epoch`] → [`Fix`] or [`Rejection`]: the gate between what a receiver says and what we believe.
 
 use std::collections::VecDeque;
 use std::time::Duration;
