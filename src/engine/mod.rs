@@ -105,12 +105,15 @@ impl Flips {
         }
         self.logged += 1;
         let unlogged = mem::take(&mut self.unlogged);
+        if unlogged > 0 {
+            tracing::warn!(unlogged, "receiver comes and goes");
+        }
         match state {
             ReceiverState::Connecting => {}
-            ReceiverState::Open => tracing::info!(unlogged, "receiver open"),
-            ReceiverState::Silent => tracing::warn!(unlogged, "receiver silent"),
+            ReceiverState::Open => tracing::info!("receiver open"),
+            ReceiverState::Silent => tracing::warn!("receiver silent"),
             ReceiverState::Gone(error) => {
-                tracing::warn!(unlogged, error, "receiver gone, trying again");
+                tracing::warn!(error, "receiver gone, trying again");
             }
         }
     }
