@@ -10,6 +10,7 @@
 
 use std::time::Duration;
 
+use super::ender::{End, Ender};
 use super::sentence::{Content, Gga, Gll, Gns, Gsa, Indicator, Rmc, Sentence, ShortDate, Tag};
 use crate::units::{Course, Date, Distance, Dop, Height, Position, Speed, TimeOfDay, Uptime};
 
@@ -96,7 +97,7 @@ impl Tags {
     }
 
     /// The last sentence, and the how-manieth of its kind it is.
-    fn end(&self) -> Option<(Tag, u8)> {
+    fn end(&self) -> Option<End> {
         self.last.map(|tag| (tag, self.count(tag)))
     }
 }
@@ -233,47 +234,6 @@ impl Content {
             self,
             Self::Rmc(_) | Self::Gga(_) | Self::Gll(_) | Self::Gns(_) | Self::Zda(_) | Self::Gst(_)
         )
-    }
-}
-
-/// The sentence that ends the receiver's epochs, as far as it is known.
-#[derive(Debug)]
-struct Ender {
-    /// Which, and the how-manieth of its kind: `GSA` comes once for each constellation.
-    end: Option<(Tag, u8)>,
-    /// How many epochs in a row ended so, and since when.
-    agreed: u32,
-    since: Uptime,
-    /// How long they must agree to be believed: doubled each time that the belief was wrong.
-    trial: Duration,
-    learnt: bool,
-}
-
-impl Ender {
-    const MIN_AGREED: u32 = 3;
-    /// Longer than a second, because fast receivers send some sentences once a second only.
-    const FIRST_TRIAL: Duration = Duration::from_millis(1900);
-    const MAX_TRIAL: Duration = Duration::from_mins(2);
-
-    const fn new() -> Self {
-        Self { end: None, agreed: 0, since: Uptime::ZERO, trial: Self::FIRST_TRIAL, learnt: false }
-    }
-
-    fn observe(&mut self, end: Option<(Tag, u8)>, at: Uptime) {
-        if self.end != end {
-            (self.end, self.agreed, self.since) = (end, 0, at);
-        }
-        self.agreed = self.agreed.saturating_add(1);
-        self.learnt = self.agreed >= Self::MIN_AGREED && at.since(self.since) >= self.trial;
-    }
-
-    fn was_wrong(&mut self) {
-        (self.end, self.learnt) = (None, false);
-        self.trial = (self.trial * 2).min(Self::MAX_TRIAL);
-    }
-
-    fn learnt(&self) -> Option<(Tag, u8)> {
-        self.end.filter(|_| self.learnt)
     }
 }
 

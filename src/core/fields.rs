@@ -1,7 +1,6 @@
 //! Fields of a sentence by number: what cannot be read is `None`.
 
-use super::sentence::ShortDate;
-use crate::units::{Course, Position, TimeOfDay};
+use crate::units::{Course, Date, Position, TimeOfDay};
 
 /// The sentences read here have at most 18 fields; what comes after is nobody's.
 const MAX_FIELDS: usize = 24;
@@ -87,6 +86,26 @@ impl<'a> Fields<'a> {
             side if side == negative => Some(-angle),
             _ => None,
         }
+    }
+}
+
+/// A date as `RMC` has it: the century is for the reader to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShortDate {
+    /// 0..=99.
+    pub year_of_century: u8,
+    /// 1..=12.
+    pub month: u8,
+    /// 1..=31.
+    pub day: u8,
+}
+
+impl ShortDate {
+    /// The day in `century` (the first two digits of the year); `None` if it has no such day.
+    #[must_use]
+    pub fn in_century(self, century: i32) -> Option<Date> {
+        let year = century * 100 + i32::from(self.year_of_century);
+        Date::new(year, u32::from(self.month), u32::from(self.day))
     }
 }
 

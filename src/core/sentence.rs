@@ -9,6 +9,7 @@ use std::fmt;
 use nmea::SentenceType;
 
 use super::fields::Fields;
+pub use super::fields::ShortDate;
 use crate::units::{Course, Date, Distance, Dop, Height, Position, Speed, TimeOfDay};
 
 /// Talker and formatter, such as `GNRMC`: which of the receiver's sentences this is.
@@ -70,26 +71,6 @@ pub struct Rmc {
     pub date: Option<ShortDate>,
     /// Field 12 (NMEA 2.3).
     pub mode: Option<Indicator>,
-}
-
-/// A date as `RMC` has it: the century is for the reader to know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ShortDate {
-    /// 0..=99.
-    pub year_of_century: u8,
-    /// 1..=12.
-    pub month: u8,
-    /// 1..=31.
-    pub day: u8,
-}
-
-impl ShortDate {
-    /// The day in `century` (the first two digits of the year); `None` if it has no such day.
-    #[must_use]
-    pub fn in_century(self, century: i32) -> Option<Date> {
-        let year = century * 100 + i32::from(self.year_of_century);
-        Date::new(year, u32::from(self.month), u32::from(self.day))
-    }
 }
 
 /// `GGA`.
