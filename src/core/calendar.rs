@@ -1,8 +1,13 @@
 //! Which day it is: the century that `RMC` leaves out, the week rollover that old receivers miss, and the days of
 //! epochs that carry a time only.
 
+use std::time::Duration;
+
 use super::epoch::SaidDate;
-use crate::units::{Date, TimeOfDay, UtcTime};
+use crate::units::{Date, TimeOfDay, Uptime, UtcTime};
+
+/// After so long without a date the time of day could be that of two days.
+const HALF_DAY: Duration = Duration::from_hours(12);
 
 /// GPS counts weeks modulo 1024: a receiver that missed a rollover is wrong by whole eras (IS-GPS-200 §20.3.3.3.1.1).
 const ERA_DAYS: i64 = 1024 * 7;
@@ -61,7 +66,7 @@ impl Era {
 pub struct Calendar {
     era: Era,
     /// The newest epoch whose day is known.
-    known: Option<(Date, TimeOfDay)>,
+    known: Option<(Date, TimeOfDay, Uptime)>,
 }
 
 impl Calendar {
@@ -71,19 +76,21 @@ impl Calendar {
         Self { era, known: None }
     }
 
-    /// The instant of an epoch; `None` before the first date.
-    pub fn date(&mut self, said: Option<SaidDate>, time: TimeOfDay) -> Option<UtcTime> {
+    /// The instant of an epoch that was read at `at`; `None` before the first date, and when the last one is too long ago
+    /// to tell the day from the time.
+    pub fn date(&mut self, said: Option<SaidDate>, time: TimeOfDay, at: Uptime) -> Option<UtcTime> {
         let date = match said.and_then(|said| self.era.resolve(said)) {
             Some(date) => date,
-            None => self.continued(time)?,
+            None => self.continued(time, at)?,
         };
-        self.known = Some((date, time));
+        self.known = Some((date, time, at));
         UtcTime::new(date, time)
     }
 
     /// The day of `time` if it is the one nearest to the newest known instant: midnight may pass before its date comes.
-    fn continued(&self, time: TimeOfDay) -> Option<Date> {
-        let (date, known) = self.known?;
+    fn continued(&self, time: TimeOfDay, at: Uptime) -> Option<Date> {
+        let (date, known, _) =
+            self.known.filter(|(_, _, known_at)| at.since(*known_at) < HALF_DAY)?;
         let half_day = i64::from(TimeOfDay::DAY_MS) / 2;
         let difference = i64::from(time.as_millis()) - i64::from(known.as_millis());
         match difference {
@@ -133,13 +140,16 @@ mod tests {
     fn midnight_may_pass_before_its_date_comes() {
         let time = |hour, minute| TimeOfDay::new(hour, minute, 0, 0).unwrap();
         let mut calendar = Calendar::new(Era::AsSaid);
-        assert_eq!(calendar.date(None, time(12, 0)), None);
+        let at = |hours: u64| Uptime::new(Duration::from_hours(hours));
+        assert_eq!(calendar.date(None, time(12, 0), at(0)), None);
         let utc = |time: Option<UtcTime>| time.unwrap().to_string();
         assert_eq!(
-            utc(calendar.date(Some(short(23, 12, 31)), time(23, 59))),
+            utc(calendar.date(Some(short(23, 12, 31)), time(23, 59), at(1))),
             "2023-12-31T23:59:00.000Z"
         );
-        assert_eq!(utc(calendar.date(None, time(0, 1))), "2024-01-01T00:01:00.000Z");
-        assert_eq!(utc(calendar.date(None, time(23, 58))), "2023-12-31T23:58:00.000Z");
+        assert_eq!(utc(calendar.date(None, time(0, 1), at(1))), "2024-01-01T00:01:00.000Z");
+        assert_eq!(utc(calendar.date(None, time(23, 58), at(1))), "2023-12-31T23:58:00.000Z");
+        // The van stood under a roof for fourteen hours: 8 o'clock, of which day?
+        assert_eq!(calendar.date(None, time(8, 0), at(15)), None);
     }
 }

@@ -75,8 +75,9 @@ pub struct Journey {
     state: JourneyState,
     /// Since when the fixes speak for the other motion.
     otherwise_since: Option<Uptime>,
-    /// When the newest fix was read.
-    seen_at: Option<Uptime>,
+    /// The newest fix, and how long it came after the one before.
+    seen: Option<(Uptime, UtcTime)>,
+    interval: Duration,
     /// The newest speed that the receiver said, and when.
     said: Option<(Speed, Uptime)>,
     /// Where the way is measured from while the receiver says no speed.
@@ -90,7 +91,8 @@ impl Journey {
     /// The way is measured over so long: the jitter of a parked receiver then stays below walking pace.
     const MEASURED_OVER: Duration = Duration::from_secs(5);
 
-    /// What lies beyond a gap speaks neither for a halt nor for a departure before it.
+    /// What lies beyond a gap speaks neither for a halt nor for a departure before it. A receiver that is always as
+    /// slow has no gaps.
     const MAX_GAP: Duration = Duration::from_secs(10);
 
     /// No van is faster. The way of a jump is not driven.
@@ -103,7 +105,8 @@ impl Journey {
             config,
             state,
             otherwise_since: None,
-            seen_at: None,
+            seen: None,
+            interval: Duration::ZERO,
             said: None,
             measured_from: None,
         }
@@ -117,10 +120,16 @@ impl Journey {
 
     /// Takes one fix.
     pub fn observe(&mut self, fix: &Fix) -> Option<Transition> {
-        if self.seen_at.is_none_or(|seen| fix.read_at.since(seen) > Self::MAX_GAP) {
-            (self.otherwise_since, self.said, self.measured_from) = (None, None, None);
+        if let Some((read_at, utc)) = self.seen {
+            // Logs that are played one after the other have gaps in UTC only.
+            let by_utc = u64::try_from(fix.utc.millis_since(utc)).map(Duration::from_millis);
+            let gap = fix.read_at.since(read_at).max(by_utc.unwrap_or_default());
+            if gap > Self::MAX_GAP.max(self.interval * 2) {
+                (self.otherwise_since, self.said, self.measured_from) = (None, None, None);
+            }
+            self.interval = gap;
         }
-        self.seen_at = Some(fix.read_at);
+        self.seen = Some((fix.read_at, fix.utc));
         let speed = self.speed(fix);
         let transition = speed.and_then(|speed| self.decide(speed, fix.read_at));
         match (self.state.motion, self.state.counted) {
@@ -274,6 +283,23 @@ mod tests {
         assert_eq!(drive.go(1, 0.5), []);
         assert_eq!(drive.journey.state().motion, Motion::Moving);
         assert!((drive.odometer_m() - 3600.0).abs() < 15.0, "{}", drive.odometer_m());
+    }
+
+    #[test]
+    fn a_receiver_with_two_fixes_a_minute_is_judged_too() {
+        let mut drive = Drive::new();
+        let mut slowly = |fixes: u32, mps: f64| {
+            let mut transitions = Vec::new();
+            for _ in 0..fixes {
+                drive.second += 29;
+                drive.north_m += 29.0 * mps;
+                transitions.extend(drive.go(1, mps));
+            }
+            transitions
+        };
+        assert_eq!(slowly(10, 0.0), [Transition::Halted]);
+        assert_eq!(slowly(10, 10.0), [Transition::Departed]);
+        assert_eq!(slowly(10, 0.0), [Transition::Halted]);
     }
 
     #[test]

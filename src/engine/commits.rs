@@ -144,8 +144,7 @@ impl Commits {
             if let Some(newest) = batch.last() {
                 outbox.reserve(newest.seq).await?;
             }
-            outbox.commit(batch, state).await?;
-            outbox.count_dropped(given_up).await
+            outbox.commit_and_count(batch, state, given_up).await
         });
         self.running = Some(Running { records, given_up, commit });
     }

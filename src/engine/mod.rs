@@ -156,17 +156,25 @@ impl Engine {
                     None => break,
                 },
                 () = stop.cancelled(), if !room => break,
-                now = self.clock.reached(deadline) => self.pipeline.tick(now, &mut self.output),
+                now = self.clock.reached(deadline), if room => {
+                    self.pipeline.tick(now, &mut self.output);
+                }
             }
             self.report();
         }
         self.pipeline.finish(&mut self.output);
         self.report();
-        let waiting = self.commits.waiting();
-        match tokio::time::timeout(LAST_COMMIT, self.commits.finish()).await {
-            Ok(result) => Ok(result?),
-            Err(_) => Err(EngineError::NotCommitted { waiting }),
+        // A recording that has ended waits for a slow disk; somebody who stops the agent does not.
+        let patience_ends = async {
+            stop.cancelled().await;
+            tokio::time::sleep(LAST_COMMIT).await;
+        };
+        tokio::select! {
+            biased;
+            result = self.commits.finish() => return Ok(result?),
+            () = patience_ends => {}
         }
+        Err(EngineError::NotCommitted { waiting: self.commits.waiting() })
     }
 
     fn observe(&mut self, event: Event) {

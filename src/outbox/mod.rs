@@ -22,7 +22,7 @@ pub(crate) mod tests;
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{Mutex, watch};
 
@@ -162,6 +162,8 @@ pub struct Outbox {
     stats: Arc<watch::Sender<OutboxStats>>,
     /// What this run began with.
     begin: Arc<Begin>,
+    /// Whose records these are, once that is known.
+    van: Arc<OnceLock<String>>,
 }
 
 #[derive(Debug)]
@@ -189,6 +191,7 @@ impl Outbox {
             stats: Arc::new(watch::Sender::new(store.stats)),
             slot: Arc::new(Mutex::new(Slot::Open(Box::new(store)))),
             begin: Arc::new(begin),
+            van: Arc::default(),
         })
     }
 
@@ -226,19 +229,21 @@ impl Outbox {
         records: Vec<Record>,
         state: JourneyState,
     ) -> Result<(), OutboxError> {
-        debug_assert!(records.is_sorted_by(|a, b| a.seq < b.seq), "records ascend");
-        self.run(move |store| store.commit(&records, &state)).await
+        self.commit_and_count(records, state, 0).await
     }
 
-    /// Counts records that were accepted and given up before they could be committed, with those that were evicted.
+    /// [`Self::commit`], and counts `given_up` records, which were accepted and could not be kept, with the evicted.
     ///
     /// # Errors
-    /// `Degraded`: they were not counted, try again.
-    pub async fn count_dropped(&self, records: u64) -> Result<(), OutboxError> {
-        if records == 0 {
-            return Ok(());
-        }
-        self.run(move |store| store.count_dropped(records)).await
+    /// As [`Self::commit`].
+    pub async fn commit_and_count(
+        &self,
+        records: Vec<Record>,
+        state: JourneyState,
+        given_up: u64,
+    ) -> Result<(), OutboxError> {
+        debug_assert!(records.is_sorted_by(|a, b| a.seq < b.seq), "records ascend");
+        self.run(move |store| store.commit(&records, &state, given_up)).await
     }
 
     /// Makes sure that what waits here is `van`'s: a backlog must not go out under another van's name.
@@ -248,7 +253,11 @@ impl Outbox {
     pub async fn claim(&self, van: &VanId) -> Result<(), OutboxError> {
         let name = van.to_string();
         match self.run(move |store| store.claim(&name)).await? {
-            None => Ok(()),
+            None => {
+                // A second claim is the first one's.
+                drop(self.van.set(van.to_string()));
+                Ok(())
+            }
             Some(other) => Err(OutboxError::OtherVan {
                 path: self.config.path.clone(),
                 other,
@@ -351,6 +360,11 @@ impl Outbox {
             let store = Store::open(&self.config, Start::Resumed { reservation, last_committed })
                 .map_err(|error| OutboxError::degraded(&self.config.path, error))?;
             *slot = Slot::Open(Box::new(store));
+            if let (Slot::Open(store), Some(van)) = (&mut *slot, self.van.get()) {
+                store
+                    .claim(van)
+                    .map_err(|error| OutboxError::degraded(&self.config.path, error))?;
+            }
         }
         match slot {
             Slot::Open(store) => Ok(store),

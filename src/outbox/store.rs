@@ -154,17 +154,19 @@ impl Store {
         &mut self,
         records: &[Record],
         state: &JourneyState,
+        given_up: u64,
     ) -> rusqlite::Result<()> {
         let state = postcard::to_extend(state, vec![STATE_VERSION])
             .expect("a state has no length that could be unknown");
         let used = records.last().map_or(Seq::ZERO, |record| record.seq);
         let reserved = self.extended(used);
-        if records.is_empty() && state == self.state && reserved == self.reservation.reserved {
+        let news = given_up > 0 || state != self.state || reserved != self.reservation.reserved;
+        if records.is_empty() && !news {
             return Ok(());
         }
         self.write_copy(reserved);
         let max_pages = self.config.max_pages();
-        let (mut pending, mut dropped) = (self.stats.pending, self.stats.dropped);
+        let (mut pending, mut dropped) = (self.stats.pending, self.stats.dropped + given_up);
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for chunk in records.chunks(CHUNK) {
@@ -183,14 +185,6 @@ impl Store {
         self.stats.last_committed = self.stats.last_committed.max(used);
         self.stats = OutboxStats { pending, dropped, reserved, ..self.stats };
         self.look()
-    }
-
-    /// Adds to what was dropped over the file's life.
-    pub(super) fn count_dropped(&mut self, records: u64) -> rusqlite::Result<()> {
-        let dropped = self.stats.dropped + records;
-        self.connection.execute("UPDATE meta SET dropped = ?1", params![signed(dropped)])?;
-        self.stats.dropped = dropped;
-        Ok(())
     }
 
     /// Notes whose records these are; the other van, if records of one wait.

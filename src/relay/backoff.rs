@@ -11,6 +11,9 @@ use crate::backoff::Backoff;
 const FIRST_FOR_A_PERSON: Duration = Duration::from_secs(60);
 const MAX_FOR_A_PERSON: Duration = Duration::from_mins(5);
 
+/// Without a route or a name server an attempt costs next to nothing, and the van wants to be live when they are back.
+const MAX_WITHOUT_NETWORK: Duration = Duration::from_secs(5);
+
 /// A connection that lived this long was a good one.
 const GOOD_AFTER: Duration = Duration::from_secs(30);
 
@@ -32,7 +35,7 @@ impl Default for BackoffConfig {
 /// The waiting times, growing with each failure.
 #[derive(Debug)]
 pub(super) struct Reconnect {
-    first: Duration,
+    no_network: Backoff,
     unreachable: Backoff,
     refused: Backoff,
 }
@@ -40,7 +43,7 @@ pub(super) struct Reconnect {
 impl Reconnect {
     pub(super) fn new(config: BackoffConfig, mut dice: fastrand::Rng) -> Self {
         Self {
-            first: config.first,
+            no_network: Backoff::new(config.first, MAX_WITHOUT_NETWORK, dice.fork()),
             unreachable: Backoff::new(config.first, config.max, dice.fork()),
             refused: Backoff::new(FIRST_FOR_A_PERSON, MAX_FOR_A_PERSON, dice),
         }
@@ -49,6 +52,7 @@ impl Reconnect {
     /// A connection ended that was up for `lived`.
     pub(super) fn ended(&mut self, lived: Duration) {
         if lived >= GOOD_AFTER {
+            self.no_network.reset();
             self.unreachable.reset();
             self.refused.reset();
         }
@@ -58,11 +62,13 @@ impl Reconnect {
     /// attempt: one that waited long for an answer has paused enough.
     pub(super) fn next_wait(&mut self, waits_for: WaitsFor, tried: Duration) -> Duration {
         match waits_for {
-            WaitsFor::Network => {
-                self.unreachable.reset();
-                self.unreachable.next_wait()
+            WaitsFor::Network => self.no_network.next_wait(),
+            WaitsFor::Broker => {
+                // The floor is drawn too: a fleet that lost its broker does not come back in step.
+                self.no_network.reset();
+                let floor = self.no_network.next_wait();
+                self.unreachable.next_wait().saturating_sub(tried).max(floor)
             }
-            WaitsFor::Broker => self.unreachable.next_wait().saturating_sub(tried).max(self.first),
             WaitsFor::Person => self.refused.next_wait(),
         }
     }
@@ -95,15 +101,28 @@ mod tests {
     }
 
     #[test]
-    fn a_van_without_network_asks_every_second_or_two_and_one_that_waited_long_asks_at_once() {
+    fn a_van_without_network_asks_every_few_seconds_and_one_that_waited_long_asks_soon() {
         let mut reconnect = Reconnect::new(BackoffConfig::default(), fastrand::Rng::with_seed(1));
         for _ in 0..100 {
             let wait = reconnect.next_wait(WaitsFor::Network, Duration::ZERO);
-            assert!((1..=2).contains(&wait.as_secs()), "{wait:?}");
+            assert!((1..=5).contains(&wait.as_secs()), "{wait:?}");
         }
         for _ in 0..100 {
             let wait = reconnect.next_wait(WaitsFor::Broker, Duration::from_secs(20));
             assert!((1..=10).contains(&wait.as_secs()), "{wait:?}");
         }
+    }
+
+    #[test]
+    fn a_fleet_that_lost_its_broker_does_not_come_back_in_step() {
+        let first_wait = |seed| {
+            let dice = fastrand::Rng::with_seed(seed);
+            let mut reconnect = Reconnect::new(BackoffConfig::default(), dice);
+            reconnect.next_wait(WaitsFor::Broker, Duration::from_secs(20))
+        };
+        let mut waits: Vec<Duration> = (0..100).map(first_wait).collect();
+        waits.sort_unstable();
+        waits.dedup();
+        assert!(waits.len() > 90, "{} different waits of 100 vans", waits.len());
     }
 }

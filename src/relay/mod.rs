@@ -259,7 +259,7 @@ impl<L: Links> Relay<L> {
                 End::Stopped => break,
                 End::Outbox(error) => return Err(RelayError::Outbox(error)),
                 End::Lost { error, reason, waits_for } => {
-                    let tried = self.pace.uptime().since(began);
+                    let tried = self.pace.uptime().since(began + lived);
                     let wait = self.reconnect.next_wait(waits_for, tried);
                     self.report.lost(error, reason, wait);
                     self.wait(wait, &mut stop).await;

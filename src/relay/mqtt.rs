@@ -259,11 +259,8 @@ fn closed(error: &ConnectionError) -> Closed {
 
 /// No route, or no name server (getaddrinfo's `EAI_AGAIN`, which has no kind of its own): nothing reached the broker.
 fn is_offline(error: &io::Error) -> bool {
-    let no_route = [
-        io::ErrorKind::NetworkUnreachable,
-        io::ErrorKind::NetworkDown,
-        io::ErrorKind::HostUnreachable,
-    ];
+    // Not HostUnreachable: that is what a router near the broker may answer.
+    let no_route = [io::ErrorKind::NetworkUnreachable, io::ErrorKind::NetworkDown];
     no_route.contains(&error.kind())
         || error.to_string().contains("Temporary failure in name resolution")
 }

@@ -58,12 +58,16 @@ pub struct LinkStatus {
     pub reconnects: u64,
 }
 
+/// A network that fails now in one way and now in another does not fill the log.
+const LOGGED_AT_MOST_EVERY: Duration = Duration::from_mins(1);
+
 /// Keeps [`LinkStatus`], and logs its changes.
 #[derive(Debug)]
 pub(super) struct Report {
     status: watch::Sender<LinkStatus>,
     clock: Clock,
     connected_before: bool,
+    logged_at: Option<Uptime>,
 }
 
 impl Report {
@@ -79,7 +83,7 @@ impl Report {
             payload_bytes: 0,
             reconnects: 0,
         };
-        Self { status: watch::Sender::new(status), clock, connected_before: false }
+        Self { status: watch::Sender::new(status), clock, connected_before: false, logged_at: None }
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<LinkStatus> {
@@ -112,13 +116,16 @@ impl Report {
     }
 
     /// The link ended or was refused: logged when it was up, or fails for another reason than before.
-    pub(super) fn lost(&self, error: String, reason: Option<ReasonCode>, wait: Duration) {
+    pub(super) fn lost(&mut self, error: String, reason: Option<ReasonCode>, wait: Duration) {
         let (news, was_up) = {
             let before = self.status.borrow();
             (before.last_error.as_ref() != Some(&error), before.state == LinkState::Connected)
         };
         let backoff_ms = wait.as_millis();
-        if was_up || news {
+        let now = self.clock.uptime();
+        let lately = self.logged_at.is_some_and(|at| now.since(at) < LOGGED_AT_MOST_EVERY);
+        if was_up || (news && !lately) {
+            self.logged_at = Some(now);
             let reason = reason.map(tracing::field::display);
             tracing::info!(%error, reason, backoff_ms, "no link to the broker, trying again");
         }
