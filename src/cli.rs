@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
+use tracing::Level;
 
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, DEFAULT_PATH, Override};
@@ -241,13 +242,14 @@ fn replay_agent(arguments: &ReplayArguments) -> anyhow::Result<()> {
         Some(path) => Config::load(path, &overrides)?,
         None => Config::parse("", "command line", &overrides)?,
     };
-    logging::init(config.log_level);
+    let progress = io::stderr().is_terminal();
+    // The bar has the terminal to itself, unless something is wrong.
+    logging::init(if progress { config.log_level.min(Level::WARN) } else { config.log_level });
     let clock = match arguments.speed {
         Speed::Factor(factor) => Clock::scaled(factor),
         Speed::Max => Clock::by_data(),
     };
     let era = replay::era(arguments.date, &arguments.logs)?;
-    let progress = io::stderr().is_terminal();
     block_on(async {
         let summary = replay::through_agent(config, era, clock, &arguments.logs, progress).await?;
         writeln!(io::stdout(), "{summary}")?;
