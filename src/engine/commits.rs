@@ -20,6 +20,9 @@ const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 /// What a failing disk may keep waiting: 2.7 hours at 1 Hz, 2 MB. Then the oldest are given up, and it is said.
 const MAX_WAITING: usize = 10_000;
 
+/// What is read of a source that can wait, while a commit runs.
+const READ_AHEAD: usize = 2 * LARGE_COMMIT;
+
 /// A commit of so many records is worth its write at any time; no receiver gives as many in a second.
 const LARGE_COMMIT: usize = 500;
 
@@ -88,7 +91,7 @@ impl Commits {
 
     /// Whether more may come: a source that can wait waits for the disk.
     pub(super) fn has_room(&self) -> bool {
-        self.patience == Patience::GoesOn || self.waiting.len() < MAX_WAITING
+        self.patience == Patience::GoesOn || self.waiting.len() < READ_AHEAD
     }
 
     pub(super) fn keep(&mut self, records: &mut Vec<Record>, state: JourneyState) {
