@@ -19,6 +19,7 @@ use crate::engine::{Engine, EngineError, Patience, Reports};
 use crate::outbox::{Outbox, OutboxError, OutboxStats};
 use crate::relay::{Inputs, LinkStatus, Links, Relay, RelayError, Stop};
 use crate::source::{self, CHANNEL_CHUNKS, Event, SourceConfig};
+use crate::tasks::joined;
 use crate::units::Uptime;
 use crate::wire::VanId;
 
@@ -204,17 +205,6 @@ impl Tasks {
             }
         };
         engine.map_err(AgentError::from).and(source).and(relay.map_err(AgentError::from))
-    }
-}
-
-/// A task that panicked takes the agent with it.
-fn joined<T>(ended: Result<T, tokio::task::JoinError>) -> T {
-    match ended {
-        Ok(value) => value,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => unreachable!("nobody aborts a task of the agent"),
-        },
     }
 }
 

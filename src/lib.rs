@@ -36,6 +36,7 @@ pub mod units;
 
 pub mod backoff;
 pub mod clock;
+pub mod tasks;
 
 // The data flow.
 pub mod core;

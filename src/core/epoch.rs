@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use super::ender::{End, Ender};
-use super::sentence::{Content, Gga, Gll, Gns, Gsa, Indicator, Rmc, Sentence, ShortDate, Tag};
+use super::sentence::{Content, FixData, Gll, Gsa, Indicator, Rmc, Sentence, ShortDate, Tag};
 use crate::units::{Course, Date, Distance, Dop, Height, Position, Speed, TimeOfDay, Uptime};
 
 /// gpsd's tolerance for one reporting cycle.
@@ -135,9 +135,8 @@ impl Epoch {
         self.began = self.began.or(self.time);
         match &sentence.content {
             Content::Rmc(rmc) => self.add_rmc(rmc),
-            Content::Gga(gga) => self.add_gga(gga),
+            Content::Gga(data) | Content::Gns(data) => self.add_fix_data(data),
             Content::Gll(gll) => self.add_gll(gll),
-            Content::Gns(gns) => self.add_gns(gns),
             Content::Gsa(gsa) => self.add_gsa(gsa),
             Content::Vtg(vtg) => {
                 self.speed = vtg.speed.or(self.speed);
@@ -161,31 +160,20 @@ impl Epoch {
         }
     }
 
-    fn add_gga(&mut self, gga: &Gga) {
-        let valid = gga.quality != Indicator::NoFix;
-        self.judge(valid, gga.position, Some(gga.quality));
+    fn add_fix_data(&mut self, data: &FixData) {
+        let valid = data.indicator != Indicator::NoFix;
+        self.judge(valid, data.position, Some(data.indicator));
         if valid {
-            self.altitude_msl = gga.altitude_msl.or(self.altitude_msl);
-            self.geoid_separation = gga.geoid_separation.or(self.geoid_separation);
+            self.altitude_msl = data.altitude_msl.or(self.altitude_msl);
+            self.geoid_separation = data.geoid_separation.or(self.geoid_separation);
         }
-        self.hdop = gga.hdop.or(self.hdop);
-        self.satellites_used = gga.satellites_used.or(self.satellites_used);
+        self.hdop = data.hdop.or(self.hdop);
+        self.satellites_used = data.satellites_used.or(self.satellites_used);
     }
 
     fn add_gll(&mut self, gll: &Gll) {
         self.judge(gll.valid, gll.position, gll.mode);
         self.witnessed |= gll.valid;
-    }
-
-    fn add_gns(&mut self, gns: &Gns) {
-        let valid = gns.mode != Indicator::NoFix;
-        self.judge(valid, gns.position, Some(gns.mode));
-        if valid {
-            self.altitude_msl = gns.altitude_msl.or(self.altitude_msl);
-            self.geoid_separation = gns.geoid_separation.or(self.geoid_separation);
-        }
-        self.hdop = gns.hdop.or(self.hdop);
-        self.satellites_used = gns.satellites_used.or(self.satellites_used);
     }
 
     fn add_gsa(&mut self, gsa: &Gsa) {
@@ -219,9 +207,8 @@ impl Content {
     pub fn time(&self) -> Option<TimeOfDay> {
         match self {
             Self::Rmc(rmc) => rmc.time,
-            Self::Gga(gga) => gga.time,
+            Self::Gga(data) | Self::Gns(data) => data.time,
             Self::Gll(gll) => gll.time,
-            Self::Gns(gns) => gns.time,
             Self::Zda(zda) => zda.time,
             Self::Gst(gst) => gst.time,
             Self::Gsa(_) | Self::Vtg(_) | Self::Other => None,

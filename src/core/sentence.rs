@@ -37,11 +37,11 @@ pub enum Content {
     /// Recommended minimum: the only common sentence with a date.
     Rmc(Rmc),
     /// Fix data.
-    Gga(Gga),
+    Gga(FixData),
     /// Geographic position.
     Gll(Gll),
     /// Fix data of several constellations.
-    Gns(Gns),
+    Gns(FixData),
     /// Mode and active satellites.
     Gsa(Gsa),
     /// Course and speed over ground.
@@ -73,22 +73,23 @@ pub struct Rmc {
     pub mode: Option<Indicator>,
 }
 
-/// `GGA`.
+/// `GGA` and `GNS`, which say the same.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Gga {
+pub struct FixData {
     /// Field 1.
     pub time: Option<TimeOfDay>,
     /// Fields 2 to 5.
     pub position: Option<Position>,
-    /// Field 6.
-    pub quality: Indicator,
+    /// Field 6: the quality of `GGA`; of `GNS` the best of the constellations, of which there may be more than the two
+    /// that the standard began with.
+    pub indicator: Indicator,
     /// Field 7: 0..=99.
     pub satellites_used: Option<u8>,
     /// Field 8.
     pub hdop: Option<Dop>,
     /// Field 9.
     pub altitude_msl: Option<Height>,
-    /// Field 11: the geoid above the ellipsoid.
+    /// Field 11 of `GGA`, 10 of `GNS`: the geoid above the ellipsoid.
     pub geoid_separation: Option<Height>,
 }
 
@@ -103,25 +104,6 @@ pub struct Gll {
     pub position: Option<Position>,
     /// Field 7 (NMEA 2.3).
     pub mode: Option<Indicator>,
-}
-
-/// `GNS`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Gns {
-    /// Field 1.
-    pub time: Option<TimeOfDay>,
-    /// Fields 2 to 5.
-    pub position: Option<Position>,
-    /// Field 6: the best of the constellations, of which there may be more than the two that the standard began with.
-    pub mode: Indicator,
-    /// Field 7: 0..=99.
-    pub satellites_used: Option<u8>,
-    /// Field 8.
-    pub hdop: Option<Dop>,
-    /// Field 9.
-    pub altitude_msl: Option<Height>,
-    /// Field 10.
-    pub geoid_separation: Option<Height>,
 }
 
 /// `GSA`, of which a receiver sends one for each constellation.
@@ -291,18 +273,29 @@ fn rmc(fields: &Fields<'_>) -> Rmc {
     }
 }
 
-fn gga(fields: &Fields<'_>) -> Gga {
-    let position = fields.position(2);
+fn gga(fields: &Fields<'_>) -> FixData {
     // Some receivers leave the quality out; a position then speaks for itself.
-    let unsaid = if position.is_some() { Indicator::Autonomous } else { Indicator::NoFix };
-    Gga {
+    let unsaid = match fields.position(2) {
+        Some(_) => Indicator::Autonomous,
+        None => Indicator::NoFix,
+    };
+    fix_data(fields, Indicator::from_quality(fields.get(6)).unwrap_or(unsaid), 11)
+}
+
+fn gns(fields: &Fields<'_>) -> FixData {
+    let modes = fields.get(6).bytes().filter_map(Indicator::from_letter);
+    fix_data(fields, modes.max().unwrap_or(Indicator::NoFix), 10)
+}
+
+fn fix_data(fields: &Fields<'_>, indicator: Indicator, geoid_field: usize) -> FixData {
+    FixData {
         time: fields.time(1),
-        position,
-        quality: Indicator::from_quality(fields.get(6)).unwrap_or(unsaid),
+        position: fields.position(2),
+        indicator,
         satellites_used: fields.count(7),
         hdop: fields.number(8).and_then(Dop::new),
         altitude_msl: fields.number(9).and_then(Height::from_metres),
-        geoid_separation: fields.number(11).and_then(Height::from_metres),
+        geoid_separation: fields.number(geoid_field).and_then(Height::from_metres),
     }
 }
 
@@ -313,19 +306,6 @@ fn gll(fields: &Fields<'_>) -> Gll {
         valid: fields.get(6) == "A" && mode != Some(Indicator::NoFix),
         position: fields.position(1),
         mode,
-    }
-}
-
-fn gns(fields: &Fields<'_>) -> Gns {
-    let modes = fields.get(6).bytes().filter_map(Indicator::from_letter);
-    Gns {
-        time: fields.time(1),
-        position: fields.position(2),
-        mode: modes.max().unwrap_or(Indicator::NoFix),
-        satellites_used: fields.count(7),
-        hdop: fields.number(8).and_then(Dop::new),
-        altitude_msl: fields.number(9).and_then(Height::from_metres),
-        geoid_separation: fields.number(10).and_then(Height::from_metres),
     }
 }
 
@@ -446,7 +426,7 @@ pub(crate) mod tests {
             let body =
                 format!("GNGNS,112257.00,3844.24011,N,00908.43828,W,{modes},10,0.5,124.8,46.0,,");
             match sentence(&body).content {
-                Content::Gns(gns) => assert_eq!(gns.mode, best, "{modes}"),
+                Content::Gns(gns) => assert_eq!(gns.indicator, best, "{modes}"),
                 other => panic!("{other:?}"),
             }
         }

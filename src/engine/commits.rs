@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::core::journey::JourneyState;
 use crate::core::record::{Record, Seq};
 use crate::outbox::{Outbox, OutboxError, OutboxStats};
+use crate::tasks::joined;
 use crate::units::Uptime;
 
 /// Flash wears out by writing: no more than one transaction in this time.
@@ -195,19 +196,6 @@ impl Commits {
                 self.start();
             }
         }
-    }
-}
-
-/// A commit that panicked takes the agent with it: the outbox on disk is in order, this process may not be.
-fn joined(
-    result: Result<Result<(), OutboxError>, tokio::task::JoinError>,
-) -> Result<(), OutboxError> {
-    match result {
-        Ok(result) => result,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => unreachable!("nobody aborts a commit"),
-        },
     }
 }
 

@@ -28,6 +28,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::core::journey::JourneyState;
 use crate::core::record::{Record, Seq};
+use crate::tasks::joined;
 use crate::units::UtcTime;
 use crate::wire::VanId;
 use store::{Start, Store};
@@ -377,11 +378,5 @@ impl Outbox {
 
 /// Runs what blocks where it may block.
 async fn on_pool<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => unreachable!("nobody cancels the blocking pool while the runtime lives"),
-        },
-    }
+    joined(tokio::task::spawn_blocking(work).await)
 }
