@@ -84,7 +84,7 @@ impl Clock {
         }
     }
 
-    /// Tells the clock what a fix said of UTC.
+    /// Tells the clock what a fix said of UTC, once the receiver's time is trusted.
     pub fn learn_utc(&self, utc: UtcTime, read_at: Uptime) {
         *self.anchor.lock().expect("no holder of the lock can panic") = Some((utc, read_at));
     }
@@ -100,10 +100,16 @@ impl Clock {
                 utc.checked_add(self.uptime().since(read_at))
             }
             (Some((utc, _)), Pace::ByData) => Some(utc),
-            // A recording has a time of its own, and it may be years ago.
-            (None, _) if self.pace != Pace::Scaled(1.0) => None,
-            (None, _) => host_utc().filter(|utc| utc.as_unix_ms() >= Self::PLAUSIBLE_FROM_UNIX_MS),
+            (None, _) => self.host().map(|(utc, _)| utc),
         }
+    }
+
+    /// What the host's clock shows, and when; `None` if it is not set, and in a replay.
+    #[must_use]
+    pub fn host(&self) -> Option<(UtcTime, Uptime)> {
+        // A recording has a time of its own, and it may be years ago.
+        let utc = host_utc().filter(|_| self.pace == Pace::Scaled(1.0))?;
+        (utc.as_unix_ms() >= Self::PLAUSIBLE_FROM_UNIX_MS).then(|| (utc, self.uptime()))
     }
 }
 

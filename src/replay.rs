@@ -237,12 +237,11 @@ async fn draw_progress(watches: &Watches, total_bytes: u64) {
 }
 
 fn write_lines(output: &mut Output, emit: Emit, out: &mut impl Write) -> io::Result<()> {
-    let points = std::mem::take(&mut output.points);
+    let fixes = std::mem::take(&mut output.fixes);
     let records = std::mem::take(&mut output.records);
+    output.points.clear();
     match emit {
-        Emit::Fixes => {
-            points.iter().try_for_each(|(_, point)| write_line(&FixLine::from(&point.fix), out))
-        }
+        Emit::Fixes => fixes.iter().try_for_each(|fix| write_line(&FixLine::from(fix), out)),
         Emit::Records => {
             records.iter().try_for_each(|Record { seq, subject: Subject::Point(point) }| {
                 write_line(&Point::new(*seq, point, Lane::Live), out)

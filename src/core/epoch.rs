@@ -32,6 +32,8 @@ pub struct Epoch {
     pub date: Option<SaidDate>,
     /// When the first byte was read.
     pub read_at: Uptime,
+    /// A sentence came that has a field for the day.
+    pub names_day: bool,
     /// Where, by a sentence that vouched for it.
     pub position: Option<Position>,
     /// A sentence said whether there is a fix.
@@ -107,6 +109,7 @@ impl Epoch {
         Self {
             time: None,
             date: None,
+            names_day: false,
             read_at: at,
             position: None,
             judged: false,
@@ -133,6 +136,7 @@ impl Epoch {
         self.last_read_at = at;
         self.time = sentence.content.time().or(self.time);
         self.began = self.began.or(self.time);
+        self.names_day |= matches!(sentence.content, Content::Rmc(_) | Content::Zda(_));
         match &sentence.content {
             Content::Rmc(rmc) => self.add_rmc(rmc),
             Content::Gga(data) | Content::Gns(data) => self.add_fix_data(data),
@@ -144,7 +148,7 @@ impl Epoch {
             }
             Content::Zda(zda) => self.date = zda.date.map(SaidDate::Full).or(self.date),
             Content::Gst(gst) => self.accuracy = gst.accuracy.or(self.accuracy),
-            Content::Other => {}
+            Content::Gsv(_) | Content::Txt(_) | Content::Other => {}
         }
     }
 
@@ -211,7 +215,7 @@ impl Content {
             Self::Gll(gll) => gll.time,
             Self::Zda(zda) => zda.time,
             Self::Gst(gst) => gst.time,
-            Self::Gsa(_) | Self::Vtg(_) | Self::Other => None,
+            Self::Gsa(_) | Self::Vtg(_) | Self::Gsv(_) | Self::Txt(_) | Self::Other => None,
         }
     }
 
@@ -272,8 +276,8 @@ impl Default for EpochAssembler {
 impl EpochAssembler {
     /// Takes one sentence and hands on each epoch that it closes: the one before it, its own, or both.
     pub fn push(&mut self, sentence: &Sentence, at: Uptime, mut closed: impl FnMut(Epoch)) {
-        if matches!(sentence.content, Content::Other) {
-            // It says nothing, but it says it: the line is not silent.
+        if matches!(sentence.content, Content::Gsv(_) | Content::Txt(_) | Content::Other) {
+            // It says nothing about a fix, but it says it: the line is not silent.
             if let Some(open) = &mut self.open {
                 open.last_read_at = at;
             }

@@ -1,14 +1,9 @@
-//! [`Epoch`] → [`Fix`] or [`Rejection`]: the gate between what a receiver says and what we believe.
-
-use std::collections::VecDeque;
-use std::time::Duration;
+//! What an accepted position in time consists of.
 
 use serde::{Deserialize, Serialize};
 
-use super::calendar::{Calendar, Era};
-use super::epoch::{Epoch, SAME_INSTANT_MS};
 use super::sentence::Indicator;
-use crate::units::{Course, Distance, Dop, Height, Position, Speed, TimeOfDay, Uptime, UtcTime};
+use crate::units::{Course, Distance, Dop, Height, Position, Speed, Uptime, UtcTime};
 
 /// An accepted position in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,7 +75,7 @@ pub enum FixQuality {
 
 impl FixQuality {
     /// `None` for what is no measurement: typed in by hand, or a simulator.
-    fn of(indicator: Indicator) -> Option<Self> {
+    pub(super) fn of(indicator: Indicator) -> Option<Self> {
         Some(match indicator {
             Indicator::Autonomous => Self::Gps,
             Indicator::Differential => Self::Dgps,
@@ -93,365 +88,25 @@ impl FixQuality {
     }
 }
 
-/// What came of an epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It is a fix, which may still wait for its date.
-    Accepted,
-    /// It does not say whether there is a fix.
-    Silent,
-    /// It is none.
-    Rejected(Rejection),
-}
-
-/// Why an epoch is no fix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rejection {
-    /// The receiver says so, or gives no position.
-    NoFix,
-    /// It has a position and no time of day.
-    NoTime,
-    /// Fewer than three satellites, and neither RMC, GLL nor GSA says that there is a fix nevertheless.
-    TooFewSatellites,
-    /// 0° N 0° E.
-    NullIsland,
-    /// Typed in by hand, or a simulator's (GGA quality 7 and 8).
-    NotMeasured,
-    /// The instant was accepted before: the receiver repeats itself.
-    Repeated,
-    /// No date came while [`Gate::MAX_WAITING`] later fixes waited for one.
-    Undated,
-}
-
-/// How many epochs were rejected, by reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RejectionCounters {
-    /// [`Rejection::NoFix`].
-    pub no_fix: u64,
-    /// [`Rejection::NoTime`].
-    pub no_time: u64,
-    /// [`Rejection::TooFewSatellites`].
-    pub too_few_satellites: u64,
-    /// [`Rejection::NullIsland`].
-    pub null_island: u64,
-    /// [`Rejection::NotMeasured`].
-    pub not_measured: u64,
-    /// [`Rejection::Repeated`].
-    pub repeated: u64,
-    /// [`Rejection::Undated`].
-    pub undated: u64,
-}
-
-impl RejectionCounters {
-    fn count(&mut self, rejection: Rejection) {
-        *match rejection {
-            Rejection::NoFix => &mut self.no_fix,
-            Rejection::NoTime => &mut self.no_time,
-            Rejection::TooFewSatellites => &mut self.too_few_satellites,
-            Rejection::NullIsland => &mut self.null_island,
-            Rejection::NotMeasured => &mut self.not_measured,
-            Rejection::Repeated => &mut self.repeated,
-            Rejection::Undated => &mut self.undated,
-        } += 1;
-    }
-
-    /// Those that had a position and were not believed.
-    #[must_use]
-    pub const fn unbelieved(&self) -> u64 {
-        self.no_time
-            + self.too_few_satellites
-            + self.null_island
-            + self.not_measured
-            + self.repeated
-            + self.undated
-    }
-}
-
-/// Lets through what can be believed.
-#[derive(Debug)]
-pub struct Gate {
-    calendar: Calendar,
-    /// Fixes that wait for the receiver's first date, oldest first.
-    waiting: VecDeque<(TimeOfDay, Fix)>,
-    /// The time of day of the newest accepted epoch.
-    accepted: Option<TimeOfDay>,
-    /// The mode that was last said, and when.
-    mode: Option<(FixMode, Uptime)>,
-    counters: RejectionCounters,
-}
-
-impl Gate {
-    /// A cold receiver may need 12.5 minutes for the date: the length of the almanac at 1 Hz.
-    pub const MAX_WAITING: usize = 750;
-
-    /// 68 % horizontal radius at HDOP 1 of a receiver that says nothing better. Stated, not measured.
-    pub const RANGE_ERROR_M: f64 = 5.0;
-
-    /// A gate that has accepted nothing yet.
-    #[must_use]
-    pub fn new(era: Era) -> Self {
-        Self {
-            calendar: Calendar::new(era),
-            waiting: VecDeque::new(),
-            accepted: None,
-            mode: None,
-            counters: RejectionCounters::default(),
-        }
-    }
-
-    /// Some receivers say the mode in every fifth epoch only; so long it holds.
-    const MODE_HOLDS: Duration = Duration::from_secs(6);
-
-    /// Judges one epoch and hands on what it makes known: nothing, its fix, or with the first date all that waited.
-    pub fn push(&mut self, epoch: &Epoch, mut accept: impl FnMut(Fix)) -> Verdict {
-        let same = |(time, accepted): (TimeOfDay, TimeOfDay)| {
-            time.millis_since(accepted).abs() <= SAME_INSTANT_MS
-        };
-        if epoch.is_late && epoch.time.zip(self.accepted).is_some_and(same) {
-            return Verdict::Silent;
-        }
-        let judged = match self.judge(epoch) {
-            Ok(judged) => judged,
-            Err(Rejection::NoFix) if !epoch.judged && epoch.gsa_mode != Some(1) => {
-                // A date of its own: the receiver counts satellites' time also before it has a position.
-                if let Some(utc) =
-                    epoch.time.and_then(|time| self.calendar.date(epoch.date, time, epoch.read_at))
-                {
-                    self.stamp_waiting(utc, epoch.read_at, &mut accept);
-                }
-                return Verdict::Silent;
-            }
-            Err(rejection) => {
-                self.counters.count(rejection);
-                return Verdict::Rejected(rejection);
-            }
-        };
-        let (time, mut fix) = judged;
-        self.accepted = Some(time);
-        if said_mode(epoch).is_some() {
-            self.mode = Some((fix.mode, fix.read_at));
-        }
-        if let Some(utc) = self.calendar.date(epoch.date, time, fix.read_at) {
-            self.stamp_waiting(utc, fix.read_at, &mut accept);
-            fix.utc = utc;
-            accept(fix);
-        } else {
-            if self.waiting.len() == Self::MAX_WAITING {
-                self.waiting.pop_front();
-                self.counters.count(Rejection::Undated);
-            }
-            self.waiting.push_back((time, fix));
-        }
-        Verdict::Accepted
-    }
-
-    /// It was `utc` at `at`: what waited for a date gets its own.
-    fn stamp_waiting(&mut self, utc: UtcTime, at: Uptime, accept: &mut impl FnMut(Fix)) {
-        for (time, waited) in self.waiting.drain(..) {
-            let about = utc.checked_sub(at.since(waited.read_at));
-            if let Some(utc) = about.and_then(|about| nearest(about, time)) {
-                accept(Fix { utc, ..waited });
-            }
-        }
-    }
-
-    /// The input has ended: what still waits for a date will not get one.
-    pub fn finish(&mut self) {
-        for _ in self.waiting.drain(..) {
-            self.counters.count(Rejection::Undated);
-        }
-    }
-
-    /// What has been counted so far.
-    #[must_use]
-    pub const fn counters(&self) -> RejectionCounters {
-        self.counters
-    }
-
-    /// The fix of an epoch, still on the first day of 1970.
-    fn judge(&self, epoch: &Epoch) -> Result<(TimeOfDay, Fix), Rejection> {
-        let position = epoch.position.filter(|_| !epoch.denied).ok_or(Rejection::NoFix)?;
-        let time = epoch.time.ok_or(Rejection::NoTime)?;
-        if position.is_null_island() {
-            return Err(Rejection::NullIsland);
-        }
-        let few = epoch.satellites_used.is_some_and(|used| used < 3);
-        if few && !epoch.witnessed && epoch.gsa_mode.is_none_or(|mode| mode < 2) {
-            return Err(Rejection::TooFewSatellites);
-        }
-        let quality = epoch.indicator.map_or(Some(FixQuality::Gps), FixQuality::of);
-        let quality = quality.ok_or(Rejection::NotMeasured)?;
-        if self.accepted == Some(time) {
-            return Err(Rejection::Repeated);
-        }
-        let by_hdop = |dop: Dop| Distance::from_metres(dop.value() * Self::RANGE_ERROR_M);
-        let fix = Fix {
-            utc: UtcTime::from_unix_ms(i64::from(time.as_millis()))
-                .expect("a day after 1970 began"),
-            read_at: epoch.read_at,
-            position,
-            mode: said_mode(epoch)
-                .or_else(|| self.held_mode(epoch.read_at))
-                .unwrap_or(FixMode::TwoD),
-            quality,
-            altitude_msl: epoch.altitude_msl,
-            height_hae: epoch
-                .altitude_msl
-                .zip(epoch.geoid_separation)
-                .and_then(|(msl, geoid)| msl.above(geoid)),
-            speed: epoch.speed,
-            course: epoch.course,
-            hdop: epoch.hdop,
-            satellites_used: epoch.satellites_used,
-            accuracy: epoch.accuracy.or_else(|| epoch.hdop.and_then(by_hdop)),
-        };
-        Ok((time, fix))
-    }
-
-    fn held_mode(&self, at: Uptime) -> Option<FixMode> {
-        self.mode
-            .filter(|(_, said_at)| at.since(*said_at) <= Self::MODE_HOLDS)
-            .map(|(mode, _)| mode)
-    }
-}
-
-/// GSA says it; without GSA an altitude or a fourth satellite does.
-fn said_mode(epoch: &Epoch) -> Option<FixMode> {
-    match epoch.gsa_mode {
-        Some(2) => Some(FixMode::TwoD),
-        Some(3) => Some(FixMode::ThreeD),
-        _ if epoch.altitude_msl.is_some() => Some(FixMode::ThreeD),
-        _ if epoch.satellites_used.is_some_and(|used| used > 3) => Some(FixMode::ThreeD),
-        _ => None,
-    }
-}
-
-/// The instant at `time` of some day that is nearest to `about`.
-fn nearest(about: UtcTime, time: TimeOfDay) -> Option<UtcTime> {
-    let days = [-1, 0, 1].into_iter().filter_map(|days| about.date().plus_days(days));
-    days.filter_map(|date| UtcTime::new(date, time)).min_by_key(|utc| utc.millis_since(about).abs())
-}
-
 #[cfg(test)]
-mod tests {
-    use super::super::epoch::EpochAssembler;
-    use super::super::sentence::tests::sentence;
+pub(crate) mod tests {
     use super::*;
 
-    /// The fixes of sentences, each an epoch of its own, a second apart.
-    fn judged(gate: &mut Gate, bodies: &[&str]) -> Vec<Fix> {
-        let mut fixes = Vec::new();
-        for (second, body) in (0..).zip(bodies) {
-            let mut epochs = EpochAssembler::default();
-            epochs.push(&sentence(body), Uptime::from_millis(second * 1000), |_| {});
-            epochs.finish(|epoch| {
-                gate.push(&epoch, |fix| fixes.push(fix));
-            });
+    /// A plain 3D fix, `ms` after the agent started and after 2027-01-15T08:00Z, `north_m` metres north of 48° N 11° E.
+    pub(crate) fn fix(ms: u32, north_m: f64) -> Fix {
+        Fix {
+            utc: UtcTime::from_unix_ms(1_800_000_000_000 + i64::from(ms)).unwrap(),
+            read_at: Uptime::from_millis(u64::from(ms)),
+            position: Position::from_degrees(48.0 + north_m / 111_195.0, 11.0).unwrap(),
+            mode: FixMode::ThreeD,
+            quality: FixQuality::Gps,
+            altitude_msl: None,
+            height_hae: None,
+            speed: None,
+            course: None,
+            hdop: None,
+            satellites_used: None,
+            accuracy: None,
         }
-        fixes
-    }
-
-    #[test]
-    fn what_cannot_be_believed_is_rejected_with_its_reason() {
-        type Reason = fn(&RejectionCounters) -> u64;
-        let cases: [(&str, Reason); 7] = [
-            ("GPRMC,120000,V,4800.0,N,01100.0,E,0,0,221126,,", |c| c.no_fix),
-            ("GPGGA,120000,4800.0,N,01100.0,E,0,00,,,M,,M,,", |c| c.no_fix),
-            ("GPRMC,,A,4800.0,N,01100.0,E,0,0,221126,,", |c| c.no_time),
-            ("GPRMC,120000,A,0000.0,N,00000.0,E,0,0,221126,,", |c| c.null_island),
-            ("GPGGA,120000,4800.0,N,01100.0,E,7,08,1.0,5,M,,M,,", |c| c.not_measured),
-            ("GPGGA,120000,4800.0,N,01100.0,E,8,08,1.0,5,M,,M,,", |c| c.not_measured),
-            ("GPGGA,120000,4800.0,N,01100.0,E,1,00,1.0,5,M,,M,,", |c| c.too_few_satellites),
-        ];
-        for (body, reason) in cases {
-            let mut gate = Gate::new(Era::AsSaid);
-            assert_eq!(judged(&mut gate, &[body]), [], "{body}");
-            assert_eq!(reason(&gate.counters()), 1, "{body}: {:?}", gate.counters());
-        }
-    }
-
-    #[test]
-    fn a_receiver_that_repeats_itself_gives_one_fix() {
-        let mut gate = Gate::new(Era::AsSaid);
-        let tunnel = "GPRMC,120000,A,4800.0,N,01100.0,E,10,0,221126,,";
-        assert_eq!(judged(&mut gate, &[tunnel; 60]).len(), 1);
-        assert_eq!(gate.counters().repeated, 59);
-    }
-
-    #[test]
-    fn fixes_before_the_first_date_wait_and_are_stamped_when_it_comes() {
-        let mut gate = Gate::new(Era::AsSaid);
-        let undated = |time: &str| format!("GPGGA,{time},4800.0,N,01100.0,E,1,08,1.0,5,M,,M,,");
-        let (before, after) = (undated("235958"), undated("235959"));
-        let dated = "GPRMC,000000,A,4800.0,N,01100.0,E,10,0,010127,,";
-        let fixes = judged(&mut gate, &[&before, &after, dated]);
-        let utc: Vec<String> = fixes.iter().map(|fix| fix.utc.to_string()).collect();
-        assert_eq!(
-            utc,
-            ["2026-12-31T23:59:58.000Z", "2026-12-31T23:59:59.000Z", "2027-01-01T00:00:00.000Z"]
-        );
-    }
-
-    #[test]
-    fn a_date_in_an_epoch_of_its_own_is_enough_and_one_without_fix_is_not_believed() {
-        let undated = "GPGGA,120000,4800.0,N,01100.0,E,1,08,1.0,5,M,,M,,";
-        let cold = "GPRMC,120001,V,,,,,,,060180,,";
-        let date = "GPZDA,120002.50,22,11,2026,00,00";
-        let mut gate = Gate::new(Era::AsSaid);
-        assert_eq!(judged(&mut gate, &[cold, undated]), []);
-        let fixes = judged(&mut gate, &[date]);
-        assert_eq!(fixes[0].utc.to_string(), "2026-11-22T12:00:00.000Z");
-        assert_eq!(gate.counters().no_fix, 1, "ZDA says nothing about a fix");
-    }
-
-    #[test]
-    fn a_late_sentence_of_the_same_instant_is_no_second_fix() {
-        let (mut gate, mut epochs, mut fixes) =
-            (Gate::new(Era::AsSaid), EpochAssembler::default(), 0);
-        for second in 0..30 {
-            let at = Uptime::from_millis(second * 1000);
-            let rmc = format!("GPRMC,1200{second:02}.00,A,4800.0,N,01100.0,E,10,0,221126,,");
-            let late = format!("GPGLL,4800.0,N,01100.0,E,1200{second:02}.003,A,A");
-            for body in [Some(rmc), Some(late).filter(|_| second % 10 == 9)].iter().flatten() {
-                epochs.push(&sentence(body), at, |epoch| {
-                    gate.push(&epoch, |_| fixes += 1);
-                });
-            }
-        }
-        epochs.finish(|epoch| {
-            gate.push(&epoch, |_| fixes += 1);
-        });
-        assert_eq!(fixes, 30);
-        assert_eq!(gate.counters(), RejectionCounters::default(), "late is not wrong");
-    }
-
-    #[test]
-    fn what_waits_for_a_date_is_bounded_and_counted() {
-        let mut gate = Gate::new(Era::AsSaid);
-        let bodies: Vec<String> = (0..Gate::MAX_WAITING + 10)
-            .map(|s| {
-                format!(
-                    "GPGGA,{:02}{:02}{:02},4800.0,N,01100.0,E,1,08,1.0,5,M,,M,,",
-                    s / 3600,
-                    s / 60 % 60,
-                    s % 60
-                )
-            })
-            .collect();
-        let bodies: Vec<&str> = bodies.iter().map(String::as_str).collect();
-        assert_eq!(judged(&mut gate, &bodies), []);
-        assert_eq!(gate.counters().undated, 10);
-        gate.finish();
-        assert_eq!(gate.counters().undated, bodies.len() as u64);
-    }
-
-    #[test]
-    fn accuracy_is_the_receivers_own_or_the_stated_range_error() {
-        let mut gate = Gate::new(Era::AsSaid);
-        judged(&mut gate, &["GPRMC,115959,A,4800.0,N,01100.0,E,10,0,221126,,"]);
-        let fixes =
-            judged(&mut gate, &["GPGGA,120000,4800.0,N,01100.0,E,1,08,1.2,500.0,M,47.0,M,,"]);
-        assert_eq!(fixes[0].accuracy, Distance::from_metres(6.0));
-        assert_eq!(fixes[0].height_hae, Height::from_metres(547.0));
     }
 }

@@ -1,7 +1,8 @@
 //! [`Fix`] → [`Transition`]: whether the van drives or stands, with hysteresis, and how far it has driven.
 //!
 //! A fix that the gate refused never comes here. The odometer counts only what was driven: the jitter of a standing
-//! receiver adds nothing, and the first seconds of a trip, before the departure is believed, are not lost.
+//! receiver adds nothing, and the first seconds of a trip, before the departure is believed, are not lost. A halted van
+//! is held to the place where it halted: its receiver drifts, and the van does not.
 
 use std::time::Duration;
 
@@ -64,7 +65,7 @@ pub struct JourneyState {
     pub motion: Motion,
     /// Driven so far.
     pub odometer: Distance,
-    /// Up to where the odometer has counted, and when.
+    /// Up to where the odometer has counted, and when. Of a halted van it is the anchor that it is held to.
     pub counted: Option<(UtcTime, Position)>,
 }
 
@@ -82,6 +83,10 @@ pub struct Journey {
     said: Option<(Speed, Uptime)>,
     /// Where the way is measured from while the receiver says no speed.
     measured_from: Option<(Uptime, Position)>,
+    /// Since when the fixes of a halted van are too far from its anchor for drift.
+    away_since: Option<Uptime>,
+    /// Where the newest fix is held to.
+    held_to: Option<Position>,
 }
 
 impl Journey {
@@ -98,6 +103,13 @@ impl Journey {
     /// No van is faster. The way of a jump is not driven.
     const MAX_MPS: f64 = 80.0;
 
+    /// Drift stays within so much of the anchor, or three times what the receiver says of its accuracy.
+    const DRIFT_M: f64 = 25.0;
+    const MAX_DRIFT_M: f64 = 100.0;
+
+    /// Who is farther away for so long has been moved too slowly to depart: pushed, towed, on a ferry.
+    const AWAY_FOR: Duration = Duration::from_secs(30);
+
     /// Goes on from `state`.
     #[must_use]
     pub const fn new(config: JourneyConfig, state: JourneyState) -> Self {
@@ -109,6 +121,8 @@ impl Journey {
             interval: Duration::ZERO,
             said: None,
             measured_from: None,
+            away_since: None,
+            held_to: None,
         }
     }
 
@@ -116,6 +130,12 @@ impl Journey {
     #[must_use]
     pub const fn state(&self) -> JourneyState {
         self.state
+    }
+
+    /// Where the van stands while the newest fix is its receiver's drift; `None` while it moves.
+    #[must_use]
+    pub const fn held_to(&self) -> Option<Position> {
+        self.held_to
     }
 
     /// Takes one fix.
@@ -131,7 +151,12 @@ impl Journey {
         }
         self.seen = Some((fix.read_at, fix.utc));
         let speed = self.speed(fix);
+        let known = self.state.motion != Motion::Unknown;
         let transition = speed.and_then(|speed| self.decide(speed, fix.read_at));
+        if !known && transition == Some(Transition::Halted) {
+            // The first fixes of a cold receiver were still on their way here.
+            self.state.counted = None;
+        }
         match (self.state.motion, self.state.counted) {
             (Motion::Moving, Some((utc, from))) => {
                 let way = from.distance_to(fix.position);
@@ -144,7 +169,30 @@ impl Journey {
             (Motion::Halted | Motion::Unknown, Some(_)) => {}
             (_, None) => self.state.counted = Some((fix.utc, fix.position)),
         }
+        self.held_to = self.hold(fix, speed);
         transition
+    }
+
+    /// Where a halted van stands: at its anchor, unless it is too fast or too far away for drift.
+    fn hold(&mut self, fix: &Fix, speed: Option<Speed>) -> Option<Position> {
+        let halted = self.state.motion == Motion::Halted;
+        let Some((_, anchor)) = self.state.counted.filter(|_| halted) else {
+            self.away_since = None;
+            return None;
+        };
+        let said = fix.accuracy.map_or(0.0, |accuracy| accuracy.as_metres() * 3.0);
+        let drift_m = said.clamp(Self::DRIFT_M, Self::MAX_DRIFT_M);
+        if anchor.distance_to(fix.position).as_metres() <= drift_m {
+            self.away_since = None;
+            return speed.is_none_or(|speed| speed < self.config.depart_speed).then_some(anchor);
+        }
+        let since = *self.away_since.get_or_insert(fix.read_at);
+        if fix.read_at.since(since) < Self::AWAY_FOR {
+            return speed.is_none_or(|speed| speed <= self.config.stop_speed).then_some(anchor);
+        }
+        self.away_since = None;
+        self.state.counted = Some((fix.utc, fix.position));
+        Some(fix.position)
     }
 
     /// The speed that the receiver says, or said just now; else what the way made says, now and then.
@@ -190,7 +238,7 @@ impl Journey {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fix::{FixMode, FixQuality};
+    use super::super::fix::tests::fix;
     use super::*;
 
     /// A van that drives north, one fix a second, with the given speeds in m/s.
@@ -212,22 +260,8 @@ mod tests {
             for _ in 0..seconds {
                 self.second += 1;
                 self.north_m += mps;
-                let ms = i64::from(self.second) * 1000;
-                let fix = Fix {
-                    utc: UtcTime::from_unix_ms(ms).unwrap(),
-                    read_at: Uptime::from_millis(u64::from(self.second) * 1000),
-                    position: Position::from_degrees(48.0 + self.north_m / 111_195.0, 11.0)
-                        .unwrap(),
-                    mode: FixMode::ThreeD,
-                    quality: FixQuality::Gps,
-                    altitude_msl: None,
-                    height_hae: None,
-                    speed: Speed::from_mps(mps.abs()).filter(|_| self.with_speed),
-                    course: None,
-                    hdop: None,
-                    satellites_used: None,
-                    accuracy: None,
-                };
+                let speed = Speed::from_mps(mps.abs()).filter(|_| self.with_speed);
+                let fix = Fix { speed, ..fix(self.second * 1000, self.north_m) };
                 transitions.extend(self.journey.observe(&fix));
             }
             transitions
@@ -262,6 +296,27 @@ mod tests {
             drive.go(1, -0.4);
         }
         assert!(drive.odometer_m() - parked < 1.0, "{}", drive.odometer_m() - parked);
+    }
+
+    #[test]
+    fn a_halted_van_is_held_to_its_place_until_it_drives_or_is_moved() {
+        let mut drive = Drive::new();
+        drive.go(31, 0.0);
+        let anchor = drive.journey.held_to().unwrap();
+        for _ in 0..600 {
+            drive.go(5, 0.7);
+            assert_eq!(drive.journey.held_to(), Some(anchor), "drift");
+            drive.go(5, -0.7);
+        }
+        drive.go(10, 1.5);
+        assert_eq!(drive.journey.held_to(), Some(anchor), "slow, and not far yet");
+        drive.go(10, 1.5);
+        assert_eq!(drive.journey.held_to(), None, "slow driving is driving");
+        drive.go(60, 0.0);
+        let moved = drive.journey.held_to().unwrap();
+        assert!((anchor.distance_to(moved).as_metres() - 30.0).abs() < 0.5, "pushed aside");
+        drive.go(1, 10.0);
+        assert_eq!(drive.journey.held_to(), None, "off it goes");
     }
 
     #[test]

@@ -12,20 +12,29 @@ pub mod epoch;
 mod fields;
 pub mod fix;
 pub mod framing;
+pub mod gate;
 pub mod journey;
+pub mod notice;
 pub mod record;
 pub mod sampling;
 pub mod sentence;
+pub mod sky;
+pub mod trust;
+mod whereabouts;
 
-use crate::units::Uptime;
+use crate::units::{Uptime, UtcTime};
 use calendar::Era;
 use epoch::{Epoch, EpochAssembler};
-use fix::{Fix, Gate, Rejection, RejectionCounters, Verdict};
+use fix::Fix;
 use framing::{Framer, FramingCounters};
+use gate::{Gate, Rejection, RejectionCounters, Verdict};
 use journey::{Journey, JourneyConfig, JourneyState};
+use notice::Notices;
 use record::{Record, Seq, Subject, TrackPoint};
 use sampling::Sampling;
-use sentence::{Refusal, Sentence};
+use sentence::{Content, Refusal, Sentence};
+use sky::{Sky, SkyView};
+use trust::{TimeTrust, TimeWitness};
 
 /// How the pipeline thinks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +50,9 @@ pub struct PipelineConfig {
 /// What came out since it was last emptied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Output {
-    /// Every accepted fix in order, kept or not: for the live lane.
+    /// Every accepted fix in order, as the receiver gave it.
+    pub fixes: Vec<Fix>,
+    /// The points that they became, kept or not: for the live lane.
     pub points: Vec<(Seq, TrackPoint)>,
     /// What the outbox must keep.
     pub records: Vec<Record>,
@@ -62,6 +73,12 @@ pub struct Reception {
     pub newest: Option<Fix>,
     /// Whether the newest epoch that said so was a fix.
     pub has_fix: bool,
+    /// Whether the time of the fixes can be relied on.
+    pub time: TimeTrust,
+    /// What the antenna sees.
+    pub sky: SkyView,
+    /// What the receiver says of itself.
+    pub notices: Notices,
 }
 
 /// The only place where the stages meet.
@@ -77,7 +94,11 @@ struct Lines {
     epochs: EpochAssembler,
     bad_envelope: u64,
     bad_checksum: u64,
+    sky: Sky,
+    notices: Notices,
     fixes: Fixes,
+    /// Rises with each change of [`Reception`] but for the bytes.
+    revision: u64,
 }
 
 /// Everything behind the epochs.
@@ -89,6 +110,8 @@ struct Fixes {
     next_seq: Seq,
     newest: Option<Fix>,
     has_fix: bool,
+    witness: TimeWitness,
+    time: TimeTrust,
 }
 
 impl Pipeline {
@@ -102,10 +125,24 @@ impl Pipeline {
             next_seq: first_seq,
             newest: None,
             has_fix: false,
+            witness: TimeWitness::default(),
+            time: TimeTrust::default(),
         };
-        let lines =
-            Lines { epochs: EpochAssembler::default(), bad_envelope: 0, bad_checksum: 0, fixes };
+        let lines = Lines {
+            epochs: EpochAssembler::default(),
+            bad_envelope: 0,
+            bad_checksum: 0,
+            sky: Sky::default(),
+            notices: Notices::default(),
+            fixes,
+            revision: 0,
+        };
         Self { framer: Framer::default(), lines }
+    }
+
+    /// Notes what the host's clock shows at `at`. It may be wrong, and is believed only where the receiver bears it out.
+    pub const fn observe_host_clock(&mut self, utc: UtcTime, at: Uptime) {
+        self.lines.fixes.gate.observe_host(utc, at);
     }
 
     /// Takes bytes that were read at `at`. A deadline before `at` passes first, also when nobody called [`Self::tick`].
@@ -123,8 +160,11 @@ impl Pipeline {
 
     /// Lets time pass. Spurious calls do nothing.
     pub fn tick(&mut self, now: Uptime, out: &mut Output) {
-        let Lines { epochs, fixes, .. } = &mut self.lines;
-        epochs.tick(now, |epoch| fixes.push(&epoch, out));
+        let Lines { epochs, fixes, revision, .. } = &mut self.lines;
+        epochs.tick(now, |epoch| {
+            *revision += 1;
+            fixes.push(&epoch, out);
+        });
     }
 
     /// The receiver is gone: what it began to say is all that it will say.
@@ -134,6 +174,8 @@ impl Pipeline {
         framer.finish(|line, began| lines.push(line, began, out));
         lines.epochs.finish(|epoch| lines.fixes.push(&epoch, out));
         lines.fixes.has_fix = false;
+        (lines.sky, lines.notices) = (Sky::default(), Notices::default());
+        lines.revision += 1;
     }
 
     /// The input has ended for good.
@@ -141,7 +183,8 @@ impl Pipeline {
         let Self { framer, lines } = self;
         framer.finish(|line, began| lines.push(line, began, out));
         lines.epochs.finish(|epoch| lines.fixes.push(&epoch, out));
-        lines.fixes.gate.finish();
+        lines.fixes.finish(out);
+        lines.revision += 1;
     }
 
     /// What must be committed together with the records.
@@ -150,10 +193,16 @@ impl Pipeline {
         self.lines.fixes.journey.state()
     }
 
+    /// Rises when something has changed that [`Self::reception`] tells, the number of bytes aside.
+    #[must_use]
+    pub const fn revision(&self) -> u64 {
+        self.lines.revision + self.framer.counters().broken
+    }
+
     /// What has been seen of the receiver.
     #[must_use]
     pub fn reception(&self) -> Reception {
-        let Lines { fixes, bad_envelope, bad_checksum, .. } = &self.lines;
+        let Lines { fixes, bad_envelope, bad_checksum, sky, notices, .. } = &self.lines;
         Reception {
             framing: self.framer.counters(),
             bad_envelope: *bad_envelope,
@@ -161,6 +210,9 @@ impl Pipeline {
             rejected: fixes.gate.counters(),
             newest: fixes.newest,
             has_fix: fixes.has_fix,
+            time: fixes.time,
+            sky: sky.view(),
+            notices: *notices,
         }
     }
 }
@@ -175,34 +227,66 @@ impl Reception {
 
 impl Lines {
     fn push(&mut self, line: &[u8], at: Uptime, out: &mut Output) {
-        match Sentence::parse(line) {
-            Ok(sentence) => self.epochs.push(&sentence, at, |epoch| self.fixes.push(&epoch, out)),
-            Err(Refusal::Envelope) => self.bad_envelope += 1,
-            Err(Refusal::Checksum) => self.bad_checksum += 1,
+        let sentence = match Sentence::parse(line) {
+            Ok(sentence) => sentence,
+            Err(refusal) => {
+                match refusal {
+                    Refusal::Envelope => self.bad_envelope += 1,
+                    Refusal::Checksum => self.bad_checksum += 1,
+                }
+                self.revision += 1;
+                return;
+            }
+        };
+        match &sentence.content {
+            Content::Gsv(gsv) => self.sky.observe_view(gsv, at),
+            Content::Gsa(gsa) => self.sky.observe_use(gsa, at),
+            Content::Txt(txt) => self.revision += u64::from(self.notices.observe(txt)),
+            _ => {}
         }
+        self.epochs.push(&sentence, at, |epoch| {
+            self.revision += 1;
+            self.fixes.push(&epoch, out);
+        });
     }
 }
 
 impl Fixes {
     fn push(&mut self, epoch: &Epoch, out: &mut Output) {
-        let Self { gate, journey, sampling, next_seq, newest, has_fix } = self;
-        let verdict = gate.push(epoch, |fix| {
+        let verdict = self.judge(out, |gate, accept| gate.push(epoch, accept));
+        match verdict {
+            Verdict::Accepted => self.has_fix = true,
+            // A late sentence of the last fix, or a receiver that repeats itself: its age tells.
+            Verdict::Silent | Verdict::Rejected(Rejection::Repeated) => {}
+            Verdict::Rejected(_) => self.has_fix = false,
+        }
+    }
+
+    fn finish(&mut self, out: &mut Output) {
+        self.judge(out, |gate, accept| gate.finish(accept));
+    }
+
+    /// Lets the gate judge, and makes a point of each fix that it accepts.
+    fn judge<T>(
+        &mut self,
+        out: &mut Output,
+        judge: impl FnOnce(&mut Gate, &mut dyn FnMut(Fix)) -> T,
+    ) -> T {
+        let Self { gate, journey, sampling, next_seq, newest, witness, time, .. } = self;
+        judge(gate, &mut |fix| {
             journey.observe(&fix);
+            *time = witness.observe(&fix);
             *newest = Some(fix);
             let JourneyState { motion, odometer, .. } = journey.state();
-            let point = TrackPoint { fix, motion, odometer };
+            let held = Fix { position: journey.held_to().unwrap_or(fix.position), ..fix };
+            let point = TrackPoint { fix: held, motion, odometer };
             let seq = *next_seq;
             *next_seq = seq.next();
+            out.fixes.push(fix);
             out.points.push((seq, point));
             if sampling.keeps(&point) {
                 out.records.push(Record { seq, subject: Subject::Point(point) });
             }
-        });
-        match verdict {
-            Verdict::Accepted => *has_fix = true,
-            // A late sentence of the last fix, or a receiver that repeats itself: its age tells.
-            Verdict::Silent | Verdict::Rejected(Rejection::Repeated) => {}
-            Verdict::Rejected(_) => *has_fix = false,
-        }
+        })
     }
 }

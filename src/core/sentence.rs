@@ -10,6 +10,8 @@ use nmea::SentenceType;
 
 use super::fields::Fields;
 pub use super::fields::ShortDate;
+use super::notice::{Txt, Words};
+use super::sky::{Constellation, Constellations};
 use crate::units::{Course, Date, Distance, Dop, Height, Position, Speed, TimeOfDay};
 
 /// Talker and formatter, such as `GNRMC`: which of the receiver's sentences this is.
@@ -50,6 +52,10 @@ pub enum Content {
     Zda(Zda),
     /// Error statistics.
     Gst(Gst),
+    /// Satellites in view.
+    Gsv(Gsv),
+    /// What the receiver says in words.
+    Txt(Txt),
     /// Well formed, and says nothing about a fix.
     Other,
 }
@@ -113,6 +119,8 @@ pub struct Gsa {
     pub mode: Option<u8>,
     /// Field 16.
     pub hdop: Option<Dop>,
+    /// The systems of the satellites in fields 3 to 14: by field 18 (NMEA 4.11), the talker, or their numbers.
+    pub used: Constellations,
 }
 
 /// `VTG`.
@@ -140,6 +148,19 @@ pub struct Gst {
     pub time: Option<TimeOfDay>,
     /// 68 % horizontal radius from fields 6 and 7, the standard deviations of latitude and longitude.
     pub accuracy: Option<Distance>,
+}
+
+/// `GSV`, of which each constellation has its own, and as many as it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gsv {
+    /// By the talker.
+    pub constellation: Option<Constellation>,
+    /// Field 2: which of its group, from 1.
+    pub number: u8,
+    /// Field 3.
+    pub in_view: Option<u8>,
+    /// Fields 7, 11, 15 and 19: C/N0 in dB-Hz; `None` where the satellite is not tracked.
+    pub cn0_dbhz: [Option<u8>; 4],
 }
 
 /// How a position was found: GGA's quality and the mode indicator of RMC, GLL and GNS say the same in two alphabets.
@@ -230,15 +251,18 @@ impl Sentence {
             return Ok(Self { tag, content: Content::Other });
         };
         let fields = Fields::new(envelope.data);
+        let talker = [address[0], address[1]];
         let content = match envelope.message_id {
             SentenceType::RMC => Content::Rmc(rmc(&fields)),
             SentenceType::GGA => Content::Gga(gga(&fields)),
             SentenceType::GLL => Content::Gll(gll(&fields)),
             SentenceType::GNS => Content::Gns(gns(&fields)),
-            SentenceType::GSA => Content::Gsa(gsa(&fields)),
+            SentenceType::GSA => Content::Gsa(gsa(&fields, talker)),
             SentenceType::VTG => Content::Vtg(vtg(&fields)),
             SentenceType::ZDA => Content::Zda(zda(&fields)),
             SentenceType::GST => Content::Gst(gst(&fields)),
+            SentenceType::GSV => Content::Gsv(gsv(&fields, talker)),
+            SentenceType::TXT => Content::Txt(txt(&fields)),
             _ => Content::Other,
         };
         Ok(Self { tag, content })
@@ -309,9 +333,31 @@ fn gll(fields: &Fields<'_>) -> Gll {
     }
 }
 
-fn gsa(fields: &Fields<'_>) -> Gsa {
+fn gsa(fields: &Fields<'_>, talker: [u8; 2]) -> Gsa {
     let mode = fields.count(2).filter(|mode| (1..=3).contains(mode));
-    Gsa { mode, hdop: fields.number(16).and_then(Dop::new) }
+    let satellites = || (3..=14).filter_map(|number| fields.get(number).parse::<u16>().ok());
+    let system = Constellation::of_system_id(fields.get(18));
+    // An old receiver is `GP` whatever it uses.
+    let system = system.or_else(|| Constellation::of_talker(talker).filter(|_| talker != *b"GP"));
+    let of = |satellite| system.or_else(|| Constellation::of_satellite(satellite));
+    let used = satellites().filter_map(of).fold(Constellations::default(), Constellations::with);
+    Gsa { mode, hdop: fields.number(16).and_then(Dop::new), used }
+}
+
+fn gsv(fields: &Fields<'_>, talker: [u8; 2]) -> Gsv {
+    Gsv {
+        constellation: Constellation::of_talker(talker),
+        number: fields.count(2).unwrap_or(1),
+        in_view: fields.count(3),
+        cn0_dbhz: [7, 11, 15, 19].map(|number| fields.count(number).filter(|cn0| *cn0 > 0)),
+    }
+}
+
+fn txt(fields: &Fields<'_>) -> Txt {
+    // A comma would end the field, so a text that has some is in more than one.
+    let words = (4..=8).map(|number| fields.get(number)).filter(|part| !part.is_empty());
+    let words: Vec<&str> = words.collect();
+    Txt { kind: fields.count(3), words: Words::new(&words.join(", ")) }
 }
 
 fn vtg(fields: &Fields<'_>) -> Vtg {

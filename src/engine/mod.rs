@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::core::record::{Record, Subject};
+use crate::core::trust::TimeTrust;
 use crate::core::{Output, Pipeline, Reception};
 use crate::outbox::{Outbox, OutboxError};
 use crate::relay::Health;
@@ -25,6 +26,9 @@ use commits::Commits;
 /// How long the last commit may take, tries included, when the agent stops on a slow or failing disk. systemd kills
 /// after 5 s, and the relay needs its grace.
 const LAST_COMMIT: Duration = Duration::from_millis(2500);
+
+/// How often the host's clock is looked at.
+const HOST_CLOCK_EVERY: Duration = Duration::from_secs(10);
 
 /// Why the engine ended before its source did, or without having committed everything.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +84,11 @@ pub struct Engine {
     flips: Flips,
     reports: Reports,
     commits: Commits,
+    patience: Patience,
+    /// When the host's clock is looked at again.
+    host_clock_due: Uptime,
+    /// What was last reported of the pipeline, and of the receiver.
+    reported: Option<(u64, ReceiverState)>,
 }
 
 /// Changes of the receiver in the log: a loose plug must not fill it.
@@ -130,8 +139,18 @@ impl Engine {
         reports: Reports,
     ) -> Self {
         let commits = Commits::new(outbox, pipeline.state(), patience);
-        let (output, receiver) = (Output::default(), ReceiverState::default());
-        Self { pipeline, clock, output, receiver, flips: Flips::default(), reports, commits }
+        Self {
+            pipeline,
+            clock,
+            output: Output::default(),
+            receiver: ReceiverState::default(),
+            flips: Flips::default(),
+            reports,
+            commits,
+            patience,
+            host_clock_due: Uptime::ZERO,
+            reported: None,
+        }
     }
 
     /// Runs until the source ends; that is also how the agent is stopped. Then everything is committed. `stop` is
@@ -179,8 +198,22 @@ impl Engine {
 
     fn observe(&mut self, event: Event) {
         match event {
-            Event::Bytes(chunk) => self.pipeline.push(&chunk.bytes, chunk.at, &mut self.output),
+            Event::Bytes(chunk) => {
+                self.look_at_host_clock(chunk.at);
+                self.pipeline.push(&chunk.bytes, chunk.at, &mut self.output);
+            }
             Event::Receiver(state) => self.receiver_became(state),
+        }
+    }
+
+    /// The network may set it at any time. A recording is of another day.
+    fn look_at_host_clock(&mut self, now: Uptime) {
+        if self.patience == Patience::Waits || now < self.host_clock_due {
+            return;
+        }
+        self.host_clock_due = now + HOST_CLOCK_EVERY;
+        if let Some((utc, at)) = self.clock.host() {
+            self.pipeline.observe_host_clock(utc, at);
         }
     }
 
@@ -198,8 +231,19 @@ impl Engine {
     /// Hands on what the pipeline has put out.
     fn report(&mut self) {
         self.commits.keep(&mut self.output.records, self.pipeline.state());
+        let revision = self.pipeline.revision();
+        let changed = self
+            .reported
+            .as_ref()
+            .is_none_or(|known| known.0 != revision || known.1 != self.receiver);
+        if !changed {
+            return;
+        }
+        let reception = self.pipeline.reception();
         if let Some((seq, point)) = self.output.points.last() {
-            self.clock.learn_utc(point.fix.utc, point.fix.read_at);
+            if reception.time == TimeTrust::Trusted {
+                self.clock.learn_utc(point.fix.utc, point.fix.read_at);
+            }
             // A number that is not reserved could be given out once more after a power cut.
             if *seq <= self.commits.reserved() {
                 let newest = Record { seq: *seq, subject: Subject::Point(*point) };
@@ -207,7 +251,7 @@ impl Engine {
             }
         }
         self.output.points.clear();
-        let reception = self.pipeline.reception();
+        self.output.fixes.clear();
         let health = health(&reception, &self.receiver);
         self.reports
             .reception
@@ -218,6 +262,7 @@ impl Engine {
                 true
             }
         });
+        self.reported = Some((revision, self.receiver.clone()));
     }
 }
 
@@ -234,8 +279,14 @@ fn health(reception: &Reception, receiver: &ReceiverState) -> Health {
             receiver: receiver.to_owned(),
             error,
             mode: fix.map_or(1, |fix| fix.mode.dimensions()),
+            time: reception.time.name().to_owned(),
             age_s: None,
             sats: fix.and_then(|fix| fix.satellites_used),
+            sats_in_view: reception.sky.in_view,
+            cn0_dbhz: reception.sky.cn0_dbhz,
+            constellations: reception.sky.used.iter().map(|one| one.name().to_owned()).collect(),
+            antenna: reception.notices.antenna.map(|antenna| antenna.name().to_owned()),
+            warning: reception.notices.warning.map(|words| words.as_str().to_owned()),
             sentences_bad: reception.sentences_bad(),
             fixes_rejected: reception.rejected.unbelieved(),
         },

@@ -227,12 +227,30 @@ pub struct GnssState {
     pub error: Option<String>,
     /// 1 no fix, 2 2D, 3 3D.
     pub mode: u8,
+    /// Whether the receiver's time can be relied on: `unknown`, `tentative` or `trusted`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub time: String,
     /// Seconds since the newest fix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age_s: Option<f64>,
     /// Satellites used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sats: Option<u8>,
+    /// Satellites in view.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sats_in_view: Option<u8>,
+    /// Mean C/N0 of the four strongest satellites, dB-Hz.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cn0_dbhz: Option<u8>,
+    /// Systems with a satellite in the solution: `gps`, `glonass`, `galileo`, `beidou`, `qzss`, `navic`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub constellations: Vec<String>,
+    /// What the receiver says of its antenna: `ok`, `open` or `short`; absent if it does not watch it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub antenna: Option<String>,
+    /// The receiver's newest error or warning, in its own words: jamming, a line that is too slow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
     /// Sentences refused since the agent started.
     pub sentences_bad: u64,
     /// Epochs refused since the agent started.

@@ -78,15 +78,25 @@ fn agree(ours: &Content, theirs: &nmea::ParseResult) -> Option<bool> {
         (Content::Vtg(ours), Theirs::VTG(theirs)) => {
             near(ours.speed, knots(theirs.speed_over_ground))
         }
+        (Content::Zda(ours), Theirs::ZDA(theirs)) => {
+            let date = theirs.utc_date().map(|date| date.to_string());
+            ours.date.map(|date| date.to_string()) == date
+        }
+        (Content::Gst(ours), Theirs::GST(theirs)) => {
+            let radius_m = theirs.lat_sd.zip(theirs.long_sd).map(|(lat, lon)| lat.hypot(lon));
+            match (ours.accuracy.map(|accuracy| accuracy.as_metres()), radius_m.map(f64::from)) {
+                (Some(ours), Some(theirs)) => (ours - theirs).abs() <= 0.01 + theirs * 1e-3,
+                (ours, theirs) => ours.is_none() && theirs.is_none(),
+            }
+        }
+        (Content::Gsv(ours), Theirs::GSV(theirs)) => {
+            ours.in_view.map(u16::from) == Some(theirs.sats_in_view)
+        }
         (Content::Gsa(ours), Theirs::GSA(theirs)) => {
             // The crate does not export the type, so it is compared by its name.
             let mode = format!("{:?}", theirs.mode2);
-            ours.mode
-                == ["NoFix", "Fix2D", "Fix3D"]
-                    .iter()
-                    .zip(1..)
-                    .find(|(name, _)| **name == mode)
-                    .map(|(_, mode)| mode)
+            let modes = [(1, "NoFix"), (2, "Fix2D"), (3, "Fix3D")];
+            ours.mode == modes.into_iter().find(|(_, name)| *name == mode).map(|(mode, _)| mode)
         }
         _ => return None,
     })

@@ -1,0 +1,222 @@
+//! `GSV` and `GSA` → what the antenna sees: how many satellites, how strong, and whose are used.
+//!
+//! None of it makes a fix. It tells the person at the other end whether the antenna is on the roof or under the seat.
+
+use std::time::Duration;
+
+use super::sentence::{Gsa, Gsv};
+use crate::units::Uptime;
+
+/// A satellite system, as NMEA 0183 v4.11 numbers them (GNSS system id).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Constellation {
+    /// 1.
+    Gps,
+    /// 2.
+    Glonass,
+    /// 3.
+    Galileo,
+    /// 4.
+    Beidou,
+    /// 5.
+    Qzss,
+    /// 6.
+    Navic,
+}
+
+impl Constellation {
+    const ALL: [Self; 6] =
+        [Self::Gps, Self::Glonass, Self::Galileo, Self::Beidou, Self::Qzss, Self::Navic];
+
+    /// As it is written in `state`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gps => "gps",
+            Self::Glonass => "glonass",
+            Self::Galileo => "galileo",
+            Self::Beidou => "beidou",
+            Self::Qzss => "qzss",
+            Self::Navic => "navic",
+        }
+    }
+
+    /// By the GNSS system id, 1..=6.
+    pub(super) const fn of_system_id(id: &str) -> Option<Self> {
+        match id.as_bytes() {
+            b"1" => Some(Self::Gps),
+            b"2" => Some(Self::Glonass),
+            b"3" => Some(Self::Galileo),
+            b"4" => Some(Self::Beidou),
+            b"5" => Some(Self::Qzss),
+            b"6" => Some(Self::Navic),
+            _ => None,
+        }
+    }
+
+    /// By the talker; `None` for `GN` and for devices that are no receivers.
+    pub(super) const fn of_talker(talker: [u8; 2]) -> Option<Self> {
+        match &talker {
+            b"GP" => Some(Self::Gps),
+            b"GL" => Some(Self::Glonass),
+            b"GA" => Some(Self::Galileo),
+            b"GB" | b"BD" => Some(Self::Beidou),
+            b"GQ" | b"QZ" | b"PQ" => Some(Self::Qzss),
+            b"GI" => Some(Self::Navic),
+            _ => None,
+        }
+    }
+
+    /// By a satellite's number in `GSA`, of receivers older than system ids; SBAS is nobody's.
+    pub(super) const fn of_satellite(number: u16) -> Option<Self> {
+        match number {
+            1..=32 => Some(Self::Gps),
+            65..=96 => Some(Self::Glonass),
+            193..=200 => Some(Self::Qzss),
+            201..=237 | 401..=437 => Some(Self::Beidou),
+            301..=336 => Some(Self::Galileo),
+            _ => None,
+        }
+    }
+
+    const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// Some of the constellations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Constellations(u8);
+
+impl Constellations {
+    /// With `constellation` too.
+    #[must_use]
+    pub(super) const fn with(self, constellation: Constellation) -> Self {
+        Self(self.0 | 1 << constellation.index())
+    }
+
+    /// In the order of their system ids.
+    pub fn iter(self) -> impl Iterator<Item = Constellation> {
+        Constellation::ALL.into_iter().filter(move |one| self.0 & 1 << one.index() != 0)
+    }
+}
+
+/// What the antenna sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SkyView {
+    /// Satellites in view; `None` if the receiver does not say.
+    pub in_view: Option<u8>,
+    /// Mean C/N0 of the four strongest, dB-Hz: below about 35 the antenna stands badly.
+    pub cn0_dbhz: Option<u8>,
+    /// Systems with a satellite in the solution.
+    pub used: Constellations,
+}
+
+/// The newest words about each constellation.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    at: Option<Uptime>,
+    in_view: u8,
+    strongest_dbhz: [u8; 4],
+    used_at: Option<Uptime>,
+}
+
+/// Gathers it.
+#[derive(Debug, Default)]
+pub(super) struct Sky {
+    seen: [Seen; Constellation::ALL.len()],
+    newest: Uptime,
+}
+
+impl Sky {
+    /// Some receivers send `GSV` every fifth second only.
+    const HOLDS: Duration = Duration::from_secs(15);
+
+    pub(super) fn observe_view(&mut self, gsv: &Gsv, at: Uptime) {
+        self.newest = at;
+        let (Some(constellation), Some(in_view)) = (gsv.constellation, gsv.in_view) else { return };
+        let seen = &mut self.seen[constellation.index()];
+        if gsv.number <= 1 {
+            seen.strongest_dbhz = [0; 4];
+        }
+        (seen.at, seen.in_view) = (Some(at), in_view);
+        for cn0 in gsv.cn0_dbhz.into_iter().flatten() {
+            if let Some(slot) = seen.strongest_dbhz.iter_mut().min().filter(|slot| **slot < cn0) {
+                *slot = cn0;
+            }
+        }
+    }
+
+    pub(super) fn observe_use(&mut self, gsa: &Gsa, at: Uptime) {
+        self.newest = at;
+        for constellation in gsa.used.iter() {
+            self.seen[constellation.index()].used_at = Some(at);
+        }
+    }
+
+    pub(super) fn view(&self) -> SkyView {
+        let lately = |at: Option<Uptime>| at.is_some_and(|at| self.newest.since(at) <= Self::HOLDS);
+        let seen = || self.seen.iter().filter(|seen| lately(seen.at));
+        let mut cn0: Vec<u8> = seen().flat_map(|seen| seen.strongest_dbhz).collect();
+        cn0.sort_unstable_by(|a, b| b.cmp(a));
+        let strongest = cn0.first_chunk::<4>().filter(|four| four.iter().all(|cn0| *cn0 > 0));
+        let mean = strongest.map(|four| four.iter().map(|cn0| u16::from(*cn0)).sum::<u16>() / 4);
+        let used =
+            Constellation::ALL.into_iter().filter(|one| lately(self.seen[one.index()].used_at));
+        SkyView {
+            in_view: seen().map(|seen| seen.in_view).reduce(u8::saturating_add),
+            cn0_dbhz: mean.and_then(|mean| u8::try_from(mean).ok()),
+            used: used.fold(Constellations::default(), Constellations::with),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sentence::Content;
+    use super::super::sentence::tests::sentence;
+    use super::*;
+
+    fn sky(bodies: &[(u64, &str)]) -> SkyView {
+        let mut sky = Sky::default();
+        for (second, body) in bodies {
+            let at = Uptime::from_millis(second * 1000);
+            match sentence(body).content {
+                Content::Gsv(gsv) => sky.observe_view(&gsv, at),
+                Content::Gsa(gsa) => sky.observe_use(&gsa, at),
+                other => panic!("{other:?}"),
+            }
+        }
+        sky.view()
+    }
+
+    fn used(view: SkyView) -> Vec<&'static str> {
+        view.used.iter().map(Constellation::name).collect()
+    }
+
+    #[test]
+    fn satellites_in_view_are_those_of_all_constellations_and_the_strongest_four_count() {
+        let view = sky(&[
+            (0, "GPGSV,2,1,07,07,79,048,42,02,51,062,43,26,36,256,42,27,27,138,40"),
+            (0, "GPGSV,2,2,07,09,23,313,30,04,19,159,,15,12,041,42"),
+            (0, "GLGSV,1,1,02,65,79,048,47,66,-3,062,20,1"),
+        ]);
+        assert_eq!((view.in_view, view.cn0_dbhz), (Some(9), Some(43)));
+        let gone = sky(&[(0, "GPGSV,1,1,01,07,79,048,42"), (60, "GPGSA,A,1,,,,,,,,,,,,,,,")]);
+        assert_eq!((gone.in_view, gone.cn0_dbhz), (None, None));
+        assert_eq!(sky(&[(0, "GPGSV,1,1,00")]).in_view, Some(0));
+    }
+
+    #[test]
+    fn the_systems_in_use_are_known_by_system_id_talker_or_satellite_number() {
+        for (body, expected) in [
+            ("GNGSA,A,3,07,02,,,,,,,,,,,1.8,1.0,1.5,3", vec!["galileo"]),
+            ("GLGSA,A,3,70,71,,,,,,,,,,,1.8,1.0,1.5", vec!["glonass"]),
+            ("GNGSA,A,3,07,02,70,301,,,,,,,,,1.8,1.0,1.5", vec!["gps", "glonass", "galileo"]),
+            ("GPGSA,A,3,07,02,46,,,,,,,,,,1.8,1.0,1.5", vec!["gps"]),
+            ("GPGSA,A,1,,,,,,,,,,,,,,,", vec![]),
+        ] {
+            assert_eq!(used(sky(&[(0, body)])), expected, "{body}");
+        }
+    }
+}
