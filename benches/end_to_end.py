@@ -155,7 +155,7 @@ def main():
     (folder / 'waypost.toml').write_text(
         f'van.id = "BENCH"\nmqtt.broker = "mqtt://127.0.0.1:{proxy.port}"\nmqtt.position_moving_s = 0\n'
         f'mqtt.position_halted_s = 0\ngnss.source = "serial:{tap.path}"\ngnss.baud = {options.baud}\n'
-        f'outbox.path = "{folder}/outbox.db"\n')
+        f'outbox.path = "{folder}/outbox.db"\ntrack.sampling = "raw"\n')
     agent = start(options.waypost, 'run', '--config', folder / 'waypost.toml',
                   stderr=open(folder / 'agent.log', 'a'))
 

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 use tracing::Level;
@@ -12,12 +13,13 @@ use tracing::Level;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, DEFAULT_PATH, Override};
 use crate::core::calendar::{Era, RELEASED};
+use crate::core::sampling::{Bounds, Sampling};
 use crate::daemon::{Agent, AtEnd, signals};
 use crate::logging;
 use crate::relay::mqtt::MqttLinks;
 use crate::replay::{self, Emit};
 use crate::source::Address;
-use crate::units::Date;
+use crate::units::{Date, Distance};
 
 /// The arguments are wrong (sysexits.h `EX_USAGE`).
 const USAGE: u8 = 64;
@@ -79,7 +81,7 @@ struct ReplayArguments {
     #[arg(value_name = "LOG", required = true)]
     logs: Vec<PathBuf>,
     /// Write each accepted fix, or each record, as a line of JSON
-    #[arg(long, value_enum, conflicts_with_all = ["config", "broker", "van", "outbox", "sampling", "speed"])]
+    #[arg(long, value_enum, conflicts_with_all = ["config", "broker", "van", "outbox", "speed"])]
     emit: Option<Emit>,
     /// The day of the recording: century and week rollover are judged by it
     #[arg(long, value_name = "YYYY-MM-DD", value_parser = date)]
@@ -96,9 +98,12 @@ struct ReplayArguments {
     /// The outbox, instead of the configuration's
     #[arg(long, value_name = "FILE", required_unless_present_any = ["config", "emit"])]
     outbox: Option<String>,
-    /// Which fixes the trail keeps, instead of the configuration's: raw
+    /// Which fixes the trail keeps, instead of the configuration's: raw or bounded; with --emit records it is raw
     #[arg(long, value_name = "POLICY")]
     sampling: Option<String>,
+    /// With bounded: how far the lines between the kept points may be from the van, in metres
+    #[arg(long, value_name = "METRES", requires = "sampling")]
+    max_error_m: Option<String>,
     /// How many times faster than it was recorded, or max
     #[arg(long, value_name = "FACTOR", default_value = "max", value_parser = speed)]
     speed: Speed,
@@ -223,8 +228,23 @@ fn emit_lines(arguments: &ReplayArguments, emit: Emit) -> anyhow::Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     let logs = replay::open(&arguments.logs)?;
     let era = replay::era(arguments.date, &arguments.logs)?;
-    replay::emit(logs, era, emit, &mut out)?;
+    replay::emit(logs, era, sampling(arguments)?, emit, &mut out)?;
     Ok(out.flush()?)
+}
+
+fn sampling(arguments: &ReplayArguments) -> anyhow::Result<Sampling> {
+    let mut bounds = Bounds::default();
+    if let Some(text) = &arguments.max_error_m {
+        let metres = text.parse().ok().filter(|metres| *metres >= Bounds::MIN_ERROR_M);
+        bounds.max_error = metres
+            .and_then(Distance::from_metres)
+            .with_context(|| format!("--max-error-m {text}: write metres, 1 or more"))?;
+    }
+    match arguments.sampling.as_deref() {
+        None | Some("raw") => Ok(Sampling::Raw),
+        Some("bounded") => Ok(Sampling::Bounded(bounds)),
+        Some(other) => anyhow::bail!("--sampling {other}: write raw or bounded"),
+    }
 }
 
 fn replay_agent(arguments: &ReplayArguments) -> anyhow::Result<()> {
@@ -233,6 +253,7 @@ fn replay_agent(arguments: &ReplayArguments) -> anyhow::Result<()> {
         ("van.id", &arguments.van),
         ("outbox.path", &arguments.outbox),
         ("track.sampling", &arguments.sampling),
+        ("track.max_error_m", &arguments.max_error_m),
     ];
     let overrides: Vec<Override> = given
         .into_iter()

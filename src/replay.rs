@@ -115,8 +115,14 @@ fn open_file(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// Reading the log, or writing the lines.
-pub fn emit(log: impl BufRead, era: Era, emit: Emit, mut out: impl Write) -> io::Result<()> {
-    let config = PipelineConfig { era, journey: JourneyConfig::default(), sampling: Sampling::Raw };
+pub fn emit(
+    log: impl BufRead,
+    era: Era,
+    sampling: Sampling,
+    emit: Emit,
+    mut out: impl Write,
+) -> io::Result<()> {
+    let config = PipelineConfig { era, journey: JourneyConfig::default(), sampling };
     let mut log = RecordedLog::new(log);
     let mut pipeline = Pipeline::new(config, Seq::new(1), JourneyState::default());
     let mut output = Output::default();

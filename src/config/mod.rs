@@ -12,11 +12,11 @@ use std::time::Duration;
 use tracing::Level;
 
 use crate::core::journey::JourneyConfig;
-use crate::core::sampling::Sampling;
+use crate::core::sampling::{Bounds, Sampling};
 use crate::outbox::OutboxConfig;
 use crate::relay::{Broker, Credentials, RelayConfig, Transport};
 use crate::source::{Address, HostPort, SourceConfig};
-use crate::units::Speed;
+use crate::units::{Distance, Speed};
 use crate::wire::VanId;
 pub use values::Override;
 use values::Values;
@@ -124,12 +124,9 @@ fn check(values: &mut Values) -> Option<Config> {
     let van = values.parsed("van.id", |id| VanId::new(id).map_err(|error| error.to_string()));
     let source = source(values);
     let journey = journey(values);
-    let sampling = values.parsed("track.sampling", |name| match name {
-        "raw" => Ok(Sampling::Raw),
-        _ => Err(format!("{name:?} is no policy: raw")),
-    });
+    let sampling = sampling(values);
     let outbox = outbox(values);
-    let relay = relay(values, van.as_ref());
+    let relay = relay(values, van.as_ref(), sampling);
     let log_level = values.parsed("log.level", |level| {
         level
             .parse::<Level>()
@@ -152,6 +149,17 @@ fn source(values: &mut Values) -> Option<SourceConfig> {
     let baud = values.integer("gnss.baud");
     let silent_after = values.seconds("gnss.silent_s");
     Some(SourceConfig { address: address?, baud: baud?, silent_after: silent_after? })
+}
+
+fn sampling(values: &mut Values) -> Option<Sampling> {
+    let max_error = values.number("track.max_error_m").and_then(Distance::from_metres);
+    let max_speed_error = values.number("track.max_speed_error_mps").and_then(Speed::from_mps);
+    let bounds = Bounds { max_error: max_error?, max_speed_error: max_speed_error? };
+    values.parsed("track.sampling", |name| match name {
+        "bounded" => Ok(Sampling::Bounded(bounds)),
+        "raw" => Ok(Sampling::Raw),
+        _ => Err(format!("{name:?} is no policy: bounded or raw")),
+    })
 }
 
 fn journey(values: &mut Values) -> Option<JourneyConfig> {
@@ -179,11 +187,16 @@ fn outbox(values: &mut Values) -> Option<OutboxConfig> {
     Some(OutboxConfig { path: path?, max_bytes: max_mib? * 1024 * 1024 })
 }
 
-fn relay(values: &mut Values, van: Option<&VanId>) -> Option<RelayConfig> {
+fn relay(
+    values: &mut Values,
+    van: Option<&VanId>,
+    sampling: Option<Sampling>,
+) -> Option<RelayConfig> {
     let broker = values.parsed("mqtt.broker", broker);
     let root = values.parsed("mqtt.topic_root", topic_root);
     let credentials = credentials(values);
     let keep_alive = values.integer("mqtt.keep_alive_s").map(Duration::from_secs);
+    let live_error = values.number("mqtt.live_error_m").and_then(Distance::from_metres);
     let position_interval_moving = values.seconds("mqtt.position_moving_s");
     let position_interval_halted = values.seconds("mqtt.position_halted_s");
     let state_interval = values.seconds("mqtt.state_s");
@@ -196,6 +209,11 @@ fn relay(values: &mut Values, van: Option<&VanId>) -> Option<RelayConfig> {
     let mut relay = RelayConfig::new(broker?, &root?, van.clone());
     relay.credentials = credentials?;
     relay.keep_alive = keep_alive?;
+    relay.live_error = live_error.filter(|error| *error > Distance::default());
+    relay.track_error = match sampling? {
+        Sampling::Bounded(bounds) => Some(bounds.max_error),
+        Sampling::Raw => None,
+    };
     relay.position_interval_moving = position_interval_moving?;
     relay.position_interval_halted = position_interval_halted?;
     relay.state_interval = state_interval?;

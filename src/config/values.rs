@@ -40,7 +40,11 @@ impl Values {
         let syntax_is_wrong = !this.problems.is_empty();
         let mut given = this.flattened(sections);
         for Override { key, value } in overrides {
-            given.insert((*key).to_owned(), Value::String(value.clone()));
+            let is_text = KEYS.iter().any(|known| known.name == *key && known.kind == Kind::Text);
+            let text = || Value::String(value.clone());
+            // As it would stand in the file; what is no TOML is reported as the text that it is.
+            let value = if is_text { text() } else { value.parse().unwrap_or_else(|_| text()) };
+            given.insert((*key).to_owned(), value);
         }
         for key in KEYS {
             let default = || key.default.parse::<Value>().expect("a default is TOML");

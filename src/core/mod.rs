@@ -31,7 +31,7 @@ use gate::{Gate, Rejection, RejectionCounters, Verdict};
 use journey::{Journey, JourneyConfig, JourneyState};
 use notice::Notices;
 use record::{Record, Seq, Subject, TrackPoint};
-use sampling::Sampling;
+use sampling::{Sampler, Sampling};
 use sentence::{Content, Refusal, Sentence};
 use sky::{Sky, SkyView};
 use trust::{TimeTrust, TimeWitness};
@@ -56,6 +56,12 @@ pub struct Output {
     pub points: Vec<(Seq, TrackPoint)>,
     /// What the outbox must keep.
     pub records: Vec<Record>,
+}
+
+impl Output {
+    fn keep(&mut self, seq: Seq, point: TrackPoint) {
+        self.records.push(Record { seq, subject: Subject::Point(point) });
+    }
 }
 
 /// What the pipeline has seen of the receiver.
@@ -106,7 +112,7 @@ struct Lines {
 struct Fixes {
     gate: Gate,
     journey: Journey,
-    sampling: Sampling,
+    sampler: Sampler,
     next_seq: Seq,
     newest: Option<Fix>,
     has_fix: bool,
@@ -121,7 +127,7 @@ impl Pipeline {
         let fixes = Fixes {
             gate: Gate::new(config.era),
             journey: Journey::new(config.journey, journey),
-            sampling: config.sampling,
+            sampler: Sampler::new(config.sampling),
             next_seq: first_seq,
             newest: None,
             has_fix: false,
@@ -155,7 +161,8 @@ impl Pipeline {
     /// When [`Self::tick`] is due if no bytes arrive before.
     #[must_use]
     pub fn deadline(&self) -> Option<Uptime> {
-        self.lines.epochs.deadline()
+        let Lines { epochs, fixes, .. } = &self.lines;
+        epochs.deadline().into_iter().chain(fixes.sampler.deadline()).min()
     }
 
     /// Lets time pass. Spurious calls do nothing.
@@ -165,6 +172,7 @@ impl Pipeline {
             *revision += 1;
             fixes.push(&epoch, out);
         });
+        fixes.sampler.tick(now, |seq, point| out.keep(seq, point));
     }
 
     /// The receiver is gone: what it began to say is all that it will say.
@@ -173,6 +181,7 @@ impl Pipeline {
         let Self { framer, lines } = self;
         framer.finish(|line, began| lines.push(line, began, out));
         lines.epochs.finish(|epoch| lines.fixes.push(&epoch, out));
+        lines.fixes.sampler.finish(|seq, point| out.keep(seq, point));
         lines.fixes.has_fix = false;
         (lines.sky, lines.notices) = (Sky::default(), Notices::default());
         lines.revision += 1;
@@ -264,6 +273,7 @@ impl Fixes {
 
     fn finish(&mut self, out: &mut Output) {
         self.judge(out, |gate, accept| gate.finish(accept));
+        self.sampler.finish(|seq, point| out.keep(seq, point));
     }
 
     /// Lets the gate judge, and makes a point of each fix that it accepts.
@@ -272,7 +282,7 @@ impl Fixes {
         out: &mut Output,
         judge: impl FnOnce(&mut Gate, &mut dyn FnMut(Fix)) -> T,
     ) -> T {
-        let Self { gate, journey, sampling, next_seq, newest, witness, time, .. } = self;
+        let Self { gate, journey, sampler, next_seq, newest, witness, time, .. } = self;
         judge(gate, &mut |fix| {
             journey.observe(&fix);
             *time = witness.observe(&fix);
@@ -284,9 +294,7 @@ impl Fixes {
             *next_seq = seq.next();
             out.fixes.push(fix);
             out.points.push((seq, point));
-            if sampling.keeps(&point) {
-                out.records.push(Record { seq, subject: Subject::Point(point) });
-            }
+            sampler.push(seq, point, |seq, point| out.keep(seq, point));
         })
     }
 }

@@ -122,7 +122,7 @@ pub(super) mod tests {
 
     pub(in crate::demo) fn track(arrivals: &mut Arrivals, seqs: &[u64], backlog: bool) {
         let points = seqs.iter().map(|seq| point(*seq, backlog)).collect();
-        let payload = serde_json::to_vec(&Track::new("VAN-1", points)).unwrap();
+        let payload = serde_json::to_vec(&Track::new("VAN-1", None, points)).unwrap();
         arrivals.observe(b"fleet/v1/VAN-1/track", &payload, Uptime::ZERO);
     }
 

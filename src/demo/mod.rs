@@ -65,6 +65,7 @@ const CADENCE: &str = "\
 mqtt.position_moving_s = 0.5
 mqtt.position_halted_s = 1.0
 mqtt.state_s = 5.0
+track.sampling = \"raw\"
 track.batch_s = 2.0
 ";
 

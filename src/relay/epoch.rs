@@ -254,7 +254,11 @@ impl<'a, L: Links> Epoch<'a, L> {
 
     fn welcomed(&mut self, welcome: Welcome, now: Uptime) {
         let config = &self.relay.config;
-        let batching = Batching { points: config.track_batch, interval: config.track_interval };
+        let batching = Batching {
+            points: config.track_batch,
+            interval: config.track_interval,
+            max_error: config.track_error,
+        };
         let mut lanes = Lanes::new(batching, self.stats.borrow().last_committed);
         lanes.at_once = self.drained;
         let window = config.in_flight.min(welcome.receive_max);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::refusals::pause;
 use crate::core::record::{Record, Seq, Subject};
 use crate::outbox::{Outbox, OutboxError};
-use crate::units::Uptime;
+use crate::units::{Distance, Uptime};
 use crate::wire::json::{Lane, Point, Track};
 
 /// Refused ranges that are remembered one by one; beyond that, neighbours become one.
@@ -21,6 +21,8 @@ pub(super) struct Batching {
     pub points: usize,
     /// How long a fresh point waits for others.
     pub interval: Duration,
+    /// What the message says of the lines between its points.
+    pub max_error: Option<Distance>,
 }
 
 /// What a message on `track` carries.
@@ -90,11 +92,11 @@ impl Cursor {
     }
 
     /// As many points as fit into `max_bytes`, at least one.
-    fn encode(&mut self, van: &str, points: usize, max_bytes: usize, now: Uptime) -> Encoded {
-        let mut count = self.records.len().min(points);
+    fn encode(&mut self, van: &str, by: Batching, max_bytes: usize, now: Uptime) -> Encoded {
+        let mut count = self.records.len().min(by.points);
         let payload = loop {
             let points = self.records[..count].iter().map(|record| point(record, self.lane));
-            let track = Track::new(van, points.collect());
+            let track = Track::new(van, by.max_error, points.collect());
             let payload = serde_json::to_vec(&track).expect("numbers and strings are JSON");
             if payload.len() <= max_bytes || count == 1 {
                 break payload;
@@ -164,16 +166,17 @@ impl Lanes {
         let points = self.batching.points;
         self.live.refill(outbox, points, now).await?;
         if self.live_due().is_some_and(|due| now >= due) {
-            return Ok(Some(self.live.encode(van, points, max_bytes, now)));
+            return Ok(Some(self.live.encode(van, self.batching, max_bytes, now)));
         }
         if self.backlog.records.is_empty() {
             self.backlog.refill(outbox, points, now).await?;
         }
         if !self.backlog.records.is_empty() {
-            return Ok(Some(self.backlog.encode(van, points, max_bytes, now)));
+            return Ok(Some(self.backlog.encode(van, self.batching, max_bytes, now)));
         }
         self.refill_again(outbox, now).await?;
-        Ok(self.again.as_mut().map(|again| again.encode(van, points, max_bytes, now)))
+        let batching = self.batching;
+        Ok(self.again.as_mut().map(|again| again.encode(van, batching, max_bytes, now)))
     }
 
     /// When, after `now`, something becomes due.
@@ -244,7 +247,7 @@ mod tests {
 
     #[test]
     fn refused_ranges_are_remembered_within_bounds_and_none_is_forgotten() {
-        let batching = Batching { points: 60, interval: Duration::from_secs(10) };
+        let batching = Batching { points: 60, interval: Duration::from_secs(10), max_error: None };
         let mut lanes = Lanes::new(batching, Seq::new(60_000));
         for number in 0..1000 {
             let lane = if number % 10 == 0 { Lane::Live } else { Lane::Backlog };

@@ -31,7 +31,7 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::core::record::Record;
 use crate::outbox::{Outbox, OutboxError};
-use crate::units::Uptime;
+use crate::units::{Distance, Uptime};
 use crate::wire::json::{Connection, ConnectionState, GnssState};
 use crate::wire::{Topics, VERSION, VanId};
 pub use backoff::BackoffConfig;
@@ -113,10 +113,15 @@ pub struct RelayConfig {
     pub keep_alive: Duration,
     /// Keep what nobody has subscribed to.
     pub require_subscriber: bool,
-    /// `position` while driving; zero is each fix. A change of motion is said at once.
+    /// `position` is said when who knows the last one, its speed and its course would draw the van so far off; `None`
+    /// for intervals alone.
+    pub live_error: Option<Distance>,
+    /// `position` while driving, at the latest; zero is each fix. A change of motion is said at once.
     pub position_interval_moving: Duration,
-    /// `position` while standing; zero is each fix.
+    /// `position` while standing, at the latest; zero is each fix.
     pub position_interval_halted: Duration,
+    /// How wrong the lines between the points of the trail are at most, as `track` says it; `None` if it has every fix.
+    pub track_error: Option<Distance>,
     /// Points in a `track` message at most, 1..=500.
     pub track_batch: usize,
     /// How long a fresh point waits for others.
@@ -145,8 +150,10 @@ impl RelayConfig {
             credentials: None,
             keep_alive: Duration::from_secs(120),
             require_subscriber: false,
+            live_error: None,
             position_interval_moving: Duration::from_secs(5),
             position_interval_halted: Duration::from_secs(60),
+            track_error: None,
             track_batch: 60,
             track_interval: Duration::from_secs(10),
             state_interval: Duration::from_secs(60),

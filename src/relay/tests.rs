@@ -33,7 +33,7 @@ struct Van {
     _directory: tempfile::TempDir,
 }
 
-fn config() -> RelayConfig {
+pub(super) fn config() -> RelayConfig {
     let broker = super::Broker { host: "broker".to_owned(), port: 1883, transport: Transport::Tcp };
     RelayConfig::new(broker, "fleet", VanId::new("VAN-1").unwrap())
 }

@@ -6,6 +6,7 @@ use super::VERSION;
 use crate::core::fix::FixQuality;
 use crate::core::journey::Motion;
 use crate::core::record::{Seq, TrackPoint};
+use crate::units::Distance;
 
 /// Course means nothing when the van hardly moves; below this it is left out.
 const COURSE_FROM_MPS: f64 = 0.5;
@@ -37,6 +38,10 @@ pub struct Track {
     pub v: u8,
     /// The van's id.
     pub van: String,
+    /// Who joins the points by straight lines, each at a steady pace, is never so many metres from where the van was at
+    /// that moment; absent when every fix is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_error_m: Option<f64>,
     /// The fixes.
     pub points: Vec<Point>,
 }
@@ -47,8 +52,9 @@ impl Track {
 
     /// A batch.
     #[must_use]
-    pub fn new(van: &str, points: Vec<Point>) -> Self {
-        Self { v: VERSION, van: van.to_owned(), points }
+    pub fn new(van: &str, max_error: Option<Distance>, points: Vec<Point>) -> Self {
+        let max_error_m = max_error.map(|error| decimals(error.as_metres(), 1));
+        Self { v: VERSION, van: van.to_owned(), max_error_m, points }
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::time::sleep;
 use waypost::clock::Clock;
 use waypost::config::{Config, Override};
 use waypost::core::calendar::Era;
+use waypost::core::sampling::Sampling;
 use waypost::daemon::{Agent, AgentError, AtEnd};
 use waypost::replay::{self, Emit};
 use waypost::simulate::{ReceiverType, Route, Simulation};
@@ -33,7 +34,7 @@ impl VirtualVan {
         let folder = tempfile::tempdir().unwrap();
         let log: Vec<u8> = Simulation::new(route).skip(900).flat_map(|burst| burst.bytes).collect();
         let mut fixes = Vec::new();
-        replay::emit(log.as_slice(), Era::AsSaid, Emit::Fixes, &mut fixes).unwrap();
+        replay::emit(log.as_slice(), Era::AsSaid, Sampling::Raw, Emit::Fixes, &mut fixes).unwrap();
         let fixes = fixes.split(|byte| *byte == b'\n').count() - 1;
         std::fs::write(folder.path().join("drive.nmea"), log).unwrap();
         Self { folder, broker: ScriptedBroker::default(), fixes }
@@ -52,7 +53,7 @@ impl VirtualVan {
             set("mqtt.broker", "mqtt://scripted"),
             set("outbox.path", outbox.to_str().unwrap()),
         ];
-        let config = Config::parse("", "test", &overrides).unwrap();
+        let config = Config::parse("track.sampling = \"raw\"", "test", &overrides).unwrap();
         let source = SourceConfig { address: Address::Log(self.log()), ..config.source.clone() };
         let agent =
             Agent::open(config, Era::AsSaid, Clock::live(), self.broker.clone()).await.unwrap();
@@ -179,7 +180,7 @@ async fn a_backlog_does_not_go_out_under_another_vans_name() {
         set("mqtt.broker", "mqtt://scripted"),
         set("outbox.path", outbox.to_str().unwrap()),
     ];
-    let config = Config::parse("", "test", &overrides).unwrap();
+    let config = Config::parse("track.sampling = \"raw\"", "test", &overrides).unwrap();
     let refused = Agent::open(config, Era::AsSaid, Clock::live(), van.broker.clone()).await;
     let error = refused.unwrap_err().to_string();
     assert!(error.contains("VAN-042") && error.contains("VAN-043"), "{error}");
@@ -195,7 +196,14 @@ async fn logs_one_after_the_other_are_one_drive_at_any_speed() {
     std::fs::write(&logs[0], &log[..half]).unwrap();
     std::fs::write(&logs[1], &log[half..]).unwrap();
     let mut emitted = Vec::new();
-    replay::emit(replay::open(&logs).unwrap(), Era::AsSaid, Emit::Records, &mut emitted).unwrap();
+    replay::emit(
+        replay::open(&logs).unwrap(),
+        Era::AsSaid,
+        Sampling::Raw,
+        Emit::Records,
+        &mut emitted,
+    )
+    .unwrap();
     let emitted = String::from_utf8(emitted).unwrap();
     van.broker.go_up();
     let outbox = van.folder.path().join("outbox.db");
@@ -205,7 +213,7 @@ async fn logs_one_after_the_other_are_one_drive_at_any_speed() {
         set("mqtt.broker", "mqtt://b"),
         set("outbox.path", outbox.to_str().unwrap()),
     ];
-    let config = Config::parse("", "test", &overrides).unwrap();
+    let config = Config::parse("track.sampling = \"raw\"", "test", &overrides).unwrap();
     let source = |log: &std::path::PathBuf| SourceConfig {
         address: Address::Log(log.clone()),
         ..config.source.clone()

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::BufReader;
 
+use waypost::core::sampling::Sampling;
 use waypost::replay::{self, Emit};
 
 use crate::support::repository;
@@ -17,8 +18,14 @@ fn a_recorded_log_gives_the_records_that_were_reviewed() {
     for log in logs {
         let era = replay::era(None, std::slice::from_ref(&log)).unwrap();
         let mut given = Vec::new();
-        replay::emit(BufReader::new(fs::File::open(&log).unwrap()), era, Emit::Records, &mut given)
-            .unwrap();
+        replay::emit(
+            BufReader::new(fs::File::open(&log).unwrap()),
+            era,
+            Sampling::Raw,
+            Emit::Records,
+            &mut given,
+        )
+        .unwrap();
         let expected = log.with_extension("expected.jsonl");
         if std::env::var_os("UPDATE").is_some() {
             fs::write(&expected, &given).unwrap();
@@ -42,6 +49,7 @@ fn two_replays_of_one_log_are_the_same_bytes() {
         replay::emit(
             replay::open(std::slice::from_ref(&log)).unwrap(),
             era,
+            Sampling::Raw,
             Emit::Records,
             &mut lines,
         )

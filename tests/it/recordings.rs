@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use waypost::core::calendar::Era;
 use waypost::core::framing::Framer;
+use waypost::core::sampling::Sampling;
 use waypost::core::sentence::{Content, Sentence};
 use waypost::replay::{self, Emit};
 use waypost::source::log::RecordedLog;
@@ -155,6 +156,7 @@ fn a_recording_of_a_simulator_or_without_fix_gives_no_fix() {
         replay::emit(
             BufReader::new(fs::File::open(log).unwrap()),
             Era::AsSaid,
+            Sampling::Raw,
             Emit::Fixes,
             &mut lines,
         )

@@ -7,6 +7,7 @@ use waypost::clock::Clock;
 use waypost::config::{Config, Override};
 use waypost::core::calendar::Era;
 use waypost::core::record::{Record, Seq, Subject};
+use waypost::core::sampling::Sampling;
 use waypost::daemon::{Agent, AtEnd};
 use waypost::outbox::Outbox;
 use waypost::replay::{self, Emit};
@@ -26,7 +27,7 @@ async fn stored_by_the_agent(log: PathBuf, clock: Clock) -> String {
         set("mqtt.broker", "mqtt://nowhere"),
         set("outbox.path", path.to_str().unwrap()),
     ];
-    let config = Config::parse("", "test", &overrides).unwrap();
+    let config = Config::parse("track.sampling = \"raw\"", "test", &overrides).unwrap();
     let source = SourceConfig { address: Address::Log(log), ..config.source.clone() };
     let outbox = config.outbox.clone();
     let agent = Agent::open(config, Era::AsSaid, clock, ScriptedBroker::default()).await.unwrap();
@@ -49,7 +50,7 @@ async fn the_agent_in_virtual_time_stores_what_a_replay_emits() {
         let log = repository(&format!("tests/fixtures/nmea/{name}.nmea"));
         let mut emitted = Vec::new();
         let reader = BufReader::new(std::fs::File::open(&log).unwrap());
-        replay::emit(reader, Era::AsSaid, Emit::Records, &mut emitted).unwrap();
+        replay::emit(reader, Era::AsSaid, Sampling::Raw, Emit::Records, &mut emitted).unwrap();
         let emitted = String::from_utf8(emitted).unwrap();
         for clock in [Clock::live(), Clock::scaled(10.0), Clock::by_data()] {
             let stored = stored_by_the_agent(log.clone(), clock.clone()).await;
