@@ -206,20 +206,24 @@ fn run(path: &std::path::Path) -> anyhow::Result<()> {
     block_on(async {
         let shutdown = signals()?;
         let sources = vec![config.source.clone()];
-        let links = MqttLinks::new(config.relay.clone());
-        let agent = Agent::open(config, era, Clock::live(), links).await?;
+        let clock = Clock::live();
+        let links = MqttLinks::new(config.relay.clone(), clock.clone());
+        let agent = Agent::open(config, era, clock, links).await?;
         Ok(agent.run(sources, AtEnd::Stop, shutdown).await?)
     })
 }
 
 fn check(path: &std::path::Path) -> anyhow::Result<()> {
     let config = Config::load(path, &[])?;
+    config.examine_files(path)?;
     let mut out = io::stdout().lock();
     writeln!(out, "{}: in order", path.display())?;
     writeln!(out, "  van      {}", config.van)?;
     writeln!(out, "  source   {}", config.source.address)?;
     writeln!(out, "  outbox   {}", config.outbox.path.display())?;
-    writeln!(out, "  broker   {}", config.relay.broker)?;
+    for broker in &config.relay.brokers {
+        writeln!(out, "  broker   {broker}")?;
+    }
     writeln!(out, "  topics   {}", config.relay.topics.position)?;
     Ok(())
 }

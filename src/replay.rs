@@ -204,7 +204,7 @@ pub async fn through_agent(
         ..config.source.clone()
     };
     let sources = logs.iter().map(source).collect();
-    let links = MqttLinks::new(config.relay.clone());
+    let links = MqttLinks::new(config.relay.clone(), Clock::live());
     let shutdown = signals().map_err(AgentError::Source)?;
     let agent = Agent::open(config, era, clock, links).await?;
     let watches = agent.watches();

@@ -43,7 +43,26 @@ pub(super) const KEYS: &[Key] = &[
         "mqtt.broker",
         Text,
         r#""""#,
-        "The MQTT 5 broker: mqtt://HOST[:PORT], port 1883 unless said otherwise (required)",
+        "The MQTT 5 broker: mqtts://HOST[:PORT] with TLS (port 8883), or mqtt://HOST[:PORT] without (port 1883). Several, separated by commas, are tried in this order (required)",
+    ),
+    key(
+        "mqtt.ca_file",
+        Text,
+        r#""/etc/ssl/certs/ca-certificates.crt""#,
+        "With mqtts: PEM file of the authorities that may vouch for the broker; best the fleet's own alone. Read anew for each connection",
+    ),
+    key(
+        "mqtt.cert_file",
+        Text,
+        r#""""#,
+        "With mqtts: PEM file of the van's own certificate, if the broker wants one; empty for none",
+    ),
+    key("mqtt.key_file", Text, r#""""#, "PEM file of the private key to it"),
+    key(
+        "mqtt.alpn",
+        Text,
+        r#""""#,
+        "With mqtts: application protocols to ask for, separated by commas; AWS IoT on port 443 wants x-amzn-mqtt-ca",
     ),
     key("mqtt.username", Text, r#""""#, "User name; empty for none"),
     key(

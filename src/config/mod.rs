@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use tracing::Level;
 
+use crate::clock::Clock;
 use crate::core::journey::JourneyConfig;
 use crate::core::sampling::{Bounds, Sampling};
 use crate::outbox::OutboxConfig;
-use crate::relay::{Broker, Credentials, RelayConfig, Transport};
+use crate::relay::{Broker, Credentials, Identity, RelayConfig, TlsConfig, Transport};
 use crate::source::{Address, HostPort, SourceConfig};
 use crate::units::{Distance, Speed};
 use crate::wire::VanId;
@@ -26,6 +27,9 @@ pub const DEFAULT_PATH: &str = "/etc/waypost/waypost.toml";
 
 /// IANA's port of MQTT without TLS.
 const MQTT_PORT: u16 = 1883;
+
+/// IANA's port of MQTT over TLS.
+const MQTTS_PORT: u16 = 8883;
 
 /// AWS IoT Core and Azure Event Grid allow 256 bytes of topic; the longest van id and the rest need 90 of them.
 const MAX_TOPIC_ROOT: usize = 128;
@@ -105,6 +109,21 @@ impl Config {
                 Err(ConfigError::NotUsable(Report { origin: origin.to_owned(), problems }))
             }
         }
+    }
+
+    /// Whether the files that are read only when they are needed can be used now. A running agent waits for them.
+    ///
+    /// # Errors
+    /// Every problem, if there is one.
+    pub fn examine_files(&self, origin: &Path) -> Result<(), ConfigError> {
+        let tls = self.relay.brokers.iter().find_map(|broker| match &broker.transport {
+            Transport::Tls(tls) => tls.load(&Clock::live()).err(),
+            _ => None,
+        });
+        tls.map_or(Ok(()), |error| {
+            let problems = vec![format!("mqtt.broker: TLS: {error}")];
+            Err(ConfigError::NotUsable(Report { origin: origin.display().to_string(), problems }))
+        })
     }
 
     /// `docs/configuration.md`: every key with what it may be.
@@ -192,7 +211,8 @@ fn relay(
     van: Option<&VanId>,
     sampling: Option<Sampling>,
 ) -> Option<RelayConfig> {
-    let broker = values.parsed("mqtt.broker", broker);
+    let tls = tls(values);
+    let brokers = values.parsed("mqtt.broker", |urls| brokers(urls, tls.as_ref()));
     let root = values.parsed("mqtt.topic_root", topic_root);
     let credentials = credentials(values);
     let keep_alive = values.integer("mqtt.keep_alive_s").map(Duration::from_secs);
@@ -206,7 +226,9 @@ fn relay(
     let track_batch = values.integer("track.batch_points");
     let track_interval = values.seconds("track.batch_s");
     let van = van?;
-    let mut relay = RelayConfig::new(broker?, &root?, van.clone());
+    let brokers = brokers?;
+    let mut relay = RelayConfig::new(brokers.first()?.clone(), &root?, van.clone());
+    relay.brokers = brokers;
     relay.credentials = credentials?;
     relay.keep_alive = keep_alive?;
     relay.live_error = live_error.filter(|error| *error > Distance::default());
@@ -225,20 +247,45 @@ fn relay(
     Some(relay)
 }
 
-fn broker(url: &str) -> Result<Broker, String> {
-    let host = match url.split_once("://") {
-        Some(("mqtt", host)) => HostPort::parse(host, Some(MQTT_PORT)),
-        Some(("mqtts" | "ssl" | "tls", _)) => {
-            return Err(format!(
-                "{url:?}: this version does not speak TLS: use mqtt:// over a VPN or a local broker"
-            ));
+/// One or more, separated by commas, in order of preference.
+fn brokers(urls: &str, tls: Option<&TlsConfig>) -> Result<Vec<Broker>, String> {
+    urls.split(',').map(|url| broker(url.trim(), tls)).collect()
+}
+
+fn broker(url: &str, tls: Option<&TlsConfig>) -> Result<Broker, String> {
+    let (host, transport) = match (url.split_once("://"), tls) {
+        (Some(("mqtt", host)), _) => (HostPort::parse(host, Some(MQTT_PORT)), Transport::Tcp),
+        (Some(("mqtts", host)), Some(tls)) => {
+            (HostPort::parse(host, Some(MQTTS_PORT)), Transport::Tls(tls.clone()))
         }
-        _ => None,
+        _ => (None, Transport::Tcp),
     };
     match host {
-        Some(HostPort { host, port }) => Ok(Broker { host, port, transport: Transport::Tcp }),
-        None => Err(format!("{url:?} is no broker: write mqtt://HOST or mqtt://HOST:PORT")),
+        Some(HostPort { host, port }) => Ok(Broker { host, port, transport }),
+        None => {
+            Err(format!("{url:?} is no broker: write mqtts://HOST[:PORT] or mqtt://HOST[:PORT]"))
+        }
     }
+}
+
+fn tls(values: &mut Values) -> Option<TlsConfig> {
+    let ca_file = values.text("mqtt.ca_file")?;
+    let (cert_file, key_file) = (values.text("mqtt.cert_file")?, values.text("mqtt.key_file")?);
+    let alpn = values.text("mqtt.alpn")?;
+    let identity = match (cert_file.as_str(), key_file.as_str()) {
+        ("", "") => None,
+        ("", _) => {
+            values.problem("mqtt.cert_file", "there is a mqtt.key_file and no certificate to it");
+            return None;
+        }
+        (_, "") => {
+            values.problem("mqtt.key_file", "there is a mqtt.cert_file and no key to it");
+            return None;
+        }
+        _ => Some(Identity { cert_file: cert_file.into(), key_file: key_file.into() }),
+    };
+    let alpn = alpn.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
+    Some(TlsConfig { ca_file: ca_file.into(), identity, alpn: alpn.collect() })
 }
 
 fn topic_root(root: &str) -> Result<String, String> {

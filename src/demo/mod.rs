@@ -165,7 +165,7 @@ impl Demo {
             Subscriber::start(broker.address(), &filter, arrivals, clock.clone()).await?;
 
         let sources = vec![config.source.clone()];
-        let links = MqttLinks::new(config.relay.clone());
+        let links = MqttLinks::new(config.relay.clone(), clock.clone());
         let pace = Clock::scaled(args.speed);
         let agent = Agent::open(config, Era::NotBefore(RELEASED), pace, links).await?;
         let watches = agent.watches();

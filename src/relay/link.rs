@@ -82,6 +82,8 @@ pub struct Welcome {
     pub max_packet_bytes: u32,
     /// The keep alive that holds.
     pub keep_alive: Duration,
+    /// The broker keeps retained messages.
+    pub retains: bool,
 }
 
 /// An MQTT 5 reason code.
@@ -97,6 +99,10 @@ impl ReasonCode {
     pub const NOT_AUTHORIZED: Self = Self(0x87);
     /// Another client came with our client identifier.
     pub const SESSION_TAKEN_OVER: Self = Self(0x8E);
+    /// The broker keeps no retained messages.
+    pub const RETAIN_NOT_SUPPORTED: Self = Self(0x9A);
+    /// The broker does not know QoS 1.
+    pub const QOS_NOT_SUPPORTED: Self = Self(0x9B);
     /// The packet is larger than the receiver allows.
     pub const PACKET_TOO_LARGE: Self = Self(0x95);
 
@@ -126,6 +132,11 @@ pub enum Closed {
         /// In words.
         text: String,
     },
+    /// A certificate or a key is not good: ours, or the broker's.
+    Untrusted {
+        /// In words.
+        text: String,
+    },
     /// CONNACK with a refusal.
     Refused {
         /// Reason code.
@@ -147,7 +158,7 @@ impl Closed {
     #[must_use]
     pub const fn reason(&self) -> Option<ReasonCode> {
         match self {
-            Self::Offline { .. } | Self::Broken { .. } => None,
+            Self::Offline { .. } | Self::Broken { .. } | Self::Untrusted { .. } => None,
             Self::Refused { reason, .. } | Self::Dismissed { reason, .. } => Some(*reason),
         }
     }
@@ -158,9 +169,23 @@ impl Closed {
         match self {
             Self::Offline { text }
             | Self::Broken { text }
+            | Self::Untrusted { text }
             | Self::Refused { text, .. }
             | Self::Dismissed { text, .. } => text,
         }
+    }
+
+    /// The same, with the name of the broker.
+    #[must_use]
+    pub(super) fn by(mut self, broker: &str) -> Self {
+        match &mut self {
+            Self::Offline { text }
+            | Self::Broken { text }
+            | Self::Untrusted { text }
+            | Self::Refused { text, .. }
+            | Self::Dismissed { text, .. } => *text = format!("{broker}: {text}"),
+        }
+        self
     }
 
     /// What must change before another attempt makes sense.
@@ -168,9 +193,11 @@ impl Closed {
     pub const fn waits_for(&self) -> WaitsFor {
         match self {
             Self::Offline { .. } => WaitsFor::Network,
+            Self::Untrusted { .. } => WaitsFor::Person,
             // Unsupported version, client identifier, user name or password, not authorized, banned, bad method.
             Self::Refused {
-                reason: ReasonCode(0x84 | 0x85 | 0x86 | 0x87 | 0x8A | 0x8C), ..
+                reason: ReasonCode(0x84 | 0x85 | 0x86 | 0x87 | 0x8A | 0x8C | 0x9B),
+                ..
             } => WaitsFor::Person,
             Self::Dismissed { reason, .. } if reason.0 == ReasonCode::SESSION_TAKEN_OVER.0 => {
                 WaitsFor::Person

@@ -22,6 +22,7 @@ mod removals;
 mod status;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::fmt;
 use std::time::Duration;
@@ -45,6 +46,7 @@ use refusals::Refusals;
 use removals::Removals;
 use status::Report;
 pub use status::{LinkState, LinkStatus};
+pub use tls::{Identity, TlsConfig, TlsError};
 
 /// How long the relay that has sent everything waits for the broker to take its leave.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -63,22 +65,28 @@ pub struct Broker {
 /// As in the configuration.
 impl fmt::Display for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port, transport: Transport::Tcp } = self;
+        let Self { host, port, transport } = self;
+        let scheme = match transport {
+            Transport::Tcp => "mqtt",
+            Transport::Tls(_) => "mqtts",
+        };
         if host.contains(':') {
-            write!(f, "mqtt://[{host}]:{port}")
+            write!(f, "{scheme}://[{host}]:{port}")
         } else {
-            write!(f, "mqtt://{host}:{port}")
+            write!(f, "{scheme}://{host}:{port}")
         }
     }
 }
 
 /// What carries MQTT's bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Transport {
     /// TCP, not encrypted.
     #[default]
     Tcp,
+    /// TLS 1.2 or 1.3.
+    Tls(TlsConfig),
 }
 
 /// How the agent proves who it is.
@@ -99,8 +107,8 @@ impl fmt::Debug for Credentials {
 /// How the relay works.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RelayConfig {
-    /// Where to.
-    pub broker: Broker,
+    /// Where to, in order of preference; at least one.
+    pub brokers: Vec<Broker>,
     /// The van, as in the payloads.
     pub van: VanId,
     /// Its topics.
@@ -143,7 +151,7 @@ impl RelayConfig {
     #[must_use]
     pub fn new(broker: Broker, root: &str, van: VanId) -> Self {
         Self {
-            broker,
+            brokers: vec![broker],
             topics: Topics::new(root, &van),
             client_id: van.to_string(),
             van,

@@ -1,24 +1,29 @@
 //! rumqttc as a [`Link`]: the only file that knows it.
 //!
+//! Brokers are tried in order of preference: the next one after an attempt that failed, the first one again after a
+//! connection that stood.
+//!
 //! A link is a fresh client with its own event loop, which a task of its own polls: `poll` is not safe to cancel. The
 //! task ends with its first error, so the client never reconnects by itself, and its pending list is never used.
 
 use std::io;
 use std::net::Ipv6Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rumqttc::NetworkOptions;
-use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnAck, ConnectReturnCode, LastWill, Packet, PubAckReason};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
+use rumqttc::{NetworkOptions, Outgoing, TlsConfiguration};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::{
-    Closed, Delivery, Link, LinkEvent, Links, Overrun, Publication, ReasonCode, RelayConfig,
-    Transport, Welcome,
+    Broker, Closed, Delivery, Link, LinkEvent, Links, Overrun, Publication, ReasonCode,
+    RelayConfig, TlsError, Transport, Welcome,
 };
+use crate::clock::Clock;
 
 /// DNS, TCP, TLS and CONNACK together; a radio that wakes up takes its time.
 const CONNECT_TIMEOUT_S: u64 = 20;
@@ -36,29 +41,56 @@ const BESIDE_WINDOW: usize = 2;
 const EVENTS: usize = 256;
 
 /// Opens links over MQTT 5.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct MqttLinks {
     config: RelayConfig,
+    /// By which certificates are judged.
+    clock: Clock,
+    /// Which broker is next.
+    next: usize,
+    last: Arc<Attempt>,
+}
+
+/// What an attempt taught.
+#[derive(Debug, Default)]
+struct Attempt {
+    /// The broker accepted it.
+    stood: AtomicBool,
+    /// The broker keeps no message for later, so the Will must not ask for it.
+    without_retain: AtomicBool,
 }
 
 impl MqttLinks {
-    /// For this broker.
+    /// For these brokers. Certificates are judged by `clock`.
     #[must_use]
-    pub const fn new(config: RelayConfig) -> Self {
-        Self { config }
+    pub fn new(config: RelayConfig, clock: Clock) -> Self {
+        Self { config, clock, next: 0, last: Arc::default() }
     }
 
-    fn options(&self, will: &Publication) -> MqttOptions {
-        let RelayConfig { broker, client_id, keep_alive, in_flight, credentials, .. } =
-            &self.config;
+    /// Whose turn it is.
+    fn broker(&mut self) -> Broker {
+        if self.last.stood.load(Ordering::Relaxed) {
+            self.next = 0;
+        }
+        let broker = self.config.brokers[self.next % self.config.brokers.len()].clone();
+        self.next += 1;
+        broker
+    }
+
+    fn options(&self, broker: &Broker, will: &Publication) -> Result<MqttOptions, TlsError> {
+        let RelayConfig { client_id, keep_alive, in_flight, credentials, .. } = &self.config;
         // An IPv6 address needs its brackets before the port.
         let host = match broker.host.parse::<Ipv6Addr>() {
             Ok(address) => format!("[{address}]"),
             Err(_) => broker.host.clone(),
         };
         let mut options = MqttOptions::new(client_id, host, broker.port);
-        options.set_transport(match broker.transport {
+        options.set_transport(match &broker.transport {
             Transport::Tcp => rumqttc::Transport::tcp(),
+            Transport::Tls(tls) => {
+                let config = TlsConfiguration::Rustls(tls.load(&self.clock)?);
+                rumqttc::Transport::tls_with_config(config)
+            }
         });
         let mut network = NetworkOptions::new();
         network.set_tcp_nodelay(true);
@@ -67,7 +99,8 @@ impl MqttLinks {
             will.topic.clone(),
             will.payload.clone(),
             QoS::AtLeastOnce,
-            will.delivery == Delivery::Retained,
+            will.delivery == Delivery::Retained
+                && !self.last.without_retain.load(Ordering::Relaxed),
             None,
         );
         options
@@ -80,7 +113,7 @@ impl MqttLinks {
         if let Some(credentials) = credentials {
             options.set_credentials(&credentials.username, &credentials.password);
         }
-        options
+        Ok(options)
     }
 }
 
@@ -88,18 +121,34 @@ impl Links for MqttLinks {
     type Link = MqttLink;
 
     fn open(&mut self, will: &Publication) -> MqttLink {
-        let capacity = usize::from(self.config.in_flight.max(1)) + BESIDE_WINDOW;
-        let (client, event_loop) = AsyncClient::new(self.options(will), capacity);
+        let broker = self.broker();
+        let without_retain = self.last.without_retain.load(Ordering::Relaxed).into();
+        let options = self.options(&broker, will);
+        self.last = Arc::new(Attempt { without_retain, ..Attempt::default() });
         let (sender, events) = mpsc::channel(EVENTS);
-        MqttLink { client, events, driver: tokio::spawn(drive(event_loop, sender)) }
+        let (client, driver) = match options {
+            Ok(options) => {
+                let capacity = usize::from(self.config.in_flight.max(1)) + BESIDE_WINDOW;
+                let (client, event_loop) = AsyncClient::new(options, capacity);
+                (Some(client), tokio::spawn(drive(event_loop, sender, self.last.clone())))
+            }
+            Err(error) => (None, tokio::spawn(close(sender, unusable(&error)))),
+        };
+        let several = self.config.brokers.len() > 1;
+        MqttLink { client, events, driver, retains: true, broker: several.then_some(broker) }
     }
 }
 
 /// One connection over MQTT 5.
 pub struct MqttLink {
-    client: AsyncClient,
+    /// None, if there was nothing to connect with.
+    client: Option<AsyncClient>,
     events: mpsc::Receiver<LinkEvent>,
     driver: JoinHandle<()>,
+    /// The broker keeps messages for later.
+    retains: bool,
+    /// Which one it is, if there are several.
+    broker: Option<Broker>,
 }
 
 impl std::fmt::Debug for MqttLink {
@@ -120,32 +169,48 @@ impl Link for MqttLink {
         let (qos, retain) = match delivery {
             Delivery::AtMostOnce => (QoS::AtMostOnce, false),
             Delivery::AtLeastOnce => (QoS::AtLeastOnce, false),
-            Delivery::Retained => (QoS::AtLeastOnce, true),
+            Delivery::Retained => (QoS::AtLeastOnce, self.retains),
         };
-        self.client.try_publish(topic, qos, retain, payload).map_err(|_| Overrun)
+        let client = self.client.as_ref().ok_or(Overrun)?;
+        client.try_publish(topic, qos, retain, payload).map_err(|_| Overrun)
     }
 
     fn disconnect(&mut self) {
         // If it does not take it, it has ended, or will be cut when the grace is over.
-        let _ = self.client.try_disconnect();
+        let _ = self.client.as_ref().map(AsyncClient::try_disconnect);
     }
 
     async fn event(&mut self) -> LinkEvent {
-        match self.events.recv().await {
-            Some(event) => event,
-            None => std::future::pending().await,
+        match (self.events.recv().await, &self.broker) {
+            (Some(LinkEvent::Connected(welcome)), broker) => {
+                self.retains = welcome.retains;
+                if let Some(broker) = broker {
+                    tracing::info!(%broker, "this broker accepts");
+                }
+                LinkEvent::Connected(welcome)
+            }
+            (Some(LinkEvent::Closed(closed)), Some(broker)) => {
+                LinkEvent::Closed(closed.by(&broker.to_string()))
+            }
+            (Some(event), _) => event,
+            (None, _) => std::future::pending().await,
         }
     }
 }
 
 /// Polls until the first error. Ends also when nobody listens any more.
-async fn drive(mut event_loop: EventLoop, sender: mpsc::Sender<LinkEvent>) {
+async fn drive(mut event_loop: EventLoop, sender: mpsc::Sender<LinkEvent>, attempt: Arc<Attempt>) {
     let error = loop {
         match event_loop.poll().await {
             Ok(event) => {
                 let event = translate(event, &mut event_loop);
+                let ends = matches!(event, Some(LinkEvent::Closed(_)));
+                if let Some(LinkEvent::Connected(welcome)) = &event {
+                    attempt.stood.store(true, Ordering::Relaxed);
+                    attempt.without_retain.store(!welcome.retains, Ordering::Relaxed);
+                }
                 if let Some(event) = event
-                    && sender.send(event).await.is_err()
+                    && (sender.send(event).await.is_err() || ends)
                 {
                     return;
                 }
@@ -162,7 +227,19 @@ async fn drive(mut event_loop: EventLoop, sender: mpsc::Sender<LinkEvent>) {
             return;
         }
     }
-    let _ = sender.send(LinkEvent::Closed(closed(&error))).await;
+    let closed = closed(&error);
+    if closed.reason() == Some(ReasonCode::RETAIN_NOT_SUPPORTED) {
+        attempt.without_retain.store(true, Ordering::Relaxed);
+    }
+    close(sender, closed).await;
+}
+
+async fn close(sender: mpsc::Sender<LinkEvent>, closed: Closed) {
+    let _ = sender.send(LinkEvent::Closed(closed)).await;
+}
+
+fn unusable(error: &TlsError) -> Closed {
+    Closed::Untrusted { text: error.to_string() }
 }
 
 fn translate(event: Event, event_loop: &mut EventLoop) -> Option<LinkEvent> {
@@ -170,6 +247,12 @@ fn translate(event: Event, event_loop: &mut EventLoop) -> Option<LinkEvent> {
         Event::Outgoing(Outgoing::Publish(packet_id)) => Some(LinkEvent::Sent(packet_id)),
         Event::Outgoing(_) => None,
         Event::Incoming(Packet::ConnAck(connack)) => {
+            let max_qos = connack.properties.as_ref().and_then(|properties| properties.max_qos);
+            if max_qos == Some(0) {
+                let text = "the broker takes QoS 0 only: it would acknowledge nothing".to_owned();
+                let reason = ReasonCode::QOS_NOT_SUPPORTED;
+                return Some(LinkEvent::Closed(Closed::Refused { reason, text }));
+            }
             Some(LinkEvent::Connected(welcome(&connack, event_loop)))
         }
         Event::Incoming(Packet::PubAck(ack)) => {
@@ -192,6 +275,7 @@ fn welcome(connack: &ConnAck, event_loop: &mut EventLoop) -> Welcome {
         receive_max: properties.and_then(|p| p.receive_max).unwrap_or(u16::MAX),
         max_packet_bytes: properties.and_then(|p| p.max_packet_size).unwrap_or(u32::MAX),
         keep_alive,
+        retains: properties.and_then(|p| p.retain_available) != Some(0),
     }
 }
 
@@ -250,10 +334,24 @@ fn closed(error: &ConnectionError) -> Closed {
             Closed::Dismissed { reason: ReasonCode(*reason_code as u8), text }
         }
         ConnectionError::Io(error) if is_offline(error) => Closed::Offline { text },
+        ConnectionError::Tls(error) => tls_closed(error, text),
         ConnectionError::Timeout(_) => {
             Closed::Broken { text: format!("no connection within {CONNECT_TIMEOUT_S} s") }
         }
+        // With TLS 1.3 the broker judges our certificate after the handshake, and rustls' alert comes as an IO error.
+        _ if text.contains("received fatal alert") => Closed::Untrusted { text },
         _ => Closed::Broken { text },
+    }
+}
+
+/// Certificates change when a person changes them; everything else may pass.
+fn tls_closed(error: &rumqttc::TlsError, text: String) -> Closed {
+    let rumqttc::TlsError::Io(error) = error else { return Closed::Untrusted { text } };
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match tls {
+        Some(tls) => Closed::Untrusted { text: format!("TLS: {tls}") },
+        None if is_offline(error) => Closed::Offline { text },
+        None => Closed::Broken { text },
     }
 }
 

@@ -19,7 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("outbox", &["tasks", "wire"]),
     ("relay", &["backoff", "clock", "wire", "outbox"]),
     ("engine", &["backoff", "clock", "tasks", "wire", "source", "outbox", "relay"]),
-    ("config", &["wire", "source", "outbox", "relay"]),
+    ("config", &["clock", "wire", "source", "outbox", "relay"]),
     ("daemon", &["clock", "tasks", "wire", "source", "outbox", "relay", "engine", "config"]),
     ("replay", &["clock", "wire", "source", "outbox", "relay", "config", "daemon"]),
     ("simulate", &["clock"]),

@@ -32,7 +32,7 @@ fn van_and_broker_are_all_that_must_be_filled_in() {
         report(&shipped),
         "waypost.toml: not usable\n  \
          van.id: \"\" is not a van id: 1 to 64 of A-Z a-z 0-9 _ . : -\n  \
-         mqtt.broker: \"\" is no broker: write mqtt://HOST or mqtt://HOST:PORT"
+         mqtt.broker: \"\" is no broker: write mqtts://HOST[:PORT] or mqtt://HOST[:PORT]"
     );
     let filled = shipped
         .replace("id = \"\"", "id = \"VAN-042\"")
@@ -74,7 +74,7 @@ fn every_problem_is_in_one_report_with_its_key_and_value_and_remedy() {
   gnss.source: "usb:0" is none of serial:PATH, tcp:HOST:PORT, gpsd:HOST[:PORT], log:FILE, stdin:
   journey.depart_speed_mps: 0.6 is not above stop_speed_mps (0.8)
   outbox.path: is empty: name the file
-  mqtt.broker: "http://broker" is no broker: write mqtt://HOST or mqtt://HOST:PORT
+  mqtt.broker: "http://broker" is no broker: write mqtts://HOST[:PORT] or mqtt://HOST[:PORT]
   mqtt.topic_root: "a/+/b" cannot begin a topic: levels between single /, without + # $ and spaces"#
     );
 }

@@ -15,3 +15,4 @@ mod real_world;
 mod recordings;
 mod same_core;
 mod support;
+mod tls;

@@ -7,35 +7,13 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{WAYPOST, installed, repository};
-
-/// Ends with the test, whatever happens.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
-
-impl Process {
-    fn start(command: &mut Command) -> Self {
-        Self(command.stdin(Stdio::null()).spawn().unwrap())
-    }
-
-    /// SIGTERM, and whether it then ended well.
-    fn terminate(mut self) -> bool {
-        Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status().unwrap();
-        self.0.wait().unwrap().success()
-    }
-}
+use crate::support::{Process, WAYPOST, installed, repository};
 
 struct Bench {
     folder: tempfile::TempDir,

@@ -65,6 +65,7 @@ impl Broker {
             receive_max: 20,
             max_packet_bytes: u32::MAX,
             keep_alive: Duration::from_secs(120),
+            retains: true,
         };
         Self(Arc::new(Mutex::new(Inner {
             refuse: None,

@@ -49,7 +49,7 @@ async fn host(port: u16, records: u64) -> Host {
         health: health_seen,
         clock: Clock::live(),
     };
-    let relay = Relay::new(config.clone(), inputs, MqttLinks::new(config));
+    let relay = Relay::new(config.clone(), inputs, MqttLinks::new(config, Clock::live()));
     let status = relay.status();
     let relay = tokio::spawn(relay.run(stop_seen));
     Host { outbox, stop, status, relay, _inputs: (live, health), directory }

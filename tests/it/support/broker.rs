@@ -80,6 +80,7 @@ impl Links for ScriptedBroker {
                 receive_max: 20,
                 max_packet_bytes: 1 << 20,
                 keep_alive: Duration::from_secs(120),
+                retains: true,
             })
         } else {
             LinkEvent::Closed(Closed::Broken { text: "nobody there".to_owned() })

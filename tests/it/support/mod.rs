@@ -3,6 +3,7 @@
 pub(crate) mod broker;
 
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use waypost::core::calendar::Era;
 use waypost::core::journey::{JourneyConfig, JourneyState};
@@ -72,4 +73,26 @@ pub(crate) fn simulated(
     route.settings.receiver = receiver;
     route.settings.duration = Some(std::time::Duration::from_secs(seconds));
     waypost::simulate::Simulation::new(route).map(|burst| (burst.at, burst.bytes)).collect()
+}
+
+/// Ends with the test, whatever happens.
+pub(crate) struct Process(pub(crate) Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+impl Process {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        Self(command.stdin(Stdio::null()).spawn().unwrap())
+    }
+
+    /// SIGTERM, and whether it then ended well.
+    pub(crate) fn terminate(mut self) -> bool {
+        Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status().unwrap();
+        self.0.wait().unwrap().success()
+    }
 }
