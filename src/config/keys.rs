@@ -106,7 +106,18 @@ pub(super) const KEYS: &[Key] = &[
         r#""serial:/dev/ttyUSB0""#,
         "Where NMEA 0183 comes from: serial:PATH (best a name in /dev/serial/by-id), tcp:HOST:PORT, gpsd:HOST[:PORT], log:FILE or stdin:",
     ),
-    key("gnss.baud", Integer(1200, 4_000_000), "9600", "Speed of a serial receiver in Bd"),
+    key(
+        "gnss.baud",
+        Integer(1200, 4_000_000),
+        "9600",
+        "Speed of a serial receiver in Bd: where the hunt for it begins. USB receivers that are /dev/ttyACM have none",
+    ),
+    key(
+        "gnss.hunt",
+        Flag,
+        "true",
+        "Whether other speeds are tried, 2.5 s each and without end, while gnss.baud gives no sentences",
+    ),
     key(
         "gnss.silent_s",
         Number(1.0, 3600.0),

@@ -15,7 +15,7 @@ use crate::core::journey::JourneyConfig;
 use crate::core::sampling::Sampling;
 use crate::outbox::OutboxConfig;
 use crate::relay::{Broker, Credentials, RelayConfig, Transport};
-use crate::source::{Address, HostPort, SourceConfig};
+use crate::source::{Address, HostPort, Hunting, LineConfig, SourceConfig};
 use crate::units::Speed;
 use crate::wire::VanId;
 pub use values::Override;
@@ -150,8 +150,10 @@ fn source(values: &mut Values) -> Option<SourceConfig> {
     let address = values
         .parsed("gnss.source", |text| text.parse::<Address>().map_err(|error| error.to_string()));
     let baud = values.integer("gnss.baud");
+    let hunt = values.flag("gnss.hunt").map(|on| if on { Hunting::On } else { Hunting::Off });
     let silent_after = values.seconds("gnss.silent_s");
-    Some(SourceConfig { address: address?, baud: baud?, silent_after: silent_after? })
+    let line = LineConfig { baud: baud?, hunt: hunt?, ..LineConfig::default() };
+    Some(SourceConfig { address: address?, line, silent_after: silent_after? })
 }
 
 fn journey(values: &mut Values) -> Option<JourneyConfig> {

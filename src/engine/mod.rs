@@ -17,7 +17,7 @@ use crate::core::record::{Record, Subject};
 use crate::core::{Output, Pipeline, Reception};
 use crate::outbox::{Outbox, OutboxError};
 use crate::relay::Health;
-use crate::source::{Event, ReceiverState};
+use crate::source::{Event, LineState, ReceiverState};
 use crate::units::Uptime;
 use crate::wire::json::GnssState;
 use commits::Commits;
@@ -77,6 +77,7 @@ pub struct Engine {
     clock: Clock,
     output: Output,
     receiver: ReceiverState,
+    line: LineState,
     flips: Flips,
     reports: Reports,
     commits: Commits,
@@ -111,6 +112,9 @@ impl Flips {
         match state {
             ReceiverState::Connecting => {}
             ReceiverState::Open => tracing::info!("receiver open"),
+            ReceiverState::Hunting => {
+                tracing::warn!("receiver not understood, trying other speeds");
+            }
             ReceiverState::Silent => tracing::warn!("receiver silent"),
             ReceiverState::Gone(error) => {
                 tracing::warn!(error, "receiver gone, trying again");
@@ -131,7 +135,8 @@ impl Engine {
     ) -> Self {
         let commits = Commits::new(outbox, pipeline.state(), patience);
         let (output, receiver) = (Output::default(), ReceiverState::default());
-        Self { pipeline, clock, output, receiver, flips: Flips::default(), reports, commits }
+        let (line, flips) = (LineState::default(), Flips::default());
+        Self { pipeline, clock, output, receiver, line, flips, reports, commits }
     }
 
     /// Runs until the source ends; that is also how the agent is stopped. Then everything is committed. `stop` is
@@ -181,6 +186,7 @@ impl Engine {
         match event {
             Event::Bytes(chunk) => self.pipeline.push(&chunk.bytes, chunk.at, &mut self.output),
             Event::Receiver(state) => self.receiver_became(state),
+            Event::Line(state) => self.line = state,
         }
     }
 
@@ -189,7 +195,8 @@ impl Engine {
             return;
         }
         self.flips.log(&state, self.clock.uptime());
-        if let ReceiverState::Gone(_) = state {
+        if let ReceiverState::Gone(_) | ReceiverState::Hunting = state {
+            self.line = LineState::default();
             self.pipeline.interrupt(self.clock.uptime(), &mut self.output);
         }
         self.receiver = state;
@@ -208,7 +215,7 @@ impl Engine {
         }
         self.output.points.clear();
         let reception = self.pipeline.reception();
-        let health = health(&reception, &self.receiver);
+        let health = health(&reception, &self.receiver, &self.line);
         self.reports
             .reception
             .send_if_modified(|known| mem::replace(known, reception) != reception);
@@ -221,10 +228,11 @@ impl Engine {
     }
 }
 
-fn health(reception: &Reception, receiver: &ReceiverState) -> Health {
+fn health(reception: &Reception, receiver: &ReceiverState, line: &LineState) -> Health {
     let (receiver, error) = match receiver {
         ReceiverState::Connecting => ("connecting", None),
         ReceiverState::Open => ("open", None),
+        ReceiverState::Hunting => ("hunting", None),
         ReceiverState::Silent => ("silent", None),
         ReceiverState::Gone(error) => ("gone", Some(error.clone())),
     };
@@ -238,6 +246,8 @@ fn health(reception: &Reception, receiver: &ReceiverState) -> Health {
             sats: fix.and_then(|fix| fix.satellites_used),
             sentences_bad: reception.sentences_bad(),
             fixes_rejected: reception.rejected.unbelieved(),
+            baud: line.baud,
+            line_percent: line.load_percent,
         },
         newest_fix_at: reception.newest.map(|fix| fix.read_at),
     }

@@ -33,7 +33,7 @@ mod sentence;
 mod sky;
 #[cfg(test)]
 mod tests;
-mod uart;
+pub(crate) mod uart;
 mod way;
 
 use std::sync::Arc;

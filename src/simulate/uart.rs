@@ -10,7 +10,7 @@ const FRAME_BITS: u64 = 10;
 /// What a reader at `heard_baud` reads of `bytes` that were sent without a pause at `sent_baud`. Both speeds above 0.
 ///
 /// As Linux gives it to a raw tty: a byte whose stop bit was missing is handed on as it was seen.
-pub(super) fn as_heard(bytes: &[u8], sent_baud: u32, heard_baud: u32) -> Vec<u8> {
+pub(crate) fn as_heard(bytes: &[u8], sent_baud: u32, heard_baud: u32) -> Vec<u8> {
     if sent_baud == heard_baud {
         return bytes.to_vec();
     }
