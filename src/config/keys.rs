@@ -16,7 +16,7 @@ pub(super) enum Kind {
 /// One key.
 #[derive(Debug)]
 pub(super) struct Key {
-    /// `section.key`; a quantity ends in its unit.
+    /// `section.key` or `section.subsection.key`; a quantity ends in its unit.
     pub(super) name: &'static str,
     pub(super) kind: Kind,
     /// As TOML.
@@ -125,6 +125,31 @@ pub(super) const KEYS: &[Key] = &[
         "Seconds without a byte after which the receiver is reported as silent",
     ),
     key(
+        "gnss.ublox.enable",
+        Flag,
+        "false",
+        "Whether a u-blox receiver on a serial port is set up as follows, each time that it comes. Without this, nothing is ever written to a receiver. Only its RAM is changed: without power it forgets",
+    ),
+    key("gnss.ublox.rate_hz", Integer(1, 10), "1", "Fixes per second; more need a faster line"),
+    key(
+        "gnss.ublox.constellations",
+        Text,
+        r#""""#,
+        "Satellites to use, such as GPS+Galileo+GLONASS (and BeiDou); empty: as they are",
+    ),
+    key(
+        "gnss.ublox.nmea_version",
+        Text,
+        r#""""#,
+        "Version of NMEA 0183: 4.0, 4.1 or 4.11; empty: as it is",
+    ),
+    key(
+        "gnss.ublox.dynamic_model",
+        Text,
+        r#""automotive""#,
+        "What carries the receiver: automotive, portable, stationary or pedestrian; empty: as it is",
+    ),
+    key(
         "journey.depart_speed_mps",
         Number(0.5, 50.0),
         "2.0",
@@ -183,7 +208,7 @@ pub(super) fn default_file() -> String {
     );
     let mut section = "";
     for key in KEYS {
-        let (in_section, name) = key.name.split_once('.').expect("every name has a section");
+        let (in_section, name) = key.name.rsplit_once('.').expect("every name has a section");
         if in_section != section {
             section = in_section;
             write!(file, "\n[{section}]\n").expect("a string takes everything");

@@ -3,6 +3,7 @@
 //! Every problem of a file is in one report, with its key, its value and the remedy.
 
 mod keys;
+mod ublox;
 mod values;
 
 use std::fmt;
@@ -152,7 +153,8 @@ fn source(values: &mut Values) -> Option<SourceConfig> {
     let baud = values.integer("gnss.baud");
     let hunt = values.flag("gnss.hunt").map(|on| if on { Hunting::On } else { Hunting::Off });
     let silent_after = values.seconds("gnss.silent_s");
-    let line = LineConfig { baud: baud?, hunt: hunt?, ..LineConfig::default() };
+    let setup = ublox::settings(values);
+    let line = LineConfig { baud: baud?, hunt: hunt?, setup: setup?, ..LineConfig::default() };
     Some(SourceConfig { address: address?, line, silent_after: silent_after? })
 }
 

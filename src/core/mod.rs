@@ -16,6 +16,7 @@ pub mod journey;
 pub mod record;
 pub mod sampling;
 pub mod sentence;
+pub mod ubx;
 
 use crate::units::Uptime;
 use calendar::Era;

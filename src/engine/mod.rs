@@ -248,6 +248,7 @@ fn health(reception: &Reception, receiver: &ReceiverState, line: &LineState) -> 
             fixes_rejected: reception.rejected.unbelieved(),
             baud: line.baud,
             line_percent: line.load_percent,
+            setup: line.setup.as_ref().map(ToString::to_string),
         },
         newest_fix_at: reception.newest.map(|fix| fix.read_at),
     }

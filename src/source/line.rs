@@ -7,7 +7,9 @@ use tokio_serial::SerialStream;
 
 use super::hunt::{Hunt, Turn};
 use super::load::Load;
+use super::setup::{Setup, SetupResult, is_boot};
 use super::{Chunk, Event, LineState, READ_BYTES, ReceiverState, Source, Unheard, serial};
+use crate::core::ubx::Message;
 use crate::units::Uptime;
 
 #[derive(Debug)]
@@ -16,6 +18,7 @@ pub(super) struct Line<'a> {
     port: SerialStream,
     hunt: &'a mut Hunt,
     load: Option<Load>,
+    setup: Option<Setup>,
     state: LineState,
     said: Option<ReceiverState>,
     heard_at: Uptime,
@@ -32,6 +35,7 @@ impl<'a> Line<'a> {
             port,
             hunt,
             load: None,
+            setup: source.config.line.setup.clone().map(Setup::new),
             state: LineState::default(),
             said: None,
             heard_at,
@@ -64,19 +68,27 @@ impl<'a> Line<'a> {
     fn deadline(&self) -> Option<Uptime> {
         let silent = (self.said != Some(ReceiverState::Silent))
             .then(|| self.heard_at + self.source.config.silent_after);
-        [silent, self.hunt.deadline()].into_iter().flatten().min()
+        let setup = self.setup.as_ref().and_then(Setup::deadline);
+        [silent, self.hunt.deadline(), setup].into_iter().flatten().min()
     }
 
     async fn heard(&mut self, bytes: Vec<u8>) -> Result<(), Unheard> {
         let at = self.source.clock.uptime();
         (self.heard_at, self.heard) = (at, true);
-        let count = bytes.len();
+        let (count, answers) = (bytes.len(), self.setup.as_ref().map(|_| bytes.clone()));
+        let (mut sentences, mut booted) = (false, false);
         let mut handed_on = Vec::new();
         let before = self.state.clone();
-        match self.hunt.push(Chunk { bytes, at }, &mut handed_on, |_| {}) {
+        match self.hunt.push(Chunk { bytes, at }, &mut handed_on, |sentence| {
+            sentences = true;
+            booted |= is_boot(sentence);
+        }) {
             Turn::None => {}
             Turn::Found => self.found(),
             Turn::Lost => self.lost(),
+        }
+        if let Some(answers) = answers {
+            self.set_up(&answers, sentences && self.hunt.is_good(), booted, at);
         }
         let measured = self.load.as_mut().and_then(|load| load.count(count, at));
         if let Some(measured) = measured {
@@ -105,9 +117,17 @@ impl<'a> Line<'a> {
         if now.since(self.heard_at) >= self.source.config.silent_after {
             let before = self.state.clone();
             self.state.load_percent = None;
+            // It may have lost its power, and with it what it was told.
+            if let Some(setup) = &mut self.setup {
+                setup.restart();
+            }
             self.say(ReceiverState::Silent).await?;
             self.say_line(before).await?;
         }
+        let before = self.state.clone();
+        let message = self.setup.as_mut().and_then(|setup| setup.tick(now));
+        self.send(message);
+        self.say_line(before).await?;
         let Some(baud) = self.hunt.tick(now) else { return Ok(()) };
         if let Err(error) = serial::set_speed(&mut self.port, baud) {
             // Not every adapter can do every speed; this one's time passes without a sentence.
@@ -134,10 +154,44 @@ impl<'a> Line<'a> {
     fn lost(&mut self) {
         self.load = None;
         self.state = LineState::default();
+        if let Some(setup) = &mut self.setup {
+            setup.restart();
+        }
         if let Some(baud) = self.hunt.baud()
             && let Err(error) = serial::set_speed(&mut self.port, baud)
         {
             tracing::debug!(baud, %error, "speed not set");
+        }
+    }
+
+    fn set_up(&mut self, bytes: &[u8], understood: bool, booted: bool, at: Uptime) {
+        let Some(setup) = &mut self.setup else { return };
+        if booted {
+            setup.booted(at);
+        }
+        let message = setup.push(bytes, understood, at);
+        self.send(message);
+    }
+
+    /// Sends what is to be sent, and notes what came of the set-up.
+    fn send(&mut self, message: Option<Message>) {
+        if let Some(message) = message
+            && let Err(error) = self.port.try_write(&message.frame())
+        {
+            // As if it had got lost on the way: it is sent once more.
+            tracing::debug!(%error, "message to the receiver not written");
+        }
+        let result = self.setup.as_ref().and_then(Setup::result);
+        if result != self.state.setup {
+            match &result {
+                None => {}
+                Some(SetupResult::Done) => tracing::info!("receiver set up"),
+                Some(refused) => tracing::warn!(
+                    setup = %refused,
+                    "receiver not set up as gnss.ublox says: leave out what it does not know, or is it no u-blox?"
+                ),
+            }
+            self.state.setup = result;
         }
     }
 

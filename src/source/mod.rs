@@ -10,6 +10,7 @@ mod line;
 mod load;
 pub mod log;
 mod serial;
+mod setup;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -26,7 +27,10 @@ use tokio_util::sync::CancellationToken;
 pub use address::{Address, HostPort, InvalidAddress};
 
 use crate::backoff::Backoff;
+pub use setup::SetupResult;
+
 use crate::clock::Clock;
+use crate::core::ubx::Settings;
 use crate::units::Uptime;
 use hunt::Hunt;
 use line::Line;
@@ -58,6 +62,8 @@ pub struct LineState {
     pub baud: Option<u32>,
     /// How much of what the line carries the receiver says, over the last 10 s: 0..=100.
     pub load_percent: Option<u8>,
+    /// What came of setting the receiver up; `None` until it is over, or if it is not wanted.
+    pub setup: Option<SetupResult>,
 }
 
 /// Whether bytes can come.
@@ -104,6 +110,8 @@ pub struct LineConfig {
     pub last_good_baud: Option<u32>,
     /// How long each speed is tried: a receiver says something in each second, and not at its beginning.
     pub dwell: Duration,
+    /// What a u-blox receiver is told; `None`: nothing is ever written to the receiver.
+    pub setup: Option<Settings>,
 }
 
 /// Whether other speeds than the given one are tried.
@@ -125,7 +133,7 @@ impl LineConfig {
 impl Default for LineConfig {
     fn default() -> Self {
         let (baud, dwell) = (Self::USUAL_BAUD, Self::DWELL);
-        Self { baud, hunt: Hunting::On, last_good_baud: None, dwell }
+        Self { baud, hunt: Hunting::On, last_good_baud: None, dwell, setup: None }
     }
 }
 
@@ -202,7 +210,7 @@ impl Source {
 
     /// The hunt for the speed of the port.
     fn hunt(&self) -> Hunt {
-        let LineConfig { baud, hunt, last_good_baud, dwell } = self.config.line;
+        let LineConfig { baud, hunt, last_good_baud, dwell, .. } = self.config.line;
         match hunt {
             Hunting::On => Hunt::new([Some(baud), last_good_baud].into_iter().flatten(), dwell),
             Hunting::Off => Hunt::given(Some(baud)),

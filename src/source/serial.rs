@@ -19,7 +19,12 @@ pub(super) fn open(path: &Path, baud: u32) -> io::Result<SerialStream> {
         .stop_bits(StopBits::One)
         .flow_control(FlowControl::None)
         .exclusive(true);
-    SerialStream::open(&port).map_err(|error| {
+    let opened = SerialStream::open(&port).and_then(|port| {
+        // What waits there was received at the speed that the port had before.
+        port.clear(ClearBuffer::Input)?;
+        Ok(port)
+    });
+    opened.map_err(|error| {
         let error = io::Error::from(error);
         let remedy = match error.kind() {
             // A port that somebody else has is "not found" too, by the library.

@@ -121,6 +121,14 @@ async fn nobody_there_is_said_with_the_address_and_tried_again() {
     listening.ends_when_stopped().await;
 }
 
+/// Says the same for ever.
+async fn talk(near: &mut SerialStream) {
+    loop {
+        near.write_all(BURST).await.ok();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// A pty and a name for its far end, as `/dev/serial/by-id` gives one.
 fn plug(name: &PathBuf) -> (SerialStream, SerialStream) {
     let (near, mut far) = SerialStream::pair().unwrap();
@@ -138,8 +146,10 @@ async fn an_unplugged_receiver_is_gone_and_not_a_busy_loop_and_comes_back_under_
     // The agent's end alone keeps the line open, as with a real tty.
     let mut listening = Listening::to(Address::Serial(name.clone()), LONG);
     drop(far);
-    near.write_all(BURST).await.unwrap();
-    listening.hears(BURST).await;
+    tokio::select! {
+        () = talk(&mut near) => unreachable!(),
+        () = listening.hears(BURST) => {}
+    }
 
     drop(near);
     std::fs::remove_file(&name).unwrap();
@@ -162,14 +172,8 @@ async fn an_unplugged_receiver_is_gone_and_not_a_busy_loop_and_comes_back_under_
     let (mut near, far) = plug(&name);
     listening.becomes(|state| *state == ReceiverState::Open || is_gone(state)).await;
     drop(far);
-    let talk = async {
-        loop {
-            near.write_all(BURST).await.ok();
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
     tokio::select! {
-        () = talk => unreachable!(),
+        () = talk(&mut near) => unreachable!(),
         () = listening.hears(BURST) => {}
     }
     listening.ends_when_stopped().await;
@@ -370,5 +374,171 @@ mod speeds {
             heard.split(|byte| *byte == b'\n').filter(|line| Sentence::parse(line).is_ok());
         assert_eq!(sentences.count(), 0);
         agent.ends_when_stopped().await;
+    }
+}
+
+/// A u-blox receiver on a pty, as far as it is asked.
+mod ublox {
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+    use crate::core::ubx::{DynamicModel, Settings};
+
+    const VERSION: (u8, u8) = (0x0a, 0x04);
+    const VALSET: (u8, u8) = (0x06, 0x8a);
+
+    fn frame(class: u8, id: u8, payload: &[u8]) -> Vec<u8> {
+        let length = u8::try_from(payload.len()).unwrap();
+        let mut frame = [&[0xb5, 0x62, class, id, length, 0], payload].concat();
+        let (mut a, mut b) = (0_u8, 0_u8);
+        for byte in &frame[2..] {
+            a = a.wrapping_add(*byte);
+            b = b.wrapping_add(a);
+        }
+        frame.extend([a, b]);
+        frame
+    }
+
+    /// Talks NMEA, and gives each message to `answer`; what it is to send comes back. Returns with what was asked.
+    async fn fake(
+        near: SerialStream,
+        asked: mpsc::UnboundedSender<(u8, u8)>,
+        mut answer: impl FnMut((u8, u8)) -> Vec<u8>,
+    ) {
+        let (mut reader, mut writer) = tokio::io::split(near);
+        let mut received = Vec::new();
+        let mut buffer = [0; 256];
+        loop {
+            tokio::select! {
+                count = reader.read(&mut buffer) => {
+                    received.extend(&buffer[..count.unwrap_or(0)]);
+                    while received.len() >= 8 && received.len() >= 8 + usize::from(received[4]) {
+                        assert_eq!(received[..2], [0xb5, 0x62], "whole frames");
+                        let message = (received[2], received[3]);
+                        received.drain(..8 + usize::from(received[4]));
+                        asked.send(message).ok();
+                        writer.write_all(&answer(message)).await.unwrap();
+                    }
+                }
+                () = tokio::time::sleep(Duration::from_millis(50)) => {
+                    writer.write_all(BURST).await.unwrap();
+                }
+            }
+        }
+    }
+
+    struct Bench {
+        agent: Listening,
+        asked: mpsc::UnboundedReceiver<(u8, u8)>,
+        fake: JoinHandle<()>,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Bench {
+        fn new(answer: impl FnMut((u8, u8)) -> Vec<u8> + Send + 'static) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let name = folder.path().join("receiver");
+            let (near, far) = plug(&name);
+            let open = std::fs::File::open(&name).unwrap();
+            drop(far);
+            let (sender, asked) = mpsc::unbounded_channel();
+            let fake = fake(near, sender, answer);
+            let fake = tokio::spawn(async move {
+                let _open = open;
+                fake.await;
+            });
+            let settings = Settings {
+                rate_hz: 1,
+                constellations: Vec::new(),
+                nmea_version: None,
+                dynamic_model: Some(DynamicModel::Automotive),
+            };
+            let line = LineConfig { setup: Some(settings), ..LineConfig::default() };
+            let address = Address::Serial(name);
+            let agent = Listening::with(SourceConfig { address, line, silent_after: LONG });
+            Self { agent, asked, fake, _folder: folder }
+        }
+
+        /// The result, and the sentences that came meanwhile as they must.
+        async fn result(&mut self) -> String {
+            loop {
+                match self.agent.next().await {
+                    Event::Line(LineState { setup: Some(result), .. }) => {
+                        return result.to_string();
+                    }
+                    Event::Receiver(state) => assert_eq!(state, ReceiverState::Open),
+                    _ => {}
+                }
+            }
+        }
+
+        fn asked(&mut self) -> Vec<(u8, u8)> {
+            std::iter::from_fn(|| self.asked.try_recv().ok()).collect()
+        }
+
+        async fn end(self) {
+            self.fake.abort();
+            self.agent.ends_when_stopped().await;
+        }
+    }
+
+    fn ack((class, id): (u8, u8)) -> Vec<u8> {
+        frame(0x05, 0x01, &[class, id])
+    }
+
+    fn nak((class, id): (u8, u8)) -> Vec<u8> {
+        frame(0x05, 0x00, &[class, id])
+    }
+
+    fn version(protocol: &str) -> Vec<u8> {
+        let mut payload = vec![0; 40];
+        payload.extend(format!("PROTVER={protocol}").bytes());
+        payload.resize(70, 0);
+        frame(0x0a, 0x04, &payload)
+    }
+
+    #[tokio::test]
+    async fn a_receiver_is_set_up_in_the_words_of_its_generation() {
+        for (protocol, expected) in
+            [("34.10", [VERSION, VALSET, VALSET]), ("18.00", [VERSION, (0x06, 0x08), (0x06, 0x24)])]
+        {
+            let mut bench =
+                Bench::new(
+                    move |message| {
+                        if message == VERSION { version(protocol) } else { ack(message) }
+                    },
+                );
+            assert_eq!(bench.result().await, "done");
+            assert_eq!(bench.asked(), expected);
+            bench.end().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_gets_lost_is_sent_once_more_and_what_is_refused_is_named() {
+        let mut valsets = 0;
+        let mut bench = Bench::new(move |message| match message {
+            VERSION => Vec::new(),
+            message => {
+                valsets += 1;
+                match valsets {
+                    1 => Vec::new(),
+                    2 => ack(message),
+                    _ => nak(message),
+                }
+            }
+        });
+        assert_eq!(bench.result().await, "refused: dynamic_model");
+        assert_eq!(bench.asked(), [VERSION, VALSET, VALSET, VALSET]);
+        bench.end().await;
+    }
+
+    #[tokio::test]
+    async fn another_makers_receiver_goes_on_without() {
+        let mut bench = Bench::new(|_| Vec::new());
+        assert_eq!(bench.result().await, "refused: no answer");
+        assert_eq!(bench.asked().len(), 5, "version, and two ways twice");
+        bench.agent.hears(BURST).await;
+        bench.end().await;
     }
 }

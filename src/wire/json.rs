@@ -243,6 +243,9 @@ pub struct GnssState {
     /// How much of what the serial line carries the receiver says, over 10 s: 0..=100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line_percent: Option<u8>,
+    /// What came of setting a u-blox receiver up: `done` or `refused: ...`; absent if that is not wanted, or not over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup: Option<String>,
 }
 
 /// The outbox in `state`.
