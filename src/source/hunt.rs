@@ -135,50 +135,67 @@ impl Hunt {
         out: &mut Vec<Chunk>,
         mut sentence: impl FnMut(&[u8]),
     ) -> Turn {
-        let (at, lost_after) = (chunk.at, self.dwell * LOST_AFTER_DWELLS);
-        let mut sentences = Vec::new();
+        let at = chunk.at;
+        let is_trying = matches!(self.phase, Phase::Trying { .. });
+        let (mut sentences, mut first) = (0, None);
         self.framer.push(&chunk.bytes, at, |line, began| {
             if Sentence::parse(line).is_ok() {
+                sentences += 1;
+                if is_trying && first.is_none() {
+                    first = Some((line.to_vec(), began));
+                }
                 sentence(line);
-                sentences.push((line.to_vec(), began));
             }
         });
-        match &mut self.phase {
-            Phase::Given => {
-                out.push(chunk);
-                Turn::None
-            }
-            Phase::Good { heard_at, noise_since } => {
-                out.push(chunk);
-                let paused = at.since(std::mem::replace(heard_at, at)) >= lost_after;
-                if !sentences.is_empty() {
-                    *noise_since = None;
-                    return Turn::None;
-                }
-                let since = noise_since.filter(|_| !paused).unwrap_or(at);
-                *noise_since = Some(since);
-                if at.since(since) < lost_after {
-                    return Turn::None;
-                }
-                self.lose(at);
-                Turn::Lost
-            }
-            Phase::Trying { until, first, held } => {
-                hold(held, chunk);
-                let enough = sentences.len() + usize::from(first.is_some()) >= 2;
-                let Some(begin) = first.take().or_else(|| sentences.into_iter().next()) else {
-                    return Turn::None;
-                };
-                if !enough {
-                    *until = (*until).max(begin.1 + self.dwell * PATIENCE);
-                    *first = Some(begin);
-                    return Turn::None;
-                }
-                hand_on(held, &begin.0, begin.1, out);
-                self.phase = Phase::Good { heard_at: at, noise_since: None };
-                Turn::Found
-            }
+        if is_trying {
+            return self.judge(chunk, sentences, first, out);
         }
+        let turn = self.doubt(sentences, at);
+        if turn != Turn::Lost {
+            out.push(chunk);
+        }
+        turn
+    }
+
+    /// Takes what came while a speed is tried: `sentences`, of which `new` was the first.
+    fn judge(
+        &mut self,
+        chunk: Chunk,
+        sentences: usize,
+        new: Option<(Vec<u8>, Uptime)>,
+        out: &mut Vec<Chunk>,
+    ) -> Turn {
+        let Phase::Trying { until, first, held } = &mut self.phase else { return Turn::None };
+        let at = chunk.at;
+        hold(held, chunk);
+        let enough = sentences + usize::from(first.is_some()) >= 2;
+        let Some(begin) = first.take().or(new) else { return Turn::None };
+        if !enough {
+            *until = (*until).max(begin.1 + self.dwell * PATIENCE);
+            *first = Some(begin);
+            return Turn::None;
+        }
+        hand_on(held, &begin.0, begin.1, out);
+        self.phase = Phase::Good { heard_at: at, noise_since: None };
+        Turn::Found
+    }
+
+    /// Whether a good speed still is, when so many sentences came with what was read at `at`.
+    fn doubt(&mut self, sentences: usize, at: Uptime) -> Turn {
+        let Phase::Good { heard_at, noise_since } = &mut self.phase else { return Turn::None };
+        let lost_after = self.dwell * LOST_AFTER_DWELLS;
+        let paused = at.since(std::mem::replace(heard_at, at)) >= lost_after;
+        if sentences > 0 {
+            *noise_since = None;
+            return Turn::None;
+        }
+        let since = noise_since.filter(|_| !paused).unwrap_or(at);
+        *noise_since = Some(since);
+        if at.since(since) < lost_after {
+            return Turn::None;
+        }
+        self.lose(at);
+        Turn::Lost
     }
 
     /// When [`Self::tick`] is due.

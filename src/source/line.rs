@@ -6,7 +6,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio_serial::SerialStream;
 
 use super::hunt::{Hunt, Turn};
-use super::load::Load;
+use super::load::{Load, Measured};
 use super::setup::{Setup, SetupResult, is_boot};
 use super::{Chunk, Event, LineState, READ_BYTES, ReceiverState, Source, Unheard, serial};
 use crate::core::ubx::Message;
@@ -90,23 +90,14 @@ impl<'a> Line<'a> {
         if let Some(answers) = answers {
             self.set_up(&answers, sentences && self.hunt.is_good(), booted, at);
         }
-        let measured = self.load.as_mut().and_then(|load| load.count(count, at));
-        if let Some(measured) = measured {
-            self.state.load_percent = Some(measured.percent);
-            if measured.became_full {
-                tracing::warn!(
-                    load_percent = measured.percent,
-                    baud = self.state.baud,
-                    "the line is full, sentences come late or cut: raise the receiver's speed or turn GSV off"
-                );
-            }
-        }
+        self.weigh(count, at);
+        // First, so that the `state` that a change of the receiver causes has it.
+        self.say_line(before).await?;
         if self.hunt.is_good() {
             self.say(ReceiverState::Open).await?;
         } else if self.hunt.failed() > 0 || self.said.is_some() {
             self.say(ReceiverState::Hunting).await?;
         }
-        self.say_line(before).await?;
         for chunk in handed_on {
             self.source.say(Event::Bytes(chunk)).await?;
         }
@@ -192,6 +183,20 @@ impl<'a> Line<'a> {
                 ),
             }
             self.state.setup = result;
+        }
+    }
+
+    /// Counts what came.
+    fn weigh(&mut self, bytes: usize, at: Uptime) {
+        let measured = self.load.as_mut().and_then(|load| load.count(bytes, at));
+        let Some(Measured { percent, became_full }) = measured else { return };
+        self.state.load_percent = Some(percent);
+        if became_full {
+            tracing::warn!(
+                line_percent = percent,
+                baud = self.state.baud,
+                "the line is full, sentences come late or cut: raise the receiver's speed or turn GSV off"
+            );
         }
     }
 

@@ -325,7 +325,6 @@ mod speeds {
         agent.understands(115_200).await;
         receiver.baud.store(9600, Ordering::Relaxed);
         agent.becomes(|state| *state == ReceiverState::Hunting).await;
-        agent.becomes(|state| *state == ReceiverState::Open).await;
         agent.understands(9600).await;
         agent.ends_when_stopped().await;
     }
