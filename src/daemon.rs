@@ -17,7 +17,7 @@ use crate::core::calendar::Era;
 use crate::core::{Pipeline, PipelineConfig, Reception};
 use crate::engine::{Engine, EngineError, Patience, Reports};
 use crate::outbox::{Outbox, OutboxError, OutboxStats};
-use crate::relay::{Inputs, LinkStatus, Links, Relay, RelayError, Stop};
+use crate::relay::{Health, Inputs, LinkStatus, Links, Relay, RelayError, Stop};
 use crate::source::{self, CHANNEL_CHUNKS, Event, SourceConfig};
 use crate::tasks::joined;
 use crate::units::Uptime;
@@ -120,11 +120,15 @@ impl<L: Links + 'static> Agent<L> {
     /// Something that the agent cannot mend by waiting.
     pub async fn run(
         self,
-        sources: Vec<SourceConfig>,
+        mut sources: Vec<SourceConfig>,
         at_end: AtEnd,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), AgentError> {
         let Self { van, pipeline, clock, outbox, reports, relay } = self;
+        for source in &mut sources {
+            source.line.last_good_baud = outbox.receiver_baud();
+        }
+        let remember = tokio::spawn(remember_speed(outbox.clone(), reports.health.subscribe()));
         let stop = CancellationToken::new();
         let all_wait = sources.iter().all(|source| source.address.waits());
         let patience = if all_wait { Patience::Waits } else { Patience::GoesOn };
@@ -137,6 +141,7 @@ impl<L: Links + 'static> Agent<L> {
         let tasks = Tasks { source, engine, relay, stop, stop_relay };
         tracing::info!(%van, "agent running");
         let result = tasks.run(at_end, shutdown).await;
+        remember.abort();
         // Whatever the disk does: what was committed is safe without it.
         let closed = tokio::time::timeout(CLOSE_WITHIN, outbox.close()).await.unwrap_or(Ok(()));
         tracing::info!("agent stopped");
@@ -156,6 +161,20 @@ async fn read_all(
         begin = source::run(config, clock.clone(), begin, events.clone(), stop.clone()).await?;
     }
     Ok(())
+}
+
+/// Keeps the receiver's speed for the next start. If the disk does not take it, that start hunts a little longer.
+async fn remember_speed(outbox: Outbox, mut health: watch::Receiver<Health>) {
+    let mut kept = outbox.receiver_baud();
+    while health.changed().await.is_ok() {
+        let baud = health.borrow_and_update().gnss.baud;
+        if let Some(new) = baud.filter(|_| baud != kept) {
+            match outbox.remember_receiver_baud(new).await {
+                Ok(()) => kept = baud,
+                Err(error) => tracing::debug!(%error, "receiver's speed not kept"),
+            }
+        }
+    }
 }
 
 #[derive(Debug)]

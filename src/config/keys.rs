@@ -16,7 +16,7 @@ pub(super) enum Kind {
 /// One key.
 #[derive(Debug)]
 pub(super) struct Key {
-    /// `section.key`; a quantity ends in its unit.
+    /// `section.key` or `section.subsection.key`; a quantity ends in its unit.
     pub(super) name: &'static str,
     pub(super) kind: Kind,
     /// As TOML.
@@ -126,12 +126,48 @@ pub(super) const KEYS: &[Key] = &[
         r#""serial:/dev/ttyUSB0""#,
         "Where NMEA 0183 comes from: serial:PATH (best a name in /dev/serial/by-id), tcp:HOST:PORT, gpsd:HOST[:PORT], log:FILE or stdin:",
     ),
-    key("gnss.baud", Integer(1200, 4_000_000), "9600", "Speed of a serial receiver in Bd"),
+    key(
+        "gnss.baud",
+        Integer(1200, 4_000_000),
+        "9600",
+        "Speed of a serial receiver in Bd: where the hunt for it begins. USB receivers that are /dev/ttyACM have none",
+    ),
+    key(
+        "gnss.hunt",
+        Flag,
+        "true",
+        "Whether other speeds are tried, 2.5 s each and without end, while gnss.baud gives no sentences",
+    ),
     key(
         "gnss.silent_s",
         Number(1.0, 3600.0),
         "5.0",
         "Seconds without a byte after which the receiver is reported as silent",
+    ),
+    key(
+        "gnss.ublox.enable",
+        Flag,
+        "false",
+        "Whether a u-blox receiver on a serial port is set up as follows, each time that it comes. Without this, nothing is ever written to a receiver. Only its RAM is changed: without power it forgets",
+    ),
+    key("gnss.ublox.rate_hz", Integer(1, 10), "1", "Fixes per second; more need a faster line"),
+    key(
+        "gnss.ublox.constellations",
+        Text,
+        r#""""#,
+        "Satellites to use, such as GPS+Galileo+GLONASS (and BeiDou); empty: as they are",
+    ),
+    key(
+        "gnss.ublox.nmea_version",
+        Text,
+        r#""""#,
+        "Version of NMEA 0183: 4.0, 4.1 or 4.11; empty: as it is",
+    ),
+    key(
+        "gnss.ublox.dynamic_model",
+        Text,
+        r#""automotive""#,
+        "What carries the receiver: automotive, portable, stationary or pedestrian; empty: as it is",
     ),
     key(
         "journey.depart_speed_mps",
@@ -209,7 +245,7 @@ pub(super) fn default_file() -> String {
     );
     let mut section = "";
     for key in KEYS {
-        let (in_section, name) = key.name.split_once('.').expect("every name has a section");
+        let (in_section, name) = key.name.rsplit_once('.').expect("every name has a section");
         if in_section != section {
             section = in_section;
             write!(file, "\n[{section}]\n").expect("a string takes everything");

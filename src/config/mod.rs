@@ -3,6 +3,7 @@
 //! Every problem of a file is in one report, with its key, its value and the remedy.
 
 mod keys;
+mod ublox;
 mod values;
 
 use std::fmt;
@@ -16,7 +17,7 @@ use crate::core::journey::JourneyConfig;
 use crate::core::sampling::{Bounds, Sampling};
 use crate::outbox::OutboxConfig;
 use crate::relay::{Broker, Credentials, Identity, RelayConfig, TlsConfig, Transport};
-use crate::source::{Address, HostPort, SourceConfig};
+use crate::source::{Address, HostPort, Hunting, LineConfig, SourceConfig};
 use crate::units::{Distance, Speed};
 use crate::wire::VanId;
 pub use values::Override;
@@ -166,8 +167,11 @@ fn source(values: &mut Values) -> Option<SourceConfig> {
     let address = values
         .parsed("gnss.source", |text| text.parse::<Address>().map_err(|error| error.to_string()));
     let baud = values.integer("gnss.baud");
+    let hunt = values.flag("gnss.hunt").map(|on| if on { Hunting::On } else { Hunting::Off });
     let silent_after = values.seconds("gnss.silent_s");
-    Some(SourceConfig { address: address?, baud: baud?, silent_after: silent_after? })
+    let setup = ublox::settings(values);
+    let line = LineConfig { baud: baud?, hunt: hunt?, setup: setup?, ..LineConfig::default() };
+    Some(SourceConfig { address: address?, line, silent_after: silent_after? })
 }
 
 fn sampling(values: &mut Values) -> Option<Sampling> {

@@ -72,9 +72,7 @@ impl Values {
                 Value::Table(table)
                     if KEYS.iter().any(|key| key.name.starts_with(&format!("{section}."))) =>
                 {
-                    keys.extend(
-                        table.into_iter().map(|(key, value)| (format!("{section}.{key}"), value)),
-                    );
+                    self.flatten(&section, table, &mut keys);
                 }
                 Value::Table(_) => {
                     self.problem(&section, &format!("[{section}] is not a section of waypost"));
@@ -83,6 +81,24 @@ impl Values {
             }
         }
         keys
+    }
+
+    /// Puts the keys of a section into `keys` by their whole names, and those of its subsections.
+    fn flatten(&mut self, section: &str, table: toml::Table, keys: &mut BTreeMap<String, Value>) {
+        for (key, value) in table {
+            let name = format!("{section}.{key}");
+            let is_section = KEYS.iter().any(|known| known.name.starts_with(&format!("{name}.")));
+            match value {
+                // There is one level of them.
+                Value::Table(inner) if is_section => {
+                    keys.extend(
+                        inner.into_iter().map(|(key, value)| (format!("{name}.{key}"), value)),
+                    );
+                }
+                _ if is_section => self.problem(&name, &format!("is a section: write [{name}]")),
+                value => drop(keys.insert(name, value)),
+            }
+        }
     }
 
     pub(super) fn problem(&mut self, key: &str, problem: &str) {

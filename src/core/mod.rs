@@ -20,6 +20,7 @@ pub mod sampling;
 pub mod sentence;
 pub mod sky;
 pub mod trust;
+pub mod ubx;
 mod whereabouts;
 
 use crate::units::{Uptime, UtcTime};

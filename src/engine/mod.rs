@@ -18,7 +18,7 @@ use crate::core::trust::TimeTrust;
 use crate::core::{Output, Pipeline, Reception};
 use crate::outbox::{Outbox, OutboxError};
 use crate::relay::Health;
-use crate::source::{Event, ReceiverState};
+use crate::source::{Event, LineState, ReceiverState};
 use crate::units::Uptime;
 use crate::wire::json::GnssState;
 use commits::Commits;
@@ -81,14 +81,15 @@ pub struct Engine {
     clock: Clock,
     output: Output,
     receiver: ReceiverState,
+    line: LineState,
     flips: Flips,
     reports: Reports,
     commits: Commits,
     patience: Patience,
     /// When the host's clock is looked at again.
     host_clock_due: Uptime,
-    /// What was last reported of the pipeline, and of the receiver.
-    reported: Option<(u64, ReceiverState)>,
+    /// What was last reported of the pipeline, of the receiver and of its line.
+    reported: Option<(u64, ReceiverState, LineState)>,
 }
 
 /// Changes of the receiver in the log: a loose plug must not fill it.
@@ -120,6 +121,9 @@ impl Flips {
         match state {
             ReceiverState::Connecting => {}
             ReceiverState::Open => tracing::info!("receiver open"),
+            ReceiverState::Hunting => {
+                tracing::warn!("receiver not understood, trying other speeds");
+            }
             ReceiverState::Silent => tracing::warn!("receiver silent"),
             ReceiverState::Gone(error) => {
                 tracing::warn!(error, "receiver gone, trying again");
@@ -144,6 +148,7 @@ impl Engine {
             clock,
             output: Output::default(),
             receiver: ReceiverState::default(),
+            line: LineState::default(),
             flips: Flips::default(),
             reports,
             commits,
@@ -203,6 +208,7 @@ impl Engine {
                 self.pipeline.push(&chunk.bytes, chunk.at, &mut self.output);
             }
             Event::Receiver(state) => self.receiver_became(state),
+            Event::Line(state) => self.line = state,
         }
     }
 
@@ -222,7 +228,8 @@ impl Engine {
             return;
         }
         self.flips.log(&state, self.clock.uptime());
-        if let ReceiverState::Gone(_) = state {
+        if let ReceiverState::Gone(_) | ReceiverState::Hunting = state {
+            self.line = LineState::default();
             self.pipeline.interrupt(self.clock.uptime(), &mut self.output);
         }
         self.receiver = state;
@@ -232,11 +239,10 @@ impl Engine {
     fn report(&mut self) {
         self.commits.keep(&mut self.output.records, self.pipeline.state());
         let revision = self.pipeline.revision();
-        let changed = self
-            .reported
-            .as_ref()
-            .is_none_or(|known| known.0 != revision || known.1 != self.receiver);
-        if !changed {
+        let known = |(at, receiver, line): &(u64, ReceiverState, LineState)| {
+            *at == revision && *receiver == self.receiver && *line == self.line
+        };
+        if self.reported.as_ref().is_some_and(known) {
             return;
         }
         let reception = self.pipeline.reception();
@@ -252,7 +258,7 @@ impl Engine {
         }
         self.output.points.clear();
         self.output.fixes.clear();
-        let health = health(&reception, &self.receiver);
+        let health = health(&reception, &self.receiver, &self.line);
         self.reports
             .reception
             .send_if_modified(|known| mem::replace(known, reception) != reception);
@@ -262,14 +268,15 @@ impl Engine {
                 true
             }
         });
-        self.reported = Some((revision, self.receiver.clone()));
+        self.reported = Some((revision, self.receiver.clone(), self.line.clone()));
     }
 }
 
-fn health(reception: &Reception, receiver: &ReceiverState) -> Health {
+fn health(reception: &Reception, receiver: &ReceiverState, line: &LineState) -> Health {
     let (receiver, error) = match receiver {
         ReceiverState::Connecting => ("connecting", None),
         ReceiverState::Open => ("open", None),
+        ReceiverState::Hunting => ("hunting", None),
         ReceiverState::Silent => ("silent", None),
         ReceiverState::Gone(error) => ("gone", Some(error.clone())),
     };
@@ -289,6 +296,9 @@ fn health(reception: &Reception, receiver: &ReceiverState) -> Health {
             warning: reception.notices.warning.map(|words| words.as_str().to_owned()),
             sentences_bad: reception.sentences_bad(),
             fixes_rejected: reception.rejected.unbelieved(),
+            baud: line.baud,
+            line_percent: line.load_percent,
+            setup: line.setup.as_ref().map(ToString::to_string),
         },
         newest_fix_at: reception.newest.map(|fix| fix.read_at),
     }

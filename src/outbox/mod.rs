@@ -172,6 +172,7 @@ struct Begin {
     session: u64,
     first_seq: Seq,
     restored: JourneyState,
+    receiver_baud: Option<u32>,
 }
 
 impl Outbox {
@@ -186,6 +187,8 @@ impl Outbox {
             session: store.reservation().session,
             first_seq: store.used_before.next(),
             restored: store.state(),
+            // Only a hint where the hunt begins: what cannot be read is as good as unknown.
+            receiver_baud: store.receiver_baud().unwrap_or_default(),
         };
         Ok(Self {
             config: Arc::new(config),
@@ -212,6 +215,20 @@ impl Outbox {
     #[must_use]
     pub fn restored(&self) -> JourneyState {
         self.begin.restored
+    }
+
+    /// The speed at which the receiver was understood last, in Bd, as it was when the file was opened.
+    #[must_use]
+    pub fn receiver_baud(&self) -> Option<u32> {
+        self.begin.receiver_baud
+    }
+
+    /// Keeps the speed at which the receiver is understood; writes only when it is another one.
+    ///
+    /// # Errors
+    /// `Degraded`: not kept; the next start hunts a little longer.
+    pub async fn remember_receiver_baud(&self, baud: u32) -> Result<(), OutboxError> {
+        self.run(move |store| store.remember_receiver_baud(baud)).await
     }
 
     /// What the outbox holds, now and at each change.

@@ -14,8 +14,14 @@ use super::seq_file::beside;
 /// `WYPT`: tells our file from another application's.
 const APPLICATION_ID: i32 = 0x5759_5054;
 
-/// The schema that this agent writes.
-pub(super) const VERSION: i32 = 1;
+/// The schema that this agent writes: that of [`TABLES`], and one more for each migration.
+pub(super) const VERSION: i32 = 2;
+
+/// From each version to the next, beginning with version 1.
+const MIGRATIONS: [&str; 1] = [
+    // The speed at which the receiver was understood last.
+    "ALTER TABLE meta ADD COLUMN receiver_baud INTEGER;",
+];
 
 /// Bytes of a page: a commit of one row then writes 1–2 blocks of a flash card, not 2 of 4 KiB.
 pub(super) const PAGE_BYTES: u64 = 1024;
@@ -42,7 +48,7 @@ const CONNECTION: &str = "
     PRAGMA temp_store = MEMORY;
     PRAGMA trusted_schema = OFF;";
 
-/// `unreadable` keeps rows that this agent cannot decode, out of the way of those that it can.
+/// Schema 1. `unreadable` keeps rows that this agent cannot decode, out of the way of those that it can.
 const TABLES: &str = "
     CREATE TABLE record(
         seq INTEGER PRIMARY KEY,
@@ -139,14 +145,33 @@ fn prepare(
 ) -> rusqlite::Result<()> {
     connection.execute_batch(CONNECTION)?;
     connection.pragma_update(None, "max_page_count", signed(max_pages))?;
-    if let Identity::New = identity {
-        let transaction = connection.transaction()?;
+    let version = match identity {
+        Identity::New => 0,
+        Identity::Ours(version) => *version,
+        Identity::Foreign(_) => return Ok(()),
+    };
+    if version > 0 {
+        check(connection)?;
+    }
+    migrate(connection, version)
+}
+
+/// Brings the tables from `version` to ours, 0 being an empty file. A power cut leaves the old schema or the new one.
+fn migrate(connection: &mut Connection, version: i32) -> rusqlite::Result<()> {
+    if version == VERSION {
+        return Ok(());
+    }
+    let transaction = connection.transaction()?;
+    if version == 0 {
         transaction.execute_batch(TABLES)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        transaction.pragma_update(None, "user_version", VERSION)?;
-        return transaction.commit();
     }
-    check(connection)
+    let done = usize::try_from(version.max(1) - 1).expect("it is not negative");
+    for migration in &MIGRATIONS[done..] {
+        transaction.execute_batch(migration)?;
+    }
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()
 }
 
 /// Damage that can be found in good time is found before the first record is trusted to the file.

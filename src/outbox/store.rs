@@ -200,6 +200,18 @@ impl Store {
         Ok(None)
     }
 
+    /// The speed at which the receiver was understood last.
+    pub(super) fn receiver_baud(&self) -> rusqlite::Result<Option<u32>> {
+        self.connection.query_row("SELECT receiver_baud FROM meta", [], |row| row.get(0))
+    }
+
+    /// Writes only when it is another one, so that flash is not worn by it.
+    pub(super) fn remember_receiver_baud(&mut self, baud: u32) -> rusqlite::Result<()> {
+        self.connection
+            .execute("UPDATE meta SET receiver_baud = ?1 WHERE receiver_baud IS NOT ?1", [baud])
+            .map(drop)
+    }
+
     /// Makes sure that at least half a block above `used` is reserved.
     pub(super) fn reserve(&mut self, used: Seq) -> rusqlite::Result<()> {
         let reserved = self.extended(used);

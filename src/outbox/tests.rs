@@ -170,7 +170,7 @@ async fn a_file_that_is_not_ours_to_use_is_left_as_it_is() {
     raw.pragma_update(None, "user_version", 99).unwrap();
     drop(raw);
     let error = Outbox::open(config(directory.path())).await.unwrap_err();
-    assert!(matches!(error, OutboxError::Newer { found: 99, known: 1, .. }), "{error}");
+    assert!(matches!(error, OutboxError::Newer { found: 99, known: 2, .. }), "{error}");
 
     let other = OutboxConfig::new(directory.path().join("other.db"));
     let raw = rusqlite::Connection::open(&other.path).unwrap();
@@ -187,6 +187,25 @@ async fn a_file_that_is_not_ours_to_use_is_left_as_it_is() {
     let error = Outbox::open(config(&directory.path().join("none"))).await.unwrap_err();
     assert!(matches!(error, OutboxError::Unusable { .. }), "{error}");
     assert!(error.to_string().contains("none/outbox.db"), "{error}");
+}
+
+#[tokio::test]
+async fn an_older_file_keeps_its_records_and_learns_what_is_new() {
+    let folder = tempfile::tempdir().unwrap();
+    let outbox = open(folder.path()).await;
+    outbox.commit(records(outbox.first_seq(), 3), state(7.0)).await.unwrap();
+    outbox.close().await.unwrap();
+    let raw = rusqlite::Connection::open(folder.path().join("outbox.db")).unwrap();
+    raw.execute_batch("ALTER TABLE meta DROP COLUMN receiver_baud; PRAGMA user_version = 1;")
+        .unwrap();
+    raw.close().unwrap();
+
+    let outbox = open(folder.path()).await;
+    assert_eq!((seqs(&outbox).await, outbox.restored()), (vec![1, 2, 3], state(7.0)));
+    assert_eq!(outbox.receiver_baud(), None);
+    outbox.remember_receiver_baud(38_400).await.unwrap();
+    outbox.close().await.unwrap();
+    assert_eq!(open(folder.path()).await.receiver_baud(), Some(38_400));
 }
 
 #[tokio::test]

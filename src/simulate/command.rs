@@ -21,7 +21,7 @@ pub struct SimulateArgs {
     /// Opens a pseudo terminal instead, and links to it
     #[arg(long, value_name = "LINK")]
     pub pty: Option<Option<PathBuf>>,
-    /// Speed of the pseudo terminal's line
+    /// Speed of the pseudo terminal's line; a reader that has set another one reads noise, as from a real line
     #[arg(long, default_value_t = 9600, value_parser = clap::value_parser!(u32).range(300..=921_600))]
     pub baud: u32,
     /// Times as fast as the world, or `max`; a pseudo terminal's default is 1

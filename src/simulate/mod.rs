@@ -33,6 +33,7 @@ mod sentence;
 mod sky;
 #[cfg(test)]
 mod tests;
+pub(crate) mod uart;
 mod way;
 
 use std::sync::Arc;

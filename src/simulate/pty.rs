@@ -4,6 +4,7 @@
 //!   away for the next. So a reader that comes finds the newest burst and no old ones.
 //! - The far end stays open here, so that readers may come and go without a hang-up; what they write is read and
 //!   forgotten.
+//! - A reader of another speed reads what a UART of that speed would: it is the line's speed that the reader set.
 //! - A receiver that has more to say than the line carries drops whole bursts, once it is a second behind.
 
 use std::ffi::OsString;
@@ -20,6 +21,7 @@ use rustix::io::Errno;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{self, OptionalActions, QueueSelector};
 
+use super::uart::as_heard;
 use crate::clock::Clock;
 use crate::units::Uptime;
 
@@ -30,6 +32,7 @@ pub(super) struct PtyLine {
     far: File,
     path: PathBuf,
     link: Option<PathBuf>,
+    baud: u32,
     byte_time: Duration,
     /// When the last byte of the last burst has left.
     free_at: Uptime,
@@ -59,7 +62,7 @@ const BACKLOG: Duration = Duration::from_secs(1);
 impl PtyLine {
     /// Opens a pty and links to it. A link that another run left is replaced; another kind of file is not.
     pub(super) fn open(link: Option<PathBuf>, baud: u32) -> io::Result<Self> {
-        let (near, far, path) = pair()?;
+        let (near, far, path) = pair(baud)?;
         if let Some(link) = &link {
             if link.is_symlink() {
                 std::fs::remove_file(link)?;
@@ -75,6 +78,7 @@ impl PtyLine {
             far,
             path,
             link,
+            baud,
             byte_time,
             free_at,
             last_bytes,
@@ -115,12 +119,15 @@ impl PtyLine {
             if let Some(clock) = clock {
                 clock.reached(Some(self.free_at)).await;
             }
-            if !self.write(chunk)? {
+            // A tty has one speed for both ends: this is what the reader has set.
+            let heard_baud = termios::tcgetattr(&self.far)?.output_speed().max(1);
+            let heard = as_heard(chunk, self.baud, heard_baud);
+            if !self.write(&heard)? {
                 break;
             }
             let bytes = u32::try_from(chunk.len()).expect("16 at most");
             self.free_at = self.free_at + self.byte_time * bytes;
-            self.last_bytes += chunk.len();
+            self.last_bytes += heard.len();
         }
         if clock.is_none() {
             // The kernel delivers later than it takes: only then is it known whether somebody reads.
@@ -185,8 +192,8 @@ impl PtyLine {
     }
 }
 
-/// Both ends of a raw pty, and the far one's name. Neither blocks, nor becomes the terminal that controls us.
-fn pair() -> io::Result<(OwnedFd, File, PathBuf)> {
+/// Both ends of a raw pty at `baud`, and the far one's name. Neither blocks, nor becomes the terminal that controls us.
+fn pair(baud: u32) -> io::Result<(OwnedFd, File, PathBuf)> {
     let near = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
     grantpt(&near)?;
     unlockpt(&near)?;
@@ -197,6 +204,7 @@ fn pair() -> io::Result<(OwnedFd, File, PathBuf)> {
     let far = OpenOptions::new().read(true).write(true).custom_flags(flags).open(&path)?;
     let mut raw = termios::tcgetattr(&far)?;
     raw.make_raw();
+    raw.set_speed(baud)?;
     termios::tcsetattr(&far, OptionalActions::Now, &raw)?;
     Ok((near, far, path))
 }
@@ -215,7 +223,7 @@ impl Drop for PtyLine {
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncReadExt;
-    use tokio_serial::{SerialPortBuilderExt, SerialStream};
+    use tokio_serial::{SerialPort as _, SerialPortBuilderExt, SerialStream};
 
     use super::*;
 
@@ -224,7 +232,11 @@ mod tests {
     }
 
     fn reader(line: &PtyLine) -> SerialStream {
-        tokio_serial::new(line.path().to_str().unwrap(), 9600).open_native_async().unwrap()
+        reader_at(line, line.baud)
+    }
+
+    fn reader_at(line: &PtyLine, baud: u32) -> SerialStream {
+        tokio_serial::new(line.path().to_str().unwrap(), baud).open_native_async().unwrap()
     }
 
     /// Sends a burst that nobody takes, and waits until the kernel has delivered it.
@@ -271,6 +283,21 @@ mod tests {
         let mut returned = reader(&line);
         returned.read_exact(&mut read).await.unwrap();
         assert_eq!((&read, line.unread), (b"$501\r\n", 500), "a reader may go and come back");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_of_another_speed_hears_noise_until_it_sets_the_right_one() {
+        let mut line = open(38_400);
+        let mut reader = reader_at(&line, 9600);
+        let sentence = b"$GPGGA,1*00\r\n";
+        line.send(sentence, Uptime::ZERO, None).await.unwrap();
+        let mut read = [0; 256];
+        let noise = reader.read(&mut read).await.unwrap();
+        assert!(!read[..noise].contains(&b'$'), "{}", read[..noise].escape_ascii());
+        reader.set_baud_rate(38_400).unwrap();
+        line.send(sentence, Uptime::ZERO, None).await.unwrap();
+        let clean = reader.read(&mut read).await.unwrap();
+        assert_eq!(&read[..clean], sentence);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,27 +1,39 @@
 //! ① IN: bytes, and the [`Uptime`] at which they were read.
 //!
 //! A receiver that is gone is a state and not an error: serial ports and connections are opened again for ever, with
-//! capped backoff. A recording and standard input end; then the channel closes, and the agent finishes its work.
+//! capped backoff. A serial line whose speed is another one than was said is understood all the same. A recording and standard input end; then the channel closes, and the agent finishes its work.
 
 mod address;
+mod holder;
+mod hunt;
+mod line;
+mod load;
 pub mod log;
 mod serial;
+mod setup;
 mod tcp;
 #[cfg(test)]
 mod tests;
 
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use address::{Address, HostPort, InvalidAddress};
 
 use crate::backoff::Backoff;
+pub use setup::SetupResult;
+
 use crate::clock::Clock;
+use crate::core::ubx::Settings;
 use crate::units::Uptime;
+use hunt::Hunt;
+use line::Line;
 
 /// Bytes as they were read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +51,19 @@ pub enum Event {
     Bytes(Chunk),
     /// The source changed.
     Receiver(ReceiverState),
+    /// Something else is known of the serial line than before. What was known ends with [`ReceiverState::Gone`].
+    Line(LineState),
+}
+
+/// What is known of a serial line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LineState {
+    /// The speed at which the receiver is understood, in Bd.
+    pub baud: Option<u32>,
+    /// How much of what the line carries the receiver says, over the last 10 s: 0..=100.
+    pub load_percent: Option<u8>,
+    /// What came of setting the receiver up; `None` until it is over, or if it is not wanted.
+    pub setup: Option<SetupResult>,
 }
 
 /// Whether bytes can come.
@@ -49,6 +74,8 @@ pub enum ReceiverState {
     Connecting,
     /// Open, and bytes came lately.
     Open,
+    /// Open, and what comes is understood at none of the speeds that were tried so far.
+    Hunting,
     /// Open, and nothing has come for [`SourceConfig::silent_after`].
     Silent,
     /// Cannot be opened, or was pulled out. Why, for people.
@@ -66,13 +93,53 @@ pub const CHANNEL_CHUNKS: usize = 64;
 pub struct SourceConfig {
     /// Where the sentences come from.
     pub address: Address,
-    /// Speed of a serial line, in Bd.
-    pub baud: u32,
+    /// How to treat a serial line.
+    pub line: LineConfig,
     /// How long an open source may say nothing before it is called silent.
     pub silent_after: Duration,
 }
 
+/// A serial line and how to treat it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LineConfig {
+    /// Its speed in Bd, or the one that the hunt begins with.
+    pub baud: u32,
+    /// Whether other speeds are tried.
+    pub hunt: Hunting,
+    /// The speed at which the receiver was understood in an earlier run; tried after [`Self::baud`].
+    pub last_good_baud: Option<u32>,
+    /// How long each speed is tried: a receiver says something in each second, and not at its beginning.
+    pub dwell: Duration,
+    /// What a u-blox receiver is told; `None`: nothing is ever written to the receiver.
+    pub setup: Option<Settings>,
+}
+
+/// Whether other speeds than the given one are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hunting {
+    /// The speed is what it is said to be.
+    Off,
+    /// Until sentences come.
+    On,
+}
+
+impl LineConfig {
+    /// What most receivers have when they leave the factory.
+    pub const USUAL_BAUD: u32 = 9600;
+    /// Two sentences of a receiver that sends one a second, whenever the first was.
+    pub const DWELL: Duration = Duration::from_millis(2500);
+}
+
+impl Default for LineConfig {
+    fn default() -> Self {
+        let (baud, dwell) = (Self::USUAL_BAUD, Self::DWELL);
+        Self { baud, hunt: Hunting::On, last_good_baud: None, dwell, setup: None }
+    }
+}
+
 impl SourceConfig {
+    /// How often somebody looks whether a port that is not there has come back; it costs a look into a directory.
+    const ABSENT_WAIT: Duration = Duration::from_millis(500);
     const FIRST_WAIT: Duration = Duration::from_millis(200);
     const MAX_WAIT: Duration = Duration::from_secs(5);
     /// Who was there for so long was no loose plug.
@@ -122,36 +189,63 @@ impl Source {
                     return Err(error);
                 }
             }
-            Address::Serial(_) | Address::Tcp(_) | Address::Gpsd(_) => self.reopen().await,
+            Address::Serial(path) => {
+                let mut hunt = self.hunt();
+                self.reopen(Some((path, &mut hunt))).await;
+            }
+            Address::Tcp(_) | Address::Gpsd(_) => self.reopen(None).await,
         }
         Ok(self.clock.uptime())
     }
 
-    async fn open(&self) -> io::Result<Box<dyn AsyncRead + Send + Unpin>> {
-        Ok(match &self.config.address {
-            Address::Serial(path) => Box::new(serial::open(path, self.config.baud)?),
-            Address::Tcp(host) => Box::new(tcp::connect(host).await?),
-            Address::Gpsd(host) => Box::new(tcp::watch_gpsd(host).await?),
-            Address::Log(_) | Address::Stdin => return Err(io::ErrorKind::Unsupported.into()),
-        })
+    async fn connect(&self) -> io::Result<TcpStream> {
+        match &self.config.address {
+            Address::Tcp(host) => tcp::connect(host).await,
+            Address::Gpsd(host) => tcp::watch_gpsd(host).await,
+            Address::Serial(_) | Address::Log(_) | Address::Stdin => {
+                Err(io::ErrorKind::Unsupported.into())
+            }
+        }
+    }
+
+    /// The hunt for the speed of the port.
+    fn hunt(&self) -> Hunt {
+        let LineConfig { baud, hunt, last_good_baud, dwell, .. } = self.config.line;
+        match hunt {
+            Hunting::On => Hunt::new([Some(baud), last_good_baud].into_iter().flatten(), dwell),
+            Hunting::Off => Hunt::given(Some(baud)),
+        }
+    }
+
+    /// Opens the port or the connection, and reads until it is gone.
+    async fn read_once(&self, port: Option<(&Path, &mut Hunt)>) -> Result<io::Result<()>, Unheard> {
+        let Some((path, hunt)) = port else {
+            return match self.connect().await {
+                Ok(mut connection) => self.read(&mut connection).await,
+                Err(error) => Ok(Err(error)),
+            };
+        };
+        let baud = hunt.first_baud().unwrap_or(self.config.line.baud);
+        match serial::open(path, baud) {
+            // Another device may have the name now.
+            Ok(port) if serial::has_speed(path) => Line::new(self, port, hunt).read().await,
+            Ok(port) => Line::new(self, port, &mut Hunt::given(None)).read().await,
+            Err(error) => Ok(Err(error)),
+        }
     }
 
     /// Opens, reads until it is gone, and opens again.
-    async fn reopen(&self) {
+    async fn reopen(&self, mut port: Option<(&Path, &mut Hunt)>) {
         let mut backoff =
             Backoff::new(SourceConfig::FIRST_WAIT, SourceConfig::MAX_WAIT, fastrand::Rng::new());
         loop {
             let began = self.clock.uptime();
-            let reason = match self.open().await {
-                Ok(mut reader) => match self.read(&mut reader).await {
-                    Ok(Ok(())) => {
-                        // A tty that hangs up reads as ended, again and again (Ok(0)); it is gone and not idle.
-                        "hung up".to_owned()
-                    }
-                    Ok(Err(error)) => error.to_string(),
-                    Err(Unheard) => return,
-                },
-                Err(error) => error.to_string(),
+            let port_now = port.as_mut().map(|(path, hunt)| (*path, &mut **hunt));
+            let reason = match self.read_once(port_now).await {
+                // A tty that hangs up reads as ended, again and again (Ok(0)); it is gone and not idle.
+                Ok(Ok(())) => "hung up".to_owned(),
+                Ok(Err(error)) => error.to_string(),
+                Err(Unheard) => return,
             };
             if self.clock.uptime().since(began) >= SourceConfig::GOOD_AFTER {
                 backoff.reset();
@@ -159,11 +253,18 @@ impl Source {
             if self.say(Event::Receiver(ReceiverState::Gone(reason))).await.is_err() {
                 return;
             }
-            tokio::time::sleep(backoff.next_wait()).await;
+            let is_absent = port.as_ref().is_some_and(|(path, _)| !path.exists());
+            let wait = if is_absent {
+                backoff.reset();
+                SourceConfig::ABSENT_WAIT
+            } else {
+                backoff.next_wait()
+            };
+            tokio::time::sleep(wait).await;
         }
     }
 
-    /// Reads until the end.
+    /// Reads what is no serial port until the end.
     async fn read(&self, reader: &mut (impl AsyncRead + Unpin)) -> Result<io::Result<()>, Unheard> {
         let mut buffer = [0; READ_BYTES];
         let mut said = None;
@@ -197,7 +298,7 @@ impl Source {
     }
 
     /// Plays a recording from `begin` on at its own pace, or faster; when it ended.
-    async fn play(&self, path: &std::path::Path, begin: Uptime) -> io::Result<Uptime> {
+    async fn play(&self, path: &Path, begin: Uptime) -> io::Result<Uptime> {
         let file = std::fs::File::open(path).map_err(|error| {
             io::Error::new(error.kind(), format!("{}: {error}", path.display()))
         })?;

@@ -226,7 +226,7 @@ pub enum Duty {
 /// The receiver in `state`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GnssState {
-    /// Whether bytes come: `connecting`, `open`, `silent` or `gone`.
+    /// Whether bytes come: `connecting`, `open`, `hunting`, `silent` or `gone`.
     pub receiver: String,
     /// Why the receiver is gone, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -261,6 +261,15 @@ pub struct GnssState {
     pub sentences_bad: u64,
     /// Epochs refused since the agent started.
     pub fixes_rejected: u64,
+    /// The speed at which a serial receiver is understood, Bd.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baud: Option<u32>,
+    /// How much of what the serial line carries the receiver says, over 10 s: 0..=100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line_percent: Option<u8>,
+    /// What came of setting a u-blox receiver up: `done` or `refused: ...`; absent if that is not wanted, or not over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup: Option<String>,
 }
 
 /// The outbox in `state`.

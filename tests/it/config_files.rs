@@ -56,6 +56,8 @@ fn every_problem_is_in_one_report_with_its_key_and_value_and_remedy() {
         [gnss]
         source = "usb:0"
         baud = "fast"
+        ublox.rate_hz = 20
+        ublox.constellations = "GPS+Gallileo"
         [journey]
         depart_speed_mps = 0.6
         [outbox]
@@ -69,9 +71,11 @@ fn every_problem_is_in_one_report_with_its_key_and_value_and_remedy() {
   fleet: [fleet] is not a section of waypost
   mqtt.keep_alive_s: 5 is outside 10..=1200
   gnss.baud: "fast" is not a whole number
+  gnss.ublox.rate_hz: 20 is outside 1..=10
   mqtt.pasword_file: is not a key of waypost: is mqtt.password_file meant?
   van.id: "van 42" is not a van id: 1 to 64 of A-Z a-z 0-9 _ . : -
   gnss.source: "usb:0" is none of serial:PATH, tcp:HOST:PORT, gpsd:HOST[:PORT], log:FILE, stdin:
+  gnss.ublox.constellations: "Gallileo" is none of GPS, Galileo, BeiDou, GLONASS, joined by +
   journey.depart_speed_mps: 0.6 is not above stop_speed_mps (0.8)
   outbox.path: is empty: name the file
   mqtt.broker: "http://broker" is no broker: write mqtts://HOST[:PORT] or mqtt://HOST[:PORT]

@@ -1,7 +1,5 @@
 //! TLS against mosquitto, with an authority of our own: who is let in, who is not, and that a renewal needs no restart.
 
-#![expect(clippy::disallowed_methods, reason = "real parts run in the world's time")]
-
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
