@@ -190,7 +190,7 @@ impl Fixes {
             journey.observe(&fix);
             *newest = Some(fix);
             let JourneyState { motion, odometer, .. } = journey.state();
-            let point = TrackPoint { fix, motion, odometer };
+            let point = TrackPoint { fix, motion, odometer }.rounded();
             let seq = *next_seq;
             *next_seq = seq.next();
             out.points.push((seq, point));
