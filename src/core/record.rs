@@ -9,7 +9,9 @@ use crate::units::{Course, Distance, Height, Position, Speed};
 /// The number of a record: it rises by at least one, and is never used twice by the same van, also after a power cut.
 ///
 /// (van, `Seq`) is the key by which a consumer recognises a duplicate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Seq(u64);
 
 impl Seq {

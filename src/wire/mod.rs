@@ -3,7 +3,6 @@
 //! Names and units are those of `docs/contract.md`; readers ignore members that they do not know. `"v": 1` in a
 //! payload and `v1` in a topic change together, and only when an old reader would misread a new payload.
 
-mod bits;
 pub mod json;
 pub mod packed;
 pub mod stored;
