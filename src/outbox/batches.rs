@@ -208,7 +208,10 @@ pub(super) fn remove(
                 row.delete(transaction)?;
                 let rest = Open::of(&left);
                 if is_open {
-                    // Written at the end of the transaction, with the state.
+                    // For the next range; it is written again at the end of the transaction, with the state.
+                    if let Some(rest) = &rest {
+                        rest.write(transaction, level, None)?;
+                    }
                     *open = rest;
                     continue;
                 }

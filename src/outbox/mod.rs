@@ -108,7 +108,7 @@ pub struct OutboxStats {
     pub oldest: Option<UtcTime>,
     /// The highest `Seq` that was accepted; before the first of a run, the one before its first.
     pub newest: Seq,
-    /// The highest `Seq` that was committed, over the life of the outbox.
+    /// Up to this `Seq`, everything that is not acknowledged is on flash.
     pub durable: Seq,
     /// The highest `Seq` that is reserved: what is above may not be published yet.
     pub reserved: Seq,

@@ -157,8 +157,7 @@ impl Store {
 
     /// Everything in one transaction: what has arrived goes, what waits comes, with the state and the reservation.
     pub(super) fn commit(&mut self, pending: &Pending) -> rusqlite::Result<()> {
-        let used = pending.records.last().map_or(self.file.durable, |record| record.seq);
-        let reserved = self.extended(used.max(pending.newest));
+        let reserved = self.extended(pending.newest);
         self.write_copy(reserved);
         let mut file = self.file.clone();
         file.meta.reservation.reserved = reserved;
@@ -177,7 +176,7 @@ impl Store {
         for chunk in pending.records[fresh..].chunks(CHUNK) {
             file.append(&transaction, chunk, &self.config)?;
         }
-        file.durable = file.durable.max(used);
+        file.durable = file.durable.max(pending.until);
         file.finish(&transaction, &self.file)?;
         transaction.commit()?;
         let emptied = file.records() == 0 && self.file.records() > 0;

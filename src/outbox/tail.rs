@@ -41,7 +41,7 @@ pub(super) struct Stored {
     pub records: u64,
     /// UTC of the oldest.
     pub oldest: Option<UtcTime>,
-    /// The highest number that was committed.
+    /// Up to here everything is on flash or acknowledged.
     pub durable: Seq,
     /// Up to here, records may have gone because there was no room.
     pub gone_to: Seq,
@@ -78,6 +78,8 @@ pub(super) struct Pending {
     pub state: Option<JourneyState>,
     /// The highest number in use, also if its record has left already.
     pub newest: Seq,
+    /// Up to here everything is on flash or acknowledged, when the transaction is done.
+    pub until: Seq,
     pub acked: Ranges,
     pub given_up: u64,
     /// How many of `acked` were counted off already.
@@ -238,6 +240,7 @@ impl Tail {
             records,
             state,
             newest: self.newest,
+            until,
             acked,
             given_up: self.given_up,
             counted: self.counted,

@@ -11,6 +11,7 @@ mod delivery;
 mod demo;
 mod golden;
 mod invariants;
+mod outbox_model;
 mod packed;
 mod real_world;
 mod recordings;
