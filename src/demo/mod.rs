@@ -345,6 +345,7 @@ fn config(broker: SocketAddr, tty: &str, scratch: &Scratch) -> anyhow::Result<Co
     let overrides = overrides.map(|(key, value)| Override { key, value });
     let mut config = Config::parse(CADENCE, "demo", &overrides)?;
     config.relay.backoff = BACKOFF;
+    config.outbox.tail_path = None;
     Ok(config)
 }
 

@@ -146,6 +146,13 @@ pub(super) fn rows_in(
         .collect()
 }
 
+/// What was read, and what cannot be.
+#[derive(Debug)]
+pub(super) struct Reading<E> {
+    pub records: Vec<Record>,
+    pub unreadable: Vec<E>,
+}
+
 /// Points above `seq` and up to `until`, at least `limit` of them if there are as many; what cannot be read comes back
 /// beside them.
 pub(super) fn after(
@@ -153,7 +160,7 @@ pub(super) fn after(
     seq: Seq,
     until: Seq,
     limit: usize,
-) -> rusqlite::Result<(Vec<Record>, Vec<(Row, PackedError)>)> {
+) -> rusqlite::Result<Reading<(Row, PackedError)>> {
     let (mut records, mut unreadable) = (Vec::new(), Vec::new());
     let mut statement = connection.prepare(
         "SELECT first, last, n, level, p FROM batch
@@ -175,7 +182,7 @@ pub(super) fn after(
             Err(error) => unreadable.push((Row::of(row)?, error)),
         }
     }
-    Ok((records, unreadable))
+    Ok(Reading { records, unreadable })
 }
 
 /// Deletes the points of `range`; a row that has others too is written again without them. Returns how many went from

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::batches::{KIND_BATCH, Open, Row};
+use super::batches::{KIND_BATCH, Open, Reading, Row};
 use super::migrate::{self, KIND_POINT};
 use super::retention::Finished;
 use super::schema::{signed, unsigned};
@@ -169,7 +169,7 @@ pub(super) fn after(
     seq: Seq,
     until: Seq,
     limit: usize,
-) -> rusqlite::Result<(Vec<Record>, Vec<(i64, StoredError)>)> {
+) -> rusqlite::Result<Reading<(i64, StoredError)>> {
     let (mut records, mut unreadable) = (Vec::new(), Vec::new());
     let mut statement = connection.prepare(
         "SELECT seq, subject FROM record WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3",
@@ -183,7 +183,7 @@ pub(super) fn after(
             Err(error) => unreadable.push((seq, error)),
         }
     }
-    Ok((records, unreadable))
+    Ok(Reading { records, unreadable })
 }
 
 pub(super) fn move_away(

@@ -236,15 +236,17 @@ impl Store {
         let (mut records, mut read) = (Vec::new(), seq);
         while records.len() < limit && read < until {
             let wanted = limit - records.len();
-            let (mut found, bad) = batches::after(&self.connection, read, until, wanted)?;
+            let points = batches::after(&self.connection, read, until, wanted)?;
+            let mut found = points.records;
             let points_to = found.last().filter(|_| found.len() >= wanted).map(|last| last.seq);
             let to = points_to.unwrap_or(until);
-            let (others, bad_others) = rows::after(&self.connection, read, to, wanted)?;
+            let others = rows::after(&self.connection, read, to, wanted)?;
             // Beyond the last of a list that is full, the other one has not been asked.
-            let others_to = others.last().filter(|_| others.len() >= wanted).map(|last| last.seq);
+            let full = others.records.len() >= wanted;
+            let others_to = others.records.last().filter(|_| full).map(|last| last.seq);
             read = others_to.unwrap_or(to).min(to);
-            self.move_away(&bad, &bad_others)?;
-            found.extend(others);
+            self.move_away(&points.unreadable, &others.unreadable)?;
+            found.extend(others.records);
             found.sort_unstable_by_key(|record| record.seq);
             found.dedup_by_key(|record| record.seq);
             records.extend(
@@ -438,6 +440,16 @@ impl Store {
     pub(super) fn checkpoint(&self) -> rusqlite::Result<()> {
         self.connection.pragma(None, "wal_checkpoint", "TRUNCATE", |_| Ok(()))?;
         self.connection.execute_batch("PRAGMA shrink_memory")
+    }
+
+    /// Pages in the log since it was last written back.
+    pub(super) fn frames(&self) -> rusqlite::Result<i64> {
+        let mut frames = 0;
+        self.connection.pragma(None, "wal_checkpoint", "NOOP", |row| {
+            frames = row.get(1)?;
+            Ok(())
+        })?;
+        Ok(frames)
     }
 
     /// Gives back every free page, so that what is damaged is something.

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use super::state::encode as encode_state;
 use super::*;
 use crate::core::fix::{Fix, FixMode, FixQuality};
 use crate::core::journey::Motion;
@@ -365,4 +366,119 @@ async fn wherever_the_log_is_cut_records_and_state_agree_and_no_seq_comes_again(
         outcomes.insert(count);
     }
     assert!(outcomes.iter().copied().eq((0..=24).step_by(3)), "each commit is all or nothing");
+}
+
+/// A file of version 1 as that agent made it: a row for each point.
+fn version_1(path: &Path, points: u64, damaged: u64) {
+    let raw = rusqlite::Connection::open(path).unwrap();
+    raw.execute_batch(
+        "PRAGMA page_size = 1024; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;
+         CREATE TABLE record(seq INTEGER PRIMARY KEY, kind INTEGER NOT NULL, utc_ms INTEGER NOT NULL, subject BLOB NOT NULL) STRICT;
+         CREATE TABLE unreadable(seq INTEGER PRIMARY KEY, kind INTEGER NOT NULL, utc_ms INTEGER NOT NULL, subject BLOB NOT NULL) STRICT;
+         CREATE TABLE meta(id INTEGER PRIMARY KEY CHECK (id = 0), session INTEGER NOT NULL, seq_reserved INTEGER NOT NULL,
+             pending INTEGER NOT NULL, dropped INTEGER NOT NULL, state BLOB NOT NULL, van TEXT NOT NULL) STRICT;
+         PRAGMA application_id = 0x57595054; PRAGMA user_version = 1; BEGIN;",
+    )
+    .unwrap();
+    for seq in 1..=points {
+        let mut subject =
+            crate::wire::stored::encode(&record(Seq::new(seq), Motion::Moving).subject);
+        if seq == damaged {
+            subject[0] = 0xFF;
+        }
+        let seq = i64::try_from(seq).unwrap();
+        raw.execute("INSERT INTO record VALUES (?1, 1, ?1, ?2)", rusqlite::params![seq, subject])
+            .unwrap();
+    }
+    let count = i64::try_from(points).unwrap();
+    raw.execute(
+        "INSERT INTO meta VALUES (0, 7, 20000, ?1, 3, ?2, 'VAN-1')",
+        rusqlite::params![count, encode_state(&state(55.0))],
+    )
+    .unwrap();
+    raw.execute_batch("COMMIT").unwrap();
+}
+
+#[tokio::test]
+async fn a_file_of_version_1_is_taken_over_with_all_that_waits() {
+    let directory = tempfile::tempdir().unwrap();
+    version_1(&config(directory.path()).path, 9000, 4321);
+    let outbox = open(directory.path()).await;
+    assert_eq!((outbox.session(), outbox.first_seq()), (8, Seq::new(20_001)));
+    assert_eq!(outbox.restored(), state(55.0));
+    let records = outbox.after(Seq::ZERO, None, usize::MAX >> 1).await.unwrap();
+    assert_eq!(records.len(), 8999);
+    assert!(records.iter().all(|is| *is == record(is.seq, Motion::Moving)));
+    let stats = *outbox.stats().borrow();
+    assert_eq!((stats.pending, stats.dropped), (8999, 3));
+    let error = outbox.claim(&VanId::new("VAN-2").unwrap()).await.unwrap_err();
+    assert!(matches!(error, OutboxError::OtherVan { .. }), "{error}");
+    outbox.claim(&VanId::new("VAN-1").unwrap()).await.unwrap();
+    outbox.commit(vec![record(Seq::new(20_001), Motion::Moving)], state(56.0)).await.unwrap();
+    outbox.remove(&[Seq::ZERO..=Seq::new(8000)]).await.unwrap();
+    drop(outbox);
+    let outbox = open(directory.path()).await;
+    assert_eq!(outbox.stats().borrow().pending, 1001);
+    assert_eq!(outbox.restored(), state(56.0));
+}
+
+#[tokio::test]
+async fn a_migration_that_was_cut_off_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = config(directory.path()).path;
+    version_1(&path, 9000, 0);
+    let mut raw = rusqlite::Connection::open(&path).unwrap();
+    migrate::begin(&mut raw).unwrap();
+    drop(raw);
+    let outbox = open(directory.path()).await;
+    assert!(seqs(&outbox).await.into_iter().eq(1..=9000));
+    assert_eq!(outbox.stats().borrow().pending, 9000);
+}
+
+#[tokio::test]
+async fn a_kill_costs_nothing_and_a_power_cut_what_was_not_committed() {
+    for tail_survives in [true, false] {
+        let directory = tempfile::tempdir().unwrap();
+        let tail = directory.path().join("tail");
+        let config = OutboxConfig { tail_path: Some(tail.clone()), ..config(directory.path()) };
+        let outbox = Outbox::open(config.clone()).await.unwrap();
+        outbox.claim(&VanId::new("VAN-1").unwrap()).await.unwrap();
+        outbox.commit(records(Seq::new(1), 10), state(10.0)).await.unwrap();
+        outbox.accept(&records(Seq::new(11), 5), &state(15.0), Uptime::ZERO);
+        outbox.acknowledge(&(Seq::new(11)..=Seq::new(12)));
+        assert_eq!(outbox.stats().borrow().pending, 13);
+        drop(outbox);
+        if !tail_survives {
+            fs::remove_file(&tail).unwrap();
+        }
+        let outbox = Outbox::open(config).await.unwrap();
+        let kept = seqs(&outbox).await;
+        let expected: Vec<u64> =
+            if tail_survives { (1..=15).collect() } else { (1..=10).collect() };
+        assert_eq!(kept, expected, "what was acknowledged may come again");
+        assert_eq!(outbox.restored(), state(if tail_survives { 15.0 } else { 10.0 }));
+        outbox.flush().await.unwrap();
+        assert_eq!(outbox.stats().borrow().pending, kept.len() as u64);
+        let error = outbox.claim(&VanId::new("VAN-2").unwrap()).await.unwrap_err();
+        assert!(matches!(error, OutboxError::OtherVan { .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_usual_commit_touches_one_page() {
+    let directory = tempfile::tempdir().unwrap();
+    let outbox = open(directory.path()).await;
+    outbox.commit(records(Seq::new(1), 30), state(1.0)).await.unwrap();
+    let frames = |store: &mut Store| store.frames();
+    let mut pages = Vec::new();
+    let mut before = outbox.run(frames).await.unwrap();
+    for commit in 0..12_u32 {
+        let from = Seq::new(31 + u64::from(commit) * 5);
+        outbox.commit(records(from, 5), state(f64::from(commit))).await.unwrap();
+        let after = outbox.run(frames).await.unwrap();
+        pages.push(after - before);
+        before = after;
+    }
+    let usual = pages.iter().filter(|pages| **pages == 1).count();
+    assert!(usual >= 10, "{pages:?}: one page, and some more when a row is full");
 }

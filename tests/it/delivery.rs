@@ -51,6 +51,7 @@ impl VirtualVan {
             set("van.id", "VAN-042"),
             set("mqtt.broker", "mqtt://scripted"),
             set("outbox.path", outbox.to_str().unwrap()),
+            set("outbox.tail_path", ""),
         ];
         let config = Config::parse("", "test", &overrides).unwrap();
         let source = SourceConfig { address: Address::Log(self.log()), ..config.source.clone() };
@@ -178,6 +179,7 @@ async fn a_backlog_does_not_go_out_under_another_vans_name() {
         set("van.id", "VAN-043"),
         set("mqtt.broker", "mqtt://scripted"),
         set("outbox.path", outbox.to_str().unwrap()),
+        set("outbox.tail_path", ""),
     ];
     let config = Config::parse("", "test", &overrides).unwrap();
     let refused = Agent::open(config, Era::AsSaid, Clock::live(), van.broker.clone()).await;
@@ -204,6 +206,7 @@ async fn logs_one_after_the_other_are_one_drive_at_any_speed() {
         set("van.id", "V"),
         set("mqtt.broker", "mqtt://b"),
         set("outbox.path", outbox.to_str().unwrap()),
+        set("outbox.tail_path", ""),
     ];
     let config = Config::parse("", "test", &overrides).unwrap();
     let source = |log: &std::path::PathBuf| SourceConfig {

@@ -52,9 +52,10 @@ impl Bench {
         fs::write(bench.path("mosquitto.conf"), broker).unwrap();
         let agent = format!(
             "van.id = \"VAN-042\"\nmqtt.broker = \"mqtt://127.0.0.1:{port}\"\nmqtt.position_moving_s = 0\n\
-             mqtt.position_halted_s = 0\ntrack.batch_s = 0.5\ngnss.source = \"serial:{}\"\noutbox.path = \"{}\"\n",
+             mqtt.position_halted_s = 0\ntrack.batch_s = 0.5\ngnss.source = \"serial:{}\"\noutbox.path = \"{}\"\noutbox.tail_path = \"{}\"\n",
             bench.path("receiver").display(),
             bench.path("outbox.db").display(),
+            bench.path("tail").display(),
         );
         fs::write(bench.path("waypost.toml"), agent).unwrap();
         bench
