@@ -17,7 +17,7 @@ use crate::core::record::{Record, Seq, Subject};
 use crate::core::sampling::Sampling;
 use crate::core::{Output, Pipeline, PipelineConfig, Reception};
 use crate::daemon::{Agent, AgentError, AtEnd, Watches, signals};
-use crate::outbox::OutboxStats;
+use crate::outbox::{OutboxConfig, OutboxStats};
 use crate::relay::LinkStatus;
 use crate::relay::mqtt::MqttLinks;
 use crate::source::log::{self, RecordedLog};
@@ -178,7 +178,8 @@ impl fmt::Display for Summary {
             "link      {} bytes of payload, {} reconnects",
             link.payload_bytes, link.reconnects
         )?;
-        write!(f, "outbox    {} waiting, {} evicted", outbox.pending, outbox.dropped)
+        let evicted = outbox.dropped + outbox.thinned;
+        write!(f, "outbox    {} waiting, {evicted} evicted", outbox.pending)
     }
 }
 
@@ -206,7 +207,9 @@ pub async fn through_agent(
     let sources = logs.iter().map(source).collect();
     let links = MqttLinks::new(config.relay.clone(), Clock::live());
     let shutdown = signals().map_err(AgentError::Source)?;
-    let agent = Agent::open(config, era, clock, links).await?;
+    // A replay that is killed is begun again; the tail is the van's.
+    let outbox = OutboxConfig { tail_path: None, ..config.outbox };
+    let agent = Agent::open(Config { outbox, ..config }, era, clock, links).await?;
     let watches = agent.watches();
     let running = agent.run(sources, AtEnd::Drain, shutdown);
     tokio::select! {

@@ -214,8 +214,8 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "track.batch_s",
         Number(0.0, 3600.0),
-        "10.0",
-        "Seconds after which a point no longer waits for its batch to fill",
+        "3.0",
+        "Seconds after which a point no longer waits for its batch to fill. Below outbox.commit_after_s, so that a good link acknowledges a point before it would be written to the card: then the trail costs no flash at all",
     ),
     key(
         "outbox.path",
@@ -224,10 +224,28 @@ pub(super) const KEYS: &[Key] = &[
         "The file that keeps every record until the broker has acknowledged it",
     ),
     key(
+        "outbox.tail_path",
+        Text,
+        r#""/run/waypost/tail""#,
+        "A file on tmpfs that keeps what is not in outbox.path yet if the agent is killed, at no cost to the card; empty for none",
+    ),
+    key(
+        "outbox.commit_after_s",
+        Number(0.0, 300.0),
+        "5.0",
+        "A point that is so old and not acknowledged is written to the card: what a power cut may cost at most, in seconds. 0 writes every point within a second; 60 spares the card. Departures and halts are written at once",
+    ),
+    key(
         "outbox.max_mib",
         Integer(1, 65_536),
-        "256",
-        "Size at which the oldest points of the trail make room for new ones, in MiB; each is counted and reported",
+        "64",
+        "Size at which the oldest of the trail makes room for the new, in MiB: it becomes coarser first, and goes last. 64 are 60 days at 1 Hz",
+    ),
+    key(
+        "outbox.max_age_days",
+        Integer(1, 3650),
+        "30",
+        "Points that are so much older than the newest are given up, in days by the points' own time",
     ),
     key(
         "log.level",

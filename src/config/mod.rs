@@ -206,8 +206,19 @@ fn outbox(values: &mut Values) -> Option<OutboxConfig> {
         "" => Err("is empty: name the file".to_owned()),
         path => Ok(PathBuf::from(path)),
     });
+    let tail_path = values.parsed("outbox.tail_path", |path| {
+        Ok(Some(path).filter(|path| !path.is_empty()).map(PathBuf::from))
+    });
+    let commit_after = values.seconds("outbox.commit_after_s");
     let max_mib: Option<u64> = values.integer("outbox.max_mib");
-    Some(OutboxConfig { path: path?, max_bytes: max_mib? * 1024 * 1024 })
+    let max_age_days: Option<u64> = values.integer("outbox.max_age_days");
+    Some(OutboxConfig {
+        path: path?,
+        tail_path: tail_path?,
+        commit_after: commit_after?,
+        max_bytes: max_mib? * 1024 * 1024,
+        max_age: Duration::from_hours(24 * max_age_days?),
+    })
 }
 
 fn relay(

@@ -290,7 +290,7 @@ impl Fixes {
             *newest = Some(fix);
             let JourneyState { motion, odometer, .. } = journey.state();
             let held = Fix { position: journey.held_to().unwrap_or(fix.position), ..fix };
-            let point = TrackPoint { fix: held, motion, odometer };
+            let point = TrackPoint { fix: held, motion, odometer }.rounded();
             let seq = *next_seq;
             *next_seq = seq.next();
             out.fixes.push(fix);

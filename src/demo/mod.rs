@@ -169,7 +169,7 @@ impl Demo {
         let pace = Clock::scaled(args.speed);
         let agent = Agent::open(config, Era::NotBefore(RELEASED), pace, links).await?;
         let watches = agent.watches();
-        let first_seq = watches.outbox.borrow().last_committed.next().get();
+        let first_seq = watches.outbox.borrow().newest.next().get();
         subscriber.arrivals().send_modify(|arrivals| arrivals.begin_at(first_seq));
         let stop = CancellationToken::new();
         let agent = tokio::spawn(agent.run(sources, AtEnd::Stop, stop.clone().cancelled_owned()));
@@ -229,9 +229,9 @@ impl Demo {
         let mut outbox = self.watches.outbox.clone();
         let empty = async move {
             loop {
-                let committed = outbox.wait_for(|stats| stats.pending == 0).await?.last_committed;
+                let committed = outbox.wait_for(|stats| stats.pending == 0).await?.newest;
                 tokio::time::sleep(quiet).await;
-                if outbox.borrow().last_committed == committed && outbox.borrow().pending == 0 {
+                if outbox.borrow().newest == committed && outbox.borrow().pending == 0 {
                     return anyhow::Ok(());
                 }
             }
@@ -274,7 +274,7 @@ impl Demo {
         self.stop.cancel();
         (&mut self.agent).await.context("the agent's task")?.context("the agent")?;
         let outbox = *self.watches.outbox.borrow();
-        let stored = self.first_seq..=outbox.last_committed.get();
+        let stored = self.first_seq..=outbox.newest.get();
         let mut seen = self.subscriber.arrivals().subscribe();
         let complete = seen.wait_for(|seen| seen.seqs.missing(stored.clone()).is_empty());
         // Whether they came or not, the summary says it.
@@ -351,6 +351,7 @@ fn config(broker: SocketAddr, tty: &str, scratch: &Scratch) -> anyhow::Result<Co
     config.relay.backoff = BACKOFF;
     // The pty takes bursts at once, at any rate and pace: no usual speed is as fast.
     config.source.line.baud = LINE_BAUD;
+    config.outbox.tail_path = None;
     Ok(config)
 }
 

@@ -1,9 +1,8 @@
-//! Records → the outbox, one transaction at a time, and not more than one a second.
+//! Records → the outbox at once, and its transactions when they are due: not more than one a second.
 
 use std::mem;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::Patience;
@@ -11,49 +10,46 @@ use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::core::journey::JourneyState;
 use crate::core::record::{Record, Seq};
-use crate::outbox::{Outbox, OutboxError, OutboxStats};
+use crate::outbox::{Outbox, OutboxError};
 use crate::tasks::joined;
 use crate::units::Uptime;
 
 /// Flash wears out by writing: no more than one transaction in this time.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a failing disk may keep waiting: 2.7 hours at 1 Hz, 2 MB. Then the oldest are given up, and it is said.
-const MAX_WAITING: usize = 10_000;
-
-/// What is read of a source that can wait, while a commit runs.
+/// What is read of a source that can wait, beyond what a transaction has taken.
 const READ_AHEAD: usize = 2 * LARGE_COMMIT;
 
-/// A commit of so many records is worth its write at any time; no receiver gives as many in a second.
+/// So many records are worth a transaction at any time; no receiver gives as many in a second.
 const LARGE_COMMIT: usize = 500;
+
+/// A transaction that takes longer is a sick card's.
+const SLOW: Duration = Duration::from_secs(2);
 
 /// Between the tries of the last commit.
 const LAST_RETRY: Duration = Duration::from_millis(300);
 
-/// What waits for the outbox, and the commit that runs.
+/// The transaction that runs, and when the next one may.
 #[derive(Debug)]
 pub(super) struct Commits {
     outbox: Outbox,
-    stats: watch::Receiver<OutboxStats>,
     patience: Patience,
-    waiting: Vec<Record>,
-    state: JourneyState,
-    running: Option<Running>,
+    running: Option<JoinHandle<Result<(), OutboxError>>>,
+    began: Uptime,
     /// The disk's time is the world's, also in a replay.
     pace: Clock,
-    /// The next commit begins not before this time.
-    due: Uptime,
+    /// The next one begins not before this time.
+    not_before: Uptime,
     backoff: Backoff,
-    /// Records given up that the outbox has not counted yet.
-    given_up: u64,
-    failing: bool,
+    health: DiskHealth,
 }
 
-#[derive(Debug)]
-struct Running {
-    records: Vec<Record>,
-    given_up: u64,
-    commit: JoinHandle<Result<(), OutboxError>>,
+/// What was said of the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DiskHealth {
+    Well,
+    Slow,
+    Failing,
 }
 
 /// What a commit does next.
@@ -63,134 +59,112 @@ pub(super) enum Step {
 }
 
 impl Commits {
-    pub(super) fn new(outbox: Outbox, state: JourneyState, patience: Patience) -> Self {
+    pub(super) fn new(outbox: Outbox, patience: Patience) -> Self {
         let backoff = Backoff::new(COMMIT_INTERVAL, Duration::from_secs(30), fastrand::Rng::new());
         Self {
-            stats: outbox.stats(),
             outbox,
             patience,
-            waiting: Vec::new(),
-            state,
             running: None,
+            began: Uptime::ZERO,
             pace: Clock::live(),
-            due: Uptime::ZERO,
+            not_before: Uptime::ZERO,
             backoff,
-            given_up: 0,
-            failing: false,
+            health: DiskHealth::Well,
         }
     }
 
-    /// How many records are not in the outbox yet.
+    /// How many records are not on flash.
     pub(super) fn waiting(&self) -> usize {
-        self.waiting.len() + self.running.as_ref().map_or(0, |running| running.records.len())
+        self.outbox.waiting()
     }
 
     /// The highest number that may be published.
     pub(super) fn reserved(&self) -> Seq {
-        self.stats.borrow().reserved
+        self.outbox.readable()
     }
 
     /// Whether more may come: a source that can wait waits for the disk.
     pub(super) fn has_room(&self) -> bool {
-        self.patience == Patience::GoesOn || self.waiting.len() < READ_AHEAD
+        self.patience == Patience::GoesOn || self.outbox.waiting() < READ_AHEAD
     }
 
-    pub(super) fn keep(&mut self, records: &mut Vec<Record>, state: JourneyState) {
-        self.waiting.append(records);
-        self.state = state;
-        let surplus = self.waiting.len().saturating_sub(MAX_WAITING);
-        if surplus > 0 && self.patience == Patience::GoesOn {
-            if self.given_up == 0 {
-                tracing::error!("outbox does not keep up, giving up the oldest records in memory");
-            }
-            self.waiting.drain(..surplus);
-            self.given_up += surplus as u64;
-        }
+    pub(super) fn keep(&self, records: &mut Vec<Record>, state: &JourneyState) {
+        self.outbox.accept(records, state, self.pace.uptime());
+        records.clear();
     }
 
-    /// Waits for the running commit to end, or for the next one to be due. Cancelling it loses nothing.
+    /// Waits for the running transaction to end, or for the next one to be due. Cancelling it loses nothing.
     pub(super) async fn next_step(&mut self) -> Step {
-        match (&mut self.running, self.waiting.is_empty()) {
-            (Some(running), _) => Step::Done(joined((&mut running.commit).await)),
-            (None, true) => std::future::pending().await,
-            (None, false) => {
-                if self.failing || self.waiting.len() < LARGE_COMMIT {
-                    self.pace.reached(Some(self.due)).await;
-                }
-                Step::Start
-            }
+        if let Some(running) = &mut self.running {
+            return Step::Done(joined(running.await));
         }
+        let Some(due) = self.outbox.flush_due() else { return std::future::pending().await };
+        let large = self.health != DiskHealth::Failing && self.outbox.waiting() >= LARGE_COMMIT;
+        if !large {
+            self.pace.reached(Some(due.max(self.not_before))).await;
+        }
+        Step::Start
     }
 
     pub(super) fn take(&mut self, step: Step) -> Result<(), OutboxError> {
-        let now = self.pace.uptime();
         match step {
             Step::Start => {
-                self.due = now + COMMIT_INTERVAL;
                 self.start();
                 Ok(())
             }
-            Step::Done(result) => {
-                let failed = self.settle(result)?;
-                if failed {
-                    self.due = now + self.backoff.next_wait();
-                }
-                Ok(())
-            }
+            Step::Done(result) => self.settle(result).map(drop),
         }
     }
 
     fn start(&mut self) {
-        let records = mem::take(&mut self.waiting);
-        let (outbox, batch, state) = (self.outbox.clone(), records.clone(), self.state);
-        let given_up = self.given_up;
-        let commit = tokio::spawn(async move {
-            if let Some(newest) = batch.last() {
-                outbox.reserve(newest.seq).await?;
-            }
-            outbox.commit_and_count(batch, state, given_up).await
-        });
-        self.running = Some(Running { records, given_up, commit });
+        let outbox = self.outbox.clone();
+        self.began = self.pace.uptime();
+        self.not_before = self.began + COMMIT_INTERVAL;
+        self.running = Some(tokio::spawn(async move { outbox.flush().await }));
     }
 
-    /// Notes how the running commit ended; whether it must be tried again.
+    /// Notes how the running transaction ended; whether it must be tried again.
     fn settle(&mut self, result: Result<(), OutboxError>) -> Result<bool, OutboxError> {
-        let Some(Running { mut records, given_up, .. }) = self.running.take() else {
-            return Ok(false);
+        self.running = None;
+        let took = self.pace.uptime().since(self.began);
+        let (now, error) = match result {
+            Ok(()) if took >= SLOW => (DiskHealth::Slow, None),
+            Ok(()) => (DiskHealth::Well, None),
+            Err(error @ OutboxError::Degraded { .. }) => (DiskHealth::Failing, Some(error)),
+            Err(error) => return Err(error),
         };
-        match result {
-            Ok(()) => {
-                for record in &records {
-                    tracing::debug!(seq = %record.seq, "record committed");
-                }
-                self.given_up -= given_up;
-                if mem::take(&mut self.failing) {
-                    tracing::info!(given_up, "outbox writes again");
-                }
-                self.backoff.reset();
-                Ok(false)
+        match (mem::replace(&mut self.health, now), now) {
+            (before, now) if before == now => {}
+            (_, DiskHealth::Failing) => {
+                let error = error.as_ref().map(ToString::to_string).unwrap_or_default();
+                tracing::error!(error, "outbox does not write, keeping records in memory");
             }
-            Err(error @ OutboxError::Degraded { .. }) => {
-                if !mem::replace(&mut self.failing, true) {
-                    tracing::error!(%error, "outbox does not write, keeping records in memory");
-                }
-                records.append(&mut self.waiting);
-                self.waiting = records;
-                Ok(true)
+            (_, DiskHealth::Slow) => {
+                let took_ms = took.as_millis();
+                tracing::warn!(took_ms, "outbox writes slowly; look at the card's health");
             }
-            Err(error) => Err(error),
+            (_, DiskHealth::Well) => {
+                let dropped = self.outbox.stats().borrow().dropped;
+                tracing::info!(dropped, "outbox writes again");
+            }
         }
+        if now == DiskHealth::Failing {
+            self.not_before = self.pace.uptime() + self.backoff.next_wait();
+            return Ok(true);
+        }
+        self.backoff.reset();
+        Ok(false)
     }
 
     /// Commits everything that is left, and does not give up: the caller's patience ends it.
     pub(super) async fn finish(&mut self) -> Result<(), OutboxError> {
         loop {
             if let Some(running) = &mut self.running {
-                let result = joined((&mut running.commit).await);
+                let result = joined(running.await);
                 if self.settle(result)? {
                     tokio::time::sleep(LAST_RETRY).await;
                 }
-            } else if self.waiting.is_empty() {
+            } else if self.outbox.is_safe() {
                 return Ok(());
             } else {
                 self.start();
@@ -215,11 +189,12 @@ mod tests {
     }
 
     impl Bench {
-        async fn new(patience: Patience) -> Self {
+        async fn new(patience: Patience, commit_after: Duration) -> Self {
             let folder = tempfile::tempdir().unwrap();
-            let config = OutboxConfig::new(folder.path().join("outbox.db"));
+            let path = folder.path().join("outbox.db");
+            let config = OutboxConfig { commit_after, ..OutboxConfig::new(path) };
             let outbox = Outbox::open(config).await.unwrap();
-            let commits = Commits::new(outbox.clone(), JourneyState::default(), patience);
+            let commits = Commits::new(outbox.clone(), patience);
             Self { _folder: folder, outbox, commits, next: 1 }
         }
 
@@ -227,7 +202,7 @@ mod tests {
             let mut records: Vec<Record> =
                 (0..count).map(|more| record(Seq::new(self.next + more), Motion::Moving)).collect();
             self.next += count;
-            self.commits.keep(&mut records, JourneyState::default());
+            self.commits.keep(&mut records, &JourneyState::default());
         }
 
         /// Lets `time` pass.
@@ -246,12 +221,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn ten_fixes_a_second_are_one_transaction_a_second() {
-        let mut bench = Bench::new(Patience::GoesOn).await;
+        let mut bench = Bench::new(Patience::GoesOn, Duration::ZERO).await;
         let (mut transactions, mut newest) = (0, Seq::ZERO);
         for _ in 0..600 {
             bench.keep(1);
             bench.run_for(Duration::from_millis(100)).await;
-            let committed = bench.outbox.stats().borrow().last_committed;
+            let committed = bench.outbox.stats().borrow().durable;
             transactions += u32::from(committed != newest);
             newest = committed;
         }
@@ -261,8 +236,40 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_is_acknowledged_in_time_is_never_written_and_the_rest_is_when_it_is_old_enough() {
+        let mut bench = Bench::new(Patience::GoesOn, Duration::from_secs(5)).await;
+        for _ in 0..600 {
+            bench.keep(1);
+            bench.run_for(Duration::from_secs(1)).await;
+            let newest = Seq::new(bench.next.saturating_sub(3));
+            bench.outbox.acknowledge(&(Seq::ZERO..=newest));
+        }
+        assert_eq!(bench.outbox.stats().borrow().durable, Seq::ZERO);
+        let mut oldest = 0;
+        for _ in 0..600 {
+            bench.keep(1);
+            bench.run_for(Duration::from_secs(1)).await;
+            oldest = oldest.max(bench.next - 1 - bench.outbox.stats().borrow().durable.get());
+        }
+        assert_eq!(bench.outbox.stats().borrow().pending, 602);
+        bench.keep(1);
+        bench.run_for(Duration::from_secs(6)).await;
+        assert_eq!(bench.commits.waiting(), 0, "the promise holds without a next record, too");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_departure_is_on_flash_at_once() {
+        let mut bench = Bench::new(Patience::GoesOn, Duration::from_secs(60)).await;
+        let mut records = vec![record(Seq::new(1), Motion::Moving)];
+        let moving = JourneyState { motion: Motion::Moving, ..JourneyState::default() };
+        bench.commits.keep(&mut records, &moving);
+        bench.run_for(Duration::from_millis(1)).await;
+        assert_eq!(bench.outbox.stats().borrow().durable, Seq::new(1));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_disk_that_fails_for_an_hour_costs_nothing_and_is_asked_seldom() {
-        let mut bench = Bench::new(Patience::GoesOn).await;
+        let mut bench = Bench::new(Patience::GoesOn, Duration::ZERO).await;
         bench.outbox.forbid_writes(true).await;
         for _ in 0..3600 {
             bench.keep(1);
@@ -277,7 +284,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_a_receiver_says_beyond_the_bound_is_given_up_oldest_first_and_counted() {
-        let mut bench = Bench::new(Patience::GoesOn).await;
+        let mut bench = Bench::new(Patience::GoesOn, Duration::ZERO).await;
         bench.outbox.forbid_writes(true).await;
         for _ in 0..120 {
             bench.keep(100);
@@ -295,7 +302,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_recording_waits_for_the_disk_and_loses_nothing() {
-        let mut bench = Bench::new(Patience::Waits).await;
+        let mut bench = Bench::new(Patience::Waits, Duration::from_secs(5)).await;
         bench.outbox.forbid_writes(true).await;
         while bench.commits.has_room() {
             bench.keep(100);

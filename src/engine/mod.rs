@@ -1,8 +1,8 @@
 //! Drives the [`Pipeline`]: bytes and deadlines in, commits to the outbox and the newest position out.
 //!
-//! The engine decides nothing. It never waits for the disk: while a commit runs, the pipeline goes on and the live
-//! position with it, and what comes meanwhile is the next commit. So there is at most one transaction a second, and a
-//! slow disk makes larger transactions and not a slower agent.
+//! The engine decides nothing. It never waits for the disk: the outbox takes records at once, and while a transaction
+//! runs, the pipeline goes on and the live position with it. So there is at most one transaction a second, and a slow
+//! disk makes larger transactions and not a slower agent.
 
 mod commits;
 
@@ -142,7 +142,7 @@ impl Engine {
         patience: Patience,
         reports: Reports,
     ) -> Self {
-        let commits = Commits::new(outbox, pipeline.state(), patience);
+        let commits = Commits::new(outbox, patience);
         Self {
             pipeline,
             clock,
@@ -237,7 +237,7 @@ impl Engine {
 
     /// Hands on what the pipeline has put out.
     fn report(&mut self) {
-        self.commits.keep(&mut self.output.records, self.pipeline.state());
+        self.commits.keep(&mut self.output.records, &self.pipeline.state());
         let revision = self.pipeline.revision();
         let known = |(at, receiver, line): &(u64, ReceiverState, LineState)| {
             *at == revision && *receiver == self.receiver && *line == self.line

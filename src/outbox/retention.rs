@@ -1,58 +1,238 @@
-//! What goes when the outbox is full (pure): the oldest records first, and never just one.
+//! What goes when the outbox is full or its content too old: the trail becomes coarser before any of it goes, from its
+//! oldest end, and what is no point goes last.
 //!
-//! Deleting a handful of rows frees no page, and the next insert would fail; so an eviction takes at least 1 %.
+//! Two neighbouring batches of one level become one that keeps about every second point, and all at which the van set off
+//! or came to a halt; at the third level the trail has a point in 8 s. A level is finished from the oldest batch to the
+//! newest before the next is begun, so the file holds at most four stretches of falling level, and three numbers say
+//! where they end.
 
-/// Pages that an insert may need beside its rows: interior nodes, the pointer map, the meta row.
+use std::time::Duration;
+
+use rusqlite::{OptionalExtension, Transaction, params};
+
+use super::batches::{MAX_BATCH_BYTES, Open, Row};
+use super::schema::{PAGE_BYTES, pages, signed};
+use crate::core::journey::Motion;
+use crate::core::record::{Seq, TrackPoint};
+
+/// Pages that a transaction may need beside its rows: interior nodes, the pointer map, the meta row.
 const HEADROOM_PAGES: u64 = 32;
 
-/// Records that go at once: 1 in this many.
-const AT_LEAST_ONE_IN: u64 = 100;
+/// A trail is not made coarser than this.
+pub(super) const MAX_LEVEL: u8 = 3;
 
-/// How full the file is.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Room {
-    /// Bytes of a page.
-    pub page_bytes: u64,
-    /// Pages that hold something.
-    pub used_pages: u64,
-    /// Pages that may hold something.
-    pub max_pages: u64,
-    /// Records in the file.
-    pub records: u64,
+/// Rows of `record` that go at once: deleting a handful of small rows frees no page.
+const RECORDS_AT_ONCE: u64 = 64;
+
+/// Up to which row each level is finished: below the n-th number, every batch is thinned n + 1 times at least.
+pub(super) type Finished = [i64; MAX_LEVEL as usize];
+
+/// What went.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Gone {
+    /// Points, so that the trail is coarser.
+    pub thinned: u64,
+    /// Points and records, for good.
+    pub dropped: u64,
+    /// The highest number that this may have concerned.
+    pub up_to: i64,
 }
 
-/// How many of the oldest records must go before `incoming_bytes` of rows fit; 0 if they fit, or nothing is left to go.
-pub(super) fn to_evict(room: Room, incoming_bytes: u64) -> u64 {
-    let needed = room.used_pages + HEADROOM_PAGES + incoming_bytes.div_ceil(room.page_bytes);
-    let excess = needed.saturating_sub(room.max_pages);
-    if excess == 0 {
-        return 0;
+impl Gone {
+    pub(super) const fn all(self) -> u64 {
+        self.thinned + self.dropped
     }
-    // Records are alike, so a share of the pages is a share of the records.
-    let share = room.records.saturating_mul(excess).div_ceil(room.used_pages.max(1));
-    share.max(room.records.div_ceil(AT_LEAST_ONE_IN)).min(room.records)
+}
+
+/// Makes room for so many pages, as far as there is something to go. `open` is the first number of the open row.
+pub(super) fn make_room(
+    transaction: &Transaction<'_>,
+    finished: &mut Finished,
+    open: Option<Seq>,
+    incoming_pages: u64,
+    max_pages: u64,
+) -> rusqlite::Result<Gone> {
+    let mut gone = Gone::default();
+    loop {
+        let used =
+            pages(transaction, "page_count")?.saturating_sub(pages(transaction, "freelist_count")?);
+        if used + HEADROOM_PAGES + incoming_pages <= max_pages {
+            return Ok(gone);
+        }
+        transaction.execute("DELETE FROM unreadable", [])?;
+        let before = open.map_or(i64::MAX, |open| signed(open.get()));
+        if let Some(thinned) = thin(transaction, finished, before)? {
+            gone.thinned += thinned;
+            gone.up_to = gone.up_to.max(finished.iter().copied().max().unwrap_or(0) - 1);
+        } else if let Some(row) = drop_oldest(transaction, before)? {
+            gone.dropped += row.n;
+            gone.up_to = gone.up_to.max(row.last);
+        } else {
+            let dropped = drop_records(transaction)?;
+            if dropped == 0 {
+                return Ok(gone);
+            }
+            gone.dropped += dropped;
+        }
+    }
+}
+
+/// Makes one row of the two oldest neighbours of the lowest level; `None` if there are none.
+fn thin(
+    transaction: &Transaction<'_>,
+    finished: &mut Finished,
+    before: i64,
+) -> rusqlite::Result<Option<u64>> {
+    for level in 0..MAX_LEVEL {
+        let level_at = usize::from(level);
+        let end = level_at.checked_sub(1).map_or(before, |lower| finished[lower]);
+        let pair: Vec<Row> = transaction
+            .prepare(
+                "SELECT first, last, n, level FROM batch
+                 WHERE first >= ?1 AND first < ?2 ORDER BY first LIMIT 2",
+            )?
+            .query_map([finished[level_at], end], Row::of)?
+            .collect::<rusqlite::Result<_>>()?;
+        let [older, newer] = pair[..] else { continue };
+        finished[level_at] = newer.last + 1;
+        if older.level.max(newer.level) != level {
+            // A file that was put together again is not in this order; what is coarser stays so.
+            finished[level_at] = newer.first;
+            return Ok(Some(0));
+        }
+        return merge(transaction, older, newer, level + 1).map(Some);
+    }
+    Ok(None)
+}
+
+/// Returns how many points the two rows have lost.
+fn merge(
+    transaction: &Transaction<'_>,
+    older: Row,
+    newer: Row,
+    level: u8,
+) -> rusqlite::Result<u64> {
+    let mut points = Vec::new();
+    for row in [older, newer] {
+        match row.read(transaction)? {
+            Ok(packed) => points.extend(packed.points),
+            Err(error) => row.move_away(transaction, &error)?,
+        }
+        row.delete(transaction)?;
+    }
+    let mut keep = points.len().div_ceil(2);
+    let kept = loop {
+        let kept = coarser(&points, keep);
+        match fitting(&kept) {
+            Some(open) => break Some(open),
+            // Points that are further apart take more bytes each.
+            None if keep > 2 => keep -= keep.div_ceil(10),
+            None => break Open::of(&kept),
+        }
+    };
+    let left = kept.as_ref().map_or(0, Open::count);
+    if let Some(kept) = kept {
+        kept.write(transaction, level, None)?;
+    }
+    Ok((older.n + newer.n).saturating_sub(left))
+}
+
+/// About `keep` of the points, evenly, with both ends and every change of motion.
+fn coarser(points: &[(Seq, TrackPoint)], keep: usize) -> Vec<(Seq, TrackPoint)> {
+    let mut motion: Option<Motion> = None;
+    let of = points.len().saturating_sub(1).max(1);
+    let steps = keep.saturating_sub(1).max(1);
+    let mut kept = Vec::with_capacity(keep);
+    for (index, point) in points.iter().enumerate() {
+        let changed = motion.replace(point.1.motion).is_some_and(|before| before != point.1.motion);
+        let even = index == 0 || index * steps / of != (index - 1) * steps / of;
+        if even || changed {
+            kept.push(*point);
+        }
+    }
+    kept
+}
+
+fn fitting(points: &[(Seq, TrackPoint)]) -> Option<Open> {
+    Open::of(points).filter(|row| {
+        row.packer.len() <= MAX_BATCH_BYTES && usize::from(row.packer.count()) == points.len()
+    })
+}
+
+fn drop_oldest(transaction: &Transaction<'_>, before: i64) -> rusqlite::Result<Option<Row>> {
+    let row = transaction
+        .prepare("SELECT first, last, n, level FROM batch WHERE first < ?1 ORDER BY first LIMIT 1")?
+        .query_row([before], Row::of)
+        .optional()?;
+    row.map(|row| row.delete(transaction).map(|()| row)).transpose()
+}
+
+/// What is no point goes when nothing else is left, and is named.
+fn drop_records(transaction: &Transaction<'_>) -> rusqlite::Result<u64> {
+    let seqs: Vec<i64> = transaction
+        .prepare("DELETE FROM record WHERE seq IN (SELECT seq FROM record ORDER BY seq LIMIT ?1) RETURNING seq")?
+        .query_map(params![signed(RECORDS_AT_ONCE)], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    if !seqs.is_empty() {
+        tracing::error!(
+            ?seqs,
+            "outbox is full of records that are no points, the oldest go; raise outbox.max_mib"
+        );
+    }
+    Ok(seqs.len() as u64)
+}
+
+/// Batches that are older than `max_age`, by the records' own time: `newest` is that of a whole batch, so that a single
+/// fix with a wrong date costs nothing.
+pub(super) fn drop_old(
+    transaction: &Transaction<'_>,
+    newest_utc_ms: i64,
+    max_age: Duration,
+) -> rusqlite::Result<Gone> {
+    let age_ms = i64::try_from(max_age.as_millis()).unwrap_or(i64::MAX);
+    let before = newest_utc_ms.saturating_sub(age_ms);
+    let mut gone = Gone::default();
+    loop {
+        let oldest: Option<i64> = transaction
+            .prepare("SELECT utc_ms FROM batch ORDER BY first LIMIT 1")?
+            .query_row([], |row| row.get(0))
+            .optional()?;
+        if oldest.is_none_or(|utc_ms| utc_ms >= before) {
+            return Ok(gone);
+        }
+        let Some(row) = drop_oldest(transaction, i64::MAX)? else { return Ok(gone) };
+        gone.dropped += row.n;
+        gone.up_to = row.last;
+    }
+}
+
+/// Pages that so many points usually need, amply; the headroom is for those of a bad receiver.
+pub(super) const fn pages_for(points: usize) -> u64 {
+    (points as u64 * 12).div_ceil(PAGE_BYTES) + 1
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::record::Subject;
+    use crate::outbox::tests::record;
 
     #[test]
-    fn nothing_goes_while_there_is_room_and_at_least_a_hundredth_when_there_is_none() {
-        // (used pages, records, incoming bytes, evicted)
-        for (used_pages, records, incoming, evicted) in [
-            (0, 0, 0, 0),
-            (968, 10_000, 0, 0),
-            (969, 10_000, 0, 100),
-            (900, 10_000, 100 * 1024, 356),
-            (968, 10_000, 1, 100),
-            (5000, 10_000, 0, 8064),
-            (1000, 7, 0, 1),
-            (1000, 0, 0, 0),
-            (40, 3, 1 << 40, 3),
-        ] {
-            let room = Room { page_bytes: 1024, used_pages, max_pages: 1000, records };
-            assert_eq!(to_evict(room, incoming), evicted, "{used_pages} pages, {records} records");
+    fn every_second_point_is_kept_and_every_change_of_motion() {
+        for (count, keep, halts_at) in [(200, 100, 77), (7, 4, 3), (2, 1, 9), (200, 50, 78)] {
+            let points: Vec<_> = (0..count)
+                .map(|number| {
+                    let motion = if number < halts_at { Motion::Moving } else { Motion::Halted };
+                    let Subject::Point(point) = record(Seq::new(number + 1), motion).subject;
+                    (Seq::new(number + 1), point)
+                })
+                .collect();
+            let kept: Vec<_> = coarser(&points, keep).iter().map(|(seq, _)| seq.get()).collect();
+            assert!((keep..=keep + 2).contains(&kept.len()), "{keep} of {count}: {kept:?}");
+            assert!(halts_at >= count || kept.contains(&(halts_at + 1)), "{kept:?}");
+            assert_eq!(kept[0], 1);
+            let widest = kept.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
+            assert!(widest <= (count / keep as u64) + 1, "{kept:?}");
         }
     }
 }

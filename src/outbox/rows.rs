@@ -1,53 +1,39 @@
-//! Rows of the file: what is found at the start, and how records come in and the oldest go.
+//! What an existing file says, and the rows of what is no point.
 
-use rusqlite::{Connection, Transaction, params};
+use std::ops::RangeInclusive;
 
-use super::OutboxConfig;
-use super::retention::{Room, to_evict};
-use super::schema::{self, PAGE_BYTES, Refusal, pages, signed, unsigned};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+use super::batches::{KIND_BATCH, Open, Reading, Row};
+use super::migrate::{self, KIND_POINT};
+use super::retention::Finished;
+use super::schema::{signed, unsigned};
 use super::seq_file::Reservation;
 use crate::core::record::{Record, Seq, Subject};
-use crate::wire::stored;
+use crate::wire::packed::unpack;
+use crate::wire::stored::{self, StoredError};
 
-/// What a row takes beside its subject: key, kind, time and cell header.
-const ROW_OVERHEAD_BYTES: usize = 24;
-
-/// `kind` of [`Subject::Point`].
-const KIND_POINT: i64 = 1;
-
-pub(super) fn connect(config: &OutboxConfig) -> Result<(Connection, Found), Refusal> {
-    let mut connection = schema::connect(&config.path, config.max_pages())?;
-    match Found::read(&mut connection) {
-        Ok(found) => Ok((connection, found)),
-        Err(error) => {
-            drop(connection);
-            Err(schema::refusal(&config.path, error))
-        }
-    }
-}
-
-/// What an existing file says.
-#[derive(Debug)]
-pub(super) struct Found {
+/// The row of `meta`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Meta {
     pub reservation: Reservation,
-    pub newest: Seq,
-    pub pending: u64,
+    /// Points in closed rows and records that are none: the open row counts itself.
+    pub closed: u64,
+    pub thinned: u64,
     pub dropped: u64,
+    /// The state, when there is no open row to hold it.
     pub state: Vec<u8>,
+    /// The highest number that was committed when this row was written.
+    pub state_seq: Seq,
+    pub van: String,
+    pub finished: Finished,
 }
 
-impl Found {
-    fn read(connection: &mut Connection) -> rusqlite::Result<Self> {
-        let transaction = connection.transaction()?;
-        // Once at each start: an agent that was upgraded meanwhile may be able to read them.
-        let back =
-            transaction.execute("INSERT OR IGNORE INTO record SELECT * FROM unreadable", [])?;
-        transaction.execute("DELETE FROM unreadable", [])?;
-        transaction.execute("UPDATE meta SET pending = pending + ?1", [signed(back as u64)])?;
-        let newest: Option<i64> =
-            transaction.query_row("SELECT max(seq) FROM record", [], |row| row.get(0))?;
-        let found = transaction.query_row(
-            "SELECT session, seq_reserved, pending, dropped, state FROM meta",
+impl Meta {
+    pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
+        connection.query_row(
+            "SELECT session, seq_reserved, pending, thinned, dropped, state, state_seq, van,
+             finished_0, finished_1, finished_2 FROM meta",
             [],
             |row| {
                 let number = |column| row.get::<_, i64>(column).map(unsigned);
@@ -56,76 +42,168 @@ impl Found {
                         session: number(0)?,
                         reserved: Seq::new(number(1)?),
                     },
-                    newest: Seq::new(newest.map_or(0, unsigned)),
-                    pending: number(2)?,
-                    dropped: number(3)?,
-                    state: row.get(4)?,
+                    closed: number(2)?,
+                    thinned: number(3)?,
+                    dropped: number(4)?,
+                    state: row.get(5)?,
+                    state_seq: Seq::new(number(6)?),
+                    van: row.get(7)?,
+                    finished: [row.get(8)?, row.get(9)?, row.get(10)?],
                 })
             },
-        )?;
+        )
+    }
+
+    pub(super) fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let [finished_0, finished_1, finished_2] = self.finished;
+        connection
+            .execute(
+                "UPDATE meta SET session = ?1, seq_reserved = ?2, pending = ?3, thinned = ?4, dropped = ?5,
+                 state = ?6, state_seq = ?7, van = ?8, finished_0 = ?9, finished_1 = ?10, finished_2 = ?11",
+                params![
+                    signed(self.reservation.session),
+                    signed(self.reservation.reserved.get()),
+                    signed(self.closed),
+                    signed(self.thinned),
+                    signed(self.dropped),
+                    self.state,
+                    signed(self.state_seq.get()),
+                    self.van,
+                    finished_0,
+                    finished_1,
+                    finished_2,
+                ],
+            )
+            .map(drop)
+    }
+}
+
+/// What an existing file says.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub meta: Meta,
+    pub open: Option<Open>,
+    /// The state after `durable`, encoded.
+    pub state: Vec<u8>,
+    pub durable: Seq,
+}
+
+impl Found {
+    pub(super) fn read(connection: &mut Connection) -> rusqlite::Result<Self> {
+        migrate::pack_rows(connection)?;
+        let transaction = connection.transaction()?;
+        let mut meta = Meta::read(&transaction)?;
+        let before = meta.clone();
+        meta.closed += try_again(&transaction)?;
+        let newest = |column: &str, table: &str| {
+            let sql = format!("SELECT {column} FROM {table} ORDER BY 1 DESC LIMIT 1");
+            let newest = transaction.query_row(&sql, [], |row| row.get::<_, i64>(0)).optional();
+            newest.map(|newest| Seq::new(newest.map_or(0, unsigned)))
+        };
+        let mut durable = meta.state_seq.max(newest("seq", "record")?);
+        let (mut open, mut state) = (None, meta.state.clone());
+        let row = transaction
+            .prepare("SELECT first, last, n, level, state FROM batch ORDER BY first DESC LIMIT 1")?
+            .query_row([], |row| Ok((Row::of(row)?, row.get::<_, Option<Vec<u8>>>(4)?)))
+            .optional()?;
+        if let Some((row, its_state)) = row {
+            durable = durable.max(Seq::new(unsigned(row.last)));
+            if let Some(its_state) = its_state {
+                state = its_state;
+                match row.read(&transaction)? {
+                    Ok(packed) => open = Open::of(&packed.points),
+                    Err(error) => {
+                        row.move_away(&transaction, &error)?;
+                        (meta.state, meta.state_seq) = (state.clone(), durable);
+                    }
+                }
+            }
+        }
+        if meta != before {
+            meta.write(&transaction)?;
+        }
         transaction.commit()?;
-        Ok(found)
+        Ok(Self { meta, open, state, durable })
     }
 }
 
-/// A record as it is stored.
-pub(super) struct Row {
-    seq: i64,
-    kind: i64,
-    utc_ms: i64,
-    subject: Vec<u8>,
-}
-
-impl Row {
-    pub(super) fn of(record: &Record) -> Self {
-        let Subject::Point(point) = &record.subject;
-        Self {
-            seq: signed(record.seq.get()),
-            kind: KIND_POINT,
-            utc_ms: point.fix.utc.as_unix_ms(),
-            subject: stored::encode(&record.subject),
-        }
+/// Once at each start: an agent that was upgraded meanwhile may be able to read what the old one could not. Returns how
+/// many it can.
+fn try_again(transaction: &Transaction<'_>) -> rusqlite::Result<u64> {
+    let mut back = 0;
+    let rows: Vec<(i64, i64, Vec<u8>)> = transaction
+        .prepare("SELECT seq, kind, subject FROM unreadable WHERE seq > 0 ORDER BY seq LIMIT 1000")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    for (seq, kind, bytes) in rows {
+        back += match kind {
+            KIND_BATCH => {
+                let Some(open) = unpack(&bytes).ok().and_then(|packed| Open::of(&packed.points))
+                else {
+                    continue;
+                };
+                open.write(transaction, 0, None)?;
+                open.count()
+            }
+            KIND_POINT => {
+                let Ok(Subject::Point(point)) = stored::decode(&bytes) else { continue };
+                let seq = Seq::new(unsigned(seq));
+                let Some(open) = Open::of(&[(seq, point.rounded())]) else { continue };
+                open.write(transaction, 0, None)?;
+                1
+            }
+            _ if stored::decode(&bytes).is_ok() => transaction.execute(
+                "INSERT OR IGNORE INTO record SELECT * FROM unreadable WHERE seq = ?1",
+                [seq],
+            )? as u64,
+            _ => continue,
+        };
+        transaction.execute("DELETE FROM unreadable WHERE seq = ?1", [seq])?;
     }
+    Ok(back)
 }
 
-/// Inserts, and returns how many were new: a commit that is repeated after a doubtful error changes nothing.
-pub(super) fn insert(transaction: &Transaction<'_>, rows: &[Row]) -> rusqlite::Result<u64> {
-    let mut statement = transaction.prepare(
-        "INSERT OR IGNORE INTO record(seq, kind, utc_ms, subject) VALUES (?1, ?2, ?3, ?4)",
+/// What is no point above `seq` and up to `until`; what cannot be read comes back beside it.
+pub(super) fn after(
+    connection: &Connection,
+    seq: Seq,
+    until: Seq,
+    limit: usize,
+) -> rusqlite::Result<Reading<(i64, StoredError)>> {
+    let (mut records, mut unreadable) = (Vec::new(), Vec::new());
+    let mut statement = connection.prepare(
+        "SELECT seq, subject FROM record WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3",
     )?;
-    let mut inserted = 0;
-    for Row { seq, kind, utc_ms, subject } in rows {
-        inserted += statement.execute(params![seq, kind, utc_ms, subject])?;
+    let range = params![signed(seq.get()), signed(until.get()), signed(limit as u64)];
+    let mut rows = statement.query(range)?;
+    while let Some(row) = rows.next()? {
+        let seq: i64 = row.get(0)?;
+        match stored::decode(row.get_ref(1)?.as_blob().unwrap_or_default()) {
+            Ok(subject) => records.push(Record { seq: Seq::new(unsigned(seq)), subject }),
+            Err(error) => unreadable.push((seq, error)),
+        }
     }
-    Ok(inserted as u64)
+    Ok(Reading { records, unreadable })
 }
 
-/// Evicts until `rows` fit; returns how many of `pending` records went.
-pub(super) fn make_room(
+pub(super) fn move_away(
+    connection: &Connection,
+    seq: i64,
+    error: &StoredError,
+) -> rusqlite::Result<()> {
+    tracing::warn!(seq, %error, "stored record cannot be read, kept aside");
+    connection
+        .execute("INSERT OR REPLACE INTO unreadable SELECT * FROM record WHERE seq = ?1", [seq])?;
+    connection.execute("DELETE FROM record WHERE seq = ?1", [seq]).map(drop)
+}
+
+pub(super) fn remove(
     transaction: &Transaction<'_>,
-    rows: &[Row],
-    max_pages: u64,
-    pending: u64,
+    range: &RangeInclusive<Seq>,
 ) -> rusqlite::Result<u64> {
-    let incoming = rows.iter().map(|row| row.subject.len() + ROW_OVERHEAD_BYTES).sum::<usize>();
-    let mut evicted = 0;
-    loop {
-        let used_pages =
-            pages(transaction, "page_count")?.saturating_sub(pages(transaction, "freelist_count")?);
-        let records = pending.saturating_sub(evicted);
-        let room = Room { page_bytes: PAGE_BYTES, used_pages, max_pages, records };
-        let count = to_evict(room, incoming as u64);
-        if count == 0 {
-            return Ok(evicted);
-        }
-        transaction.execute("DELETE FROM unreadable", [])?;
-        let gone = transaction.execute(
-            "DELETE FROM record WHERE seq IN (SELECT seq FROM record ORDER BY seq LIMIT ?1)",
-            params![signed(count)],
-        )?;
-        if gone == 0 {
-            return Ok(evicted);
-        }
-        evicted += gone as u64;
-    }
+    let removed = transaction.execute(
+        "DELETE FROM record WHERE seq BETWEEN ?1 AND ?2",
+        [signed(range.start().get()), signed(range.end().get())],
+    )?;
+    Ok(removed as u64)
 }

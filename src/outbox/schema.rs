@@ -6,22 +6,17 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, FileControl, OpenFlags};
 
 use super::OutboxError;
+use super::migrate;
 use super::seq_file::beside;
 
 /// `WYPT`: tells our file from another application's.
 const APPLICATION_ID: i32 = 0x5759_5054;
 
-/// The schema that this agent writes: that of [`TABLES`], and one more for each migration.
+/// The schema that this agent writes.
 pub(super) const VERSION: i32 = 2;
-
-/// From each version to the next, beginning with version 1.
-const MIGRATIONS: [&str; 1] = [
-    // The speed at which the receiver was understood last.
-    "ALTER TABLE meta ADD COLUMN receiver_baud INTEGER;",
-];
 
 /// Bytes of a page: a commit of one row then writes 1–2 blocks of a flash card, not 2 of 4 KiB.
 pub(super) const PAGE_BYTES: u64 = 1024;
@@ -33,23 +28,41 @@ const LOCK_WAIT: Duration = Duration::from_millis(500);
 /// it is met.
 const QUICK_CHECK_MAX_BYTES: u64 = 32 * 1024 * 1024;
 
+/// Pages of database and, twice, of log that a new file begins with.
+const GROW_PAGES: u64 = 120;
+
 /// Before anything else: without `-shm`, and nobody else may write between our statements.
 const LOCKING: &str = "PRAGMA locking_mode = EXCLUSIVE;";
 
 /// What holds for the connection. WAL with FULL is what survives a power cut with the last commit; 256 pages of WAL
-/// bound what a flipped bit in it can take along.
+/// bound what a flipped bit in it can take along, and the log keeps its size: a file that grows costs an entry in the file
+/// system's own journal with each flush.
 const CONNECTION: &str = "
     PRAGMA page_size = 1024;
     PRAGMA auto_vacuum = INCREMENTAL;
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL;
     PRAGMA wal_autocheckpoint = 256;
+    PRAGMA journal_size_limit = -1;
     PRAGMA cache_size = -512;
     PRAGMA temp_store = MEMORY;
     PRAGMA trusted_schema = OFF;";
 
-/// Schema 1. `unreadable` keeps rows that this agent cannot decode, out of the way of those that it can.
-const TABLES: &str = "
+/// The trail in batches, with a place in each for the journey's state, which only the newest row uses. `unreadable`
+/// keeps what this agent cannot decode, out of the way of what it can.
+pub(super) const BATCH_TABLE: &str = "
+    CREATE TABLE batch(
+        first INTEGER PRIMARY KEY,
+        last INTEGER NOT NULL,
+        n INTEGER NOT NULL,
+        utc_ms INTEGER NOT NULL,
+        level INTEGER NOT NULL,
+        state BLOB,
+        p BLOB NOT NULL
+    ) STRICT;";
+
+/// What is no point, a row each; and the one row that says where this file stands.
+const OTHER_TABLES: &str = "
     CREATE TABLE record(
         seq INTEGER PRIMARY KEY,
         kind INTEGER NOT NULL,
@@ -69,9 +82,15 @@ const TABLES: &str = "
         pending INTEGER NOT NULL,
         dropped INTEGER NOT NULL,
         state BLOB NOT NULL,
-        van TEXT NOT NULL
+        van TEXT NOT NULL,
+        state_seq INTEGER NOT NULL DEFAULT 0,
+        thinned INTEGER NOT NULL DEFAULT 0,
+        finished_0 INTEGER NOT NULL DEFAULT 0,
+        finished_1 INTEGER NOT NULL DEFAULT 0,
+        finished_2 INTEGER NOT NULL DEFAULT 0,
+        receiver_baud INTEGER
     ) STRICT;
-    INSERT INTO meta VALUES (0, 0, 0, 0, 0, x'', '');";
+    INSERT INTO meta(id, session, seq_reserved, pending, dropped, state, van) VALUES (0, 0, 0, 0, 0, x'', '');";
 
 /// Why a file was not opened.
 #[derive(Debug)]
@@ -144,34 +163,40 @@ fn prepare(
     max_pages: u64,
 ) -> rusqlite::Result<()> {
     connection.execute_batch(CONNECTION)?;
+    connection.file_control(None::<&str>, FileControl::PersistWal(&mut 1))?;
     connection.pragma_update(None, "max_page_count", signed(max_pages))?;
-    let version = match identity {
-        Identity::New => 0,
-        Identity::Ours(version) => *version,
-        Identity::Foreign(_) => return Ok(()),
-    };
-    if version > 0 {
-        check(connection)?;
+    match identity {
+        Identity::Ours(VERSION) => check(connection),
+        Identity::Ours(_) => {
+            check(connection)?;
+            migrate::begin(connection)
+        }
+        Identity::New | Identity::Foreign(_) => {
+            let transaction = connection.transaction()?;
+            transaction.execute_batch(BATCH_TABLE)?;
+            transaction.execute_batch(OTHER_TABLES)?;
+            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+            transaction.pragma_update(None, "user_version", VERSION)?;
+            transaction.commit()?;
+            grow(connection, max_pages)
+        }
     }
-    migrate(connection, version)
 }
 
-/// Brings the tables from `version` to ours, 0 being an empty file. A power cut leaves the old schema or the new one.
-fn migrate(connection: &mut Connection, version: i32) -> rusqlite::Result<()> {
-    if version == VERSION {
-        return Ok(());
+/// Gives log and database their usual size beforehand: growing by a page with each flush would cost a new van more than
+/// all that it writes.
+fn grow(connection: &mut Connection, max_pages: u64) -> rusqlite::Result<()> {
+    let pages = GROW_PAGES.min(max_pages / 4);
+    for _ in 0..2 {
+        let transaction = connection.transaction()?;
+        transaction.execute(
+            "INSERT INTO unreadable VALUES (0, 0, 0, zeroblob(?1))",
+            [signed(pages * (PAGE_BYTES - 4))],
+        )?;
+        transaction.commit()?;
+        connection.execute("DELETE FROM unreadable", [])?;
     }
-    let transaction = connection.transaction()?;
-    if version == 0 {
-        transaction.execute_batch(TABLES)?;
-        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-    }
-    let done = usize::try_from(version.max(1) - 1).expect("it is not negative");
-    for migration in &MIGRATIONS[done..] {
-        transaction.execute_batch(migration)?;
-    }
-    transaction.pragma_update(None, "user_version", VERSION)?;
-    transaction.commit()
+    Ok(())
 }
 
 /// Damage that can be found in good time is found before the first record is trusted to the file.
@@ -196,6 +221,17 @@ pub(super) fn pages(connection: &Connection, pragma: &str) -> rusqlite::Result<u
 /// Whether the file, not its surroundings, is at fault.
 pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+/// Whether room on the disk is all that is missing.
+pub(super) fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+}
+
+/// Whether the connection may know less than the file: after a flush that failed, the kernel has forgotten what it could
+/// not write.
+pub(super) fn is_doubtful(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen))
 }
 
 /// Also damage while a file is opened: our tables, or what must stand in them, are not there. Later the same errors

@@ -1,25 +1,30 @@
-//! The statements: everything here blocks, and runs on the blocking pool.
+//! The file and its transactions: everything here blocks, and runs on the blocking pool.
 
 use std::io::ErrorKind;
-use std::ops::RangeInclusive;
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use super::ballast::Ballast;
+use super::batches::{self, Open};
 use super::damage::set_aside;
-use super::rows::{Found, Row, connect, insert, make_room};
-use super::schema::{PAGE_BYTES, Refusal, pages, signed, unsigned};
+use super::ranges::Ranges;
+use super::retention::{self, Gone};
+use super::rows::{self, Found, Meta};
+use super::schema::{self, PAGE_BYTES, Refusal, pages};
 use super::seq_file::{self, Reservation};
-use super::{OutboxConfig, OutboxError, OutboxStats};
+use super::tail::{Pending, Stored};
+use super::wear::Wear;
+use super::{OutboxConfig, OutboxError, salvage, state};
 use crate::core::journey::JourneyState;
-use crate::core::record::{Record, Seq};
+use crate::core::record::{Record, Seq, Subject};
 use crate::units::UtcTime;
-use crate::wire::stored;
 
-/// `Seq`s that are reserved at once; the next block is reserved when less than half of this one remains.
-pub(super) const BLOCK: u64 = 10_000;
+/// `Seq`s that are reserved at once; the next block is reserved when less than half of this one remains. A reservation
+/// costs some 60 KiB of flash, so this is a byte for each fix; a start that uses ten of them wastes nothing that is scarce.
+pub(super) const BLOCK: u64 = 100_000;
 
-/// Rows that are inserted between two looks at the room that is left.
-const CHUNK: usize = 64;
+/// Records that are inserted between two looks at the room that is left.
+const CHUNK: usize = 1024;
 
 /// Free pages that are given back when the outbox has become empty: below this the file stays, to be used again.
 const SHRINK_FROM_PAGES: u64 = 1024;
@@ -27,54 +32,73 @@ const SHRINK_FROM_PAGES: u64 = 1024;
 /// Pages that are given back at once, so that a stop does not take long.
 const SHRINK_BY_PAGES: i64 = 4096;
 
-/// The format of the saved [`JourneyState`].
-const STATE_VERSION: u8 = 1;
-
-/// What goes on when a file had to be replaced while the agent runs.
+/// Whose transactions these are.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Start {
-    /// The agent starts: counts a session, and reserves.
-    Agent,
-    /// The same run goes on in another file.
-    Resumed {
-        /// Session and reservation of this run.
-        reservation: Reservation,
-        /// The highest `Seq` that this run committed.
-        last_committed: Seq,
+    /// The agent starts: counts a session, and reserves beyond the highest number that is known.
+    Agent {
+        /// The highest number in the tail file.
+        newest_in_tail: Seq,
     },
+    /// The same run goes on, perhaps in another file.
+    Resumed(Reservation),
 }
 
 #[derive(Debug)]
 pub(super) struct Store {
     config: OutboxConfig,
     connection: Connection,
-    reservation: Reservation,
+    file: File,
     /// Whether `<path>.seq` is behind the database.
     copy_is_behind: bool,
     /// The highest `Seq` before this run.
     pub used_before: Seq,
-    /// What the last commit saved, encoded.
+    ballast: Ballast,
+    wear: Wear,
+    pub stored: Stored,
+}
+
+/// What the file says, as of the last transaction.
+#[derive(Clone, Debug)]
+struct File {
+    meta: Meta,
+    open: Option<Open>,
     state: Vec<u8>,
-    pub stats: OutboxStats,
+    durable: Seq,
+    /// Up to here, records may have gone because there was no room.
+    gone_to: Seq,
+}
+
+impl File {
+    fn records(&self) -> u64 {
+        self.meta.closed + self.open.as_ref().map_or(0, Open::count)
+    }
 }
 
 impl Store {
-    /// Opens the file; one that is damaged is set aside, and a new one takes its place.
+    /// Opens the file; one that is damaged is set aside, and what can be read of it goes into a new one.
     pub(super) fn open(config: &OutboxConfig, start: Start) -> Result<Self, OutboxError> {
         let path = &config.path;
         let opened = match connect(config) {
-            Err(Refusal::Damaged(error)) => {
-                set_aside(path, &error)
-                    .map_err(|source| OutboxError::Unusable { path: path.clone(), source })?;
-                connect(config)
-            }
-            other => other,
+            Err(Refusal::Damaged(error)) => replace(config, &error)?,
+            other => other.map_err(|refusal| match refusal {
+                Refusal::Stop(error) => error,
+                Refusal::Damaged(error) => OutboxError::degraded(path, error),
+            })?,
         };
-        let (connection, found) = opened.map_err(|refusal| match refusal {
-            Refusal::Stop(error) => error,
-            Refusal::Damaged(error) => OutboxError::degraded(path, error),
-        })?;
+        let (connection, found) = opened;
         Self::begin(config, connection, found, start)
+    }
+
+    /// A new file in the place of one that turned out to be damaged while the agent ran.
+    pub(super) fn replace(
+        config: &OutboxConfig,
+        reservation: Reservation,
+        error: &rusqlite::Error,
+    ) -> Result<Self, OutboxError> {
+        let (connection, found) =
+            replace(config, error).map_err(|error| OutboxError::degraded(&config.path, error))?;
+        Self::begin(config, connection, found, Start::Resumed(reservation))
     }
 
     fn begin(
@@ -84,118 +108,104 @@ impl Store {
         start: Start,
     ) -> Result<Self, OutboxError> {
         let degraded = |error| OutboxError::degraded(&config.path, error);
+        let Found { mut meta, open, state, durable } = found;
         let copy = seq_file::read(&config.path).unwrap_or(Reservation::NONE);
-        let before = found.reservation.max(copy);
-        let before = Reservation { reserved: before.reserved.max(found.newest), ..before };
-        let (reservation, last_committed) = match start {
-            Start::Agent => {
-                let reserved = Seq::new(before.reserved.get() + BLOCK);
-                (Reservation { reserved, session: before.session + 1 }, before.reserved)
+        let before = meta.reservation.max(copy);
+        let before = Reservation { reserved: before.reserved.max(durable), ..before };
+        let (reservation, used_before) = match start {
+            Start::Agent { newest_in_tail } => {
+                let used = before.reserved.max(newest_in_tail);
+                let reserved = Seq::new(used.get() + BLOCK);
+                (Reservation { reserved, session: before.session + 1 }, used)
             }
-            Start::Resumed { reservation, last_committed } => {
-                (reservation.max(before), last_committed)
-            }
+            Start::Resumed(reservation) => (reservation.max(before), before.reserved),
         };
-        // The copy first: then it is never behind a database that is lost later.
-        seq_file::write(&config.path, reservation).map_err(|source| match source.kind() {
-            ErrorKind::StorageFull => OutboxError::degraded(&config.path, source),
-            _ => OutboxError::Unusable { path: config.path.clone(), source },
-        })?;
-        connection
-            .execute(
-                "UPDATE meta SET session = ?1, seq_reserved = ?2",
-                params![signed(reservation.session), signed(reservation.reserved.get())],
-            )
-            .map_err(degraded)?;
+        if reservation != copy {
+            // The copy first: then it is never behind a database that is lost later.
+            seq_file::write(&config.path, reservation).map_err(|source| match source.kind() {
+                ErrorKind::StorageFull => OutboxError::degraded(&config.path, source),
+                _ => OutboxError::Unusable { path: config.path.clone(), source },
+            })?;
+        }
+        if meta.reservation != reservation {
+            meta.reservation = reservation;
+            meta.write(&connection).map_err(degraded)?;
+        }
+        let file = File { meta, open, state, durable, gone_to: Seq::ZERO };
         let mut store = Self {
+            stored: Stored::NONE,
+            ballast: Ballast::new(&config.path),
+            wear: Wear::of(&config.path),
             config: config.clone(),
             connection,
-            reservation,
+            file,
             copy_is_behind: false,
-            used_before: before.reserved,
-            state: found.state,
-            stats: OutboxStats {
-                pending: found.pending,
-                last_committed,
-                reserved: reservation.reserved,
-                dropped: found.dropped,
-                oldest: None,
-                bytes: 0,
-            },
+            used_before,
         };
         store.look().map_err(degraded)?;
         Ok(store)
     }
 
     pub(super) const fn reservation(&self) -> Reservation {
-        self.reservation
+        self.file.meta.reservation
     }
 
     /// The state of the last commit; the default in a new file.
     pub(super) fn state(&self) -> JourneyState {
-        match self.state.as_slice() {
-            [] => JourneyState::default(),
-            [STATE_VERSION, body @ ..] => postcard::from_bytes(body).unwrap_or_else(|error| {
-                tracing::warn!(%error, "saved journey state is damaged, beginning anew");
-                JourneyState::default()
-            }),
-            [version, ..] => {
-                tracing::warn!(
-                    version,
-                    "saved journey state is newer than this agent, beginning anew"
-                );
-                JourneyState::default()
-            }
-        }
+        state::decode(&self.file.state)
     }
 
-    /// Records, state and reservation in one transaction.
-    pub(super) fn commit(
-        &mut self,
-        records: &[Record],
-        state: &JourneyState,
-        given_up: u64,
-    ) -> rusqlite::Result<()> {
-        let state = postcard::to_extend(state, vec![STATE_VERSION])
-            .expect("a state has no length that could be unknown");
-        let used = records.last().map_or(Seq::ZERO, |record| record.seq);
-        let reserved = self.extended(used);
-        let news = given_up > 0 || state != self.state || reserved != self.reservation.reserved;
-        if records.is_empty() && !news {
-            return Ok(());
-        }
+    /// Everything in one transaction: what has arrived goes, what waits comes, with the state and the reservation.
+    pub(super) fn commit(&mut self, pending: &Pending) -> rusqlite::Result<()> {
+        let reserved = self.extended(pending.newest);
         self.write_copy(reserved);
-        let max_pages = self.config.max_pages();
-        let (mut pending, mut dropped) = (self.stats.pending, self.stats.dropped + given_up);
+        let mut file = self.file.clone();
+        file.meta.reservation.reserved = reserved;
+        file.meta.dropped += pending.given_up;
+        if let Some(state) = &pending.state {
+            file.state = state::encode(state);
+        }
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        for chunk in records.chunks(CHUNK) {
-            let rows: Vec<_> = chunk.iter().map(Row::of).collect();
-            let evicted = make_room(&transaction, &rows, max_pages, pending)?;
-            dropped += evicted;
-            pending = pending.saturating_sub(evicted) + insert(&transaction, &rows)?;
+        for range in pending.acked.iter() {
+            let removed = batches::remove(&transaction, &mut file.open, range)?;
+            let records = rows::remove(&transaction, range)?;
+            file.meta.closed = file.meta.closed.saturating_sub(removed + records);
         }
-        transaction.execute(
-            "UPDATE meta SET seq_reserved = ?1, pending = ?2, dropped = ?3, state = ?4",
-            params![signed(reserved.get()), signed(pending), signed(dropped), state],
-        )?;
+        let fresh = pending.records.partition_point(|record| record.seq <= file.durable);
+        for chunk in pending.records[fresh..].chunks(CHUNK) {
+            file.append(&transaction, chunk, &self.config)?;
+        }
+        file.durable = file.durable.max(pending.until);
+        file.finish(&transaction, &self.file)?;
         transaction.commit()?;
-        self.state = state;
-        self.reservation.reserved = reserved;
-        self.stats.last_committed = self.stats.last_committed.max(used);
-        self.stats = OutboxStats { pending, dropped, reserved, ..self.stats };
+        let emptied = file.records() == 0 && self.file.records() > 0;
+        self.file = file;
+        if emptied && pages(&self.connection, "freelist_count")? > SHRINK_FROM_PAGES {
+            self.shrink()?;
+        }
+        self.ballast.keep();
         self.look()
     }
 
     /// Notes whose records these are; the other van, if records of one wait.
-    pub(super) fn claim(&mut self, van: &str) -> rusqlite::Result<Option<String>> {
-        let owner: String =
-            self.connection.query_row("SELECT van FROM meta", [], |row| row.get(0))?;
-        if self.stats.pending > 0 && !owner.is_empty() && owner != van {
-            return Ok(Some(owner));
+    pub(super) fn claim(
+        &mut self,
+        van: &str,
+        tail: (&str, u64),
+    ) -> rusqlite::Result<Option<String>> {
+        let owner = &self.file.meta.van;
+        if self.stored.records > 0 && !owner.is_empty() && owner != van {
+            return Ok(Some(owner.clone()));
+        }
+        let (owner_of_tail, records_in_tail) = tail;
+        if records_in_tail > 0 && !owner_of_tail.is_empty() && owner_of_tail != van {
+            return Ok(Some(owner_of_tail.to_owned()));
         }
         if owner != van {
-            self.connection.execute("UPDATE meta SET van = ?1", params![van])?;
+            let meta = Meta { van: van.to_owned(), ..self.file.meta.clone() };
+            meta.write(&self.connection)?;
+            self.file.meta = meta;
         }
         Ok(None)
     }
@@ -215,82 +225,77 @@ impl Store {
     /// Makes sure that at least half a block above `used` is reserved.
     pub(super) fn reserve(&mut self, used: Seq) -> rusqlite::Result<()> {
         let reserved = self.extended(used);
-        if reserved > self.reservation.reserved {
+        if reserved > self.reservation().reserved {
             self.write_copy(reserved);
-            self.connection
-                .execute("UPDATE meta SET seq_reserved = ?1", params![signed(reserved.get())])?;
-            self.reservation.reserved = reserved;
-            self.stats.reserved = reserved;
+            let mut meta = self.file.meta.clone();
+            meta.reservation.reserved = reserved;
+            meta.write(&self.connection)?;
+            self.file.meta = meta;
+            self.stored.reserved = reserved;
         }
         Ok(())
     }
 
-    /// The records after `seq` in order, at most `limit`. What cannot be decoded is moved out of the way.
+    /// The records above `seq` and up to `until` in order, at most `limit`, without those that have `arrived`; and up to
+    /// where the file was read. What cannot be decoded is moved out of the way.
     pub(super) fn after(
         &mut self,
         seq: Seq,
-        until: Option<Seq>,
+        until: Seq,
         limit: usize,
+        arrived: &Ranges,
     ) -> rusqlite::Result<Vec<Record>> {
-        let until = until.map_or(i64::MAX, |until| signed(until.get()));
-        let mut records = Vec::new();
-        let mut after = signed(seq.get());
-        while records.len() < limit {
-            let rows = self.rows(after, until, limit - records.len())?;
-            let Some((newest, _)) = rows.last() else { break };
-            after = *newest;
-            let mut unreadable = Vec::new();
-            for (seq, bytes) in rows {
-                match stored::decode(&bytes) {
-                    Ok(subject) => records.push(Record { seq: Seq::new(unsigned(seq)), subject }),
-                    Err(error) => unreadable.push((seq, error)),
-                }
-            }
-            self.move_away(&unreadable)?;
+        let (mut records, mut read) = (Vec::new(), seq);
+        while records.len() < limit && read < until {
+            let wanted = limit - records.len();
+            let points = batches::after(&self.connection, read, until, wanted)?;
+            let mut found = points.records;
+            let points_to = found.last().filter(|_| found.len() >= wanted).map(|last| last.seq);
+            let to = points_to.unwrap_or(until);
+            let others = rows::after(&self.connection, read, to, wanted)?;
+            // Beyond the last of a list that is full, the other one has not been asked.
+            let full = others.records.len() >= wanted;
+            let others_to = others.records.last().filter(|_| full).map(|last| last.seq);
+            read = others_to.unwrap_or(to).min(to);
+            self.move_away(&points.unreadable, &others.unreadable)?;
+            found.extend(others.records);
+            found.sort_unstable_by_key(|record| record.seq);
+            found.dedup_by_key(|record| record.seq);
+            records.extend(
+                found
+                    .into_iter()
+                    .filter(|record| record.seq <= read && !arrived.contains(record.seq)),
+            );
         }
+        records.truncate(limit);
         Ok(records)
     }
 
-    /// Forgets what has arrived.
-    pub(super) fn remove(&mut self, ranges: &[RangeInclusive<Seq>]) -> rusqlite::Result<()> {
-        let transaction =
-            self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut removed = 0;
-        for range in ranges {
-            removed += transaction
-                .prepare("DELETE FROM record WHERE seq BETWEEN ?1 AND ?2")?
-                .execute([signed(range.start().get()), signed(range.end().get())])?;
-        }
-        let pending = self.stats.pending.saturating_sub(removed as u64);
-        transaction.execute("UPDATE meta SET pending = ?1", params![signed(pending)])?;
-        transaction.commit()?;
-        self.stats.pending = pending;
-        if pending == 0 && pages(&self.connection, "freelist_count")? > SHRINK_FROM_PAGES {
-            self.shrink()?;
-        }
-        self.look()
-    }
-
-    /// Everything into the one file, and closes it.
+    /// Everything into the one file, and closes it. The log keeps its size, so that the next run need not make it again.
     pub(super) fn close(self) -> Result<(), rusqlite::Error> {
         self.shrink()?;
-        self.connection.pragma(None, "wal_checkpoint", "TRUNCATE", |_| Ok(()))?;
+        self.connection.pragma(None, "wal_checkpoint", "PASSIVE", |_| Ok(()))?;
         self.connection.close().map_err(|(_, error)| error)
+    }
+
+    /// Gives up the ballast; whether there was one.
+    pub(super) fn give_up_ballast(&mut self) -> bool {
+        self.ballast.give_up()
     }
 
     /// The mark that leaves at least half a block after `used`.
     fn extended(&self, used: Seq) -> Seq {
-        let reserved = self.reservation.reserved;
+        let reserved = self.reservation().reserved;
         let left = reserved.get().saturating_sub(used.get());
         if left >= BLOCK / 2 { reserved } else { Seq::new(used.get().saturating_add(BLOCK)) }
     }
 
     /// A copy that cannot be written is no reason to lose a record: the database has the mark too.
     fn write_copy(&mut self, reserved: Seq) {
-        if reserved <= self.reservation.reserved && !self.copy_is_behind {
+        if reserved <= self.reservation().reserved && !self.copy_is_behind {
             return;
         }
-        let copy = Reservation { reserved, ..self.reservation };
+        let copy = Reservation { reserved, ..self.reservation() };
         match seq_file::write(&self.config.path, copy) {
             Ok(()) => self.copy_is_behind = false,
             Err(error) => {
@@ -302,32 +307,32 @@ impl Store {
         }
     }
 
-    fn rows(&self, after: i64, until: i64, limit: usize) -> rusqlite::Result<Vec<(i64, Vec<u8>)>> {
-        self.connection
-            .prepare(
-                "SELECT seq, subject FROM record WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3",
-            )?
-            .query_map(params![after, until, signed(limit as u64)], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })?
-            .collect()
-    }
-
-    fn move_away(&mut self, rows: &[(i64, stored::StoredError)]) -> rusqlite::Result<()> {
-        let Some((seq, error)) = rows.first() else { return Ok(()) };
-        tracing::warn!(seq, count = rows.len(), %error, "stored records cannot be read, kept aside");
-        let pending = self.stats.pending.saturating_sub(rows.len() as u64);
-        let transaction = self.connection.transaction()?;
-        for (seq, _) in rows {
-            transaction.execute(
-                "INSERT OR REPLACE INTO unreadable SELECT * FROM record WHERE seq = ?1",
-                [seq],
-            )?;
-            transaction.execute("DELETE FROM record WHERE seq = ?1", [seq])?;
+    fn move_away(
+        &mut self,
+        batches: &[(batches::Row, crate::wire::packed::PackedError)],
+        records: &[(i64, crate::wire::stored::StoredError)],
+    ) -> rusqlite::Result<()> {
+        if batches.is_empty() && records.is_empty() {
+            return Ok(());
         }
-        transaction.execute("UPDATE meta SET pending = ?1", params![signed(pending)])?;
+        let mut file = self.file.clone();
+        let transaction = self.connection.transaction()?;
+        for (row, error) in batches {
+            row.move_away(&transaction, error)?;
+            let first = file.open.as_ref().map(|open| schema::signed(open.packer.first().get()));
+            if first == Some(row.first) {
+                file.open = None;
+            } else {
+                file.meta.closed = file.meta.closed.saturating_sub(row.n);
+            }
+        }
+        for (seq, error) in records {
+            rows::move_away(&transaction, *seq, error)?;
+        }
+        file.meta.closed = file.meta.closed.saturating_sub(records.len() as u64);
+        file.finish(&transaction, &self.file)?;
         transaction.commit()?;
-        self.stats.pending = pending;
+        self.file = file;
         self.look()
     }
 
@@ -336,30 +341,139 @@ impl Store {
         self.connection.pragma(None, "incremental_vacuum", SHRINK_BY_PAGES, |_| Ok(()))
     }
 
-    /// What the statistics say of the file itself.
+    /// What the statistics say of the file.
     fn look(&mut self) -> rusqlite::Result<()> {
-        let oldest: Option<i64> = self
-            .connection
-            .prepare("SELECT utc_ms FROM record ORDER BY seq LIMIT 1")?
-            .query_row([], |row| row.get(0))
-            .optional()?;
-        self.stats.oldest = oldest.and_then(UtcTime::from_unix_ms);
-        self.stats.bytes = pages(&self.connection, "page_count")? * PAGE_BYTES;
+        let oldest = batches::oldest(&self.connection)?;
+        let meta = &self.file.meta;
+        let (written_bytes_today, device_bytes_today) = self.wear.today(self.file.newest_utc());
+        self.stored = Stored {
+            records: self.file.records(),
+            oldest,
+            durable: self.file.durable,
+            gone_to: self.file.gone_to,
+            reserved: meta.reservation.reserved,
+            thinned: meta.thinned,
+            dropped: meta.dropped,
+            bytes: pages(&self.connection, "page_count")? * PAGE_BYTES,
+            written_bytes_today,
+            device_bytes_today,
+        };
         Ok(())
+    }
+}
+
+impl File {
+    fn newest_utc(&self) -> Option<UtcTime> {
+        self.open.as_ref().and_then(|open| UtcTime::from_unix_ms(open.utc_ms))
+    }
+
+    fn append(
+        &mut self,
+        transaction: &Transaction<'_>,
+        records: &[Record],
+        config: &OutboxConfig,
+    ) -> rusqlite::Result<()> {
+        let open = self.open.as_ref().map(|open| open.packer.first());
+        let finished = &mut self.meta.finished;
+        let incoming = retention::pages_for(records.len());
+        let gone = retention::make_room(transaction, finished, open, incoming, config.max_pages())?;
+        self.count(gone);
+        for record in records {
+            // Another kind gets a row of `record`, and counts as closed.
+            match &record.subject {
+                Subject::Point(point) => {
+                    if let Some(full) = Open::push(&mut self.open, record.seq, point) {
+                        full.write(transaction, 0, None)?;
+                        self.meta.closed += full.count();
+                        let old = retention::drop_old(transaction, full.utc_ms, config.max_age)?;
+                        self.count(old);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, gone: Gone) {
+        self.meta.thinned += gone.thinned;
+        self.meta.dropped += gone.dropped;
+        self.meta.closed = self.meta.closed.saturating_sub(gone.all());
+        self.gone_to = self.gone_to.max(Seq::new(schema::unsigned(gone.up_to)));
+    }
+
+    /// The state goes into the open row; without one, into `meta`.
+    fn finish(&mut self, transaction: &Transaction<'_>, before: &Self) -> rusqlite::Result<()> {
+        match &self.open {
+            Some(open) if open.is_as(before.open.as_ref()) && self.state == before.state => {}
+            Some(open) => open.write(transaction, 0, Some(&self.state))?,
+            None => (self.meta.state, self.meta.state_seq) = (self.state.clone(), self.durable),
+        }
+        if self.meta != before.meta {
+            self.meta.write(transaction)?;
+        }
+        Ok(())
+    }
+}
+
+/// A new file in the place of a damaged one, with what could be read of it.
+fn replace(
+    config: &OutboxConfig,
+    error: &rusqlite::Error,
+) -> Result<(Connection, Found), OutboxError> {
+    let path = &config.path;
+    let aside = set_aside(path, error)
+        .map_err(|source| OutboxError::Unusable { path: path.clone(), source })?;
+    let refused = |refusal| match refusal {
+        Refusal::Stop(error) => error,
+        Refusal::Damaged(error) => OutboxError::degraded(path, error),
+    };
+    let (mut connection, _) = connect(config).map_err(refused)?;
+    if let Err(error) = salvage::salvage(&aside, &mut connection) {
+        tracing::error!(%error, "what could be read of the damaged outbox was not kept");
+    }
+    let found = Found::read(&mut connection).map_err(|error| OutboxError::degraded(path, error))?;
+    Ok((connection, found))
+}
+
+fn connect(config: &OutboxConfig) -> Result<(Connection, Found), Refusal> {
+    let mut connection = schema::connect(&config.path, config.max_pages())?;
+    match Found::read(&mut connection) {
+        Ok(found) => Ok((connection, found)),
+        Err(error) => {
+            drop(connection);
+            Err(schema::refusal(&config.path, error))
+        }
     }
 }
 
 #[cfg(test)]
 impl Store {
-    /// Moves the log into the database.
+    /// Moves the log into the database, and forgets what was read of it.
     pub(super) fn checkpoint(&self) -> rusqlite::Result<()> {
-        self.connection.pragma(None, "wal_checkpoint", "TRUNCATE", |_| Ok(()))
+        self.connection.pragma(None, "wal_checkpoint", "TRUNCATE", |_| Ok(()))?;
+        self.connection.execute_batch("PRAGMA shrink_memory")
+    }
+
+    /// Pages in the log since it was last written back.
+    pub(super) fn frames(&self) -> rusqlite::Result<i64> {
+        let mut frames = 0;
+        self.connection.pragma(None, "wal_checkpoint", "NOOP", |row| {
+            frames = row.get(1)?;
+            Ok(())
+        })?;
+        Ok(frames)
+    }
+
+    /// Gives back every free page, so that what is damaged is something.
+    pub(super) fn pack(&self) -> rusqlite::Result<()> {
+        self.shrink()
     }
 
     /// What a full disk does: `SQLITE_FULL` when the file should grow.
     pub(super) fn limit_pages(&self, pages: i64) -> rusqlite::Result<()> {
         self.connection.pragma_update(None, "max_page_count", pages)
     }
+
     pub(super) fn forbid_writes(&self, forbidden: bool) -> rusqlite::Result<()> {
         self.connection.pragma_update(None, "query_only", forbidden)
     }

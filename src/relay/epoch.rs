@@ -259,7 +259,7 @@ impl<'a, L: Links> Epoch<'a, L> {
             interval: config.track_interval,
             max_error: config.track_error,
         };
-        let mut lanes = Lanes::new(batching, self.stats.borrow().last_committed);
+        let mut lanes = Lanes::new(batching, self.stats.borrow().newest);
         lanes.at_once = self.drained;
         let window = config.in_flight.min(welcome.receive_max);
         self.session = Some(Session {
@@ -281,7 +281,7 @@ impl<'a, L: Links> Epoch<'a, L> {
 
     /// A PUBACK came.
     fn answered(&mut self, message: Message, reason: ReasonCode, now: Uptime) {
-        let Relay { config, removals, refusals, report, .. } = &mut *self.relay;
+        let Relay { config, inputs, removals, refusals, report, .. } = &mut *self.relay;
         let Some(session) = &mut self.session else { return };
         let unheard = reason == ReasonCode::NO_MATCHING_SUBSCRIBERS && config.require_subscriber;
         match message {
@@ -294,7 +294,8 @@ impl<'a, L: Links> Epoch<'a, L> {
                 report.count(|status| status.last_reason = Some(reason));
             }
             Message::Track(batch) => {
-                removals.push(batch.first..=batch.last, now);
+                inputs.outbox.acknowledge(&(batch.first..=batch.last));
+                removals.note(&inputs.outbox, batch.points, now);
                 if refusals.accepted(now) {
                     tracing::info!(topic = %config.topics.track, "broker accepts records again");
                     report.count(|status| status.last_reason = None);

@@ -1,6 +1,6 @@
 //! Outbox → batches for `track`: fresh points ahead of the backlog, each lane in the order of `Seq`.
 //!
-//! The boundary is the last record that was committed when the connection was made: what came later is `live`. All of
+//! The boundary is the last record that was accepted when the connection was made: what came later is `live`. All of
 //! this belongs to one connection; the next begins again at the lowest record that is still in the outbox.
 
 use std::time::Duration;
@@ -71,8 +71,8 @@ impl Cursor {
         if missing == 0 || self.until.is_some_and(|until| self.read >= until) {
             return Ok(());
         }
-        let committed = outbox.stats().borrow().last_committed;
-        if self.read >= committed {
+        let readable = outbox.readable();
+        if self.read >= readable {
             return Ok(());
         }
         let records = outbox.after(self.read, self.until, missing).await?;
@@ -81,8 +81,8 @@ impl Cursor {
         }
         self.read = match records.last() {
             Some(last) if records.len() == missing => last.seq,
-            // No more: all that was committed before the call has been read.
-            last => last.map_or(committed, |last| last.seq.max(committed)),
+            // No more: all that could be read before the call has been.
+            last => last.map_or(readable, |last| last.seq.max(readable)),
         };
         if let Some(until) = self.until {
             self.read = self.read.min(until);

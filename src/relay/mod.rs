@@ -163,7 +163,7 @@ impl RelayConfig {
             position_interval_halted: Duration::from_secs(60),
             track_error: None,
             track_batch: 60,
-            track_interval: Duration::from_secs(10),
+            track_interval: Duration::from_secs(3),
             state_interval: Duration::from_secs(60),
             in_flight: 20,
             in_flight_bytes: 64 * 1024,

@@ -1,49 +1,36 @@
-//! Acknowledged `Seq`s → few transactions: one for 100 acknowledgements or 200 ms, for the flash's and the link's sake.
+//! When the outbox deletes what has arrived in a transaction of its own: mostly never, as the next insert takes it along.
 
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::core::record::Seq;
 use crate::outbox::{Outbox, OutboxError};
 use crate::units::Uptime;
 
-/// Acknowledgements in one transaction.
-const MAX_ACKS: usize = 100;
+/// So many points are worth a transaction: five rows of the outbox, or a second of a backlog on a good link.
+const MANY_POINTS: u64 = 500;
 
-/// How long an acknowledgement waits for others.
-const MAX_WAIT: Duration = Duration::from_millis(200);
+/// How long fewer wait for an insert that takes them along. A power cut meanwhile sends them once more.
+const MAX_WAIT: Duration = Duration::from_secs(5);
 
 /// When a transaction that failed is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// What has arrived and is still in the outbox. It outlives the connection: what arrived has arrived.
+/// What has arrived and may still be in the file. It outlives the connection: what arrived has arrived.
 #[derive(Debug, Default)]
 pub(super) struct Removals {
-    ranges: Vec<RangeInclusive<Seq>>,
-    acks: usize,
+    points: u64,
     due: Option<Uptime>,
     failed: bool,
 }
 
 impl Removals {
-    /// These have arrived: all that the outbox holds between them.
-    pub(super) fn push(&mut self, range: RangeInclusive<Seq>, now: Uptime) {
-        self.acks += 1;
-        self.due.get_or_insert(now + MAX_WAIT);
-        // In order, as mostly, they are one range; what is sent again is in one already.
-        let joins = |known: &RangeInclusive<Seq>| {
-            *range.start() <= known.end().next() && *known.start() <= range.end().next()
-        };
-        match self.ranges.iter_mut().rev().find(|known| joins(known)) {
-            Some(known) => {
-                *known = *known.start().min(range.start())..=*known.end().max(range.end());
-            }
-            None => self.ranges.push(range),
+    /// So many points more have arrived.
+    pub(super) fn note(&mut self, outbox: &Outbox, points: u64, now: Uptime) {
+        if outbox.has_unsettled() {
+            self.points += points;
+            self.due.get_or_insert(now + MAX_WAIT);
+        } else {
+            *self = Self { failed: self.failed, ..Self::default() };
         }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.ranges.is_empty()
     }
 
     /// Whether the last attempt failed.
@@ -52,31 +39,24 @@ impl Removals {
     }
 
     /// When they are due; `None` if there are none.
-    pub(super) fn deadline(&self) -> Option<Uptime> {
+    pub(super) const fn deadline(&self) -> Option<Uptime> {
         self.due
     }
 
-    /// Whether it is time; at once when `nothing_under_way`, as no acknowledgement would join them.
-    pub(super) fn are_due(&self, nothing_under_way: bool, now: Uptime) -> bool {
-        let enough = !self.failed && (nothing_under_way || self.acks >= MAX_ACKS);
+    /// Whether it is time; at once if this is `the_end`, as nothing will take them along.
+    pub(super) fn are_due(&self, the_end: bool, now: Uptime) -> bool {
+        let enough = !self.failed && (the_end || self.points >= MANY_POINTS);
         self.due.is_some_and(|due| enough || now >= due)
     }
 
-    /// Removes them. If that fails they wait, and are sent again if the link ends before.
+    /// Removes them. If that fails they wait.
     pub(super) async fn flush(&mut self, outbox: &Outbox, now: Uptime) -> Result<(), OutboxError> {
-        if self.ranges.is_empty() {
-            return Ok(());
-        }
-        let done = outbox.remove(&self.ranges).await;
-        self.acks = 0;
-        self.failed = done.is_err();
-        match &done {
-            Ok(()) => {
-                self.ranges.clear();
-                self.due = None;
-            }
-            Err(_) => self.due = Some(now + RETRY_AFTER),
-        }
+        let done = outbox.settle().await;
+        *self = Self {
+            points: 0,
+            due: done.is_err().then_some(now + RETRY_AFTER),
+            failed: done.is_err(),
+        };
         done
     }
 }

@@ -106,7 +106,8 @@ impl Van {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        assert!(tokio::time::timeout(limit, waited).await.is_ok(), "{what} within {limit:?}");
+        let in_time = tokio::time::timeout(limit, waited).await.is_ok();
+        assert!(in_time, "{what} within {limit:?}: {:?}", self.outbox.stats().borrow());
     }
 
     async fn delivered(&self, limit: Duration) {

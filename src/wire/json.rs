@@ -280,10 +280,19 @@ pub struct OutboxState {
     /// UTC of the oldest of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_ts: Option<String>,
-    /// Records evicted because the outbox was full, over its life.
+    /// Points given up so that the trail is coarser, because the outbox was full, over its life.
+    #[serde(default)]
+    pub thinned: u64,
+    /// Records given up because the outbox was full, they were too old, or the disk did not write, over its life.
     pub dropped: u64,
     /// Size of the database file.
     pub bytes: u64,
+    /// Bytes that the agent caused to be written since midnight UTC or its start.
+    #[serde(default)]
+    pub written_bytes_today: u64,
+    /// The same of the whole device that holds the outbox, whoever wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_bytes_today: Option<u64>,
 }
 
 fn decimals(value: f64, places: i32) -> f64 {

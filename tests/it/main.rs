@@ -11,6 +11,8 @@ mod delivery;
 mod demo;
 mod golden;
 mod invariants;
+mod outbox_model;
+mod packed;
 mod real_world;
 mod recordings;
 mod same_core;

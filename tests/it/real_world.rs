@@ -31,9 +31,11 @@ impl Bench {
         let agent = format!(
             "van.id = \"VAN-042\"\nmqtt.broker = \"mqtt://127.0.0.1:{port}\"\nmqtt.position_moving_s = 0\n\
              mqtt.position_halted_s = 0\ntrack.sampling = \"raw\"\ntrack.batch_s = 0.5\n\
-             gnss.source = \"serial:{}\"\ngnss.baud = 38400\noutbox.path = \"{}\"\n",
+             gnss.source = \"serial:{}\"\ngnss.baud = 38400\noutbox.path = \"{}\"\n\
+             outbox.tail_path = \"{}\"\n",
             bench.path("receiver").display(),
             bench.path("outbox.db").display(),
+            bench.path("tail").display(),
         );
         fs::write(bench.path("waypost.toml"), agent).unwrap();
         bench
@@ -151,12 +153,12 @@ impl Seen {
         }
     }
 
-    /// Numbers that never came, within each run of the agent: a run begins with a block of 10,000.
+    /// Numbers that never came, within each run of the agent: a run begins with a block of 100,000.
     fn missing(&self) -> Vec<u64> {
-        let runs = self.track.keys().map(|seq| (seq - 1) / 10_000);
+        let runs = self.track.keys().map(|seq| (seq - 1) / 100_000);
         let last_of =
-            |run: u64| self.track.keys().filter(|seq| (**seq - 1) / 10_000 == run).max().copied();
-        let expected = runs.flat_map(|run| run * 10_000 + 1..=last_of(run).unwrap());
+            |run: u64| self.track.keys().filter(|seq| (**seq - 1) / 100_000 == run).max().copied();
+        let expected = runs.flat_map(|run| run * 100_000 + 1..=last_of(run).unwrap());
         let mut missing: Vec<u64> = expected.filter(|seq| !self.track.contains_key(seq)).collect();
         missing.dedup();
         missing

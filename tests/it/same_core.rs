@@ -26,6 +26,7 @@ async fn stored_by_the_agent(log: PathBuf, clock: Clock) -> String {
         set("van.id", "VAN"),
         set("mqtt.broker", "mqtt://nowhere"),
         set("outbox.path", path.to_str().unwrap()),
+        set("outbox.tail_path", ""),
     ];
     let config = Config::parse("track.sampling = \"raw\"", "test", &overrides).unwrap();
     let source = SourceConfig { address: Address::Log(log), ..config.source.clone() };

@@ -20,9 +20,20 @@ pub(in crate::demo) fn link(state: LinkState) -> LinkStatus {
     }
 }
 
-pub(in crate::demo) fn stats(last_committed: Seq, pending: u64) -> OutboxStats {
+pub(in crate::demo) fn stats(newest: Seq, pending: u64) -> OutboxStats {
     let (reserved, oldest) = (Seq::new(10_000), None);
-    OutboxStats { pending, oldest, last_committed, reserved, dropped: 0, bytes: 4096 }
+    OutboxStats {
+        pending,
+        oldest,
+        newest,
+        durable: newest,
+        reserved,
+        thinned: 0,
+        dropped: 0,
+        bytes: 4096,
+        written_bytes_today: 0,
+        device_bytes_today: None,
+    }
 }
 
 fn seen() -> Arrivals {

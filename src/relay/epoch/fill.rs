@@ -24,7 +24,8 @@ impl<L: Links> Epoch<'_, L> {
     /// Hands over all that may go now. Who calls again at once finds nothing to do.
     pub(super) async fn fill(&mut self, now: Uptime) -> Result<(), End> {
         let Some(session) = &self.session else { return Ok(()) };
-        if self.relay.removals.are_due(session.in_flight.is_empty(), now) {
+        let the_end = self.drained && session.in_flight.is_empty();
+        if self.relay.removals.are_due(the_end, now) {
             self.flush().await?;
         }
         if self.leave.is_none() {
@@ -50,7 +51,6 @@ impl<L: Links> Epoch<'_, L> {
                 .session
                 .as_ref()
                 .is_some_and(|session| session.online_said && session.tracks() == 0)
-            && self.relay.removals.is_empty()
             && self.stats.borrow().pending == 0
     }
 
@@ -132,8 +132,11 @@ impl<L: Links> Epoch<'_, L> {
             outbox: OutboxState {
                 pending: stats.pending,
                 oldest_ts: stats.oldest.map(|utc| utc.to_string()),
+                thinned: stats.thinned,
                 dropped: stats.dropped,
                 bytes: stats.bytes,
+                written_bytes_today: stats.written_bytes_today,
+                device_bytes_today: stats.device_bytes_today,
             },
         };
         let publication = Publication {

@@ -67,7 +67,7 @@ async fn a_batch_goes_when_it_is_full_or_has_waited_long_enough() {
     van.delivered(MINUTE).await;
     for pair in van.broker.on("track").windows(2) {
         let wait = (pair[1].at - pair[0].at).as_secs();
-        assert!((9..=16).contains(&wait), "{wait} s between batches");
+        assert!((3..=8).contains(&wait), "{wait} s between batches");
     }
     let many: Vec<_> = (van.next.get()..van.next.get() + 55).map(Seq::new).collect();
     let records = many.iter().map(|seq| record(*seq, Motion::Moving)).collect();

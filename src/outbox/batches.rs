@@ -1,0 +1,245 @@
+//! Points of the trail ↔ rows of `batch`, about a hundred to a row and a row to a page.
+//!
+//! The newest row is open: each transaction writes it again in its place, with the journey's state in it, and touches one
+//! page. A row that is full is closed, and only ever thinned, cut, or deleted.
+
+use std::ops::RangeInclusive;
+
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+use super::schema::{signed, unsigned};
+use crate::core::record::{Record, Seq, Subject, TrackPoint};
+use crate::units::UtcTime;
+use crate::wire::packed::{Packed, PackedError, Packer, unpack};
+
+/// What fits into a page of 1024 bytes beside the other columns: SQLite keeps 989 bytes of a row in the page, and what is
+/// longer takes a page of its own.
+pub(super) const MAX_BATCH_BYTES: usize = 900;
+
+/// `kind` of a batch in `unreadable`.
+pub(super) const KIND_BATCH: i64 = 0;
+
+/// The row that grows.
+#[derive(Clone, Debug)]
+pub(super) struct Open {
+    pub packer: Packer,
+    /// UTC of its first point.
+    pub utc_ms: i64,
+}
+
+impl Open {
+    fn new(seq: Seq, point: &TrackPoint) -> Self {
+        Self { packer: Packer::new(seq, point), utc_ms: point.fix.utc.as_unix_ms() }
+    }
+
+    /// Of points that are in one row; `None` if there are none.
+    pub(super) fn of(points: &[(Seq, TrackPoint)]) -> Option<Self> {
+        let ((seq, point), rest) = points.split_first()?;
+        let mut open = Self::new(*seq, point);
+        for (seq, point) in rest {
+            // What came from one row goes into one, also if it grows by some bytes.
+            let _ = open.packer.push(*seq, point, usize::MAX);
+        }
+        Some(open)
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        u64::from(self.packer.count())
+    }
+
+    /// Whether it is the same row with the same points.
+    pub(super) fn is_as(&self, other: Option<&Self>) -> bool {
+        let points = |open: &Self| (open.packer.first(), open.packer.last(), open.packer.count());
+        other.is_some_and(|other| points(self) == points(other))
+    }
+
+    /// Adds a point; if the row has no room for it, a new one is begun, and the full one comes back.
+    pub(super) fn push(open: &mut Option<Self>, seq: Seq, point: &TrackPoint) -> Option<Self> {
+        if let Some(open) = open
+            && open.packer.push(seq, point, MAX_BATCH_BYTES)
+        {
+            return None;
+        }
+        open.replace(Self::new(seq, point))
+    }
+
+    /// Writes the row: with the state if it is the open one.
+    pub(super) fn write(
+        &self,
+        connection: &Connection,
+        level: u8,
+        state: Option<&[u8]>,
+    ) -> rusqlite::Result<()> {
+        let Self { packer, utc_ms } = self;
+        let (first, last) = (signed(packer.first().get()), signed(packer.last().get()));
+        connection
+            .prepare(
+                "INSERT INTO batch(first, last, n, utc_ms, level, state, p) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                 ON CONFLICT(first) DO UPDATE SET last = ?2, n = ?3, utc_ms = ?4, level = ?5, state = ?6, p = ?7",
+            )?
+            .execute(params![first, last, packer.count(), utc_ms, level, state, packer.pack(level)])
+            .map(drop)
+    }
+}
+
+/// A row without its points.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Row {
+    pub first: i64,
+    pub last: i64,
+    pub n: u64,
+    pub level: u8,
+}
+
+impl Row {
+    pub(super) fn of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        let n: i64 = row.get(2)?;
+        Ok(Self { first: row.get(0)?, last: row.get(1)?, n: unsigned(n), level: row.get(3)? })
+    }
+
+    /// Its points.
+    pub(super) fn read(
+        self,
+        connection: &Connection,
+    ) -> rusqlite::Result<Result<Packed, PackedError>> {
+        let mut statement = connection.prepare("SELECT p FROM batch WHERE first = ?1")?;
+        let bytes: Vec<u8> = statement.query_row([self.first], |row| row.get(0))?;
+        Ok(unpack(&bytes))
+    }
+
+    pub(super) fn delete(self, connection: &Connection) -> rusqlite::Result<()> {
+        let mut statement = connection.prepare("DELETE FROM batch WHERE first = ?1")?;
+        statement.execute([self.first]).map(drop)
+    }
+
+    /// Out of the way of those that can be read, and kept for a newer agent or a curious person.
+    pub(super) fn move_away(
+        self,
+        connection: &Connection,
+        error: &PackedError,
+    ) -> rusqlite::Result<()> {
+        tracing::warn!(seq = self.first, count = self.n, %error, "stored points cannot be read, kept aside");
+        connection.execute(
+            "INSERT OR REPLACE INTO unreadable SELECT first, ?2, utc_ms, p FROM batch WHERE first = ?1",
+            params![self.first, KIND_BATCH],
+        )?;
+        self.delete(connection)
+    }
+}
+
+/// The rows that have points in `range`, ascending, at most `limit`.
+pub(super) fn rows_in(
+    connection: &Connection,
+    range: &RangeInclusive<Seq>,
+    limit: usize,
+) -> rusqlite::Result<Vec<Row>> {
+    connection
+        .prepare(
+            "SELECT first, last, n, level FROM batch
+             WHERE first >= coalesce((SELECT max(first) FROM batch WHERE first <= ?1), 0)
+             AND first <= ?2 AND last >= ?1 ORDER BY first LIMIT ?3",
+        )?
+        .query_map(
+            params![signed(range.start().get()), signed(range.end().get()), signed(limit as u64)],
+            Row::of,
+        )?
+        .collect()
+}
+
+/// What was read, and what cannot be.
+#[derive(Debug)]
+pub(super) struct Reading<E> {
+    pub records: Vec<Record>,
+    pub unreadable: Vec<E>,
+}
+
+/// Points above `seq` and up to `until`, at least `limit` of them if there are as many; what cannot be read comes back
+/// beside them.
+pub(super) fn after(
+    connection: &Connection,
+    seq: Seq,
+    until: Seq,
+    limit: usize,
+) -> rusqlite::Result<Reading<(Row, PackedError)>> {
+    let (mut records, mut unreadable) = (Vec::new(), Vec::new());
+    let mut statement = connection.prepare(
+        "SELECT first, last, n, level, p FROM batch
+         WHERE first >= coalesce((SELECT max(first) FROM batch WHERE first <= ?1), 0)
+         AND first <= ?2 AND last >= ?1 ORDER BY first",
+    )?;
+    let mut rows = statement.query([signed(seq.next().get()), signed(until.get())])?;
+    while records.len() < limit {
+        let Some(row) = rows.next()? else { break };
+        match unpack(row.get_ref(4)?.as_blob().unwrap_or_default()) {
+            Ok(Packed { points, .. }) => {
+                let wanted =
+                    points.iter().filter(|(number, _)| (seq.next()..=until).contains(number));
+                records.extend(
+                    wanted
+                        .map(|(seq, point)| Record { seq: *seq, subject: Subject::Point(*point) }),
+                );
+            }
+            Err(error) => unreadable.push((Row::of(row)?, error)),
+        }
+    }
+    Ok(Reading { records, unreadable })
+}
+
+/// Deletes the points of `range`; a row that has others too is written again without them. Returns how many went from
+/// closed rows.
+pub(super) fn remove(
+    transaction: &Transaction<'_>,
+    open: &mut Option<Open>,
+    range: &RangeInclusive<Seq>,
+) -> rusqlite::Result<u64> {
+    let mut removed = 0;
+    let open_first = open.as_ref().map(|open| signed(open.packer.first().get()));
+    for row in rows_in(transaction, range, usize::MAX >> 1)? {
+        let is_open = Some(row.first) == open_first;
+        let whole =
+            signed(range.start().get()) <= row.first && row.last <= signed(range.end().get());
+        let rest = if whole { Ok(None) } else { row.read(transaction)?.map(Some) };
+        match rest {
+            Err(error) => {
+                row.move_away(transaction, &error)?;
+                removed += if is_open { 0 } else { row.n };
+            }
+            Ok(packed) => {
+                let level = packed.as_ref().map_or(0, |packed| packed.level);
+                let points = packed.map_or_else(Vec::new, |packed| packed.points);
+                let left: Vec<_> =
+                    points.into_iter().filter(|(seq, _)| !range.contains(seq)).collect();
+                if left.len() as u64 == row.n {
+                    continue;
+                }
+                row.delete(transaction)?;
+                let rest = Open::of(&left);
+                if is_open {
+                    // For the next range; it is written again at the end of the transaction, with the state.
+                    if let Some(rest) = &rest {
+                        rest.write(transaction, level, None)?;
+                    }
+                    *open = rest;
+                    continue;
+                }
+                removed += row.n - left.len() as u64;
+                if let Some(rest) = rest {
+                    rest.write(transaction, level, None)?;
+                }
+            }
+        }
+        if is_open {
+            *open = None;
+        }
+    }
+    Ok(removed)
+}
+
+/// UTC of the oldest batch.
+pub(super) fn oldest(connection: &Connection) -> rusqlite::Result<Option<UtcTime>> {
+    let utc_ms: Option<i64> = connection
+        .prepare("SELECT utc_ms FROM batch ORDER BY first LIMIT 1")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    Ok(utc_ms.and_then(UtcTime::from_unix_ms))
+}

@@ -1,0 +1,310 @@
+//! A damaged file → what can still be read of it: rows from both ends of the table as far as it goes, and then every batch
+//! that is found in the bytes of the file.
+//!
+//! A batch has a checksum and its own first number, so it needs no table around it. What is found that way may have been
+//! acknowledged already: it comes twice, which is harmless, and nothing that waits is left behind.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, params};
+
+use super::batches::{self, Open};
+use super::schema::{signed, unsigned};
+use super::seq_file::beside;
+use crate::core::record::Seq;
+use crate::wire::packed::{MAGIC, Packed, found_at, unpack};
+use crate::wire::stored;
+
+/// Rows in one transaction.
+const CHUNK: usize = 256;
+
+/// Bytes of the file that are looked at together; a batch at their end is seen again with the next.
+const WINDOW: usize = 256 * 1024;
+
+/// No batch is longer.
+const LONGEST: usize = 16 * 1024;
+
+/// What came over.
+#[derive(Clone, Copy, Debug, Default)]
+struct Salvaged {
+    batches: u64,
+    points: u64,
+    records: u64,
+    found_in_bytes: u64,
+}
+
+/// A batch and what it covers.
+#[derive(Debug)]
+struct Batch {
+    first: i64,
+    last: i64,
+    bytes: Vec<u8>,
+}
+
+impl Batch {
+    fn of(bytes: &[u8]) -> Option<(Self, Packed)> {
+        let packed = unpack(bytes).ok()?;
+        let number = |at: Option<&(Seq, _)>| at.map(|(seq, _)| signed(seq.get()));
+        let (first, last) = (number(packed.points.first())?, number(packed.points.last())?);
+        Some((Self { first, last, bytes: bytes.to_vec() }, packed))
+    }
+
+    fn insert(&self, into: &Connection, packed: &Packed) -> rusqlite::Result<u64> {
+        let utc_ms = packed.points.first().map_or(0, |(_, point)| point.fix.utc.as_unix_ms());
+        let n = signed(packed.points.len() as u64);
+        let inserted = into
+            .prepare("INSERT OR IGNORE INTO batch VALUES (?1, ?2, ?3, ?4, ?5, NULL, ?6)")?
+            .execute(params![self.first, self.last, n, utc_ms, packed.level, self.bytes])?;
+        Ok(if inserted == 1 { packed.points.len() as u64 } else { 0 })
+    }
+}
+
+/// Fills `into`, a new outbox, from the file that was set `aside`, and says how much that was.
+pub(super) fn salvage(aside: &Path, into: &mut Connection) -> rusqlite::Result<()> {
+    let mut salvaged = Salvaged::default();
+    let old = open(aside).ok();
+    let (mut below, mut above) = (0, i64::MAX);
+    if let Some(old) = &old {
+        meta(old, into)?;
+        salvaged.records = records(old, into)?;
+        below = rows(old, into, Direction::Forwards, &mut above, &mut salvaged)?;
+        if below < above {
+            rows(old, into, Direction::Backwards, &mut above, &mut salvaged)?;
+        }
+    }
+    drop(old);
+    for suffix in ["", "-wal"] {
+        match bytes(&beside(aside, suffix), below, above, into, &mut salvaged)? {
+            Ok(()) => {}
+            Err(error) => {
+                tracing::warn!(%error, suffix, "damaged outbox cannot be read as bytes");
+            }
+        }
+    }
+    let pending = salvaged.points + salvaged.records;
+    into.execute("UPDATE meta SET pending = ?1", [signed(pending)])?;
+    let Salvaged { batches, points, records, found_in_bytes } = salvaged;
+    tracing::warn!(
+        batches,
+        points,
+        records,
+        found_in_bytes,
+        "what could be read of the damaged outbox is kept"
+    );
+    Ok(())
+}
+
+/// Opens without changing it: it is evidence.
+fn open(aside: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let old = Connection::open_with_flags(aside, flags)?;
+    old.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    old.execute_batch(
+        "PRAGMA locking_mode = EXCLUSIVE; PRAGMA query_only = ON; PRAGMA cell_size_check = ON;",
+    )?;
+    Ok(old)
+}
+
+/// What the file said of itself, as far as it can be read.
+fn meta(old: &Connection, into: &Connection) -> rusqlite::Result<()> {
+    let number = |column: &str| {
+        old.query_row(&format!("SELECT {column} FROM meta"), [], |row| row.get::<_, i64>(0))
+            .map(|number| number.max(0))
+    };
+    for column in ["session", "seq_reserved", "dropped", "thinned", "state_seq"] {
+        if let Ok(number) = number(column) {
+            into.execute(&format!("UPDATE meta SET {column} = ?1"), [number])?;
+        }
+    }
+    let text =
+        |column: &str| old.query_row(&format!("SELECT {column} FROM meta"), [], |row| row.get(0));
+    if let Ok(van) = text("van") as rusqlite::Result<String> {
+        into.execute("UPDATE meta SET van = ?1", [van])?;
+    }
+    let newest = "SELECT state FROM batch WHERE state IS NOT NULL ORDER BY first DESC LIMIT 1";
+    let state: rusqlite::Result<Vec<u8>> = old
+        .query_row(newest, [], |row| row.get(0))
+        .or_else(|_| old.query_row("SELECT state FROM meta", [], |row| row.get(0)));
+    if let Ok(state) = state {
+        into.execute("UPDATE meta SET state = ?1", [state])?;
+    }
+    Ok(())
+}
+
+/// What is no point, from both ends; and the rows of version 1, which are packed afterwards.
+fn records(old: &Connection, into: &mut Connection) -> rusqlite::Result<u64> {
+    let mut salvaged = 0;
+    for order in ["ASC", "DESC"] {
+        let transaction = into.transaction()?;
+        let sql = format!("SELECT seq, kind, utc_ms, subject FROM record ORDER BY seq {order}");
+        let ended = (|| {
+            let mut statement = old.prepare(&sql)?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let (seq, kind, utc_ms): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                let subject: Vec<u8> = row.get(3)?;
+                if stored::decode(&subject).is_ok() {
+                    salvaged += transaction.execute(
+                        "INSERT OR IGNORE INTO record VALUES (?1, ?2, ?3, ?4)",
+                        params![seq, kind, utc_ms, subject],
+                    )? as u64;
+                }
+            }
+            Ok::<(), rusqlite::Error>(())
+        })();
+        transaction.commit()?;
+        if ended.is_ok() {
+            break;
+        }
+    }
+    Ok(salvaged)
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Direction {
+    Forwards,
+    Backwards,
+}
+
+/// Takes rows over until an error; returns up to which number the table is known. `above` becomes the number from which on
+/// it is known, too.
+fn rows(
+    old: &Connection,
+    into: &mut Connection,
+    direction: Direction,
+    above: &mut i64,
+    salvaged: &mut Salvaged,
+) -> rusqlite::Result<i64> {
+    let order = if direction == Direction::Forwards { "ASC" } else { "DESC" };
+    let mut known = 0;
+    let mut chunk = Vec::new();
+    let Ok(mut statement) =
+        old.prepare(&format!("SELECT first, p FROM batch ORDER BY first {order}"))
+    else {
+        return Ok(0);
+    };
+    let mut rows = statement.query([])?;
+    loop {
+        let next = rows.next();
+        let ended = !matches!(next, Ok(Some(_)));
+        match next {
+            Ok(Some(row)) => {
+                if let Ok(bytes) = row.get::<_, Vec<u8>>(1)
+                    && let Some((batch, packed)) = Batch::of(&bytes)
+                {
+                    if direction == Direction::Forwards {
+                        known = batch.last;
+                    } else {
+                        *above = batch.first;
+                    }
+                    chunk.push((batch, packed));
+                }
+            }
+            Ok(None) if direction == Direction::Forwards => *above = known,
+            Ok(None) | Err(_) => {}
+        }
+        if ended || chunk.len() == CHUNK {
+            keep(&mut chunk, into, salvaged)?;
+        }
+        if ended {
+            return Ok(known);
+        }
+    }
+}
+
+fn keep(
+    chunk: &mut Vec<(Batch, Packed)>,
+    into: &mut Connection,
+    salvaged: &mut Salvaged,
+) -> rusqlite::Result<()> {
+    let transaction = into.transaction()?;
+    for (batch, packed) in chunk.drain(..) {
+        let points = batch.insert(&transaction, &packed)?;
+        salvaged.points += points;
+        salvaged.batches += u64::from(points > 0);
+    }
+    transaction.commit()
+}
+
+/// Takes over what lies between two numbers and is found in the bytes of `file`.
+fn bytes(
+    file: &Path,
+    below: i64,
+    above: i64,
+    into: &mut Connection,
+    salvaged: &mut Salvaged,
+) -> rusqlite::Result<io::Result<()>> {
+    if below >= above {
+        return Ok(Ok(()));
+    }
+    let mut file = match File::open(file) {
+        Ok(file) => BufReader::new(file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(())),
+        Err(error) => return Ok(Err(error)),
+    };
+    let mut window = Vec::new();
+    loop {
+        let before = window.len();
+        let read = match (&mut file).take(WINDOW as u64).read_to_end(&mut window) {
+            Ok(read) => read,
+            Err(error) => return Ok(Err(error)),
+        };
+        let at_end = read == 0;
+        let until = if at_end { window.len() } else { window.len().saturating_sub(LONGEST) };
+        let transaction = into.transaction()?;
+        let mut at = 0;
+        while let Some(next) = find(&window[at..], until.saturating_sub(at)) {
+            at += next;
+            let found = found_at(&window[at..]).and_then(Batch::of);
+            if let Some((batch, packed)) = found {
+                if batch.first > below && batch.last < above {
+                    let points = overlay(&transaction, &batch, &packed)?;
+                    salvaged.points += points;
+                    salvaged.batches += u64::from(points > 0);
+                    salvaged.found_in_bytes += u64::from(points > 0);
+                }
+                at += batch.bytes.len();
+            } else {
+                at += MAGIC.len();
+            }
+        }
+        transaction.commit()?;
+        if at_end {
+            return Ok(Ok(()));
+        }
+        window.drain(..until.max(at).min(window.len()));
+        debug_assert!(window.len() <= before + WINDOW, "the window is bounded");
+    }
+}
+
+/// Where a batch may begin in the first `until` bytes.
+fn find(bytes: &[u8], until: usize) -> Option<usize> {
+    bytes.windows(MAGIC.len()).take(until).position(|window| *window == MAGIC)
+}
+
+/// Of several states of one row the widest counts: an open row that grew, a pair before and after it was thinned. Rows stay
+/// apart, so of what overlaps only the rest comes. Returns how many points more there are.
+fn overlay(into: &Connection, batch: &Batch, packed: &Packed) -> rusqlite::Result<u64> {
+    let range = Seq::new(unsigned(batch.first))..=Seq::new(unsigned(batch.last));
+    let known = batches::rows_in(into, &range, usize::MAX >> 1)?;
+    if known.iter().any(|row| row.first <= batch.first && row.last >= batch.last) {
+        return Ok(0);
+    }
+    let (narrower, beside): (Vec<_>, Vec<_>) =
+        known.into_iter().partition(|row| row.first >= batch.first && row.last <= batch.last);
+    let mut replaced = 0;
+    for row in narrower {
+        row.delete(into)?;
+        replaced += row.n;
+    }
+    let is_beside =
+        |seq: Seq| beside.iter().any(|row| (row.first..=row.last).contains(&signed(seq.get())));
+    let rest: Vec<_> = packed.points.iter().filter(|(seq, _)| !is_beside(*seq)).copied().collect();
+    if let Some(open) = Open::of(&rest) {
+        open.write(into, packed.level, None)?;
+    }
+    Ok((rest.len() as u64).saturating_sub(replaced))
+}

@@ -1,0 +1,360 @@
+//! The newest records in memory: what is not on flash yet, and some of what is (pure: time is an argument).
+//!
+//! - A record that is acknowledged before it is committed leaves here, and never costs the card a byte.
+//! - What was committed and not acknowledged stays for a while, so that a slow disk does not keep it from the relay.
+//! - Everything above `floor` that is not acknowledged is here; everything up to it is in the file, or nowhere.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::OutboxStats;
+use super::ranges::Ranges;
+use crate::core::journey::JourneyState;
+use crate::core::record::{Record, Seq, Subject};
+use crate::units::{Uptime, UtcTime};
+
+/// What a failing disk may keep waiting: 2.7 hours at 1 Hz, 2 MB. Then the oldest are given up, and counted.
+pub(super) const MAX_WAITING: usize = 10_000;
+
+/// Committed records that are kept to be read without the disk: a quarter of an hour at 1 Hz, 150 KiB.
+const MAX_CACHED: usize = 1000;
+
+/// So many are worth a transaction at any time; no receiver gives as many in a second.
+const LARGE_COMMIT: usize = 500;
+
+/// The odometer of a van whose every fix arrives in time is written so often, for the sake of a power cut: 4 bytes a fix.
+const STATE_AFTER: Duration = Duration::from_mins(5);
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    record: Record,
+    /// When it was accepted.
+    since: Uptime,
+}
+
+/// What the file holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stored {
+    /// Records, also those that are acknowledged and not deleted yet.
+    pub records: u64,
+    /// UTC of the oldest.
+    pub oldest: Option<UtcTime>,
+    /// Up to here everything is on flash or acknowledged.
+    pub durable: Seq,
+    /// Up to here, records may have gone because there was no room.
+    pub gone_to: Seq,
+    pub reserved: Seq,
+    pub thinned: u64,
+    pub dropped: u64,
+    pub bytes: u64,
+    /// See [`OutboxStats::written_bytes_today`].
+    pub written_bytes_today: u64,
+    /// See [`OutboxStats::device_bytes_today`].
+    pub device_bytes_today: Option<u64>,
+}
+
+impl Stored {
+    /// Nothing yet.
+    pub(super) const NONE: Self = Self {
+        records: 0,
+        oldest: None,
+        durable: Seq::ZERO,
+        gone_to: Seq::ZERO,
+        reserved: Seq::ZERO,
+        thinned: 0,
+        dropped: 0,
+        bytes: 0,
+        written_bytes_today: 0,
+        device_bytes_today: None,
+    };
+}
+
+/// What one transaction takes along.
+#[derive(Clone, Debug)]
+pub(super) struct Pending {
+    pub records: Vec<Record>,
+    pub state: Option<JourneyState>,
+    /// The highest number in use, also if its record has left already.
+    pub newest: Seq,
+    /// Up to here everything is on flash or acknowledged, when the transaction is done.
+    pub until: Seq,
+    pub acked: Ranges,
+    pub given_up: u64,
+    /// How many of `acked` were counted off already.
+    counted: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Tail {
+    entries: VecDeque<Entry>,
+    floor: Seq,
+    newest: Seq,
+    stored: Stored,
+    state: JourneyState,
+    /// Since when the state differs from the one in the file.
+    state_since: Option<Uptime>,
+    urgent: bool,
+    /// Acknowledged, and still in the file.
+    acked: Ranges,
+    /// Of these, the ones that are known to be there.
+    counted: u64,
+    /// What the running transaction takes along: up to which number, and the acknowledged.
+    committing: Option<(Seq, Ranges)>,
+    /// Left while the transaction that may keep them was running: acknowledged, and given up.
+    left_acked: u64,
+    left_given_up: u64,
+    /// Records given up that the file has not counted yet.
+    given_up: u64,
+}
+
+impl Tail {
+    pub(super) fn new(stored: Stored, state: JourneyState, newest: Seq) -> Self {
+        Self {
+            entries: VecDeque::new(),
+            floor: stored.durable,
+            newest,
+            stored,
+            state,
+            state_since: None,
+            urgent: false,
+            acked: Ranges::default(),
+            counted: 0,
+            committing: None,
+            left_acked: 0,
+            left_given_up: 0,
+            given_up: 0,
+        }
+    }
+
+    /// Takes what is new of `records`, which ascend, with the state after them; returns what it took.
+    pub(super) fn accept<'a>(
+        &mut self,
+        records: &'a [Record],
+        state: &JourneyState,
+        now: Uptime,
+    ) -> &'a [Record] {
+        let fresh = &records[records.partition_point(|record| record.seq <= self.newest)..];
+        self.urgent |= state.motion != self.state.motion
+            || fresh.iter().any(|record| !matches!(record.subject, Subject::Point(_)));
+        if *state != self.state {
+            self.state = *state;
+            self.state_since.get_or_insert(now);
+        }
+        self.entries.extend(fresh.iter().map(|record| Entry { record: *record, since: now }));
+        self.newest = fresh.last().map_or(self.newest, |record| record.seq);
+        while self.waiting() > MAX_WAITING {
+            self.give_up_oldest();
+        }
+        fresh
+    }
+
+    /// Takes what an earlier run left behind; numbers that the file has are known there.
+    pub(super) fn take_over(
+        &mut self,
+        records: &[Record],
+        newest: Seq,
+        state: Option<JourneyState>,
+    ) -> usize {
+        let durable = self.stored.durable;
+        let fresh = &records[records.partition_point(|record| record.seq <= durable)..];
+        self.entries
+            .extend(fresh.iter().map(|record| Entry { record: *record, since: Uptime::ZERO }));
+        if let Some(state) = state.filter(|state| newest > durable && *state != self.state) {
+            (self.state, self.state_since) = (state, Some(Uptime::ZERO));
+        }
+        fresh.len()
+    }
+
+    fn give_up_oldest(&mut self) {
+        let Some(entry) = self.entries.pop_front() else { return };
+        let seq = entry.record.seq;
+        self.floor = seq;
+        if seq > self.stored.durable {
+            let under_way = self.committing.as_ref().is_some_and(|(until, _)| seq <= *until);
+            *(if under_way { &mut self.left_given_up } else { &mut self.given_up }) += 1;
+        }
+    }
+
+    /// These have arrived.
+    pub(super) fn acknowledge(&mut self, range: &RangeInclusive<Seq>) {
+        let begin = self.entries.partition_point(|entry| entry.record.seq < *range.start());
+        let end = self.entries.partition_point(|entry| entry.record.seq <= *range.end());
+        let durable = self.stored.durable;
+        let committing = self.committing.as_ref().map_or(Seq::ZERO, |(until, _)| *until);
+        for entry in self.entries.drain(begin..end) {
+            let seq = entry.record.seq;
+            self.counted += u64::from(seq <= durable);
+            self.left_acked += u64::from(seq > durable && seq <= committing);
+        }
+        let in_file = self.stored.records > 0 && *range.start() <= durable;
+        if in_file || *range.start() <= committing {
+            self.acked.insert(range);
+        }
+        if self.waiting() == 0 && self.state_since.is_none() {
+            self.urgent = false;
+        }
+    }
+
+    /// How many are not on flash.
+    pub(super) fn waiting(&self) -> usize {
+        self.entries.len() - self.cached()
+    }
+
+    fn cached(&self) -> usize {
+        self.entries.partition_point(|entry| entry.record.seq <= self.stored.durable)
+    }
+
+    /// When the next transaction is due, if records become `commit_after` old; zero is at once.
+    pub(super) fn due(&self, commit_after: Duration, block: u64) -> Option<Uptime> {
+        let waiting = self.waiting();
+        let near = self.stored.reserved.get().saturating_sub(self.newest.get()) < block / 2;
+        let something = waiting > 0 || self.state_since.is_some();
+        let at_once = near
+            || self.given_up > 0
+            || waiting >= LARGE_COMMIT
+            || self.acked.are_many()
+            || self.urgent && something;
+        if at_once {
+            return Some(Uptime::ZERO);
+        }
+        let oldest = self.entries.get(self.cached()).map(|entry| entry.since + commit_after);
+        let state = self.state_since.map(|since| since + STATE_AFTER.max(commit_after));
+        [oldest, state].into_iter().flatten().min()
+    }
+
+    /// Begins a transaction: with everything that waits, or with the acknowledged alone.
+    pub(super) fn begin(&mut self, with_records: bool) -> Pending {
+        let (mut records, mut state, mut until) = (Vec::new(), None, self.stored.durable);
+        if with_records {
+            let waiting = self.entries.range(self.cached()..);
+            records = waiting.map(|entry| entry.record).collect();
+            state = self.state_since.map(|_| self.state);
+            until = self.newest;
+        }
+        let acked = mem::take(&mut self.acked);
+        self.committing = Some((until, acked.clone()));
+        self.urgent &= !with_records;
+        Pending {
+            records,
+            state,
+            newest: self.newest,
+            until,
+            acked,
+            given_up: self.given_up,
+            counted: self.counted,
+        }
+    }
+
+    /// The transaction is in the file.
+    pub(super) fn done(&mut self, pending: &Pending, stored: Stored) {
+        self.counted = self.counted - pending.counted + mem::take(&mut self.left_acked);
+        self.left_given_up = 0;
+        self.given_up -= pending.given_up;
+        self.committing = None;
+        if pending.state == Some(self.state) {
+            self.state_since = None;
+        }
+        self.stored = stored;
+        self.trim();
+    }
+
+    /// It is not, or nobody knows.
+    pub(super) fn failed(&mut self, pending: &Pending) {
+        self.given_up += mem::take(&mut self.left_given_up);
+        self.left_acked = 0;
+        self.urgent = true;
+        self.acked.extend(&pending.acked);
+        self.committing = None;
+    }
+
+    /// The file says what it holds, also when it was replaced.
+    pub(super) fn learn(&mut self, stored: Stored) {
+        self.stored = stored;
+        self.trim();
+    }
+
+    fn trim(&mut self) {
+        let gone_to = self.stored.gone_to.min(self.stored.durable);
+        let gone = self.entries.partition_point(|entry| entry.record.seq <= gone_to);
+        let surplus = self.cached().saturating_sub(MAX_CACHED).max(gone);
+        if let Some(last) = self.entries.drain(..surplus).next_back() {
+            self.floor = last.record.seq;
+        }
+    }
+
+    /// What must be read of the file for records above `seq`: up to which number; `None` if nothing.
+    pub(super) fn in_file(&self, seq: Seq) -> Option<Seq> {
+        (seq < self.floor && self.stored.records > 0).then_some(self.floor)
+    }
+
+    /// Up to where records are in the file alone.
+    pub(super) const fn floor(&self) -> Seq {
+        self.floor
+    }
+
+    /// Records in memory above `seq`, whose numbers are reserved.
+    pub(super) fn after(&self, seq: Seq, until: Option<Seq>, limit: usize) -> Vec<Record> {
+        let begin = self.entries.partition_point(|entry| entry.record.seq <= seq.max(self.floor));
+        let until = until.map_or(self.stored.reserved, |until| until.min(self.stored.reserved));
+        self.entries
+            .range(begin..)
+            .map(|entry| entry.record)
+            .take_while(|record| record.seq <= until)
+            .take(limit)
+            .collect()
+    }
+
+    /// What has arrived and is still in the file.
+    pub(super) fn arrived(&self) -> Ranges {
+        let mut arrived = self.acked.clone();
+        if let Some((_, committing)) = &self.committing {
+            arrived.extend(committing);
+        }
+        arrived
+    }
+
+    /// Whether acknowledged records are still in the file.
+    pub(super) fn has_acked(&self) -> bool {
+        !self.acked.is_empty()
+    }
+
+    /// Whether nothing waits for its first transaction: then a second copy of it is of no use.
+    pub(super) fn is_safe(&self) -> bool {
+        self.waiting() == 0
+    }
+
+    pub(super) const fn state_is_safe(&self) -> bool {
+        self.state_since.is_none()
+    }
+
+    /// Everything that waits, and the state after it.
+    pub(super) fn to_keep(&self) -> (Vec<Record>, JourneyState) {
+        let waiting = self.entries.range(self.cached()..);
+        (waiting.map(|entry| entry.record).collect(), self.state)
+    }
+
+    pub(super) fn stats(&self) -> OutboxStats {
+        let Stored { records, oldest, durable, reserved, thinned, dropped, bytes, .. } =
+            self.stored;
+        let in_file = records.saturating_sub(self.counted);
+        let utc = |entry: &Entry| match &entry.record.subject {
+            Subject::Point(point) => point.fix.utc,
+        };
+        let all_cached = in_file <= self.cached() as u64;
+        let first = self.entries.front().map(utc);
+        OutboxStats {
+            pending: in_file + self.waiting() as u64,
+            oldest: if all_cached { first } else { oldest.or(first) },
+            newest: self.newest,
+            durable,
+            reserved,
+            thinned,
+            dropped: dropped + self.given_up,
+            bytes,
+            written_bytes_today: self.stored.written_bytes_today,
+            device_bytes_today: self.stored.device_bytes_today,
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The outbox against a plain list: whatever is accepted, acknowledged, closed, killed, or cut off from power in whatever
+//! order, nothing that waits is lost but what the promise allows, and no number is used twice.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use waypost::core::fix::{Fix, FixMode, FixQuality};
+use waypost::core::journey::{JourneyState, Motion};
+use waypost::core::record::{Record, Seq, Subject, TrackPoint};
+use waypost::outbox::{Outbox, OutboxConfig};
+use waypost::units::{Distance, Position, Speed, Uptime, UtcTime};
+
+#[derive(Clone, Debug)]
+enum Step {
+    Accept {
+        count: u64,
+        skipped: u64,
+    },
+    Flush,
+    /// Of those that wait, so many from such a place on.
+    Ack {
+        from: usize,
+        count: usize,
+    },
+    Settle,
+    Read {
+        from: usize,
+        limit: usize,
+    },
+    Reopen,
+    Kill,
+    PowerCut,
+    /// More than there is room for.
+    Flood,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (1_u64..300, 0_u64..3).prop_map(|(count, skipped)| Step::Accept { count, skipped }),
+        4 => Just(Step::Flush),
+        6 => (0_usize..900, 1_usize..300).prop_map(|(from, count)| Step::Ack { from, count }),
+        3 => Just(Step::Settle),
+        2 => (0_usize..900, 1_usize..500).prop_map(|(from, limit)| Step::Read { from, limit }),
+        1 => Just(Step::Reopen),
+        1 => Just(Step::Kill),
+        1 => Just(Step::PowerCut),
+        1 => Just(Step::Flood),
+    ]
+}
+
+fn record(seq: u64) -> Record {
+    let noise = f64::from(u32::try_from(seq * 7919 % 1009).unwrap());
+    let fix = Fix {
+        utc: UtcTime::from_unix_ms(1_800_000_000_000 + i64::try_from(seq).unwrap() * 1000).unwrap(),
+        read_at: Uptime::ZERO,
+        position: Position::from_degrees(48.0 + noise * 1e-6, 11.0 - noise * 1e-6).unwrap(),
+        mode: FixMode::ThreeD,
+        quality: FixQuality::Gps,
+        altitude_msl: None,
+        height_hae: None,
+        speed: Speed::from_mps(noise / 50.0),
+        course: None,
+        hdop: None,
+        satellites_used: Some(7),
+        accuracy: None,
+    };
+    let point = TrackPoint { fix, motion: Motion::Moving, odometer: metres(seq) };
+    Record { seq: Seq::new(seq), subject: Subject::Point(point.rounded()) }
+}
+
+fn metres(seq: u64) -> Distance {
+    Distance::from_metres(f64::from(u32::try_from(seq).unwrap())).unwrap()
+}
+
+/// The odometer tells after which record it was.
+fn state(seq: u64) -> JourneyState {
+    JourneyState { odometer: metres(seq), ..JourneyState::default() }
+}
+
+/// What the outbox should hold.
+#[derive(Debug, Default)]
+struct Model {
+    waiting: BTreeSet<u64>,
+    acked: BTreeSet<u64>,
+    newest: u64,
+    /// What was accepted before the last transaction survives the power.
+    durable: u64,
+    given_up: u64,
+}
+
+struct Bench {
+    folder: tempfile::TempDir,
+    outbox: Outbox,
+    model: Model,
+    next: u64,
+}
+
+fn config(folder: &Path) -> OutboxConfig {
+    OutboxConfig {
+        tail_path: Some(folder.join("tail")),
+        max_bytes: 192 * 1024,
+        ..OutboxConfig::new(folder.join("outbox.db"))
+    }
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let outbox = Outbox::open(config(folder.path())).await.unwrap();
+        let next = outbox.first_seq().get();
+        Self { folder, outbox, model: Model::default(), next }
+    }
+
+    fn tail(&self) -> PathBuf {
+        self.folder.path().join("tail")
+    }
+
+    fn accept(&mut self, count: u64) {
+        let records: Vec<_> = (self.next..self.next + count).map(record).collect();
+        self.next += count;
+        self.model.newest = self.next - 1;
+        self.outbox.accept(&records, &state(self.model.newest), Uptime::ZERO);
+        self.model.waiting.extend(records.iter().map(|record| record.seq.get()));
+    }
+
+    fn acknowledge(&mut self, from: usize, count: usize) {
+        let some: Vec<u64> = self.model.waiting.iter().skip(from).take(count).copied().collect();
+        if let (Some(&first), Some(&last)) = (some.first(), some.last()) {
+            self.outbox.acknowledge(&(Seq::new(first)..=Seq::new(last)));
+            self.model.acked.extend(self.model.waiting.range(first..=last));
+            self.model.waiting.retain(|seq| !(first..=last).contains(seq));
+        }
+    }
+
+    async fn seqs(&self) -> Vec<u64> {
+        let records = self.outbox.after(Seq::ZERO, None, usize::MAX >> 1).await.unwrap();
+        assert!(records.iter().all(|is| *is == record(is.seq.get())), "another content");
+        records.iter().map(|record| record.seq.get()).collect()
+    }
+
+    async fn flush(&mut self) {
+        self.outbox.flush().await.unwrap();
+        self.model.durable = self.model.newest;
+    }
+
+    /// Nothing is there that should not be, nothing is missing, and it is counted.
+    async fn check(&mut self) {
+        let seqs = self.seqs().await;
+        assert!(seqs.is_sorted_by(|a, b| a < b));
+        let is: BTreeSet<u64> = seqs.into_iter().collect();
+        let stats = *self.outbox.stats().borrow();
+        let given_up = stats.thinned + stats.dropped;
+        let lost = self.model.waiting.difference(&is).count() as u64;
+        assert!(lost <= given_up - self.model.given_up, "{lost} are lost: {stats:?}");
+        assert!(is.is_subset(&self.model.waiting), "what had arrived is there again");
+        assert!(is.iter().rev().take(100).eq(self.model.waiting.iter().rev().take(100)));
+        (self.model.waiting, self.model.given_up) = (is, given_up);
+    }
+
+    /// What is acknowledged and not deleted counts as pending at most until it is.
+    async fn settled(&mut self) {
+        self.outbox.settle().await.unwrap();
+        self.check().await;
+        let pending = self.outbox.stats().borrow().pending;
+        assert_eq!(pending, self.model.waiting.len() as u64);
+    }
+
+    async fn again(mut self, forgets: bool) -> Self {
+        if forgets {
+            let durable = self.model.durable;
+            self.model.waiting.retain(|seq| *seq <= durable);
+            self.model.newest = durable;
+        }
+        let (folder, mut model, used) = (self.folder, self.model, self.next - 1);
+        drop(self.outbox);
+        let outbox = Outbox::open(config(folder.path())).await.unwrap();
+        let next = outbox.first_seq().get();
+        assert!(next > used, "{next} was used: {used}");
+        // What was acknowledged may come again.
+        let again = outbox.after(Seq::ZERO, None, usize::MAX >> 1).await.unwrap();
+        let again = again.iter().map(|record| record.seq.get());
+        model.waiting.extend(again.filter(|seq| model.acked.contains(seq)));
+        assert_eq!(outbox.restored().odometer, metres(model.newest), "state and records agree");
+        Self { folder, outbox, model, next }
+    }
+}
+
+async fn play(steps: Vec<Step>) {
+    let mut bench = Bench::new().await;
+    for step in steps {
+        match step {
+            Step::Accept { count, skipped } => {
+                bench.next += skipped;
+                bench.accept(count);
+            }
+            Step::Flush => bench.flush().await,
+            Step::Ack { from, count } => bench.acknowledge(from, count),
+            Step::Settle => bench.settled().await,
+            Step::Read { from, limit } => {
+                let waiting: Vec<_> = bench.model.waiting.iter().copied().collect();
+                let after = waiting.get(from).copied().unwrap_or(0);
+                let until = waiting.get(from + 3 * limit / 2).map(|seq| Seq::new(*seq));
+                let read = bench.outbox.after(Seq::new(after), until, limit).await.unwrap();
+                let wanted =
+                    |seq: &&u64| **seq > after && until.is_none_or(|until| **seq <= until.get());
+                let expected = waiting.iter().filter(wanted).take(limit).copied();
+                assert!(read.iter().map(|record| record.seq.get()).eq(expected));
+            }
+            Step::Reopen => {
+                bench.outbox.close().await.unwrap();
+                bench.model.durable = bench.model.newest;
+                bench = bench.again(false).await;
+            }
+            Step::Kill => bench = bench.again(false).await,
+            Step::PowerCut => {
+                std::fs::remove_file(bench.tail()).unwrap();
+                bench = bench.again(true).await;
+            }
+            Step::Flood => {
+                for _ in 0..8 {
+                    bench.accept(2500);
+                    bench.flush().await;
+                }
+            }
+        }
+        bench.check().await;
+    }
+    bench.flush().await;
+    bench.settled().await;
+    bench.acknowledge(0, usize::MAX);
+    bench.settled().await;
+    assert_eq!(bench.outbox.stats().borrow().pending, 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_outbox_behaves_like_a_list(steps in proptest::collection::vec(step(), 1..40)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(play(steps));
+    }
+}

@@ -1,0 +1,68 @@
+//! How small the trail becomes, on drives as receivers say them.
+
+use std::time::Duration;
+
+use waypost::core::calendar::Era;
+use waypost::core::record::{Record, Subject};
+use waypost::simulate::ReceiverType;
+use waypost::units::Uptime;
+use waypost::wire::packed::{Packer, unpack};
+
+use crate::support::{records, repository, shared, simulated};
+
+/// What the outbox lets a batch have.
+const BATCH_BYTES: usize = 900;
+
+/// Bytes of all batches, header included, for each point.
+fn bytes_per_point(records: &[Record]) -> f64 {
+    let (mut bytes, mut packers) = (0, Vec::<Packer>::new());
+    for record in records {
+        let Subject::Point(point) = &record.subject else { continue };
+        let fits = packers.last_mut().is_some_and(|last| last.push(record.seq, point, BATCH_BYTES));
+        if !fits {
+            packers.push(Packer::new(record.seq, point));
+        }
+    }
+    for packer in &packers {
+        let batch = packer.pack(0);
+        assert_eq!(unpack(&batch).unwrap().points.len(), usize::from(packer.count()));
+        bytes += batch.len();
+    }
+    let (bytes, points) = (u32::try_from(bytes).unwrap(), u32::try_from(records.len()).unwrap());
+    f64::from(bytes) / f64::from(points)
+}
+
+fn recorded(path: &std::path::Path) -> Vec<Record> {
+    let log = std::fs::read(path).unwrap();
+    let lines = log.split_inclusive(|byte| *byte == b'\n').enumerate();
+    let chunks = lines.map(|(line, bytes)| {
+        (Uptime::new(Duration::from_millis(500 * line as u64)), bytes.to_vec())
+    });
+    records(Era::AsSaid, chunks.collect::<Vec<_>>()).0
+}
+
+#[test]
+fn a_point_takes_nine_bytes_at_most_whatever_the_receiver() {
+    let mut drives = vec![];
+    for (name, receiver) in [
+        ("ublox-m8", ReceiverType::UbloxM8),
+        ("ublox-m10", ReceiverType::UbloxM10),
+        ("mtk-3339", ReceiverType::Mtk3339),
+        ("sirf-star", ReceiverType::SirfStar),
+    ] {
+        let drive = simulated("config/routes/city.toml", receiver, 3600);
+        drives.push((name.to_owned(), records(Era::AsSaid, drive).0));
+    }
+    drives.push((
+        "errand".to_owned(),
+        recorded(&repository("tests/fixtures/nmea/errand-ublox-m8.nmea")),
+    ));
+    if let Some(track) = shared("tracks/sbn.nmea") {
+        drives.push(("sbn".to_owned(), recorded(&track)));
+    }
+    for (name, records) in drives {
+        let bytes = bytes_per_point(&records);
+        println!("{name}: {bytes:.2} B/point of {}", records.len());
+        assert!(!records.is_empty() && bytes <= 9.0, "{name}: {bytes:.2} B/point");
+    }
+}
