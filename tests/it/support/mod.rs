@@ -73,3 +73,14 @@ pub(crate) fn simulated(
     route.settings.duration = Some(std::time::Duration::from_secs(seconds));
     waypost::simulate::Simulation::new(route).map(|burst| (burst.at, burst.bytes)).collect()
 }
+
+/// Marsaglia's xorshift: the same noise each time.
+pub(crate) fn fastrand_like(seed: u64) -> impl FnMut() -> u64 {
+    let mut state = seed;
+    move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    }
+}
