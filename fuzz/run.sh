@@ -36,7 +36,8 @@ for target in "${targets[@]}"; do
     read -r runs rate first last <<<"$figures"
     printf '%-10s %8s %12s %9s %8s %15s %13s\n' "$target" "$seconds" "$runs" "$rate" "$crashes" "$first" "$last"
     if ((crashes)); then
-        tail -n 30 "$log"
+        grep -A 4 -m 1 'panicked at\|ERROR: libFuzzer' "$log" || tail -n 30 "$log"
+        grep 'Test unit written' "$log" || true
         status=1
     fi
     if ((runs == 0 || last > first + may_grow_mib)); then
