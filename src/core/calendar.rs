@@ -89,6 +89,10 @@ fn begins_an_era(date: Date) -> bool {
     (0..=1).contains(&date.days_since(GPS_EPOCH).rem_euclid(ERA_DAYS))
 }
 
+/// The receiver counts its days from a beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockNotSet;
+
 /// Dates the epochs of one receiver.
 #[derive(Debug)]
 pub struct Calendar {
@@ -113,16 +117,26 @@ impl Calendar {
 
     /// The instant of an epoch that was read at `at`; `None` before the first date, and when the last one is too long ago
     /// to tell the day from the time.
-    pub fn date(&mut self, said: Option<SaidDate>, time: TimeOfDay, at: Uptime) -> Option<UtcTime> {
+    ///
+    /// # Errors
+    /// The day that was said is none: then the receiver's clock is not set, and its time of day is no better.
+    pub fn date(
+        &mut self,
+        said: Option<SaidDate>,
+        time: TimeOfDay,
+        at: Uptime,
+    ) -> Result<Option<UtcTime>, ClockNotSet> {
         let host = self.agreeing_host(time, at);
         let said = match (said, host) {
             (Some(said), Some(host)) => self.in_host_era(said, host),
-            (Some(said), None) => self.era.resolve(said),
+            (Some(said), None) => Some(self.era.resolve(said).ok_or(ClockNotSet)?),
             (None, _) => None,
         };
-        let date = said.or_else(|| self.continued(time, at)).or_else(|| Some(host?.date()))?;
-        self.known = Some((date, time, at));
-        UtcTime::new(date, time)
+        let date = said.or_else(|| self.continued(time, at)).or_else(|| Some(host?.date()));
+        if let Some(date) = date {
+            self.known = Some((date, time, at));
+        }
+        Ok(date.and_then(|date| UtcTime::new(date, time)))
     }
 
     /// Lets the day of a recording that never says one be the day that it bears; false if it bears none.
@@ -248,7 +262,7 @@ mod tests {
         for (host, said, expected) in cases {
             let mut calendar = Calendar::new(van);
             calendar.observe_host(UtcTime::parse(host).unwrap(), at(0));
-            let utc = calendar.date(said, time, at(60));
+            let utc = calendar.date(said, time, at(60)).unwrap();
             assert_eq!(utc.map(|utc| utc.date()), expected.map(date), "{host} {said:?}");
         }
     }
@@ -258,7 +272,7 @@ mod tests {
         let (time, at) = (TimeOfDay::new(12, 0, 0, 0).unwrap(), Uptime::ZERO);
         let mut bears_one = Calendar::new(Era::NotAfter(date("2026-11-22")));
         assert!(bears_one.assume(time, at));
-        let utc = bears_one.date(None, time, at).unwrap();
+        let utc = bears_one.date(None, time, at).unwrap().unwrap();
         assert_eq!(utc.to_string(), "2026-11-22T12:00:00.000Z");
         assert!(!Calendar::new(Era::AsSaid).assume(time, at));
     }
@@ -268,8 +282,8 @@ mod tests {
         let time = |hour, minute| TimeOfDay::new(hour, minute, 0, 0).unwrap();
         let mut calendar = Calendar::new(Era::AsSaid);
         let at = |hours: u64| Uptime::new(Duration::from_hours(hours));
-        assert_eq!(calendar.date(None, time(12, 0), at(0)), None);
-        let utc = |time: Option<UtcTime>| time.unwrap().to_string();
+        assert_eq!(calendar.date(None, time(12, 0), at(0)), Ok(None));
+        let utc = |time: Result<Option<UtcTime>, _>| time.unwrap().unwrap().to_string();
         assert_eq!(
             utc(calendar.date(Some(short(23, 12, 31)), time(23, 59), at(1))),
             "2023-12-31T23:59:00.000Z"
@@ -277,6 +291,6 @@ mod tests {
         assert_eq!(utc(calendar.date(None, time(0, 1), at(1))), "2024-01-01T00:01:00.000Z");
         assert_eq!(utc(calendar.date(None, time(23, 58), at(1))), "2023-12-31T23:58:00.000Z");
         // The van stood under a roof for fourteen hours: 8 o'clock, of which day?
-        assert_eq!(calendar.date(None, time(8, 0), at(15)), None);
+        assert_eq!(calendar.date(None, time(8, 0), at(15)), Ok(None));
     }
 }

@@ -274,12 +274,18 @@ impl Default for EpochAssembler {
 }
 
 impl EpochAssembler {
-    /// Takes one sentence and hands on each epoch that it closes: the one before it, its own, or both.
-    pub fn push(&mut self, sentence: &Sentence, at: Uptime, mut closed: impl FnMut(Epoch)) {
+    /// Takes one sentence, of which the first and the last byte were read at these times, and hands on each epoch that it
+    /// closes: the one before it, its own, or both. Silence begins with the last byte.
+    pub fn push(
+        &mut self,
+        sentence: &Sentence,
+        (at, ended): (Uptime, Uptime),
+        mut closed: impl FnMut(Epoch),
+    ) {
         if matches!(sentence.content, Content::Gsv(_) | Content::Txt(_) | Content::Other) {
             // It says nothing about a fix, but it says it: the line is not silent.
             if let Some(open) = &mut self.open {
-                open.last_read_at = at;
+                open.last_read_at = ended;
             }
             return;
         }
@@ -295,7 +301,7 @@ impl EpochAssembler {
         }
         let mut open = self.open.take().unwrap_or_else(|| Epoch::new(at));
         open.is_late |= lateness == Lateness::Late;
-        open.add(sentence, at);
+        open.add(sentence, ended);
         if open.time.is_some() && open.tags.end() == self.ender.learnt() {
             self.close(open, Closing::Ender, &mut closed);
         } else {
@@ -391,7 +397,7 @@ mod tests {
             while let Some(due) = assembler.deadline().filter(|due| *due <= at) {
                 assembler.tick(due, |epoch| closed.push((due, epoch)));
             }
-            assembler.push(&sentence(body), at, |epoch| closed.push((at, epoch)));
+            assembler.push(&sentence(body), (at, at), |epoch| closed.push((at, epoch)));
         }
         let seconds = |epoch: &Epoch| epoch.time.map(|time| time.as_millis() / 1000);
         let ms = |at: Uptime| u64::try_from(at.since_start().as_millis()).unwrap();

@@ -38,6 +38,8 @@ pub enum Rejection {
     NotMeasured,
     /// The instant was accepted before: the receiver repeats itself.
     Repeated,
+    /// Its date is one that a cold receiver counts from, or none at all.
+    ClockNotSet,
     /// No date came while [`Gate::MAX_WAITING`] later fixes waited for one.
     Undated,
     /// Out of reach of the last fix, and not witnessed by those after it.
@@ -59,6 +61,8 @@ pub struct RejectionCounters {
     pub not_measured: u64,
     /// [`Rejection::Repeated`].
     pub repeated: u64,
+    /// [`Rejection::ClockNotSet`].
+    pub clock_not_set: u64,
     /// [`Rejection::Undated`].
     pub undated: u64,
     /// [`Rejection::OutOfReach`].
@@ -74,6 +78,7 @@ impl RejectionCounters {
             Rejection::NullIsland => &mut self.null_island,
             Rejection::NotMeasured => &mut self.not_measured,
             Rejection::Repeated => &mut self.repeated,
+            Rejection::ClockNotSet => &mut self.clock_not_set,
             Rejection::Undated => &mut self.undated,
             Rejection::OutOfReach => &mut self.out_of_reach,
         } += 1;
@@ -87,6 +92,7 @@ impl RejectionCounters {
             + self.null_island
             + self.not_measured
             + self.repeated
+            + self.clock_not_set
             + self.undated
             + self.out_of_reach
     }
@@ -153,7 +159,7 @@ impl Gate {
             Ok(judged) => judged,
             Err(Rejection::NoFix) if !epoch.judged && epoch.gsa_mode != Some(1) => {
                 // A date of its own: the receiver counts satellites' time also before it has a position.
-                let date = |time| self.calendar.date(epoch.date, time, epoch.read_at);
+                let date = |time| self.calendar.date(epoch.date, time, epoch.read_at).ok()?;
                 if let Some(utc) = epoch.time.and_then(date) {
                     self.stamp_waiting(utc, epoch.read_at, &mut accept);
                 }
@@ -164,11 +170,15 @@ impl Gate {
                 return Verdict::Rejected(rejection);
             }
         };
+        let Ok(utc) = self.calendar.date(epoch.date, time, fix.read_at) else {
+            self.counters.count(Rejection::ClockNotSet);
+            return Verdict::Rejected(Rejection::ClockNotSet);
+        };
         self.accepted = Some(time);
         if said_mode(epoch).is_some() {
             self.mode = Some((fix.mode, fix.read_at));
         }
-        if let Some(utc) = self.calendar.date(epoch.date, time, fix.read_at) {
+        if let Some(utc) = utc {
             self.stamp_waiting(utc, fix.read_at, &mut accept);
             fix.utc = utc;
             self.place(fix, &mut accept);
@@ -206,7 +216,7 @@ impl Gate {
             return;
         }
         while let Some((time, waited)) = self.waiting.pop_front() {
-            if let Some(utc) = self.calendar.date(None, time, waited.read_at) {
+            if let Ok(Some(utc)) = self.calendar.date(None, time, waited.read_at) {
                 self.place(Fix { utc, ..waited }, accept);
             }
         }
@@ -291,6 +301,7 @@ fn said_mode(epoch: &Epoch) -> Option<FixMode> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::calendar::RELEASED;
     use super::super::epoch::EpochAssembler;
     use super::super::sentence::tests::sentence;
     use super::*;
@@ -301,7 +312,8 @@ mod tests {
         let mut fixes = Vec::new();
         for (second, body) in (0..).zip(bodies) {
             let mut epochs = EpochAssembler::default();
-            epochs.push(&sentence(body), Uptime::from_millis(second * 1000), |_| {});
+            let at = Uptime::from_millis(second * 1000);
+            epochs.push(&sentence(body), (at, at), |_| {});
             epochs.finish(|epoch| {
                 gate.push(&epoch, |fix| fixes.push(fix));
             });
@@ -312,9 +324,10 @@ mod tests {
     #[test]
     fn what_cannot_be_believed_is_rejected_with_its_reason() {
         type Reason = fn(&RejectionCounters) -> u64;
-        let cases: [(&str, Reason); 7] = [
+        let cases: [(&str, Reason); 8] = [
             ("GPRMC,120000,V,4800.0,N,01100.0,E,0,0,221126,,", |c| c.no_fix),
             ("GPGGA,120000,4800.0,N,01100.0,E,0,00,,,M,,M,,", |c| c.no_fix),
+            ("GPRMC,000012,A,4800.0,N,01100.0,E,0,0,060180,,", |c| c.clock_not_set),
             ("GPRMC,,A,4800.0,N,01100.0,E,0,0,221126,,", |c| c.no_time),
             ("GPRMC,120000,A,0000.0,N,00000.0,E,0,0,221126,,", |c| c.null_island),
             ("GPGGA,120000,4800.0,N,01100.0,E,7,08,1.0,5,M,,M,,", |c| c.not_measured),
@@ -322,7 +335,7 @@ mod tests {
             ("GPGGA,120000,4800.0,N,01100.0,E,1,00,1.0,5,M,,M,,", |c| c.too_few_satellites),
         ];
         for (body, reason) in cases {
-            let mut gate = Gate::new(Era::AsSaid);
+            let mut gate = Gate::new(Era::NotBefore(RELEASED));
             assert_eq!(judged(&mut gate, &[body]), [], "{body}");
             assert_eq!(reason(&gate.counters()), 1, "{body}: {:?}", gate.counters());
         }
@@ -371,7 +384,7 @@ mod tests {
             let rmc = format!("GPRMC,1200{second:02}.00,A,4800.0,N,01100.0,E,10,0,221126,,");
             let late = format!("GPGLL,4800.0,N,01100.0,E,1200{second:02}.003,A,A");
             for body in [Some(rmc), Some(late).filter(|_| second % 10 == 9)].iter().flatten() {
-                epochs.push(&sentence(body), at, |epoch| {
+                epochs.push(&sentence(body), (at, at), |epoch| {
                     gate.push(&epoch, |_| fixes += 1);
                 });
             }

@@ -85,6 +85,8 @@ pub struct Journey {
     measured_from: Option<(Uptime, Position)>,
     /// Since when the fixes of a halted van are too far from its anchor for drift.
     away_since: Option<Uptime>,
+    /// Since when a halted van is faster than one that stands: in a jam it may never be fast enough to depart.
+    creeps_since: Option<Uptime>,
     /// Where the newest fix is held to.
     held_to: Option<Position>,
 }
@@ -109,6 +111,8 @@ impl Journey {
 
     /// Who is farther away for so long has been moved too slowly to depart: pushed, towed, on a ferry.
     const AWAY_FOR: Duration = Duration::from_secs(30);
+    /// If its receiver sees it move, be it slowly, it takes less to believe it.
+    const SLOWLY_AWAY_FOR: Duration = Duration::from_secs(5);
 
     /// Goes on from `state`.
     #[must_use]
@@ -122,6 +126,7 @@ impl Journey {
             said: None,
             measured_from: None,
             away_since: None,
+            creeps_since: None,
             held_to: None,
         }
     }
@@ -173,24 +178,32 @@ impl Journey {
         transition
     }
 
-    /// Where a halted van stands: at its anchor, unless it is too fast or too far away for drift.
+    /// Where a halted van stands: at its anchor, unless it creeps or is too far away for drift.
     fn hold(&mut self, fix: &Fix, speed: Option<Speed>) -> Option<Position> {
         let halted = self.state.motion == Motion::Halted;
         let Some((_, anchor)) = self.state.counted.filter(|_| halted) else {
-            self.away_since = None;
+            (self.away_since, self.creeps_since) = (None, None);
             return None;
         };
+        let lasts = |since: &mut Option<Uptime>, holds: bool, long: Duration| {
+            *since = since.or(Some(fix.read_at)).filter(|_| holds);
+            since.is_some_and(|since| fix.read_at.since(since) >= long)
+        };
+        let faster = speed.is_some_and(|speed| speed > self.config.stop_speed);
+        let creeps = lasts(&mut self.creeps_since, faster, JourneyConfig::DEPART_AFTER);
         let said = fix.accuracy.map_or(0.0, |accuracy| accuracy.as_metres() * 3.0);
-        let drift_m = said.clamp(Self::DRIFT_M, Self::MAX_DRIFT_M);
-        if anchor.distance_to(fix.position).as_metres() <= drift_m {
-            self.away_since = None;
-            return speed.is_none_or(|speed| speed < self.config.depart_speed).then_some(anchor);
+        let way = anchor.distance_to(fix.position);
+        let away = way.as_metres() > said.clamp(Self::DRIFT_M, Self::MAX_DRIFT_M);
+        let slowly =
+            speed.is_some_and(|speed| speed.as_mps() * 2.0 > self.config.stop_speed.as_mps());
+        let long = if slowly { Self::SLOWLY_AWAY_FOR } else { Self::AWAY_FOR };
+        let moved = lasts(&mut self.away_since, away, long);
+        if !creeps && !moved {
+            return Some(anchor);
         }
-        let since = *self.away_since.get_or_insert(fix.read_at);
-        if fix.read_at.since(since) < Self::AWAY_FOR {
-            return speed.is_none_or(|speed| speed <= self.config.stop_speed).then_some(anchor);
+        if creeps {
+            self.state.odometer = self.state.odometer.saturating_add(way);
         }
-        self.away_since = None;
         self.state.counted = Some((fix.utc, fix.position));
         Some(fix.position)
     }
@@ -308,14 +321,17 @@ mod tests {
             assert_eq!(drive.journey.held_to(), Some(anchor), "drift");
             drive.go(5, -0.7);
         }
-        drive.go(10, 1.5);
-        assert_eq!(drive.journey.held_to(), Some(anchor), "slow, and not far yet");
-        drive.go(10, 1.5);
-        assert_eq!(drive.journey.held_to(), None, "slow driving is driving");
-        drive.go(60, 0.0);
-        let moved = drive.journey.held_to().unwrap();
-        assert!((anchor.distance_to(moved).as_metres() - 30.0).abs() < 0.5, "pushed aside");
-        drive.go(1, 10.0);
+        drive.go(3, 1.5);
+        assert_eq!(drive.journey.held_to(), Some(anchor), "a few wrong speeds");
+        let before = drive.odometer_m();
+        drive.go(17, 1.5);
+        let crept = drive.journey.held_to().unwrap();
+        assert!((anchor.distance_to(crept).as_metres() - 30.0).abs() < 0.5, "a jam is driving");
+        assert!((drive.odometer_m() - before - 30.0).abs() < 0.5, "{}", drive.odometer_m());
+        drive.go(60, 0.7);
+        let pushed = drive.journey.held_to().unwrap();
+        assert!(crept.distance_to(pushed).as_metres() > 20.0, "pushed aside");
+        drive.go(4, 10.0);
         assert_eq!(drive.journey.held_to(), None, "off it goes");
     }
 

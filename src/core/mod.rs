@@ -156,7 +156,7 @@ impl Pipeline {
     pub fn push(&mut self, bytes: &[u8], at: Uptime, out: &mut Output) {
         self.tick(at, out);
         let Self { framer, lines } = self;
-        framer.push(bytes, at, |line, began| lines.push(line, began, out));
+        framer.push(bytes, at, |line, began| lines.push(line, (began, at), out));
     }
 
     /// When [`Self::tick`] is due if no bytes arrive before.
@@ -180,7 +180,7 @@ impl Pipeline {
     pub fn interrupt(&mut self, at: Uptime, out: &mut Output) {
         self.tick(at, out);
         let Self { framer, lines } = self;
-        framer.finish(|line, began| lines.push(line, began, out));
+        framer.finish(|line, began| lines.push(line, (began, began), out));
         lines.epochs.finish(|epoch| lines.fixes.push(&epoch, out));
         lines.fixes.sampler.finish(|seq, point| out.keep(seq, point));
         lines.fixes.has_fix = false;
@@ -191,7 +191,7 @@ impl Pipeline {
     /// The input has ended for good.
     pub fn finish(&mut self, out: &mut Output) {
         let Self { framer, lines } = self;
-        framer.finish(|line, began| lines.push(line, began, out));
+        framer.finish(|line, began| lines.push(line, (began, began), out));
         lines.epochs.finish(|epoch| lines.fixes.push(&epoch, out));
         lines.fixes.finish(out);
         lines.revision += 1;
@@ -236,7 +236,8 @@ impl Reception {
 }
 
 impl Lines {
-    fn push(&mut self, line: &[u8], at: Uptime, out: &mut Output) {
+    /// The first and the last byte of `line` were read at these times.
+    fn push(&mut self, line: &[u8], (at, ended): (Uptime, Uptime), out: &mut Output) {
         let sentence = match Sentence::parse(line) {
             Ok(sentence) => sentence,
             Err(refusal) => {
@@ -254,7 +255,7 @@ impl Lines {
             Content::Txt(txt) => self.revision += u64::from(self.notices.observe(txt)),
             _ => {}
         }
-        self.epochs.push(&sentence, at, |epoch| {
+        self.epochs.push(&sentence, (at, ended), |epoch| {
             self.revision += 1;
             self.fixes.push(&epoch, out);
         });

@@ -3,7 +3,7 @@
 //! The bytes of one epoch come at one time. Lines that begin with `#` are comments, as in gpsd's recordings; of these
 //! the header `# Date: YYYY-MM-DD` says when the recording was made.
 
-use std::io::{self, BufRead, Read as _};
+use std::io::{self, BufRead};
 use std::time::Duration;
 
 use super::Chunk;
@@ -13,7 +13,7 @@ use crate::core::sentence::Sentence;
 use crate::units::{Date, TimeOfDay, Uptime};
 
 /// No sentence is as long; a binary log without line ends is read in pieces of this size.
-const MAX_LINE_BYTES: u64 = 4096;
+const MAX_LINE_BYTES: usize = 4096;
 
 /// An epoch is smaller; what is longer is handed on in pieces.
 const MAX_CHUNK_BYTES: usize = 64 * 1024;
@@ -54,9 +54,7 @@ impl<R: BufRead> RecordedLog<R> {
     pub fn next_chunk(&mut self) -> io::Result<Option<Chunk>> {
         loop {
             self.line.clear();
-            let read =
-                self.reader.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut self.line)?;
-            if read == 0 {
+            if self.read_line()? == 0 {
                 return Ok(self.take_chunk(self.at));
             }
             if self.line.starts_with(b"#") {
@@ -69,6 +67,24 @@ impl<R: BufRead> RecordedLog<R> {
             self.gathered.append(&mut self.line);
             if chunk.is_some() {
                 return Ok(chunk);
+            }
+        }
+    }
+
+    /// Up to and with the next CR or LF: some old recordings have CR alone.
+    fn read_line(&mut self) -> io::Result<usize> {
+        loop {
+            let buffer = match self.reader.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                buffer => buffer?,
+            };
+            let some = &buffer[..buffer.len().min(MAX_LINE_BYTES - self.line.len())];
+            let end = some.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
+            let count = end.map_or(some.len(), |end| end + 1);
+            self.line.extend_from_slice(&some[..count]);
+            self.reader.consume(count);
+            if end.is_some() || count == 0 {
+                return Ok(self.line.len());
             }
         }
     }
@@ -100,7 +116,7 @@ impl<R: BufRead> RecordedLog<R> {
 /// # Errors
 /// Whatever the reader gives.
 pub fn header_date(reader: impl BufRead) -> io::Result<Option<Date>> {
-    let mut lines = reader.take(MAX_LINE_BYTES).split(b'\n');
+    let mut lines = reader.take(MAX_LINE_BYTES as u64).split(b'\n');
     while let Some(line) = lines.next().transpose()?.filter(|line| line.starts_with(b"#")) {
         if let Some(date) = date_header(&line) {
             return Ok(Some(date));

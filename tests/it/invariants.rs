@@ -6,7 +6,7 @@ use waypost::core::{Output, record::Subject};
 use waypost::simulate::ReceiverType;
 use waypost::units::Uptime;
 
-use crate::support::{pipeline, records, simulated};
+use crate::support::{fastrand_like, pipeline, records, simulated};
 
 /// The bytes of each burst in pieces of the given sizes, round and round.
 fn cut(bursts: &[(Uptime, Vec<u8>)], sizes: &[usize]) -> Vec<(Uptime, Vec<u8>)> {
@@ -132,16 +132,5 @@ fn one_byte_in_a_thousand_corrupted_gives_no_wrong_position() {
             _ => false,
         });
         assert!(same, "{noisy:?}");
-    }
-}
-
-/// Marsaglia's xorshift: the same noise each time.
-fn fastrand_like(seed: u64) -> impl FnMut() -> u64 {
-    let mut state = seed;
-    move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
     }
 }

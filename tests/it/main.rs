@@ -9,6 +9,7 @@ mod contract;
 mod delivery;
 #[cfg(feature = "demo")]
 mod demo;
+mod fuzzed;
 mod golden;
 mod invariants;
 mod outbox_model;

@@ -1,18 +1,29 @@
 //! Real receivers' recordings, which are not ours to publish: they are beside the repository, or these tests skip.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::BufReader;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::timeout;
+use tokio_serial::{SerialPort as _, SerialStream};
+use tokio_util::sync::CancellationToken;
+use waypost::clock::Clock;
+use waypost::config::{Config, Override};
+use waypost::core::Output;
 use waypost::core::calendar::Era;
+use waypost::core::fix::Fix;
 use waypost::core::framing::Framer;
 use waypost::core::sampling::Sampling;
 use waypost::core::sentence::{Content, Sentence};
 use waypost::replay::{self, Emit};
 use waypost::source::log::RecordedLog;
-use waypost::units::{Position, Speed, Uptime};
+use waypost::source::{self, Event};
+use waypost::units::{Course, Height, Position, Speed, TimeOfDay, Uptime};
 
-use crate::support::{records, shared};
+use crate::support::{fastrand_like, pipeline, records, shared};
 
 fn logs() -> Vec<PathBuf> {
     let Some(folder) = shared("nmea/logs") else { return Vec::new() };
@@ -103,41 +114,250 @@ fn agree(ours: &Content, theirs: &nmea::ParseResult) -> Option<bool> {
     })
 }
 
-#[test]
-fn every_log_gives_the_same_fixes_however_its_bytes_are_cut_and_its_lines_end() {
-    for log in logs() {
-        let chunks = |bytes: &[u8]| {
-            let mut log = RecordedLog::new(BufReader::new(bytes));
-            let mut chunks = Vec::new();
-            while let Some(chunk) = log.next_chunk().unwrap() {
-                chunks.push((chunk.at, chunk.bytes));
-            }
-            chunks
-        };
-        let bytes = fs::read(&log).unwrap();
-        let chunks = chunks(&bytes);
-        let (whole, _) = records(Era::AsSaid, chunks.iter().cloned());
-        for size in [1, 7, 64] {
-            let cut =
-                chunks.iter().flat_map(|(at, bytes)| bytes.chunks(size).map(|piece| (*at, piece)));
-            assert!(records(Era::AsSaid, cut).0 == whole, "{} in pieces of {size}", log.display());
-        }
-        for (from, to) in [("\r\n", "\n"), ("\r\n", "\r"), ("\n", "\r\r\n")] {
-            let ended = chunks.iter().map(|(at, bytes)| {
-                let text: String = bytes.iter().map(|byte| char::from(*byte)).collect();
-                let text = text.replace(from, to);
-                (
-                    *at,
-                    text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect::<Vec<u8>>(),
-                )
-            });
-            assert!(records(Era::AsSaid, ended).0 == whole, "{} with {to:?}", log.display());
-        }
-        let garbage = [(Uptime::ZERO, b"\xb5b half a senten\x00\xff$GP".to_vec())];
-        let surrounded =
-            garbage.iter().cloned().chain(chunks.iter().cloned()).chain(garbage.iter().cloned());
-        assert!(records(Era::AsSaid, surrounded).0 == whole, "{} between garbage", log.display());
+/// The recording as the replay reads it: the bytes of each epoch at one time.
+fn chunks(bytes: &[u8]) -> Vec<(Uptime, Vec<u8>)> {
+    let mut log = RecordedLog::new(BufReader::new(bytes));
+    let mut chunks = Vec::new();
+    while let Some(chunk) = log.next_chunk().unwrap() {
+        chunks.push((chunk.at, chunk.bytes));
     }
+    chunks
+}
+
+/// The lines of `replay --emit fixes`.
+fn fixes(bytes: &[u8]) -> String {
+    let mut lines = Vec::new();
+    replay::emit(bytes, Era::AsSaid, Sampling::Raw, Emit::Fixes, &mut lines).unwrap();
+    String::from_utf8(lines).unwrap()
+}
+
+/// Each line end, which is what `$...*hh` is followed by, as `end`. Binary frames between the lines stay as they are.
+fn with_line_ends(bytes: &[u8], end: &[u8]) -> Vec<u8> {
+    let mut all = Vec::with_capacity(bytes.len() * 9 / 8);
+    let mut within = false;
+    let mut rest = bytes.iter().copied().peekable();
+    while let Some(byte) = rest.next() {
+        let ends = matches!(byte, b'\r' | b'\n');
+        if within && ends {
+            all.extend(end);
+            while rest.next_if(|byte| matches!(byte, b'\r' | b'\n')).is_some() {}
+        } else {
+            all.push(byte);
+        }
+        within = byte == b'$' || within && !ends && (b' '..=b'~').contains(&byte);
+    }
+    all
+}
+
+#[test]
+fn every_log_gives_the_same_records_however_its_bytes_are_cut() {
+    let mut dice = fastrand_like(11);
+    for log in logs() {
+        let chunks = chunks(&fs::read(&log).unwrap());
+        let (whole, reception) = records(Era::AsSaid, chunks.iter().cloned());
+        let mut cut = Vec::new();
+        for (at, bytes) in &chunks {
+            let mut rest = bytes.as_slice();
+            while !rest.is_empty() {
+                let size = usize::try_from(1 + dice() % 64).unwrap().min(rest.len());
+                let (piece, after) = rest.split_at(size);
+                cut.push((*at, piece));
+                rest = after;
+            }
+        }
+        let bytes = chunks.iter().flat_map(|(at, bytes)| bytes.chunks(1).map(|byte| (*at, byte)));
+        assert!(records(Era::AsSaid, bytes) == (whole.clone(), reception), "{}", log.display());
+        assert!(records(Era::AsSaid, cut) == (whole.clone(), reception), "{}", log.display());
+        let bare = chunks.iter().map(|(at, bytes)| (*at, with_line_ends(bytes, b"\r")));
+        assert!(records(Era::AsSaid, bare).0 == whole, "{} with CR", log.display());
+    }
+}
+
+#[test]
+fn every_log_gives_the_same_fixes_with_any_line_ends_and_between_garbage() {
+    // Text, binary with a frame's beginning of u-blox and of SiRF, half a sentence, and whole lines that are none.
+    let garbage: [&[u8]; 4] = [
+        b"login: \r\nAT+GMM\r\nOK\r\n",
+        b"\xb5\x62\x01\x07\x5c\x00\xa0\xa2\x00\x00\xff\xfe",
+        b"$GPRMC,120000.00,A,4807.038,N,011",
+        b"$GPRMC,120000.00,A,4807.038,N,01131.000,E,022.4,084.4,230394,003.1,W*00\r\n$\r\n$*00\r\n",
+    ];
+    for log in logs() {
+        let bytes = fs::read(&log).unwrap();
+        let clean = fixes(&bytes);
+        for end in ["\n", "\r", "\r\n", "\r\r\n", "\r\n\r\n"] {
+            let ended = with_line_ends(&bytes, end.as_bytes());
+            assert!(fixes(&ended) == clean, "{} with {end:?}", log.display());
+        }
+        for garbage in garbage {
+            let surrounded = [garbage, b"\n", &bytes, garbage].concat();
+            assert!(
+                fixes(&surrounded) == clean,
+                "{} between {}",
+                log.display(),
+                garbage.escape_ascii()
+            );
+        }
+    }
+}
+
+/// A driver that gives some byte a meaning of its own would change what is read: binary frames hold all of them.
+#[tokio::test]
+async fn every_log_gives_the_same_records_through_a_pty() {
+    let logs = logs();
+    let (mut receiver, device) = SerialStream::pair().unwrap();
+    let path = device.name().unwrap();
+    drop(device);
+    let set = |key, value: &str| Override { key, value: value.to_owned() };
+    let overrides = [
+        set("van.id", "VAN"),
+        set("mqtt.broker", "mqtt://nowhere"),
+        set("gnss.source", &format!("serial:{path}")),
+        // The bytes are looked at, not the sentences.
+        set("gnss.hunt", "false"),
+    ];
+    let source = Config::parse("", "test", &overrides).unwrap().source;
+    let (sender, mut events) = tokio::sync::mpsc::channel(source::CHANNEL_CHUNKS);
+    let stop = CancellationToken::new();
+    let reading =
+        tokio::spawn(source::run(source, Clock::live(), Uptime::ZERO, sender, stop.clone()));
+    for log in logs {
+        let chunks = chunks(&fs::read(&log).unwrap());
+        let whole = records(Era::AsSaid, chunks.iter().cloned());
+        let mut read = Vec::new();
+        // A tty's buffer has 4096 bytes.
+        for (at, piece) in
+            chunks.iter().flat_map(|(at, bytes)| bytes.chunks(2048).map(|piece| (*at, piece)))
+        {
+            receiver.write_all(piece).await.unwrap();
+            let mut rest = piece.len();
+            while rest > 0 {
+                let event = timeout(Duration::from_secs(20), events.recv()).await;
+                let event = event.expect("the bytes come").expect("the port stays open");
+                if let Event::Bytes(chunk) = event {
+                    rest = rest.checked_sub(chunk.bytes.len()).expect("no byte comes twice");
+                    read.push((at, chunk.bytes));
+                }
+            }
+        }
+        assert!(records(Era::AsSaid, read) == whole, "{} through a pty", log.display());
+    }
+    stop.cancel();
+    reading.await.unwrap().unwrap();
+}
+
+/// What a recording says at one time, undamaged, by whichever sentence.
+#[derive(Default)]
+struct Said {
+    times: Vec<TimeOfDay>,
+    positions: Vec<Position>,
+    speeds: Vec<Speed>,
+    courses: Vec<Course>,
+    altitudes: Vec<Height>,
+}
+
+impl Said {
+    fn add(&mut self, line: &[u8]) {
+        let Ok(Sentence { content, .. }) = Sentence::parse(line) else { return };
+        self.times.extend(content.time());
+        match content {
+            Content::Rmc(rmc) => {
+                self.positions.extend(rmc.position);
+                self.speeds.extend(rmc.speed);
+                self.courses.extend(rmc.course);
+            }
+            Content::Gga(data) | Content::Gns(data) => {
+                self.positions.extend(data.position);
+                self.altitudes.extend(data.altitude_msl);
+            }
+            Content::Gll(gll) => self.positions.extend(gll.position),
+            Content::Vtg(vtg) => {
+                self.speeds.extend(vtg.speed);
+                self.courses.extend(vtg.course);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn said(chunks: &[(Uptime, Vec<u8>)]) -> BTreeMap<Uptime, Said> {
+    let mut said = BTreeMap::<_, Said>::new();
+    let mut framer = Framer::default();
+    for (at, bytes) in chunks {
+        framer.push(bytes, *at, |line, began| said.entry(began).or_default().add(line));
+    }
+    said
+}
+
+/// Whether the recording says so at that time. A speed may have come with the bytes before: VTG carries no time.
+fn is_said(fix: &Fix, said: &BTreeMap<Uptime, Said>) -> bool {
+    let Some(now) = said.get(&fix.read_at) else { return false };
+    let before = said.range(..fix.read_at).next_back().map(|(_, before)| before);
+    let moved = |there: &dyn Fn(&Said) -> bool| there(now) || before.is_some_and(there);
+    now.times.contains(&fix.utc.time_of_day())
+        && now.positions.contains(&fix.position)
+        && fix.altitude_msl.is_none_or(|altitude| now.altitudes.contains(&altitude))
+        && fix.speed.is_none_or(|speed| moved(&|said| said.speeds.contains(&speed)))
+        && fix.course.is_none_or(|course| moved(&|said| said.courses.contains(&course)))
+}
+
+/// The fixes as they were measured, each when it is the newest: a record may hold a parked van where it is.
+fn measured(chunks: &[(Uptime, Vec<u8>)]) -> Vec<Fix> {
+    let mut pipeline = pipeline(Era::AsSaid);
+    let mut output = Output::default();
+    let mut fixes = Vec::new();
+    for (at, bytes) in chunks {
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            pipeline.push(line, *at, &mut output);
+            fixes.extend(pipeline.reception().newest);
+        }
+    }
+    pipeline.finish(&mut output);
+    fixes.extend(pipeline.reception().newest);
+    fixes.dedup();
+    fixes
+}
+
+/// One byte in `one_in` is another one.
+fn corrupted(
+    chunks: &[(Uptime, Vec<u8>)],
+    one_in: u64,
+    dice: &mut impl FnMut() -> u64,
+) -> Vec<(Uptime, Vec<u8>)> {
+    let mut spoil = |byte: &u8| match dice().is_multiple_of(one_in) {
+        true => byte ^ u8::try_from(1 + dice() % 255).unwrap(),
+        false => *byte,
+    };
+    chunks.iter().map(|(at, bytes)| (*at, bytes.iter().map(&mut spoil).collect())).collect()
+}
+
+#[test]
+fn damaged_bytes_give_no_wrong_epoch() {
+    let (mut compared, mut wrong) = (0, Vec::new());
+    for log in logs() {
+        let chunks = chunks(&fs::read(&log).unwrap());
+        let said = said(&chunks);
+        let days: Vec<_> = measured(&chunks).iter().map(|fix| fix.utc.date()).collect();
+        for (one_in, seeds) in [(1000, 1..=4), (100, 5..=6)] {
+            for seed in seeds {
+                let noisy = corrupted(&chunks, one_in, &mut fastrand_like(seed));
+                for fix in measured(&noisy) {
+                    compared += 1;
+                    // At one in a hundred a field may pass a checksum of eight bits; a position must not.
+                    let right = match one_in {
+                        1000 => is_said(&fix, &said) && days.contains(&fix.utc.date()),
+                        _ => said[&fix.read_at].positions.contains(&fix.position),
+                    };
+                    if !right {
+                        let name = log.file_name().unwrap().to_string_lossy();
+                        wrong.push(format!("{name} 1/{one_in} seed {seed}: {fix:?}"));
+                    }
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {compared} epochs:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(compared == 0 || compared > 8500, "only {compared} epochs were compared");
 }
 
 #[test]

@@ -96,3 +96,14 @@ impl Process {
         self.0.wait().unwrap().success()
     }
 }
+
+/// Marsaglia's xorshift: the same noise each time.
+pub(crate) fn fastrand_like(seed: u64) -> impl FnMut() -> u64 {
+    let mut state = seed;
+    move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    }
+}

@@ -1,0 +1,4 @@
+//! A script of bytes and pauses through all stages of the core.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| waypost_fuzz::pipeline(data));

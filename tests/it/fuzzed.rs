@@ -1,0 +1,134 @@
+//! The bodies of the fuzz targets on mutated drives: the properties of `fuzz/` without a fuzzer, the same each time.
+
+#[path = "../../fuzz/src/lib.rs"]
+#[expect(unreachable_pub, reason = "it is the library of the fuzz targets")]
+mod properties;
+
+use proptest::prelude::*;
+use proptest::test_runner::{RngSeed, TestRunner};
+use waypost::simulate::ReceiverType;
+
+use crate::support::simulated;
+
+/// What mutations put in: separators, the pauses of a script, and fields with which receivers have surprised.
+const FRAGMENTS: [&[u8]; 24] = [
+    b"$",
+    b"*",
+    b",",
+    b",,",
+    b"\r\n",
+    b"\x80",
+    b"\x88",
+    b"\x8a",
+    b"\x8e",
+    b"\x8f",
+    b"\x90",
+    b"\x91",
+    b"$GPZDA,235959.00,31,12,2026,00,00*00\r\n",
+    b",235960.00,",
+    b",000000.00,",
+    b",060180,",
+    b",V,",
+    b",0,",
+    b"0000.0000,N,00000.0000,E",
+    b"9000.0,N",
+    b"99.99",
+    b"-1",
+    b"\xb5\x62\x01\x07\xff",
+    b"GPRMC,,V,,,,,,,,,,N*00",
+];
+
+/// Where, and what is done there.
+type Mutation = (prop::sample::Index, u8, u8);
+
+/// Drives of different receivers as scripts: each epoch, then a second.
+fn scripts() -> Vec<Vec<u8>> {
+    let script = |receiver| {
+        let epochs = simulated("config/routes/city.toml", receiver, 60);
+        // The last part of the cold start and the first fixes.
+        epochs
+            .iter()
+            .skip(28)
+            .take(12)
+            .flat_map(|(_, bytes)| [bytes.as_slice(), b"\x8a"].concat())
+            .collect()
+    };
+    ReceiverType::ALL.into_iter().map(script).collect()
+}
+
+fn mutated(script: &[u8], mutations: &[Mutation]) -> Vec<u8> {
+    let mut bytes = script.to_vec();
+    for (place, kind, value) in mutations {
+        let at = place.index(bytes.len().max(1));
+        let fragment = FRAGMENTS[usize::from(*value) % FRAGMENTS.len()];
+        let length = usize::from(*value).min(bytes.len() - at.min(bytes.len()));
+        match kind % 5 {
+            0 => bytes[at] = *value,
+            1 => drop(bytes.drain(at..at + length)),
+            2 => drop(bytes.splice(at..at, fragment.iter().copied())),
+            3 => {
+                let again = bytes[at..at + length].to_vec();
+                drop(bytes.splice(at..at, again));
+            }
+            _ => {
+                let end = (at + fragment.len()).min(bytes.len());
+                drop(bytes.splice(at..end, fragment.iter().copied()));
+            }
+        }
+        if bytes.is_empty() {
+            bytes.push(*value);
+        }
+    }
+    bytes
+}
+
+/// The same cases each time, so that a failure is the change's and not the day's.
+fn on_mutated_drives(property: fn(&[u8])) {
+    let scripts = scripts();
+    let config = ProptestConfig {
+        cases: 400,
+        rng_seed: RngSeed::Fixed(3),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let mutations = prop::collection::vec(any::<Mutation>(), 0..30);
+    let cases = (0..scripts.len(), mutations);
+    let checked = TestRunner::new(config).run(&cases, |(script, mutations)| {
+        property(&mutated(&scripts[script], &mutations));
+        Ok(())
+    });
+    checked.unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+#[test]
+fn lines_are_lines_however_the_bytes_are_cut() {
+    on_mutated_drives(properties::framing);
+}
+
+#[test]
+fn what_a_sentence_says_is_in_range() {
+    on_mutated_drives(properties::sentence);
+}
+
+#[test]
+fn what_the_pipeline_gives_is_in_order_in_range_and_bounded_by_what_it_was_given() {
+    on_mutated_drives(properties::pipeline);
+}
+
+#[test]
+fn any_bytes_at_all_are_a_script() {
+    let config = ProptestConfig {
+        cases: 300,
+        rng_seed: RngSeed::Fixed(5),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let checked =
+        TestRunner::new(config).run(&prop::collection::vec(any::<u8>(), 0..600), |bytes| {
+            properties::framing(&bytes);
+            properties::sentence(&bytes);
+            properties::pipeline(&bytes);
+            Ok(())
+        });
+    checked.unwrap_or_else(|failure| panic!("{failure}"));
+}
