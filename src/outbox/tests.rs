@@ -9,7 +9,7 @@ use super::*;
 use crate::core::fix::{Fix, FixMode, FixQuality};
 use crate::core::journey::Motion;
 use crate::core::record::{Subject, TrackPoint};
-use crate::units::{Distance, Position, Speed};
+use crate::units::{Distance, Position, Speed, UtcTime};
 
 /// A point of a drive, told by its number alone.
 pub(crate) fn record(seq: Seq, motion: Motion) -> Record {
