@@ -139,7 +139,11 @@ impl Outbox {
         debug_assert!(records.is_sorted_by(|a, b| a.seq < b.seq), "records ascend");
         let mut tail = self.tail();
         let Tails { memory, file } = &mut *tail;
+        let given_up_before = memory.given_up();
         let fresh = memory.accept(records, state, now);
+        if given_up_before == 0 && memory.given_up() > 0 {
+            tracing::error!("outbox does not keep up, giving up the oldest records in memory");
+        }
         if let Some(file) = file.as_mut().filter(|_| !fresh.is_empty()) {
             file.append(fresh, state, || memory.to_keep().0);
         }

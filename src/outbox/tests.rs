@@ -482,3 +482,30 @@ async fn a_usual_commit_touches_one_page() {
     let usual = pages.iter().filter(|pages| **pages == 1).count();
     assert!(usual >= 10, "{pages:?}: one page, and some more when a row is full");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_hangs_keeps_nobody_from_what_is_in_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    let outbox = open(directory.path()).await;
+    outbox.commit(records(Seq::new(1), 3000), state(1.0)).await.unwrap();
+    let hanging = outbox.slot.clone().lock_owned().await;
+    outbox.accept(&records(Seq::new(3001), 10), &state(2.0), Uptime::ZERO);
+    let newest = outbox.after(Seq::new(2500), None, 5000).await.unwrap();
+    assert_eq!(newest.len(), 510, "committed and not");
+    outbox.acknowledge(&(Seq::new(2001)..=Seq::new(3010)));
+    assert_eq!(outbox.stats().borrow().pending, 2000);
+    for refused in [
+        outbox.after(Seq::ZERO, None, 10).await.map(drop),
+        outbox.settle().await,
+        outbox.reserve(Seq::new(99_999)).await,
+    ] {
+        let error = refused.unwrap_err();
+        assert!(matches!(error, OutboxError::Degraded { .. }), "{error}");
+    }
+    drop(hanging);
+    assert_eq!(seqs(&outbox).await.len(), 2000);
+    outbox.settle().await.unwrap();
+    assert_eq!(outbox.stats().borrow().pending, 2000);
+    drop(outbox);
+    assert!(seqs(&open(directory.path()).await).await.into_iter().eq(1..=2000));
+}
