@@ -509,3 +509,25 @@ async fn a_disk_that_hangs_keeps_nobody_from_what_is_in_memory() {
     drop(outbox);
     assert!(seqs(&open(directory.path()).await).await.into_iter().eq(1..=2000));
 }
+
+#[tokio::test]
+async fn after_a_flush_that_failed_the_file_is_read_anew_and_nothing_is_lost_or_doubled() {
+    let directory = tempfile::tempdir().unwrap();
+    let outbox = open(directory.path()).await;
+    outbox.claim(&VanId::new("VAN-1").unwrap()).await.unwrap();
+    outbox.commit(records(Seq::new(1), 300), state(1.0)).await.unwrap();
+    outbox.accept(&records(Seq::new(301), 5), &state(2.0), Uptime::ZERO);
+    outbox.acknowledge(&(Seq::new(11)..=Seq::new(20)));
+    for commit in 0..5_u64 {
+        *outbox.slot.lock().await = Slot::Broken;
+        outbox.commit(records(Seq::new(306 + commit), 1), state(3.0)).await.unwrap();
+        let expected = (1..=10).chain(21..=306 + commit);
+        assert!(seqs(&outbox).await.into_iter().eq(expected));
+        assert_eq!(outbox.stats().borrow().pending, 296 + commit);
+    }
+    assert_eq!(outbox.session(), 1);
+    drop(outbox);
+    let outbox = open(directory.path()).await;
+    assert_eq!((outbox.session(), outbox.restored()), (2, state(3.0)));
+    assert!(seqs(&outbox).await.into_iter().eq((1..=10).chain(21..=310)));
+}
