@@ -2,7 +2,8 @@
 //! it finds. For proofs that cut the power, kill the process, or fill the disk.
 //!
 //! ```text
-//! outbox_rig PATH [--tail PATH] [--commit-after S] [--points N] [--rate HZ] [--ack none|all-after-S|stall:PERCENT] [--check]
+//! outbox_rig PATH [--tail PATH] [--commit-after S] [--points N] [--rate HZ]
+//!            [--ack none|all-after-S|stall:PERCENT] [--check]
 //! ```
 //!
 //! - `R <oldest> <newest> <count> <ok|error>`: what was there, after a read of all of it that looks at order and content.

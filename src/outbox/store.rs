@@ -243,7 +243,9 @@ impl Store {
 
     /// Everything into the one file, and closes it. The log keeps its size, so that the next run need not make it again.
     pub(super) fn close(self) -> Result<(), rusqlite::Error> {
-        self.shrink()?;
+        if pages(&self.connection, "freelist_count")? > SHRINK_FROM_PAGES {
+            self.shrink()?;
+        }
         self.connection.pragma(None, "wal_checkpoint", "PASSIVE", |_| Ok(()))?;
         self.connection.close().map_err(|(_, error)| error)
     }
