@@ -2,7 +2,8 @@
 //! it finds. For proofs that cut the power, kill the process, or fill the disk.
 //!
 //! ```text
-//! outbox_rig PATH [--tail PATH] [--commit-after S] [--points N] [--rate HZ] [--ack none|all-after-S|stall:PERCENT] [--check]
+//! outbox_rig PATH [--tail PATH] [--commit-after S] [--points N] [--rate HZ]
+//!            [--ack none|all-after-S|stall:PERCENT] [--check]
 //! ```
 //!
 //! - `R <oldest> <newest> <count> <ok|error>`: what was there, after a read of all of it that looks at order and content.
@@ -73,7 +74,7 @@ fn arguments() -> Result<Arguments, String> {
                     .map_err(|error| format!("{word}: {error}"))?;
             }
             "--points" => {
-                arguments.points = value.parse().map_err(|_| format!("{word}: {value}"))?
+                arguments.points = value.parse().map_err(|_| format!("{word}: {value}"))?;
             }
             "--rate" => arguments.rate_hz = number()?,
             "--ack" => arguments.acks = acks(&value)?,
@@ -201,24 +202,19 @@ async fn run(arguments: Arguments) -> Result<bool, OutboxError> {
         outbox.close().await?;
         return Ok(ok);
     }
-    let (began, mut next) = (now(), outbox.first_seq());
+    let began = now();
     let mut broker = Broker { acks, began, sent: VecDeque::new() };
-    let (mut taken, mut durable, mut flushed_at) = (0, outbox.stats().borrow().durable, began);
+    let mut flash = Flash { durable: outbox.stats().borrow().durable, flushed_at: began };
+    let (mut next, mut taken) = (outbox.first_seq(), 0);
     while taken < points {
         let count = if rate_hz > 0.0 { 1 } else { AT_ONCE.min(points - taken) };
         if rate_hz > 0.0 {
             #[expect(clippy::cast_precision_loss, reason = "2^53 points")]
             sleep_until(began + Duration::from_secs_f64(taken as f64 / rate_hz)).await;
         }
-        let records: Vec<Record> = (0..count)
-            .filter_map(|more| {
-                let seq = Seq::new(next.get() + more);
-                point(seq).map(|point| Record { seq, subject: Subject::Point(point) })
-            })
-            .collect();
         let at = now();
         let uptime = Uptime::new(at.duration_since(began));
-        outbox.accept(&records, &JourneyState::default(), uptime);
+        outbox.accept(&records(next, count), &JourneyState::default(), uptime);
         (next, taken) = (Seq::new(next.get() + count), taken + count);
         let newest = Seq::new(next.get() - 1);
         said(&format!("A {newest}"));
@@ -227,25 +223,41 @@ async fn run(arguments: Arguments) -> Result<bool, OutboxError> {
             said(&format!("D {seq}"));
             outbox.acknowledge(&(Seq::ZERO..=seq));
         }
-        let pause = rate_hz > 0.0 && at.duration_since(flushed_at) < Duration::from_secs(1);
-        if outbox.flush_due().is_some_and(|due| due <= uptime) && !pause {
-            flushed_at = at;
+        let paused = rate_hz > 0.0 && at.duration_since(flash.flushed_at) < Duration::from_secs(1);
+        if outbox.flush_due().is_some_and(|due| due <= uptime) && !paused {
+            flash.flushed_at = at;
             if let Err(error) = outbox.flush().await {
                 eprintln!("{error}");
             }
         }
-        let now_durable = outbox.stats().borrow().durable;
-        if now_durable > durable {
-            durable = now_durable;
+        flash.say(&outbox);
+    }
+    outbox.close().await?;
+    flash.say(&outbox);
+    Ok(ok)
+}
+
+/// What was said of the flash.
+#[derive(Debug)]
+struct Flash {
+    durable: Seq,
+    flushed_at: Instant,
+}
+
+impl Flash {
+    fn say(&mut self, outbox: &Outbox) {
+        let durable = outbox.stats().borrow().durable;
+        if durable > self.durable {
+            self.durable = durable;
             said(&format!("C {durable}"));
         }
     }
-    outbox.close().await?;
-    let now_durable = outbox.stats().borrow().durable;
-    if now_durable > durable {
-        said(&format!("C {now_durable}"));
-    }
-    Ok(ok)
+}
+
+fn records(from: Seq, count: u64) -> Vec<Record> {
+    let numbers = (0..count).map(|more| Seq::new(from.get() + more));
+    let told = |seq| point(seq).map(|point| Record { seq, subject: Subject::Point(point) });
+    numbers.filter_map(told).collect()
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -8,7 +8,7 @@
 //!                                       │ bounded channel
 //!                                       ▼
 //!  ② core        framing → sentence → epoch → fix → journey → sampling → record     pure: time is an argument
-//!     engine     drives the core; commits its records and its state in one transaction
+//!     engine     drives the core; hands on its records at once, and says when the outbox commits
 //!                       │                                   │
 //!                       │ newest fix, conflated             │ records
 //!                       │                                   ▼

@@ -3,6 +3,7 @@
 use std::mem;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::Patience;
@@ -10,7 +11,7 @@ use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::core::journey::JourneyState;
 use crate::core::record::{Record, Seq};
-use crate::outbox::{Outbox, OutboxError};
+use crate::outbox::{Outbox, OutboxError, OutboxStats};
 use crate::tasks::joined;
 use crate::units::Uptime;
 
@@ -33,6 +34,7 @@ const LAST_RETRY: Duration = Duration::from_millis(300);
 #[derive(Debug)]
 pub(super) struct Commits {
     outbox: Outbox,
+    stats: watch::Receiver<OutboxStats>,
     patience: Patience,
     running: Option<JoinHandle<Result<(), OutboxError>>>,
     began: Uptime,
@@ -62,6 +64,7 @@ impl Commits {
     pub(super) fn new(outbox: Outbox, patience: Patience) -> Self {
         let backoff = Backoff::new(COMMIT_INTERVAL, Duration::from_secs(30), fastrand::Rng::new());
         Self {
+            stats: outbox.stats(),
             outbox,
             patience,
             running: None,
@@ -80,7 +83,7 @@ impl Commits {
 
     /// The highest number that may be published.
     pub(super) fn reserved(&self) -> Seq {
-        self.outbox.readable()
+        self.stats.borrow().reserved
     }
 
     /// Whether more may come: a source that can wait waits for the disk.
@@ -144,7 +147,7 @@ impl Commits {
                 tracing::warn!(took_ms, "outbox writes slowly; look at the card's health");
             }
             (_, DiskHealth::Well) => {
-                let dropped = self.outbox.stats().borrow().dropped;
+                let dropped = self.stats.borrow().dropped;
                 tracing::info!(dropped, "outbox writes again");
             }
         }

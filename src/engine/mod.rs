@@ -1,4 +1,4 @@
-//! Drives the [`Pipeline`]: bytes and deadlines in, commits to the outbox and the newest position out.
+//! Drives the [`Pipeline`]: bytes and deadlines in, records for the outbox and the newest position out.
 //!
 //! The engine decides nothing. It never waits for the disk: the outbox takes records at once, and while a transaction
 //! runs, the pipeline goes on and the live position with it. So there is at most one transaction a second, and a slow

@@ -20,8 +20,10 @@
 
 mod ballast;
 mod batches;
+mod config;
 mod damage;
 mod error;
+mod file;
 mod migrate;
 mod ranges;
 mod retention;
@@ -29,6 +31,7 @@ mod rows;
 mod salvage;
 mod schema;
 mod seq_file;
+mod slot;
 mod state;
 mod store;
 mod tail;
@@ -38,100 +41,20 @@ pub(crate) mod tests;
 pub mod wear;
 
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
-use std::time::Duration;
 
-use tokio::sync::{OwnedMutexGuard, watch};
+use tokio::sync::watch;
 
 use crate::core::journey::JourneyState;
 use crate::core::record::{Record, Seq};
-use crate::tasks::joined;
-use crate::units::{Uptime, UtcTime};
+use crate::units::Uptime;
 use crate::wire::VanId;
+pub use config::{OutboxConfig, OutboxStats};
 pub use error::OutboxError;
+use slot::{Slot, on_pool};
 use store::{Start, Store};
-use tail::{Pending, Tail};
+use tail::Tail;
 use tail_file::TailFile;
-
-/// How long a reader waits for a disk that is busy: the relay has a live position to send.
-const READ_WITHIN: Duration = Duration::from_secs(2);
-
-/// Where the outbox is, what it promises, and how large it may become.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OutboxConfig {
-    /// The database; `-wal`, `.seq`, `.ballast` and `.corrupt-<n>` stand beside it.
-    pub path: PathBuf,
-    /// A file on tmpfs for what is not committed yet; none if there is no such place.
-    pub tail_path: Option<PathBuf>,
-    /// What is so old and not acknowledged is on flash. Zero is each fix, in one transaction a second.
-    pub commit_after: Duration,
-    /// Bytes of the database at most; below [`Self::MIN_BYTES`] it counts as that.
-    pub max_bytes: u64,
-    /// The newest point is at most so much younger than the oldest.
-    pub max_age: Duration,
-}
-
-impl OutboxConfig {
-    /// 60 days at 1 Hz, day and night.
-    pub const DEFAULT_MAX_BYTES: u64 = 64 * 1024 * 1024;
-    /// Below this the tables' own pages would be most of the file.
-    pub const MIN_BYTES: u64 = 128 * 1024;
-    /// What the power may cost.
-    pub const DEFAULT_COMMIT_AFTER: Duration = Duration::from_secs(5);
-    /// What a backend still wants to know.
-    pub const DEFAULT_MAX_AGE: Duration = Duration::from_hours(30 * 24);
-
-    /// With the default sizes and times, and without a tail file.
-    #[must_use]
-    pub const fn new(path: PathBuf) -> Self {
-        Self {
-            path,
-            tail_path: None,
-            commit_after: Self::DEFAULT_COMMIT_AFTER,
-            max_bytes: Self::DEFAULT_MAX_BYTES,
-            max_age: Self::DEFAULT_MAX_AGE,
-        }
-    }
-
-    fn max_pages(&self) -> u64 {
-        self.max_bytes.max(Self::MIN_BYTES) / schema::PAGE_BYTES
-    }
-}
-
-/// What the outbox holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutboxStats {
-    /// Records that wait for their acknowledgement, on flash or not.
-    pub pending: u64,
-    /// UTC of the one with the lowest `Seq`.
-    pub oldest: Option<UtcTime>,
-    /// The highest `Seq` that was accepted; before the first of a run, the one before its first.
-    pub newest: Seq,
-    /// Up to this `Seq`, everything that is not acknowledged is on flash.
-    pub durable: Seq,
-    /// The highest `Seq` that is reserved: what is above may not be published yet.
-    pub reserved: Seq,
-    /// Points given up so that the trail is coarser, because the outbox was full, over its life.
-    pub thinned: u64,
-    /// Records given up because the outbox was full, they were too old, or the disk did not write, over its life.
-    pub dropped: u64,
-    /// Bytes of the database.
-    pub bytes: u64,
-    /// Bytes that this process caused to be written since midnight UTC or its start, as the kernel counts.
-    pub written_bytes_today: u64,
-    /// The same of the whole device that holds the outbox, whoever wrote; none if the kernel does not say.
-    pub device_bytes_today: Option<u64>,
-}
-
-/// The store as it is now.
-#[derive(Debug)]
-enum Slot {
-    Open(Box<Store>),
-    /// The file was damaged, or nobody knows what a failed flush has left of it: it must be opened again.
-    Broken,
-    Closed,
-}
 
 /// A handle to the outbox; clones are handles to the same.
 #[derive(Clone, Debug)]
@@ -231,7 +154,11 @@ impl Outbox {
         debug_assert!(records.is_sorted_by(|a, b| a.seq < b.seq), "records ascend");
         let mut tail = self.tail();
         let Tails { memory, file } = &mut *tail;
+        let given_up_before = memory.given_up();
         let fresh = memory.accept(records, state, now);
+        if given_up_before == 0 && memory.given_up() > 0 {
+            tracing::error!("outbox does not keep up, giving up the oldest records in memory");
+        }
         if let Some(file) = file.as_mut().filter(|_| !fresh.is_empty()) {
             file.append(fresh, state, || memory.to_keep().0);
         }
@@ -403,108 +330,6 @@ impl Outbox {
         .await
     }
 
-    async fn transact(&self, with_records: bool) -> Result<(), OutboxError> {
-        let mut slot = self.slot.clone().lock_owned().await;
-        let this = self.clone();
-        on_pool(move || this.transaction(&mut slot, with_records)).await
-    }
-
-    fn transaction(&self, slot: &mut Slot, with_records: bool) -> Result<(), OutboxError> {
-        let pending: Pending = self.tail().memory.begin(with_records);
-        let result = self.work(slot, |store| {
-            store.commit(&pending)?;
-            Ok(store.stored)
-        });
-        let mut tail = self.tail();
-        match &result {
-            Ok(stored) => tail.memory.done(&pending, *stored),
-            Err(_) => tail.memory.failed(&pending),
-        }
-        tail.empty_file_if_safe();
-        self.publish(&tail);
-        result.map(drop)
-    }
-
-    async fn run<T: Send + 'static>(
-        &self,
-        work: impl Fn(&mut Store) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, OutboxError> {
-        let mut slot: OwnedMutexGuard<Slot> = self.slot.clone().lock_owned().await;
-        let this = self.clone();
-        on_pool(move || {
-            let result = this.work(&mut slot, work);
-            if let Slot::Open(store) = &*slot {
-                let mut tail = this.tail();
-                tail.memory.learn(store.stored);
-                this.publish(&tail);
-            }
-            result
-        })
-        .await
-    }
-
-    /// Does `work`; if the file turns out to be damaged, replaces it and does the work again; if the disk is full, gives up
-    /// the ballast for it.
-    fn work<T>(
-        &self,
-        slot: &mut Slot,
-        work: impl Fn(&mut Store) -> rusqlite::Result<T>,
-    ) -> Result<T, OutboxError> {
-        let path = &self.config.path;
-        let result = match work(self.opened(slot)?) {
-            Err(error) if schema::is_damage(&error) => {
-                *slot = Slot::Broken;
-                let reservation = self.reservation();
-                let store = Store::replace(&self.config, reservation, &error)?;
-                *slot = Slot::Open(Box::new(store));
-                work(self.opened(slot)?)
-            }
-            Err(error) if schema::is_full(&error) && self.opened(slot)?.give_up_ballast() => {
-                work(self.opened(slot)?)
-            }
-            other => other,
-        };
-        if result.as_ref().is_err_and(schema::is_doubtful) {
-            // What a failed flush has left is known only to who reads the file anew.
-            *slot = Slot::Broken;
-        }
-        result.map_err(|error| OutboxError::degraded(path, error))
-    }
-
-    fn opened<'a>(&self, slot: &'a mut Slot) -> Result<&'a mut Store, OutboxError> {
-        if let Slot::Broken = slot {
-            let degraded = |error| OutboxError::degraded(&self.config.path, error);
-            // Whatever is in the way, a running agent waits for it to go.
-            let mut store = Store::open(&self.config, Start::Resumed(self.reservation()))
-                .map_err(|error| OutboxError::degraded(&self.config.path, error))?;
-            if let Some(van) = self.van.get() {
-                store.claim(van, ("", 0)).map_err(degraded)?;
-            }
-            *slot = Slot::Open(Box::new(store));
-        }
-        match slot {
-            Slot::Open(store) => Ok(store),
-            Slot::Broken | Slot::Closed => {
-                Err(OutboxError::Closed { path: self.config.path.clone() })
-            }
-        }
-    }
-
-    fn reservation(&self) -> seq_file::Reservation {
-        let reserved = self.stats.borrow().reserved;
-        seq_file::Reservation { reserved, session: self.begin.session }
-    }
-
-    /// Who has a link to serve does not wait for a disk that takes seconds.
-    async fn in_time<T>(
-        &self,
-        work: impl Future<Output = Result<T, OutboxError>>,
-    ) -> Result<T, OutboxError> {
-        tokio::time::timeout(READ_WITHIN, work)
-            .await
-            .unwrap_or_else(|elapsed| Err(OutboxError::degraded(&self.config.path, elapsed)))
-    }
-
     fn tail(&self) -> MutexGuard<'_, Tails> {
         self.tail.lock().expect(LOCK)
     }
@@ -551,9 +376,4 @@ fn begin(config: &OutboxConfig) -> Result<(Store, Tails, Begin), OutboxError> {
         receiver_baud: store.receiver_baud().unwrap_or_default(),
     };
     Ok((store, Tails { memory, file }, begin))
-}
-
-/// Runs what blocks where it may block.
-async fn on_pool<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    joined(tokio::task::spawn_blocking(work).await)
 }

@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::ops::Range;
 use std::path::Path;
 
 use rusqlite::config::DbConfig;
@@ -255,22 +256,7 @@ fn bytes(
         let at_end = read == 0;
         let until = if at_end { window.len() } else { window.len().saturating_sub(LONGEST) };
         let transaction = into.transaction()?;
-        let mut at = 0;
-        while let Some(next) = find(&window[at..], until.saturating_sub(at)) {
-            at += next;
-            let found = found_at(&window[at..]).and_then(Batch::of);
-            if let Some((batch, packed)) = found {
-                if batch.first > below && batch.last < above {
-                    let points = overlay(&transaction, &batch, &packed)?;
-                    salvaged.points += points;
-                    salvaged.batches += u64::from(points > 0);
-                    salvaged.found_in_bytes += u64::from(points > 0);
-                }
-                at += batch.bytes.len();
-            } else {
-                at += MAGIC.len();
-            }
-        }
+        let at = batches_in(&window, until, below..above, &transaction, salvaged)?;
         transaction.commit()?;
         if at_end {
             return Ok(Ok(()));
@@ -278,6 +264,32 @@ fn bytes(
         window.drain(..until.max(at).min(window.len()));
         debug_assert!(window.len() <= before + WINDOW, "the window is bounded");
     }
+}
+
+/// Takes over the batches that begin in the first `until` bytes and lie within `between`; returns where the last one ends.
+fn batches_in(
+    window: &[u8],
+    until: usize,
+    between: Range<i64>,
+    into: &Connection,
+    salvaged: &mut Salvaged,
+) -> rusqlite::Result<usize> {
+    let mut at = 0;
+    while let Some(next) = find(&window[at..], until.saturating_sub(at)) {
+        at += next;
+        let Some((batch, packed)) = found_at(&window[at..]).and_then(Batch::of) else {
+            at += MAGIC.len();
+            continue;
+        };
+        if batch.first > between.start && batch.last < between.end {
+            let points = overlay(into, &batch, &packed)?;
+            salvaged.points += points;
+            salvaged.batches += u64::from(points > 0);
+            salvaged.found_in_bytes += u64::from(points > 0);
+        }
+        at += batch.bytes.len();
+    }
+    Ok(at)
 }
 
 /// Where a batch may begin in the first `until` bytes.

@@ -2,13 +2,13 @@
 
 use std::io::ErrorKind;
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior};
 
 use super::ballast::Ballast;
-use super::batches::{self, Open};
+use super::batches;
 use super::damage::set_aside;
+use super::file::File;
 use super::ranges::Ranges;
-use super::retention::{self, Gone};
 use super::rows::{self, Found, Meta};
 use super::schema::{self, PAGE_BYTES, Refusal, pages};
 use super::seq_file::{self, Reservation};
@@ -16,8 +16,7 @@ use super::tail::{Pending, Stored};
 use super::wear::Wear;
 use super::{OutboxConfig, OutboxError, salvage, state};
 use crate::core::journey::JourneyState;
-use crate::core::record::{Record, Seq, Subject};
-use crate::units::UtcTime;
+use crate::core::record::{Record, Seq};
 
 /// `Seq`s that are reserved at once; the next block is reserved when less than half of this one remains. A reservation
 /// costs some 60 KiB of flash, so this is a byte for each fix; a start that uses ten of them wastes nothing that is scarce.
@@ -56,23 +55,6 @@ pub(super) struct Store {
     ballast: Ballast,
     wear: Wear,
     pub stored: Stored,
-}
-
-/// What the file says, as of the last transaction.
-#[derive(Clone, Debug)]
-struct File {
-    meta: Meta,
-    open: Option<Open>,
-    state: Vec<u8>,
-    durable: Seq,
-    /// Up to here, records may have gone because there was no room.
-    gone_to: Seq,
-}
-
-impl File {
-    fn records(&self) -> u64 {
-        self.meta.closed + self.open.as_ref().map_or(0, Open::count)
-    }
 }
 
 impl Store {
@@ -273,7 +255,9 @@ impl Store {
 
     /// Everything into the one file, and closes it. The log keeps its size, so that the next run need not make it again.
     pub(super) fn close(self) -> Result<(), rusqlite::Error> {
-        self.shrink()?;
+        if pages(&self.connection, "freelist_count")? > SHRINK_FROM_PAGES {
+            self.shrink()?;
+        }
         self.connection.pragma(None, "wal_checkpoint", "PASSIVE", |_| Ok(()))?;
         self.connection.close().map_err(|(_, error)| error)
     }
@@ -358,59 +342,6 @@ impl Store {
             written_bytes_today,
             device_bytes_today,
         };
-        Ok(())
-    }
-}
-
-impl File {
-    fn newest_utc(&self) -> Option<UtcTime> {
-        self.open.as_ref().and_then(|open| UtcTime::from_unix_ms(open.utc_ms))
-    }
-
-    fn append(
-        &mut self,
-        transaction: &Transaction<'_>,
-        records: &[Record],
-        config: &OutboxConfig,
-    ) -> rusqlite::Result<()> {
-        let open = self.open.as_ref().map(|open| open.packer.first());
-        let finished = &mut self.meta.finished;
-        let incoming = retention::pages_for(records.len());
-        let gone = retention::make_room(transaction, finished, open, incoming, config.max_pages())?;
-        self.count(gone);
-        for record in records {
-            // Another kind gets a row of `record`, and counts as closed.
-            match &record.subject {
-                Subject::Point(point) => {
-                    if let Some(full) = Open::push(&mut self.open, record.seq, point) {
-                        full.write(transaction, 0, None)?;
-                        self.meta.closed += full.count();
-                        let old = retention::drop_old(transaction, full.utc_ms, config.max_age)?;
-                        self.count(old);
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn count(&mut self, gone: Gone) {
-        self.meta.thinned += gone.thinned;
-        self.meta.dropped += gone.dropped;
-        self.meta.closed = self.meta.closed.saturating_sub(gone.all());
-        self.gone_to = self.gone_to.max(Seq::new(schema::unsigned(gone.up_to)));
-    }
-
-    /// The state goes into the open row; without one, into `meta`.
-    fn finish(&mut self, transaction: &Transaction<'_>, before: &Self) -> rusqlite::Result<()> {
-        match &self.open {
-            Some(open) if open.is_as(before.open.as_ref()) && self.state == before.state => {}
-            Some(open) => open.write(transaction, 0, Some(&self.state))?,
-            None => (self.meta.state, self.meta.state_seq) = (self.state.clone(), self.durable),
-        }
-        if self.meta != before.meta {
-            self.meta.write(transaction)?;
-        }
         Ok(())
     }
 }

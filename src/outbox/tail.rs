@@ -167,6 +167,11 @@ impl Tail {
         fresh.len()
     }
 
+    /// Records in memory that the disk did not take in time.
+    pub(super) const fn given_up(&self) -> u64 {
+        self.given_up + self.left_given_up
+    }
+
     fn give_up_oldest(&mut self) {
         let Some(entry) = self.entries.pop_front() else { return };
         let seq = entry.record.seq;

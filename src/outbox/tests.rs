@@ -9,7 +9,7 @@ use super::*;
 use crate::core::fix::{Fix, FixMode, FixQuality};
 use crate::core::journey::Motion;
 use crate::core::record::{Subject, TrackPoint};
-use crate::units::{Distance, Position, Speed};
+use crate::units::{Distance, Position, Speed, UtcTime};
 
 /// A point of a drive, told by its number alone.
 pub(crate) fn record(seq: Seq, motion: Motion) -> Record {
@@ -491,4 +491,53 @@ async fn a_usual_commit_touches_one_page() {
     }
     let usual = pages.iter().filter(|pages| **pages == 1).count();
     assert!(usual >= 10, "{pages:?}: one page, and some more when a row is full");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_hangs_keeps_nobody_from_what_is_in_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    let outbox = open(directory.path()).await;
+    outbox.commit(records(Seq::new(1), 3000), state(1.0)).await.unwrap();
+    let hanging = outbox.slot.clone().lock_owned().await;
+    outbox.accept(&records(Seq::new(3001), 10), &state(2.0), Uptime::ZERO);
+    let newest = outbox.after(Seq::new(2500), None, 5000).await.unwrap();
+    assert_eq!(newest.len(), 510, "committed and not");
+    outbox.acknowledge(&(Seq::new(2001)..=Seq::new(3010)));
+    assert_eq!(outbox.stats().borrow().pending, 2000);
+    for refused in [
+        outbox.after(Seq::ZERO, None, 10).await.map(drop),
+        outbox.settle().await,
+        outbox.reserve(Seq::new(99_999)).await,
+    ] {
+        let error = refused.unwrap_err();
+        assert!(matches!(error, OutboxError::Degraded { .. }), "{error}");
+    }
+    drop(hanging);
+    assert_eq!(seqs(&outbox).await.len(), 2000);
+    outbox.settle().await.unwrap();
+    assert_eq!(outbox.stats().borrow().pending, 2000);
+    drop(outbox);
+    assert!(seqs(&open(directory.path()).await).await.into_iter().eq(1..=2000));
+}
+
+#[tokio::test]
+async fn after_a_flush_that_failed_the_file_is_read_anew_and_nothing_is_lost_or_doubled() {
+    let directory = tempfile::tempdir().unwrap();
+    let outbox = open(directory.path()).await;
+    outbox.claim(&VanId::new("VAN-1").unwrap()).await.unwrap();
+    outbox.commit(records(Seq::new(1), 300), state(1.0)).await.unwrap();
+    outbox.accept(&records(Seq::new(301), 5), &state(2.0), Uptime::ZERO);
+    outbox.acknowledge(&(Seq::new(11)..=Seq::new(20)));
+    for commit in 0..5_u64 {
+        *outbox.slot.lock().await = Slot::Broken;
+        outbox.commit(records(Seq::new(306 + commit), 1), state(3.0)).await.unwrap();
+        let expected = (1..=10).chain(21..=306 + commit);
+        assert!(seqs(&outbox).await.into_iter().eq(expected));
+        assert_eq!(outbox.stats().borrow().pending, 296 + commit);
+    }
+    assert_eq!(outbox.session(), 1);
+    drop(outbox);
+    let outbox = open(directory.path()).await;
+    assert_eq!((outbox.session(), outbox.restored()), (2, state(3.0)));
+    assert!(seqs(&outbox).await.into_iter().eq((1..=10).chain(21..=310)));
 }

@@ -246,3 +246,19 @@ async fn what_arrived_while_the_disk_failed_is_removed_later_and_not_sent_again(
     van.until("deleted", settled, |van| !van.outbox.has_unsettled() && van.pending() == 0).await;
     assert_eq!(van.broker.on("track").len(), 10);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_the_disk_does_not_take_is_sent_from_memory_and_costs_no_flash() {
+    let mut van = Van::start(config(), Broker::up()).await;
+    van.outbox.forbid_writes(true).await;
+    for _ in 0..120 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let record = record(van.next, van.motion);
+        van.next = van.next.next();
+        van.outbox.accept(&[record], &JourneyState::default(), Uptime::ZERO);
+        assert!(van.pending() <= 4, "{} wait with a good link", van.pending());
+    }
+    van.delivered(Duration::from_secs(5)).await;
+    assert_eq!(van.broker.first_seen(), all(&van));
+    assert_eq!(van.outbox.stats().borrow().durable, Seq::ZERO, "nothing was written");
+}
