@@ -239,6 +239,8 @@ fn relay(
     let ack_timeout = values.seconds("mqtt.ack_timeout_s");
     let require_subscriber = values.flag("mqtt.require_subscriber");
     let track_batch = values.integer("track.batch_points");
+    let backlog_batch = values.integer("track.backlog_batch_points");
+    let backlog_bytes_per_s = values.integer("mqtt.backlog_bytes_per_s");
     let track_interval = values.seconds("track.batch_s");
     let van = van?;
     let brokers = brokers?;
@@ -258,6 +260,8 @@ fn relay(
     relay.ack_timeout = ack_timeout?;
     relay.require_subscriber = require_subscriber?;
     relay.track_batch = track_batch?;
+    relay.backlog_batch = backlog_batch?;
+    relay.backlog_bytes_per_s = backlog_bytes_per_s.filter(|rate| *rate > 0);
     relay.track_interval = track_interval?;
     Some(relay)
 }
