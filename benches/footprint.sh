@@ -20,6 +20,8 @@ van.id = "BENCH"
 mqtt.broker = "mqtt://127.0.0.1:9"
 gnss.source = "stdin:"
 outbox.path = "$folder/outbox.db"
+outbox.tail_path = "$folder/tail"
+track.sampling = "raw"
 TOML
 mkfifo "$folder/receiver"
 "$agent" run --config "$folder/waypost.toml" <"$folder/receiver" 2>"$folder/log" &

@@ -87,6 +87,8 @@ pub struct Journey {
     away_since: Option<Uptime>,
     /// Since when a halted van is faster than one that stands: in a jam it may never be fast enough to depart.
     creeps_since: Option<Uptime>,
+    /// The newest speed that a halted van was judged by, and when.
+    judged: Option<(Speed, Uptime)>,
     /// Where the newest fix is held to.
     held_to: Option<Position>,
 }
@@ -102,12 +104,17 @@ impl Journey {
     /// slow has no gaps.
     const MAX_GAP: Duration = Duration::from_secs(10);
 
+    /// The slowest receiver whose pace is learnt.
+    const MAX_INTERVAL: Duration = Duration::from_mins(1);
+
     /// No van is faster. The way of a jump is not driven.
     const MAX_MPS: f64 = 80.0;
 
     /// Drift stays within so much of the anchor, or three times what the receiver says of its accuracy.
     const DRIFT_M: f64 = 25.0;
     const MAX_DRIFT_M: f64 = 100.0;
+    /// No receiver drifts so far: the van was carried, or the signal was away.
+    const NO_DRIFT_M: f64 = 300.0;
 
     /// Who is farther away for so long has been moved too slowly to depart: pushed, towed, on a ferry.
     const AWAY_FOR: Duration = Duration::from_secs(30);
@@ -127,6 +134,7 @@ impl Journey {
             measured_from: None,
             away_since: None,
             creeps_since: None,
+            judged: None,
             held_to: None,
         }
     }
@@ -151,8 +159,10 @@ impl Journey {
             let gap = fix.read_at.since(read_at).max(by_utc.unwrap_or_default());
             if gap > Self::MAX_GAP.max(self.interval * 2) {
                 (self.otherwise_since, self.said, self.measured_from) = (None, None, None);
+                (self.away_since, self.creeps_since) = (None, None);
             }
-            self.interval = gap;
+            // A gap is no interval: a second one must not pass for the receiver's pace.
+            self.interval = gap.min(Self::MAX_INTERVAL);
         }
         self.seen = Some((fix.read_at, fix.utc));
         let speed = self.speed(fix);
@@ -164,12 +174,7 @@ impl Journey {
         }
         match (self.state.motion, self.state.counted) {
             (Motion::Moving, Some((utc, from))) => {
-                let way = from.distance_to(fix.position);
-                let ms = u32::try_from(fix.utc.millis_since(utc)).unwrap_or(0);
-                if way.as_metres() * 1000.0 <= Self::MAX_MPS * f64::from(ms) {
-                    self.state.odometer = self.state.odometer.saturating_add(way);
-                }
-                self.state.counted = Some((fix.utc, fix.position));
+                self.drive_from(utc, from, fix);
             }
             (Motion::Halted | Motion::Unknown, Some(_)) => {}
             (_, None) => self.state.counted = Some((fix.utc, fix.position)),
@@ -178,13 +183,29 @@ impl Journey {
         transition
     }
 
+    /// Counts the way from the last counted place to `fix`, unless it is a jump.
+    fn drive_from(&mut self, utc: UtcTime, from: Position, fix: &Fix) {
+        let way = from.distance_to(fix.position);
+        let ms = u32::try_from(fix.utc.millis_since(utc)).unwrap_or(0);
+        if way.as_metres() * 1000.0 <= Self::MAX_MPS * f64::from(ms) {
+            self.state.odometer = self.state.odometer.saturating_add(way);
+        }
+        self.state.counted = Some((fix.utc, fix.position));
+    }
+
     /// Where a halted van stands: at its anchor, unless it creeps or is too far away for drift.
     fn hold(&mut self, fix: &Fix, speed: Option<Speed>) -> Option<Position> {
         let halted = self.state.motion == Motion::Halted;
-        let Some((_, anchor)) = self.state.counted.filter(|_| halted) else {
+        let Some((utc, anchor)) = self.state.counted.filter(|_| halted) else {
             (self.away_since, self.creeps_since) = (None, None);
             return None;
         };
+        if speed.is_some() {
+            self.judged = speed.map(|speed| (speed, fix.read_at));
+        }
+        // Who is judged by the way made is so every few seconds only.
+        let speed = self.judged.filter(|(_, at)| fix.read_at.since(*at) <= Self::MEASURED_OVER * 2);
+        let speed = speed.map(|(speed, _)| speed);
         let lasts = |since: &mut Option<Uptime>, holds: bool, long: Duration| {
             *since = since.or(Some(fix.read_at)).filter(|_| holds);
             since.is_some_and(|since| fix.read_at.since(since) >= long)
@@ -192,19 +213,23 @@ impl Journey {
         let faster = speed.is_some_and(|speed| speed > self.config.stop_speed);
         let creeps = lasts(&mut self.creeps_since, faster, JourneyConfig::DEPART_AFTER);
         let said = fix.accuracy.map_or(0.0, |accuracy| accuracy.as_metres() * 3.0);
-        let way = anchor.distance_to(fix.position);
-        let away = way.as_metres() > said.clamp(Self::DRIFT_M, Self::MAX_DRIFT_M);
+        let way_m = anchor.distance_to(fix.position).as_metres();
+        let away = way_m > said.clamp(Self::DRIFT_M, Self::MAX_DRIFT_M);
         let slowly =
             speed.is_some_and(|speed| speed.as_mps() * 2.0 > self.config.stop_speed.as_mps());
         let long = if slowly { Self::SLOWLY_AWAY_FOR } else { Self::AWAY_FOR };
         let moved = lasts(&mut self.away_since, away, long);
-        if !creeps && !moved {
+        let fast = away && speed.is_some_and(|speed| speed >= self.config.depart_speed);
+        if creeps {
+            self.drive_from(utc, anchor, fix);
+        } else if fast {
+            // It departs, or its receiver erred: the way counts from the anchor when that is known.
+            return None;
+        } else if moved || way_m > Self::NO_DRIFT_M {
+            self.state.counted = Some((fix.utc, fix.position));
+        } else {
             return Some(anchor);
         }
-        if creeps {
-            self.state.odometer = self.state.odometer.saturating_add(way);
-        }
-        self.state.counted = Some((fix.utc, fix.position));
         Some(fix.position)
     }
 
@@ -333,6 +358,50 @@ mod tests {
         assert!(crept.distance_to(pushed).as_metres() > 20.0, "pushed aside");
         drive.go(4, 10.0);
         assert_eq!(drive.journey.held_to(), None, "off it goes");
+    }
+
+    #[test]
+    fn a_halted_van_that_comes_back_elsewhere_is_there_at_once() {
+        let mut drive = Drive::new();
+        drive.go(60, 0.0);
+        let anchor = drive.journey.held_to().unwrap();
+        drive.second += 600;
+        drive.north_m += 30_000.0;
+        drive.go(1, 0.0);
+        let there = drive.journey.held_to().unwrap();
+        assert!(anchor.distance_to(there).as_metres() > 29_000.0, "carried by a ferry");
+        assert!(drive.odometer_m() < 1.0, "and not driven");
+    }
+
+    #[test]
+    fn two_gaps_in_a_row_are_two_gaps() {
+        let mut drive = Drive::new();
+        drive.go(60, 10.0);
+        for gap in [600, 900] {
+            drive.second += gap;
+            drive.north_m += f64::from(gap) * 10.0;
+            assert_eq!(drive.go(1, 0.5), [], "what lies beyond a gap is no halt before it");
+        }
+        assert_eq!(drive.journey.state().motion, Motion::Moving);
+    }
+
+    #[test]
+    fn noise_before_a_gap_and_after_it_is_no_way_driven() {
+        let mut drive = Drive::new();
+        drive.go(60, 0.0);
+        drive.go(1, 1.0);
+        drive.second += 600;
+        drive.north_m += 90.0;
+        drive.go(1, 1.0);
+        assert!(drive.odometer_m() < 1.0, "{}", drive.odometer_m());
+    }
+
+    #[test]
+    fn a_jam_is_driven_by_a_receiver_without_speed_too() {
+        let mut drive = Drive { with_speed: false, ..Drive::new() };
+        drive.go(60, 0.0);
+        drive.go(300, 1.5);
+        assert!((drive.odometer_m() - 450.0).abs() < 30.0, "{}", drive.odometer_m());
     }
 
     #[test]
