@@ -11,6 +11,7 @@ mod delivery;
 mod demo;
 mod golden;
 mod invariants;
+mod package;
 mod real_world;
 mod recordings;
 mod same_core;
