@@ -19,6 +19,7 @@ use crate::logging;
 use crate::relay::mqtt::MqttLinks;
 use crate::replay::{self, Emit};
 use crate::source::Address;
+use crate::systemd::Notify;
 use crate::units::{Date, Distance};
 
 /// The arguments are wrong (sysexits.h `EX_USAGE`).
@@ -128,6 +129,12 @@ fn date(text: &str) -> Result<Date, String> {
     Date::parse(text).ok_or_else(|| "write it as YYYY-MM-DD".to_owned())
 }
 
+/// The arguments as the manual and completions have them.
+#[must_use]
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
+
 /// Does what the arguments say.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -208,7 +215,15 @@ fn run(path: &std::path::Path) -> anyhow::Result<()> {
         let sources = vec![config.source.clone()];
         let clock = Clock::live();
         let links = MqttLinks::new(config.relay.clone(), clock.clone());
-        let agent = Agent::open(config, era, clock, links).await?;
+        let agent = Agent::open(config, era, clock.clone(), links).await?;
+        let notify = Notify::from_environment();
+        notify.ready();
+        let report = tokio::spawn(notify.clone().report(agent.watches(), clock));
+        let shutdown = async {
+            shutdown.await;
+            report.abort();
+            notify.stopping();
+        };
         Ok(agent.run(sources, AtEnd::Stop, shutdown).await?)
     })
 }

@@ -14,10 +14,12 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::core::calendar::Era;
+use crate::core::record::Record;
 use crate::core::{Pipeline, PipelineConfig, Reception};
 use crate::engine::{Engine, EngineError, Patience, Reports};
 use crate::outbox::{Outbox, OutboxError, OutboxStats};
 use crate::relay::{Health, Inputs, LinkStatus, Links, Relay, RelayError, Stop};
+use crate::rollcall::{Pulse, RollCall};
 use crate::source::{self, CHANNEL_CHUNKS, Event, SourceConfig};
 use crate::tasks::joined;
 use crate::units::Uptime;
@@ -43,10 +45,16 @@ pub enum AtEnd {
 pub struct Watches {
     /// What has been seen of the receiver.
     pub reception: watch::Receiver<Reception>,
+    /// How the receiver is.
+    pub health: watch::Receiver<Health>,
+    /// The newest accepted fix.
+    pub live: watch::Receiver<Option<Record>>,
     /// What the outbox holds.
     pub outbox: watch::Receiver<OutboxStats>,
     /// The link to the broker.
     pub link: watch::Receiver<LinkStatus>,
+    /// Whether the agent's loops turn.
+    pub roll_call: RollCall,
 }
 
 /// Why the agent ended, other than by being told to.
@@ -75,6 +83,8 @@ pub struct Agent<L> {
     outbox: Outbox,
     reports: Reports,
     relay: Relay<L>,
+    roll_call: RollCall,
+    engines_pulse: Pulse,
 }
 
 impl<L: Links + 'static> Agent<L> {
@@ -100,8 +110,10 @@ impl<L: Links + 'static> Agent<L> {
             health: reports.health.subscribe(),
             clock: clock.clone(),
         };
-        let relay = Relay::new(relay, inputs, links);
-        Ok(Self { van, pipeline, clock, outbox, reports, relay })
+        let mut roll_call = RollCall::default();
+        let engines_pulse = roll_call.pulse("engine");
+        let relay = Relay::new(relay, inputs, links).with_pulse(roll_call.pulse("relay"));
+        Ok(Self { van, pipeline, clock, outbox, reports, relay, roll_call, engines_pulse })
     }
 
     /// By what it can be watched.
@@ -109,8 +121,11 @@ impl<L: Links + 'static> Agent<L> {
     pub fn watches(&self) -> Watches {
         Watches {
             reception: self.reports.reception.subscribe(),
+            health: self.reports.health.subscribe(),
+            live: self.reports.live.subscribe(),
             outbox: self.outbox.stats(),
             link: self.relay.status(),
+            roll_call: self.roll_call.clone(),
         }
     }
 
@@ -124,7 +139,7 @@ impl<L: Links + 'static> Agent<L> {
         at_end: AtEnd,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), AgentError> {
-        let Self { van, pipeline, clock, outbox, reports, relay } = self;
+        let Self { van, pipeline, clock, outbox, reports, relay, engines_pulse, .. } = self;
         for source in &mut sources {
             source.line.last_good_baud = outbox.receiver_baud();
         }
@@ -134,7 +149,8 @@ impl<L: Links + 'static> Agent<L> {
         let patience = if all_wait { Patience::Waits } else { Patience::GoesOn };
         let (events, heard) = mpsc::channel(CHANNEL_CHUNKS);
         let source = tokio::spawn(read_all(sources, clock.clone(), events, stop.clone()));
-        let engine = Engine::new(pipeline, outbox.clone(), clock, patience, reports);
+        let engine = Engine::new(pipeline, outbox.clone(), clock, patience, reports)
+            .with_pulse(engines_pulse);
         let engine = tokio::spawn(engine.run(heard, stop.clone()));
         let (stop_relay, relay_stopped) = watch::channel(Stop::Running);
         let relay = tokio::spawn(relay.run(relay_stopped));

@@ -36,6 +36,7 @@ pub mod units;
 
 pub mod backoff;
 pub mod clock;
+pub mod rollcall;
 pub mod tasks;
 
 // The data flow.
@@ -55,6 +56,7 @@ pub mod config;
 pub mod daemon;
 pub mod logging;
 pub mod replay;
+pub mod systemd;
 
 #[cfg(feature = "simulate")]
 pub mod simulate;

@@ -13,6 +13,17 @@ pub(super) enum Kind {
     Number(f64, f64),
 }
 
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Text => f.write_str("text"),
+            Flag => f.write_str("true or false"),
+            Integer(min, max) => write!(f, "whole number {min} to {max}"),
+            Number(min, max) => write!(f, "number {min} to {max}"),
+        }
+    }
+}
+
 /// One key.
 #[derive(Debug)]
 pub(super) struct Key {
@@ -298,12 +309,7 @@ pub(super) fn reference() -> String {
          | key | value | default | meaning |\n|---|---|---|---|\n",
     );
     for key in KEYS {
-        let value = match key.kind {
-            Text => "text".to_owned(),
-            Flag => "true or false".to_owned(),
-            Integer(min, max) => format!("whole number {min} to {max}"),
-            Number(min, max) => format!("number {min} to {max}"),
-        };
+        let value = key.kind;
         let help = key.help.replace('|', "\\|");
         writeln!(page, "| `{}` | {value} | `{}` | {help} |", key.name, key.default)
             .expect("a string takes everything");

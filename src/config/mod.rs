@@ -133,6 +133,12 @@ impl Config {
         keys::reference()
     }
 
+    /// Every key for the manual: its name, what it may be, its default as TOML, and what it means.
+    pub fn documented() -> impl Iterator<Item = (&'static str, String, &'static str, &'static str)>
+    {
+        keys::KEYS.iter().map(|key| (key.name, key.kind.to_string(), key.default, key.help))
+    }
+
     /// `config/waypost.toml`: every key with its default and a sentence.
     #[must_use]
     pub fn default_file() -> String {

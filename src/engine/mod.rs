@@ -18,6 +18,7 @@ use crate::core::trust::TimeTrust;
 use crate::core::{Output, Pipeline, Reception};
 use crate::outbox::{Outbox, OutboxError};
 use crate::relay::Health;
+use crate::rollcall::Pulse;
 use crate::source::{Event, LineState, ReceiverState};
 use crate::units::Uptime;
 use crate::wire::json::GnssState;
@@ -86,6 +87,7 @@ pub struct Engine {
     reports: Reports,
     commits: Commits,
     patience: Patience,
+    pulse: Pulse,
     /// When the host's clock is looked at again.
     host_clock_due: Uptime,
     /// What was last reported of the pipeline, of the receiver and of its line.
@@ -153,9 +155,17 @@ impl Engine {
             reports,
             commits,
             patience,
+            pulse: Pulse::default(),
             host_clock_due: Uptime::ZERO,
             reported: None,
         }
+    }
+
+    /// Answers with this pulse.
+    #[must_use]
+    pub fn with_pulse(mut self, pulse: Pulse) -> Self {
+        self.pulse = pulse;
+        self
     }
 
     /// Runs until the source ends; that is also how the agent is stopped. Then everything is committed. `stop` is
@@ -174,6 +184,7 @@ impl Engine {
             // Data before deadlines: a deadline that passed while data waited is for the pipeline to judge.
             tokio::select! {
                 biased;
+                () = self.pulse.answer() => continue,
                 step = self.commits.next_step() => self.commits.take(step)?,
                 event = events.recv(), if room => match event {
                     Some(event) => self.observe(event),

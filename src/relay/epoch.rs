@@ -115,6 +115,7 @@ enum Happened {
     Stop { closed: bool },
     Link(LinkEvent),
     Input,
+    Question,
     Time(Uptime),
 }
 
@@ -174,12 +175,14 @@ impl<'a, L: Links> Epoch<'a, L> {
     /// of them only looks.
     async fn turn(&mut self, stop: &mut watch::Receiver<Stop>) -> Result<(), End> {
         let now = self.relay.pace.uptime();
-        self.fill(now).await?;
+        // The outbox may be slow.
+        self.relay.pulse.clone().during(self.fill(now)).await?;
         let deadline = self.deadline(now);
         let Self { relay, link, stats, stop_open, live_open, health_open, .. } = self;
         let happened = tokio::select! {
             biased;
             changed = stop.changed(), if *stop_open => Happened::Stop { closed: changed.is_err() },
+            () = relay.pulse.answer() => Happened::Question,
             event = link.event() => Happened::Link(event),
             changed = relay.inputs.live.changed(), if *live_open => {
                 *live_open = changed.is_ok();
@@ -203,7 +206,7 @@ impl<'a, L: Links> Epoch<'a, L> {
                 if self.drained { Ok(()) } else { self.take_leave(now + FAREWELL) }
             }
             Happened::Link(event) => self.event(event, now),
-            Happened::Input => Ok(()),
+            Happened::Input | Happened::Question => Ok(()),
             Happened::Time(now) => self.overdue(now),
         }
     }

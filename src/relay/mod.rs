@@ -33,6 +33,7 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::core::record::Record;
 use crate::outbox::{Outbox, OutboxError};
+use crate::rollcall::Pulse;
 use crate::units::{Distance, Uptime};
 use crate::wire::json::{Connection, ConnectionState, GnssState};
 use crate::wire::{Topics, VERSION, VanId};
@@ -234,6 +235,7 @@ pub struct Relay<L> {
     removals: Removals,
     refusals: Refusals,
     report: Report,
+    pulse: Pulse,
 }
 
 impl<L: Links> Relay<L> {
@@ -249,7 +251,15 @@ impl<L: Links> Relay<L> {
             pace: Clock::live(),
             removals: Removals::default(),
             refusals: Refusals::default(),
+            pulse: Pulse::default(),
         }
+    }
+
+    /// Answers with this pulse.
+    #[must_use]
+    pub fn with_pulse(mut self, pulse: Pulse) -> Self {
+        self.pulse = pulse;
+        self
     }
 
     /// Rolls the same dice each time.
@@ -275,7 +285,7 @@ impl<L: Links> Relay<L> {
             let began = self.pace.uptime();
             let link = self.links.open(&self.connection(ConnectionState::ConnectionBroken));
             let (end, lived) = Epoch::new(&mut self, link).run(&mut stop).await;
-            self.flush().await?;
+            self.pulse.clone().during(self.flush()).await?;
             self.reconnect.ended(lived);
             match end {
                 End::Stopped => break,
@@ -308,6 +318,7 @@ impl<L: Links> Relay<L> {
             tokio::select! {
                 changed = stop.changed() => if changed.is_err() { return },
                 Ok(()) = stats.changed() => {}
+                () = self.pulse.answer() => {}
                 _ = self.pace.reached(Some(until)) => return,
             }
         }

@@ -13,14 +13,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("backoff", &[]),
     ("logging", &[]),
     ("tasks", &[]),
+    ("rollcall", &[]),
     ("core", &[]),
     ("wire", &[]),
     ("source", &["backoff", "clock"]),
     ("outbox", &["tasks", "wire"]),
-    ("relay", &["backoff", "clock", "wire", "outbox"]),
-    ("engine", &["backoff", "clock", "tasks", "wire", "source", "outbox", "relay"]),
+    ("relay", &["backoff", "clock", "rollcall", "wire", "outbox"]),
+    ("engine", &["backoff", "clock", "tasks", "rollcall", "wire", "source", "outbox", "relay"]),
     ("config", &["clock", "wire", "source", "outbox", "relay"]),
-    ("daemon", &["clock", "tasks", "wire", "source", "outbox", "relay", "engine", "config"]),
+    (
+        "daemon",
+        &["clock", "tasks", "rollcall", "wire", "source", "outbox", "relay", "engine", "config"],
+    ),
+    ("systemd", &["clock", "daemon", "relay"]),
     ("replay", &["clock", "wire", "source", "outbox", "relay", "config", "daemon"]),
     ("simulate", &["clock"]),
     (
@@ -29,7 +34,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "cli",
-        &["clock", "config", "daemon", "demo", "logging", "relay", "replay", "simulate", "source"],
+        &[
+            "clock", "config", "daemon", "demo", "logging", "relay", "replay", "simulate",
+            "source", "systemd",
+        ],
     ),
 ];
 

@@ -40,12 +40,8 @@ impl VirtualVan {
         Self { folder, broker: ScriptedBroker::default(), fixes }
     }
 
-    /// Starts the agent on the log, with the outbox of the folder.
-    async fn start(
-        &self,
-        at_end: AtEnd,
-        stop: tokio::sync::oneshot::Receiver<()>,
-    ) -> JoinHandle<Result<(), AgentError>> {
+    /// The agent with the outbox of the folder, and the log as its source.
+    async fn open(&self) -> (Agent<ScriptedBroker>, SourceConfig) {
         let outbox = self.folder.path().join("outbox.db");
         let set = |key, value: &str| Override { key, value: value.to_owned() };
         let overrides = [
@@ -58,6 +54,16 @@ impl VirtualVan {
         let source = SourceConfig { address: Address::Log(self.log()), ..config.source.clone() };
         let agent =
             Agent::open(config, Era::AsSaid, Clock::live(), self.broker.clone()).await.unwrap();
+        (agent, source)
+    }
+
+    /// Starts the agent on the log.
+    async fn start(
+        &self,
+        at_end: AtEnd,
+        stop: tokio::sync::oneshot::Receiver<()>,
+    ) -> JoinHandle<Result<(), AgentError>> {
+        let (agent, source) = self.open().await;
         tokio::spawn(agent.run(vec![source], at_end, async {
             if stop.await.is_err() {
                 std::future::pending::<()>().await;
@@ -104,6 +110,28 @@ async fn an_hour_without_a_broker_loses_nothing_and_keeps_the_order() {
             points.filter(of_lane).map(|point| point["seq"].as_u64().unwrap()).collect();
         assert!(seqs.is_sorted() && !seqs.is_empty(), "backlog {lane}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_agents_loops_answer_whatever_the_link_does() {
+    let van = VirtualVan::new(1500);
+    let (agent, source) = van.open().await;
+    let roll_call = agent.watches().roll_call;
+    let agent = tokio::spawn(agent.run(vec![source], AtEnd::Drain, std::future::pending()));
+    // Nobody there, connected, cut, connected again: what a watchdog would ask every 5 s is answered each time.
+    for quarter in 0..4 {
+        if quarter % 2 == 1 {
+            van.broker.go_up();
+        } else {
+            van.broker.go_down();
+        }
+        for _ in 0..60 {
+            roll_call.ask();
+            sleep(Duration::from_secs(5)).await;
+            assert_eq!(roll_call.silent().count(), 0, "in quarter {quarter}");
+        }
+    }
+    agent.await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,6 +13,7 @@ mod fuzzed;
 mod golden;
 mod invariants;
 mod outbox_model;
+mod package;
 mod packed;
 mod real_world;
 mod recordings;

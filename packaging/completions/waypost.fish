@@ -1,0 +1,54 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_waypost_global_optspecs
+    string join \n h/help V/version
+end
+
+function __fish_waypost_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_waypost_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_waypost_using_subcommand
+    set -l cmd (__fish_waypost_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c waypost -n "__fish_waypost_needs_command" -s h -l help -d 'Print help'
+complete -c waypost -n "__fish_waypost_needs_command" -s V -l version -d 'Print version'
+complete -c waypost -n "__fish_waypost_needs_command" -f -a "run" -d 'Run the agent until SIGTERM'
+complete -c waypost -n "__fish_waypost_needs_command" -f -a "replay" -d 'Send recorded logs through the code that runs in the van'
+complete -c waypost -n "__fish_waypost_needs_command" -f -a "check" -d 'Check the configuration: every problem in one report'
+complete -c waypost -n "__fish_waypost_needs_command" -f -a "completions" -d 'Write the completions of a shell to standard output'
+complete -c waypost -n "__fish_waypost_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c waypost -n "__fish_waypost_using_subcommand run" -l config -d 'The configuration' -r -F
+complete -c waypost -n "__fish_waypost_using_subcommand run" -s h -l help -d 'Print help'
+complete -c waypost -n "__fish_waypost_using_subcommand replay" -l emit -d 'Write each accepted fix, or each record, as a line of JSON' -r -f -a "fixes\t'Each accepted fix, with all decimals: to compare receivers and parsers'
+records\t'Each record as the outbox would keep it and the topic `track` would carry it'"
+complete -c waypost -n "__fish_waypost_using_subcommand replay" -l date -d 'The day of the recording: century and week rollover are judged by it' -r
+complete -c waypost -n "__fish_waypost_using_subcommand replay" -l config -d 'The configuration' -r -F
+complete -c waypost -n "__fish_waypost_using_subcommand replay" -l broker -d 'The broker, instead of the configuration\'s: `mqtt://HOST[:PORT]`' -r
+complete -c waypost -n "__fish_waypost_using_subcommand replay" -l van -d 'The van\'s id, instead of the configuration\'s' -r
+complete -c waypost -n "__fish_waypost_using_subcommand replay" -l outbox -d 'The outbox, instead of the configuration\'s' -r
+complete -c waypost -n "__fish_waypost_using_subcommand replay" -l sampling -d 'Which fixes the trail keeps, instead of the configuration\'s: raw or bounded; with --emit records it is raw' -r
+complete -c waypost -n "__fish_waypost_using_subcommand replay" -l max-error-m -d 'With bounded: how far the lines between the kept points may be from the van, in metres' -r
+complete -c waypost -n "__fish_waypost_using_subcommand replay" -l speed -d 'How many times faster than it was recorded, or max' -r
+complete -c waypost -n "__fish_waypost_using_subcommand replay" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c waypost -n "__fish_waypost_using_subcommand check" -l config -d 'The configuration' -r -F
+complete -c waypost -n "__fish_waypost_using_subcommand check" -s h -l help -d 'Print help'
+complete -c waypost -n "__fish_waypost_using_subcommand completions" -s h -l help -d 'Print help'
+complete -c waypost -n "__fish_waypost_using_subcommand help; and not __fish_seen_subcommand_from run replay check completions help" -f -a "run" -d 'Run the agent until SIGTERM'
+complete -c waypost -n "__fish_waypost_using_subcommand help; and not __fish_seen_subcommand_from run replay check completions help" -f -a "replay" -d 'Send recorded logs through the code that runs in the van'
+complete -c waypost -n "__fish_waypost_using_subcommand help; and not __fish_seen_subcommand_from run replay check completions help" -f -a "check" -d 'Check the configuration: every problem in one report'
+complete -c waypost -n "__fish_waypost_using_subcommand help; and not __fish_seen_subcommand_from run replay check completions help" -f -a "completions" -d 'Write the completions of a shell to standard output'
+complete -c waypost -n "__fish_waypost_using_subcommand help; and not __fish_seen_subcommand_from run replay check completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

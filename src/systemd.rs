@@ -1,0 +1,330 @@
+//! What the agent does → systemd: ready, a status line for people, signs of life (`sd_notify(3)`).
+//!
+//! Without systemd there is no `NOTIFY_SOCKET`, and nothing is said. The watchdog hears of the agent only while every
+//! loop of it turns: a process that is there and does nothing is started anew.
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::Arc;
+use std::time::Duration;
+use std::{env, io, process};
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::clock::Clock;
+use crate::core::journey::Motion;
+use crate::core::record::Subject;
+use crate::daemon::Watches;
+use crate::relay::{LinkState, LinkStatus};
+use crate::units::Uptime;
+
+/// `systemctl status` is looked at by people: no need to wake up more often.
+const STATUS_EVERY: Duration = Duration::from_secs(5);
+
+/// Questions in each watchdog time: one answer may come late.
+const ASKED_PER_WATCHDOG: u32 = 3;
+
+/// Where systemd listens, if it does.
+#[derive(Clone, Debug, Default)]
+pub struct Notify {
+    socket: Option<Arc<(UnixDatagram, SocketAddr)>>,
+    /// After so much silence systemd ends the agent.
+    watchdog: Option<Duration>,
+}
+
+impl Notify {
+    /// As systemd says it in the environment.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        let Some(name) = env::var_os("NOTIFY_SOCKET") else { return Self::default() };
+        let number = |key: &str| env::var(key).ok().and_then(|value| value.parse::<u64>().ok());
+        let ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(process::id()));
+        let watchdog = number("WATCHDOG_USEC").filter(|usec| ours && *usec > 0);
+        Self::to(&name, watchdog.map(Duration::from_micros)).unwrap_or_else(|error| {
+            tracing::warn!(%error, "systemd does not listen where it says");
+            Self::default()
+        })
+    }
+
+    /// To the socket of this name; one that begins with `@` is in the abstract namespace.
+    fn to(name: &OsStr, watchdog: Option<Duration>) -> io::Result<Self> {
+        let address = match name.as_bytes() {
+            [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+            _ => SocketAddr::from_pathname(name)?,
+        };
+        let socket = UnixDatagram::unbound()?;
+        // A supervisor that is busy must not stop the agent.
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket: Some(Arc::new((socket, address))), watchdog })
+    }
+
+    fn say(&self, words: &str) {
+        if let Some((socket, address)) = self.socket.as_deref()
+            && let Err(error) = socket.send_to_addr(words.as_bytes(), address)
+        {
+            tracing::debug!(%error, words, "systemd not told");
+        }
+    }
+
+    /// The outbox is open: from here on nothing that comes is lost.
+    pub fn ready(&self) {
+        self.say("READY=1\nSTATUS=started");
+    }
+
+    /// The agent was told to stop.
+    pub fn stopping(&self) {
+        self.say("STOPPING=1\nSTATUS=stopping");
+    }
+
+    /// Says how the agent is, until the caller has had enough: drop it to end it.
+    pub async fn report(self, watches: Watches, clock: Clock) {
+        if self.socket.is_none() {
+            return;
+        }
+        let every = self.watchdog.map_or(STATUS_EVERY, |watchdog| {
+            STATUS_EVERY.min(watchdog / ASKED_PER_WATCHDOG).max(Duration::from_millis(1))
+        });
+        let mut ticks = interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut said, mut was_silent) = (String::new(), false);
+        loop {
+            ticks.tick().await;
+            let line = status_line(&watches, clock.uptime());
+            if line != said {
+                self.say(&format!("STATUS={line}"));
+                said = line;
+            }
+            if self.watchdog.is_some() {
+                let silent = watches.roll_call.silent().next();
+                match silent {
+                    None => self.say("WATCHDOG=1"),
+                    Some(task) if !was_silent => {
+                        tracing::error!(task, "task does not turn, systemd will start us anew");
+                    }
+                    Some(_) => {}
+                }
+                was_silent = silent.is_some();
+                watches.roll_call.ask();
+            }
+        }
+    }
+}
+
+/// How the agent is, as a sentence: "driving, 11 satellites, 0 waiting, connected for 3 min".
+fn status_line(watches: &Watches, now: Uptime) -> String {
+    let mut line = reception(watches);
+    let pending = watches.outbox.borrow().pending;
+    write!(line, ", {pending} waiting, {}", link(&watches.link.borrow(), now))
+        .expect("a string takes everything");
+    // A line is all that the protocol has room for, and an error may come from anywhere.
+    line.replace(|c: char| c.is_control(), " ")
+}
+
+fn reception(watches: &Watches) -> String {
+    let health = watches.health.borrow();
+    let gnss = &health.gnss;
+    match gnss.receiver.as_str() {
+        "open" => {}
+        "silent" => return "receiver silent".to_owned(),
+        "hunting" => return "receiver not understood".to_owned(),
+        "gone" => return "no receiver".to_owned(),
+        _ => return "waiting for the receiver".to_owned(),
+    }
+    let satellites = |count: u8| format!("{count} satellite{}", if count == 1 { "" } else { "s" });
+    if gnss.mode < 2 {
+        let seen = gnss.sats_in_view.map(|count| format!(", {} in view", satellites(count)));
+        return format!("no fix{}", seen.unwrap_or_default());
+    }
+    let motion = watches.live.borrow().map_or(Motion::Unknown, |record| match record.subject {
+        Subject::Point(point) => point.motion,
+    });
+    let does = match motion {
+        Motion::Moving => "driving",
+        Motion::Halted => "standing",
+        Motion::Unknown => "fix",
+    };
+    let used = gnss.sats.map(|count| format!(", {}", satellites(count)));
+    format!("{does}{}", used.unwrap_or_default())
+}
+
+fn link(status: &LinkStatus, now: Uptime) -> String {
+    match (status.state, &status.last_error) {
+        (LinkState::Connected, _) => match now.since(status.since).as_secs() / 60 {
+            0 => "connected".to_owned(),
+            minutes @ 1..60 => format!("connected for {minutes} min"),
+            minutes @ 60..2880 => format!("connected for {} h", minutes / 60),
+            minutes => format!("connected for {} days", minutes / 1440),
+        },
+        // Attempts come and go: what lasts is that there is no link, and why.
+        (LinkState::Connecting | LinkState::BackingOff { .. }, Some(error)) => {
+            format!("no link: {error}")
+        }
+        (state, _) => state.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::Reception;
+    use crate::core::record::Seq;
+    use crate::outbox::OutboxStats;
+    use crate::relay::Health;
+    use crate::rollcall::{Pulse, RollCall};
+    use tokio::sync::watch;
+
+    /// What the agent knows, from the other side.
+    struct Agent {
+        health: watch::Sender<Health>,
+        outbox: watch::Sender<OutboxStats>,
+        link: watch::Sender<LinkStatus>,
+        live: watch::Sender<Option<crate::core::record::Record>>,
+        pulse: Pulse,
+        watches: Watches,
+    }
+
+    fn agent() -> Agent {
+        let status = LinkStatus {
+            state: LinkState::Connecting,
+            since: Uptime::ZERO,
+            last_error: None,
+            last_reason: None,
+            positions: 0,
+            track_messages: 0,
+            points_acked: 0,
+            payload_bytes: 0,
+            reconnects: 0,
+        };
+        let (health, outbox, link, live) = (
+            watch::Sender::<Health>::default(),
+            watch::Sender::new(OutboxStats {
+                pending: 0,
+                oldest: None,
+                last_committed: Seq::new(0),
+                reserved: Seq::new(0),
+                dropped: 0,
+                bytes: 0,
+            }),
+            watch::Sender::new(status),
+            watch::Sender::new(None),
+        );
+        let mut roll_call = RollCall::default();
+        let pulse = roll_call.pulse("relay");
+        let watches = Watches {
+            reception: watch::Sender::<Reception>::default().subscribe(),
+            health: health.subscribe(),
+            live: live.subscribe(),
+            outbox: outbox.subscribe(),
+            link: link.subscribe(),
+            roll_call,
+        };
+        Agent { health, outbox, link, live, pulse, watches }
+    }
+
+    #[test]
+    fn the_status_line_reads_like_a_sentence() {
+        let agent = agent();
+        let line = |minutes: u64| {
+            status_line(&agent.watches, Uptime::new(Duration::from_secs(minutes * 60)))
+        };
+        let receiver = |state: &str| {
+            agent.health.send_modify(|health| health.gnss.receiver = state.to_owned());
+        };
+        assert_eq!(line(0), "waiting for the receiver, 0 waiting, connecting");
+        receiver("gone");
+        agent.link.send_modify(|link| {
+            link.state = LinkState::BackingOff { wait: Duration::from_secs(9) };
+            link.last_error = Some("connection refused\nSTATUS=well".to_owned());
+        });
+        agent.outbox.send_modify(|stats| stats.pending = 12);
+        assert_eq!(line(1), "no receiver, 12 waiting, no link: connection refused STATUS=well");
+        receiver("open");
+        agent.link.send_modify(|link| link.state = LinkState::Connected);
+        assert_eq!(line(0), "no fix, 12 waiting, connected");
+        agent.health.send_modify(|health| health.gnss.sats_in_view = Some(1));
+        assert_eq!(line(3), "no fix, 1 satellite in view, 12 waiting, connected for 3 min");
+        agent.health.send_modify(|health| {
+            health.gnss.mode = 3;
+            health.gnss.sats = Some(11);
+        });
+        let moving = crate::outbox::tests::record(Seq::new(1), Motion::Moving);
+        agent.live.send_replace(Some(moving));
+        agent.outbox.send_modify(|stats| stats.pending = 0);
+        assert_eq!(line(3), "driving, 11 satellites, 0 waiting, connected for 3 min");
+        assert_eq!(line(200), "driving, 11 satellites, 0 waiting, connected for 3 h");
+        assert_eq!(line(10_000), "driving, 11 satellites, 0 waiting, connected for 6 days");
+    }
+
+    /// systemd's end of the socket.
+    fn listen(address: &SocketAddr) -> UnixDatagram {
+        let socket = UnixDatagram::bind_addr(address).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket
+    }
+
+    fn heard(socket: &UnixDatagram) -> Vec<String> {
+        let mut buffer = [0; 512];
+        std::iter::from_fn(|| socket.recv(&mut buffer).ok().map(|len| buffer[..len].to_vec()))
+            .map(|words| String::from_utf8(words).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn systemd_is_told_by_path_and_by_abstract_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let name = format!("waypost-test-{}", process::id());
+        for (name, address) in [
+            (path.to_str().unwrap().to_owned(), SocketAddr::from_pathname(&path).unwrap()),
+            (format!("@{name}"), SocketAddr::from_abstract_name(&name).unwrap()),
+        ] {
+            let systemd = listen(&address);
+            let notify = Notify::to(OsStr::new(&name), None).unwrap();
+            notify.ready();
+            notify.stopping();
+            assert_eq!(
+                heard(&systemd),
+                ["READY=1\nSTATUS=started", "STOPPING=1\nSTATUS=stopping"],
+                "{name}"
+            );
+        }
+        Notify::default().ready();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_watchdog_is_fed_while_every_loop_turns_and_not_after_one_hangs() {
+        let name = format!("waypost-watchdog-{}", process::id());
+        let systemd = listen(&SocketAddr::from_abstract_name(&name).unwrap());
+        let watchdog = Some(Duration::from_secs(30));
+        let notify = Notify::to(OsStr::new(&format!("@{name}")), watchdog).unwrap();
+        let Agent { mut pulse, watches, .. } = agent();
+        tokio::spawn(notify.report(watches, Clock::live()));
+        let (hang, mut told_to_hang) = tokio::sync::oneshot::channel();
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = pulse.answer() => {}
+                    _ = &mut told_to_hang => break,
+                }
+            }
+            std::future::pending::<()>().await;
+            drop(pulse);
+        });
+        tokio::time::sleep(Duration::from_secs(61)).await;
+        let words = heard(&systemd);
+        let fed = words.iter().filter(|words| *words == "WATCHDOG=1").count();
+        assert!(fed >= 6, "{words:?}");
+        let lines = words.iter().filter(|words| words.starts_with("STATUS=")).count();
+        assert_eq!(lines, 1, "a line that has not changed is said once: {words:?}");
+
+        // It is there, and does not turn any more.
+        hang.send(()).unwrap();
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        heard(&systemd);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(!heard(&systemd).contains(&"WATCHDOG=1".to_owned()));
+    }
+}

@@ -1,0 +1,178 @@
+//! What the package carries beside the binary is in step with it: manual, completions, unit.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::process::Command;
+
+use clap_complete::Shell;
+use waypost::config::Config;
+
+use crate::support::{installed, repository};
+
+/// What only a developer's build has.
+const NOT_IN_THE_VAN: [&str; 2] = ["simulate", "demo"];
+
+/// The arguments of the van's binary.
+fn command() -> clap::Command {
+    let all = waypost::cli::command();
+    let ours = |command: &&clap::Command| !NOT_IN_THE_VAN.contains(&command.get_name());
+    let mut van = clap::Command::new("waypost")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(all.get_about().unwrap().to_string())
+        .subcommands(all.get_subcommands().filter(ours).cloned());
+    van.build();
+    van
+}
+
+/// A line of text that roff takes as text. A hyphen that is typed is a minus sign (`man-pages(7)`).
+fn roff(text: &str) -> String {
+    let text = text.replace('\\', "\\e").replace('-', "\\-");
+    let lines = text.lines().map(|line| match line.as_bytes().first() {
+        Some(b'.' | b'\'') => format!("\\&{line}"),
+        _ => line.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn title(name: &str, section: u8, line: &str) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let quiet = ".\\\" UPDATE=1 cargo test --test it package: written from the program.\n";
+    format!(
+        "{quiet}.TH {upper} {section} \"\" \"waypost {version}\" \"waypost\"\n.SH NAME\n{name} \\- {}\n",
+        roff(line),
+        upper = name.to_uppercase(),
+    )
+}
+
+fn options(page: &mut String, command: &clap::Command) {
+    for argument in command.get_arguments().filter(|one| !one.is_hide_set()) {
+        let name = match (argument.get_long(), argument.get_value_names()) {
+            (Some("help"), _) => continue,
+            (Some(long), Some(value)) if argument.get_action().takes_values() => {
+                format!("\\fB{}\\fR \\fI{}\\fR", roff(&format!("--{long}")), roff(&value[0]))
+            }
+            (Some(long), _) => format!("\\fB{}\\fR", roff(&format!("--{long}"))),
+            (None, Some(value)) => format!("\\fI{}\\fR", roff(&value[0])),
+            (None, None) => format!("\\fI{}\\fR", argument.get_id().as_str().to_uppercase()),
+        };
+        let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+        write!(page, ".TP\n{name}\n{}.", roff(&help)).unwrap();
+        let possible: Vec<String> =
+            argument.get_possible_values().iter().map(|one| one.get_name().to_owned()).collect();
+        if !possible.is_empty() && argument.get_action().takes_values() {
+            write!(page, "\nOne of {}.", roff(&possible.join(", "))).unwrap();
+        }
+        if let [default] = argument.get_default_values() {
+            write!(page, "\nDefault: {}.", roff(&default.to_string_lossy())).unwrap();
+        }
+        page.push('\n');
+    }
+}
+
+/// waypost(1).
+fn manual() -> String {
+    let command = command();
+    let about = command.get_about().unwrap().to_string();
+    let mut page = title("waypost", 1, "tracking agent for delivery vans");
+    write!(
+        page,
+        ".SH SYNOPSIS\n.B waypost\n.I COMMAND\n.RI [ OPTIONS ]\n.SH DESCRIPTION\n{}\n.SH COMMANDS\n",
+        roff(&about)
+    )
+    .unwrap();
+    for one in command.get_subcommands().filter(|one| one.get_name() != "help") {
+        let usage = one.clone().render_usage().to_string();
+        let usage = usage.trim_start_matches("Usage:").trim();
+        let about = one.get_about().map(ToString::to_string).unwrap_or_default();
+        write!(page, ".SS {}\n{}.\n", roff(usage), roff(&about)).unwrap();
+        options(&mut page, one);
+        if let Some(after) = one.get_after_help() {
+            write!(page, ".PP\n.nf\n{}\n.fi\n", roff(&after.to_string())).unwrap();
+        }
+    }
+    page + &fs::read_to_string(repository("packaging/man/waypost.1.in")).unwrap()
+}
+
+/// waypost.toml(5).
+fn manual_of_the_configuration() -> String {
+    let mut page = title("waypost.toml", 5, "configuration of waypost");
+    page.push_str(
+        ".SH DESCRIPTION\nTOML, in\n.IR /etc/waypost/waypost.toml .\n\
+         A key that is left out has its default; one that is unknown, of the wrong kind or out of range is\n\
+         reported by\n.BR \"waypost check\" ,\nall of them at once.\nOnly\n.B van.id\nand\n.B mqtt.broker\n\
+         must be filled in.\n.SH KEYS\n",
+    );
+    for (name, value, default, help) in Config::documented() {
+        let end = if help.ends_with([':', '.']) { "" } else { "." };
+        writeln!(
+            page,
+            ".TP\n\\fB{name}\\fR ({}, default {})\n{}{end}",
+            roff(&value),
+            roff(default),
+            roff(help)
+        )
+        .unwrap();
+    }
+    page + ".SH SEE ALSO\n.BR waypost (1)\n"
+}
+
+fn completions(shell: Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command(), "waypost", &mut script);
+    String::from_utf8(script).unwrap()
+}
+
+#[test]
+fn manual_and_completions_are_those_of_the_vans_binary() {
+    for (name, text) in [
+        ("packaging/man/waypost.1", manual()),
+        ("packaging/man/waypost.toml.5", manual_of_the_configuration()),
+        ("packaging/completions/waypost.bash", completions(Shell::Bash)),
+        ("packaging/completions/_waypost", completions(Shell::Zsh)),
+        ("packaging/completions/waypost.fish", completions(Shell::Fish)),
+    ] {
+        let path = repository(name);
+        if std::env::var_os("UPDATE").is_some() {
+            fs::write(&path, &text).unwrap();
+        }
+        let shipped = fs::read_to_string(&path).unwrap_or_default();
+        assert!(shipped == text, "UPDATE=1 rewrites {name}");
+        for word in NOT_IN_THE_VAN {
+            assert!(!text.contains(&format!("waypost {word}")), "{name} says {word}");
+        }
+    }
+}
+
+#[test]
+fn the_unit_keeps_to_the_codes_and_times_of_the_agent() {
+    let unit = fs::read_to_string(repository("systemd/waypost.service")).unwrap();
+    for line in [
+        "Type=notify",
+        "WatchdogSec=30",
+        "TimeoutStopSec=5",
+        "RestartPreventExitStatus=78 64",
+        "StateDirectory=waypost",
+        "RuntimeDirectory=waypost",
+        "ExecStart=/usr/bin/waypost run",
+    ] {
+        assert!(unit.lines().any(|said| said == line), "{line}");
+    }
+    for banned in ["network-online.target", "BindsTo="] {
+        assert!(!unit.contains(banned), "{banned}");
+    }
+}
+
+#[test]
+fn systemd_finds_the_unit_in_order_and_hardly_exposed() {
+    let Some(analyze) = installed("systemd-analyze") else { return };
+    // The score that it must not exceed, in tenths.
+    let threshold = "--threshold=13";
+    let output = Command::new(analyze)
+        .args(["security", "--offline=true", "--no-pager", threshold])
+        .arg(repository("systemd/waypost.service"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let score = said.lines().last().unwrap_or_default();
+    assert!(output.status.success(), "{score} {}", String::from_utf8_lossy(&output.stderr));
+}
