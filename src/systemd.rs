@@ -203,7 +203,11 @@ mod tests {
             watch::Sender::new(OutboxStats {
                 pending: 0,
                 oldest: None,
-                last_committed: Seq::new(0),
+                newest: Seq::ZERO,
+                durable: Seq::ZERO,
+                thinned: 0,
+                written_bytes_today: 0,
+                device_bytes_today: None,
                 reserved: Seq::new(0),
                 dropped: 0,
                 bytes: 0,
