@@ -465,6 +465,21 @@ async fn a_kill_costs_nothing_and_a_power_cut_what_was_not_committed() {
 }
 
 #[tokio::test]
+async fn what_a_kill_has_left_is_committed_at_once_since_nobody_knows_how_old_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let tail_path = Some(directory.path().join("tail"));
+    let config = OutboxConfig { tail_path, ..config(directory.path()) };
+    let outbox = Outbox::open(config.clone()).await.unwrap();
+    outbox.accept(&records(Seq::new(1), 5), &state(5.0), Uptime::ZERO);
+    drop(outbox);
+    let outbox = Outbox::open(config).await.unwrap();
+    assert_eq!(outbox.flush_due(), Some(Uptime::ZERO));
+    outbox.flush().await.unwrap();
+    assert_eq!(outbox.flush_due(), None);
+    assert!(outbox.is_safe());
+}
+
+#[tokio::test]
 async fn a_usual_commit_touches_one_page() {
     let directory = tempfile::tempdir().unwrap();
     let outbox = open(directory.path()).await;
