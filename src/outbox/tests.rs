@@ -465,6 +465,23 @@ async fn a_kill_costs_nothing_and_a_power_cut_what_was_not_committed() {
 }
 
 #[tokio::test]
+async fn a_column_that_has_lost_its_name_is_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = config(directory.path()).path;
+    let outbox = open(directory.path()).await;
+    outbox.commit(records(Seq::new(1), 500), state(1.0)).await.unwrap();
+    outbox.close().await.unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    let name = b"seq_reserved";
+    let at = bytes.windows(name.len()).position(|part| part == name).unwrap();
+    bytes[at] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let outbox = open(directory.path()).await;
+    assert_eq!(seqs(&outbox).await, (1..=500).collect::<Vec<_>>());
+    assert!(seq_file::beside(&path, ".corrupt-1").exists());
+}
+
+#[tokio::test]
 async fn what_a_kill_has_left_is_committed_at_once_since_nobody_knows_how_old_it_is() {
     let directory = tempfile::tempdir().unwrap();
     let tail_path = Some(directory.path().join("tail"));
