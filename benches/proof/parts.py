@@ -269,8 +269,8 @@ class Broker:
             end.close()
 
     def cut(self, is_cut=True):
-        self.is_cut, pairs = is_cut, self.pairs
-        self.pairs = []
+        self.is_cut = is_cut
+        pairs, self.pairs = (self.pairs, []) if is_cut else ([], self.pairs)
         for end in (end for pair in pairs for end in pair):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
