@@ -2,14 +2,15 @@
 //! it finds. For proofs that cut the power, kill the process, or fill the disk (`benches/proof/`).
 //!
 //! ```text
-//! outbox_rig PATH [--tail PATH] [--commit-after S] [--max-mib N] [--points N] [--rate HZ] [--virtual] [--lockstep]
-//!            [--ack none|all-after-S|stall:PERCENT|day] [--check | --drain]
+//! outbox_rig PATH [--tail PATH] [--commit-after S] [--max-mib N] [--max-age-days N]
+//!            [--points N] [--rate HZ] [--virtual] [--lockstep] [--ack none|all-after-S|stall:PERCENT|day]
+//!            [--check | --drain]
 //! ```
 //!
 //! - `R <oldest> <newest> <count> <next> <ok|error>`: what was there, after a read of all of it that looks at order and
 //!   content, and the number that comes next. `H <from>-<to> …` before it: which numbers these are.
 //! - `A <seq>`: accepted up to there. `C <seq>`: on flash up to there. `D <from> <to>`: said before these are acknowledged.
-//! - `T <what> <seconds>`, with `--rate 0` and `--drain`: how long it took. `M <KiB>`: resident memory.
+//! - `T <what> <seconds>`: how long it took. `M <KiB>`: resident memory at the end.
 //!
 //! `--virtual`: the time is that of the points, and passes as fast as the disk. `--lockstep`: goes on when a line on
 //! standard input has answered each `A`, `C` and `D`, so that the order of what is said and written is known.
@@ -133,6 +134,10 @@ fn arguments() -> Result<Arguments, String> {
             "--max-mib" => {
                 let mib: u64 = value.parse().map_err(|_| format!("{word}: {value}"))?;
                 arguments.outbox.max_bytes = mib * 1024 * 1024;
+            }
+            "--max-age-days" => {
+                let days: u64 = value.parse().map_err(|_| format!("{word}: {value}"))?;
+                arguments.outbox.max_age = Duration::from_secs(days * 86_400);
             }
             "--points" => {
                 arguments.points = value.parse().map_err(|_| format!("{word}: {value}"))?
@@ -424,7 +429,8 @@ impl Run {
     }
 
     async fn flush(&mut self, elapsed: Duration) {
-        let second = Duration::from_secs(1);
+        // The agent's second, less what a timer may be late by.
+        let second = Duration::from_millis(980);
         let pause = self.arguments.rate_hz > 0.0
             && self.flushed_at.is_some_and(|at| elapsed.saturating_sub(at) < second);
         let is_due = self.outbox.flush_due().is_some_and(|due| due <= Uptime::new(elapsed));
@@ -459,6 +465,7 @@ async fn run(arguments: Arguments) -> Result<bool, OutboxError> {
     }
     let (held, ok) = check(&outbox).await?;
     if arguments.check {
+        said(&format!("M {}", resident_kib()));
         outbox.close().await?;
         return Ok(ok);
     }
