@@ -140,7 +140,7 @@ fn arguments() -> Result<Arguments, String> {
                 arguments.outbox.max_age = Duration::from_secs(days * 86_400);
             }
             "--points" => {
-                arguments.points = value.parse().map_err(|_| format!("{word}: {value}"))?
+                arguments.points = value.parse().map_err(|_| format!("{word}: {value}"))?;
             }
             "--rate" => arguments.rate_hz = number()?,
             "--ack" => arguments.acks = acks(&value)?,

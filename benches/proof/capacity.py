@@ -5,7 +5,7 @@ detected or harmless: what is read afterwards is right, and what was damaged is 
 
 Needs the release build of the example outbox_rig. With --flips alone it takes seconds.
 """
-import argparse, collections, os, random, re, shutil, subprocess, sys, time
+import argparse, collections, os, random, re, shutil, sqlite3, subprocess, sys, time
 
 from parts import AGENT, RIG, ROOT, scope, skip_without, table
 
@@ -79,7 +79,6 @@ def simulated(folder):
         time.sleep(2)
         agent.terminate()
         agent.wait()
-        import sqlite3
         database = sqlite3.connect(folder / 'agent.db')
         points, blobs, rows = database.execute('SELECT sum(n), sum(length(p)), count(*) FROM batch').fetchone()
         used = database.execute('PRAGMA page_count').fetchone()[0] - database.execute('PRAGMA freelist_count').fetchone()[0]

@@ -11,7 +11,7 @@ its end too if there is one, the agent does not end, and afterwards every fix ha
 
 Needs root, loop devices, FUSE, qemu-storage-daemon (qemu-utils), e2fsprogs, mosquitto, and the release build.
 """
-import argparse, collections, contextlib, os, signal, subprocess, sys, time
+import argparse, contextlib, fcntl, os, signal, struct, subprocess, sys, time
 
 from parts import (AGENT, MS_RDONLY, MS_REMOUNT, Broker, Receiver, Recorder, Subscriber, ext4, mount, scope, skip_without, start,
                    table, unmount, wait_for)
@@ -164,7 +164,6 @@ def read_only(stack, folder):
 
 def shut_down(place):
     """ext4 refuses every write from now on (EXT4_IOC_SHUTDOWN, without writing its log)."""
-    import fcntl, struct
     handle = os.open(place, os.O_RDONLY)
     try:
         fcntl.ioctl(handle, 0x8004587D, struct.pack('<I', 2))

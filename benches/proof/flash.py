@@ -9,7 +9,7 @@ is in it, and without what the file system writes by the clock.
 
 Needs root, loop devices, e2fsprogs, and the release build of the example outbox_rig.
 """
-import argparse, json, os, pathlib, signal, sqlite3, subprocess, sys, threading, time
+import argparse, json, os, signal, sqlite3, subprocess, sys, threading, time
 
 from parts import RIG, ext4, scope, skip_without, start, table
 

@@ -3,7 +3,7 @@ to it, a broker, a receiver, a subscriber. Python 3 and Linux; most of it needs 
 
 Everything that is made is undone by one `contextlib.ExitStack`, also after a failure, Ctrl-C and SIGTERM.
 """
-import contextlib, ctypes, fcntl, json, mmap, os, pathlib, shutil, signal, socket, struct, subprocess, sys, tempfile
+import contextlib, ctypes, fcntl, json, math, mmap, os, pathlib, shutil, signal, socket, struct, subprocess, sys, tempfile
 import threading, time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -330,7 +330,6 @@ class Receiver:
         utc = time.gmtime(1_796_000_000 + self.said)
         # A circle of some kilometres at 10 m/s.
         turn = self.said * 10 / 6000
-        import math
         lat, lon = 48.3 + 0.054 * math.sin(turn), 10.9 + 0.081 * math.cos(turn)
         place = f'{int(lat):02d}{lat % 1 * 60:08.5f},N,{int(lon):03d}{lon % 1 * 60:08.5f},E'
         course = math.degrees(math.atan2(-math.sin(turn), math.cos(turn))) % 360
