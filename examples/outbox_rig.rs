@@ -1,17 +1,23 @@
 //! An outbox without a van: takes points that are told by their numbers alone, says what it has promised, and checks what
-//! it finds. For proofs that cut the power, kill the process, or fill the disk.
+//! it finds. For proofs that cut the power, kill the process, or fill the disk (`benches/proof/`).
 //!
 //! ```text
-//! outbox_rig PATH [--tail PATH] [--commit-after S] [--points N] [--rate HZ]
-//!            [--ack none|all-after-S|stall:PERCENT] [--check]
+//! outbox_rig PATH [--tail PATH] [--commit-after S] [--max-mib N] [--max-age-days N]
+//!            [--points N] [--rate HZ] [--virtual] [--lockstep] [--ack none|all-after-S|stall:PERCENT|day]
+//!            [--check | --drain]
 //! ```
 //!
-//! - `R <oldest> <newest> <count> <ok|error>`: what was there, after a read of all of it that looks at order and content.
-//! - `A <seq>`: accepted up to there. `C <seq>`: on flash up to there. `D <seq>`: said before everything up to there is
-//!   acknowledged.
+//! - `R <oldest> <newest> <count> <next> <ok|error>`: what was there, after a read of all of it that looks at order and
+//!   content, and the number that comes next. `H <from>-<to> …` before it: which numbers these are.
+//! - `A <seq>`: accepted up to there. `C <seq>`: on flash up to there. `D <from> <to>`: said before these are acknowledged.
+//! - `T <what> <seconds>`: how long it took. `M <KiB>`: resident memory at the end.
+//!
+//! `--virtual`: the time is that of the points, and passes as fast as the disk. `--lockstep`: goes on when a line on
+//! standard input has answered each `A`, `C` and `D`, so that the order of what is said and written is known.
 
 use std::collections::VecDeque;
-use std::io::Write as _;
+use std::io::{BufRead as _, Write as _};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -32,6 +38,16 @@ const READ: usize = 5000;
 /// How long a stalled link stays silent.
 const STALL: Duration = Duration::from_secs(20);
 
+/// Points of a backlog that arrive between two points of the trail.
+const DRAINED: u64 = 200;
+
+/// What was acknowledged and is on flash is deleted on its own after this time, as the relay does.
+const SETTLE_AFTER: Duration = Duration::from_secs(5);
+
+/// A drive of 12 minutes, then a halt of 3.
+const TRIP_S: u32 = 900;
+const DRIVE_S: u32 = 720;
+
 /// When the broker answers.
 #[derive(Clone, Copy, Debug)]
 enum Acks {
@@ -39,6 +55,35 @@ enum Acks {
     After(Duration),
     /// After a second, except that it is silent for 20 s at a time, and so for this percentage of the time.
     Stall(u64),
+    /// After three seconds, with stalls, dead spots and outages of ten minutes and more in between.
+    Day,
+}
+
+impl Acks {
+    /// How long an answer takes; none while the link is away. `day_s`: where in the van's life the run began.
+    fn answer(self, elapsed: Duration, day_s: u64) -> Option<Duration> {
+        let second = elapsed.as_secs();
+        match self {
+            Self::None => None,
+            Self::After(after) => Some(after),
+            Self::Stall(percent) => {
+                let cycle_s = (STALL.as_secs() * 100).checked_div(percent).unwrap_or(u64::MAX);
+                let away = percent > 0 && second % cycle_s < STALL.as_secs();
+                (!away).then_some(Duration::from_secs(1))
+            }
+            Self::Day => {
+                let second = day_s + second;
+                let (block, second) = (second / 600, second % 600);
+                let away = match block.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 60 {
+                    0..4 => false,
+                    4..9 => second % 300 < STALL.as_secs(),
+                    9..13 => second < 180,
+                    _ => true,
+                };
+                (!away).then_some(Duration::from_secs(3))
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -47,7 +92,10 @@ struct Arguments {
     points: u64,
     rate_hz: f64,
     acks: Acks,
+    is_virtual: bool,
+    lockstep: bool,
     check: bool,
+    drain: bool,
 }
 
 fn arguments() -> Result<Arguments, String> {
@@ -58,11 +106,21 @@ fn arguments() -> Result<Arguments, String> {
         points: u64::MAX,
         rate_hz: 1.0,
         acks: Acks::None,
+        is_virtual: false,
+        lockstep: false,
         check: false,
+        drain: false,
     };
     while let Some(word) = words.next() {
-        if word == "--check" {
-            arguments.check = true;
+        let flag = match word.as_str() {
+            "--check" => Some(&mut arguments.check),
+            "--drain" => Some(&mut arguments.drain),
+            "--virtual" => Some(&mut arguments.is_virtual),
+            "--lockstep" => Some(&mut arguments.lockstep),
+            _ => None,
+        };
+        if let Some(flag) = flag {
+            *flag = true;
             continue;
         }
         let value = words.next().ok_or(format!("{word} needs a value"))?;
@@ -72,6 +130,14 @@ fn arguments() -> Result<Arguments, String> {
             "--commit-after" => {
                 arguments.outbox.commit_after = Duration::try_from_secs_f64(number()?)
                     .map_err(|error| format!("{word}: {error}"))?;
+            }
+            "--max-mib" => {
+                let mib: u64 = value.parse().map_err(|_| format!("{word}: {value}"))?;
+                arguments.outbox.max_bytes = mib * 1024 * 1024;
+            }
+            "--max-age-days" => {
+                let days: u64 = value.parse().map_err(|_| format!("{word}: {value}"))?;
+                arguments.outbox.max_age = Duration::from_secs(days * 86_400);
             }
             "--points" => {
                 arguments.points = value.parse().map_err(|_| format!("{word}: {value}"))?;
@@ -85,9 +151,11 @@ fn arguments() -> Result<Arguments, String> {
 }
 
 fn acks(text: &str) -> Result<Acks, String> {
-    let bad = || format!("--ack: {text} is none of none, all-after-S, stall:PERCENT");
-    if text == "none" {
-        return Ok(Acks::None);
+    let bad = || format!("--ack: {text} is none of none, all-after-S, stall:PERCENT, day");
+    match text {
+        "none" => return Ok(Acks::None),
+        "day" => return Ok(Acks::Day),
+        _ => {}
     }
     if let Some(seconds) = text.strip_prefix("all-after-") {
         let seconds: f64 = seconds.parse().map_err(|_| bad())?;
@@ -97,30 +165,67 @@ fn acks(text: &str) -> Result<Acks, String> {
     percent.parse().ok().filter(|percent| *percent <= 100).map(Acks::Stall).ok_or_else(bad)
 }
 
+/// A number between -1 and 1 that looks random, another one for each `salt`.
+fn noise(number: u32, salt: u32) -> f64 {
+    let mut mixed = number ^ salt.wrapping_mul(0x9E37_79B9);
+    for _ in 0..2 {
+        mixed = (mixed ^ mixed >> 16).wrapping_mul(0x7FEB_352D);
+        mixed = (mixed ^ mixed >> 15).wrapping_mul(0x846C_A68B);
+    }
+    f64::from(mixed >> 16) / 32_768.0 - 1.0
+}
+
+fn motion(number: u32) -> Motion {
+    if number % TRIP_S < DRIVE_S { Motion::Moving } else { Motion::Halted }
+}
+
+/// Metres that the van has driven: it stops every 90 s, as vans in a town do, and drives 60 km/h in between.
+fn driven_m(number: u32) -> f64 {
+    let (trips, second) = (number / TRIP_S, number % TRIP_S);
+    let drive = |second: u32| {
+        let turns = f64::from(second) / 90.0;
+        8.3 * 90.0 * (turns - (turns * std::f64::consts::TAU).sin() / std::f64::consts::TAU)
+    };
+    f64::from(trips % 100_000) * drive(DRIVE_S) + drive(second.min(DRIVE_S))
+}
+
+/// Where that is, in degrees: a winding way, which a receiver sees with an error that wanders by some metres.
+fn place(number: u32) -> (f64, f64) {
+    let way = driven_m(number);
+    let wander = |salt: f64| (f64::from(number % 86_400) / (40.0 + salt) + salt).sin() * 2.0;
+    let north = 9_000.0 * (way / 9_000.0).sin() + 700.0 * (way / 450.0).sin() + wander(3.0);
+    let east = 9_000.0 * (way / 11_000.0).cos() + 700.0 * (way / 380.0).cos() + wander(7.0);
+    (
+        48.3 + (north + 0.1 * noise(number, 1)) / 111_195.0,
+        10.9 + (east + 0.1 * noise(number, 2)) / 73_970.0,
+    )
+}
+
 /// The point with this number: all of it follows from the number.
 fn point(seq: Seq) -> Option<TrackPoint> {
     let number = u32::try_from(seq.get() % 4_000_000_000).ok()?;
-    let noise = |by: u32, of: u32| f64::from(number.wrapping_mul(by) >> 8 & 0xFFFF) % f64::from(of);
-    let minute = f64::from(number % 3600);
+    let (here, ahead) = (place(number), place(number + 1));
+    let (north, east) = ((ahead.0 - here.0) * 111_195.0, (ahead.1 - here.1) * 73_970.0);
+    let speed_mps = (north.hypot(east) + 0.05 * noise(number, 3)).max(0.0);
+    let course = (east.atan2(north).to_degrees() + noise(number, 4)).rem_euclid(360.0);
+    let hdop = 0.8 + f64::from(number / 47 % 5) / 10.0;
+    let altitude = 480.0 + 30.0 * (driven_m(number) / 2_500.0).sin() + 0.3 * noise(number, 5);
     let fix = Fix {
         utc: UtcTime::from_unix_ms(1_790_000_000_000 + i64::from(number) * 1000)?,
         read_at: Uptime::ZERO,
-        position: Position::from_degrees(
-            48.0 + minute * 1e-4 + noise(2_654_435_761, 40) * 1e-7,
-            11.0 + minute * 7e-5 + noise(40_503, 40) * 1e-7,
-        )?,
+        position: Position::from_degrees(here.0, here.1)?,
         mode: FixMode::ThreeD,
         quality: FixQuality::Gps,
-        altitude_msl: Height::from_metres(500.0 + f64::from(number / 16 % 50)),
-        height_hae: Height::from_metres(547.0 + f64::from(number / 16 % 50)),
-        speed: Speed::from_mps(12.0 + noise(7919, 60) / 100.0),
-        course: Course::from_degrees(30.0 + noise(104_729, 20) / 10.0),
-        hdop: Dop::new(0.9 + f64::from(number / 32 % 4) / 10.0),
-        satellites_used: Some(9),
-        accuracy: Distance::from_metres(4.5),
+        altitude_msl: Height::from_metres(altitude),
+        height_hae: Height::from_metres(altitude + 47.0),
+        speed: Speed::from_mps(speed_mps),
+        course: Course::from_degrees(course).filter(|_| speed_mps >= 0.5),
+        hdop: Dop::new(hdop),
+        satellites_used: Some(8 + u8::try_from(number / 61 % 5).ok()?),
+        accuracy: Distance::from_metres(hdop * 5.0),
     };
-    let odometer = Distance::from_metres(f64::from(number) * 12.0)?;
-    Some(TrackPoint { fix, motion: Motion::Moving, odometer }.rounded())
+    let odometer = Distance::from_metres(driven_m(number))?;
+    Some(TrackPoint { fix, motion: motion(number), odometer }.rounded())
 }
 
 fn said(line: &str) {
@@ -129,9 +234,38 @@ fn said(line: &str) {
     drop(writeln!(out, "{line}").and_then(|()| out.flush()));
 }
 
-/// Reads everything, and says the `R` line; whether all of it is in order.
-async fn check(outbox: &Outbox) -> Result<bool, OutboxError> {
-    let (mut oldest, mut newest, mut count, mut wrong) = (Seq::ZERO, Seq::ZERO, 0_u64, None);
+/// Ranges of numbers in ascending order, and how many they have together.
+#[derive(Debug, Default)]
+struct Held {
+    ranges: VecDeque<RangeInclusive<u64>>,
+    count: u64,
+}
+
+impl Held {
+    fn push(&mut self, seq: u64) {
+        self.count += 1;
+        match self.ranges.back_mut() {
+            Some(last) if *last.end() + 1 == seq => *last = *last.start()..=seq,
+            _ => self.ranges.push_back(seq..=seq),
+        }
+    }
+
+    /// The first ones, as one range.
+    fn take(&mut self, limit: u64) -> Option<RangeInclusive<Seq>> {
+        let first = self.ranges.front_mut()?;
+        let (from, to) = (*first.start(), (*first.end()).min(*first.start() + limit - 1));
+        if to == *first.end() {
+            self.ranges.pop_front();
+        } else {
+            *first = to + 1..=*first.end();
+        }
+        Some(Seq::new(from)..=Seq::new(to))
+    }
+}
+
+/// Reads everything, and says the `H` and `R` lines; what there is, if all of it is in order.
+async fn check(outbox: &Outbox) -> Result<(Held, bool), OutboxError> {
+    let (mut held, mut newest, mut wrong) = (Held::default(), Seq::ZERO, None);
     loop {
         let records = outbox.after(newest, None, READ).await?;
         for Record { seq, subject } in &records {
@@ -143,49 +277,53 @@ async fn check(outbox: &Outbox) -> Result<bool, OutboxError> {
             } else if !same {
                 wrong.get_or_insert(format!("{seq} has another content"));
             }
-            (oldest, newest) = (if count == 0 { *seq } else { oldest }, *seq);
-            count += 1;
+            held.push(seq.get());
+            newest = *seq;
         }
         if records.is_empty() {
-            let pending = outbox.stats().borrow().pending;
-            if pending != count {
-                wrong.get_or_insert(format!("{pending} are said to wait"));
-            }
-            said(&format!("R {oldest} {newest} {count} {}", wrong.as_deref().unwrap_or("ok")));
-            return Ok(wrong.is_none());
+            break;
         }
     }
+    let pending = outbox.stats().borrow().pending;
+    if pending != held.count {
+        wrong.get_or_insert(format!("{pending} are said to wait"));
+    }
+    let ranges = held.ranges.iter().map(|range| format!("{}-{}", range.start(), range.end()));
+    said(&format!("H {}", ranges.collect::<Vec<_>>().join(" ")));
+    let oldest = held.ranges.front().map_or(0, |first| *first.start());
+    let (count, next, word) = (held.count, outbox.first_seq(), wrong.as_deref().unwrap_or("ok"));
+    said(&format!("R {oldest} {newest} {count} {next} {word}"));
+    Ok((held, wrong.is_none()))
 }
 
 /// What the broker would do by now.
 #[derive(Debug)]
 struct Broker {
     acks: Acks,
-    began: Instant,
-    sent: VecDeque<(Instant, Seq)>,
+    day_s: u64,
+    sent: VecDeque<(Duration, Seq)>,
+    /// What was not answered while the link was away, or waited at the start.
+    backlog: Held,
 }
 
 impl Broker {
-    /// Up to which number it acknowledges now.
-    fn answers(&mut self, now: Instant) -> Option<Seq> {
-        let after = match self.acks {
-            Acks::None => return None,
-            Acks::After(after) => after,
-            Acks::Stall(percent) => {
-                let cycle_s = (STALL.as_secs() * 100).checked_div(percent).unwrap_or(u64::MAX);
-                if percent > 0
-                    && now.duration_since(self.began).as_secs() % cycle_s < STALL.as_secs()
-                {
-                    return None;
-                }
-                Duration::from_secs(1)
+    /// Which numbers it acknowledges now: the newest first, then the backlog.
+    fn answers(&mut self, elapsed: Duration) -> Vec<RangeInclusive<Seq>> {
+        let Some(after) = self.acks.answer(elapsed, self.day_s) else {
+            if !matches!(self.acks, Acks::None) {
+                let unanswered = self.sent.drain(..).map(|(_, seq)| seq.get());
+                unanswered.for_each(|seq| self.backlog.push(seq));
             }
+            self.sent.clear();
+            return Vec::new();
         };
-        let mut arrived = None;
-        while let Some((_, seq)) = self.sent.pop_front_if(|(at, _)| now >= *at + after) {
-            arrived = Some(seq);
+        let (mut first, mut last) = (None, Seq::ZERO);
+        while let Some((_, seq)) = self.sent.pop_front_if(|(at, _)| elapsed >= *at + after) {
+            first.get_or_insert(seq);
+            last = seq;
         }
-        arrived
+        let fresh = first.map(|first| first..=last);
+        fresh.into_iter().chain(self.backlog.take(DRAINED)).collect()
     }
 }
 
@@ -194,70 +332,172 @@ fn now() -> Instant {
     Instant::now()
 }
 
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().split(' ').next()?.parse().ok()).unwrap_or_default()
+}
+
+/// Says what was promised, and waits for the answer if there is one.
+fn promised(line: &str, lockstep: bool) {
+    said(line);
+    // At the end of the input there is nobody to wait for.
+    if lockstep {
+        drop(std::io::stdin().lock().read_line(&mut String::new()));
+    }
+}
+
+/// Reads and acknowledges everything, as the relay would if the link cost nothing.
+async fn drain(outbox: &Outbox) -> Result<(), OutboxError> {
+    let began = now();
+    let mut newest = Seq::ZERO;
+    loop {
+        let records = outbox.after(newest, None, READ).await?;
+        let (Some(first), Some(last)) = (records.first(), records.last()) else { break };
+        newest = last.seq;
+        outbox.acknowledge(&(first.seq..=last.seq));
+        outbox.settle().await?;
+    }
+    said(&format!("T drained {:.3}", began.elapsed().as_secs_f64()));
+    said(&format!("M {}", resident_kib()));
+    Ok(())
+}
+
+/// The trail of this run.
+struct Run {
+    outbox: Outbox,
+    arguments: Arguments,
+    began: Instant,
+    broker: Broker,
+    next: Seq,
+    taken: u64,
+    durable: Seq,
+    flushed_at: Option<Duration>,
+    unsettled_since: Option<Duration>,
+}
+
+impl Run {
+    /// The time at which the next point is due, or simply is.
+    async fn elapsed(&self) -> Duration {
+        let Arguments { rate_hz, is_virtual, .. } = self.arguments;
+        if rate_hz == 0.0 {
+            return self.began.elapsed();
+        }
+        #[expect(clippy::cast_precision_loss, reason = "2^53 points")]
+        let due = Duration::from_secs_f64(self.taken as f64 / rate_hz);
+        if is_virtual {
+            return due;
+        }
+        sleep_until(self.began + due).await;
+        self.began.elapsed()
+    }
+
+    fn accept(&mut self, elapsed: Duration) {
+        let has_rate = self.arguments.rate_hz > 0.0;
+        let left = self.arguments.points - self.taken;
+        let count = if has_rate { 1 } else { AT_ONCE.min(left) };
+        let from = self.next.get();
+        let records: Vec<Record> = (from..from + count)
+            .filter_map(|seq| {
+                let seq = Seq::new(seq);
+                point(seq).map(|point| Record { seq, subject: Subject::Point(point) })
+            })
+            .collect();
+        let Some(Record { seq, subject: Subject::Point(newest) }) = records.last() else { return };
+        let fix = &newest.fix;
+        let counted = Some((fix.utc, fix.position));
+        let state = JourneyState { motion: newest.motion, odometer: newest.odometer, counted };
+        self.outbox.accept(&records, &state, Uptime::new(elapsed));
+        promised(&format!("A {seq}"), self.arguments.lockstep);
+        self.broker.sent.extend(records.iter().map(|record| (elapsed, record.seq)));
+        (self.next, self.taken) = (seq.next(), self.taken + count);
+    }
+
+    async fn acknowledge(&mut self, elapsed: Duration) {
+        for range in self.broker.answers(elapsed) {
+            let line = format!("D {} {}", range.start(), range.end());
+            promised(&line, self.arguments.lockstep);
+            self.outbox.acknowledge(&range);
+        }
+        if !self.outbox.has_unsettled() {
+            self.unsettled_since = None;
+        } else if elapsed.saturating_sub(*self.unsettled_since.get_or_insert(elapsed))
+            >= SETTLE_AFTER
+        {
+            complain(self.outbox.settle().await);
+        }
+    }
+
+    async fn flush(&mut self, elapsed: Duration) {
+        // The agent's second, less what a timer may be late by.
+        let second = Duration::from_millis(980);
+        let pause = self.arguments.rate_hz > 0.0
+            && self.flushed_at.is_some_and(|at| elapsed.saturating_sub(at) < second);
+        let is_due = self.outbox.flush_due().is_some_and(|due| due <= Uptime::new(elapsed));
+        if is_due && !pause {
+            self.flushed_at = Some(elapsed);
+            complain(self.outbox.flush().await);
+        }
+        self.say_durable();
+    }
+
+    fn say_durable(&mut self) {
+        let durable = self.outbox.stats().borrow().durable;
+        if durable > self.durable {
+            self.durable = durable;
+            promised(&format!("C {durable}"), self.arguments.lockstep);
+        }
+    }
+}
+
+fn complain(result: Result<(), OutboxError>) {
+    if let Err(error) = result {
+        eprintln!("{error}");
+    }
+}
+
 async fn run(arguments: Arguments) -> Result<bool, OutboxError> {
-    let Arguments { outbox, points, rate_hz, acks, check: only_check } = arguments;
-    let outbox = Outbox::open(outbox).await?;
-    let ok = check(&outbox).await?;
-    if only_check {
+    let outbox = Outbox::open(arguments.outbox.clone()).await?;
+    if arguments.drain {
+        drain(&outbox).await?;
+        outbox.close().await?;
+        return Ok(true);
+    }
+    let (held, ok) = check(&outbox).await?;
+    if arguments.check {
+        said(&format!("M {}", resident_kib()));
         outbox.close().await?;
         return Ok(ok);
     }
-    let began = now();
-    let mut broker = Broker { acks, began, sent: VecDeque::new() };
-    let mut flash = Flash { durable: outbox.stats().borrow().durable, flushed_at: began };
-    let (mut next, mut taken) = (outbox.first_seq(), 0);
-    while taken < points {
-        let count = if rate_hz > 0.0 { 1 } else { AT_ONCE.min(points - taken) };
-        if rate_hz > 0.0 {
-            #[expect(clippy::cast_precision_loss, reason = "2^53 points")]
-            sleep_until(began + Duration::from_secs_f64(taken as f64 / rate_hz)).await;
-        }
-        let at = now();
-        let uptime = Uptime::new(at.duration_since(began));
-        outbox.accept(&records(next, count), &JourneyState::default(), uptime);
-        (next, taken) = (Seq::new(next.get() + count), taken + count);
-        let newest = Seq::new(next.get() - 1);
-        said(&format!("A {newest}"));
-        broker.sent.push_back((at, newest));
-        if let Some(seq) = broker.answers(at) {
-            said(&format!("D {seq}"));
-            outbox.acknowledge(&(Seq::ZERO..=seq));
-        }
-        let paused = rate_hz > 0.0 && at.duration_since(flash.flushed_at) < Duration::from_secs(1);
-        if outbox.flush_due().is_some_and(|due| due <= uptime) && !paused {
-            flash.flushed_at = at;
-            if let Err(error) = outbox.flush().await {
-                eprintln!("{error}");
-            }
-        }
-        flash.say(&outbox);
+    let (began, next) = (now(), outbox.first_seq());
+    let (acks, day_s) = (arguments.acks, next.get());
+    let broker = Broker { acks, day_s, sent: VecDeque::new(), backlog: held };
+    let durable = outbox.stats().borrow().durable;
+    let (flushed_at, unsettled_since) = (None, None);
+    let points = arguments.points;
+    let mut run = Run {
+        outbox,
+        arguments,
+        began,
+        broker,
+        next,
+        taken: 0,
+        durable,
+        flushed_at,
+        unsettled_since,
+    };
+    while run.taken < points {
+        let elapsed = run.elapsed().await;
+        run.accept(elapsed);
+        run.acknowledge(elapsed).await;
+        run.flush(elapsed).await;
     }
-    outbox.close().await?;
-    flash.say(&outbox);
+    complain(run.outbox.flush().await);
+    said(&format!("T inserted {:.3}", began.elapsed().as_secs_f64()));
+    said(&format!("M {}", resident_kib()));
+    run.outbox.close().await?;
+    run.say_durable();
     Ok(ok)
-}
-
-/// What was said of the flash.
-#[derive(Debug)]
-struct Flash {
-    durable: Seq,
-    flushed_at: Instant,
-}
-
-impl Flash {
-    fn say(&mut self, outbox: &Outbox) {
-        let durable = outbox.stats().borrow().durable;
-        if durable > self.durable {
-            self.durable = durable;
-            said(&format!("C {durable}"));
-        }
-    }
-}
-
-fn records(from: Seq, count: u64) -> Vec<Record> {
-    let numbers = (0..count).map(|more| Seq::new(from.get() + more));
-    let told = |seq| point(seq).map(|point| Record { seq, subject: Subject::Point(point) });
-    numbers.filter_map(told).collect()
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -271,7 +511,7 @@ async fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            said(&format!("R 0 0 0 {error}"));
+            said(&format!("R 0 0 0 0 {error}"));
             ExitCode::FAILURE
         }
     }

@@ -240,7 +240,9 @@ pub(super) fn is_damage_at_open(error: &rusqlite::Error) -> bool {
     is_damage(error)
         || matches!(
             error,
-            rusqlite::Error::InvalidColumnType(..) | rusqlite::Error::QueryReturnedNoRows
+            rusqlite::Error::InvalidColumnType(..)
+                | rusqlite::Error::QueryReturnedNoRows
+                | rusqlite::Error::SqlInputError { .. }
         )
         || error.sqlite_extended_error_code() == Some(rusqlite::ffi::SQLITE_ERROR)
 }

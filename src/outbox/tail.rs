@@ -161,6 +161,8 @@ impl Tail {
         let fresh = &records[records.partition_point(|record| record.seq <= durable)..];
         self.entries
             .extend(fresh.iter().map(|record| Entry { record: *record, since: Uptime::ZERO }));
+        // How long they have waited already, nobody knows any more.
+        self.urgent |= !fresh.is_empty();
         if let Some(state) = state.filter(|state| newest > durable && *state != self.state) {
             (self.state, self.state_since) = (state, Some(Uptime::ZERO));
         }

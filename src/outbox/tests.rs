@@ -475,6 +475,38 @@ async fn a_kill_costs_nothing_and_a_power_cut_what_was_not_committed() {
 }
 
 #[tokio::test]
+async fn a_column_that_has_lost_its_name_is_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = config(directory.path()).path;
+    let outbox = open(directory.path()).await;
+    outbox.commit(records(Seq::new(1), 500), state(1.0)).await.unwrap();
+    outbox.close().await.unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    let name = b"seq_reserved";
+    let at = bytes.windows(name.len()).position(|part| part == name).unwrap();
+    bytes[at] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let outbox = open(directory.path()).await;
+    assert_eq!(seqs(&outbox).await, (1..=500).collect::<Vec<_>>());
+    assert!(seq_file::beside(&path, ".corrupt-1").exists());
+}
+
+#[tokio::test]
+async fn what_a_kill_has_left_is_committed_at_once_since_nobody_knows_how_old_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let tail_path = Some(directory.path().join("tail"));
+    let config = OutboxConfig { tail_path, ..config(directory.path()) };
+    let outbox = Outbox::open(config.clone()).await.unwrap();
+    outbox.accept(&records(Seq::new(1), 5), &state(5.0), Uptime::ZERO);
+    drop(outbox);
+    let outbox = Outbox::open(config).await.unwrap();
+    assert_eq!(outbox.flush_due(), Some(Uptime::ZERO));
+    outbox.flush().await.unwrap();
+    assert_eq!(outbox.flush_due(), None);
+    assert!(outbox.is_safe());
+}
+
+#[tokio::test]
 async fn a_usual_commit_touches_one_page() {
     let directory = tempfile::tempdir().unwrap();
     let outbox = open(directory.path()).await;
