@@ -64,7 +64,7 @@ def simulated(folder):
         print(f'skipped: bytes of a simulated drive ({AGENT} is not here)')
         return
     (folder / 'waypost.toml').write_text(
-        f'van.id = "FULL"\nmqtt.broker = "mqtt://127.0.0.1:9"\ngnss.source = "stdin:"\noutbox.path = "{folder}/agent.db"\n'
+        f'van.id = "FULL"\nmqtt.broker = "mqtt://127.0.0.1:9"\ngnss.source = "stdin:"\ntrack.sampling = "raw"\noutbox.path = "{folder}/agent.db"\n'
         f'outbox.tail_path = ""\n')
     for receiver in ('ublox-m8', 'sirf-star'):
         for ending in ('', '-wal', '.seq', '.ballast'):

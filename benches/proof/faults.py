@@ -28,7 +28,7 @@ class Van:
         self.subscriber = Subscriber(stack, self.broker.direct, name)
         (folder / 'waypost.toml').write_text(
             f'van.id = "{name}"\nmqtt.broker = "mqtt://127.0.0.1:{self.broker.port}"\n'
-            f'mqtt.position_moving_s = 0\nmqtt.position_halted_s = 0\nmqtt.state_s = 1\ntrack.batch_s = 0.5\n'
+            f'mqtt.position_moving_s = 0\nmqtt.position_halted_s = 0\nmqtt.state_s = 1\ntrack.sampling = "raw"\ntrack.batch_s = 0.5\n'
             f'gnss.source = "tcp:127.0.0.1:{self.receiver.port}"\noutbox.path = "{place}/outbox.db"\n'
             f'outbox.tail_path = "{folder}/tail"\noutbox.commit_after_s = {commit_after}\n')
         self.process = start(stack, AGENT, 'run', '--config', folder / 'waypost.toml', stderr=open(self.log, 'wb'))

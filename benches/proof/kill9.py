@@ -87,7 +87,7 @@ def main():
 
         def agent(commit_after):
             (folder / 'waypost.toml').write_text(
-                f'van.id = "{VAN}"\nmqtt.broker = "mqtt://127.0.0.1:{broker.port}"\n'
+                f'van.id = "{VAN}"\nmqtt.broker = "mqtt://127.0.0.1:{broker.port}"\ntrack.sampling = "raw"\n'
                 f'gnss.source = "tcp:127.0.0.1:{receiver.port}"\noutbox.path = "{outbox}"\n'
                 f'outbox.tail_path = "{tail}"\noutbox.commit_after_s = {commit_after}\ntrack.batch_s = 0.2\n')
             return start(stack, AGENT, 'run', '--config', folder / 'waypost.toml', stderr=log)

@@ -7,6 +7,7 @@ mod ublox;
 mod values;
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -281,7 +282,11 @@ fn broker(url: &str, tls: Option<&TlsConfig>) -> Result<Broker, String> {
     let (host, transport) = match (url.split_once("://"), tls) {
         (Some(("mqtt", host)), _) => (HostPort::parse(host, Some(MQTT_PORT)), Transport::Tcp),
         (Some(("mqtts", host)), Some(tls)) => {
-            (HostPort::parse(host, Some(MQTTS_PORT)), Transport::Tls(tls.clone()))
+            let named = HostPort::parse(host, Some(MQTTS_PORT));
+            if named.as_ref().is_some_and(|named| named.host.parse::<Ipv6Addr>().is_ok()) {
+                return Err(format!("{url:?}: a certificate is for a name: write the host's"));
+            }
+            (named, Transport::Tls(tls.clone()))
         }
         _ => (None, Transport::Tcp),
     };

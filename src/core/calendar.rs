@@ -144,7 +144,7 @@ impl Calendar {
         if let (None, Era::NotAfter(day)) = (self.known, self.era) {
             self.known = Some((day, time, at));
         }
-        self.known.is_some()
+        self.continued(time, at).is_some()
     }
 
     /// The host's idea of the instant, if it has the receiver's time of day.

@@ -9,6 +9,8 @@ const MAX_FIELDS: usize = 24;
 #[derive(Debug)]
 pub(super) struct Fields<'a> {
     fields: [&'a str; MAX_FIELDS],
+    /// How many there are.
+    len: usize,
 }
 
 impl<'a> Fields<'a> {
@@ -17,7 +19,12 @@ impl<'a> Fields<'a> {
         for (slot, field) in fields.iter_mut().zip(data.split(',')) {
             *slot = field.trim();
         }
-        Self { fields }
+        Self { fields, len: data.split(',').count() }
+    }
+
+    /// How many fields there are.
+    pub(super) const fn len(&self) -> usize {
+        self.len
     }
 
     /// Field `number`; empty if it is not there.

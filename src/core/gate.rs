@@ -203,8 +203,9 @@ impl Gate {
     fn stamp_waiting(&mut self, utc: UtcTime, at: Uptime, accept: &mut impl FnMut(Fix)) {
         while let Some((time, waited)) = self.waiting.pop_front() {
             let about = utc.checked_sub(at.since(waited.read_at));
-            if let Some(utc) = about.and_then(|about| nearest(about, time)) {
-                self.place(Fix { utc, ..waited }, accept);
+            match about.and_then(|about| nearest(about, time)) {
+                Some(utc) => self.place(Fix { utc, ..waited }, accept),
+                None => self.counters.count(Rejection::Undated),
             }
         }
     }
@@ -216,8 +217,9 @@ impl Gate {
             return;
         }
         while let Some((time, waited)) = self.waiting.pop_front() {
-            if let Ok(Some(utc)) = self.calendar.date(None, time, waited.read_at) {
-                self.place(Fix { utc, ..waited }, accept);
+            match self.calendar.date(None, time, waited.read_at) {
+                Ok(Some(utc)) => self.place(Fix { utc, ..waited }, accept),
+                _ => self.counters.count(Rejection::Undated),
             }
         }
     }

@@ -103,6 +103,8 @@ struct Lines {
     bad_checksum: u64,
     sky: Sky,
     notices: Notices,
+    /// When the newest line came.
+    newest_at: Uptime,
     fixes: Fixes,
     /// Rises with each change of [`Reception`] but for the bytes.
     revision: u64,
@@ -141,6 +143,7 @@ impl Pipeline {
             bad_checksum: 0,
             sky: Sky::default(),
             notices: Notices::default(),
+            newest_at: Uptime::ZERO,
             fixes,
             revision: 0,
         };
@@ -212,7 +215,7 @@ impl Pipeline {
     /// What has been seen of the receiver.
     #[must_use]
     pub fn reception(&self) -> Reception {
-        let Lines { fixes, bad_envelope, bad_checksum, sky, notices, .. } = &self.lines;
+        let Lines { fixes, bad_envelope, bad_checksum, sky, notices, newest_at, .. } = &self.lines;
         Reception {
             framing: self.framer.counters(),
             bad_envelope: *bad_envelope,
@@ -221,8 +224,8 @@ impl Pipeline {
             newest: fixes.newest,
             has_fix: fixes.has_fix,
             time: fixes.time,
-            sky: sky.view(),
-            notices: *notices,
+            sky: sky.view(*newest_at),
+            notices: notices.at(*newest_at),
         }
     }
 }
@@ -249,10 +252,11 @@ impl Lines {
                 return;
             }
         };
+        self.newest_at = ended;
         match &sentence.content {
             Content::Gsv(gsv) => self.sky.observe_view(gsv, at),
             Content::Gsa(gsa) => self.sky.observe_use(gsa, at),
-            Content::Txt(txt) => self.revision += u64::from(self.notices.observe(txt)),
+            Content::Txt(txt) => self.revision += u64::from(self.notices.observe(txt, at)),
             _ => {}
         }
         self.epochs.push(&sentence, (at, ended), |epoch| {

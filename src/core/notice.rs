@@ -1,6 +1,9 @@
 //! `TXT` → what the receiver has to say about itself: its antenna, interference, a line that is too slow.
 
 use std::fmt;
+use std::time::Duration;
+
+use crate::units::Uptime;
 
 /// A receiver's words: printable ASCII, at most [`Self::MAX_BYTES`] of it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -85,13 +88,22 @@ impl Antenna {
 pub struct Notices {
     /// The antenna, if the receiver watches it.
     pub antenna: Option<Antenna>,
-    /// Its newest error or warning.
-    pub warning: Option<Words>,
+    /// Its newest error or warning, and when it came.
+    pub warning: Option<(Words, Uptime)>,
 }
 
 impl Notices {
+    /// What was said once, and not again for so long, is over.
+    const WARNING_HOLDS: Duration = Duration::from_mins(10);
+
+    /// What still holds.
+    pub(super) fn at(self, now: Uptime) -> Self {
+        let warning = self.warning.filter(|(_, said)| now.since(*said) <= Self::WARNING_HOLDS);
+        Self { warning, ..self }
+    }
+
     /// Takes one sentence; whether it changed something.
-    pub(super) fn observe(&mut self, txt: &Txt) -> bool {
+    pub(super) fn observe(&mut self, txt: &Txt, at: Uptime) -> bool {
         let before = *self;
         let words = txt.words.as_str().to_ascii_uppercase();
         let antenna = Antenna::of(&words);
@@ -99,7 +111,7 @@ impl Notices {
         let speaks_of_trouble = matches!(txt.kind, Some(0 | 1))
             || ["JAM", "SPOOF", "INTERFERENCE"].iter().any(|word| words.contains(word));
         if antenna.is_none() && speaks_of_trouble {
-            self.warning = Some(txt.words);
+            self.warning = Some((txt.words, at));
         }
         before != *self
     }
@@ -115,9 +127,12 @@ mod tests {
         let mut notices = Notices::default();
         for body in bodies {
             let Content::Txt(txt) = sentence(body).content else { panic!("{body}") };
-            notices.observe(&txt);
+            notices.observe(&txt, Uptime::ZERO);
         }
-        (notices.antenna, notices.warning.map_or(String::new(), |words| words.as_str().to_owned()))
+        (
+            notices.antenna,
+            notices.warning.map_or(String::new(), |(words, _)| words.as_str().to_owned()),
+        )
     }
 
     #[test]

@@ -157,6 +157,8 @@ pub struct Gsv {
     pub constellation: Option<Constellation>,
     /// Field 2: which of its group, from 1.
     pub number: u8,
+    /// The last field (NMEA 4.10): each signal of a constellation has a group of its own. 0 if it is not said.
+    pub signal: u8,
     /// Field 3.
     pub in_view: Option<u8>,
     /// Fields 7, 11, 15 and 19: C/N0 in dB-Hz; `None` where the satellite is not tracked.
@@ -348,6 +350,11 @@ fn gsv(fields: &Fields<'_>, talker: [u8; 2]) -> Gsv {
     Gsv {
         constellation: Constellation::of_talker(talker),
         number: fields.count(2).unwrap_or(1),
+        // Three fields, four for each satellite, and perhaps one more.
+        signal: match fields.len() {
+            len if len > 3 && len % 4 == 0 => u8::from_str_radix(fields.get(len), 16).unwrap_or(0),
+            _ => 0,
+        },
         in_view: fields.count(3),
         cn0_dbhz: [7, 11, 15, 19].map(|number| fields.count(number).filter(|cn0| *cn0 > 0)),
     }

@@ -117,6 +117,9 @@ pub struct SkyView {
 struct Seen {
     at: Option<Uptime>,
     in_view: u8,
+    /// The signal whose group begins its cycle; the strongest of the group that comes, and of the best one.
+    first_signal: Option<u8>,
+    group_dbhz: [u8; 4],
     strongest_dbhz: [u8; 4],
     used_at: Option<Uptime>,
 }
@@ -125,7 +128,6 @@ struct Seen {
 #[derive(Debug, Default)]
 pub(super) struct Sky {
     seen: [Seen; Constellation::ALL.len()],
-    newest: Uptime,
 }
 
 impl Sky {
@@ -133,29 +135,35 @@ impl Sky {
     const HOLDS: Duration = Duration::from_secs(15);
 
     pub(super) fn observe_view(&mut self, gsv: &Gsv, at: Uptime) {
-        self.newest = at;
         let (Some(constellation), Some(in_view)) = (gsv.constellation, gsv.in_view) else { return };
         let seen = &mut self.seen[constellation.index()];
         if gsv.number <= 1 {
-            seen.strongest_dbhz = [0; 4];
+            seen.group_dbhz = [0; 4];
+            if seen.first_signal.is_none_or(|first| first == gsv.signal) {
+                (seen.first_signal, seen.in_view) = (Some(gsv.signal), 0);
+                seen.strongest_dbhz = [0; 4];
+            }
         }
-        (seen.at, seen.in_view) = (Some(at), in_view);
+        (seen.at, seen.in_view) = (Some(at), seen.in_view.max(in_view));
         for cn0 in gsv.cn0_dbhz.into_iter().flatten() {
-            if let Some(slot) = seen.strongest_dbhz.iter_mut().min().filter(|slot| **slot < cn0) {
+            if let Some(slot) = seen.group_dbhz.iter_mut().min().filter(|slot| **slot < cn0) {
                 *slot = cn0;
             }
+        }
+        let strength = |four: [u8; 4]| four.into_iter().map(u16::from).sum::<u16>();
+        if strength(seen.group_dbhz) > strength(seen.strongest_dbhz) {
+            seen.strongest_dbhz = seen.group_dbhz;
         }
     }
 
     pub(super) fn observe_use(&mut self, gsa: &Gsa, at: Uptime) {
-        self.newest = at;
         for constellation in gsa.used.iter() {
             self.seen[constellation.index()].used_at = Some(at);
         }
     }
 
-    pub(super) fn view(&self) -> SkyView {
-        let lately = |at: Option<Uptime>| at.is_some_and(|at| self.newest.since(at) <= Self::HOLDS);
+    pub(super) fn view(&self, now: Uptime) -> SkyView {
+        let lately = |at: Option<Uptime>| at.is_some_and(|at| now.since(at) <= Self::HOLDS);
         let seen = || self.seen.iter().filter(|seen| lately(seen.at));
         let mut cn0: Vec<u8> = seen().flat_map(|seen| seen.strongest_dbhz).collect();
         cn0.sort_unstable_by(|a, b| b.cmp(a));
@@ -178,16 +186,16 @@ mod tests {
     use super::*;
 
     fn sky(bodies: &[(u64, &str)]) -> SkyView {
-        let mut sky = Sky::default();
+        let (mut sky, mut at) = (Sky::default(), Uptime::ZERO);
         for (second, body) in bodies {
-            let at = Uptime::from_millis(second * 1000);
+            at = Uptime::from_millis(second * 1000);
             match sentence(body).content {
                 Content::Gsv(gsv) => sky.observe_view(&gsv, at),
                 Content::Gsa(gsa) => sky.observe_use(&gsa, at),
                 other => panic!("{other:?}"),
             }
         }
-        sky.view()
+        sky.view(at)
     }
 
     fn used(view: SkyView) -> Vec<&'static str> {
@@ -205,6 +213,13 @@ mod tests {
         let gone = sky(&[(0, "GPGSV,1,1,01,07,79,048,42"), (60, "GPGSA,A,1,,,,,,,,,,,,,,,")]);
         assert_eq!((gone.in_view, gone.cn0_dbhz), (None, None));
         assert_eq!(sky(&[(0, "GPGSV,1,1,00")]).in_view, Some(0));
+        // A group for each signal: the weaker one comes last, and is not the antenna's fault.
+        let l1 = "GPGSV,1,1,04,07,79,048,42,02,51,062,43,26,36,256,42,27,27,138,41,1";
+        let l2 = "GPGSV,1,1,01,07,79,048,29,6";
+        for second in [1, 2] {
+            let view = sky(&[(0, l1), (0, l2), (second, l1), (second, l2)]);
+            assert_eq!((view.in_view, view.cn0_dbhz), (Some(4), Some(42)));
+        }
     }
 
     #[test]

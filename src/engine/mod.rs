@@ -304,7 +304,7 @@ fn health(reception: &Reception, receiver: &ReceiverState, line: &LineState) -> 
             cn0_dbhz: reception.sky.cn0_dbhz,
             constellations: reception.sky.used.iter().map(|one| one.name().to_owned()).collect(),
             antenna: reception.notices.antenna.map(|antenna| antenna.name().to_owned()),
-            warning: reception.notices.warning.map(|words| words.as_str().to_owned()),
+            warning: reception.notices.warning.map(|(words, _)| words.as_str().to_owned()),
             sentences_bad: reception.sentences_bad(),
             fixes_rejected: reception.rejected.unbelieved(),
             baud: line.baud,

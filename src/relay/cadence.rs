@@ -6,6 +6,7 @@ use super::RelayConfig;
 use crate::core::journey::Motion;
 use crate::core::record::{Record, Seq, Subject, TrackPoint};
 use crate::units::{Distance, Speed, Uptime};
+use crate::wire::json::said_course;
 
 /// `state` is said at most this often, however often the receiver comes and goes.
 const STATE_AT_MOST_EVERY: Duration = Duration::from_secs(1);
@@ -53,8 +54,8 @@ impl PositionCadence {
 fn surprise(said: &TrackPoint, now: &TrackPoint) -> Distance {
     let ms = u32::try_from(now.fix.utc.millis_since(said.fix.utc)).unwrap_or(0);
     let metres = said.fix.speed.map_or(0.0, Speed::as_mps) * f64::from(ms) / 1000.0;
-    // Without a course, as when it hardly moves, it stays where it is.
-    let (east, north) = said.fix.course.filter(|_| metres > 0.0).map_or((0.0, 0.0), |course| {
+    // Without a course on the wire it stays where it is.
+    let (east, north) = said_course(said).map_or((0.0, 0.0), |course| {
         let (sine, cosine) = course.as_degrees().to_radians().sin_cos();
         (metres * sine, metres * cosine)
     });

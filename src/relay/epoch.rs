@@ -249,8 +249,9 @@ impl<'a, L: Links> Epoch<'a, L> {
             LinkEvent::Sent(0) => session.position_under_way = false,
             LinkEvent::Sent(packet_id) => session.in_flight.sent(packet_id)?,
             LinkEvent::Acked { packet_id, reason } => {
+                let under_way = session.in_flight.bytes();
                 let (message, bytes, since) = session.in_flight.acked(packet_id)?;
-                session.pace.acked(bytes, now.since(since), now);
+                session.pace.acked((bytes, under_way), now.since(since), now);
                 session.in_flight.limit(session.pace.window());
                 self.answered(message, reason, now);
             }

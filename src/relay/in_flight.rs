@@ -63,6 +63,11 @@ impl<T> InFlight<T> {
         self.entries.len() < self.window && fits
     }
 
+    /// Payload without PUBACK.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether nothing waits for PUBACK.
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()

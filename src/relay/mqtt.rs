@@ -1,7 +1,7 @@
 //! rumqttc as a [`Link`]: the only file that knows it.
 //!
 //! Brokers are tried in order of preference: the next one after an attempt that failed, the first one again after a
-//! connection that stood.
+//! connection on which a message was accepted.
 //!
 //! A link is a fresh client with its own event loop, which a task of its own polls: `poll` is not safe to cancel. The
 //! task ends with its first error, so the client never reconnects by itself, and its pending list is never used.
@@ -16,7 +16,8 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnAck, ConnectReturnCode, LastWill, Packet, PubAckReason};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
 use rumqttc::{NetworkOptions, Outgoing, TlsConfiguration};
-use tokio::sync::mpsc;
+use rustls::CertificateError;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::{
@@ -24,6 +25,7 @@ use super::{
     RelayConfig, TlsError, Transport, Welcome,
 };
 use crate::clock::Clock;
+use crate::tasks::joined;
 
 /// DNS, TCP, TLS and CONNACK together; a radio that wakes up takes its time.
 const CONNECT_TIMEOUT_S: u64 = 20;
@@ -48,15 +50,16 @@ pub struct MqttLinks {
     clock: Clock,
     /// Which broker is next.
     next: usize,
-    last: Arc<Attempt>,
+    /// What attempts taught of each.
+    taught: Vec<Arc<Taught>>,
 }
 
-/// What an attempt taught.
+/// What attempts taught of a broker.
 #[derive(Debug, Default)]
-struct Attempt {
-    /// The broker accepted it.
+struct Taught {
+    /// It accepted a message in the last attempt.
     stood: AtomicBool,
-    /// The broker keeps no message for later, so the Will must not ask for it.
+    /// It keeps no message for later, so the Will must not ask for it.
     without_retain: AtomicBool,
 }
 
@@ -64,20 +67,22 @@ impl MqttLinks {
     /// For these brokers. Certificates are judged by `clock`.
     #[must_use]
     pub fn new(config: RelayConfig, clock: Clock) -> Self {
-        Self { config, clock, next: 0, last: Arc::default() }
+        let taught = config.brokers.iter().map(|_| Arc::default()).collect();
+        Self { config, clock, next: 0, taught }
     }
 
     /// Whose turn it is.
-    fn broker(&mut self) -> Broker {
-        if self.last.stood.load(Ordering::Relaxed) {
+    fn turn(&mut self) -> (Broker, Arc<Taught>) {
+        if self.taught.iter().any(|taught| taught.stood.swap(false, Ordering::Relaxed)) {
             self.next = 0;
         }
-        let broker = self.config.brokers[self.next % self.config.brokers.len()].clone();
+        let turn = self.next % self.config.brokers.len();
         self.next += 1;
-        broker
+        (self.config.brokers[turn].clone(), self.taught[turn].clone())
     }
 
-    fn options(&self, broker: &Broker, will: &Publication) -> Result<MqttOptions, TlsError> {
+    /// All but the transport.
+    fn options(&self, broker: &Broker, taught: &Taught, will: &Publication) -> MqttOptions {
         let RelayConfig { client_id, keep_alive, in_flight, credentials, .. } = &self.config;
         // An IPv6 address needs its brackets before the port.
         let host = match broker.host.parse::<Ipv6Addr>() {
@@ -85,13 +90,6 @@ impl MqttLinks {
             Err(_) => broker.host.clone(),
         };
         let mut options = MqttOptions::new(client_id, host, broker.port);
-        options.set_transport(match &broker.transport {
-            Transport::Tcp => rumqttc::Transport::tcp(),
-            Transport::Tls(tls) => {
-                let config = TlsConfiguration::Rustls(tls.load(&self.clock)?);
-                rumqttc::Transport::tls_with_config(config)
-            }
-        });
         let mut network = NetworkOptions::new();
         network.set_tcp_nodelay(true);
         // Without a delay: one that came after our next `online` would stay as the retained word.
@@ -99,8 +97,7 @@ impl MqttLinks {
             will.topic.clone(),
             will.payload.clone(),
             QoS::AtLeastOnce,
-            will.delivery == Delivery::Retained
-                && !self.last.without_retain.load(Ordering::Relaxed),
+            will.delivery == Delivery::Retained && !taught.without_retain.load(Ordering::Relaxed),
             None,
         );
         options
@@ -113,7 +110,7 @@ impl MqttLinks {
         if let Some(credentials) = credentials {
             options.set_credentials(&credentials.username, &credentials.password);
         }
-        Ok(options)
+        options
     }
 }
 
@@ -121,34 +118,79 @@ impl Links for MqttLinks {
     type Link = MqttLink;
 
     fn open(&mut self, will: &Publication) -> MqttLink {
-        let broker = self.broker();
-        let without_retain = self.last.without_retain.load(Ordering::Relaxed).into();
-        let options = self.options(&broker, will);
-        self.last = Arc::new(Attempt { without_retain, ..Attempt::default() });
+        let (broker, taught) = self.turn();
+        let options = self.options(&broker, &taught, will);
         let (sender, events) = mpsc::channel(EVENTS);
-        let (client, driver) = match options {
-            Ok(options) => {
-                let capacity = usize::from(self.config.in_flight.max(1)) + BESIDE_WINDOW;
-                let (client, event_loop) = AsyncClient::new(options, capacity);
-                (Some(client), tokio::spawn(drive(event_loop, sender, self.last.clone())))
+        let (handle, client) = oneshot::channel();
+        let capacity = usize::from(self.config.in_flight.max(1)) + BESIDE_WINDOW;
+        let (transport, clock) = (broker.transport.clone(), self.clock.clone());
+        let driver = tokio::spawn(async move {
+            match ready(options, transport, clock).await {
+                Ok(options) => {
+                    let (client, event_loop) = AsyncClient::new(options, capacity);
+                    // If nobody takes it, nobody listens either.
+                    let _ = handle.send(client);
+                    drive(event_loop, sender, &taught).await;
+                }
+                Err(error) => close(sender, Closed::Untrusted { text: error.to_string() }).await,
             }
-            Err(error) => (None, tokio::spawn(close(sender, unusable(&error)))),
-        };
+        });
         let several = self.config.brokers.len() > 1;
-        MqttLink { client, events, driver, retains: true, broker: several.then_some(broker) }
+        MqttLink {
+            client: Client::Awaited(client),
+            events,
+            driver,
+            retains: true,
+            broker: several.then_some(broker),
+        }
     }
+}
+
+/// Certificates are on a card that may take its time.
+async fn ready(
+    mut options: MqttOptions,
+    transport: Transport,
+    clock: Clock,
+) -> Result<MqttOptions, TlsError> {
+    options.set_transport(match transport {
+        Transport::Tcp => rumqttc::Transport::tcp(),
+        Transport::Tls(tls) => {
+            let loaded = joined(tokio::task::spawn_blocking(move || tls.load(&clock)).await)?;
+            rumqttc::Transport::tls_with_config(TlsConfiguration::Rustls(loaded))
+        }
+    });
+    Ok(options)
 }
 
 /// One connection over MQTT 5.
 pub struct MqttLink {
-    /// None, if there was nothing to connect with.
-    client: Option<AsyncClient>,
+    client: Client,
     events: mpsc::Receiver<LinkEvent>,
     driver: JoinHandle<()>,
     /// The broker keeps messages for later.
     retains: bool,
     /// Which one it is, if there are several.
     broker: Option<Broker>,
+}
+
+/// There is one as soon as the certificates are read, and that is before the broker says anything.
+enum Client {
+    Awaited(oneshot::Receiver<AsyncClient>),
+    Ready(AsyncClient),
+}
+
+impl Client {
+    fn get(&mut self) -> Option<&AsyncClient> {
+        if let Self::Awaited(client) = self
+            && let Ok(client) = client.try_recv()
+        {
+            *self = Self::Ready(client);
+        }
+        match self {
+            Self::Ready(client) => Some(client),
+            Self::Awaited(_) => None,
+        }
+    }
 }
 
 impl std::fmt::Debug for MqttLink {
@@ -171,13 +213,13 @@ impl Link for MqttLink {
             Delivery::AtLeastOnce => (QoS::AtLeastOnce, false),
             Delivery::Retained => (QoS::AtLeastOnce, self.retains),
         };
-        let client = self.client.as_ref().ok_or(Overrun)?;
+        let client = self.client.get().ok_or(Overrun)?;
         client.try_publish(topic, qos, retain, payload).map_err(|_| Overrun)
     }
 
     fn disconnect(&mut self) {
         // If it does not take it, it has ended, or will be cut when the grace is over.
-        let _ = self.client.as_ref().map(AsyncClient::try_disconnect);
+        let _ = self.client.get().map(AsyncClient::try_disconnect);
     }
 
     async fn event(&mut self) -> LinkEvent {
@@ -199,15 +241,20 @@ impl Link for MqttLink {
 }
 
 /// Polls until the first error. Ends also when nobody listens any more.
-async fn drive(mut event_loop: EventLoop, sender: mpsc::Sender<LinkEvent>, attempt: Arc<Attempt>) {
+async fn drive(mut event_loop: EventLoop, sender: mpsc::Sender<LinkEvent>, taught: &Taught) {
     let error = loop {
         match event_loop.poll().await {
             Ok(event) => {
                 let event = translate(event, &mut event_loop);
                 let ends = matches!(event, Some(LinkEvent::Closed(_)));
-                if let Some(LinkEvent::Connected(welcome)) = &event {
-                    attempt.stood.store(true, Ordering::Relaxed);
-                    attempt.without_retain.store(!welcome.retains, Ordering::Relaxed);
+                match &event {
+                    Some(LinkEvent::Connected(welcome)) => {
+                        taught.without_retain.store(!welcome.retains, Ordering::Relaxed);
+                    }
+                    Some(LinkEvent::Acked { reason, .. }) if !reason.is_failure() => {
+                        taught.stood.store(true, Ordering::Relaxed);
+                    }
+                    _ => {}
                 }
                 if let Some(event) = event
                     && (sender.send(event).await.is_err() || ends)
@@ -229,17 +276,13 @@ async fn drive(mut event_loop: EventLoop, sender: mpsc::Sender<LinkEvent>, attem
     }
     let closed = closed(&error);
     if closed.reason() == Some(ReasonCode::RETAIN_NOT_SUPPORTED) {
-        attempt.without_retain.store(true, Ordering::Relaxed);
+        taught.without_retain.store(true, Ordering::Relaxed);
     }
     close(sender, closed).await;
 }
 
 async fn close(sender: mpsc::Sender<LinkEvent>, closed: Closed) {
     let _ = sender.send(LinkEvent::Closed(closed)).await;
-}
-
-fn unusable(error: &TlsError) -> Closed {
-    Closed::Untrusted { text: error.to_string() }
 }
 
 fn translate(event: Event, event_loop: &mut EventLoop) -> Option<LinkEvent> {
@@ -349,6 +392,12 @@ fn tls_closed(error: &rumqttc::TlsError, text: String) -> Closed {
     let rumqttc::TlsError::Io(error) = error else { return Closed::Untrusted { text } };
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match tls {
+        // It is our own clock that is behind; the receiver's time comes within minutes of a cold start.
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+        )) => Closed::Broken {
+            text: "TLS: the broker's certificate is not valid yet by our clock".to_owned(),
+        },
         Some(tls) => Closed::Untrusted { text: format!("TLS: {tls}") },
         None if is_offline(error) => Closed::Offline { text },
         None => Closed::Broken { text },

@@ -31,8 +31,11 @@ impl Pace {
     /// A dozen points as JSON; less would be all overhead.
     const MIN_WINDOW: f64 = 2048.0;
 
-    /// What the first round trip shows.
+    /// What is tried once the first round trip is known.
     const FIRST_WINDOW: f64 = 32_768.0;
+
+    /// A link that answers so soon is not a thin one.
+    const QUICK: Duration = Duration::from_secs(2);
 
     /// A van changes cells and networks; so long the shortest round trip is remembered, and at most twice that.
     const SPELL: Duration = Duration::from_mins(5);
@@ -41,7 +44,8 @@ impl Pace {
     pub(super) fn new(max_window: usize, bytes_per_s: Option<u32>, now: Uptime) -> Self {
         let max_window = float(max_window).max(Self::MIN_WINDOW);
         Self {
-            window: Self::FIRST_WINDOW.min(max_window),
+            // A link of a few hundred bytes a second must get its first answer within the time that an answer has.
+            window: Self::MIN_WINDOW,
             max_window,
             shortest: [None; 2],
             spell_began: now,
@@ -51,14 +55,27 @@ impl Pace {
         }
     }
 
+    /// Whether the link has answered: before, nobody knows what it takes, and the trail waits for one round trip.
+    pub(super) fn has_heard(&self) -> bool {
+        self.shortest != [None; 2]
+    }
+
     /// Bytes in flight at most; one message alone may be larger.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is bounded")]
     pub(super) fn window(&self) -> usize {
         self.window as usize
     }
 
-    /// A message of `bytes` was acknowledged after `round_trip`.
-    pub(super) fn acked(&mut self, bytes: usize, round_trip: Duration, now: Uptime) {
+    /// A message of `bytes` was acknowledged after `round_trip`; `in_flight` bytes were under way with it.
+    pub(super) fn acked(
+        &mut self,
+        (bytes, in_flight): (usize, usize),
+        round_trip: Duration,
+        now: Uptime,
+    ) {
+        if !self.has_heard() && round_trip <= Self::QUICK {
+            self.window = self.window.max(Self::FIRST_WINDOW.min(self.max_window));
+        }
         if now.since(self.spell_began) >= Self::SPELL {
             self.shortest = [None, self.shortest[0]];
             self.spell_began = now;
@@ -67,7 +84,10 @@ impl Pace {
         let shortest = self.shortest.iter().flatten().min().copied().unwrap_or(round_trip);
         let allowed = shortest + Self::QUEUE;
         if round_trip <= shortest + Self::QUEUE / 2 {
-            self.window += float(bytes);
+            // A window that is not used proves nothing.
+            if float(in_flight) * 2.0 >= self.window {
+                self.window += float(bytes);
+            }
         } else if round_trip > allowed && self.fell_at.is_none_or(|at| now.since(at) >= round_trip)
         {
             // What was in flight took so long; the share of it that would not have is the new bound.
@@ -107,7 +127,7 @@ mod tests {
     fn drain(link_bytes_per_s: f64, round_trip: Duration, bytes: usize) -> (usize, Duration) {
         let mut pace = Pace::new(MAX, None, Uptime::ZERO);
         // `connection`, which is small.
-        pace.acked(200, round_trip, Uptime::ZERO);
+        pace.acked((200, 200), round_trip, Uptime::ZERO);
         let (mut in_flight, mut free_at, mut longest) = (Vec::new(), Uptime::ZERO, Duration::ZERO);
         let mut now = Uptime::ZERO;
         let end = Uptime::from_millis(60_000);
@@ -121,9 +141,10 @@ mod tests {
                     longest = longest.max(free_at.since(now));
                 }
             }
+            let under_way = in_flight.len() * size;
             let (sent, acked) = in_flight.remove(0);
             now = acked;
-            pace.acked(size, acked.since(sent), now);
+            pace.acked((size, under_way), acked.since(sent), now);
         }
         (pace.window(), longest)
     }
@@ -145,11 +166,25 @@ mod tests {
     fn a_link_that_grows_thin_is_noticed_within_a_round_trip_or_two() {
         let mut pace = Pace::new(MAX, None, Uptime::ZERO);
         for second in 0..20 {
-            pace.acked(60_000, Duration::from_millis(100), Uptime::from_millis(second * 1000));
+            let round_trip = Duration::from_millis(100);
+            pace.acked((60_000, MAX), round_trip, Uptime::from_millis(second * 1000));
         }
         assert_eq!(pace.window(), MAX);
-        pace.acked(10_000, Duration::from_secs(10), Uptime::from_millis(30_000));
+        pace.acked((10_000, 10_000), Duration::from_secs(10), Uptime::from_millis(30_000));
         assert!(pace.window() < 30_000, "{}", pace.window());
+    }
+
+    #[test]
+    fn a_very_thin_link_begins_small_and_an_unused_window_stays_as_it_is() {
+        let mut pace = Pace::new(MAX, None, Uptime::ZERO);
+        assert!(pace.window() <= 2048);
+        pace.acked((300, 300), Duration::from_secs(4), Uptime::ZERO);
+        assert!(pace.window() <= 2048, "a slow answer is no invitation");
+        let mut pace = Pace::new(MAX, None, Uptime::ZERO);
+        for second in 0..3600 {
+            pace.acked((600, 600), Duration::from_millis(80), Uptime::from_millis(second * 1000));
+        }
+        assert!(pace.window() <= 40_000, "{}", pace.window());
     }
 
     #[test]

@@ -18,7 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("wire", &[]),
     ("source", &["backoff", "clock"]),
     ("outbox", &["tasks", "wire"]),
-    ("relay", &["backoff", "clock", "rollcall", "wire", "outbox"]),
+    ("relay", &["backoff", "clock", "tasks", "rollcall", "wire", "outbox"]),
     ("engine", &["backoff", "clock", "tasks", "rollcall", "wire", "source", "outbox", "relay"]),
     ("config", &["clock", "wire", "source", "outbox", "relay"]),
     (

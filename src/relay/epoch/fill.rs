@@ -203,7 +203,8 @@ impl<L: Links> Epoch<'_, L> {
     async fn send_tracks(&mut self, now: Uptime) -> Result<(), End> {
         while let Some(session) = &mut self.session {
             let Self { relay, .. } = self;
-            if !relay.refusals.allow(session.tracks(), now) || !session.in_flight.has_room(1) {
+            let may = relay.refusals.allow(session.tracks(), now) && session.pace.has_heard();
+            if !may || !session.in_flight.has_room(1) {
                 break;
             }
             let topic = &relay.config.topics.track;
