@@ -206,6 +206,12 @@ pub(super) const KEYS: &[Key] = &[
         "How wrong the speed between two kept points may be, in m/s",
     ),
     key(
+        "track.encoding",
+        Text,
+        r#""json""#,
+        "How the trail is written: json, or compact, a binary form of the same in a twentieth of the bytes (docs/compact.md, waypost decode)",
+    ),
+    key(
         "track.batch_points",
         Integer(1, 500),
         "60",

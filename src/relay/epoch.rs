@@ -258,6 +258,7 @@ impl<'a, L: Links> Epoch<'a, L> {
             points: config.track_batch,
             interval: config.track_interval,
             max_error: config.track_error,
+            encoding: config.track_encoding,
         };
         let mut lanes = Lanes::new(batching, self.stats.borrow().newest);
         lanes.at_once = self.drained;

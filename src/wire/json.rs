@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::VERSION;
-use crate::core::fix::FixQuality;
+use crate::core::fix::{Fix, FixQuality};
 use crate::core::journey::Motion;
 use crate::core::record::{Seq, TrackPoint};
-use crate::units::Distance;
+use crate::units::{Course, Distance};
 
 /// Course means nothing when the van hardly moves; below this it is left out.
 const COURSE_FROM_MPS: f64 = 0.5;
@@ -117,7 +117,6 @@ impl Point {
     #[must_use]
     pub fn new(seq: Seq, point: &TrackPoint, lane: Lane) -> Self {
         let TrackPoint { fix, motion, odometer } = point;
-        let fast = fix.speed.is_none_or(|speed| speed.as_mps() >= COURSE_FROM_MPS);
         Self {
             seq: seq.get(),
             ts: fix.utc.to_string(),
@@ -125,10 +124,7 @@ impl Point {
             lon: decimals(fix.position.lon_deg(), 5),
             alt_m: fix.altitude_msl.map(|altitude| decimals(altitude.as_metres(), 1)),
             speed_mps: fix.speed.map(|speed| decimals(speed.as_mps(), 2)),
-            course_deg: fix
-                .course
-                .filter(|_| fast)
-                .map(|course| decimals(course.as_degrees(), 1) % 360.0),
+            course_deg: said_course(fix).map(|course| decimals(course.as_degrees(), 1) % 360.0),
             acc_m: fix.accuracy.map(|accuracy| decimals(accuracy.as_metres(), 1)),
             hdop: fix.hdop.map(|dop| decimals(dop.value(), 2)),
             sats: fix.satellites_used,
@@ -139,6 +135,12 @@ impl Point {
             backlog: lane == Lane::Backlog,
         }
     }
+}
+
+/// The course, if it means something.
+pub(super) fn said_course(fix: &Fix) -> Option<Course> {
+    let fast = fix.speed.is_none_or(|speed| speed.as_mps() >= COURSE_FROM_MPS);
+    fix.course.filter(|_| fast)
 }
 
 /// GTFS-Realtime `VehicleStopStatus`, spelled as in the contract.
