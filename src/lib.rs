@@ -53,6 +53,7 @@ pub mod engine;
 // The frame around it.
 pub mod config;
 pub mod daemon;
+pub mod decode;
 pub mod logging;
 pub mod replay;
 

@@ -22,6 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &["clock", "wire", "source", "outbox", "relay"]),
     ("daemon", &["clock", "tasks", "wire", "source", "outbox", "relay", "engine", "config"]),
     ("replay", &["clock", "wire", "source", "outbox", "relay", "config", "daemon"]),
+    ("decode", &["wire"]),
     ("simulate", &["clock"]),
     (
         "demo",
@@ -29,7 +30,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "cli",
-        &["clock", "config", "daemon", "demo", "logging", "relay", "replay", "simulate", "source"],
+        &[
+            "clock", "wire", "config", "daemon", "decode", "demo", "logging", "relay", "replay",
+            "simulate", "source",
+        ],
     ),
 ];
 
