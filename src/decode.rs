@@ -115,7 +115,7 @@ fn of_line(line: &[u8]) -> Result<(&str, Message), LineError> {
         return Err(LineError::TooLong);
     }
     let text = std::str::from_utf8(line).map_err(|_| LineError::Text)?;
-    if text.starts_with(['{', '[']) {
+    if text.starts_with('{') {
         return Err(LineError::Json);
     }
     let (topic, payload) = text.rsplit_once([' ', '\t']).unwrap_or(("", text));

@@ -209,7 +209,7 @@ pub(super) const KEYS: &[Key] = &[
         "track.encoding",
         Text,
         r#""json""#,
-        "How the trail is written: json, or compact, a binary form of the same in a twentieth of the bytes (docs/compact.md, waypost decode)",
+        "How the trail is written: json, or compact, a binary form of the same (docs/compact.md, waypost decode): half the bytes on the air, a quarter with batch_s = 60, a tenth in a backlog",
     ),
     key(
         "track.batch_points",

@@ -101,6 +101,28 @@ fn what_is_decoded_is_the_json_that_would_have_been_sent() {
     }
 }
 
+/// The first block of this kind in `docs/compact.md`.
+fn documented(kind: &str) -> String {
+    let text = std::fs::read_to_string(repository("docs/compact.md")).unwrap();
+    let (_, block) = text.split_once(&format!("```{kind}\n")).unwrap();
+    block.split("```").next().unwrap().to_owned()
+}
+
+#[test]
+fn the_documented_example_is_what_the_agent_writes() {
+    let drive = simulated("config/routes/city.toml", ReceiverType::UbloxM8, 900);
+    let points = points(Sampling::Raw, drive);
+    let batch = &points[points.len() - 3..];
+    let max_error = Distance::from_metres(5.0);
+    let bytes = compact::encode(Lane::Backlog, max_error, batch.iter().map(|(seq, at)| (*seq, at)));
+    let hex: String = documented("hex").split_whitespace().collect();
+    let written = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    assert_eq!(hex, written);
+    let track = compact::decode(&bytes).unwrap().track("VAN-042");
+    let json = serde_json::to_value(&track).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&documented("json")).unwrap(), json, "{json}");
+}
+
 #[test]
 fn the_decoder_of_the_docs_and_waypost_decode_say_the_same() {
     let drive = simulated("config/routes/city.toml", ReceiverType::UbloxM8, 1800);
