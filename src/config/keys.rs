@@ -109,6 +109,12 @@ pub(super) const KEYS: &[Key] = &[
         "How many messages may wait for the broker's acknowledgement; the broker may allow fewer",
     ),
     key(
+        "mqtt.backlog_bytes_per_s",
+        Integer(0, 1_000_000_000),
+        "0",
+        "How many bytes of backlog may be sent a second; 0 for as many as the link takes without making live positions wait",
+    ),
+    key(
         "mqtt.ack_timeout_s",
         Number(1.0, 600.0),
         "30.0",
@@ -216,6 +222,12 @@ pub(super) const KEYS: &[Key] = &[
         Integer(1, 500),
         "60",
         "How many points one track message has at most",
+    ),
+    key(
+        "track.backlog_batch_points",
+        Integer(1, 500),
+        "500",
+        "The same for the backlog; fewer go into a message where the link is thin",
     ),
     key(
         "track.batch_s",

@@ -244,6 +244,8 @@ fn relay(
         _ => Err(format!("{name:?} is no encoding: json or compact")),
     });
     let track_batch = values.integer("track.batch_points");
+    let backlog_batch = values.integer("track.backlog_batch_points");
+    let backlog_bytes_per_s = values.integer("mqtt.backlog_bytes_per_s");
     let track_interval = values.seconds("track.batch_s");
     let van = van?;
     let brokers = brokers?;
@@ -264,6 +266,8 @@ fn relay(
     relay.require_subscriber = require_subscriber?;
     relay.track_encoding = track_encoding?;
     relay.track_batch = track_batch?;
+    relay.backlog_batch = backlog_batch?;
+    relay.backlog_bytes_per_s = backlog_bytes_per_s.filter(|rate| *rate > 0);
     relay.track_interval = track_interval?;
     Some(relay)
 }

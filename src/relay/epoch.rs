@@ -10,6 +10,7 @@ use super::cadence::{PositionCadence, StateCadence};
 use super::in_flight::{Fault, InFlight};
 use super::lanes::{Batch, Batching, Encoded, Lanes};
 use super::link::{Closed, Link, LinkEvent, Links, ReasonCode, WaitsFor, Welcome};
+use super::pace::Pace;
 use super::{FAREWELL, Relay, Stop};
 use crate::core::record::Record;
 use crate::outbox::{OutboxError, OutboxStats};
@@ -80,6 +81,7 @@ struct Session {
     since: Uptime,
     welcome: Welcome,
     in_flight: InFlight<Message>,
+    pace: Pace,
     lanes: Lanes,
     /// A batch that waits for room in the window.
     ready: Option<Encoded>,
@@ -244,7 +246,9 @@ impl<'a, L: Links> Epoch<'a, L> {
             LinkEvent::Sent(0) => session.position_under_way = false,
             LinkEvent::Sent(packet_id) => session.in_flight.sent(packet_id)?,
             LinkEvent::Acked { packet_id, reason } => {
-                let message = session.in_flight.acked(packet_id)?;
+                let (message, bytes, since) = session.in_flight.acked(packet_id)?;
+                session.pace.acked(bytes, now.since(since), now);
+                session.in_flight.limit(session.pace.window());
                 self.answered(message, reason, now);
             }
             LinkEvent::Connected(_) | LinkEvent::Alive | LinkEvent::Closed(_) => {}
@@ -256,6 +260,7 @@ impl<'a, L: Links> Epoch<'a, L> {
         let config = &self.relay.config;
         let batching = Batching {
             points: config.track_batch,
+            backlog_points: config.backlog_batch,
             interval: config.track_interval,
             max_error: config.track_error,
             encoding: config.track_encoding,
@@ -263,10 +268,12 @@ impl<'a, L: Links> Epoch<'a, L> {
         let mut lanes = Lanes::new(batching, self.stats.borrow().newest);
         lanes.at_once = self.drained;
         let window = config.in_flight.min(welcome.receive_max);
+        let pace = Pace::new(config.in_flight_bytes, config.backlog_bytes_per_s, now);
         self.session = Some(Session {
             since: now,
             welcome,
-            in_flight: InFlight::new(window, config.in_flight_bytes),
+            in_flight: InFlight::new(window, pace.window()),
+            pace,
             lanes,
             ready: None,
             online_said: false,
@@ -350,6 +357,7 @@ impl<'a, L: Links> Epoch<'a, L> {
         if let Some(session) = &self.session {
             chores.push(Some(session.outbox_not_before));
             chores.push(session.lanes.deadline(now));
+            chores.push(Some(session.pace.backlog_due()));
             chores.push(Some(self.state_due(session)));
             chores.push(self.newest().and_then(|newest| self.position_due(session, &newest)));
         }

@@ -101,8 +101,13 @@ impl<T> InFlight<T> {
         Ok(())
     }
 
-    /// PUBACK came for `packet_id`; returns the message that it answers.
-    pub(super) fn acked(&mut self, packet_id: u16) -> Result<T, Fault> {
+    /// The link takes no more than so many bytes for now.
+    pub(super) const fn limit(&mut self, max_bytes: usize) {
+        self.max_bytes = max_bytes;
+    }
+
+    /// PUBACK came for `packet_id`; returns the message that it answers, its size, and when it was handed over.
+    pub(super) fn acked(&mut self, packet_id: u16) -> Result<(T, usize, Uptime), Fault> {
         let entry = self
             .entries
             .iter_mut()
@@ -111,9 +116,10 @@ impl<T> InFlight<T> {
         let Stage::Sent(_, message) = std::mem::replace(&mut entry.stage, Stage::Acked) else {
             return Err(Fault::NotInFlight(packet_id));
         };
-        self.bytes -= entry.bytes;
+        let (bytes, since) = (entry.bytes, entry.since);
+        self.bytes -= bytes;
         while self.entries.pop_front_if(|entry| matches!(entry.stage, Stage::Acked)).is_some() {}
-        Ok(message)
+        Ok((message, bytes, since))
     }
 }
 
@@ -135,15 +141,15 @@ mod tests {
         for id in [1, 2, 3] {
             in_flight.sent(id).unwrap();
         }
-        assert_eq!(in_flight.acked(2), Ok('b'));
+        assert_eq!(in_flight.acked(2).map(|(message, ..)| message), Ok('b'));
         assert!(!in_flight.has_room(1), "the window counts from the oldest");
         assert_eq!(in_flight.oldest(), Some(Uptime::ZERO));
-        assert_eq!(in_flight.acked(1), Ok('a'));
+        assert_eq!(in_flight.acked(1).map(|(message, ..)| message), Ok('a'));
         assert!(in_flight.has_room(1));
         in_flight.hand_over('d', 10, Uptime::from_millis(9));
         in_flight.sent(1).unwrap();
-        assert_eq!(in_flight.acked(1), Ok('d'));
-        assert_eq!(in_flight.acked(3), Ok('c'));
+        assert_eq!(in_flight.acked(1).map(|(message, ..)| message), Ok('d'));
+        assert_eq!(in_flight.acked(3).map(|(message, ..)| message), Ok('c'));
         assert!(in_flight.is_empty());
     }
 
@@ -155,7 +161,7 @@ mod tests {
         assert_eq!(in_flight.sent(1), Err(Fault::GivenTwice(1)));
         in_flight.sent(2).unwrap();
         assert_eq!(in_flight.sent(3), Err(Fault::NothingToSend(3)));
-        assert_eq!(in_flight.acked(2), Ok('b'));
+        assert_eq!(in_flight.acked(2).map(|(message, ..)| message), Ok('b'));
         assert_eq!(in_flight.acked(2), Err(Fault::NotInFlight(2)), "doubled");
         assert_eq!(in_flight.iter().collect::<String>(), "a");
     }

@@ -18,14 +18,23 @@ const MAX_PARKED: usize = 64;
 /// How batches are made.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Batching {
-    /// Points in a batch at most.
+    /// Fresh points in a batch at most.
     pub points: usize,
+    /// Points of backlog in a batch at most.
+    pub backlog_points: usize,
     /// How long a fresh point waits for others.
     pub interval: Duration,
     /// What the message says of the lines between its points.
     pub max_error: Option<Distance>,
     /// How the message is written.
     pub encoding: Encoding,
+}
+
+/// Whether the backlog may be sent now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Backlog {
+    MayGo,
+    Waits,
 }
 
 /// What a message on `track` carries.
@@ -96,7 +105,8 @@ impl Cursor {
 
     /// As many points as fit into `max_bytes`, at least one.
     fn encode(&mut self, van: &str, by: Batching, max_bytes: usize, now: Uptime) -> Encoded {
-        let mut count = self.records.len().min(by.points);
+        let points = if self.lane == Lane::Live { by.points } else { by.backlog_points };
+        let mut count = self.records.len().min(points);
         let payload = loop {
             let payload = payload(&self.records[..count], self.lane, van, by);
             if payload.len() <= max_bytes || count == 1 {
@@ -156,8 +166,9 @@ impl Lanes {
     /// Begins at the lowest record; `boundary` is the newest one of the backlog.
     pub(super) fn new(batching: Batching, boundary: Seq) -> Self {
         let points = batching.points.clamp(1, Track::MAX_POINTS);
+        let backlog_points = batching.backlog_points.clamp(1, Track::MAX_POINTS);
         Self {
-            batching: Batching { points, ..batching },
+            batching: Batching { points, backlog_points, ..batching },
             live: Cursor::new(Lane::Live, boundary, None),
             backlog: Cursor::new(Lane::Backlog, Seq::ZERO, Some(boundary)),
             again: None,
@@ -171,16 +182,19 @@ impl Lanes {
         &mut self,
         outbox: &Outbox,
         van: &str,
-        max_bytes: usize,
+        (max_bytes, backlog): (usize, Backlog),
         now: Uptime,
     ) -> Result<Option<Encoded>, OutboxError> {
-        let points = self.batching.points;
+        let Batching { points, backlog_points, .. } = self.batching;
         self.live.refill(outbox, points, now).await?;
         if self.live_due().is_some_and(|due| now >= due) {
             return Ok(Some(self.live.encode(van, self.batching, max_bytes, now)));
         }
+        if backlog == Backlog::Waits {
+            return Ok(None);
+        }
         if self.backlog.records.is_empty() {
-            self.backlog.refill(outbox, points, now).await?;
+            self.backlog.refill(outbox, backlog_points, now).await?;
         }
         if !self.backlog.records.is_empty() {
             return Ok(Some(self.backlog.encode(van, self.batching, max_bytes, now)));
@@ -260,6 +274,7 @@ mod tests {
     fn refused_ranges_are_remembered_within_bounds_and_none_is_forgotten() {
         let batching = Batching {
             points: 60,
+            backlog_points: 60,
             interval: Duration::from_secs(10),
             max_error: None,
             encoding: Encoding::Json,

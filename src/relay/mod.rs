@@ -17,6 +17,7 @@ mod in_flight;
 mod lanes;
 mod link;
 pub mod mqtt;
+mod pace;
 mod refusals;
 mod removals;
 mod status;
@@ -141,8 +142,12 @@ pub struct RelayConfig {
     pub state_interval: Duration,
     /// Messages without PUBACK at most, 1..=1000.
     pub in_flight: u16,
-    /// Bytes of payload without PUBACK at most.
+    /// Bytes of payload without PUBACK at most; fewer where the link is thin.
     pub in_flight_bytes: usize,
+    /// Bytes of backlog a second at most, if there is a bound; positions and fresh points go ahead of it anyway.
+    pub backlog_bytes_per_s: Option<u32>,
+    /// Points of backlog in a `track` message at most, 1..=500.
+    pub backlog_batch: usize,
     /// A PUBACK that takes longer means that the link is dead.
     pub ack_timeout: Duration,
     /// Between connections.
@@ -170,7 +175,9 @@ impl RelayConfig {
             track_interval: Duration::from_secs(3),
             state_interval: Duration::from_secs(60),
             in_flight: 20,
-            in_flight_bytes: 64 * 1024,
+            in_flight_bytes: 256 * 1024,
+            backlog_bytes_per_s: None,
+            backlog_batch: 60,
             ack_timeout: Duration::from_secs(30),
             backoff: BackoffConfig::default(),
         }

@@ -282,6 +282,9 @@ pub struct OutboxState {
     /// UTC of the oldest of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_ts: Option<String>,
+    /// All that was recorded before this time has arrived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub complete_until_ts: Option<String>,
     /// Points given up so that the trail is coarser, because the outbox was full, over its life.
     #[serde(default)]
     pub thinned: u64,

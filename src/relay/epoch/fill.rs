@@ -4,12 +4,12 @@ use super::{Epoch, Leave, Message};
 use crate::core::record::{Record, Subject};
 use crate::outbox::OutboxError;
 use crate::relay::in_flight::Fault;
-use crate::relay::lanes::Encoded;
+use crate::relay::lanes::{Backlog, Encoded};
 use crate::relay::link::{Delivery, Link, Links, Publication, ReasonCode};
 use crate::relay::{FAREWELL, RelayError};
 use crate::units::Uptime;
 use crate::wire::VERSION;
-use crate::wire::json::{ConnectionState, Duty, OutboxState, Position, State};
+use crate::wire::json::{ConnectionState, Duty, Lane, OutboxState, Position, State};
 
 use super::End;
 use std::time::Duration;
@@ -108,6 +108,8 @@ impl<L: Links> Epoch<'_, L> {
     }
 
     fn say_state(&mut self, now: Uptime) -> Result<(), End> {
+        let newest =
+            self.newest().map(|Record { subject: Subject::Point(point), .. }| point.fix.utc);
         let Some(session) = &mut self.session else { return Ok(()) };
         let health = self.relay.inputs.health.borrow().clone();
         let (receiver, mode) = (health.gnss.receiver.clone(), health.gnss.mode);
@@ -121,6 +123,7 @@ impl<L: Links> Epoch<'_, L> {
         };
         let age = health.newest_fix_at.map(|at| clock.uptime().since(at));
         let stats = *self.stats.borrow();
+        let complete_until = if stats.pending == 0 { newest } else { stats.oldest };
         let mut gnss = health.gnss;
         gnss.age_s = age.map(|age| (age.as_secs_f64() * 10.0).round() / 10.0);
         let state = State {
@@ -132,6 +135,7 @@ impl<L: Links> Epoch<'_, L> {
             outbox: OutboxState {
                 pending: stats.pending,
                 oldest_ts: stats.oldest.map(|utc| utc.to_string()),
+                complete_until_ts: complete_until.map(|utc| utc.to_string()),
                 thinned: stats.thinned,
                 dropped: stats.dropped,
                 bytes: stats.bytes,
@@ -205,7 +209,8 @@ impl<L: Links> Epoch<'_, L> {
             let topic = &relay.config.topics.track;
             let most = session.max_payload(topic);
             let Some(ready) = session.ready.take() else {
-                let usual = MAX_PAYLOAD_BYTES.min(relay.config.in_flight_bytes).min(most);
+                // Two at a time at least: the link is not idle while a PUBACK travels.
+                let usual = MAX_PAYLOAD_BYTES.min(session.pace.window() / 2).min(most);
                 if !self.get_ready(usual, now).await? {
                     break;
                 }
@@ -223,7 +228,11 @@ impl<L: Links> Epoch<'_, L> {
             let Encoded { batch, payload } = ready;
             let topic = topic.clone();
             let publication = Publication { topic, payload, delivery: Delivery::AtLeastOnce };
+            let bytes = publication.payload.len();
             self.hand_over(Message::Track(batch), publication, now)?;
+            if let Some(session) = self.session.as_mut().filter(|_| batch.lane == Lane::Backlog) {
+                session.pace.spent(bytes, now);
+            }
             self.relay.report.count(|status| status.track_messages += 1);
         }
         Ok(())
@@ -236,7 +245,9 @@ impl<L: Links> Epoch<'_, L> {
             return Ok(false);
         }
         let (outbox, van) = (&self.relay.inputs.outbox, self.relay.config.van.as_str());
-        match session.lanes.next(outbox, van, max_bytes, now).await {
+        let backlog =
+            if now >= session.pace.backlog_due() { Backlog::MayGo } else { Backlog::Waits };
+        match session.lanes.next(outbox, van, (max_bytes, backlog), now).await {
             Ok(next) => {
                 session.ready = next;
                 Ok(session.ready.is_some())

@@ -47,7 +47,7 @@ async fn fresh_points_go_ahead_of_the_backlog_and_only_the_backlog_is_flagged() 
     let broker = Broker::up();
     broker.script(|_| broker::Answer::AckLater(Duration::from_millis(800)));
     broker.inner().welcome.receive_max = 2;
-    let config = RelayConfig { track_batch: 10, ..config() };
+    let config = RelayConfig { track_batch: 10, backlog_batch: 10, ..config() };
     let mut van = Van::start_with_backlog(config, broker, 2000).await;
     van.drive(30).await;
     let tracks = van.broker.on("track");
