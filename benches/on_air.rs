@@ -191,9 +191,11 @@ fn report(name: &str, chunks: &[(Uptime, Vec<u8>)]) {
             row(&format!("{name}, {batched}"), "fleet/v1/VAN-042/track", &sizes, raw.len());
         }
     }
-    let compact: Vec<usize> =
-        kept.chunks(500).map(|batch| as_compact(batch, bounded).len()).collect();
-    row("compact 5 m, backlog by 500", "fleet/v1/VAN-042/track", &compact, raw.len());
+    let backlog = |how: Encoder| -> Vec<usize> {
+        kept.chunks(Track::MAX_POINTS).map(|batch| how(batch, bounded).len()).collect()
+    };
+    row("JSON 5 m, backlog by 500", "fleet/v1/VAN-042/track", &backlog(as_json), raw.len());
+    row("compact 5 m, backlog by 500", "fleet/v1/VAN-042/track", &backlog(as_compact), raw.len());
     live_lane(&raw);
 }
 
