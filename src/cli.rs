@@ -15,12 +15,14 @@ use crate::config::{Config, ConfigError, DEFAULT_PATH, Override};
 use crate::core::calendar::{Era, RELEASED};
 use crate::core::sampling::{Bounds, Sampling};
 use crate::daemon::{Agent, AtEnd, signals};
+use crate::decode;
 use crate::logging;
 use crate::relay::mqtt::MqttLinks;
 use crate::replay::{self, Emit};
 use crate::source::Address;
 use crate::systemd::Notify;
 use crate::units::{Date, Distance};
+use crate::wire::VanId;
 
 /// The arguments are wrong (sysexits.h `EX_USAGE`).
 const USAGE: u8 = 64;
@@ -53,6 +55,9 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
         config: PathBuf,
     },
+    /// Write compact messages of the topic `track` as the JSON that they stand for
+    #[command(after_help = DECODE_HELP)]
+    Decode(DecodeArguments),
     /// Write what a receiver would say in a van on a route
     #[cfg(feature = "simulate")]
     Simulate(crate::simulate::SimulateArgs),
@@ -75,6 +80,23 @@ Examples:
   waypost replay --emit fixes drive.nmea
   waypost replay --broker mqtt://localhost --van VAN-042-replay --outbox /tmp/replay.db drive.nmea
   waypost replay --config /etc/waypost/waypost.toml --speed 10 monday.nmea tuesday.nmea";
+
+const DECODE_HELP: &str = "\
+A message is binary as it came, or a line of hexadecimal or base64; a line may begin with the topic, which names the van.
+
+Examples:
+  mosquitto_sub -V 5 -h broker -t 'fleet/v1/+/track' -F '%t %x' | waypost decode
+  waypost decode --van VAN-042 message.bin";
+
+#[derive(Debug, clap::Args)]
+struct DecodeArguments {
+    /// The messages; - for standard input
+    #[arg(value_name = "FILE", default_value = "-")]
+    file: PathBuf,
+    /// The van, where no topic names it
+    #[arg(long, value_name = "ID", default_value = "unknown", value_parser = VanId::new)]
+    van: VanId,
+}
 
 #[derive(Debug, clap::Args)]
 struct ReplayArguments {
@@ -174,6 +196,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
             None => replay_agent(&arguments),
         },
         Command::Check { config } => check(&config),
+        Command::Decode(arguments) => decode(&arguments),
         #[cfg(feature = "simulate")]
         Command::Simulate(arguments) => block_on(crate::simulate::command(arguments)),
         #[cfg(feature = "demo")]
@@ -241,6 +264,16 @@ fn check(path: &std::path::Path) -> anyhow::Result<()> {
     }
     writeln!(out, "  topics   {}", config.relay.topics.position)?;
     Ok(())
+}
+
+fn decode(DecodeArguments { file, van }: &DecodeArguments) -> anyhow::Result<()> {
+    let out = io::BufWriter::new(io::stdout().lock());
+    if file.as_os_str() == "-" {
+        return Ok(decode::command(io::stdin().lock(), van, out)?);
+    }
+    let input = std::fs::File::open(file)
+        .map_err(|error| anyhow::anyhow!("{}: cannot be read: {error}", file.display()))?;
+    Ok(decode::command(io::BufReader::new(input), van, out)?)
 }
 
 fn emit_lines(arguments: &ReplayArguments, emit: Emit) -> anyhow::Result<()> {

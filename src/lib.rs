@@ -54,6 +54,7 @@ pub mod engine;
 // The frame around it.
 pub mod config;
 pub mod daemon;
+pub mod decode;
 pub mod logging;
 pub mod replay;
 pub mod systemd;

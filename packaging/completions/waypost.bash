@@ -22,6 +22,9 @@ _waypost() {
             waypost,completions)
                 cmd="waypost__subcmd__completions"
                 ;;
+            waypost,decode)
+                cmd="waypost__subcmd__decode"
+                ;;
             waypost,help)
                 cmd="waypost__subcmd__help"
                 ;;
@@ -36,6 +39,9 @@ _waypost() {
                 ;;
             waypost__subcmd__help,completions)
                 cmd="waypost__subcmd__help__subcmd__completions"
+                ;;
+            waypost__subcmd__help,decode)
+                cmd="waypost__subcmd__help__subcmd__decode"
                 ;;
             waypost__subcmd__help,help)
                 cmd="waypost__subcmd__help__subcmd__help"
@@ -53,7 +59,7 @@ _waypost() {
 
     case "${cmd}" in
         waypost)
-            opts="-h -V --help --version run replay check completions help"
+            opts="-h -V --help --version run replay check decode completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -98,8 +104,26 @@ _waypost() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        waypost__subcmd__decode)
+            opts="-h --van --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --van)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         waypost__subcmd__help)
-            opts="run replay check completions help"
+            opts="run replay check decode completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -127,6 +151,20 @@ _waypost() {
             return 0
             ;;
         waypost__subcmd__help__subcmd__completions)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        waypost__subcmd__help__subcmd__decode)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -223,6 +223,12 @@ pub(super) const KEYS: &[Key] = &[
         "How wrong the speed between two kept points may be, in m/s",
     ),
     key(
+        "track.encoding",
+        Text,
+        r#""json""#,
+        "How the trail is written: json, or compact, a binary form of the same (docs/compact.md, waypost decode): half the bytes on the air, a quarter with batch_s = 60, a tenth in a backlog",
+    ),
+    key(
         "track.batch_points",
         Integer(1, 500),
         "60",

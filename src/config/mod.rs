@@ -20,7 +20,7 @@ use crate::outbox::OutboxConfig;
 use crate::relay::{Broker, Credentials, Identity, RelayConfig, TlsConfig, Transport};
 use crate::source::{Address, HostPort, Hunting, LineConfig, SourceConfig};
 use crate::units::{Distance, Speed};
-use crate::wire::VanId;
+use crate::wire::{Encoding, VanId};
 pub use values::Override;
 use values::Values;
 
@@ -245,6 +245,11 @@ fn relay(
     let in_flight = values.integer("mqtt.in_flight");
     let ack_timeout = values.seconds("mqtt.ack_timeout_s");
     let require_subscriber = values.flag("mqtt.require_subscriber");
+    let track_encoding = values.parsed("track.encoding", |name| match name {
+        "json" => Ok(Encoding::Json),
+        "compact" => Ok(Encoding::Compact),
+        _ => Err(format!("{name:?} is no encoding: json or compact")),
+    });
     let track_batch = values.integer("track.batch_points");
     let backlog_batch = values.integer("track.backlog_batch_points");
     let backlog_bytes_per_s = values.integer("mqtt.backlog_bytes_per_s");
@@ -266,6 +271,7 @@ fn relay(
     relay.in_flight = in_flight?;
     relay.ack_timeout = ack_timeout?;
     relay.require_subscriber = require_subscriber?;
+    relay.track_encoding = track_encoding?;
     relay.track_batch = track_batch?;
     relay.backlog_batch = backlog_batch?;
     relay.backlog_bytes_per_s = backlog_bytes_per_s.filter(|rate| *rate > 0);

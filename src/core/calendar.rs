@@ -2,7 +2,7 @@
 //! epochs that carry a time only.
 //!
 //! The host's clock may be wrong by any amount: a gateway without a battery boots in 1970, or on the day of its last
-//! shutdown. It is believed only where it shows the same time of day as the receiver, within [`AGREES_WITHIN_MS`]: a
+//! shutdown. It is believed only where it shows the same time of day as the receiver, within five seconds: a
 //! clock that is wrong does so by chance once in 9,000 days. Then it says the day, also to a receiver that never does.
 
 use std::time::Duration;
@@ -31,7 +31,7 @@ pub enum Era {
     /// A recording of unknown age: the receiver is believed.
     AsSaid,
     /// It cannot be earlier than this day, on which the agent was built: earlier dates are moved on by whole eras. Nor is
-    /// it [`Self::HORIZON_DAYS`] later: what comes out there was no date, but what a cold receiver counts from.
+    /// it ten years later: what comes out there was no date, but what a cold receiver counts from.
     NotBefore(Date),
     /// It cannot be later than this day (a recording's `# Date:`), time zones and a wrong calendar of a week allowed
     /// for: the last era before it is taken.

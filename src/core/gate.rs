@@ -1,7 +1,7 @@
 //! [`Epoch`] → [`Fix`] or [`Rejection`]: the gate between what a receiver says and what we believe.
 //!
 //! What is no fix is rejected at once. What may be one waits, within bounds, for what is still missing: a date
-//! ([`Calendar`]), or witnesses of a place that cannot be reached ([`Whereabouts`]). It comes out later and in order.
+//! ([`Calendar`]), or witnesses of a place that cannot be reached (`Whereabouts`). It comes out later and in order.
 
 use std::collections::VecDeque;
 use std::time::Duration;

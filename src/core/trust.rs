@@ -13,7 +13,7 @@ pub enum TimeTrust {
     Unknown,
     /// Too few fixes in a row agree.
     Tentative,
-    /// [`TimeWitness::AGREEING`] fixes in a row agree with the agent's own monotonic clock.
+    /// Four fixes in a row agree with the agent's own monotonic clock.
     Trusted,
 }
 

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use super::schema::{signed, unsigned};
 use crate::core::record::{Record, Seq, Subject, TrackPoint};
 use crate::units::UtcTime;
-use crate::wire::packed::{Packed, PackedError, Packer, unpack};
+use crate::wire::packed::{Packed, PackedError, Packer, Precision, unpack};
 
 /// What fits into a page of 1024 bytes beside the other columns: SQLite keeps 989 bytes of a row in the page, and what is
 /// longer takes a page of its own.
@@ -29,7 +29,10 @@ pub(super) struct Open {
 
 impl Open {
     fn new(seq: Seq, point: &TrackPoint) -> Self {
-        Self { packer: Packer::new(seq, point), utc_ms: point.fix.utc.as_unix_ms() }
+        Self {
+            packer: Packer::new(seq, point, Precision::Kept),
+            utc_ms: point.fix.utc.as_unix_ms(),
+        }
     }
 
     /// Of points that are in one row; `None` if there are none.

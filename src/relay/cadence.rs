@@ -19,13 +19,14 @@ pub(super) const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Who knows a position, its speed and its course can draw the van driving on. As long as that picture is right nothing
 /// is said, up to a maximum age.
 #[derive(Debug, Default)]
-pub(super) struct PositionCadence {
+pub struct PositionCadence {
     said: Option<(Uptime, Seq, TrackPoint)>,
 }
 
 impl PositionCadence {
     /// When `newest` is due; `None` if it was said.
-    pub(super) fn due(&self, newest: &Record, config: &RelayConfig) -> Option<Uptime> {
+    #[must_use]
+    pub fn due(&self, newest: &Record, config: &RelayConfig) -> Option<Uptime> {
         let Subject::Point(point) = &newest.subject;
         let Some((at, seq, said)) = &self.said else { return Some(Uptime::ZERO) };
         if *seq == newest.seq {
@@ -44,7 +45,7 @@ impl PositionCadence {
     }
 
     /// `record` was said.
-    pub(super) fn said(&mut self, record: &Record, now: Uptime) {
+    pub fn said(&mut self, record: &Record, now: Uptime) {
         let Subject::Point(point) = &record.subject;
         self.said = Some((now, record.seq, *point));
     }

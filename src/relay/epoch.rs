@@ -267,6 +267,7 @@ impl<'a, L: Links> Epoch<'a, L> {
             backlog_points: config.backlog_batch,
             interval: config.track_interval,
             max_error: config.track_error,
+            encoding: config.track_encoding,
         };
         let mut lanes = Lanes::new(batching, self.stats.borrow().newest);
         lanes.at_once = self.drained;

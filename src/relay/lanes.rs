@@ -10,6 +10,7 @@ use crate::core::record::{Record, Seq, Subject};
 use crate::outbox::{Outbox, OutboxError};
 use crate::units::{Distance, Uptime};
 use crate::wire::json::{Lane, Point, Track};
+use crate::wire::{Encoding, compact};
 
 /// Refused ranges that are remembered one by one; beyond that, neighbours become one.
 const MAX_PARKED: usize = 64;
@@ -25,6 +26,8 @@ pub(super) struct Batching {
     pub interval: Duration,
     /// What the message says of the lines between its points.
     pub max_error: Option<Distance>,
+    /// How the message is written.
+    pub encoding: Encoding,
 }
 
 /// Whether the backlog may be sent now.
@@ -105,9 +108,7 @@ impl Cursor {
         let points = if self.lane == Lane::Live { by.points } else { by.backlog_points };
         let mut count = self.records.len().min(points);
         let payload = loop {
-            let points = self.records[..count].iter().map(|record| point(record, self.lane));
-            let track = Track::new(van, by.max_error, points.collect());
-            let payload = serde_json::to_vec(&track).expect("numbers and strings are JSON");
+            let payload = payload(&self.records[..count], self.lane, van, by);
             if payload.len() <= max_bytes || count == 1 {
                 break payload;
             }
@@ -126,9 +127,19 @@ impl Cursor {
     }
 }
 
-fn point(record: &Record, lane: Lane) -> Point {
-    let Subject::Point(point) = &record.subject;
-    Point::new(record.seq, point, lane)
+fn payload(records: &[Record], lane: Lane, van: &str, by: Batching) -> Vec<u8> {
+    let points = records.iter().map(|record| {
+        let Subject::Point(point) = &record.subject;
+        (record.seq, point)
+    });
+    match by.encoding {
+        Encoding::Json => {
+            let points = points.map(|(seq, point)| Point::new(seq, point, lane));
+            let track = Track::new(van, by.max_error, points.collect());
+            serde_json::to_vec(&track).expect("numbers and strings are JSON")
+        }
+        Encoding::Compact => compact::encode(lane, by.max_error, points),
+    }
 }
 
 /// A range that was refused, and waits.
@@ -266,6 +277,7 @@ mod tests {
             backlog_points: 60,
             interval: Duration::from_secs(10),
             max_error: None,
+            encoding: Encoding::Json,
         };
         let mut lanes = Lanes::new(batching, Seq::new(60_000));
         for number in 0..1000 {

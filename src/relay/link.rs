@@ -36,7 +36,7 @@ pub struct Overrun;
 pub struct Publication {
     /// Topic name.
     pub topic: String,
-    /// JSON.
+    /// JSON, or a compact message on `track`.
     pub payload: Vec<u8>,
     /// How.
     pub delivery: Delivery,

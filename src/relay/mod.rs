@@ -36,9 +36,10 @@ use crate::outbox::{Outbox, OutboxError};
 use crate::rollcall::Pulse;
 use crate::units::{Distance, Uptime};
 use crate::wire::json::{Connection, ConnectionState, GnssState};
-use crate::wire::{Topics, VERSION, VanId};
+use crate::wire::{Encoding, Topics, VERSION, VanId};
 pub use backoff::BackoffConfig;
 use backoff::Reconnect;
+pub use cadence::PositionCadence;
 use epoch::{End, Epoch};
 pub use in_flight::Fault;
 pub use link::{
@@ -132,6 +133,8 @@ pub struct RelayConfig {
     pub position_interval_halted: Duration,
     /// How wrong the lines between the points of the trail are at most, as `track` says it; `None` if it has every fix.
     pub track_error: Option<Distance>,
+    /// How a `track` message is written.
+    pub track_encoding: Encoding,
     /// Points in a `track` message at most, 1..=500.
     pub track_batch: usize,
     /// How long a fresh point waits for others.
@@ -168,6 +171,7 @@ impl RelayConfig {
             position_interval_moving: Duration::from_secs(5),
             position_interval_halted: Duration::from_secs(60),
             track_error: None,
+            track_encoding: Encoding::Json,
             track_batch: 60,
             track_interval: Duration::from_secs(3),
             state_interval: Duration::from_secs(60),

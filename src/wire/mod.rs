@@ -3,12 +3,23 @@
 //! Names and units are those of `docs/contract.md`; readers ignore members that they do not know. `"v": 1` in a
 //! payload and `v1` in a topic change together, and only when an old reader would misread a new payload.
 
+pub mod compact;
 pub mod json;
 pub mod packed;
 pub mod stored;
 mod topic;
 
 pub use topic::{InvalidVanId, Topics, VanId};
+
+/// How the messages on `track` are written. A reader tells them apart by their first byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Encoding {
+    /// [`json::Track`].
+    #[default]
+    Json,
+    /// [`compact::Message`].
+    Compact,
+}
 
 /// The version of payloads and topics.
 pub const VERSION: u8 = 1;

@@ -27,6 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("systemd", &["clock", "daemon", "relay"]),
     ("replay", &["clock", "wire", "source", "outbox", "relay", "config", "daemon"]),
+    ("decode", &["wire"]),
     ("simulate", &["clock"]),
     (
         "demo",
@@ -35,8 +36,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "clock", "config", "daemon", "demo", "logging", "relay", "replay", "simulate",
-            "source", "systemd",
+            "clock", "wire", "config", "daemon", "decode", "demo", "logging", "relay", "replay",
+            "simulate", "source", "systemd",
         ],
     ),
 ];

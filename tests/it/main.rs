@@ -4,6 +4,7 @@
 
 mod architecture;
 mod cli;
+mod compact;
 mod config_files;
 mod contract;
 mod delivery;

@@ -6,7 +6,7 @@ use waypost::core::calendar::Era;
 use waypost::core::record::{Record, Subject};
 use waypost::simulate::ReceiverType;
 use waypost::units::Uptime;
-use waypost::wire::packed::{Packer, unpack};
+use waypost::wire::packed::{Packer, Precision, unpack};
 
 use crate::support::{records, repository, shared, simulated};
 
@@ -20,7 +20,7 @@ fn bytes_per_point(records: &[Record]) -> f64 {
         let Subject::Point(point) = &record.subject else { continue };
         let fits = packers.last_mut().is_some_and(|last| last.push(record.seq, point, BATCH_BYTES));
         if !fits {
-            packers.push(Packer::new(record.seq, point));
+            packers.push(Packer::new(record.seq, point, Precision::Kept));
         }
     }
     for packer in &packers {

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::super::*;
-use crate::wire::json;
+use crate::wire::{compact, json};
 
 /// What a broker does with a QoS 1 message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,10 @@ pub(super) struct Received {
 
 impl Received {
     pub(super) fn track(&self) -> Option<json::Track> {
-        self.topic.ends_with("/track").then(|| serde_json::from_slice(&self.payload).unwrap())
+        self.topic.ends_with("/track").then(|| match compact::decode(&self.payload) {
+            Ok(message) => message.track("VAN-1"),
+            Err(_) => serde_json::from_slice(&self.payload).unwrap(),
+        })
     }
 
     pub(super) fn seqs(&self) -> Vec<u64> {

@@ -2,6 +2,7 @@
 
 use super::broker::Received;
 use super::*;
+use crate::wire::compact;
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_begins_with_online_state_and_the_newest_position() {
@@ -155,4 +156,27 @@ async fn the_bytes_under_way_are_bounded_and_a_large_message_still_goes() {
     let van = Van::start_with_backlog(config, broker, 1000).await;
     van.delivered(10 * MINUTE).await;
     assert!(van.broker.on("track").iter().all(|received| received.payload.len() <= 4000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_compact_trail_says_what_the_json_one_says_in_messages_that_the_broker_takes() {
+    let mut trails = Vec::new();
+    for track_encoding in [Encoding::Json, Encoding::Compact] {
+        let broker = Broker::up();
+        broker.inner().welcome.max_packet_bytes = 800;
+        let config = RelayConfig { track_encoding, track_error: None, ..config() };
+        let mut van = Van::start_with_backlog(config, broker, 300).await;
+        van.drive(30).await;
+        van.delivered(MINUTE).await;
+        let tracks = van.broker.on("track");
+        let compact = |received: &Received| received.payload.starts_with(&compact::MAGIC);
+        assert!(tracks.iter().all(|track| compact(track) == (track_encoding == Encoding::Compact)));
+        assert!(tracks.iter().all(|track| track.payload.len() < 800));
+        let mut points: Vec<_> =
+            tracks.iter().flat_map(|track| track.track().unwrap().points).collect();
+        points.sort_by_key(|point| point.seq);
+        trails.push(points);
+    }
+    assert_eq!(trails[0].len(), 330);
+    assert_eq!(trails[0], trails[1]);
 }

@@ -8,7 +8,8 @@
 //!   never another point, and never a panic.
 //! - The bits are residuals of a prediction: time, latitude and longitude go on as before (second order), the odometer
 //!   goes on by the speed, everything else stays as it is (first order). What seldom changes is behind two flags.
-//! - The precision is the wire's or finer, see [`TrackPoint::rounded`]; `read_at` is not kept.
+//! - Version 1 has positions as the outbox keeps them, version 2 as the contract says them; all else is the same. The
+//!   precision is the wire's or finer, see [`TrackPoint::rounded`]; `read_at` is not kept.
 //! - A batch stands for itself: it is found and read in the bytes of a file that is no database any more.
 
 mod bits;
@@ -17,6 +18,7 @@ mod raw;
 
 use bits::{BitReader, BitWriter, Ended};
 use model::Model;
+pub use raw::Precision;
 use raw::Raw;
 
 use crate::core::record::{Seq, TrackPoint};
@@ -24,8 +26,8 @@ use crate::core::record::{Seq, TrackPoint};
 /// What a batch begins with.
 pub const MAGIC: [u8; 3] = *b"WpB";
 
-/// The format that this agent writes.
-const VERSION: u8 = 1;
+/// The formats that this agent knows.
+const VERSIONS: [(u8, Precision); 2] = [(1, Precision::Kept), (2, Precision::Said)];
 
 /// Bytes before the bits.
 const HEADER: usize = 20;
@@ -45,7 +47,7 @@ pub enum PackedError {
     NoBatch,
     /// Written by a newer agent.
     #[error(
-        "batch of format {0}, this agent knows {VERSION}: install the newer agent again to send it"
+        "batch of format {0}, this agent knows 1 and 2: install the newer agent again to send it"
     )]
     Version(u8),
     /// Damaged.
@@ -73,6 +75,7 @@ pub struct Packed {
 pub struct Packer {
     first: Seq,
     last: Seq,
+    precision: Precision,
     count: u8,
     model: Model,
     bits: BitWriter,
@@ -81,9 +84,9 @@ pub struct Packer {
 impl Packer {
     /// Begins a batch with its first point.
     #[must_use]
-    pub fn new(seq: Seq, point: &TrackPoint) -> Self {
-        let bits = BitWriter::default();
-        let mut packer = Self { first: seq, last: seq, count: 0, model: Model::new(seq), bits };
+    pub fn new(seq: Seq, point: &TrackPoint, precision: Precision) -> Self {
+        let (model, bits) = (Model::new(seq, precision), BitWriter::default());
+        let mut packer = Self { first: seq, last: seq, precision, count: 0, model, bits };
         packer.add(seq, point);
         packer
     }
@@ -106,8 +109,8 @@ impl Packer {
     }
 
     fn add(&mut self, seq: Seq, point: &TrackPoint) {
-        let Self { model, bits, count, .. } = self;
-        let written = model.pass(bits, &Raw::of(seq, point), *count == 0);
+        let Self { model, bits, count, precision, .. } = self;
+        let written = model.pass(bits, &Raw::of(seq, point, *precision), *count == 0);
         debug_assert!(written.is_ok(), "a writer does not end");
         self.last = seq;
         self.count += 1;
@@ -143,7 +146,8 @@ impl Packer {
     pub fn pack(&self, level: u8) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.len());
         bytes.extend(MAGIC);
-        bytes.push(VERSION);
+        let version = VERSIONS.iter().find(|(_, precision)| *precision == self.precision);
+        bytes.push(version.expect("each has a version").0);
         bytes.extend([0; 4]);
         let length = u16::try_from(self.len()).expect("200 points of 120 bytes");
         bytes.extend(length.to_le_bytes());
@@ -156,28 +160,32 @@ impl Packer {
     }
 }
 
+/// Bytes of the batch that `bytes` begin with, as its header says; `None` without one.
+pub(super) fn length(bytes: &[u8]) -> Option<usize> {
+    Some(usize::from(u16::from_le_bytes(bytes.get(8..10)?.try_into().ok()?)))
+}
+
 /// The batch that `bytes` begin with, if they do and it is whole: for the bytes of a file that is no database any more.
 #[must_use]
 pub fn found_at(bytes: &[u8]) -> Option<&[u8]> {
-    let length = usize::from(u16::from_le_bytes(bytes.get(8..10)?.try_into().ok()?));
-    let batch = bytes.get(..length)?;
-    check(batch).ok().map(|()| batch)
+    let batch = bytes.get(..length(bytes)?)?;
+    check(batch).ok().map(|_| batch)
 }
 
-fn check(bytes: &[u8]) -> Result<(), PackedError> {
+fn check(bytes: &[u8]) -> Result<Precision, PackedError> {
     let (Some(header), true) = (bytes.first_chunk::<HEADER>(), bytes.starts_with(&MAGIC)) else {
         return Err(PackedError::NoBatch);
     };
-    if header[3] != VERSION {
-        return Err(PackedError::Version(header[3]));
-    }
+    let version = header[3];
+    let known = VERSIONS.iter().find(|(known, _)| *known == version);
+    let (_, precision) = *known.ok_or(PackedError::Version(version))?;
     if usize::from(u16::from_le_bytes([header[8], header[9]])) != bytes.len() {
         return Err(PackedError::Damaged("has another length"));
     }
     if crc32fast::hash(&bytes[COVERED_FROM..]).to_le_bytes() != header[CRC_AT..COVERED_FROM] {
         return Err(PackedError::Damaged("has another checksum"));
     }
-    Ok(())
+    Ok(precision)
 }
 
 /// Reads a whole batch.
@@ -185,16 +193,16 @@ fn check(bytes: &[u8]) -> Result<(), PackedError> {
 /// # Errors
 /// [`PackedError`], when the bytes are damaged or newer than this agent.
 pub fn unpack(bytes: &[u8]) -> Result<Packed, PackedError> {
-    check(bytes)?;
+    let precision = check(bytes)?;
     let (header, body) = bytes.split_at(HEADER);
     let first = u64::from_le_bytes(header[10..18].try_into().expect("eight bytes"));
     let (count, level) = (header[18], header[19]);
     let mut reader = BitReader::new(body);
-    let mut model = Model::new(Seq::new(first));
+    let mut model = Model::new(Seq::new(first), precision);
     let mut points: Vec<(Seq, TrackPoint)> = Vec::with_capacity(usize::from(count));
     for number in 0..count {
         let raw = model.pass(&mut reader, &Raw::default(), number == 0)?;
-        let point = raw.point().ok_or(PackedError::Damaged("a point that cannot be"))?;
+        let point = raw.point(precision).ok_or(PackedError::Damaged("a point that cannot be"))?;
         if points.last().is_some_and(|(last, _)| *last >= point.0) {
             return Err(PackedError::Damaged("points that do not ascend"));
         }
@@ -207,7 +215,7 @@ pub fn unpack(bytes: &[u8]) -> Result<Packed, PackedError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
     use proptest::strategy::ValueTree;
 
@@ -216,7 +224,7 @@ mod tests {
     use crate::core::fix::Fix;
     use crate::units::{Course, Distance, Dop, Height, Position, Speed, Uptime, UtcTime};
 
-    fn point() -> impl Strategy<Value = TrackPoint> {
+    pub(in crate::wire) fn point() -> impl Strategy<Value = TrackPoint> {
         let fix = (
             (0_i64..4_000_000_000_000, -90.0..=90.0_f64, -180.0..=180.0_f64),
             (0_usize..2, 0_usize..6, 0_usize..3, 0.0..1e9_f64),
@@ -246,7 +254,7 @@ mod tests {
     }
 
     fn packed(points: &[(Seq, TrackPoint)]) -> Vec<u8> {
-        let mut packer = Packer::new(points[0].0, &points[0].1);
+        let mut packer = Packer::new(points[0].0, &points[0].1, Precision::Kept);
         for (seq, point) in &points[1..] {
             assert!(packer.push(*seq, point, usize::MAX));
         }
@@ -279,7 +287,7 @@ mod tests {
         #[test]
         fn any_bytes_are_points_or_an_error(body in proptest::collection::vec(any::<u8>(), 0..200), count: u8) {
             // With a CRC that is right, so that every damage reaches what is behind it.
-            let mut bytes = [&MAGIC[..], &[VERSION, 0, 0, 0, 0]].concat();
+            let mut bytes = [&MAGIC[..], &[1, 0, 0, 0, 0]].concat();
             bytes.extend(u16::try_from(HEADER + body.len()).unwrap().to_le_bytes());
             bytes.extend(u64::from(count).pow(7).to_le_bytes());
             bytes.extend([count, 0]);
@@ -318,7 +326,7 @@ mod tests {
             .unwrap()
             .current();
         let points = numbered(points);
-        let mut packer = Packer::new(points[0].0, &points[0].1);
+        let mut packer = Packer::new(points[0].0, &points[0].1, Precision::Kept);
         let fitting = points[1..].iter().take_while(|(seq, at)| packer.push(*seq, at, 500)).count();
         assert!(packer.len() <= 500 && fitting > 5, "{fitting}");
         assert_eq!(packer.pack(2), packed(&points[..=fitting]));

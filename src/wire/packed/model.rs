@@ -1,7 +1,7 @@
 //! What the next point is predicted from. It is written once for writer and reader, so that they cannot differ.
 
 use super::bits::{Coder, Ended, Usual};
-use super::raw::{ALTITUDE, COURSE, MOTIONS, Raw, SPEED, index};
+use super::raw::{ALTITUDE, COURSE, MOTIONS, Precision, Raw, SPEED, index};
 use crate::core::journey::Motion;
 use crate::core::record::Seq;
 
@@ -54,9 +54,13 @@ impl<C: Coder> Pass<'_, C> {
 }
 
 impl Model {
-    pub(super) fn new(first: Seq) -> Self {
+    pub(super) fn new(first: Seq, precision: Precision) -> Self {
+        let step = match precision {
+            Precision::Kept => 60,
+            Precision::Said => 3,
+        };
         // Guesses in the order of `Field`: they matter for the first points of a batch only.
-        let usual = [0, 0, 0, 0, 0, 8, 1, 2, 60, 60, 20, 40, 4, 2].map(Usual::about);
+        let usual = [0, 0, 0, 0, 0, 8, 1, 2, step, step, 20, 40, 4, 2].map(Usual::about);
         let seq = i64::try_from(first.get()).unwrap_or(i64::MAX);
         let before = Raw { seq, ..Raw::default() };
         Self { before, seq_step: 0, utc_step_ms: 0, lat_step: 0, lon_step: 0, usual }
@@ -77,10 +81,10 @@ impl Model {
         let goes_on = |step: i64| {
             if near { step.wrapping_mul(self.utc_step_ms) / last_step_ms } else { 0 }
         };
-        let lat = before.lat_e7.wrapping_add(goes_on(self.lat_step));
-        let lon = before.lon_e7.wrapping_add(goes_on(self.lon_step));
-        next.lat_e7 = pass.code(Field::Lat, lat, point.lat_e7)?;
-        next.lon_e7 = pass.code(Field::Lon, lon, point.lon_e7)?;
+        let lat = before.lat.wrapping_add(goes_on(self.lat_step));
+        let lon = before.lon.wrapping_add(goes_on(self.lon_step));
+        next.lat = pass.code(Field::Lat, lat, point.lat)?;
+        next.lon = pass.code(Field::Lon, lon, point.lon)?;
         if next.present & SPEED != 0 {
             next.speed_cmps = pass.code(Field::Speed, before.speed_cmps, point.speed_cmps)?;
         }
@@ -98,8 +102,8 @@ impl Model {
         let way = if drives { next.speed_cmps.wrapping_mul(self.utc_step_ms) / 10_000 } else { 0 };
         let odometer = before.odometer_dm.wrapping_add(way);
         next.odometer_dm = pass.code(Field::Odometer, odometer, point.odometer_dm)?;
-        self.lat_step = next.lat_e7.wrapping_sub(before.lat_e7);
-        self.lon_step = next.lon_e7.wrapping_sub(before.lon_e7);
+        self.lat_step = next.lat.wrapping_sub(before.lat);
+        self.lon_step = next.lon.wrapping_sub(before.lon);
         self.before = next;
         // The first point is written out, and no measure of what is usual.
         if !first {

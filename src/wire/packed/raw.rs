@@ -5,13 +5,33 @@ use crate::core::journey::Motion;
 use crate::core::record::{Seq, TrackPoint};
 use crate::units::{Course, Distance, Dop, Height, Position, Speed, Uptime, UtcTime};
 
+/// How fine positions are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// 1e-7 degrees (1 cm), as the outbox keeps them.
+    Kept,
+    /// 1e-5 degrees (1 m), as the contract says them.
+    Said,
+}
+
+impl Precision {
+    /// What a degree is divided into.
+    const fn in_a_degree(self) -> f64 {
+        match self {
+            Self::Kept => 1e7,
+            Self::Said => 1e5,
+        }
+    }
+}
+
 /// A point as whole numbers in the units of the format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Raw {
     pub(super) seq: i64,
     pub(super) utc_ms: i64,
-    pub(super) lat_e7: i64,
-    pub(super) lon_e7: i64,
+    /// In parts of a degree, see [`Precision`].
+    pub(super) lat: i64,
+    pub(super) lon: i64,
     pub(super) odometer_dm: i64,
     pub(super) altitude_dm: i64,
     /// Ellipsoid above mean sea level.
@@ -48,7 +68,7 @@ pub(super) const QUALITIES: [FixQuality; 6] = [
 ];
 
 impl Raw {
-    pub(super) fn of(seq: Seq, point: &TrackPoint) -> Self {
+    pub(super) fn of(seq: Seq, point: &TrackPoint, precision: Precision) -> Self {
         let TrackPoint { fix, motion, odometer } = point;
         let height = |height: Option<Height>| height.map_or(0, |height| tenths(height.as_metres()));
         let altitude_dm = height(fix.altitude_msl);
@@ -68,8 +88,8 @@ impl Raw {
         Self {
             seq: i64::try_from(seq.get()).unwrap_or(i64::MAX),
             utc_ms: fix.utc.as_unix_ms(),
-            lat_e7: fix.position.lat_e9() / 100,
-            lon_e7: fix.position.lon_e9() / 100,
+            lat: whole(fix.position.lat_deg() * precision.in_a_degree()),
+            lon: whole(fix.position.lon_deg() * precision.in_a_degree()),
             odometer_dm: tenths(odometer.as_metres()),
             altitude_dm,
             geoid_dm: fix.height_hae.map_or(0, |hae| tenths(hae.as_metres()) - altitude_dm),
@@ -84,11 +104,12 @@ impl Raw {
     }
 
     /// Damage that the CRC did not see may still be no point.
-    pub(super) fn point(&self) -> Option<(Seq, TrackPoint)> {
+    pub(super) fn point(&self, precision: Precision) -> Option<(Seq, TrackPoint)> {
         let has = |bit: i64| self.present & bit != 0;
         // An optional field that is there and cannot be is damage; one that is not there is none.
         let field = |bit, value: Option<f64>| if has(bit) { value.map(Some) } else { Some(None) };
         let over = |value: i64, unit: f64| exact(value).map(|value| value / unit);
+        let degrees = |value| over(value, precision.in_a_degree());
         let height = |height: Option<f64>| match height {
             Some(metres) => Height::from_metres(metres).map(Some),
             None => Some(None),
@@ -101,7 +122,7 @@ impl Raw {
         let fix = Fix {
             utc: UtcTime::from_unix_ms(self.utc_ms)?,
             read_at: Uptime::ZERO,
-            position: Position::from_degrees(over(self.lat_e7, 1e7)?, over(self.lon_e7, 1e7)?)?,
+            position: Position::from_degrees(degrees(self.lat)?, degrees(self.lon)?)?,
             mode: MODES[labels / 3 % 2],
             quality: *QUALITIES.get(labels / 6)?,
             altitude_msl: height(field(ALTITUDE, over(self.altitude_dm, 10.0))?)?,

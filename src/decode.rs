@@ -1,0 +1,238 @@
+//! Compact messages, binary or as lines of text → the JSON that they stand for: `waypost decode`.
+//!
+//! A line is what `mosquitto_sub -F '%t %x'` prints: a payload in hexadecimal or base64, after its topic if there is
+//! one. The first byte tells the two forms of input apart: no text begins as a message does.
+
+use std::io::{self, BufRead, Read as _, Write};
+
+use crate::wire::VanId;
+use crate::wire::compact::{CompactError, MAGIC, Message, decode, decode_first};
+
+/// No message is so long, in whatever form.
+const MAX_LINE: u64 = 1 << 20;
+
+/// Why there is nothing more to say.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// Reading, or writing.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// A message of the binary form.
+    #[error("message {number}, at byte {at}: {error}")]
+    Message {
+        /// Counted from 1.
+        number: usize,
+        /// Its first byte, counted from 0.
+        at: usize,
+        /// What is wrong with it.
+        error: CompactError,
+    },
+    /// A line of the other form.
+    #[error("line {number}: {error}")]
+    Line {
+        /// Counted from 1.
+        number: usize,
+        /// What is wrong with it.
+        error: LineError,
+    },
+}
+
+/// Why a line is no message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LineError {
+    /// The other encoding.
+    #[error("this is JSON already, and not compact")]
+    Json,
+    /// Neither alphabet, or cut off.
+    #[error("neither hexadecimal nor base64: print payloads with `mosquitto_sub -F %x`")]
+    Text,
+    /// More than any message has.
+    #[error("longer than any message")]
+    TooLong,
+    /// Bytes, and no message.
+    #[error(transparent)]
+    Bytes(CompactError),
+}
+
+/// Writes each message of `input` as a line of JSON. `van` is who said it where no topic tells.
+///
+/// # Errors
+/// The first thing that is no message; what came before it is written.
+pub fn command(
+    mut input: impl BufRead,
+    van: &VanId,
+    mut out: impl Write,
+) -> Result<(), DecodeError> {
+    if input.fill_buf()?.starts_with(&MAGIC[..1]) {
+        binary(input, van, &mut out)?;
+    } else {
+        lines(input, van, &mut out)?;
+    }
+    Ok(out.flush()?)
+}
+
+fn binary(mut input: impl BufRead, van: &VanId, out: &mut impl Write) -> Result<(), DecodeError> {
+    let mut bytes = Vec::new();
+    input.read_to_end(&mut bytes)?;
+    let (mut rest, mut number) = (&bytes[..], 0);
+    while !rest.is_empty() {
+        number += 1;
+        let at = bytes.len() - rest.len();
+        let (message, after) =
+            decode_first(rest).map_err(|error| DecodeError::Message { number, at, error })?;
+        write(&message, van.as_str(), out)?;
+        // `mosquitto_sub` ends each message with a line feed unless it is told not to.
+        rest = after.strip_prefix(b"\n").unwrap_or(after);
+    }
+    Ok(())
+}
+
+fn lines(mut input: impl BufRead, van: &VanId, out: &mut impl Write) -> Result<(), DecodeError> {
+    for number in 1.. {
+        let mut line = Vec::new();
+        if input.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        let line = line.trim_ascii();
+        if line.is_empty() {
+            continue;
+        }
+        let (topic, message) =
+            of_line(line).map_err(|error| DecodeError::Line { number, error })?;
+        write(&message, van_in(topic).unwrap_or(van.as_str()), out)?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+fn write(message: &Message, van: &str, out: &mut impl Write) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, &message.track(van))?;
+    out.write_all(b"\n")
+}
+
+fn of_line(line: &[u8]) -> Result<(&str, Message), LineError> {
+    if line.len() as u64 == MAX_LINE {
+        return Err(LineError::TooLong);
+    }
+    let text = std::str::from_utf8(line).map_err(|_| LineError::Text)?;
+    if text.starts_with('{') {
+        return Err(LineError::Json);
+    }
+    let (topic, payload) = text.rsplit_once([' ', '\t']).unwrap_or(("", text));
+    let bytes = from_hex(payload).or_else(|| from_base64(payload)).ok_or(LineError::Text)?;
+    match decode(&bytes) {
+        Ok(message) => Ok((topic, message)),
+        Err(CompactError::NoMessage) if bytes.first() == Some(&b'{') => Err(LineError::Json),
+        Err(error) => Err(LineError::Bytes(error)),
+    }
+}
+
+/// `…/v1/{van}/track`.
+fn van_in(topic: &str) -> Option<&str> {
+    let (above, _) = topic.trim().rsplit_once('/')?;
+    let (_, van) = above.rsplit_once('/')?;
+    VanId::new(van).ok().map(|_| van)
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+    pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
+}
+
+/// RFC 4648 §4 and §5, with or without padding.
+fn from_base64(text: &str) -> Option<Vec<u8>> {
+    let (mut bytes, mut bits, mut count) = (Vec::new(), 0_u32, 0);
+    for letter in text.trim_end_matches('=').bytes() {
+        let value = match letter {
+            b'A'..=b'Z' => letter - b'A',
+            b'a'..=b'z' => letter - b'a' + 26,
+            b'0'..=b'9' => letter - b'0' + 52,
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
+            _ => return None,
+        };
+        (bits, count) = (bits << 6 | u32::from(value), count + 6);
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count).to_le_bytes()[0]);
+        }
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::journey::Motion;
+    use crate::core::record::{Record, Seq, Subject};
+    use crate::outbox::tests::record;
+    use crate::wire::compact::encode;
+    use crate::wire::json::Lane;
+
+    const BASE64: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+    fn message(seq: u64) -> Vec<u8> {
+        let Record { seq, subject: Subject::Point(point) } = record(Seq::new(seq), Motion::Moving);
+        encode(Lane::Live, None, [(seq, &point)])
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn base64(bytes: &[u8]) -> String {
+        let mut text = String::new();
+        for three in bytes.chunks(3) {
+            let bits = three.iter().fold(0_usize, |bits, byte| bits << 8 | usize::from(*byte));
+            let bits = bits << (8 * (3 - three.len()));
+            for letter in 0..=three.len() {
+                text.push(char::from(BASE64[bits >> (18 - 6 * letter) & 63]));
+            }
+        }
+        text
+    }
+
+    fn said(input: &[u8]) -> Result<Vec<(String, u64)>, String> {
+        let mut out = Vec::new();
+        command(input, &VanId::new("unknown").unwrap(), &mut out)
+            .map_err(|error| error.to_string())?;
+        let tracks = String::from_utf8(out).unwrap();
+        let track = |line| serde_json::from_str::<crate::wire::json::Track>(line).unwrap();
+        Ok(tracks.lines().map(track).map(|track| (track.van, track.points[0].seq)).collect())
+    }
+
+    #[test]
+    fn messages_are_read_in_the_forms_in_which_subscribers_print_them() {
+        let both = Ok(vec![("unknown".to_owned(), 7), ("unknown".to_owned(), 9)]);
+        assert_eq!(said(&[message(7), message(9)].concat()), both);
+        assert_eq!(said(&[&message(7)[..], b"\n", &message(9), b"\n"].concat()), both);
+        let (seven, nine) = (hex(&message(7)), base64(&message(9)));
+        assert_eq!(said(format!("{seven}\n\n{nine}").as_bytes()), both);
+        assert_eq!(said(format!("{}\r\n{nine}==\n", seven.to_uppercase()).as_bytes()), both);
+        let topic = said(format!("fleet/v1/VAN-042/track {seven}\n").as_bytes());
+        assert_eq!(topic, Ok(vec![("VAN-042".to_owned(), 7)]));
+        assert_eq!(said(b""), Ok(vec![]));
+    }
+
+    #[test]
+    fn anything_else_is_named_with_its_place() {
+        let (good, seven) = (message(7), hex(&message(7)));
+        let cut = &good[..good.len() - 1];
+        for (input, says) in [
+            ([&good[..], cut].concat(), "message 2, at byte 70: compact message is damaged"),
+            ([&good[..], b"{}"].concat(), "message 2, at byte 70: not a compact message"),
+            (format!("{seven}\n{{\"v\":1}}").into_bytes(), "line 2: this is JSON already"),
+            (hex(b"{\"v\":1}").into_bytes(), "line 1: this is JSON already"),
+            (b"what is this?".to_vec(), "line 1: neither hexadecimal nor base64"),
+            (b"\xff\xfe".to_vec(), "line 1: neither"),
+            (hex(cut).into_bytes(), "line 1: compact message is damaged"),
+            (b"AAAA".to_vec(), "line 1: not a compact message"),
+            (vec![b'a'; 2 << 20], "line 1: longer"),
+        ] {
+            let error = said(&input).unwrap_err();
+            let says = says.replace("70", &good.len().to_string());
+            assert!(error.starts_with(&says), "{error}");
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Points of the trail ↔ a compact message on `track` (pure). `docs/compact.md` has every byte of it.
+//!
+//! ```text
+//! magic 2 | version 1 | flags 1 | max_error_dm 2 | packed batches …      (little-endian)
+//! ```
+//!
+//! - It says what [`Track`] says and nothing more: positions have the precision of the contract, and what JSON leaves
+//!   out is left out here.
+//! - No text begins as it does, so a reader tells it from JSON by the first byte.
+//! - Any bytes are a message or an error.
+
+use super::json::{Lane, Point, Track, said_course};
+use super::packed::{self, Packed, PackedError, Packer, Precision, unpack};
+use crate::core::fix::Fix;
+use crate::core::record::{Seq, TrackPoint};
+use crate::units::Distance;
+
+/// What a message begins with: not UTF-8, so no JSON.
+pub const MAGIC: [u8; 2] = [0xD7, b'W'];
+
+/// The format that this agent writes.
+const VERSION: u8 = 1;
+
+/// Bytes before the batches.
+const HEADER: usize = 6;
+
+/// The points are of the backlog.
+const BACKLOG: u8 = 1;
+
+/// Why bytes are no compact message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CompactError {
+    /// Not one of ours, or not its beginning.
+    #[error("not a compact message: it does not begin with d757")]
+    NoMessage,
+    /// Written by a newer agent.
+    #[error("compact message of version {0}, and 1 is known: read it with a newer waypost")]
+    Version(u8),
+    /// One of its batches.
+    #[error(transparent)]
+    Batch(PackedError),
+    /// Cut off, or changed on its way.
+    #[error("compact message is damaged: {0}")]
+    Damaged(&'static str),
+}
+
+/// A message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Whether its points are fresh.
+    pub lane: Lane,
+    /// As [`Track::max_error_m`].
+    pub max_error: Option<Distance>,
+    /// Its points, ascending: 1..=500.
+    pub points: Vec<(Seq, TrackPoint)>,
+}
+
+impl Message {
+    /// The JSON that says the same of `van`, whose name is in the topic.
+    #[must_use]
+    pub fn track(&self, van: &str) -> Track {
+        let points = self.points.iter().map(|(seq, point)| Point::new(*seq, point, self.lane));
+        Track::new(van, self.max_error, points.collect())
+    }
+}
+
+/// Encodes points, which ascend. An error bound is kept to 0.1 m, up to 6.5 km.
+#[must_use]
+pub fn encode<'a>(
+    lane: Lane,
+    max_error: Option<Distance>,
+    points: impl IntoIterator<Item = (Seq, &'a TrackPoint)>,
+) -> Vec<u8> {
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend([VERSION, if lane == Lane::Backlog { BACKLOG } else { 0 }]);
+    bytes.extend(max_error.map_or(0, decimetres).to_le_bytes());
+    let mut open: Option<Packer> = None;
+    for (seq, point) in points {
+        let point = said(point);
+        if !open.as_mut().is_some_and(|open| open.push(seq, &point, usize::from(u16::MAX))) {
+            let full = open.replace(Packer::new(seq, &point, Precision::Said));
+            bytes.extend(full.iter().flat_map(|full| full.pack(0)));
+        }
+    }
+    bytes.extend(open.iter().flat_map(|open| open.pack(0)));
+    bytes
+}
+
+/// What the contract says of a point.
+fn said(point: &TrackPoint) -> TrackPoint {
+    let fix = Fix { height_hae: None, course: said_course(point), ..point.fix };
+    TrackPoint { fix, ..*point }
+}
+
+/// At least 1: zero stands for "every fix is there".
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates")]
+fn decimetres(error: Distance) -> u16 {
+    ((error.as_metres() * 10.0).round() as u16).max(1)
+}
+
+/// Decodes a whole message.
+///
+/// # Errors
+/// [`CompactError`]: these are other bytes, or damaged, or newer than this agent.
+pub fn decode(bytes: &[u8]) -> Result<Message, CompactError> {
+    match decode_first(bytes)? {
+        (message, []) => Ok(message),
+        _ => Err(CompactError::Damaged("something follows it")),
+    }
+}
+
+/// Decodes the message that `bytes` begin with; also returns what follows it.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_first(bytes: &[u8]) -> Result<(Message, &[u8]), CompactError> {
+    if !bytes.starts_with(&MAGIC) {
+        return Err(CompactError::NoMessage);
+    }
+    let Some((&[_, _, version, flags, low, high], mut rest)) = bytes.split_first_chunk::<HEADER>()
+    else {
+        return Err(CompactError::Damaged("ends too early"));
+    };
+    if version != VERSION {
+        return Err(CompactError::Version(version));
+    }
+    if flags & !BACKLOG != 0 {
+        return Err(CompactError::Damaged("a flag that nobody sets"));
+    }
+    let max_error = match u16::from_le_bytes([low, high]) {
+        0 => None,
+        decimetres => Distance::from_metres(f64::from(decimetres) / 10.0),
+    };
+    let lane = if flags == BACKLOG { Lane::Backlog } else { Lane::Live };
+    let mut points = Vec::new();
+    while points.is_empty() || rest.starts_with(&packed::MAGIC) {
+        let (batch, after) = first_batch(rest)?;
+        rest = after;
+        let ascends = match (points.last(), batch.first()) {
+            (Some((before, _)), Some((next, _))) => before < next,
+            _ => true,
+        };
+        if !ascends {
+            return Err(CompactError::Damaged("points that do not ascend"));
+        }
+        points.extend(batch);
+        if points.len() > Track::MAX_POINTS {
+            return Err(CompactError::Damaged("more than 500 points"));
+        }
+    }
+    Ok((Message { lane, max_error, points }, rest))
+}
+
+type Batch<'a> = (Vec<(Seq, TrackPoint)>, &'a [u8]);
+
+fn first_batch(bytes: &[u8]) -> Result<Batch<'_>, CompactError> {
+    let length = packed::length(bytes).filter(|length| *length <= bytes.len());
+    let length = length.ok_or(CompactError::Damaged("ends too early"))?;
+    let (batch, rest) = bytes.split_at(length);
+    let Packed { points, .. } = unpack(batch).map_err(CompactError::Batch)?;
+    Ok((points, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::packed::tests::point;
+    use super::*;
+
+    fn message(points: &[(u64, TrackPoint)]) -> (Track, Vec<u8>) {
+        let mut seq = 0;
+        let points: Vec<_> = points
+            .iter()
+            .map(|(step, point)| {
+                seq += step;
+                (Seq::new(seq), *point)
+            })
+            .collect();
+        let lane = if seq % 2 == 0 { Lane::Live } else { Lane::Backlog };
+        let max_error = Distance::from_metres(5.0).filter(|_| seq % 3 != 0);
+        let json = points.iter().map(|(seq, point)| Point::new(*seq, point, lane)).collect();
+        let bytes = encode(lane, max_error, points.iter().map(|(seq, point)| (*seq, point)));
+        (Track::new("VAN-1", max_error, json), bytes)
+    }
+
+    proptest! {
+        #[test]
+        fn it_says_what_json_says(points in proptest::collection::vec((1_u64..5, point()), 1..260)) {
+            let (json, bytes) = message(&points);
+            prop_assert_eq!(decode(&bytes).unwrap().track("VAN-1"), json);
+            prop_assert!(std::str::from_utf8(&bytes).is_err());
+            let twice = [&bytes[..], &bytes].concat();
+            prop_assert_eq!(decode_first(&twice).unwrap().1, &bytes[..]);
+            prop_assert!(decode(&twice).is_err());
+        }
+
+        #[test]
+        fn any_bytes_are_a_message_or_an_error(
+            flags: [u8; 4],
+            noise in proptest::collection::vec(any::<u8>(), 0..200),
+            points in proptest::collection::vec((1_u64..5, point()), 1..5),
+            at: prop::sample::Index,
+        ) {
+            let _ = decode(&noise);
+            let _ = decode(&[&MAGIC[..], &flags, &noise].concat());
+            let (_, bytes) = message(&points);
+            let _ = decode(&[&bytes, &noise[..]].concat());
+            prop_assert!(decode(&bytes[..at.index(bytes.len())]).is_err());
+        }
+    }
+
+    #[test]
+    fn what_is_no_message_is_named() {
+        let says = |bytes: &[u8]| decode(bytes).unwrap_err().to_string();
+        assert!(says(b"{\"v\":1}").contains("does not begin with d757"));
+        assert!(says(b"").contains("does not begin"));
+        assert!(says(b"\xd7W\x02\0\0\0").contains("version 2"));
+        assert!(says(b"\xd7W\x01\x80\0\0").contains("flag"));
+        assert!(says(b"\xd7W\x01\0\0\0").contains("ends too early"));
+    }
+}
