@@ -149,7 +149,7 @@ fn the_unit_keeps_to_the_codes_and_times_of_the_agent() {
     for line in [
         "Type=notify",
         "WatchdogSec=30",
-        "TimeoutStopSec=5",
+        "TimeoutStopSec=10",
         "RestartPreventExitStatus=78 64",
         "StateDirectory=waypost",
         "RuntimeDirectory=waypost",
