@@ -25,7 +25,7 @@ use crate::tasks::joined;
 use crate::units::Uptime;
 use crate::wire::VanId;
 
-/// systemd kills after 5 s (`TimeoutStopSec`); the commit before it may take 2.5 s of them on a slow card.
+/// systemd kills after 10 s (`TimeoutStopSec`), of which a slow card may need most.
 pub const GRACE: Duration = Duration::from_secs(2);
 
 /// How long the outbox may take to write its log back.

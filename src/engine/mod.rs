@@ -25,7 +25,7 @@ use crate::wire::json::GnssState;
 use commits::Commits;
 
 /// How long the last commit may take, tries included, when the agent stops on a slow or failing disk. systemd kills
-/// after 5 s, and the relay needs its grace.
+/// after 10 s, and the relay needs its grace.
 const LAST_COMMIT: Duration = Duration::from_millis(2500);
 
 /// How often the host's clock is looked at.

@@ -19,6 +19,8 @@ pub(super) struct Line<'a> {
     hunt: &'a mut Hunt,
     load: Option<Load>,
     setup: Option<Setup>,
+    /// What was logged of it: the same once more is no news.
+    said_setup: Option<SetupResult>,
     state: LineState,
     said: Option<ReceiverState>,
     heard_at: Uptime,
@@ -36,6 +38,7 @@ impl<'a> Line<'a> {
             hunt,
             load: None,
             setup: source.config.line.setup.clone().map(Setup::new),
+            said_setup: None,
             state: LineState::default(),
             said: None,
             heard_at,
@@ -174,13 +177,18 @@ impl<'a> Line<'a> {
         }
         let result = self.setup.as_ref().and_then(Setup::result);
         if result != self.state.setup {
+            let news = result.is_some() && self.said_setup != result;
             match &result {
                 None => {}
+                Some(_) if !news => {}
                 Some(SetupResult::Done) => tracing::info!("receiver set up"),
                 Some(refused) => tracing::warn!(
                     setup = %refused,
                     "receiver not set up as gnss.ublox says: leave out what it does not know, or is it no u-blox?"
                 ),
+            }
+            if news {
+                self.said_setup.clone_from(&result);
             }
             self.state.setup = result;
         }

@@ -14,8 +14,13 @@ use crate::units::Uptime;
 /// How long a receiver that talks NMEA meanwhile may take for an answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
-/// A boot so soon after a set-up began is the one that it found, or one that a setting caused.
+/// A boot so soon after the last message is the one that the set-up found, or one that a setting caused.
 const SAME_BOOT: Duration = Duration::from_secs(3);
+
+/// Between set-ups, from the third in a row on, and twice as long each time: a setting that makes the receiver boot does
+/// not make it boot for ever.
+const FIRST_PAUSE: Duration = Duration::from_mins(1);
+const MAX_PAUSE: Duration = Duration::from_hours(1);
 
 /// How often a message is sent that is not answered.
 const TRIES: u32 = 2;
@@ -53,7 +58,11 @@ pub(super) struct Setup {
     generation: Option<Generation>,
     refused: Vec<Setting>,
     answered: bool,
+    /// When the last message was sent.
+    sent_at: Uptime,
+    /// When the last set-up began, and how many there were in a row.
     began: Uptime,
+    in_a_row: u32,
 }
 
 #[derive(Debug)]
@@ -76,8 +85,17 @@ enum Phase {
 impl Setup {
     pub(super) fn new(settings: Settings) -> Self {
         let (scanner, phase) = (Scanner::default(), Phase::Due);
-        let (refused, began) = (Vec::new(), Uptime::ZERO);
-        Self { settings, scanner, phase, generation: None, refused, answered: false, began }
+        Self {
+            settings,
+            scanner,
+            phase,
+            generation: None,
+            refused: Vec::new(),
+            answered: false,
+            sent_at: Uptime::ZERO,
+            began: Uptime::ZERO,
+            in_a_row: 0,
+        }
     }
 
     /// The receiver may have lost what it was told: it was silent, or is hunted for again.
@@ -87,7 +105,7 @@ impl Setup {
 
     /// The receiver has said that it booted.
     pub(super) fn booted(&mut self, now: Uptime) {
-        if now.since(self.began) >= SAME_BOOT {
+        if now.since(self.sent_at) >= SAME_BOOT {
             self.restart();
         }
     }
@@ -95,18 +113,29 @@ impl Setup {
     /// What came, and the message that is to be sent now. `understood`: the line's speed is good and a sentence came.
     pub(super) fn push(&mut self, bytes: &[u8], understood: bool, now: Uptime) -> Option<Message> {
         if let Phase::Due = self.phase {
-            if !understood {
+            if !understood || now.since(self.began) < self.pause() {
                 return None;
             }
+            let in_a_row = now.since(self.began) <= MAX_PAUSE;
+            self.in_a_row = if in_a_row { self.in_a_row.saturating_add(1) } else { 1 };
+            self.began = now;
             (self.generation, self.answered) = (None, false);
             self.refused.clear();
-            self.began = now;
+            self.sent_at = now;
             self.phase = Phase::Asking { until: now + ANSWER_WITHIN };
             return Some(Message::poll_version());
         }
         let mut answers = Vec::new();
         self.scanner.push(bytes, |answer| answers.push(answer));
         answers.into_iter().fold(None, |message, answer| self.answer(answer, now).or(message))
+    }
+
+    /// How long the next set-up waits.
+    fn pause(&self) -> Duration {
+        match self.in_a_row {
+            0..=2 => Duration::ZERO,
+            many => (FIRST_PAUSE * (1 << (many - 3).min(6))).min(MAX_PAUSE),
+        }
     }
 
     /// When [`Self::tick`] is due.
@@ -125,6 +154,7 @@ impl Setup {
             Phase::Making { left, form, tries, until, .. } if *tries < TRIES => {
                 *tries += 1;
                 *until = now + ANSWER_WITHIN;
+                self.sent_at = now;
                 Some(self.settings.message(*left.first()?, *form))
             }
             Phase::Making { .. } => self.not_made(now),
@@ -173,6 +203,7 @@ impl Setup {
             return None;
         };
         let form = form.or(self.generation).unwrap_or(Generation::Keys);
+        self.sent_at = now;
         let message = self.settings.message(*setting, form);
         let (sent, until) = (message.id, now + ANSWER_WITHIN);
         self.phase = Phase::Making { left, form, sent, tries: 1, until };
@@ -241,6 +272,9 @@ mod tests {
         assert_eq!(setup.tick(at(61_100)), Some(rate));
         setup.restart();
         assert_eq!(setup.push(b"", true, at(70_000)), Some(Message::poll_version()));
+        setup.restart();
+        assert_eq!(setup.push(b"", true, at(120_000)), None, "not again and again");
+        assert_eq!(setup.push(b"", true, at(130_000)), Some(Message::poll_version()));
     }
 
     #[test]
