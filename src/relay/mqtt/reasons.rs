@@ -1,0 +1,100 @@
+//! rumqttc's errors and reason codes → ours: why a link ended, and what must change before another attempt makes sense.
+
+use std::io;
+
+use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, PubAckReason};
+use rumqttc::v5::{ConnectionError, StateError};
+use rustls::CertificateError;
+
+use super::super::{Closed, ReasonCode};
+use super::CONNECT_TIMEOUT_S;
+
+/// MQTT 5 §3.4.2.1.
+pub(super) const fn puback_reason(reason: PubAckReason) -> ReasonCode {
+    ReasonCode(match reason {
+        PubAckReason::Success => 0x00,
+        PubAckReason::NoMatchingSubscribers => 0x10,
+        PubAckReason::UnspecifiedError => 0x80,
+        PubAckReason::ImplementationSpecificError => 0x83,
+        PubAckReason::NotAuthorized => 0x87,
+        PubAckReason::TopicNameInvalid => 0x90,
+        PubAckReason::PacketIdentifierInUse => 0x91,
+        PubAckReason::QuotaExceeded => 0x97,
+        PubAckReason::PayloadFormatInvalid => 0x99,
+    })
+}
+
+/// MQTT 5 §3.2.2.2; what 3.1.1 brokers answer counts as the code that means the same.
+const fn connack_reason(code: ConnectReturnCode) -> ReasonCode {
+    ReasonCode(match code {
+        ConnectReturnCode::Success => 0x00,
+        ConnectReturnCode::UnspecifiedError => 0x80,
+        ConnectReturnCode::MalformedPacket => 0x81,
+        ConnectReturnCode::ProtocolError => 0x82,
+        ConnectReturnCode::ImplementationSpecificError => 0x83,
+        ConnectReturnCode::RefusedProtocolVersion
+        | ConnectReturnCode::UnsupportedProtocolVersion => 0x84,
+        ConnectReturnCode::BadClientId | ConnectReturnCode::ClientIdentifierNotValid => 0x85,
+        ConnectReturnCode::BadUserNamePassword => 0x86,
+        ConnectReturnCode::NotAuthorized => 0x87,
+        ConnectReturnCode::ServiceUnavailable | ConnectReturnCode::ServerUnavailable => 0x88,
+        ConnectReturnCode::ServerBusy => 0x89,
+        ConnectReturnCode::Banned => 0x8A,
+        ConnectReturnCode::BadAuthenticationMethod => 0x8C,
+        ConnectReturnCode::TopicNameInvalid => 0x90,
+        ConnectReturnCode::PacketTooLarge => 0x95,
+        ConnectReturnCode::QuotaExceeded => 0x97,
+        ConnectReturnCode::PayloadFormatInvalid => 0x99,
+        ConnectReturnCode::RetainNotSupported => 0x9A,
+        ConnectReturnCode::QoSNotSupported => 0x9B,
+        ConnectReturnCode::UseAnotherServer => 0x9C,
+        ConnectReturnCode::ServerMoved => 0x9D,
+        ConnectReturnCode::ConnectionRateExceeded => 0x9F,
+    })
+}
+
+pub(super) fn closed(error: &ConnectionError) -> Closed {
+    let text = error.to_string();
+    match error {
+        ConnectionError::ConnectionRefused(code)
+        | ConnectionError::MqttState(StateError::ConnFail { reason: code }) => {
+            Closed::Refused { reason: connack_reason(*code), text }
+        }
+        ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) => {
+            Closed::Dismissed { reason: ReasonCode(*reason_code as u8), text }
+        }
+        ConnectionError::Io(error) if is_offline(error) => Closed::Offline { text },
+        ConnectionError::Tls(error) => tls_closed(error, text),
+        ConnectionError::Timeout(_) => {
+            Closed::Broken { text: format!("no connection within {CONNECT_TIMEOUT_S} s") }
+        }
+        // With TLS 1.3 the broker judges our certificate after the handshake, and rustls' alert comes as an IO error.
+        _ if text.contains("received fatal alert") => Closed::Untrusted { text },
+        _ => Closed::Broken { text },
+    }
+}
+
+/// Certificates change when a person changes them; everything else may pass.
+fn tls_closed(error: &rumqttc::TlsError, text: String) -> Closed {
+    let rumqttc::TlsError::Io(error) = error else { return Closed::Untrusted { text } };
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match tls {
+        // It is our own clock that is behind; the receiver's time comes within minutes of a cold start.
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+        )) => Closed::Broken {
+            text: "TLS: the broker's certificate is not valid yet by our clock".to_owned(),
+        },
+        Some(tls) => Closed::Untrusted { text: format!("TLS: {tls}") },
+        None if is_offline(error) => Closed::Offline { text },
+        None => Closed::Broken { text },
+    }
+}
+
+/// No route, or no name server (getaddrinfo's `EAI_AGAIN`, which has no kind of its own): nothing reached the broker.
+fn is_offline(error: &io::Error) -> bool {
+    // Not HostUnreachable: that is what a router near the broker may answer.
+    let no_route = [io::ErrorKind::NetworkUnreachable, io::ErrorKind::NetworkDown];
+    no_route.contains(&error.kind())
+        || error.to_string().contains("Temporary failure in name resolution")
+}
