@@ -25,11 +25,23 @@ pub(super) struct Open {
     pub packer: Packer,
     /// UTC of its first point.
     pub utc_ms: i64,
+    /// The earliest UTC of its points: one that is astray into the future does not make the others old.
+    pub earliest_utc_ms: i64,
 }
 
 impl Open {
     fn new(seq: Seq, point: &TrackPoint) -> Self {
-        Self { packer: Packer::new(seq, point), utc_ms: point.fix.utc.as_unix_ms() }
+        let utc_ms = point.fix.utc.as_unix_ms();
+        Self { packer: Packer::new(seq, point), utc_ms, earliest_utc_ms: utc_ms }
+    }
+
+    /// Adds a point if there is room for it.
+    fn add(&mut self, seq: Seq, point: &TrackPoint, max_bytes: usize) -> bool {
+        let fits = self.packer.push(seq, point, max_bytes);
+        if fits {
+            self.earliest_utc_ms = self.earliest_utc_ms.min(point.fix.utc.as_unix_ms());
+        }
+        fits
     }
 
     /// Of points that are in one row; `None` if there are none.
@@ -38,7 +50,7 @@ impl Open {
         let mut open = Self::new(*seq, point);
         for (seq, point) in rest {
             // What came from one row goes into one, also if it grows by some bytes.
-            let _ = open.packer.push(*seq, point, usize::MAX);
+            let _ = open.add(*seq, point, usize::MAX);
         }
         Some(open)
     }
@@ -56,7 +68,7 @@ impl Open {
     /// Adds a point; if the row has no room for it, a new one is begun, and the full one comes back.
     pub(super) fn push(open: &mut Option<Self>, seq: Seq, point: &TrackPoint) -> Option<Self> {
         if let Some(open) = open
-            && open.packer.push(seq, point, MAX_BATCH_BYTES)
+            && open.add(seq, point, MAX_BATCH_BYTES)
         {
             return None;
         }
@@ -70,7 +82,7 @@ impl Open {
         level: u8,
         state: Option<&[u8]>,
     ) -> rusqlite::Result<()> {
-        let Self { packer, utc_ms } = self;
+        let Self { packer, utc_ms, .. } = self;
         let (first, last) = (signed(packer.first().get()), signed(packer.last().get()));
         connection
             .prepare(

@@ -182,28 +182,44 @@ fn drop_records(transaction: &Transaction<'_>) -> rusqlite::Result<u64> {
     Ok(seqs.len() as u64)
 }
 
-/// Batches that are older than `max_age`, by the records' own time: `newest` is that of a whole batch, so that a single
-/// fix with a wrong date costs nothing.
+/// Batches that are older than `max_age`, by the records' own time: `newest_utc_ms` is the earliest of a whole batch, and a
+/// batch is as old as the latest of its points, so that a single fix with a wrong date costs nothing, wherever it is.
 pub(super) fn drop_old(
     transaction: &Transaction<'_>,
     newest_utc_ms: i64,
     max_age: Duration,
 ) -> rusqlite::Result<Gone> {
     let age_ms = i64::try_from(max_age.as_millis()).unwrap_or(i64::MAX);
-    let before = newest_utc_ms.saturating_sub(age_ms);
+    let in_time = newest_utc_ms.saturating_sub(age_ms)..=newest_utc_ms;
     let mut gone = Gone::default();
     loop {
-        let oldest: Option<i64> = transaction
-            .prepare("SELECT utc_ms FROM batch ORDER BY first LIMIT 1")?
-            .query_row([], |row| row.get(0))
+        let oldest: Option<(Row, i64)> = transaction
+            .prepare("SELECT first, last, n, level, utc_ms FROM batch ORDER BY first LIMIT 1")?
+            .query_row([], |row| Ok((Row::of(row)?, row.get(4)?)))
             .optional()?;
-        if oldest.is_none_or(|utc_ms| utc_ms >= before) {
+        let Some((row, utc_ms)) = oldest else { return Ok(gone) };
+        if in_time.contains(&utc_ms)
+            || latest_of(row, transaction, utc_ms, newest_utc_ms)? >= *in_time.start()
+        {
             return Ok(gone);
         }
-        let Some(row) = drop_oldest(transaction, i64::MAX)? else { return Ok(gone) };
+        row.delete(transaction)?;
         gone.dropped += row.n;
         gone.up_to = row.last;
     }
+}
+
+/// The latest UTC of a row's points that is not after `newest_utc_ms`: what is after it is astray, and must not keep the
+/// row, nor all behind it, for twenty years. A row that is after it as a whole is not old.
+fn latest_of(
+    row: Row,
+    transaction: &Transaction<'_>,
+    utc_ms: i64,
+    newest_utc_ms: i64,
+) -> rusqlite::Result<i64> {
+    let Ok(packed) = row.read(transaction)? else { return Ok(utc_ms) };
+    let times = packed.points.iter().map(|(_, point)| point.fix.utc.as_unix_ms());
+    Ok(times.filter(|utc_ms| *utc_ms <= newest_utc_ms).max().unwrap_or(i64::MAX))
 }
 
 /// Pages that so many points usually need, amply; the headroom is for those of a bad receiver.

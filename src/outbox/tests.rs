@@ -277,6 +277,37 @@ async fn points_go_by_their_own_age_and_one_wrong_date_costs_nothing() {
 }
 
 #[tokio::test]
+async fn a_wrong_date_at_any_place_of_a_row_drops_nothing_and_keeps_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let outbox = open(directory.path()).await;
+    outbox.commit(records(Seq::new(1), 800), state(0.0)).await.unwrap();
+    outbox.close().await.unwrap();
+    let raw = rusqlite::Connection::open(config(directory.path()).path).unwrap();
+    let first: u32 = raw
+        .query_row("SELECT first FROM batch ORDER BY first LIMIT 1 OFFSET 1", [], |row| row.get(0))
+        .unwrap();
+    let first = usize::try_from(first).unwrap();
+    // The places around the first of a row, and some of the others.
+    let places: Vec<_> = (0..3).chain(first - 4..first + 2).chain((9..300).step_by(41)).collect();
+    for date in ["2047-01-01T00:00:00.000Z", "1980-01-06T00:00:00.000Z"] {
+        for at in places.iter().copied() {
+            let directory = tempfile::tempdir().unwrap();
+            let max_age = Duration::from_secs(1000);
+            let config = OutboxConfig { max_age, ..config(directory.path()) };
+            let outbox = Outbox::open(config).await.unwrap();
+            let mut drive = records(Seq::new(1), 2600);
+            let Subject::Point(point) = &mut drive[at].subject;
+            point.fix.utc = UtcTime::parse(date).unwrap();
+            outbox.commit(drive[..800].to_vec(), state(0.0)).await.unwrap();
+            assert_eq!(outbox.stats().borrow().dropped, 0, "{date} at {at}");
+            outbox.commit(drive[800..].to_vec(), state(0.0)).await.unwrap();
+            let dropped = outbox.stats().borrow().dropped;
+            assert!((1100..=1600).contains(&dropped), "{dropped} of 1600, {date} at {at}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_disk_without_room_degrades_the_outbox_and_leaves_nothing_half_written() {
     let directory = tempfile::tempdir().unwrap();
     let outbox = open(directory.path()).await;
