@@ -84,6 +84,8 @@ pub(super) struct Pending {
     pub given_up: u64,
     /// How many of `acked` were counted off already.
     counted: u64,
+    /// Since when `state` differs from the one in the file.
+    state_since: Option<Uptime>,
 }
 
 #[derive(Debug)]
@@ -234,10 +236,12 @@ impl Tail {
     /// Begins a transaction: with everything that waits, or with the acknowledged alone.
     pub(super) fn begin(&mut self, with_records: bool) -> Pending {
         let (mut records, mut state, mut until) = (Vec::new(), None, self.stored.durable);
+        // What changes while the transaction runs waits its own time: a van's odometer changes with every fix.
+        let state_since = self.state_since.take_if(|_| with_records);
         if with_records {
             let waiting = self.entries.range(self.cached()..);
             records = waiting.map(|entry| entry.record).collect();
-            state = self.state_since.map(|_| self.state);
+            state = state_since.map(|_| self.state);
             until = self.newest;
         }
         let acked = mem::take(&mut self.acked);
@@ -251,6 +255,7 @@ impl Tail {
             acked,
             given_up: self.given_up,
             counted: self.counted,
+            state_since,
         }
     }
 
@@ -260,9 +265,6 @@ impl Tail {
         self.left_given_up = 0;
         self.given_up -= pending.given_up;
         self.committing = None;
-        if pending.state == Some(self.state) {
-            self.state_since = None;
-        }
         self.stored = stored;
         self.trim();
     }
@@ -271,6 +273,7 @@ impl Tail {
     pub(super) fn failed(&mut self, pending: &Pending) {
         self.given_up += mem::take(&mut self.left_given_up);
         self.left_acked = 0;
+        self.state_since = pending.state_since.or(self.state_since);
         self.urgent = true;
         self.acked.extend(&pending.acked);
         self.committing = None;
@@ -332,8 +335,9 @@ impl Tail {
         self.waiting() == 0
     }
 
+    /// Whether the file has the state: not while a transaction runs that may bring it there.
     pub(super) const fn state_is_safe(&self) -> bool {
-        self.state_since.is_none()
+        self.state_since.is_none() && self.committing.is_none()
     }
 
     /// Everything that waits, and the state after it.
@@ -363,5 +367,60 @@ impl Tail {
             written_bytes_today: self.stored.written_bytes_today,
             device_bytes_today: self.stored.device_bytes_today,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::journey::Motion;
+    use crate::outbox::tests::{record, state};
+
+    const COMMIT_AFTER: Duration = Duration::from_secs(5);
+
+    fn tail() -> Tail {
+        let stored = Stored { reserved: Seq::new(1_000_000), ..Stored::NONE };
+        Tail::new(stored, JourneyState::default(), Seq::ZERO)
+    }
+
+    #[test]
+    fn a_state_that_changes_while_it_is_written_is_written_every_five_minutes_all_the_same() {
+        let mut tail = tail();
+        let (mut transactions, mut running) = (0, None::<(Pending, u32)>);
+        for tenth in 1..=36_000_u32 {
+            let now = Uptime::from_millis(u64::from(tenth) * 100);
+            let seq = Seq::new(u64::from(tenth));
+            tail.accept(&[record(seq, Motion::Moving)], &state(f64::from(tenth)), now);
+            tail.acknowledge(&(Seq::ZERO..=seq));
+            match running.take() {
+                // It takes longer than the state stays the same.
+                Some((pending, 0)) => {
+                    let stored = Stored { durable: pending.until, ..tail.stored };
+                    tail.done(&pending, stored);
+                }
+                Some((pending, ticks)) => running = Some((pending, ticks - 1)),
+                None if tail.due(COMMIT_AFTER, 1000).is_some_and(|due| due <= now) => {
+                    transactions += 1;
+                    running = Some((tail.begin(true), 1));
+                }
+                None => {}
+            }
+        }
+        assert!((10..=13).contains(&transactions), "{transactions} in an hour");
+    }
+
+    #[test]
+    fn a_state_that_was_not_written_is_as_old_as_before() {
+        let mut tail = tail();
+        let at = |s: u64| Uptime::from_millis(s * 1000);
+        tail.accept(&[], &state(1.0), at(1));
+        let pending = tail.begin(true);
+        assert!(!tail.state_is_safe(), "the file does not have it yet");
+        tail.accept(&[], &state(2.0), at(2));
+        tail.failed(&pending);
+        assert_eq!(tail.state_since, Some(at(1)));
+        let pending = tail.begin(true);
+        tail.done(&pending, tail.stored);
+        assert!(tail.state_is_safe());
     }
 }
