@@ -178,6 +178,12 @@ impl Outbox {
         self.tail().memory.due(self.config.commit_after, store::BLOCK)
     }
 
+    /// Whether the next [`Self::flush`] should not wait for its turn: a departure, a halt, what is no point.
+    #[must_use]
+    pub fn is_urgent(&self) -> bool {
+        self.tail().memory.is_urgent()
+    }
+
     /// How many records are accepted, not acknowledged and not on flash.
     #[must_use]
     pub fn waiting(&self) -> usize {

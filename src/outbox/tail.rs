@@ -219,18 +219,22 @@ impl Tail {
     pub(super) fn due(&self, commit_after: Duration, block: u64) -> Option<Uptime> {
         let waiting = self.waiting();
         let near = self.stored.reserved.get().saturating_sub(self.newest.get()) < block / 2;
-        let something = waiting > 0 || self.state_since.is_some();
         let at_once = near
             || self.given_up > 0
             || waiting >= LARGE_COMMIT
             || self.acked.are_many()
-            || self.urgent && something;
+            || self.is_urgent();
         if at_once {
             return Some(Uptime::ZERO);
         }
         let oldest = self.entries.get(self.cached()).map(|entry| entry.since + commit_after);
         let state = self.state_since.map(|since| since + STATE_AFTER.max(commit_after));
         [oldest, state].into_iter().flatten().min()
+    }
+
+    /// Whether a transaction should begin sooner than a second after the last one: a departure, a halt, what is no point.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.urgent && (self.waiting() > 0 || self.state_since.is_some())
     }
 
     /// Begins a transaction: with everything that waits, or with the acknowledged alone.
