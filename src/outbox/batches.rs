@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use super::schema::{signed, unsigned};
 use crate::core::record::{Record, Seq, Subject, TrackPoint};
 use crate::units::UtcTime;
-use crate::wire::packed::{Packed, PackedError, Packer, unpack};
+use crate::wire::packed::{MAX_POINTS, Packed, PackedError, Packer, unpack};
 
 /// What fits into a page of 1024 bytes beside the other columns: SQLite keeps 989 bytes of a row in the page, and what is
 /// longer takes a page of its own.
@@ -247,11 +247,22 @@ pub(super) fn remove(
     Ok(removed)
 }
 
-/// UTC of the oldest batch.
-pub(super) fn oldest(connection: &Connection) -> rusqlite::Result<Option<UtcTime>> {
+/// UTC of the oldest batch; none if there is no batch.
+pub(super) fn oldest(connection: &Connection) -> rusqlite::Result<Option<Option<UtcTime>>> {
     let utc_ms: Option<i64> = connection
         .prepare("SELECT utc_ms FROM batch ORDER BY first LIMIT 1")?
         .query_row([], |row| row.get(0))
         .optional()?;
-    Ok(utc_ms.and_then(UtcTime::from_unix_ms))
+    Ok(utc_ms.map(UtcTime::from_unix_ms))
+}
+
+/// Points in closed rows, counted; a row that has lost its number counts as one.
+pub(super) fn count_closed(connection: &Connection, open: Option<Seq>) -> rusqlite::Result<u64> {
+    connection
+        .prepare(
+            "SELECT coalesce(sum(CASE WHEN n BETWEEN 1 AND ?1 THEN n ELSE 1 END), 0) FROM batch
+             WHERE first IS NOT ?2",
+        )?
+        .query_row(params![MAX_POINTS, open.map(|open| signed(open.get()))], |row| row.get(0))
+        .map(unsigned)
 }

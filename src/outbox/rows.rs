@@ -207,3 +207,12 @@ pub(super) fn remove(
     )?;
     Ok(removed as u64)
 }
+
+/// Whether there is one.
+pub(super) fn any(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT EXISTS(SELECT 1 FROM record)", [], |row| row.get(0))
+}
+
+pub(super) fn count(connection: &Connection) -> rusqlite::Result<u64> {
+    connection.query_row("SELECT count(*) FROM record", [], |row| row.get(0)).map(unsigned)
+}

@@ -13,6 +13,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, params};
 
 use super::batches::{self, Open};
+use super::rows;
 use super::schema::{signed, unsigned};
 use super::seq_file::beside;
 use crate::core::record::Seq;
@@ -71,9 +72,9 @@ pub(super) fn salvage(aside: &Path, into: &mut Connection) -> rusqlite::Result<(
     if let Some(old) = &old {
         meta(old, into)?;
         salvaged.records = records(old, into)?;
-        below = rows(old, into, Direction::Forwards, &mut above, &mut salvaged)?;
+        below = points(old, into, Direction::Forwards, &mut above, &mut salvaged)?;
         if below < above {
-            rows(old, into, Direction::Backwards, &mut above, &mut salvaged)?;
+            points(old, into, Direction::Backwards, &mut above, &mut salvaged)?;
         }
     }
     drop(old);
@@ -85,8 +86,6 @@ pub(super) fn salvage(aside: &Path, into: &mut Connection) -> rusqlite::Result<(
             }
         }
     }
-    let pending = salvaged.points + salvaged.records;
-    into.execute("UPDATE meta SET pending = ?1", [signed(pending)])?;
     let Salvaged { batches, points, records, found_in_bytes } = salvaged;
     tracing::warn!(
         batches,
@@ -96,6 +95,12 @@ pub(super) fn salvage(aside: &Path, into: &mut Connection) -> rusqlite::Result<(
         "what could be read of the damaged outbox is kept"
     );
     Ok(())
+}
+
+/// Counts what came over, also if not all of it did: what is not counted would not be read. No row is open yet.
+pub(super) fn count(into: &Connection) -> rusqlite::Result<()> {
+    let pending = batches::count_closed(into, None)? + rows::count(into)?;
+    into.execute("UPDATE meta SET pending = ?1", [signed(pending)]).map(drop)
 }
 
 /// Opens without changing it: it is evidence.
@@ -172,7 +177,7 @@ enum Direction {
 
 /// Takes rows over until an error; returns up to which number the table is known. `above` becomes the number from which on
 /// it is known, too.
-fn rows(
+fn points(
     old: &Connection,
     into: &mut Connection,
     direction: Direction,

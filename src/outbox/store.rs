@@ -328,11 +328,19 @@ impl Store {
     /// What the statistics say of the file.
     fn look(&mut self) -> rusqlite::Result<()> {
         let oldest = batches::oldest(&self.connection)?;
+        let has_rows = oldest.is_some() || rows::any(&self.connection)?;
+        if has_rows != (self.file.records() > 0) {
+            // A flipped bit, or an agent that counted wrongly.
+            let open = self.file.open.as_ref().map(|open| open.packer.first());
+            self.file.meta.closed =
+                batches::count_closed(&self.connection, open)? + rows::count(&self.connection)?;
+        }
         let meta = &self.file.meta;
         let (written_bytes_today, device_bytes_today) = self.wear.today(self.file.newest_utc());
         self.stored = Stored {
             records: self.file.records(),
-            oldest,
+            has_rows,
+            oldest: oldest.flatten(),
             durable: self.file.durable,
             gone_to: self.file.gone_to,
             reserved: meta.reservation.reserved,
@@ -362,6 +370,7 @@ fn replace(
     if let Err(error) = salvage::salvage(&aside, &mut connection) {
         tracing::error!(%error, "what could be read of the damaged outbox was not kept");
     }
+    salvage::count(&connection).map_err(|error| OutboxError::degraded(path, error))?;
     let found = Found::read(&mut connection).map_err(|error| OutboxError::degraded(path, error))?;
     Ok((connection, found))
 }

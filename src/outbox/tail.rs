@@ -39,6 +39,8 @@ struct Entry {
 pub(super) struct Stored {
     /// Records, also those that are acknowledged and not deleted yet.
     pub records: u64,
+    /// Whether there are rows, whatever the count says.
+    pub has_rows: bool,
     /// UTC of the oldest.
     pub oldest: Option<UtcTime>,
     /// Up to here everything is on flash or acknowledged.
@@ -59,6 +61,7 @@ impl Stored {
     /// Nothing yet.
     pub(super) const NONE: Self = Self {
         records: 0,
+        has_rows: false,
         oldest: None,
         durable: Seq::ZERO,
         gone_to: Seq::ZERO,
@@ -197,7 +200,7 @@ impl Tail {
             self.counted += u64::from(seq <= durable);
             self.left_acked += u64::from(seq > durable && seq <= committing);
         }
-        let in_file = self.stored.records > 0 && *range.start() <= durable;
+        let in_file = self.stored.has_rows && *range.start() <= durable;
         if in_file || *range.start() <= committing {
             self.acked.insert(range);
         }
@@ -300,7 +303,7 @@ impl Tail {
 
     /// What must be read of the file for records above `seq`: up to which number; `None` if nothing.
     pub(super) fn in_file(&self, seq: Seq) -> Option<Seq> {
-        (seq < self.floor && self.stored.records > 0).then_some(self.floor)
+        (seq < self.floor && self.stored.has_rows).then_some(self.floor)
     }
 
     /// Up to where records are in the file alone.

@@ -506,6 +506,25 @@ async fn a_kill_costs_nothing_and_a_power_cut_what_was_not_committed() {
 }
 
 #[tokio::test]
+async fn rows_that_nobody_counts_are_found_read_and_deleted() {
+    for pending in [0, 7, 1_i64 << 40] {
+        let directory = tempfile::tempdir().unwrap();
+        let outbox = open(directory.path()).await;
+        outbox.commit(records(Seq::new(1), 500), state(1.0)).await.unwrap();
+        outbox.close().await.unwrap();
+        let raw = rusqlite::Connection::open(config(directory.path()).path).unwrap();
+        raw.execute("UPDATE batch SET state = NULL", []).unwrap();
+        raw.execute("UPDATE meta SET pending = ?1", [pending]).unwrap();
+        drop(raw);
+        let outbox = open(directory.path()).await;
+        assert_eq!(seqs(&outbox).await, (1..=500).collect::<Vec<_>>());
+        outbox.remove(&[Seq::ZERO..=Seq::new(500)]).await.unwrap();
+        assert!(seqs(&outbox).await.is_empty());
+        assert_eq!(outbox.stats().borrow().pending, 0, "{pending} at first");
+    }
+}
+
+#[tokio::test]
 async fn a_column_that_has_lost_its_name_is_damage() {
     let directory = tempfile::tempdir().unwrap();
     let path = config(directory.path()).path;
