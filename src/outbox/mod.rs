@@ -25,6 +25,7 @@ mod damage;
 mod error;
 mod file;
 mod migrate;
+mod opening;
 mod ranges;
 mod retention;
 mod rows;

@@ -5,18 +5,19 @@ use std::io::ErrorKind;
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::ballast::Ballast;
-use super::batches;
-use super::damage::set_aside;
+use super::batches::{self, Fault, Row};
 use super::file::File;
+use super::opening::{connect, replace};
 use super::ranges::Ranges;
 use super::rows::{self, Found, Meta};
 use super::schema::{self, PAGE_BYTES, Refusal, pages};
 use super::seq_file::{self, Reservation};
 use super::tail::{Pending, Stored};
 use super::wear::Wear;
-use super::{OutboxConfig, OutboxError, salvage, state};
+use super::{OutboxConfig, OutboxError, state};
 use crate::core::journey::JourneyState;
 use crate::core::record::{Record, Seq};
+use crate::wire::stored::StoredError;
 
 /// `Seq`s that are reserved at once; the next block is reserved when less than half of this one remains. A reservation
 /// costs some 60 KiB of flash, so this is a byte for each fix; a start that uses ten of them wastes nothing that is scarce.
@@ -235,11 +236,13 @@ impl Store {
             let points_to = found.last().filter(|_| found.len() >= wanted).map(|last| last.seq);
             let to = points_to.unwrap_or(until);
             let others = rows::after(&self.connection, read, to, wanted)?;
+            if self.set_right(&points.unreadable, &others.unreadable)? {
+                continue;
+            }
             // Beyond the last of a list that is full, the other one has not been asked.
             let full = others.records.len() >= wanted;
             let others_to = others.records.last().filter(|_| full).map(|last| last.seq);
             read = others_to.unwrap_or(to).min(to);
-            self.move_away(&points.unreadable, &others.unreadable)?;
             found.extend(others.records);
             found.sort_unstable_by_key(|record| record.seq);
             found.dedup_by_key(|record| record.seq);
@@ -291,23 +294,39 @@ impl Store {
         }
     }
 
+    /// Moves rows to where they belong; whether it did. Where nothing can be written they are passed over.
+    fn set_right(
+        &mut self,
+        batches: &[(Row, Fault)],
+        records: &[(i64, StoredError)],
+    ) -> rusqlite::Result<bool> {
+        if batches.is_empty() && records.is_empty() {
+            return Ok(false);
+        }
+        match self.move_away(batches, records) {
+            Ok(()) => Ok(true),
+            Err(error) if schema::is_damage(&error) => Err(error),
+            Err(error) => {
+                tracing::debug!(%error, "stored points that cannot be read are passed over");
+                Ok(false)
+            }
+        }
+    }
+
     fn move_away(
         &mut self,
-        batches: &[(batches::Row, crate::wire::packed::PackedError)],
-        records: &[(i64, crate::wire::stored::StoredError)],
+        batches: &[(Row, Fault)],
+        records: &[(i64, StoredError)],
     ) -> rusqlite::Result<()> {
-        if batches.is_empty() && records.is_empty() {
-            return Ok(());
-        }
         let mut file = self.file.clone();
         let transaction = self.connection.transaction()?;
-        for (row, error) in batches {
-            row.move_away(&transaction, error)?;
+        for (row, fault) in batches {
+            let gone = row.set_right(&transaction, fault)?;
             let first = file.open.as_ref().map(|open| schema::signed(open.packer.first().get()));
             if first == Some(row.first) {
                 file.open = None;
             } else {
-                file.meta.closed = file.meta.closed.saturating_sub(row.n);
+                file.meta.closed = file.meta.closed.saturating_sub(gone);
             }
         }
         for (seq, error) in records {
@@ -351,38 +370,6 @@ impl Store {
             device_bytes_today,
         };
         Ok(())
-    }
-}
-
-/// A new file in the place of a damaged one, with what could be read of it.
-fn replace(
-    config: &OutboxConfig,
-    error: &rusqlite::Error,
-) -> Result<(Connection, Found), OutboxError> {
-    let path = &config.path;
-    let aside = set_aside(path, error)
-        .map_err(|source| OutboxError::Unusable { path: path.clone(), source })?;
-    let refused = |refusal| match refusal {
-        Refusal::Stop(error) => error,
-        Refusal::Damaged(error) => OutboxError::degraded(path, error),
-    };
-    let (mut connection, _) = connect(config).map_err(refused)?;
-    if let Err(error) = salvage::salvage(&aside, &mut connection) {
-        tracing::error!(%error, "what could be read of the damaged outbox was not kept");
-    }
-    salvage::count(&connection).map_err(|error| OutboxError::degraded(path, error))?;
-    let found = Found::read(&mut connection).map_err(|error| OutboxError::degraded(path, error))?;
-    Ok((connection, found))
-}
-
-fn connect(config: &OutboxConfig) -> Result<(Connection, Found), Refusal> {
-    let mut connection = schema::connect(&config.path, config.max_pages())?;
-    match Found::read(&mut connection) {
-        Ok(found) => Ok((connection, found)),
-        Err(error) => {
-            drop(connection);
-            Err(schema::refusal(&config.path, error))
-        }
     }
 }
 

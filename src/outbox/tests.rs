@@ -505,6 +505,42 @@ async fn a_kill_costs_nothing_and_a_power_cut_what_was_not_committed() {
     }
 }
 
+/// Flipped bits of the integers of a row in the middle of the file, and of the open one: nothing is deleted unsent, and
+/// what has arrived is deleted.
+#[tokio::test]
+async fn a_flipped_bit_in_a_column_costs_no_point() {
+    let directory = tempfile::tempdir().unwrap();
+    let outbox = open(directory.path()).await;
+    outbox.commit(records(Seq::new(1), 500), state(1.0)).await.unwrap();
+    outbox.close().await.unwrap();
+    for (column, bits) in
+        [("first", 0..8), ("last", 0..63), ("n", 0..63), ("level", 0..63), ("utc_ms", 0..63)]
+    {
+        for (bit, offset) in bits.step_by(3).flat_map(|bit| [(bit, 1), (bit, 100)]) {
+            let copy = tempfile::tempdir().unwrap();
+            for name in ["outbox.db", "outbox.db.seq"] {
+                fs::copy(directory.path().join(name), copy.path().join(name)).unwrap();
+            }
+            let raw = rusqlite::Connection::open(config(copy.path()).path).unwrap();
+            let flip = format!(
+                "UPDATE OR IGNORE batch SET {column} = ({column} | ?1) - ({column} & ?1) WHERE first =
+                 (SELECT first FROM batch ORDER BY first LIMIT 1 OFFSET min(?2, (SELECT count(*) FROM batch) - 1))"
+            );
+            raw.execute(&flip, [1_i64 << bit, offset]).unwrap();
+            drop(raw);
+            let outbox = open(copy.path()).await;
+            assert!(outbox.first_seq().get() < 1_000_000, "{column} {bit}");
+            assert_eq!(seqs(&outbox).await, (1..=500).collect::<Vec<_>>(), "{column} {bit}");
+            outbox.remove(&[Seq::new(50)..=Seq::new(199)]).await.unwrap();
+            let expected: Vec<u64> = (1..50).chain(200..=500).collect();
+            assert_eq!(seqs(&outbox).await, expected, "{column} {bit}");
+            outbox.remove(&[Seq::ZERO..=Seq::new(500)]).await.unwrap();
+            assert!(seqs(&outbox).await.is_empty(), "{column} {bit}");
+            assert_eq!(outbox.stats().borrow().pending, 0, "{column} {bit}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn rows_that_nobody_counts_are_found_read_and_deleted() {
     for pending in [0, 7, 1_i64 << 40] {
