@@ -164,11 +164,18 @@ impl Store {
         transaction.commit()?;
         let emptied = file.records() == 0 && self.file.records() > 0;
         self.file = file;
-        if emptied && pages(&self.connection, "freelist_count")? > SHRINK_FROM_PAGES {
-            self.shrink()?;
+        // From here on the records are in the file, and an error must not say that they are not.
+        if let Err(error) = self.tidy(emptied) {
+            tracing::warn!(%error, "outbox committed, and not tidied up");
         }
+        Ok(())
+    }
+
+    fn tidy(&mut self, emptied: bool) -> rusqlite::Result<()> {
         self.ballast.keep();
-        self.look()
+        let large = emptied && pages(&self.connection, "freelist_count")? > SHRINK_FROM_PAGES;
+        let shrunk = if large { self.shrink() } else { Ok(()) };
+        self.look().and(shrunk)
     }
 
     /// Notes whose records these are; the other van, if records of one wait.
@@ -346,6 +353,16 @@ impl Store {
 
     /// What the statistics say of the file.
     fn look(&mut self) -> rusqlite::Result<()> {
+        let File { durable, gone_to, .. } = self.file;
+        // What is known without asking the disk is known also if that does not answer.
+        self.stored = Stored {
+            durable,
+            gone_to,
+            records: self.file.records(),
+            has_rows: self.stored.has_rows || self.file.records() > 0,
+            reserved: self.file.meta.reservation.reserved,
+            ..self.stored
+        };
         let oldest = batches::oldest(&self.connection)?;
         let has_rows = oldest.is_some() || rows::any(&self.connection)?;
         if has_rows != (self.file.records() > 0) {
@@ -360,8 +377,8 @@ impl Store {
             records: self.file.records(),
             has_rows,
             oldest: oldest.flatten(),
-            durable: self.file.durable,
-            gone_to: self.file.gone_to,
+            durable,
+            gone_to,
             reserved: meta.reservation.reserved,
             thinned: meta.thinned,
             dropped: meta.dropped,

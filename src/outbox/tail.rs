@@ -107,6 +107,8 @@ pub(super) struct Tail {
     counted: u64,
     /// What the running transaction takes along: up to which number, and the acknowledged.
     committing: Option<(Seq, Ranges)>,
+    /// Up to here a transaction that failed may be in the file all the same: only who reads it anew knows.
+    doubtful: Seq,
     /// Left while the transaction that may keep them was running: acknowledged, and given up.
     left_acked: u64,
     left_given_up: u64,
@@ -127,6 +129,7 @@ impl Tail {
             acked: Ranges::default(),
             counted: 0,
             committing: None,
+            doubtful: Seq::ZERO,
             left_acked: 0,
             left_given_up: 0,
             given_up: 0,
@@ -201,7 +204,7 @@ impl Tail {
             self.left_acked += u64::from(seq > durable && seq <= committing);
         }
         let in_file = self.stored.has_rows && *range.start() <= durable;
-        if in_file || *range.start() <= committing {
+        if in_file || *range.start() <= committing.max(self.doubtful) {
             self.acked.insert(range);
         }
         if self.waiting() == 0 && self.state_since.is_none() {
@@ -272,6 +275,7 @@ impl Tail {
         self.left_given_up = 0;
         self.given_up -= pending.given_up;
         self.committing = None;
+        self.doubtful = Seq::ZERO;
         self.stored = stored;
         self.trim();
     }
@@ -281,6 +285,7 @@ impl Tail {
         self.given_up += mem::take(&mut self.left_given_up);
         self.left_acked = 0;
         self.state_since = pending.state_since.or(self.state_since);
+        self.doubtful = self.doubtful.max(pending.until);
         self.urgent = true;
         self.acked.extend(&pending.acked);
         self.committing = None;
@@ -429,5 +434,20 @@ mod tests {
         let pending = tail.begin(true);
         tail.done(&pending, tail.stored);
         assert!(tail.state_is_safe());
+    }
+
+    #[test]
+    fn what_arrives_after_a_commit_that_failed_is_deleted_if_that_was_in_the_file_after_all() {
+        let mut tail = tail();
+        let records: Vec<_> = (1..=5).map(|seq| record(Seq::new(seq), Motion::Moving)).collect();
+        tail.accept(&records, &state(1.0), Uptime::ZERO);
+        let pending = tail.begin(true);
+        tail.failed(&pending);
+        tail.acknowledge(&(Seq::new(1)..=Seq::new(5)));
+        let pending = tail.begin(true);
+        assert!(pending.acked.contains(Seq::new(3)));
+        tail.done(&pending, Stored { durable: pending.until, ..tail.stored });
+        tail.acknowledge(&(Seq::new(6)..=Seq::new(6)));
+        assert!(!tail.has_acked(), "what never was in the file is not looked for");
     }
 }
