@@ -79,9 +79,12 @@ impl Store {
         reservation: Reservation,
         error: &rusqlite::Error,
     ) -> Result<Self, OutboxError> {
-        let (connection, found) =
-            replace(config, error).map_err(|error| OutboxError::degraded(&config.path, error))?;
-        Self::begin(config, connection, found, Start::Resumed(reservation))
+        // Whatever is in the way, a running agent waits for it to go.
+        replace(config, error)
+            .and_then(|(connection, found)| {
+                Self::begin(config, connection, found, Start::Resumed(reservation))
+            })
+            .map_err(|error| error.waited_for(&config.path))
     }
 
     fn begin(

@@ -180,6 +180,28 @@ async fn damage_that_is_met_while_running_costs_the_file_and_not_the_commit() {
 }
 
 #[tokio::test]
+async fn a_new_file_that_cannot_be_made_while_running_is_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = config(directory.path()).path;
+    let outbox = open(directory.path()).await;
+    outbox.commit(records(Seq::new(1), 5000), state(1.0)).await.unwrap();
+    outbox.run(|store| store.checkpoint()).await.unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    let length = usize::try_from(file.metadata().unwrap().len()).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &vec![0xA5; length - 4096], 4096).unwrap();
+    // A directory in its place keeps the copy of the reservation from being written.
+    let copy = seq_file::beside(&path, ".seq");
+    fs::remove_file(&copy).unwrap();
+    fs::create_dir_all(copy.join("in the way")).unwrap();
+    let fresh = records(Seq::new(5001), 2);
+    let error = outbox.commit(fresh, state(2.0)).await.unwrap_err();
+    assert!(matches!(error, OutboxError::Degraded { .. }), "{error}");
+    fs::remove_dir_all(&copy).unwrap();
+    outbox.flush().await.unwrap();
+    assert!(seqs(&outbox).await.ends_with(&[4999, 5000, 5001, 5002]));
+}
+
+#[tokio::test]
 async fn a_file_that_is_not_ours_to_use_is_left_as_it_is() {
     let directory = tempfile::tempdir().unwrap();
     let path = config(directory.path()).path;
