@@ -5,7 +5,9 @@ use rusqlite::Connection;
 use super::damage::set_aside;
 use super::rows::Found;
 use super::schema::{self, Refusal};
-use super::{OutboxConfig, OutboxError, salvage};
+use super::store::BLOCK;
+use super::{OutboxConfig, OutboxError, salvage, seq_file};
+use crate::core::record::Seq;
 
 /// A new file in the place of a damaged one, with what could be read of it.
 pub(super) fn replace(
@@ -24,7 +26,13 @@ pub(super) fn replace(
         tracing::error!(%error, "what could be read of the damaged outbox was not kept");
     }
     salvage::count(&connection).map_err(|error| OutboxError::degraded(path, error))?;
-    let found = Found::read(&mut connection).map_err(|error| OutboxError::degraded(path, error))?;
+    let mut found =
+        Found::read(&mut connection).map_err(|error| OutboxError::degraded(path, error))?;
+    if seq_file::read(path).is_none() {
+        // Nothing says up to where numbers were published, but it is no further than this beyond what was committed.
+        let reserved = &mut found.meta.reservation.reserved;
+        *reserved = Seq::new((*reserved).max(found.durable).get() + 2 * BLOCK);
+    }
     Ok((connection, found))
 }
 

@@ -202,6 +202,22 @@ async fn a_new_file_that_cannot_be_made_while_running_is_waited_for() {
 }
 
 #[tokio::test]
+async fn a_damaged_file_that_says_it_is_ours_is_set_aside_without_a_copy_of_the_reservation() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = config(directory.path()).path;
+    let outbox = open(directory.path()).await;
+    outbox.commit(records(Seq::new(1), 500), state(1.0)).await.unwrap();
+    let reserved = outbox.stats().borrow().reserved;
+    outbox.close().await.unwrap();
+    fs::remove_file(seq_file::beside(&path, ".seq")).unwrap();
+    damage(&path, 1024, 4096);
+    let outbox = open(directory.path()).await;
+    assert!(outbox.first_seq() > reserved, "what was published is not used again");
+    assert!(seq_file::beside(&path, ".corrupt-1").exists());
+    outbox.commit(records(outbox.first_seq(), 1), state(1.0)).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_file_that_is_not_ours_to_use_is_left_as_it_is() {
     let directory = tempfile::tempdir().unwrap();
     let path = config(directory.path()).path;
