@@ -1,6 +1,6 @@
 //! The newest records in memory: what is not on flash yet, and some of what is (pure: time is an argument).
 //!
-//! - A record that is acknowledged before it is committed leaves here, and never costs the card a byte.
+//! - A record that is acknowledged before it is committed leaves here, and itself never costs the card a byte.
 //! - What was committed and not acknowledged stays for a while, so that a slow disk does not keep it from the relay.
 //! - Everything above `floor` that is not acknowledged is here; everything up to it is in the file, or nowhere.
 
@@ -24,7 +24,8 @@ const MAX_CACHED: usize = 1000;
 /// So many are worth a transaction at any time; no receiver gives as many in a second.
 const LARGE_COMMIT: usize = 500;
 
-/// The odometer of a van whose every fix arrives in time is written so often, for the sake of a power cut: 4 bytes a fix.
+/// The odometer of a van whose every fix arrives in time is written so often, for the sake of a power cut. It is what such a
+/// van writes at all, with departures and halts: measured at the device, 68 bytes a fix.
 const STATE_AFTER: Duration = Duration::from_mins(5);
 
 #[derive(Clone, Copy, Debug)]
