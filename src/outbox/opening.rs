@@ -1,8 +1,10 @@
 //! A path → the connection and what the file says, of a damaged file too.
 
+use std::path::Path;
+
 use rusqlite::Connection;
 
-use super::damage::set_aside;
+use super::damage::{salvaged, set_aside, to_salvage};
 use super::rows::Found;
 use super::schema::{self, Refusal};
 use super::store::BLOCK;
@@ -15,19 +17,12 @@ pub(super) fn replace(
     error: &rusqlite::Error,
 ) -> Result<(Connection, Found), OutboxError> {
     let path = &config.path;
-    let aside = set_aside(path, error)
+    set_aside(path, error)
         .map_err(|source| OutboxError::Unusable { path: path.clone(), source })?;
-    let refused = |refusal| match refusal {
+    let (connection, mut found) = connect(config).map_err(|refusal| match refusal {
         Refusal::Stop(error) => error,
         Refusal::Damaged(error) => OutboxError::degraded(path, error),
-    };
-    let (mut connection, _) = connect(config).map_err(refused)?;
-    if let Err(error) = salvage::salvage(&aside, &mut connection) {
-        tracing::error!(%error, "what could be read of the damaged outbox was not kept");
-    }
-    salvage::count(&connection).map_err(|error| OutboxError::degraded(path, error))?;
-    let mut found =
-        Found::read(&mut connection).map_err(|error| OutboxError::degraded(path, error))?;
+    })?;
     if seq_file::read(path).is_none() {
         // Nothing says up to where numbers were published, but it is no further than this beyond what was committed.
         let reserved = &mut found.meta.reservation.reserved;
@@ -38,11 +33,27 @@ pub(super) fn replace(
 
 pub(super) fn connect(config: &OutboxConfig) -> Result<(Connection, Found), Refusal> {
     let mut connection = schema::connect(&config.path, config.max_pages())?;
-    match Found::read(&mut connection) {
+    let found =
+        salvage_all(&config.path, &mut connection).and_then(|()| Found::read(&mut connection));
+    match found {
         Ok(found) => Ok((connection, found)),
         Err(error) => {
             drop(connection);
             Err(schema::refusal(&config.path, error))
         }
     }
+}
+
+/// Also what an earlier run has set aside, and did not come to salvage.
+fn salvage_all(path: &Path, into: &mut Connection) -> rusqlite::Result<()> {
+    for (number, aside) in to_salvage(path) {
+        if let Err(error) = salvage::salvage(&aside, into) {
+            tracing::error!(%error, "what could be read of the damaged outbox was not kept");
+        }
+        salvage::count(into)?;
+        if let Err(error) = salvaged(path, number) {
+            tracing::warn!(%error, "damaged outbox is salvaged, and once more at the next start");
+        }
+    }
+    Ok(())
 }

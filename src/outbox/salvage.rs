@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::batches::{self, Open};
 use super::rows;
@@ -97,9 +97,16 @@ pub(super) fn salvage(aside: &Path, into: &mut Connection) -> rusqlite::Result<(
     Ok(())
 }
 
-/// Counts what came over, also if not all of it did: what is not counted would not be read. No row is open yet.
+/// Counts what came over, also if not all of it did: what is not counted would not be read. The open row counts itself.
 pub(super) fn count(into: &Connection) -> rusqlite::Result<()> {
-    let pending = batches::count_closed(into, None)? + rows::count(into)?;
+    let newest = "SELECT first, state FROM batch ORDER BY first DESC LIMIT 1";
+    let open: Option<i64> = into
+        .query_row(&format!("SELECT first FROM ({newest}) WHERE state IS NOT NULL"), [], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    let open = open.map(|first| Seq::new(unsigned(first)));
+    let pending = batches::count_closed(into, open)? + rows::count(into)?;
     into.execute("UPDATE meta SET pending = ?1", [signed(pending)]).map(drop)
 }
 
@@ -122,7 +129,7 @@ fn meta(old: &Connection, into: &Connection) -> rusqlite::Result<()> {
     };
     for column in ["session", "seq_reserved", "dropped", "thinned", "state_seq"] {
         if let Ok(number) = number(column) {
-            into.execute(&format!("UPDATE meta SET {column} = ?1"), [number])?;
+            into.execute(&format!("UPDATE meta SET {column} = max({column}, ?1)"), [number])?;
         }
     }
     let text =

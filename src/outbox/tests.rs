@@ -218,6 +218,31 @@ async fn a_damaged_file_that_says_it_is_ours_is_set_aside_without_a_copy_of_the_
 }
 
 #[tokio::test]
+async fn a_power_cut_while_a_damaged_file_is_replaced_costs_nothing() {
+    // Which files had their new names when it came: the log, then the database.
+    for renamed in [&["-wal"][..], &["-wal", ""], &[""]] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = config(directory.path()).path;
+        let outbox = open(directory.path()).await;
+        outbox.commit(records(Seq::new(1), 5000), state(1.0)).await.unwrap();
+        outbox.close().await.unwrap();
+        let aside = seq_file::beside(&path, ".salvage-1");
+        for suffix in renamed {
+            fs::rename(seq_file::beside(&path, suffix), seq_file::beside(&aside, suffix)).unwrap();
+        }
+        if *renamed == [""] {
+            fs::remove_file(seq_file::beside(&path, "-wal")).unwrap();
+        }
+        let outbox = open(directory.path()).await;
+        let kept = seqs(&outbox).await.len();
+        assert!(kept >= 5000);
+        assert_eq!(outbox.stats().borrow().pending, kept as u64);
+        assert!(!seq_file::beside(&aside, renamed[0]).exists());
+        assert!(seq_file::beside(&path, &format!(".corrupt-1{}", renamed[0])).exists());
+    }
+}
+
+#[tokio::test]
 async fn a_file_that_is_not_ours_to_use_is_left_as_it_is() {
     let directory = tempfile::tempdir().unwrap();
     let path = config(directory.path()).path;
