@@ -244,7 +244,7 @@ pub(super) const KEYS: &[Key] = &[
         "track.batch_s",
         Number(0.0, 3600.0),
         "3.0",
-        "Seconds after which a point no longer waits for its batch to fill. Below outbox.commit_after_s, so that a good link acknowledges a point before it would be written to the card: then the trail costs no flash at all",
+        "Seconds after which a point no longer waits for its batch to fill. Below outbox.commit_after_s, so that a good link acknowledges a point before it would be written to the card: then points cost no flash",
     ),
     key(
         "outbox.path",

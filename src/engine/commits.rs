@@ -1,4 +1,5 @@
-//! Records → the outbox at once, and its transactions when they are due: not more than one a second.
+//! Records → the outbox at once, and its transactions when they are due: not more than one a second, but for departures,
+//! halts, and what is much.
 
 use std::mem;
 use std::time::Duration;
@@ -102,8 +103,9 @@ impl Commits {
             return Step::Done(joined(running.await));
         }
         let Some(due) = self.outbox.flush_due() else { return std::future::pending().await };
-        let large = self.health != DiskHealth::Failing && self.outbox.waiting() >= LARGE_COMMIT;
-        if !large {
+        // A van departs and halts seldom, and a departure that is not on flash is what a power cut costs.
+        let now = self.outbox.waiting() >= LARGE_COMMIT || self.outbox.is_urgent();
+        if !now || self.health == DiskHealth::Failing {
             self.pace.reached(Some(due.max(self.not_before))).await;
         }
         Step::Start
@@ -268,6 +270,11 @@ mod tests {
         bench.commits.keep(&mut records, &moving);
         bench.run_for(Duration::from_millis(1)).await;
         assert_eq!(bench.outbox.stats().borrow().durable, Seq::new(1));
+        bench.run_for(Duration::from_millis(100)).await;
+        let mut records = vec![record(Seq::new(2), Motion::Halted)];
+        bench.commits.keep(&mut records, &JourneyState { motion: Motion::Halted, ..moving });
+        bench.run_for(Duration::from_millis(1)).await;
+        assert_eq!(bench.outbox.stats().borrow().durable, Seq::new(2), "not a second later");
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use super::schema::{signed, unsigned};
 use crate::core::record::{Record, Seq, Subject, TrackPoint};
 use crate::units::UtcTime;
-use crate::wire::packed::{Packed, PackedError, Packer, Precision, unpack};
+use crate::wire::packed::{MAX_POINTS, Packed, PackedError, Packer, Precision, unpack};
 
 /// What fits into a page of 1024 bytes beside the other columns: SQLite keeps 989 bytes of a row in the page, and what is
 /// longer takes a page of its own.
@@ -25,14 +25,24 @@ pub(super) struct Open {
     pub packer: Packer,
     /// UTC of its first point.
     pub utc_ms: i64,
+    /// The earliest UTC of its points: one that is astray into the future does not make the others old.
+    pub earliest_utc_ms: i64,
 }
 
 impl Open {
     fn new(seq: Seq, point: &TrackPoint) -> Self {
-        Self {
-            packer: Packer::new(seq, point, Precision::Kept),
-            utc_ms: point.fix.utc.as_unix_ms(),
+        let utc_ms = point.fix.utc.as_unix_ms();
+        let packer = Packer::new(seq, point, Precision::Kept);
+        Self { packer, utc_ms, earliest_utc_ms: utc_ms }
+    }
+
+    /// Adds a point if there is room for it.
+    fn add(&mut self, seq: Seq, point: &TrackPoint, max_bytes: usize) -> bool {
+        let fits = self.packer.push(seq, point, max_bytes);
+        if fits {
+            self.earliest_utc_ms = self.earliest_utc_ms.min(point.fix.utc.as_unix_ms());
         }
+        fits
     }
 
     /// Of points that are in one row; `None` if there are none.
@@ -41,7 +51,7 @@ impl Open {
         let mut open = Self::new(*seq, point);
         for (seq, point) in rest {
             // What came from one row goes into one, also if it grows by some bytes.
-            let _ = open.packer.push(*seq, point, usize::MAX);
+            let _ = open.add(*seq, point, usize::MAX);
         }
         Some(open)
     }
@@ -59,7 +69,7 @@ impl Open {
     /// Adds a point; if the row has no room for it, a new one is begun, and the full one comes back.
     pub(super) fn push(open: &mut Option<Self>, seq: Seq, point: &TrackPoint) -> Option<Self> {
         if let Some(open) = open
-            && open.packer.push(seq, point, MAX_BATCH_BYTES)
+            && open.add(seq, point, MAX_BATCH_BYTES)
         {
             return None;
         }
@@ -73,7 +83,7 @@ impl Open {
         level: u8,
         state: Option<&[u8]>,
     ) -> rusqlite::Result<()> {
-        let Self { packer, utc_ms } = self;
+        let Self { packer, utc_ms, .. } = self;
         let (first, last) = (signed(packer.first().get()), signed(packer.last().get()));
         connection
             .prepare(
@@ -85,29 +95,53 @@ impl Open {
     }
 }
 
-/// A row without its points.
+/// A row without its points: what its columns say. The points have a checksum, the columns have none, so what is deleted,
+/// sent, or counted is decided by the points.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Row {
+    /// Where it stands.
     pub first: i64,
     pub last: i64,
     pub n: u64,
     pub level: u8,
 }
 
+/// What is wrong with a row.
+#[derive(Debug)]
+pub(super) enum Fault {
+    Unreadable(PackedError),
+    /// It stands at another number than that of its first point.
+    Misplaced(Packed),
+}
+
 impl Row {
+    /// A column that has become of another type is as good as none.
     pub(super) fn of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
-        let n: i64 = row.get(2)?;
-        Ok(Self { first: row.get(0)?, last: row.get(1)?, n: unsigned(n), level: row.get(3)? })
+        let first: i64 = row.get(0)?;
+        let n = row.get::<_, i64>(2).map_or(1, unsigned);
+        let n = if (1..=u64::from(MAX_POINTS)).contains(&n) { n } else { 1 };
+        Ok(Self { first, last: row.get(1).unwrap_or(first), n, level: row.get(3).unwrap_or(0) })
     }
 
-    /// Its points.
+    /// Its points, and what they say of it; of a row that cannot be read, only its place is sure.
     pub(super) fn read(
         self,
         connection: &Connection,
-    ) -> rusqlite::Result<Result<Packed, PackedError>> {
+    ) -> rusqlite::Result<(Self, Result<Packed, PackedError>)> {
         let mut statement = connection.prepare("SELECT p FROM batch WHERE first = ?1")?;
-        let bytes: Vec<u8> = statement.query_row([self.first], |row| row.get(0))?;
-        Ok(unpack(&bytes))
+        let packed = statement.query_row([self.first], |row| {
+            Ok(unpack(row.get_ref(0)?.as_blob().unwrap_or_default()))
+        })?;
+        let row = match &packed {
+            Ok(Packed { points, level }) => Self {
+                last: points.last().map_or(self.first, |(seq, _)| signed(seq.get())),
+                n: points.len() as u64,
+                level: *level,
+                ..self
+            },
+            Err(_) => Self { last: self.first, ..self },
+        };
+        Ok((row, packed))
     }
 
     pub(super) fn delete(self, connection: &Connection) -> rusqlite::Result<()> {
@@ -121,16 +155,39 @@ impl Row {
         connection: &Connection,
         error: &PackedError,
     ) -> rusqlite::Result<()> {
-        tracing::warn!(seq = self.first, count = self.n, %error, "stored points cannot be read, kept aside");
         connection.execute(
-            "INSERT OR REPLACE INTO unreadable SELECT first, ?2, utc_ms, p FROM batch WHERE first = ?1",
+            "INSERT OR REPLACE INTO unreadable
+             SELECT first, ?2, CAST(coalesce(utc_ms, 0) AS INTEGER), CAST(coalesce(p, x'') AS BLOB)
+             FROM batch WHERE first = ?1",
             params![self.first, KIND_BATCH],
         )?;
-        self.delete(connection)
+        self.delete(connection)?;
+        tracing::warn!(seq = self.first, count = self.n, %error, "stored points cannot be read, kept aside");
+        Ok(())
+    }
+
+    /// Puts the row to its place, or away; returns how many points are there no more.
+    pub(super) fn set_right(self, connection: &Connection, fault: &Fault) -> rusqlite::Result<u64> {
+        match fault {
+            Fault::Unreadable(error) => self.move_away(connection, error)?,
+            Fault::Misplaced(packed) => {
+                self.delete(connection)?;
+                let Some(open) = Open::of(&packed.points) else { return Ok(self.n) };
+                // Two rows with one first number are two states of one row.
+                let taken = connection
+                    .prepare("SELECT 1 FROM batch WHERE first = ?1")?
+                    .exists([signed(open.packer.first().get())])?;
+                if !taken {
+                    open.write(connection, packed.level, None)?;
+                    return Ok(0);
+                }
+            }
+        }
+        Ok(self.n)
     }
 }
 
-/// The rows that have points in `range`, ascending, at most `limit`.
+/// The rows that may have points in `range`, ascending, at most `limit`.
 pub(super) fn rows_in(
     connection: &Connection,
     range: &RangeInclusive<Seq>,
@@ -140,7 +197,7 @@ pub(super) fn rows_in(
         .prepare(
             "SELECT first, last, n, level FROM batch
              WHERE first >= coalesce((SELECT max(first) FROM batch WHERE first <= ?1), 0)
-             AND first <= ?2 AND last >= ?1 ORDER BY first LIMIT ?3",
+             AND first <= ?2 ORDER BY first LIMIT ?3",
         )?
         .query_map(
             params![signed(range.start().get()), signed(range.end().get()), signed(limit as u64)],
@@ -156,24 +213,27 @@ pub(super) struct Reading<E> {
     pub unreadable: Vec<E>,
 }
 
-/// Points above `seq` and up to `until`, at least `limit` of them if there are as many; what cannot be read comes back
-/// beside them.
+/// Points above `seq` and up to `until`, at least `limit` of them if there are as many; what cannot be read, or is not in
+/// its place, comes back beside them.
 pub(super) fn after(
     connection: &Connection,
     seq: Seq,
     until: Seq,
     limit: usize,
-) -> rusqlite::Result<Reading<(Row, PackedError)>> {
+) -> rusqlite::Result<Reading<(Row, Fault)>> {
     let (mut records, mut unreadable) = (Vec::new(), Vec::new());
     let mut statement = connection.prepare(
         "SELECT first, last, n, level, p FROM batch
          WHERE first >= coalesce((SELECT max(first) FROM batch WHERE first <= ?1), 0)
-         AND first <= ?2 AND last >= ?1 ORDER BY first",
+         AND first <= ?2 ORDER BY first",
     )?;
     let mut rows = statement.query([signed(seq.next().get()), signed(until.get())])?;
     while records.len() < limit {
         let Some(row) = rows.next()? else { break };
         match unpack(row.get_ref(4)?.as_blob().unwrap_or_default()) {
+            Ok(packed) if first_of(&packed) != Some(row.get(0)?) => {
+                unreadable.push((Row::of(row)?, Fault::Misplaced(packed)));
+            }
             Ok(Packed { points, .. }) => {
                 let wanted =
                     points.iter().filter(|(number, _)| (seq.next()..=until).contains(number));
@@ -182,10 +242,15 @@ pub(super) fn after(
                         .map(|(seq, point)| Record { seq: *seq, subject: Subject::Point(*point) }),
                 );
             }
-            Err(error) => unreadable.push((Row::of(row)?, error)),
+            Err(error) => unreadable.push((Row::of(row)?, Fault::Unreadable(error))),
         }
     }
     Ok(Reading { records, unreadable })
+}
+
+/// The number at which a row with these points stands.
+pub(super) fn first_of(packed: &Packed) -> Option<i64> {
+    packed.points.first().map(|(seq, _)| signed(seq.get()))
 }
 
 /// Deletes the points of `range`; a row that has others too is written again without them. Returns how many went from
@@ -199,17 +264,13 @@ pub(super) fn remove(
     let open_first = open.as_ref().map(|open| signed(open.packer.first().get()));
     for row in rows_in(transaction, range, usize::MAX >> 1)? {
         let is_open = Some(row.first) == open_first;
-        let whole =
-            signed(range.start().get()) <= row.first && row.last <= signed(range.end().get());
-        let rest = if whole { Ok(None) } else { row.read(transaction)?.map(Some) };
-        match rest {
+        let (row, packed) = row.read(transaction)?;
+        let rest = match packed {
             Err(error) => {
                 row.move_away(transaction, &error)?;
-                removed += if is_open { 0 } else { row.n };
+                None
             }
-            Ok(packed) => {
-                let level = packed.as_ref().map_or(0, |packed| packed.level);
-                let points = packed.map_or_else(Vec::new, |packed| packed.points);
+            Ok(Packed { points, level }) => {
                 let left: Vec<_> =
                     points.into_iter().filter(|(seq, _)| !range.contains(seq)).collect();
                 if left.len() as u64 == row.n {
@@ -217,32 +278,38 @@ pub(super) fn remove(
                 }
                 row.delete(transaction)?;
                 let rest = Open::of(&left);
-                if is_open {
-                    // For the next range; it is written again at the end of the transaction, with the state.
-                    if let Some(rest) = &rest {
-                        rest.write(transaction, level, None)?;
-                    }
-                    *open = rest;
-                    continue;
-                }
-                removed += row.n - left.len() as u64;
-                if let Some(rest) = rest {
+                if let Some(rest) = &rest {
+                    // An open one is written again at the end of the transaction, with the state.
                     rest.write(transaction, level, None)?;
                 }
+                rest
             }
-        }
+        };
         if is_open {
-            *open = None;
+            *open = rest;
+        } else {
+            removed += row.n.saturating_sub(rest.as_ref().map_or(0, Open::count));
         }
     }
     Ok(removed)
 }
 
-/// UTC of the oldest batch.
-pub(super) fn oldest(connection: &Connection) -> rusqlite::Result<Option<UtcTime>> {
-    let utc_ms: Option<i64> = connection
+/// UTC of the oldest batch; none if there is no batch.
+pub(super) fn oldest(connection: &Connection) -> rusqlite::Result<Option<Option<UtcTime>>> {
+    let utc_ms: Option<Option<i64>> = connection
         .prepare("SELECT utc_ms FROM batch ORDER BY first LIMIT 1")?
-        .query_row([], |row| row.get(0))
+        .query_row([], |row| Ok(row.get(0).unwrap_or_default()))
         .optional()?;
-    Ok(utc_ms.and_then(UtcTime::from_unix_ms))
+    Ok(utc_ms.map(|utc_ms| utc_ms.and_then(UtcTime::from_unix_ms)))
+}
+
+/// Points in closed rows, counted; a row that has lost its number counts as one.
+pub(super) fn count_closed(connection: &Connection, open: Option<Seq>) -> rusqlite::Result<u64> {
+    connection
+        .prepare(
+            "SELECT coalesce(sum(CASE WHEN n BETWEEN 1 AND ?1 THEN n ELSE 1 END), 0) FROM batch
+             WHERE first IS NOT ?2",
+        )?
+        .query_row(params![MAX_POINTS, open.map(|open| signed(open.get()))], |row| row.get(0))
+        .map(unsigned)
 }

@@ -73,4 +73,12 @@ impl OutboxError {
     ) -> Self {
         Self::Degraded { path: path.to_owned(), source: Box::new(error) }
     }
+
+    /// The same for who has records in memory, and better waits than stops.
+    pub(super) fn waited_for(self, path: &Path) -> Self {
+        match self {
+            Self::Degraded { .. } => self,
+            other => Self::degraded(path, other),
+        }
+    }
 }

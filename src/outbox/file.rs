@@ -51,7 +51,8 @@ impl File {
                     if let Some(full) = Open::push(&mut self.open, record.seq, point) {
                         full.write(transaction, 0, None)?;
                         self.meta.closed += full.count();
-                        let old = retention::drop_old(transaction, full.utc_ms, config.max_age)?;
+                        let newest = full.earliest_utc_ms;
+                        let old = retention::drop_old(transaction, newest, config.max_age)?;
                         self.count(old);
                     }
                 }

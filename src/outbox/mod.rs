@@ -25,6 +25,7 @@ mod damage;
 mod error;
 mod file;
 mod migrate;
+mod opening;
 mod ranges;
 mod retention;
 mod rows;
@@ -176,6 +177,12 @@ impl Outbox {
     #[must_use]
     pub fn flush_due(&self) -> Option<Uptime> {
         self.tail().memory.due(self.config.commit_after, store::BLOCK)
+    }
+
+    /// Whether the next [`Self::flush`] should not wait for its turn: a departure, a halt, what is no point.
+    #[must_use]
+    pub fn is_urgent(&self) -> bool {
+        self.tail().memory.is_urgent()
     }
 
     /// How many records are accepted, not acknowledged and not on flash.

@@ -14,6 +14,7 @@ use super::batches::{MAX_BATCH_BYTES, Open, Row};
 use super::schema::{PAGE_BYTES, pages, signed};
 use crate::core::journey::Motion;
 use crate::core::record::{Seq, TrackPoint};
+use crate::wire::packed::{Packed, PackedError};
 
 /// Pages that a transaction may need beside its rows: interior nodes, the pointer map, the meta row.
 const HEADROOM_PAGES: u64 = 32;
@@ -94,13 +95,16 @@ fn thin(
             .query_map([finished[level_at], end], Row::of)?
             .collect::<rusqlite::Result<_>>()?;
         let [older, newer] = pair[..] else { continue };
+        let (older, older_points) = older.read(transaction)?;
+        let (newer, newer_points) = newer.read(transaction)?;
+        let pair = [(older, older_points), (newer, newer_points)];
         finished[level_at] = newer.last + 1;
         if older.level.max(newer.level) != level {
             // A file that was put together again is not in this order; what is coarser stays so.
             finished[level_at] = newer.first;
             return Ok(Some(0));
         }
-        return merge(transaction, older, newer, level + 1).map(Some);
+        return merge(transaction, pair, level + 1).map(Some);
     }
     Ok(None)
 }
@@ -108,13 +112,13 @@ fn thin(
 /// Returns how many points the two rows have lost.
 fn merge(
     transaction: &Transaction<'_>,
-    older: Row,
-    newer: Row,
+    pair: [(Row, Result<Packed, PackedError>); 2],
     level: u8,
 ) -> rusqlite::Result<u64> {
-    let mut points = Vec::new();
-    for row in [older, newer] {
-        match row.read(transaction)? {
+    let (mut points, mut before) = (Vec::new(), 0);
+    for (row, packed) in pair {
+        before += row.n;
+        match packed {
             Ok(packed) => points.extend(packed.points),
             Err(error) => row.move_away(transaction, &error)?,
         }
@@ -134,7 +138,7 @@ fn merge(
     if let Some(kept) = kept {
         kept.write(transaction, level, None)?;
     }
-    Ok((older.n + newer.n).saturating_sub(left))
+    Ok(before.saturating_sub(left))
 }
 
 /// About `keep` of the points, evenly, with both ends and every change of motion.
@@ -164,7 +168,10 @@ fn drop_oldest(transaction: &Transaction<'_>, before: i64) -> rusqlite::Result<O
         .prepare("SELECT first, last, n, level FROM batch WHERE first < ?1 ORDER BY first LIMIT 1")?
         .query_row([before], Row::of)
         .optional()?;
-    row.map(|row| row.delete(transaction).map(|()| row)).transpose()
+    let Some(row) = row else { return Ok(None) };
+    let (row, _) = row.read(transaction)?;
+    row.delete(transaction)?;
+    Ok(Some(row))
 }
 
 /// What is no point goes when nothing else is left, and is named.
@@ -182,28 +189,40 @@ fn drop_records(transaction: &Transaction<'_>) -> rusqlite::Result<u64> {
     Ok(seqs.len() as u64)
 }
 
-/// Batches that are older than `max_age`, by the records' own time: `newest` is that of a whole batch, so that a single
-/// fix with a wrong date costs nothing.
+/// Batches that are older than `max_age`, by the records' own time: `newest_utc_ms` is the earliest of a whole batch, and a
+/// batch is as old as the latest of its points, so that a single fix with a wrong date costs nothing, wherever it is.
 pub(super) fn drop_old(
     transaction: &Transaction<'_>,
     newest_utc_ms: i64,
     max_age: Duration,
 ) -> rusqlite::Result<Gone> {
     let age_ms = i64::try_from(max_age.as_millis()).unwrap_or(i64::MAX);
-    let before = newest_utc_ms.saturating_sub(age_ms);
+    let in_time = newest_utc_ms.saturating_sub(age_ms)..=newest_utc_ms;
     let mut gone = Gone::default();
     loop {
-        let oldest: Option<i64> = transaction
-            .prepare("SELECT utc_ms FROM batch ORDER BY first LIMIT 1")?
-            .query_row([], |row| row.get(0))
+        let oldest: Option<(Row, i64)> = transaction
+            .prepare("SELECT first, last, n, level, utc_ms FROM batch ORDER BY first LIMIT 1")?
+            .query_row([], |row| Ok((Row::of(row)?, row.get(4).unwrap_or(0))))
             .optional()?;
-        if oldest.is_none_or(|utc_ms| utc_ms >= before) {
+        let Some((row, utc_ms)) = oldest else { return Ok(gone) };
+        if in_time.contains(&utc_ms) {
             return Ok(gone);
         }
-        let Some(row) = drop_oldest(transaction, i64::MAX)? else { return Ok(gone) };
+        let (row, packed) = row.read(transaction)?;
+        if packed.map_or(utc_ms, |packed| latest_of(&packed, newest_utc_ms)) >= *in_time.start() {
+            return Ok(gone);
+        }
+        row.delete(transaction)?;
         gone.dropped += row.n;
         gone.up_to = row.last;
     }
+}
+
+/// The latest UTC of a row's points that is not after `newest_utc_ms`: what is after it is astray, and must not keep the
+/// row, nor all behind it, for twenty years. A row that is after it as a whole is not old.
+fn latest_of(packed: &Packed, newest_utc_ms: i64) -> i64 {
+    let times = packed.points.iter().map(|(_, point)| point.fix.utc.as_unix_ms());
+    times.filter(|utc_ms| *utc_ms <= newest_utc_ms).max().unwrap_or(i64::MAX)
 }
 
 /// Pages that so many points usually need, amply; the headroom is for those of a bad receiver.

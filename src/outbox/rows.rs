@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::batches::{KIND_BATCH, Open, Reading, Row};
+use super::batches::{KIND_BATCH, Open, Reading, Row, first_of};
 use super::migrate::{self, KIND_POINT};
 use super::retention::Finished;
 use super::schema::{signed, unsigned};
@@ -104,14 +104,25 @@ impl Found {
         let (mut open, mut state) = (None, meta.state.clone());
         let row = transaction
             .prepare("SELECT first, last, n, level, state FROM batch ORDER BY first DESC LIMIT 1")?
-            .query_row([], |row| Ok((Row::of(row)?, row.get::<_, Option<Vec<u8>>>(4)?)))
+            .query_row([], |row| {
+                Ok((Row::of(row)?, row.get::<_, Option<Vec<u8>>>(4).unwrap_or_default()))
+            })
             .optional()?;
         if let Some((row, its_state)) = row {
+            let (row, packed) = row.read(&transaction)?;
             durable = durable.max(Seq::new(unsigned(row.last)));
             if let Some(its_state) = its_state {
                 state = its_state;
-                match row.read(&transaction)? {
-                    Ok(packed) => open = Open::of(&packed.points),
+                match packed {
+                    Ok(packed) => {
+                        open = Open::of(&packed.points);
+                        if first_of(&packed) != Some(row.first)
+                            && let Some(open) = &open
+                        {
+                            row.delete(&transaction)?;
+                            open.write(&transaction, packed.level, Some(&state))?;
+                        }
+                    }
                     Err(error) => {
                         row.move_away(&transaction, &error)?;
                         (meta.state, meta.state_seq) = (state.clone(), durable);
@@ -191,10 +202,15 @@ pub(super) fn move_away(
     seq: i64,
     error: &StoredError,
 ) -> rusqlite::Result<()> {
+    connection.execute(
+        "INSERT OR REPLACE INTO unreadable
+         SELECT seq, CAST(coalesce(kind, -1) AS INTEGER), CAST(coalesce(utc_ms, 0) AS INTEGER),
+         CAST(coalesce(subject, x'') AS BLOB) FROM record WHERE seq = ?1",
+        [seq],
+    )?;
+    connection.execute("DELETE FROM record WHERE seq = ?1", [seq])?;
     tracing::warn!(seq, %error, "stored record cannot be read, kept aside");
-    connection
-        .execute("INSERT OR REPLACE INTO unreadable SELECT * FROM record WHERE seq = ?1", [seq])?;
-    connection.execute("DELETE FROM record WHERE seq = ?1", [seq]).map(drop)
+    Ok(())
 }
 
 pub(super) fn remove(
@@ -206,4 +222,13 @@ pub(super) fn remove(
         [signed(range.start().get()), signed(range.end().get())],
     )?;
     Ok(removed as u64)
+}
+
+/// Whether there is one.
+pub(super) fn any(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT EXISTS(SELECT 1 FROM record)", [], |row| row.get(0))
+}
+
+pub(super) fn count(connection: &Connection) -> rusqlite::Result<u64> {
+    connection.query_row("SELECT count(*) FROM record", [], |row| row.get(0)).map(unsigned)
 }

@@ -10,9 +10,10 @@ use std::ops::Range;
 use std::path::Path;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::batches::{self, Open};
+use super::rows;
 use super::schema::{signed, unsigned};
 use super::seq_file::beside;
 use crate::core::record::Seq;
@@ -71,9 +72,9 @@ pub(super) fn salvage(aside: &Path, into: &mut Connection) -> rusqlite::Result<(
     if let Some(old) = &old {
         meta(old, into)?;
         salvaged.records = records(old, into)?;
-        below = rows(old, into, Direction::Forwards, &mut above, &mut salvaged)?;
+        below = points(old, into, Direction::Forwards, &mut above, &mut salvaged)?;
         if below < above {
-            rows(old, into, Direction::Backwards, &mut above, &mut salvaged)?;
+            points(old, into, Direction::Backwards, &mut above, &mut salvaged)?;
         }
     }
     drop(old);
@@ -85,8 +86,6 @@ pub(super) fn salvage(aside: &Path, into: &mut Connection) -> rusqlite::Result<(
             }
         }
     }
-    let pending = salvaged.points + salvaged.records;
-    into.execute("UPDATE meta SET pending = ?1", [signed(pending)])?;
     let Salvaged { batches, points, records, found_in_bytes } = salvaged;
     tracing::warn!(
         batches,
@@ -96,6 +95,19 @@ pub(super) fn salvage(aside: &Path, into: &mut Connection) -> rusqlite::Result<(
         "what could be read of the damaged outbox is kept"
     );
     Ok(())
+}
+
+/// Counts what came over, also if not all of it did: what is not counted would not be read. The open row counts itself.
+pub(super) fn count(into: &Connection) -> rusqlite::Result<()> {
+    let newest = "SELECT first, state FROM batch ORDER BY first DESC LIMIT 1";
+    let open: Option<i64> = into
+        .query_row(&format!("SELECT first FROM ({newest}) WHERE state IS NOT NULL"), [], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    let open = open.map(|first| Seq::new(unsigned(first)));
+    let pending = batches::count_closed(into, open)? + rows::count(into)?;
+    into.execute("UPDATE meta SET pending = ?1", [signed(pending)]).map(drop)
 }
 
 /// Opens without changing it: it is evidence.
@@ -117,7 +129,7 @@ fn meta(old: &Connection, into: &Connection) -> rusqlite::Result<()> {
     };
     for column in ["session", "seq_reserved", "dropped", "thinned", "state_seq"] {
         if let Ok(number) = number(column) {
-            into.execute(&format!("UPDATE meta SET {column} = ?1"), [number])?;
+            into.execute(&format!("UPDATE meta SET {column} = max({column}, ?1)"), [number])?;
         }
     }
     let text =
@@ -172,7 +184,7 @@ enum Direction {
 
 /// Takes rows over until an error; returns up to which number the table is known. `above` becomes the number from which on
 /// it is known, too.
-fn rows(
+fn points(
     old: &Connection,
     into: &mut Connection,
     direction: Direction,

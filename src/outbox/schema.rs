@@ -1,7 +1,7 @@
 //! The file: PRAGMAs, tables, and migrations by `user_version`.
 
-use std::fs::OpenOptions;
-use std::io;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -14,6 +14,9 @@ use super::seq_file::beside;
 
 /// `WYPT`: tells our file from another application's.
 const APPLICATION_ID: i32 = 0x5759_5054;
+
+/// The header of a database up to its application id (SQLite file format §1.3).
+const HEADER_BYTES: usize = 72;
 
 /// The schema that this agent writes.
 pub(super) const VERSION: i32 = 2;
@@ -253,13 +256,22 @@ pub(super) fn refusal(path: &Path, error: rusqlite::Error) -> Refusal {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             Refusal::Stop(OutboxError::InUse { path: owned })
         }
-        // Only what we made has a `.seq` beside it; who mistyped the path keeps the file that is there.
-        _ if is_damage_at_open(&error) && beside(path, ".seq").exists() => Refusal::Damaged(error),
+        _ if is_damage_at_open(&error) && is_ours(path) => Refusal::Damaged(error),
         Some(ErrorCode::NotADatabase) => {
             Refusal::Stop(OutboxError::Foreign { path: owned, found: "not a database".to_owned() })
         }
         _ => Refusal::Stop(OutboxError::Unusable { path: owned, source: io::Error::other(error) }),
     }
+}
+
+/// Only what we made has a `.seq` beside it, or our id in its header: a card that lies may lose the one and damage the other
+/// in a van's first minutes. Who mistyped the path keeps the file that is there.
+fn is_ours(path: &Path) -> bool {
+    let mut header = [0; HEADER_BYTES];
+    beside(path, ".seq").exists()
+        || File::open(path).and_then(|mut file| file.read_exact(&mut header)).is_ok()
+            && header.starts_with(b"SQLite format 3\0")
+            && header.ends_with(&APPLICATION_ID.to_be_bytes())
 }
 
 /// SQLite's integers are signed; nothing of ours reaches the upper half.

@@ -101,7 +101,7 @@ impl Outbox {
             let degraded = |error| OutboxError::degraded(&self.config.path, error);
             // Whatever is in the way, a running agent waits for it to go.
             let mut store = Store::open(&self.config, Start::Resumed(self.reservation()))
-                .map_err(|error| OutboxError::degraded(&self.config.path, error))?;
+                .map_err(|error| error.waited_for(&self.config.path))?;
             if let Some(van) = self.van.get() {
                 store.claim(van, ("", 0)).map_err(degraded)?;
             }

@@ -5,21 +5,23 @@ use std::io::ErrorKind;
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::ballast::Ballast;
-use super::batches;
-use super::damage::set_aside;
+use super::batches::{self, Fault, Row};
 use super::file::File;
+use super::opening::{connect, replace};
 use super::ranges::Ranges;
 use super::rows::{self, Found, Meta};
 use super::schema::{self, PAGE_BYTES, Refusal, pages};
 use super::seq_file::{self, Reservation};
 use super::tail::{Pending, Stored};
 use super::wear::Wear;
-use super::{OutboxConfig, OutboxError, salvage, state};
+use super::{OutboxConfig, OutboxError, state};
 use crate::core::journey::JourneyState;
 use crate::core::record::{Record, Seq};
+use crate::wire::stored::StoredError;
 
-/// `Seq`s that are reserved at once; the next block is reserved when less than half of this one remains. A reservation
-/// costs some 60 KiB of flash, so this is a byte for each fix; a start that uses ten of them wastes nothing that is scarce.
+/// `Seq`s that are reserved at once; the next block is reserved when less than half of this one remains. A reservation in
+/// the run is a byte for each fix; each start makes one, which is part of the 143 KB that a start and an orderly stop were
+/// measured to write. A start that uses ten of them wastes nothing that is scarce.
 pub(super) const BLOCK: u64 = 100_000;
 
 /// Records that are inserted between two looks at the room that is left.
@@ -78,9 +80,12 @@ impl Store {
         reservation: Reservation,
         error: &rusqlite::Error,
     ) -> Result<Self, OutboxError> {
-        let (connection, found) =
-            replace(config, error).map_err(|error| OutboxError::degraded(&config.path, error))?;
-        Self::begin(config, connection, found, Start::Resumed(reservation))
+        // Whatever is in the way, a running agent waits for it to go.
+        replace(config, error)
+            .and_then(|(connection, found)| {
+                Self::begin(config, connection, found, Start::Resumed(reservation))
+            })
+            .map_err(|error| error.waited_for(&config.path))
     }
 
     fn begin(
@@ -163,11 +168,18 @@ impl Store {
         transaction.commit()?;
         let emptied = file.records() == 0 && self.file.records() > 0;
         self.file = file;
-        if emptied && pages(&self.connection, "freelist_count")? > SHRINK_FROM_PAGES {
-            self.shrink()?;
+        // From here on the records are in the file, and an error must not say that they are not.
+        if let Err(error) = self.tidy(emptied) {
+            tracing::warn!(%error, "outbox committed, and not tidied up");
         }
+        Ok(())
+    }
+
+    fn tidy(&mut self, emptied: bool) -> rusqlite::Result<()> {
         self.ballast.keep();
-        self.look()
+        let large = emptied && pages(&self.connection, "freelist_count")? > SHRINK_FROM_PAGES;
+        let shrunk = if large { self.shrink() } else { Ok(()) };
+        self.look().and(shrunk)
     }
 
     /// Notes whose records these are; the other van, if records of one wait.
@@ -235,11 +247,13 @@ impl Store {
             let points_to = found.last().filter(|_| found.len() >= wanted).map(|last| last.seq);
             let to = points_to.unwrap_or(until);
             let others = rows::after(&self.connection, read, to, wanted)?;
+            if self.set_right(&points.unreadable, &others.unreadable)? {
+                continue;
+            }
             // Beyond the last of a list that is full, the other one has not been asked.
             let full = others.records.len() >= wanted;
             let others_to = others.records.last().filter(|_| full).map(|last| last.seq);
             read = others_to.unwrap_or(to).min(to);
-            self.move_away(&points.unreadable, &others.unreadable)?;
             found.extend(others.records);
             found.sort_unstable_by_key(|record| record.seq);
             found.dedup_by_key(|record| record.seq);
@@ -291,23 +305,39 @@ impl Store {
         }
     }
 
+    /// Moves rows to where they belong; whether it did. Where nothing can be written they are passed over.
+    fn set_right(
+        &mut self,
+        batches: &[(Row, Fault)],
+        records: &[(i64, StoredError)],
+    ) -> rusqlite::Result<bool> {
+        if batches.is_empty() && records.is_empty() {
+            return Ok(false);
+        }
+        match self.move_away(batches, records) {
+            Ok(()) => Ok(true),
+            Err(error) if schema::is_damage(&error) => Err(error),
+            Err(error) => {
+                tracing::debug!(%error, "stored points that cannot be read are passed over");
+                Ok(false)
+            }
+        }
+    }
+
     fn move_away(
         &mut self,
-        batches: &[(batches::Row, crate::wire::packed::PackedError)],
-        records: &[(i64, crate::wire::stored::StoredError)],
+        batches: &[(Row, Fault)],
+        records: &[(i64, StoredError)],
     ) -> rusqlite::Result<()> {
-        if batches.is_empty() && records.is_empty() {
-            return Ok(());
-        }
         let mut file = self.file.clone();
         let transaction = self.connection.transaction()?;
-        for (row, error) in batches {
-            row.move_away(&transaction, error)?;
+        for (row, fault) in batches {
+            let gone = row.set_right(&transaction, fault)?;
             let first = file.open.as_ref().map(|open| schema::signed(open.packer.first().get()));
             if first == Some(row.first) {
                 file.open = None;
             } else {
-                file.meta.closed = file.meta.closed.saturating_sub(row.n);
+                file.meta.closed = file.meta.closed.saturating_sub(gone);
             }
         }
         for (seq, error) in records {
@@ -327,14 +357,32 @@ impl Store {
 
     /// What the statistics say of the file.
     fn look(&mut self) -> rusqlite::Result<()> {
+        let File { durable, gone_to, .. } = self.file;
+        // What is known without asking the disk is known also if that does not answer.
+        self.stored = Stored {
+            durable,
+            gone_to,
+            records: self.file.records(),
+            has_rows: self.stored.has_rows || self.file.records() > 0,
+            reserved: self.file.meta.reservation.reserved,
+            ..self.stored
+        };
         let oldest = batches::oldest(&self.connection)?;
+        let has_rows = oldest.is_some() || rows::any(&self.connection)?;
+        if has_rows != (self.file.records() > 0) {
+            // A flipped bit, or an agent that counted wrongly.
+            let open = self.file.open.as_ref().map(|open| open.packer.first());
+            self.file.meta.closed =
+                batches::count_closed(&self.connection, open)? + rows::count(&self.connection)?;
+        }
         let meta = &self.file.meta;
         let (written_bytes_today, device_bytes_today) = self.wear.today(self.file.newest_utc());
         self.stored = Stored {
             records: self.file.records(),
-            oldest,
-            durable: self.file.durable,
-            gone_to: self.file.gone_to,
+            has_rows,
+            oldest: oldest.flatten(),
+            durable,
+            gone_to,
             reserved: meta.reservation.reserved,
             thinned: meta.thinned,
             dropped: meta.dropped,
@@ -343,37 +391,6 @@ impl Store {
             device_bytes_today,
         };
         Ok(())
-    }
-}
-
-/// A new file in the place of a damaged one, with what could be read of it.
-fn replace(
-    config: &OutboxConfig,
-    error: &rusqlite::Error,
-) -> Result<(Connection, Found), OutboxError> {
-    let path = &config.path;
-    let aside = set_aside(path, error)
-        .map_err(|source| OutboxError::Unusable { path: path.clone(), source })?;
-    let refused = |refusal| match refusal {
-        Refusal::Stop(error) => error,
-        Refusal::Damaged(error) => OutboxError::degraded(path, error),
-    };
-    let (mut connection, _) = connect(config).map_err(refused)?;
-    if let Err(error) = salvage::salvage(&aside, &mut connection) {
-        tracing::error!(%error, "what could be read of the damaged outbox was not kept");
-    }
-    let found = Found::read(&mut connection).map_err(|error| OutboxError::degraded(path, error))?;
-    Ok((connection, found))
-}
-
-fn connect(config: &OutboxConfig) -> Result<(Connection, Found), Refusal> {
-    let mut connection = schema::connect(&config.path, config.max_pages())?;
-    match Found::read(&mut connection) {
-        Ok(found) => Ok((connection, found)),
-        Err(error) => {
-            drop(connection);
-            Err(schema::refusal(&config.path, error))
-        }
     }
 }
 

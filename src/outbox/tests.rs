@@ -180,6 +180,69 @@ async fn damage_that_is_met_while_running_costs_the_file_and_not_the_commit() {
 }
 
 #[tokio::test]
+async fn a_new_file_that_cannot_be_made_while_running_is_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = config(directory.path()).path;
+    let outbox = open(directory.path()).await;
+    outbox.commit(records(Seq::new(1), 5000), state(1.0)).await.unwrap();
+    outbox.run(|store| store.checkpoint()).await.unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    let length = usize::try_from(file.metadata().unwrap().len()).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &vec![0xA5; length - 4096], 4096).unwrap();
+    // A directory in its place keeps the copy of the reservation from being written.
+    let copy = seq_file::beside(&path, ".seq");
+    fs::remove_file(&copy).unwrap();
+    fs::create_dir_all(copy.join("in the way")).unwrap();
+    let fresh = records(Seq::new(5001), 2);
+    let error = outbox.commit(fresh, state(2.0)).await.unwrap_err();
+    assert!(matches!(error, OutboxError::Degraded { .. }), "{error}");
+    fs::remove_dir_all(&copy).unwrap();
+    outbox.flush().await.unwrap();
+    assert!(seqs(&outbox).await.ends_with(&[4999, 5000, 5001, 5002]));
+}
+
+#[tokio::test]
+async fn a_damaged_file_that_says_it_is_ours_is_set_aside_without_a_copy_of_the_reservation() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = config(directory.path()).path;
+    let outbox = open(directory.path()).await;
+    outbox.commit(records(Seq::new(1), 500), state(1.0)).await.unwrap();
+    let reserved = outbox.stats().borrow().reserved;
+    outbox.close().await.unwrap();
+    fs::remove_file(seq_file::beside(&path, ".seq")).unwrap();
+    damage(&path, 1024, 4096);
+    let outbox = open(directory.path()).await;
+    assert!(outbox.first_seq() > reserved, "what was published is not used again");
+    assert!(seq_file::beside(&path, ".corrupt-1").exists());
+    outbox.commit(records(outbox.first_seq(), 1), state(1.0)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_power_cut_while_a_damaged_file_is_replaced_costs_nothing() {
+    // Which files had their new names when it came: the log, then the database.
+    for renamed in [&["-wal"][..], &["-wal", ""], &[""]] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = config(directory.path()).path;
+        let outbox = open(directory.path()).await;
+        outbox.commit(records(Seq::new(1), 5000), state(1.0)).await.unwrap();
+        outbox.close().await.unwrap();
+        let aside = seq_file::beside(&path, ".salvage-1");
+        for suffix in renamed {
+            fs::rename(seq_file::beside(&path, suffix), seq_file::beside(&aside, suffix)).unwrap();
+        }
+        if *renamed == [""] {
+            fs::remove_file(seq_file::beside(&path, "-wal")).unwrap();
+        }
+        let outbox = open(directory.path()).await;
+        let kept = seqs(&outbox).await.len();
+        assert!(kept >= 5000);
+        assert_eq!(outbox.stats().borrow().pending, kept as u64);
+        assert!(!seq_file::beside(&aside, renamed[0]).exists());
+        assert!(seq_file::beside(&path, &format!(".corrupt-1{}", renamed[0])).exists());
+    }
+}
+
+#[tokio::test]
 async fn a_file_that_is_not_ours_to_use_is_left_as_it_is() {
     let directory = tempfile::tempdir().unwrap();
     let path = config(directory.path()).path;
@@ -274,6 +337,37 @@ async fn points_go_by_their_own_age_and_one_wrong_date_costs_nothing() {
     let kept = seqs(&outbox).await;
     assert_eq!(stats.dropped + stats.pending, 7901);
     assert!((3400..=3900).contains(&kept[0]), "{} is the oldest", kept[0]);
+}
+
+#[tokio::test]
+async fn a_wrong_date_at_any_place_of_a_row_drops_nothing_and_keeps_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let outbox = open(directory.path()).await;
+    outbox.commit(records(Seq::new(1), 800), state(0.0)).await.unwrap();
+    outbox.close().await.unwrap();
+    let raw = rusqlite::Connection::open(config(directory.path()).path).unwrap();
+    let first: u32 = raw
+        .query_row("SELECT first FROM batch ORDER BY first LIMIT 1 OFFSET 1", [], |row| row.get(0))
+        .unwrap();
+    let first = usize::try_from(first).unwrap();
+    // The places around the first of a row, and some of the others.
+    let places: Vec<_> = (0..3).chain(first - 4..first + 2).chain((9..300).step_by(41)).collect();
+    for date in ["2047-01-01T00:00:00.000Z", "1980-01-06T00:00:00.000Z"] {
+        for at in places.iter().copied() {
+            let directory = tempfile::tempdir().unwrap();
+            let max_age = Duration::from_secs(1000);
+            let config = OutboxConfig { max_age, ..config(directory.path()) };
+            let outbox = Outbox::open(config).await.unwrap();
+            let mut drive = records(Seq::new(1), 2600);
+            let Subject::Point(point) = &mut drive[at].subject;
+            point.fix.utc = UtcTime::parse(date).unwrap();
+            outbox.commit(drive[..800].to_vec(), state(0.0)).await.unwrap();
+            assert_eq!(outbox.stats().borrow().dropped, 0, "{date} at {at}");
+            outbox.commit(drive[800..].to_vec(), state(0.0)).await.unwrap();
+            let dropped = outbox.stats().borrow().dropped;
+            assert!((1100..=1600).contains(&dropped), "{dropped} of 1600, {date} at {at}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -471,6 +565,61 @@ async fn a_kill_costs_nothing_and_a_power_cut_what_was_not_committed() {
         assert_eq!(outbox.stats().borrow().pending, kept.len() as u64);
         let error = outbox.claim(&VanId::new("VAN-2").unwrap()).await.unwrap_err();
         assert!(matches!(error, OutboxError::OtherVan { .. }), "{error}");
+    }
+}
+
+/// Flipped bits of the integers of a row in the middle of the file, and of the open one: nothing is deleted unsent, and
+/// what has arrived is deleted.
+#[tokio::test]
+async fn a_flipped_bit_in_a_column_costs_no_point() {
+    let directory = tempfile::tempdir().unwrap();
+    let outbox = open(directory.path()).await;
+    outbox.commit(records(Seq::new(1), 500), state(1.0)).await.unwrap();
+    outbox.close().await.unwrap();
+    for (column, bits) in
+        [("first", 0..8), ("last", 0..63), ("n", 0..63), ("level", 0..63), ("utc_ms", 0..63)]
+    {
+        for (bit, offset) in bits.step_by(3).flat_map(|bit| [(bit, 1), (bit, 100)]) {
+            let copy = tempfile::tempdir().unwrap();
+            for name in ["outbox.db", "outbox.db.seq"] {
+                fs::copy(directory.path().join(name), copy.path().join(name)).unwrap();
+            }
+            let raw = rusqlite::Connection::open(config(copy.path()).path).unwrap();
+            let flip = format!(
+                "UPDATE OR IGNORE batch SET {column} = ({column} | ?1) - ({column} & ?1) WHERE first =
+                 (SELECT first FROM batch ORDER BY first LIMIT 1 OFFSET min(?2, (SELECT count(*) FROM batch) - 1))"
+            );
+            raw.execute(&flip, [1_i64 << bit, offset]).unwrap();
+            drop(raw);
+            let outbox = open(copy.path()).await;
+            assert!(outbox.first_seq().get() < 1_000_000, "{column} {bit}");
+            assert_eq!(seqs(&outbox).await, (1..=500).collect::<Vec<_>>(), "{column} {bit}");
+            outbox.remove(&[Seq::new(50)..=Seq::new(199)]).await.unwrap();
+            let expected: Vec<u64> = (1..50).chain(200..=500).collect();
+            assert_eq!(seqs(&outbox).await, expected, "{column} {bit}");
+            outbox.remove(&[Seq::ZERO..=Seq::new(500)]).await.unwrap();
+            assert!(seqs(&outbox).await.is_empty(), "{column} {bit}");
+            assert_eq!(outbox.stats().borrow().pending, 0, "{column} {bit}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn rows_that_nobody_counts_are_found_read_and_deleted() {
+    for pending in [0, 7, 1_i64 << 40] {
+        let directory = tempfile::tempdir().unwrap();
+        let outbox = open(directory.path()).await;
+        outbox.commit(records(Seq::new(1), 500), state(1.0)).await.unwrap();
+        outbox.close().await.unwrap();
+        let raw = rusqlite::Connection::open(config(directory.path()).path).unwrap();
+        raw.execute("UPDATE batch SET state = NULL", []).unwrap();
+        raw.execute("UPDATE meta SET pending = ?1", [pending]).unwrap();
+        drop(raw);
+        let outbox = open(directory.path()).await;
+        assert_eq!(seqs(&outbox).await, (1..=500).collect::<Vec<_>>());
+        outbox.remove(&[Seq::ZERO..=Seq::new(500)]).await.unwrap();
+        assert!(seqs(&outbox).await.is_empty());
+        assert_eq!(outbox.stats().borrow().pending, 0, "{pending} at first");
     }
 }
 
