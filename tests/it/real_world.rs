@@ -30,7 +30,7 @@ impl Bench {
         fs::write(bench.path("mosquitto.conf"), broker).unwrap();
         let agent = format!(
             "van.id = \"VAN-042\"\nmqtt.broker = \"mqtt://127.0.0.1:{port}\"\nmqtt.position_moving_s = 0\n\
-             mqtt.position_halted_s = 0\ntrack.sampling = \"raw\"\ntrack.batch_s = 0.5\n\
+             mqtt.position_halted_s = 0\nmqtt.require_subscriber = true\ntrack.sampling = \"raw\"\ntrack.batch_s = 0.5\n\
              gnss.source = \"serial:{}\"\ngnss.baud = 38400\noutbox.path = \"{}\"\n\
              outbox.tail_path = \"{}\"\n",
             bench.path("receiver").display(),
