@@ -187,31 +187,10 @@ mod tests {
     }
 
     fn agent() -> Agent {
-        let status = LinkStatus {
-            state: LinkState::Connecting,
-            since: Uptime::ZERO,
-            last_error: None,
-            last_reason: None,
-            positions: 0,
-            track_messages: 0,
-            points_acked: 0,
-            payload_bytes: 0,
-            reconnects: 0,
-        };
+        let status = LinkStatus::new(Uptime::ZERO);
         let (health, outbox, link, live) = (
             watch::Sender::<Health>::default(),
-            watch::Sender::new(OutboxStats {
-                pending: 0,
-                oldest: None,
-                newest: Seq::ZERO,
-                durable: Seq::ZERO,
-                thinned: 0,
-                written_bytes_today: 0,
-                device_bytes_today: None,
-                reserved: Seq::new(0),
-                dropped: 0,
-                bytes: 0,
-            }),
+            watch::Sender::<OutboxStats>::default(),
             watch::Sender::new(status),
             watch::Sender::new(None),
         );

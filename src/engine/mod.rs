@@ -248,8 +248,12 @@ impl Engine {
 
     /// Hands on what the pipeline has put out.
     fn report(&mut self) {
-        self.commits.keep(&mut self.output.records, &self.pipeline.state());
         let revision = self.pipeline.revision();
+        // The journey changes with an epoch only; most reads of a tty are part of a line.
+        let reported = self.reported.as_ref().map(|(at, ..)| *at);
+        if reported != Some(revision) || !self.output.records.is_empty() {
+            self.commits.keep(&mut self.output.records, &self.pipeline.state());
+        }
         let known = |(at, receiver, line): &(u64, ReceiverState, LineState)| {
             *at == revision && *receiver == self.receiver && *line == self.line
         };

@@ -50,7 +50,7 @@ impl OutboxConfig {
 }
 
 /// What the outbox holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OutboxStats {
     /// Records that wait for their acknowledgement, on flash or not.
     pub pending: u64,

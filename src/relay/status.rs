@@ -58,6 +58,23 @@ pub struct LinkStatus {
     pub reconnects: u64,
 }
 
+impl LinkStatus {
+    /// A first attempt, at `since`.
+    pub(crate) const fn new(since: Uptime) -> Self {
+        Self {
+            state: LinkState::Connecting,
+            since,
+            last_error: None,
+            last_reason: None,
+            positions: 0,
+            track_messages: 0,
+            points_acked: 0,
+            payload_bytes: 0,
+            reconnects: 0,
+        }
+    }
+}
+
 /// A network that fails now in one way and now in another does not fill the log.
 const LOGGED_AT_MOST_EVERY: Duration = Duration::from_mins(1);
 
@@ -72,17 +89,7 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn new(clock: Clock) -> Self {
-        let status = LinkStatus {
-            state: LinkState::Connecting,
-            since: clock.uptime(),
-            last_error: None,
-            last_reason: None,
-            positions: 0,
-            track_messages: 0,
-            points_acked: 0,
-            payload_bytes: 0,
-            reconnects: 0,
-        };
+        let status = LinkStatus::new(clock.uptime());
         Self { status: watch::Sender::new(status), clock, connected_before: false, logged_at: None }
     }
 

@@ -7,32 +7,18 @@ use crate::demo::ink::{Colours, paint};
 use crate::wire::json::Position;
 
 pub(in crate::demo) fn link(state: LinkState) -> LinkStatus {
-    LinkStatus {
-        state,
-        since: Uptime::ZERO,
-        last_error: None,
-        last_reason: None,
-        positions: 0,
-        track_messages: 0,
-        points_acked: 0,
-        payload_bytes: 0,
-        reconnects: 0,
-    }
+    LinkStatus { state, ..LinkStatus::new(Uptime::ZERO) }
 }
 
 pub(in crate::demo) fn stats(newest: Seq, pending: u64) -> OutboxStats {
-    let (reserved, oldest) = (Seq::new(10_000), None);
+    let reserved = Seq::new(10_000);
     OutboxStats {
         pending,
-        oldest,
         newest,
         durable: newest,
         reserved,
-        thinned: 0,
-        dropped: 0,
         bytes: 4096,
-        written_bytes_today: 0,
-        device_bytes_today: None,
+        ..OutboxStats::default()
     }
 }
 
