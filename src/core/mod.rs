@@ -7,6 +7,7 @@
 //! Time is an argument, so live and replay give the same records, and a test can drive a day in a millisecond.
 
 pub mod calendar;
+pub mod delivery;
 mod ender;
 pub mod epoch;
 mod fields;
