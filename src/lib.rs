@@ -56,6 +56,7 @@ pub mod config;
 pub mod daemon;
 pub mod decode;
 pub mod logging;
+pub mod metrics;
 pub mod replay;
 pub mod systemd;
 

@@ -26,6 +26,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["clock", "tasks", "rollcall", "wire", "source", "outbox", "relay", "engine", "config"],
     ),
     ("systemd", &["clock", "daemon", "relay"]),
+    ("metrics", &["clock", "daemon", "relay"]),
     ("replay", &["clock", "wire", "source", "outbox", "relay", "config", "daemon"]),
     ("decode", &["wire"]),
     ("simulate", &["clock"]),
