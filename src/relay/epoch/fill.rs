@@ -1,24 +1,13 @@
 //! What goes out, in its order: `connection`, `state`, `position`, then `track` as far as the window allows.
 
-use super::{Epoch, Leave, Message};
+use super::{End, Epoch, Leave, Message, Subscribed};
 use crate::core::record::{Record, Subject};
-use crate::outbox::OutboxError;
 use crate::relay::in_flight::Fault;
-use crate::relay::lanes::{Backlog, Encoded};
-use crate::relay::link::{Delivery, Link, Links, Publication, ReasonCode};
+use crate::relay::link::{Delivery, Link, Links, Publication};
 use crate::relay::{FAREWELL, RelayError};
 use crate::units::Uptime;
 use crate::wire::VERSION;
-use crate::wire::json::{ConnectionState, Duty, Lane, OutboxState, Position, State};
-
-use super::End;
-use std::time::Duration;
-
-/// A payload is never larger: the large clouds take 128 KiB.
-const MAX_PAYLOAD_BYTES: usize = 120 * 1024;
-
-/// After an error, the outbox is tried again.
-const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
+use crate::wire::json::{ConnectionState, Duty, OutboxState, Position, State};
 
 impl<L: Links> Epoch<'_, L> {
     /// Hands over all that may go now. Who calls again at once finds nothing to do.
@@ -29,8 +18,10 @@ impl<L: Links> Epoch<'_, L> {
             self.flush().await?;
         }
         if self.leave.is_none() {
+            self.subscribe(now)?;
             self.say_online(now)?;
             self.say_state(now)?;
+            self.say_answers(now)?;
             self.say_position(now).await?;
             self.send_tracks(now).await?;
             if self.has_drained() {
@@ -51,6 +42,7 @@ impl<L: Links> Epoch<'_, L> {
                 .session
                 .as_ref()
                 .is_some_and(|session| session.online_said && session.tracks() == 0)
+            && self.relay.answers.is_empty()
             && self.stats.borrow().pending == 0
     }
 
@@ -78,7 +70,7 @@ impl<L: Links> Epoch<'_, L> {
     }
 
     /// Gives a message to the client; false if the window has no room for it now.
-    fn hand_over(
+    pub(super) fn hand_over(
         &mut self,
         message: Message,
         publication: Publication,
@@ -94,6 +86,38 @@ impl<L: Links> Epoch<'_, L> {
         self.link.try_publish(publication).map_err(|_| Fault::Overrun)?;
         self.relay.report.count(|status| status.payload_bytes += bytes as u64);
         Ok(true)
+    }
+
+    /// First of all: a manifest is on its way while the rest is said.
+    fn subscribe(&mut self, now: Uptime) -> Result<(), End> {
+        let Some(session) = &mut self.session else { return Ok(()) };
+        if session.subscription != Subscribed::ToDo {
+            return Ok(());
+        }
+        let topics = &self.relay.config.topics;
+        let topics = vec![topics.manifest.clone(), topics.command.clone(), topics.ack.clone()];
+        session.in_flight.hand_over(Message::Subscription, 0, now);
+        session.subscription = Subscribed::UnderWay;
+        self.link.try_subscribe(topics).map_err(|_| Fault::Overrun.into())
+    }
+
+    fn say_answers(&mut self, now: Uptime) -> Result<(), End> {
+        while let Some((number, payload)) = self.relay.answers.to_send() {
+            let Some(session) = &self.session else { return Ok(()) };
+            let topic = self.relay.config.topics.command_result.clone();
+            if payload.len() > session.max_payload(&topic) {
+                self.relay.answers.done(number);
+                self.relay.report.count(|status| status.answers_lost += 1);
+                continue;
+            }
+            let payload = payload.to_vec();
+            let publication = Publication { topic, payload, delivery: Delivery::AtLeastOnce };
+            if !self.hand_over(Message::Answer(number), publication, now)? {
+                return Ok(());
+            }
+            self.relay.answers.sent(number);
+        }
+        Ok(())
     }
 
     fn say_online(&mut self, now: Uptime) -> Result<(), End> {
@@ -198,81 +222,6 @@ impl<L: Links> Epoch<'_, L> {
                 Ok(reserved(&self.stats))
             }
         }
-    }
-
-    async fn send_tracks(&mut self, now: Uptime) -> Result<(), End> {
-        while let Some(session) = &mut self.session {
-            let Self { relay, .. } = self;
-            let may = relay.refusals.allow(session.tracks(), now) && session.pace.has_heard();
-            if !may || !session.in_flight.has_room(1) {
-                break;
-            }
-            let topic = &relay.config.topics.track;
-            let most = session.max_payload(topic);
-            let Some(ready) = session.ready.take() else {
-                // Two at a time at least: the link is not idle while a PUBACK travels.
-                let usual = MAX_PAYLOAD_BYTES.min(session.pace.window() / 2).min(most);
-                if !self.get_ready(usual, now).await? {
-                    break;
-                }
-                continue;
-            };
-            if ready.payload.len() > most {
-                // Not even a single point: the broker would cut the link, again and again.
-                self.answered(Message::Track(ready.batch), ReasonCode::PACKET_TOO_LARGE, now);
-                continue;
-            }
-            if !session.in_flight.has_room(ready.payload.len()) {
-                session.ready = Some(ready);
-                break;
-            }
-            let Encoded { batch, payload } = ready;
-            let topic = topic.clone();
-            let publication = Publication { topic, payload, delivery: Delivery::AtLeastOnce };
-            let bytes = publication.payload.len();
-            self.hand_over(Message::Track(batch), publication, now)?;
-            if let Some(session) = self.session.as_mut().filter(|_| batch.lane == Lane::Backlog) {
-                session.pace.spent(bytes, now);
-            }
-            self.relay.report.count(|status| status.track_messages += 1);
-        }
-        Ok(())
-    }
-
-    /// Takes the next batch out of the lanes; false if none is due.
-    async fn get_ready(&mut self, max_bytes: usize, now: Uptime) -> Result<bool, End> {
-        let Some(session) = &mut self.session else { return Ok(false) };
-        if now < session.outbox_not_before {
-            return Ok(false);
-        }
-        let (outbox, van) = (&self.relay.inputs.outbox, self.relay.config.van.as_str());
-        let backlog =
-            if now >= session.pace.backlog_due() { Backlog::MayGo } else { Backlog::Waits };
-        match session.lanes.next(outbox, van, (max_bytes, backlog), now).await {
-            Ok(next) => {
-                session.ready = next;
-                Ok(session.ready.is_some())
-            }
-            Err(error) => {
-                self.outbox_failed(error, now)?;
-                Ok(false)
-            }
-        }
-    }
-
-    fn outbox_failed(&mut self, error: OutboxError, now: Uptime) -> Result<(), End> {
-        if let OutboxError::Closed { .. } = error {
-            return Err(End::Outbox(error));
-        }
-        if let Some(session) = &mut self.session {
-            session.outbox_not_before = now + TRY_AGAIN_AFTER;
-            let error = Some(error.to_string());
-            if session.outbox_error != error {
-                tracing::warn!(error = error.as_deref(), "outbox cannot be used, trying again");
-                session.outbox_error = error;
-            }
-        }
-        Ok(())
     }
 }
 
