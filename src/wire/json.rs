@@ -9,7 +9,7 @@ use crate::core::record::{Seq, TrackPoint};
 use crate::units::{Course, Distance};
 
 /// Course means nothing when the van hardly moves; below this it is left out.
-const COURSE_FROM_MPS: f64 = 0.5;
+pub(super) const COURSE_FROM_MPS: f64 = 0.5;
 
 /// The newest fix, on `position`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -302,7 +302,8 @@ pub struct OutboxState {
     pub device_bytes_today: Option<u64>,
 }
 
-fn decimals(value: f64, places: i32) -> f64 {
+/// A number with so many places after the point, and never −0.
+pub(super) fn decimals(value: f64, places: i32) -> f64 {
     let scale = 10_f64.powi(places);
     // Adding 0.0 turns −0.0 into 0.0, which JSON would write as `-0.0`.
     (value * scale).round() / scale + 0.0
