@@ -3,6 +3,7 @@
 mod answered;
 mod deadlines;
 mod fill;
+mod state;
 mod tracks;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ use super::pace::Pace;
 use super::{FAREWELL, Relay, Stop};
 use crate::outbox::{OutboxError, OutboxStats};
 use crate::units::Uptime;
+use crate::wire::json::StopStatus;
 
 /// The client limits an attempt itself; this is for one that does not keep to it.
 const CONNECT_AT_MOST: Duration = Duration::from_secs(30);
@@ -105,6 +107,8 @@ struct Session {
     /// A position was handed over, and is not sent yet.
     position_under_way: bool,
     position: PositionCadence,
+    /// What the last one said of the stop.
+    place_said: Option<(Option<StopStatus>, Option<u32>)>,
     state: StateCadence,
     /// After an error, the outbox is left alone until then.
     outbox_not_before: Uptime,
@@ -326,6 +330,7 @@ impl<'a, L: Links> Epoch<'a, L> {
             online_said: false,
             position_under_way: false,
             position: PositionCadence::default(),
+            place_said: None,
             state: StateCadence::default(),
             outbox_not_before: Uptime::ZERO,
             outbox_error: None,

@@ -15,6 +15,7 @@ mod cadence;
 mod config;
 mod downlink;
 mod epoch;
+mod health;
 mod in_flight;
 mod lanes;
 mod link;
@@ -38,7 +39,7 @@ use crate::outbox::{Outbox, OutboxError};
 use crate::rollcall::Pulse;
 use crate::units::Uptime;
 use crate::wire::VERSION;
-use crate::wire::json::{Connection, ConnectionState, GnssState};
+use crate::wire::json::{Connection, ConnectionState};
 pub use backoff::BackoffConfig;
 use backoff::Reconnect;
 pub use cadence::PositionCadence;
@@ -49,6 +50,7 @@ pub use downlink::{
     MAX_COMMANDS, MAX_MANIFEST_BYTES, downlink,
 };
 use epoch::{End, Epoch};
+pub use health::{Health, RouteState};
 pub use in_flight::Fault;
 pub use link::{
     Closed, Delivery, Link, LinkEvent, Links, Overrun, Publication, ReasonCode, WaitsFor, Welcome,
@@ -70,7 +72,7 @@ pub struct Inputs {
     pub outbox: Outbox,
     /// The newest accepted fix.
     pub live: watch::Receiver<Option<Record>>,
-    /// The receiver's health.
+    /// How the receiver and the route are.
     pub health: watch::Receiver<Health>,
     /// The agent's time and UTC. The link's own timers run as the world does, also in a replay.
     pub clock: Clock,
@@ -78,15 +80,6 @@ pub struct Inputs {
     pub downlink: DownlinkSender,
     /// What commands came to.
     pub answers: mpsc::Receiver<Answer>,
-}
-
-/// The receiver's health, for `state`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Health {
-    /// All but `age_s`, which the relay fills in.
-    pub gnss: GnssState,
-    /// When the newest fix was read.
-    pub newest_fix_at: Option<Uptime>,
 }
 
 /// Whether, and how, the relay should stop.

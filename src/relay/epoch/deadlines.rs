@@ -55,13 +55,15 @@ impl<L: Links> Epoch<'_, L> {
 
     pub(super) fn position_due(&self, session: &Session, newest: &Record) -> Option<Uptime> {
         let due = session.position.due(newest, &self.relay.config)?;
+        let place = self.relay.inputs.health.borrow().route.place();
         // The last one of a recording has no successor to wait for.
-        Some(if self.drained { Uptime::ZERO } else { due })
+        let at_once = self.drained || session.place_said.is_some_and(|said| said != place);
+        Some(if at_once { Uptime::ZERO } else { due })
     }
 
     pub(super) fn state_due(&self, session: &Session) -> Uptime {
         let health = self.relay.inputs.health.borrow();
         let interval = self.relay.config.state_interval;
-        session.state.due(&health.gnss.receiver, health.gnss.mode, interval)
+        session.state.due(&health, interval)
     }
 }

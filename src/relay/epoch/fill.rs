@@ -6,8 +6,7 @@ use crate::relay::in_flight::Fault;
 use crate::relay::link::{Delivery, Link, Links, Publication};
 use crate::relay::{FAREWELL, RelayError};
 use crate::units::Uptime;
-use crate::wire::VERSION;
-use crate::wire::json::{ConnectionState, Duty, OutboxState, Position, State};
+use crate::wire::json::{ConnectionState, Position};
 
 impl<L: Links> Epoch<'_, L> {
     /// Hands over all that may go now. Who calls again at once finds nothing to do.
@@ -132,50 +131,26 @@ impl<L: Links> Epoch<'_, L> {
     }
 
     fn say_state(&mut self, now: Uptime) -> Result<(), End> {
-        let newest =
-            self.newest().map(|Record { subject: Subject::Point(point), .. }| point.fix.utc);
         let Some(session) = &mut self.session else { return Ok(()) };
         let health = self.relay.inputs.health.borrow().clone();
-        let (receiver, mode) = (health.gnss.receiver.clone(), health.gnss.mode);
-        if now < session.state.due(&receiver, mode, self.relay.config.state_interval) {
+        if now < session.state.due(&health, self.relay.config.state_interval) {
             return Ok(());
         }
-        let clock = &self.relay.inputs.clock;
-        let Some(utc) = clock.utc() else {
+        let Some(utc) = self.relay.inputs.clock.utc() else {
             session.state.hold_back(now);
             return Ok(());
         };
-        let age = health.newest_fix_at.map(|at| clock.uptime().since(at));
-        let stats = *self.stats.borrow();
-        let complete_until = if stats.pending == 0 { newest } else { stats.oldest };
-        let mut gnss = health.gnss;
-        gnss.age_s = age.map(|age| (age.as_secs_f64() * 10.0).round() / 10.0);
-        let state = State {
-            v: VERSION,
-            van: self.relay.config.van.to_string(),
-            ts: utc.to_string(),
-            duty: Duty::On,
-            gnss,
-            outbox: OutboxState {
-                pending: stats.pending,
-                oldest_ts: stats.oldest.map(|utc| utc.to_string()),
-                complete_until_ts: complete_until.map(|utc| utc.to_string()),
-                thinned: stats.thinned,
-                dropped: stats.dropped,
-                bytes: stats.bytes,
-                written_bytes_today: stats.written_bytes_today,
-                device_bytes_today: stats.device_bytes_today,
-            },
-        };
+        let state = self.state(&health, utc);
         let publication = Publication {
             topic: self.relay.config.topics.state.clone(),
             payload: serde_json::to_vec(&state).expect("numbers and strings are JSON"),
             delivery: Delivery::Retained,
         };
+        let Some(session) = &self.session else { return Ok(()) };
         let too_large = publication.payload.len() > session.max_payload(&publication.topic);
         let said = too_large || self.hand_over(Message::State, publication, now)?;
         if let Some(session) = self.session.as_mut().filter(|_| said) {
-            session.state.said(&receiver, mode, now);
+            session.state.said(health, now);
         }
         Ok(())
     }
@@ -188,13 +163,21 @@ impl<L: Links> Epoch<'_, L> {
         }
         let Some(session) = &mut self.session else { return Ok(()) };
         let Subject::Point(point) = &newest.subject;
-        let position = Position::new(self.relay.config.van.as_str(), newest.seq, point);
+        let mut position = Position::new(self.relay.config.van.as_str(), newest.seq, point);
+        let place = {
+            let route = &self.relay.inputs.health.borrow().route;
+            position.point.stop_status = route.stop_status.or(position.point.stop_status);
+            position.route.clone_from(&route.route);
+            (position.stop_seq, position.stops_remaining) = (route.stop_seq, route.stops_remaining);
+            route.place()
+        };
         let publication = Publication {
             topic: self.relay.config.topics.position.clone(),
             payload: serde_json::to_vec(&position).expect("numbers and strings are JSON"),
             delivery: Delivery::AtMostOnce,
         };
         session.position.said(&newest, now);
+        session.place_said = Some(place);
         let bytes = publication.payload.len();
         if bytes > session.max_payload(&publication.topic) {
             return Ok(());
