@@ -18,7 +18,7 @@ use crate::core::record::Record;
 use crate::core::{Pipeline, PipelineConfig, Reception};
 use crate::engine::{Engine, EngineError, Patience, Reports};
 use crate::outbox::{Outbox, OutboxError, OutboxStats};
-use crate::relay::{Health, Inputs, LinkStatus, Links, Relay, RelayError, Stop};
+use crate::relay::{Health, Inputs, LinkStatus, Links, Relay, RelayError, Stop, downlink};
 use crate::rollcall::{Pulse, RollCall};
 use crate::source::{self, CHANNEL_CHUNKS, Event, SourceConfig};
 use crate::tasks::joined;
@@ -104,11 +104,16 @@ impl<L: Links + 'static> Agent<L> {
         let pipeline = PipelineConfig { era, journey, sampling };
         let pipeline = Pipeline::new(pipeline, outbox.first_seq(), outbox.restored());
         let reports = Reports::default();
+        // Nobody delivers yet: what comes is taken and forgotten.
+        let (downlink, _) = downlink();
+        let (_, answers) = mpsc::channel(1);
         let inputs = Inputs {
             outbox: outbox.clone(),
             live: reports.live.subscribe(),
             health: reports.health.subscribe(),
             clock: clock.clone(),
+            downlink,
+            answers,
         };
         let mut roll_call = RollCall::default();
         let engines_pulse = roll_call.pulse("engine");

@@ -17,7 +17,7 @@ use crate::core::record::{Record, Subject};
 use crate::core::trust::TimeTrust;
 use crate::core::{Output, Pipeline, Reception};
 use crate::outbox::{Outbox, OutboxError};
-use crate::relay::Health;
+use crate::relay::{Health, RouteState};
 use crate::rollcall::Pulse;
 use crate::source::{Event, LineState, ReceiverState};
 use crate::units::Uptime;
@@ -316,5 +316,6 @@ fn health(reception: &Reception, receiver: &ReceiverState, line: &LineState) -> 
             setup: line.setup.as_ref().map(ToString::to_string),
         },
         newest_fix_at: reception.newest.map(|fix| fix.read_at),
+        route: RouteState::default(),
     }
 }

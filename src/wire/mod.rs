@@ -4,6 +4,7 @@
 //! payload and `v1` in a topic change together, and only when an old reader would misread a new payload.
 
 pub mod compact;
+pub mod epcis;
 pub mod json;
 pub mod packed;
 pub mod stored;

@@ -51,6 +51,14 @@ pub struct Topics {
     pub connection: String,
     /// Health of receiver and outbox: retained, QoS 1.
     pub state: String,
+    /// What the van should deliver: retained, from the backend, QoS 1.
+    pub manifest: String,
+    /// Commands from the backend, never retained, QoS 1.
+    pub command: String,
+    /// What they came to, QoS 1.
+    pub command_result: String,
+    /// What the backend has stored, QoS 1.
+    pub ack: String,
 }
 
 impl Topics {
@@ -63,6 +71,10 @@ impl Topics {
             track: topic("track"),
             connection: topic("connection"),
             state: topic("state"),
+            manifest: topic("manifest"),
+            command: topic("cmd"),
+            command_result: topic("cmd/res"),
+            ack: topic("ack"),
         }
     }
 }
