@@ -16,9 +16,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("rollcall", &[]),
     ("core", &[]),
     ("wire", &[]),
-    ("source", &["backoff", "clock"]),
+    ("port", &["backoff"]),
+    ("scanner", &["clock", "port"]),
+    ("source", &["clock", "port"]),
     ("outbox", &["tasks", "wire"]),
     ("relay", &["backoff", "clock", "tasks", "rollcall", "wire", "outbox"]),
+    ("control", &["wire", "logging"]),
     ("engine", &["backoff", "clock", "tasks", "rollcall", "wire", "source", "outbox", "relay"]),
     ("config", &["clock", "wire", "source", "outbox", "relay"]),
     (
