@@ -27,7 +27,7 @@ pub(super) enum Says {
     Text(&'static str),
     /// 0 or 1.
     Flag(&'static str),
-    /// YYMMDD, perhaps hhmm, where 9999 is no time.
+    /// `YYMMDD`, perhaps `hhmm`, where 9999 is no time.
     Time(&'static str),
     /// Country and postcode.
     CountryPost,
@@ -165,7 +165,7 @@ impl Says {
     }
 }
 
-/// YYMMDD or YYMMDDhhmm as ISO 8601 without a zone: the time at the place of delivery.
+/// `YYMMDD` or `YYMMDDhhmm` as ISO 8601 without a zone: the time at the place of delivery.
 fn time(value: &str) -> Option<String> {
     let part = |at: usize| value.get(at..at + 2);
     let (year, month, day) = (part(0)?, part(2)?, part(4)?);

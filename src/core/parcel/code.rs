@@ -45,7 +45,8 @@ pub struct Candidate {
     pub kind: Kind,
     /// Whose number; `None` if it is no carrier's.
     pub carrier: Option<Carrier>,
-    /// The number itself as the manifest has it: no spaces, upper case, at most [`MAX_KEY`] bytes.
+    /// The number itself as the manifest has it: no spaces, at most [`MAX_KEY`] bytes, upper case but for what follows
+    /// an application identifier, where case matters. Of an SGTIN the 14 digits of the item, then the serial number.
     pub key: String,
     /// Whether the check digit fits; `None` where there is none.
     pub check_ok: Option<bool>,
