@@ -16,6 +16,7 @@ pub mod framing;
 pub mod gate;
 pub mod journey;
 pub mod notice;
+pub mod parcel;
 pub mod record;
 pub mod sampling;
 pub mod sentence;

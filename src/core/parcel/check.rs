@@ -1,0 +1,1 @@
+//! Digits → whether the check digit fits.
