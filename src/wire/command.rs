@@ -49,7 +49,6 @@ impl CommandRefusal {
 #[derive(Deserialize)]
 struct Payload {
     v: u64,
-    id: String,
     cmd: String,
     #[serde(default)]
     args: Args,

@@ -33,8 +33,7 @@ struct Version {
     v: u64,
 }
 
-/// serde_json says line and column, and stops at 128 levels.
-#[expect(clippy::needless_pass_by_value, reason = "map_err hands it over")]
+/// `serde_json` says line and column, and stops at 128 levels.
 fn refused(error: serde_json::Error) -> ManifestRefusal {
     ManifestRefusal::new("the payload", error, "write JSON as docs/contract.md says")
 }

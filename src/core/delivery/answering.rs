@@ -76,10 +76,12 @@ impl Delivery {
         let states = std::mem::take(&mut self.stops.0).into_iter();
         let renumbered = states.filter_map(|(seq, state)| Some((number(seq)?, state)));
         self.stops = Stops(renumbered.collect::<std::collections::BTreeMap<u32, StopState>>());
-        self.trip.visit = self
-            .trip
-            .visit
-            .and_then(|visit| number(visit.seq).map(|seq| super::site::Visit { seq, ..visit }));
+        if let Some(visit) = &mut self.trip.visit {
+            match number(visit.seq) {
+                Some(seq) => visit.seq = seq,
+                None => self.trip.visit = None,
+            }
+        }
     }
 
     pub(super) fn hear(
