@@ -11,6 +11,7 @@ use clap_complete::Shell;
 use tracing::Level;
 
 use crate::clock::Clock;
+use crate::code;
 use crate::config::{Config, ConfigError, DEFAULT_PATH, Override};
 use crate::core::calendar::{Era, RELEASED};
 use crate::core::sampling::{Bounds, Sampling};
@@ -58,6 +59,9 @@ enum Command {
     /// Write compact messages of the topic `track` as the JSON that they stand for
     #[command(after_help = DECODE_HELP)]
     Decode(DecodeArguments),
+    /// Say what the codes of labels and radio tags mean
+    #[command(after_help = CODE_HELP)]
+    Code(CodeArguments),
     /// Write what a receiver would say in a van on a route
     #[cfg(feature = "simulate")]
     Simulate(crate::simulate::SimulateArgs),
@@ -96,6 +100,36 @@ struct DecodeArguments {
     /// The van, where no topic names it
     #[arg(long, value_name = "ID", default_value = "unknown", value_parser = VanId::new)]
     van: VanId,
+}
+
+const CODE_HELP: &str = "\
+A code is what a scanner sends, with or without its AIM identifier (]C1), or the memory of a radio tag in hexadecimal.
+The separator of GS1 elements may be written as <GS>, \\x1d or ^].
+
+Examples:
+  waypost code ']C100395212340000000014<GS>42127680331'
+  waypost code --json 1Z999AA10123456784 3174257BF4499602D2000000
+  cat /dev/serial/by-id/usb-Datalogic_* | waypost code";
+
+#[derive(Debug, clap::Args)]
+struct CodeArguments {
+    /// What was read; - for lines of standard input, as without any
+    #[arg(value_name = "CODE")]
+    codes: Vec<String>,
+    /// Write an object a line
+    #[arg(long)]
+    json: bool,
+    /// The operator's domain, in the URIs of parcels that GS1 does not number
+    #[arg(long, value_name = "DOMAIN", default_value = "id.example.com", value_parser = domain)]
+    domain: String,
+}
+
+fn domain(text: &str) -> Result<String, String> {
+    let good = |one: u8| one.is_ascii_alphanumeric() || matches!(one, b'.' | b'-');
+    if text.is_empty() || !text.bytes().all(good) {
+        return Err("write a name such as id.example.com".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 #[derive(Debug, clap::Args)]
@@ -197,6 +231,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
         },
         Command::Check { config } => check(&config),
         Command::Decode(arguments) => decode(&arguments),
+        Command::Code(arguments) => explain(&arguments),
         #[cfg(feature = "simulate")]
         Command::Simulate(arguments) => block_on(crate::simulate::command(arguments)),
         #[cfg(feature = "demo")]
@@ -274,6 +309,12 @@ fn decode(DecodeArguments { file, van }: &DecodeArguments) -> anyhow::Result<()>
     let input = std::fs::File::open(file)
         .map_err(|error| anyhow::anyhow!("{}: cannot be read: {error}", file.display()))?;
     Ok(decode::command(io::BufReader::new(input), van, out)?)
+}
+
+fn explain(CodeArguments { codes, json, domain }: &CodeArguments) -> anyhow::Result<()> {
+    let out = io::BufWriter::new(io::stdout().lock());
+    let form = if *json { code::Form::Json } else { code::Form::Text };
+    Ok(code::command(codes, io::stdin().lock(), domain, form, out)?)
 }
 
 fn emit_lines(arguments: &ReplayArguments, emit: Emit) -> anyhow::Result<()> {

@@ -52,6 +52,7 @@ pub mod relay;
 pub mod engine;
 
 // The frame around it.
+pub mod code;
 pub mod config;
 pub mod daemon;
 pub mod decode;

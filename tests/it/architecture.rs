@@ -28,6 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("systemd", &["clock", "daemon", "relay"]),
     ("replay", &["clock", "wire", "source", "outbox", "relay", "config", "daemon"]),
     ("decode", &["wire"]),
+    ("code", &[]),
     ("simulate", &["clock"]),
     (
         "demo",
@@ -36,8 +37,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "clock", "wire", "config", "daemon", "decode", "demo", "logging", "relay", "replay",
-            "simulate", "source", "systemd",
+            "clock", "code", "wire", "config", "daemon", "decode", "demo", "logging", "relay",
+            "replay", "simulate", "source", "systemd",
         ],
     ),
 ];

@@ -8,6 +8,7 @@
 //! A wrong check digit warns and drops nothing: carriers print numbers that fail their own. What a code means is
 //! decided by the manifest first ([`code::Code::known`]), then by the AIM identifier, then by the check digit.
 
+mod ai;
 mod aim;
 mod carrier;
 mod check;
