@@ -23,10 +23,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("relay", &["backoff", "clock", "tasks", "rollcall", "wire", "outbox"]),
     ("control", &["wire", "logging"]),
     ("engine", &["backoff", "clock", "tasks", "rollcall", "wire", "source", "outbox", "relay"]),
-    ("config", &["clock", "wire", "source", "outbox", "relay"]),
+    ("config", &["clock", "wire", "scanner", "source", "outbox", "relay"]),
     (
         "daemon",
-        &["clock", "tasks", "rollcall", "wire", "source", "outbox", "relay", "engine", "config"],
+        &[
+            "clock", "tasks", "rollcall", "wire", "scanner", "source", "outbox", "relay",
+            "control", "engine", "config",
+        ],
     ),
     ("systemd", &["clock", "daemon", "relay"]),
     ("replay", &["clock", "wire", "source", "outbox", "relay", "config", "daemon"]),
@@ -39,8 +42,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "clock", "wire", "config", "daemon", "decode", "demo", "logging", "relay", "replay",
-            "simulate", "source", "systemd",
+            "clock", "tasks", "wire", "control", "config", "daemon", "decode", "demo", "logging",
+            "relay", "replay", "simulate", "source", "systemd",
         ],
     ),
 ];
