@@ -8,6 +8,7 @@ mod address;
 mod assembly;
 mod pattern;
 mod reading;
+mod roster;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,7 @@ use crate::units::Uptime;
 pub use address::{Address, InvalidAddress};
 pub use pattern::TagPattern;
 use reading::{Reading, Readings};
+pub use roster::{Roster, Standing};
 
 /// Somebody who comes late finds at most so many events; then the scanner's own buffer fills.
 pub const CHANNEL_EVENTS: usize = 64;
