@@ -3,7 +3,6 @@
 //! Stopping is the end of the data: the signal cancels only the sources. Their channel closes, the engine finishes its
 //! open epoch and commits, the relay gets a grace period, and the agent returns. A log that ends takes the same path.
 
-mod deliveries;
 mod overview;
 
 use std::future::Future;
@@ -105,26 +104,33 @@ struct Scanners {
     standings: watch::Sender<Vec<Standing>>,
     requests: mpsc::Sender<Request>,
     asked: mpsc::Receiver<Request>,
+    downlink: DownlinkReceiver,
+    answers: mpsc::Sender<Answer>,
 }
 
 impl Scanners {
-    fn new(configs: Vec<ScannerConfig>) -> Self {
+    fn new(
+        configs: Vec<ScannerConfig>,
+        downlink: DownlinkReceiver,
+        answers: mpsc::Sender<Answer>,
+    ) -> Self {
         let standings = watch::Sender::new(Roster::new(&configs).standings().to_vec());
         let (requests, asked) = mpsc::channel(CHANNEL_REQUESTS);
-        Self { configs, standings, requests, asked }
+        Self { configs, standings, requests, asked, downlink, answers }
     }
 
     /// They end with the set that is returned, or at `stop`.
-    fn start(self, clock: &Clock, stop: &CancellationToken) -> JoinSet<()> {
+    fn start(self, clock: &Clock, stop: &CancellationToken) -> (JoinSet<()>, Inlets) {
+        let Self { configs, standings, asked, downlink, answers, .. } = self;
         let mut tasks = JoinSet::new();
         let (events, scans) = mpsc::channel(CHANNEL_EVENTS);
-        let roster = Roster::new(&self.configs);
-        for (index, config) in self.configs.into_iter().enumerate() {
+        let roster = Roster::new(&configs);
+        for (index, config) in configs.into_iter().enumerate() {
             let (events, stop) = (events.clone(), stop.clone());
             tasks.spawn(scanner::run(config, index, clock.clone(), events, stop));
         }
-        tasks.spawn(deliveries::none(roster, clock.clone(), scans, self.asked, self.standings));
-        tasks
+        let inlets = Inlets { scans, roster, standings, requests: asked, downlink, answers };
+        (tasks, inlets)
     }
 }
 
@@ -139,18 +145,19 @@ impl<L: Links + 'static> Agent<L> {
         clock: Clock,
         links: L,
     ) -> Result<Self, OutboxError> {
-        let Config { van, journey, sampling, outbox, relay, scanners, .. } = config;
-        let scanners = Scanners::new(scanners);
+        let Config { van, journey, sampling, outbox, relay, scanners, delivery, .. } = config;
         let path = outbox.path.clone();
         let outbox = Outbox::open(outbox).await?;
         outbox.claim(&van).await?;
         let capacity_bytes = capacity_bytes(&path);
         let pipeline = PipelineConfig { era, journey, sampling };
-        let pipeline = Pipeline::new(pipeline, outbox.first_seq(), outbox.restored());
+        let delivery = Delivery::new(delivery, &outbox.documents());
+        let pipeline =
+            Pipeline::new(pipeline, outbox.first_seq(), outbox.restored()).with_delivery(delivery);
         let reports = Reports::default();
-        // Nobody delivers yet: what comes is taken and forgotten.
-        let (downlink, _) = downlink();
-        let (_, answers) = mpsc::channel(1);
+        let (downlink, from_backend) = downlink();
+        let (to_backend, answers) = mpsc::channel(MAX_ANSWERS);
+        let scanners = Scanners::new(scanners, from_backend, to_backend);
         let inputs = Inputs {
             outbox: outbox.clone(),
             live: reports.live.subscribe(),
@@ -220,13 +227,14 @@ impl<L: Links + 'static> Agent<L> {
         }
         let remember = tokio::spawn(remember_speed(outbox.clone(), reports.health.subscribe()));
         let stop = CancellationToken::new();
-        let _scanners = scanners.start(&clock, &stop);
+        let (_scanners, inlets) = scanners.start(&clock, &stop);
         let all_wait = sources.iter().all(|source| source.address.waits());
         let patience = if all_wait { Patience::Waits } else { Patience::GoesOn };
         let (events, heard) = mpsc::channel(CHANNEL_CHUNKS);
         let source = tokio::spawn(read_all(sources, clock.clone(), events, stop.clone()));
         let engine = Engine::new(pipeline, outbox.clone(), clock, patience, reports)
-            .with_pulse(engines_pulse);
+            .with_pulse(engines_pulse)
+            .with_inlets(inlets);
         let engine = tokio::spawn(engine.run(heard, stop.clone()));
         let (stop_relay, relay_stopped) = watch::channel(Stop::Running);
         let relay = tokio::spawn(relay.run(relay_stopped));

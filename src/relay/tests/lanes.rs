@@ -203,7 +203,7 @@ async fn a_change_of_duty_route_delay_or_scanner_is_said_at_once_and_its_progres
             |route| {
                 let eta = None;
                 route.next_stop =
-                    Some(NextStop { seq: 18, eta, eta_window_s: None, distance_m: 640.0 });
+                    Some(NextStop { seq: 18, eta, eta_window_s: None, distance_m: Some(640.0) });
                 route.scanners[0].last_scan = Some("2026-11-22T09:12:00.000Z".to_owned());
             },
             0,

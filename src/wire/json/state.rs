@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::core::delivery::{DelayReason, Duty};
+
 /// Health, retained on `state`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
@@ -37,19 +39,6 @@ pub struct State {
     pub outbox: OutboxState,
 }
 
-/// Whether positions may be recorded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Duty {
-    /// Nothing is stored or sent.
-    Off,
-    /// Recording.
-    #[default]
-    On,
-    /// Nothing is stored or sent for now.
-    Break,
-}
-
 /// The stop that the van goes to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NextStop {
@@ -61,8 +50,9 @@ pub struct NextStop {
     /// Width of the window around `eta`, s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eta_window_s: Option<u32>,
-    /// As the crow flies, m.
-    pub distance_m: f64,
+    /// As the crow flies, m; absent without a fix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distance_m: Option<f64>,
 }
 
 /// How late the van is.
@@ -73,25 +63,9 @@ pub struct Delay {
     /// Why, as far as somebody said it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<DelayReason>,
-    /// The same as a code of UN/EDIFACT 4221 or of the carrier.
+    /// The same by ASC X12, element 1651.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-}
-
-/// Why a van is late.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DelayReason {
-    /// Snow, ice, flood.
-    Weather,
-    /// A jam.
-    Traffic,
-    /// The van does not drive.
-    Breakdown,
-    /// An accident.
-    Accident,
-    /// Something else.
-    Other,
 }
 
 /// Something that reads parcels.
