@@ -6,7 +6,11 @@ use std::time::Duration;
 use super::backoff::BackoffConfig;
 use super::tls::TlsConfig;
 use crate::units::Distance;
+use crate::wire::epcis::Names;
 use crate::wire::{Encoding, Topics, VanId};
+
+/// Leads nowhere (RFC 2606 §2), until the operator's own is known.
+const NOBODYS_DOMAIN: &str = "waypost.invalid";
 
 /// Where the broker is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +74,8 @@ pub struct RelayConfig {
     pub van: VanId,
     /// Its topics.
     pub topics: Topics,
+    /// The operator's names for things, in events.
+    pub names: Names,
     /// Client identifier, unique at the broker.
     pub client_id: String,
     /// If the broker wants them.
@@ -116,6 +122,7 @@ impl RelayConfig {
         Self {
             brokers: vec![broker],
             topics: Topics::new(root, &van),
+            names: Names::new(NOBODYS_DOMAIN, &van).expect("it is a host name"),
             client_id: van.to_string(),
             van,
             credentials: None,

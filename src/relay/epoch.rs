@@ -2,6 +2,7 @@
 
 mod answered;
 mod deadlines;
+mod events;
 mod fill;
 mod state;
 mod tracks;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::cadence::{PositionCadence, StateCadence};
+use super::events::{Attempt, EventLane, ReadyEvent};
 use super::in_flight::{Fault, InFlight};
 use super::lanes::{Batch, Batching, Encoded, Lanes};
 use super::link::{Closed, Link, LinkEvent, Links, ReasonCode, WaitsFor, Welcome};
@@ -68,6 +70,7 @@ enum Message {
     State,
     /// To a command, by its number.
     Answer(u64),
+    Event(Attempt),
     Track(Batch),
 }
 
@@ -99,6 +102,9 @@ struct Session {
     welcome: Welcome,
     in_flight: InFlight<Message>,
     pace: Pace,
+    event_lane: EventLane,
+    /// An event that waits for room in the window.
+    ready_event: Option<ReadyEvent>,
     lanes: Lanes,
     /// A batch that waits for room in the window.
     ready: Option<Encoded>,
@@ -121,6 +127,17 @@ struct Session {
 impl Session {
     fn tracks(&self) -> usize {
         self.in_flight.iter().filter(|message| matches!(message, Message::Track(_))).count()
+    }
+
+    fn events(&self) -> usize {
+        self.in_flight.iter().filter(|message| matches!(message, Message::Event(_))).count()
+    }
+
+    fn oldest_event(&self) -> Option<Attempt> {
+        self.in_flight.iter().find_map(|message| match message {
+            Message::Event(attempt) => Some(*attempt),
+            _ => None,
+        })
     }
 
     /// The largest payload on `topic` that the broker takes.
@@ -192,6 +209,9 @@ impl<'a, L: Links> Epoch<'a, L> {
             let unanswered = |session: &Session| session.subscription == Subscribed::UnderWay;
             if self.session.as_ref().is_some_and(unanswered) {
                 self.relay.ended_before_suback(error, now);
+            }
+            if let Some(oldest) = self.session.as_ref().and_then(Session::oldest_event) {
+                self.relay.suspects.lost_with(oldest);
             }
         }
         (end, self.session.map_or(Duration::ZERO, |session| now.since(session.since)))
@@ -320,6 +340,8 @@ impl<'a, L: Links> Epoch<'a, L> {
             welcome,
             in_flight: InFlight::new(window, pace.window()),
             pace,
+            event_lane: EventLane::default(),
+            ready_event: None,
             lanes,
             ready: None,
             subscription: if self.relay.subscription.is_due(now) {

@@ -4,7 +4,8 @@
 //!   from the lowest `Seq`. Nothing of the client's own memory outlives it.
 //! - A record leaves the outbox only after a PUBACK that accepts it. A refusal keeps it; so does everything in which
 //!   client and broker contradict what was handed over, and that ends the epoch.
-//! - `position` goes first and is replaced, never queued; fresh points go before the backlog.
+//! - `position` goes first and is replaced, never queued; then events, one a message and in order; fresh points go before
+//!   the backlog.
 //! - A link that is gone is a state, not an error: the next epoch begins after a backoff with jitter.
 //!
 //! [`Relay`] is the loop over epochs, `epoch` is one of them; `in_flight`, `backoff`, `cadence` and `refusals` decide and
@@ -15,6 +16,7 @@ mod cadence;
 mod config;
 mod downlink;
 mod epoch;
+mod events;
 mod health;
 mod in_flight;
 mod lanes;
@@ -29,12 +31,13 @@ mod subscription;
 mod tests;
 mod tls;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
-use crate::core::record::Record;
+use crate::core::record::{Record, Seq};
 use crate::outbox::{Outbox, OutboxError};
 use crate::rollcall::Pulse;
 use crate::units::Uptime;
@@ -50,6 +53,7 @@ pub use downlink::{
     MAX_COMMANDS, MAX_MANIFEST_BYTES, downlink,
 };
 use epoch::{End, Epoch};
+use events::Suspects;
 pub use health::{Health, RouteState};
 pub use in_flight::Fault;
 pub use link::{
@@ -113,6 +117,10 @@ pub struct Relay<L> {
     reconnect: Reconnect,
     removals: Removals,
     refusals: Refusals,
+    event_refusals: Refusals,
+    suspects: Suspects,
+    /// Events that no broker took so far because of their size: a person should know once.
+    oversized: BTreeSet<Seq>,
     subscription: Subscription,
     answers: Answers,
     answers_open: bool,
@@ -133,6 +141,9 @@ impl<L: Links> Relay<L> {
             pace: Clock::live(),
             removals: Removals::default(),
             refusals: Refusals::default(),
+            event_refusals: Refusals::default(),
+            suspects: Suspects::default(),
+            oversized: BTreeSet::new(),
             subscription: Subscription::default(),
             answers: Answers::default(),
             answers_open: true,

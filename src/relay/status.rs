@@ -44,7 +44,7 @@ pub struct LinkStatus {
     pub since: Uptime,
     /// Why the last connection failed or ended; `None` while all is well.
     pub last_error: Option<String>,
-    /// The reason code of the last refusal: CONNACK, DISCONNECT, or PUBACK of `track`; `None` while all is well.
+    /// The reason code of the last refusal: CONNACK, DISCONNECT, or PUBACK of `track` or `event`; `None` while all is well.
     pub last_reason: Option<ReasonCode>,
     /// Why manifests or commands do not come; `None` while all is well.
     pub downlink_error: Option<String>,
@@ -58,6 +58,12 @@ pub struct LinkStatus {
     pub positions: u64,
     /// Messages on `track`, repetitions included.
     pub track_messages: u64,
+    /// Messages on `event`, repetitions included.
+    pub event_messages: u64,
+    /// Events that the broker has acknowledged.
+    pub events_acked: u64,
+    /// Events that are larger than the broker takes.
+    pub events_too_large: u64,
     /// Points that the broker has acknowledged.
     pub points_acked: u64,
     /// Bytes of payload that were handed over, repetitions included.
@@ -80,6 +86,9 @@ impl LinkStatus {
             answers_lost: 0,
             positions: 0,
             track_messages: 0,
+            event_messages: 0,
+            events_acked: 0,
+            events_too_large: 0,
             points_acked: 0,
             payload_bytes: 0,
             reconnects: 0,

@@ -3,6 +3,7 @@
 mod broker;
 mod delivery;
 mod downlink;
+mod events;
 mod lanes;
 mod over_tcp;
 mod stopping;

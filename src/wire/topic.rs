@@ -47,6 +47,8 @@ pub struct Topics {
     pub position: String,
     /// The complete trail in batches, QoS 1.
     pub track: String,
+    /// What happened to parcels, one event a message, QoS 1.
+    pub event: String,
     /// Whether the agent is connected: retained, also the Will, QoS 1.
     pub connection: String,
     /// Health of receiver and outbox: retained, QoS 1.
@@ -69,6 +71,7 @@ impl Topics {
         Self {
             position: topic("position"),
             track: topic("track"),
+            event: topic("event"),
             connection: topic("connection"),
             state: topic("state"),
             manifest: topic("manifest"),

@@ -3,49 +3,84 @@
 use super::{Epoch, Message, Subscribed};
 use crate::relay::Relay;
 use crate::relay::downlink::{MAX_COMMAND_BYTES, MAX_MANIFEST_BYTES};
+use crate::relay::events::Attempt;
+use crate::relay::lanes::Batch;
 use crate::relay::link::{Links, ReasonCode};
+use crate::relay::refusals::Refusals;
+use crate::relay::status::Report;
 use crate::units::Uptime;
 
 impl<L: Links> Epoch<'_, L> {
     /// A PUBACK came.
     pub(super) fn answered(&mut self, message: Message, reason: ReasonCode, now: Uptime) {
-        let Relay { config, inputs, removals, refusals, answers, report, .. } = &mut *self.relay;
-        let Some(session) = &mut self.session else { return };
-        let unheard = reason == ReasonCode::NO_MATCHING_SUBSCRIBERS && config.require_subscriber;
         match message {
-            Message::Track(batch) if reason.is_failure() || unheard => {
-                session.lanes.park(batch, now);
-                if refusals.refused(reason, now) {
-                    let topic = &config.topics.track;
-                    tracing::warn!(%topic, %reason, "broker refuses records, keeping them");
-                }
-                report.count(|status| status.last_reason = Some(reason));
-            }
-            Message::Track(batch) => {
-                inputs.outbox.acknowledge(&(batch.first..=batch.last));
-                removals.note(&inputs.outbox, batch.points, now);
-                if refusals.accepted(now) {
-                    tracing::info!(topic = %config.topics.track, "broker accepts records again");
-                    report.count(|status| status.last_reason = None);
-                }
-                report.count(|status| status.points_acked += batch.points);
-            }
             Message::Subscription => {}
+            Message::Track(batch) => self.track_answered(batch, reason, now),
+            Message::Event(attempt) => self.event_answered(attempt, reason, now),
             Message::Connection | Message::State | Message::Answer(_) => {
-                if let Message::Answer(number) = message {
-                    answers.done(number);
-                    let lost = u64::from(reason.is_failure());
-                    report.count(|status| status.answers_lost += lost);
-                }
-                let refused = reason.is_failure().then_some(reason);
-                if let Some(reason) = refused
-                    && session.control_refused != refused
-                {
-                    tracing::warn!(?message, %reason, "broker refuses a message about the agent");
-                }
-                session.control_refused = refused;
+                self.control_answered(message, reason);
             }
         }
+    }
+
+    /// Whether the backend may not have it.
+    fn is_refused(&self, reason: ReasonCode) -> bool {
+        let unheard = reason == ReasonCode::NO_MATCHING_SUBSCRIBERS;
+        reason.is_failure() || unheard && self.relay.config.require_subscriber
+    }
+
+    fn track_answered(&mut self, batch: Batch, reason: ReasonCode, now: Uptime) {
+        let is_refused = self.is_refused(reason);
+        let Relay { config, inputs, removals, refusals, report, .. } = &mut *self.relay;
+        let Some(session) = &mut self.session else { return };
+        let topic = &config.topics.track;
+        if is_refused {
+            session.lanes.park(batch, now);
+            refuse(refusals, report, (topic, reason), now);
+            return;
+        }
+        inputs.outbox.acknowledge(&(batch.first..=batch.last));
+        removals.note(&inputs.outbox, batch.points, now);
+        accept(refusals, report, topic, now);
+        report.count(|status| status.points_acked += batch.points);
+    }
+
+    fn event_answered(&mut self, attempt: Attempt, reason: ReasonCode, now: Uptime) {
+        let is_refused = self.is_refused(reason);
+        let Relay { config, inputs, removals, event_refusals, report, .. } = &mut *self.relay;
+        let Some(session) = &mut self.session else { return };
+        let topic = &config.topics.event;
+        if is_refused {
+            session.event_lane.park(attempt, now);
+            refuse(event_refusals, report, (topic, reason), now);
+            return;
+        }
+        inputs.outbox.acknowledge_events(&[attempt.seq]);
+        removals.note(&inputs.outbox, 1, now);
+        accept(event_refusals, report, topic, now);
+        self.relay.suspects.acquit(attempt.seq);
+        if self.relay.oversized.remove(&attempt.seq) {
+            let count = self.relay.oversized.len() as u64;
+            self.relay.report.count(|status| status.events_too_large = count);
+        }
+        self.relay.report.count(|status| status.events_acked += 1);
+    }
+
+    fn control_answered(&mut self, message: Message, reason: ReasonCode) {
+        let Relay { answers, report, .. } = &mut *self.relay;
+        let Some(session) = &mut self.session else { return };
+        if let Message::Answer(number) = message {
+            answers.done(number);
+            let lost = u64::from(reason.is_failure());
+            report.count(|status| status.answers_lost += lost);
+        }
+        let refused = reason.is_failure().then_some(reason);
+        if let Some(reason) = refused
+            && session.control_refused != refused
+        {
+            tracing::warn!(?message, %reason, "broker refuses a message about the agent");
+        }
+        session.control_refused = refused;
     }
 
     /// SUBACK came.
@@ -81,5 +116,26 @@ impl<L: Links> Epoch<'_, L> {
             status.downlink_messages += 1;
             status.downlink_dropped += u64::from(!taken);
         });
+    }
+}
+
+/// The broker refuses a topic: said when it is news.
+fn refuse(
+    refusals: &mut Refusals,
+    report: &Report,
+    (topic, reason): (&str, ReasonCode),
+    now: Uptime,
+) {
+    if refusals.refused(reason, now) {
+        tracing::warn!(%topic, %reason, "broker refuses records, keeping them");
+    }
+    report.count(|status| status.last_reason = Some(reason));
+}
+
+/// It accepts something; if that ends a refusal, it is said.
+fn accept(refusals: &mut Refusals, report: &Report, topic: &str, now: Uptime) {
+    if refusals.accepted(now) {
+        tracing::info!(%topic, "broker accepts records again");
+        report.count(|status| status.last_reason = None);
     }
 }

@@ -3,6 +3,7 @@
 use super::{CONNECT_AT_MOST, End, Epoch, Session};
 use crate::core::record::Record;
 use crate::relay::link::Links;
+use crate::relay::refusals::Refusals;
 use crate::units::Uptime;
 
 impl<L: Links> Epoch<'_, L> {
@@ -37,10 +38,12 @@ impl<L: Links> Epoch<'_, L> {
     pub(super) fn deadline(&self, now: Uptime) -> Option<Uptime> {
         let ends = [self.watchdog().map(|(due, _)| due), self.leave.map(|(_, until)| until)];
         let removals = self.relay.removals.deadline();
-        let mut chores = vec![removals, self.relay.refusals.deadline()];
+        let refusals = [&self.relay.refusals, &self.relay.event_refusals].map(Refusals::deadline);
+        let mut chores = vec![removals, refusals[0], refusals[1]];
         if let Some(session) = &self.session {
             chores.push(Some(session.outbox_not_before));
             chores.push(session.lanes.deadline(now));
+            chores.push(session.event_lane.deadline(now));
             chores.push(Some(session.pace.backlog_due()));
             chores.push(Some(self.state_due(session)));
             chores.push(self.newest().and_then(|newest| self.position_due(session, &newest)));

@@ -1,5 +1,6 @@
 //! What goes out, in its order: `connection`, `state`, `position`, then `track` as far as the window allows.
 
+use super::events::Trail;
 use super::{End, Epoch, Leave, Message, Subscribed};
 use crate::core::record::{Record, Subject};
 use crate::relay::in_flight::Fault;
@@ -22,7 +23,9 @@ impl<L: Links> Epoch<'_, L> {
             self.say_state(now)?;
             self.say_answers(now)?;
             self.say_position(now).await?;
-            self.send_tracks(now).await?;
+            if self.send_events(now).await? == Trail::MayGo {
+                self.send_tracks(now).await?;
+            }
             if self.has_drained() {
                 self.take_leave(now + FAREWELL)?;
             }
@@ -37,10 +40,9 @@ impl<L: Links> Epoch<'_, L> {
     /// Nothing is left, and nothing more will come.
     fn has_drained(&self) -> bool {
         self.drained
-            && self
-                .session
-                .as_ref()
-                .is_some_and(|session| session.online_said && session.tracks() == 0)
+            && self.session.as_ref().is_some_and(|session| {
+                session.online_said && session.tracks() + session.events() == 0
+            })
             && self.relay.answers.is_empty()
             && self.stats.borrow().pending == 0
     }

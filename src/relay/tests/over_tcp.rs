@@ -7,6 +7,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::super::mqtt::MqttLinks;
 use super::*;
+use crate::outbox::tests::event;
+use crate::wire::epcis;
 
 /// The test fails rather than hangs.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -248,7 +250,8 @@ fn publish(port: u16, level: &str, payload: &[u8], how: &[&str]) {
 }
 
 #[tokio::test]
-async fn mosquitto_brings_manifests_and_commands_and_keeps_what_is_too_large() {
+async fn mosquitto_brings_manifests_and_commands_keeps_what_is_too_large_and_gets_answers_and_events()
+ {
     if !std::path::Path::new(Mosquitto::PATH).exists() {
         eprintln!("skipped: {} is not installed", Mosquitto::PATH);
         return;
@@ -274,11 +277,30 @@ async fn mosquitto_brings_manifests_and_commands_and_keeps_what_is_too_large() {
     assert_eq!(came[2], Downlink::Manifest(manifest));
     assert_eq!(host.status.borrow().reconnects, 0, "the large one has not ended the connection");
 
-    let answer = Answer { payload: b"done".to_vec() };
-    host.answers.send(answer).await.unwrap();
-    let mut subscribe = Command::new("mosquitto_sub");
-    subscribe.args(["-p", &port.to_string(), "-t", "fleet/v1/VAN-1/cmd", "-C", "1"]);
-    let kept = subscribe.output().unwrap();
+    let subscribe = |levels: &[&str], count: &str| {
+        let mut command = Command::new("mosquitto_sub");
+        command.args(["-p", &port.to_string(), "-q", "1", "-W", "20", "-C", count]);
+        for level in levels {
+            command.args(["-t", &format!("fleet/v1/VAN-1/{level}")]);
+        }
+        command.stdout(Stdio::piped()).spawn().unwrap()
+    };
+    let kept = subscribe(&["cmd"], "1").wait_with_output().unwrap();
     assert_eq!(kept.stdout, b"kept\n", "the broker has kept it, and will bring it again");
+
+    // The retained word on `connection` says that the subscription stands.
+    let backend = subscribe(&["connection", "cmd/res", "event"], "3");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    host.answers.send(Answer { payload: b"done".to_vec() }).await.unwrap();
+    let happened = event(Seq::new(61));
+    host.outbox.accept_events(vec![happened.clone()], Vec::new(), Uptime::ZERO);
+    host.outbox.flush_events(Uptime::ZERO).await.unwrap();
+    host.pending(0).await;
+    let heard = backend.wait_with_output().unwrap().stdout;
+    let heard = String::from_utf8(heard).unwrap();
+    assert!(heard.contains("\ndone\n"), "{heard}");
+    let said = heard.lines().find_map(|line| epcis::decode(line.as_bytes()).ok()).unwrap();
+    assert_eq!(said.sequence, "000000000061");
+    assert_eq!(host.status.borrow().events_acked, 1);
     host.finish().await;
 }
