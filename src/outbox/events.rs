@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 use std::sync::Arc;
 
-use super::documents::{self, Document, MAX_DOCUMENT_BYTES, MAX_DOCUMENTS, MAX_KEY_BYTES};
-use super::tail::Pending;
+use super::documents::{self, Document, MAX_ALL_BYTES, MAX_DOCUMENTS};
+use super::transaction::Pending;
 use crate::core::delivery::EventRecord;
 use crate::core::record::Seq;
 use crate::units::{Uptime, UtcTime};
@@ -34,13 +34,12 @@ pub(super) struct Encoded {
 
 impl Encoded {
     fn of(record: &EventRecord) -> Self {
-        let bytes = stored::encode_event(&record.event).into();
+        let bytes = stored::encode_event(record).into();
         Self { seq: record.seq, utc: record.event.utc, bytes }
     }
 
     fn decoded(&self) -> Option<EventRecord> {
-        let event = stored::decode_event(&self.bytes).ok()?;
-        Some(EventRecord { seq: self.seq, event })
+        stored::decode_event(&self.bytes).ok()
     }
 }
 
@@ -126,7 +125,7 @@ impl Events {
         let quarter = usize::try_from(max_bytes / 4).unwrap_or(usize::MAX);
         let limits = Limits {
             event_bytes: MAX_EVENT_BYTES.min(quarter),
-            documents_bytes: quarter.min(MAX_DOCUMENTS_BYTES),
+            documents_bytes: quarter.min(MAX_ALL_BYTES),
         };
         Self {
             waiting: Group::default(),
@@ -173,20 +172,23 @@ impl Events {
     }
 
     fn keep(&mut self, Document { key, value }: Document) {
+        let waiting = &self.waiting.documents;
+        if waiting.len() >= 2 * MAX_DOCUMENTS && !waiting.contains_key(&key) {
+            return self.refuse("a document", key.len());
+        }
         let Some(value) = value else {
-            self.sizes.remove(&key);
-            self.waiting.documents.insert(key, None);
+            if self.sizes.remove(&key).is_some() {
+                self.waiting.documents.insert(key, None);
+            }
             return;
         };
         let others = self.sizes.iter().filter(|(other, _)| **other != key);
         let all: usize = others.map(|(_, bytes)| bytes).sum();
-        let fits = key.len() <= MAX_KEY_BYTES
-            && value.len() <= MAX_DOCUMENT_BYTES
+        let fits = documents::fits(&key, &value)
             && all + value.len() <= self.limits.documents_bytes
             && (self.sizes.len() < MAX_DOCUMENTS || self.sizes.contains_key(&key));
         if !fits {
-            self.refuse("a document", value.len());
-            return;
+            return self.refuse("a document", value.len());
         }
         self.sizes.insert(key.clone(), value.len());
         let encoded = documents::encode(&key, &value);
@@ -339,6 +341,3 @@ impl Events {
         self.sizes.clear();
     }
 }
-
-/// Of all documents together.
-const MAX_DOCUMENTS_BYTES: usize = 4 * 1024 * 1024;

@@ -22,6 +22,7 @@ mod ballast;
 mod batches;
 mod config;
 mod damage;
+mod delivery;
 mod documents;
 mod error;
 mod events;
@@ -29,6 +30,7 @@ mod file;
 mod migrate;
 mod opening;
 mod ranges;
+mod reading;
 mod retention;
 mod rows;
 mod salvage;
@@ -39,8 +41,10 @@ mod state;
 mod store;
 mod tail;
 mod tail_file;
+mod tails;
 #[cfg(test)]
 pub(crate) mod tests;
+mod transaction;
 pub mod wear;
 
 use std::ops::RangeInclusive;
@@ -48,7 +52,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use tokio::sync::watch;
 
-use crate::core::delivery::EventRecord;
 use crate::core::journey::JourneyState;
 use crate::core::record::{Record, Seq};
 use crate::units::Uptime;
@@ -59,8 +62,9 @@ pub use error::OutboxError;
 use events::Events;
 use slot::{Slot, on_pool};
 use store::{Claim, Start, Store};
-use tail::{Pending, Stored, Tail};
+use tail::Tail;
 use tail_file::TailFile;
+use tails::Tails;
 
 /// A handle to the outbox; clones are handles to the same.
 #[derive(Clone, Debug)]
@@ -75,16 +79,6 @@ pub struct Outbox {
     begin: Arc<Begin>,
     /// Whose records these are, once that is known.
     van: Arc<OnceLock<String>>,
-}
-
-/// The tail of the points, twice, and that of the events.
-#[derive(Debug)]
-struct Tails {
-    memory: Tail,
-    file: Option<TailFile>,
-    events: Events,
-    /// As they were when the file was opened.
-    documents: Vec<(String, Vec<u8>)>,
 }
 
 #[derive(Debug)]
@@ -174,29 +168,6 @@ impl Outbox {
         self.publish(&tail);
     }
 
-    /// Takes events, which ascend and share the numbers of the points, and the documents that changed with them: one
-    /// transaction, as soon as the disk allows. Events whose numbers are not above all earlier ones are known already.
-    ///
-    /// Nothing of this waits for the disk: [`Self::is_urgent`] says that a transaction should follow at once. Until that is
-    /// done a kill, as a power cut, costs all that came in one call, or nothing of it. 10,000 events or 2 MiB wait at most;
-    /// then the oldest go, counted in [`OutboxStats::dropped`]. An event of more than 256 KiB, a document of more than
-    /// 64 KiB, and what would make documents more than 4,096 or 4 MiB (each time, or a quarter of a small outbox) is
-    /// refused with an error in the log.
-    pub fn accept_events(&self, events: Vec<EventRecord>, documents: Vec<Document>, now: Uptime) {
-        debug_assert!(events.is_sorted_by(|a, b| a.seq < b.seq), "events ascend");
-        let mut tail = self.tail();
-        let given_up = tail.events.accept(&events, documents, now);
-        tail.give_up(given_up);
-        self.publish(&tail);
-    }
-
-    /// The documents as they were when the file was opened, by key ascending; at most 4,096 and 4 MiB. None of another van,
-    /// once [`Self::claim`] has found that it was one.
-    #[must_use]
-    pub fn documents(&self) -> Vec<(String, Vec<u8>)> {
-        self.tail().documents.clone()
-    }
-
     /// Up to which number points may be read: accepted, and reserved.
     #[must_use]
     pub fn readable(&self) -> Seq {
@@ -241,11 +212,12 @@ impl Outbox {
         self.transact(true).await
     }
 
-    /// [`Self::flush`] of the events, and of the points only if they are due: what arrives in time shall cost no flash.
+    /// [`Self::flush`], but without the points if they are not due by `now`: an event does not make them cost flash that
+    /// may arrive in time.
     ///
     /// # Errors
     /// As [`Self::flush`].
-    pub async fn flush_events(&self, now: Uptime) -> Result<(), OutboxError> {
+    pub async fn flush_by(&self, now: Uptime) -> Result<(), OutboxError> {
         let points_due = self.tail().memory.due(self.config.commit_after, store::BLOCK);
         self.transact(points_due.is_some_and(|due| due <= now)).await
     }
@@ -346,54 +318,6 @@ impl Outbox {
         self.publish(&tail);
     }
 
-    /// At most `limit` events above `seq`, ascending; none only if there are no more. They are on flash; if the disk does not
-    /// write, or does not answer for 2 s, those that wait for it are among them. [`OutboxStats::events_newest`] says when
-    /// to ask again.
-    ///
-    /// # Errors
-    /// `Degraded`: what is on flash cannot be read now, and nothing waits in memory. While that is so and something waits,
-    /// that comes alone: ask from the lowest number that is not acknowledged when the link is made anew.
-    pub async fn events_after(
-        &self,
-        seq: Seq,
-        limit: usize,
-    ) -> Result<Vec<EventRecord>, OutboxError> {
-        loop {
-            let (in_file, newest, arrived) = {
-                let events = &self.tail().events;
-                (events.in_file(seq), events.stored_newest(), events.arrived())
-            };
-            let read = move |store: &mut Store| store.events_after(seq, limit, &arrived);
-            let stored = match in_file {
-                Some(_) => self.in_time(self.run(read)).await,
-                None => Ok(Vec::new()),
-            };
-            let events = &self.tail().events;
-            let mut found = match stored {
-                Ok(found) => found,
-                Err(error) => {
-                    let waiting = events.waiting_after(seq, limit);
-                    return if waiting.is_empty() { Err(error) } else { Ok(waiting) };
-                }
-            };
-            if events.stored_newest() == newest {
-                let read_to = found.last().map_or(seq, |last| last.seq);
-                found.extend(
-                    events.waiting_after(read_to.max(newest.max(seq)), limit - found.len()),
-                );
-                return Ok(found);
-            }
-            // Some have come into the file meanwhile, and were not in what was read.
-        }
-    }
-
-    /// These have arrived, as [`Self::acknowledge`] says it of points. No point is concerned, whatever its number.
-    pub fn acknowledge_events(&self, seqs: &[Seq]) {
-        let mut tail = self.tail();
-        tail.events.acknowledge(seqs);
-        self.publish(&tail);
-    }
-
     /// Whether what has arrived is still on flash.
     #[must_use]
     pub fn has_unsettled(&self) -> bool {
@@ -446,56 +370,6 @@ impl Outbox {
 }
 
 const LOCK: &str = "no holder of the lock can panic";
-
-impl Tails {
-    fn begin(&mut self, with_points: bool) -> Pending {
-        let mut pending = self.memory.begin(with_points);
-        self.events.begin(&mut pending);
-        pending
-    }
-
-    fn done(&mut self, pending: &Pending, stored: Stored) {
-        self.events.done();
-        self.events.learn(stored.events, stored.reserved);
-        self.memory.done(pending, stored);
-    }
-
-    fn failed(&mut self, pending: &Pending) {
-        self.memory.failed(pending);
-        let given_up = self.events.failed();
-        self.give_up(given_up);
-    }
-
-    fn learn(&mut self, stored: Stored) {
-        self.events.learn(stored.events, stored.reserved);
-        self.memory.learn(stored);
-    }
-
-    /// So many events went because the disk did not take them.
-    fn give_up(&mut self, events: u64) {
-        if events > 0 {
-            if self.memory.given_up() == 0 {
-                tracing::error!("outbox does not keep up, giving up the oldest events in memory");
-            }
-            self.memory.give_up(events);
-        }
-    }
-
-    fn stats(&self) -> OutboxStats {
-        self.memory.stats(&self.events)
-    }
-
-    /// A second copy of what is on flash, or has arrived, is of no use.
-    fn empty_file_if_safe(&mut self) {
-        if let Some(file) = &mut self.file
-            && file.holds_records()
-            && self.memory.is_safe()
-        {
-            let (_, state) = self.memory.to_keep();
-            file.empty(self.memory.newest(), &state);
-        }
-    }
-}
 
 fn begin(config: &OutboxConfig) -> Result<(Store, Tails, Begin), OutboxError> {
     // Read before the file is opened, for its numbers; taken over after, for what the file has.
