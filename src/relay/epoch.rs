@@ -17,7 +17,7 @@ use super::in_flight::{Fault, InFlight};
 use super::lanes::{Batch, Batching, Encoded, Lanes};
 use super::link::{Closed, Link, LinkEvent, Links, ReasonCode, WaitsFor, Welcome};
 use super::pace::Pace;
-use super::{FAREWELL, Relay, Stop};
+use super::{FAREWELL, Relay, Stop, Traffic};
 use crate::outbox::{OutboxError, OutboxStats};
 use crate::units::Uptime;
 use crate::wire::json::StopStatus;
@@ -286,6 +286,9 @@ impl<'a, L: Links> Epoch<'a, L> {
 
     fn event(&mut self, event: LinkEvent, now: Uptime) -> Result<(), End> {
         if let LinkEvent::Closed(closed) = event {
+            if self.session.is_none() {
+                self.relay.air.count_attempt(&closed);
+            }
             if let Closed::Oversized { .. } = closed {
                 self.relay.go_without_downlink(closed.text(), now);
             }
@@ -317,7 +320,8 @@ impl<'a, L: Links> Epoch<'a, L> {
             LinkEvent::Message { topic, payload, retained } => {
                 self.heard_of(&topic, payload, retained);
             }
-            LinkEvent::Connected(_) | LinkEvent::Alive | LinkEvent::Closed(_) => {}
+            LinkEvent::Alive => self.relay.air.count(Traffic::Ping),
+            LinkEvent::Connected(_) | LinkEvent::Closed(_) => {}
         }
         Ok(())
     }
@@ -359,6 +363,7 @@ impl<'a, L: Links> Epoch<'a, L> {
             control_refused: None,
         });
         self.relay.answers.begin_again();
+        self.relay.air.count(Traffic::Connection);
         self.relay.report.connected();
     }
 }

@@ -5,14 +5,16 @@ use super::{End, Epoch, Leave, Message, Subscribed};
 use crate::core::record::{Record, Subject};
 use crate::relay::in_flight::Fault;
 use crate::relay::link::{Delivery, Link, Links, Publication};
-use crate::relay::{FAREWELL, RelayError};
+use crate::relay::{FAREWELL, RelayError, Traffic};
 use crate::units::Uptime;
 use crate::wire::json::{ConnectionState, Position};
 
 impl<L: Links> Epoch<'_, L> {
     /// Hands over all that may go now. Who calls again at once finds nothing to do.
     pub(super) async fn fill(&mut self, now: Uptime) -> Result<(), End> {
-        let Some(session) = &self.session else { return Ok(()) };
+        self.relay.look_at_air();
+        let Some(session) = &mut self.session else { return Ok(()) };
+        session.lanes.stretch(self.relay.stretch);
         let the_end = self.drained && session.in_flight.is_empty();
         if self.relay.removals.are_due(the_end, now) {
             self.flush().await?;
@@ -84,6 +86,7 @@ impl<L: Links> Epoch<'_, L> {
         }
         // First here, then there: whatever the client sends finds its message.
         session.in_flight.hand_over(message, bytes, now);
+        self.relay.air.count(Traffic::Answered(publication.topic.len(), bytes));
         self.link.try_publish(publication).map_err(|_| Fault::Overrun)?;
         self.relay.report.count(|status| status.payload_bytes += bytes as u64);
         Ok(true)
@@ -98,6 +101,8 @@ impl<L: Links> Epoch<'_, L> {
         let topics = &self.relay.config.topics;
         let topics = vec![topics.manifest.clone(), topics.command.clone(), topics.ack.clone()];
         session.in_flight.hand_over(Message::Subscription, 0, now);
+        let length = topics.iter().map(String::len).sum();
+        self.relay.air.count(Traffic::Subscription(length));
         session.subscription = Subscribed::UnderWay;
         self.link.try_subscribe(topics).map_err(|_| Fault::Overrun.into())
     }
@@ -133,9 +138,10 @@ impl<L: Links> Epoch<'_, L> {
     }
 
     fn say_state(&mut self, now: Uptime) -> Result<(), End> {
+        let interval = self.state_interval();
         let Some(session) = &mut self.session else { return Ok(()) };
         let health = self.relay.inputs.health.borrow().clone();
-        if now < session.state.due(&health, self.relay.config.state_interval) {
+        if now < session.state.due(&health, interval) {
             return Ok(());
         }
         let Some(utc) = self.relay.inputs.clock.utc() else {
@@ -185,6 +191,7 @@ impl<L: Links> Epoch<'_, L> {
             return Ok(());
         }
         session.position_under_way = true;
+        self.relay.air.count(Traffic::Unanswered(publication.topic.len(), bytes));
         self.link.try_publish(publication).map_err(|_| Fault::Overrun)?;
         self.relay.report.count(|status| {
             status.positions += 1;
