@@ -138,6 +138,12 @@ pub(super) const KEYS: &[Key] = &[
         "Keep what the broker acknowledges with \"no matching subscribers\" (0x10), for brokers where the backend's session is permanent",
     ),
     key(
+        "mqtt.owntracks",
+        Flag,
+        "false",
+        "Whether the live position is also said as OwnTracks JSON on owntracks/{first level of topic_root}/{van}, for its recorder and map",
+    ),
+    key(
         "mqtt.monthly_budget_mb",
         Number(0.0, 1_000_000.0),
         "0.0",

@@ -254,6 +254,7 @@ fn relay(
     let backlog_batch = values.integer("track.backlog_batch_points");
     let backlog_bytes_per_s = values.integer("mqtt.backlog_bytes_per_s");
     let track_interval = values.seconds("track.batch_s");
+    let owntracks = values.flag("mqtt.owntracks");
     let budget = budget(values);
     let van = van?;
     let brokers = brokers?;
@@ -277,6 +278,7 @@ fn relay(
     relay.backlog_batch = backlog_batch?;
     relay.backlog_bytes_per_s = backlog_bytes_per_s.filter(|rate| *rate > 0);
     relay.track_interval = track_interval?;
+    relay.owntracks = owntracks?;
     relay.budget = budget?;
     Some(relay)
 }

@@ -113,6 +113,8 @@ pub struct RelayConfig {
     pub backlog_batch: usize,
     /// A PUBACK that takes longer means that the link is dead.
     pub ack_timeout: Duration,
+    /// Whether the live position is mirrored for OwnTracks.
+    pub owntracks: bool,
     /// What a month may cost.
     pub budget: Budget,
     /// Between connections.
@@ -145,6 +147,7 @@ impl RelayConfig {
             backlog_bytes_per_s: None,
             backlog_batch: 60,
             ack_timeout: Duration::from_secs(30),
+            owntracks: false,
             budget: Budget::default(),
             backoff: BackoffConfig::default(),
         }

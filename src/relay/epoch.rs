@@ -4,6 +4,7 @@ mod answered;
 mod deadlines;
 mod events;
 mod fill;
+mod position;
 mod state;
 mod tracks;
 
@@ -110,8 +111,8 @@ struct Session {
     ready: Option<Encoded>,
     subscription: Subscribed,
     online_said: bool,
-    /// A position was handed over, and is not sent yet.
-    position_under_way: bool,
+    /// Messages of QoS 0 that were handed over, and are not sent yet.
+    positions_under_way: usize,
     position: PositionCadence,
     /// What the last one said of the stop.
     place_said: Option<(Option<StopStatus>, Option<u32>)>,
@@ -302,7 +303,9 @@ impl<'a, L: Links> Epoch<'a, L> {
         }
         let Some(session) = &mut self.session else { return Ok(()) };
         match event {
-            LinkEvent::Sent(0) => session.position_under_way = false,
+            LinkEvent::Sent(0) => {
+                session.positions_under_way = session.positions_under_way.saturating_sub(1);
+            }
             LinkEvent::Sent(packet_id) => session.in_flight.sent(packet_id)?,
             LinkEvent::Acked { packet_id, reason } => {
                 let under_way = session.in_flight.bytes();
@@ -354,7 +357,7 @@ impl<'a, L: Links> Epoch<'a, L> {
                 Subscribed::Not
             },
             online_said: false,
-            position_under_way: false,
+            positions_under_way: 0,
             position: PositionCadence::default(),
             place_said: None,
             state: StateCadence::default(),

@@ -6,6 +6,7 @@
 pub mod compact;
 pub mod epcis;
 pub mod json;
+pub mod owntracks;
 pub mod packed;
 pub mod stored;
 mod topic;
