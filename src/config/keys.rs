@@ -138,6 +138,24 @@ pub(super) const KEYS: &[Key] = &[
         "Keep what the broker acknowledges with \"no matching subscribers\" (0x10), for brokers where the backend's session is permanent",
     ),
     key(
+        "mqtt.owntracks",
+        Flag,
+        "false",
+        "Whether the live position is also said as OwnTracks JSON on owntracks/{first level of topic_root}/{van}, for its recorder and map",
+    ),
+    key(
+        "mqtt.monthly_budget_mb",
+        Number(0.0, 1_000_000.0),
+        "0.0",
+        "Megabytes (10^6) on the air that a calendar month may cost, headers and handshakes included; 0 for no bound. Ahead of the calendar, intervals of positions, trail and state become 2, 4 or 8 times as long, and at 8 the backlog waits. Events and changes of state always go",
+    ),
+    key(
+        "mqtt.metered",
+        Flag,
+        "false",
+        "Whether each byte costs: the same intervals are twice as long from the start",
+    ),
+    key(
         "gnss.source",
         Text,
         r#""serial:/dev/ttyUSB0""#,

@@ -19,8 +19,8 @@ use crate::core::delivery::DeliveryConfig;
 use crate::core::journey::JourneyConfig;
 use crate::core::sampling::{Bounds, Sampling};
 use crate::outbox::OutboxConfig;
-use crate::relay::{Broker, Credentials, Identity, RelayConfig, TlsConfig, Transport};
 use crate::scanner::ScannerConfig;
+use crate::relay::{Broker, Budget, Credentials, Identity, RelayConfig, TlsConfig, Transport};
 use crate::source::{Address, HostPort, Hunting, LineConfig, SourceConfig};
 use crate::units::{Distance, Speed};
 use crate::wire::{Encoding, VanId};
@@ -279,6 +279,8 @@ fn relay(
     let backlog_batch = values.integer("track.backlog_batch_points");
     let backlog_bytes_per_s = values.integer("mqtt.backlog_bytes_per_s");
     let track_interval = values.seconds("track.batch_s");
+    let owntracks = values.flag("mqtt.owntracks");
+    let budget = budget(values);
     let van = van?;
     let brokers = brokers?;
     let mut relay = RelayConfig::new(brokers.first()?.clone(), &root?, van.clone());
@@ -301,7 +303,21 @@ fn relay(
     relay.backlog_batch = backlog_batch?;
     relay.backlog_bytes_per_s = backlog_bytes_per_s.filter(|rate| *rate > 0);
     relay.track_interval = track_interval?;
+    relay.owntracks = owntracks?;
+    relay.budget = budget?;
     Some(relay)
+}
+
+fn budget(values: &mut Values) -> Option<Budget> {
+    let megabytes = values.number("mqtt.monthly_budget_mb")?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "bounded by the key"
+    )]
+    let bytes = (megabytes * 1e6) as u64;
+    let monthly_bytes = Some(bytes).filter(|bytes| *bytes > 0);
+    Some(Budget { monthly_bytes, metered: values.flag("mqtt.metered")? })
 }
 
 /// One or more, separated by commas, in order of preference.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::air::AirUse;
+use super::budget::Stretch;
 use super::link::ReasonCode;
 use crate::clock::Clock;
 use crate::units::Uptime;
@@ -68,6 +70,10 @@ pub struct LinkStatus {
     pub points_acked: u64,
     /// Bytes of payload that were handed over, repetitions included.
     pub payload_bytes: u64,
+    /// Estimated bytes on the air, headers and handshakes included.
+    pub air: AirUse,
+    /// How far a budget stretches what can wait.
+    pub stretch: Stretch,
     /// Connections after the first.
     pub reconnects: u64,
 }
@@ -91,6 +97,8 @@ impl LinkStatus {
             events_too_large: 0,
             points_acked: 0,
             payload_bytes: 0,
+            air: AirUse { today: 0, month: 0 },
+            stretch: Stretch::NONE,
             reconnects: 0,
         }
     }
@@ -120,6 +128,23 @@ impl Report {
 
     pub(super) fn count(&self, change: impl FnOnce(&mut LinkStatus)) {
         self.status.send_modify(change);
+    }
+
+    /// A change of the stretch is logged.
+    pub(super) fn air(&self, air: AirUse, stretch: Stretch) {
+        self.status.send_if_modified(|status| {
+            if status.stretch != stretch {
+                let (cadence, month_bytes) = (stretch.factor(), air.month);
+                tracing::info!(
+                    cadence,
+                    month_bytes,
+                    "what can wait is sent so many times as rarely"
+                );
+            }
+            let is_news = (status.air, status.stretch) != (air, stretch);
+            (status.air, status.stretch) = (air, stretch);
+            is_news
+        });
     }
 
     pub(super) fn enter(&self, state: LinkState) {

@@ -10,8 +10,8 @@ use crate::core::journey::Motion;
 use crate::core::record::{Seq, TrackPoint};
 use crate::units::{Course, Distance};
 pub use state::{
-    Delay, DelayReason, Duty, GnssState, NextStop, OutboxState, Scanner, ScannerKind, ScannerState,
-    State,
+    Delay, DelayReason, Duty, GnssState, LinkUse, NextStop, OutboxState, Scanner, ScannerKind,
+    ScannerState, State,
 };
 
 /// Course means nothing when the van hardly moves; below this it is left out.
