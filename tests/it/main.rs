@@ -10,6 +10,7 @@ mod contract;
 mod delivery;
 #[cfg(feature = "demo")]
 mod demo;
+mod epcis;
 mod fuzzed;
 mod golden;
 mod invariants;
@@ -19,5 +20,6 @@ mod packed;
 mod real_world;
 mod recordings;
 mod same_core;
+mod schemas;
 mod support;
 mod tls;

@@ -436,10 +436,21 @@ impl Reason {
         self.row().2
     }
 
-    /// The reason that has this code; `None` for a code that no reason has. Case matters.
+    /// The reason that a code means, also one of those that X12 has for nearly the same; `None` for a code that says no
+    /// reason why a parcel is not handed over. Upper case.
     #[must_use]
     pub fn from_code(code: &str) -> Option<Self> {
-        Self::TABLE.iter().find(|(_, _, its)| *its == code).map(|(reason, ..)| *reason)
+        let exact = Self::TABLE.iter().find(|(_, _, its)| *its == code);
+        exact.map(|(reason, ..)| *reason).or(match code {
+            "A1" | "C4" => Some(Self::NoOneHome),
+            "A7" => Some(Self::Refused),
+            "A5" | "A6" => Some(Self::BadAddress),
+            "B8" => Some(Self::NoAccess),
+            "AN" | "B9" => Some(Self::Closed),
+            "AW" | "AV" => Some(Self::NoTime),
+            "BK" | "C1" | "C3" => Some(Self::Rescheduled),
+            _ => None,
+        })
     }
 
     fn row(self) -> &'static (Self, &'static str, &'static str) {
@@ -580,7 +591,7 @@ mod tests {
             assert_eq!(Reason::from_code(reason.code()), Some(reason), "{}", reason.name());
             assert_eq!(reason.code().len(), 2);
         }
-        for bad in ["", "aq", "A7", "AQ ", "ZZ"] {
+        for bad in ["", "aq", "AO", "AQ ", "ZZ"] {
             assert_eq!(Reason::from_code(bad), None, "{bad:?}");
         }
     }
