@@ -35,7 +35,7 @@ impl fmt::Debug for EventId {
 }
 
 /// An event and its number. Numbers are those of [`Record`](crate::core::record::Record): no two of a van are alike.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EventRecord {
     /// Its number.
     pub seq: Seq,
@@ -67,7 +67,8 @@ pub enum TimeSource {
     Gnss,
     /// From the receiver, carried on by the monotonic clock.
     Holdover,
-    /// Nobody knew the time yet; this is when the receiver first told it.
+    /// Nobody knew the time yet; it is counted back from when the receiver first told it. If the agent started again
+    /// in between, it is that instant itself.
     Late,
 }
 
