@@ -11,6 +11,7 @@ mod contract;
 mod delivery;
 #[cfg(feature = "demo")]
 mod demo;
+mod epcis;
 mod fuzzed;
 mod golden;
 mod invariants;
@@ -20,5 +21,6 @@ mod packed;
 mod real_world;
 mod recordings;
 mod same_core;
+mod schemas;
 mod support;
 mod tls;
