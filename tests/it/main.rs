@@ -12,6 +12,7 @@ mod delivery;
 #[cfg(feature = "demo")]
 mod demo;
 mod fuzzed;
+mod geofence;
 mod golden;
 mod invariants;
 mod outbox_model;
