@@ -2,6 +2,7 @@
 //!
 //! Every problem of a file is in one report, with its key, its value and the remedy.
 
+mod delivery;
 mod keys;
 mod ublox;
 mod values;
@@ -14,10 +15,12 @@ use std::time::Duration;
 use tracing::Level;
 
 use crate::clock::Clock;
+use crate::core::delivery::DeliveryConfig;
 use crate::core::journey::JourneyConfig;
 use crate::core::sampling::{Bounds, Sampling};
 use crate::outbox::OutboxConfig;
 use crate::relay::{Broker, Credentials, Identity, RelayConfig, TlsConfig, Transport};
+use crate::scanner::ScannerConfig;
 use crate::source::{Address, HostPort, Hunting, LineConfig, SourceConfig};
 use crate::units::{Distance, Speed};
 use crate::wire::{Encoding, VanId};
@@ -51,6 +54,12 @@ pub struct Config {
     pub outbox: OutboxConfig,
     /// The link to the broker.
     pub relay: RelayConfig,
+    /// Scanners of bar codes and radio tags.
+    pub scanners: Vec<ScannerConfig>,
+    /// Duty, private places, and what else the delivery must know.
+    pub delivery: DeliveryConfig,
+    /// The local socket; `None`: there is none.
+    pub control: Option<PathBuf>,
     /// What is logged.
     pub log_level: Level,
 }
@@ -135,9 +144,15 @@ impl Config {
     }
 
     /// Every key for the manual: its name, what it may be, its default as TOML, and what it means.
+    ///
+    /// Those of lists follow, as `list.key`; where the default is empty the key must be there.
     pub fn documented() -> impl Iterator<Item = (&'static str, String, &'static str, &'static str)>
     {
-        keys::KEYS.iter().map(|key| (key.name, key.kind.to_string(), key.default, key.help))
+        let of_lists = keys::LISTS.iter().flat_map(|list| list.keys);
+        keys::KEYS
+            .iter()
+            .chain(of_lists)
+            .map(|key| (key.name, key.kind.to_string(), key.default, key.help))
     }
 
     /// `config/waypost.toml`: every key with its default and a sentence.
@@ -154,6 +169,13 @@ fn check(values: &mut Values) -> Option<Config> {
     let sampling = sampling(values);
     let outbox = outbox(values);
     let relay = relay(values, van.as_ref(), sampling);
+    let names = delivery::names(values, van.as_ref());
+    let scanners = delivery::scanners(values);
+    let domain = names.as_ref().map(|names| names.domain.as_str());
+    let delivery = delivery::delivery(values, van.as_ref(), domain);
+    let control = values.parsed("control.path", |path| {
+        Ok(Some(path).filter(|path| !path.is_empty()).map(PathBuf::from))
+    });
     let log_level = values.parsed("log.level", |level| {
         level
             .parse::<Level>()
@@ -165,7 +187,10 @@ fn check(values: &mut Values) -> Option<Config> {
         journey: journey?,
         sampling: sampling?,
         outbox: outbox?,
-        relay: relay?,
+        relay: RelayConfig { names: names?, ..relay? },
+        scanners: scanners?,
+        delivery: delivery?,
+        control: control?,
         log_level: log_level?,
     })
 }

@@ -5,6 +5,7 @@
 
 pub mod command;
 pub mod compact;
+pub mod epcis;
 pub mod json;
 pub mod manifest;
 pub mod packed;

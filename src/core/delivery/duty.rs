@@ -9,6 +9,7 @@ use crate::units::{Distance, Position, UtcTime};
 
 /// Whether the driver is on duty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Duty {
     /// At work: fixes are stored and sent.
     #[default]

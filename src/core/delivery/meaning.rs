@@ -51,6 +51,7 @@ impl Delivery {
         let became = match (fate, place) {
             (Some(Fate::Damaged), _) => Became::Damaged,
             (Some(Fate::Void), _) => Became::Void,
+            (Some(Fate::Returned), _) => Became::Returned,
             _ if fixed && self.trip.phase == Phase::Out && status == Status::Out => Became::Void,
             _ if status.is_finished() => Became::Seen(Some(Alert::Finished)),
             (Some(Fate::NotFound), _) => Became::NotFound,
@@ -265,7 +266,7 @@ impl Delivery {
             Fate::Delivered(_) if state.release == Release::Recalled => {
                 return Err(Refusal::Recalled(key.to_owned()));
             }
-            Fate::Void if !state.status.is_on_board() => {
+            Fate::Void | Fate::Returned if !state.status.is_on_board() => {
                 return Err(Refusal::NotOnBoard(key.to_owned()));
             }
             _ => {}
@@ -276,6 +277,7 @@ impl Delivery {
             Fate::Damaged => Became::Damaged,
             Fate::NotFound => Became::NotFound,
             Fate::Void => Became::Void,
+            Fate::Returned => Became::Returned,
         })
     }
 }

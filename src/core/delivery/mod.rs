@@ -22,7 +22,6 @@ mod id;
 mod kept;
 pub mod manifest;
 mod meaning;
-mod reason;
 mod route;
 pub mod saying;
 pub mod scan;
@@ -265,6 +264,12 @@ impl Delivery {
             (Duty::On, true) => Admission::Withhold(Withheld::PrivacyZone),
             (Duty::Off | Duty::Break, _) => Admission::Withhold(Withheld::OffDuty),
         }
+    }
+
+    /// Whether the driver is on duty.
+    #[must_use]
+    pub const fn duty(&self) -> Duty {
+        self.duty.duty
     }
 
     /// Takes a fix that was admitted. Of a halted van, `fix` says the place that the journey holds it to.

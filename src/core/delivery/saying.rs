@@ -39,10 +39,13 @@ pub enum Fate {
     NotFound,
     /// It never left the station.
     Void,
+    /// It is back at the station.
+    Returned,
 }
 
 /// Why the van is late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DelayReason {
     /// Snow, ice, storm.
     Weather,

@@ -1,0 +1,141 @@
+//! `[delivery]`, `[[scanner]]`, `[[privacy_zone]]` → what the parcels' part of the agent is told.
+
+use std::time::Duration;
+
+use super::values::Values;
+use crate::core::delivery::{DeliveryConfig, Duty, Zone};
+use crate::scanner::{Address, ScannerConfig, ScannerKind, TagPattern};
+use crate::units::{Distance, Position};
+use crate::wire::VanId;
+use crate::wire::epcis::Names;
+
+/// What the operator calls things, in events.
+pub(super) fn names(values: &mut Values, van: Option<&VanId>) -> Option<Names> {
+    let van = van.cloned();
+    let names = values.parsed("delivery.domain", |domain| match &van {
+        // The van's id has a problem of its own.
+        None => Ok(None),
+        Some(van) => Names::new(domain, van).map(Some).map_err(|error| error.to_string()),
+    })?;
+    let mut names = names?;
+    let rename = |values: &mut Values, names: &mut Names, key: &str, set: fn(&mut Names, &str)| {
+        let renamed = values.parsed(key, |text| {
+            let mut renamed = names.clone();
+            if !text.is_empty() {
+                set(&mut renamed, text);
+            }
+            renamed.check().map(|()| renamed).map_err(|error| error.to_string())
+        });
+        renamed.map(|renamed| *names = renamed)
+    };
+    let all = [
+        rename(values, &mut names, "delivery.van_uri", |names, text| {
+            text.clone_into(&mut names.van)
+        }),
+        rename(values, &mut names, "delivery.gateway_uri", |names, text| {
+            names.gateway = Some(text.to_owned());
+        }),
+        rename(values, &mut names, "delivery.namespace", |names, text| {
+            text.clone_into(&mut names.namespace);
+        }),
+        rename(values, &mut names, "delivery.type_prefix", |names, text| {
+            text.clone_into(&mut names.type_prefix);
+        }),
+    ];
+    all.iter().all(Option::is_some).then_some(names)
+}
+
+/// Duty, private places, and which scanners stay at the station.
+pub(super) fn delivery(
+    values: &mut Values,
+    van: Option<&VanId>,
+    domain: Option<&str>,
+) -> Option<DeliveryConfig> {
+    let duty_at_start = values.parsed("delivery.duty_at_start", |text| match text {
+        "on" => Ok(Duty::On),
+        "off" => Ok(Duty::Off),
+        _ => Err(format!("{text:?} is neither on nor off")),
+    });
+    let minutes = values.number("delivery.off_duty_after_return_min")?;
+    let after = Duration::from_secs_f64(minutes * 60.0);
+    Some(DeliveryConfig {
+        duty_at_start: duty_at_start?,
+        // Nobody waits so long.
+        off_duty_after_return: if after.is_zero() { Duration::MAX } else { after },
+        privacy_zones: privacy_zones(values)?,
+        station_sources: station_sources(values)?,
+        ..DeliveryConfig::new(van?.as_str(), domain?)
+    })
+}
+
+fn station_sources(values: &mut Values) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    for table in values.tables("scanner") {
+        let name = values.text(&format!("{table}.name"))?;
+        let at_station = values.parsed(&format!("{table}.place"), |place| match place {
+            "van" => Ok(false),
+            "station" => Ok(true),
+            _ => Err(format!("{place:?} is neither van nor station")),
+        })?;
+        if at_station {
+            names.push(name);
+        }
+    }
+    Some(names)
+}
+
+pub(super) fn scanners(values: &mut Values) -> Option<Vec<ScannerConfig>> {
+    let mut names = Vec::new();
+    let all: Vec<Option<ScannerConfig>> = values
+        .tables("scanner")
+        .into_iter()
+        .map(|table| {
+            let scanner = scanner(values, &table)?;
+            if names.contains(&scanner.name) {
+                let problem = format!("{:?} is the name of another scanner too", scanner.name);
+                values.problem(&format!("{table}.name"), &problem);
+                return None;
+            }
+            names.push(scanner.name.clone());
+            Some(scanner)
+        })
+        .collect();
+    all.into_iter().collect()
+}
+
+fn scanner(values: &mut Values, table: &str) -> Option<ScannerConfig> {
+    let key = |name: &str| format!("{table}.{name}");
+    let name = values.parsed(&key("name"), |name| {
+        let is_plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+        if is_plain && (1..=32).contains(&name.len()) {
+            Ok(name.to_owned())
+        } else {
+            Err(format!("{name:?} is no name: 1 to 32 of A-Z a-z 0-9 _ . -"))
+        }
+    });
+    let usual: Option<u32> = values.integer(&key("baud"));
+    let address = values
+        .parsed(&key("source"), |text| text.parse::<Address>().map_err(|error| error.to_string()));
+    let pattern = values.parsed(&key("pattern"), TagPattern::new);
+    let rfid = ScannerKind::Rfid(pattern.clone().unwrap_or_default());
+    let kind = values.parsed(&key("kind"), |kind| match kind {
+        "barcode" => Ok(ScannerKind::Barcode),
+        "rfid" => Ok(rfid),
+        _ => Err(format!("{kind:?} is neither barcode nor rfid")),
+    });
+    let (usual, name, kind, _) = (usual?, name?, kind?, pattern?);
+    let address = match address? {
+        Address::Serial { path, baud } => Address::Serial { path, baud: baud.or(Some(usual)) },
+        other => other,
+    };
+    Some(ScannerConfig { name, address, kind })
+}
+
+fn privacy_zones(values: &Values) -> Option<Vec<Zone>> {
+    let zone = |table: String| {
+        let number = |key: &str| values.number(&format!("{table}.{key}"));
+        let centre = Position::from_degrees(number("lat")?, number("lon")?)?;
+        Some(Zone { centre, radius: Distance::from_metres(number("radius_m")?)? })
+    };
+    values.tables("privacy_zone").into_iter().map(zone).collect()
+}
