@@ -13,6 +13,7 @@ mod delivery;
 mod demo;
 mod epcis;
 mod fuzzed;
+mod geofence;
 mod golden;
 mod invariants;
 mod outbox_model;

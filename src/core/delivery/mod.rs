@@ -30,6 +30,9 @@ mod site;
 mod tags;
 mod telling;
 pub mod view;
+
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,792 @@
+//! Stories of a day, and the same day with restarts.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::event::{Alert, Happening, Method, Outcome, Preferences, ReadBy, Reason, TimeSource};
+use super::manifest::Draft;
+use super::manifest::tests::{draft, stop};
+use super::view::StopStatus;
+use super::*;
+use crate::core::fix::Fix;
+use crate::core::fix::tests::fix;
+use crate::core::journey::{Journey, JourneyConfig, JourneyState};
+use crate::units::Speed;
+
+/// Keys of parcels: an own number each.
+const A: &str = "PARCEL-A";
+const B: &str = "PARCEL-B";
+const C: &str = "PARCEL-C";
+
+/// A van on a road to the north. The station is at its beginning; the stops are at 1,000 m, 2,000 m and 3,000 m.
+struct Van {
+    config: DeliveryConfig,
+    delivery: Delivery,
+    documents: BTreeMap<String, Vec<u8>>,
+    journey: Journey,
+    ms: u32,
+    north_m: f64,
+    out: Happenings,
+    /// All events so far.
+    events: Vec<EventRecord>,
+    has_fix: bool,
+}
+
+fn three_stops() -> Draft {
+    draft(1, vec![stop(1, 1000.0, &[A]), stop(2, 2000.0, &[B]), stop(3, 3000.0, &[C])])
+}
+
+impl Van {
+    fn new(manifest: Draft) -> Self {
+        let mut van = Self::without_route();
+        assert_eq!(van.manifest(manifest), ManifestVerdict::Taken);
+        van.go(10, 0.0);
+        van
+    }
+
+    fn without_route() -> Self {
+        let config = DeliveryConfig::new("VAN-042", "id.example.com");
+        Self {
+            delivery: Delivery::new(config.clone(), &[]),
+            config,
+            documents: BTreeMap::new(),
+            journey: Journey::new(JourneyConfig::default(), JourneyState::default()),
+            ms: 0,
+            north_m: 0.0,
+            out: Happenings { next_seq: Seq::new(1), ..Happenings::default() },
+            events: Vec::new(),
+            has_fix: true,
+        }
+    }
+
+    fn now(&self) -> Uptime {
+        Uptime::from_millis(u64::from(self.ms))
+    }
+
+    /// Commits what came out.
+    fn commit(&mut self) {
+        self.events.append(&mut self.out.events);
+        for Kept { key, value } in self.out.kept.drain(..) {
+            assert!(value.as_ref().is_none_or(|value| value.len() <= MAX_DOCUMENT), "{key}");
+            match value {
+                Some(value) => self.documents.insert(key, value),
+                None => self.documents.remove(&key),
+            };
+        }
+    }
+
+    fn manifest(&mut self, draft: Draft) -> ManifestVerdict {
+        let manifest = Manifest::new(draft).map(Some);
+        let verdict = self.delivery.manifest(manifest, self.now(), &mut self.out);
+        self.commit();
+        verdict
+    }
+
+    fn fix(&mut self, mps: f64) {
+        let fix = Fix { speed: Speed::from_mps(mps.abs()), ..fix(self.ms, self.north_m) };
+        self.journey.observe(&fix);
+        let JourneyState { motion, odometer, .. } = self.journey.state();
+        let position = self.journey.held_to().unwrap_or(fix.position);
+        match self.delivery.admits(position) {
+            Admission::Keep => {
+                let fix = Fix { position, ..fix };
+                self.delivery.observe(&fix, motion, odometer, &mut self.out);
+            }
+            Admission::Withhold(_) => {
+                self.delivery.observe_withheld(fix.utc, fix.read_at, &mut self.out);
+            }
+        }
+    }
+
+    /// Drives for so many seconds with so many m/s to the north.
+    fn go(&mut self, seconds: u32, mps: f64) {
+        for _ in 0..seconds {
+            self.ms += 1000;
+            self.north_m += mps;
+            if self.has_fix {
+                self.fix(mps);
+            }
+            while self.delivery.deadline().is_some_and(|due| due <= self.now()) {
+                let before = self.delivery.deadline();
+                self.delivery.tick(self.now(), &mut self.out);
+                assert_ne!(self.delivery.deadline(), before, "a deadline that passed is over");
+            }
+            self.commit();
+        }
+    }
+
+    /// Drives to a place and stands there.
+    fn drive_to(&mut self, north_m: f64, stand_s: u32) {
+        let way_m = north_m - self.north_m;
+        let seconds = (way_m.abs() / 10.0).round() as u32;
+        self.go(seconds, 10.0_f64.copysign(way_m));
+        self.go(stand_s, 0.0);
+    }
+
+    fn scan_by(&mut self, source: &str, by: ReadBy, text: &str) -> ScanVerdict {
+        self.ms += 10;
+        let scan = Scan {
+            source: source.to_owned(),
+            by,
+            bytes: text.as_bytes().to_vec(),
+            at: self.now(),
+            rssi: None,
+            antenna: None,
+        };
+        let verdict = self.delivery.scan(&scan, &mut self.out);
+        self.commit();
+        verdict
+    }
+
+    fn scan(&mut self, text: &str) -> ScanVerdict {
+        self.scan_by("hand", ReadBy::Barcode, text)
+    }
+
+    fn became(&mut self, text: &str) -> Became {
+        match self.scan(text) {
+            ScanVerdict::Parcel { became, .. } => became,
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    fn load(&mut self, keys: &[&str]) {
+        for key in keys {
+            assert_eq!(self.became(key), Became::Loaded, "{key}");
+            self.go(3, 0.0);
+        }
+    }
+
+    fn say(&mut self, saying: &Saying) -> Result<Said, Refusal> {
+        let said = self.delivery.say(saying, self.now(), &mut self.out);
+        self.commit();
+        said
+    }
+
+    /// The power goes, and the agent starts again with what was committed.
+    fn restart(&mut self) {
+        let kept: Vec<_> = self.documents.clone().into_iter().collect();
+        self.delivery = Delivery::new(self.config.clone(), &kept);
+        assert_eq!(self.delivery.view().counters.unreadable, 0);
+    }
+
+    /// Kinds of the events so far, and of which parcels or stop.
+    fn told(&self) -> Vec<String> {
+        self.events.iter().map(|record| told(&record.event)).collect()
+    }
+
+    fn newest(&self) -> &Event {
+        &self.events.last().expect("an event").event
+    }
+}
+
+fn told(event: &Event) -> String {
+    let keys = |parcels: &[event::Parcel]| {
+        let keys: Vec<_> =
+            parcels.iter().map(|parcel| parcel.key.trim_start_matches("PARCEL-")).collect();
+        keys.join("+")
+    };
+    let short = |parcel: &event::Parcel| keys(std::slice::from_ref(parcel));
+    let subject = match &event.happening {
+        Happening::Loaded { parcel, .. }
+        | Happening::Delivered { parcel, .. }
+        | Happening::Attempted { parcel, .. }
+        | Happening::Returned { parcel, .. }
+        | Happening::NotFound { parcel, .. }
+        | Happening::Damaged { parcel, .. }
+        | Happening::Void { parcel, .. }
+        | Happening::Seen { parcel, .. } => short(parcel),
+        Happening::Departed { parcels, .. } => keys(parcels),
+        Happening::Arrived { stop, .. } => stop.seq.to_string(),
+        Happening::Inventory { present, missing, .. } => {
+            format!("{} -{}", keys(present), keys(missing))
+        }
+        Happening::Retracted { event, .. } => told(event),
+        Happening::Completed { summary, .. } => {
+            format!("{} of {}", summary.delivered, summary.stops_total)
+        }
+    };
+    let (_, name) = event.happening.name().split_once('.').unwrap();
+    format!("{name} {subject}")
+}
+
+#[test]
+fn a_day_without_trouble_is_told_once_each_and_in_order() {
+    let mut van = Van::new(three_stops());
+    van.load(&[A, B, C]);
+    van.drive_to(1000.0, 60);
+    assert_eq!(van.became(A), Became::Delivered(Outcome::HandedOver));
+    van.drive_to(2000.0, 60);
+    assert_eq!(van.became(B), Became::Delivered(Outcome::HandedOver));
+    van.drive_to(3000.0, 60);
+    assert_eq!(van.became(C), Became::Delivered(Outcome::HandedOver));
+    van.drive_to(0.0, 3600);
+    assert_eq!(
+        van.told(),
+        [
+            "loaded A",
+            "loaded B",
+            "loaded C",
+            "departed A+B+C",
+            "arrived 1",
+            "delivered A",
+            "arrived 2",
+            "delivered B",
+            "arrived 3",
+            "delivered C",
+            "completed 3 of 3",
+        ]
+    );
+    let Happening::Completed { summary, .. } = &van.newest().happening else { panic!() };
+    assert_eq!((summary.stops_served, summary.attempted, summary.on_board), (3, 0, 0));
+    assert!((5700.0..6100.0).contains(&summary.distance.as_metres()), "{summary:?}");
+    assert!((200..215).contains(&summary.dwell.as_secs()), "{summary:?}");
+    assert!((700..800).contains(&summary.duration.as_secs()), "{summary:?}");
+    assert_eq!(van.delivery.view().duty, Duty::Off, "ten minutes after the return");
+    let numbers: Vec<_> = van.events.iter().map(|record| record.seq.get()).collect();
+    assert_eq!(numbers, (1..=11).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_delivery_carries_its_proof() {
+    let mut route = three_stops();
+    route.stops[0].safe_place = Some("porch".to_owned());
+    route.stops[0].parcels[0].authority_to_leave = Some(true);
+    let mut van = Van::new(route);
+    van.load(&[A]);
+    van.drive_to(1010.0, 60);
+    van.became(A);
+    let event = van.newest();
+    let Happening::Delivered { stop, outcome, proof, reading, .. } = &event.happening else {
+        panic!()
+    };
+    assert_eq!(stop.as_ref().unwrap().seq, 1);
+    assert_eq!((*outcome, proof.method), (Outcome::HandedOver, Method::ScanInGeofence));
+    assert!((proof.distance_to_stop.unwrap().as_metres() - 10.0).abs() < 1.0);
+    assert!((55..=61).contains(&proof.dwell.unwrap().as_secs()), "{:?}", proof.dwell);
+    assert_eq!(proof.fix_age, Some(Duration::from_millis(10)));
+    assert_eq!(proof.preferences.safe_place.as_deref(), Some("porch"));
+    assert_eq!(proof.preferences.authority_to_leave, Some(true));
+    assert_eq!((reading.by, reading.raw.as_deref()), (ReadBy::Barcode, None));
+    assert_eq!(event.time_source, TimeSource::Gnss);
+    assert_eq!(event.route.as_deref(), Some("R-1"));
+    assert!(event.place.is_some());
+}
+
+#[test]
+fn what_a_scan_means_depends_on_parcel_and_place() {
+    let wrong = |seq: u32| {
+        let due = event::StopRef { seq, id: format!("stop-{seq}") };
+        Became::Seen(Some(Alert::WrongStop { due }))
+    };
+    let mut van = Van::new(three_stops());
+    van.load(&[A]);
+    van.drive_to(1000.0, 60);
+    assert_eq!(van.became(B), wrong(2));
+    assert_eq!(van.became("STRANGER-1"), Became::Seen(Some(Alert::Unknown)));
+    assert_eq!(van.became(A), Became::Delivered(Outcome::HandedOver));
+    van.go(10, 0.0);
+    assert_eq!(van.became(A), Became::Seen(Some(Alert::Finished)));
+    van.drive_to(1850.0, 5);
+    assert_eq!(van.became(B), Became::Delivered(Outcome::HandedOver), "near, and no other stop");
+    let Happening::Delivered { proof, .. } = &van.newest().happening else { panic!() };
+    assert_eq!(proof.method, Method::ScanOutside);
+    assert_eq!(van.became(C), wrong(3));
+    let counters = van.delivery.view().counters;
+    assert_eq!((counters.wrong_stop, counters.unknown, counters.not_loaded), (2, 1, 1));
+}
+
+#[test]
+fn a_second_scan_at_the_station_takes_a_parcel_out_and_a_third_puts_it_in_again() {
+    let mut van = Van::new(three_stops());
+    van.load(&[A]);
+    assert_eq!(van.became(A), Became::Loaded, "a hand that trembles");
+    van.go(5, 0.0);
+    assert_eq!(van.became(A), Became::Unloaded);
+    van.go(5, 0.0);
+    van.load(&[A]);
+    assert_eq!(van.told(), ["loaded A", "retracted loaded A", "loaded A"]);
+    let Happening::Retracted { event, seq, .. } = &van.events[1].event.happening else { panic!() };
+    assert_eq!((event.as_ref(), *seq), (&van.events[0].event, van.events[0].seq));
+    let ids: std::collections::BTreeSet<_> =
+        van.events.iter().map(|record| record.event.id).collect();
+    assert_eq!(ids.len(), 3);
+}
+
+#[test]
+fn a_second_trip_lists_only_what_is_new_and_ends_once_more() {
+    let mut van = Van::new(three_stops());
+    van.load(&[A]);
+    van.drive_to(1000.0, 60);
+    van.became(A);
+    van.drive_to(0.0, 120);
+    van.load(&[B]);
+    van.drive_to(2000.0, 60);
+    van.became(B);
+    van.drive_to(0.0, 120);
+    assert_eq!(
+        van.told(),
+        [
+            "loaded A",
+            "departed A",
+            "arrived 1",
+            "delivered A",
+            "completed 1 of 3",
+            "loaded B",
+            "departed B",
+            "arrived 2",
+            "delivered B",
+            "completed 2 of 3",
+        ]
+    );
+}
+
+#[test]
+fn cards_tell_what_became_of_the_next_parcel() {
+    let mut van = Van::new(three_stops());
+    van.load(&[A, B, C]);
+    van.drive_to(1000.0, 60);
+    assert_eq!(
+        van.scan("VANCTL:ATTEMPT:AQ"),
+        ScanVerdict::Armed(Fate::Attempted(Reason::NoOneHome))
+    );
+    assert_eq!(van.became(A), Became::Attempted(Reason::NoOneHome));
+    van.drive_to(2000.0, 60);
+    van.scan("VANCTL:LEAVE:SAFE");
+    assert_eq!(van.became(B), Became::Delivered(Outcome::SafePlace));
+    van.drive_to(3000.0, 60);
+    van.scan("VANCTL:DAMAGED");
+    assert_eq!(van.became(C), Became::Damaged);
+    van.scan("VANCTL:ATTEMPT:A7");
+    van.go(61, 0.0);
+    assert_eq!(van.became(C), Became::Delivered(Outcome::HandedOver), "a card holds for a minute");
+    assert_eq!(van.scan("VANCTL:FLY"), ScanVerdict::BadControl);
+    van.drive_to(0.0, 60);
+    assert_eq!(van.became(A), Became::Returned);
+    let Happening::Returned { reason, .. } = &van.newest().happening else { panic!() };
+    assert_eq!(*reason, Some(Reason::NoOneHome));
+}
+
+#[test]
+fn the_last_scan_can_be_taken_back_for_a_minute() {
+    let mut van = Van::new(three_stops());
+    van.load(&[A]);
+    van.drive_to(1000.0, 60);
+    van.became(A);
+    assert_eq!(van.delivery.view().delivered, 1);
+    assert_eq!(van.scan("VANCTL:UNDO"), ScanVerdict::Undone);
+    assert_eq!((van.delivery.view().delivered, van.delivery.view().on_board), (0, 1));
+    assert_eq!(van.scan("VANCTL:UNDO"), ScanVerdict::NothingToUndo);
+    assert_eq!(van.became(A), Became::Delivered(Outcome::HandedOver));
+    van.go(61, 0.0);
+    assert_eq!(van.scan("VANCTL:UNDO"), ScanVerdict::NothingToUndo);
+    let tail = van.told().split_off(3);
+    assert_eq!(tail, ["delivered A", "retracted delivered A", "delivered A"]);
+}
+
+#[test]
+fn a_person_can_say_what_no_scanner_reads() {
+    let mut van = Van::new(three_stops());
+    van.load(&[A, B]);
+    van.drive_to(1000.0, 60);
+    let parcel = |key: &str, fate| Saying::Parcel { key: key.to_owned(), fate };
+    let said = van.say(&parcel(" parcel-a", Fate::Delivered(Outcome::Neighbour)));
+    assert!(matches!(said, Ok(Said::Parcel { key, .. }) if key == A));
+    let Happening::Delivered { proof, .. } = &van.newest().happening else { panic!() };
+    assert_eq!(proof.method, Method::Manual);
+    let again = van.say(&parcel(A, Fate::NotFound));
+    assert_eq!(again, Err(Refusal::Finished(A.to_owned())));
+    assert!(matches!(van.say(&parcel("X", Fate::Damaged)), Err(Refusal::Unknown(_))));
+    assert!(matches!(van.say(&parcel(C, Fate::Void)), Err(Refusal::NotOnBoard(_))));
+    van.say(&parcel(B, Fate::NotFound)).unwrap();
+    let Happening::NotFound { last_seen, stop, .. } = &van.newest().happening else { panic!() };
+    assert_eq!(last_seen.unwrap().id, van.events[2].event.id, "the departure saw it");
+    assert_eq!(stop.as_ref().unwrap().seq, 2);
+    assert_eq!(van.say(&Saying::Undo), Ok(Said::Undone));
+}
+
+#[test]
+fn the_stations_own_scanner_finds_what_never_left() {
+    let mut van = Van::new(three_stops());
+    van.config.station_sources.push("dock".to_owned());
+    van.restart();
+    van.go(1, 0.0);
+    van.load(&[A, B]);
+    van.drive_to(1000.0, 60);
+    let verdict = van.scan_by("dock", ReadBy::Barcode, B);
+    assert!(matches!(verdict, ScanVerdict::Parcel { became: Became::Void, .. }), "{verdict:?}");
+    assert_eq!(van.delivery.view().on_board, 1);
+}
+
+#[test]
+fn off_duty_nothing_is_recorded_and_a_card_begins_the_duty() {
+    let mut van = Van::new(three_stops());
+    van.load(&[A]);
+    assert_eq!(van.scan("VANCTL:DUTY:BREAK"), ScanVerdict::Noted);
+    assert_eq!(van.delivery.admits(fix(0, 0.0).position), Admission::Withhold(Withheld::OffDuty));
+    assert_eq!(van.scan(B), ScanVerdict::OffDuty);
+    van.drive_to(1000.0, 60);
+    assert_eq!(van.told(), ["loaded A"]);
+    van.scan("VANCTL:DUTY:ON");
+    van.go(60, 0.0);
+    assert_eq!(van.became(A), Became::Delivered(Outcome::HandedOver), "it stands there");
+    van.drive_to(2000.0, 30);
+    assert_eq!(van.told().split_off(1), ["delivered A", "arrived 2"]);
+}
+
+#[test]
+fn a_route_that_follows_begins_the_duty_that_the_end_of_the_old_one_ended() {
+    let mut van = Van::new(three_stops());
+    van.load(&[A]);
+    van.drive_to(1000.0, 60);
+    van.became(A);
+    van.drive_to(0.0, 700);
+    assert_eq!(van.delivery.view().duty, Duty::Off);
+    let mut next = draft(1, vec![stop(1, 1000.0, &[B])]);
+    next.route = "R-2".to_owned();
+    van.manifest(next);
+    van.go(2, 0.0);
+    assert_eq!(van.delivery.view().duty, Duty::On);
+    assert!(!van.documents.contains_key("parcel/PARCEL-A"), "the old route's are gone");
+}
+
+#[test]
+fn a_private_place_is_in_no_event() {
+    let mut van = Van::new(three_stops());
+    let centre = fix(0, 2000.0).position;
+    van.config.privacy_zones = vec![Zone { centre, radius: Distance::from_metres(300.0).unwrap() }];
+    van.restart();
+    van.go(1, 0.0);
+    van.load(&[A, B]);
+    van.drive_to(2000.0, 60);
+    assert_eq!(van.became(B), Became::Delivered(Outcome::HandedOver));
+    let event = van.newest();
+    assert_eq!(event.place, None);
+    let Happening::Delivered { proof, .. } = &event.happening else { panic!() };
+    assert_eq!((proof.distance_to_stop, proof.method), (None, Method::ScanOutside));
+}
+
+#[test]
+fn scans_wait_for_the_time_also_over_a_power_cut() {
+    let mut van = Van::without_route();
+    van.manifest(three_stops());
+    van.has_fix = false;
+    van.go(10, 0.0);
+    assert_eq!(van.scan(A), ScanVerdict::Waits);
+    van.restart();
+    van.go(20, 0.0);
+    assert_eq!(van.scan(B), ScanVerdict::Waits);
+    van.go(20, 0.0);
+    assert!(van.events.is_empty());
+    van.has_fix = true;
+    van.go(4, 0.0);
+    assert_eq!(van.told(), ["loaded A", "loaded B"]);
+    let (first, second) = (&van.events[0].event, &van.events[1].event);
+    assert_eq!((first.time_source, second.time_source), (TimeSource::Late, TimeSource::Late));
+    assert_eq!(second.utc, fix(30_020, 0.0).utc, "counted back");
+    assert_eq!(first.utc, fix(54_020, 0.0).utc, "nobody knows better");
+    assert!(!van.documents.keys().any(|key| key.starts_with("waiting/")));
+}
+
+#[test]
+fn only_so_many_scans_wait() {
+    let mut van = Van::without_route();
+    van.has_fix = false;
+    let verdicts: Vec<_> = (0..1100).map(|n| van.scan(&format!("STRANGER-{n}"))).collect();
+    let waits = verdicts.iter().filter(|verdict| **verdict == ScanVerdict::Waits).count();
+    assert_eq!((waits, van.delivery.view().counters.dropped), (1000, 100));
+    van.has_fix = true;
+    van.go(10, 0.0);
+    assert!(van.events.len() <= 60, "{} events of a broken scanner", van.events.len());
+}
+
+#[test]
+fn a_power_cut_at_a_stop_neither_doubles_nor_loses_the_arrival() {
+    for stood_s in [1, 5, 9, 11, 40] {
+        let mut van = Van::new(three_stops());
+        van.load(&[A, B]);
+        van.drive_to(1000.0, stood_s);
+        van.restart();
+        van.has_fix = false;
+        van.go(180, 0.0);
+        van.has_fix = true;
+        van.go(60, 0.0);
+        van.drive_to(2000.0, 60);
+        let arrivals = van.told().iter().filter(|told| told.starts_with("arrived")).count();
+        assert_eq!(arrivals, 2, "after {stood_s} s: {:?}", van.told());
+    }
+}
+
+#[test]
+fn a_van_that_waits_in_a_jam_is_delayed_until_it_moves_on() {
+    let mut van = Van::new(three_stops());
+    van.load(&[A]);
+    van.drive_to(500.0, 1300);
+    let delay = van.delivery.view().delay.expect("it stands for long");
+    assert_eq!((delay.reason, delay.by.as_secs() / 60), (DelayReason::Other, 21));
+    van.drive_to(1000.0, 20);
+    assert_eq!(van.delivery.view().delay, None);
+    van.scan("VANCTL:DELAY:AO");
+    assert_eq!(van.delivery.view().delay.unwrap().reason, DelayReason::Weather);
+    van.scan("VANCTL:DELAY:NONE");
+    assert_eq!(van.delivery.view().delay, None);
+}
+
+#[test]
+fn the_view_tells_where_the_van_goes_next() {
+    let mut van = Van::new(three_stops());
+    van.load(&[A, B, C]);
+    van.drive_to(700.0, 1);
+    let view = van.delivery.view();
+    assert_eq!((view.stop_status, view.stop_seq), (Some(StopStatus::InTransitTo), Some(1)));
+    let next = view.next_stop.unwrap();
+    assert!((next.distance.unwrap().as_metres() - 300.0).abs() < 2.0);
+    assert!(next.eta.is_some());
+    van.drive_to(850.0, 1);
+    assert_eq!(van.delivery.view().stop_status, Some(StopStatus::IncomingAt));
+    van.drive_to(1000.0, 20);
+    assert_eq!(van.delivery.view().stop_status, Some(StopStatus::StoppedAt));
+    assert_eq!(van.delivery.view().stops_remaining, Some(3));
+    van.drive_to(2000.0, 20);
+    van.became(B);
+    let view = van.delivery.view();
+    assert_eq!((view.stops_remaining, view.on_board, view.delivered), (Some(2), 2, 1));
+    assert_eq!(view.next_stop.unwrap().seq, 3, "who was skipped comes last");
+}
+
+#[test]
+fn a_manifest_is_replaced_by_a_higher_revision_and_by_nothing_else() {
+    let mut van = Van::new(three_stops());
+    van.load(&[A, B]);
+    van.drive_to(1000.0, 60);
+    van.became(A);
+    assert_eq!(van.manifest(three_stops()), ManifestVerdict::Stale);
+    let refusal = van.delivery.manifest(
+        Manifest::new(draft(9, vec![stop(1, f64::NAN, &[])])).map(Some),
+        Uptime::ZERO,
+        &mut van.out,
+    );
+    assert_eq!(refusal, ManifestVerdict::Refused);
+    let view = van.delivery.view();
+    assert_eq!(view.manifest_rev, Some(1));
+    assert!(view.manifest_error.unwrap().starts_with("stops[0].lat is NaN"));
+    let mut new = draft(2, vec![stop(7, 2000.0, &[B]), stop(8, 4000.0, &["PARCEL-D"])]);
+    new.stops[0].id = "stop-2".to_owned();
+    assert_eq!(van.manifest(new), ManifestVerdict::Taken);
+    let view = van.delivery.view();
+    assert_eq!((view.manifest_rev, view.manifest_error), (Some(2), None));
+    assert_eq!((view.delivered, view.on_board), (1, 1));
+    van.drive_to(2000.0, 20);
+    assert_eq!(van.became(A), Became::Seen(Some(Alert::Finished)), "no longer listed, and known");
+    assert_eq!(van.became(B), Became::Delivered(Outcome::HandedOver));
+    let withdrawn = van.delivery.manifest(Ok(None), van.now(), &mut van.out);
+    assert_eq!(withdrawn, ManifestVerdict::Withdrawn);
+    van.commit();
+    assert!(van.told().last().unwrap().starts_with("completed"));
+    assert!(
+        !van.documents.keys().any(|key| key.starts_with("parcel/") || key.starts_with("manifest/"))
+    );
+}
+
+#[test]
+fn a_command_is_run_once_and_answered_each_time() {
+    let mut van = Van::new(three_stops());
+    van.load(&[A]);
+    let id = |n: u8| CommandId([n; 16]);
+    let send = |van: &mut Van, n: u8, order: Order, expires| {
+        van.delivery.command(&Command { id: id(n), expires, order }, van.now(), &mut van.out);
+        let answer = van.out.answers.pop().unwrap();
+        van.commit();
+        answer.status
+    };
+    let duty = || Order::Duty(Duty::Break);
+    assert_eq!(send(&mut van, 1, duty(), None), AnswerStatus::Done);
+    van.scan("VANCTL:DUTY:ON");
+    van.restart();
+    van.go(1, 0.0);
+    assert_eq!(send(&mut van, 1, duty(), None), AnswerStatus::Done);
+    assert_eq!(van.delivery.view().duty, Duty::On, "and not run again");
+    assert_eq!(send(&mut van, 2, duty(), Some(fix(0, 0.0).utc)), AnswerStatus::Expired);
+    let recall = |key: &str| Order::Recall { parcel: key.to_owned() };
+    assert_eq!(send(&mut van, 3, recall("X"), None), AnswerStatus::Rejected);
+    assert_eq!(send(&mut van, 4, recall(A), None), AnswerStatus::Done);
+    let wishes = Order::UpdatePreferences {
+        route: None,
+        stop: Some("stop-2".to_owned()),
+        parcel: None,
+        preferences: Preferences { neighbour: Some("No. 5".to_owned()), ..Preferences::default() },
+    };
+    assert_eq!(send(&mut van, 5, wishes, None), AnswerStatus::Done);
+    assert_eq!(send(&mut van, 6, Order::Flush, None), AnswerStatus::Accepted);
+    assert_eq!(van.out.orders, [Order::Flush]);
+    let fly = Order::Unsupported { name: "fly".to_owned() };
+    assert_eq!(send(&mut van, 7, fly, None), AnswerStatus::Rejected);
+    van.load(&[B]);
+    van.drive_to(1000.0, 30);
+    assert_eq!(van.became(A), Became::Seen(Some(Alert::Recalled)));
+    van.drive_to(2000.0, 30);
+    van.became(B);
+    let Happening::Delivered { proof, .. } = &van.newest().happening else { panic!() };
+    assert_eq!(proof.preferences.neighbour.as_deref(), Some("No. 5"));
+}
+
+#[test]
+fn a_tag_that_falls_silent_is_reported_within_half_a_minute_and_once() {
+    let mut route = three_stops();
+    let tags = ["3034257BF468D480000003EC", "3034257BF468D480000003ED", "3034257BF468D480000003EE"];
+    for (stop, tag) in route.stops.iter_mut().zip(tags) {
+        stop.parcels[0].rfid = vec![tag.to_owned()];
+    }
+    let mut van = Van::new(route);
+    van.load(&[A, B, C]);
+    let read = |van: &mut Van, seconds: u32, mps: f64, tags: &[&str]| {
+        for second in 0..seconds {
+            for tag in tags.iter().filter(|_| second % 5 == 0) {
+                assert_eq!(van.scan_by("roof", ReadBy::Rfid, tag), ScanVerdict::Tag);
+            }
+            van.go(1, mps);
+        }
+    };
+    read(&mut van, 30, 10.0, &tags);
+    read(&mut van, 60, 5.0, &tags);
+    assert_eq!(van.told().split_off(3), ["departed A+B+C", "inventory A+B+C -"]);
+    let gone_at = van.now();
+    read(&mut van, 200, 0.5, &tags[..2]);
+    assert_eq!(van.told().split_off(5), ["inventory A+B -C"]);
+    let reported = van.newest().utc;
+    let late_ms = reported
+        .millis_since(fix(u32::try_from(gone_at.since_start().as_millis()).unwrap(), 0.0).utc);
+    assert!((10_000..=30_000).contains(&late_ms), "{late_ms} ms");
+    read(&mut van, 30, 0.5, &tags);
+    assert_eq!(van.told().split_off(6), ["inventory A+B+C -"], "it came back");
+    van.go(120, 0.5);
+    assert_eq!(van.told().len(), 7, "a reader that is silent says nothing of parcels");
+}
+
+/// What happens in a random day.
+#[derive(Clone, Debug)]
+enum Step {
+    Go(u32, f64),
+    DriveTo(f64, u32),
+    Scan(&'static str),
+    Blind(u32),
+    Say(Saying),
+    Recall,
+    Revise(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let codes = prop::sample::select(vec![
+        A,
+        B,
+        C,
+        "STRANGER-7",
+        "VANCTL:UNDO",
+        "VANCTL:ATTEMPT:AQ",
+        "VANCTL:DAMAGED",
+        "VANCTL:LEAVE:SAFE",
+        "VANCTL:NOTFOUND",
+        "VANCTL:DUTY:ON",
+        "VANCTL:DUTY:BREAK",
+        "VANCTL:DUTY:OFF",
+        "VANCTL:DELAY:AO",
+        "VANCTL:",
+        "4006381333931",
+        "]C1",
+        "\u{1d}",
+    ]);
+    let says = prop::sample::select(vec![
+        Saying::Undo,
+        Saying::Duty(Duty::On),
+        Saying::Parcel { key: B.to_owned(), fate: Fate::Void },
+        Saying::Parcel { key: A.to_owned(), fate: Fate::NotFound },
+    ]);
+    let places = prop::sample::select(vec![0.0, 500.0, 1000.0, 1900.0, 2000.0, 3000.0]);
+    prop_oneof![
+        2 => (1..90_u32, -8.0..8.0).prop_map(|(seconds, mps)| Step::Go(seconds, mps)),
+        6 => (places, 1..90_u32).prop_map(|(place, seconds)| Step::DriveTo(place, seconds)),
+        8 => codes.prop_map(Step::Scan),
+        1 => (1..400_u32).prop_map(Step::Blind),
+        1 => says.prop_map(Step::Say),
+        1 => Just(Step::Recall),
+        1 => (1..4_u64).prop_map(Step::Revise),
+    ]
+}
+
+fn live(van: &mut Van, step: &Step) {
+    match step {
+        Step::Go(seconds, mps) => van.go(*seconds, *mps),
+        Step::DriveTo(place, seconds) => van.drive_to(*place, *seconds),
+        Step::Scan(text) => {
+            van.scan(text);
+        }
+        Step::Blind(seconds) => {
+            van.has_fix = false;
+            van.go(*seconds, 0.0);
+            van.has_fix = true;
+            van.go(1, 0.0);
+        }
+        Step::Say(saying) => {
+            let _ = van.say(saying);
+        }
+        Step::Recall => {
+            let order = Order::Recall { parcel: C.to_owned() };
+            let command = Command { id: CommandId([3; 16]), expires: None, order };
+            van.delivery.command(&command, van.now(), &mut van.out);
+            van.commit();
+        }
+        Step::Revise(rev) => {
+            let stops = vec![stop(1, 1000.0, &[A]), stop(5, 2000.0, &[B, C])];
+            van.manifest(draft(*rev, stops));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// The power may go between any two steps, and nobody sees it in the events.
+    #[test]
+    fn a_restart_at_any_point_gives_the_same_events(
+        steps in prop::collection::vec((step(), any::<bool>()), 1..40),
+    ) {
+        let (mut one, mut other) = (Van::new(three_stops()), Van::new(three_stops()));
+        for (step, restarts) in &steps {
+            if *restarts {
+                other.restart();
+            }
+            // The first fix says where the van is.
+            one.go(1, 0.0);
+            other.go(1, 0.0);
+            live(&mut one, step);
+            live(&mut other, step);
+            prop_assert_eq!(one.told(), other.told());
+        }
+        prop_assert_eq!(&one.events, &other.events);
+        let ids: std::collections::BTreeSet<_> = one.events.iter().map(|r| r.event.id).collect();
+        prop_assert_eq!(ids.len(), one.events.len());
+        for pair in one.events.windows(2) {
+            prop_assert!(pair[0].seq < pair[1].seq && pair[0].event.utc <= pair[1].event.utc);
+        }
+    }
+
+    /// Any bytes from any scanner, and any documents.
+    #[test]
+    fn no_bytes_can_panic(
+        scans in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..60), any::<bool>()), 0..40),
+        kept in prop::collection::vec(("(parcel/|waiting/|manifest/|route|stops|duty|moment|commands|)[0-9]{0,3}",
+            prop::collection::vec(any::<u8>(), 0..80)), 0..20),
+    ) {
+        let mut van = Van::new(three_stops());
+        van.delivery = Delivery::new(van.config.clone(), &kept);
+        van.manifest(three_stops());
+        for (bytes, radio) in scans {
+            let by = if radio { ReadBy::Rfid } else { ReadBy::Barcode };
+            let scan = Scan { source: "x".to_owned(), by, bytes, at: van.now(), rssi: None, antenna: None };
+            van.delivery.scan(&scan, &mut van.out);
+            van.go(1, 3.0);
+        }
+        let _ = van.delivery.view();
+    }
+}
