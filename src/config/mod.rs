@@ -6,6 +6,7 @@ mod delivery;
 mod keys;
 mod ublox;
 mod values;
+mod written;
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -142,7 +143,7 @@ impl Config {
     /// `docs/configuration.md`: every key with what it may be.
     #[must_use]
     pub fn reference() -> String {
-        keys::reference()
+        written::reference()
     }
 
     /// Every key for the manual: its name, what it may be, its default as TOML, and what it means.
@@ -160,7 +161,7 @@ impl Config {
     /// `config/waypost.toml`: every key with its default and a sentence.
     #[must_use]
     pub fn default_file() -> String {
-        keys::default_file()
+        written::default_file()
     }
 }
 
