@@ -183,11 +183,7 @@ impl Keys {
 /// There are two of each, left and right.
 fn held(keys: &mut u8, right: bool, pressed: bool) -> Option<u8> {
     let key = if right { 2 } else { 1 };
-    if pressed {
-        *keys |= key
-    } else {
-        *keys &= !key
-    }
+    *keys = if pressed { *keys | key } else { *keys & !key };
     None
 }
 

@@ -31,7 +31,7 @@ impl Van {
             let (mut stream, _) = receiver.accept().unwrap();
             stream.write_all(&drive[..60_000]).unwrap();
             // Open until the agent goes.
-            stream.read(&mut [0]).ok();
+            stream.read_exact(&mut [0]).ok();
         });
         assert!(Command::new("mkfifo").arg(path("codes")).status().unwrap().success());
         let config = format!(

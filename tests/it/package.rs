@@ -62,7 +62,9 @@ fn options(page: &mut String, command: &clap::Command) {
         if !possible.is_empty() && argument.get_action().takes_values() {
             write!(page, "\nOne of {}.", roff(&possible.join(", "))).unwrap();
         }
-        if let [default] = argument.get_default_values() {
+        if let [default] = argument.get_default_values()
+            && argument.get_action().takes_values()
+        {
             write!(page, "\nDefault: {}.", roff(&default.to_string_lossy())).unwrap();
         }
         page.push('\n');
