@@ -128,6 +128,7 @@ mqtt.in_flight = 100
 gnss.source = "tcp:127.0.0.1:{receiver.getsockname()[1]}"
 outbox.path = "{folder}/outbox.db"
 outbox.tail_path = ""
+control.path = ""
 track.sampling = "{options.sampling}"
 ''' + (f'track.encoding = "{options.encoding}"\n' if options.encoding != 'json' else ''))
     start(options.waypost, 'run', '--config', folder / 'waypost.toml', stderr=open(folder / 'agent.log', 'w'))

@@ -6,6 +6,7 @@ mod delivery;
 mod keys;
 mod ublox;
 mod values;
+mod written;
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -140,7 +141,7 @@ impl Config {
     /// `docs/configuration.md`: every key with what it may be.
     #[must_use]
     pub fn reference() -> String {
-        keys::reference()
+        written::reference()
     }
 
     /// Every key for the manual: its name, what it may be, its default as TOML, and what it means.
@@ -158,7 +159,7 @@ impl Config {
     /// `config/waypost.toml`: every key with its default and a sentence.
     #[must_use]
     pub fn default_file() -> String {
-        keys::default_file()
+        written::default_file()
     }
 }
 

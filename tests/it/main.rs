@@ -8,6 +8,7 @@ mod codes;
 mod compact;
 mod config_files;
 mod contract;
+mod control;
 mod delivery;
 #[cfg(feature = "demo")]
 mod demo;
