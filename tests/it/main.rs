@@ -7,6 +7,7 @@ mod cli;
 mod compact;
 mod config_files;
 mod contract;
+mod day;
 mod delivery;
 #[cfg(feature = "demo")]
 mod demo;
