@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 seconds=${1:-60}
 shift || true
 targets=("$@")
-((${#targets[@]})) || targets=(framing sentence pipeline)
+((${#targets[@]})) || targets=(framing sentence pipeline code)
 # Above a fresh process, the corpus and its tables take some; a leak of one line an execution takes gigabytes.
 may_grow_mib=192
 log=$(mktemp)
@@ -24,9 +24,11 @@ for target in "${targets[@]}"; do
     # A few lines, or the epochs in which the core learns what ends one.
     max_len=1024
     [ "$target" = pipeline ] && max_len=4096
+    dictionary=fuzz/nmea.dict
+    [ "$target" = code ] && dictionary=fuzz/code.dict
     crashes=0
     cargo fuzz run --sanitizer none "$target" -- -max_total_time="$seconds" -max_len="$max_len" -timeout=10 \
-        -dict=fuzz/nmea.dict -print_final_stats=1 >"$log" 2>&1 || crashes=1
+        -dict="$dictionary" -print_final_stats=1 >"$log" 2>&1 || crashes=1
     figures=$(awk '
         /INITED/ { for (i = 1; i < NF; i++) if ($i == "rss:") { first = $(i + 1); sub("Mb", "", first) } }
         /^stat::number_of_executed_units:/ { runs = $2 }

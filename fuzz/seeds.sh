@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the corpora that the fuzzer begins with: drives of our own simulator, and nobody's recordings.
+# Makes the corpora that the fuzzer begins with: drives of our own simulator and labels of nobody, no recordings.
 #
 #   fuzz/seeds.sh [WAYPOST]      the default builds target/debug/waypost
 set -euo pipefail
@@ -10,7 +10,7 @@ if [ $# -gt 0 ]; then waypost=$1; else
 fi
 export LC_ALL=C
 corpus=fuzz/corpus
-mkdir -p $corpus/framing $corpus/sentence $corpus/pipeline
+mkdir -p $corpus/framing $corpus/sentence $corpus/pipeline $corpus/code
 
 seed() { # seed NAME FIRST ARGUMENTS...: FIRST is the kind of sentence that begins an epoch of this receiver
     local name=$1 first=$2
@@ -40,4 +40,10 @@ printf '$GPZDA,235959.00,31,12,2026,00,00*00\r\n\x8a$GPZDA,000000.00,01,01,2027,
 printf '$GPRMC,235960.00,A,4820.892,N,01049.746,E,12.3,84.4,311226,,,A*00\r\n' >$corpus/pipeline/leap
 printf '\x91$GPTXT,01,01,02,5*5*33\r\n\x90$GPGLL,4916.45,N,12311.12,W,225444,A*31\r\n' >$corpus/pipeline/raw
 for kind in zda leap raw; do cp $corpus/pipeline/$kind $corpus/sentence/; cp $corpus/pipeline/$kind $corpus/framing/; done
+# A label for each word of the dictionary: the words are escaped as printf has them.
+sed -n 's/^"\(.*\)"$/\1/p' fuzz/code.dict | while IFS= read -r word; do
+    printf '%b' "$word" >"$corpus/code/$(printf '%s' "$word" | cksum | cut -d' ' -f1)"
+done
+printf ']d20039521234000000001443091381379100011575480043221\x1d43242611220800\r\n' >$corpus/code/scan4transport
+printf ']C142090221\x1d9205590139515815555550\r\n' >$corpus/code/impb
 echo "seeds: $(find $corpus -type f | wc -l) files in $corpus"

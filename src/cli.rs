@@ -1,17 +1,22 @@
 //! Arguments and help text; subcommand → exit code.
 
+mod ask;
+
 use std::future::Future;
 use std::io::{self, IsTerminal, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
+use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
 use crate::clock::Clock;
+use crate::code;
 use crate::config::{Config, ConfigError, DEFAULT_PATH, Override};
+use crate::control::server::{ControlError, Desk, Server};
 use crate::core::calendar::{Era, RELEASED};
 use crate::core::sampling::{Bounds, Sampling};
 use crate::daemon::{Agent, AtEnd, signals};
@@ -21,6 +26,7 @@ use crate::relay::mqtt::MqttLinks;
 use crate::replay::{self, Emit};
 use crate::source::Address;
 use crate::systemd::Notify;
+use crate::tasks::joined;
 use crate::units::{Date, Distance};
 use crate::wire::VanId;
 
@@ -55,9 +61,24 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
         config: PathBuf,
     },
+    /// Say how the agent on this host is
+    Status(ask::StatusArguments),
+    /// Tell the agent a code, as if it had been scanned
+    Scan(ask::ScanArguments),
+    /// Tell the agent what became of a parcel
+    Outcome(ask::OutcomeArguments),
+    /// Tell the agent whether the driver is on duty
+    Duty(ask::DutyArguments),
+    /// Tell the agent why the van is late
+    Delay(ask::DelayArguments),
+    /// Change how much the agent logs, until it starts anew
+    Log(ask::LogArguments),
     /// Write compact messages of the topic `track` as the JSON that they stand for
     #[command(after_help = DECODE_HELP)]
     Decode(DecodeArguments),
+    /// Say what the codes of labels and radio tags mean
+    #[command(after_help = CODE_HELP)]
+    Code(CodeArguments),
     /// Write what a receiver would say in a van on a route
     #[cfg(feature = "simulate")]
     Simulate(crate::simulate::SimulateArgs),
@@ -96,6 +117,36 @@ struct DecodeArguments {
     /// The van, where no topic names it
     #[arg(long, value_name = "ID", default_value = "unknown", value_parser = VanId::new)]
     van: VanId,
+}
+
+const CODE_HELP: &str = "\
+A code is what a scanner sends, with or without its AIM identifier (]C1), or the memory of a radio tag in hexadecimal.
+The separator of GS1 elements may be written as <GS>, \\x1d or ^].
+
+Examples:
+  waypost code ']C100395212340000000014<GS>42127680331'
+  waypost code --json 1Z999AA10123456784 3174257BF4499602D2000000
+  cat /dev/serial/by-id/usb-Datalogic_* | waypost code";
+
+#[derive(Debug, clap::Args)]
+struct CodeArguments {
+    /// What was read; - for lines of standard input, as without any
+    #[arg(value_name = "CODE")]
+    codes: Vec<String>,
+    /// Write an object a line
+    #[arg(long)]
+    json: bool,
+    /// The operator's domain, in the URIs of parcels that GS1 does not number
+    #[arg(long, value_name = "DOMAIN", default_value = "id.example.com", value_parser = domain)]
+    domain: String,
+}
+
+fn domain(text: &str) -> Result<String, String> {
+    let good = |one: u8| one.is_ascii_alphanumeric() || matches!(one, b'.' | b'-');
+    if text.is_empty() || !text.bytes().all(good) {
+        return Err("write a name such as id.example.com".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 #[derive(Debug, clap::Args)]
@@ -196,7 +247,14 @@ fn execute(command: Command) -> anyhow::Result<()> {
             None => replay_agent(&arguments),
         },
         Command::Check { config } => check(&config),
+        Command::Status(arguments) => ask::status(&arguments),
+        Command::Scan(arguments) => ask::scan(arguments),
+        Command::Outcome(arguments) => ask::outcome(arguments),
+        Command::Duty(arguments) => ask::duty(&arguments),
+        Command::Delay(arguments) => ask::delay(arguments),
+        Command::Log(arguments) => ask::log(&arguments),
         Command::Decode(arguments) => decode(&arguments),
+        Command::Code(arguments) => explain(&arguments),
         #[cfg(feature = "simulate")]
         Command::Simulate(arguments) => block_on(crate::simulate::command(arguments)),
         #[cfg(feature = "demo")]
@@ -226,7 +284,7 @@ fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()
     result
 }
 
-fn run(path: &std::path::Path) -> anyhow::Result<()> {
+fn run(path: &Path) -> anyhow::Result<()> {
     let config = Config::load(path, &[])?;
     logging::init(config.log_level);
     let era = match &config.source.address {
@@ -237,8 +295,15 @@ fn run(path: &std::path::Path) -> anyhow::Result<()> {
         let shutdown = signals()?;
         let sources = vec![config.source.clone()];
         let clock = Clock::live();
+        let control = match &config.control {
+            Some(path) => listen(path).await?,
+            None => None,
+        };
         let links = MqttLinks::new(config.relay.clone(), clock.clone());
         let agent = Agent::open(config, era, clock.clone(), links).await?;
+        let (stop_control, overview) = (CancellationToken::new(), agent.overview());
+        let desk = Desk { status: Box::new(move || overview.status()), requests: agent.requests() };
+        let control = control.map(|server| tokio::spawn(server.run(desk, stop_control.clone())));
         let notify = Notify::from_environment();
         notify.ready();
         let report = tokio::spawn(notify.clone().report(agent.watches(), clock));
@@ -247,11 +312,28 @@ fn run(path: &std::path::Path) -> anyhow::Result<()> {
             report.abort();
             notify.stopping();
         };
-        Ok(agent.run(sources, AtEnd::Stop, shutdown).await?)
+        let result = agent.run(sources, AtEnd::Stop, shutdown).await;
+        stop_control.cancel();
+        if let Some(control) = control {
+            joined(control.await);
+        }
+        Ok(result?)
     })
 }
 
-fn check(path: &std::path::Path) -> anyhow::Result<()> {
+/// A van drives without a socket, but not beside a second agent.
+async fn listen(path: &Path) -> Result<Option<Server>, ControlError> {
+    match Server::bind(path).await {
+        Ok(server) => Ok(Some(server)),
+        Err(error @ ControlError::Unavailable { .. }) => {
+            tracing::warn!(%error, "no control socket");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn check(path: &Path) -> anyhow::Result<()> {
     let config = Config::load(path, &[])?;
     config.examine_files(path)?;
     let mut out = io::stdout().lock();
@@ -274,6 +356,12 @@ fn decode(DecodeArguments { file, van }: &DecodeArguments) -> anyhow::Result<()>
     let input = std::fs::File::open(file)
         .map_err(|error| anyhow::anyhow!("{}: cannot be read: {error}", file.display()))?;
     Ok(decode::command(io::BufReader::new(input), van, out)?)
+}
+
+fn explain(CodeArguments { codes, json, domain }: &CodeArguments) -> anyhow::Result<()> {
+    let out = io::BufWriter::new(io::stdout().lock());
+    let form = if *json { code::Form::Json } else { code::Form::Text };
+    Ok(code::command(codes, io::stdin().lock(), domain, form, out)?)
 }
 
 fn emit_lines(arguments: &ReplayArguments, emit: Emit) -> anyhow::Result<()> {

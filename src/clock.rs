@@ -104,6 +104,13 @@ impl Clock {
         }
     }
 
+    /// UTC at an uptime that has passed, as far as [`Self::utc`] knows it.
+    #[must_use]
+    pub fn utc_at(&self, at: Uptime) -> Option<UtcTime> {
+        let age_ms = i64::try_from(self.uptime().since(at).as_millis()).ok()?;
+        UtcTime::from_unix_ms(self.utc()?.as_unix_ms() - age_ms)
+    }
+
     /// What the host's clock shows, and when; `None` if it is not set, and in a replay.
     #[must_use]
     pub fn host(&self) -> Option<(UtcTime, Uptime)> {

@@ -3,27 +3,33 @@
 //! Stopping is the end of the data: the signal cancels only the sources. Their channel closes, the engine finishes its
 //! open epoch and commits, the relay gets a grace period, and the agent returns. A log that ends takes the same path.
 
+mod overview;
+
 use std::future::Future;
 use std::io;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::control::{CHANNEL_REQUESTS, Request};
 use crate::core::calendar::Era;
 use crate::core::record::Record;
 use crate::core::{Pipeline, PipelineConfig, Reception};
 use crate::engine::{Engine, EngineError, Patience, Reports};
+use crate::outbox::wear::capacity_bytes;
 use crate::outbox::{Outbox, OutboxError, OutboxStats};
-use crate::relay::{Health, Inputs, LinkStatus, Links, Relay, RelayError, Stop};
+use crate::relay::{Health, Inputs, LinkStatus, Links, Relay, RelayError, Stop, downlink};
 use crate::rollcall::{Pulse, RollCall};
+use crate::scanner::{self, CHANNEL_EVENTS, Roster, ScannerConfig, Standing};
 use crate::source::{self, CHANNEL_CHUNKS, Event, SourceConfig};
 use crate::tasks::joined;
 use crate::units::Uptime;
 use crate::wire::VanId;
+pub use overview::Overview;
 
 /// systemd kills after 10 s (`TimeoutStopSec`), of which a slow card may need most.
 pub const GRACE: Duration = Duration::from_secs(2);
@@ -53,6 +59,8 @@ pub struct Watches {
     pub outbox: watch::Receiver<OutboxStats>,
     /// The link to the broker.
     pub link: watch::Receiver<LinkStatus>,
+    /// How each scanner is, in the order of the configuration.
+    pub scanners: watch::Receiver<Vec<Standing>>,
     /// Whether the agent's loops turn.
     pub roll_call: RollCall,
 }
@@ -85,6 +93,45 @@ pub struct Agent<L> {
     relay: Relay<L>,
     roll_call: RollCall,
     engines_pulse: Pulse,
+    scanners: Scanners,
+    capacity_bytes: Option<u64>,
+}
+
+/// The scanners, and what else concerns parcels.
+#[derive(Debug)]
+struct Scanners {
+    configs: Vec<ScannerConfig>,
+    standings: watch::Sender<Vec<Standing>>,
+    requests: mpsc::Sender<Request>,
+    asked: mpsc::Receiver<Request>,
+    downlink: DownlinkReceiver,
+    answers: mpsc::Sender<Answer>,
+}
+
+impl Scanners {
+    fn new(
+        configs: Vec<ScannerConfig>,
+        downlink: DownlinkReceiver,
+        answers: mpsc::Sender<Answer>,
+    ) -> Self {
+        let standings = watch::Sender::new(Roster::new(&configs).standings().to_vec());
+        let (requests, asked) = mpsc::channel(CHANNEL_REQUESTS);
+        Self { configs, standings, requests, asked, downlink, answers }
+    }
+
+    /// They end with the set that is returned, or at `stop`.
+    fn start(self, clock: &Clock, stop: &CancellationToken) -> (JoinSet<()>, Inlets) {
+        let Self { configs, standings, asked, downlink, answers, .. } = self;
+        let mut tasks = JoinSet::new();
+        let (events, scans) = mpsc::channel(CHANNEL_EVENTS);
+        let roster = Roster::new(&configs);
+        for (index, config) in configs.into_iter().enumerate() {
+            let (events, stop) = (events.clone(), stop.clone());
+            tasks.spawn(scanner::run(config, index, clock.clone(), events, stop));
+        }
+        let inlets = Inlets { scans, roster, standings, requests: asked, downlink, answers };
+        (tasks, inlets)
+    }
 }
 
 impl<L: Links + 'static> Agent<L> {
@@ -98,22 +145,42 @@ impl<L: Links + 'static> Agent<L> {
         clock: Clock,
         links: L,
     ) -> Result<Self, OutboxError> {
-        let Config { van, journey, sampling, outbox, relay, .. } = config;
+        let Config { van, journey, sampling, outbox, relay, scanners, delivery, .. } = config;
+        let path = outbox.path.clone();
         let outbox = Outbox::open(outbox).await?;
         outbox.claim(&van).await?;
+        let capacity_bytes = capacity_bytes(&path);
         let pipeline = PipelineConfig { era, journey, sampling };
-        let pipeline = Pipeline::new(pipeline, outbox.first_seq(), outbox.restored());
+        let delivery = Delivery::new(delivery, &outbox.documents());
+        let pipeline =
+            Pipeline::new(pipeline, outbox.first_seq(), outbox.restored()).with_delivery(delivery);
         let reports = Reports::default();
+        let (downlink, from_backend) = downlink();
+        let (to_backend, answers) = mpsc::channel(MAX_ANSWERS);
+        let scanners = Scanners::new(scanners, from_backend, to_backend);
         let inputs = Inputs {
             outbox: outbox.clone(),
             live: reports.live.subscribe(),
             health: reports.health.subscribe(),
             clock: clock.clone(),
+            downlink,
+            answers,
         };
         let mut roll_call = RollCall::default();
         let engines_pulse = roll_call.pulse("engine");
         let relay = Relay::new(relay, inputs, links).with_pulse(roll_call.pulse("relay"));
-        Ok(Self { van, pipeline, clock, outbox, reports, relay, roll_call, engines_pulse })
+        Ok(Self {
+            van,
+            pipeline,
+            clock,
+            outbox,
+            reports,
+            relay,
+            roll_call,
+            engines_pulse,
+            scanners,
+            capacity_bytes,
+        })
     }
 
     /// By what it can be watched.
@@ -125,8 +192,22 @@ impl<L: Links + 'static> Agent<L> {
             live: self.reports.live.subscribe(),
             outbox: self.outbox.stats(),
             link: self.relay.status(),
+            scanners: self.scanners.standings.subscribe(),
             roll_call: self.roll_call.clone(),
         }
+    }
+
+    /// All of that for somebody who asks now and then.
+    #[must_use]
+    pub fn overview(&self) -> Overview {
+        let (van, watches, clock) = (self.van.clone(), self.watches(), self.clock.clone());
+        Overview { van, watches, clock, capacity_bytes: self.capacity_bytes }
+    }
+
+    /// Where requests from the local socket go.
+    #[must_use]
+    pub fn requests(&self) -> mpsc::Sender<Request> {
+        self.scanners.requests.clone()
     }
 
     /// Reads `sources` one after the other until they end or `shutdown` completes, and then finishes in order.
@@ -139,18 +220,21 @@ impl<L: Links + 'static> Agent<L> {
         at_end: AtEnd,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), AgentError> {
-        let Self { van, pipeline, clock, outbox, reports, relay, engines_pulse, .. } = self;
+        let Self { van, pipeline, clock, outbox, reports, relay, engines_pulse, scanners, .. } =
+            self;
         for source in &mut sources {
             source.line.last_good_baud = outbox.receiver_baud();
         }
         let remember = tokio::spawn(remember_speed(outbox.clone(), reports.health.subscribe()));
         let stop = CancellationToken::new();
+        let (_scanners, inlets) = scanners.start(&clock, &stop);
         let all_wait = sources.iter().all(|source| source.address.waits());
         let patience = if all_wait { Patience::Waits } else { Patience::GoesOn };
         let (events, heard) = mpsc::channel(CHANNEL_CHUNKS);
         let source = tokio::spawn(read_all(sources, clock.clone(), events, stop.clone()));
         let engine = Engine::new(pipeline, outbox.clone(), clock, patience, reports)
-            .with_pulse(engines_pulse);
+            .with_pulse(engines_pulse)
+            .with_inlets(inlets);
         let engine = tokio::spawn(engine.run(heard, stop.clone()));
         let (stop_relay, relay_stopped) = watch::channel(Stop::Running);
         let relay = tokio::spawn(relay.run(relay_stopped));

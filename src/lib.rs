@@ -36,6 +36,7 @@ pub mod units;
 
 pub mod backoff;
 pub mod clock;
+mod port;
 pub mod rollcall;
 pub mod tasks;
 
@@ -43,19 +44,24 @@ pub mod tasks;
 pub mod core;
 pub mod wire;
 
+pub mod scanner;
 pub mod source;
 
 pub mod outbox;
 
 pub mod relay;
 
+pub mod control;
+
 pub mod engine;
 
 // The frame around it.
+pub mod code;
 pub mod config;
 pub mod daemon;
 pub mod decode;
 pub mod logging;
+pub mod metrics;
 pub mod replay;
 pub mod systemd;
 

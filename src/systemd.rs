@@ -198,6 +198,7 @@ mod tests {
         let pulse = roll_call.pulse("relay");
         let watches = Watches {
             reception: watch::Sender::<Reception>::default().subscribe(),
+            scanners: watch::Sender::default().subscribe(),
             health: health.subscribe(),
             live: live.subscribe(),
             outbox: outbox.subscribe(),

@@ -3,6 +3,9 @@
 //! `tests/it/fuzzed.rs` includes this file and runs the same bodies on mutated drives, so that the properties are
 //! checked wherever the tests are, also without a fuzzer.
 
+mod label;
+
+pub use label::code;
 use waypost::core::calendar::Era;
 use waypost::core::fix::Fix;
 use waypost::core::framing::{Framer, MAX_LINE};

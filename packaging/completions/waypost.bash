@@ -19,6 +19,9 @@ _waypost() {
             waypost,check)
                 cmd="waypost__subcmd__check"
                 ;;
+            waypost,code)
+                cmd="waypost__subcmd__code"
+                ;;
             waypost,completions)
                 cmd="waypost__subcmd__completions"
                 ;;
@@ -36,6 +39,9 @@ _waypost() {
                 ;;
             waypost__subcmd__help,check)
                 cmd="waypost__subcmd__help__subcmd__check"
+                ;;
+            waypost__subcmd__help,code)
+                cmd="waypost__subcmd__help__subcmd__code"
                 ;;
             waypost__subcmd__help,completions)
                 cmd="waypost__subcmd__help__subcmd__completions"
@@ -59,7 +65,7 @@ _waypost() {
 
     case "${cmd}" in
         waypost)
-            opts="-h -V --help --version run replay check decode completions help"
+            opts="-h -V --help --version run replay check decode code completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -80,6 +86,24 @@ _waypost() {
             fi
             case "${prev}" in
                 --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        waypost__subcmd__code)
+            opts="-h --json --domain --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --domain)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -123,7 +147,7 @@ _waypost() {
             return 0
             ;;
         waypost__subcmd__help)
-            opts="run replay check decode completions help"
+            opts="run replay check decode code completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -137,6 +161,20 @@ _waypost() {
             return 0
             ;;
         waypost__subcmd__help__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        waypost__subcmd__help__subcmd__code)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

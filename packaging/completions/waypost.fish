@@ -30,6 +30,7 @@ complete -c waypost -n "__fish_waypost_needs_command" -f -a "run" -d 'Run the ag
 complete -c waypost -n "__fish_waypost_needs_command" -f -a "replay" -d 'Send recorded logs through the code that runs in the van'
 complete -c waypost -n "__fish_waypost_needs_command" -f -a "check" -d 'Check the configuration: every problem in one report'
 complete -c waypost -n "__fish_waypost_needs_command" -f -a "decode" -d 'Write compact messages of the topic `track` as the JSON that they stand for'
+complete -c waypost -n "__fish_waypost_needs_command" -f -a "code" -d 'Say what the codes of labels and radio tags mean'
 complete -c waypost -n "__fish_waypost_needs_command" -f -a "completions" -d 'Write the completions of a shell to standard output'
 complete -c waypost -n "__fish_waypost_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c waypost -n "__fish_waypost_using_subcommand run" -l config -d 'The configuration' -r -F
@@ -49,10 +50,14 @@ complete -c waypost -n "__fish_waypost_using_subcommand check" -l config -d 'The
 complete -c waypost -n "__fish_waypost_using_subcommand check" -s h -l help -d 'Print help'
 complete -c waypost -n "__fish_waypost_using_subcommand decode" -l van -d 'The van, where no topic names it' -r
 complete -c waypost -n "__fish_waypost_using_subcommand decode" -s h -l help -d 'Print help'
+complete -c waypost -n "__fish_waypost_using_subcommand code" -l domain -d 'The operator\'s domain, in the URIs of parcels that GS1 does not number' -r
+complete -c waypost -n "__fish_waypost_using_subcommand code" -l json -d 'Write an object a line'
+complete -c waypost -n "__fish_waypost_using_subcommand code" -s h -l help -d 'Print help'
 complete -c waypost -n "__fish_waypost_using_subcommand completions" -s h -l help -d 'Print help'
-complete -c waypost -n "__fish_waypost_using_subcommand help; and not __fish_seen_subcommand_from run replay check decode completions help" -f -a "run" -d 'Run the agent until SIGTERM'
-complete -c waypost -n "__fish_waypost_using_subcommand help; and not __fish_seen_subcommand_from run replay check decode completions help" -f -a "replay" -d 'Send recorded logs through the code that runs in the van'
-complete -c waypost -n "__fish_waypost_using_subcommand help; and not __fish_seen_subcommand_from run replay check decode completions help" -f -a "check" -d 'Check the configuration: every problem in one report'
-complete -c waypost -n "__fish_waypost_using_subcommand help; and not __fish_seen_subcommand_from run replay check decode completions help" -f -a "decode" -d 'Write compact messages of the topic `track` as the JSON that they stand for'
-complete -c waypost -n "__fish_waypost_using_subcommand help; and not __fish_seen_subcommand_from run replay check decode completions help" -f -a "completions" -d 'Write the completions of a shell to standard output'
-complete -c waypost -n "__fish_waypost_using_subcommand help; and not __fish_seen_subcommand_from run replay check decode completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c waypost -n "__fish_waypost_using_subcommand help; and not __fish_seen_subcommand_from run replay check decode code completions help" -f -a "run" -d 'Run the agent until SIGTERM'
+complete -c waypost -n "__fish_waypost_using_subcommand help; and not __fish_seen_subcommand_from run replay check decode code completions help" -f -a "replay" -d 'Send recorded logs through the code that runs in the van'
+complete -c waypost -n "__fish_waypost_using_subcommand help; and not __fish_seen_subcommand_from run replay check decode code completions help" -f -a "check" -d 'Check the configuration: every problem in one report'
+complete -c waypost -n "__fish_waypost_using_subcommand help; and not __fish_seen_subcommand_from run replay check decode code completions help" -f -a "decode" -d 'Write compact messages of the topic `track` as the JSON that they stand for'
+complete -c waypost -n "__fish_waypost_using_subcommand help; and not __fish_seen_subcommand_from run replay check decode code completions help" -f -a "code" -d 'Say what the codes of labels and radio tags mean'
+complete -c waypost -n "__fish_waypost_using_subcommand help; and not __fish_seen_subcommand_from run replay check decode code completions help" -f -a "completions" -d 'Write the completions of a shell to standard output'
+complete -c waypost -n "__fish_waypost_using_subcommand help; and not __fish_seen_subcommand_from run replay check decode code completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

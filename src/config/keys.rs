@@ -277,12 +277,125 @@ pub(super) const KEYS: &[Key] = &[
         "Points that are so much older than the newest are given up, in days by the points' own time",
     ),
     key(
+        "delivery.domain",
+        Text,
+        r#""waypost.invalid""#,
+        "The operator's domain in the URIs of vans, stops, routes and of parcels without a GS1 number. Set it before the first parcel: what was sent keeps its URI. The default leads nowhere, on purpose",
+    ),
+    key(
+        "delivery.van_uri",
+        Text,
+        r#""""#,
+        "URI of the van in events, such as its GIAI https://id.gs1.org/8004/...; empty: https://{domain}/fleet/obj/{van}",
+    ),
+    key(
+        "delivery.namespace",
+        Text,
+        r#""""#,
+        "URI, with / at its end, of what EPCIS has no word for; empty: https://{domain}/van/",
+    ),
+    key(
+        "delivery.type_prefix",
+        Text,
+        r#""""#,
+        "Beginning of the types of events; empty: the domain backwards and van, such as com.example.van",
+    ),
+    key(
+        "delivery.duty_at_start",
+        Text,
+        r#""on""#,
+        "Whether the driver is on duty when the agent starts for the first time: on or off. Off duty, nothing is stored or sent of where the van is",
+    ),
+    key(
+        "delivery.off_duty_after_return_min",
+        Number(0.0, 1440.0),
+        "10.0",
+        "Minutes after the return to the station after which duty ends by itself; 0 for never",
+    ),
+    key(
+        "control.path",
+        Text,
+        r#""/run/waypost/control""#,
+        "The socket on which waypost status, scan, outcome, duty and log reach the agent: for its user and group; empty for none",
+    ),
+    key(
         "log.level",
         Text,
         r#""info""#,
         "error, warn, info, debug or trace. Positions are personal data and appear from debug on",
     ),
 ];
+
+/// A list of tables: `[[name]]`, any number of times up to a bound.
+#[derive(Debug)]
+pub(super) struct List {
+    pub(super) name: &'static str,
+    /// How many tables it may have.
+    pub(super) most: usize,
+    /// For the person who edits the file.
+    pub(super) help: &'static str,
+    /// Their names are `list.key`; one whose default is empty must be there.
+    pub(super) keys: &'static [Key],
+}
+
+/// In the order of the file, after [`KEYS`].
+pub(super) const LISTS: &[List] = &[
+    List {
+        name: "scanner",
+        most: 8,
+        help: "Scanners of bar codes and readers of radio tags: a table for each, any number up to 8. They may come and go, as the receiver may",
+        keys: &[
+            key(
+                "scanner.name",
+                Text,
+                "",
+                "What people and the backend call it: 1 to 32 of A-Z a-z 0-9 _ . -, and no two alike",
+            ),
+            key(
+                "scanner.source",
+                Text,
+                "",
+                "Where its lines come from: serial:PATH[@BAUD] (best a name in /dev/serial/by-id), tcp:HOST:PORT, unix:PATH (a stream socket) or fifo:PATH",
+            ),
+            key("scanner.kind", Text, r#""barcode""#, "What it reads: barcode or rfid"),
+            key(
+                "scanner.pattern",
+                Text,
+                r#""bare""#,
+                "With rfid, what its lines look like: bare (EPC alone), key-value (EPC:...,RSSI:...,ANT:...), count (EPC;COUNT;RSSI), terse (COUNT, ANT, TYPE, EPC in groups), or a regex with a group (?<epc>...) in hexadecimal, and (?<rssi>...), (?<ant>...) and (?<count>...) where there are such",
+            ),
+            key(
+                "scanner.baud",
+                Integer(1200, 4_000_000),
+                "9600",
+                "Speed of a serial scanner in Bd, if its source does not say it",
+            ),
+        ],
+    },
+    List {
+        name: "privacy_zone",
+        most: 64,
+        help: "Places that are nobody's business, such as where the driver lives: a table for each, any number up to 64. What the receiver says there is neither stored nor sent",
+        keys: &[
+            key("privacy_zone.name", Text, r#""""#, "For the person who reads this file"),
+            key("privacy_zone.lat", Number(-90.0, 90.0), "", "Degrees north, WGS 84"),
+            key("privacy_zone.lon", Number(-180.0, 180.0), "", "Degrees east, WGS 84"),
+            key(
+                "privacy_zone.radius_m",
+                Number(10.0, 50_000.0),
+                "200.0",
+                "How far it reaches, in metres",
+            ),
+        ],
+    },
+];
+
+impl Key {
+    /// Its name within its section or table.
+    pub(super) fn last(&self) -> &'static str {
+        self.name.rsplit_once('.').expect("every name has a section").1
+    }
+}
 
 /// `config/waypost.toml`: every key with its default.
 pub(super) fn default_file() -> String {
@@ -302,7 +415,27 @@ pub(super) fn default_file() -> String {
         }
         writeln!(file, "{name} = {}", key.default).expect("a string takes everything");
     }
+    for list in LISTS {
+        file.push('\n');
+        for line in wrapped(list.help, 110) {
+            writeln!(file, "# {line}").expect("a string takes everything");
+        }
+        writeln!(file, "#[[{}]]", list.name).expect("a string takes everything");
+        for key in list.keys {
+            for line in wrapped(&required(key), 110) {
+                writeln!(file, "# {line}").expect("a string takes everything");
+            }
+            let default = if key.default.is_empty() { "..." } else { key.default };
+            writeln!(file, "#{} = {default}", key.last()).expect("a string takes everything");
+        }
+    }
     file
+}
+
+/// What a key of a list means.
+fn required(key: &Key) -> String {
+    let end = if key.default.is_empty() { " (required)" } else { "" };
+    format!("{}{end}", key.help)
 }
 
 /// `docs/configuration.md`: every key with what it may be.
@@ -315,12 +448,30 @@ pub(super) fn reference() -> String {
          | key | value | default | meaning |\n|---|---|---|---|\n",
     );
     for key in KEYS {
-        let value = key.kind;
-        let help = key.help.replace('|', "\\|");
-        writeln!(page, "| `{}` | {value} | `{}` | {help} |", key.name, key.default)
-            .expect("a string takes everything");
+        row(&mut page, key.name, key);
+    }
+    for list in LISTS {
+        write!(
+            page,
+            "\n## `[[{}]]`\n\n{}.\n\n| key | value | default | meaning |\n|---|---|---|---|\n",
+            list.name, list.help
+        )
+        .expect("a string takes everything");
+        for key in list.keys {
+            row(&mut page, key.last(), key);
+        }
     }
     page
+}
+
+fn row(page: &mut String, name: &str, key: &Key) {
+    let (value, help) = (key.kind, key.help.replace('|', "\\|"));
+    let default = match key.default {
+        "" => "required".to_owned(),
+        default => format!("`{default}`"),
+    };
+    writeln!(page, "| `{name}` | {value} | {default} | {help} |")
+        .expect("a string takes everything");
 }
 
 /// The help as a sentence, in lines of at most `width` characters.

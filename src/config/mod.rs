@@ -2,6 +2,7 @@
 //!
 //! Every problem of a file is in one report, with its key, its value and the remedy.
 
+mod delivery;
 mod keys;
 mod ublox;
 mod values;
@@ -18,9 +19,11 @@ use crate::core::journey::JourneyConfig;
 use crate::core::sampling::{Bounds, Sampling};
 use crate::outbox::OutboxConfig;
 use crate::relay::{Broker, Credentials, Identity, RelayConfig, TlsConfig, Transport};
+use crate::scanner::ScannerConfig;
 use crate::source::{Address, HostPort, Hunting, LineConfig, SourceConfig};
-use crate::units::{Distance, Speed};
+use crate::units::{Distance, Position, Speed};
 use crate::wire::{Encoding, VanId};
+pub use delivery::DeliveryKeys;
 pub use values::Override;
 use values::Values;
 
@@ -51,6 +54,14 @@ pub struct Config {
     pub outbox: OutboxConfig,
     /// The link to the broker.
     pub relay: RelayConfig,
+    /// Scanners of bar codes and radio tags.
+    pub scanners: Vec<ScannerConfig>,
+    /// Centre and radius of places of which nothing is stored or sent.
+    pub privacy_zones: Vec<(Position, Distance)>,
+    /// How events name things, and when duty begins and ends.
+    pub delivery: DeliveryKeys,
+    /// The local socket; `None`: there is none.
+    pub control: Option<PathBuf>,
     /// What is logged.
     pub log_level: Level,
 }
@@ -135,9 +146,15 @@ impl Config {
     }
 
     /// Every key for the manual: its name, what it may be, its default as TOML, and what it means.
+    ///
+    /// Those of lists follow, as `list.key`; where the default is empty the key must be there.
     pub fn documented() -> impl Iterator<Item = (&'static str, String, &'static str, &'static str)>
     {
-        keys::KEYS.iter().map(|key| (key.name, key.kind.to_string(), key.default, key.help))
+        let of_lists = keys::LISTS.iter().flat_map(|list| list.keys);
+        keys::KEYS
+            .iter()
+            .chain(of_lists)
+            .map(|key| (key.name, key.kind.to_string(), key.default, key.help))
     }
 
     /// `config/waypost.toml`: every key with its default and a sentence.
@@ -154,6 +171,12 @@ fn check(values: &mut Values) -> Option<Config> {
     let sampling = sampling(values);
     let outbox = outbox(values);
     let relay = relay(values, van.as_ref(), sampling);
+    let delivery = delivery::keys(values, van.as_ref());
+    let scanners = delivery::scanners(values);
+    let privacy_zones = delivery::privacy_zones(values);
+    let control = values.parsed("control.path", |path| {
+        Ok(Some(path).filter(|path| !path.is_empty()).map(PathBuf::from))
+    });
     let log_level = values.parsed("log.level", |level| {
         level
             .parse::<Level>()
@@ -166,6 +189,10 @@ fn check(values: &mut Values) -> Option<Config> {
         sampling: sampling?,
         outbox: outbox?,
         relay: relay?,
+        scanners: scanners?,
+        privacy_zones: privacy_zones?,
+        delivery: delivery?,
+        control: control?,
         log_level: log_level?,
     })
 }

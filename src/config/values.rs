@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use toml::Value;
 
-use super::keys::{KEYS, Key, Kind};
+use super::keys::{KEYS, Key, Kind, LISTS, List};
 
 /// A key that the command line sets.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,15 +19,18 @@ pub struct Override {
 /// Every key with a value of the right kind and range, and the problems found so far.
 #[derive(Debug)]
 pub(super) struct Values {
-    values: BTreeMap<&'static str, Value>,
+    values: BTreeMap<String, Value>,
+    /// How many tables each list has.
+    counts: BTreeMap<&'static str, usize>,
     problems: Vec<String>,
 }
 
 impl Values {
     /// Reads a file. What is unknown, or of a wrong kind or range, is a problem.
     pub(super) fn read(text: &str, overrides: &[Override]) -> Self {
-        let mut this = Self { values: BTreeMap::new(), problems: Vec::new() };
-        let sections = match text.parse::<toml::Table>() {
+        let mut this =
+            Self { values: BTreeMap::new(), counts: BTreeMap::new(), problems: Vec::new() };
+        let mut sections = match text.parse::<toml::Table>() {
             Ok(sections) => sections,
             Err(error) => {
                 this.problems.push(format!(
@@ -38,6 +41,9 @@ impl Values {
             }
         };
         let syntax_is_wrong = !this.problems.is_empty();
+        for list in LISTS {
+            this.read_list(list, sections.remove(list.name));
+        }
         let mut given = this.flattened(sections);
         for Override { key, value } in overrides {
             let is_text = KEYS.iter().any(|known| known.name == *key && known.kind == Kind::Text);
@@ -50,16 +56,18 @@ impl Values {
             let default = || key.default.parse::<Value>().expect("a default is TOML");
             let value = given.remove(key.name).unwrap_or_else(default);
             match checked(key, value) {
-                Ok(value) => drop(this.values.insert(key.name, value)),
+                Ok(value) => drop(this.values.insert(key.name.to_owned(), value)),
                 Err(problem) => this.problem(key.name, &problem),
             }
         }
         for unknown in given.keys() {
-            this.problem(unknown, &format!("is not a key of waypost{}", similar(unknown)));
+            let meant = similar(unknown, KEYS.iter().map(|key| key.name));
+            this.problem(unknown, &format!("is not a key of waypost{meant}"));
         }
         if syntax_is_wrong {
             // Where the file could not be read, everything else would only be said of the defaults.
             this.values.clear();
+            this.counts.clear();
             this.problems.truncate(1);
         }
         this
@@ -75,12 +83,70 @@ impl Values {
                     self.flatten(&section, table, &mut keys);
                 }
                 Value::Table(_) => {
-                    self.problem(&section, &format!("[{section}] is not a section of waypost"));
+                    let meant = similar(&section, LISTS.iter().map(|list| list.name));
+                    self.problem(
+                        &section,
+                        &format!("[{section}] is not a section of waypost{meant}"),
+                    );
+                }
+                Value::Array(list) if list.iter().all(Value::is_table) => {
+                    let meant = similar(&section, LISTS.iter().map(|list| list.name));
+                    self.problem(
+                        &section,
+                        &format!("[[{section}]] is not a list of waypost{meant}"),
+                    );
                 }
                 _ => self.problem(&section, "stands outside a section"),
             }
         }
         keys
+    }
+
+    /// Every table of a list, by names such as `scanner[1].source`.
+    fn read_list(&mut self, list: &List, given: Option<Value>) {
+        let tables = match given {
+            None => return,
+            Some(Value::Array(tables)) => tables,
+            Some(_) => {
+                return self.problem(list.name, &format!("is a list: write [[{}]]", list.name));
+            }
+        };
+        if tables.len() > list.most {
+            let (count, most) = (tables.len(), list.most);
+            return self
+                .problem(list.name, &format!("{count} tables are too many: at most {most}"));
+        }
+        self.counts.insert(list.name, tables.len());
+        for (index, table) in tables.into_iter().enumerate() {
+            let place = format!("{}[{}]", list.name, index + 1);
+            match table {
+                Value::Table(table) => self.read_table(list, &place, table),
+                other => self.problem(&place, &format!("{} is not a table", shown(&other))),
+            }
+        }
+    }
+
+    fn read_table(&mut self, list: &List, place: &str, mut table: toml::Table) {
+        for key in list.keys {
+            let name = format!("{place}.{}", key.last());
+            let default = || key.default.parse::<Value>().ok();
+            match table.remove(key.last()).or_else(default).map(|value| checked(key, value)) {
+                Some(Ok(value)) => drop(self.values.insert(name, value)),
+                Some(Err(problem)) => self.problem(&name, &problem),
+                None => self.problem(&name, &format!("is missing: {}", key.help)),
+            }
+        }
+        for unknown in table.keys() {
+            let meant = similar(unknown, list.keys.iter().map(Key::last));
+            let name = format!("{place}.{unknown}");
+            self.problem(&name, &format!("is not a key of [[{}]]{meant}", list.name));
+        }
+    }
+
+    /// The names of a list's tables, such as `scanner[1]`.
+    pub(super) fn tables(&self, list: &str) -> Vec<String> {
+        let count = self.counts.get(list).copied().unwrap_or(0);
+        (1..=count).map(|number| format!("{list}[{number}]")).collect()
     }
 
     /// Puts the keys of a section into `keys` by their whole names, and those of its subsections.
@@ -193,11 +259,11 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// The known key that was most likely meant.
-fn similar(unknown: &str) -> String {
-    let distance = |key: &&Key| edit_distance(key.name, unknown);
-    let nearest = KEYS.iter().min_by_key(distance).filter(|key| distance(key) <= unknown.len() / 3);
-    nearest.map(|key| format!(": is {} meant?", key.name)).unwrap_or_default()
+/// The known name that was most likely meant.
+fn similar<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let distance = |name: &&str| edit_distance(name, unknown);
+    let nearest = known.min_by_key(distance).filter(|name| distance(name) <= unknown.len() / 3);
+    nearest.map(|name| format!(": is {name} meant?")).unwrap_or_default()
 }
 
 /// Levenshtein's distance.

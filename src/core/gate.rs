@@ -70,6 +70,22 @@ pub struct RejectionCounters {
 }
 
 impl RejectionCounters {
+    /// Each with the name of its reason.
+    pub fn by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        [
+            ("no_fix", self.no_fix),
+            ("no_time", self.no_time),
+            ("too_few_satellites", self.too_few_satellites),
+            ("null_island", self.null_island),
+            ("not_measured", self.not_measured),
+            ("repeated", self.repeated),
+            ("clock_not_set", self.clock_not_set),
+            ("undated", self.undated),
+            ("out_of_reach", self.out_of_reach),
+        ]
+        .into_iter()
+    }
+
     fn count(&mut self, rejection: Rejection) {
         *match rejection {
             Rejection::NoFix => &mut self.no_fix,

@@ -151,6 +151,12 @@ impl Journey {
         self.held_to
     }
 
+    /// Forgets where the van is: what comes next is none of the way so far, and is not to be known from it.
+    pub fn forget_place(&mut self) {
+        let state = JourneyState { motion: Motion::Unknown, counted: None, ..self.state };
+        *self = Self::new(self.config, state);
+    }
+
     /// Takes one fix.
     pub fn observe(&mut self, fix: &Fix) -> Option<Transition> {
         if let Some((read_at, utc)) = self.seen {
@@ -463,6 +469,23 @@ mod tests {
         }
         assert_eq!(drive.journey.state().motion, Motion::Halted);
         assert!((drive.odometer_m() - 600.0).abs() < 45.0, "{}", drive.odometer_m());
+    }
+
+    #[test]
+    fn a_way_that_is_not_to_be_known_is_not_counted() {
+        let mut drive = Drive::new();
+        drive.go(60, 10.0);
+        let before = drive.odometer_m();
+        drive.journey.forget_place();
+        assert_eq!(drive.journey.state().counted, None);
+        drive.second += 60;
+        drive.north_m += 600.0;
+        drive.go(11, 10.0);
+        assert!(
+            (drive.odometer_m() - before - 100.0).abs() < 1.0,
+            "{}",
+            drive.odometer_m() - before
+        );
     }
 
     #[test]

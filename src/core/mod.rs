@@ -1,11 +1,13 @@
 //! ② THINK: bytes and time in, records out. Pure: no IO, no clock, no tokio, no random numbers.
 //!
 //! ```text
-//! bytes → framing → sentence → epoch → fix → journey → sampling → record
+//! bytes → framing → sentence → epoch → fix ─ may it be kept? → journey → sampling → record
+//!                                                                 └→ delivery → event
 //! ```
 //!
 //! Time is an argument, so live and replay give the same records, and a test can drive a day in a millisecond.
 
+mod accepted;
 pub mod calendar;
 pub mod delivery;
 mod ender;
@@ -16,6 +18,7 @@ pub mod framing;
 pub mod gate;
 pub mod journey;
 pub mod notice;
+pub mod parcel;
 pub mod record;
 pub mod sampling;
 pub mod sentence;
@@ -25,7 +28,9 @@ pub mod ubx;
 mod whereabouts;
 
 use crate::units::{Uptime, UtcTime};
+use accepted::Accepted;
 use calendar::Era;
+use delivery::{Delivery, Happenings};
 use epoch::{Epoch, EpochAssembler};
 use fix::Fix;
 use framing::{Framer, FramingCounters};
@@ -36,7 +41,7 @@ use record::{Record, Seq, Subject, TrackPoint};
 use sampling::{Sampler, Sampling};
 use sentence::{Content, Refusal, Sentence};
 use sky::{Sky, SkyView};
-use trust::{TimeTrust, TimeWitness};
+use trust::TimeTrust;
 
 /// How the pipeline thinks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +55,7 @@ pub struct PipelineConfig {
 }
 
 /// What came out since it was last emptied.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Output {
     /// Every accepted fix in order, as the receiver gave it.
     pub fixes: Vec<Fix>,
@@ -58,6 +63,8 @@ pub struct Output {
     pub points: Vec<(Seq, TrackPoint)>,
     /// What the outbox must keep.
     pub records: Vec<Record>,
+    /// What happened to the parcels, and what must be kept with it.
+    pub happenings: Happenings,
 }
 
 impl Output {
@@ -115,29 +122,20 @@ struct Lines {
 #[derive(Debug)]
 struct Fixes {
     gate: Gate,
-    journey: Journey,
-    sampler: Sampler,
-    next_seq: Seq,
-    newest: Option<Fix>,
+    accepted: Accepted,
     has_fix: bool,
-    witness: TimeWitness,
-    time: TimeTrust,
 }
 
 impl Pipeline {
     /// Numbers records from `first_seq` on, and goes on with the journey where `journey` stopped.
     #[must_use]
     pub fn new(config: PipelineConfig, first_seq: Seq, journey: JourneyState) -> Self {
-        let fixes = Fixes {
-            gate: Gate::new(config.era),
-            journey: Journey::new(config.journey, journey),
-            sampler: Sampler::new(config.sampling),
-            next_seq: first_seq,
-            newest: None,
-            has_fix: false,
-            witness: TimeWitness::default(),
-            time: TimeTrust::default(),
-        };
+        let accepted = Accepted::new(
+            Journey::new(config.journey, journey),
+            Sampler::new(config.sampling),
+            first_seq,
+        );
+        let fixes = Fixes { gate: Gate::new(config.era), accepted, has_fix: false };
         let lines = Lines {
             epochs: EpochAssembler::default(),
             bad_envelope: 0,
@@ -149,6 +147,35 @@ impl Pipeline {
             revision: 0,
         };
         Self { framer: Framer::default(), lines }
+    }
+
+    /// With parcels on board.
+    #[must_use]
+    pub fn with_delivery(mut self, delivery: Delivery) -> Self {
+        self.lines.fixes.accepted.delivery = Some(delivery);
+        self
+    }
+
+    /// Tells the delivery something, and numbers what happens by it. `None` for a pipeline that has none.
+    pub fn deliver<T>(
+        &mut self,
+        out: &mut Output,
+        tell: impl FnOnce(&mut Delivery, &mut Happenings) -> T,
+    ) -> Option<T> {
+        self.lines.revision += 1;
+        self.lines.fixes.accepted.deliver(out, tell)
+    }
+
+    /// How the delivery is.
+    #[must_use]
+    pub const fn delivery(&self) -> Option<&Delivery> {
+        self.lines.fixes.accepted.delivery.as_ref()
+    }
+
+    /// Whether nobody may know where the van is: off duty, or at a private place.
+    #[must_use]
+    pub fn withholds(&self) -> bool {
+        self.lines.fixes.accepted.withholds()
     }
 
     /// Notes what the host's clock shows at `at`. It may be wrong, and is believed only where the receiver bears it out.
@@ -167,7 +194,7 @@ impl Pipeline {
     #[must_use]
     pub fn deadline(&self) -> Option<Uptime> {
         let Lines { epochs, fixes, .. } = &self.lines;
-        epochs.deadline().into_iter().chain(fixes.sampler.deadline()).min()
+        epochs.deadline().into_iter().chain(fixes.accepted.deadline()).min()
     }
 
     /// Lets time pass. Spurious calls do nothing.
@@ -177,7 +204,7 @@ impl Pipeline {
             *revision += 1;
             fixes.push(&epoch, out);
         });
-        fixes.sampler.tick(now, |seq, point| out.keep(seq, point));
+        *revision += u64::from(fixes.accepted.tick(now, out));
     }
 
     /// The receiver is gone: what it began to say is all that it will say.
@@ -186,7 +213,7 @@ impl Pipeline {
         let Self { framer, lines } = self;
         framer.finish(|line, began| lines.push(line, (began, began), out));
         lines.epochs.finish(|epoch| lines.fixes.push(&epoch, out));
-        lines.fixes.sampler.finish(|seq, point| out.keep(seq, point));
+        lines.fixes.accepted.finish(out);
         lines.fixes.has_fix = false;
         (lines.sky, lines.notices) = (Sky::default(), Notices::default());
         lines.revision += 1;
@@ -204,7 +231,7 @@ impl Pipeline {
     /// What must be committed together with the records.
     #[must_use]
     pub fn state(&self) -> JourneyState {
-        self.lines.fixes.journey.state()
+        self.lines.fixes.accepted.journey_state()
     }
 
     /// Rises when something has changed that [`Self::reception`] tells, the number of bytes aside.
@@ -222,9 +249,9 @@ impl Pipeline {
             bad_envelope: *bad_envelope,
             bad_checksum: *bad_checksum,
             rejected: fixes.gate.counters(),
-            newest: fixes.newest,
+            newest: fixes.accepted.newest,
             has_fix: fixes.has_fix,
-            time: fixes.time,
+            time: fixes.accepted.time,
             sky: sky.view(*newest_at),
             notices: notices.at(*newest_at),
         }
@@ -280,28 +307,16 @@ impl Fixes {
 
     fn finish(&mut self, out: &mut Output) {
         self.judge(out, |gate, accept| gate.finish(accept));
-        self.sampler.finish(|seq, point| out.keep(seq, point));
+        self.accepted.finish(out);
     }
 
-    /// Lets the gate judge, and makes a point of each fix that it accepts.
+    /// Lets the gate judge, and hands on each fix that it accepts.
     fn judge<T>(
         &mut self,
         out: &mut Output,
         judge: impl FnOnce(&mut Gate, &mut dyn FnMut(Fix)) -> T,
     ) -> T {
-        let Self { gate, journey, sampler, next_seq, newest, witness, time, .. } = self;
-        judge(gate, &mut |fix| {
-            journey.observe(&fix);
-            *time = witness.observe(&fix);
-            *newest = Some(fix);
-            let JourneyState { motion, odometer, .. } = journey.state();
-            let held = Fix { position: journey.held_to().unwrap_or(fix.position), ..fix };
-            let point = TrackPoint { fix: held, motion, odometer }.rounded();
-            let seq = *next_seq;
-            *next_seq = seq.next();
-            out.fixes.push(fix);
-            out.points.push((seq, point));
-            sampler.push(seq, point, |seq, point| out.keep(seq, point));
-        })
+        let Self { gate, accepted, .. } = self;
+        judge(gate, &mut |fix| accepted.observe(fix, out))
     }
 }

@@ -113,6 +113,14 @@ impl Sampler {
         }
     }
 
+    /// Keeps the newest point, and begins the next line there: something happened at that place.
+    pub fn cut(&mut self, mut keep: impl FnMut(Seq, TrackPoint)) {
+        if let Some((seq, to)) = self.line.as_ref().and_then(|line| line.to) {
+            keep(seq, to);
+            self.line = Some(Line::new(to));
+        }
+    }
+
     /// Keeps the newest point, and whatever comes next: nothing follows for now.
     pub fn finish(&mut self, mut keep: impl FnMut(Seq, TrackPoint)) {
         if let Some((seq, to)) = self.line.take().and_then(|line| line.to) {
@@ -361,6 +369,28 @@ mod tests {
         let mut points = drive(&[(0.0, 0.0); 40]);
         points.drain(10..25);
         assert_eq!(kept(&points), [0, 9, 10, 24]);
+    }
+
+    #[test]
+    fn the_place_of_an_event_is_kept_and_costs_one_point() {
+        let points = drive(&[(0.0, 0.0); 40]);
+        let kept = |cut_after: Option<usize>| {
+            let (mut sampler, mut kept) =
+                (Sampler::new(Sampling::Bounded(Bounds::default())), Vec::new());
+            for (index, point) in points.iter().enumerate() {
+                let mut keep = |seq: Seq, _| kept.push(seq.get());
+                sampler.push(Seq::new(index as u64), *point, &mut keep);
+                if cut_after == Some(index) {
+                    sampler.cut(&mut keep);
+                    sampler.cut(&mut keep);
+                }
+            }
+            sampler.finish(|seq, _| kept.push(seq.get()));
+            kept
+        };
+        let (plain, cut) = (kept(None), kept(Some(17)));
+        assert!(!plain.contains(&17) && cut.contains(&17), "{plain:?} {cut:?}");
+        assert!(cut.len() <= plain.len() + 1, "{plain:?} {cut:?}");
     }
 
     #[test]

@@ -44,11 +44,16 @@ impl TimeWitness {
     const TOLERANCE: Duration = Duration::from_millis(900);
 
     pub(super) fn observe(&mut self, fix: &Fix) -> TimeTrust {
+        self.observe_time(fix.utc, fix.read_at)
+    }
+
+    /// Takes what a fix says of the time.
+    pub(super) fn observe_time(&mut self, said: UtcTime, read_at: Uptime) -> TimeTrust {
         let agrees = self.newest.is_some_and(|(utc, at)| {
-            let by_utc = u64::try_from(fix.utc.millis_since(utc)).ok().map(Duration::from_millis);
-            by_utc.is_some_and(|by_utc| by_utc.abs_diff(fix.read_at.since(at)) <= Self::TOLERANCE)
+            let by_utc = u64::try_from(said.millis_since(utc)).ok().map(Duration::from_millis);
+            by_utc.is_some_and(|by_utc| by_utc.abs_diff(read_at.since(at)) <= Self::TOLERANCE)
         });
-        self.newest = Some((fix.utc, fix.read_at));
+        self.newest = Some((said, read_at));
         self.agreeing = if agrees { self.agreeing.saturating_add(1) } else { 1 };
         if self.agreeing >= Self::AGREEING { TimeTrust::Trusted } else { TimeTrust::Tentative }
     }

@@ -10,9 +10,10 @@ use tokio::task::JoinHandle;
 use super::Patience;
 use crate::backoff::Backoff;
 use crate::clock::Clock;
+use crate::core::delivery::{Happenings, Kept};
 use crate::core::journey::JourneyState;
 use crate::core::record::{Record, Seq};
-use crate::outbox::{Outbox, OutboxError, OutboxStats};
+use crate::outbox::{Document, Outbox, OutboxError, OutboxStats};
 use crate::tasks::joined;
 use crate::units::Uptime;
 
@@ -95,6 +96,15 @@ impl Commits {
     pub(super) fn keep(&self, records: &mut Vec<Record>, state: &JourneyState) {
         self.outbox.accept(records, state, self.pace.uptime());
         records.clear();
+    }
+
+    pub(super) fn keep_happenings(&self, happenings: &mut Happenings) {
+        let Happenings { events, kept, .. } = happenings;
+        if events.is_empty() && kept.is_empty() {
+            return;
+        }
+        let documents = kept.drain(..).map(|Kept { key, value }| Document { key, value }).collect();
+        self.outbox.accept_events(mem::take(events), documents, self.pace.uptime());
     }
 
     /// Waits for the running transaction to end, or for the next one to be due. Cancelling it loses nothing.

@@ -5,6 +5,9 @@
 //! disk makes larger transactions and not a slower agent.
 
 mod commits;
+mod desk;
+mod flips;
+mod health;
 
 use std::mem;
 use std::time::Duration;
@@ -13,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::core::delivery::Delivery;
 use crate::core::record::{Record, Subject};
 use crate::core::trust::TimeTrust;
 use crate::core::{Output, Pipeline, Reception};
@@ -21,8 +25,10 @@ use crate::relay::Health;
 use crate::rollcall::Pulse;
 use crate::source::{Event, LineState, ReceiverState};
 use crate::units::Uptime;
-use crate::wire::json::GnssState;
 use commits::Commits;
+use desk::Desk;
+pub use desk::Inlets;
+use flips::Flips;
 
 /// How long the last commit may take, tries included, when the agent stops on a slow or failing disk. systemd kills
 /// after 10 s, and the relay needs its grace.
@@ -86,52 +92,13 @@ pub struct Engine {
     flips: Flips,
     reports: Reports,
     commits: Commits,
+    desk: Desk,
     patience: Patience,
     pulse: Pulse,
     /// When the host's clock is looked at again.
     host_clock_due: Uptime,
     /// What was last reported of the pipeline, of the receiver and of its line.
     reported: Option<(u64, ReceiverState, LineState)>,
-}
-
-/// Changes of the receiver in the log: a loose plug must not fill it.
-#[derive(Debug, Default)]
-struct Flips {
-    /// When the minute began, and what was logged and not logged in it.
-    began: Option<Uptime>,
-    logged: u32,
-    unlogged: u32,
-}
-
-impl Flips {
-    const MINUTE: Duration = Duration::from_mins(1);
-    const LOGGED: u32 = 6;
-
-    fn log(&mut self, state: &ReceiverState, now: Uptime) {
-        if self.began.is_none_or(|began| now.since(began) >= Self::MINUTE) {
-            *self = Self { began: Some(now), logged: 0, unlogged: self.unlogged };
-        }
-        if self.logged == Self::LOGGED {
-            self.unlogged += 1;
-            return;
-        }
-        self.logged += 1;
-        let unlogged = mem::take(&mut self.unlogged);
-        if unlogged > 0 {
-            tracing::warn!(unlogged, "receiver comes and goes");
-        }
-        match state {
-            ReceiverState::Connecting => {}
-            ReceiverState::Open => tracing::info!("receiver open"),
-            ReceiverState::Hunting => {
-                tracing::warn!("receiver not understood, trying other speeds");
-            }
-            ReceiverState::Silent => tracing::warn!("receiver silent"),
-            ReceiverState::Gone(error) => {
-                tracing::warn!(error, "receiver gone, trying again");
-            }
-        }
-    }
 }
 
 impl Engine {
@@ -145,6 +112,7 @@ impl Engine {
         reports: Reports,
     ) -> Self {
         let commits = Commits::new(outbox, patience);
+        let desk = Desk::new(None, clock.clone());
         Self {
             pipeline,
             clock,
@@ -154,11 +122,19 @@ impl Engine {
             flips: Flips::default(),
             reports,
             commits,
+            desk,
             patience,
             pulse: Pulse::default(),
             host_clock_due: Uptime::ZERO,
             reported: None,
         }
+    }
+
+    /// Also takes what comes in here.
+    #[must_use]
+    pub fn with_inlets(mut self, inlets: Inlets) -> Self {
+        self.desk = Desk::new(Some(inlets), self.clock.clone());
+        self
     }
 
     /// Answers with this pulse.
@@ -190,12 +166,18 @@ impl Engine {
                     Some(event) => self.observe(event),
                     None => break,
                 },
+                inlet = self.desk.next(), if room => {
+                    self.desk.take(inlet, &mut self.pipeline, &mut self.output);
+                }
                 () = stop.cancelled(), if !room => break,
                 now = self.clock.reached(deadline), if room => {
                     self.pipeline.tick(now, &mut self.output);
                 }
             }
             self.report();
+        }
+        while let Some(inlet) = self.desk.left() {
+            self.desk.take(inlet, &mut self.pipeline, &mut self.output);
         }
         self.pipeline.finish(&mut self.output);
         self.report();
@@ -254,6 +236,8 @@ impl Engine {
         if reported != Some(revision) || !self.output.records.is_empty() {
             self.commits.keep(&mut self.output.records, &self.pipeline.state());
         }
+        self.commits.keep_happenings(&mut self.output.happenings);
+        self.desk.answer(&mut self.output.happenings.answers);
         let known = |(at, receiver, line): &(u64, ReceiverState, LineState)| {
             *at == revision && *receiver == self.receiver && *line == self.line
         };
@@ -261,19 +245,14 @@ impl Engine {
             return;
         }
         let reception = self.pipeline.reception();
-        if let Some((seq, point)) = self.output.points.last() {
-            if reception.time == TimeTrust::Trusted {
-                self.clock.learn_utc(point.fix.utc, point.fix.read_at);
-            }
-            // A number that is not reserved could be given out once more after a power cut.
-            if *seq <= self.commits.reserved() {
-                let newest = Record { seq: *seq, subject: Subject::Point(*point) };
-                self.reports.live.send_replace(Some(newest));
-            }
+        if let Some(newest) = reception.newest.filter(|_| reception.time == TimeTrust::Trusted) {
+            self.clock.learn_utc(newest.utc, newest.read_at);
         }
-        self.output.points.clear();
+        self.report_position();
         self.output.fixes.clear();
-        let health = health(&reception, &self.receiver, &self.line);
+        let view = self.pipeline.delivery().map(Delivery::view);
+        let route = health::route(view.as_ref(), self.desk.standings(), &self.clock);
+        let health = health::health(&reception, &self.receiver, &self.line, route);
         self.reports
             .reception
             .send_if_modified(|known| mem::replace(known, reception) != reception);
@@ -285,36 +264,18 @@ impl Engine {
         });
         self.reported = Some((revision, self.receiver.clone(), self.line.clone()));
     }
-}
 
-fn health(reception: &Reception, receiver: &ReceiverState, line: &LineState) -> Health {
-    let (receiver, error) = match receiver {
-        ReceiverState::Connecting => ("connecting", None),
-        ReceiverState::Open => ("open", None),
-        ReceiverState::Hunting => ("hunting", None),
-        ReceiverState::Silent => ("silent", None),
-        ReceiverState::Gone(error) => ("gone", Some(error.clone())),
-    };
-    let fix = reception.newest.filter(|_| reception.has_fix);
-    Health {
-        gnss: GnssState {
-            receiver: receiver.to_owned(),
-            error,
-            mode: fix.map_or(1, |fix| fix.mode.dimensions()),
-            time: reception.time.name().to_owned(),
-            age_s: None,
-            sats: fix.and_then(|fix| fix.satellites_used),
-            sats_in_view: reception.sky.in_view,
-            cn0_dbhz: reception.sky.cn0_dbhz,
-            constellations: reception.sky.used.iter().map(|one| one.name().to_owned()).collect(),
-            antenna: reception.notices.antenna.map(|antenna| antenna.name().to_owned()),
-            warning: reception.notices.warning.map(|(words, _)| words.as_str().to_owned()),
-            sentences_bad: reception.sentences_bad(),
-            fixes_rejected: reception.rejected.unbelieved(),
-            baud: line.baud,
-            line_percent: line.load_percent,
-            setup: line.setup.as_ref().map(ToString::to_string),
-        },
-        newest_fix_at: reception.newest.map(|fix| fix.read_at),
+    /// Hands on the newest point, unless nobody may know where the van is.
+    fn report_position(&mut self) {
+        let newest = self.output.points.drain(..).last();
+        if self.pipeline.withholds() {
+            self.reports.live.send_if_modified(|live| live.take().is_some());
+            return;
+        }
+        // A number that is not reserved could be given out once more after a power cut.
+        let newest = newest.filter(|(seq, _)| *seq <= self.commits.reserved());
+        if let Some((seq, point)) = newest {
+            self.reports.live.send_replace(Some(Record { seq, subject: Subject::Point(point) }));
+        }
     }
 }

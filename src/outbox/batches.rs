@@ -208,9 +208,9 @@ pub(super) fn rows_in(
 
 /// What was read, and what cannot be.
 #[derive(Debug)]
-pub(super) struct Reading<E> {
+pub(super) struct Reading {
     pub records: Vec<Record>,
-    pub unreadable: Vec<E>,
+    pub unreadable: Vec<(Row, Fault)>,
 }
 
 /// Points above `seq` and up to `until`, at least `limit` of them if there are as many; what cannot be read, or is not in
@@ -220,7 +220,7 @@ pub(super) fn after(
     seq: Seq,
     until: Seq,
     limit: usize,
-) -> rusqlite::Result<Reading<(Row, Fault)>> {
+) -> rusqlite::Result<Reading> {
     let (mut records, mut unreadable) = (Vec::new(), Vec::new());
     let mut statement = connection.prepare(
         "SELECT first, last, n, level, p FROM batch
@@ -294,13 +294,14 @@ pub(super) fn remove(
     Ok(removed)
 }
 
-/// UTC of the oldest batch; none if there is no batch.
-pub(super) fn oldest(connection: &Connection) -> rusqlite::Result<Option<Option<UtcTime>>> {
-    let utc_ms: Option<Option<i64>> = connection
-        .prepare("SELECT utc_ms FROM batch ORDER BY first LIMIT 1")?
-        .query_row([], |row| Ok(row.get(0).unwrap_or_default()))
+/// First number and UTC of the oldest batch; none if there is no batch.
+pub(super) fn oldest(connection: &Connection) -> rusqlite::Result<Option<(Seq, Option<UtcTime>)>> {
+    let oldest: Option<(i64, Option<i64>)> = connection
+        .prepare("SELECT first, utc_ms FROM batch ORDER BY first LIMIT 1")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1).unwrap_or_default())))
         .optional()?;
-    Ok(utc_ms.map(|utc_ms| utc_ms.and_then(UtcTime::from_unix_ms)))
+    let utc = |utc_ms: Option<i64>| utc_ms.and_then(UtcTime::from_unix_ms);
+    Ok(oldest.map(|(first, utc_ms)| (Seq::new(unsigned(first)), utc(utc_ms))))
 }
 
 /// Points in closed rows, counted; a row that has lost its number counts as one.

@@ -52,13 +52,17 @@ impl OutboxConfig {
 /// What the outbox holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OutboxStats {
-    /// Records that wait for their acknowledgement, on flash or not.
+    /// Points and events that wait for their acknowledgement, on flash or not.
     pub pending: u64,
+    /// Of these, events.
+    pub events_pending: u64,
     /// UTC of the one with the lowest `Seq`.
     pub oldest: Option<UtcTime>,
-    /// The highest `Seq` that was accepted; before the first of a run, the one before its first.
+    /// The highest `Seq` of a point that was accepted; before the first of a run, the one before its first.
     pub newest: Seq,
-    /// Up to this `Seq`, everything that is not acknowledged is on flash.
+    /// Up to this `Seq` there may be events to be read: they are on flash, or the disk fails.
+    pub events_newest: Seq,
+    /// Up to this `Seq`, every point that is not acknowledged is on flash.
     pub durable: Seq,
     /// The highest `Seq` that is reserved: what is above may not be published yet.
     pub reserved: Seq,

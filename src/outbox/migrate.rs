@@ -1,12 +1,12 @@
 //! Older files → the schema of this agent, in steps that a power cut may end anywhere.
 //!
-//! Version 1 had a row for each point. The tables change in one transaction; the rows are packed in some more, oldest
-//! first, and an agent that finds rows of the old kind goes on with them.
+//! Version 1 had a row for each point, version 2 no documents and no events. The tables change in one transaction; the
+//! rows are packed in some more, oldest first, and an agent that finds rows of the old kind goes on with them.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Transaction, params};
 
 use super::batches::Open;
-use super::schema::{BATCH_TABLE, VERSION, signed, unsigned};
+use super::schema::{BATCH_TABLE, DOCUMENT_TABLE, VERSION, signed, unsigned};
 use crate::core::record::{Seq, Subject};
 use crate::wire::stored;
 
@@ -16,9 +16,18 @@ pub(super) const KIND_POINT: i64 = 1;
 /// Rows in one transaction: half a megabyte.
 const CHUNK: u64 = 4096;
 
-/// From version 1 to 2: the tables.
-pub(super) fn begin(connection: &mut Connection) -> rusqlite::Result<()> {
+/// From version `from` to this agent's: the tables.
+pub(super) fn begin(connection: &mut Connection, from: i32) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
+    if from < 2 {
+        batches_from_rows(&transaction)?;
+    }
+    transaction.execute_batch(DOCUMENT_TABLE)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()
+}
+
+fn batches_from_rows(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     transaction.execute_batch(BATCH_TABLE)?;
     for column in ["state_seq", "thinned", "finished_0", "finished_1", "finished_2"] {
         let add = format!("ALTER TABLE meta ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0");
@@ -27,9 +36,8 @@ pub(super) fn begin(connection: &mut Connection) -> rusqlite::Result<()> {
     transaction.execute("ALTER TABLE meta ADD COLUMN receiver_baud INTEGER", [])?;
     // What was committed was committed up to the newest row, also if that has been deleted since.
     transaction
-        .execute("UPDATE meta SET state_seq = coalesce((SELECT max(seq) FROM record), 0)", [])?;
-    transaction.pragma_update(None, "user_version", VERSION)?;
-    transaction.commit()
+        .execute("UPDATE meta SET state_seq = coalesce((SELECT max(seq) FROM record), 0)", [])
+        .map(drop)
 }
 
 /// Packs rows of version 1; returns how many there were.

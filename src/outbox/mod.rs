@@ -22,7 +22,9 @@ mod ballast;
 mod batches;
 mod config;
 mod damage;
+mod documents;
 mod error;
+mod events;
 mod file;
 mod migrate;
 mod opening;
@@ -46,15 +48,18 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use tokio::sync::watch;
 
+use crate::core::delivery::EventRecord;
 use crate::core::journey::JourneyState;
 use crate::core::record::{Record, Seq};
 use crate::units::Uptime;
 use crate::wire::VanId;
 pub use config::{OutboxConfig, OutboxStats};
+pub use documents::Document;
 pub use error::OutboxError;
+use events::Events;
 use slot::{Slot, on_pool};
-use store::{Start, Store};
-use tail::Tail;
+use store::{Claim, Start, Store};
+use tail::{Pending, Stored, Tail};
 use tail_file::TailFile;
 
 /// A handle to the outbox; clones are handles to the same.
@@ -72,11 +77,14 @@ pub struct Outbox {
     van: Arc<OnceLock<String>>,
 }
 
-/// The tail, twice.
+/// The tail of the points, twice, and that of the events.
 #[derive(Debug)]
 struct Tails {
     memory: Tail,
     file: Option<TailFile>,
+    events: Events,
+    /// As they were when the file was opened.
+    documents: Vec<(String, Vec<u8>)>,
 }
 
 #[derive(Debug)]
@@ -101,7 +109,7 @@ impl Outbox {
         let (store, tail, begin) = on_pool(move || begin(&opened)).await?;
         Ok(Self {
             config: Arc::new(config),
-            stats: Arc::new(watch::Sender::new(tail.memory.stats())),
+            stats: Arc::new(watch::Sender::new(tail.stats())),
             slot: Arc::new(tokio::sync::Mutex::new(Slot::Open(Box::new(store)))),
             tail: Arc::new(Mutex::new(tail)),
             begin: Arc::new(begin),
@@ -154,7 +162,7 @@ impl Outbox {
     pub fn accept(&self, records: &[Record], state: &JourneyState, now: Uptime) {
         debug_assert!(records.is_sorted_by(|a, b| a.seq < b.seq), "records ascend");
         let mut tail = self.tail();
-        let Tails { memory, file } = &mut *tail;
+        let Tails { memory, file, .. } = &mut *tail;
         let given_up_before = memory.given_up();
         let fresh = memory.accept(records, state, now);
         if given_up_before == 0 && memory.given_up() > 0 {
@@ -166,7 +174,30 @@ impl Outbox {
         self.publish(&tail);
     }
 
-    /// Up to which number records may be read: accepted, and reserved.
+    /// Takes events, which ascend and share the numbers of the points, and the documents that changed with them: one
+    /// transaction, as soon as the disk allows. Events whose numbers are not above all earlier ones are known already.
+    ///
+    /// Nothing of this waits for the disk: [`Self::is_urgent`] says that a transaction should follow at once. Until that is
+    /// done a kill, as a power cut, costs all that came in one call, or nothing of it. 10,000 events or 2 MiB wait at most;
+    /// then the oldest go, counted in [`OutboxStats::dropped`]. An event of more than 256 KiB, a document of more than
+    /// 64 KiB, and what would make documents more than 4,096 or 4 MiB (each time, or a quarter of a small outbox) is
+    /// refused with an error in the log.
+    pub fn accept_events(&self, events: Vec<EventRecord>, documents: Vec<Document>, now: Uptime) {
+        debug_assert!(events.is_sorted_by(|a, b| a.seq < b.seq), "events ascend");
+        let mut tail = self.tail();
+        let given_up = tail.events.accept(&events, documents, now);
+        tail.give_up(given_up);
+        self.publish(&tail);
+    }
+
+    /// The documents as they were when the file was opened, by key ascending; at most 4,096 and 4 MiB. None of another van,
+    /// once [`Self::claim`] has found that it was one.
+    #[must_use]
+    pub fn documents(&self) -> Vec<(String, Vec<u8>)> {
+        self.tail().documents.clone()
+    }
+
+    /// Up to which number points may be read: accepted, and reserved.
     #[must_use]
     pub fn readable(&self) -> Seq {
         let stats = self.stats.borrow();
@@ -176,26 +207,30 @@ impl Outbox {
     /// When the next [`Self::flush`] is due; a time that has passed is now, and none is not until something happens.
     #[must_use]
     pub fn flush_due(&self) -> Option<Uptime> {
-        self.tail().memory.due(self.config.commit_after, store::BLOCK)
+        let tail = self.tail();
+        let points = tail.memory.due(self.config.commit_after, store::BLOCK);
+        [points, tail.events.due()].into_iter().flatten().min()
     }
 
     /// Whether the next [`Self::flush`] should not wait for its turn: a departure, a halt, what is no point.
     #[must_use]
     pub fn is_urgent(&self) -> bool {
-        self.tail().memory.is_urgent()
+        let tail = self.tail();
+        tail.memory.is_urgent() || tail.events.due().is_some()
     }
 
     /// How many records are accepted, not acknowledged and not on flash.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.tail().memory.waiting()
+        let tail = self.tail();
+        tail.memory.waiting() + tail.events.waiting()
     }
 
     /// Whether everything is on flash or acknowledged, and the state too.
     #[must_use]
     pub fn is_safe(&self) -> bool {
-        let memory = &self.tail().memory;
-        memory.is_safe() && memory.state_is_safe()
+        let Tails { memory, events, .. } = &*self.tail();
+        memory.is_safe() && memory.state_is_safe() && events.is_safe()
     }
 
     /// Commits everything that waits, and deletes what has arrived.
@@ -204,6 +239,15 @@ impl Outbox {
     /// `Degraded`: nothing was written, and nothing is lost; call again later.
     pub async fn flush(&self) -> Result<(), OutboxError> {
         self.transact(true).await
+    }
+
+    /// [`Self::flush`] of the events, and of the points only if they are due: what arrives in time shall cost no flash.
+    ///
+    /// # Errors
+    /// As [`Self::flush`].
+    pub async fn flush_events(&self, now: Uptime) -> Result<(), OutboxError> {
+        let points_due = self.tail().memory.due(self.config.commit_after, store::BLOCK);
+        self.transact(points_due.is_some_and(|due| due <= now)).await
     }
 
     /// [`Self::accept`] and [`Self::flush`].
@@ -225,17 +269,22 @@ impl Outbox {
     /// `OtherVan`, if records of another van wait; `Degraded`.
     pub async fn claim(&self, van: &VanId) -> Result<(), OutboxError> {
         let (name, tail) = (van.to_string(), self.begin.van_of_tail.clone());
-        let waiting = self.waiting() as u64;
+        let waiting = self.tail().memory.waiting() as u64;
         match self.run(move |store| store.claim(&name, (&tail, waiting))).await? {
-            None => {
-                if let Some(file) = &mut self.tail().file {
+            claim @ (Claim::Ours | Claim::TakenOver) => {
+                let mut tail = self.tail();
+                if let Some(file) = &mut tail.file {
                     file.claim(van.as_str());
+                }
+                if let Claim::TakenOver = claim {
+                    tail.documents.clear();
+                    tail.events.forget_documents();
                 }
                 // A second claim is the first one's.
                 drop(self.van.set(van.to_string()));
                 Ok(())
             }
-            Some(other) => Err(OutboxError::OtherVan {
+            Claim::Refused(other) => Err(OutboxError::OtherVan {
                 path: self.config.path.clone(),
                 other,
                 van: van.to_string(),
@@ -288,7 +337,7 @@ impl Outbox {
         }
     }
 
-    /// These have arrived: only after a PUBACK that says so. They are not read any more, and those that are on flash are
+    /// The points of `range` have arrived: only after a PUBACK that says so. They are not read any more, and those that are on flash are
     /// deleted with the next transaction. Nothing of this waits for the disk.
     pub fn acknowledge(&self, range: &RangeInclusive<Seq>) {
         let mut tail = self.tail();
@@ -297,10 +346,59 @@ impl Outbox {
         self.publish(&tail);
     }
 
+    /// At most `limit` events above `seq`, ascending; none only if there are no more. They are on flash; if the disk does not
+    /// write, or does not answer for 2 s, those that wait for it are among them. [`OutboxStats::events_newest`] says when
+    /// to ask again.
+    ///
+    /// # Errors
+    /// `Degraded`: what is on flash cannot be read now, and nothing waits in memory. While that is so and something waits,
+    /// that comes alone: ask from the lowest number that is not acknowledged when the link is made anew.
+    pub async fn events_after(
+        &self,
+        seq: Seq,
+        limit: usize,
+    ) -> Result<Vec<EventRecord>, OutboxError> {
+        loop {
+            let (in_file, newest, arrived) = {
+                let events = &self.tail().events;
+                (events.in_file(seq), events.stored_newest(), events.arrived())
+            };
+            let read = move |store: &mut Store| store.events_after(seq, limit, &arrived);
+            let stored = match in_file {
+                Some(_) => self.in_time(self.run(read)).await,
+                None => Ok(Vec::new()),
+            };
+            let events = &self.tail().events;
+            let mut found = match stored {
+                Ok(found) => found,
+                Err(error) => {
+                    let waiting = events.waiting_after(seq, limit);
+                    return if waiting.is_empty() { Err(error) } else { Ok(waiting) };
+                }
+            };
+            if events.stored_newest() == newest {
+                let read_to = found.last().map_or(seq, |last| last.seq);
+                found.extend(
+                    events.waiting_after(read_to.max(newest.max(seq)), limit - found.len()),
+                );
+                return Ok(found);
+            }
+            // Some have come into the file meanwhile, and were not in what was read.
+        }
+    }
+
+    /// These have arrived, as [`Self::acknowledge`] says it of points. No point is concerned, whatever its number.
+    pub fn acknowledge_events(&self, seqs: &[Seq]) {
+        let mut tail = self.tail();
+        tail.events.acknowledge(seqs);
+        self.publish(&tail);
+    }
+
     /// Whether what has arrived is still on flash.
     #[must_use]
     pub fn has_unsettled(&self) -> bool {
-        self.tail().memory.has_acked()
+        let tail = self.tail();
+        tail.memory.has_acked() || tail.events.has_acked()
     }
 
     /// Deletes what has arrived, in a transaction of its own: when it is much, or nothing new comes.
@@ -342,7 +440,7 @@ impl Outbox {
     }
 
     fn publish(&self, tail: &Tails) {
-        let now = tail.memory.stats();
+        let now = tail.stats();
         self.stats.send_if_modified(|stats| std::mem::replace(stats, now) != now);
     }
 }
@@ -350,6 +448,43 @@ impl Outbox {
 const LOCK: &str = "no holder of the lock can panic";
 
 impl Tails {
+    fn begin(&mut self, with_points: bool) -> Pending {
+        let mut pending = self.memory.begin(with_points);
+        self.events.begin(&mut pending);
+        pending
+    }
+
+    fn done(&mut self, pending: &Pending, stored: Stored) {
+        self.events.done();
+        self.events.learn(stored.events, stored.reserved);
+        self.memory.done(pending, stored);
+    }
+
+    fn failed(&mut self, pending: &Pending) {
+        self.memory.failed(pending);
+        let given_up = self.events.failed();
+        self.give_up(given_up);
+    }
+
+    fn learn(&mut self, stored: Stored) {
+        self.events.learn(stored.events, stored.reserved);
+        self.memory.learn(stored);
+    }
+
+    /// So many events went because the disk did not take them.
+    fn give_up(&mut self, events: u64) {
+        if events > 0 {
+            if self.memory.given_up() == 0 {
+                tracing::error!("outbox does not keep up, giving up the oldest events in memory");
+            }
+            self.memory.give_up(events);
+        }
+    }
+
+    fn stats(&self) -> OutboxStats {
+        self.memory.stats(&self.events)
+    }
+
     /// A second copy of what is on flash, or has arrived, is of no use.
     fn empty_file_if_safe(&mut self) {
         if let Some(file) = &mut self.file
@@ -357,7 +492,7 @@ impl Tails {
             && self.memory.is_safe()
         {
             let (_, state) = self.memory.to_keep();
-            file.empty(self.memory.stats().newest, &state);
+            file.empty(self.memory.newest(), &state);
         }
     }
 }
@@ -368,7 +503,7 @@ fn begin(config: &OutboxConfig) -> Result<(Store, Tails, Begin), OutboxError> {
     let (file, left) = tail_file.unzip();
     let left = left.unwrap_or_default();
     let start = Start::Agent { newest_in_tail: left.newest };
-    let store = Store::open(config, start)?;
+    let mut store = Store::open(config, start)?;
     let mut memory = Tail::new(store.stored, store.state(), store.used_before);
     let taken = memory.take_over(&left.records, left.newest, left.state);
     if taken > 0 {
@@ -382,5 +517,8 @@ fn begin(config: &OutboxConfig) -> Result<(Store, Tails, Begin), OutboxError> {
         // Only a hint where the hunt begins: what cannot be read is as good as unknown.
         receiver_baud: store.receiver_baud().unwrap_or_default(),
     };
-    Ok((store, Tails { memory, file }, begin))
+    let documents = store.take_documents();
+    let (stored, max_bytes) = (store.stored, config.max_pages() * schema::PAGE_BYTES);
+    let events = Events::new(stored.events, stored.reserved, &documents, max_bytes);
+    Ok((store, Tails { memory, file, events, documents }, begin))
 }

@@ -26,7 +26,8 @@ pub(super) fn replace(
     if seq_file::read(path).is_none() {
         // Nothing says up to where numbers were published, but it is no further than this beyond what was committed.
         let reserved = &mut found.meta.reservation.reserved;
-        *reserved = Seq::new((*reserved).max(found.durable).get() + 2 * BLOCK);
+        *reserved =
+            Seq::new((*reserved).max(found.durable).max(found.newest_event).get() + 2 * BLOCK);
     }
     Ok((connection, found))
 }

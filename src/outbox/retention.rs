@@ -33,8 +33,10 @@ pub(super) type Finished = [i64; MAX_LEVEL as usize];
 pub(super) struct Gone {
     /// Points, so that the trail is coarser.
     pub thinned: u64,
-    /// Points and records, for good.
+    /// Points and events, for good.
     pub dropped: u64,
+    /// How many of these were events.
+    pub events: u64,
     /// The highest number that this may have concerned.
     pub up_to: i64,
 }
@@ -69,11 +71,12 @@ pub(super) fn make_room(
             gone.dropped += row.n;
             gone.up_to = gone.up_to.max(row.last);
         } else {
-            let dropped = drop_records(transaction)?;
+            let dropped = drop_events(transaction)?;
             if dropped == 0 {
                 return Ok(gone);
             }
             gone.dropped += dropped;
+            gone.events += dropped;
         }
     }
 }
@@ -175,16 +178,13 @@ fn drop_oldest(transaction: &Transaction<'_>, before: i64) -> rusqlite::Result<O
 }
 
 /// What is no point goes when nothing else is left, and is named.
-fn drop_records(transaction: &Transaction<'_>) -> rusqlite::Result<u64> {
+fn drop_events(transaction: &Transaction<'_>) -> rusqlite::Result<u64> {
     let seqs: Vec<i64> = transaction
         .prepare("DELETE FROM record WHERE seq IN (SELECT seq FROM record ORDER BY seq LIMIT ?1) RETURNING seq")?
         .query_map(params![signed(RECORDS_AT_ONCE)], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
     if !seqs.is_empty() {
-        tracing::error!(
-            ?seqs,
-            "outbox is full of records that are no points, the oldest go; raise outbox.max_mib"
-        );
+        tracing::error!(?seqs, "outbox is full of events, the oldest go; raise outbox.max_mib");
     }
     Ok(seqs.len() as u64)
 }

@@ -1,23 +1,30 @@
-//! What an existing file says, and the rows of what is no point.
+//! What an existing file says, and the rows of events.
 
-use std::ops::RangeInclusive;
+use std::collections::BTreeSet;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::batches::{KIND_BATCH, Open, Reading, Row, first_of};
+use super::batches::{KIND_BATCH, Open, Row, first_of};
+use super::documents;
+use super::events::Encoded;
 use super::migrate::{self, KIND_POINT};
 use super::retention::Finished;
 use super::schema::{signed, unsigned};
 use super::seq_file::Reservation;
-use crate::core::record::{Record, Seq, Subject};
+use crate::core::delivery::EventRecord;
+use crate::core::record::{Seq, Subject};
+use crate::units::UtcTime;
 use crate::wire::packed::unpack;
 use crate::wire::stored::{self, StoredError};
+
+/// `kind` of an event.
+pub(super) const KIND_EVENT: i64 = 2;
 
 /// The row of `meta`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Meta {
     pub reservation: Reservation,
-    /// Points in closed rows and records that are none: the open row counts itself.
+    /// Points in closed rows, and events: the open row counts itself.
     pub closed: u64,
     pub thinned: u64,
     pub dropped: u64,
@@ -85,7 +92,12 @@ pub(super) struct Found {
     pub open: Option<Open>,
     /// The state after `durable`, encoded.
     pub state: Vec<u8>,
+    /// Up to which number points are on flash or acknowledged.
     pub durable: Seq,
+    /// The highest number of an event that is there.
+    pub newest_event: Seq,
+    pub events: u64,
+    pub documents: Vec<(String, Vec<u8>)>,
 }
 
 impl Found {
@@ -95,12 +107,8 @@ impl Found {
         let mut meta = Meta::read(&transaction)?;
         let before = meta.clone();
         meta.closed += try_again(&transaction)?;
-        let newest = |column: &str, table: &str| {
-            let sql = format!("SELECT {column} FROM {table} ORDER BY 1 DESC LIMIT 1");
-            let newest = transaction.query_row(&sql, [], |row| row.get::<_, i64>(0)).optional();
-            newest.map(|newest| Seq::new(newest.map_or(0, unsigned)))
-        };
-        let mut durable = meta.state_seq.max(newest("seq", "record")?);
+        // An event says nothing of the points around it: one with a lower number may come later.
+        let mut durable = meta.state_seq;
         let (mut open, mut state) = (None, meta.state.clone());
         let row = transaction
             .prepare("SELECT first, last, n, level, state FROM batch ORDER BY first DESC LIMIT 1")?
@@ -133,8 +141,10 @@ impl Found {
         if meta != before {
             meta.write(&transaction)?;
         }
+        let newest_event = newest(&transaction)?;
+        let (events, documents) = (count(&transaction)?, documents::read(&transaction)?);
         transaction.commit()?;
-        Ok(Self { meta, open, state, durable })
+        Ok(Self { meta, open, state, durable, newest_event, events, documents })
     }
 }
 
@@ -163,9 +173,9 @@ fn try_again(transaction: &Transaction<'_>) -> rusqlite::Result<u64> {
                 open.write(transaction, 0, None)?;
                 1
             }
-            _ if stored::decode(&bytes).is_ok() => transaction.execute(
-                "INSERT OR IGNORE INTO record SELECT * FROM unreadable WHERE seq = ?1",
-                [seq],
+            _ if stored::decode_event(&bytes).is_ok() => transaction.execute(
+                "INSERT OR IGNORE INTO record SELECT seq, ?2, utc_ms, subject FROM unreadable WHERE seq = ?1",
+                [seq, KIND_EVENT],
             )? as u64,
             _ => continue,
         };
@@ -174,27 +184,45 @@ fn try_again(transaction: &Transaction<'_>) -> rusqlite::Result<u64> {
     Ok(back)
 }
 
-/// What is no point above `seq` and up to `until`; what cannot be read comes back beside it.
+/// Inserts an event; whether it was not there yet.
+pub(super) fn insert(connection: &Connection, event: &Encoded) -> rusqlite::Result<bool> {
+    connection
+        .prepare("INSERT OR IGNORE INTO record VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![signed(event.seq.get()), KIND_EVENT, event.utc.as_unix_ms(), event.bytes])
+        .map(|inserted| inserted == 1)
+}
+
+/// What was read, and what cannot be.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    pub events: Vec<EventRecord>,
+    pub unreadable: Vec<(i64, StoredError)>,
+}
+
+/// Events above `seq`, at most `limit`, without those that have `arrived`; what cannot be read comes back beside them.
 pub(super) fn after(
     connection: &Connection,
     seq: Seq,
-    until: Seq,
     limit: usize,
-) -> rusqlite::Result<Reading<(i64, StoredError)>> {
-    let (mut records, mut unreadable) = (Vec::new(), Vec::new());
-    let mut statement = connection.prepare(
-        "SELECT seq, subject FROM record WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3",
-    )?;
-    let range = params![signed(seq.get()), signed(until.get()), signed(limit as u64)];
-    let mut rows = statement.query(range)?;
-    while let Some(row) = rows.next()? {
-        let seq: i64 = row.get(0)?;
-        match stored::decode(row.get_ref(1)?.as_blob().unwrap_or_default()) {
-            Ok(subject) => records.push(Record { seq: Seq::new(unsigned(seq)), subject }),
-            Err(error) => unreadable.push((seq, error)),
+    arrived: &BTreeSet<Seq>,
+) -> rusqlite::Result<Reading> {
+    let mut reading = Reading::default();
+    let mut statement =
+        connection.prepare("SELECT seq, subject FROM record WHERE seq > ?1 ORDER BY seq")?;
+    let mut rows = statement.query([signed(seq.get())])?;
+    while reading.events.len() < limit {
+        let Some(row) = rows.next()? else { break };
+        let number: i64 = row.get(0)?;
+        let seq = Seq::new(unsigned(number));
+        if arrived.contains(&seq) {
+            continue;
+        }
+        match stored::decode_event(row.get_ref(1)?.as_blob().unwrap_or_default()) {
+            Ok(event) => reading.events.push(EventRecord { seq, event }),
+            Err(error) => reading.unreadable.push((number, error)),
         }
     }
-    Ok(Reading { records, unreadable })
+    Ok(reading)
 }
 
 pub(super) fn move_away(
@@ -213,20 +241,28 @@ pub(super) fn move_away(
     Ok(())
 }
 
-pub(super) fn remove(
-    transaction: &Transaction<'_>,
-    range: &RangeInclusive<Seq>,
-) -> rusqlite::Result<u64> {
-    let removed = transaction.execute(
-        "DELETE FROM record WHERE seq BETWEEN ?1 AND ?2",
-        [signed(range.start().get()), signed(range.end().get())],
-    )?;
-    Ok(removed as u64)
+/// Deletes the event with this number; whether it was there.
+pub(super) fn remove(transaction: &Transaction<'_>, seq: Seq) -> rusqlite::Result<bool> {
+    let mut statement = transaction.prepare("DELETE FROM record WHERE seq = ?1")?;
+    statement.execute([signed(seq.get())]).map(|removed| removed == 1)
 }
 
-/// Whether there is one.
-pub(super) fn any(connection: &Connection) -> rusqlite::Result<bool> {
-    connection.query_row("SELECT EXISTS(SELECT 1 FROM record)", [], |row| row.get(0))
+/// Number and UTC of the oldest event.
+pub(super) fn oldest(connection: &Connection) -> rusqlite::Result<Option<(Seq, UtcTime)>> {
+    let row: Option<(i64, i64)> = connection
+        .prepare("SELECT seq, utc_ms FROM record ORDER BY seq LIMIT 1")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1).unwrap_or_default())))
+        .optional()?;
+    Ok(row.map(|(seq, utc_ms)| {
+        let utc = UtcTime::from_unix_ms(utc_ms).or_else(|| UtcTime::from_unix_ms(0));
+        (Seq::new(unsigned(seq)), utc.expect("1970 is a year that UTC has"))
+    }))
+}
+
+fn newest(connection: &Connection) -> rusqlite::Result<Seq> {
+    let newest = connection
+        .query_row("SELECT max(seq) FROM record", [], |row| row.get::<_, Option<i64>>(0))?;
+    Ok(Seq::new(newest.map_or(0, unsigned)))
 }
 
 pub(super) fn count(connection: &Connection) -> rusqlite::Result<u64> {

@@ -4,6 +4,7 @@
 //! A batch has a checksum and its own first number, so it needs no table around it. What is found that way may have been
 //! acknowledged already: it comes twice, which is harmless, and nothing that waits is left behind.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::ops::Range;
@@ -13,9 +14,10 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::batches::{self, Open};
-use super::rows;
+use super::migrate::KIND_POINT;
 use super::schema::{signed, unsigned};
 use super::seq_file::beside;
+use super::{documents, rows};
 use crate::core::record::Seq;
 use crate::wire::packed::{MAGIC, Packed, found_at, unpack};
 use crate::wire::stored;
@@ -35,6 +37,7 @@ struct Salvaged {
     batches: u64,
     points: u64,
     records: u64,
+    documents: u64,
     found_in_bytes: u64,
 }
 
@@ -72,6 +75,7 @@ pub(super) fn salvage(aside: &Path, into: &mut Connection) -> rusqlite::Result<(
     if let Some(old) = &old {
         meta(old, into)?;
         salvaged.records = records(old, into)?;
+        salvaged.documents = documents(old, into)?;
         below = points(old, into, Direction::Forwards, &mut above, &mut salvaged)?;
         if below < above {
             points(old, into, Direction::Backwards, &mut above, &mut salvaged)?;
@@ -86,11 +90,12 @@ pub(super) fn salvage(aside: &Path, into: &mut Connection) -> rusqlite::Result<(
             }
         }
     }
-    let Salvaged { batches, points, records, found_in_bytes } = salvaged;
+    let Salvaged { batches, points, records, documents, found_in_bytes } = salvaged;
     tracing::warn!(
         batches,
         points,
         records,
+        documents,
         found_in_bytes,
         "what could be read of the damaged outbox is kept"
     );
@@ -147,7 +152,36 @@ fn meta(old: &Connection, into: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// What is no point, from both ends; and the rows of version 1, which are packed afterwards.
+/// Documents, from both ends; one that is damaged is dropped. What was set aside later is newer.
+fn documents(old: &Connection, into: &mut Connection) -> rusqlite::Result<u64> {
+    let transaction = into.transaction()?;
+    let mut salvaged = BTreeSet::new();
+    for order in ["ASC", "DESC"] {
+        let ended = (|| {
+            let mut statement =
+                old.prepare(&format!("SELECT key, value FROM document ORDER BY key {order}"))?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let Ok(key) = row.get::<_, String>(0) else { continue };
+                let bytes = row.get_ref(1)?.as_blob().unwrap_or_default();
+                if documents::decode(&key, bytes).is_none() {
+                    tracing::warn!(key, "damaged document is dropped");
+                } else if salvaged.len() < documents::MAX_DOCUMENTS {
+                    documents::write(&transaction, &key, Some(bytes))?;
+                    salvaged.insert(key);
+                }
+            }
+            Ok::<(), rusqlite::Error>(())
+        })();
+        if ended.is_ok() {
+            break;
+        }
+    }
+    transaction.commit()?;
+    Ok(salvaged.len() as u64)
+}
+
+/// Events, from both ends; and the rows of version 1, which are packed afterwards.
 fn records(old: &Connection, into: &mut Connection) -> rusqlite::Result<u64> {
     let mut salvaged = 0;
     for order in ["ASC", "DESC"] {
@@ -159,7 +193,11 @@ fn records(old: &Connection, into: &mut Connection) -> rusqlite::Result<u64> {
             while let Some(row) = rows.next()? {
                 let (seq, kind, utc_ms): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
                 let subject: Vec<u8> = row.get(3)?;
-                if stored::decode(&subject).is_ok() {
+                let is_readable = match kind {
+                    KIND_POINT => stored::decode(&subject).is_ok(),
+                    _ => stored::decode_event(&subject).is_ok(),
+                };
+                if is_readable {
                     salvaged += transaction.execute(
                         "INSERT OR IGNORE INTO record VALUES (?1, ?2, ?3, ?4)",
                         params![seq, kind, utc_ms, subject],

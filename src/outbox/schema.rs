@@ -19,7 +19,7 @@ const APPLICATION_ID: i32 = 0x5759_5054;
 const HEADER_BYTES: usize = 72;
 
 /// The schema that this agent writes.
-pub(super) const VERSION: i32 = 2;
+pub(super) const VERSION: i32 = 3;
 
 /// Bytes of a page: a commit of one row then writes 1–2 blocks of a flash card, not 2 of 4 KiB.
 pub(super) const PAGE_BYTES: u64 = 1024;
@@ -64,7 +64,11 @@ pub(super) const BATCH_TABLE: &str = "
         p BLOB NOT NULL
     ) STRICT;";
 
-/// What is no point, a row each; and the one row that says where this file stands.
+/// Pieces of state by name, each with its CRC-32 before it.
+pub(super) const DOCUMENT_TABLE: &str =
+    "CREATE TABLE document(key TEXT PRIMARY KEY, value BLOB) STRICT;";
+
+/// Events, a row each; and the one row that says where this file stands.
 const OTHER_TABLES: &str = "
     CREATE TABLE record(
         seq INTEGER PRIMARY KEY,
@@ -170,13 +174,14 @@ fn prepare(
     connection.pragma_update(None, "max_page_count", signed(max_pages))?;
     match identity {
         Identity::Ours(VERSION) => check(connection),
-        Identity::Ours(_) => {
+        Identity::Ours(version) => {
             check(connection)?;
-            migrate::begin(connection)
+            migrate::begin(connection, *version)
         }
         Identity::New | Identity::Foreign(_) => {
             let transaction = connection.transaction()?;
             transaction.execute_batch(BATCH_TABLE)?;
+            transaction.execute_batch(DOCUMENT_TABLE)?;
             transaction.execute_batch(OTHER_TABLES)?;
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
             transaction.pragma_update(None, "user_version", VERSION)?;

@@ -25,9 +25,24 @@ pub(super) enum Slot {
 
 impl Outbox {
     pub(super) async fn transact(&self, with_records: bool) -> Result<(), OutboxError> {
-        let mut slot = self.slot.clone().lock_owned().await;
-        let this = self.clone();
-        on_pool(move || this.transaction(&mut slot, with_records)).await
+        let work = async {
+            let mut slot = self.slot.clone().lock_owned().await;
+            let this = self.clone();
+            on_pool(move || this.transaction(&mut slot, with_records)).await
+        };
+        tokio::pin!(work);
+        if let Ok(done) = tokio::time::timeout(READ_WITHIN, &mut work).await {
+            return done;
+        }
+        // What waits may be read meanwhile, so that a dead card does not silence the van.
+        self.hang();
+        work.await
+    }
+
+    fn hang(&self) {
+        let mut tail = self.tail();
+        tail.events.hang();
+        self.publish(&tail);
     }
 
     pub(super) fn transaction(
@@ -35,15 +50,15 @@ impl Outbox {
         slot: &mut Slot,
         with_records: bool,
     ) -> Result<(), OutboxError> {
-        let pending: Pending = self.tail().memory.begin(with_records);
+        let pending: Pending = self.tail().begin(with_records);
         let result = self.work(slot, |store| {
             store.commit(&pending)?;
             Ok(store.stored)
         });
         let mut tail = self.tail();
         match &result {
-            Ok(stored) => tail.memory.done(&pending, *stored),
-            Err(_) => tail.memory.failed(&pending),
+            Ok(stored) => tail.done(&pending, *stored),
+            Err(_) => tail.failed(&pending),
         }
         tail.empty_file_if_safe();
         self.publish(&tail);
@@ -60,7 +75,7 @@ impl Outbox {
             let result = this.work(&mut slot, work);
             if let Slot::Open(store) = &*slot {
                 let mut tail = this.tail();
-                tail.memory.learn(store.stored);
+                tail.learn(store.stored);
                 this.publish(&tail);
             }
             result

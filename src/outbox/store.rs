@@ -1,11 +1,13 @@
 //! The file and its transactions: everything here blocks, and runs on the blocking pool.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::ballast::Ballast;
 use super::batches::{self, Fault, Row};
+use super::events::StoredEvents;
 use super::file::File;
 use super::opening::{connect, replace};
 use super::ranges::Ranges;
@@ -14,7 +16,8 @@ use super::schema::{self, PAGE_BYTES, Refusal, pages};
 use super::seq_file::{self, Reservation};
 use super::tail::{Pending, Stored};
 use super::wear::Wear;
-use super::{OutboxConfig, OutboxError, state};
+use super::{OutboxConfig, OutboxError, documents, state};
+use crate::core::delivery::EventRecord;
 use crate::core::journey::JourneyState;
 use crate::core::record::{Record, Seq};
 use crate::wire::stored::StoredError;
@@ -45,6 +48,16 @@ pub(super) enum Start {
     Resumed(Reservation),
 }
 
+/// Whose the outbox is, when a van has asked for it.
+#[derive(Debug)]
+pub(super) enum Claim {
+    Ours,
+    /// Ours from now on; it was another van's, and empty.
+    TakenOver,
+    /// Records of this van wait.
+    Refused(String),
+}
+
 #[derive(Debug)]
 pub(super) struct Store {
     config: OutboxConfig,
@@ -54,6 +67,8 @@ pub(super) struct Store {
     copy_is_behind: bool,
     /// The highest `Seq` before this run.
     pub used_before: Seq,
+    /// As they were when the file was opened, until somebody takes them.
+    documents: Vec<(String, Vec<u8>)>,
     ballast: Ballast,
     wear: Wear,
     pub stored: Stored,
@@ -95,10 +110,11 @@ impl Store {
         start: Start,
     ) -> Result<Self, OutboxError> {
         let degraded = |error| OutboxError::degraded(&config.path, error);
-        let Found { mut meta, open, state, durable } = found;
+        let Found { mut meta, open, state, durable, newest_event, events, documents } = found;
         let copy = seq_file::read(&config.path).unwrap_or(Reservation::NONE);
         let before = meta.reservation.max(copy);
-        let before = Reservation { reserved: before.reserved.max(durable), ..before };
+        let highest = durable.max(newest_event);
+        let before = Reservation { reserved: before.reserved.max(highest), ..before };
         let (reservation, used_before) = match start {
             Start::Agent { newest_in_tail } => {
                 let used = before.reserved.max(newest_in_tail);
@@ -118,7 +134,8 @@ impl Store {
             meta.reservation = reservation;
             meta.write(&connection).map_err(degraded)?;
         }
-        let file = File { meta, open, state, durable, gone_to: Seq::ZERO };
+        let gone_to = Seq::ZERO;
+        let file = File { meta, open, state, durable, events, newest_event, gone_to };
         let mut store = Self {
             stored: Stored::NONE,
             ballast: Ballast::new(&config.path),
@@ -128,6 +145,7 @@ impl Store {
             file,
             copy_is_behind: false,
             used_before,
+            documents,
         };
         store.look().map_err(degraded)?;
         Ok(store)
@@ -156,13 +174,18 @@ impl Store {
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for range in pending.acked.iter() {
             let removed = batches::remove(&transaction, &mut file.open, range)?;
-            let records = rows::remove(&transaction, range)?;
-            file.meta.closed = file.meta.closed.saturating_sub(removed + records);
+            file.meta.closed = file.meta.closed.saturating_sub(removed);
+        }
+        for seq in &pending.settled {
+            let removed = u64::from(rows::remove(&transaction, *seq)?);
+            file.meta.closed = file.meta.closed.saturating_sub(removed);
+            file.events = file.events.saturating_sub(removed);
         }
         let fresh = pending.records.partition_point(|record| record.seq <= file.durable);
         for chunk in pending.records[fresh..].chunks(CHUNK) {
             file.append(&transaction, chunk, &self.config)?;
         }
+        file.append_group(&transaction, &pending.group, &self.config)?;
         file.durable = file.durable.max(pending.until);
         file.finish(&transaction, &self.file)?;
         transaction.commit()?;
@@ -182,26 +205,38 @@ impl Store {
         self.look().and(shrunk)
     }
 
-    /// Notes whose records these are; the other van, if records of one wait.
-    pub(super) fn claim(
-        &mut self,
-        van: &str,
-        tail: (&str, u64),
-    ) -> rusqlite::Result<Option<String>> {
+    /// Notes whose records these are, if none of another van wait. Another van's documents say nothing of this one.
+    pub(super) fn claim(&mut self, van: &str, tail: (&str, u64)) -> rusqlite::Result<Claim> {
         let owner = &self.file.meta.van;
-        if self.stored.records > 0 && !owner.is_empty() && owner != van {
-            return Ok(Some(owner.clone()));
+        if self.file.records() > 0 && !owner.is_empty() && owner != van {
+            return Ok(Claim::Refused(owner.clone()));
         }
         let (owner_of_tail, records_in_tail) = tail;
         if records_in_tail > 0 && !owner_of_tail.is_empty() && owner_of_tail != van {
-            return Ok(Some(owner_of_tail.to_owned()));
+            return Ok(Claim::Refused(owner_of_tail.to_owned()));
         }
-        if owner != van {
-            let meta = Meta { van: van.to_owned(), ..self.file.meta.clone() };
-            meta.write(&self.connection)?;
-            self.file.meta = meta;
+        if owner == van {
+            return Ok(Claim::Ours);
         }
-        Ok(None)
+        let was_anothers = !owner.is_empty();
+        let meta = Meta { van: van.to_owned(), ..self.file.meta.clone() };
+        let transaction = self.connection.transaction()?;
+        let removed = if was_anothers { documents::clear(&transaction)? } else { 0 };
+        meta.write(&transaction)?;
+        transaction.commit()?;
+        self.file.meta = meta;
+        if removed > 0 {
+            tracing::warn!(
+                documents = removed,
+                "outbox was another van's, its documents are removed"
+            );
+        }
+        Ok(if was_anothers { Claim::TakenOver } else { Claim::Ours })
+    }
+
+    /// The documents as they were when the file was opened, for who asks first.
+    pub(super) fn take_documents(&mut self) -> Vec<(String, Vec<u8>)> {
+        std::mem::take(&mut self.documents)
     }
 
     /// The speed at which the receiver was understood last.
@@ -244,27 +279,33 @@ impl Store {
             let wanted = limit - records.len();
             let points = batches::after(&self.connection, read, until, wanted)?;
             let mut found = points.records;
-            let points_to = found.last().filter(|_| found.len() >= wanted).map(|last| last.seq);
-            let to = points_to.unwrap_or(until);
-            let others = rows::after(&self.connection, read, to, wanted)?;
-            if self.set_right(&points.unreadable, &others.unreadable)? {
+            if self.set_right(&points.unreadable, &[])? {
                 continue;
             }
-            // Beyond the last of a list that is full, the other one has not been asked.
-            let full = others.records.len() >= wanted;
-            let others_to = others.records.last().filter(|_| full).map(|last| last.seq);
-            read = others_to.unwrap_or(to).min(to);
-            found.extend(others.records);
+            let full = found.len() >= wanted;
+            read = found.last().filter(|_| full).map_or(until, |last| last.seq);
             found.sort_unstable_by_key(|record| record.seq);
             found.dedup_by_key(|record| record.seq);
-            records.extend(
-                found
-                    .into_iter()
-                    .filter(|record| record.seq <= read && !arrived.contains(record.seq)),
-            );
+            records.extend(found.into_iter().filter(|record| !arrived.contains(record.seq)));
         }
         records.truncate(limit);
         Ok(records)
+    }
+
+    /// The events above `seq` in order, at most `limit`, without those that have `arrived`. What cannot be decoded is moved
+    /// out of the way.
+    pub(super) fn events_after(
+        &mut self,
+        seq: Seq,
+        limit: usize,
+        arrived: &BTreeSet<Seq>,
+    ) -> rusqlite::Result<Vec<EventRecord>> {
+        loop {
+            let reading = rows::after(&self.connection, seq, limit, arrived)?;
+            if !self.set_right(&[], &reading.unreadable)? {
+                return Ok(reading.events);
+            }
+        }
     }
 
     /// Everything into the one file, and closes it. The log keeps its size, so that the next run need not make it again.
@@ -318,7 +359,7 @@ impl Store {
             Ok(()) => Ok(true),
             Err(error) if schema::is_damage(&error) => Err(error),
             Err(error) => {
-                tracing::debug!(%error, "stored points that cannot be read are passed over");
+                tracing::debug!(%error, "what is stored and cannot be read is passed over");
                 Ok(false)
             }
         }
@@ -344,6 +385,7 @@ impl Store {
             rows::move_away(&transaction, *seq, error)?;
         }
         file.meta.closed = file.meta.closed.saturating_sub(records.len() as u64);
+        file.events = file.events.saturating_sub(records.len() as u64);
         file.finish(&transaction, &self.file)?;
         transaction.commit()?;
         self.file = file;
@@ -357,30 +399,35 @@ impl Store {
 
     /// What the statistics say of the file.
     fn look(&mut self) -> rusqlite::Result<()> {
-        let File { durable, gone_to, .. } = self.file;
+        let File { durable, gone_to, events, newest_event, .. } = self.file;
+        let known = StoredEvents { count: events, newest: newest_event, ..self.stored.events };
         // What is known without asking the disk is known also if that does not answer.
         self.stored = Stored {
             durable,
             gone_to,
-            records: self.file.records(),
-            has_rows: self.stored.has_rows || self.file.records() > 0,
+            points: self.file.points(),
+            has_rows: self.stored.has_rows || self.file.points() > 0,
+            events: known,
             reserved: self.file.meta.reservation.reserved,
             ..self.stored
         };
         let oldest = batches::oldest(&self.connection)?;
-        let has_rows = oldest.is_some() || rows::any(&self.connection)?;
-        if has_rows != (self.file.records() > 0) {
+        let (has_rows, oldest_event) = (oldest.is_some(), rows::oldest(&self.connection)?);
+        let File { events, .. } = self.file;
+        if has_rows != (self.file.points() > 0) || oldest_event.is_some() != (events > 0) {
             // A flipped bit, or an agent that counted wrongly.
             let open = self.file.open.as_ref().map(|open| open.packer.first());
+            self.file.events = rows::count(&self.connection)?;
             self.file.meta.closed =
-                batches::count_closed(&self.connection, open)? + rows::count(&self.connection)?;
+                batches::count_closed(&self.connection, open)? + self.file.events;
         }
         let meta = &self.file.meta;
         let (written_bytes_today, device_bytes_today) = self.wear.today(self.file.newest_utc());
         self.stored = Stored {
-            records: self.file.records(),
+            points: self.file.points(),
             has_rows,
-            oldest: oldest.flatten(),
+            oldest,
+            events: StoredEvents { count: self.file.events, oldest: oldest_event, ..known },
             durable,
             gone_to,
             reserved: meta.reservation.reserved,

@@ -4,12 +4,13 @@
 //! - What was committed and not acknowledged stays for a while, so that a slow disk does not keep it from the relay.
 //! - Everything above `floor` that is not acknowledged is here; everything up to it is in the file, or nowhere.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::mem;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::OutboxStats;
+use super::events::{Events, Group, StoredEvents};
 use super::ranges::Ranges;
 use crate::core::journey::JourneyState;
 use crate::core::record::{Record, Seq, Subject};
@@ -38,12 +39,13 @@ struct Entry {
 /// What the file holds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stored {
-    /// Records, also those that are acknowledged and not deleted yet.
-    pub records: u64,
-    /// Whether there are rows, whatever the count says.
+    /// Points, also those that are acknowledged and not deleted yet.
+    pub points: u64,
+    /// Whether there are rows of points, whatever the count says.
     pub has_rows: bool,
-    /// UTC of the oldest.
-    pub oldest: Option<UtcTime>,
+    /// Number and UTC of the oldest point.
+    pub oldest: Option<(Seq, Option<UtcTime>)>,
+    pub events: StoredEvents,
     /// Up to here everything is on flash or acknowledged.
     pub durable: Seq,
     /// Up to here, records may have gone because there was no room.
@@ -61,9 +63,10 @@ pub(super) struct Stored {
 impl Stored {
     /// Nothing yet.
     pub(super) const NONE: Self = Self {
-        records: 0,
+        points: 0,
         has_rows: false,
         oldest: None,
+        events: StoredEvents { count: 0, newest: Seq::ZERO, oldest: None },
         durable: Seq::ZERO,
         gone_to: Seq::ZERO,
         reserved: Seq::ZERO,
@@ -85,6 +88,10 @@ pub(super) struct Pending {
     /// Up to here everything is on flash or acknowledged, when the transaction is done.
     pub until: Seq,
     pub acked: Ranges,
+    /// Events, and the documents that changed with them.
+    pub group: Group,
+    /// Events that have arrived.
+    pub settled: BTreeSet<Seq>,
     pub given_up: u64,
     /// How many of `acked` were counted off already.
     counted: u64,
@@ -178,6 +185,11 @@ impl Tail {
         fresh.len()
     }
 
+    /// So many others have been given up, which the file is to count.
+    pub(super) const fn give_up(&mut self, events: u64) {
+        self.given_up += events;
+    }
+
     /// Records in memory that the disk did not take in time.
     pub(super) const fn given_up(&self) -> u64 {
         self.given_up + self.left_given_up
@@ -264,6 +276,8 @@ impl Tail {
             newest: self.newest,
             until,
             acked,
+            group: Group::default(),
+            settled: BTreeSet::new(),
             given_up: self.given_up,
             counted: self.counted,
             state_since,
@@ -359,19 +373,37 @@ impl Tail {
         (waiting.map(|entry| entry.record).collect(), self.state)
     }
 
-    pub(super) fn stats(&self) -> OutboxStats {
-        let Stored { records, oldest, durable, reserved, thinned, dropped, bytes, .. } =
-            self.stored;
-        let in_file = records.saturating_sub(self.counted);
-        let utc = |entry: &Entry| match &entry.record.subject {
-            Subject::Point(point) => point.fix.utc,
-        };
+    /// The highest number of a point that was accepted.
+    pub(super) const fn newest(&self) -> Seq {
+        self.newest
+    }
+
+    /// Points that have not arrived.
+    fn pending(&self) -> u64 {
+        self.stored.points.saturating_sub(self.counted) + self.waiting() as u64
+    }
+
+    /// Number and UTC of the oldest point.
+    fn oldest(&self) -> Option<(Seq, Option<UtcTime>)> {
+        let in_file = self.stored.points.saturating_sub(self.counted);
         let all_cached = in_file <= self.cached() as u64;
-        let first = self.entries.front().map(utc);
+        let first = self.entries.front().map(|entry| match &entry.record.subject {
+            Subject::Point(point) => (entry.record.seq, Some(point.fix.utc)),
+        });
+        if all_cached { first } else { self.stored.oldest.or(first) }
+    }
+
+    /// What there is, with `events` beside the points.
+    pub(super) fn stats(&self, events: &Events) -> OutboxStats {
+        let Stored { durable, reserved, thinned, dropped, bytes, .. } = self.stored;
+        let oldest_event = events.oldest().map(|(seq, utc)| (seq, Some(utc)));
+        let oldest = self.oldest().into_iter().chain(oldest_event).min_by_key(|(seq, _)| *seq);
         OutboxStats {
-            pending: in_file + self.waiting() as u64,
-            oldest: if all_cached { first } else { oldest.or(first) },
+            pending: self.pending() + events.pending(),
+            events_pending: events.pending(),
+            oldest: oldest.and_then(|(_, utc)| utc),
             newest: self.newest,
+            events_newest: events.readable(),
             durable,
             reserved,
             thinned,

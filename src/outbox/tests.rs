@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use super::state::encode as encode_state;
 use super::*;
+use crate::core::delivery::event::{Happening, Parcel, TimeSource};
+use crate::core::delivery::{Event, EventId};
 use crate::core::fix::{Fix, FixMode, FixQuality};
 use crate::core::journey::Motion;
 use crate::core::record::{Subject, TrackPoint};
@@ -46,6 +48,31 @@ impl Outbox {
         ranges.iter().for_each(|range| self.acknowledge(range));
         self.settle().await
     }
+}
+
+/// An event that is told by its number alone.
+pub(crate) fn event(seq: Seq) -> EventRecord {
+    let number = i64::try_from(seq.get()).unwrap();
+    let parcel = Parcel { key: format!("PARCEL-{seq}"), epc: format!("urn:epc:id:test:{seq}") };
+    let event = Event {
+        id: EventId([seq.get().to_le_bytes(); 2].concat().try_into().unwrap()),
+        utc: UtcTime::from_unix_ms(1_800_000_000_000 + number * 1000).unwrap(),
+        time_source: TimeSource::Gnss,
+        place: None,
+        route: Some("ROUTE-7".to_owned()),
+        happening: Happening::Damaged { parcel, stop: None, station: None },
+    };
+    EventRecord { seq, event }
+}
+
+fn document(key: &str, value: &str) -> Document {
+    Document { key: key.to_owned(), value: Some(value.as_bytes().to_vec()) }
+}
+
+async fn event_seqs(outbox: &Outbox) -> Vec<u64> {
+    let events = outbox.events_after(Seq::ZERO, usize::MAX >> 1).await.unwrap();
+    assert!(events.iter().all(|is| *is == event(is.seq)), "another content");
+    events.iter().map(|event| event.seq.get()).collect()
 }
 
 fn records(from: Seq, count: u64) -> Vec<Record> {
@@ -255,7 +282,7 @@ async fn a_file_that_is_not_ours_to_use_is_left_as_it_is() {
     raw.pragma_update(None, "user_version", 99).unwrap();
     drop(raw);
     let error = Outbox::open(config(directory.path())).await.unwrap_err();
-    assert!(matches!(error, OutboxError::Newer { found: 99, known: 2, .. }), "{error}");
+    assert!(matches!(error, OutboxError::Newer { found: 99, known: 3, .. }), "{error}");
 
     let other = OutboxConfig::new(directory.path().join("other.db"));
     let raw = rusqlite::Connection::open(&other.path).unwrap();
@@ -532,7 +559,7 @@ async fn a_migration_that_was_cut_off_goes_on() {
     let path = config(directory.path()).path;
     version_1(&path, 9000, 0);
     let mut raw = rusqlite::Connection::open(&path).unwrap();
-    migrate::begin(&mut raw).unwrap();
+    migrate::begin(&mut raw, 1).unwrap();
     drop(raw);
     let outbox = open(directory.path()).await;
     assert!(seqs(&outbox).await.into_iter().eq(1..=9000));
@@ -721,4 +748,48 @@ async fn after_a_flush_that_failed_the_file_is_read_anew_and_nothing_is_lost_or_
     let outbox = open(directory.path()).await;
     assert_eq!((outbox.session(), outbox.restored()), (2, state(3.0)));
     assert!(seqs(&outbox).await.into_iter().eq((1..=10).chain(21..=310)));
+}
+
+#[tokio::test]
+async fn events_and_their_documents_come_back_and_are_nobodys_points() {
+    let directory = tempfile::tempdir().unwrap();
+    let outbox = open(directory.path()).await;
+    outbox.accept(&records(Seq::new(1), 3), &state(3.0), Uptime::ZERO);
+    outbox.accept_events(
+        vec![event(Seq::new(4))],
+        vec![document("route", "4"), document("b", "x")],
+        Uptime::ZERO,
+    );
+    assert!(event_seqs(&outbox).await.is_empty(), "nobody sees it before it is on flash");
+    assert!(outbox.is_urgent());
+    outbox.flush().await.unwrap();
+    outbox.accept(&records(Seq::new(5), 2), &state(5.0), Uptime::ZERO);
+    outbox.accept_events(
+        vec![event(Seq::new(7))],
+        vec![document("route", "7"), Document { key: "b".to_owned(), value: None }],
+        Uptime::ZERO,
+    );
+    outbox.flush().await.unwrap();
+    assert_eq!(event_seqs(&outbox).await, [4, 7]);
+    assert_eq!(seqs(&outbox).await, [1, 2, 3, 5, 6]);
+    let stats = *outbox.stats().borrow();
+    assert_eq!((stats.pending, stats.events_pending), (7, 2));
+    assert_eq!((stats.newest, stats.events_newest), (Seq::new(6), Seq::new(7)));
+    outbox.remove(&[Seq::new(1)..=Seq::new(7)]).await.unwrap();
+    assert!(seqs(&outbox).await.is_empty());
+    assert_eq!(event_seqs(&outbox).await, [4, 7], "a range of points has no events");
+    drop(outbox);
+    let outbox = open(directory.path()).await;
+    assert_eq!(outbox.documents(), [("route".to_owned(), b"7".to_vec())]);
+    assert_eq!(event_seqs(&outbox).await, [4, 7]);
+    outbox.commit(records(outbox.first_seq(), 1), state(6.0)).await.unwrap();
+    outbox.acknowledge_events(&[Seq::new(4), Seq::new(7), outbox.first_seq()]);
+    assert!(event_seqs(&outbox).await.is_empty());
+    outbox.settle().await.unwrap();
+    let stats = *outbox.stats().borrow();
+    assert_eq!((stats.pending, stats.events_pending), (1, 0));
+    drop(outbox);
+    let outbox = open(directory.path()).await;
+    assert!(event_seqs(&outbox).await.is_empty());
+    assert_eq!(seqs(&outbox).await.len(), 1, "what has arrived of events is no point");
 }

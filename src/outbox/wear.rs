@@ -23,6 +23,18 @@ pub fn card_life_years(capacity_bytes: u64, bytes_per_day: u64) -> f64 {
     endurance / bytes_per_day.max(1) as f64 / 365.25
 }
 
+/// Bytes of the device that holds `path`, all its partitions together; `None` if it is on no block device.
+#[must_use]
+pub fn capacity_bytes(path: &Path) -> Option<u64> {
+    let device = block_device(fs::metadata(path).ok()?.dev());
+    let folder = device.parent()?;
+    // A partition stands in the folder of its disk.
+    let disk =
+        if folder.join("partition").exists() { folder.join("..") } else { folder.to_owned() };
+    let sectors: u64 = fs::read_to_string(disk.join("size")).ok()?.trim().parse().ok()?;
+    sectors.checked_mul(SECTOR_BYTES)
+}
+
 /// Counters of this process and of the device that holds the outbox.
 #[derive(Debug)]
 pub(super) struct Wear {

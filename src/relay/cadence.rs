@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::RelayConfig;
+use super::{Health, RelayConfig};
 use crate::core::journey::Motion;
 use crate::core::record::{Record, Seq, Subject, TrackPoint};
 use crate::units::{Distance, Speed, Uptime};
@@ -67,26 +67,24 @@ fn surprise(said: &TrackPoint, now: &TrackPoint) -> Distance {
 /// The cadence of `state` on one connection.
 #[derive(Debug, Default)]
 pub(super) struct StateCadence {
-    said: Option<(Uptime, String, u8)>,
+    said: Option<(Uptime, Health)>,
     not_before: Uptime,
 }
 
 impl StateCadence {
-    /// When `state` is due, for a receiver in this state and mode.
-    pub(super) fn due(&self, receiver: &str, mode: u8, interval: Duration) -> Uptime {
+    /// When `state` is due, if this is how things are.
+    pub(super) fn due(&self, health: &Health, interval: Duration) -> Uptime {
         let due = match &self.said {
             None => Uptime::ZERO,
-            Some((at, said, said_mode)) if said == receiver && *said_mode == mode => {
-                *at + interval.max(STATE_AT_MOST_EVERY)
-            }
-            Some((at, ..)) => *at + STATE_AT_MOST_EVERY,
+            Some((at, said)) if health.is_news(said) => *at + STATE_AT_MOST_EVERY,
+            Some((at, _)) => *at + interval.max(STATE_AT_MOST_EVERY),
         };
         due.max(self.not_before)
     }
 
     /// It was said.
-    pub(super) fn said(&mut self, receiver: &str, mode: u8, now: Uptime) {
-        self.said = Some((now, receiver.to_owned(), mode));
+    pub(super) fn said(&mut self, health: Health, now: Uptime) {
+        self.said = Some((now, health));
     }
 
     /// It cannot be said yet.

@@ -1,20 +1,26 @@
 //! One connection: from the attempt to its end.
 
+mod answered;
+mod deadlines;
+mod events;
 mod fill;
+mod state;
+mod tracks;
 
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::cadence::{PositionCadence, StateCadence};
+use super::events::{Attempt, EventLane, ReadyEvent};
 use super::in_flight::{Fault, InFlight};
 use super::lanes::{Batch, Batching, Encoded, Lanes};
 use super::link::{Closed, Link, LinkEvent, Links, ReasonCode, WaitsFor, Welcome};
 use super::pace::Pace;
 use super::{FAREWELL, Relay, Stop};
-use crate::core::record::Record;
 use crate::outbox::{OutboxError, OutboxStats};
 use crate::units::Uptime;
+use crate::wire::json::StopStatus;
 
 /// The client limits an attempt itself; this is for one that does not keep to it.
 const CONNECT_AT_MOST: Duration = Duration::from_secs(30);
@@ -59,8 +65,12 @@ impl End {
 /// What waits for PUBACK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Message {
+    Subscription,
     Connection,
     State,
+    /// To a command, by its number.
+    Answer(u64),
+    Event(Attempt),
     Track(Batch),
 }
 
@@ -75,6 +85,16 @@ enum Leave {
     Disconnecting,
 }
 
+/// How far SUBSCRIBE is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Subscribed {
+    ToDo,
+    UnderWay,
+    Answered,
+    /// This connection goes without.
+    Not,
+}
+
 /// What there is from CONNACK on.
 #[derive(Debug)]
 struct Session {
@@ -82,13 +102,19 @@ struct Session {
     welcome: Welcome,
     in_flight: InFlight<Message>,
     pace: Pace,
+    event_lane: EventLane,
+    /// An event that waits for room in the window.
+    ready_event: Option<ReadyEvent>,
     lanes: Lanes,
     /// A batch that waits for room in the window.
     ready: Option<Encoded>,
+    subscription: Subscribed,
     online_said: bool,
     /// A position was handed over, and is not sent yet.
     position_under_way: bool,
     position: PositionCadence,
+    /// What the last one said of the stop.
+    place_said: Option<(Option<StopStatus>, Option<u32>)>,
     state: StateCadence,
     /// After an error, the outbox is left alone until then.
     outbox_not_before: Uptime,
@@ -101,6 +127,17 @@ struct Session {
 impl Session {
     fn tracks(&self) -> usize {
         self.in_flight.iter().filter(|message| matches!(message, Message::Track(_))).count()
+    }
+
+    fn events(&self) -> usize {
+        self.in_flight.iter().filter(|message| matches!(message, Message::Event(_))).count()
+    }
+
+    fn oldest_event(&self) -> Option<Attempt> {
+        self.in_flight.iter().find_map(|message| match message {
+            Message::Event(attempt) => Some(*attempt),
+            _ => None,
+        })
     }
 
     /// The largest payload on `topic` that the broker takes.
@@ -168,6 +205,15 @@ impl<'a, L: Links> Epoch<'a, L> {
             },
         };
         let now = self.relay.pace.uptime();
+        if let End::Lost { error, .. } = &end {
+            let unanswered = |session: &Session| session.subscription == Subscribed::UnderWay;
+            if self.session.as_ref().is_some_and(unanswered) {
+                self.relay.ended_before_suback(error, now);
+            }
+            if let Some(oldest) = self.session.as_ref().and_then(Session::oldest_event) {
+                self.relay.suspects.lost_with(oldest);
+            }
+        }
         (end, self.session.map_or(Duration::ZERO, |session| now.since(session.since)))
     }
 
@@ -184,6 +230,10 @@ impl<'a, L: Links> Epoch<'a, L> {
             changed = stop.changed(), if *stop_open => Happened::Stop { closed: changed.is_err() },
             () = relay.pulse.answer() => Happened::Question,
             event = link.event() => Happened::Link(event),
+            answer = relay.inputs.answers.recv(), if relay.answers_open => {
+                relay.take_answer(answer);
+                Happened::Input
+            }
             changed = relay.inputs.live.changed(), if *live_open => {
                 *live_open = changed.is_ok();
                 Happened::Input
@@ -236,6 +286,9 @@ impl<'a, L: Links> Epoch<'a, L> {
 
     fn event(&mut self, event: LinkEvent, now: Uptime) -> Result<(), End> {
         if let LinkEvent::Closed(closed) = event {
+            if let Closed::Oversized { .. } = closed {
+                self.relay.go_without_downlink(closed.text(), now);
+            }
             return Err(if self.leave.is_some() { End::Stopped } else { closed.into() });
         }
         if !matches!(event, LinkEvent::Sent(_)) {
@@ -254,6 +307,15 @@ impl<'a, L: Links> Epoch<'a, L> {
                 session.pace.acked((bytes, under_way), now.since(since), now);
                 session.in_flight.limit(session.pace.window());
                 self.answered(message, reason, now);
+            }
+            LinkEvent::Subscribed { packet_id, reasons } => {
+                if session.in_flight.acked(packet_id)?.0 != Message::Subscription {
+                    return Err(Fault::NotInFlight(packet_id).into());
+                }
+                self.subscribed(&reasons);
+            }
+            LinkEvent::Message { topic, payload, retained } => {
+                self.heard_of(&topic, payload, retained);
             }
             LinkEvent::Connected(_) | LinkEvent::Alive | LinkEvent::Closed(_) => {}
         }
@@ -278,110 +340,25 @@ impl<'a, L: Links> Epoch<'a, L> {
             welcome,
             in_flight: InFlight::new(window, pace.window()),
             pace,
+            event_lane: EventLane::default(),
+            ready_event: None,
             lanes,
             ready: None,
+            subscription: if self.relay.subscription.is_due(now) {
+                Subscribed::ToDo
+            } else {
+                Subscribed::Not
+            },
             online_said: false,
             position_under_way: false,
             position: PositionCadence::default(),
+            place_said: None,
             state: StateCadence::default(),
             outbox_not_before: Uptime::ZERO,
             outbox_error: None,
             control_refused: None,
         });
+        self.relay.answers.begin_again();
         self.relay.report.connected();
-    }
-
-    /// A PUBACK came.
-    fn answered(&mut self, message: Message, reason: ReasonCode, now: Uptime) {
-        let Relay { config, inputs, removals, refusals, report, .. } = &mut *self.relay;
-        let Some(session) = &mut self.session else { return };
-        let unheard = reason == ReasonCode::NO_MATCHING_SUBSCRIBERS && config.require_subscriber;
-        match message {
-            Message::Track(batch) if reason.is_failure() || unheard => {
-                session.lanes.park(batch, now);
-                if refusals.refused(reason, now) {
-                    let topic = &config.topics.track;
-                    tracing::warn!(%topic, %reason, "broker refuses records, keeping them");
-                }
-                report.count(|status| status.last_reason = Some(reason));
-            }
-            Message::Track(batch) => {
-                inputs.outbox.acknowledge(&(batch.first..=batch.last));
-                removals.note(&inputs.outbox, batch.points, now);
-                if refusals.accepted(now) {
-                    tracing::info!(topic = %config.topics.track, "broker accepts records again");
-                    report.count(|status| status.last_reason = None);
-                }
-                report.count(|status| status.points_acked += batch.points);
-            }
-            Message::Connection | Message::State => {
-                let refused = reason.is_failure().then_some(reason);
-                if let Some(reason) = refused
-                    && session.control_refused != refused
-                {
-                    tracing::warn!(?message, %reason, "broker refuses a message about the agent");
-                }
-                session.control_refused = refused;
-            }
-        }
-    }
-
-    /// A deadline has passed: of those that `fill` does not see to.
-    fn overdue(&self, now: Uptime) -> Result<(), End> {
-        if self.leave.is_some_and(|(_, until)| now >= until) {
-            return Err(End::Stopped);
-        }
-        match self.watchdog() {
-            Some((due, error)) if now >= due => Err(End::lost(error.to_owned())),
-            _ => Ok(()),
-        }
-    }
-
-    /// When the link counts as dead, and why.
-    fn watchdog(&self) -> Option<(Uptime, &'static str)> {
-        let Some(session) = &self.session else {
-            return Some((self.opened + CONNECT_AT_MOST, "no answer from the broker to CONNECT"));
-        };
-        let acks = session.in_flight.oldest().map(|oldest| {
-            (oldest + self.relay.config.ack_timeout, "no PUBACK from the broker in time")
-        });
-        // PINGRESP comes once in each keep alive; zero turns it off.
-        let keep_alive = session.welcome.keep_alive;
-        let silence = (!keep_alive.is_zero()).then(|| {
-            (self.heard + keep_alive * 7 / 4, "nothing from the broker for nearly two keep alives")
-        });
-        [acks, silence].into_iter().flatten().min_by_key(|(due, _)| *due)
-    }
-
-    /// When something is due. What is due already, and still there after `fill`, waits for something else.
-    fn deadline(&self, now: Uptime) -> Option<Uptime> {
-        let ends = [self.watchdog().map(|(due, _)| due), self.leave.map(|(_, until)| until)];
-        let removals = self.relay.removals.deadline();
-        let mut chores = vec![removals, self.relay.refusals.deadline()];
-        if let Some(session) = &self.session {
-            chores.push(Some(session.outbox_not_before));
-            chores.push(session.lanes.deadline(now));
-            chores.push(Some(session.pace.backlog_due()));
-            chores.push(Some(self.state_due(session)));
-            chores.push(self.newest().and_then(|newest| self.position_due(session, &newest)));
-        }
-        let chores = chores.into_iter().flatten().filter(|due| *due > now);
-        ends.into_iter().flatten().chain(chores).min()
-    }
-
-    fn newest(&self) -> Option<Record> {
-        *self.relay.inputs.live.borrow()
-    }
-
-    fn position_due(&self, session: &Session, newest: &Record) -> Option<Uptime> {
-        let due = session.position.due(newest, &self.relay.config)?;
-        // The last one of a recording has no successor to wait for.
-        Some(if self.drained { Uptime::ZERO } else { due })
-    }
-
-    fn state_due(&self, session: &Session) -> Uptime {
-        let health = self.relay.inputs.health.borrow();
-        let interval = self.relay.config.state_interval;
-        session.state.due(&health.gnss.receiver, health.gnss.mode, interval)
     }
 }

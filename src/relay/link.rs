@@ -20,6 +20,13 @@ pub trait Link: Send {
     /// [`Overrun`], when it already holds all that it can, or has ended: more was handed over than its window.
     fn try_publish(&mut self, publication: Publication) -> Result<(), Overrun>;
 
+    /// Sends one SUBSCRIBE with QoS 1 for these topics, under the same rules as a message: [`LinkEvent::Sent`] gives its
+    /// packet identifier, and [`LinkEvent::Subscribed`] answers it.
+    ///
+    /// # Errors
+    /// As [`Self::try_publish`].
+    fn try_subscribe(&mut self, topics: Vec<String>) -> Result<(), Overrun>;
+
     /// Sends DISCONNECT after all that was taken, so that the Will is not published; [`LinkEvent::Closed`] follows.
     fn disconnect(&mut self);
 
@@ -58,7 +65,8 @@ pub enum Delivery {
 pub enum LinkEvent {
     /// CONNACK with success: messages may be handed over.
     Connected(Welcome),
-    /// The oldest message that was handed over and not yet sent is being sent, under this packet identifier; 0 for QoS 0.
+    /// The oldest message or SUBSCRIBE that was handed over and not yet sent is being sent, under this packet identifier;
+    /// 0 for QoS 0.
     Sent(u16),
     /// PUBACK.
     Acked {
@@ -66,6 +74,22 @@ pub enum LinkEvent {
         packet_id: u16,
         /// Reason code (MQTT 5 §3.4.2.1).
         reason: ReasonCode,
+    },
+    /// SUBACK.
+    Subscribed {
+        /// Packet identifier.
+        packet_id: u16,
+        /// A reason code for each topic (MQTT 5 §3.9.3).
+        reasons: Vec<ReasonCode>,
+    },
+    /// A message came; the client has acknowledged it.
+    Message {
+        /// Topic name.
+        topic: String,
+        /// As it came.
+        payload: Vec<u8>,
+        /// The broker had kept it for who subscribes later.
+        retained: bool,
     },
     /// The broker said something else: it is there.
     Alive,
@@ -137,6 +161,11 @@ pub enum Closed {
         /// In words.
         text: String,
     },
+    /// Something came that is larger than we take.
+    Oversized {
+        /// In words.
+        text: String,
+    },
     /// CONNACK with a refusal.
     Refused {
         /// Reason code.
@@ -158,7 +187,10 @@ impl Closed {
     #[must_use]
     pub const fn reason(&self) -> Option<ReasonCode> {
         match self {
-            Self::Offline { .. } | Self::Broken { .. } | Self::Untrusted { .. } => None,
+            Self::Offline { .. }
+            | Self::Broken { .. }
+            | Self::Untrusted { .. }
+            | Self::Oversized { .. } => None,
             Self::Refused { reason, .. } | Self::Dismissed { reason, .. } => Some(*reason),
         }
     }
@@ -170,6 +202,7 @@ impl Closed {
             Self::Offline { text }
             | Self::Broken { text }
             | Self::Untrusted { text }
+            | Self::Oversized { text }
             | Self::Refused { text, .. }
             | Self::Dismissed { text, .. } => text,
         }
@@ -182,6 +215,7 @@ impl Closed {
             Self::Offline { text }
             | Self::Broken { text }
             | Self::Untrusted { text }
+            | Self::Oversized { text }
             | Self::Refused { text, .. }
             | Self::Dismissed { text, .. } => *text = format!("{broker}: {text}"),
         }
@@ -202,7 +236,10 @@ impl Closed {
             Self::Dismissed { reason, .. } if reason.0 == ReasonCode::SESSION_TAKEN_OVER.0 => {
                 WaitsFor::Person
             }
-            Self::Broken { .. } | Self::Refused { .. } | Self::Dismissed { .. } => WaitsFor::Broker,
+            Self::Broken { .. }
+            | Self::Oversized { .. }
+            | Self::Refused { .. }
+            | Self::Dismissed { .. } => WaitsFor::Broker,
         }
     }
 }

@@ -4,7 +4,8 @@
 //!   from the lowest `Seq`. Nothing of the client's own memory outlives it.
 //! - A record leaves the outbox only after a PUBACK that accepts it. A refusal keeps it; so does everything in which
 //!   client and broker contradict what was handed over, and that ends the epoch.
-//! - `position` goes first and is replaced, never queued; fresh points go before the backlog.
+//! - `position` goes first and is replaced, never queued; then events, one a message and in order; fresh points go before
+//!   the backlog.
 //! - A link that is gone is a state, not an error: the next epoch begins after a backoff with jitter.
 //!
 //! [`Relay`] is the loop over epochs, `epoch` is one of them; `in_flight`, `backoff`, `cadence` and `refusals` decide and
@@ -12,7 +13,11 @@
 
 mod backoff;
 mod cadence;
+mod config;
+mod downlink;
 mod epoch;
+mod events;
+mod health;
 mod in_flight;
 mod lanes;
 mod link;
@@ -21,26 +26,35 @@ mod pace;
 mod refusals;
 mod removals;
 mod status;
+mod subscription;
 #[cfg(test)]
 mod tests;
 mod tls;
 
-use std::fmt;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
-use crate::core::record::Record;
+use crate::core::record::{Record, Seq};
 use crate::outbox::{Outbox, OutboxError};
 use crate::rollcall::Pulse;
-use crate::units::{Distance, Uptime};
-use crate::wire::json::{Connection, ConnectionState, GnssState};
-use crate::wire::{Encoding, Topics, VERSION, VanId};
+use crate::units::Uptime;
+use crate::wire::VERSION;
+use crate::wire::json::{Connection, ConnectionState};
 pub use backoff::BackoffConfig;
 use backoff::Reconnect;
 pub use cadence::PositionCadence;
+pub use config::{Broker, Credentials, RelayConfig, Transport};
+use downlink::Answers;
+pub use downlink::{
+    Answer, Downlink, DownlinkReceiver, DownlinkSender, MAX_ANSWERS, MAX_COMMAND_BYTES,
+    MAX_COMMANDS, MAX_MANIFEST_BYTES, downlink,
+};
 use epoch::{End, Epoch};
+use events::Suspects;
+pub use health::{Health, RouteState};
 pub use in_flight::Fault;
 pub use link::{
     Closed, Delivery, Link, LinkEvent, Links, Overrun, Publication, ReasonCode, WaitsFor, Welcome,
@@ -49,162 +63,27 @@ use refusals::Refusals;
 use removals::Removals;
 use status::Report;
 pub use status::{LinkState, LinkStatus};
+use subscription::Subscription;
 pub use tls::{Identity, TlsConfig, TlsError};
 
 /// How long the relay that has sent everything waits for the broker to take its leave.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// Where the broker is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broker {
-    /// Host name or IP address.
-    pub host: String,
-    /// TCP port, mostly 1883.
-    pub port: u16,
-    /// What carries the bytes.
-    pub transport: Transport,
-}
-
-/// As in the configuration.
-impl fmt::Display for Broker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port, transport } = self;
-        let scheme = match transport {
-            Transport::Tcp => "mqtt",
-            Transport::Tls(_) => "mqtts",
-        };
-        if host.contains(':') {
-            write!(f, "{scheme}://[{host}]:{port}")
-        } else {
-            write!(f, "{scheme}://{host}:{port}")
-        }
-    }
-}
-
-/// What carries MQTT's bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Transport {
-    /// TCP, not encrypted.
-    #[default]
-    Tcp,
-    /// TLS 1.2 or 1.3.
-    Tls(TlsConfig),
-}
-
-/// How the agent proves who it is.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    /// User name: by convention the van's id.
-    pub username: String,
-    /// Never shown.
-    pub password: String,
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
-    }
-}
-
-/// How the relay works.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RelayConfig {
-    /// Where to, in order of preference; at least one.
-    pub brokers: Vec<Broker>,
-    /// The van, as in the payloads.
-    pub van: VanId,
-    /// Its topics.
-    pub topics: Topics,
-    /// Client identifier, unique at the broker.
-    pub client_id: String,
-    /// If the broker wants them.
-    pub credentials: Option<Credentials>,
-    /// How often an idle link is tried: 5 s..=18 h.
-    pub keep_alive: Duration,
-    /// Keep what nobody has subscribed to.
-    pub require_subscriber: bool,
-    /// `position` is said when who knows the last one, its speed and its course would draw the van so far off; `None`
-    /// for intervals alone.
-    pub live_error: Option<Distance>,
-    /// `position` while driving, at the latest; zero is each fix. A change of motion is said at once.
-    pub position_interval_moving: Duration,
-    /// `position` while standing, at the latest; zero is each fix.
-    pub position_interval_halted: Duration,
-    /// How wrong the lines between the points of the trail are at most, as `track` says it; `None` if it has every fix.
-    pub track_error: Option<Distance>,
-    /// How a `track` message is written.
-    pub track_encoding: Encoding,
-    /// Points in a `track` message at most, 1..=500.
-    pub track_batch: usize,
-    /// How long a fresh point waits for others.
-    pub track_interval: Duration,
-    /// `state`, beside its changes; at least 1 s.
-    pub state_interval: Duration,
-    /// Messages without PUBACK at most, 1..=1000.
-    pub in_flight: u16,
-    /// Bytes of payload without PUBACK at most; fewer where the link is thin.
-    pub in_flight_bytes: usize,
-    /// Bytes of backlog a second at most, if there is a bound; positions and fresh points go ahead of it anyway.
-    pub backlog_bytes_per_s: Option<u32>,
-    /// Points of backlog in a `track` message at most, 1..=500.
-    pub backlog_batch: usize,
-    /// A PUBACK that takes longer means that the link is dead.
-    pub ack_timeout: Duration,
-    /// Between connections.
-    pub backoff: BackoffConfig,
-}
-
-impl RelayConfig {
-    /// The defaults, for `van` with its topics below `root`.
-    #[must_use]
-    pub fn new(broker: Broker, root: &str, van: VanId) -> Self {
-        Self {
-            brokers: vec![broker],
-            topics: Topics::new(root, &van),
-            client_id: van.to_string(),
-            van,
-            credentials: None,
-            keep_alive: Duration::from_secs(120),
-            require_subscriber: false,
-            live_error: None,
-            position_interval_moving: Duration::from_secs(5),
-            position_interval_halted: Duration::from_secs(60),
-            track_error: None,
-            track_encoding: Encoding::Json,
-            track_batch: 60,
-            track_interval: Duration::from_secs(3),
-            state_interval: Duration::from_secs(60),
-            in_flight: 20,
-            in_flight_bytes: 256 * 1024,
-            backlog_bytes_per_s: None,
-            backlog_batch: 60,
-            ack_timeout: Duration::from_secs(30),
-            backoff: BackoffConfig::default(),
-        }
-    }
-}
-
 /// What the relay reads.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Inputs {
     /// What must arrive.
     pub outbox: Outbox,
     /// The newest accepted fix.
     pub live: watch::Receiver<Option<Record>>,
-    /// The receiver's health.
+    /// How the receiver and the route are.
     pub health: watch::Receiver<Health>,
     /// The agent's time and UTC. The link's own timers run as the world does, also in a replay.
     pub clock: Clock,
-}
-
-/// The receiver's health, for `state`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Health {
-    /// All but `age_s`, which the relay fills in.
-    pub gnss: GnssState,
-    /// When the newest fix was read.
-    pub newest_fix_at: Option<Uptime>,
+    /// Where manifests and commands go.
+    pub downlink: DownlinkSender,
+    /// What commands came to.
+    pub answers: mpsc::Receiver<Answer>,
 }
 
 /// Whether, and how, the relay should stop.
@@ -238,6 +117,13 @@ pub struct Relay<L> {
     reconnect: Reconnect,
     removals: Removals,
     refusals: Refusals,
+    event_refusals: Refusals,
+    suspects: Suspects,
+    /// Events that no broker took so far because of their size: a person should know once.
+    oversized: BTreeSet<Seq>,
+    subscription: Subscription,
+    answers: Answers,
+    answers_open: bool,
     report: Report,
     pulse: Pulse,
 }
@@ -255,6 +141,12 @@ impl<L: Links> Relay<L> {
             pace: Clock::live(),
             removals: Removals::default(),
             refusals: Refusals::default(),
+            event_refusals: Refusals::default(),
+            suspects: Suspects::default(),
+            oversized: BTreeSet::new(),
+            subscription: Subscription::default(),
+            answers: Answers::default(),
+            answers_open: true,
             pulse: Pulse::default(),
         }
     }
@@ -323,9 +215,30 @@ impl<L: Links> Relay<L> {
                 changed = stop.changed() => if changed.is_err() { return },
                 Ok(()) = stats.changed() => {}
                 () = self.pulse.answer() => {}
+                answer = self.inputs.answers.recv(), if self.answers_open => self.take_answer(answer),
                 _ = self.pace.reached(Some(until)) => return,
             }
         }
+    }
+
+    /// The engine answered a command; `None` when it never will again.
+    fn take_answer(&mut self, answer: Option<Answer>) {
+        match answer.map(|answer| self.answers.keep(answer)) {
+            None => self.answers_open = false,
+            Some(true) => {}
+            Some(false) => self.report.count(|status| status.answers_lost += 1),
+        }
+    }
+
+    fn ended_before_suback(&mut self, error: &str, now: Uptime) {
+        if self.subscription.ended_unanswered(now) {
+            self.report.downlink(Some(format!("the broker ends who subscribes: {error}")));
+        }
+    }
+
+    fn go_without_downlink(&mut self, error: &str, now: Uptime) {
+        self.subscription.give_up(now);
+        self.report.downlink(Some(error.to_owned()));
     }
 
     /// Removes what has arrived. A failure is none of the link's: it is tried again.

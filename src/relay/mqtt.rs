@@ -14,10 +14,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{ConnAck, LastWill, Packet};
+use rumqttc::v5::mqttbytes::v5::{ConnAck, Filter, LastWill, Packet};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 use rumqttc::{NetworkOptions, Outgoing, TlsConfiguration};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::{
@@ -26,7 +26,7 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::tasks::joined;
-use reasons::{closed, puback_reason};
+use reasons::{closed, puback_reason, suback_reason};
 
 /// DNS, TCP, TLS and CONNACK together; a radio that wakes up takes its time.
 const CONNECT_TIMEOUT_S: u64 = 20;
@@ -39,6 +39,13 @@ const MAX_KEEP_ALIVE: Duration = Duration::from_secs(65_535);
 
 /// Beside the window, the client holds one position and DISCONNECT.
 const BESIDE_WINDOW: usize = 2;
+
+/// The largest packet that we take: a manifest, and its topic and properties. The broker is told in CONNECT, and keeps
+/// what is larger (MQTT 5 §3.1.2.11.4).
+const MAX_INCOMING_BYTES: u32 = 257 * 1024;
+
+/// Bytes of messages that wait for the relay, so that a flood of them does not fill the memory.
+const MAX_WAITING_BYTES: usize = 512 * 1024;
 
 /// Events that wait for the relay. When it is full the task stops reading, and TCP slows the broker down.
 const EVENTS: usize = 256;
@@ -106,6 +113,7 @@ impl MqttLinks {
             .set_connection_timeout(CONNECT_TIMEOUT_S)
             .set_keep_alive((*keep_alive).clamp(MIN_KEEP_ALIVE, MAX_KEEP_ALIVE))
             .set_clean_start(true)
+            .set_max_packet_size(Some(MAX_INCOMING_BYTES))
             .set_outgoing_inflight_upper_limit((*in_flight).max(1))
             .set_last_will(will);
         if let Some(credentials) = credentials {
@@ -121,7 +129,7 @@ impl Links for MqttLinks {
     fn open(&mut self, will: &Publication) -> MqttLink {
         let (broker, taught) = self.turn();
         let options = self.options(&broker, &taught, will);
-        let (sender, events) = mpsc::channel(EVENTS);
+        let (sender, events) = Sender::channel();
         let (handle, client) = oneshot::channel();
         let capacity = usize::from(self.config.in_flight.max(1)) + BESIDE_WINDOW;
         let (transport, clock) = (broker.transport.clone(), self.clock.clone());
@@ -166,7 +174,7 @@ async fn ready(
 /// One connection over MQTT 5.
 pub struct MqttLink {
     client: Client,
-    events: mpsc::Receiver<LinkEvent>,
+    events: mpsc::Receiver<Waiting>,
     driver: JoinHandle<()>,
     /// The broker keeps messages for later.
     retains: bool,
@@ -218,13 +226,19 @@ impl Link for MqttLink {
         client.try_publish(topic, qos, retain, payload).map_err(|_| Overrun)
     }
 
+    fn try_subscribe(&mut self, topics: Vec<String>) -> Result<(), Overrun> {
+        let client = self.client.get().ok_or(Overrun)?;
+        let filters = topics.into_iter().map(|topic| Filter::new(topic, QoS::AtLeastOnce));
+        client.try_subscribe_many(filters).map_err(|_| Overrun)
+    }
+
     fn disconnect(&mut self) {
         // If it does not take it, it has ended, or will be cut when the grace is over.
         let _ = self.client.get().map(AsyncClient::try_disconnect);
     }
 
     async fn event(&mut self) -> LinkEvent {
-        match (self.events.recv().await, &self.broker) {
+        match (self.events.recv().await.map(|(event, _)| event), &self.broker) {
             (Some(LinkEvent::Connected(welcome)), broker) => {
                 self.retains = welcome.retains;
                 if let Some(broker) = broker {
@@ -242,7 +256,7 @@ impl Link for MqttLink {
 }
 
 /// Polls until the first error. Ends also when nobody listens any more.
-async fn drive(mut event_loop: EventLoop, sender: mpsc::Sender<LinkEvent>, taught: &Taught) {
+async fn drive(mut event_loop: EventLoop, sender: Sender, taught: &Taught) {
     let error = loop {
         match event_loop.poll().await {
             Ok(event) => {
@@ -258,7 +272,7 @@ async fn drive(mut event_loop: EventLoop, sender: mpsc::Sender<LinkEvent>, taugh
                     _ => {}
                 }
                 if let Some(event) = event
-                    && (sender.send(event).await.is_err() || ends)
+                    && (!sender.send(event).await || ends)
                 {
                     return;
                 }
@@ -270,7 +284,7 @@ async fn drive(mut event_loop: EventLoop, sender: mpsc::Sender<LinkEvent>, taugh
     let last: Vec<Event> = event_loop.state.events.drain(..).collect();
     for event in last {
         if let Some(event) = translate(event, &mut event_loop)
-            && sender.send(event).await.is_err()
+            && !sender.send(event).await
         {
             return;
         }
@@ -282,13 +296,47 @@ async fn drive(mut event_loop: EventLoop, sender: mpsc::Sender<LinkEvent>, taugh
     close(sender, closed).await;
 }
 
-async fn close(sender: mpsc::Sender<LinkEvent>, closed: Closed) {
-    let _ = sender.send(LinkEvent::Closed(closed)).await;
+async fn close(sender: Sender, closed: Closed) {
+    sender.send(LinkEvent::Closed(closed)).await;
+}
+
+/// An event, and the room that a message takes.
+type Waiting = (LinkEvent, Option<OwnedSemaphorePermit>);
+
+/// Where events wait for the relay.
+struct Sender {
+    events: mpsc::Sender<Waiting>,
+    room: Arc<Semaphore>,
+}
+
+impl Sender {
+    fn channel() -> (Self, mpsc::Receiver<Waiting>) {
+        let (events, waiting) = mpsc::channel(EVENTS);
+        (Self { events, room: Arc::new(Semaphore::new(MAX_WAITING_BYTES)) }, waiting)
+    }
+
+    /// False if nobody listens any more.
+    async fn send(&self, event: LinkEvent) -> bool {
+        let room = match &event {
+            LinkEvent::Message { payload, .. } => {
+                let bytes = u32::try_from(payload.len()).unwrap_or(MAX_INCOMING_BYTES);
+                let room = self.room.clone().acquire_many_owned(bytes.min(MAX_INCOMING_BYTES));
+                tokio::select! {
+                    room = room => room.ok(),
+                    () = self.events.closed() => return false,
+                }
+            }
+            _ => None,
+        };
+        self.events.send((event, room)).await.is_ok()
+    }
 }
 
 fn translate(event: Event, event_loop: &mut EventLoop) -> Option<LinkEvent> {
     match event {
-        Event::Outgoing(Outgoing::Publish(packet_id)) => Some(LinkEvent::Sent(packet_id)),
+        Event::Outgoing(Outgoing::Publish(packet_id) | Outgoing::Subscribe(packet_id)) => {
+            Some(LinkEvent::Sent(packet_id))
+        }
         Event::Outgoing(_) => None,
         Event::Incoming(Packet::ConnAck(connack)) => {
             let max_qos = connack.properties.as_ref().and_then(|properties| properties.max_qos);
@@ -302,6 +350,15 @@ fn translate(event: Event, event_loop: &mut EventLoop) -> Option<LinkEvent> {
         Event::Incoming(Packet::PubAck(ack)) => {
             Some(LinkEvent::Acked { packet_id: ack.pkid, reason: puback_reason(ack.reason) })
         }
+        Event::Incoming(Packet::SubAck(ack)) => Some(LinkEvent::Subscribed {
+            packet_id: ack.pkid,
+            reasons: ack.return_codes.into_iter().map(suback_reason).collect(),
+        }),
+        Event::Incoming(Packet::Publish(message)) => Some(LinkEvent::Message {
+            topic: String::from_utf8_lossy(&message.topic).into_owned(),
+            payload: message.payload.to_vec(),
+            retained: message.retain,
+        }),
         Event::Incoming(_) => Some(LinkEvent::Alive),
     }
 }

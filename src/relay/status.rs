@@ -44,12 +44,26 @@ pub struct LinkStatus {
     pub since: Uptime,
     /// Why the last connection failed or ended; `None` while all is well.
     pub last_error: Option<String>,
-    /// The reason code of the last refusal: CONNACK, DISCONNECT, or PUBACK of `track`; `None` while all is well.
+    /// The reason code of the last refusal: CONNACK, DISCONNECT, or PUBACK of `track` or `event`; `None` while all is well.
     pub last_reason: Option<ReasonCode>,
+    /// Why manifests or commands do not come; `None` while all is well.
+    pub downlink_error: Option<String>,
+    /// Messages from the backend.
+    pub downlink_messages: u64,
+    /// Of them, those that nobody took: a retained or a doubtful command, too large, or one too many.
+    pub downlink_dropped: u64,
+    /// Answers to commands that the broker refused, or that were too many.
+    pub answers_lost: u64,
     /// Messages on `position`.
     pub positions: u64,
     /// Messages on `track`, repetitions included.
     pub track_messages: u64,
+    /// Messages on `event`, repetitions included.
+    pub event_messages: u64,
+    /// Events that the broker has acknowledged.
+    pub events_acked: u64,
+    /// Events that are larger than the broker takes.
+    pub events_too_large: u64,
     /// Points that the broker has acknowledged.
     pub points_acked: u64,
     /// Bytes of payload that were handed over, repetitions included.
@@ -66,8 +80,15 @@ impl LinkStatus {
             since,
             last_error: None,
             last_reason: None,
+            downlink_error: None,
+            downlink_messages: 0,
+            downlink_dropped: 0,
+            answers_lost: 0,
             positions: 0,
             track_messages: 0,
+            event_messages: 0,
+            events_acked: 0,
+            events_too_large: 0,
             points_acked: 0,
             payload_bytes: 0,
             reconnects: 0,
@@ -120,6 +141,18 @@ impl Report {
         });
         self.enter(LinkState::Connected);
         tracing::info!("connected to the broker");
+    }
+
+    /// Why nothing comes down, or that it does again: logged when it changes.
+    pub(super) fn downlink(&self, error: Option<String>) {
+        if self.status.borrow().downlink_error == error {
+            return;
+        }
+        match &error {
+            Some(error) => tracing::warn!(%error, "manifests and commands do not come"),
+            None => tracing::info!("manifests and commands come again"),
+        }
+        self.count(|status| status.downlink_error = error);
     }
 
     /// The link ended or was refused: logged when it was up, or fails for another reason than before.

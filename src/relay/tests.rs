@@ -2,13 +2,15 @@
 
 mod broker;
 mod delivery;
+mod downlink;
+mod events;
 mod lanes;
 mod over_tcp;
 mod stopping;
 
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use self::broker::{Broker, FakeLinks};
@@ -17,13 +19,15 @@ use crate::core::journey::{JourneyState, Motion};
 use crate::core::record::Seq;
 use crate::outbox::OutboxConfig;
 use crate::outbox::tests::record;
-use crate::wire::json;
+use crate::wire::{Encoding, VanId, json};
 
 /// A van without wheels: an outbox, a relay, and the scripted broker.
 struct Van {
     outbox: Outbox,
     live: watch::Sender<Option<Record>>,
     health: watch::Sender<Health>,
+    orders: DownlinkReceiver,
+    answers: mpsc::Sender<Answer>,
     stop: watch::Sender<Stop>,
     status: watch::Receiver<LinkStatus>,
     broker: Broker,
@@ -62,13 +66,24 @@ impl Van {
             van_outbox.0 = van_outbox.0.next();
         }
         outbox.commit(van_outbox.1, JourneyState::default()).await.unwrap();
-        let inputs = Inputs { outbox: outbox.clone(), live: live_seen, health: health_seen, clock };
+        let (downlink, orders) = downlink();
+        let (answers, answered) = mpsc::channel(MAX_ANSWERS);
+        let inputs = Inputs {
+            outbox: outbox.clone(),
+            live: live_seen,
+            health: health_seen,
+            clock,
+            downlink,
+            answers: answered,
+        };
         let links = FakeLinks::new(broker.clone());
         let relay = Relay::new(config, inputs, links).with_seed(7);
         Self {
             outbox,
             live,
             health,
+            orders,
+            answers,
             stop,
             status: relay.status(),
             broker,

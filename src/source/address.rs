@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::port::HostPort;
+
 /// gpsd's registered port.
 const GPSD_PORT: u16 = 2947;
 
@@ -32,41 +34,6 @@ impl Address {
     /// Whether there is a connection that can be half open.
     pub(super) const fn is_network(&self) -> bool {
         matches!(self, Self::Tcp(_) | Self::Gpsd(_))
-    }
-}
-
-/// A host by name or address, and its TCP port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostPort {
-    /// Without the brackets of an IPv6 address.
-    pub host: String,
-    /// 1..=65535.
-    pub port: u16,
-}
-
-impl HostPort {
-    /// Reads `host:port`, `host` when there is a default port, and `[v6]:port`.
-    #[must_use]
-    pub fn parse(text: &str, default_port: Option<u16>) -> Option<Self> {
-        let (host, port) = match text.rsplit_once(':') {
-            Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, Some(port)),
-            _ => (text, None),
-        };
-        let port = match port {
-            Some(port) => port.parse().ok().filter(|port| *port != 0)?,
-            None => default_port?,
-        };
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let valid = !host.is_empty()
-            && host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/@?#[]".contains(&byte));
-        valid.then(|| Self { host: host.to_owned(), port })
-    }
-}
-
-impl fmt::Display for HostPort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port } = self;
-        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
     }
 }
 

@@ -8,8 +8,9 @@ use tokio_serial::SerialStream;
 use super::hunt::{Hunt, Turn};
 use super::load::{Load, Measured};
 use super::setup::{Setup, SetupResult, is_boot};
-use super::{Chunk, Event, LineState, READ_BYTES, ReceiverState, Source, Unheard, serial};
+use super::{Chunk, Event, LineState, READ_BYTES, ReceiverState, Source, Unheard};
 use crate::core::ubx::Message;
+use crate::port::serial;
 use crate::units::Uptime;
 
 #[derive(Debug)]

@@ -4,14 +4,12 @@
 //! capped backoff. A serial line whose speed is another one than was said is understood all the same. A recording and standard input end; then the channel closes, and the agent finishes its work.
 
 mod address;
-mod holder;
+mod gpsd;
 mod hunt;
 mod line;
 mod load;
 pub mod log;
-mod serial;
 mod setup;
-mod tcp;
 #[cfg(test)]
 mod tests;
 
@@ -24,13 +22,13 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub use address::{Address, HostPort, InvalidAddress};
-
-use crate::backoff::Backoff;
+pub use crate::port::HostPort;
+pub use address::{Address, InvalidAddress};
 pub use setup::SetupResult;
 
 use crate::clock::Clock;
 use crate::core::ubx::Settings;
+use crate::port::{Reopening, serial, tcp};
 use crate::units::Uptime;
 use hunt::Hunt;
 use line::Line;
@@ -138,12 +136,6 @@ impl Default for LineConfig {
 }
 
 impl SourceConfig {
-    /// How often somebody looks whether a port that is not there has come back; it costs a look into a directory.
-    const ABSENT_WAIT: Duration = Duration::from_millis(500);
-    const FIRST_WAIT: Duration = Duration::from_millis(200);
-    const MAX_WAIT: Duration = Duration::from_secs(5);
-    /// Who was there for so long was no loose plug.
-    const GOOD_AFTER: Duration = Duration::from_secs(30);
     /// A connection that says nothing for so long may be half open: the other end lost its power.
     const RECONNECT_AFTER: Duration = Duration::from_mins(1);
 }
@@ -201,7 +193,7 @@ impl Source {
     async fn connect(&self) -> io::Result<TcpStream> {
         match &self.config.address {
             Address::Tcp(host) => tcp::connect(host).await,
-            Address::Gpsd(host) => tcp::watch_gpsd(host).await,
+            Address::Gpsd(host) => gpsd::watch(host).await,
             Address::Serial(_) | Address::Log(_) | Address::Stdin => {
                 Err(io::ErrorKind::Unsupported.into())
             }
@@ -236,8 +228,7 @@ impl Source {
 
     /// Opens, reads until it is gone, and opens again.
     async fn reopen(&self, mut port: Option<(&Path, &mut Hunt)>) {
-        let mut backoff =
-            Backoff::new(SourceConfig::FIRST_WAIT, SourceConfig::MAX_WAIT, fastrand::Rng::new());
+        let mut reopening = Reopening::default();
         loop {
             let began = self.clock.uptime();
             let port_now = port.as_mut().map(|(path, hunt)| (*path, &mut **hunt));
@@ -247,20 +238,12 @@ impl Source {
                 Ok(Err(error)) => error.to_string(),
                 Err(Unheard) => return,
             };
-            if self.clock.uptime().since(began) >= SourceConfig::GOOD_AFTER {
-                backoff.reset();
-            }
+            let was_open = self.clock.uptime().since(began);
             if self.say(Event::Receiver(ReceiverState::Gone(reason))).await.is_err() {
                 return;
             }
             let is_absent = port.as_ref().is_some_and(|(path, _)| !path.exists());
-            let wait = if is_absent {
-                backoff.reset();
-                SourceConfig::ABSENT_WAIT
-            } else {
-                backoff.next_wait()
-            };
-            tokio::time::sleep(wait).await;
+            tokio::time::sleep(reopening.next_wait(was_open, is_absent)).await;
         }
     }
 

@@ -1,5 +1,7 @@
 //! The JSON payloads of version 1.
 
+mod state;
+
 use serde::{Deserialize, Serialize};
 
 use super::VERSION;
@@ -7,9 +9,13 @@ use crate::core::fix::FixQuality;
 use crate::core::journey::Motion;
 use crate::core::record::{Seq, TrackPoint};
 use crate::units::{Course, Distance};
+pub use state::{
+    Delay, DelayReason, Duty, GnssState, NextStop, OutboxState, Scanner, ScannerKind, ScannerState,
+    State,
+};
 
 /// Course means nothing when the van hardly moves; below this it is left out.
-const COURSE_FROM_MPS: f64 = 0.5;
+pub(super) const COURSE_FROM_MPS: f64 = 0.5;
 
 /// The newest fix, on `position`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,13 +27,24 @@ pub struct Position {
     /// The fix.
     #[serde(flatten)]
     pub point: Point,
+    /// The route of the manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+    /// The stop that `stop_status` is about, by its number in the manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_seq: Option<u32>,
+    /// Stops that are not finished, this one not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stops_remaining: Option<u32>,
 }
 
 impl Position {
-    /// A live position.
+    /// A live position, without a route.
     #[must_use]
     pub fn new(van: &str, seq: Seq, point: &TrackPoint) -> Self {
-        Self { v: VERSION, van: van.to_owned(), point: Point::new(seq, point, Lane::Live) }
+        let point = Point::new(seq, point, Lane::Live);
+        let van = van.to_owned();
+        Self { v: VERSION, van, point, route: None, stop_seq: None, stops_remaining: None }
     }
 }
 
@@ -198,111 +215,8 @@ pub enum ConnectionState {
     ConnectionBroken,
 }
 
-/// Health, retained on `state`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct State {
-    /// Payload version: 1.
-    pub v: u8,
-    /// The van's id.
-    pub van: String,
-    /// When it was said.
-    pub ts: String,
-    /// Whether the driver is on duty.
-    pub duty: Duty,
-    /// The receiver.
-    pub gnss: GnssState,
-    /// The outbox.
-    pub outbox: OutboxState,
-}
-
-/// Whether positions may be recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Duty {
-    /// Nothing is stored or sent.
-    Off,
-    /// Recording.
-    On,
-    /// Nothing is stored or sent for now.
-    Break,
-}
-
-/// The receiver in `state`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct GnssState {
-    /// Whether bytes come: `connecting`, `open`, `hunting`, `silent` or `gone`.
-    pub receiver: String,
-    /// Why the receiver is gone, in words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-    /// 1 no fix, 2 2D, 3 3D.
-    pub mode: u8,
-    /// Whether the receiver's time can be relied on: `unknown`, `tentative` or `trusted`.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub time: String,
-    /// Seconds since the newest fix.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub age_s: Option<f64>,
-    /// Satellites used.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sats: Option<u8>,
-    /// Satellites in view.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sats_in_view: Option<u8>,
-    /// Mean C/N0 of the four strongest satellites, dB-Hz.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cn0_dbhz: Option<u8>,
-    /// Systems with a satellite in the solution: `gps`, `glonass`, `galileo`, `beidou`, `qzss`, `navic`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub constellations: Vec<String>,
-    /// What the receiver says of its antenna: `ok`, `open` or `short`; absent if it does not watch it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub antenna: Option<String>,
-    /// The receiver's newest error or warning, in its own words: jamming, a line that is too slow.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub warning: Option<String>,
-    /// Sentences refused since the agent started.
-    pub sentences_bad: u64,
-    /// Epochs refused since the agent started.
-    pub fixes_rejected: u64,
-    /// The speed at which a serial receiver is understood, Bd.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub baud: Option<u32>,
-    /// How much of what the serial line carries the receiver says, over 10 s: 0..=100.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub line_percent: Option<u8>,
-    /// What came of setting a u-blox receiver up: `done` or `refused: ...`; absent if that is not wanted, or not over.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub setup: Option<String>,
-}
-
-/// The outbox in `state`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct OutboxState {
-    /// Records that wait.
-    pub pending: u64,
-    /// UTC of the oldest of them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub oldest_ts: Option<String>,
-    /// All that was recorded before this time has arrived.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub complete_until_ts: Option<String>,
-    /// Points given up so that the trail is coarser, because the outbox was full, over its life.
-    #[serde(default)]
-    pub thinned: u64,
-    /// Records given up because the outbox was full, they were too old, or the disk did not write, over its life.
-    pub dropped: u64,
-    /// Size of the database file.
-    pub bytes: u64,
-    /// Bytes that the agent caused to be written since midnight UTC or its start.
-    #[serde(default)]
-    pub written_bytes_today: u64,
-    /// The same of the whole device that holds the outbox, whoever wrote.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub device_bytes_today: Option<u64>,
-}
-
-fn decimals(value: f64, places: i32) -> f64 {
+/// A number with so many places after the point, and never −0.
+pub(super) fn decimals(value: f64, places: i32) -> f64 {
     let scale = 10_f64.powi(places);
     // Adding 0.0 turns −0.0 into 0.0, which JSON would write as `-0.0`.
     (value * scale).round() / scale + 0.0

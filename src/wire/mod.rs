@@ -3,8 +3,11 @@
 //! Names and units are those of `docs/contract.md`; readers ignore members that they do not know. `"v": 1` in a
 //! payload and `v1` in a topic change together, and only when an old reader would misread a new payload.
 
+pub mod command;
 pub mod compact;
+pub mod epcis;
 pub mod json;
+pub mod manifest;
 pub mod packed;
 pub mod stored;
 mod topic;

@@ -47,10 +47,20 @@ pub struct Topics {
     pub position: String,
     /// The complete trail in batches, QoS 1.
     pub track: String,
+    /// What happened to parcels, one event a message, QoS 1.
+    pub event: String,
     /// Whether the agent is connected: retained, also the Will, QoS 1.
     pub connection: String,
     /// Health of receiver and outbox: retained, QoS 1.
     pub state: String,
+    /// What the van should deliver: retained, from the backend, QoS 1.
+    pub manifest: String,
+    /// Commands from the backend, never retained, QoS 1.
+    pub command: String,
+    /// What they came to, QoS 1.
+    pub command_result: String,
+    /// What the backend has stored, QoS 1.
+    pub ack: String,
 }
 
 impl Topics {
@@ -61,8 +71,13 @@ impl Topics {
         Self {
             position: topic("position"),
             track: topic("track"),
+            event: topic("event"),
             connection: topic("connection"),
             state: topic("state"),
+            manifest: topic("manifest"),
+            command: topic("cmd"),
+            command_result: topic("cmd/res"),
+            ack: topic("ack"),
         }
     }
 }

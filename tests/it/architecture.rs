@@ -16,18 +16,26 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("rollcall", &[]),
     ("core", &[]),
     ("wire", &[]),
-    ("source", &["backoff", "clock"]),
+    ("port", &["backoff"]),
+    ("scanner", &["clock", "port"]),
+    ("source", &["clock", "port"]),
     ("outbox", &["tasks", "wire"]),
     ("relay", &["backoff", "clock", "tasks", "rollcall", "wire", "outbox"]),
+    ("control", &["wire", "logging"]),
     ("engine", &["backoff", "clock", "tasks", "rollcall", "wire", "source", "outbox", "relay"]),
-    ("config", &["clock", "wire", "source", "outbox", "relay"]),
+    ("config", &["clock", "wire", "scanner", "source", "outbox", "relay"]),
     (
         "daemon",
-        &["clock", "tasks", "rollcall", "wire", "source", "outbox", "relay", "engine", "config"],
+        &[
+            "clock", "tasks", "rollcall", "wire", "scanner", "source", "outbox", "relay",
+            "control", "engine", "config",
+        ],
     ),
     ("systemd", &["clock", "daemon", "relay"]),
+    ("metrics", &["clock", "daemon", "relay"]),
     ("replay", &["clock", "wire", "source", "outbox", "relay", "config", "daemon"]),
     ("decode", &["wire"]),
+    ("code", &[]),
     ("simulate", &["clock"]),
     (
         "demo",
@@ -36,8 +44,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "clock", "wire", "config", "daemon", "decode", "demo", "logging", "relay", "replay",
-            "simulate", "source", "systemd",
+            "clock", "code", "control", "tasks", "wire", "config", "daemon", "decode", "demo",
+            "logging", "relay", "replay", "simulate", "source", "systemd",
         ],
     ),
 ];

@@ -38,6 +38,34 @@ const FRAGMENTS: [&[u8]; 24] = [
     b"GPRMC,,V,,,,,,,,,,N*00",
 ];
 
+/// Labels and a tag, each of which is a script.
+const LABELS: [&[u8]; 8] = [
+    b"]C100395212340000000014\x1d42127680331\r\n",
+    b"]d20039521234000000001443091381379100011575480043221\x1d43242611220800\r\n",
+    b"]Q1https://id.example.com/01/80614141123458/21/a%2Fb?4322=1",
+    b"]C142090221\x1d9205590139515815555550",
+    b"4201028200009261290113185417468510",
+    b"1Z999AA10123456784",
+    b"00106141412345678908",
+    b"\x31\x74\x25\x7b\xf4\x49\x96\x02\xd2\x00\x00\x00",
+];
+
+/// What mutations put into labels.
+const ELEMENTS: [&[u8]; 12] = [
+    b"\x1d",
+    b"]C1",
+    b"00",
+    b"01",
+    b"21",
+    b"420",
+    b"421",
+    b"4301%C3%A4",
+    b"8003",
+    b"96",
+    b"https://x/00/",
+    b"VANCTL:",
+];
+
 /// Where, and what is done there.
 type Mutation = (prop::sample::Index, u8, u8);
 
@@ -56,11 +84,11 @@ fn scripts() -> Vec<Vec<u8>> {
     ReceiverType::ALL.into_iter().map(script).collect()
 }
 
-fn mutated(script: &[u8], mutations: &[Mutation]) -> Vec<u8> {
+fn mutated(script: &[u8], fragments: &[&[u8]], mutations: &[Mutation]) -> Vec<u8> {
     let mut bytes = script.to_vec();
     for (place, kind, value) in mutations {
         let at = place.index(bytes.len().max(1));
-        let fragment = FRAGMENTS[usize::from(*value) % FRAGMENTS.len()];
+        let fragment = fragments[usize::from(*value) % fragments.len()];
         let length = usize::from(*value).min(bytes.len() - at.min(bytes.len()));
         match kind % 5 {
             0 => bytes[at] = *value,
@@ -83,8 +111,7 @@ fn mutated(script: &[u8], mutations: &[Mutation]) -> Vec<u8> {
 }
 
 /// The same cases each time, so that a failure is the change's and not the day's.
-fn on_mutated_drives(property: fn(&[u8])) {
-    let scripts = scripts();
+fn on_mutated(scripts: &[Vec<u8>], fragments: &[&[u8]], property: fn(&[u8])) {
     let config = ProptestConfig {
         cases: 400,
         rng_seed: RngSeed::Fixed(3),
@@ -94,10 +121,19 @@ fn on_mutated_drives(property: fn(&[u8])) {
     let mutations = prop::collection::vec(any::<Mutation>(), 0..30);
     let cases = (0..scripts.len(), mutations);
     let checked = TestRunner::new(config).run(&cases, |(script, mutations)| {
-        property(&mutated(&scripts[script], &mutations));
+        property(&mutated(&scripts[script], fragments, &mutations));
         Ok(())
     });
     checked.unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+fn on_mutated_drives(property: fn(&[u8])) {
+    on_mutated(&scripts(), &FRAGMENTS, property);
+}
+
+#[test]
+fn what_is_read_from_a_label_is_printable_and_bounded() {
+    on_mutated(&LABELS.map(<[u8]>::to_vec), &ELEMENTS, properties::code);
 }
 
 #[test]
@@ -128,6 +164,7 @@ fn any_bytes_at_all_are_a_script() {
             properties::framing(&bytes);
             properties::sentence(&bytes);
             properties::pipeline(&bytes);
+            properties::code(&bytes);
             Ok(())
         });
     checked.unwrap_or_else(|failure| panic!("{failure}"));

@@ -4,6 +4,7 @@
 
 mod architecture;
 mod cli;
+mod codes;
 mod compact;
 mod config_files;
 mod contract;

@@ -32,10 +32,11 @@ impl Bench {
             "van.id = \"VAN-042\"\nmqtt.broker = \"mqtt://127.0.0.1:{port}\"\nmqtt.position_moving_s = 0\n\
              mqtt.position_halted_s = 0\nmqtt.require_subscriber = true\ntrack.sampling = \"raw\"\ntrack.batch_s = 0.5\n\
              gnss.source = \"serial:{}\"\ngnss.baud = 38400\noutbox.path = \"{}\"\n\
-             outbox.tail_path = \"{}\"\n",
+             outbox.tail_path = \"{}\"\ncontrol.path = \"{}\"\n",
             bench.path("receiver").display(),
             bench.path("outbox.db").display(),
             bench.path("tail").display(),
+            bench.path("control").display(),
         );
         fs::write(bench.path("waypost.toml"), agent).unwrap();
         bench

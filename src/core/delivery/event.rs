@@ -35,7 +35,7 @@ impl fmt::Debug for EventId {
 }
 
 /// An event and its number. Numbers are those of [`Record`](crate::core::record::Record): no two of a van are alike.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EventRecord {
     /// Its number.
     pub seq: Seq,
@@ -67,7 +67,8 @@ pub enum TimeSource {
     Gnss,
     /// From the receiver, carried on by the monotonic clock.
     Holdover,
-    /// Nobody knew the time yet; this is when the receiver first told it.
+    /// Nobody knew the time yet; it is counted back from when the receiver first told it. If the agent started again
+    /// in between, it is that instant itself.
     Late,
 }
 
@@ -374,7 +375,8 @@ impl Outcome {
     }
 }
 
-/// Why a parcel was not handed over (UN/EDIFACT 4221 behind it, the code on the control card before it).
+/// Why a parcel was not handed over. On control cards and on the wire each has its code of ANSI X12, element 1651
+/// (shipment status or appointment reason code, release 004010).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reason {
     /// Nobody at home.
@@ -399,6 +401,65 @@ pub enum Reason {
     Other,
 }
 
+impl Reason {
+    /// Each of them, its name on the wire and its code: the one that X12 words like it, or the nearest that it has.
+    const TABLE: [(Self, &'static str, &'static str); 10] = [
+        // Recipient unavailable, delivery delayed.
+        (Self::NoOneHome, "no_one_home", "AQ"),
+        // Refused by customer.
+        (Self::Refused, "refused", "BS"),
+        // Incorrect address.
+        (Self::BadAddress, "bad_address", "A2"),
+        // Consignee related: X12 has no word for a closed gate.
+        (Self::NoAccess, "no_access", "AG"),
+        // Consignee closed.
+        (Self::Closed, "closed", "B1"),
+        // Insufficient time to complete delivery.
+        (Self::NoTime, "no_time", "BH"),
+        // Customer requested future delivery.
+        (Self::Rescheduled, "rescheduled", "AD"),
+        // Missing documents.
+        (Self::NoIdentity, "no_identity", "BC"),
+        // Damaged, rewrapped in hub: the only damage that X12 knows here.
+        (Self::Damaged, "damaged", "AK"),
+        (Self::Other, "other", "BG"),
+    ];
+
+    /// As on the wire.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.row().1
+    }
+
+    /// The two characters of X12 element 1651.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        self.row().2
+    }
+
+    /// The reason that a code means, also one of those that X12 has for nearly the same; `None` for a code that says no
+    /// reason why a parcel is not handed over. Upper case.
+    #[must_use]
+    pub fn from_code(code: &str) -> Option<Self> {
+        let exact = Self::TABLE.iter().find(|(_, _, its)| *its == code);
+        exact.map(|(reason, ..)| *reason).or(match code {
+            "A1" | "C4" => Some(Self::NoOneHome),
+            "A7" => Some(Self::Refused),
+            "A5" | "A6" => Some(Self::BadAddress),
+            "B8" => Some(Self::NoAccess),
+            "AN" | "B9" => Some(Self::Closed),
+            "AW" | "AV" => Some(Self::NoTime),
+            "BK" | "C1" | "C3" => Some(Self::Rescheduled),
+            _ => None,
+        })
+    }
+
+    fn row(self) -> &'static (Self, &'static str, &'static str) {
+        let row = Self::TABLE.iter().find(|(reason, ..)| *reason == self);
+        row.expect("a test holds that each reason has a row")
+    }
+}
+
 /// What was wrong with an event (EPCIS 2.0 §7.4.1.4, CBV 2.0 §7.5 error reasons).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Error {
@@ -406,6 +467,17 @@ pub enum Error {
     DidNotOccur,
     /// It happened otherwise.
     IncorrectData,
+}
+
+impl Error {
+    /// As CBV 2.0 spells it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DidNotOccur => "did_not_occur",
+            Self::IncorrectData => "incorrect_data",
+        }
+    }
 }
 
 /// The newest event that saw a parcel.
@@ -495,4 +567,33 @@ pub struct Summary {
     pub duration: Duration,
     /// By the odometer.
     pub distance: Distance,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_one_code_that_leads_back_to_it() {
+        use Reason::*;
+        let all = [
+            NoOneHome,
+            Refused,
+            BadAddress,
+            NoAccess,
+            Closed,
+            NoTime,
+            Rescheduled,
+            NoIdentity,
+            Damaged,
+            Other,
+        ];
+        for reason in all {
+            assert_eq!(Reason::from_code(reason.code()), Some(reason), "{}", reason.name());
+            assert_eq!(reason.code().len(), 2);
+        }
+        for bad in ["", "aq", "A7", "AQ ", "ZZ"] {
+            assert_eq!(Reason::from_code(bad), None, "{bad:?}");
+        }
+    }
 }

@@ -1,24 +1,13 @@
 //! What goes out, in its order: `connection`, `state`, `position`, then `track` as far as the window allows.
 
-use super::{Epoch, Leave, Message};
+use super::events::Trail;
+use super::{End, Epoch, Leave, Message, Subscribed};
 use crate::core::record::{Record, Subject};
-use crate::outbox::OutboxError;
 use crate::relay::in_flight::Fault;
-use crate::relay::lanes::{Backlog, Encoded};
-use crate::relay::link::{Delivery, Link, Links, Publication, ReasonCode};
+use crate::relay::link::{Delivery, Link, Links, Publication};
 use crate::relay::{FAREWELL, RelayError};
 use crate::units::Uptime;
-use crate::wire::VERSION;
-use crate::wire::json::{ConnectionState, Duty, Lane, OutboxState, Position, State};
-
-use super::End;
-use std::time::Duration;
-
-/// A payload is never larger: the large clouds take 128 KiB.
-const MAX_PAYLOAD_BYTES: usize = 120 * 1024;
-
-/// After an error, the outbox is tried again.
-const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
+use crate::wire::json::{ConnectionState, Position};
 
 impl<L: Links> Epoch<'_, L> {
     /// Hands over all that may go now. Who calls again at once finds nothing to do.
@@ -29,10 +18,14 @@ impl<L: Links> Epoch<'_, L> {
             self.flush().await?;
         }
         if self.leave.is_none() {
+            self.subscribe(now)?;
             self.say_online(now)?;
             self.say_state(now)?;
+            self.say_answers(now)?;
             self.say_position(now).await?;
-            self.send_tracks(now).await?;
+            if self.send_events(now).await? == Trail::MayGo {
+                self.send_tracks(now).await?;
+            }
             if self.has_drained() {
                 self.take_leave(now + FAREWELL)?;
             }
@@ -47,10 +40,10 @@ impl<L: Links> Epoch<'_, L> {
     /// Nothing is left, and nothing more will come.
     fn has_drained(&self) -> bool {
         self.drained
-            && self
-                .session
-                .as_ref()
-                .is_some_and(|session| session.online_said && session.tracks() == 0)
+            && self.session.as_ref().is_some_and(|session| {
+                session.online_said && session.tracks() + session.events() == 0
+            })
+            && self.relay.answers.is_empty()
             && self.stats.borrow().pending == 0
     }
 
@@ -78,7 +71,7 @@ impl<L: Links> Epoch<'_, L> {
     }
 
     /// Gives a message to the client; false if the window has no room for it now.
-    fn hand_over(
+    pub(super) fn hand_over(
         &mut self,
         message: Message,
         publication: Publication,
@@ -96,6 +89,38 @@ impl<L: Links> Epoch<'_, L> {
         Ok(true)
     }
 
+    /// First of all: a manifest is on its way while the rest is said.
+    fn subscribe(&mut self, now: Uptime) -> Result<(), End> {
+        let Some(session) = &mut self.session else { return Ok(()) };
+        if session.subscription != Subscribed::ToDo {
+            return Ok(());
+        }
+        let topics = &self.relay.config.topics;
+        let topics = vec![topics.manifest.clone(), topics.command.clone(), topics.ack.clone()];
+        session.in_flight.hand_over(Message::Subscription, 0, now);
+        session.subscription = Subscribed::UnderWay;
+        self.link.try_subscribe(topics).map_err(|_| Fault::Overrun.into())
+    }
+
+    fn say_answers(&mut self, now: Uptime) -> Result<(), End> {
+        while let Some((number, payload)) = self.relay.answers.to_send() {
+            let Some(session) = &self.session else { return Ok(()) };
+            let topic = self.relay.config.topics.command_result.clone();
+            if payload.len() > session.max_payload(&topic) {
+                self.relay.answers.done(number);
+                self.relay.report.count(|status| status.answers_lost += 1);
+                continue;
+            }
+            let payload = payload.to_vec();
+            let publication = Publication { topic, payload, delivery: Delivery::AtLeastOnce };
+            if !self.hand_over(Message::Answer(number), publication, now)? {
+                return Ok(());
+            }
+            self.relay.answers.sent(number);
+        }
+        Ok(())
+    }
+
     fn say_online(&mut self, now: Uptime) -> Result<(), End> {
         if self.session.as_ref().is_some_and(|session| !session.online_said) {
             let online = self.relay.connection(ConnectionState::Online);
@@ -108,50 +133,26 @@ impl<L: Links> Epoch<'_, L> {
     }
 
     fn say_state(&mut self, now: Uptime) -> Result<(), End> {
-        let newest =
-            self.newest().map(|Record { subject: Subject::Point(point), .. }| point.fix.utc);
         let Some(session) = &mut self.session else { return Ok(()) };
         let health = self.relay.inputs.health.borrow().clone();
-        let (receiver, mode) = (health.gnss.receiver.clone(), health.gnss.mode);
-        if now < session.state.due(&receiver, mode, self.relay.config.state_interval) {
+        if now < session.state.due(&health, self.relay.config.state_interval) {
             return Ok(());
         }
-        let clock = &self.relay.inputs.clock;
-        let Some(utc) = clock.utc() else {
+        let Some(utc) = self.relay.inputs.clock.utc() else {
             session.state.hold_back(now);
             return Ok(());
         };
-        let age = health.newest_fix_at.map(|at| clock.uptime().since(at));
-        let stats = *self.stats.borrow();
-        let complete_until = if stats.pending == 0 { newest } else { stats.oldest };
-        let mut gnss = health.gnss;
-        gnss.age_s = age.map(|age| (age.as_secs_f64() * 10.0).round() / 10.0);
-        let state = State {
-            v: VERSION,
-            van: self.relay.config.van.to_string(),
-            ts: utc.to_string(),
-            duty: Duty::On,
-            gnss,
-            outbox: OutboxState {
-                pending: stats.pending,
-                oldest_ts: stats.oldest.map(|utc| utc.to_string()),
-                complete_until_ts: complete_until.map(|utc| utc.to_string()),
-                thinned: stats.thinned,
-                dropped: stats.dropped,
-                bytes: stats.bytes,
-                written_bytes_today: stats.written_bytes_today,
-                device_bytes_today: stats.device_bytes_today,
-            },
-        };
+        let state = self.state(&health, utc);
         let publication = Publication {
             topic: self.relay.config.topics.state.clone(),
             payload: serde_json::to_vec(&state).expect("numbers and strings are JSON"),
             delivery: Delivery::Retained,
         };
+        let Some(session) = &self.session else { return Ok(()) };
         let too_large = publication.payload.len() > session.max_payload(&publication.topic);
         let said = too_large || self.hand_over(Message::State, publication, now)?;
         if let Some(session) = self.session.as_mut().filter(|_| said) {
-            session.state.said(&receiver, mode, now);
+            session.state.said(health, now);
         }
         Ok(())
     }
@@ -164,13 +165,21 @@ impl<L: Links> Epoch<'_, L> {
         }
         let Some(session) = &mut self.session else { return Ok(()) };
         let Subject::Point(point) = &newest.subject;
-        let position = Position::new(self.relay.config.van.as_str(), newest.seq, point);
+        let mut position = Position::new(self.relay.config.van.as_str(), newest.seq, point);
+        let place = {
+            let route = &self.relay.inputs.health.borrow().route;
+            position.point.stop_status = route.stop_status.or(position.point.stop_status);
+            position.route.clone_from(&route.route);
+            (position.stop_seq, position.stops_remaining) = (route.stop_seq, route.stops_remaining);
+            route.place()
+        };
         let publication = Publication {
             topic: self.relay.config.topics.position.clone(),
             payload: serde_json::to_vec(&position).expect("numbers and strings are JSON"),
             delivery: Delivery::AtMostOnce,
         };
         session.position.said(&newest, now);
+        session.place_said = Some(place);
         let bytes = publication.payload.len();
         if bytes > session.max_payload(&publication.topic) {
             return Ok(());
@@ -198,81 +207,6 @@ impl<L: Links> Epoch<'_, L> {
                 Ok(reserved(&self.stats))
             }
         }
-    }
-
-    async fn send_tracks(&mut self, now: Uptime) -> Result<(), End> {
-        while let Some(session) = &mut self.session {
-            let Self { relay, .. } = self;
-            let may = relay.refusals.allow(session.tracks(), now) && session.pace.has_heard();
-            if !may || !session.in_flight.has_room(1) {
-                break;
-            }
-            let topic = &relay.config.topics.track;
-            let most = session.max_payload(topic);
-            let Some(ready) = session.ready.take() else {
-                // Two at a time at least: the link is not idle while a PUBACK travels.
-                let usual = MAX_PAYLOAD_BYTES.min(session.pace.window() / 2).min(most);
-                if !self.get_ready(usual, now).await? {
-                    break;
-                }
-                continue;
-            };
-            if ready.payload.len() > most {
-                // Not even a single point: the broker would cut the link, again and again.
-                self.answered(Message::Track(ready.batch), ReasonCode::PACKET_TOO_LARGE, now);
-                continue;
-            }
-            if !session.in_flight.has_room(ready.payload.len()) {
-                session.ready = Some(ready);
-                break;
-            }
-            let Encoded { batch, payload } = ready;
-            let topic = topic.clone();
-            let publication = Publication { topic, payload, delivery: Delivery::AtLeastOnce };
-            let bytes = publication.payload.len();
-            self.hand_over(Message::Track(batch), publication, now)?;
-            if let Some(session) = self.session.as_mut().filter(|_| batch.lane == Lane::Backlog) {
-                session.pace.spent(bytes, now);
-            }
-            self.relay.report.count(|status| status.track_messages += 1);
-        }
-        Ok(())
-    }
-
-    /// Takes the next batch out of the lanes; false if none is due.
-    async fn get_ready(&mut self, max_bytes: usize, now: Uptime) -> Result<bool, End> {
-        let Some(session) = &mut self.session else { return Ok(false) };
-        if now < session.outbox_not_before {
-            return Ok(false);
-        }
-        let (outbox, van) = (&self.relay.inputs.outbox, self.relay.config.van.as_str());
-        let backlog =
-            if now >= session.pace.backlog_due() { Backlog::MayGo } else { Backlog::Waits };
-        match session.lanes.next(outbox, van, (max_bytes, backlog), now).await {
-            Ok(next) => {
-                session.ready = next;
-                Ok(session.ready.is_some())
-            }
-            Err(error) => {
-                self.outbox_failed(error, now)?;
-                Ok(false)
-            }
-        }
-    }
-
-    fn outbox_failed(&mut self, error: OutboxError, now: Uptime) -> Result<(), End> {
-        if let OutboxError::Closed { .. } = error {
-            return Err(End::Outbox(error));
-        }
-        if let Some(session) = &mut self.session {
-            session.outbox_not_before = now + TRY_AGAIN_AFTER;
-            let error = Some(error.to_string());
-            if session.outbox_error != error {
-                tracing::warn!(error = error.as_deref(), "outbox cannot be used, trying again");
-                session.outbox_error = error;
-            }
-        }
-        Ok(())
     }
 }
 

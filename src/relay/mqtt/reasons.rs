@@ -2,7 +2,8 @@
 
 use std::io;
 
-use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, PubAckReason};
+use rumqttc::v5::mqttbytes::Error as PacketError;
+use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, PubAckReason, SubscribeReasonCode};
 use rumqttc::v5::{ConnectionError, StateError};
 use rustls::CertificateError;
 
@@ -21,6 +22,22 @@ pub(super) const fn puback_reason(reason: PubAckReason) -> ReasonCode {
         PubAckReason::PacketIdentifierInUse => 0x91,
         PubAckReason::QuotaExceeded => 0x97,
         PubAckReason::PayloadFormatInvalid => 0x99,
+    })
+}
+
+/// MQTT 5 §3.9.3.
+pub(super) const fn suback_reason(reason: SubscribeReasonCode) -> ReasonCode {
+    ReasonCode(match reason {
+        SubscribeReasonCode::Success(qos) => qos as u8,
+        SubscribeReasonCode::Failure | SubscribeReasonCode::Unspecified => 0x80,
+        SubscribeReasonCode::ImplementationSpecific => 0x83,
+        SubscribeReasonCode::NotAuthorized => 0x87,
+        SubscribeReasonCode::TopicFilterInvalid => 0x8F,
+        SubscribeReasonCode::PkidInUse => 0x91,
+        SubscribeReasonCode::QuotaExceeded => 0x97,
+        SubscribeReasonCode::SharedSubscriptionsNotSupported => 0x9E,
+        SubscribeReasonCode::SubscriptionIdNotSupported => 0xA1,
+        SubscribeReasonCode::WildcardSubscriptionsNotSupported => 0xA2,
     })
 }
 
@@ -63,6 +80,10 @@ pub(super) fn closed(error: &ConnectionError) -> Closed {
         ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) => {
             Closed::Dismissed { reason: ReasonCode(*reason_code as u8), text }
         }
+        ConnectionError::MqttState(
+            StateError::IncomingPacketTooLarge { .. }
+            | StateError::Deserialization(PacketError::PayloadSizeLimitExceeded { .. }),
+        ) => Closed::Oversized { text },
         ConnectionError::Io(error) if is_offline(error) => Closed::Offline { text },
         ConnectionError::Tls(error) => tls_closed(error, text),
         ConnectionError::Timeout(_) => {

@@ -53,6 +53,9 @@ pub(super) struct Inner {
     pub(super) received: Vec<Received>,
     pub(super) opened: Vec<Duration>,
     pub(super) wills: Vec<Publication>,
+    /// Reason codes of SUBACK; `None` for a broker that cuts who subscribes.
+    pub(super) suback: Option<Vec<u8>>,
+    pub(super) subscribed: Vec<Vec<String>>,
     start: Instant,
     /// The newest link, to speak without being asked.
     link: Option<mpsc::UnboundedSender<LinkEvent>>,
@@ -77,6 +80,8 @@ impl Broker {
             received: Vec::new(),
             opened: Vec::new(),
             wills: Vec::new(),
+            suback: Some(vec![1, 1, 1]),
+            subscribed: Vec::new(),
             start: Instant::now(),
             link: None,
         })))
@@ -217,6 +222,22 @@ impl Link for FakeLink {
         self.next_id = self.next_id % self.broker.inner().welcome.receive_max + 1;
         drop(self.out.send(LinkEvent::Sent(self.next_id)));
         self.answer(self.next_id, answer);
+        Ok(())
+    }
+
+    fn try_subscribe(&mut self, topics: Vec<String>) -> Result<(), Overrun> {
+        let mut inner = self.broker.inner();
+        inner.subscribed.push(topics);
+        self.next_id = self.next_id % inner.welcome.receive_max + 1;
+        drop(self.out.send(LinkEvent::Sent(self.next_id)));
+        let answer = match inner.suback.clone() {
+            Some(codes) => LinkEvent::Subscribed {
+                packet_id: self.next_id,
+                reasons: codes.into_iter().map(ReasonCode).collect(),
+            },
+            None => LinkEvent::Closed(Closed::Broken { text: "connection reset".to_owned() }),
+        };
+        drop(self.out.send(answer));
         Ok(())
     }
 

@@ -195,8 +195,7 @@ async fn any_mix_of_faults_delivers_everything_in_the_end_and_removes_nothing_be
         let broker = Broker::up();
         // Odd ones refuse, too; a link then lives on.
         let refusals = seed % 2 == 1;
-        let accepted =
-            std::sync::Arc::new(std::sync::Mutex::new(std::collections::BTreeSet::new()));
+        let accepted = std::sync::Arc::new(std::sync::Mutex::new(BTreeSet::new()));
         let noted = accepted.clone();
         broker.script(move |received| {
             let answer = match dice.u32(0..100) {

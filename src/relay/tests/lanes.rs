@@ -180,3 +180,86 @@ async fn a_compact_trail_says_what_the_json_one_says_in_messages_that_the_broker
     assert_eq!(trails[0].len(), 330);
     assert_eq!(trails[0], trails[1]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_duty_route_delay_or_scanner_is_said_at_once_and_its_progress_is_not() {
+    use json::{Delay, Duty, NextStop, Scanner, ScannerKind, ScannerState};
+    type Change = fn(&mut RouteState);
+    let scanner = |state| Scanner {
+        name: "hand".to_owned(),
+        kind: ScannerKind::Barcode,
+        state,
+        last_scan: None,
+    };
+    let open = scanner(ScannerState::Open);
+    let changes: [(Change, usize); 7] = [
+        (|route| route.duty = Duty::Break, 1),
+        (|route| route.route = Some("R-1".to_owned()), 1),
+        (|route| route.manifest_rev = Some(3), 1),
+        (|route| route.manifest_error = Some("no stops".to_owned()), 1),
+        (|route| route.delay = Some(Delay { seconds: 900, reason: None, code: None }), 1),
+        (|route| route.scanners[0].state = ScannerState::Closed, 1),
+        (
+            |route| {
+                let eta = None;
+                route.next_stop =
+                    Some(NextStop { seq: 18, eta, eta_window_s: None, distance_m: Some(640.0) });
+                route.scanners[0].last_scan = Some("2026-11-22T09:12:00.000Z".to_owned());
+            },
+            0,
+        ),
+    ];
+    let van = Van::start(config(), Broker::up()).await;
+    van.health.send_modify(|health| health.route.scanners.push(open));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for (number, (change, said)) in changes.into_iter().enumerate() {
+        let before = van.broker.on("state").len();
+        van.health.send_modify(|health| change(&mut health.route));
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(van.broker.on("state").len() - before, said, "change {number}");
+    }
+    tokio::time::sleep(MINUTE).await;
+    let last = van.broker.on("state").pop().unwrap();
+    let last: serde_json::Value = serde_json::from_slice(&last.payload).unwrap();
+    for (key, value) in [
+        ("duty", serde_json::json!("break")),
+        ("route", serde_json::json!("R-1")),
+        ("manifest_rev", serde_json::json!(3)),
+        ("next_stop", serde_json::json!({"seq": 18, "distance_m": 640.0})),
+    ] {
+        assert_eq!(last[key], value);
+    }
+    assert_eq!(last["scanners"][0]["state"], "closed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn position_says_the_stop_and_its_change_at_once_and_nothing_off_duty() {
+    let mut van = Van::start(config(), Broker::up()).await;
+    van.health.send_modify(|health| {
+        health.route = RouteState {
+            route: Some("R-1".to_owned()),
+            stop_status: Some(json::StopStatus::InTransitTo),
+            stop_seq: Some(17),
+            stops_remaining: Some(101),
+            ..RouteState::default()
+        };
+    });
+    van.drive(6).await;
+    van.health.send_modify(|health| {
+        health.route.stop_status = Some(json::StopStatus::IncomingAt);
+    });
+    let before = van.broker.on("position").len();
+    van.drive(1).await;
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let said = van.broker.on("position");
+    assert_eq!(said.len(), before + 1, "the interval of 5 s is not over");
+    let last: json::Position = serde_json::from_slice(&said.last().unwrap().payload).unwrap();
+    assert_eq!(last.point.stop_status, Some(json::StopStatus::IncomingAt));
+    assert_eq!((last.route.as_deref(), last.stop_seq), (Some("R-1"), Some(17)));
+    assert_eq!(last.stops_remaining, Some(101));
+
+    van.live.send_replace(None);
+    tokio::time::sleep(10 * MINUTE).await;
+    assert_eq!(van.broker.on("position").len(), before + 1);
+    assert!(van.broker.on("state").len() >= 10, "and state goes on");
+}

@@ -7,6 +7,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::super::mqtt::MqttLinks;
 use super::*;
+use crate::outbox::tests::event;
+use crate::wire::epcis;
 
 /// The test fails rather than hangs.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -18,6 +20,8 @@ struct Host {
     status: watch::Receiver<LinkStatus>,
     relay: JoinHandle<Result<(), RelayError>>,
     _inputs: (watch::Sender<Option<Record>>, watch::Sender<Health>),
+    orders: DownlinkReceiver,
+    answers: mpsc::Sender<Answer>,
     directory: tempfile::TempDir,
 }
 
@@ -43,16 +47,20 @@ async fn host(port: u16, records: u64) -> Host {
         ..RelayConfig::new(broker, "fleet", VanId::new("VAN-1").unwrap())
     };
     assert!(!format!("{config:?}").contains("secret"));
+    let (downlink, orders) = downlink();
+    let (answers, answered) = mpsc::channel(1);
     let inputs = Inputs {
         outbox: outbox.clone(),
         live: live_seen,
         health: health_seen,
         clock: Clock::live(),
+        downlink,
+        answers: answered,
     };
     let relay = Relay::new(config.clone(), inputs, MqttLinks::new(config, Clock::live()));
     let status = relay.status();
     let relay = tokio::spawn(relay.run(stop_seen));
-    Host { outbox, stop, status, relay, _inputs: (live, health), directory }
+    Host { outbox, stop, status, relay, _inputs: (live, health), orders, answers, directory }
 }
 
 impl Host {
@@ -130,6 +138,7 @@ async fn serve(listener: &TcpListener, cut_at: usize, reason: impl Fn(usize) -> 
                 let code = if is_track { reason(seen.tracks.len()) } else { 0 };
                 stream.write_all(&[0x40, 3, body[end], body[end + 1], code]).await.unwrap();
             }
+            8 => stream.write_all(&[0x90, 6, body[0], body[1], 0, 1, 1, 1]).await.unwrap(),
             12 => stream.write_all(&[0xD0, 0]).await.unwrap(),
             14 => {
                 seen.disconnected = true;
@@ -227,5 +236,71 @@ async fn mosquitto_gets_everything_across_a_restart_and_nothing_is_lost_to_its_a
     let _broker = Mosquitto::start(host.directory.path(), port, allowed);
     host.pending(0).await;
     assert!(host.status.borrow().points_acked >= 3000);
+    host.finish().await;
+}
+
+/// Publishes a file with mosquitto's own client.
+fn publish(port: u16, level: &str, payload: &[u8], how: &[&str]) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), payload).unwrap();
+    let topic = format!("fleet/v1/VAN-1/{level}");
+    let mut command = Command::new("mosquitto_pub");
+    command.args(["-p", &port.to_string(), "-q", "1", "-t", &topic, "-f"]).arg(file.path());
+    assert!(command.args(how).status().unwrap().success());
+}
+
+#[tokio::test]
+async fn mosquitto_brings_manifests_and_commands_keeps_what_is_too_large_and_gets_answers_and_events()
+ {
+    if !std::path::Path::new(Mosquitto::PATH).exists() {
+        eprintln!("skipped: {} is not installed", Mosquitto::PATH);
+        return;
+    }
+    let port = free_port().await;
+    let mut host = host(port, 60).await;
+    let acl = "topic readwrite fleet/v1/#\npattern readwrite fleet/v1/%u/#\n";
+    let _broker = Mosquitto::start(host.directory.path(), port, acl);
+    host.pending(0).await;
+
+    let manifest = vec![b'm'; MAX_MANIFEST_BYTES];
+    publish(port, "cmd", b"kept", &["-r"]);
+    publish(port, "manifest", &vec![b'x'; 2 * MAX_MANIFEST_BYTES], &["-r"]);
+    publish(port, "manifest", &manifest, &["-r"]);
+    publish(port, "cmd", b"now", &[]);
+    let mut came = Vec::new();
+    while came.len() < 3 {
+        came.push(tokio::time::timeout(LIMIT, host.orders.recv()).await.unwrap().unwrap());
+    }
+    came.sort_by_key(|message| matches!(message, Downlink::Manifest(_)));
+    // What is published as retained comes as a fresh one to who has subscribed already.
+    assert_eq!(came[..2], [&b"kept"[..], b"now"].map(|text| Downlink::Command(text.to_vec())));
+    assert_eq!(came[2], Downlink::Manifest(manifest));
+    assert_eq!(host.status.borrow().reconnects, 0, "the large one has not ended the connection");
+
+    let subscribe = |levels: &[&str], count: &str| {
+        let mut command = Command::new("mosquitto_sub");
+        command.args(["-p", &port.to_string(), "-q", "1", "-W", "20", "-C", count]);
+        for level in levels {
+            command.args(["-t", &format!("fleet/v1/VAN-1/{level}")]);
+        }
+        command.stdout(Stdio::piped()).spawn().unwrap()
+    };
+    let kept = subscribe(&["cmd"], "1").wait_with_output().unwrap();
+    assert_eq!(kept.stdout, b"kept\n", "the broker has kept it, and will bring it again");
+
+    // The retained word on `connection` says that the subscription stands.
+    let backend = subscribe(&["connection", "cmd/res", "event"], "3");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    host.answers.send(Answer { payload: b"done".to_vec() }).await.unwrap();
+    let happened = event(Seq::new(61));
+    host.outbox.accept_events(vec![happened.clone()], Vec::new(), Uptime::ZERO);
+    host.outbox.flush_events(Uptime::ZERO).await.unwrap();
+    host.pending(0).await;
+    let heard = backend.wait_with_output().unwrap().stdout;
+    let heard = String::from_utf8(heard).unwrap();
+    assert!(heard.contains("\ndone\n"), "{heard}");
+    let said = heard.lines().find_map(|line| epcis::decode(line.as_bytes()).ok()).unwrap();
+    assert_eq!(said.sequence, "000000000061");
+    assert_eq!(host.status.borrow().events_acked, 1);
     host.finish().await;
 }

@@ -127,6 +127,15 @@ impl Link for ScriptedLink {
         Ok(())
     }
 
+    fn try_subscribe(&mut self, topics: Vec<String>) -> Result<(), Overrun> {
+        self.next_id = self.next_id.checked_add(1).unwrap_or(1);
+        let packet_id = self.next_id;
+        self.sender.send(LinkEvent::Sent(packet_id)).unwrap();
+        let reasons = topics.iter().map(|_| ReasonCode(1)).collect();
+        self.sender.send(LinkEvent::Subscribed { packet_id, reasons }).unwrap();
+        Ok(())
+    }
+
     fn disconnect(&mut self) {
         self.sender
             .send(LinkEvent::Closed(Closed::Broken { text: "disconnected".to_owned() }))

@@ -1,4 +1,4 @@
-//! The receiver's tty: raw and exclusive.
+//! A tty: raw and exclusive.
 
 use std::io;
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::holder::holder;
 /// Opens the tty at `baud` with 8N1 and without flow control, so that no byte has a meaning for the driver.
 ///
 /// Another process that asks for the port as we do (`TIOCEXCL` and `flock`) is refused from then on.
-pub(super) fn open(path: &Path, baud: u32) -> io::Result<SerialStream> {
+pub(crate) fn open(path: &Path, baud: u32) -> io::Result<SerialStream> {
     let port = tokio_serial::new(path.to_string_lossy(), baud)
         .data_bits(DataBits::Eight)
         .parity(Parity::None)
@@ -28,9 +28,7 @@ pub(super) fn open(path: &Path, baud: u32) -> io::Result<SerialStream> {
         let error = io::Error::from(error);
         let remedy = match error.kind() {
             // A port that somebody else has is "not found" too, by the library.
-            _ if !path.exists() => {
-                "not there: is the receiver plugged in, and is the name right?".to_owned()
-            }
+            _ if !path.exists() => "not there: is it plugged in, and is the name right?".to_owned(),
             io::ErrorKind::PermissionDenied => {
                 "not allowed: add the agent's user to the group `dialout`".to_owned()
             }
@@ -44,13 +42,13 @@ pub(super) fn open(path: &Path, baud: u32) -> io::Result<SerialStream> {
 }
 
 /// Goes on at another speed. What was received at the old one is thrown away.
-pub(super) fn set_speed(port: &mut SerialStream, baud: u32) -> io::Result<()> {
+pub(crate) fn set_speed(port: &mut SerialStream, baud: u32) -> io::Result<()> {
     port.set_baud_rate(baud)?;
     Ok(port.clear(ClearBuffer::Input)?)
 }
 
 /// Whether the line has a speed. USB CDC-ACM, which Linux calls `ttyACM`, has none: whatever is set, every byte arrives.
-pub(super) fn has_speed(path: &Path) -> bool {
+pub(crate) fn has_speed(path: &Path) -> bool {
     let tty = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     !tty.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"ttyACM"))
 }

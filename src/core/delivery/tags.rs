@@ -1,0 +1,210 @@
+//! Tags that are read → what is in the van by their evidence. They never prove a delivery.
+//!
+//! A tag that was read and is not read for twenty seconds is reported missing, unless its parcel is due at the stop
+//! where the van stands: there it is being carried to the door. When several fall silent at once and nothing else is
+//! read, the reader is silent, and nothing is said. A restart forgets when a tag was last read and gives it time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::board::TagState;
+use super::clock::When;
+use super::duty::Duty;
+use super::event::{Happening, Parcel};
+use super::route::Phase;
+use super::scan::{Scan, ScanVerdict};
+use super::{Delivery, Happenings};
+use crate::core::parcel::epc;
+use crate::units::Uptime;
+
+/// What the reader gives.
+#[derive(Debug, Default)]
+pub(super) struct Tags {
+    /// Parcels of ours, and when they were last read.
+    ours: BTreeMap<String, Uptime>,
+    /// Others that look like parcels.
+    strangers: BTreeMap<String, (Parcel, Uptime)>,
+    /// The newest tag, whatever it is.
+    heard: Option<Uptime>,
+    /// Since when tags are listened to.
+    since: Option<Uptime>,
+    checked: Option<Uptime>,
+    /// The newest report, and whether something is to be reported.
+    reported: Option<Uptime>,
+    news: News,
+}
+
+/// Whether there is something to report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum News {
+    #[default]
+    None,
+    /// With the next report.
+    Some,
+    /// At once.
+    Missing,
+}
+
+impl Tags {
+    /// A tag is there if it was read within.
+    const PRESENT: Duration = Duration::from_secs(20);
+    /// The reader works if it read something within.
+    const HEARD: Duration = Duration::from_secs(10);
+    /// What a report says it has looked at.
+    const WINDOW: Duration = Duration::from_secs(10);
+    const CHECKED_EVERY: Duration = Duration::from_secs(5);
+    const REPORTED_EVERY: Duration = Duration::from_mins(1);
+    const MAX_STRANGERS: usize = 100;
+
+    /// A van that departs says what is on board.
+    pub(super) fn begin(&mut self) {
+        (self.reported, self.news, self.checked) = (None, News::Some, None);
+        self.strangers.clear();
+    }
+
+    pub(super) fn deadline(&self) -> Option<Uptime> {
+        self.heard?;
+        self.checked.map(|checked| checked + Self::CHECKED_EVERY)
+    }
+
+    fn is_present(last: Option<&Uptime>, now: Uptime) -> bool {
+        last.is_some_and(|last| now.since(*last) < Self::PRESENT)
+    }
+}
+
+impl Delivery {
+    /// Counts a tag: its event comes by time.
+    pub(super) fn read_tag(&mut self, scan: &Scan) -> ScanVerdict {
+        if self.duty.duty != Duty::On {
+            return ScanVerdict::OffDuty;
+        }
+        let text = String::from_utf8_lossy(&scan.bytes);
+        let hex = text.trim().to_ascii_uppercase();
+        let Some(candidate) = epc::tag(&hex) else {
+            self.counters.garbage += 1;
+            return ScanVerdict::Garbage;
+        };
+        self.tags.heard = Some(scan.at);
+        self.tags.since.get_or_insert(scan.at);
+        let uri = candidate.uri(&self.config.domain);
+        let ours = self.board.tagged(&hex).or_else(|| self.board.tagged(&candidate.key));
+        let ours = ours.or_else(|| self.board.tagged(&uri)).map(str::to_owned);
+        let ours = ours.or_else(|| self.board.knows(&candidate.key).then(|| candidate.key.clone()));
+        match ours {
+            Some(key) => {
+                self.tags.ours.insert(key, scan.at);
+            }
+            None if candidate.kind.names_a_parcel() => {
+                let strangers = &mut self.tags.strangers;
+                if strangers.len() < Tags::MAX_STRANGERS || strangers.contains_key(&candidate.key) {
+                    let parcel = Parcel { key: candidate.key.clone(), epc: uri };
+                    if strangers.insert(candidate.key, (parcel, scan.at)).is_none() {
+                        self.tags.news = self.tags.news.max(News::Some);
+                    }
+                }
+            }
+            None => self.counters.strange_tags += 1,
+        }
+        ScanVerdict::Tag
+    }
+
+    /// Looks, now and then, at what is there and what is not.
+    pub(super) fn inventory(&mut self, now: Uptime, when: When, out: &mut Happenings) {
+        let tags = &self.tags;
+        let checked = tags.checked.is_some_and(|at| now.since(at) < Tags::CHECKED_EVERY);
+        if tags.heard.is_none() || checked || self.duty.duty != Duty::On {
+            return;
+        }
+        self.tags.checked = Some(now);
+        if self.trip.phase != Phase::Out || self.manifest.is_none() {
+            self.tags.ours.retain(|_, last| now.since(*last) < Tags::PRESENT);
+            return;
+        }
+        self.compare(now);
+        let late = self.tags.reported.is_none_or(|at| now.since(at) >= Tags::REPORTED_EVERY);
+        let due = match self.tags.news {
+            News::Missing => true,
+            News::Some => late,
+            News::None => false,
+        };
+        if due {
+            self.report_tags(now, when, out);
+        }
+    }
+
+    /// Compares what is read with what was reported.
+    fn compare(&mut self, now: Uptime) {
+        let since = self.tags.since.unwrap_or(now);
+        let first = self.tags.reported.is_none();
+        let here = self.trip.visit.map(|visit| visit.seq);
+        let manifest = self.manifest.clone();
+        let mut changes = Vec::new();
+        for (key, state) in self.board.iter().filter(|(_, state)| state.status.is_on_board()) {
+            let last = self.tags.ours.get(key);
+            let grace = Some(&since).filter(|_| last.is_none() && state.tag == TagState::Present);
+            let stop = manifest.as_deref().and_then(|manifest| self.board.stop(key, manifest));
+            let carried = here.is_some() && stop.map(|stop| stop.seq) == here;
+            match (state.tag, Tags::is_present(last.or(grace), now)) {
+                (TagState::Unread | TagState::Missing, true) => {
+                    changes.push((key.to_owned(), TagState::Present));
+                }
+                (TagState::Present, false) if !carried => {
+                    changes.push((key.to_owned(), TagState::Missing));
+                }
+                (TagState::Unread, false)
+                    if first && self.board.has_tag(key, manifest.as_deref()) =>
+                {
+                    changes.push((key.to_owned(), TagState::Missing));
+                }
+                _ => {}
+            }
+        }
+        let gone = changes.iter().filter(|(_, tag)| *tag == TagState::Missing).count();
+        let silent = self.tags.heard.is_none_or(|heard| now.since(heard) >= Tags::HEARD);
+        for (key, tag) in changes {
+            let missing = tag == TagState::Missing;
+            if missing && silent && gone > 1 {
+                continue;
+            }
+            if let Some(state) = self.board.change(&key) {
+                state.tag = tag;
+            }
+            let news = if missing { News::Missing } else { News::Some };
+            self.tags.news = self.tags.news.max(news);
+        }
+    }
+
+    fn report_tags(&mut self, now: Uptime, when: When, out: &mut Happenings) {
+        let mut present = Vec::new();
+        let mut missing = Vec::new();
+        let mut unexpected = Vec::new();
+        for (key, state) in self.board.iter() {
+            match (state.status.is_on_board(), state.tag) {
+                (true, TagState::Present) => present.push(self.board.parcel(key)),
+                (true, TagState::Missing) => missing.push(self.board.parcel(key)),
+                (true, TagState::Unread) => {}
+                (false, _) => {
+                    let read = Tags::is_present(self.tags.ours.get(key), now);
+                    if read && self.trip.visit.is_none() && unexpected.len() < Tags::MAX_STRANGERS {
+                        unexpected.push(self.board.parcel(key));
+                    }
+                }
+            }
+        }
+        self.tags.strangers.retain(|_, (_, last)| Tags::is_present(Some(last), now));
+        let strangers = self.tags.strangers.values().map(|(parcel, _)| parcel.clone());
+        unexpected.extend(strangers.take(Tags::MAX_STRANGERS.saturating_sub(unexpected.len())));
+        (self.tags.reported, self.tags.news) = (Some(now), News::None);
+        let window = Tags::WINDOW;
+        let happening = Happening::Inventory { present, missing, unexpected, window };
+        let van = self.config.van.clone();
+        let record = self.tell(when, self.here.place(), &van, happening, out);
+        let keys: Vec<String> = self.tags.ours.keys().cloned().collect();
+        for key in keys {
+            let seen = self.board.state(&key).is_some_and(|state| state.tag == TagState::Present);
+            if seen && let Some(state) = self.board.change(&key) {
+                state.saw(&record);
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What the agent can be watched by → [`Status`], when somebody asks.
+
+use crate::clock::Clock;
+use crate::control::VERSION;
+use crate::control::status::{
+    CardStatus, FixStatus, JourneyStatus, LinkStatus, OutboxStatus, ReceiverStatus, ScannerStatus,
+    Status,
+};
+use crate::core::fix::Fix;
+use crate::core::journey::Motion;
+use crate::core::record::Subject;
+use crate::outbox::wear::card_life_years;
+use crate::relay::LinkState;
+use crate::scanner::{ScannerState, Standing};
+use crate::units::Uptime;
+use crate::wire::VanId;
+
+use super::Watches;
+
+/// A day is judged by an hour of it at least.
+const DAY_KNOWN_AFTER_S: u64 = 3600;
+const DAY_S: u64 = 86_400;
+
+/// Looks at everything at once.
+#[derive(Clone, Debug)]
+pub struct Overview {
+    pub(super) van: VanId,
+    pub(super) watches: Watches,
+    pub(super) clock: Clock,
+    /// Of the device that holds the outbox.
+    pub(super) capacity_bytes: Option<u64>,
+}
+
+impl Overview {
+    /// How the agent is now.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let now = self.clock.uptime();
+        let reception = *self.watches.reception.borrow();
+        Status {
+            version: VERSION.to_owned(),
+            van: self.van.to_string(),
+            ts: self.clock.utc().map(|utc| utc.to_string()),
+            uptime_s: now.since_start().as_secs(),
+            receiver: self.receiver(),
+            fix: reception.newest.map(|newest| fix(&newest, now)),
+            time: reception.time.name().to_owned(),
+            journey: self.journey(),
+            outbox: self.outbox(),
+            card: self.card(now),
+            link: self.link(now),
+            scanners: self.watches.scanners.borrow().iter().map(|one| scanner(one, now)).collect(),
+        }
+    }
+
+    fn receiver(&self) -> ReceiverStatus {
+        let gnss = self.watches.health.borrow().gnss.clone();
+        ReceiverStatus {
+            state: gnss.receiver,
+            error: gnss.error,
+            mode: gnss.mode,
+            sats_in_view: gnss.sats_in_view,
+            cn0_dbhz: gnss.cn0_dbhz,
+            antenna: gnss.antenna,
+            warning: gnss.warning,
+            baud: gnss.baud,
+            line_percent: gnss.line_percent,
+            setup: gnss.setup,
+            sentences_bad: gnss.sentences_bad,
+            fixes_rejected: gnss.fixes_rejected,
+        }
+    }
+
+    fn journey(&self) -> JourneyStatus {
+        let newest = self.watches.live.borrow().map(|record| {
+            let Subject::Point(point) = record.subject;
+            point
+        });
+        let motion = match newest.map(|point| point.motion) {
+            Some(Motion::Moving) => "moving",
+            Some(Motion::Halted) => "halted",
+            Some(Motion::Unknown) | None => "unknown",
+        };
+        let odo_m = newest.map(|point| point.odometer.as_metres().round());
+        JourneyStatus { motion: motion.to_owned(), odo_m }
+    }
+
+    fn outbox(&self) -> OutboxStatus {
+        let stats = *self.watches.outbox.borrow();
+        let age_ms =
+            stats.oldest.zip(self.clock.utc()).map(|(oldest, now)| now.millis_since(oldest));
+        OutboxStatus {
+            pending: stats.pending,
+            oldest_ts: stats.oldest.map(|utc| utc.to_string()),
+            oldest_age_s: age_ms.and_then(|ms| u64::try_from(ms / 1000).ok()),
+            thinned: stats.thinned,
+            dropped: stats.dropped,
+            bytes: stats.bytes,
+        }
+    }
+
+    fn card(&self, now: Uptime) -> CardStatus {
+        let stats = *self.watches.outbox.borrow();
+        let (written, device) = (stats.written_bytes_today, stats.device_bytes_today);
+        // The counters begin at midnight UTC or when the agent starts.
+        let midnight_s = self.clock.utc().and_then(|utc| u64::try_from(utc.as_unix_ms()).ok());
+        let midnight_s = midnight_s.map_or(DAY_S, |ms| ms / 1000 % DAY_S);
+        let counted_s = now.since_start().as_secs().min(midnight_s);
+        let per_day = (counted_s >= DAY_KNOWN_AFTER_S)
+            .then(|| device.unwrap_or(written).saturating_mul(DAY_S) / counted_s);
+        let life = self.capacity_bytes.zip(per_day);
+        CardStatus {
+            written_bytes_today: written,
+            device_bytes_today: device,
+            capacity_bytes: self.capacity_bytes,
+            life_years: life.map(|(capacity, per_day)| tenths(card_life_years(capacity, per_day))),
+        }
+    }
+
+    fn link(&self, now: Uptime) -> LinkStatus {
+        let link = self.watches.link.borrow();
+        let backoff_s = match link.state {
+            LinkState::BackingOff { wait } => Some(tenths(wait.as_secs_f64())),
+            LinkState::Connecting | LinkState::Connected | LinkState::Stopped => None,
+        };
+        LinkStatus {
+            state: link.state.to_string(),
+            for_s: now.since(link.since).as_secs(),
+            backoff_s,
+            last_error: link.last_error.clone(),
+            last_reason: link.last_reason.map(|reason| reason.to_string()),
+            reconnects: link.reconnects,
+            positions: link.positions,
+            points_acked: link.points_acked,
+            payload_bytes: link.payload_bytes,
+        }
+    }
+}
+
+fn fix(fix: &Fix, now: Uptime) -> FixStatus {
+    FixStatus {
+        age_s: tenths(now.since(fix.read_at).as_secs_f64()),
+        ts: fix.utc.to_string(),
+        mode: fix.mode.dimensions(),
+        sats: fix.satellites_used,
+        acc_m: fix.accuracy.map(|accuracy| tenths(accuracy.as_metres())),
+        speed_mps: fix.speed.map(|speed| tenths(speed.as_mps())),
+    }
+}
+
+fn scanner(standing: &Standing, now: Uptime) -> ScannerStatus {
+    let error = match &standing.state {
+        ScannerState::Gone(error) => Some(error.clone()),
+        ScannerState::Connecting | ScannerState::Open => None,
+    };
+    ScannerStatus {
+        name: standing.name.clone(),
+        kind: standing.by.name().to_owned(),
+        state: standing.state.name().to_owned(),
+        error,
+        scans: standing.scans,
+        last_scan_age_s: standing.newest_at.map(|at| now.since(at).as_secs()),
+        garbage: standing.garbage,
+    }
+}
+
+/// Nobody reads more of it.
+fn tenths(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}

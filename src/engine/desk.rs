@@ -1,0 +1,267 @@
+//! Scans, requests, manifests and commands → the pipeline's delivery; what came of them → who asked.
+//!
+//! A stranger at a scanner, at the socket or on the broker makes at most one event, one answer and one counter each time.
+
+use tokio::sync::{mpsc, watch};
+
+use crate::clock::Clock;
+use crate::control::{Asked, HandOver, OutcomeAsked, ParcelOutcome, Reply, Request};
+use crate::core::delivery::event::{Alert, Outcome, ReadBy, Reason};
+use crate::core::delivery::{
+    self, Became, Delay, DelayReason, Fate, ManifestVerdict, Order, Said, Saying, Scan, ScanVerdict,
+};
+use crate::core::{Output, Pipeline};
+use crate::relay::{Answer, Downlink, DownlinkReceiver};
+use crate::scanner::{self, Roster, Standing};
+use crate::units::Uptime;
+use crate::wire::command::{self, CommandResult};
+use crate::wire::manifest;
+
+/// Where it comes in, and where answers go.
+#[derive(Debug)]
+pub struct Inlets {
+    /// What scanners say.
+    pub scans: mpsc::Receiver<scanner::Event>,
+    /// How they are.
+    pub roster: Roster,
+    /// The same, for whoever wants to know.
+    pub standings: watch::Sender<Vec<Standing>>,
+    /// From the local socket.
+    pub requests: mpsc::Receiver<Request>,
+    /// From the backend.
+    pub downlink: DownlinkReceiver,
+    /// To the backend.
+    pub answers: mpsc::Sender<Answer>,
+}
+
+/// Something that came in.
+#[derive(Debug)]
+pub(super) enum Inlet {
+    Scan(scanner::Event),
+    Request(Request),
+    Downlink(Downlink),
+}
+
+/// An order that is the agent's and not the delivery's.
+pub(super) type Orders = Vec<Order>;
+
+/// The desk at which all of that is dealt with.
+#[derive(Debug)]
+pub(super) struct Desk {
+    inlets: Option<Inlets>,
+    clock: Clock,
+}
+
+impl Desk {
+    pub(super) const fn new(inlets: Option<Inlets>, clock: Clock) -> Self {
+        Self { inlets, clock }
+    }
+
+    /// Waits for ever once nobody is left who could say something. Nothing is lost if the future is dropped.
+    pub(super) async fn next(&mut self) -> Inlet {
+        let Some(inlets) = &mut self.inlets else { return std::future::pending().await };
+        tokio::select! {
+            Some(event) = inlets.scans.recv() => Inlet::Scan(event),
+            Some(request) = inlets.requests.recv() => Inlet::Request(request),
+            Some(downlink) = inlets.downlink.recv() => Inlet::Downlink(downlink),
+            else => std::future::pending().await,
+        }
+    }
+
+    /// What came in before the end.
+    pub(super) fn left(&mut self) -> Option<Inlet> {
+        let inlets = self.inlets.as_mut()?;
+        let scan = inlets.scans.try_recv().ok().map(Inlet::Scan);
+        scan.or_else(|| inlets.requests.try_recv().ok().map(Inlet::Request))
+    }
+
+    pub(super) fn standings(&self) -> &[Standing] {
+        self.inlets.as_ref().map_or(&[], |inlets| inlets.roster.standings())
+    }
+
+    pub(super) fn take(&mut self, inlet: Inlet, pipeline: &mut Pipeline, out: &mut Output) {
+        let now = self.clock.uptime();
+        match inlet {
+            Inlet::Scan(event) => self.scanner_said(&event, now, pipeline, out),
+            Inlet::Request(Request { asked, reply }) => {
+                // Who does not wait for the answer has done it all the same.
+                let _ = reply.send(asked_for(asked, now, pipeline, out));
+            }
+            Inlet::Downlink(Downlink::Manifest(payload)) => {
+                manifest_came(&payload, now, pipeline, out);
+            }
+            Inlet::Downlink(Downlink::Command(payload)) => {
+                self.command_came(&payload, now, pipeline, out);
+            }
+        }
+    }
+
+    fn scanner_said(
+        &mut self,
+        event: &scanner::Event,
+        now: Uptime,
+        pipeline: &mut Pipeline,
+        out: &mut Output,
+    ) {
+        let Some(Inlets { roster, standings, .. }) = &mut self.inlets else { return };
+        roster.note(event, now);
+        standings.send_replace(roster.standings().to_vec());
+        if let scanner::Event::Scan(line) = event {
+            let name = roster.standings().get(line.scanner).map(|one| one.name.clone());
+            let scan = Scan {
+                source: name.unwrap_or_default(),
+                by: line.by,
+                bytes: line.bytes.clone(),
+                at: line.at,
+                rssi: line.rssi,
+                antenna: line.antenna,
+            };
+            let verdict = pipeline.deliver(out, |delivery, all| delivery.scan(&scan, all));
+            tracing::debug!(scanner = scan.source, ?verdict, "scanned");
+        }
+    }
+
+    fn command_came(&self, payload: &[u8], now: Uptime, pipeline: &mut Pipeline, out: &mut Output) {
+        match command::read(payload) {
+            Ok(command) => {
+                pipeline.deliver(out, |delivery, all| delivery.command(&command, now, all));
+            }
+            Err(refusal) => {
+                tracing::debug!(%refusal, "command not understood");
+                out.happenings.answers.extend(refusal.answer(self.clock.utc()));
+            }
+        }
+    }
+
+    /// Says what commands came to. What the relay has no room for is asked for again by whoever wants to know.
+    pub(super) fn answer(&self, answers: &mut Vec<delivery::Answer>) {
+        for answer in answers.drain(..) {
+            let payload = serde_json::to_vec(&CommandResult::from(&answer))
+                .expect("numbers and strings are JSON");
+            if let Some(inlets) = &self.inlets {
+                let _ = inlets.answers.try_send(Answer { payload });
+            }
+        }
+    }
+}
+
+fn manifest_came(payload: &[u8], now: Uptime, pipeline: &mut Pipeline, out: &mut Output) {
+    let read = manifest::read(payload);
+    let refusal = read.as_ref().err().map(ToString::to_string);
+    let verdict = pipeline.deliver(out, |delivery, all| delivery.manifest(read, now, all));
+    match (verdict, refusal) {
+        (Some(ManifestVerdict::Taken), _) => tracing::info!("manifest taken"),
+        (Some(ManifestVerdict::Withdrawn), _) => tracing::debug!("no manifest"),
+        (Some(ManifestVerdict::Refused), Some(error)) => {
+            tracing::warn!(error, "manifest refused, the old one stays");
+        }
+        // It comes again with each connection.
+        _ => {}
+    }
+}
+
+fn asked_for(asked: Asked, now: Uptime, pipeline: &mut Pipeline, out: &mut Output) -> Reply {
+    let saying = match asked {
+        Asked::Scan { code } => {
+            let (source, by) = ("socket".to_owned(), ReadBy::Manual);
+            let bytes = code.into_bytes();
+            let scan = Scan { source, by, bytes, at: now, rssi: None, antenna: None };
+            let verdict = pipeline.deliver(out, |delivery, all| delivery.scan(&scan, all));
+            return verdict.map_or_else(nobody, |verdict| verdict_in_words(&verdict));
+        }
+        Asked::Outcome(asked) => match saying_of(asked) {
+            Ok(saying) => saying,
+            Err(refusal) => return Reply::Refused(refusal),
+        },
+        Asked::Duty(duty) => Saying::Duty(duty),
+        Asked::Delay { code: None } => Saying::Delay(None),
+        Asked::Delay { code: Some(code) } => match DelayReason::parse(&code) {
+            Some(reason) => Saying::Delay(Some(Delay { by: Delay::UNSAID, reason })),
+            None => {
+                return Reply::Refused(format!(
+                    "{code} is no reason for a delay: write AO weather, BE traffic, AI breakdown, AF accident or BG other"
+                ));
+            }
+        },
+    };
+    match pipeline.deliver(out, |delivery, all| delivery.say(&saying, now, all)) {
+        None => nobody(),
+        Some(Ok(Said::Parcel { key, became })) => Reply::Done(became_in_words(&key, &became)),
+        Some(Ok(Said::Undone)) => Reply::Done("the last scan was taken back".to_owned()),
+        Some(Ok(Said::Noted)) => Reply::Done("noted".to_owned()),
+        Some(Err(refusal)) => Reply::Refused(refusal.to_string()),
+    }
+}
+
+fn nobody() -> Reply {
+    Reply::Refused("this agent carries no parcels".to_owned())
+}
+
+fn saying_of(asked: OutcomeAsked) -> Result<Saying, String> {
+    let OutcomeAsked { parcel, outcome, code, how } = asked;
+    let fate = match outcome {
+        ParcelOutcome::Delivered => Fate::Delivered(match how {
+            None => Outcome::HandedOver,
+            Some(HandOver::SafePlace) => Outcome::SafePlace,
+            Some(HandOver::Neighbour) => Outcome::Neighbour,
+            Some(HandOver::Locker) => Outcome::Locker,
+        }),
+        ParcelOutcome::Attempt => {
+            let code = code.unwrap_or_else(|| Reason::Other.code().to_owned());
+            let reason = Reason::from_code(&code.to_uppercase());
+            Fate::Attempted(reason.ok_or_else(|| {
+                format!("{code} is no reason: write one of docs/contract.md, such as AQ for nobody at home")
+            })?)
+        }
+        ParcelOutcome::Damaged => Fate::Damaged,
+        ParcelOutcome::NotFound => Fate::NotFound,
+        ParcelOutcome::Returned => Fate::Returned,
+        ParcelOutcome::Undo => return Ok(Saying::Undo),
+    };
+    Ok(Saying::Parcel { key: parcel, fate })
+}
+
+fn verdict_in_words(verdict: &ScanVerdict) -> Reply {
+    let refused = |words: &str| Reply::Refused(words.to_owned());
+    let done = |words: &str| Reply::Done(words.to_owned());
+    match verdict {
+        ScanVerdict::Waits => done("kept until the van knows the time"),
+        ScanVerdict::GivenUp => refused("too many scans wait for the time; wait for the first fix"),
+        ScanVerdict::Repeat => done("the same code as just now"),
+        ScanVerdict::Garbage => refused("this is no code of a parcel; `waypost code` explains it"),
+        ScanVerdict::OffDuty => {
+            refused("nothing is recorded off duty; `waypost duty on` begins it")
+        }
+        ScanVerdict::Tag => done("a radio tag was counted"),
+        ScanVerdict::BadControl => {
+            refused("this control code is not known; docs/contract.md has them")
+        }
+        ScanVerdict::Armed(_) => done("the next scan within a minute gets this outcome"),
+        ScanVerdict::Undone => done("the last scan was taken back"),
+        ScanVerdict::NothingToUndo => refused("no scan within the last minute can be taken back"),
+        ScanVerdict::Noted => done("noted"),
+        ScanVerdict::Parcel { key, became } => Reply::Done(became_in_words(key, became)),
+    }
+}
+
+fn became_in_words(key: &str, became: &Became) -> String {
+    let words = match became {
+        Became::Loaded => "loaded".to_owned(),
+        Became::Unloaded => "unloaded again".to_owned(),
+        Became::Delivered(outcome) => format!("delivered, {}", outcome.name().replace('_', " ")),
+        Became::Attempted(reason) => format!("not delivered, {}", reason.name().replace('_', " ")),
+        Became::Damaged => "damaged".to_owned(),
+        Became::Returned => "returned".to_owned(),
+        Became::NotFound => "not found".to_owned(),
+        Became::Void => "never left the station".to_owned(),
+        Became::Seen(None) => "seen".to_owned(),
+        Became::Seen(Some(Alert::WrongStop { due })) => {
+            format!("seen; it is due at stop {}", due.seq)
+        }
+        Became::Seen(Some(Alert::Unknown)) => "seen; it is not in the manifest".to_owned(),
+        Became::Seen(Some(Alert::Recalled)) => "seen; it was recalled and goes back".to_owned(),
+        Became::Seen(Some(Alert::Finished)) => "seen; it was finished before".to_owned(),
+        Became::Seen(Some(Alert::NotLoaded)) => "seen; it was never loaded".to_owned(),
+    };
+    format!("{key}: {words}")
+}

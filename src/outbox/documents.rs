@@ -1,0 +1,107 @@
+//! Documents ↔ rows of `document`: small pieces of state by name, each with a CRC-32 of name and content before its
+//! content, so that a flipped bit is noticed.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, Transaction};
+
+use super::schema::signed;
+
+/// Of one document.
+pub(super) const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
+
+/// Of its name.
+pub(super) const MAX_KEY_BYTES: usize = 256;
+
+/// How many there may be.
+pub(super) const MAX_DOCUMENTS: usize = 4096;
+
+const CRC_BYTES: usize = 4;
+
+/// A piece of state that outlives a power cut, by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// Its name, at most 256 bytes.
+    pub key: String,
+    /// Its content, at most 64 KiB; `None` removes it.
+    pub value: Option<Vec<u8>>,
+}
+
+/// As it is stored: the checksum, then the content.
+pub(super) fn encode(key: &str, value: &[u8]) -> Arc<[u8]> {
+    let mut bytes = Vec::with_capacity(CRC_BYTES + value.len());
+    bytes.extend_from_slice(&crc(key, value).to_le_bytes());
+    bytes.extend_from_slice(value);
+    bytes.into()
+}
+
+/// The content, if it is as it was written.
+pub(super) fn decode<'a>(key: &str, bytes: &'a [u8]) -> Option<&'a [u8]> {
+    let (stored, value) = bytes.split_first_chunk::<CRC_BYTES>()?;
+    (u32::from_le_bytes(*stored) == crc(key, value)).then_some(value)
+}
+
+fn crc(key: &str, value: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(key.as_bytes());
+    // A byte that no text has between them, so that no other split of the same bytes is right.
+    hasher.update(&[0xFF]);
+    hasher.update(value);
+    hasher.finalize()
+}
+
+/// All documents by key, and the names of those that are damaged.
+pub(super) fn read(connection: &Connection) -> rusqlite::Result<Vec<(String, Vec<u8>)>> {
+    let mut found = Vec::new();
+    let mut statement =
+        connection.prepare("SELECT key, value FROM document ORDER BY key LIMIT ?1")?;
+    let mut rows = statement.query([signed(MAX_DOCUMENTS as u64)])?;
+    while let Some(row) = rows.next()? {
+        let key = row.get_ref(0)?.as_bytes().map(String::from_utf8_lossy).unwrap_or_default();
+        match decode(&key, row.get_ref(1)?.as_blob().unwrap_or_default()) {
+            Some(value) => found.push((key.into_owned(), value.to_vec())),
+            None => tracing::warn!(%key, "stored document is damaged, dropped"),
+        }
+    }
+    Ok(found)
+}
+
+/// Writes a document that is encoded, or removes it.
+pub(super) fn write(
+    transaction: &Transaction<'_>,
+    key: &str,
+    encoded: Option<&[u8]>,
+) -> rusqlite::Result<()> {
+    match encoded {
+        Some(bytes) => transaction
+            .prepare(
+                "INSERT INTO document(key, value) VALUES (?1, ?2)
+                 ON CONFLICT(key) DO UPDATE SET value = ?2",
+            )?
+            .execute((key, bytes)),
+        None => transaction.prepare("DELETE FROM document WHERE key = ?1")?.execute([key]),
+    }
+    .map(drop)
+}
+
+/// Removes them all; returns how many there were.
+pub(super) fn clear(connection: &Connection) -> rusqlite::Result<usize> {
+    connection.execute("DELETE FROM document", [])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flipped_bit_of_a_document_is_noticed() {
+        let bytes = encode("route", b"what is on board");
+        assert_eq!(decode("route", &bytes), Some(&b"what is on board"[..]));
+        assert_eq!(decode("route2", &bytes), None);
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.to_vec();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(decode("route", &flipped), None, "bit {bit}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What the broker says: PUBACK, SUBACK, and messages for the van.
+
+use super::{Epoch, Message, Subscribed};
+use crate::relay::Relay;
+use crate::relay::downlink::{MAX_COMMAND_BYTES, MAX_MANIFEST_BYTES};
+use crate::relay::events::Attempt;
+use crate::relay::lanes::Batch;
+use crate::relay::link::{Links, ReasonCode};
+use crate::relay::refusals::Refusals;
+use crate::relay::status::Report;
+use crate::units::Uptime;
+
+impl<L: Links> Epoch<'_, L> {
+    /// A PUBACK came.
+    pub(super) fn answered(&mut self, message: Message, reason: ReasonCode, now: Uptime) {
+        match message {
+            Message::Subscription => {}
+            Message::Track(batch) => self.track_answered(batch, reason, now),
+            Message::Event(attempt) => self.event_answered(attempt, reason, now),
+            Message::Connection | Message::State | Message::Answer(_) => {
+                self.control_answered(message, reason);
+            }
+        }
+    }
+
+    /// Whether the backend may not have it.
+    fn is_refused(&self, reason: ReasonCode) -> bool {
+        let unheard = reason == ReasonCode::NO_MATCHING_SUBSCRIBERS;
+        reason.is_failure() || unheard && self.relay.config.require_subscriber
+    }
+
+    fn track_answered(&mut self, batch: Batch, reason: ReasonCode, now: Uptime) {
+        let is_refused = self.is_refused(reason);
+        let Relay { config, inputs, removals, refusals, report, .. } = &mut *self.relay;
+        let Some(session) = &mut self.session else { return };
+        let topic = &config.topics.track;
+        if is_refused {
+            session.lanes.park(batch, now);
+            refuse(refusals, report, (topic, reason), now);
+            return;
+        }
+        inputs.outbox.acknowledge(&(batch.first..=batch.last));
+        removals.note(&inputs.outbox, batch.points, now);
+        accept(refusals, report, topic, now);
+        report.count(|status| status.points_acked += batch.points);
+    }
+
+    fn event_answered(&mut self, attempt: Attempt, reason: ReasonCode, now: Uptime) {
+        let is_refused = self.is_refused(reason);
+        let Relay { config, inputs, removals, event_refusals, report, .. } = &mut *self.relay;
+        let Some(session) = &mut self.session else { return };
+        let topic = &config.topics.event;
+        if is_refused {
+            session.event_lane.park(attempt, now);
+            refuse(event_refusals, report, (topic, reason), now);
+            return;
+        }
+        inputs.outbox.acknowledge_events(&[attempt.seq]);
+        removals.note(&inputs.outbox, 1, now);
+        accept(event_refusals, report, topic, now);
+        self.relay.suspects.acquit(attempt.seq);
+        if self.relay.oversized.remove(&attempt.seq) {
+            let count = self.relay.oversized.len() as u64;
+            self.relay.report.count(|status| status.events_too_large = count);
+        }
+        self.relay.report.count(|status| status.events_acked += 1);
+    }
+
+    fn control_answered(&mut self, message: Message, reason: ReasonCode) {
+        let Relay { answers, report, .. } = &mut *self.relay;
+        let Some(session) = &mut self.session else { return };
+        if let Message::Answer(number) = message {
+            answers.done(number);
+            let lost = u64::from(reason.is_failure());
+            report.count(|status| status.answers_lost += lost);
+        }
+        let refused = reason.is_failure().then_some(reason);
+        if let Some(reason) = refused
+            && session.control_refused != refused
+        {
+            tracing::warn!(?message, %reason, "broker refuses a message about the agent");
+        }
+        session.control_refused = refused;
+    }
+
+    /// SUBACK came.
+    pub(super) fn subscribed(&mut self, reasons: &[ReasonCode]) {
+        if let Some(session) = &mut self.session {
+            session.subscription = Subscribed::Answered;
+        }
+        self.relay.subscription.answered();
+        let topics = &self.relay.config.topics;
+        let topics = [&topics.manifest, &topics.command, &topics.ack];
+        let refused = topics.iter().zip(reasons).filter(|(_, reason)| reason.is_failure());
+        let refused: Vec<_> =
+            refused.map(|(topic, reason)| format!("{topic} refused with {reason}")).collect();
+        self.relay.report.downlink((!refused.is_empty()).then(|| refused.join(", ")));
+    }
+
+    /// A message came.
+    pub(super) fn heard_of(&mut self, topic: &str, payload: Vec<u8>, retained: bool) {
+        let Relay { config, inputs, report, .. } = &mut *self.relay;
+        let taken = if topic == config.topics.manifest {
+            let fits = payload.len() <= MAX_MANIFEST_BYTES;
+            if fits {
+                inputs.downlink.manifest(payload);
+            }
+            fits
+        } else if topic == config.topics.command {
+            // A retained one would run again with each connection.
+            !retained && payload.len() <= MAX_COMMAND_BYTES && inputs.downlink.command(payload)
+        } else {
+            true
+        };
+        report.count(|status| {
+            status.downlink_messages += 1;
+            status.downlink_dropped += u64::from(!taken);
+        });
+    }
+}
+
+/// The broker refuses a topic: said when it is news.
+fn refuse(
+    refusals: &mut Refusals,
+    report: &Report,
+    (topic, reason): (&str, ReasonCode),
+    now: Uptime,
+) {
+    if refusals.refused(reason, now) {
+        tracing::warn!(%topic, %reason, "broker refuses records, keeping them");
+    }
+    report.count(|status| status.last_reason = Some(reason));
+}
+
+/// It accepts something; if that ends a refusal, it is said.
+fn accept(refusals: &mut Refusals, report: &Report, topic: &str, now: Uptime) {
+    if refusals.accepted(now) {
+        tracing::info!(%topic, "broker accepts records again");
+        report.count(|status| status.last_reason = None);
+    }
+}

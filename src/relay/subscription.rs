@@ -1,0 +1,49 @@
+//! Whether the next connection subscribes (pure).
+//!
+//! What comes down must never cost what goes up: some brokers cut who subscribes to what they do not allow, and a retained
+//! message that is too large would come again on each connection. Then the van connects without, and tries later.
+
+use std::time::Duration;
+
+use crate::units::Uptime;
+
+/// A broker that ends so many connections in a row before SUBACK does it because of SUBSCRIBE.
+const TRIES: u32 = 3;
+
+/// How long the van then connects without.
+const WITHOUT_FOR: Duration = Duration::from_hours(1);
+
+/// What connections taught. It outlives them.
+#[derive(Debug, Default)]
+pub(super) struct Subscription {
+    unanswered: u32,
+    not_before: Uptime,
+}
+
+impl Subscription {
+    /// Whether to subscribe now.
+    pub(super) fn is_due(&self, now: Uptime) -> bool {
+        now >= self.not_before
+    }
+
+    /// SUBACK came.
+    pub(super) const fn answered(&mut self) {
+        self.unanswered = 0;
+    }
+
+    /// The connection ended before SUBACK; whether the van now goes without.
+    pub(super) fn ended_unanswered(&mut self, now: Uptime) -> bool {
+        self.unanswered += 1;
+        let gives_up = self.unanswered >= TRIES;
+        if gives_up {
+            self.give_up(now);
+        }
+        gives_up
+    }
+
+    /// What came was too large, and ended the connection.
+    pub(super) fn give_up(&mut self, now: Uptime) {
+        self.unanswered = 0;
+        self.not_before = now + WITHOUT_FOR;
+    }
+}

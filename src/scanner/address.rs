@@ -1,0 +1,111 @@
+//! Where a scanner's lines come from, as written in the configuration.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::port::HostPort;
+
+/// A source of lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// `serial:PATH[@BAUD]`: a tty, best by its name in `/dev/serial/by-id`; 8N1, raw.
+    Serial {
+        /// Of the tty.
+        path: PathBuf,
+        /// Its speed in Bd; `None`: [`Address::USUAL_BAUD`]. USB CDC-ACM has none.
+        baud: Option<u32>,
+    },
+    /// `tcp:HOST:PORT`: a serial server, or a reader that waits for a connection.
+    Tcp(HostPort),
+    /// `unix:PATH`: a stream socket on which somebody listens.
+    Unix(PathBuf),
+    /// `fifo:PATH`: a named pipe. Whoever writes into it may come and go.
+    Fifo(PathBuf),
+}
+
+impl Address {
+    /// What most scanners have when they leave the factory.
+    pub const USUAL_BAUD: u32 = 9600;
+
+    /// What may be missing because it was unplugged.
+    pub(super) fn path(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Serial { path, .. } | Self::Unix(path) | Self::Fifo(path) => Some(path),
+            Self::Tcp(_) => None,
+        }
+    }
+}
+
+/// The text is no address of a scanner.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is none of serial:PATH[@BAUD], tcp:HOST:PORT, unix:PATH, fifo:PATH")]
+pub struct InvalidAddress(String);
+
+impl FromStr for Address {
+    type Err = InvalidAddress;
+
+    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
+        let path = |path: &str| (!path.is_empty()).then(|| PathBuf::from(path));
+        let address = match text.split_once(':') {
+            Some(("serial", rest)) => {
+                // A name may have an @ of its own, but no speed behind it.
+                let baud = rest.rsplit_once('@').and_then(|(_, baud)| baud.parse().ok());
+                let baud = baud.filter(|baud| *baud > 0);
+                let name =
+                    if baud.is_some() { rest.rsplit_once('@').map(|(name, _)| name) } else { None };
+                path(name.unwrap_or(rest)).map(|path| Self::Serial { path, baud })
+            }
+            Some(("tcp", rest)) => HostPort::parse(rest, None).map(Self::Tcp),
+            Some(("unix", rest)) => path(rest).map(Self::Unix),
+            Some(("fifo", rest)) => path(rest).map(Self::Fifo),
+            _ => None,
+        };
+        address.ok_or_else(|| InvalidAddress(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Serial { path, baud: None } => write!(f, "serial:{}", path.display()),
+            Self::Serial { path, baud: Some(baud) } => {
+                write!(f, "serial:{}@{baud}", path.display())
+            }
+            Self::Tcp(host) => write!(f, "tcp:{host}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Fifo(path) => write!(f, "fifo:{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_read_as_it_is_written() {
+        for text in [
+            "serial:/dev/serial/by-id/usb-Datalogic",
+            "serial:/dev/ttyUSB1@115200",
+            "serial:/dev/serial/by-id/scanner@dock",
+            "tcp:[fe80::1]:4001",
+            "unix:/run/reader.sock",
+            "fifo:/run/codes",
+        ] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+        let Ok(Address::Serial { path, baud }) = "serial:/dev/a@b@19200".parse() else { panic!() };
+        assert_eq!((path, baud), (PathBuf::from("/dev/a@b"), Some(19_200)));
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_with_the_choices() {
+        for text in
+            ["", "serial:", "serial:@9600", "tcp:host", "unix:", "fifo:", "gpsd:van", "/dev/ttyS0"]
+        {
+            let error = text.parse::<Address>().unwrap_err().to_string();
+            assert!(error.contains("unix:PATH"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! A line of a radio-tag reader → [`TagRead`], by the reader's [`TagPattern`] (pure).
+//!
+//! Nothing is guessed: a line that the pattern does not fit has no tag in it.
+
+use std::fmt;
+
+use regex_lite::{Captures, Regex, RegexBuilder};
+
+/// No reader says more of a tag in a line; what is longer is not even looked at.
+const MAX_LINE: usize = 512;
+
+/// Bytes that a compiled pattern may take: two hundred characters of regex, or `{1,100}` in some of them.
+const MAX_COMPILED: usize = 256 * 1024;
+
+/// Hexadecimal digits of an EPC: 64 to 496 bits (GS1 Tag Data Standard 2.0 §9, the EPC bank in words of 16 bits).
+const EPC_DIGITS: std::ops::RangeInclusive<usize> = 16..=124;
+
+/// The patterns that have a name: what readers in autonomous mode send.
+const PRESETS: &[(&str, &str)] = &[
+    // 3174257BF4499602D2000000, or 3174 257B F449 9602 D200 0000.
+    ("bare", r"^(?<epc>[0-9A-Fa-f]{4}( ?[0-9A-Fa-f]{4})*)$"),
+    // EPC:3174257BF4499602D2000000,RSSI:-57,ANT:1
+    (
+        "key-value",
+        r"(?i)^EPC[:=](?<epc>[0-9A-F ]+)([,; ]+(RSSI[:=](?<rssi>-?\d+)(\.\d+)?|ANT[:=](?<ant>\d+)|COUNT[:=](?<count>\d+)|\w+[:=][^,;]*))*$",
+    ),
+    // 3174257BF4499602D2000000;4;-61
+    ("count", r"^(?<epc>[0-9A-Fa-f ]+)[;,|\t](?<count>\d+)[;,|\t](?<rssi>-?\d+)(\.\d+)?$"),
+    // 6, 1, 4, 3174 257B F449 9602 D200 0000
+    ("terse", r"^(?<count>\d+), *(?<ant>\d+), *\d+, *(?<epc>[0-9A-Fa-f ]+)$"),
+];
+
+/// What the lines of a reader look like.
+#[derive(Clone)]
+pub struct TagPattern {
+    /// As it was written: a preset's name, or a regex.
+    text: String,
+    regex: Regex,
+}
+
+/// A tag, as one line says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TagRead {
+    /// Upper-case hexadecimal, whole words of 16 bits.
+    pub(super) epc: String,
+    /// dBm.
+    pub(super) rssi: Option<i8>,
+    /// The reader's number of it.
+    pub(super) antenna: Option<u8>,
+    /// How often the reader read it for this line.
+    pub(super) count: u32,
+}
+
+impl TagPattern {
+    /// The names of the patterns that need no regex.
+    pub const PRESETS: [&str; 4] = ["bare", "key-value", "count", "terse"];
+
+    /// A preset by its name, or a regex with a group `epc`, and `rssi`, `ant` and `count` if the reader says them.
+    ///
+    /// # Errors
+    /// The regex cannot be used, and why.
+    pub fn new(text: &str) -> Result<Self, String> {
+        let preset = PRESETS.iter().find(|(name, _)| *name == text).map(|(_, regex)| *regex);
+        let is_name = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if preset.is_none() && is_name(text) {
+            return Err(format!(
+                "{text:?} is none of {}, and no regex with a group (?<epc>...)",
+                Self::PRESETS.join(", ")
+            ));
+        }
+        let regex = RegexBuilder::new(preset.unwrap_or(text)).size_limit(MAX_COMPILED).build();
+        let regex = regex.map_err(|error| format!("{text:?} is no regex: {error}"))?;
+        if !regex.capture_names().flatten().any(|name| name == "epc") {
+            return Err(format!("{text:?} has no group (?<epc>...), which is the tag's number"));
+        }
+        Ok(Self { text: text.to_owned(), regex })
+    }
+
+    /// The tag of a line, if it has one.
+    pub(super) fn read(&self, line: &[u8]) -> Option<TagRead> {
+        let line = std::str::from_utf8(line).ok().filter(|line| line.len() <= MAX_LINE)?;
+        let found = self.regex.captures(line)?;
+        let epc = epc(found.name("epc")?.as_str())?;
+        let count = number(&found, "count").unwrap_or(1).max(1);
+        Some(TagRead { epc, rssi: number(&found, "rssi"), antenna: number(&found, "ant"), count })
+    }
+}
+
+impl Default for TagPattern {
+    fn default() -> Self {
+        Self::new("bare").expect("a preset is a regex with an EPC")
+    }
+}
+
+impl fmt::Debug for TagPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TagPattern").field(&self.text).finish()
+    }
+}
+
+impl PartialEq for TagPattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for TagPattern {}
+
+fn number<T: std::str::FromStr>(found: &Captures<'_>, group: &str) -> Option<T> {
+    found.name(group)?.as_str().parse().ok()
+}
+
+/// Readers write groups with blanks, colons or hyphens between them.
+fn epc(text: &str) -> Option<String> {
+    let digits = text.chars().filter(|c| !matches!(c, ' ' | ':' | '-'));
+    let digits: String = digits.map(|c| c.to_ascii_uppercase()).collect();
+    let whole = EPC_DIGITS.contains(&digits.len()) && digits.len().is_multiple_of(4);
+    (whole && digits.bytes().all(|digit| digit.is_ascii_hexdigit())).then_some(digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EPC: &str = "3174257BF4499602D2000000";
+
+    fn read(pattern: &str, line: &str) -> Option<TagRead> {
+        TagPattern::new(pattern).unwrap().read(line.as_bytes())
+    }
+
+    #[test]
+    fn each_preset_reads_its_readers_lines_and_no_others() {
+        let lines = [
+            ("bare", "3174257BF4499602D2000000", (None, None, 1)),
+            ("bare", "3174 257b f449 9602 d200 0000", (None, None, 1)),
+            ("key-value", "EPC:3174257BF4499602D2000000,RSSI:-57,ANT:1", (Some(-57), Some(1), 1)),
+            ("key-value", "epc=3174257BF4499602D2000000; ant=2; time=11:05", (None, Some(2), 1)),
+            ("key-value", "EPC:3174257BF4499602D2000000", (None, None, 1)),
+            ("count", "3174257BF4499602D2000000;4;-61", (Some(-61), None, 4)),
+            ("count", "3174257BF4499602D2000000,4,-61.5", (Some(-61), None, 4)),
+            ("terse", "6, 1, 4, 3174 257B F449 9602 D200 0000", (None, Some(1), 6)),
+        ];
+        for (preset, line, (rssi, antenna, count)) in lines {
+            let expected = TagRead { epc: EPC.to_owned(), rssi, antenna, count };
+            assert_eq!(read(preset, line), Some(expected), "{preset}: {line}");
+            for other in TagPattern::PRESETS.iter().filter(|other| **other != preset) {
+                assert_eq!(read(other, line), None, "{other}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_that_nobody_described_is_not_guessed_and_a_regex_describes_it() {
+        let frame = "400180013E00330E34243174257BF4499602D2000000EC1500";
+        for preset in TagPattern::PRESETS {
+            assert_eq!(read(preset, frame), None, "{preset}");
+        }
+        let found = read("^[0-9A-F]{20}(?P<epc>[0-9A-F]{24})[0-9A-F]{6}$", frame).unwrap();
+        assert_eq!(found.epc, EPC);
+    }
+
+    #[test]
+    fn what_is_no_epc_is_no_tag() {
+        let long = "A".repeat(128);
+        for line in
+            ["", "3174", "3174257BF4499602D200000", "ZZZZ257BF4499602D2000000", &long, "E2 00"]
+        {
+            assert_eq!(read("bare", line), None, "{line}");
+        }
+        assert_eq!(TagPattern::default().read(b"\xff\xfe3174257BF4499602"), None);
+        let anything = TagPattern::new("(?<epc>[0-9A-F]+)").unwrap();
+        assert_eq!(anything.read(&[b'A'; 4096]), None, "nothing of that length is looked at");
+    }
+
+    #[test]
+    fn a_pattern_that_cannot_be_used_is_refused_with_the_remedy() {
+        for (text, says) in [
+            ("bear", "none of bare, key-value, count, terse"),
+            ("", "none of bare"),
+            ("([0-9A-F]+)", "no group (?<epc>...)"),
+            ("(?<epc>[0-9A-F]+", "no regex"),
+            ("(?<epc>(([0-9A-F]{1,999}){1,999}){1,999})", "no regex"),
+        ] {
+            let error = TagPattern::new(text).unwrap_err();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+}

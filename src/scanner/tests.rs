@@ -1,0 +1,1 @@
+//! Real ptys and sockets, on the world's clock.

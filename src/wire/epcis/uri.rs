@@ -1,0 +1,117 @@
+//! Names of things → parts of URIs (RFC 3986).
+
+use std::fmt::Write as _;
+
+/// `text` as one segment of a path: everything but unreserved characters and `:` is percent-encoded (§2.1, §3.3).
+pub(super) fn segment(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if is_unreserved(byte) || byte == b':' {
+            encoded.push(char::from(byte));
+        } else {
+            write!(encoded, "%{byte:02X}").expect("a string takes all");
+        }
+    }
+    encoded
+}
+
+/// Whether `text` is an absolute URI, with a fragment or not. Literal IP addresses and user names count as none: no
+/// thing of a fleet is named so.
+pub(super) fn is_uri(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once(':') else { return false };
+    let scheme_ok = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.bytes().all(|c| c.is_ascii_alphanumeric() || b"+-.".contains(&c));
+    let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+    let path = match rest.strip_prefix("//") {
+        None => rest,
+        Some(rest) => {
+            let end = rest.find(['/', '?']).unwrap_or(rest.len());
+            let (authority, path) = rest.split_at(end);
+            let (host, port) = authority.split_once(':').unwrap_or((authority, "0"));
+            if !is_host(host) || !port.bytes().all(|c| c.is_ascii_digit()) {
+                return false;
+            }
+            path
+        }
+    };
+    scheme_ok && !rest.is_empty() && is_encoded(path) && is_encoded(fragment)
+}
+
+/// Whether `text` is a host name: labels of letters, digits and inner hyphens (RFC 1123 §2.1).
+pub(super) fn is_host(text: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    text.len() <= 253 && text.split('.').all(label)
+}
+
+/// Whether only characters of paths and queries are in `text`, and each `%` begins an octet.
+fn is_encoded(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        let fine = match byte {
+            b'%' => {
+                let hex = |digit: Option<u8>| digit.is_some_and(|c| c.is_ascii_hexdigit());
+                hex(bytes.next()) && hex(bytes.next())
+            }
+            other => is_unreserved(other) || b":/?@!$&'()*+,;=".contains(&other),
+        };
+        if !fine {
+            return false;
+        }
+    }
+    true
+}
+
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_an_id_is_it_makes_one_segment() {
+        for (id, expected) in [
+            ("stop-17", "stop-17"),
+            ("a/b?c#d", "a%2Fb%3Fc%23d"),
+            ("Zoë 5%", "Zo%C3%AB%205%25"),
+            ("VAN:042", "VAN:042"),
+            ("", ""),
+        ] {
+            assert_eq!(segment(id), expected, "{id:?}");
+            assert!(is_uri(&format!("https://id.example.com/loc/{}", segment(id))), "{id:?}");
+        }
+    }
+
+    #[test]
+    fn only_absolute_uris_are_uris() {
+        for good in [
+            "https://id.gs1.org/00/395212340000000014",
+            "http://localhost:8080/a?b=c#d",
+            "urn:epc:id:sscc:952123.0000000001",
+            "geo:48.13792,11.57550;u=5",
+        ] {
+            assert!(is_uri(good), "{good}");
+        }
+        for bad in [
+            "",
+            "1Z999AA10123456784",
+            "https:",
+            "https://",
+            "https://a b/",
+            "https://a:port/",
+            "https://a/%4",
+            "https://a/#b#c",
+            "https://a/ö",
+            "1https://a/",
+            "/loc/stop-17",
+        ] {
+            assert!(!is_uri(bad), "{bad}");
+        }
+    }
+}
