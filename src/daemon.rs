@@ -17,12 +17,16 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{CHANNEL_REQUESTS, Request};
 use crate::core::calendar::Era;
+use crate::core::delivery::Delivery;
 use crate::core::record::Record;
 use crate::core::{Pipeline, PipelineConfig, Reception};
-use crate::engine::{Engine, EngineError, Patience, Reports};
+use crate::engine::{Engine, EngineError, Inlets, Patience, Reports};
 use crate::outbox::wear::capacity_bytes;
 use crate::outbox::{Outbox, OutboxError, OutboxStats};
-use crate::relay::{Health, Inputs, LinkStatus, Links, Relay, RelayError, Stop, downlink};
+use crate::relay::{
+    Answer, DownlinkReceiver, Health, Inputs, LinkStatus, Links, MAX_ANSWERS, Relay, RelayError,
+    Stop, downlink,
+};
 use crate::rollcall::{Pulse, RollCall};
 use crate::scanner::{self, CHANNEL_EVENTS, Roster, ScannerConfig, Standing};
 use crate::source::{self, CHANNEL_CHUNKS, Event, SourceConfig};

@@ -184,6 +184,7 @@ mod tests {
             live: watch::Sender::new(None).subscribe(),
             outbox: watch::Sender::default().subscribe(),
             link: watch::Sender::new(LinkStatus::new(Uptime::ZERO)).subscribe(),
+            scanners: watch::Sender::default().subscribe(),
             roll_call: RollCall::default(),
         }
     }

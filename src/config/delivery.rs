@@ -3,33 +3,54 @@
 use std::time::Duration;
 
 use super::values::Values;
+use crate::core::delivery::{DeliveryConfig, Duty, Zone};
 use crate::scanner::{Address, ScannerConfig, ScannerKind, TagPattern};
 use crate::units::{Distance, Position};
 use crate::wire::VanId;
-use crate::wire::json::Duty;
+use crate::wire::epcis::Names;
 
-/// How events name things, and when duty begins and ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeliveryKeys {
-    /// The operator's domain.
-    pub domain: String,
-    /// URI of the van.
-    pub van_uri: String,
-    /// URI, with `/` at its end, of what EPCIS has no word for.
-    pub namespace: String,
-    /// Beginning of the types of events, without a dot at its end.
-    pub type_prefix: String,
-    /// Before anybody has said anything of it: on or off.
-    pub duty_at_start: Duty,
-    /// Duty ends so long after the return to the station; `None`: not by itself.
-    pub off_duty_after_return: Option<Duration>,
+/// What the operator calls things, in events.
+pub(super) fn names(values: &mut Values, van: Option<&VanId>) -> Option<Names> {
+    let van = van.cloned();
+    let names = values.parsed("delivery.domain", |domain| match &van {
+        // The van's id has a problem of its own.
+        None => Ok(None),
+        Some(van) => Names::new(domain, van).map(Some).map_err(|error| error.to_string()),
+    })?;
+    let mut names = names?;
+    let rename = |values: &mut Values, names: &mut Names, key: &str, set: fn(&mut Names, &str)| {
+        let renamed = values.parsed(key, |text| {
+            let mut renamed = names.clone();
+            if !text.is_empty() {
+                set(&mut renamed, text);
+            }
+            renamed.check().map(|()| renamed).map_err(|error| error.to_string())
+        });
+        renamed.map(|renamed| *names = renamed)
+    };
+    let all = [
+        rename(values, &mut names, "delivery.van_uri", |names, text| {
+            text.clone_into(&mut names.van)
+        }),
+        rename(values, &mut names, "delivery.gateway_uri", |names, text| {
+            names.gateway = Some(text.to_owned());
+        }),
+        rename(values, &mut names, "delivery.namespace", |names, text| {
+            text.clone_into(&mut names.namespace);
+        }),
+        rename(values, &mut names, "delivery.type_prefix", |names, text| {
+            text.clone_into(&mut names.type_prefix);
+        }),
+    ];
+    all.iter().all(Option::is_some).then_some(names)
 }
 
-pub(super) fn keys(values: &mut Values, van: Option<&VanId>) -> Option<DeliveryKeys> {
-    let domain = values.parsed("delivery.domain", domain);
-    let van_uri = values.parsed("delivery.van_uri", |text| uri(text, ""));
-    let namespace = values.parsed("delivery.namespace", |text| uri(text, "/"));
-    let type_prefix = values.parsed("delivery.type_prefix", type_prefix);
+/// Duty, private places, and which scanners stay at the station.
+pub(super) fn delivery(
+    values: &mut Values,
+    van: Option<&VanId>,
+    domain: Option<&str>,
+) -> Option<DeliveryConfig> {
     let duty_at_start = values.parsed("delivery.duty_at_start", |text| match text {
         "on" => Ok(Duty::On),
         "off" => Ok(Duty::Off),
@@ -37,61 +58,30 @@ pub(super) fn keys(values: &mut Values, van: Option<&VanId>) -> Option<DeliveryK
     });
     let minutes = values.number("delivery.off_duty_after_return_min")?;
     let after = Duration::from_secs_f64(minutes * 60.0);
-    let (domain, van) = (domain?, van?);
-    let backwards: Vec<&str> = domain.rsplit('.').collect();
-    Some(DeliveryKeys {
-        van_uri: van_uri?.unwrap_or_else(|| format!("https://{domain}/fleet/obj/{van}")),
-        namespace: namespace?.unwrap_or_else(|| format!("https://{domain}/van/")),
-        type_prefix: type_prefix?.unwrap_or_else(|| format!("{}.van", backwards.join("."))),
+    Some(DeliveryConfig {
         duty_at_start: duty_at_start?,
-        off_duty_after_return: Some(after).filter(|after| !after.is_zero()),
-        domain,
+        // Nobody waits so long.
+        off_duty_after_return: if after.is_zero() { Duration::MAX } else { after },
+        privacy_zones: privacy_zones(values)?,
+        station_sources: station_sources(values)?,
+        ..DeliveryConfig::new(van?.as_str(), domain?)
     })
 }
 
-/// A host name (RFC 1123 §2.1) with a dot in it, in small letters: URIs are compared letter by letter.
-fn domain(text: &str) -> Result<String, String> {
-    let is_label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    if text.len() <= 253 && text.contains('.') && text.split('.').all(is_label) {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("{text:?} is no domain: write one such as id.example.com, in small letters"))
-    }
-}
-
-/// `None` if it is empty; else an `https` URI that ends in `end`.
-fn uri(text: &str, end: &str) -> Result<Option<String>, String> {
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    let plain = |b: u8| b.is_ascii_graphic() && !b"\"<>\\^`{|}?#".contains(&b);
-    match rest {
-        _ if text.is_empty() => Ok(None),
-        Some(rest)
-            if rest.bytes().all(plain)
-                && rest.split_once('/').is_some_and(|(host, path)| {
-                    !host.is_empty() && (!path.is_empty() || end == "/")
-                })
-                && text.ends_with(end) =>
-        {
-            Ok(Some(text.to_owned()))
+fn station_sources(values: &mut Values) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    for table in values.tables("scanner") {
+        let name = values.text(&format!("{table}.name"))?;
+        let at_station = values.parsed(&format!("{table}.place"), |place| match place {
+            "van" => Ok(false),
+            "station" => Ok(true),
+            _ => Err(format!("{place:?} is neither van nor station")),
+        })?;
+        if at_station {
+            names.push(name);
         }
-        _ => Err(format!("{text:?} is no URI such as https://id.example.com/fleet{end}")),
     }
-}
-
-fn type_prefix(text: &str) -> Result<Option<String>, String> {
-    let is_part = |part: &str| {
-        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
-    };
-    match text {
-        "" => Ok(None),
-        text if text.len() <= 128 && text.split('.').all(is_part) => Ok(Some(text.to_owned())),
-        _ => Err(format!("{text:?} is no beginning of a type such as com.example.van")),
-    }
+    Some(names)
 }
 
 pub(super) fn scanners(values: &mut Values) -> Option<Vec<ScannerConfig>> {
@@ -141,11 +131,11 @@ fn scanner(values: &mut Values, table: &str) -> Option<ScannerConfig> {
     Some(ScannerConfig { name, address, kind })
 }
 
-pub(super) fn privacy_zones(values: &Values) -> Option<Vec<(Position, Distance)>> {
+fn privacy_zones(values: &Values) -> Option<Vec<Zone>> {
     let zone = |table: String| {
         let number = |key: &str| values.number(&format!("{table}.{key}"));
-        let position = Position::from_degrees(number("lat")?, number("lon")?)?;
-        Some((position, Distance::from_metres(number("radius_m")?)?))
+        let centre = Position::from_degrees(number("lat")?, number("lon")?)?;
+        Some(Zone { centre, radius: Distance::from_metres(number("radius_m")?)? })
     };
     values.tables("privacy_zone").into_iter().map(zone).collect()
 }

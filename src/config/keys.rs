@@ -289,10 +289,16 @@ pub(super) const KEYS: &[Key] = &[
         "URI of the van in events, such as its GIAI https://id.gs1.org/8004/...; empty: https://{domain}/fleet/obj/{van}",
     ),
     key(
+        "delivery.gateway_uri",
+        Text,
+        r#""""#,
+        "URI of this computer, as the device behind positions in events; empty for none",
+    ),
+    key(
         "delivery.namespace",
         Text,
         r#""""#,
-        "URI, with / at its end, of what EPCIS has no word for; empty: https://{domain}/van/",
+        "URI, with / at its end, of what EPCIS has no word for; empty: https://ns.{domain}/van/",
     ),
     key(
         "delivery.type_prefix",
@@ -358,6 +364,12 @@ pub(super) const LISTS: &[List] = &[
                 "Where its lines come from: serial:PATH[@BAUD] (best a name in /dev/serial/by-id), tcp:HOST:PORT, unix:PATH (a stream socket) or fifo:PATH",
             ),
             key("scanner.kind", Text, r#""barcode""#, "What it reads: barcode or rfid"),
+            key(
+                "scanner.place",
+                Text,
+                r#""van""#,
+                "Where it is: in the van, or fixed at the station, so that what it reads is there, wherever the van is",
+            ),
             key(
                 "scanner.pattern",
                 Text,

@@ -15,15 +15,15 @@ use std::time::Duration;
 use tracing::Level;
 
 use crate::clock::Clock;
+use crate::core::delivery::DeliveryConfig;
 use crate::core::journey::JourneyConfig;
 use crate::core::sampling::{Bounds, Sampling};
 use crate::outbox::OutboxConfig;
 use crate::relay::{Broker, Credentials, Identity, RelayConfig, TlsConfig, Transport};
 use crate::scanner::ScannerConfig;
 use crate::source::{Address, HostPort, Hunting, LineConfig, SourceConfig};
-use crate::units::{Distance, Position, Speed};
+use crate::units::{Distance, Speed};
 use crate::wire::{Encoding, VanId};
-pub use delivery::DeliveryKeys;
 pub use values::Override;
 use values::Values;
 
@@ -56,10 +56,8 @@ pub struct Config {
     pub relay: RelayConfig,
     /// Scanners of bar codes and radio tags.
     pub scanners: Vec<ScannerConfig>,
-    /// Centre and radius of places of which nothing is stored or sent.
-    pub privacy_zones: Vec<(Position, Distance)>,
-    /// How events name things, and when duty begins and ends.
-    pub delivery: DeliveryKeys,
+    /// Duty, private places, and what else the delivery must know.
+    pub delivery: DeliveryConfig,
     /// The local socket; `None`: there is none.
     pub control: Option<PathBuf>,
     /// What is logged.
@@ -171,9 +169,10 @@ fn check(values: &mut Values) -> Option<Config> {
     let sampling = sampling(values);
     let outbox = outbox(values);
     let relay = relay(values, van.as_ref(), sampling);
-    let delivery = delivery::keys(values, van.as_ref());
+    let names = delivery::names(values, van.as_ref());
     let scanners = delivery::scanners(values);
-    let privacy_zones = delivery::privacy_zones(values);
+    let domain = names.as_ref().map(|names| names.domain.as_str());
+    let delivery = delivery::delivery(values, van.as_ref(), domain);
     let control = values.parsed("control.path", |path| {
         Ok(Some(path).filter(|path| !path.is_empty()).map(PathBuf::from))
     });
@@ -188,9 +187,8 @@ fn check(values: &mut Values) -> Option<Config> {
         journey: journey?,
         sampling: sampling?,
         outbox: outbox?,
-        relay: relay?,
+        relay: RelayConfig { names: names?, ..relay? },
         scanners: scanners?,
-        privacy_zones: privacy_zones?,
         delivery: delivery?,
         control: control?,
         log_level: log_level?,

@@ -156,7 +156,14 @@ pub(super) mod tests {
         arrivals.observe(b"fleet/v1/VAN-1/position", b"[]", Uptime::ZERO);
         arrivals.observe(b"fleet/v1/VAN-1/state", b"?", Uptime::ZERO);
         assert_eq!((arrivals.unreadable, arrivals.payload_bytes), (2, 4));
-        let position = Position { v: 1, van: "VAN-1".to_owned(), point: point(7, false) };
+        let position = Position {
+            v: 1,
+            van: "VAN-1".to_owned(),
+            route: None,
+            stop_seq: None,
+            stops_remaining: None,
+            point: point(7, false),
+        };
         let payload = serde_json::to_vec(&position).unwrap();
         arrivals.observe(b"fleet/v1/VAN-1/position", &payload, Uptime::from_millis(5));
         assert_eq!(arrivals.newest, Some((point(7, false), Uptime::from_millis(5))));

@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::control::{Asked, HandOver, OutcomeAsked, ParcelOutcome, Reply, Request};
 use crate::core::delivery::event::{Alert, Outcome, ReadBy, Reason};
 use crate::core::delivery::{
-    self, Became, Delay, DelayReason, Fate, ManifestVerdict, Order, Said, Saying, Scan, ScanVerdict,
+    self, Became, Delay, DelayReason, Fate, ManifestVerdict, Said, Saying, Scan, ScanVerdict,
 };
 use crate::core::{Output, Pipeline};
 use crate::relay::{Answer, Downlink, DownlinkReceiver};
@@ -41,9 +41,6 @@ pub(super) enum Inlet {
     Request(Request),
     Downlink(Downlink),
 }
-
-/// An order that is the agent's and not the delivery's.
-pub(super) type Orders = Vec<Order>;
 
 /// The desk at which all of that is dealt with.
 #[derive(Debug)]

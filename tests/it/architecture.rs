@@ -22,7 +22,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("outbox", &["tasks", "wire"]),
     ("relay", &["backoff", "clock", "tasks", "rollcall", "wire", "outbox"]),
     ("control", &["wire", "logging"]),
-    ("engine", &["backoff", "clock", "tasks", "rollcall", "wire", "source", "outbox", "relay"]),
+    (
+        "engine",
+        &[
+            "backoff", "clock", "tasks", "rollcall", "wire", "scanner", "source", "outbox",
+            "relay", "control",
+        ],
+    ),
     ("config", &["clock", "wire", "scanner", "source", "outbox", "relay"]),
     (
         "daemon",

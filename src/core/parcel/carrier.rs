@@ -22,13 +22,14 @@ struct Shape {
     fields: &'static [(&'static str, Range<usize>)],
 }
 
+/// The whole number.
 const ALL: Range<usize> = 0..usize::MAX;
 
 const fn shape(kind: Kind, pattern: &'static str, check: Check) -> Shape {
     Shape { kind, pattern, check, checked: ALL, key: ALL, fields: &[] }
 }
 
-/// USPS with `420` and a ZIP code of `zip` digits before the number; 0 for no such thing.
+/// USPS: the number begins where the first of `fields` ends, a ZIP code that stands before it.
 const fn impb(pattern: &'static str, fields: &'static [(&'static str, Range<usize>)]) -> Shape {
     let key = match fields {
         [(_, zip), ..] => zip.end..usize::MAX,
@@ -38,7 +39,7 @@ const fn impb(pattern: &'static str, fields: &'static [(&'static str, Range<usiz
     Shape { checked, key, fields, ..shape(Kind::UspsImpb, pattern, Check::Gs1) }
 }
 
-/// DPD's bar code, which begins at `start`; its check character is only printed.
+/// DPD's 27 characters, which begin at `start`; a check character follows where people read them.
 const fn dpd(pattern: &'static str, start: usize, check: Check) -> Shape {
     let fields: &[(&str, Range<usize>)] = if start == 0 {
         &[("ship_to_post", 0..7), ("service", 21..24), ("ship_to_country", 24..27)]

@@ -155,9 +155,10 @@ fn candidates(symbology: Option<Symbology>, payload: &str) -> Vec<Candidate> {
     let elements = elements(symbology, payload, &number);
     let mut candidates = gs1::candidates(&elements);
     if candidates.is_empty() {
-        candidates = match retail(&number).filter(|_| symbology.is_some_and(Symbology::is_retail)) {
-            Some(item) => vec![item],
-            None => carrier::candidates(&number),
+        candidates = if symbology.is_some_and(Symbology::is_retail) {
+            retail(&number).into_iter().collect()
+        } else {
+            carrier::candidates(&number)
         };
         // 20 digits from 00: an SSCC, unless the scanner says that there are no application identifiers.
         if let Some(at) = candidates.iter().position(|one| one.kind == Kind::Sscc) {
@@ -195,7 +196,7 @@ fn elements(symbology: Option<Symbology>, payload: &str, number: &str) -> Vec<El
     if announced || whole { elements } else { Vec::new() }
 }
 
-/// The product of a retail code.
+/// The product of a retail code: never a number of a carrier.
 fn retail(number: &str) -> Option<Candidate> {
     let kind = match number.len() {
         _ if !number.bytes().all(|byte| byte.is_ascii_digit()) => return None,
@@ -229,6 +230,7 @@ mod tests {
             ("]E09506000134352", &["gtin13"]),
             ("9506000134352", &["gs1_key"]),
             ("]E4ABCDEFGH", &["unknown"]),
+            ("]E3950600013435201", &["unknown"]),
             ("]C11Z999AA10123456784", &["ups_1z"]),
             ("0039521234000000001442127680331", &["sscc"]),
             ("00395212340000000014421276é", &["unknown"]),

@@ -26,7 +26,14 @@ fn seen() -> Arrivals {
     let mut arrivals = arrivals();
     track(&mut arrivals, &[1, 2, 3, 8, 9], false);
     track(&mut arrivals, &[3, 4], true);
-    let position = Position { v: 1, van: "VAN-1".to_owned(), point: point(12, false) };
+    let position = Position {
+        v: 1,
+        van: "VAN-1".to_owned(),
+        route: None,
+        stop_seq: None,
+        stops_remaining: None,
+        point: point(12, false),
+    };
     let payload = serde_json::to_vec(&position).unwrap();
     arrivals.observe(b"fleet/v1/VAN-1/position", &payload, Uptime::from_millis(41_800));
     arrivals
