@@ -9,6 +9,7 @@ mod compact;
 mod config_files;
 mod contract;
 mod control;
+mod day;
 mod delivery;
 #[cfg(feature = "demo")]
 mod demo;
