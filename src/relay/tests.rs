@@ -2,6 +2,7 @@
 
 mod broker;
 mod delivery;
+mod hazards;
 mod lanes;
 mod over_tcp;
 mod stopping;

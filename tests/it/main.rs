@@ -12,6 +12,7 @@ mod delivery;
 mod demo;
 mod fuzzed;
 mod golden;
+mod hazards;
 mod invariants;
 mod outbox_model;
 mod package;
