@@ -113,13 +113,14 @@ pub(super) struct Report {
     status: watch::Sender<LinkStatus>,
     clock: Clock,
     connected_before: bool,
-    logged_at: Option<Uptime>,
+    /// The loss that was logged last, and when.
+    logged: Option<(Uptime, String)>,
 }
 
 impl Report {
     pub(super) fn new(clock: Clock) -> Self {
         let status = LinkStatus::new(clock.uptime());
-        Self { status: watch::Sender::new(status), clock, connected_before: false, logged_at: None }
+        Self { status: watch::Sender::new(status), clock, connected_before: false, logged: None }
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<LinkStatus> {
@@ -182,15 +183,9 @@ impl Report {
 
     /// The link ended or was refused: logged when it was up, or fails for another reason than before.
     pub(super) fn lost(&mut self, error: String, reason: Option<ReasonCode>, wait: Duration) {
-        let (news, was_up) = {
-            let before = self.status.borrow();
-            (before.last_error.as_ref() != Some(&error), before.state == LinkState::Connected)
-        };
         let backoff_ms = wait.as_millis();
-        let now = self.clock.uptime();
-        let lately = self.logged_at.is_some_and(|at| now.since(at) < LOGGED_AT_MOST_EVERY);
-        if was_up || (news && !lately) {
-            self.logged_at = Some(now);
+        if self.is_worth_a_line(&error) {
+            self.logged = Some((self.clock.uptime(), error.clone()));
             let reason = reason.map(tracing::field::display);
             tracing::info!(%error, reason, backoff_ms, "no link to the broker, trying again");
         }
@@ -199,5 +194,35 @@ impl Report {
             status.last_reason = reason;
         });
         self.enter(LinkState::BackingOff { wait });
+    }
+
+    /// What is not logged for being too soon is still news a minute later.
+    fn is_worth_a_line(&self, error: &str) -> bool {
+        let was_up = self.status.borrow().state == LinkState::Connected;
+        let now = self.clock.uptime();
+        was_up
+            || self.logged.as_ref().is_none_or(|(at, logged)| {
+                logged != error && now.since(*at) >= LOGGED_AT_MOST_EVERY
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reason_that_stays_is_logged_even_if_it_began_right_after_another() {
+        let mut report = Report::new(Clock::live());
+        let mut fails = async |seconds, error: &str| {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            let line = report.is_worth_a_line(error);
+            report.lost(error.to_owned(), None, Duration::from_secs(60));
+            line
+        };
+        assert!(fails(0, "connection reset").await);
+        assert!(!fails(2, "certificate expired").await, "a minute has one line");
+        assert!(fails(60, "certificate expired").await);
+        assert!(!fails(600, "certificate expired").await, "no news");
     }
 }

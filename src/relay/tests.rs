@@ -5,6 +5,7 @@ mod broker;
 mod delivery;
 mod downlink;
 mod events;
+mod hazards;
 mod lanes;
 mod over_tcp;
 mod stopping;

@@ -17,6 +17,7 @@ mod epcis;
 mod fuzzed;
 mod geofence;
 mod golden;
+mod hazards;
 mod invariants;
 mod outbox_model;
 mod package;
