@@ -109,20 +109,26 @@ impl Commits {
         self.outbox.accept_events(mem::take(events), documents, self.pace.uptime());
     }
 
-    /// Waits for the running transaction to end, or for the next one to be due. Cancelling it loses nothing.
+    /// Waits for the running transaction to end, or for the next one to be due, whoever gave what it is for. Cancelling it
+    /// loses nothing.
     pub(super) async fn next_step(&mut self) -> Step {
         if let Some(running) = &mut self.running {
             return Step::Done(joined(running.await));
         }
-        let Some(due) = self.outbox.flush_due() else { return std::future::pending().await };
-        // A van departs and halts seldom, and a departure that is not on flash is what a power cut costs.
-        let now = self.outbox.waiting() >= LARGE_COMMIT || self.outbox.is_urgent();
-        if now && self.health != DiskHealth::Failing {
-            return Step::Start(self.pace.uptime());
+        loop {
+            let due = self.outbox.flush_due();
+            // A van departs and halts seldom, and a departure that is not on flash is what a power cut costs.
+            let now = self.outbox.waiting() >= LARGE_COMMIT || self.outbox.is_urgent();
+            if due.is_some() && now && self.health != DiskHealth::Failing {
+                return Step::Start(self.pace.uptime());
+            }
+            let due = due.map(|due| due.max(self.not_before));
+            tokio::select! {
+                biased;
+                now = self.pace.reached(due) => return Step::Start(now),
+                changed = self.stats.changed() => changed.expect("the outbox is held here"),
+            }
         }
-        let due = due.max(self.not_before);
-        self.pace.reached(Some(due)).await;
-        Step::Start(due.max(self.pace.uptime()))
     }
 
     pub(super) fn take(&mut self, step: Step) -> Result<(), OutboxError> {
@@ -304,11 +310,18 @@ mod tests {
         for _ in 0..300 {
             bench.keep(1);
             bench.run_for(Duration::from_millis(500)).await;
-            bench.event();
-            bench.run_for(Duration::from_millis(1)).await;
+            let event = event(Seq::new(bench.next));
+            bench.next += 1;
+            let (outbox, now) = (bench.outbox.clone(), bench.commits.pace.uptime());
+            // By another task, while the engine waits.
+            let given = async move {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                outbox.accept_events(vec![event], Vec::new(), now);
+            };
+            tokio::join!(given, bench.run_for(Duration::from_millis(2)));
             let stats = *bench.outbox.stats().borrow();
             assert_eq!(stats.events_newest.get(), bench.next - 1, "not a second later");
-            bench.run_for(Duration::from_millis(499)).await;
+            bench.run_for(Duration::from_millis(498)).await;
             let newest = Seq::new(bench.next.saturating_sub(4));
             bench.outbox.acknowledge(&(Seq::ZERO..=newest));
         }

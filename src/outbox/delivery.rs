@@ -21,7 +21,7 @@ impl Outbox {
         debug_assert!(events.is_sorted_by(|a, b| a.seq < b.seq), "events ascend");
         debug_assert!(documents.iter().all(Document::fits), "documents are small");
         let mut tail = self.tail();
-        let given_up = tail.events.accept(&events, documents, now);
+        let given_up = tail.events.accept(events, documents, now);
         tail.give_up(given_up);
         self.publish(&tail);
     }

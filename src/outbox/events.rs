@@ -147,7 +147,7 @@ impl Events {
     /// Takes what is new; returns how many events were given up for want of room.
     pub(super) fn accept(
         &mut self,
-        events: &[EventRecord],
+        events: Vec<EventRecord>,
         documents: Vec<Document>,
         now: Uptime,
     ) -> u64 {
@@ -155,9 +155,12 @@ impl Events {
             self.since = now;
         }
         let mut given_up = 0;
-        for record in &events[events.partition_point(|event| event.seq <= self.newest)..] {
+        for record in events {
+            if record.seq <= self.newest {
+                continue;
+            }
             self.newest = record.seq;
-            let event = Encoded::of(record);
+            let event = Encoded::of(&record);
             if event.bytes.len() > self.limits.event_bytes {
                 self.refuse("an event", event.bytes.len());
                 given_up += 1;
@@ -316,7 +319,9 @@ impl Events {
     }
 
     fn in_file_pending(&self) -> u64 {
-        let gone = self.acked.range(..=self.stored.newest).count() + self.settling.len();
+        let arrived = self.acked.iter().chain(&self.settling);
+        // What arrived before it was in the file is counted off when it is there.
+        let gone = arrived.filter(|seq| **seq <= self.stored.newest).count();
         self.stored.count.saturating_sub(gone as u64)
     }
 

@@ -1,16 +1,18 @@
-//! ③ KEEP: [`Record`] → SQLite → [`Record`]: what was accepted stays until the backend has it.
+//! ③ KEEP: [`Record`], [`EventRecord`](crate::core::delivery::EventRecord) → SQLite → the same: what was accepted stays
+//! until the backend has it.
 //!
 //! - **Promise.** A record that was accepted is in memory and in a file on tmpfs at once, and may be sent. What is
-//!   [`OutboxConfig::commit_after`] old and not acknowledged is on flash; what is no point, and a change of motion, is on
-//!   flash at once. A power cut costs at most what is younger; a kill costs nothing. What is acknowledged in time never
-//!   costs the card a byte.
+//!   [`OutboxConfig::commit_after`] old and not acknowledged is on flash; a change of motion is on flash at once. A power
+//!   cut costs at most what is younger; a kill costs nothing. What is acknowledged in time never costs the card a byte.
+//! - **Events.** An event and the documents that changed with it are committed in *one* transaction, at once, and are not
+//!   seen before. Points and events share their numbers and nothing else.
 //! - Records and the journey state that they came from are committed in *one* transaction.
 //! - A `Seq` is never used twice. The pipeline gives them out in memory, and one may be published before it is committed;
 //!   so blocks of them are reserved durably beforehand (hi-lo), in the database and in a copy beside it (`<path>.seq`).
 //!   A run begins after the highest mark. An orderly stop gives nothing back: numbers are not scarce.
 //! - What has arrived is deleted with the next insert, or when it is much; until then it is not read any more.
-//! - The file is bounded in size and age. The oldest of the trail is thinned before it goes, what is no point goes last,
-//!   and all of it is counted.
+//! - The file is bounded in size and age. The oldest of the trail is thinned before it goes, events go last, and all of it
+//!   is counted.
 //! - A disk that does not write keeps the records in memory, and the relay goes on from there. A damaged file is set
 //!   aside, at the start and while running, and what can be read of it goes into a new one.
 //! - One process owns the file. All SQLite work runs on tokio's blocking pool, one call after the other, and a call that
@@ -183,7 +185,7 @@ impl Outbox {
         [points, tail.events.due()].into_iter().flatten().min()
     }
 
-    /// Whether the next [`Self::flush`] should not wait for its turn: a departure, a halt, what is no point.
+    /// Whether the next [`Self::flush`] should not wait for its turn: a departure, a halt, an event.
     #[must_use]
     pub fn is_urgent(&self) -> bool {
         let tail = self.tail();

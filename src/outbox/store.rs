@@ -141,7 +141,8 @@ impl Store {
             file,
             copy_is_behind: false,
             used_before,
-            documents,
+            // A run that goes on knows its documents.
+            documents: if let Start::Agent { .. } = start { documents } else { Vec::new() },
         };
         store.look().map_err(degraded)?;
         Ok(store)

@@ -189,7 +189,7 @@ impl Tail {
         [oldest, state].into_iter().flatten().min()
     }
 
-    /// Whether a transaction should begin sooner than a second after the last one: a departure, a halt, what is no point.
+    /// Whether a transaction should begin sooner than a second after the last one: a departure, a halt.
     pub(super) fn is_urgent(&self) -> bool {
         self.urgent && (self.waiting() > 0 || self.state_since.is_some())
     }

@@ -13,6 +13,9 @@ use waypost::core::record::{Record, Seq, Subject, TrackPoint};
 use waypost::outbox::{Document, Outbox, OutboxConfig};
 use waypost::units::{Distance, Position, Speed, Uptime, UtcTime};
 
+/// So many fill a third of the file.
+const MANY_EVENTS: usize = 250;
+
 #[derive(Clone, Debug)]
 enum Step {
     Accept {
@@ -55,7 +58,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (1_u64..300, 0_u64..3).prop_map(|(count, skipped)| Step::Accept { count, skipped }),
-        6 => (1_u64..40, 0_u8..4, any::<bool>(), any::<bool>()).prop_map(
+        6 => (1_u64..25, 0_u8..4, any::<bool>(), any::<bool>()).prop_map(
             |(count, document, kept, held_back)| Step::AcceptEvents { count, document, kept, held_back }
         ),
         4 => Just(Step::Flush),
@@ -262,7 +265,11 @@ impl Bench {
             + self.model.events.difference(&events).count()) as u64;
         assert!(lost <= given_up - self.model.given_up, "{lost} are lost: {stats:?}");
         assert!(is.is_subset(&self.model.waiting), "what had arrived is there again");
-        assert!(is.iter().rev().take(100).eq(self.model.waiting.iter().rev().take(100)));
+        // The trail goes before the events do, so where those are many, little of it is left.
+        let newest =
+            |seqs: &BTreeSet<u64>| seqs.iter().rev().take(100).copied().collect::<Vec<_>>();
+        let all = newest(&is) == newest(&self.model.waiting);
+        assert!(all || events.len() >= MANY_EVENTS, "{} events, {stats:?}", events.len());
         let newest = self.model.events.last().copied().unwrap_or(0);
         assert!(stats.events_newest.get() >= newest, "the relay would not ask for it");
         (self.model.waiting, self.model.given_up) = (is, given_up);
