@@ -138,15 +138,17 @@ fn scanners_and_privacy_zones_are_as_many_as_there_are_tables() {
     let shown: Vec<String> =
         config.scanners.iter().map(|one| format!("{} {}", one.name, one.address)).collect();
     assert_eq!(shown, ["hand serial:/dev/ttyACM0@9600", "door tcp:reader:4001"]);
-    let [(centre, radius)] = config.privacy_zones[..] else { panic!() };
+    let [zone] = config.delivery.privacy_zones[..] else { panic!() };
+    let (centre, radius) = (zone.centre, zone.radius);
     assert_eq!((centre.lat_deg(), centre.lon_deg()), (48.0, 11.5));
     assert!((radius.as_metres() - 200.0).abs() < 0.01);
     assert_eq!(config.control, None);
     let delivery = config.delivery;
-    assert_eq!(delivery.van_uri, "https://id.example.com/fleet/obj/VAN-042");
-    assert_eq!(delivery.namespace, "https://id.example.com/van/");
-    assert_eq!(delivery.type_prefix, "com.example.id.van");
-    assert_eq!(delivery.off_duty_after_return.map(|after| after.as_secs()), Some(600));
+    let names = config.relay.names;
+    assert_eq!(names.van, "https://id.example.com/fleet/obj/VAN-042");
+    assert_eq!(names.namespace, "https://ns.id.example.com/van/");
+    assert_eq!(names.type_prefix, "com.example.id.van");
+    assert_eq!(delivery.off_duty_after_return.as_secs(), 600);
 }
 
 #[test]
