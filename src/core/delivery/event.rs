@@ -592,7 +592,7 @@ mod tests {
             assert_eq!(Reason::from_code(reason.code()), Some(reason), "{}", reason.name());
             assert_eq!(reason.code().len(), 2);
         }
-        for bad in ["", "aq", "A7", "AQ ", "ZZ"] {
+        for bad in ["", "aq", "AO", "AQ ", "ZZ"] {
             assert_eq!(Reason::from_code(bad), None, "{bad:?}");
         }
     }
