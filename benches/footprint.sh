@@ -21,6 +21,7 @@ mqtt.broker = "mqtt://127.0.0.1:9"
 gnss.source = "stdin:"
 outbox.path = "$folder/outbox.db"
 outbox.tail_path = "$folder/tail"
+control.path = ""
 track.sampling = "raw"
 TOML
 mkfifo "$folder/receiver"

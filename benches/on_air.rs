@@ -14,7 +14,7 @@ use waypost::core::journey::{JourneyConfig, JourneyState};
 use waypost::core::record::{Record, Seq, Subject, TrackPoint};
 use waypost::core::sampling::{Bounds, Sampling};
 use waypost::core::{Output, Pipeline, PipelineConfig};
-use waypost::relay::{Broker, PositionCadence, RelayConfig, Transport};
+use waypost::relay::{Broker, PositionCadence, RelayConfig, Stretch, Transport};
 use waypost::simulate::{Route, Simulation};
 use waypost::units::{Distance, Uptime};
 use waypost::wire::json::{Lane, Point, Position, Track};
@@ -142,7 +142,7 @@ fn live_lane(raw: &Drive) {
     config.position_interval_moving = Duration::from_secs(30);
     let (mut cadence, mut sizes) = (PositionCadence::default(), Vec::new());
     for (at, record) in raw {
-        if cadence.due(record, &config).is_some_and(|due| *at >= due) {
+        if cadence.due(record, &config, Stretch::NONE).is_some_and(|due| *at >= due) {
             cadence.said(record, *at);
             let said = Position::new(VAN, record.seq, point(record));
             sizes.push(serde_json::to_vec(&said).expect("it is JSON").len());

@@ -4,16 +4,19 @@
 //! ```text
 //! outbox_rig PATH [--tail PATH] [--commit-after S] [--max-mib N] [--max-age-days N]
 //!            [--points N] [--rate HZ] [--virtual] [--lockstep] [--ack none|all-after-S|stall:PERCENT|day]
-//!            [--check | --drain]
+//!            [--events] [--check | --drain]
 //! ```
 //!
 //! - `R <oldest> <newest> <count> <next> <ok|error>`: what was there, after a read of all of it that looks at order and
 //!   content, and the number that comes next. `H <from>-<to> …` before it: which numbers these are.
 //! - `A <seq>`: accepted up to there. `C <seq>`: on flash up to there. `D <from> <to>`: said before these are acknowledged.
+//! - With `--events`, which puts an event and a document that holds its number between the points now and then:
+//!   `E <document> <seq> …`: what was there of both. `V <seq>`: accepted. `K <seq>`: on flash up to there. `G <seq>`: said
+//!   before it is acknowledged.
 //! - `T <what> <seconds>`: how long it took. `M <KiB>`: resident memory at the end.
 //!
 //! `--virtual`: the time is that of the points, and passes as fast as the disk. `--lockstep`: goes on when a line on
-//! standard input has answered each `A`, `C` and `D`, so that the order of what is said and written is known.
+//! standard input has answered each `A`, `C`, `D`, `V`, `K` and `G`, so that the order of what is said and written is known.
 
 use std::collections::VecDeque;
 use std::io::{BufRead as _, Write as _};
@@ -23,10 +26,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
+use waypost::core::delivery::event::{Happening, Parcel, TimeSource};
+use waypost::core::delivery::{Event, EventId, EventRecord};
 use waypost::core::fix::{Fix, FixMode, FixQuality};
 use waypost::core::journey::{JourneyState, Motion};
 use waypost::core::record::{Record, Seq, Subject, TrackPoint};
-use waypost::outbox::{Outbox, OutboxConfig, OutboxError};
+use waypost::outbox::{Document, Outbox, OutboxConfig, OutboxError};
 use waypost::units::{Course, Distance, Dop, Height, Position, Speed, Uptime, UtcTime};
 
 /// Records that are accepted together when there is no rate.
@@ -43,6 +48,16 @@ const DRAINED: u64 = 200;
 
 /// What was acknowledged and is on flash is deleted on its own after this time, as the relay does.
 const SETTLE_AFTER: Duration = Duration::from_secs(5);
+
+/// One number of so many is an event's, and which one: never that of a departure or a halt, nor the one before it.
+const EVENT_EACH: u64 = 50;
+const EVENT_AT: u64 = 7;
+
+/// Events that are read together.
+const READ_EVENTS: usize = 100;
+
+/// The name of the document that holds the newest event's number.
+const NEWEST: &str = "newest";
 
 /// A drive of 12 minutes, then a halt of 3.
 const TRIP_S: u32 = 900;
@@ -94,6 +109,7 @@ struct Arguments {
     acks: Acks,
     is_virtual: bool,
     lockstep: bool,
+    events: bool,
     check: bool,
     drain: bool,
 }
@@ -108,6 +124,7 @@ fn arguments() -> Result<Arguments, String> {
         acks: Acks::None,
         is_virtual: false,
         lockstep: false,
+        events: false,
         check: false,
         drain: false,
     };
@@ -117,6 +134,7 @@ fn arguments() -> Result<Arguments, String> {
             "--drain" => Some(&mut arguments.drain),
             "--virtual" => Some(&mut arguments.is_virtual),
             "--lockstep" => Some(&mut arguments.lockstep),
+            "--events" => Some(&mut arguments.events),
             _ => None,
         };
         if let Some(flag) = flag {
@@ -228,6 +246,27 @@ fn point(seq: Seq) -> Option<TrackPoint> {
     Some(TrackPoint { fix, motion: motion(number), odometer }.rounded())
 }
 
+/// The event with this number.
+fn event(seq: Seq) -> Option<EventRecord> {
+    let number = i64::try_from(seq.get() % 4_000_000_000).ok()?;
+    let parcels = (0..seq.get() % 40)
+        .map(|more| Parcel {
+            key: format!("RIG{seq}X{more}"),
+            epc: format!("urn:rig:{seq}:{more}"),
+        })
+        .collect();
+    let station = "urn:rig:station".to_owned();
+    let event = Event {
+        id: EventId(u128::from(seq.get()).to_le_bytes()),
+        utc: UtcTime::from_unix_ms(1_790_000_000_000 + number * 1000)?,
+        time_source: TimeSource::Gnss,
+        place: None,
+        route: None,
+        happening: Happening::Departed { station, parcels, stops_total: 40 },
+    };
+    Some(EventRecord { seq, event })
+}
+
 fn said(line: &str) {
     let mut out = std::io::stdout().lock();
     // Who does not listen any more has heard enough.
@@ -284,7 +323,11 @@ async fn check(outbox: &Outbox) -> Result<(Held, bool), OutboxError> {
             break;
         }
     }
-    let pending = outbox.stats().borrow().pending;
+    if !check_events(outbox).await? {
+        wrong.get_or_insert("events are wrong".to_owned());
+    }
+    let stats = *outbox.stats().borrow();
+    let pending = stats.pending - stats.events_pending;
     if pending != held.count {
         wrong.get_or_insert(format!("{pending} are said to wait"));
     }
@@ -294,6 +337,27 @@ async fn check(outbox: &Outbox) -> Result<(Held, bool), OutboxError> {
     let (count, next, word) = (held.count, outbox.first_seq(), wrong.as_deref().unwrap_or("ok"));
     said(&format!("R {oldest} {newest} {count} {next} {word}"));
     Ok((held, wrong.is_none()))
+}
+
+/// Reads all events, and says the `E` line; whether all of them are in order, and none is above the one that the document
+/// names.
+async fn check_events(outbox: &Outbox) -> Result<bool, OutboxError> {
+    let documents = outbox.documents();
+    let newest = documents.iter().find(|(key, _)| key == NEWEST);
+    let newest = newest.and_then(|(_, value)| String::from_utf8(value.clone()).ok()?.parse().ok());
+    let newest = newest.unwrap_or(0);
+    let (mut seqs, mut read, mut ok) = (Vec::new(), Seq::ZERO, true);
+    loop {
+        let events = outbox.events_after(read, READ_EVENTS).await?;
+        let Some(last) = events.last() else { break };
+        ok &= events.iter().all(|is| is.seq > read && event(is.seq).as_ref() == Some(is));
+        ok &= last.seq.get() <= newest;
+        read = last.seq;
+        seqs.extend(events.iter().map(|event| event.seq.to_string()));
+    }
+    ok &= outbox.stats().borrow().events_pending == seqs.len() as u64;
+    said(&format!("E {newest} {}", seqs.join(" ")));
+    Ok(ok)
 }
 
 /// What the broker would do by now.
@@ -372,6 +436,7 @@ struct Run {
     next: Seq,
     taken: u64,
     durable: Seq,
+    events_durable: Seq,
     flushed_at: Option<Duration>,
     unsettled_since: Option<Duration>,
 }
@@ -411,6 +476,30 @@ impl Run {
         promised(&format!("A {seq}"), self.arguments.lockstep);
         self.broker.sent.extend(records.iter().map(|record| (elapsed, record.seq)));
         (self.next, self.taken) = (seq.next(), self.taken + count);
+        if self.arguments.events && self.next.get() % EVENT_EACH == EVENT_AT {
+            self.accept_event(elapsed);
+        }
+    }
+
+    fn accept_event(&mut self, elapsed: Duration) {
+        let seq = self.next;
+        let value = Some(seq.to_string().into_bytes());
+        let document = Document { key: NEWEST.to_owned(), value };
+        let events = event(seq).into_iter().collect();
+        self.outbox.accept_events(events, vec![document], Uptime::new(elapsed));
+        promised(&format!("V {seq}"), self.arguments.lockstep);
+        self.next = seq.next();
+    }
+
+    async fn acknowledge_events(&mut self, elapsed: Duration) {
+        if self.broker.acks.answer(elapsed, self.broker.day_s).is_none() {
+            return;
+        }
+        let events = self.outbox.events_after(Seq::ZERO, READ_EVENTS).await.unwrap_or_default();
+        for EventRecord { seq, .. } in events {
+            promised(&format!("G {seq}"), self.arguments.lockstep);
+            self.outbox.acknowledge_events(&[seq]);
+        }
     }
 
     async fn acknowledge(&mut self, elapsed: Duration) {
@@ -418,6 +507,9 @@ impl Run {
             let line = format!("D {} {}", range.start(), range.end());
             promised(&line, self.arguments.lockstep);
             self.outbox.acknowledge(&range);
+        }
+        if self.arguments.events {
+            self.acknowledge_events(elapsed).await;
         }
         if !self.outbox.has_unsettled() {
             self.unsettled_since = None;
@@ -432,11 +524,12 @@ impl Run {
         // The agent's second, less what a timer may be late by.
         let second = Duration::from_millis(980);
         let pause = self.arguments.rate_hz > 0.0
+            && !self.outbox.is_urgent()
             && self.flushed_at.is_some_and(|at| elapsed.saturating_sub(at) < second);
         let is_due = self.outbox.flush_due().is_some_and(|due| due <= Uptime::new(elapsed));
         if is_due && !pause {
             self.flushed_at = Some(elapsed);
-            complain(self.outbox.flush().await);
+            complain(self.outbox.flush_by(Uptime::new(elapsed)).await);
         }
         self.say_durable();
     }
@@ -446,6 +539,11 @@ impl Run {
         if durable > self.durable {
             self.durable = durable;
             promised(&format!("C {durable}"), self.arguments.lockstep);
+        }
+        let events_durable = self.outbox.stats().borrow().events_newest;
+        if self.arguments.events && events_durable > self.events_durable {
+            self.events_durable = events_durable;
+            promised(&format!("K {events_durable}"), self.arguments.lockstep);
         }
     }
 }
@@ -472,7 +570,11 @@ async fn run(arguments: Arguments) -> Result<bool, OutboxError> {
     let (began, next) = (now(), outbox.first_seq());
     let (acks, day_s) = (arguments.acks, next.get());
     let broker = Broker { acks, day_s, sent: VecDeque::new(), backlog: held };
-    let durable = outbox.stats().borrow().durable;
+    let (durable, events_durable) = {
+        let stats = outbox.stats();
+        let stats = stats.borrow();
+        (stats.durable, stats.events_newest)
+    };
     let (flushed_at, unsettled_since) = (None, None);
     let points = arguments.points;
     let mut run = Run {
@@ -483,6 +585,7 @@ async fn run(arguments: Arguments) -> Result<bool, OutboxError> {
         next,
         taken: 0,
         durable,
+        events_durable,
         flushed_at,
         unsettled_since,
     };

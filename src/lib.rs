@@ -5,6 +5,7 @@
 //!  receiver ── serial, tcp, gpsd, log ──┐
 //!                                       ▼
 //!  ① source      bytes, and the Uptime at which they were read
+//!     scanner     codes and tags, each once
 //!                                       │ bounded channel
 //!                                       ▼
 //!  ② core        framing → sentence → epoch → fix → journey → sampling → record     pure: time is an argument
@@ -18,6 +19,8 @@
 //!                       └─────────────────┬─────────────────┘
 //!                                         ▼
 //!                          MQTT 5 broker: a record leaves on PUBACK
+//!
+//!     control     people on this host ask how the agent is, and tell it what only they know
 //! ```
 //!
 //! Rules that hold everywhere:
@@ -45,6 +48,7 @@ pub mod core;
 pub mod wire;
 
 pub mod scanner;
+
 pub mod source;
 
 pub mod outbox;

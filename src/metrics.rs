@@ -1,4 +1,4 @@
-//! What the agent counts → OpenMetrics 1.0 text, for whoever asks by HTTP; off unless `metrics.listen` says where.
+//! What the agent counts → `OpenMetrics` 1.0 text, for whoever asks by HTTP; off unless `metrics.listen` says where.
 //!
 //! No position, no number of a parcel and no secret is among it. Who connects gets one answer and is hung up on; a
 //! stranger who connects often, or says nothing, costs a few sockets for two seconds.
@@ -115,7 +115,7 @@ impl Families {
     }
 }
 
-/// Everything, as OpenMetrics 1.0 text.
+/// Everything, as `OpenMetrics` 1.0 text.
 fn exposition(watches: &Watches, now: Uptime) -> String {
     let mut all = Families(String::with_capacity(4096));
     all.family("build", "info", "The agent.");

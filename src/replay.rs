@@ -209,7 +209,9 @@ pub async fn through_agent(
     let shutdown = signals().map_err(AgentError::Source)?;
     // A replay that is killed is begun again; the tail is the van's.
     let outbox = OutboxConfig { tail_path: None, ..config.outbox };
-    let agent = Agent::open(Config { outbox, ..config }, era, clock, links).await?;
+    // What is scanned today belongs to no day of a recording.
+    let config = Config { outbox, scanners: Vec::new(), ..config };
+    let agent = Agent::open(config, era, clock, links).await?;
     let watches = agent.watches();
     let running = agent.run(sources, AtEnd::Drain, shutdown);
     tokio::select! {

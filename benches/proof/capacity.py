@@ -65,7 +65,7 @@ def simulated(folder):
         return
     (folder / 'waypost.toml').write_text(
         f'van.id = "FULL"\nmqtt.broker = "mqtt://127.0.0.1:9"\ngnss.source = "stdin:"\ntrack.sampling = "raw"\noutbox.path = "{folder}/agent.db"\n'
-        f'outbox.tail_path = ""\n')
+        f'outbox.tail_path = ""\ncontrol.path = ""\n')
     for receiver in ('ublox-m8', 'sirf-star'):
         for ending in ('', '-wal', '.seq', '.ballast'):
             (folder / f'agent.db{ending}').unlink(missing_ok=True)

@@ -30,7 +30,7 @@ class Van:
             f'van.id = "{name}"\nmqtt.broker = "mqtt://127.0.0.1:{self.broker.port}"\n'
             f'mqtt.position_moving_s = 0\nmqtt.position_halted_s = 0\nmqtt.state_s = 1\ntrack.sampling = "raw"\ntrack.batch_s = 0.5\n'
             f'gnss.source = "tcp:127.0.0.1:{self.receiver.port}"\noutbox.path = "{place}/outbox.db"\n'
-            f'outbox.tail_path = "{folder}/tail"\noutbox.commit_after_s = {commit_after}\n')
+            f'outbox.tail_path = "{folder}/tail"\noutbox.commit_after_s = {commit_after}\ncontrol.path = ""\n')
         self.process = start(stack, AGENT, 'run', '--config', folder / 'waypost.toml', stderr=open(self.log, 'wb'))
         wait_for(lambda: len(self.subscriber.positions) > RATE, 10, 'live positions')
         self.began, self.silence = time.monotonic(), 0.0

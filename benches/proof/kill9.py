@@ -89,7 +89,7 @@ def main():
             (folder / 'waypost.toml').write_text(
                 f'van.id = "{VAN}"\nmqtt.broker = "mqtt://127.0.0.1:{broker.port}"\ntrack.sampling = "raw"\n'
                 f'gnss.source = "tcp:127.0.0.1:{receiver.port}"\noutbox.path = "{outbox}"\n'
-                f'outbox.tail_path = "{tail}"\noutbox.commit_after_s = {commit_after}\ntrack.batch_s = 0.2\n')
+                f'outbox.tail_path = "{tail}"\noutbox.commit_after_s = {commit_after}\ntrack.batch_s = 0.2\ncontrol.path = ""\n')
             return start(stack, AGENT, 'run', '--config', folder / 'waypost.toml', stderr=log)
 
         for kill in range(kills):

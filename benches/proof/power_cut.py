@@ -10,7 +10,9 @@ flush. Then the disk is rebuilt as a power cut could have left it:
 
 each is mounted (after e2fsck if need be), the outbox is opened and read, and must keep the promise: it opens; nothing that
 was committed and not acknowledged is missing; nothing lost that a departure or halt has made urgent; what is there has the
-right content and order; no number will be used again; and what is lost is not older than W and a second.
+right content and order; no number will be used again; and what is lost is not older than W and a second. Of delivery events
+and the document that changes with each of them: the document names the newest event that was accepted and survived, every
+one before it is there or acknowledged, and none after it.
 
 Then the controls, which must fail: the same program with `synchronous = NORMAL` (the statement is replaced in a copy of the
 binary), and a card that ignores flushes and loses its last writes. With the latter the outbox must still open, set the
@@ -82,6 +84,7 @@ class Promised:
 
     def __init__(self):
         self.accepted, self.acknowledged, self.durable = Numbers(), Numbers(), 0
+        self.events, self.events_acknowledged, self.events_durable = [], set(), 0
         self.next = 1
 
     def hear(self, kind, first, second):
@@ -94,6 +97,13 @@ class Promised:
             self.durable = max(self.durable, first)
         elif kind == 'D':
             self.acknowledged.add(first, second)
+        elif kind == 'V':
+            self.events.append(first)
+            self.next = first + 1
+        elif kind == 'K':
+            self.events_durable = max(self.events_durable, first)
+        elif kind == 'G':
+            self.events_acknowledged.add(first)
 
 
 def record(stack, folder, rig, commit_after, hours, seed):
@@ -107,15 +117,15 @@ def record(stack, folder, rig, commit_after, hours, seed):
         is_killed = chance.random() < 0.6
         rig_process = start(
             stack, rig, recorder.place / 'outbox.db', '--tail', folder / 'tail', '--commit-after', commit_after,
-            '--rate', 1, '--points', points + 500 if is_killed else points, '--virtual', '--lockstep', '--ack', 'day',
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1)
+            '--rate', 1, '--points', points + 500 if is_killed else points, '--virtual', '--lockstep', '--events',
+            '--ack', 'day', stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1)
         for line in rig_process.stdout:
             kind, *words = line.split()
             if kind == 'R':
                 if words[4:] != ['ok']:
                     raise RuntimeError(f'before any cut: {line}')
                 recorder.mark('S', int(words[3]))
-            elif kind in 'ACD':
+            elif kind in 'ACDVKG':
                 recorder.mark(kind, *map(int, words))
                 points -= kind == 'A'
                 if is_killed and points == 0:
@@ -240,9 +250,12 @@ def examine(place, promised, bound, note, count):
     urgent = [number for first, last in lost.ranges for number in range(first, min(last, promised.next - 2) + 1)
               if number % TRIP_S in (0, DRIVE_S) and number - 1 in promised.accepted]
     if urgent:
-        note('events lost', str(urgent))
-    if int(following) <= promised.accepted.newest():
-        note('numbers used again', f'{following} after {promised.accepted.newest()}')
+        note('departures lost', str(urgent))
+    newest = max([promised.accepted.newest(), *promised.events[-1:]])
+    if int(following) <= newest:
+        note('numbers used again', f'{following} after {newest}')
+    if fault := events_fault(promised, *map(int, said.get('E', ['0']))):
+        note('events and document disagree', fault)
     if lost.count() > bound:
         note('more than W lost', f'{lost.count()}: {lost.ranges}, durable {promised.durable}')
     if count % GOES_ON_EACH == 0:
@@ -254,18 +267,32 @@ def examine(place, promised, bound, note, count):
     return lost.count()
 
 
+def events_fault(promised, document, *held):
+    """What is wrong with the events that are there and the document that names the newest one."""
+    if document < promised.events_durable:
+        return f'committed up to {promised.events_durable}, and the document says {document}'
+    if document and document not in promised.events:
+        return f'the document says {document}, which was no event'
+    waiting = {event for event in promised.events if event <= document} - promised.events_acknowledged
+    if missing := waiting - set(held):
+        return f'missing: {sorted(missing)}, and the document says {document}'
+    if after := [event for event in held if event > document]:
+        return f'after the {document} of the document: {after}'
+    return None
+
+
 def replay(work):
     """One worker's share of the crash states."""
     recorder, folder, states, seed, lies, bound, share, shares = work
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     entries = read_log(recorder.log, recorder.bytes)
     places = {kind: [at for at, entry in enumerate(entries) if (entry[1] if entry[0] == 'M' else entry[0]) == kind]
-              for kind in 'WCA'}
+              for kind in 'WCAK'}
     # Five states at a write, fewer between: some of the points are in the first start, where everything is made, then
     # where the device writes, where something has just been promised, and at any second.
     draw, points = random.Random(seed), set()
     for kind, from_, to, part in (('W', 0, FIRST_START, 0 if lies else 0.1), ('W', FIRST_START, None, 0.6),
-                                  ('C', 0, None, 0.25), ('A', 0, None, 0.25)):
+                                  ('C', 0, None, 0.2), ('K', 0, None, 0.1), ('A', 0, None, 0.2)):
         # A second's work is done when the next point comes.
         some = [at - (kind == 'A') for at in places[kind][from_:to]]
         points.update(draw.sample(some, min(len(some), int(states / 4 * part) + 1)))
@@ -322,8 +349,9 @@ def replay(work):
 
 
 DAMAGE = ('refused to open', 'refused to open, first start half lost', 'input/output error',
-          'wrong content or order', 'set aside as damaged', 'committed and missing', 'events lost',
-          'numbers used again', 'more than W lost', 'does not go on', 'file system cannot be mounted')
+          'wrong content or order', 'set aside as damaged', 'committed and missing', 'departures lost',
+          'events and document disagree', 'numbers used again', 'more than W lost', 'does not go on',
+          'file system cannot be mounted')
 
 
 def explore(recorder, folder, name, states, options, bound, lies=0):
@@ -337,15 +365,16 @@ def explore(recorder, folder, name, states, options, bound, lies=0):
     at_random = [loss for share in shares for loss in share[3]]
     samples = {what: text for share in shares for what, text in share[4].items()}
     damaged = found['wrong content or order'] + found['set aside as damaged']
-    row = [name, count, found['states'], found['events lost'], found['committed and missing'], damaged,
+    row = [name, count, found['states'], found['departures lost'], found['committed and missing'],
+           found['events and document disagree'], damaged,
            max(losses, default=0), f'{sum(at_random) / max(1, len(at_random)):.2f}', found['refused to open'],
            found['numbers used again'], found['does not go on'], found['needed e2fsck'],
            f'{(time.monotonic() - began) * 1000 / max(1, count):.0f} ms']
     return row, found, samples
 
 
-HEAD = ['what', 'crash states', 'violations', 'events lost', 'committed lost', 'corrupt', 'fixes lost, max', 'mean of any second',
-        'refused to open', 'number reused', 'stuck', 'e2fsck', 'each']
+HEAD = ['what', 'crash states', 'violations', 'departures lost', 'committed lost', 'deliveries wrong', 'corrupt', 'fixes lost, max',
+        'mean of any second', 'refused to open', 'number reused', 'stuck', 'e2fsck', 'each']
 
 
 class Log:
@@ -396,7 +425,7 @@ def main():
                 failed = True
                 texts += [f'VIOLATION at W {commit_after} s: {what}: {found[what]}, e.g. {samples[what]}'
                           for what in DAMAGE if found[what]]
-            print(f'W {commit_after} s: {row[1]} states, {row[2]} violations, {row[6]} fixes lost at most', flush=True)
+            print(f'W {commit_after} s: {row[1]} states, {row[2]} violations, {row[7]} fixes lost at most', flush=True)
             if commit_after == 5 or lie_on is None:
                 lie_on = log
         states = max(90, options.states // 12)

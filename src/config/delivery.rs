@@ -30,7 +30,7 @@ pub(super) fn names(values: &mut Values, van: Option<&VanId>) -> Option<Names> {
     };
     let all = [
         rename(values, &mut names, "delivery.van_uri", |names, text| {
-            text.clone_into(&mut names.van)
+            text.clone_into(&mut names.van);
         }),
         rename(values, &mut names, "delivery.gateway_uri", |names, text| {
             names.gateway = Some(text.to_owned());

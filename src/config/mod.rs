@@ -6,6 +6,7 @@ mod delivery;
 mod keys;
 mod ublox;
 mod values;
+mod written;
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -19,7 +20,7 @@ use crate::core::delivery::DeliveryConfig;
 use crate::core::journey::JourneyConfig;
 use crate::core::sampling::{Bounds, Sampling};
 use crate::outbox::OutboxConfig;
-use crate::relay::{Broker, Credentials, Identity, RelayConfig, TlsConfig, Transport};
+use crate::relay::{Broker, Budget, Credentials, Identity, RelayConfig, TlsConfig, Transport};
 use crate::scanner::ScannerConfig;
 use crate::source::{Address, HostPort, Hunting, LineConfig, SourceConfig};
 use crate::units::{Distance, Speed};
@@ -140,7 +141,7 @@ impl Config {
     /// `docs/configuration.md`: every key with what it may be.
     #[must_use]
     pub fn reference() -> String {
-        keys::reference()
+        written::reference()
     }
 
     /// Every key for the manual: its name, what it may be, its default as TOML, and what it means.
@@ -158,7 +159,7 @@ impl Config {
     /// `config/waypost.toml`: every key with its default and a sentence.
     #[must_use]
     pub fn default_file() -> String {
-        keys::default_file()
+        written::default_file()
     }
 }
 
@@ -279,6 +280,8 @@ fn relay(
     let backlog_batch = values.integer("track.backlog_batch_points");
     let backlog_bytes_per_s = values.integer("mqtt.backlog_bytes_per_s");
     let track_interval = values.seconds("track.batch_s");
+    let owntracks = values.flag("mqtt.owntracks");
+    let budget = budget(values);
     let van = van?;
     let brokers = brokers?;
     let mut relay = RelayConfig::new(brokers.first()?.clone(), &root?, van.clone());
@@ -301,7 +304,21 @@ fn relay(
     relay.backlog_batch = backlog_batch?;
     relay.backlog_bytes_per_s = backlog_bytes_per_s.filter(|rate| *rate > 0);
     relay.track_interval = track_interval?;
+    relay.owntracks = owntracks?;
+    relay.budget = budget?;
     Some(relay)
+}
+
+fn budget(values: &mut Values) -> Option<Budget> {
+    let megabytes = values.number("mqtt.monthly_budget_mb")?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "bounded by the key"
+    )]
+    let bytes = (megabytes * 1e6) as u64;
+    let monthly_bytes = Some(bytes).filter(|bytes| *bytes > 0);
+    Some(Budget { monthly_bytes, metered: values.flag("mqtt.metered")? })
 }
 
 /// One or more, separated by commas, in order of preference.

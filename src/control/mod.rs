@@ -11,6 +11,8 @@ pub mod client;
 mod protocol;
 pub mod server;
 pub mod status;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use tokio::sync::oneshot;

@@ -189,7 +189,7 @@ mod tests {
             },
             card: CardStatus {
                 written_bytes_today: 1_200_000,
-                life_years: Some(61.25),
+                life_years: Some(61.3),
                 ..CardStatus::default()
             },
             link: LinkStatus {

@@ -1,5 +1,6 @@
 //! Records → the outbox at once, and its transactions when they are due: not more than one a second, but for departures,
-//! halts, and what is much.
+//! halts, what is much, and events. Those have one at once, with nothing but what is due beside them; while it runs, others
+//! gather, so that there are never more transactions than the disk takes.
 
 use std::mem;
 use std::time::Duration;
@@ -58,7 +59,8 @@ enum DiskHealth {
 
 /// What a commit does next.
 pub(super) enum Step {
-    Start,
+    /// A transaction with what is due by then.
+    Start(Uptime),
     Done(Result<(), OutboxError>),
 }
 
@@ -107,35 +109,43 @@ impl Commits {
         self.outbox.accept_events(mem::take(events), documents, self.pace.uptime());
     }
 
-    /// Waits for the running transaction to end, or for the next one to be due. Cancelling it loses nothing.
+    /// Waits for the running transaction to end, or for the next one to be due, whoever gave what it is for. Cancelling it
+    /// loses nothing.
     pub(super) async fn next_step(&mut self) -> Step {
         if let Some(running) = &mut self.running {
             return Step::Done(joined(running.await));
         }
-        let Some(due) = self.outbox.flush_due() else { return std::future::pending().await };
-        // A van departs and halts seldom, and a departure that is not on flash is what a power cut costs.
-        let now = self.outbox.waiting() >= LARGE_COMMIT || self.outbox.is_urgent();
-        if !now || self.health == DiskHealth::Failing {
-            self.pace.reached(Some(due.max(self.not_before))).await;
+        loop {
+            let due = self.outbox.flush_due();
+            // A van departs and halts seldom, and a departure that is not on flash is what a power cut costs.
+            let now = self.outbox.waiting() >= LARGE_COMMIT || self.outbox.is_urgent();
+            if due.is_some() && now && self.health != DiskHealth::Failing {
+                return Step::Start(self.pace.uptime());
+            }
+            let due = due.map(|due| due.max(self.not_before));
+            tokio::select! {
+                biased;
+                now = self.pace.reached(due) => return Step::Start(now),
+                changed = self.stats.changed() => changed.expect("the outbox is held here"),
+            }
         }
-        Step::Start
     }
 
     pub(super) fn take(&mut self, step: Step) -> Result<(), OutboxError> {
         match step {
-            Step::Start => {
-                self.start();
+            Step::Start(by) => {
+                let outbox = self.outbox.clone();
+                self.start(async move { outbox.flush_by(by).await });
                 Ok(())
             }
             Step::Done(result) => self.settle(result).map(drop),
         }
     }
 
-    fn start(&mut self) {
-        let outbox = self.outbox.clone();
+    fn start(&mut self, flush: impl Future<Output = Result<(), OutboxError>> + Send + 'static) {
         self.began = self.pace.uptime();
         self.not_before = self.began + COMMIT_INTERVAL;
-        self.running = Some(tokio::spawn(async move { outbox.flush().await }));
+        self.running = Some(tokio::spawn(flush));
     }
 
     /// Notes how the running transaction ended; whether it must be tried again.
@@ -182,7 +192,8 @@ impl Commits {
             } else if self.outbox.is_safe() {
                 return Ok(());
             } else {
-                self.start();
+                let outbox = self.outbox.clone();
+                self.start(async move { outbox.flush().await });
             }
         }
     }
@@ -193,7 +204,7 @@ mod tests {
     use super::*;
     use crate::core::journey::Motion;
     use crate::outbox::OutboxConfig;
-    use crate::outbox::tests::record;
+    use crate::outbox::tests::{event, record};
 
     /// An outbox in a directory of its own, and what waits for it.
     struct Bench {
@@ -218,6 +229,12 @@ mod tests {
                 (0..count).map(|more| record(Seq::new(self.next + more), Motion::Moving)).collect();
             self.next += count;
             self.commits.keep(&mut records, &JourneyState::default());
+        }
+
+        fn event(&mut self) {
+            let event = event(Seq::new(self.next));
+            self.next += 1;
+            self.outbox.accept_events(vec![event], Vec::new(), self.commits.pace.uptime());
         }
 
         /// Lets `time` pass.
@@ -285,6 +302,67 @@ mod tests {
         bench.commits.keep(&mut records, &JourneyState { motion: Motion::Halted, ..moving });
         bench.run_for(Duration::from_millis(1)).await;
         assert_eq!(bench.outbox.stats().borrow().durable, Seq::new(2), "not a second later");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_is_on_flash_at_once_and_costs_the_points_beside_it_nothing() {
+        let mut bench = Bench::new(Patience::GoesOn, Duration::from_secs(5)).await;
+        for _ in 0..300 {
+            bench.keep(1);
+            bench.run_for(Duration::from_millis(500)).await;
+            let event = event(Seq::new(bench.next));
+            bench.next += 1;
+            let (outbox, now) = (bench.outbox.clone(), bench.commits.pace.uptime());
+            // By another task, while the engine waits.
+            let given = async move {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                outbox.accept_events(vec![event], Vec::new(), now);
+            };
+            tokio::join!(given, bench.run_for(Duration::from_millis(2)));
+            let stats = *bench.outbox.stats().borrow();
+            assert_eq!(stats.events_newest.get(), bench.next - 1, "not a second later");
+            bench.run_for(Duration::from_millis(498)).await;
+            let newest = Seq::new(bench.next.saturating_sub(4));
+            bench.outbox.acknowledge(&(Seq::ZERO..=newest));
+        }
+        assert_eq!(bench.outbox.stats().borrow().durable, Seq::ZERO, "no point was written");
+        let mut oldest = 0;
+        for _ in 0..300 {
+            bench.keep(1);
+            bench.run_for(Duration::from_millis(700)).await;
+            bench.event();
+            bench.run_for(Duration::from_millis(300)).await;
+            // Half of the numbers are points'.
+            let durable = bench.outbox.stats().borrow().durable.get();
+            oldest = oldest.max((bench.next - 1).saturating_sub(durable.max(598)) / 2);
+        }
+        assert!((4..=6).contains(&oldest), "a point is {oldest} s old at most");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hundred_events_a_second_make_no_more_transactions_than_the_disk_takes() {
+        let mut bench = Bench::new(Patience::GoesOn, Duration::from_secs(5)).await;
+        let mut news = bench.outbox.stats();
+        let mut transactions = 0;
+        for _ in 0..10 {
+            // The disk takes half a second.
+            let busy = bench.outbox.busy().await;
+            for _ in 0..50 {
+                bench.event();
+                bench.run_for(Duration::from_millis(10)).await;
+            }
+            news.mark_unchanged();
+            drop(busy);
+            let mut before = news.borrow().events_newest;
+            while bench.outbox.waiting() > 0 {
+                bench.run_for(Duration::from_millis(1)).await;
+                let now = bench.outbox.stats().borrow().events_newest;
+                transactions += u32::from(now != before);
+                before = now;
+            }
+        }
+        assert!((10..=20).contains(&transactions), "{transactions} for 500 events");
+        assert_eq!(bench.outbox.stats().borrow().events_pending, 500);
     }
 
     #[tokio::test(start_paused = true)]

@@ -267,7 +267,7 @@ impl Engine {
 
     /// Hands on the newest point, unless nobody may know where the van is.
     fn report_position(&mut self) {
-        let newest = self.output.points.drain(..).last();
+        let newest = self.output.points.drain(..).next_back();
         if self.pipeline.withholds() {
             self.reports.live.send_if_modified(|live| live.take().is_some());
             return;

@@ -8,10 +8,13 @@ use rusqlite::{Connection, Transaction};
 use super::schema::signed;
 
 /// Of one document.
-pub(super) const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
+const MAX_BYTES: usize = 64 * 1024;
 
 /// Of its name.
-pub(super) const MAX_KEY_BYTES: usize = 256;
+const MAX_KEY_BYTES: usize = 256;
+
+/// Of all documents together.
+pub(super) const MAX_ALL_BYTES: usize = 4 * 1024 * 1024;
 
 /// How many there may be.
 pub(super) const MAX_DOCUMENTS: usize = 4096;
@@ -25,6 +28,17 @@ pub struct Document {
     pub key: String,
     /// Its content, at most 64 KiB; `None` removes it.
     pub value: Option<Vec<u8>>,
+}
+
+impl Document {
+    /// Whether name and content are within their bounds.
+    pub(super) fn fits(&self) -> bool {
+        self.value.as_ref().is_none_or(|value| fits(&self.key, value))
+    }
+}
+
+pub(super) const fn fits(key: &str, value: &[u8]) -> bool {
+    key.len() <= MAX_KEY_BYTES && value.len() <= MAX_BYTES
 }
 
 /// As it is stored: the checksum, then the content.
@@ -50,18 +64,23 @@ fn crc(key: &str, value: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// All documents by key, and the names of those that are damaged.
-pub(super) fn read(connection: &Connection) -> rusqlite::Result<Vec<(String, Vec<u8>)>> {
-    let mut found = Vec::new();
+/// All documents by key; those that are damaged are removed.
+pub(super) fn read(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<(String, Vec<u8>)>> {
+    let (mut found, mut damaged) = (Vec::new(), Vec::new());
     let mut statement =
-        connection.prepare("SELECT key, value FROM document ORDER BY key LIMIT ?1")?;
+        transaction.prepare("SELECT rowid, key, value FROM document ORDER BY key LIMIT ?1")?;
     let mut rows = statement.query([signed(MAX_DOCUMENTS as u64)])?;
     while let Some(row) = rows.next()? {
-        let key = row.get_ref(0)?.as_bytes().map(String::from_utf8_lossy).unwrap_or_default();
-        match decode(&key, row.get_ref(1)?.as_blob().unwrap_or_default()) {
-            Some(value) => found.push((key.into_owned(), value.to_vec())),
-            None => tracing::warn!(%key, "stored document is damaged, dropped"),
+        let key = row.get_ref(1)?.as_bytes().map(String::from_utf8_lossy).unwrap_or_default();
+        if let Some(value) = decode(&key, row.get_ref(2)?.as_blob().unwrap_or_default()) {
+            found.push((key.into_owned(), value.to_vec()));
+        } else {
+            tracing::warn!(%key, "stored document is damaged, dropped");
+            damaged.push(row.get::<_, i64>(0)?);
         }
+    }
+    for rowid in damaged {
+        transaction.execute("DELETE FROM document WHERE rowid = ?1", [rowid])?;
     }
     Ok(found)
 }

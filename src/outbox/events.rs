@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 use std::sync::Arc;
 
-use super::documents::{self, Document, MAX_DOCUMENT_BYTES, MAX_DOCUMENTS, MAX_KEY_BYTES};
-use super::tail::Pending;
+use super::documents::{self, Document, MAX_ALL_BYTES, MAX_DOCUMENTS};
+use super::transaction::Pending;
 use crate::core::delivery::EventRecord;
 use crate::core::record::Seq;
 use crate::units::{Uptime, UtcTime};
@@ -34,13 +34,12 @@ pub(super) struct Encoded {
 
 impl Encoded {
     fn of(record: &EventRecord) -> Self {
-        let bytes = stored::encode_event(&record.event).into();
+        let bytes = stored::encode_event(record).into();
         Self { seq: record.seq, utc: record.event.utc, bytes }
     }
 
     fn decoded(&self) -> Option<EventRecord> {
-        let event = stored::decode_event(&self.bytes).ok()?;
-        Some(EventRecord { seq: self.seq, event })
+        stored::decode_event(&self.bytes).ok()
     }
 }
 
@@ -126,7 +125,7 @@ impl Events {
         let quarter = usize::try_from(max_bytes / 4).unwrap_or(usize::MAX);
         let limits = Limits {
             event_bytes: MAX_EVENT_BYTES.min(quarter),
-            documents_bytes: quarter.min(MAX_DOCUMENTS_BYTES),
+            documents_bytes: quarter.min(MAX_ALL_BYTES),
         };
         Self {
             waiting: Group::default(),
@@ -148,7 +147,7 @@ impl Events {
     /// Takes what is new; returns how many events were given up for want of room.
     pub(super) fn accept(
         &mut self,
-        events: &[EventRecord],
+        events: Vec<EventRecord>,
         documents: Vec<Document>,
         now: Uptime,
     ) -> u64 {
@@ -156,9 +155,12 @@ impl Events {
             self.since = now;
         }
         let mut given_up = 0;
-        for record in &events[events.partition_point(|event| event.seq <= self.newest)..] {
+        for record in events {
+            if record.seq <= self.newest {
+                continue;
+            }
             self.newest = record.seq;
-            let event = Encoded::of(record);
+            let event = Encoded::of(&record);
             if event.bytes.len() > self.limits.event_bytes {
                 self.refuse("an event", event.bytes.len());
                 given_up += 1;
@@ -173,20 +175,23 @@ impl Events {
     }
 
     fn keep(&mut self, Document { key, value }: Document) {
+        let waiting = &self.waiting.documents;
+        if waiting.len() >= 2 * MAX_DOCUMENTS && !waiting.contains_key(&key) {
+            return self.refuse("a document", key.len());
+        }
         let Some(value) = value else {
-            self.sizes.remove(&key);
-            self.waiting.documents.insert(key, None);
+            if self.sizes.remove(&key).is_some() {
+                self.waiting.documents.insert(key, None);
+            }
             return;
         };
         let others = self.sizes.iter().filter(|(other, _)| **other != key);
         let all: usize = others.map(|(_, bytes)| bytes).sum();
-        let fits = key.len() <= MAX_KEY_BYTES
-            && value.len() <= MAX_DOCUMENT_BYTES
+        let fits = documents::fits(&key, &value)
             && all + value.len() <= self.limits.documents_bytes
             && (self.sizes.len() < MAX_DOCUMENTS || self.sizes.contains_key(&key));
         if !fits {
-            self.refuse("a document", value.len());
-            return;
+            return self.refuse("a document", value.len());
         }
         self.sizes.insert(key.clone(), value.len());
         let encoded = documents::encode(&key, &value);
@@ -314,7 +319,9 @@ impl Events {
     }
 
     fn in_file_pending(&self) -> u64 {
-        let gone = self.acked.range(..=self.stored.newest).count() + self.settling.len();
+        let arrived = self.acked.iter().chain(&self.settling);
+        // What arrived before it was in the file is counted off when it is there.
+        let gone = arrived.filter(|seq| **seq <= self.stored.newest).count();
         self.stored.count.saturating_sub(gone as u64)
     }
 
@@ -339,6 +346,3 @@ impl Events {
         self.sizes.clear();
     }
 }
-
-/// Of all documents together.
-const MAX_DOCUMENTS_BYTES: usize = 4 * 1024 * 1024;

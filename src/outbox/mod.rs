@@ -1,16 +1,18 @@
-//! ③ KEEP: [`Record`] → SQLite → [`Record`]: what was accepted stays until the backend has it.
+//! ③ KEEP: [`Record`], [`EventRecord`](crate::core::delivery::EventRecord) → SQLite → the same: what was accepted stays
+//! until the backend has it.
 //!
 //! - **Promise.** A record that was accepted is in memory and in a file on tmpfs at once, and may be sent. What is
-//!   [`OutboxConfig::commit_after`] old and not acknowledged is on flash; what is no point, and a change of motion, is on
-//!   flash at once. A power cut costs at most what is younger; a kill costs nothing. What is acknowledged in time never
-//!   costs the card a byte.
+//!   [`OutboxConfig::commit_after`] old and not acknowledged is on flash; a change of motion is on flash at once. A power
+//!   cut costs at most what is younger; a kill costs nothing. What is acknowledged in time never costs the card a byte.
+//! - **Events.** An event and the documents that changed with it are committed in *one* transaction, at once, and are not
+//!   seen before. Points and events share their numbers and nothing else.
 //! - Records and the journey state that they came from are committed in *one* transaction.
 //! - A `Seq` is never used twice. The pipeline gives them out in memory, and one may be published before it is committed;
 //!   so blocks of them are reserved durably beforehand (hi-lo), in the database and in a copy beside it (`<path>.seq`).
 //!   A run begins after the highest mark. An orderly stop gives nothing back: numbers are not scarce.
 //! - What has arrived is deleted with the next insert, or when it is much; until then it is not read any more.
-//! - The file is bounded in size and age. The oldest of the trail is thinned before it goes, what is no point goes last,
-//!   and all of it is counted.
+//! - The file is bounded in size and age. The oldest of the trail is thinned before it goes, events go last, and all of it
+//!   is counted.
 //! - A disk that does not write keeps the records in memory, and the relay goes on from there. A damaged file is set
 //!   aside, at the start and while running, and what can be read of it goes into a new one.
 //! - One process owns the file. All SQLite work runs on tokio's blocking pool, one call after the other, and a call that
@@ -22,6 +24,7 @@ mod ballast;
 mod batches;
 mod config;
 mod damage;
+mod delivery;
 mod documents;
 mod error;
 mod events;
@@ -29,6 +32,7 @@ mod file;
 mod migrate;
 mod opening;
 mod ranges;
+mod reading;
 mod retention;
 mod rows;
 mod salvage;
@@ -39,8 +43,10 @@ mod state;
 mod store;
 mod tail;
 mod tail_file;
+mod tails;
 #[cfg(test)]
 pub(crate) mod tests;
+mod transaction;
 pub mod wear;
 
 use std::ops::RangeInclusive;
@@ -48,7 +54,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use tokio::sync::watch;
 
-use crate::core::delivery::EventRecord;
 use crate::core::journey::JourneyState;
 use crate::core::record::{Record, Seq};
 use crate::units::Uptime;
@@ -59,8 +64,9 @@ pub use error::OutboxError;
 use events::Events;
 use slot::{Slot, on_pool};
 use store::{Claim, Start, Store};
-use tail::{Pending, Stored, Tail};
+use tail::Tail;
 use tail_file::TailFile;
+use tails::Tails;
 
 /// A handle to the outbox; clones are handles to the same.
 #[derive(Clone, Debug)]
@@ -75,16 +81,6 @@ pub struct Outbox {
     begin: Arc<Begin>,
     /// Whose records these are, once that is known.
     van: Arc<OnceLock<String>>,
-}
-
-/// The tail of the points, twice, and that of the events.
-#[derive(Debug)]
-struct Tails {
-    memory: Tail,
-    file: Option<TailFile>,
-    events: Events,
-    /// As they were when the file was opened.
-    documents: Vec<(String, Vec<u8>)>,
 }
 
 #[derive(Debug)]
@@ -174,29 +170,6 @@ impl Outbox {
         self.publish(&tail);
     }
 
-    /// Takes events, which ascend and share the numbers of the points, and the documents that changed with them: one
-    /// transaction, as soon as the disk allows. Events whose numbers are not above all earlier ones are known already.
-    ///
-    /// Nothing of this waits for the disk: [`Self::is_urgent`] says that a transaction should follow at once. Until that is
-    /// done a kill, as a power cut, costs all that came in one call, or nothing of it. 10,000 events or 2 MiB wait at most;
-    /// then the oldest go, counted in [`OutboxStats::dropped`]. An event of more than 256 KiB, a document of more than
-    /// 64 KiB, and what would make documents more than 4,096 or 4 MiB (each time, or a quarter of a small outbox) is
-    /// refused with an error in the log.
-    pub fn accept_events(&self, events: Vec<EventRecord>, documents: Vec<Document>, now: Uptime) {
-        debug_assert!(events.is_sorted_by(|a, b| a.seq < b.seq), "events ascend");
-        let mut tail = self.tail();
-        let given_up = tail.events.accept(&events, documents, now);
-        tail.give_up(given_up);
-        self.publish(&tail);
-    }
-
-    /// The documents as they were when the file was opened, by key ascending; at most 4,096 and 4 MiB. None of another van,
-    /// once [`Self::claim`] has found that it was one.
-    #[must_use]
-    pub fn documents(&self) -> Vec<(String, Vec<u8>)> {
-        self.tail().documents.clone()
-    }
-
     /// Up to which number points may be read: accepted, and reserved.
     #[must_use]
     pub fn readable(&self) -> Seq {
@@ -212,7 +185,7 @@ impl Outbox {
         [points, tail.events.due()].into_iter().flatten().min()
     }
 
-    /// Whether the next [`Self::flush`] should not wait for its turn: a departure, a halt, what is no point.
+    /// Whether the next [`Self::flush`] should not wait for its turn: a departure, a halt, an event.
     #[must_use]
     pub fn is_urgent(&self) -> bool {
         let tail = self.tail();
@@ -241,11 +214,12 @@ impl Outbox {
         self.transact(true).await
     }
 
-    /// [`Self::flush`] of the events, and of the points only if they are due: what arrives in time shall cost no flash.
+    /// [`Self::flush`], but without the points if they are not due by `now`: an event does not make them cost flash that
+    /// may arrive in time.
     ///
     /// # Errors
     /// As [`Self::flush`].
-    pub async fn flush_events(&self, now: Uptime) -> Result<(), OutboxError> {
+    pub async fn flush_by(&self, now: Uptime) -> Result<(), OutboxError> {
         let points_due = self.tail().memory.due(self.config.commit_after, store::BLOCK);
         self.transact(points_due.is_some_and(|due| due <= now)).await
     }
@@ -346,54 +320,6 @@ impl Outbox {
         self.publish(&tail);
     }
 
-    /// At most `limit` events above `seq`, ascending; none only if there are no more. They are on flash; if the disk does not
-    /// write, or does not answer for 2 s, those that wait for it are among them. [`OutboxStats::events_newest`] says when
-    /// to ask again.
-    ///
-    /// # Errors
-    /// `Degraded`: what is on flash cannot be read now, and nothing waits in memory. While that is so and something waits,
-    /// that comes alone: ask from the lowest number that is not acknowledged when the link is made anew.
-    pub async fn events_after(
-        &self,
-        seq: Seq,
-        limit: usize,
-    ) -> Result<Vec<EventRecord>, OutboxError> {
-        loop {
-            let (in_file, newest, arrived) = {
-                let events = &self.tail().events;
-                (events.in_file(seq), events.stored_newest(), events.arrived())
-            };
-            let read = move |store: &mut Store| store.events_after(seq, limit, &arrived);
-            let stored = match in_file {
-                Some(_) => self.in_time(self.run(read)).await,
-                None => Ok(Vec::new()),
-            };
-            let events = &self.tail().events;
-            let mut found = match stored {
-                Ok(found) => found,
-                Err(error) => {
-                    let waiting = events.waiting_after(seq, limit);
-                    return if waiting.is_empty() { Err(error) } else { Ok(waiting) };
-                }
-            };
-            if events.stored_newest() == newest {
-                let read_to = found.last().map_or(seq, |last| last.seq);
-                found.extend(
-                    events.waiting_after(read_to.max(newest.max(seq)), limit - found.len()),
-                );
-                return Ok(found);
-            }
-            // Some have come into the file meanwhile, and were not in what was read.
-        }
-    }
-
-    /// These have arrived, as [`Self::acknowledge`] says it of points. No point is concerned, whatever its number.
-    pub fn acknowledge_events(&self, seqs: &[Seq]) {
-        let mut tail = self.tail();
-        tail.events.acknowledge(seqs);
-        self.publish(&tail);
-    }
-
     /// Whether what has arrived is still on flash.
     #[must_use]
     pub fn has_unsettled(&self) -> bool {
@@ -446,56 +372,6 @@ impl Outbox {
 }
 
 const LOCK: &str = "no holder of the lock can panic";
-
-impl Tails {
-    fn begin(&mut self, with_points: bool) -> Pending {
-        let mut pending = self.memory.begin(with_points);
-        self.events.begin(&mut pending);
-        pending
-    }
-
-    fn done(&mut self, pending: &Pending, stored: Stored) {
-        self.events.done();
-        self.events.learn(stored.events, stored.reserved);
-        self.memory.done(pending, stored);
-    }
-
-    fn failed(&mut self, pending: &Pending) {
-        self.memory.failed(pending);
-        let given_up = self.events.failed();
-        self.give_up(given_up);
-    }
-
-    fn learn(&mut self, stored: Stored) {
-        self.events.learn(stored.events, stored.reserved);
-        self.memory.learn(stored);
-    }
-
-    /// So many events went because the disk did not take them.
-    fn give_up(&mut self, events: u64) {
-        if events > 0 {
-            if self.memory.given_up() == 0 {
-                tracing::error!("outbox does not keep up, giving up the oldest events in memory");
-            }
-            self.memory.give_up(events);
-        }
-    }
-
-    fn stats(&self) -> OutboxStats {
-        self.memory.stats(&self.events)
-    }
-
-    /// A second copy of what is on flash, or has arrived, is of no use.
-    fn empty_file_if_safe(&mut self) {
-        if let Some(file) = &mut self.file
-            && file.holds_records()
-            && self.memory.is_safe()
-        {
-            let (_, state) = self.memory.to_keep();
-            file.empty(self.memory.newest(), &state);
-        }
-    }
-}
 
 fn begin(config: &OutboxConfig) -> Result<(Store, Tails, Begin), OutboxError> {
     // Read before the file is opened, for its numbers; taken over after, for what the file has.

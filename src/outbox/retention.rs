@@ -1,5 +1,5 @@
 //! What goes when the outbox is full or its content too old: the trail becomes coarser before any of it goes, from its
-//! oldest end, and what is no point goes last.
+//! oldest end, and events go last.
 //!
 //! Two neighbouring batches of one level become one that keeps about every second point, and all at which the van set off
 //! or came to a halt; at the third level the trail has a point in 8 s. A level is finished from the oldest batch to the
@@ -22,8 +22,8 @@ const HEADROOM_PAGES: u64 = 32;
 /// A trail is not made coarser than this.
 pub(super) const MAX_LEVEL: u8 = 3;
 
-/// Rows of `record` that go at once: deleting a handful of small rows frees no page.
-const RECORDS_AT_ONCE: u64 = 64;
+/// Events that go at once: deleting a handful of small rows frees no page.
+const EVENTS_AT_ONCE: u64 = 64;
 
 /// Up to which row each level is finished: below the n-th number, every batch is thinned n + 1 times at least.
 pub(super) type Finished = [i64; MAX_LEVEL as usize];
@@ -177,11 +177,11 @@ fn drop_oldest(transaction: &Transaction<'_>, before: i64) -> rusqlite::Result<O
     Ok(Some(row))
 }
 
-/// What is no point goes when nothing else is left, and is named.
+/// Events go when nothing else is left, and are named.
 fn drop_events(transaction: &Transaction<'_>) -> rusqlite::Result<u64> {
     let seqs: Vec<i64> = transaction
         .prepare("DELETE FROM record WHERE seq IN (SELECT seq FROM record ORDER BY seq LIMIT ?1) RETURNING seq")?
-        .query_map(params![signed(RECORDS_AT_ONCE)], |row| row.get(0))?
+        .query_map(params![signed(EVENTS_AT_ONCE)], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
     if !seqs.is_empty() {
         tracing::error!(?seqs, "outbox is full of events, the oldest go; raise outbox.max_mib");

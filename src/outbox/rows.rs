@@ -158,6 +158,10 @@ fn try_again(transaction: &Transaction<'_>) -> rusqlite::Result<u64> {
         .collect::<rusqlite::Result<_>>()?;
     for (seq, kind, bytes) in rows {
         back += match kind {
+            _ if stored::decode_event(&bytes).is_ok() => transaction.execute(
+                "INSERT OR IGNORE INTO record SELECT seq, ?2, utc_ms, subject FROM unreadable WHERE seq = ?1",
+                [seq, KIND_EVENT],
+            )? as u64,
             KIND_BATCH => {
                 let Some(open) = unpack(&bytes).ok().and_then(|packed| Open::of(&packed.points))
                 else {
@@ -173,10 +177,6 @@ fn try_again(transaction: &Transaction<'_>) -> rusqlite::Result<u64> {
                 open.write(transaction, 0, None)?;
                 1
             }
-            _ if stored::decode_event(&bytes).is_ok() => transaction.execute(
-                "INSERT OR IGNORE INTO record SELECT seq, ?2, utc_ms, subject FROM unreadable WHERE seq = ?1",
-                [seq, KIND_EVENT],
-            )? as u64,
             _ => continue,
         };
         transaction.execute("DELETE FROM unreadable WHERE seq = ?1", [seq])?;
@@ -192,11 +192,19 @@ pub(super) fn insert(connection: &Connection, event: &Encoded) -> rusqlite::Resu
         .map(|inserted| inserted == 1)
 }
 
-/// What was read, and what cannot be.
+/// What is wrong with a row.
+#[derive(Debug)]
+pub(super) enum Fault {
+    Unreadable(StoredError),
+    /// The event has this number, and the row stands at another.
+    Misplaced(Seq),
+}
+
+/// What was read, and what is to be set right before it can be.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
     pub events: Vec<EventRecord>,
-    pub unreadable: Vec<(i64, StoredError)>,
+    pub faults: Vec<(i64, Fault)>,
 }
 
 /// Events above `seq`, at most `limit`, without those that have `arrived`; what cannot be read comes back beside them.
@@ -218,18 +226,35 @@ pub(super) fn after(
             continue;
         }
         match stored::decode_event(row.get_ref(1)?.as_blob().unwrap_or_default()) {
-            Ok(event) => reading.events.push(EventRecord { seq, event }),
-            Err(error) => reading.unreadable.push((number, error)),
+            Ok(event) if event.seq == seq => reading.events.push(event),
+            Ok(event) => reading.faults.push((number, Fault::Misplaced(event.seq))),
+            Err(error) => reading.faults.push((number, Fault::Unreadable(error))),
         }
     }
     Ok(reading)
 }
 
-pub(super) fn move_away(
+/// Puts the row to its place, or away; whether the event is there no more.
+pub(super) fn set_right(
     connection: &Connection,
     seq: i64,
-    error: &StoredError,
-) -> rusqlite::Result<()> {
+    fault: &Fault,
+) -> rusqlite::Result<bool> {
+    match fault {
+        Fault::Misplaced(place) => {
+            let moved = connection.execute(
+                "UPDATE OR IGNORE record SET seq = ?2 WHERE seq = ?1",
+                [seq, signed(place.get())],
+            )?;
+            // Two rows of one event are one too many.
+            connection.execute("DELETE FROM record WHERE seq = ?1", [seq])?;
+            Ok(moved == 0)
+        }
+        Fault::Unreadable(error) => move_away(connection, seq, error).map(|()| true),
+    }
+}
+
+fn move_away(connection: &Connection, seq: i64, error: &StoredError) -> rusqlite::Result<()> {
     connection.execute(
         "INSERT OR REPLACE INTO unreadable
          SELECT seq, CAST(coalesce(kind, -1) AS INTEGER), CAST(coalesce(utc_ms, 0) AS INTEGER),

@@ -14,10 +14,11 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::batches::{self, Open};
+use super::documents;
 use super::migrate::KIND_POINT;
+use super::rows::{self, KIND_EVENT};
 use super::schema::{signed, unsigned};
 use super::seq_file::beside;
-use super::{documents, rows};
 use crate::core::record::Seq;
 use crate::wire::packed::{MAGIC, Packed, found_at, unpack};
 use crate::wire::stored;
@@ -193,11 +194,13 @@ fn records(old: &Connection, into: &mut Connection) -> rusqlite::Result<u64> {
             while let Some(row) = rows.next()? {
                 let (seq, kind, utc_ms): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
                 let subject: Vec<u8> = row.get(3)?;
-                let is_readable = match kind {
-                    KIND_POINT => stored::decode(&subject).is_ok(),
-                    _ => stored::decode_event(&subject).is_ok(),
+                // What a row is, its content says.
+                let known = match stored::decode_event(&subject) {
+                    Ok(event) => Some((signed(event.seq.get()), KIND_EVENT)),
+                    Err(_) if kind != KIND_POINT => None,
+                    Err(_) => stored::decode(&subject).ok().map(|_| (seq, KIND_POINT)),
                 };
-                if is_readable {
+                if let Some((seq, kind)) = known {
                     salvaged += transaction.execute(
                         "INSERT OR IGNORE INTO record VALUES (?1, ?2, ?3, ?4)",
                         params![seq, kind, utc_ms, subject],

@@ -7,7 +7,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::seq_file::Reservation;
 use super::store::{Start, Store};
-use super::tail::Pending;
+use super::transaction::Pending;
 use super::{Outbox, OutboxError, schema};
 use crate::tasks::joined;
 

@@ -1,26 +1,22 @@
 //! The file and its transactions: everything here blocks, and runs on the blocking pool.
 
-use std::collections::BTreeSet;
 use std::io::ErrorKind;
 
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::ballast::Ballast;
-use super::batches::{self, Fault, Row};
+use super::batches;
 use super::events::StoredEvents;
 use super::file::File;
 use super::opening::{connect, replace};
-use super::ranges::Ranges;
 use super::rows::{self, Found, Meta};
-use super::schema::{self, PAGE_BYTES, Refusal, pages};
+use super::schema::{PAGE_BYTES, Refusal, pages};
 use super::seq_file::{self, Reservation};
-use super::tail::{Pending, Stored};
+use super::transaction::{Pending, Stored};
 use super::wear::Wear;
 use super::{OutboxConfig, OutboxError, documents, state};
-use crate::core::delivery::EventRecord;
 use crate::core::journey::JourneyState;
-use crate::core::record::{Record, Seq};
-use crate::wire::stored::StoredError;
+use crate::core::record::Seq;
 
 /// `Seq`s that are reserved at once; the next block is reserved when less than half of this one remains. A reservation in
 /// the run is a byte for each fix; each start makes one, which is part of the 143 KB that a start and an orderly stop were
@@ -61,8 +57,8 @@ pub(super) enum Claim {
 #[derive(Debug)]
 pub(super) struct Store {
     config: OutboxConfig,
-    connection: Connection,
-    file: File,
+    pub connection: Connection,
+    pub file: File,
     /// Whether `<path>.seq` is behind the database.
     copy_is_behind: bool,
     /// The highest `Seq` before this run.
@@ -145,7 +141,8 @@ impl Store {
             file,
             copy_is_behind: false,
             used_before,
-            documents,
+            // A run that goes on knows its documents.
+            documents: if let Start::Agent { .. } = start { documents } else { Vec::new() },
         };
         store.look().map_err(degraded)?;
         Ok(store)
@@ -265,49 +262,6 @@ impl Store {
         Ok(())
     }
 
-    /// The records above `seq` and up to `until` in order, at most `limit`, without those that have `arrived`; and up to
-    /// where the file was read. What cannot be decoded is moved out of the way.
-    pub(super) fn after(
-        &mut self,
-        seq: Seq,
-        until: Seq,
-        limit: usize,
-        arrived: &Ranges,
-    ) -> rusqlite::Result<Vec<Record>> {
-        let (mut records, mut read) = (Vec::new(), seq);
-        while records.len() < limit && read < until {
-            let wanted = limit - records.len();
-            let points = batches::after(&self.connection, read, until, wanted)?;
-            let mut found = points.records;
-            if self.set_right(&points.unreadable, &[])? {
-                continue;
-            }
-            let full = found.len() >= wanted;
-            read = found.last().filter(|_| full).map_or(until, |last| last.seq);
-            found.sort_unstable_by_key(|record| record.seq);
-            found.dedup_by_key(|record| record.seq);
-            records.extend(found.into_iter().filter(|record| !arrived.contains(record.seq)));
-        }
-        records.truncate(limit);
-        Ok(records)
-    }
-
-    /// The events above `seq` in order, at most `limit`, without those that have `arrived`. What cannot be decoded is moved
-    /// out of the way.
-    pub(super) fn events_after(
-        &mut self,
-        seq: Seq,
-        limit: usize,
-        arrived: &BTreeSet<Seq>,
-    ) -> rusqlite::Result<Vec<EventRecord>> {
-        loop {
-            let reading = rows::after(&self.connection, seq, limit, arrived)?;
-            if !self.set_right(&[], &reading.unreadable)? {
-                return Ok(reading.events);
-            }
-        }
-    }
-
     /// Everything into the one file, and closes it. The log keeps its size, so that the next run need not make it again.
     pub(super) fn close(self) -> Result<(), rusqlite::Error> {
         if pages(&self.connection, "freelist_count")? > SHRINK_FROM_PAGES {
@@ -346,59 +300,13 @@ impl Store {
         }
     }
 
-    /// Moves rows to where they belong; whether it did. Where nothing can be written they are passed over.
-    fn set_right(
-        &mut self,
-        batches: &[(Row, Fault)],
-        records: &[(i64, StoredError)],
-    ) -> rusqlite::Result<bool> {
-        if batches.is_empty() && records.is_empty() {
-            return Ok(false);
-        }
-        match self.move_away(batches, records) {
-            Ok(()) => Ok(true),
-            Err(error) if schema::is_damage(&error) => Err(error),
-            Err(error) => {
-                tracing::debug!(%error, "what is stored and cannot be read is passed over");
-                Ok(false)
-            }
-        }
-    }
-
-    fn move_away(
-        &mut self,
-        batches: &[(Row, Fault)],
-        records: &[(i64, StoredError)],
-    ) -> rusqlite::Result<()> {
-        let mut file = self.file.clone();
-        let transaction = self.connection.transaction()?;
-        for (row, fault) in batches {
-            let gone = row.set_right(&transaction, fault)?;
-            let first = file.open.as_ref().map(|open| schema::signed(open.packer.first().get()));
-            if first == Some(row.first) {
-                file.open = None;
-            } else {
-                file.meta.closed = file.meta.closed.saturating_sub(gone);
-            }
-        }
-        for (seq, error) in records {
-            rows::move_away(&transaction, *seq, error)?;
-        }
-        file.meta.closed = file.meta.closed.saturating_sub(records.len() as u64);
-        file.events = file.events.saturating_sub(records.len() as u64);
-        file.finish(&transaction, &self.file)?;
-        transaction.commit()?;
-        self.file = file;
-        self.look()
-    }
-
     fn shrink(&self) -> rusqlite::Result<()> {
         // It frees a page at each step, so every row must be asked for.
         self.connection.pragma(None, "incremental_vacuum", SHRINK_BY_PAGES, |_| Ok(()))
     }
 
     /// What the statistics say of the file.
-    fn look(&mut self) -> rusqlite::Result<()> {
+    pub(super) fn look(&mut self) -> rusqlite::Result<()> {
         let File { durable, gone_to, events, newest_event, .. } = self.file;
         let known = StoredEvents { count: events, newest: newest_event, ..self.stored.events };
         // What is known without asking the disk is known also if that does not answer.

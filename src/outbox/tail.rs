@@ -10,8 +10,9 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::OutboxStats;
-use super::events::{Events, Group, StoredEvents};
+use super::events::{Events, Group};
 use super::ranges::Ranges;
+use super::transaction::{Pending, Stored};
 use crate::core::journey::JourneyState;
 use crate::core::record::{Record, Seq, Subject};
 use crate::units::{Uptime, UtcTime};
@@ -34,69 +35,6 @@ struct Entry {
     record: Record,
     /// When it was accepted.
     since: Uptime,
-}
-
-/// What the file holds.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Stored {
-    /// Points, also those that are acknowledged and not deleted yet.
-    pub points: u64,
-    /// Whether there are rows of points, whatever the count says.
-    pub has_rows: bool,
-    /// Number and UTC of the oldest point.
-    pub oldest: Option<(Seq, Option<UtcTime>)>,
-    pub events: StoredEvents,
-    /// Up to here everything is on flash or acknowledged.
-    pub durable: Seq,
-    /// Up to here, records may have gone because there was no room.
-    pub gone_to: Seq,
-    pub reserved: Seq,
-    pub thinned: u64,
-    pub dropped: u64,
-    pub bytes: u64,
-    /// See [`OutboxStats::written_bytes_today`].
-    pub written_bytes_today: u64,
-    /// See [`OutboxStats::device_bytes_today`].
-    pub device_bytes_today: Option<u64>,
-}
-
-impl Stored {
-    /// Nothing yet.
-    pub(super) const NONE: Self = Self {
-        points: 0,
-        has_rows: false,
-        oldest: None,
-        events: StoredEvents { count: 0, newest: Seq::ZERO, oldest: None },
-        durable: Seq::ZERO,
-        gone_to: Seq::ZERO,
-        reserved: Seq::ZERO,
-        thinned: 0,
-        dropped: 0,
-        bytes: 0,
-        written_bytes_today: 0,
-        device_bytes_today: None,
-    };
-}
-
-/// What one transaction takes along.
-#[derive(Clone, Debug)]
-pub(super) struct Pending {
-    pub records: Vec<Record>,
-    pub state: Option<JourneyState>,
-    /// The highest number in use, also if its record has left already.
-    pub newest: Seq,
-    /// Up to here everything is on flash or acknowledged, when the transaction is done.
-    pub until: Seq,
-    pub acked: Ranges,
-    /// Events, and the documents that changed with them.
-    pub group: Group,
-    /// Events that have arrived.
-    pub settled: BTreeSet<Seq>,
-    pub given_up: u64,
-    /// How many of `acked` were counted off already.
-    counted: u64,
-    /// Since when `state` differs from the one in the file.
-    state_since: Option<Uptime>,
 }
 
 #[derive(Debug)]
@@ -251,7 +189,7 @@ impl Tail {
         [oldest, state].into_iter().flatten().min()
     }
 
-    /// Whether a transaction should begin sooner than a second after the last one: a departure, a halt, what is no point.
+    /// Whether a transaction should begin sooner than a second after the last one: a departure, a halt.
     pub(super) fn is_urgent(&self) -> bool {
         self.urgent && (self.waiting() > 0 || self.state_since.is_some())
     }

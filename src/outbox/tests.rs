@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::state::encode as encode_state;
 use super::*;
 use crate::core::delivery::event::{Happening, Parcel, TimeSource};
-use crate::core::delivery::{Event, EventId};
+use crate::core::delivery::{Event, EventId, EventRecord};
 use crate::core::fix::{Fix, FixMode, FixQuality};
 use crate::core::journey::Motion;
 use crate::core::record::{Subject, TrackPoint};
@@ -41,6 +41,11 @@ impl Outbox {
     /// A disk that cannot be written for a while.
     pub(crate) async fn forbid_writes(&self, forbidden: bool) {
         self.run(move |store| store.forbid_writes(forbidden)).await.unwrap();
+    }
+
+    /// A disk that takes its time.
+    pub(crate) async fn busy(&self) -> impl Sized + use<> {
+        self.slot.clone().lock_owned().await
     }
 
     /// Has arrived, and is deleted.
@@ -792,4 +797,357 @@ async fn events_and_their_documents_come_back_and_are_nobodys_points() {
     let outbox = open(directory.path()).await;
     assert!(event_seqs(&outbox).await.is_empty());
     assert_eq!(seqs(&outbox).await.len(), 1, "what has arrived of events is no point");
+}
+
+#[tokio::test]
+async fn a_point_that_comes_after_an_event_of_a_higher_number_is_no_old_one() {
+    for survives in [true, false] {
+        let directory = tempfile::tempdir().unwrap();
+        let tail = directory.path().join("tail");
+        let config = OutboxConfig { tail_path: Some(tail.clone()), ..config(directory.path()) };
+        let outbox = Outbox::open(config.clone()).await.unwrap();
+        outbox.commit(records(Seq::new(1), 4), state(4.0)).await.unwrap();
+        // The sampler holds 5 back, while 6 happens.
+        outbox.accept_events(vec![event(Seq::new(6))], Vec::new(), Uptime::ZERO);
+        outbox.flush_by(Uptime::ZERO).await.unwrap();
+        assert_eq!(
+            outbox.readable(),
+            Seq::new(4),
+            "the trail's cursor does not pass what is held back"
+        );
+        outbox.accept(&records(Seq::new(5), 1), &state(5.0), Uptime::ZERO);
+        assert_eq!(seqs(&outbox).await, [1, 2, 3, 4, 5]);
+        assert_eq!(outbox.stats().borrow().durable, Seq::new(4), "an event says nothing of points");
+        let reserved = outbox.stats().borrow().reserved;
+        drop(outbox);
+        if !survives {
+            fs::remove_file(&tail).unwrap();
+        }
+        let outbox = Outbox::open(config).await.unwrap();
+        assert_eq!(seqs(&outbox).await.len(), if survives { 5 } else { 4 });
+        assert_eq!(event_seqs(&outbox).await, [6]);
+        assert!(outbox.first_seq() > reserved);
+    }
+}
+
+#[tokio::test]
+async fn no_seq_comes_again_when_the_newest_was_an_events() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = config(directory.path()).path;
+    let outbox = open(directory.path()).await;
+    let far = Seq::new(3 * store::BLOCK);
+    outbox.accept_events(vec![event(far)], Vec::new(), Uptime::ZERO);
+    outbox.flush().await.unwrap();
+    assert!(outbox.stats().borrow().reserved.get() >= far.get() + store::BLOCK / 2);
+    outbox.close().await.unwrap();
+    // Both marks lost: what is there says it itself.
+    fs::remove_file(seq_file::beside(&path, ".seq")).unwrap();
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    raw.execute("UPDATE meta SET seq_reserved = 0", []).unwrap();
+    drop(raw);
+    assert!(open(directory.path()).await.first_seq() > far);
+}
+
+#[tokio::test]
+async fn a_disk_that_does_not_write_keeps_events_in_memory_and_lets_them_be_sent_from_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let outbox = open(directory.path()).await;
+    outbox.accept_events(vec![event(Seq::new(1))], vec![document("d", "1")], Uptime::ZERO);
+    outbox.flush().await.unwrap();
+    outbox.forbid_writes(true).await;
+    let news = outbox.stats();
+    outbox.accept_events(
+        vec![event(Seq::new(2)), event(Seq::new(3))],
+        vec![document("d", "3")],
+        Uptime::ZERO,
+    );
+    assert_eq!(event_seqs(&outbox).await, [1], "nobody knows yet that it fails");
+    outbox.flush().await.unwrap_err();
+    assert_eq!(news.borrow().events_newest, Seq::new(3));
+    assert_eq!(event_seqs(&outbox).await, [1, 2, 3]);
+    outbox.acknowledge_events(&[Seq::new(1), Seq::new(2)]);
+    assert_eq!(event_seqs(&outbox).await, [3]);
+    let after = outbox.events_after(Seq::new(3), 9).await.unwrap();
+    assert!(after.is_empty());
+    assert_eq!((news.borrow().pending, news.borrow().events_pending), (1, 1));
+    outbox.forbid_writes(false).await;
+    outbox.accept_events(vec![event(Seq::new(4))], Vec::new(), Uptime::ZERO);
+    outbox.flush().await.unwrap();
+    assert_eq!(event_seqs(&outbox).await, [3, 4]);
+    assert_eq!(news.borrow().events_pending, 2);
+    drop(outbox);
+    let outbox = open(directory.path()).await;
+    assert_eq!(event_seqs(&outbox).await, [3, 4]);
+    assert_eq!(outbox.documents(), [("d".to_owned(), b"3".to_vec())]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_hangs_does_not_keep_events_from_being_sent() {
+    let directory = tempfile::tempdir().unwrap();
+    let outbox = open(directory.path()).await;
+    let hanging = outbox.slot.clone().lock_owned().await;
+    outbox.accept_events(vec![event(Seq::new(1))], Vec::new(), Uptime::ZERO);
+    let flushing = tokio::spawn({
+        let outbox = outbox.clone();
+        async move { outbox.flush_by(Uptime::ZERO).await }
+    });
+    let mut news = outbox.stats();
+    tokio::time::timeout(
+        Duration::from_secs(3),
+        news.wait_for(|stats| stats.events_newest == Seq::new(1)),
+    )
+    .await
+    .expect("the relay hears of it")
+    .unwrap();
+    assert_eq!(event_seqs(&outbox).await, [1]);
+    outbox.acknowledge_events(&[Seq::new(1)]);
+    assert!(event_seqs(&outbox).await.is_empty());
+    drop((hanging, news));
+    flushing.await.unwrap().unwrap();
+    outbox.settle().await.unwrap();
+    assert_eq!(outbox.stats().borrow().pending, 0);
+    assert!(event_seqs(&outbox).await.is_empty());
+}
+
+#[tokio::test]
+async fn of_events_that_the_disk_does_not_take_the_oldest_go_and_are_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let outbox = open(directory.path()).await;
+    outbox.forbid_writes(true).await;
+    for from in (1..12_001).step_by(1000) {
+        let events = (from..from + 1000).map(|seq| event(Seq::new(seq))).collect();
+        outbox.accept_events(events, vec![document("newest", &from.to_string())], Uptime::ZERO);
+        outbox.flush().await.unwrap_err();
+    }
+    let stats = *outbox.stats().borrow();
+    assert_eq!((stats.events_pending, stats.dropped), (10_000, 2000));
+    outbox.forbid_writes(false).await;
+    outbox.flush().await.unwrap();
+    let stats = *outbox.stats().borrow();
+    assert_eq!((stats.events_pending, stats.dropped), (10_000, 2000));
+    assert!(event_seqs(&outbox).await.into_iter().eq(2001..=12_000));
+    drop(outbox);
+    assert_eq!(open(directory.path()).await.stats().borrow().dropped, 2000);
+}
+
+#[tokio::test]
+async fn wherever_the_log_is_cut_an_event_and_its_documents_are_there_or_not_together() {
+    let directory = tempfile::tempdir().unwrap();
+    let outbox = open(directory.path()).await;
+    for call in 1..=8_u64 {
+        let seqs = [3 * call - 1, 3 * call].map(Seq::new);
+        outbox.accept(&records(Seq::new(3 * call - 2), 1), &state(1.0), Uptime::ZERO);
+        let filler = "long enough for pages of its own ".repeat(100);
+        let documents =
+            vec![document("a", &call.to_string()), document("b", &format!("{call} {filler}"))];
+        outbox.accept_events(seqs.map(event).to_vec(), documents, Uptime::ZERO);
+        outbox.flush().await.unwrap();
+    }
+    let wal = fs::read(directory.path().join("outbox.db-wal")).unwrap();
+    let mut outcomes = std::collections::BTreeSet::new();
+    for length in (0..=wal.len()).step_by(1021).chain([wal.len()]) {
+        let copy = tempfile::tempdir().unwrap();
+        for name in ["outbox.db", "outbox.db.seq"] {
+            fs::copy(directory.path().join(name), copy.path().join(name)).unwrap();
+        }
+        fs::write(copy.path().join("outbox.db-wal"), &wal[..length]).unwrap();
+        let outbox = open(copy.path()).await;
+        let calls = event_seqs(&outbox).await.len() as u64 / 2;
+        assert!(
+            event_seqs(&outbox)
+                .await
+                .into_iter()
+                .eq((1..=calls).flat_map(|call| [3 * call - 1, 3 * call]))
+        );
+        assert!(seqs(&outbox).await.into_iter().eq((1..=calls).map(|call| 3 * call - 2)));
+        let documents = outbox.documents();
+        assert_eq!(documents.len(), if calls == 0 { 0 } else { 2 });
+        for (key, value) in documents {
+            let value = String::from_utf8(value).unwrap();
+            assert_eq!(value.split(' ').next(), Some(&*calls.to_string()), "{key}");
+        }
+        outcomes.insert(calls);
+    }
+    assert!(outcomes.into_iter().eq(0..=8));
+}
+
+#[tokio::test]
+async fn events_and_documents_are_salvaged_and_a_damaged_document_is_dropped() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = config(directory.path()).path;
+    let outbox = open(directory.path()).await;
+    outbox.commit(records(Seq::new(1), 1000), state(1.0)).await.unwrap();
+    let events = (1001..=1300).map(|seq| event(Seq::new(seq))).collect();
+    let documents = vec![document("a", "1"), document("b", "2"), document("c", "3")];
+    outbox.accept_events(events, documents, Uptime::ZERO);
+    outbox.flush().await.unwrap();
+    outbox.close().await.unwrap();
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    let flip =
+        "UPDATE document SET value = CAST(substr(value, 1, 4) || x'FF' AS BLOB) WHERE key = 'b'";
+    assert_eq!(raw.execute(flip, []).unwrap(), 1);
+    let rows = "SELECT rootpage FROM sqlite_schema WHERE name = 'batch'";
+    let page: usize =
+        raw.query_row(rows, [], |row| row.get::<_, u32>(0)).unwrap().try_into().unwrap();
+    raw.pragma(None, "wal_checkpoint", "TRUNCATE", |_| Ok(())).unwrap();
+    drop(raw);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[(page - 1) * 1024..page * 1024].fill(0xA5);
+    fs::write(&path, bytes).unwrap();
+    let outbox = open(directory.path()).await;
+    assert!(seq_file::beside(&path, ".corrupt-1").exists());
+    assert_eq!(event_seqs(&outbox).await, (1001..=1300).collect::<Vec<_>>());
+    let stats = *outbox.stats().borrow();
+    assert_eq!(stats.events_pending, 300);
+    assert_eq!(stats.pending, 300 + seqs(&outbox).await.len() as u64);
+    let kept: Vec<_> = outbox.documents().into_iter().map(|(key, _)| key).collect();
+    assert_eq!(kept, ["a", "c"]);
+    assert!(outbox.first_seq() > Seq::new(1300));
+}
+
+/// Makes a file of version 2 of one of today's: it had everything but documents, and no events.
+fn version_2(path: &Path) {
+    let raw = rusqlite::Connection::open(path).unwrap();
+    raw.execute_batch("DROP TABLE document; PRAGMA user_version = 2").unwrap();
+    let tables: Vec<String> = raw
+        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .collect::<rusqlite::Result<_>>()
+        .unwrap();
+    assert_eq!(tables, ["batch", "meta", "record", "unreadable"]);
+}
+
+#[tokio::test]
+async fn a_file_of_version_2_is_taken_over_and_then_keeps_events() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = config(directory.path()).path;
+    let outbox = open(directory.path()).await;
+    outbox.commit(records(Seq::new(1), 500), state(5.0)).await.unwrap();
+    outbox.close().await.unwrap();
+    version_2(&path);
+    let outbox = open(directory.path()).await;
+    assert!(seqs(&outbox).await.into_iter().eq(1..=500));
+    assert_eq!((outbox.restored(), outbox.session()), (state(5.0), 2));
+    assert_eq!(outbox.documents(), []);
+    let seq = outbox.first_seq();
+    outbox.accept_events(vec![event(seq)], vec![document("d", "1")], Uptime::ZERO);
+    outbox.flush().await.unwrap();
+    drop(outbox);
+    let outbox = open(directory.path()).await;
+    assert_eq!(event_seqs(&outbox).await, [seq.get()]);
+    assert_eq!(outbox.stats().borrow().pending, 501);
+    assert!(!seq_file::beside(&path, ".corrupt-1").exists());
+}
+
+#[tokio::test]
+async fn a_full_outbox_gives_up_its_trail_before_its_events_and_stays_within_its_size() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = OutboxConfig { max_bytes: 128 * 1024, ..config(directory.path()) };
+    let outbox = Outbox::open(config.clone()).await.unwrap();
+    let mut accepted = 0;
+    let large = "x".repeat(30 * 1024);
+    for round in 0..30_u64 {
+        outbox.accept(&records(Seq::new(accepted + 1), 900), &state(1.0), Uptime::ZERO);
+        let events = (accepted + 901..accepted + 951).map(|seq| event(Seq::new(seq))).collect();
+        outbox.accept_events(events, vec![document("large", &large)], Uptime::ZERO);
+        accepted += 950;
+        outbox.flush().await.unwrap();
+        let stats = *outbox.stats().borrow();
+        assert!(stats.bytes <= config.max_bytes, "{stats:?}");
+        assert_eq!(stats.pending + stats.dropped + stats.thinned, accepted, "{round}");
+        let (points, events) = (seqs(&outbox).await, event_seqs(&outbox).await);
+        assert_eq!((points.len() + events.len()) as u64, stats.pending);
+        assert_eq!(events.len() as u64, stats.events_pending);
+        let all = events.len() as u64 == 50 * (round + 1);
+        assert!(all || points.len() < 500, "the trail goes first: {} points", points.len());
+        assert_eq!(events.last(), Some(&accepted));
+    }
+    assert!(outbox.stats().borrow().events_pending < 1500);
+    drop(outbox);
+    assert_eq!(
+        Outbox::open(config).await.unwrap().documents(),
+        [("large".to_owned(), large.into_bytes())]
+    );
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_read_or_stands_elsewhere_does_not_stop_those_behind_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = config(directory.path()).path;
+    let outbox = open(directory.path()).await;
+    outbox.accept_events(
+        (1..=5).map(|seq| event(Seq::new(seq))).collect(),
+        Vec::new(),
+        Uptime::ZERO,
+    );
+    outbox.flush().await.unwrap();
+    outbox.close().await.unwrap();
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    raw.execute(
+        "UPDATE record SET subject = CAST(substr(subject, 1, 20) || x'A5' AS BLOB) WHERE seq = 2",
+        [],
+    )
+    .unwrap();
+    raw.execute("UPDATE record SET seq = 1 << 20 WHERE seq = 4", []).unwrap();
+    raw.execute("UPDATE record SET kind = 1, utc_ms = -5 WHERE seq = 3", []).unwrap();
+    drop(raw);
+    for _ in 0..2 {
+        let outbox = open(directory.path()).await;
+        assert_eq!(event_seqs(&outbox).await, [1, 3, 4, 5]);
+        assert_eq!(outbox.stats().borrow().pending, 4);
+        assert!(seqs(&outbox).await.is_empty());
+        outbox.close().await.unwrap();
+    }
+    let outbox = open(directory.path()).await;
+    outbox.acknowledge_events(&[1, 3, 4, 5].map(Seq::new));
+    outbox.settle().await.unwrap();
+    assert_eq!(outbox.stats().borrow().pending, 0);
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_refused_and_does_not_stop_the_rest() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = OutboxConfig { max_bytes: 256 * 1024, ..config(directory.path()) };
+    let outbox = Outbox::open(config.clone()).await.unwrap();
+    let mut large = event(Seq::new(1));
+    large.event.route = Some("x".repeat(70_000));
+    let almost = "x".repeat(60 * 1024);
+    let documents = vec![document("a", &almost), document("b", &almost), document("c", "small")];
+    outbox.accept_events(vec![large, event(Seq::new(2))], documents, Uptime::ZERO);
+    outbox.flush().await.unwrap();
+    assert_eq!(outbox.stats().borrow().dropped, 1);
+    assert_eq!(event_seqs(&outbox).await, [2]);
+    // What is removed makes room.
+    let documents = vec![Document { key: "a".to_owned(), value: None }, document("b", &almost)];
+    outbox.accept_events(Vec::new(), documents, Uptime::ZERO);
+    outbox.flush().await.unwrap();
+    drop(outbox);
+    let kept = Outbox::open(config).await.unwrap().documents();
+    assert_eq!(kept.into_iter().map(|(key, _)| key).collect::<Vec<_>>(), ["b", "c"]);
+}
+
+#[tokio::test]
+async fn another_van_gets_neither_events_nor_documents_of_this_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let [one, two] = ["VAN-1", "VAN-2"].map(|name| VanId::new(name).unwrap());
+    let outbox = open(directory.path()).await;
+    outbox.claim(&one).await.unwrap();
+    outbox.accept_events(vec![event(Seq::new(1))], vec![document("d", "1")], Uptime::ZERO);
+    outbox.flush().await.unwrap();
+    drop(outbox);
+    let outbox = open(directory.path()).await;
+    let error = outbox.claim(&two).await.unwrap_err();
+    assert!(matches!(error, OutboxError::OtherVan { .. }), "{error}");
+    outbox.claim(&one).await.unwrap();
+    assert_eq!(outbox.documents().len(), 1);
+    outbox.acknowledge_events(&[Seq::new(1)]);
+    outbox.settle().await.unwrap();
+    drop(outbox);
+    let outbox = open(directory.path()).await;
+    outbox.claim(&two).await.unwrap();
+    assert_eq!(outbox.documents(), []);
+    drop(outbox);
+    assert_eq!(open(directory.path()).await.documents(), []);
 }

@@ -110,6 +110,13 @@ mod tests {
     }
 
     #[test]
+    fn a_card_has_a_size_and_what_is_in_memory_has_none() {
+        assert_eq!(capacity_bytes(Path::new("/proc/self")), None);
+        let here = capacity_bytes(Path::new(env!("CARGO_MANIFEST_DIR")));
+        assert!(here.is_none_or(|bytes| bytes > 1 << 20), "{here:?}");
+    }
+
+    #[test]
     fn a_day_begins_at_midnight_utc() {
         let folder = tempfile::tempdir().unwrap();
         let mut wear = Wear::of(folder.path());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Health, RelayConfig};
+use super::{Health, RelayConfig, Stretch};
 use crate::core::journey::Motion;
 use crate::core::record::{Record, Seq, Subject, TrackPoint};
 use crate::units::{Distance, Speed, Uptime};
@@ -24,24 +24,26 @@ pub struct PositionCadence {
 }
 
 impl PositionCadence {
-    /// When `newest` is due; `None` if it was said.
+    /// When `newest` is due; `None` if it was said. A change of motion is due at once however far things are stretched.
     #[must_use]
-    pub fn due(&self, newest: &Record, config: &RelayConfig) -> Option<Uptime> {
+    pub fn due(&self, newest: &Record, config: &RelayConfig, stretch: Stretch) -> Option<Uptime> {
         let Subject::Point(point) = &newest.subject;
         let Some((at, seq, said)) = &self.said else { return Some(Uptime::ZERO) };
         if *seq == newest.seq {
             return None;
         }
-        let surprises = config.live_error.is_some_and(|error| surprise(said, point) > error);
+        let factor = f64::from(stretch.factor());
+        let surprises = config
+            .live_error
+            .is_some_and(|error| surprise(said, point).as_metres() > error.as_metres() * factor);
         if said.motion != point.motion || surprises {
             return Some(Uptime::ZERO);
         }
-        Some(
-            *at + match said.motion {
-                Motion::Moving | Motion::Unknown => config.position_interval_moving,
-                Motion::Halted => config.position_interval_halted,
-            },
-        )
+        let interval = match said.motion {
+            Motion::Moving | Motion::Unknown => config.position_interval_moving,
+            Motion::Halted => config.position_interval_halted,
+        };
+        Some(*at + stretched(interval, stretch))
     }
 
     /// `record` was said.
@@ -49,6 +51,14 @@ impl PositionCadence {
         let Subject::Point(point) = &record.subject;
         self.said = Some((now, record.seq, *point));
     }
+}
+
+/// Each fix is one a second where things are stretched.
+pub(super) fn stretched(interval: Duration, stretch: Stretch) -> Duration {
+    if stretch == Stretch::NONE {
+        return interval;
+    }
+    interval.max(Duration::from_secs(1)) * stretch.factor()
 }
 
 /// How far the van is from where somebody draws it who knows only `said`.
@@ -119,7 +129,7 @@ mod tests {
             let record =
                 Record { seq: Seq::new(u64::from(second)), subject: Subject::Point(point) };
             let now = Uptime::from_millis(u64::from(second) * 1000);
-            if cadence.due(&record, &config).is_some_and(|due| now >= due) {
+            if cadence.due(&record, &config, Stretch::NONE).is_some_and(|due| now >= due) {
                 cadence.said(&record, now);
                 said.push(second);
             }

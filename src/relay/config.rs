@@ -3,7 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::air::Carrier;
 use super::backoff::BackoffConfig;
+use super::budget::Budget;
 use super::tls::TlsConfig;
 use crate::units::Distance;
 use crate::wire::epcis::Names;
@@ -111,6 +113,10 @@ pub struct RelayConfig {
     pub backlog_batch: usize,
     /// A PUBACK that takes longer means that the link is dead.
     pub ack_timeout: Duration,
+    /// Whether the live position is mirrored for OwnTracks.
+    pub owntracks: bool,
+    /// What a month may cost.
+    pub budget: Budget,
     /// Between connections.
     pub backoff: BackoffConfig,
 }
@@ -141,7 +147,18 @@ impl RelayConfig {
             backlog_bytes_per_s: None,
             backlog_batch: 60,
             ack_timeout: Duration::from_secs(30),
+            owntracks: false,
+            budget: Budget::default(),
             backoff: BackoffConfig::default(),
+        }
+    }
+
+    /// What the first broker's bytes cost.
+    pub(super) fn carrier(&self) -> Carrier {
+        match self.brokers.first().map(|broker| &broker.transport) {
+            None | Some(Transport::Tcp) => Carrier::Tcp,
+            Some(Transport::Tls(tls)) if tls.identity.is_some() => Carrier::MutualTls,
+            Some(Transport::Tls(_)) => Carrier::Tls,
         }
     }
 }

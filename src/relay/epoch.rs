@@ -4,6 +4,7 @@ mod answered;
 mod deadlines;
 mod events;
 mod fill;
+mod position;
 mod state;
 mod tracks;
 
@@ -17,7 +18,7 @@ use super::in_flight::{Fault, InFlight};
 use super::lanes::{Batch, Batching, Encoded, Lanes};
 use super::link::{Closed, Link, LinkEvent, Links, ReasonCode, WaitsFor, Welcome};
 use super::pace::Pace;
-use super::{FAREWELL, Relay, Stop};
+use super::{FAREWELL, Relay, Stop, Traffic};
 use crate::outbox::{OutboxError, OutboxStats};
 use crate::units::Uptime;
 use crate::wire::json::StopStatus;
@@ -110,8 +111,8 @@ struct Session {
     ready: Option<Encoded>,
     subscription: Subscribed,
     online_said: bool,
-    /// A position was handed over, and is not sent yet.
-    position_under_way: bool,
+    /// Messages of QoS 0 that were handed over, and are not sent yet.
+    positions_under_way: usize,
     position: PositionCadence,
     /// What the last one said of the stop.
     place_said: Option<(Option<StopStatus>, Option<u32>)>,
@@ -286,6 +287,9 @@ impl<'a, L: Links> Epoch<'a, L> {
 
     fn event(&mut self, event: LinkEvent, now: Uptime) -> Result<(), End> {
         if let LinkEvent::Closed(closed) = event {
+            if self.session.is_none() {
+                self.relay.air.count_attempt(&closed);
+            }
             if let Closed::Oversized { .. } = closed {
                 self.relay.go_without_downlink(closed.text(), now);
             }
@@ -299,7 +303,9 @@ impl<'a, L: Links> Epoch<'a, L> {
         }
         let Some(session) = &mut self.session else { return Ok(()) };
         match event {
-            LinkEvent::Sent(0) => session.position_under_way = false,
+            LinkEvent::Sent(0) => {
+                session.positions_under_way = session.positions_under_way.saturating_sub(1);
+            }
             LinkEvent::Sent(packet_id) => session.in_flight.sent(packet_id)?,
             LinkEvent::Acked { packet_id, reason } => {
                 let under_way = session.in_flight.bytes();
@@ -317,7 +323,8 @@ impl<'a, L: Links> Epoch<'a, L> {
             LinkEvent::Message { topic, payload, retained } => {
                 self.heard_of(&topic, payload, retained);
             }
-            LinkEvent::Connected(_) | LinkEvent::Alive | LinkEvent::Closed(_) => {}
+            LinkEvent::Alive => self.relay.air.count(Traffic::Ping),
+            LinkEvent::Connected(_) | LinkEvent::Closed(_) => {}
         }
         Ok(())
     }
@@ -350,7 +357,7 @@ impl<'a, L: Links> Epoch<'a, L> {
                 Subscribed::Not
             },
             online_said: false,
-            position_under_way: false,
+            positions_under_way: 0,
             position: PositionCadence::default(),
             place_said: None,
             state: StateCadence::default(),
@@ -359,6 +366,7 @@ impl<'a, L: Links> Epoch<'a, L> {
             control_refused: None,
         });
         self.relay.answers.begin_again();
+        self.relay.air.count(Traffic::Connection);
         self.relay.report.connected();
     }
 }

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use super::budget::Stretch;
+use super::cadence::stretched;
 use super::refusals::pause;
 use crate::core::record::{Record, Seq, Subject};
 use crate::outbox::{Outbox, OutboxError};
@@ -153,6 +155,7 @@ struct Parked {
 #[derive(Debug)]
 pub(super) struct Lanes {
     batching: Batching,
+    stretch: Stretch,
     live: Cursor,
     backlog: Cursor,
     /// The refused range that is being sent again.
@@ -169,6 +172,7 @@ impl Lanes {
         let backlog_points = batching.backlog_points.clamp(1, Track::MAX_POINTS);
         Self {
             batching: Batching { points, backlog_points, ..batching },
+            stretch: Stretch::NONE,
             live: Cursor::new(Lane::Live, boundary, None),
             backlog: Cursor::new(Lane::Backlog, Seq::ZERO, Some(boundary)),
             again: None,
@@ -204,6 +208,11 @@ impl Lanes {
         Ok(self.again.as_mut().map(|again| again.encode(van, batching, max_bytes, now)))
     }
 
+    /// Fresh points wait so much longer.
+    pub(super) const fn stretch(&mut self, stretch: Stretch) {
+        self.stretch = stretch;
+    }
+
     /// When, after `now`, something becomes due.
     pub(super) fn deadline(&self, now: Uptime) -> Option<Uptime> {
         let parked = self.parked.iter().map(|parked| parked.until);
@@ -227,7 +236,8 @@ impl Lanes {
             return None;
         }
         let full = records.len() >= self.batching.points;
-        Some(if full || self.at_once { Uptime::ZERO } else { *since + self.batching.interval })
+        let interval = stretched(self.batching.interval, self.stretch);
+        Some(if full || self.at_once { Uptime::ZERO } else { *since + interval })
     }
 
     async fn refill_again(&mut self, outbox: &Outbox, now: Uptime) -> Result<(), OutboxError> {

@@ -11,7 +11,9 @@
 //! [`Relay`] is the loop over epochs, `epoch` is one of them; `in_flight`, `backoff`, `cadence` and `refusals` decide and
 //! do nothing; `mqtt` is the only file that knows the client.
 
+mod air;
 mod backoff;
+mod budget;
 mod cadence;
 mod config;
 mod downlink;
@@ -38,13 +40,16 @@ use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
 use crate::core::record::{Record, Seq};
-use crate::outbox::{Outbox, OutboxError};
+use crate::outbox::{Document, Outbox, OutboxError};
 use crate::rollcall::Pulse;
 use crate::units::Uptime;
 use crate::wire::VERSION;
 use crate::wire::json::{Connection, ConnectionState};
+pub use air::AirUse;
+use air::{AirMeter, Traffic};
 pub use backoff::BackoffConfig;
 use backoff::Reconnect;
+pub use budget::{Budget, Stretch};
 pub use cadence::PositionCadence;
 pub use config::{Broker, Credentials, RelayConfig, Transport};
 use downlink::Answers;
@@ -68,6 +73,12 @@ pub use tls::{Identity, TlsConfig, TlsError};
 
 /// How long the relay that has sent everything waits for the broker to take its leave.
 const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Under this name the outbox keeps the bytes on the air.
+const AIR_DOCUMENT: &str = "air";
+
+/// And so often: what a power cut forgets of them is little.
+const KEEP_AIR_EVERY: Duration = Duration::from_mins(15);
 
 /// What the relay reads.
 #[derive(Debug)]
@@ -124,6 +135,11 @@ pub struct Relay<L> {
     subscription: Subscription,
     answers: Answers,
     answers_open: bool,
+    air: AirMeter,
+    stretch: Stretch,
+    air_kept: Option<Vec<u8>>,
+    /// When the bytes on the air are kept again.
+    keep_air_at: Uptime,
     report: Report,
     pulse: Pulse,
 }
@@ -132,13 +148,21 @@ impl<L: Links> Relay<L> {
     /// A relay that has done nothing yet.
     #[must_use]
     pub fn new(config: RelayConfig, inputs: Inputs, links: L) -> Self {
+        let documents = inputs.outbox.documents();
+        let air_kept =
+            documents.into_iter().find(|(key, _)| key == AIR_DOCUMENT).map(|(_, air)| air);
+        let pace = Clock::live();
         Self {
+            air: AirMeter::new(config.carrier(), air_kept.as_deref()),
+            air_kept,
+            stretch: Stretch::NONE,
+            keep_air_at: pace.uptime() + KEEP_AIR_EVERY,
             reconnect: Reconnect::new(config.backoff, fastrand::Rng::new()),
             report: Report::new(inputs.clock.clone()),
             config,
             inputs,
             links,
-            pace: Clock::live(),
+            pace,
             removals: Removals::default(),
             refusals: Refusals::default(),
             event_refusals: Refusals::default(),
@@ -194,6 +218,8 @@ impl<L: Links> Relay<L> {
                 }
             }
         }
+        self.look_at_air();
+        self.keep_air();
         self.report.enter(LinkState::Stopped);
         Ok(())
     }
@@ -239,6 +265,30 @@ impl<L: Links> Relay<L> {
     fn go_without_downlink(&mut self, error: &str, now: Uptime) {
         self.subscription.give_up(now);
         self.report.downlink(Some(error.to_owned()));
+    }
+
+    /// What has gone over the air, and how far to stretch for it.
+    fn look_at_air(&mut self) {
+        let utc = self.inputs.clock.utc();
+        let used = self.air.turn(utc);
+        self.stretch = self.config.budget.stretch(used.month, utc);
+        self.report.air(used, self.stretch);
+        if self.pace.uptime() >= self.keep_air_at {
+            self.keep_air();
+        }
+    }
+
+    /// It goes to the disk with what the engine commits next.
+    fn keep_air(&mut self) {
+        let now = self.pace.uptime();
+        self.keep_air_at = now + KEEP_AIR_EVERY;
+        if let Some(document) =
+            self.air.document().filter(|air| self.air_kept.as_ref() != Some(air))
+        {
+            self.air_kept = Some(document.clone());
+            let document = Document { key: AIR_DOCUMENT.to_owned(), value: Some(document) };
+            self.inputs.outbox.accept_events(Vec::new(), vec![document], now);
+        }
     }
 
     /// Removes what has arrived. A failure is none of the link's: it is tried again.

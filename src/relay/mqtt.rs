@@ -37,8 +37,8 @@ const MIN_KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// What the protocol can say at most (a 16 bit number of seconds).
 const MAX_KEEP_ALIVE: Duration = Duration::from_secs(65_535);
 
-/// Beside the window, the client holds one position and DISCONNECT.
-const BESIDE_WINDOW: usize = 2;
+/// Beside the window, the client holds one position, its mirror, and DISCONNECT.
+const BESIDE_WINDOW: usize = 3;
 
 /// The largest packet that we take: a manifest, and its topic and properties. The broker is told in CONNECT, and keeps
 /// what is larger (MQTT 5 §3.1.2.11.4).

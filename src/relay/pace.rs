@@ -31,8 +31,9 @@ impl Pace {
     /// A dozen points as JSON; less would be all overhead.
     const MIN_WINDOW: f64 = 2048.0;
 
-    /// What is tried once the first round trip is known.
-    const FIRST_WINDOW: f64 = 32_768.0;
+    /// What is tried once the first round trip is known: two batches of 60 points as JSON, or two thirds of a second of
+    /// 256 kbit/s. A fat link doubles it with each round trip.
+    const FIRST_WINDOW: f64 = 20_480.0;
 
     /// A link that answers so soon is not a thin one.
     const QUICK: Duration = Duration::from_secs(2);
@@ -123,8 +124,13 @@ mod tests {
     const MAX: usize = 1 << 20;
 
     /// Messages of `bytes` over a link of so many bytes a second and so long a round trip, as many as the window
-    /// allows; the last window and the longest wait of a byte that came in the second half of the time.
-    fn drain(link_bytes_per_s: f64, round_trip: Duration, bytes: usize) -> (usize, Duration) {
+    /// allows, for a minute; the last window and the longest wait of a byte that came from `since` on.
+    fn drain(
+        link_bytes_per_s: f64,
+        round_trip: Duration,
+        bytes: usize,
+        since: Uptime,
+    ) -> (usize, Duration) {
         let mut pace = Pace::new(MAX, None, Uptime::ZERO);
         // `connection`, which is small.
         pace.acked((200, 200), round_trip, Uptime::ZERO);
@@ -137,7 +143,7 @@ mod tests {
                 let began = free_at.max(now);
                 free_at = began + Duration::from_secs_f64(float(size) / link_bytes_per_s);
                 in_flight.push((now, free_at + round_trip));
-                if now > Uptime::from_millis(30_000) {
+                if now >= since {
                     longest = longest.max(free_at.since(now));
                 }
             }
@@ -151,14 +157,22 @@ mod tests {
 
     #[test]
     fn a_thin_link_is_full_and_a_position_waits_a_quarter_of_a_second() {
-        let (window, wait) = drain(32_000.0, Duration::from_millis(100), 4096);
+        let half_a_minute = Uptime::from_millis(30_000);
+        let (window, wait) = drain(32_000.0, Duration::from_millis(100), 4096, half_a_minute);
         assert!(window >= 3200, "{window} bytes fill it");
         assert!(wait <= Duration::from_millis(400), "{wait:?}");
     }
 
     #[test]
+    fn a_position_waits_less_than_a_second_also_before_the_link_is_known() {
+        // Compact batches: many fit into the first window.
+        let (_, wait) = drain(32_000.0, Duration::from_millis(100), 1800, Uptime::ZERO);
+        assert!(wait <= Duration::from_millis(750), "{wait:?}");
+    }
+
+    #[test]
     fn a_fat_link_is_filled() {
-        let (window, _) = drain(10e6, Duration::from_millis(100), 16_384);
+        let (window, _) = drain(10e6, Duration::from_millis(100), 16_384, Uptime::ZERO);
         assert!(window >= 1_000_000, "{window}");
     }
 

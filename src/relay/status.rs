@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::air::AirUse;
+use super::budget::Stretch;
 use super::link::ReasonCode;
 use crate::clock::Clock;
 use crate::units::Uptime;
@@ -68,6 +70,10 @@ pub struct LinkStatus {
     pub points_acked: u64,
     /// Bytes of payload that were handed over, repetitions included.
     pub payload_bytes: u64,
+    /// Estimated bytes on the air, headers and handshakes included.
+    pub air: AirUse,
+    /// How far a budget stretches what can wait.
+    pub stretch: Stretch,
     /// Connections after the first.
     pub reconnects: u64,
 }
@@ -91,6 +97,8 @@ impl LinkStatus {
             events_too_large: 0,
             points_acked: 0,
             payload_bytes: 0,
+            air: AirUse { today: 0, month: 0 },
+            stretch: Stretch::NONE,
             reconnects: 0,
         }
     }
@@ -105,13 +113,14 @@ pub(super) struct Report {
     status: watch::Sender<LinkStatus>,
     clock: Clock,
     connected_before: bool,
-    logged_at: Option<Uptime>,
+    /// The loss that was logged last, and when.
+    logged: Option<(Uptime, String)>,
 }
 
 impl Report {
     pub(super) fn new(clock: Clock) -> Self {
         let status = LinkStatus::new(clock.uptime());
-        Self { status: watch::Sender::new(status), clock, connected_before: false, logged_at: None }
+        Self { status: watch::Sender::new(status), clock, connected_before: false, logged: None }
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<LinkStatus> {
@@ -120,6 +129,23 @@ impl Report {
 
     pub(super) fn count(&self, change: impl FnOnce(&mut LinkStatus)) {
         self.status.send_modify(change);
+    }
+
+    /// A change of the stretch is logged.
+    pub(super) fn air(&self, air: AirUse, stretch: Stretch) {
+        self.status.send_if_modified(|status| {
+            if status.stretch != stretch {
+                let (cadence, month_bytes) = (stretch.factor(), air.month);
+                tracing::info!(
+                    cadence,
+                    month_bytes,
+                    "what can wait is sent so many times as rarely"
+                );
+            }
+            let is_news = (status.air, status.stretch) != (air, stretch);
+            (status.air, status.stretch) = (air, stretch);
+            is_news
+        });
     }
 
     pub(super) fn enter(&self, state: LinkState) {
@@ -157,15 +183,9 @@ impl Report {
 
     /// The link ended or was refused: logged when it was up, or fails for another reason than before.
     pub(super) fn lost(&mut self, error: String, reason: Option<ReasonCode>, wait: Duration) {
-        let (news, was_up) = {
-            let before = self.status.borrow();
-            (before.last_error.as_ref() != Some(&error), before.state == LinkState::Connected)
-        };
         let backoff_ms = wait.as_millis();
-        let now = self.clock.uptime();
-        let lately = self.logged_at.is_some_and(|at| now.since(at) < LOGGED_AT_MOST_EVERY);
-        if was_up || (news && !lately) {
-            self.logged_at = Some(now);
+        if self.is_worth_a_line(&error) {
+            self.logged = Some((self.clock.uptime(), error.clone()));
             let reason = reason.map(tracing::field::display);
             tracing::info!(%error, reason, backoff_ms, "no link to the broker, trying again");
         }
@@ -174,5 +194,35 @@ impl Report {
             status.last_reason = reason;
         });
         self.enter(LinkState::BackingOff { wait });
+    }
+
+    /// What is not logged for being too soon is still news a minute later.
+    fn is_worth_a_line(&self, error: &str) -> bool {
+        let was_up = self.status.borrow().state == LinkState::Connected;
+        let now = self.clock.uptime();
+        was_up
+            || self.logged.as_ref().is_none_or(|(at, logged)| {
+                logged != error && now.since(*at) >= LOGGED_AT_MOST_EVERY
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reason_that_stays_is_logged_even_if_it_began_right_after_another() {
+        let mut report = Report::new(Clock::live());
+        let mut fails = async |seconds, error: &str| {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            let line = report.is_worth_a_line(error);
+            report.lost(error.to_owned(), None, Duration::from_secs(60));
+            line
+        };
+        assert!(fails(0, "connection reset").await);
+        assert!(!fails(2, "certificate expired").await, "a minute has one line");
+        assert!(fails(60, "certificate expired").await);
+        assert!(!fails(600, "certificate expired").await, "no news");
     }
 }

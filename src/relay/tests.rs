@@ -1,9 +1,11 @@
 //! Promises of the relay, in virtual time: the outbox is real, the broker is scripted.
 
+mod air;
 mod broker;
 mod delivery;
 mod downlink;
 mod events;
+mod hazards;
 mod lanes;
 mod over_tcp;
 mod stopping;

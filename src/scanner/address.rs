@@ -22,6 +22,9 @@ pub enum Address {
     Unix(PathBuf),
     /// `fifo:PATH`: a named pipe. Whoever writes into it may come and go.
     Fifo(PathBuf),
+    /// `evdev:PATH`: a scanner that is a keyboard, by its name in `/dev/input/by-id`. It is held: nothing else hears it.
+    #[cfg(feature = "hid")]
+    Evdev(PathBuf),
 }
 
 impl Address {
@@ -32,6 +35,8 @@ impl Address {
     pub(super) fn path(&self) -> Option<&PathBuf> {
         match self {
             Self::Serial { path, .. } | Self::Unix(path) | Self::Fifo(path) => Some(path),
+            #[cfg(feature = "hid")]
+            Self::Evdev(path) => Some(path),
             Self::Tcp(_) => None,
         }
     }
@@ -59,6 +64,8 @@ impl FromStr for Address {
             Some(("tcp", rest)) => HostPort::parse(rest, None).map(Self::Tcp),
             Some(("unix", rest)) => path(rest).map(Self::Unix),
             Some(("fifo", rest)) => path(rest).map(Self::Fifo),
+            #[cfg(feature = "hid")]
+            Some(("evdev", rest)) => path(rest).map(Self::Evdev),
             _ => None,
         };
         address.ok_or_else(|| InvalidAddress(text.to_owned()))
@@ -75,6 +82,8 @@ impl fmt::Display for Address {
             Self::Tcp(host) => write!(f, "tcp:{host}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Fifo(path) => write!(f, "fifo:{}", path.display()),
+            #[cfg(feature = "hid")]
+            Self::Evdev(path) => write!(f, "evdev:{}", path.display()),
         }
     }
 }

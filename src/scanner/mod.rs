@@ -6,6 +6,8 @@
 
 mod address;
 mod assembly;
+#[cfg(feature = "hid")]
+mod keyboard;
 mod pattern;
 mod reading;
 mod roster;
@@ -254,6 +256,10 @@ async fn open(address: &Address) -> io::Result<Box<dyn AsyncRead + Send + Unpin>
         Address::Tcp(host) => Box::new(tcp::connect_for_long(host).await?),
         Address::Unix(path) => {
             Box::new(UnixStream::connect(path).await.map_err(|error| named(path, error))?)
+        }
+        #[cfg(feature = "hid")]
+        Address::Evdev(path) => {
+            Box::new(keyboard::Held::open(path).map_err(|error| named(path, error))?)
         }
         Address::Fifo(path) => {
             // Opened for both, it does not end when its last writer goes.

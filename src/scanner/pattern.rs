@@ -160,6 +160,35 @@ mod tests {
     }
 
     #[test]
+    fn every_recorded_line_has_one_preset_or_needs_a_regex() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/parcels/tracking_numbers.json");
+        let Ok(vectors) = std::fs::read_to_string(path) else {
+            eprintln!("skipped: {path} is not here");
+            return;
+        };
+        let vectors: serde_json::Value = serde_json::from_str(&vectors).unwrap();
+        let lines = vectors["rfid_lines"].as_array().unwrap();
+        assert!(!lines.is_empty());
+        for line in lines {
+            let raw = line["raw"].as_str().unwrap().trim_end();
+            let found: Vec<TagRead> =
+                TagPattern::PRESETS.iter().filter_map(|preset| read(preset, raw)).collect();
+            let epcs: Vec<Option<&str>> = found.iter().map(|tag| Some(tag.epc.as_str())).collect();
+            let expected: Vec<Option<&str>> =
+                line["expect_epc"].as_str().into_iter().map(Some).collect();
+            assert_eq!(epcs, expected, "{raw}");
+            let numbers = found.first().map(|tag| (tag.rssi, tag.antenna));
+            let (rssi, antenna) = numbers.unwrap_or_default();
+            for (key, number) in
+                [("rssi", rssi.map(i64::from)), ("antenna", antenna.map(i64::from))]
+            {
+                let expected = line[key].as_i64();
+                assert!(expected.is_none() || expected == number, "{key} of {raw}");
+            }
+        }
+    }
+
+    #[test]
     fn what_is_no_epc_is_no_tag() {
         let long = "A".repeat(128);
         for line in

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::output::{self, Output, Pace};
+use super::output::{self, Output, Outputs, Pace};
 use super::route::parse_start;
-use super::{Rate, ReceiverType, Route, Settings, Share, Simulation};
+use super::{Day, Rate, ReceiverType, Route, Settings, Share};
 use crate::units::UtcTime;
 
-/// Sends the NMEA of a van on a route.
+/// Sends the NMEA of a van on a route, and what its scanners read.
 #[derive(Clone, Debug, Args)]
 pub struct SimulateArgs {
     /// The route, such as config/routes/city.toml
@@ -24,6 +24,21 @@ pub struct SimulateArgs {
     /// Speed of the pseudo terminal's line; a reader that has set another one reads noise, as from a real line
     #[arg(long, default_value_t = 9600, value_parser = clap::value_parser!(u32).range(300..=921_600))]
     pub baud: u32,
+    /// Writes the lines of the scanners as JSON lines, each with its time
+    #[arg(long, value_name = "FILE")]
+    pub scans: Option<PathBuf>,
+    /// Opens a pseudo terminal for the hand scanner, and links to it
+    #[arg(long, value_name = "LINK")]
+    pub scans_pty: Option<PathBuf>,
+    /// Opens a pseudo terminal for the reader of radio tags, and links to it
+    #[arg(long, value_name = "LINK")]
+    pub tags_pty: Option<PathBuf>,
+    /// Writes the manifest of the day, before it begins
+    #[arg(long, value_name = "FILE")]
+    pub manifest: Option<PathBuf>,
+    /// Writes what truly happens as JSON lines
+    #[arg(long, value_name = "FILE")]
+    pub truth: Option<PathBuf>,
     /// Times as fast as the world, or `max`; a pseudo terminal's default is 1
     #[arg(long, value_name = "TIMES")]
     pub speed: Option<Pace>,
@@ -74,12 +89,30 @@ impl SimulateArgs {
         *duration = self.duration.map(Duration::from_secs);
     }
 
-    fn output(&self) -> Output {
-        match (&self.pty, &self.out) {
+    fn outputs(&self) -> Outputs {
+        let nmea = match (&self.pty, &self.out) {
             (Some(link), _) => Output::Pty { link: link.clone(), baud: self.baud },
             (None, Some(path)) => Output::File(path.clone()),
             (None, None) => Output::Stdout,
+        };
+        Outputs {
+            nmea,
+            scans: self.scans.clone(),
+            hand: self.scans_pty.clone(),
+            portal: self.tags_pty.clone(),
+            truth: self.truth.clone(),
         }
+    }
+
+    /// The first argument that is of no use without parcels.
+    fn asks_for_parcels(&self) -> Option<&'static str> {
+        let asked = [
+            ("--scans", &self.scans),
+            ("--scans-pty", &self.scans_pty),
+            ("--tags-pty", &self.tags_pty),
+            ("--manifest", &self.manifest),
+        ];
+        asked.into_iter().find(|(_, path)| path.is_some()).map(|(name, _)| name)
     }
 }
 
@@ -87,21 +120,29 @@ impl SimulateArgs {
 ///
 /// # Errors
 ///
-/// If the route is not usable, or the output cannot be written.
+/// If the route is not usable, or an output cannot be written.
 pub async fn command(args: SimulateArgs) -> anyhow::Result<()> {
     let mut route = Route::load(&args.route)?;
+    if let (None, Some(name)) = (&route.delivery, args.asks_for_parcels()) {
+        let file = args.route.display();
+        anyhow::bail!("{file}: has no section [delivery], which {name} needs");
+    }
     args.apply(&mut route.settings);
-    let output = args.output();
-    let pace = args.speed.unwrap_or(match output {
-        Output::Pty { .. } => Pace::Times(1.0),
-        Output::Stdout | Output::File(_) => Pace::Max,
-    });
-    let sent = output::run(Simulation::new(route), output, pace).await?;
-    if sent.unread + sent.crowded_out > 0 {
-        let (all, unread, slow) = (sent.epochs, sent.unread, sent.crowded_out);
-        eprintln!(
-            "waypost: of {all} epochs, nobody read {unread}, and {slow} were too many for the line"
-        );
+    let outputs = args.outputs();
+    let usual = if outputs.is_live() { Pace::Times(1.0) } else { Pace::Max };
+    let day = Day::new(route);
+    if let Some(path) = &args.manifest {
+        std::fs::write(path, day.manifest())
+            .map_err(|error| anyhow::anyhow!("{}: cannot be written: {error}", path.display()))?;
+    }
+    let sent = output::run(day, outputs, args.speed.unwrap_or(usual)).await?;
+    for (what, sent) in [("epochs", sent.nmea), ("lines of scanners", sent.scanners)] {
+        if sent.unread + sent.crowded_out > 0 {
+            let (all, unread, slow) = (sent.pieces, sent.unread, sent.crowded_out);
+            eprintln!(
+                "waypost: of {all} {what}, nobody read {unread}, and {slow} were too many for the line"
+            );
+        }
     }
     Ok(())
 }

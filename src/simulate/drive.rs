@@ -14,8 +14,6 @@ use super::way::{Point, Surroundings};
 pub(super) const STEP_S: f64 = 0.1;
 /// The last metre is rolled, not waited for.
 const CREEP_MPS: f64 = 0.2;
-/// After the van is back, before the receiver is switched off.
-const AT_HOME_S: f64 = 60.0;
 
 /// What the van does in one instant.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +76,11 @@ impl Drive {
 
     pub(super) const fn state(&self) -> State {
         self.state
+    }
+
+    /// From when it leaves the depot until it is back.
+    pub(super) fn is_away(&self) -> bool {
+        !self.pieces.is_empty() || (1..=self.route.stops.len()).contains(&self.next)
     }
 
     /// 100 ms go by. False when the day is over.
@@ -157,7 +160,7 @@ impl Drive {
             let spread = self.route.van.dwell_spread.get();
             stop.dwell.as_secs_f64() * self.random.between(1.0 - spread, 1.0 + spread)
         } else {
-            AT_HOME_S
+            self.route.depot.unloading.as_secs_f64()
         };
         self.next += 1;
         self.phase = Phase::Standing(steps_of(seconds));

@@ -142,6 +142,15 @@ impl<'a> Section<'a> {
         Section::new(&self.full(key), table, self.problems)
     }
 
+    /// A table within this one, if it is there.
+    pub(super) fn optional_table(&mut self, key: &'static str) -> Option<Section<'_>> {
+        if self.rest.contains_key(key) {
+            return Some(self.table(key));
+        }
+        self.known.push(key);
+        None
+    }
+
     /// Whoever is left was never asked for.
     pub(super) fn finish(self) {
         for key in self.rest.keys() {

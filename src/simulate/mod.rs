@@ -1,13 +1,17 @@
-//! Route → NMEA: what a named receiver on the roof of a van would send during its day.
+//! Route → NMEA and scans: what a named receiver on the roof of a van would send during its day, and its scanners.
 //!
-//! A [`Route`] says where the van goes, how it drives and when. [`Simulation`] is that day, epoch by epoch: the bytes of
-//! all sentences of one instant, and beside them the [`Truth`] that a test holds the agent against. [`output`] writes
-//! the bytes to a file, to standard output or to a pty.
+//! A [`Route`] says where the van goes, how it drives and when. [`Simulation`] is that drive, epoch by epoch: the bytes of
+//! all sentences of one instant, and beside them the [`Truth`] that a test holds the agent against. [`Day`] is the drive
+//! with its parcels: bursts, lines of the scanners and [`Fact`]s in one time order, and the manifest. [`output`] writes
+//! them to files, to standard output or to ptys.
 //!
 //! ```text
 //! route ─ drive ─────────── truth ─┐
-//!   │      └─ reception ─ fix? ────┼─ receiver ─ sentences ─ burst
-//!   └─ sky ─ view ─ error ─────────┘
+//!   │      └─ reception ─ fix? ────┼─ receiver ─ sentences ─ burst ─┐
+//!   ├─ sky ─ view ─ error ─────────┘                                │
+//!   ├─ drive ─ timetable ─┬─ plan ─ scans, facts ───────────────────┼─ day ─ output
+//!   │                     │   └──── stays ─ tag reads ──────────────┘
+//!   └─ parcels ───────────┴─ manifest
 //! ```
 //!
 //! - **Same seed, same bytes.** Each part draws from a stream of its own, so another receiver or another rate is the
@@ -19,20 +23,31 @@
 //! - **Flat.** One leg of the route is planned at a time, and nothing is kept of what was sent.
 
 mod command;
+mod day;
+mod delivery;
 mod drive;
 mod error;
 mod keys;
 mod leg;
+mod manifest;
+mod moment;
+mod number;
 pub mod output;
+mod parcel;
+mod plan;
 mod profile;
 mod pty;
 mod random;
 mod receiver;
 pub mod route;
 mod sentence;
+mod sink;
 mod sky;
+mod slips;
+mod tags;
 #[cfg(test)]
 mod tests;
+mod timetable;
 pub(crate) mod uart;
 mod way;
 
@@ -40,8 +55,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use command::{SimulateArgs, command};
+pub use day::Day;
+pub use delivery::Delivery;
+pub use moment::{Alert, Fact, Happening, Moment, Scan, Scanner, Summary};
+pub use parcel::{Fate, Parcel};
 pub use profile::ReceiverType;
-pub use route::{Rate, Route, RouteError, Settings, Share};
+pub use route::{Purpose, Rate, Route, RouteError, Settings, Share};
 pub use way::{Mark, Point, Surroundings};
 
 use self::drive::{Drive, State};
@@ -171,7 +190,7 @@ impl Simulation {
         let heard = self.reception.has_fix(self.uptime(), self.step);
         Truth {
             utc: utc.expect("the year was checked"),
-            position: self.place(point),
+            position: self.route.place(point),
             speed,
             course: Course::from_degrees(course_deg).expect("a remainder of 360"),
             standing: speed == Speed::default(),
@@ -181,16 +200,6 @@ impl Simulation {
         }
     }
 
-    /// Sinusoidal projection about the depot: distances east and the lengths of roads are kept.
-    fn place(&self, point: Point) -> Position {
-        const METRES_PER_DEGREE: f64 = 6_371_008.8 * std::f64::consts::PI / 180.0;
-        let depot = self.route.depot.position;
-        let lat_deg = depot.lat_deg() + point.north_m / METRES_PER_DEGREE;
-        let east_deg = point.east_m / (METRES_PER_DEGREE * lat_deg.to_radians().cos());
-        let lon_deg = (depot.lon_deg() + east_deg + 180.0).rem_euclid(360.0) - 180.0;
-        Position::from_degrees(lat_deg, lon_deg).expect("within 100 km of 80° at most")
-    }
-
     /// What the receiver makes of the truth.
     fn solution(&self, truth: &Truth) -> Option<Solution> {
         let dops = self.view.dops.filter(|_| truth.has_fix)?;
@@ -198,7 +207,7 @@ impl Simulation {
         let point = self.error.displace(point);
         let (speed, course) = self.error.blur(speed_mps, truth.course);
         Some(Solution {
-            position: self.place(point),
+            position: self.route.place(point),
             altitude_msl_m: self.route.depot.altitude_msl_m + self.error.height_m(),
             speed,
             course,

@@ -32,7 +32,7 @@ pub(super) struct PtyLine {
     far: File,
     path: PathBuf,
     link: Option<PathBuf>,
-    baud: u32,
+    speed: LineSpeed,
     byte_time: Duration,
     /// When the last byte of the last burst has left.
     free_at: Uptime,
@@ -45,6 +45,15 @@ pub(super) struct PtyLine {
     pub(super) crowded_out: u64,
 }
 
+/// How fast bytes go over a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LineSpeed {
+    /// A UART at so many bits a second; a byte has ten. Above 0.
+    Baud(u32),
+    /// USB: whatever speed the reader sets means nothing.
+    Usb,
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum Reader {
     Listens,
@@ -53,6 +62,8 @@ enum Reader {
 
 /// Written at once: less than the FIFO of a usual USB adapter, so that a reader sees sentences in parts.
 const CHUNK_BYTES: usize = 16;
+/// What a tty has before anybody sets it.
+const USUAL_BAUD: u32 = 9600;
 /// A reader of a busy host may be this late, by the host's clock.
 const PATIENCE: Duration = Duration::from_millis(250);
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
@@ -61,16 +72,22 @@ const BACKLOG: Duration = Duration::from_secs(1);
 
 impl PtyLine {
     /// Opens a pty and links to it. A link that another run left is replaced; another kind of file is not.
-    pub(super) fn open(link: Option<PathBuf>, baud: u32) -> io::Result<Self> {
-        let (near, far, path) = pair(baud)?;
+    pub(super) fn open(link: Option<PathBuf>, speed: LineSpeed) -> io::Result<Self> {
+        let (near, far, path) = pair(match speed {
+            LineSpeed::Baud(baud) => baud,
+            LineSpeed::Usb => USUAL_BAUD,
+        })?;
         if let Some(link) = &link {
             if link.is_symlink() {
                 std::fs::remove_file(link)?;
             }
             std::os::unix::fs::symlink(&path, link)?;
         }
-        // A start bit, eight bits and a stop bit.
-        let byte_time = Duration::from_secs(10) / baud;
+        let byte_time = match speed {
+            // A start bit, eight bits and a stop bit.
+            LineSpeed::Baud(baud) => Duration::from_secs(10) / baud,
+            LineSpeed::Usb => Duration::ZERO,
+        };
         let (free_at, last_bytes, reader) = (Uptime::ZERO, 0, Reader::Listens);
         let (unread, crowded_out) = (0, 0);
         Ok(Self {
@@ -78,7 +95,7 @@ impl PtyLine {
             far,
             path,
             link,
-            baud,
+            speed,
             byte_time,
             free_at,
             last_bytes,
@@ -116,12 +133,11 @@ impl PtyLine {
         self.clear_unread().await?;
         (self.free_at, self.last_bytes) = (start, 0);
         for chunk in burst.chunks(CHUNK_BYTES) {
-            if let Some(clock) = clock {
+            // Whoever is late does not wait for the next tick of a timer with every chunk.
+            if let Some(clock) = clock.filter(|clock| clock.uptime() < self.free_at) {
                 clock.reached(Some(self.free_at)).await;
             }
-            // A tty has one speed for both ends: this is what the reader has set.
-            let heard_baud = termios::tcgetattr(&self.far)?.output_speed().max(1);
-            let heard = as_heard(chunk, self.baud, heard_baud);
+            let heard = self.heard(chunk)?;
             if !self.write(&heard)? {
                 break;
             }
@@ -134,6 +150,14 @@ impl PtyLine {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
         Ok(())
+    }
+
+    /// What the reader's UART makes of a chunk.
+    fn heard(&self, chunk: &[u8]) -> io::Result<Vec<u8>> {
+        let LineSpeed::Baud(baud) = self.speed else { return Ok(chunk.to_vec()) };
+        // A tty has one speed for both ends: this is what the reader has set.
+        let heard_baud = termios::tcgetattr(&self.far)?.output_speed().max(1);
+        Ok(as_heard(chunk, baud, heard_baud))
     }
 
     /// False if the pty is full, which a burst that nobody reads is too short for.
@@ -160,7 +184,7 @@ impl PtyLine {
             }
             self.reader = Reader::Away;
             self.unread += 1;
-            self.say_once(self.unread, "nobody reads the pty: bursts are thrown away");
+            self.say_once(self.unread, "nobody reads the pty: what is sent is thrown away");
             termios::tcflush(&self.far, QueueSelector::IFlush)?;
             // The TIOCEXCL of a reader that left stays, and would keep it out when it returns.
             termios::ioctl_tiocnxcl(&self.far)?;
@@ -228,11 +252,12 @@ mod tests {
     use super::*;
 
     fn open(baud: u32) -> PtyLine {
-        PtyLine::open(None, baud).unwrap()
+        PtyLine::open(None, LineSpeed::Baud(baud)).unwrap()
     }
 
     fn reader(line: &PtyLine) -> SerialStream {
-        reader_at(line, line.baud)
+        let LineSpeed::Baud(baud) = line.speed else { panic!("a UART") };
+        reader_at(line, baud)
     }
 
     fn reader_at(line: &PtyLine, baud: u32) -> SerialStream {
@@ -301,6 +326,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn whoever_reads_usb_may_set_any_speed() {
+        let mut line = PtyLine::open(None, LineSpeed::Usb).unwrap();
+        let mut reader = reader_at(&line, 115_200);
+        line.send(b"]C0TBA502000000001\r\n", Uptime::ZERO, None).await.unwrap();
+        let mut read = [0; 64];
+        let clean = reader.read(&mut read).await.unwrap();
+        assert_eq!(&read[..clean], b"]C0TBA502000000001\r\n");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_receiver_that_says_more_than_the_line_carries_leaves_whole_bursts_out() {
         let mut line = open(4800);
         let clock = Clock::live();
@@ -316,12 +351,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let link = folder.path().join("receiver");
         std::os::unix::fs::symlink("/dev/pts/of-an-earlier-run", &link).unwrap();
-        let line = PtyLine::open(Some(link.clone()), 9600).unwrap();
+        let line = PtyLine::open(Some(link.clone()), LineSpeed::Usb).unwrap();
         assert_eq!(std::fs::read_link(&link).unwrap(), line.path);
         drop(line);
         assert!(!link.is_symlink());
         std::fs::write(&link, "somebody's file").unwrap();
-        assert!(PtyLine::open(Some(link.clone()), 9600).is_err());
+        assert!(PtyLine::open(Some(link.clone()), LineSpeed::Usb).is_err());
         assert_eq!(std::fs::read(&link).unwrap(), b"somebody's file");
     }
 }

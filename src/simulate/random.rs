@@ -14,6 +14,12 @@ pub(super) enum Stream {
     Sky = 3,
     /// Bytes that the line spoils.
     Line = 4,
+    /// What is on board, and what becomes of it.
+    Parcels = 5,
+    /// When the driver scans what.
+    Scans = 6,
+    /// When a radio tag is read.
+    Tags = 7,
 }
 
 /// `SplitMix64` (Steele, Lea, Flood 2014).

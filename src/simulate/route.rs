@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use toml::{Table, Value};
 
+use super::delivery::{self, Delivery};
 use super::keys::{Problems, Section, shown};
 use super::profile::ReceiverType;
 use super::way::{Mark, Point, Signs};
@@ -26,6 +28,8 @@ pub struct Route {
     pub stops: Vec<Stop>,
     /// The way back to the depot; its last mark is the depot.
     pub way_home: Vec<Mark>,
+    /// The parcels and what becomes of them; `None` if the van only drives.
+    pub delivery: Option<Delivery>,
     /// 68 % horizontal radius of the receiver's error under the open sky, in metres.
     pub error_m: f64,
 }
@@ -94,6 +98,8 @@ pub struct Depot {
     pub altitude_msl_m: f64,
     /// Standing there in the morning, switched on.
     pub loading: Duration,
+    /// Standing there in the evening, before it is switched off.
+    pub unloading: Duration,
 }
 
 /// How the van is driven.
@@ -122,6 +128,30 @@ pub struct Stop {
     pub way: Vec<Mark>,
     /// How long the van stands.
     pub dwell: Duration,
+    /// Why it stands.
+    pub purpose: Purpose,
+}
+
+/// Why the van stands at a stop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// To hand parcels over.
+    #[default]
+    Delivery,
+    /// The driver is off duty.
+    Break,
+}
+
+impl FromStr for Purpose {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "delivery" => Ok(Self::Delivery),
+            "break" => Ok(Self::Break),
+            _ => Err("is neither `delivery` nor `break`".to_owned()),
+        }
+    }
 }
 
 /// Why a route cannot be driven. There is one reaction: mend the file.
@@ -188,6 +218,23 @@ impl Route {
             _ => Err(RouteError { path: path.into(), problems }),
         }
     }
+
+    /// Sinusoidal projection about the depot: distances east and the lengths of roads are kept.
+    pub(super) fn place(&self, point: Point) -> Position {
+        const METRES_PER_DEGREE: f64 = 6_371_008.8 * std::f64::consts::PI / 180.0;
+        let depot = self.depot.position;
+        let lat_deg = depot.lat_deg() + point.north_m / METRES_PER_DEGREE;
+        let east_deg = point.east_m / (METRES_PER_DEGREE * lat_deg.to_radians().cos());
+        let lon_deg = (depot.lon_deg() + east_deg + 180.0).rem_euclid(360.0) - 180.0;
+        Position::from_degrees(lat_deg, lon_deg).expect("within 100 km of 80° at most")
+    }
+}
+
+impl Stop {
+    /// Where the van stands.
+    pub(super) fn point(&self) -> Point {
+        self.way.last().expect("a way without a point was refused").point
+    }
 }
 
 fn read(table: Table, problems: &mut Problems) -> Option<Route> {
@@ -204,8 +251,13 @@ fn read(table: Table, problems: &mut Problems) -> Option<Route> {
     if way_home.last().is_some_and(|mark| mark.point != Point::default()) {
         file.problem("way_home", "does not end at the depot: let `0,0` be its last point");
     }
+    let delivery = file.optional_table("delivery").map(delivery::read);
+    if let (Some(delivery), Some(depot)) = (&delivery, &depot) {
+        delivery::check_times(&mut file, delivery, depot, &van, &stops);
+    }
     file.finish();
-    Some(Route { name: name?, settings, depot: depot?, van, stops, way_home, error_m })
+    let (name, depot) = (name?, depot?);
+    Some(Route { name, settings, depot, van, stops, way_home, delivery, error_m })
 }
 
 fn settings(file: &mut Section<'_>) -> Settings {
@@ -234,8 +286,10 @@ fn depot(mut table: Section<'_>) -> Option<Depot> {
     let lon_deg = table.needed_number("lon_deg", -180.0..=180.0, "10.83");
     let altitude_msl_m = table.number("altitude_msl_m", -430.0..=5000.0, 100.0);
     let loading = Duration::from_secs(table.whole("loading_s", 0..=7200, 300));
+    let unloading = Duration::from_secs(table.whole("unloading_s", 10..=7200, 60));
     table.finish();
-    Some(Depot { position: Position::from_degrees(lat_deg?, lon_deg?)?, altitude_msl_m, loading })
+    let position = Position::from_degrees(lat_deg?, lon_deg?)?;
+    Some(Depot { position, altitude_msl_m, loading, unloading })
 }
 
 fn van(mut table: Section<'_>) -> Van {
@@ -281,8 +335,9 @@ fn stop(file: &mut Section<'_>, index: usize, value: Value, signs: &mut Signs) -
     let name = name.and_then(|value| line_of_text(&mut table, "name", &value));
     let way = way(&mut table, "way", signs);
     let dwell = Duration::from_secs(table.whole("dwell_s", 5..=7200, 60));
+    let purpose = table.read("purpose", Purpose::default(), str::parse);
     table.finish();
-    Some(Stop { name: name?, way, dwell })
+    Some(Stop { name: name?, way, dwell, purpose })
 }
 
 fn way(table: &mut Section<'_>, key: &'static str, signs: &mut Signs) -> Vec<Mark> {

@@ -329,9 +329,10 @@ fn one_report_names_every_mistake_of_a_route() {
          as in `120,-340`) nor a sign (`50km/h`, `open`, `urban`, `tunnel`)",
         "  stops[0].dwell_s: 1 is not a whole number in 5..=7200",
         "  stops[1].name: is missing: write `name = \"Mill Lane 3\"`",
-        "  stops[1].naem: is unknown: remove it, or write one of name, way, dwell_s",
+        "  stops[1].naem: is unknown: remove it, or write one of name, way, dwell_s, purpose",
         "  speed: is unknown: remove it, or write one of name, start_utc, seed, receiver, \
-         rate_hz, cold_start_s, bad_checksum_rate, depot, van, error_m, stops, way_home",
+         rate_hz, cold_start_s, bad_checksum_rate, depot, van, error_m, stops, way_home, \
+         delivery",
     ];
     assert_eq!(report.lines().collect::<Vec<_>>(), expected);
 }
@@ -340,8 +341,8 @@ fn one_report_names_every_mistake_of_a_route() {
 async fn a_log_file_has_a_header_and_then_the_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("short.nmea");
-    let output = output::Output::File(path.clone());
-    let sent = output::run(Simulation::new(short()), output, output::Pace::Max).await.unwrap();
+    let outputs = output::Outputs::nmea(output::Output::File(path.clone()));
+    let sent = output::run(Day::new(short()), outputs, output::Pace::Max).await.unwrap();
     let expected = bytes(Simulation::new(short()));
     let written = std::fs::read_to_string(path).unwrap();
     let header: String = written.lines().take(4).map(|line| format!("{line}\n")).collect();
@@ -351,5 +352,5 @@ async fn a_log_file_has_a_header_and_then_the_bytes() {
          # Source: waypost simulate, seed 1\n"
     );
     assert!(written.as_bytes()[header.len()..] == expected);
-    assert_eq!(sent.bytes, u64::try_from(expected.len()).unwrap());
+    assert_eq!(sent.nmea.bytes, u64::try_from(expected.len()).unwrap());
 }

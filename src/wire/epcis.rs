@@ -1,4 +1,4 @@
-//! [`EventRecord`] ↔ one CloudEvent around one EPCIS 2.0 event: the payloads on `event`.
+//! [`EventRecord`] ↔ one message of CloudEvents around one EPCIS 2.0 event: the payloads on `event`.
 //!
 //! - `data` is a complete event: it has its own `@context` and is valid by GS1's JSON schema, whatever the record says.
 //! - `id` names the message and `data.eventID` what happened. They are alike but in a retraction: EPCIS wants the wrong

@@ -10,8 +10,8 @@ use crate::core::journey::Motion;
 use crate::core::record::{Seq, TrackPoint};
 use crate::units::{Course, Distance};
 pub use state::{
-    Delay, DelayReason, Duty, GnssState, NextStop, OutboxState, Scanner, ScannerKind, ScannerState,
-    State,
+    Delay, DelayReason, Duty, GnssState, LinkUse, NextStop, OutboxState, Scanner, ScannerKind,
+    ScannerState, State,
 };
 
 /// Course means nothing when the van hardly moves; below this it is left out.
@@ -134,11 +134,13 @@ impl Point {
     #[must_use]
     pub fn new(seq: Seq, point: &TrackPoint, lane: Lane) -> Self {
         let TrackPoint { fix, motion, odometer } = point;
+        // As the sampler took it to be said. With 4 decimals of a minute, one in six is in the middle between two.
+        let position = fix.position.rounded_to_1e5();
         Self {
             seq: seq.get(),
             ts: fix.utc.to_string(),
-            lat: decimals(fix.position.lat_deg(), 5),
-            lon: decimals(fix.position.lon_deg(), 5),
+            lat: decimals(position.lat_deg(), 5),
+            lon: decimals(position.lon_deg(), 5),
             alt_m: fix.altitude_msl.map(|altitude| decimals(altitude.as_metres(), 1)),
             speed_mps: fix.speed.map(|speed| decimals(speed.as_mps(), 2)),
             course_deg: said_course(point).map(|course| decimals(course.as_degrees(), 1) % 360.0),

@@ -8,6 +8,7 @@ pub mod compact;
 pub mod epcis;
 pub mod json;
 pub mod manifest;
+pub mod owntracks;
 pub mod packed;
 pub mod stored;
 mod topic;

@@ -61,6 +61,8 @@ pub struct Topics {
     pub command_result: String,
     /// What the backend has stored, QoS 1.
     pub ack: String,
+    /// Where OwnTracks looks for the live position: `owntracks/{first level of root}/{van}`.
+    pub owntracks: String,
 }
 
 impl Topics {
@@ -78,6 +80,7 @@ impl Topics {
             command: topic("cmd"),
             command_result: topic("cmd/res"),
             ack: topic("ack"),
+            owntracks: format!("owntracks/{}/{van}", root.split('/').next().unwrap_or(root)),
         }
     }
 }

@@ -114,3 +114,120 @@ fn a_password_is_read_from_its_file_and_never_shown() {
     let report = report(&text("/nowhere/password"));
     assert!(report.contains("mqtt.password_file: /nowhere/password: cannot be read"), "{report}");
 }
+
+#[test]
+fn scanners_and_privacy_zones_are_as_many_as_there_are_tables() {
+    let text = r#"
+        van.id = "VAN-042"
+        mqtt.broker = "mqtt://b"
+        delivery.domain = "id.example.com"
+        control.path = ""
+        [[scanner]]
+        name = "hand"
+        source = "serial:/dev/ttyACM0"
+        [[scanner]]
+        name = "door"
+        source = "tcp:reader:4001"
+        kind = "rfid"
+        pattern = "key-value"
+        [[privacy_zone]]
+        lat = 48
+        lon = 11.5
+    "#;
+    let config = Config::parse(text, "waypost.toml", &[]).unwrap();
+    let shown: Vec<String> =
+        config.scanners.iter().map(|one| format!("{} {}", one.name, one.address)).collect();
+    assert_eq!(shown, ["hand serial:/dev/ttyACM0@9600", "door tcp:reader:4001"]);
+    let [zone] = config.delivery.privacy_zones[..] else { panic!() };
+    let (centre, radius) = (zone.centre, zone.radius);
+    assert_eq!((centre.lat_deg(), centre.lon_deg()), (48.0, 11.5));
+    assert!((radius.as_metres() - 200.0).abs() < 0.01);
+    assert_eq!(config.control, None);
+    let delivery = config.delivery;
+    let names = config.relay.names;
+    assert_eq!(names.van, "https://id.example.com/fleet/obj/VAN-042");
+    assert_eq!(names.namespace, "https://ns.id.example.com/van/");
+    assert_eq!(names.type_prefix, "com.example.id.van");
+    assert_eq!(delivery.off_duty_after_return.as_secs(), 600);
+}
+
+#[test]
+fn the_examples_in_the_shipped_file_are_tables_when_their_signs_are_taken_away() {
+    let shipped = fs::read_to_string(repository("config/waypost.toml")).unwrap();
+    let filled = shipped
+        .replace("id = \"\"", "id = \"VAN-042\"")
+        .replace("broker = \"\"", "broker = \"mqtt://b\"")
+        .replace("#name = ...", "#name = \"hand\"")
+        .replace("#source = ...", "#source = \"fifo:/run/codes\"")
+        .replace(" = ...", " = 7.5");
+    let uncommented: String = filled
+        .lines()
+        .map(|line| match line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')) {
+            Some(rest) => format!("{rest}\n"),
+            None => format!("{line}\n"),
+        })
+        .collect();
+    let config = Config::parse(&uncommented, "waypost.toml", &[]).unwrap();
+    assert_eq!((config.scanners.len(), config.privacy_zones.len()), (1, 1));
+}
+
+#[test]
+fn what_is_wrong_in_a_list_is_named_with_its_place() {
+    let text = r#"
+        van.id = "VAN-042"
+        mqtt.broker = "mqtt://b"
+        [delivery]
+        domain = "Example"
+        namespace = "https://id.example.com/van"
+        type_prefix = "com..van"
+        duty_at_start = "maybe"
+        [[scanner]]
+        name = "hand"
+        sorce = "serial:/dev/ttyACM0"
+        baud = 110
+        [[scanner]]
+        name = "hand door"
+        source = "usb:1"
+        kind = "laser"
+        pattern = "bear"
+        [[scanner]]
+        name = "a"
+        source = "fifo:/a"
+        [[scanner]]
+        name = "a"
+        source = "fifo:/b"
+        [[privacy_zone]]
+        lat = 91
+        lon = "east"
+        [[scaner]]
+        name = "x"
+    "#;
+    assert_eq!(
+        report(text),
+        r#"waypost.toml: not usable
+  scanner[1].source: is missing: Where its lines come from: serial:PATH[@BAUD] (best a name in /dev/serial/by-id), tcp:HOST:PORT, unix:PATH (a stream socket) or fifo:PATH
+  scanner[1].baud: 110 is outside 1200..=4000000
+  scanner[1].sorce: is not a key of [[scanner]]: is source meant?
+  privacy_zone[1].lat: 91 is outside -90..=90
+  privacy_zone[1].lon: "east" is not a number
+  scaner: [[scaner]] is not a list of waypost: is scanner meant?
+  delivery.domain: "Example" is no domain: write one such as id.example.com, in small letters
+  delivery.namespace: "https://id.example.com/van" is no URI such as https://id.example.com/fleet/
+  delivery.type_prefix: "com..van" is no beginning of a type such as com.example.van
+  delivery.duty_at_start: "maybe" is neither on nor off
+  scanner[2].name: "hand door" is no name: 1 to 32 of A-Z a-z 0-9 _ . -
+  scanner[2].source: "usb:1" is none of serial:PATH[@BAUD], tcp:HOST:PORT, unix:PATH, fifo:PATH
+  scanner[2].pattern: "bear" is none of bare, key-value, count, terse, and no regex with a group (?<epc>...)
+  scanner[2].kind: "laser" is neither barcode nor rfid
+  scanner[4].name: "a" is the name of another scanner too"#
+    );
+    let van = "van.id = \"VAN-042\"\nmqtt.broker = \"mqtt://b\"\n";
+    for (list, says) in [
+        ("scanner.name = \"x\"", "scanner: is a list: write [[scanner]]"),
+        ("scanner = [1]", "scanner[1]: 1 is not a table"),
+        (&"[[scanner]]\n".repeat(9), "scanner: 9 tables are too many: at most 8"),
+    ] {
+        let report = report(&format!("{van}{list}\n"));
+        assert!(report.contains(says), "{report}");
+    }
+}

@@ -1,15 +1,20 @@
 //! The outbox against a plain list: whatever is accepted, acknowledged, closed, killed, or cut off from power in whatever
 //! order, nothing that waits is lost but what the promise allows, and no number is used twice.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
+use waypost::core::delivery::event::{Happening, Parcel, TimeSource};
+use waypost::core::delivery::{Event, EventId, EventRecord};
 use waypost::core::fix::{Fix, FixMode, FixQuality};
 use waypost::core::journey::{JourneyState, Motion};
 use waypost::core::record::{Record, Seq, Subject, TrackPoint};
-use waypost::outbox::{Outbox, OutboxConfig};
+use waypost::outbox::{Document, Outbox, OutboxConfig};
 use waypost::units::{Distance, Position, Speed, Uptime, UtcTime};
+
+/// So many fill a third of the file.
+const MANY_EVENTS: usize = 250;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -17,7 +22,22 @@ enum Step {
         count: u64,
         skipped: u64,
     },
+    /// With a document that holds the last number, or without one any more; and with a point that the sampler has held
+    /// back, so that it comes after events of higher numbers.
+    AcceptEvents {
+        count: u64,
+        document: u8,
+        kept: bool,
+        held_back: bool,
+    },
     Flush,
+    /// What an event makes urgent, while the points have time.
+    FlushEvents,
+    /// Of the events that are on flash, so many from such a place on.
+    AckEvents {
+        from: usize,
+        count: usize,
+    },
     /// Of those that wait, so many from such a place on.
     Ack {
         from: usize,
@@ -38,7 +58,12 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (1_u64..300, 0_u64..3).prop_map(|(count, skipped)| Step::Accept { count, skipped }),
+        6 => (1_u64..25, 0_u8..4, any::<bool>(), any::<bool>()).prop_map(
+            |(count, document, kept, held_back)| Step::AcceptEvents { count, document, kept, held_back }
+        ),
         4 => Just(Step::Flush),
+        4 => Just(Step::FlushEvents),
+        4 => (0_usize..90, 1_usize..60).prop_map(|(from, count)| Step::AckEvents { from, count }),
         6 => (0_usize..900, 1_usize..300).prop_map(|(from, count)| Step::Ack { from, count }),
         3 => Just(Step::Settle),
         2 => (0_usize..900, 1_usize..500).prop_map(|(from, limit)| Step::Read { from, limit }),
@@ -69,6 +94,25 @@ fn record(seq: u64) -> Record {
     Record { seq: Seq::new(seq), subject: Subject::Point(point.rounded()) }
 }
 
+fn event(seq: u64) -> EventRecord {
+    let parcel =
+        Parcel { key: format!("P{seq}"), epc: "x".repeat(usize::try_from(seq % 200).unwrap()) };
+    let event = Event {
+        id: EventId(u128::from(seq).to_le_bytes()),
+        utc: UtcTime::from_unix_ms(1_800_000_000_000 + i64::try_from(seq).unwrap() * 1000).unwrap(),
+        time_source: TimeSource::Gnss,
+        place: None,
+        route: None,
+        happening: Happening::Damaged { parcel, stop: None, station: None },
+    };
+    EventRecord { seq: Seq::new(seq), event }
+}
+
+/// Longer ones and shorter ones, and the number in it.
+fn content(seq: u64) -> Vec<u8> {
+    format!("{seq} ").repeat(usize::try_from(seq % 400).unwrap() + 1).into_bytes()
+}
+
 fn metres(seq: u64) -> Distance {
     Distance::from_metres(f64::from(u32::try_from(seq).unwrap())).unwrap()
 }
@@ -87,6 +131,26 @@ struct Model {
     /// What was accepted before the last transaction survives the power.
     durable: u64,
     given_up: u64,
+    /// On flash, and not acknowledged.
+    events: BTreeSet<u64>,
+    /// Accepted since the last transaction.
+    fresh_events: BTreeSet<u64>,
+    acked_events: BTreeSet<u64>,
+    /// On flash.
+    documents: BTreeMap<String, Vec<u8>>,
+    fresh_documents: BTreeMap<String, Option<Vec<u8>>>,
+}
+
+impl Model {
+    fn commit_events(&mut self) {
+        self.events.append(&mut self.fresh_events);
+        for (key, value) in std::mem::take(&mut self.fresh_documents) {
+            match value {
+                Some(value) => drop(self.documents.insert(key, value)),
+                None => drop(self.documents.remove(&key)),
+            }
+        }
+    }
 }
 
 struct Bench {
@@ -124,6 +188,47 @@ impl Bench {
         self.model.waiting.extend(records.iter().map(|record| record.seq.get()));
     }
 
+    fn accept_events(&mut self, count: u64, document: u8, kept: bool, held_back: bool) {
+        let held_back = held_back.then(|| {
+            self.next += 1;
+            self.next - 1
+        });
+        let events: Vec<_> = (self.next..self.next + count).map(event).collect();
+        self.next += count;
+        let key = format!("document {document}");
+        let value = kept.then(|| content(self.next - 1));
+        self.model.fresh_events.extend(events.iter().map(|event| event.seq.get()));
+        self.model.fresh_documents.insert(key.clone(), value.clone());
+        self.outbox.accept_events(events, vec![Document { key, value }], Uptime::ZERO);
+        if let Some(seq) = held_back {
+            self.model.newest = seq;
+            self.outbox.accept(&[record(seq)], &state(seq), Uptime::ZERO);
+            self.model.waiting.insert(seq);
+        }
+    }
+
+    fn acknowledge_events(&mut self, from: usize, count: usize) {
+        let some: Vec<u64> = self.model.events.iter().skip(from).take(count).copied().collect();
+        let seqs: Vec<Seq> = some.iter().map(|seq| Seq::new(*seq)).collect();
+        self.outbox.acknowledge_events(&seqs);
+        self.model.events.retain(|seq| !some.contains(seq));
+        self.model.acked_events.extend(some);
+    }
+
+    /// In pieces, as the relay reads them.
+    async fn event_seqs(&self) -> Vec<u64> {
+        let mut seqs: Vec<u64> = Vec::new();
+        loop {
+            let read = Seq::new(seqs.last().copied().unwrap_or(0));
+            let events = self.outbox.events_after(read, 7).await.unwrap();
+            assert!(events.iter().all(|is| *is == event(is.seq.get())), "another content");
+            if events.is_empty() {
+                return seqs;
+            }
+            seqs.extend(events.iter().map(|event| event.seq.get()));
+        }
+    }
+
     fn acknowledge(&mut self, from: usize, count: usize) {
         let some: Vec<u64> = self.model.waiting.iter().skip(from).take(count).copied().collect();
         if let (Some(&first), Some(&last)) = (some.first(), some.last()) {
@@ -142,6 +247,7 @@ impl Bench {
     async fn flush(&mut self) {
         self.outbox.flush().await.unwrap();
         self.model.durable = self.model.newest;
+        self.model.commit_events();
     }
 
     /// Nothing is there that should not be, nothing is missing, and it is counted.
@@ -151,19 +257,37 @@ impl Bench {
         let is: BTreeSet<u64> = seqs.into_iter().collect();
         let stats = *self.outbox.stats().borrow();
         let given_up = stats.thinned + stats.dropped;
-        let lost = self.model.waiting.difference(&is).count() as u64;
+        let seqs = self.event_seqs().await;
+        assert!(seqs.is_sorted_by(|a, b| a < b));
+        let events: BTreeSet<u64> = seqs.into_iter().collect();
+        assert!(events.is_subset(&self.model.events), "too early, or had arrived: {events:?}");
+        let lost = (self.model.waiting.difference(&is).count()
+            + self.model.events.difference(&events).count()) as u64;
         assert!(lost <= given_up - self.model.given_up, "{lost} are lost: {stats:?}");
         assert!(is.is_subset(&self.model.waiting), "what had arrived is there again");
-        assert!(is.iter().rev().take(100).eq(self.model.waiting.iter().rev().take(100)));
+        // The trail goes before the events do, so where those are many, little of it is left.
+        let newest =
+            |seqs: &BTreeSet<u64>| seqs.iter().rev().take(100).copied().collect::<Vec<_>>();
+        let all = newest(&is) == newest(&self.model.waiting);
+        assert!(all || events.len() >= MANY_EVENTS, "{} events, {stats:?}", events.len());
+        let newest = self.model.events.last().copied().unwrap_or(0);
+        assert!(stats.events_newest.get() >= newest, "the relay would not ask for it");
         (self.model.waiting, self.model.given_up) = (is, given_up);
+        self.model.events = events;
     }
 
     /// What is acknowledged and not deleted counts as pending at most until it is.
     async fn settled(&mut self) {
+        let settles = self.outbox.has_unsettled();
         self.outbox.settle().await.unwrap();
+        if settles {
+            self.model.commit_events();
+        }
         self.check().await;
-        let pending = self.outbox.stats().borrow().pending;
-        assert_eq!(pending, self.model.waiting.len() as u64);
+        let stats = *self.outbox.stats().borrow();
+        let events = self.model.events.len() + self.model.fresh_events.len();
+        assert_eq!(stats.events_pending, events as u64);
+        assert_eq!(stats.pending, (self.model.waiting.len() + events) as u64);
     }
 
     async fn again(mut self, forgets: bool) -> Self {
@@ -181,6 +305,12 @@ impl Bench {
         let again = outbox.after(Seq::ZERO, None, usize::MAX >> 1).await.unwrap();
         let again = again.iter().map(|record| record.seq.get());
         model.waiting.extend(again.filter(|seq| model.acked.contains(seq)));
+        let again = outbox.events_after(Seq::ZERO, usize::MAX >> 1).await.unwrap();
+        let again = again.iter().map(|event| event.seq.get());
+        model.events.extend(again.filter(|seq| model.acked_events.contains(seq)));
+        model.fresh_events.clear();
+        model.fresh_documents.clear();
+        assert!(outbox.documents().into_iter().eq(model.documents.clone()), "all or nothing");
         assert_eq!(outbox.restored().odometer, metres(model.newest), "state and records agree");
         Self { folder, outbox, model, next }
     }
@@ -194,7 +324,18 @@ async fn play(steps: Vec<Step>) {
                 bench.next += skipped;
                 bench.accept(count);
             }
+            Step::AcceptEvents { count, document, kept, held_back } => {
+                bench.accept_events(count, document, kept, held_back);
+            }
             Step::Flush => bench.flush().await,
+            Step::FlushEvents => {
+                bench.outbox.flush_by(Uptime::ZERO).await.unwrap();
+                bench.model.commit_events();
+                // Points that are many, or came from a tail file, did not wait.
+                let durable = bench.outbox.stats().borrow().durable.get();
+                bench.model.durable = bench.model.durable.max(durable);
+            }
+            Step::AckEvents { from, count } => bench.acknowledge_events(from, count),
             Step::Ack { from, count } => bench.acknowledge(from, count),
             Step::Settle => bench.settled().await,
             Step::Read { from, limit } => {
@@ -210,6 +351,7 @@ async fn play(steps: Vec<Step>) {
             Step::Reopen => {
                 bench.outbox.close().await.unwrap();
                 bench.model.durable = bench.model.newest;
+                bench.model.commit_events();
                 bench = bench.again(false).await;
             }
             Step::Kill => bench = bench.again(false).await,
@@ -229,6 +371,8 @@ async fn play(steps: Vec<Step>) {
     bench.flush().await;
     bench.settled().await;
     bench.acknowledge(0, usize::MAX);
+    assert_eq!(bench.event_seqs().await.len(), bench.model.events.len(), "a range of points");
+    bench.acknowledge_events(0, usize::MAX);
     bench.settled().await;
     assert_eq!(bench.outbox.stats().borrow().pending, 0);
 }

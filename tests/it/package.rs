@@ -62,7 +62,9 @@ fn options(page: &mut String, command: &clap::Command) {
         if !possible.is_empty() && argument.get_action().takes_values() {
             write!(page, "\nOne of {}.", roff(&possible.join(", "))).unwrap();
         }
-        if let [default] = argument.get_default_values() {
+        if let [default] = argument.get_default_values()
+            && argument.get_action().takes_values()
+        {
             write!(page, "\nDefault: {}.", roff(&default.to_string_lossy())).unwrap();
         }
         page.push('\n');
@@ -100,7 +102,8 @@ fn manual_of_the_configuration() -> String {
         ".SH DESCRIPTION\nTOML, in\n.IR /etc/waypost/waypost.toml .\n\
          A key that is left out has its default; one that is unknown, of the wrong kind or out of range is\n\
          reported by\n.BR \"waypost check\" ,\nall of them at once.\nOnly\n.B van.id\nand\n.B mqtt.broker\n\
-         must be filled in.\n.SH KEYS\n",
+         must be filled in.\n.PP\nTables\n.B [[scanner]]\nand\n.B [[privacy_zone]]\n\
+         may be there several times, or not at all; below their keys are\n.B scanner.name\nand so on.\n.SH KEYS\n",
     );
     for (name, value, default, help) in Config::documented() {
         let end = if help.ends_with([':', '.']) { "" } else { "." };
@@ -108,7 +111,7 @@ fn manual_of_the_configuration() -> String {
             page,
             ".TP\n\\fB{name}\\fR ({}, default {})\n{}{end}",
             roff(&value),
-            roff(default),
+            roff(if default.is_empty() { "none: required" } else { default }),
             roff(help)
         )
         .unwrap();

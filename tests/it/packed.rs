@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use waypost::core::calendar::Era;
-use waypost::core::record::{Record, Subject};
+use waypost::core::record::{Record, Subject, TrackPoint};
 use waypost::simulate::ReceiverType;
 use waypost::units::Uptime;
+use waypost::wire::compact;
+use waypost::wire::json::{Lane, Point};
 use waypost::wire::packed::{Packer, Precision, unpack};
 
 use crate::support::{records, repository, shared, simulated};
@@ -39,6 +41,29 @@ fn recorded(path: &std::path::Path) -> Vec<Record> {
         (Uptime::new(Duration::from_millis(500 * line as u64)), bytes.to_vec())
     });
     records(Era::AsSaid, chunks.collect::<Vec<_>>()).0
+}
+
+#[test]
+fn a_point_is_said_where_it_was_proven_to_be_whether_the_outbox_kept_it_or_not() {
+    // Four decimals of a minute: many are in the middle between two that the wire can say.
+    let drive = simulated("config/routes/rural.toml", ReceiverType::Mtk3339, 3600);
+    let (drive, _) = records(Era::AsSaid, drive);
+    assert!(drive.len() > 3000);
+    for record in drive {
+        let Subject::Point(point) = record.subject else { continue };
+        let proven = point.fix.position.rounded_to_1e5();
+        let proven = (proven.lat_deg(), proven.lon_deg());
+        let json = |point: &TrackPoint| {
+            let said = Point::new(record.seq, point, Lane::Live);
+            (said.lat, said.lon)
+        };
+        assert_eq!(json(&point), proven);
+        let batch = Packer::new(record.seq, &point, Precision::Kept).pack(0);
+        assert_eq!(json(&unpack(&batch).unwrap().points[0].1), proven);
+        let message = compact::encode(Lane::Live, None, [(record.seq, &point)]);
+        let track = compact::decode(&message).unwrap().track("VAN-042");
+        assert_eq!((track.points[0].lat, track.points[0].lon), proven);
+    }
 }
 
 #[test]

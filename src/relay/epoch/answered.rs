@@ -1,13 +1,13 @@
 //! What the broker says: PUBACK, SUBACK, and messages for the van.
 
 use super::{Epoch, Message, Subscribed};
-use crate::relay::Relay;
 use crate::relay::downlink::{MAX_COMMAND_BYTES, MAX_MANIFEST_BYTES};
 use crate::relay::events::Attempt;
 use crate::relay::lanes::Batch;
 use crate::relay::link::{Links, ReasonCode};
 use crate::relay::refusals::Refusals;
 use crate::relay::status::Report;
+use crate::relay::{Relay, Traffic};
 use crate::units::Uptime;
 
 impl<L: Links> Epoch<'_, L> {
@@ -99,7 +99,8 @@ impl<L: Links> Epoch<'_, L> {
 
     /// A message came.
     pub(super) fn heard_of(&mut self, topic: &str, payload: Vec<u8>, retained: bool) {
-        let Relay { config, inputs, report, .. } = &mut *self.relay;
+        let Relay { config, inputs, report, air, .. } = &mut *self.relay;
+        air.count(Traffic::Answered(topic.len(), payload.len()));
         let taken = if topic == config.topics.manifest {
             let fits = payload.len() <= MAX_MANIFEST_BYTES;
             if fits {

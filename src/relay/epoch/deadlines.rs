@@ -1,7 +1,10 @@
 //! When something is due, and when the link counts as dead.
 
+use std::time::Duration;
+
 use super::{CONNECT_AT_MOST, End, Epoch, Session};
 use crate::core::record::Record;
+use crate::relay::cadence::stretched;
 use crate::relay::link::Links;
 use crate::relay::refusals::Refusals;
 use crate::units::Uptime;
@@ -57,16 +60,19 @@ impl<L: Links> Epoch<'_, L> {
     }
 
     pub(super) fn position_due(&self, session: &Session, newest: &Record) -> Option<Uptime> {
-        let due = session.position.due(newest, &self.relay.config)?;
+        let due = session.position.due(newest, &self.relay.config, self.relay.stretch)?;
         let place = self.relay.inputs.health.borrow().route.place();
         // The last one of a recording has no successor to wait for.
         let at_once = self.drained || session.place_said.is_some_and(|said| said != place);
         Some(if at_once { Uptime::ZERO } else { due })
     }
 
+    pub(super) fn state_interval(&self) -> Duration {
+        stretched(self.relay.config.state_interval, self.relay.stretch)
+    }
+
     pub(super) fn state_due(&self, session: &Session) -> Uptime {
         let health = self.relay.inputs.health.borrow();
-        let interval = self.relay.config.state_interval;
-        session.state.due(&health, interval)
+        session.state.due(&health, self.state_interval())
     }
 }

@@ -2,17 +2,18 @@
 
 use super::events::Trail;
 use super::{End, Epoch, Leave, Message, Subscribed};
-use crate::core::record::{Record, Subject};
 use crate::relay::in_flight::Fault;
 use crate::relay::link::{Delivery, Link, Links, Publication};
-use crate::relay::{FAREWELL, RelayError};
+use crate::relay::{FAREWELL, RelayError, Traffic};
 use crate::units::Uptime;
-use crate::wire::json::{ConnectionState, Position};
+use crate::wire::json::ConnectionState;
 
 impl<L: Links> Epoch<'_, L> {
     /// Hands over all that may go now. Who calls again at once finds nothing to do.
     pub(super) async fn fill(&mut self, now: Uptime) -> Result<(), End> {
-        let Some(session) = &self.session else { return Ok(()) };
+        self.relay.look_at_air();
+        let Some(session) = &mut self.session else { return Ok(()) };
+        session.lanes.stretch(self.relay.stretch);
         let the_end = self.drained && session.in_flight.is_empty();
         if self.relay.removals.are_due(the_end, now) {
             self.flush().await?;
@@ -84,6 +85,7 @@ impl<L: Links> Epoch<'_, L> {
         }
         // First here, then there: whatever the client sends finds its message.
         session.in_flight.hand_over(message, bytes, now);
+        self.relay.air.count(Traffic::Answered(publication.topic.len(), bytes));
         self.link.try_publish(publication).map_err(|_| Fault::Overrun)?;
         self.relay.report.count(|status| status.payload_bytes += bytes as u64);
         Ok(true)
@@ -98,6 +100,8 @@ impl<L: Links> Epoch<'_, L> {
         let topics = &self.relay.config.topics;
         let topics = vec![topics.manifest.clone(), topics.command.clone(), topics.ack.clone()];
         session.in_flight.hand_over(Message::Subscription, 0, now);
+        let length = topics.iter().map(String::len).sum();
+        self.relay.air.count(Traffic::Subscription(length));
         session.subscription = Subscribed::UnderWay;
         self.link.try_subscribe(topics).map_err(|_| Fault::Overrun.into())
     }
@@ -133,9 +137,10 @@ impl<L: Links> Epoch<'_, L> {
     }
 
     fn say_state(&mut self, now: Uptime) -> Result<(), End> {
+        let interval = self.state_interval();
         let Some(session) = &mut self.session else { return Ok(()) };
         let health = self.relay.inputs.health.borrow().clone();
-        if now < session.state.due(&health, self.relay.config.state_interval) {
+        if now < session.state.due(&health, interval) {
             return Ok(());
         }
         let Some(utc) = self.relay.inputs.clock.utc() else {
@@ -156,62 +161,4 @@ impl<L: Links> Epoch<'_, L> {
         }
         Ok(())
     }
-
-    async fn say_position(&mut self, now: Uptime) -> Result<(), End> {
-        let (Some(session), Some(newest)) = (&self.session, self.newest()) else { return Ok(()) };
-        let due = self.position_due(session, &newest).is_some_and(|due| now >= due);
-        if !due || session.position_under_way || !self.may_be_known(&newest, now).await? {
-            return Ok(());
-        }
-        let Some(session) = &mut self.session else { return Ok(()) };
-        let Subject::Point(point) = &newest.subject;
-        let mut position = Position::new(self.relay.config.van.as_str(), newest.seq, point);
-        let place = {
-            let route = &self.relay.inputs.health.borrow().route;
-            position.point.stop_status = route.stop_status.or(position.point.stop_status);
-            position.route.clone_from(&route.route);
-            (position.stop_seq, position.stops_remaining) = (route.stop_seq, route.stops_remaining);
-            route.place()
-        };
-        let publication = Publication {
-            topic: self.relay.config.topics.position.clone(),
-            payload: serde_json::to_vec(&position).expect("numbers and strings are JSON"),
-            delivery: Delivery::AtMostOnce,
-        };
-        session.position.said(&newest, now);
-        session.place_said = Some(place);
-        let bytes = publication.payload.len();
-        if bytes > session.max_payload(&publication.topic) {
-            return Ok(());
-        }
-        session.position_under_way = true;
-        self.link.try_publish(publication).map_err(|_| Fault::Overrun)?;
-        self.relay.report.count(|status| {
-            status.positions += 1;
-            status.payload_bytes += bytes as u64;
-        });
-        Ok(())
-    }
-
-    /// A `Seq` that is published must never be used again: it has to be reserved first.
-    async fn may_be_known(&mut self, newest: &Record, now: Uptime) -> Result<bool, End> {
-        let Some(session) = &mut self.session else { return Ok(false) };
-        let reserved = |stats: &tokio::sync::watch::Receiver<_>| newest.seq <= reserved_of(stats);
-        if now < session.outbox_not_before {
-            return Ok(reserved(&self.stats));
-        }
-        match self.relay.inputs.outbox.reserve(newest.seq).await {
-            Ok(()) => Ok(true),
-            Err(error) => {
-                self.outbox_failed(error, now)?;
-                Ok(reserved(&self.stats))
-            }
-        }
-    }
-}
-
-fn reserved_of(
-    stats: &tokio::sync::watch::Receiver<crate::outbox::OutboxStats>,
-) -> crate::core::record::Seq {
-    stats.borrow().reserved
 }

@@ -6,7 +6,7 @@ use crate::relay::health::{Health, RouteState};
 use crate::relay::link::Links;
 use crate::units::UtcTime;
 use crate::wire::VERSION;
-use crate::wire::json::{OutboxState, State};
+use crate::wire::json::{LinkUse, OutboxState, State};
 
 impl<L: Links> Epoch<'_, L> {
     /// The agent as it is at `utc`.
@@ -30,6 +30,17 @@ impl<L: Links> Epoch<'_, L> {
             scanners,
             gnss,
             outbox: self.outbox_state(),
+            link: Some(self.link_use()),
+        }
+    }
+
+    fn link_use(&self) -> LinkUse {
+        let status = self.relay.status();
+        let status = status.borrow();
+        LinkUse {
+            bytes_today: status.air.today,
+            bytes_month: status.air.month,
+            cadence: status.stretch.factor(),
         }
     }
 

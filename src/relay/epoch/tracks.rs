@@ -62,8 +62,8 @@ impl<L: Links> Epoch<'_, L> {
             return Ok(false);
         }
         let (outbox, van) = (&self.relay.inputs.outbox, self.relay.config.van.as_str());
-        let backlog =
-            if now >= session.pace.backlog_due() { Backlog::MayGo } else { Backlog::Waits };
+        let may_go = now >= session.pace.backlog_due() && self.relay.stretch.has_room_for_backlog();
+        let backlog = if may_go { Backlog::MayGo } else { Backlog::Waits };
         match session.lanes.next(outbox, van, (max_bytes, backlog), now).await {
             Ok(next) => {
                 session.ready = next;

@@ -3,6 +3,7 @@
 use super::broker::Received;
 use super::*;
 use crate::wire::compact;
+use crate::wire::json::Point;
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_begins_with_online_state_and_the_newest_position() {
@@ -262,4 +263,28 @@ async fn position_says_the_stop_and_its_change_at_once_and_nothing_off_duty() {
     tokio::time::sleep(10 * MINUTE).await;
     assert_eq!(van.broker.on("position").len(), before + 1);
     assert!(van.broker.on("state").len() >= 10, "and state goes on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_live_position_is_mirrored_for_owntracks_if_that_is_wanted() {
+    for owntracks in [true, false] {
+        let mut van = Van::start(RelayConfig { owntracks, ..config() }, Broker::up()).await;
+        van.drive(60).await;
+        let mirrored: Vec<_> = van
+            .broker
+            .received()
+            .into_iter()
+            .filter(|received| received.topic == "owntracks/fleet/VAN-1")
+            .collect();
+        let positions = van.broker.on("position");
+        assert_eq!(mirrored.len(), if owntracks { positions.len() } else { 0 });
+        for (mirrored, position) in mirrored.iter().zip(&positions) {
+            assert_eq!(mirrored.delivery, Delivery::AtMostOnce);
+            let location: crate::wire::owntracks::Location =
+                serde_json::from_slice(&mirrored.payload).unwrap();
+            let position: json::Position = serde_json::from_slice(&position.payload).unwrap();
+            let Point { lat, lon, .. } = position.point;
+            assert!((location.lat, location.lon) == (lat, lon));
+        }
+    }
 }

@@ -11,11 +11,11 @@ use crate::outbox::tests::event;
 use crate::wire::epcis;
 
 /// The test fails rather than hangs.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
 /// An outbox with a relay to a port of this host, in real time.
-struct Host {
-    outbox: Outbox,
+pub(super) struct Host {
+    pub(super) outbox: Outbox,
     stop: watch::Sender<Stop>,
     status: watch::Receiver<LinkStatus>,
     relay: JoinHandle<Result<(), RelayError>>,
@@ -25,7 +25,7 @@ struct Host {
     directory: tempfile::TempDir,
 }
 
-async fn host(port: u16, records: u64) -> Host {
+pub(super) async fn host(port: u16, records: u64) -> Host {
     let directory = tempfile::tempdir().unwrap();
     let outbox = Outbox::open(OutboxConfig::new(directory.path().join("outbox.db"))).await.unwrap();
     let records: Vec<_> = (1..=records).map(|n| record(Seq::new(n), Motion::Moving)).collect();
@@ -64,7 +64,7 @@ async fn host(port: u16, records: u64) -> Host {
 }
 
 impl Host {
-    async fn pending(&self, wanted: u64) {
+    pub(super) async fn pending(&self, wanted: u64) {
         let mut stats = self.outbox.stats();
         let waited =
             tokio::time::timeout(LIMIT, stats.wait_for(|stats| stats.pending == wanted)).await;
@@ -76,14 +76,14 @@ impl Host {
         );
     }
 
-    async fn finish(self) {
+    pub(super) async fn finish(self) {
         self.stop.send_replace(Stop::Grace(Duration::from_secs(3)));
         tokio::time::timeout(LIMIT, self.relay).await.unwrap().unwrap().unwrap();
     }
 }
 
 /// A packet: its first byte, and what follows the length.
-async fn packet(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
+pub(super) async fn packet(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
     let first = stream.read_u8().await.ok()?;
     let (mut length, mut shift) = (0_usize, 0);
     loop {
@@ -294,7 +294,7 @@ async fn mosquitto_brings_manifests_and_commands_keeps_what_is_too_large_and_get
     host.answers.send(Answer { payload: b"done".to_vec() }).await.unwrap();
     let happened = event(Seq::new(61));
     host.outbox.accept_events(vec![happened.clone()], Vec::new(), Uptime::ZERO);
-    host.outbox.flush_events(Uptime::ZERO).await.unwrap();
+    host.outbox.flush_by(Uptime::ZERO).await.unwrap();
     host.pending(0).await;
     let heard = backend.wait_with_output().unwrap().stdout;
     let heard = String::from_utf8(heard).unwrap();

@@ -55,7 +55,7 @@ impl<'a> Draft<'a> {
     pub(super) fn children(mut self, parcels: &[Parcel]) -> Self {
         let names = self.writer.names;
         self.said.parent_id = Some(names.van.clone());
-        self.said.child_epcs = Some(parcels.iter().map(|parcel| names.parcel(parcel)).collect());
+        self.said.child_epcs = Some(names.parcels(parcels));
         self
     }
 
@@ -66,7 +66,7 @@ impl<'a> Draft<'a> {
             self.said.epc_list = Some(vec![names.van.clone()]);
             return self;
         }
-        self.said.epc_list = Some(parcels.iter().map(|parcel| names.parcel(parcel)).collect());
+        self.said.epc_list = Some(names.parcels(parcels));
         self.say("van:vehicle", names.van.clone())
     }
 
@@ -89,7 +89,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Things come from the station.
-    pub(super) fn from_station(mut self, station: &str) -> Self {
+    pub(super) fn leaving(mut self, station: &str) -> Self {
         let source = self.writer.names.station(station);
         self.said.source_list.push(Source { kind: "location".to_owned(), source });
         self

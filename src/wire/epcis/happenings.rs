@@ -105,10 +105,10 @@ impl<'a> Writer<'a> {
             .disposition("in_transit")
             .where_the_van_was()
             .fix()
-            .from_station(station)
+            .leaving(station)
             .say("van:statusCode", status::DEPARTED)
             .say("van:trigger", "station_geofence_exit")
-            .say("van:parcelsOnBoard", parcels.len())
+            .say("van:parcelsOnBoard", self.names.parcels(parcels).len())
     }
 
     fn arrived(self, stop: &StopRef, parcels: &[Parcel]) -> Draft<'a> {
@@ -178,9 +178,9 @@ impl<'a> Writer<'a> {
     }
 
     fn tags(self, missing: &[Parcel], unexpected: &[Parcel], window: Duration) -> Value {
-        let uris = |parcels: &[Parcel]| parcels.iter().map(|p| self.names.parcel(p)).collect();
-        let reader = self.names.gateway.as_deref();
-        evidence::inventory(reader, window, uris(missing), uris(unexpected))
+        let names = self.names;
+        let (missing, unexpected) = (names.parcels(missing), names.parcels(unexpected));
+        evidence::inventory(names.gateway.as_deref(), window, missing, unexpected)
     }
 
     /// The stop is where the parcel is due, which is not where it was seen.

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// A CloudEvent in structured mode, with the extensions `sequence`, `dataclassification` and `dataregulation`.
+/// A message of CloudEvents in structured mode, with the extensions `sequence`, `dataclassification` and `dataregulation`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CloudEvent {
     /// `1.0`.

@@ -1,5 +1,7 @@
 //! What the operator calls things → the URIs that events use.
 
+use std::collections::BTreeSet;
+
 use super::uri::{is_host, is_uri, segment};
 use crate::core::delivery::event::Parcel;
 use crate::wire::VanId;
@@ -105,11 +107,18 @@ impl Names {
     }
 
     /// A parcel: its URI, or one made of its number (CBV 2.0 §8.2.3).
-    pub(super) fn parcel(&self, parcel: &Parcel) -> String {
+    fn parcel(&self, parcel: &Parcel) -> String {
         if is_uri(&parcel.epc) {
             return parcel.epc.clone();
         }
         format!("https://{}/parcel/obj/{}", self.domain, segment(&parcel.key))
+    }
+
+    /// Parcels, each once: the items of an `epcList` must be unique.
+    pub(super) fn parcels(&self, parcels: &[Parcel]) -> Vec<String> {
+        let mut said = BTreeSet::new();
+        let uris = parcels.iter().map(|parcel| self.parcel(parcel));
+        uris.filter(|uri| said.insert(uri.clone())).collect()
     }
 
     /// A word of the operator's own vocabulary.
@@ -137,7 +146,8 @@ mod tests {
 
     #[test]
     fn a_wrong_name_is_refused_with_the_value_and_what_to_write() {
-        let wrong: [(fn(&mut Names), &str); 8] = [
+        type Spoil = fn(&mut Names);
+        let wrong: [(Spoil, &str); 8] = [
             (|n| n.domain = "https://example.com".into(), "\"https://example.com\" is no domain"),
             (|n| n.domain = String::new(), "\"\" is no domain"),
             (|n| n.van = "VAN-042".into(), "\"VAN-042\" is no URI"),

@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -98,6 +99,49 @@ fn a_retraction_repeats_the_event_under_its_own_name_in_a_message_of_another_nam
             })
         );
         assert_eq!(said["data"], first["data"]);
+    }
+}
+
+#[test]
+fn a_parcel_that_is_named_twice_is_said_once() {
+    let parcel = Parcel { key: "1".to_owned(), epc: "urn:x:1".to_owned() };
+    let happening = Happening::Departed {
+        station: "urn:x:station".to_owned(),
+        parcels: vec![parcel.clone(), parcel],
+        stops_total: 2,
+    };
+    let event = Event { happening, ..delivered() };
+    let data = &said(&EventRecord { seq: Seq::new(1), event })["data"];
+    assert_eq!(data["epcList"], json!(["urn:x:1"]));
+    assert_eq!(data["van:parcelsOnBoard"], 1);
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_manifest_calls_things_uris_are_uris(
+        [route, stop, station, epc, key] in prop::array::uniform5("(https?://|urn:)?\\PC{0,12}"),
+    ) {
+        let parcel = Parcel { key, epc };
+        let seen = Happening::Arrived {
+            stop: StopRef { seq: 1, id: stop },
+            parcels: vec![parcel.clone()],
+            stops_remaining: 0,
+            radius: Distance::default(),
+        };
+        let void = Happening::Void { parcel, station };
+        for happening in [seen, void] {
+            let event = Event { route: Some(route.clone()), happening, ..delivered() };
+            let data = &said(&EventRecord { seq: Seq::new(1), event })["data"];
+            for pointer in [
+                "/epcList/0",
+                "/readPoint/id",
+                "/bizLocation/id",
+                "/bizTransactionList/0/bizTransaction",
+            ] {
+                let uri = data.pointer(pointer).and_then(Value::as_str).unwrap();
+                prop_assert!(uri::is_uri(uri), "{} {}", pointer, uri);
+            }
+        }
     }
 }
 

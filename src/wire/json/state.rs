@@ -37,6 +37,9 @@ pub struct State {
     pub gnss: GnssState,
     /// The outbox.
     pub outbox: OutboxState,
+    /// What goes over the air.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<LinkUse>,
 }
 
 /// The stop that the van goes to.
@@ -177,4 +180,15 @@ pub struct OutboxState {
     /// The same of the whole device that holds the outbox, whoever wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_bytes_today: Option<u64>,
+}
+
+/// The air in `state`: estimates, with headers, acknowledgements and handshakes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkUse {
+    /// Since midnight UTC.
+    pub bytes_today: u64,
+    /// Since the month began, UTC.
+    pub bytes_month: u64,
+    /// How many times as rarely as configured what can wait is sent, for a budget: 1, 2, 4 or 8.
+    pub cadence: u32,
 }

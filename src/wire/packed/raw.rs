@@ -85,11 +85,15 @@ impl Raw {
         ];
         let mode = index(&MODES, &fix.mode);
         let quality = index(&QUALITIES, &fix.quality);
+        let position = match precision {
+            Precision::Kept => fix.position,
+            Precision::Said => fix.position.rounded_to_1e5(),
+        };
         Self {
             seq: i64::try_from(seq.get()).unwrap_or(i64::MAX),
             utc_ms: fix.utc.as_unix_ms(),
-            lat: whole(fix.position.lat_deg() * precision.in_a_degree()),
-            lon: whole(fix.position.lon_deg() * precision.in_a_degree()),
+            lat: whole(position.lat_deg() * precision.in_a_degree()),
+            lon: whole(position.lon_deg() * precision.in_a_degree()),
             odometer_dm: tenths(odometer.as_metres()),
             altitude_dm,
             geoid_dm: fix.height_hae.map_or(0, |hae| tenths(hae.as_metres()) - altitude_dm),

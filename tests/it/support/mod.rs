@@ -1,6 +1,8 @@
 //! What several files of tests need.
 
 pub(crate) mod broker;
+pub(crate) mod happenings;
+pub(crate) mod schema;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -1,0 +1,219 @@
+//! The types, `docs/contract/*.schema.json`, the examples beside them and `asyncapi.json` say the same.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::{env, fs};
+
+use serde_json::{Value, json};
+use waypost::wire::command::{self, CommandResult};
+use waypost::wire::epcis::{CONTENT_TYPE, CloudEvent, Names, encode};
+use waypost::wire::json::{Connection, Position, State, Track};
+use waypost::wire::{Topics, VanId, manifest};
+
+use crate::support::happenings::{Telling, delivery, records};
+use crate::support::schema::{complaints, read_json};
+use crate::support::{repository, shared};
+
+/// Each payload: its schema, the level of its topic, who says it, its QoS and whether it is retained.
+const PAYLOADS: [(&str, &str, &str, u8, bool); 9] = [
+    ("position", "position", "send", 0, false),
+    ("track", "track", "send", 1, false),
+    ("event", "event", "send", 1, false),
+    ("connection", "connection", "send", 1, true),
+    ("state", "state", "send", 1, true),
+    ("manifest", "manifest", "receive", 1, true),
+    ("command", "cmd", "receive", 1, false),
+    ("command_result", "cmd/res", "send", 1, false),
+    ("ack", "ack", "receive", 1, false),
+];
+
+fn contract(file: &str) -> PathBuf {
+    repository("docs/contract").join(file)
+}
+
+fn schema(name: &str) -> PathBuf {
+    contract(&format!("{name}.schema.json"))
+}
+
+fn example(name: &str) -> Value {
+    read_json(&contract(&format!("{name}.example.json")))
+}
+
+fn names() -> Names {
+    Names {
+        van: "https://id.gs1.org/8004/9521234VAN042".to_owned(),
+        gateway: Some("https://id.gs1.org/8004/9521234GW000317".to_owned()),
+        type_prefix: "com.example.van".to_owned(),
+        namespace: "https://ns.example.com/van/".to_owned(),
+        ..Names::new("id.example.com", &VanId::new("VAN-042").unwrap()).unwrap()
+    }
+}
+
+/// What the type behind a payload writes after it has read `value`; `None` if the agent only reads it.
+fn written(name: &str, value: &Value) -> Option<Value> {
+    let bytes = value.to_string();
+    let value = value.clone();
+    let read = "the type reads it";
+    Some(match name {
+        "position" => json!(serde_json::from_value::<Position>(value).expect(read)),
+        "track" => json!(serde_json::from_value::<Track>(value).expect(read)),
+        "event" => json!(serde_json::from_value::<CloudEvent>(value).expect(read)),
+        "connection" => json!(serde_json::from_value::<Connection>(value).expect(read)),
+        "state" => json!(serde_json::from_value::<State>(value).expect(read)),
+        "command_result" => json!(serde_json::from_value::<CommandResult>(value).expect(read)),
+        "manifest" => {
+            manifest::read(bytes.as_bytes()).expect(read).expect("it is not empty");
+            return None;
+        }
+        "command" => {
+            command::read(bytes.as_bytes()).expect(read);
+            return None;
+        }
+        _ => return None,
+    })
+}
+
+/// Members of `value` that the schema does not name, by their paths.
+fn undeclared(schema: &Value, value: &Value, path: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Object(members) => {
+            let Some(properties) = schema.get("properties") else { return };
+            for (key, value) in members {
+                let path = format!("{path}.{key}");
+                match properties.get(key) {
+                    Some(schema) => undeclared(schema, value, &path, found),
+                    None if key.starts_with("van:")
+                        && schema["patternProperties"]["^van:"] == true => {}
+                    None => found.push(path),
+                }
+            }
+        }
+        Value::Array(items) => {
+            let Some(schema) = schema.get("items") else { return };
+            for item in items {
+                undeclared(schema, item, &format!("{path}[]"), found);
+            }
+        }
+        _ => (),
+    }
+}
+
+#[test]
+fn the_example_of_an_event_is_what_is_written() {
+    let event: Value = serde_json::from_slice(&encode(&delivery(), &names())).unwrap();
+    let file = contract("event.example.json");
+    if env::var_os("UPDATE").is_some() {
+        let event: CloudEvent = serde_json::from_value(event.clone()).unwrap();
+        fs::write(&file, serde_json::to_string_pretty(&event).unwrap() + "\n").unwrap();
+    }
+    assert_eq!(read_json(&file), event, "UPDATE=1 rewrites the example");
+}
+
+#[test]
+fn each_example_is_valid_and_a_member_less_is_not() {
+    for (name, ..) in PAYLOADS {
+        let example = example(name);
+        let mut documents = vec![example.clone()];
+        for member in read_json(&schema(name))["required"].as_array().unwrap() {
+            let mut less = example.clone();
+            less.as_object_mut().unwrap().remove(member.as_str().unwrap()).expect("it was there");
+            documents.push(less);
+        }
+        let Some(complaints) = complaints(&schema(name), &documents) else { return };
+        assert_eq!(complaints[0], "", "{name}");
+        for (document, complaint) in documents.iter().zip(complaints).skip(1) {
+            assert_ne!(complaint, "", "{name}: {document}");
+        }
+    }
+}
+
+#[test]
+fn whatever_happens_is_valid_by_our_schema_too() {
+    let message = |record| serde_json::from_slice(&encode(&record, &names())).unwrap();
+    let messages: Vec<Value> = Telling::ALL.into_iter().flat_map(records).map(message).collect();
+    let declared = read_json(&schema("event"));
+    for message in &messages {
+        let mut found = Vec::new();
+        undeclared(&declared, message, "event", &mut found);
+        assert_eq!(found, Vec::<String>::new(), "{message}");
+    }
+    let Some(complaints) = complaints(&schema("event"), &messages) else { return };
+    for (message, complaint) in messages.iter().zip(complaints) {
+        assert_eq!(complaint, "", "{message}");
+    }
+}
+
+#[test]
+fn types_and_schemas_name_the_same_members() {
+    for (name, ..) in PAYLOADS {
+        let declared = read_json(&schema(name));
+        let example = example(name);
+        let mut found = Vec::new();
+        undeclared(&declared, &example, name, &mut found);
+        assert_eq!(found, Vec::<String>::new());
+        let Some(written) = written(name, &example) else { continue };
+        assert_eq!(written, example, "{name}");
+        for required in declared["required"].as_array().unwrap() {
+            let required = required.as_str().unwrap();
+            assert!(written.get(required).is_some(), "{name}.{required} is not written");
+        }
+    }
+}
+
+#[test]
+fn others_examples_of_the_same_contract_are_valid() {
+    for (name, ..) in PAYLOADS {
+        let Some(folder) = shared("contract") else { return };
+        let mut examples = vec![read_json(&folder.join(format!("example_{name}.json")))];
+        if name == "connection" {
+            examples.push(read_json(&folder.join("example_connection_will.json")));
+        }
+        let Some(complaints) = complaints(&schema(name), &examples) else { return };
+        assert!(complaints.iter().all(String::is_empty), "{name}: {complaints:?}");
+    }
+}
+
+#[test]
+fn the_asyncapi_document_has_each_topic_as_the_agent_uses_it() {
+    let document = read_json(&contract("asyncapi.json"));
+    assert_eq!(document["asyncapi"], "3.0.0");
+    let operations: Vec<&Value> = document["operations"].as_object().unwrap().values().collect();
+    assert_eq!(operations.len(), PAYLOADS.len());
+    let channels = document["channels"].as_object().unwrap();
+    let expected: BTreeSet<&str> = PAYLOADS.iter().map(|(name, ..)| *name).collect();
+    assert_eq!(channels.keys().map(String::as_str).collect::<BTreeSet<_>>(), expected);
+    for (name, level, action, qos, retain) in PAYLOADS {
+        let channel = &channels[name];
+        assert_eq!(channel["address"], format!("fleet/v1/{{van}}/{level}"));
+        assert!(channel["parameters"]["van"].is_object(), "{name}");
+        let message = &channel["messages"][name];
+        let content = if name == "event" { CONTENT_TYPE } else { "application/json" };
+        assert_eq!(message["contentType"], content, "{name}");
+        let reference = message["payload"]["schema"]["$ref"].as_str().unwrap();
+        assert_eq!(contract(reference).canonicalize().unwrap(), schema(name));
+        let path = format!("#/channels/{name}");
+        let operation = operations.iter().find(|o| o["channel"]["$ref"] == path).unwrap();
+        assert_eq!(operation["action"], action, "{name}");
+        assert_eq!(operation["bindings"]["mqtt"]["qos"], qos, "{name}");
+        assert_eq!(operation["bindings"]["mqtt"]["retain"], retain, "{name}");
+        for message in operation["messages"].as_array().unwrap() {
+            let pointer = message["$ref"].as_str().unwrap().strip_prefix('#').unwrap();
+            assert!(document.pointer(pointer).is_some(), "{pointer}");
+        }
+    }
+    let topics = Topics::new("fleet", &VanId::new("VAN-042").unwrap());
+    for topic in [
+        topics.position,
+        topics.track,
+        topics.event,
+        topics.connection,
+        topics.state,
+        topics.manifest,
+        topics.command,
+        topics.command_result,
+        topics.ack,
+    ] {
+        let address = topic.replace("VAN-042", "{van}");
+        assert!(channels.values().any(|channel| channel["address"] == address), "{address}");
+    }
+}
