@@ -2,12 +2,17 @@
 //!
 //! The truth is made first, and the fixes from it. They go through the journey, as in the pipeline.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "small numbers of a simulation"
+)]
+
 use std::time::Duration;
 
-use waypost::core::delivery::event::Happening;
-use waypost::core::delivery::event::ReadBy;
+use waypost::core::delivery::event::{Happening, ReadBy};
 use waypost::core::delivery::manifest::{Draft, DraftParcel, DraftStation, DraftStop};
-use waypost::core::delivery::view::StopStatus;
+use waypost::core::delivery::view::{StopStatus, View};
 use waypost::core::delivery::{Delivery, DeliveryConfig, Happenings, Manifest, Scan};
 use waypost::core::fix::{Fix, FixMode, FixQuality};
 use waypost::core::journey::{Journey, JourneyConfig, JourneyState};
@@ -182,7 +187,8 @@ impl Receiver {
         if *left > 0 {
             *left -= 1;
         } else if random.unit() < 1.0 / (150.0 * f64::from(hz)) {
-            let (length, angle) = (random.between(30.0, 60.0), random.between(0.0, 6.283));
+            let (length, angle) =
+                (random.between(30.0, 60.0), random.between(0.0, std::f64::consts::TAU));
             *offset = [length * angle.cos(), length * angle.sin()];
             *left = (random.between(3.0, 15.0) * f64::from(hz)) as u32;
         }
@@ -210,6 +216,74 @@ impl Receiver {
             hdop: None,
             satellites_used: None,
             accuracy,
+        }
+    }
+}
+
+fn load(at: Uptime) -> Scan {
+    let bytes = b"PARCEL-0".to_vec();
+    Scan { source: "hand".to_owned(), by: ReadBy::Barcode, bytes, at, rssi: None, antenna: None }
+}
+
+/// Holds what is told of a town against the truth.
+struct Watch<'a> {
+    town: &'a Town,
+    score: &'a mut Score,
+    /// Of each stop: when the van came to stand, when it was gone, how often its arrival was told.
+    stops: Vec<(Option<f64>, Option<f64>, u32)>,
+    /// Where the van stands by what is told.
+    open: Option<usize>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(town: &'a Town, score: &'a mut Score) -> Self {
+        Self { town, score, stops: vec![(None, None, 0); town.stops.len()], open: None }
+    }
+
+    /// It is gone when it is well outside, or stands elsewhere.
+    fn see(&mut self, truth: Moment, now_s: f64) {
+        for (index, (at, (stood, left, _))) in
+            self.town.stops.iter().zip(&mut self.stops).enumerate()
+        {
+            if truth.stands_at == Some(index) {
+                stood.get_or_insert(now_s);
+            }
+            let way_m = (at[0] - truth.at[0]).hypot(at[1] - truth.at[1]);
+            let elsewhere = truth.stands_at.is_some_and(|stop| stop != index);
+            if stood.is_some() && (elsewhere || way_m > RADIUS_M + 30.0) {
+                left.get_or_insert(now_s);
+            }
+        }
+    }
+
+    fn hear(&mut self, stop: usize, now_s: f64) {
+        let (stood, left, told) = &mut self.stops[stop];
+        *told += 1;
+        match stood.filter(|_| left.is_none()) {
+            Some(since) if *told == 1 => self.score.arrival_s.push(now_s - since),
+            Some(_) => self.score.doubled += 1,
+            None => self.score.falsely += 1,
+        }
+    }
+
+    fn look(&mut self, view: &View, now_s: f64) {
+        let at = view.stop_seq.filter(|_| view.stop_status == Some(StopStatus::StoppedAt));
+        let at = at.map(|seq| seq as usize);
+        if let Some(stop) = self.open.filter(|_| self.open != at) {
+            self.score.departures += 1;
+            match self.stops[stop].1 {
+                Some(left) => self.score.departure_s.push(now_s - left),
+                None => self.score.early += 1,
+            }
+        }
+        self.open = at;
+    }
+
+    fn finish(self) {
+        for (passed, (_, _, told)) in self.town.passed.iter().zip(&self.stops) {
+            self.score.passed += u32::from(*passed);
+            self.score.visits += u32::from(!passed);
+            self.score.missed += u32::from(!passed && *told == 0);
         }
     }
 }
@@ -243,24 +317,11 @@ impl Score {
         let mut journey = Journey::new(JourneyConfig::default(), JourneyState::default());
         let mut out = Happenings::default();
         delivery.manifest(Ok(Some(town.manifest())), Uptime::ZERO, &mut out);
-        // When the van came to stand, when it left the fence's outer line, and what was told of each stop.
-        let count = town.stops.len();
-        let (mut stood, mut told, mut left) =
-            (vec![None; count], vec![0_u32; count], vec![None; count]);
-        let mut open: Option<usize> = None;
+        let mut watch = Watch::new(&town, self);
         for (index, truth) in town.truth.iter().enumerate() {
             let ms = u32::try_from(index).unwrap() * 100;
             let now_s = f64::from(ms) / 1000.0;
-            if let Some(stop) = truth.stands_at {
-                stood[stop].get_or_insert(now_s);
-            }
-            for stop in 0..count {
-                let way = [town.stops[stop][0] - truth.at[0], town.stops[stop][1] - truth.at[1]];
-                let elsewhere = truth.stands_at.is_some_and(|at| at != stop);
-                if stood[stop].is_some() && (elsewhere || way[0].hypot(way[1]) > RADIUS_M + 30.0) {
-                    left[stop].get_or_insert(now_s);
-                }
-            }
+            watch.see(*truth, now_s);
             if index % (10 / hz as usize) != 0 {
                 continue;
             }
@@ -270,52 +331,19 @@ impl Score {
             let position = journey.held_to().unwrap_or(fix.position);
             delivery.observe(&Fix { position, ..fix }, motion, odometer, &mut out);
             if ms == 60_000 {
-                let load = Scan {
-                    source: "hand".to_owned(),
-                    by: ReadBy::Barcode,
-                    bytes: b"PARCEL-0".to_vec(),
-                    at: fix.read_at,
-                    rssi: None,
-                    antenna: None,
-                };
-                delivery.scan(&load, &mut out);
+                delivery.scan(&load(fix.read_at), &mut out);
             }
             for record in out.events.drain(..) {
-                let Happening::Arrived { stop, .. } = record.event.happening else { continue };
-                let stop = stop.seq as usize;
-                told[stop] += 1;
-                match stood[stop].filter(|_| left[stop].is_none()) {
-                    Some(since) if told[stop] == 1 => self.arrival_s.push(now_s - since),
-                    Some(_) => self.doubled += 1,
-                    None => self.falsely += 1,
+                if let Happening::Arrived { stop, .. } = record.event.happening {
+                    watch.hear(stop.seq as usize, now_s);
                 }
             }
             out.kept.clear();
-            if ms % 1000 != 0 {
-                continue;
-            }
-            let view = delivery.view();
-            let at = view.stop_seq.filter(|_| view.stop_status == Some(StopStatus::StoppedAt));
-            let at = at.map(|seq| seq as usize);
-            if open != at {
-                if let Some(stop) = open {
-                    self.departures += 1;
-                    match left[stop] {
-                        Some(left) => self.departure_s.push(now_s - left),
-                        None => self.early += 1,
-                    }
-                }
-                open = at;
+            if ms % 1000 == 0 {
+                watch.look(&delivery.view(), now_s);
             }
         }
-        for stop in 0..count {
-            if town.passed[stop] {
-                self.passed += 1;
-            } else {
-                self.visits += 1;
-                self.missed += u32::from(told[stop] == 0);
-            }
-        }
+        watch.finish();
     }
 
     fn run(towns: u64, hz: u32) -> Self {

@@ -33,6 +33,9 @@ impl EventClock {
     /// Nobody parks a van for longer between two runs of one route.
     const REMEMBERED_FOR_MS: i64 = 36 * 3_600_000;
     const REMEMBERED_ERROR_MS: i64 = 5_000;
+    /// A busy host; and one part in so many of the time since, which a cheap quartz errs by.
+    const ERROR_MS: u128 = 900;
+    const DRIFT: u128 = 5_000;
 
     pub(super) fn new(remembered: Option<UtcTime>) -> Self {
         Self { remembered, ..Self::default() }
@@ -46,7 +49,13 @@ impl EventClock {
                 let ms = utc.millis_since(before);
                 (-Self::REMEMBERED_ERROR_MS..=Self::REMEMBERED_FOR_MS).contains(&ms)
             });
-        if trust == TimeTrust::Trusted || goes_on {
+        // After a gap the witness begins anew, and the monotonic clock has gone on.
+        let agrees = self.when(read_at).is_some_and(|when| {
+            let age = self.anchor.map_or(Duration::ZERO, |(_, at)| read_at.since(at));
+            let error_ms = Self::ERROR_MS + age.as_millis() / Self::DRIFT;
+            u128::from(when.utc.millis_since(utc).unsigned_abs()) <= error_ms
+        });
+        if trust == TimeTrust::Trusted || goes_on || agrees {
             self.anchor = Some((utc, read_at));
         }
         self.anchor.is_some()

@@ -23,6 +23,7 @@ impl Delivery {
     }
 
     pub(super) fn pass(&mut self, now: Uptime, out: &mut Happenings) {
+        self.passed = self.passed.max(Some(now));
         let Some(when) = self.clock.when(now) else { return };
         let due = |at: Option<UtcTime>| at.filter(|at| *at <= when.utc);
         if due(self.completes_at()).is_some() {

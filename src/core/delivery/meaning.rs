@@ -56,7 +56,7 @@ impl Delivery {
             _ if status.is_finished() => Became::Seen(Some(Alert::Finished)),
             (Some(Fate::NotFound), _) => Became::NotFound,
             _ if fixed && place != Where::Station => Became::Seen(None),
-            (_, Where::Station) => match Self::at_station(&before, when) {
+            (_, Where::Station) => match self.at_station(&before, when) {
                 Some(became) => became,
                 None => return Some(Became::Loaded),
             },
@@ -80,13 +80,14 @@ impl Delivery {
     }
 
     /// `None` = it was loaded just now.
-    fn at_station(state: &ParcelState, when: When) -> Option<Became> {
+    fn at_station(&self, state: &ParcelState, when: When) -> Option<Became> {
         Some(match state.status {
             Status::Loaded => match state.loaded_at() {
                 Some(loaded) if between(loaded, when.utc) < UNLOADS_AFTER => return None,
                 _ => Became::Unloaded,
             },
             Status::Out | Status::Attempted => Became::Returned,
+            Status::NotFound if self.trip.phase == Phase::Back => Became::Returned,
             _ if state.release == Release::Recalled => Became::Seen(Some(Alert::Recalled)),
             _ => Became::Loaded,
         })

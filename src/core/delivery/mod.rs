@@ -60,7 +60,7 @@ use driving::Here;
 use duty::{DutyState, Zones};
 use id::Ids;
 use kept::Written;
-use route::{Stops, Trip};
+use route::{Phase, Stops, Trip};
 use scanning::Moment;
 use tags::Tags;
 use view::Counters;
@@ -189,6 +189,8 @@ pub struct Delivery {
     answers: Answers,
     counters: Counters,
     here: Here,
+    /// Up to when time was let pass.
+    passed: Option<Uptime>,
     written: Written,
 }
 
@@ -214,6 +216,7 @@ impl Delivery {
             answers: Answers::default(),
             counters: Counters::default(),
             here: Here::default(),
+            passed: None,
             written: Written::default(),
             config,
         };
@@ -334,9 +337,12 @@ impl Delivery {
     /// When [`Self::tick`] is due if nothing else happens before.
     #[must_use]
     pub fn deadline(&self) -> Option<Uptime> {
-        let ends = self.endings().into_iter().flatten().min();
-        let ends = ends.and_then(|utc| self.clock.uptime_of(utc));
-        ends.into_iter().chain(self.tags.deadline()).min()
+        let ends = self.endings().into_iter().flatten();
+        let ends = ends.filter_map(|utc| self.clock.uptime_of(utc));
+        let listens = self.duty.duty == Duty::On && self.trip.phase == Phase::Out;
+        let tags = self.tags.deadline().filter(|_| listens);
+        // What was not done by then waits for something else than time.
+        ends.chain(tags).filter(|due| self.passed.is_none_or(|passed| *due > passed)).min()
     }
 
     /// Lets time pass. Spurious calls do nothing.

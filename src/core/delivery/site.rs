@@ -28,8 +28,10 @@ const STOP_AWAY: Duration = Duration::from_secs(15);
 const STOP_MARGIN_M: f64 = 30.0;
 /// A van that has not driven so far still stands where it stood, whatever its receiver says.
 const DRIVEN_M: f64 = 20.0;
-/// Nobody drifts so far.
-const CARRIED_M: f64 = 300.0;
+/// A van that stands and is seen so far away stands elsewhere: the journey held it to a place that it had left unseen.
+const JUMP_M: f64 = 75.0;
+/// Nobody drifts so far outside: the power was away while the van drove.
+const CARRIED_M: f64 = 100.0;
 /// Two stops are told apart at once if one is nearer by so much, else after [`UNSURE_FOR`].
 const UNSURE_M: f64 = 20.0;
 const UNSURE_FOR: Duration = Duration::from_secs(20);
@@ -156,10 +158,15 @@ impl Stance {
                 return 0.0;
             }
         }
-        let Some(mps) = speed_mps else { return 0.0 };
+        let unseen_m = if time > GAP { way_m } else { 0.0 };
+        let Some(mps) = speed_mps else { return unseen_m };
         if mps < SLOW_MPS {
+            let moved = still.is_some_and(|still| still.distance_m(position) > JUMP_M);
+            if moved {
+                *still = None;
+            }
             still.get_or_insert(Still::new(utc, position)).observe(position);
-            return 0.0;
+            return if moved { way_m } else { unseen_m };
         }
         *still = None;
         if time > GAP { way_m } else { mps * time.as_secs_f64() }

@@ -122,9 +122,10 @@ impl Delivery {
         }
         self.compare(now);
         let late = self.tags.reported.is_none_or(|at| now.since(at) >= Tags::REPORTED_EVERY);
+        let hears = self.tags.heard.is_some_and(|heard| now.since(heard) < Tags::PRESENT);
         let due = match self.tags.news {
             News::Missing => true,
-            News::Some => late,
+            News::Some => late && hears,
             News::None => false,
         };
         if due {

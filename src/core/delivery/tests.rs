@@ -120,8 +120,11 @@ impl Van {
     /// Drives to a place and stands there.
     fn drive_to(&mut self, north_m: f64, stand_s: u32) {
         let way_m = north_m - self.north_m;
-        let seconds = (way_m.abs() / 10.0).round() as u32;
-        self.go(seconds, 10.0_f64.copysign(way_m));
+        let mut left_m = way_m.abs();
+        while left_m >= 5.0 {
+            self.go(1, 10.0_f64.copysign(way_m));
+            left_m -= 10.0;
+        }
         self.go(stand_s, 0.0);
     }
 
@@ -515,6 +518,63 @@ fn a_power_cut_at_a_stop_neither_doubles_nor_loses_the_arrival() {
         van.drive_to(2000.0, 60);
         let arrivals = van.told().iter().filter(|told| told.starts_with("arrived")).count();
         assert_eq!(arrivals, 2, "after {stood_s} s: {:?}", van.told());
+    }
+}
+
+#[test]
+fn a_van_that_wakes_at_the_next_stop_is_there_and_no_longer_at_the_last() {
+    for next_m in [1130.0, 1300.0] {
+        let mut van = Van::new(draft(1, vec![stop(1, 1000.0, &[A]), stop(2, next_m, &[B])]));
+        van.load(&[A, B]);
+        van.drive_to(1000.0, 60);
+        van.restart();
+        van.has_fix = false;
+        van.drive_to(next_m, 5);
+        van.has_fix = true;
+        van.go(60, 0.0);
+        assert_eq!(van.told().split_off(3), ["arrived 1", "arrived 2"], "{next_m} m");
+    }
+}
+
+#[test]
+fn two_doors_of_one_parking_place_are_two_stops() {
+    let mut van = Van::new(draft(1, vec![stop(1, 1000.0, &[A]), stop(2, 1035.0, &[B])]));
+    van.load(&[A, B]);
+    van.drive_to(1010.0, 60);
+    assert_eq!(van.became(A), Became::Delivered(Outcome::HandedOver));
+    van.go(30, 0.0);
+    assert_eq!(van.became(B), Became::Delivered(Outcome::HandedOver));
+    let Happening::Delivered { proof, .. } = &van.newest().happening else { panic!() };
+    assert_eq!(proof.method, Method::ScanInGeofence);
+    assert_eq!(van.delivery.view().stops_remaining, Some(0));
+    assert_eq!(van.told().split_off(3), ["arrived 1", "delivered A", "delivered B"]);
+}
+
+#[test]
+fn the_first_departure_is_seen_though_the_van_was_off_duty_or_blind_at_the_station() {
+    let mut van = Van::new(three_stops());
+    van.load(&[A]);
+    van.has_fix = false;
+    van.drive_to(600.0, 0);
+    van.has_fix = true;
+    van.go(25, 5.0);
+    assert_eq!(van.told(), ["loaded A", "departed A"]);
+}
+
+#[test]
+fn a_day_without_a_fix_does_not_make_the_agent_spin() {
+    let mut route = three_stops();
+    route.valid_until = Some("2027-01-17T08:00:00Z".to_owned());
+    let mut van = Van::new(route);
+    van.load(&[A]);
+    van.drive_to(1000.0, 30);
+    van.scan_by("roof", ReadBy::Rfid, "3034257BF468D480000003EC");
+    van.has_fix = false;
+    for hours in [1_u32, 25, 60] {
+        van.ms += hours * 3_600_000;
+        van.delivery.tick(van.now(), &mut van.out);
+        let due = van.delivery.deadline();
+        assert!(due.is_none_or(|due| due > van.now()), "after {hours} h: {due:?}");
     }
 }
 
