@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How fast a backlog goes out over a thin or a long link, and how long a live position takes meanwhile.
 
-    benches/drain.py [--rtt-ms 100] [--kbit-s 0] [--sampling bounded] [--encoding json] [--fixes 28800] [--in-flight 20]
+    benches/drain.py [--rtt-ms 100] [--kbit-s 0] [--sampling raw] [--encoding json] [--fixes 28800] [--in-flight 20]
 
 Simulated days are read by the agent while the broker cannot be reached. Then the network comes back, through a proxy
 with this round trip and rate (0: as fast as it is), and the receiver goes on, ten fixes a second, of which each is a

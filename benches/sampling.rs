@@ -1,20 +1,21 @@
 //! What each way of thinning a trail keeps, and how wrong it is.
 //!
 //! `cargo bench --bench sampling`. The points are what the agent makes of simulated days and, where it is, of a recorded
-//! drive. Each way takes them all and keeps some; who joins these by straight lines, each at a steady pace, is then held
-//! against every point. How wrong that is is measured by arithmetic of its own (a sphere, f64), and so are the other
+//! drive. Each way takes them all and keeps some; who joins these, as they are sent with 5 decimals, by straight lines,
+//! each at a steady pace, is then held against every point. How wrong that is is measured by arithmetic of its own (a sphere, f64), and so are the other
 //! ways: nothing here calls `core::sampling` but for the row that is named after it.
 
 use std::path::Path;
 use std::time::Duration;
 
 use waypost::core::calendar::Era;
-use waypost::core::journey::{JourneyConfig, JourneyState};
+use waypost::core::journey::{JourneyConfig, JourneyState, Motion};
 use waypost::core::record::{Record, Seq, Subject, TrackPoint};
 use waypost::core::sampling::{Bounds, Sampling};
 use waypost::core::{Output, Pipeline, PipelineConfig};
 use waypost::simulate::{ReceiverType, Route, Simulation};
-use waypost::units::{Distance, Speed, Uptime};
+use waypost::units::{Course, Distance, Speed, Uptime};
+use waypost::wire::json as wire;
 
 const EARTH_M: f64 = 6_371_008.8;
 
@@ -28,13 +29,15 @@ struct Point {
     mps: Option<f64>,
     course: Option<f64>,
     moves: bool,
+    /// Latitude and longitude as they are sent.
+    said: (f64, f64),
 }
 
 impl Point {
     fn new(record: &Record) -> Self {
-        let Subject::Point(TrackPoint { fix, motion, .. }) = &record.subject else {
-            panic!("the trail has points only")
-        };
+        let Subject::Point(point) = &record.subject else { panic!("the trail has points only") };
+        let TrackPoint { fix, motion, .. } = point;
+        let said = wire::Point::new(record.seq, point, wire::Lane::Live);
         Self {
             seq: record.seq.get(),
             s: f64::from(u32::try_from(fix.utc.as_unix_ms() % 1_000_000_000).expect("below 2^32"))
@@ -42,8 +45,9 @@ impl Point {
             lat: fix.position.lat_deg(),
             lon: fix.position.lon_deg(),
             mps: fix.speed.map(Speed::as_mps),
-            course: fix.course.map(waypost::units::Course::as_degrees),
-            moves: format!("{motion:?}") != "Halted",
+            course: fix.course.map(Course::as_degrees),
+            moves: *motion != Motion::Halted,
+            said: (said.lat, said.lon),
         }
     }
 
@@ -52,6 +56,10 @@ impl Point {
         let north = (self.lat - origin.lat).to_radians() * EARTH_M;
         let east = (self.lon - origin.lon).to_radians() * EARTH_M;
         [east * ((self.lat + origin.lat) / 2.0).to_radians().cos(), north]
+    }
+
+    fn sent(&self) -> Self {
+        Self { lat: self.said.0, lon: self.said.1, ..*self }
     }
 
     fn distance_to(&self, other: &Self) -> f64 {
@@ -148,7 +156,7 @@ fn dead_reckoning(from: &Point, newest: &Point) -> bool {
 fn errors(points: &[Point], kept: &[usize]) -> (f64, f64) {
     let (mut metres, mut mps) = (0.0_f64, 0.0_f64);
     for pair in kept.windows(2) {
-        let (from, to) = (&points[pair[0]], &points[pair[1]]);
+        let (from, to) = (&points[pair[0]].sent(), &points[pair[1]].sent());
         for at in &points[pair[0]..=pair[1]] {
             metres = metres.max(synchronised(from, to, at));
             if let (Some(before), Some(after), Some(said), true) =

@@ -162,7 +162,8 @@ def one(scenario, options):
         error = traceback.format_exc(limit=3)
     lines = [f'{name:9} {"FAILED: " + error if error else "ok"}  ({time.monotonic() - began:.0f} s)']
     lines += ['          ' + '; '.join(f'{what} {value}' for what, value in row) for row in rows]
-    print('\n'.join(lines), flush=True)
+    sys.stdout.write('\n'.join(lines) + '\n')
+    sys.stdout.flush()
     if error and options.keep:
         for log in (options.folder / name).rglob('*.log'):
             print(log, log.read_text()[-1500:], sep='\n')

@@ -55,6 +55,12 @@ pub(super) const KEYS: &[Key] = &[
         "The MQTT 5 broker: mqtts://HOST[:PORT] with TLS (port 8883), or mqtt://HOST[:PORT] without (port 1883). Several, separated by commas, are tried in this order (required)",
     ),
     key(
+        "mqtt.version",
+        Text,
+        r#""5""#,
+        "Which MQTT the broker speaks: 5, or 3.1.1. In 3.1.1 an acknowledgement says nothing, and a record is kept until the backend acknowledges it on the topic ack",
+    ),
+    key(
         "mqtt.ca_file",
         Text,
         r#""/etc/ssl/certs/ca-certificates.crt""#,
@@ -134,6 +140,12 @@ pub(super) const KEYS: &[Key] = &[
         Flag,
         "false",
         "Keep what the broker acknowledges with \"no matching subscribers\" (0x10), for brokers where the backend's session is permanent",
+    ),
+    key(
+        "mqtt.require_ack",
+        Flag,
+        "false",
+        "Keep every record until the backend acknowledges it on the topic ack, whatever the broker says; always so with version 3.1.1",
     ),
     key(
         "mqtt.owntracks",

@@ -20,7 +20,9 @@ use crate::core::delivery::DeliveryConfig;
 use crate::core::journey::JourneyConfig;
 use crate::core::sampling::{Bounds, Sampling};
 use crate::outbox::OutboxConfig;
-use crate::relay::{Broker, Budget, Credentials, Identity, RelayConfig, TlsConfig, Transport};
+use crate::relay::{
+    Broker, Budget, Credentials, Identity, MqttVersion, RelayConfig, TlsConfig, Transport,
+};
 use crate::scanner::ScannerConfig;
 use crate::source::{Address, HostPort, Hunting, LineConfig, SourceConfig};
 use crate::units::{Distance, Speed};
@@ -280,6 +282,12 @@ fn relay(
     let backlog_batch = values.integer("track.backlog_batch_points");
     let backlog_bytes_per_s = values.integer("mqtt.backlog_bytes_per_s");
     let track_interval = values.seconds("track.batch_s");
+    let version = values.parsed("mqtt.version", |version| match version {
+        "5" => Ok(MqttVersion::V5),
+        "3.1.1" => Ok(MqttVersion::V3_1_1),
+        _ => Err(format!("{version:?} is no version of MQTT that is spoken here: 5 or 3.1.1")),
+    });
+    let require_ack = values.flag("mqtt.require_ack");
     let owntracks = values.flag("mqtt.owntracks");
     let budget = budget(values);
     let van = van?;
@@ -304,6 +312,8 @@ fn relay(
     relay.backlog_batch = backlog_batch?;
     relay.backlog_bytes_per_s = backlog_bytes_per_s.filter(|rate| *rate > 0);
     relay.track_interval = track_interval?;
+    relay.version = version?;
+    relay.require_ack = require_ack?;
     relay.owntracks = owntracks?;
     relay.budget = budget?;
     Some(relay)

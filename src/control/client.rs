@@ -86,7 +86,10 @@ impl Client {
         line.push('\n');
         if let Err(source) = self.stream.get_mut().write_all(line.as_bytes()) {
             // Who is one too many is told so before he asks.
-            return self.answer().map_err(|_| self.broken(source));
+            return match self.answer() {
+                Err(ClientError::Broken { .. }) => Err(self.broken(source)),
+                said => said,
+            };
         }
         self.answer()
     }

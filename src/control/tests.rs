@@ -202,6 +202,7 @@ async fn the_client_says_what_to_do_when_there_is_no_answer() {
             "{\"poem\":[]}\n".to_owned(),
             Answer::error("no").line(),
         ] {
+            // Gone before it has read the question, as who lets nobody more in.
             let (mut stream, _) = listener.accept().unwrap();
             stream.write_all(answer.as_bytes()).unwrap();
         }

@@ -120,6 +120,11 @@ pub(super) mod tests {
         Arrivals::new(Topics::new("fleet", &VanId::new("VAN-1").unwrap()))
     }
 
+    pub(in crate::demo) fn position(seq: u64) -> Position {
+        let (van, point) = ("VAN-1".to_owned(), point(seq, false));
+        Position { v: 1, van, point, route: None, stop_seq: None, stops_remaining: None }
+    }
+
     pub(in crate::demo) fn track(arrivals: &mut Arrivals, seqs: &[u64], backlog: bool) {
         let points = seqs.iter().map(|seq| point(*seq, backlog)).collect();
         let payload = serde_json::to_vec(&Track::new("VAN-1", None, points)).unwrap();
@@ -156,14 +161,7 @@ pub(super) mod tests {
         arrivals.observe(b"fleet/v1/VAN-1/position", b"[]", Uptime::ZERO);
         arrivals.observe(b"fleet/v1/VAN-1/state", b"?", Uptime::ZERO);
         assert_eq!((arrivals.unreadable, arrivals.payload_bytes), (2, 4));
-        let position = Position {
-            v: 1,
-            van: "VAN-1".to_owned(),
-            route: None,
-            stop_seq: None,
-            stops_remaining: None,
-            point: point(7, false),
-        };
+        let position = position(7);
         let payload = serde_json::to_vec(&position).unwrap();
         arrivals.observe(b"fleet/v1/VAN-1/position", &payload, Uptime::from_millis(5));
         assert_eq!(arrivals.newest, Some((point(7, false), Uptime::from_millis(5))));

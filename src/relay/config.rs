@@ -52,6 +52,16 @@ pub enum Transport {
     Tls(TlsConfig),
 }
 
+/// Which MQTT is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MqttVersion {
+    /// 5: PUBACK says whether the broker has taken a message.
+    #[default]
+    V5,
+    /// 3.1.1: PUBACK says nothing, and the backend must.
+    V3_1_1,
+}
+
 /// How the agent proves who it is.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
@@ -84,6 +94,10 @@ pub struct RelayConfig {
     pub credentials: Option<Credentials>,
     /// How often an idle link is tried: 5 s..=18 h.
     pub keep_alive: Duration,
+    /// Which MQTT the broker speaks.
+    pub version: MqttVersion,
+    /// Keep what the backend has not acknowledged on `ack`, whatever the broker says; always so with MQTT 3.1.1.
+    pub require_ack: bool,
     /// Keep what nobody has subscribed to.
     pub require_subscriber: bool,
     /// `position` is said when who knows the last one, its speed and its course would draw the van so far off; `None`
@@ -133,6 +147,8 @@ impl RelayConfig {
             van,
             credentials: None,
             keep_alive: Duration::from_secs(120),
+            version: MqttVersion::V5,
+            require_ack: false,
             require_subscriber: false,
             live_error: None,
             position_interval_moving: Duration::from_secs(5),
@@ -151,6 +167,11 @@ impl RelayConfig {
             budget: Budget::default(),
             backoff: BackoffConfig::default(),
         }
+    }
+
+    /// Whether PUBACK is not enough.
+    pub(super) fn waits_for_ack(&self) -> bool {
+        self.require_ack || self.version == MqttVersion::V3_1_1
     }
 
     /// What the first broker's bytes cost.

@@ -321,7 +321,7 @@ impl<'a, L: Links> Epoch<'a, L> {
                 self.subscribed(&reasons);
             }
             LinkEvent::Message { topic, payload, retained } => {
-                self.heard_of(&topic, payload, retained);
+                self.heard_of(&topic, payload, retained, now);
             }
             LinkEvent::Alive => self.relay.air.count(Traffic::Ping),
             LinkEvent::Connected(_) | LinkEvent::Closed(_) => {}
@@ -366,6 +366,7 @@ impl<'a, L: Links> Epoch<'a, L> {
             control_refused: None,
         });
         self.relay.answers.begin_again();
+        self.relay.acks.begin_again();
         self.relay.air.count(Traffic::Connection);
         self.relay.report.connected();
     }

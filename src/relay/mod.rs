@@ -2,7 +2,8 @@
 //!
 //! - A connection is an *epoch*: a fresh client, a clean session, and everything that is still in the outbox is sent again
 //!   from the lowest `Seq`. Nothing of the client's own memory outlives it.
-//! - A record leaves the outbox only after a PUBACK that accepts it. A refusal keeps it; so does everything in which
+//! - A record leaves the outbox only after a PUBACK that accepts it; where that says nothing (MQTT 3.1.1) or is not enough,
+//!   only after the backend's own word. A refusal keeps it; so does everything in which
 //!   client and broker contradict what was handed over, and that ends the epoch.
 //! - `position` goes first and is replaced, never queued; then events, one a message and in order; fresh points go before
 //!   the backlog.
@@ -11,6 +12,7 @@
 //! [`Relay`] is the loop over epochs, `epoch` is one of them; `in_flight`, `backoff`, `cadence` and `refusals` decide and
 //! do nothing; `mqtt` is the only file that knows the client.
 
+mod acks;
 mod air;
 mod backoff;
 mod budget;
@@ -45,13 +47,14 @@ use crate::rollcall::Pulse;
 use crate::units::Uptime;
 use crate::wire::VERSION;
 use crate::wire::json::{Connection, ConnectionState};
+use acks::Acks;
 pub use air::AirUse;
 use air::{AirMeter, Traffic};
 pub use backoff::BackoffConfig;
 use backoff::Reconnect;
 pub use budget::{Budget, Stretch};
 pub use cadence::PositionCadence;
-pub use config::{Broker, Credentials, RelayConfig, Transport};
+pub use config::{Broker, Credentials, MqttVersion, RelayConfig, Transport};
 use downlink::Answers;
 pub use downlink::{
     Answer, Downlink, DownlinkReceiver, DownlinkSender, MAX_ANSWERS, MAX_COMMAND_BYTES,
@@ -130,6 +133,7 @@ pub struct Relay<L> {
     refusals: Refusals,
     event_refusals: Refusals,
     suspects: Suspects,
+    acks: Acks,
     /// Events that no broker took so far because of their size: a person should know once.
     oversized: BTreeSet<Seq>,
     subscription: Subscription,
@@ -153,6 +157,7 @@ impl<L: Links> Relay<L> {
             documents.into_iter().find(|(key, _)| key == AIR_DOCUMENT).map(|(_, air)| air);
         let pace = Clock::live();
         Self {
+            acks: Acks::new(inputs.outbox.first_seq()),
             air: AirMeter::new(config.carrier(), air_kept.as_deref()),
             air_kept,
             stretch: Stretch::NONE,

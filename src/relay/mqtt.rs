@@ -1,4 +1,4 @@
-//! rumqttc as a [`Link`]: this and `reasons` are the only files that know it.
+//! rumqttc as a [`Link`]: this, `v4` (MQTT 3.1.1), `v5` and `reasons` are the only files that know it.
 //!
 //! Brokers are tried in order of preference: the next one after an attempt that failed, the first one again after a
 //! connection on which a message was accepted.
@@ -7,26 +7,25 @@
 //! task ends with its first error, so the client never reconnects by itself, and its pending list is never used.
 
 mod reasons;
+mod v4;
+mod v5;
 
+use std::future::Future;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{ConnAck, Filter, LastWill, Packet};
-use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
-use rumqttc::{NetworkOptions, Outgoing, TlsConfiguration};
+use rumqttc::{NetworkOptions, TlsConfiguration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::{
-    Broker, Closed, Delivery, Link, LinkEvent, Links, Overrun, Publication, ReasonCode,
-    RelayConfig, TlsError, Transport, Welcome,
+    Broker, Closed, Delivery, Link, LinkEvent, Links, MqttVersion, Overrun, Publication,
+    ReasonCode, RelayConfig, TlsError, Transport,
 };
 use crate::clock::Clock;
 use crate::tasks::joined;
-use reasons::{closed, puback_reason, suback_reason};
 
 /// DNS, TCP, TLS and CONNACK together; a radio that wakes up takes its time.
 const CONNECT_TIMEOUT_S: u64 = 20;
@@ -50,7 +49,7 @@ const MAX_WAITING_BYTES: usize = 512 * 1024;
 /// Events that wait for the relay. When it is full the task stops reading, and TCP slows the broker down.
 const EVENTS: usize = 256;
 
-/// Opens links over MQTT 5.
+/// Opens links over MQTT 5 or 3.1.1.
 #[derive(Debug)]
 pub struct MqttLinks {
     config: RelayConfig,
@@ -88,39 +87,6 @@ impl MqttLinks {
         self.next += 1;
         (self.config.brokers[turn].clone(), self.taught[turn].clone())
     }
-
-    /// All but the transport.
-    fn options(&self, broker: &Broker, taught: &Taught, will: &Publication) -> MqttOptions {
-        let RelayConfig { client_id, keep_alive, in_flight, credentials, .. } = &self.config;
-        // An IPv6 address needs its brackets before the port.
-        let host = match broker.host.parse::<Ipv6Addr>() {
-            Ok(address) => format!("[{address}]"),
-            Err(_) => broker.host.clone(),
-        };
-        let mut options = MqttOptions::new(client_id, host, broker.port);
-        let mut network = NetworkOptions::new();
-        network.set_tcp_nodelay(true);
-        // Without a delay: one that came after our next `online` would stay as the retained word.
-        let will = LastWill::new(
-            will.topic.clone(),
-            will.payload.clone(),
-            QoS::AtLeastOnce,
-            will.delivery == Delivery::Retained && !taught.without_retain.load(Ordering::Relaxed),
-            None,
-        );
-        options
-            .set_network_options(network)
-            .set_connection_timeout(CONNECT_TIMEOUT_S)
-            .set_keep_alive((*keep_alive).clamp(MIN_KEEP_ALIVE, MAX_KEEP_ALIVE))
-            .set_clean_start(true)
-            .set_max_packet_size(Some(MAX_INCOMING_BYTES))
-            .set_outgoing_inflight_upper_limit((*in_flight).max(1))
-            .set_last_will(will);
-        if let Some(credentials) = credentials {
-            options.set_credentials(&credentials.username, &credentials.password);
-        }
-        options
-    }
 }
 
 impl Links for MqttLinks {
@@ -128,18 +94,29 @@ impl Links for MqttLinks {
 
     fn open(&mut self, will: &Publication) -> MqttLink {
         let (broker, taught) = self.turn();
-        let options = self.options(&broker, &taught, will);
         let (sender, events) = Sender::channel();
         let (handle, client) = oneshot::channel();
         let capacity = usize::from(self.config.in_flight.max(1)) + BESIDE_WINDOW;
-        let (transport, clock) = (broker.transport.clone(), self.clock.clone());
+        let (config, clock) = (self.config.clone(), self.clock.clone());
+        let attempt = Attempt { broker: broker.clone(), config, will: will.clone() };
         let driver = tokio::spawn(async move {
-            match ready(options, transport, clock).await {
-                Ok(options) => {
-                    let (client, event_loop) = AsyncClient::new(options, capacity);
-                    // If nobody takes it, nobody listens either.
-                    let _ = handle.send(client);
-                    drive(event_loop, sender, &taught).await;
+            match ready(attempt.broker.transport.clone(), clock).await {
+                Ok(transport) => {
+                    // If nobody takes the client, nobody listens either.
+                    match attempt.config.version {
+                        MqttVersion::V5 => {
+                            let options = v5::options(&attempt, &taught, transport);
+                            let (client, events) = v5::connection(options, capacity);
+                            let _ = handle.send(Handle::V5(client));
+                            drive(events, sender, &taught).await;
+                        }
+                        MqttVersion::V3_1_1 => {
+                            let options = v4::options(&attempt, transport);
+                            let (client, events) = v4::connection(options, capacity);
+                            let _ = handle.send(Handle::V4(client));
+                            drive(events, sender, &taught).await;
+                        }
+                    }
                 }
                 Err(error) => close(sender, Closed::Untrusted { text: error.to_string() }).await,
             }
@@ -155,23 +132,46 @@ impl Links for MqttLinks {
     }
 }
 
+/// What a connection begins with.
+struct Attempt {
+    broker: Broker,
+    config: RelayConfig,
+    will: Publication,
+}
+
+impl Attempt {
+    /// An IPv6 address needs its brackets before the port.
+    fn host(&self) -> String {
+        match self.broker.host.parse::<Ipv6Addr>() {
+            Ok(address) => format!("[{address}]"),
+            Err(_) => self.broker.host.clone(),
+        }
+    }
+
+    fn keep_alive(&self) -> Duration {
+        self.config.keep_alive.clamp(MIN_KEEP_ALIVE, MAX_KEEP_ALIVE)
+    }
+}
+
+fn network() -> NetworkOptions {
+    let mut network = NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    network.set_connection_timeout(CONNECT_TIMEOUT_S);
+    network
+}
+
 /// Certificates are on a card that may take its time.
-async fn ready(
-    mut options: MqttOptions,
-    transport: Transport,
-    clock: Clock,
-) -> Result<MqttOptions, TlsError> {
-    options.set_transport(match transport {
+async fn ready(transport: Transport, clock: Clock) -> Result<rumqttc::Transport, TlsError> {
+    Ok(match transport {
         Transport::Tcp => rumqttc::Transport::tcp(),
         Transport::Tls(tls) => {
             let loaded = joined(tokio::task::spawn_blocking(move || tls.load(&clock)).await)?;
             rumqttc::Transport::tls_with_config(TlsConfiguration::Rustls(loaded))
         }
-    });
-    Ok(options)
+    })
 }
 
-/// One connection over MQTT 5.
+/// One connection over MQTT.
 pub struct MqttLink {
     client: Client,
     events: mpsc::Receiver<Waiting>,
@@ -184,12 +184,47 @@ pub struct MqttLink {
 
 /// There is one as soon as the certificates are read, and that is before the broker says anything.
 enum Client {
-    Awaited(oneshot::Receiver<AsyncClient>),
-    Ready(AsyncClient),
+    Awaited(oneshot::Receiver<Handle>),
+    Ready(Handle),
+}
+
+/// The client of either version.
+enum Handle {
+    V5(rumqttc::v5::AsyncClient),
+    V4(rumqttc::AsyncClient),
+}
+
+impl Handle {
+    fn publish(&self, publication: Publication, retains: bool) -> bool {
+        let Publication { topic, payload, delivery } = publication;
+        let retain = delivery == Delivery::Retained && retains;
+        match self {
+            Self::V5(client) => {
+                client.try_publish(topic, v5::qos(delivery), retain, payload).is_ok()
+            }
+            Self::V4(client) => {
+                client.try_publish(topic, v4::qos(delivery), retain, payload).is_ok()
+            }
+        }
+    }
+
+    fn subscribe(&self, topics: Vec<String>) -> bool {
+        match self {
+            Self::V5(client) => client.try_subscribe_many(v5::filters(topics)).is_ok(),
+            Self::V4(client) => client.try_subscribe_many(v4::filters(topics)).is_ok(),
+        }
+    }
+
+    fn disconnect(&self) -> bool {
+        match self {
+            Self::V5(client) => client.try_disconnect().is_ok(),
+            Self::V4(client) => client.try_disconnect().is_ok(),
+        }
+    }
 }
 
 impl Client {
-    fn get(&mut self) -> Option<&AsyncClient> {
+    fn get(&mut self) -> Option<&Handle> {
         if let Self::Awaited(client) = self
             && let Ok(client) = client.try_recv()
         {
@@ -216,25 +251,18 @@ impl Drop for MqttLink {
 
 impl Link for MqttLink {
     fn try_publish(&mut self, publication: Publication) -> Result<(), Overrun> {
-        let Publication { topic, payload, delivery } = publication;
-        let (qos, retain) = match delivery {
-            Delivery::AtMostOnce => (QoS::AtMostOnce, false),
-            Delivery::AtLeastOnce => (QoS::AtLeastOnce, false),
-            Delivery::Retained => (QoS::AtLeastOnce, self.retains),
-        };
         let client = self.client.get().ok_or(Overrun)?;
-        client.try_publish(topic, qos, retain, payload).map_err(|_| Overrun)
+        client.publish(publication, self.retains).then_some(()).ok_or(Overrun)
     }
 
     fn try_subscribe(&mut self, topics: Vec<String>) -> Result<(), Overrun> {
         let client = self.client.get().ok_or(Overrun)?;
-        let filters = topics.into_iter().map(|topic| Filter::new(topic, QoS::AtLeastOnce));
-        client.try_subscribe_many(filters).map_err(|_| Overrun)
+        client.subscribe(topics).then_some(()).ok_or(Overrun)
     }
 
     fn disconnect(&mut self) {
         // If it does not take it, it has ended, or will be cut when the grace is over.
-        let _ = self.client.get().map(AsyncClient::try_disconnect);
+        let _ = self.client.get().map(Handle::disconnect);
     }
 
     async fn event(&mut self) -> LinkEvent {
@@ -255,12 +283,20 @@ impl Link for MqttLink {
     }
 }
 
+/// What a client polls.
+trait Polled: Send {
+    /// The next event, if it is one for the relay.
+    fn poll(&mut self) -> impl Future<Output = Result<Option<LinkEvent>, Closed>> + Send;
+
+    /// What was read together with the error has happened all the same.
+    fn rest(&mut self) -> Vec<LinkEvent>;
+}
+
 /// Polls until the first error. Ends also when nobody listens any more.
-async fn drive(mut event_loop: EventLoop, sender: Sender, taught: &Taught) {
-    let error = loop {
-        match event_loop.poll().await {
+async fn drive(mut connection: impl Polled, sender: Sender, taught: &Taught) {
+    let closed = loop {
+        match connection.poll().await {
             Ok(event) => {
-                let event = translate(event, &mut event_loop);
                 let ends = matches!(event, Some(LinkEvent::Closed(_)));
                 match &event {
                     Some(LinkEvent::Connected(welcome)) => {
@@ -277,19 +313,14 @@ async fn drive(mut event_loop: EventLoop, sender: Sender, taught: &Taught) {
                     return;
                 }
             }
-            Err(error) => break error,
+            Err(closed) => break closed,
         }
     };
-    // What was read together with the error has happened all the same.
-    let last: Vec<Event> = event_loop.state.events.drain(..).collect();
-    for event in last {
-        if let Some(event) = translate(event, &mut event_loop)
-            && !sender.send(event).await
-        {
+    for event in connection.rest() {
+        if !sender.send(event).await {
             return;
         }
     }
-    let closed = closed(&error);
     if closed.reason() == Some(ReasonCode::RETAIN_NOT_SUPPORTED) {
         taught.without_retain.store(true, Ordering::Relaxed);
     }
@@ -329,53 +360,5 @@ impl Sender {
             _ => None,
         };
         self.events.send((event, room)).await.is_ok()
-    }
-}
-
-fn translate(event: Event, event_loop: &mut EventLoop) -> Option<LinkEvent> {
-    match event {
-        Event::Outgoing(Outgoing::Publish(packet_id) | Outgoing::Subscribe(packet_id)) => {
-            Some(LinkEvent::Sent(packet_id))
-        }
-        Event::Outgoing(_) => None,
-        Event::Incoming(Packet::ConnAck(connack)) => {
-            let max_qos = connack.properties.as_ref().and_then(|properties| properties.max_qos);
-            if max_qos == Some(0) {
-                let text = "the broker takes QoS 0 only: it would acknowledge nothing".to_owned();
-                let reason = ReasonCode::QOS_NOT_SUPPORTED;
-                return Some(LinkEvent::Closed(Closed::Refused { reason, text }));
-            }
-            Some(LinkEvent::Connected(welcome(&connack, event_loop)))
-        }
-        Event::Incoming(Packet::PubAck(ack)) => {
-            Some(LinkEvent::Acked { packet_id: ack.pkid, reason: puback_reason(ack.reason) })
-        }
-        Event::Incoming(Packet::SubAck(ack)) => Some(LinkEvent::Subscribed {
-            packet_id: ack.pkid,
-            reasons: ack.return_codes.into_iter().map(suback_reason).collect(),
-        }),
-        Event::Incoming(Packet::Publish(message)) => Some(LinkEvent::Message {
-            topic: String::from_utf8_lossy(&message.topic).into_owned(),
-            payload: message.payload.to_vec(),
-            retained: message.retain,
-        }),
-        Event::Incoming(_) => Some(LinkEvent::Alive),
-    }
-}
-
-fn welcome(connack: &ConnAck, event_loop: &mut EventLoop) -> Welcome {
-    let options = &mut event_loop.options;
-    let mut keep_alive = options.keep_alive();
-    if keep_alive.is_zero() {
-        // The broker turned it off (MQTT 5 §3.2.2.3.14), which rumqttc would take for "ping all the time".
-        options.set_keep_alive(MAX_KEEP_ALIVE);
-        keep_alive = MAX_KEEP_ALIVE;
-    }
-    let properties = connack.properties.as_ref();
-    Welcome {
-        receive_max: properties.and_then(|p| p.receive_max).unwrap_or(u16::MAX),
-        max_packet_bytes: properties.and_then(|p| p.max_packet_size).unwrap_or(u32::MAX),
-        keep_alive,
-        retains: properties.and_then(|p| p.retain_available) != Some(0),
     }
 }

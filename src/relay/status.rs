@@ -54,6 +54,8 @@ pub struct LinkStatus {
     pub downlink_messages: u64,
     /// Of them, those that nobody took: a retained or a doubtful command, too large, or one too many.
     pub downlink_dropped: u64,
+    /// Words of the backend on `ack` that could not be read, or not be true.
+    pub acks_unfit: u64,
     /// Answers to commands that the broker refused, or that were too many.
     pub answers_lost: u64,
     /// Messages on `position`.
@@ -89,6 +91,7 @@ impl LinkStatus {
             downlink_error: None,
             downlink_messages: 0,
             downlink_dropped: 0,
+            acks_unfit: 0,
             answers_lost: 0,
             positions: 0,
             track_messages: 0,

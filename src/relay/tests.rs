@@ -1,5 +1,6 @@
 //! Promises of the relay, in virtual time: the outbox is real, the broker is scripted.
 
+mod acks;
 mod air;
 mod broker;
 mod delivery;

@@ -12,7 +12,7 @@ const MAX_LINE: usize = 512;
 /// Bytes that a compiled pattern may take: two hundred characters of regex, or `{1,100}` in some of them.
 const MAX_COMPILED: usize = 256 * 1024;
 
-/// Hexadecimal digits of an EPC: 64 to 496 bits (GS1 Tag Data Standard 2.0 §9, the EPC bank in words of 16 bits).
+/// Hexadecimal digits of an EPC: 64 to 496 bits, in the words of 16 bits of the tag's EPC bank (ISO/IEC 18000-63).
 const EPC_DIGITS: std::ops::RangeInclusive<usize> = 16..=124;
 
 /// The patterns that have a name: what readers in autonomous mode send.

@@ -218,6 +218,22 @@ pub enum ConnectionState {
 }
 
 /// A number with so many places after the point, and never −0.
+/// What the backend has stored, on `ack`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ack {
+    /// Payload version: 1.
+    pub v: u8,
+    /// Every event up to this `sequence` is stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_seq: Option<u64>,
+    /// Every point of `track` up to this `seq` is stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub track_seq: Option<u64>,
+    /// When it was said: RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ts: Option<String>,
+}
+
 pub(super) fn decimals(value: f64, places: i32) -> f64 {
     let scale = 10_f64.powi(places);
     // Adding 0.0 turns −0.0 into 0.0, which JSON would write as `-0.0`.

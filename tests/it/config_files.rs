@@ -168,7 +168,7 @@ fn the_examples_in_the_shipped_file_are_tables_when_their_signs_are_taken_away()
         })
         .collect();
     let config = Config::parse(&uncommented, "waypost.toml", &[]).unwrap();
-    assert_eq!((config.scanners.len(), config.privacy_zones.len()), (1, 1));
+    assert_eq!((config.scanners.len(), config.delivery.privacy_zones.len()), (1, 1));
 }
 
 #[test]

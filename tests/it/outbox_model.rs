@@ -168,6 +168,19 @@ fn config(folder: &Path) -> OutboxConfig {
     }
 }
 
+/// In pieces: a reader waits for so long and no longer, also on a busy machine.
+async fn all_points(outbox: &Outbox) -> Vec<Record> {
+    let mut all: Vec<Record> = Vec::new();
+    loop {
+        let read = all.last().map_or(Seq::ZERO, |last| last.seq);
+        let records = outbox.after(read, None, 2000).await.unwrap();
+        if records.is_empty() {
+            return all;
+        }
+        all.extend(records);
+    }
+}
+
 impl Bench {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -239,7 +252,7 @@ impl Bench {
     }
 
     async fn seqs(&self) -> Vec<u64> {
-        let records = self.outbox.after(Seq::ZERO, None, usize::MAX >> 1).await.unwrap();
+        let records = all_points(&self.outbox).await;
         assert!(records.iter().all(|is| *is == record(is.seq.get())), "another content");
         records.iter().map(|record| record.seq.get()).collect()
     }
@@ -265,11 +278,13 @@ impl Bench {
             + self.model.events.difference(&events).count()) as u64;
         assert!(lost <= given_up - self.model.given_up, "{lost} are lost: {stats:?}");
         assert!(is.is_subset(&self.model.waiting), "what had arrived is there again");
-        // The trail goes before the events do, so where those are many, little of it is left.
-        let newest =
-            |seqs: &BTreeSet<u64>| seqs.iter().rev().take(100).copied().collect::<Vec<_>>();
-        let all = newest(&is) == newest(&self.model.waiting);
-        assert!(all || events.len() >= MANY_EVENTS, "{} events, {stats:?}", events.len());
+        // Room for events is made when the newest points are there already, and may thin them once; and the trail goes before
+        // the events do, so where those are many, little of it is left.
+        let newest: Vec<_> = self.model.waiting.iter().rev().take(100).collect();
+        let kept = newest.iter().filter(|seq| is.contains(seq)).count();
+        let (enough, many) = (kept * 3 >= newest.len(), events.len() >= MANY_EVENTS);
+        assert!(enough || many, "{kept} of {}, {} events, {stats:?}", newest.len(), events.len());
+        assert_eq!(is.last(), self.model.waiting.last());
         let newest = self.model.events.last().copied().unwrap_or(0);
         assert!(stats.events_newest.get() >= newest, "the relay would not ask for it");
         (self.model.waiting, self.model.given_up) = (is, given_up);
@@ -302,7 +317,7 @@ impl Bench {
         let next = outbox.first_seq().get();
         assert!(next > used, "{next} was used: {used}");
         // What was acknowledged may come again.
-        let again = outbox.after(Seq::ZERO, None, usize::MAX >> 1).await.unwrap();
+        let again = all_points(&outbox).await;
         let again = again.iter().map(|record| record.seq.get());
         model.waiting.extend(again.filter(|seq| model.acked.contains(seq)));
         let again = outbox.events_after(Seq::ZERO, usize::MAX >> 1).await.unwrap();
@@ -332,8 +347,9 @@ async fn play(steps: Vec<Step>) {
                 bench.outbox.flush_by(Uptime::ZERO).await.unwrap();
                 bench.model.commit_events();
                 // Points that are many, or came from a tail file, did not wait.
-                let durable = bench.outbox.stats().borrow().durable.get();
-                bench.model.durable = bench.model.durable.max(durable);
+                if bench.outbox.stats().borrow().durable.get() >= bench.model.newest {
+                    bench.model.durable = bench.model.newest;
+                }
             }
             Step::AckEvents { from, count } => bench.acknowledge_events(from, count),
             Step::Ack { from, count } => bench.acknowledge(from, count),

@@ -2,9 +2,8 @@
 
 use super::*;
 use crate::core::record::Seq;
-use crate::demo::arrivals::tests::{arrivals, point, track};
+use crate::demo::arrivals::tests::{arrivals, position, track};
 use crate::demo::ink::{Colours, paint};
-use crate::wire::json::Position;
 
 pub(in crate::demo) fn link(state: LinkState) -> LinkStatus {
     LinkStatus { state, ..LinkStatus::new(Uptime::ZERO) }
@@ -26,15 +25,7 @@ fn seen() -> Arrivals {
     let mut arrivals = arrivals();
     track(&mut arrivals, &[1, 2, 3, 8, 9], false);
     track(&mut arrivals, &[3, 4], true);
-    let position = Position {
-        v: 1,
-        van: "VAN-1".to_owned(),
-        route: None,
-        stop_seq: None,
-        stops_remaining: None,
-        point: point(12, false),
-    };
-    let payload = serde_json::to_vec(&position).unwrap();
+    let payload = serde_json::to_vec(&position(12)).unwrap();
     arrivals.observe(b"fleet/v1/VAN-1/position", &payload, Uptime::from_millis(41_800));
     arrivals
 }

@@ -1,6 +1,8 @@
 //! What the broker says: PUBACK, SUBACK, and messages for the van.
 
 use super::{Epoch, Message, Subscribed};
+use crate::core::record::Seq;
+use crate::relay::acks::{Stored, Unfit};
 use crate::relay::downlink::{MAX_COMMAND_BYTES, MAX_MANIFEST_BYTES};
 use crate::relay::events::Attempt;
 use crate::relay::lanes::Batch;
@@ -31,39 +33,70 @@ impl<L: Links> Epoch<'_, L> {
 
     fn track_answered(&mut self, batch: Batch, reason: ReasonCode, now: Uptime) {
         let is_refused = self.is_refused(reason);
-        let Relay { config, inputs, removals, refusals, report, .. } = &mut *self.relay;
+        let Relay { config, acks, refusals, report, .. } = &mut *self.relay;
         let Some(session) = &mut self.session else { return };
         let topic = &config.topics.track;
         if is_refused {
             session.lanes.park(batch, now);
+            acks.refused_track(batch);
             refuse(refusals, report, (topic, reason), now);
             return;
         }
+        accept(refusals, report, topic, now);
+        if !config.waits_for_ack() {
+            self.track_stored(batch, now);
+        }
+    }
+
+    fn track_stored(&mut self, batch: Batch, now: Uptime) {
+        let Relay { inputs, removals, report, .. } = &mut *self.relay;
         inputs.outbox.acknowledge(&(batch.first..=batch.last));
         removals.note(&inputs.outbox, batch.points, now);
-        accept(refusals, report, topic, now);
         report.count(|status| status.points_acked += batch.points);
     }
 
     fn event_answered(&mut self, attempt: Attempt, reason: ReasonCode, now: Uptime) {
         let is_refused = self.is_refused(reason);
-        let Relay { config, inputs, removals, event_refusals, report, .. } = &mut *self.relay;
+        let Relay { config, acks, suspects, event_refusals, report, .. } = &mut *self.relay;
         let Some(session) = &mut self.session else { return };
         let topic = &config.topics.event;
         if is_refused {
             session.event_lane.park(attempt, now);
+            acks.refused_event(attempt.seq);
             refuse(event_refusals, report, (topic, reason), now);
             return;
         }
-        inputs.outbox.acknowledge_events(&[attempt.seq]);
-        removals.note(&inputs.outbox, 1, now);
         accept(event_refusals, report, topic, now);
-        self.relay.suspects.acquit(attempt.seq);
-        if self.relay.oversized.remove(&attempt.seq) {
-            let count = self.relay.oversized.len() as u64;
-            self.relay.report.count(|status| status.events_too_large = count);
+        suspects.acquit(attempt.seq);
+        if !config.waits_for_ack() {
+            self.event_stored(attempt.seq, now);
         }
-        self.relay.report.count(|status| status.events_acked += 1);
+    }
+
+    fn event_stored(&mut self, seq: Seq, now: Uptime) {
+        let Relay { inputs, removals, oversized, report, .. } = &mut *self.relay;
+        inputs.outbox.acknowledge_events(&[seq]);
+        removals.note(&inputs.outbox, 1, now);
+        oversized.remove(&seq);
+        let too_large = oversized.len() as u64;
+        report.count(|status| {
+            status.events_acked += 1;
+            status.events_too_large = too_large;
+        });
+    }
+
+    /// The backend has stored something. Where its word is not asked for, nobody looks at it.
+    fn acked(&mut self, payload: &[u8], now: Uptime) {
+        if !self.relay.config.waits_for_ack() {
+            return;
+        }
+        match self.relay.acks.hear(payload, now) {
+            Ok(Stored { tracks, events }) => {
+                tracks.into_iter().for_each(|batch| self.track_stored(batch, now));
+                events.into_iter().for_each(|seq| self.event_stored(seq, now));
+            }
+            Err(Unfit) => self.relay.report.count(|status| status.acks_unfit += 1),
+        }
     }
 
     fn control_answered(&mut self, message: Message, reason: ReasonCode) {
@@ -98,7 +131,10 @@ impl<L: Links> Epoch<'_, L> {
     }
 
     /// A message came.
-    pub(super) fn heard_of(&mut self, topic: &str, payload: Vec<u8>, retained: bool) {
+    pub(super) fn heard_of(&mut self, topic: &str, payload: Vec<u8>, retained: bool, now: Uptime) {
+        if topic == self.relay.config.topics.ack {
+            self.acked(&payload, now);
+        }
         let Relay { config, inputs, report, air, .. } = &mut *self.relay;
         air.count(Traffic::Answered(topic.len(), payload.len()));
         let taken = if topic == config.topics.manifest {

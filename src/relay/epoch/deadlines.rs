@@ -11,9 +11,13 @@ use crate::units::Uptime;
 
 impl<L: Links> Epoch<'_, L> {
     /// A deadline has passed: of those that `fill` does not see to.
-    pub(super) fn overdue(&self, now: Uptime) -> Result<(), End> {
+    pub(super) fn overdue(&mut self, now: Uptime) -> Result<(), End> {
         if self.leave.is_some_and(|(_, until)| now >= until) {
             return Err(End::Stopped);
+        }
+        if self.relay.acks.deadline().is_some_and(|due| now >= due) {
+            self.relay.acks.gave_up();
+            return Err(End::lost("no ack from the backend in time, sending again".to_owned()));
         }
         match self.watchdog() {
             Some((due, error)) if now >= due => Err(End::lost(error.to_owned())),
@@ -39,7 +43,11 @@ impl<L: Links> Epoch<'_, L> {
 
     /// When something is due. What is due already, and still there after `fill`, waits for something else.
     pub(super) fn deadline(&self, now: Uptime) -> Option<Uptime> {
-        let ends = [self.watchdog().map(|(due, _)| due), self.leave.map(|(_, until)| until)];
+        let ends = [
+            self.watchdog().map(|(due, _)| due),
+            self.leave.map(|(_, until)| until),
+            self.relay.acks.deadline(),
+        ];
         let removals = self.relay.removals.deadline();
         let refusals = [&self.relay.refusals, &self.relay.event_refusals].map(Refusals::deadline);
         let mut chores = vec![removals, refusals[0], refusals[1]];

@@ -20,7 +20,8 @@ impl<L: Links> Epoch<'_, L> {
             let under_way = session.events();
             let may = under_way < MAX_IN_FLIGHT
                 && self.relay.event_refusals.allow(under_way, now)
-                && session.in_flight.has_room(1);
+                && session.in_flight.has_room(1)
+                && self.relay.acks.has_room();
             if !may {
                 break;
             }
@@ -47,6 +48,9 @@ impl<L: Links> Epoch<'_, L> {
             let topic = self.relay.config.topics.event.clone();
             let publication = Publication { topic, payload, delivery: Delivery::AtLeastOnce };
             self.hand_over(Message::Event(attempt), publication, now)?;
+            if self.relay.config.waits_for_ack() {
+                self.relay.acks.sent_event(attempt.seq, now);
+            }
             self.relay.report.count(|status| status.event_messages += 1);
         }
         Ok(Trail::MayGo)
@@ -58,6 +62,7 @@ impl<L: Links> Epoch<'_, L> {
         if now < session.outbox_not_before {
             return Ok(false);
         }
+        let under_way = under_way + self.relay.acks.events();
         match session.event_lane.next(&self.relay.inputs.outbox, under_way, now).await {
             Ok(Some((record, refused))) => {
                 let payload = epcis::encode(&record, &self.relay.config.names);

@@ -20,7 +20,7 @@ impl<L: Links> Epoch<'_, L> {
         while let Some(session) = &mut self.session {
             let Self { relay, .. } = self;
             let may = relay.refusals.allow(session.tracks(), now) && session.pace.has_heard();
-            if !may || !session.in_flight.has_room(1) {
+            if !may || !session.in_flight.has_room(1) || !relay.acks.has_room() {
                 break;
             }
             let topic = &relay.config.topics.track;
@@ -47,6 +47,9 @@ impl<L: Links> Epoch<'_, L> {
             let publication = Publication { topic, payload, delivery: Delivery::AtLeastOnce };
             let bytes = publication.payload.len();
             self.hand_over(Message::Track(batch), publication, now)?;
+            if self.relay.config.waits_for_ack() {
+                self.relay.acks.sent_track(batch, now);
+            }
             if let Some(session) = self.session.as_mut().filter(|_| batch.lane == Lane::Backlog) {
                 session.pace.spent(bytes, now);
             }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use rumqttc as v4;
 use rumqttc::v5::mqttbytes::Error as PacketError;
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, PubAckReason, SubscribeReasonCode};
 use rumqttc::v5::{ConnectionError, StateError};
@@ -86,13 +87,42 @@ pub(super) fn closed(error: &ConnectionError) -> Closed {
         ) => Closed::Oversized { text },
         ConnectionError::Io(error) if is_offline(error) => Closed::Offline { text },
         ConnectionError::Tls(error) => tls_closed(error, text),
-        ConnectionError::Timeout(_) => {
-            Closed::Broken { text: format!("no connection within {CONNECT_TIMEOUT_S} s") }
-        }
+        ConnectionError::Timeout(_) => no_connection(),
         // With TLS 1.3 the broker judges our certificate after the handshake, and rustls' alert comes as an IO error.
         _ if text.contains("received fatal alert") => Closed::Untrusted { text },
         _ => Closed::Broken { text },
     }
+}
+
+/// The same for MQTT 3.1.1 (§3.2.2.3): its return codes count as the codes of 5 that mean the same.
+pub(super) fn closed_v4(error: &v4::ConnectionError) -> Closed {
+    use v4::{ConnectReturnCode as Code, ConnectionError as Error, StateError as State};
+    let text = error.to_string();
+    match error {
+        Error::ConnectionRefused(code) => {
+            let reason = ReasonCode(match code {
+                Code::Success => 0x00,
+                Code::RefusedProtocolVersion => 0x84,
+                Code::BadClientId => 0x85,
+                Code::BadUserNamePassword => 0x86,
+                Code::NotAuthorized => 0x87,
+                Code::ServiceUnavailable => 0x88,
+            });
+            Closed::Refused { reason, text }
+        }
+        Error::MqttState(State::Deserialization(v4::Error::PayloadSizeLimitExceeded(_))) => {
+            Closed::Oversized { text }
+        }
+        Error::Io(error) if is_offline(error) => Closed::Offline { text },
+        Error::Tls(error) => tls_closed(error, text),
+        Error::NetworkTimeout => no_connection(),
+        _ if text.contains("received fatal alert") => Closed::Untrusted { text },
+        _ => Closed::Broken { text },
+    }
+}
+
+fn no_connection() -> Closed {
+    Closed::Broken { text: format!("no connection within {CONNECT_TIMEOUT_S} s") }
 }
 
 /// Certificates change when a person changes them; everything else may pass.

@@ -26,6 +26,10 @@ pub(super) struct Host {
 }
 
 pub(super) async fn host(port: u16, records: u64) -> Host {
+    host_of(MqttVersion::V5, port, records).await
+}
+
+async fn host_of(version: MqttVersion, port: u16, records: u64) -> Host {
     let directory = tempfile::tempdir().unwrap();
     let outbox = Outbox::open(OutboxConfig::new(directory.path().join("outbox.db"))).await.unwrap();
     let records: Vec<_> = (1..=records).map(|n| record(Seq::new(n), Motion::Moving)).collect();
@@ -39,6 +43,7 @@ pub(super) async fn host(port: u16, records: u64) -> Host {
     let backoff =
         BackoffConfig { first: Duration::from_millis(50), max: Duration::from_millis(200) };
     let config = RelayConfig {
+        version,
         backoff,
         credentials: Some(Credentials {
             username: "VAN-1".to_owned(),
@@ -302,5 +307,35 @@ async fn mosquitto_brings_manifests_and_commands_keeps_what_is_too_large_and_get
     let said = heard.lines().find_map(|line| epcis::decode(line.as_bytes()).ok()).unwrap();
     assert_eq!(said.sequence, "000000000061");
     assert_eq!(host.status.borrow().events_acked, 1);
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn over_3_1_1_mosquittos_puback_of_what_it_denies_costs_no_record() {
+    if !std::path::Path::new(Mosquitto::PATH).exists() {
+        eprintln!("skipped: {} is not installed", Mosquitto::PATH);
+        return;
+    }
+    let port = free_port().await;
+    let mut host = host_of(MqttVersion::V3_1_1, port, 600).await;
+    let acl = "pattern write fleet/v1/%u/connection\npattern read fleet/v1/%u/+\n\
+               topic write fleet/v1/VAN-1/ack\ntopic write fleet/v1/VAN-1/manifest\n";
+    let _broker = Mosquitto::start(host.directory.path(), port, acl);
+    let sent = host.status.wait_for(|status| status.track_messages >= 10);
+    tokio::time::timeout(LIMIT, sent).await.unwrap().unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let status = host.status.borrow().clone();
+    assert_eq!((status.last_reason, status.points_acked), (None, 0), "all of it is denied");
+    assert_eq!(host.outbox.stats().borrow().pending, 600);
+
+    publish(port, "ack", br#"{"v":1,"track_seq":600}"#, &[]);
+    host.pending(0).await;
+    // There is no Maximum Packet Size in 3.1.1: it comes, and the next connection goes without.
+    publish(port, "manifest", &vec![b'x'; 2 * MAX_MANIFEST_BYTES], &["-r"]);
+    let again = host.status.wait_for(|status| status.reconnects >= 1);
+    tokio::time::timeout(LIMIT, again).await.unwrap().unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(host.status.borrow().reconnects, 1);
+    assert!(host.status.borrow().downlink_error.is_some());
     host.finish().await;
 }

@@ -1,0 +1,102 @@
+//! MQTT 3.1.1, for brokers without 5. Its PUBACK has no reason code: a broker says it also to what its ACL denies.
+
+use rumqttc::{
+    AsyncClient, Event, EventLoop, LastWill, MqttOptions, Outgoing, Packet, QoS, SubscribeFilter,
+    SubscribeReasonCode,
+};
+
+use super::reasons::closed_v4;
+use super::{Attempt, MAX_INCOMING_BYTES, Polled, network};
+use crate::relay::{Closed, Delivery, LinkEvent, ReasonCode, Welcome};
+
+/// The broker cannot say what it takes. What is larger than the large clouds take is tried, and waits when it is cut for.
+const MAX_OUTGOING_BYTES: u32 = 1024 * 1024;
+
+pub(super) fn options(attempt: &Attempt, transport: rumqttc::Transport) -> MqttOptions {
+    let Attempt { broker, config, will } = attempt;
+    let mut options = MqttOptions::new(&config.client_id, attempt.host(), broker.port);
+    let retain = will.delivery == Delivery::Retained;
+    let will = LastWill::new(&will.topic, will.payload.clone(), QoS::AtLeastOnce, retain);
+    options
+        .set_transport(transport)
+        .set_keep_alive(attempt.keep_alive())
+        .set_clean_session(true)
+        .set_max_packet_size(MAX_INCOMING_BYTES as usize, MAX_OUTGOING_BYTES as usize)
+        .set_inflight(config.in_flight.max(1))
+        .set_last_will(will);
+    if let Some(credentials) = &config.credentials {
+        options.set_credentials(&credentials.username, &credentials.password);
+    }
+    options
+}
+
+pub(super) fn connection(options: MqttOptions, capacity: usize) -> (AsyncClient, Connection) {
+    let (client, mut event_loop) = AsyncClient::new(options, capacity);
+    event_loop.set_network_options(network());
+    (client, Connection(event_loop))
+}
+
+pub(super) const fn qos(delivery: Delivery) -> QoS {
+    match delivery {
+        Delivery::AtMostOnce => QoS::AtMostOnce,
+        Delivery::AtLeastOnce | Delivery::Retained => QoS::AtLeastOnce,
+    }
+}
+
+pub(super) fn filters(topics: Vec<String>) -> impl Iterator<Item = SubscribeFilter> {
+    topics.into_iter().map(|topic| SubscribeFilter::new(topic, QoS::AtLeastOnce))
+}
+
+pub(super) struct Connection(EventLoop);
+
+impl Polled for Connection {
+    async fn poll(&mut self) -> Result<Option<LinkEvent>, Closed> {
+        match self.0.poll().await {
+            Ok(event) => Ok(self.translate(event)),
+            Err(error) => Err(closed_v4(&error)),
+        }
+    }
+
+    fn rest(&mut self) -> Vec<LinkEvent> {
+        let last: Vec<Event> = self.0.state.events.drain(..).collect();
+        last.into_iter().filter_map(|event| self.translate(event)).collect()
+    }
+}
+
+impl Connection {
+    fn translate(&self, event: Event) -> Option<LinkEvent> {
+        Some(match event {
+            Event::Outgoing(Outgoing::Publish(packet_id) | Outgoing::Subscribe(packet_id)) => {
+                LinkEvent::Sent(packet_id)
+            }
+            Event::Outgoing(_) => return None,
+            Event::Incoming(Packet::ConnAck(_)) => LinkEvent::Connected(Welcome {
+                receive_max: u16::MAX,
+                max_packet_bytes: MAX_OUTGOING_BYTES,
+                keep_alive: self.0.mqtt_options.keep_alive(),
+                retains: true,
+            }),
+            Event::Incoming(Packet::PubAck(ack)) => {
+                LinkEvent::Acked { packet_id: ack.pkid, reason: ReasonCode::SUCCESS }
+            }
+            Event::Incoming(Packet::SubAck(ack)) => LinkEvent::Subscribed {
+                packet_id: ack.pkid,
+                reasons: ack.return_codes.into_iter().map(suback_reason).collect(),
+            },
+            Event::Incoming(Packet::Publish(message)) => LinkEvent::Message {
+                topic: message.topic,
+                payload: message.payload.to_vec(),
+                retained: message.retain,
+            },
+            Event::Incoming(_) => LinkEvent::Alive,
+        })
+    }
+}
+
+/// MQTT 3.1.1 §3.9.3.
+const fn suback_reason(code: SubscribeReasonCode) -> ReasonCode {
+    ReasonCode(match code {
+        SubscribeReasonCode::Success(qos) => qos as u8,
+        SubscribeReasonCode::Failure => 0x80,
+    })
+}
