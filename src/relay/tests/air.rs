@@ -13,7 +13,7 @@ async fn ten_minutes(budget: Budget) -> (Van, [usize; 3], u64) {
     let happened = crate::outbox::tests::event(van.next);
     van.next = van.next.next();
     van.outbox.accept_events(vec![happened], Vec::new(), Uptime::ZERO);
-    van.outbox.flush_events(Uptime::ZERO).await.unwrap();
+    van.outbox.flush_by(Uptime::ZERO).await.unwrap();
     tokio::time::sleep(Duration::from_millis(1100)).await;
     assert_eq!(van.broker.on("state").len(), states + 1, "a change is said at once");
     assert_eq!(van.broker.on("event").len(), 1, "and an event goes");

@@ -41,7 +41,7 @@ impl Van {
 
     async fn put(&self, events: Vec<EventRecord>) {
         self.outbox.accept_events(events, Vec::new(), Uptime::ZERO);
-        self.outbox.flush_events(Uptime::ZERO).await.unwrap();
+        self.outbox.flush_by(Uptime::ZERO).await.unwrap();
     }
 
     fn events(&self) -> Vec<u64> {

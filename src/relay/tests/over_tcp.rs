@@ -299,7 +299,7 @@ async fn mosquitto_brings_manifests_and_commands_keeps_what_is_too_large_and_get
     host.answers.send(Answer { payload: b"done".to_vec() }).await.unwrap();
     let happened = event(Seq::new(61));
     host.outbox.accept_events(vec![happened.clone()], Vec::new(), Uptime::ZERO);
-    host.outbox.flush_events(Uptime::ZERO).await.unwrap();
+    host.outbox.flush_by(Uptime::ZERO).await.unwrap();
     host.pending(0).await;
     let heard = backend.wait_with_output().unwrap().stdout;
     let heard = String::from_utf8(heard).unwrap();
