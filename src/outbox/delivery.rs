@@ -14,8 +14,8 @@ impl Outbox {
     ///
     /// Nothing of this waits for the disk: [`Self::is_urgent`] says that a transaction should follow at once. Until that is
     /// done a kill, as a power cut, costs all that came in one call, or nothing of it. 10,000 events or 2 MiB wait at most;
-    /// then the oldest go, counted in [`OutboxStats::dropped`]. An event of more than 256 KiB, a document of more than
-    /// 64 KiB, and what would make documents more than 4,096 or 4 MiB (each time, or a quarter of a small outbox) is
+    /// then the oldest go, counted in [`OutboxStats::dropped`](super::OutboxStats::dropped). An event of more than 256 KiB, a
+    /// document of more than 64 KiB, and what would make documents more than 4,096 or 4 MiB (each time, or a quarter of a small outbox) is
     /// refused with an error in the log.
     pub fn accept_events(&self, events: Vec<EventRecord>, documents: Vec<Document>, now: Uptime) {
         debug_assert!(events.is_sorted_by(|a, b| a.seq < b.seq), "events ascend");
@@ -34,8 +34,8 @@ impl Outbox {
     }
 
     /// At most `limit` events above `seq`, ascending; none only if there are no more. They are on flash; if the disk does not
-    /// write, or does not answer for 2 s, those that wait for it are among them. [`OutboxStats::events_newest`] says when
-    /// to ask again.
+    /// write, or does not answer for 2 s, those that wait for it are among them.
+    /// [`OutboxStats::events_newest`](super::OutboxStats::events_newest) says when to ask again.
     ///
     /// # Errors
     /// `Degraded`: what is on flash cannot be read now, and nothing waits in memory. While that is so and something waits,
