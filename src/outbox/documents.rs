@@ -16,8 +16,8 @@ const MAX_KEY_BYTES: usize = 256;
 /// Of all documents together.
 pub(super) const MAX_ALL_BYTES: usize = 4 * 1024 * 1024;
 
-/// How many there may be.
-pub(super) const MAX_DOCUMENTS: usize = 4096;
+/// How many there may be: a full van's 5,000 parcels, 1,000 scans that wait for the time, and the rest.
+pub(super) const MAX_DOCUMENTS: usize = 8192;
 
 const CRC_BYTES: usize = 4;
 

@@ -38,6 +38,7 @@ impl Delivery {
         self.drop_pieces(pieces.len(), out);
         self.manifest_pieces = pieces.len();
         out.kept.extend(pieces);
+        self.keep_still(&manifest);
         self.manifest = Some(Arc::new(manifest));
         ManifestVerdict::Taken
     }

@@ -8,7 +8,7 @@ use super::clock::{When, between};
 use super::duty::Duty;
 use super::event::{Happening, Place};
 use super::manifest::{Manifest, Stop};
-use super::route::{Ending, Phase};
+use super::route::{Ending, Phase, Trip};
 use super::site::{self, Pace, Sight, Speak, Stance, Visit};
 use super::{Delivery, Happenings};
 use crate::core::fix::Fix;
@@ -80,7 +80,7 @@ impl Delivery {
         odometer: Distance,
         out: &mut Happenings,
     ) {
-        self.clock.observe(fix.utc, fix.read_at);
+        self.learn_time(fix.utc, fix.read_at);
         if self.duty.duty == Duty::On {
             self.here.observe(fix, motion, odometer);
             if let Some(when) = self.clock.when(fix.read_at) {
@@ -95,17 +95,30 @@ impl Delivery {
     }
 
     pub(super) fn withheld(&mut self, utc: UtcTime, read_at: Uptime, out: &mut Happenings) {
-        self.clock.observe(utc, read_at);
+        self.learn_time(utc, read_at);
         self.here.hide();
         self.wake(read_at, out);
         self.pass(read_at, out);
     }
 
+    /// The next run believes a receiver that goes on from the time that this one knew.
+    fn learn_time(&mut self, utc: UtcTime, read_at: Uptime) {
+        let was_known = self.clock.told().is_some();
+        if self.clock.observe(utc, read_at) && !was_known {
+            self.trip.touched = self.clock.told();
+        }
+    }
+
     fn locate(&mut self, fix: &Fix, when: When, out: &mut Happenings) {
         let sight = Sight { utc: when.utc, position: fix.position, speed_mps: self.here.mps };
+        let stood = |trip: &Trip| (trip.still.map(|still| still.since), trip.phase);
+        let before = stood(&self.trip);
         let driven_m = self.here.stance.observe(sight, &mut self.trip.still);
         let Some(manifest) = self.manifest.clone() else { return };
         self.leave_or_reach_station(&manifest, sight, when, out);
+        if stood(&self.trip) != before {
+            self.keep_still(&manifest);
+        }
         if let Some(visit) = &mut self.trip.visit {
             let stop = manifest.stops.iter().find(|stop| stop.seq == visit.seq);
             let end = match stop {
@@ -117,6 +130,13 @@ impl Delivery {
             }
         }
         self.reach_stop(&manifest, when, Speak::WhenSure, out);
+    }
+
+    /// A standstill is kept if it matters.
+    pub(super) fn keep_still(&mut self, manifest: &Manifest) {
+        let out = self.trip.phase == Phase::Out;
+        let fenced = self.trip.still.filter(|still| out && still.is_at_fence(manifest));
+        self.trip.still_at_fence = fenced;
     }
 
     fn leave_or_reach_station(

@@ -108,7 +108,7 @@ impl Delivery {
             return;
         }
         self.duty.duty = duty;
-        self.trip.still = None;
+        (self.trip.still, self.trip.still_at_fence) = (None, None);
         if let Some(since) = self.trip.idle_since.take()
             && let Some(utc) = self.clock.told()
         {

@@ -250,6 +250,7 @@ impl Delivery {
         if let Some(manifest) = &self.manifest {
             self.board.list(manifest, &self.config.domain);
         }
+        self.trip.still = self.trip.still_at_fence;
         self.clock = EventClock::new(self.trip.touched);
         let Self { written, trip, stops, duty, moment, answers, .. } = self;
         written.begin("route", trip);

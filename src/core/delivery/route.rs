@@ -25,8 +25,11 @@ pub(super) enum Phase {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Trip {
     pub(super) phase: Phase,
-    /// The van stands, perhaps at a stop.
+    /// The van stands, perhaps at a stop. A driver in a jam stands often.
+    #[serde(skip)]
     pub(super) still: Option<Still>,
+    /// The same, if it is at a fence: only there a power cut must not forget it.
+    pub(super) still_at_fence: Option<Still>,
     /// The van is at a stop.
     pub(super) visit: Option<Visit>,
     /// Since when it is outside the station, and where the odometer stood then.

@@ -118,6 +118,16 @@ impl Still {
         }
     }
 
+    /// Whether it began to stand at the station, at a stop, or a little outside.
+    pub(super) fn is_at_fence(&self, manifest: &Manifest) -> bool {
+        let stops = manifest.stops.iter().map(|stop| (stop.position, stop.radius));
+        let mut fences = stops.chain([(manifest.station.position, manifest.station.radius)]);
+        fences.any(|(position, radius)| {
+            is_near(position, self.at)
+                && position.distance_to(self.at).as_metres() <= radius.as_metres() + STOP_MARGIN_M
+        })
+    }
+
     /// From where it stands to `position`.
     pub(super) fn distance_m(&self, position: Position) -> f64 {
         let [east, north] = self.at.metres_to(position);

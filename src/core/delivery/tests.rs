@@ -537,6 +537,25 @@ fn a_van_that_wakes_at_the_next_stop_is_there_and_no_longer_at_the_last() {
 }
 
 #[test]
+fn a_jam_writes_nothing_and_a_drive_hardly_anything() {
+    let mut van = Van::new(three_stops());
+    van.load(&[A]);
+    van.drive_to(500.0, 1);
+    van.out.kept.clear();
+    let mut kept = 0;
+    for _ in 0..100 {
+        for mps in [0.0, 0.0, 0.0, 2.5, 2.5] {
+            van.ms += 1000;
+            van.north_m += mps * 0.2;
+            van.fix(mps);
+            kept += van.out.kept.len();
+            van.commit();
+        }
+    }
+    assert!(kept <= 2, "{kept} documents");
+}
+
+#[test]
 fn two_doors_of_one_parking_place_are_two_stops() {
     let mut van = Van::new(draft(1, vec![stop(1, 1000.0, &[A]), stop(2, 1035.0, &[B])]));
     van.load(&[A, B]);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::core::record::Seq;
-use crate::demo::arrivals::tests::{arrivals, position, track};
+use crate::demo::arrivals::tests::{arrivals, point, position, track};
 use crate::demo::ink::{Colours, paint};
 
 pub(in crate::demo) fn link(state: LinkState) -> LinkStatus {

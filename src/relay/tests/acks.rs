@@ -21,7 +21,7 @@ async fn a_puback_removes_nothing_and_the_backends_word_what_it_says() {
     for config in [strict(), RelayConfig { version: MqttVersion::V3_1_1, ..config() }] {
         let mut van = Van::start_with_backlog(config, Broker::up(), 600).await;
         van.outbox.accept_events(vec![event(Seq::new(601))], Vec::new(), Uptime::ZERO);
-        van.outbox.flush_events(Uptime::ZERO).await.unwrap();
+        van.outbox.flush_by(Uptime::ZERO).await.unwrap();
         van.next = Seq::new(602);
         tokio::time::sleep(2 * MINUTE).await;
         assert_eq!(van.pending(), 601, "everything is acknowledged, by the broker");
