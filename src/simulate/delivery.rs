@@ -48,7 +48,7 @@ pub(super) fn read(mut table: Section<'_>) -> Delivery {
     let (garbage, repeated_reads) = (count("garbage", 1), count("repeated_reads", 2));
     let most = table.whole("max_parcels_per_stop", 1..=10, 3);
     let rfid_share = table.number("rfid_share", 0.0..=1.0, 0.3);
-    let tag_read = Duration::from_secs(table.whole("tag_read_s", 1..=600, 5));
+    let tag_read = Duration::from_secs(table.whole("tag_read_s", 1..=600, 3));
     table.finish();
     Delivery {
         max_parcels_per_stop: usize::try_from(most).expect("10 at most"),

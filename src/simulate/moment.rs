@@ -113,10 +113,12 @@ pub enum Happening {
     Lost,
     /// Scanned, and nothing changes by it.
     Seen(Alert),
-    /// The driver is off duty.
-    BreakBegan,
-    /// The driver is on duty again.
-    BreakEnded,
+    /// The driver begins work, or goes on after a break.
+    OnDuty,
+    /// The driver has a break.
+    OnBreak,
+    /// The driver goes home.
+    OffDuty,
     /// The van stands at the station again.
     CameBack,
     /// Scanned at the station in the evening.
@@ -140,8 +142,9 @@ impl Happening {
             Self::Damaged => "parcel.damaged",
             Self::Lost => "parcel.lost",
             Self::Seen(_) => "parcel.seen",
-            Self::BreakBegan => "duty.break",
-            Self::BreakEnded => "duty.on",
+            Self::OnDuty => "duty.on",
+            Self::OnBreak => "duty.break",
+            Self::OffDuty => "duty.off",
             Self::CameBack => "route.returned",
             Self::Returned => "parcel.returned",
             Self::Completed(_) => "route.completed",
@@ -198,8 +201,8 @@ pub struct Summary {
     pub lost: usize,
     /// Standing at stops, together.
     pub dwell: Duration,
-    /// Off duty.
-    pub off_duty: Duration,
+    /// Standing for breaks, together.
+    pub breaks: Duration,
     /// Standing anywhere else between departure and return.
     pub idle: Duration,
     /// From departure to return.
@@ -271,7 +274,7 @@ struct SummaryLine {
     forgotten: usize,
     lost: usize,
     dwell_s: f64,
-    off_duty_s: f64,
+    breaks_s: f64,
     idle_s: f64,
     duration_s: f64,
     distance_m: f64,
@@ -290,7 +293,7 @@ impl From<&Summary> for SummaryLine {
             forgotten: summary.forgotten,
             lost: summary.lost,
             dwell_s: summary.dwell.as_secs_f64(),
-            off_duty_s: summary.off_duty.as_secs_f64(),
+            breaks_s: summary.breaks.as_secs_f64(),
             idle_s: summary.idle.as_secs_f64(),
             duration_s: summary.duration.as_secs_f64(),
             distance_m: summary.distance.as_metres().round(),

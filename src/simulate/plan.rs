@@ -31,6 +31,8 @@ pub(super) const SETTLED: Duration = Duration::from_secs(12);
 /// After the last scan, before the van moves.
 pub(super) const LEAVING: Duration = Duration::from_secs(4);
 
+/// From the driver's first scan to the first parcel's.
+const HELLO: Duration = Duration::from_secs(10);
 /// Between two parcels at the station.
 const LOADING_GAP_S: f64 = 3.0;
 /// After the last parcel, before the van sets off.
@@ -128,6 +130,7 @@ impl Planner<'_> {
             parcels.iter().enumerate().filter(|(_, one)| one.fate != Fate::Forgotten).collect();
         let gap_s = gap_s(departed.as_secs_f64() - 2.0 * DOORS_S, taken.len());
         let mut at = departed.saturating_sub(seconds(DOORS_S + gap_s * whole(taken.len())));
+        self.change_duty(at.saturating_sub(HELLO), Happening::OnDuty);
         for (index, parcel) in taken.into_iter().rev() {
             let late = self.some(0.0, 0.5 * gap_s);
             self.scan(at + late, &parcel.line);
@@ -251,13 +254,21 @@ impl Planner<'_> {
     }
 
     fn rest(&mut self, visit: Visit) {
-        let (began, ended) = (visit.arrived + SETTLED, visit.left.saturating_sub(LEAVING));
+        self.change_duty(visit.arrived + SETTLED, Happening::OnBreak);
+        self.change_duty(visit.left.saturating_sub(LEAVING), Happening::OnDuty);
+    }
+
+    /// By a printed control code.
+    fn change_duty(&mut self, at: Duration, happening: Happening) {
+        let line = match happening {
+            Happening::OnBreak => "]C0VANCTL:DUTY:BREAK",
+            Happening::OffDuty => "]C0VANCTL:DUTY:OFF",
+            _ => "]C0VANCTL:DUTY:ON",
+        };
         if self.route.delivery.is_some() {
-            self.scan(began, "]C0VANCTL:DUTY:BREAK");
-            self.scan(ended, "]C0VANCTL:DUTY:ON");
+            self.scan(at, line);
         }
-        self.tell(began, Happening::BreakBegan, None, None);
-        self.tell(ended, Happening::BreakEnded, None, None);
+        self.tell(at, happening, None, None);
     }
 
     fn come_back(&mut self) {
@@ -269,7 +280,8 @@ impl Planner<'_> {
             .filter(|(_, parcel)| matches!(parcel.fate, Fate::Attempted | Fate::Damaged))
             .collect();
         let first = returned + 2 * SETTLED;
-        let gap_s = gap_s(end.saturating_sub(first).as_secs_f64(), back.len());
+        let room = end.saturating_sub(first + 2 * LEAVING);
+        let gap_s = gap_s(room.as_secs_f64(), back.len());
         let mut at = first;
         for (index, parcel) in back {
             self.scan(at, &parcel.line);
@@ -277,6 +289,7 @@ impl Planner<'_> {
             self.take_out(index, at.saturating_sub(Duration::from_secs(2)));
             at += seconds(gap_s);
         }
+        self.change_duty(end.saturating_sub(LEAVING).max(returned), Happening::OffDuty);
     }
 }
 
@@ -320,7 +333,7 @@ fn summary(route: &Route, parcels: &[Parcel], table: &Timetable) -> Summary {
         forgotten: count(|fate| fate == Fate::Forgotten),
         lost: count(|fate| matches!(fate, Fate::Lost(_))),
         dwell: standing(Purpose::Delivery),
-        off_duty: standing(Purpose::Break),
+        breaks: standing(Purpose::Break),
         idle: table.idle,
         duration: table.returned.saturating_sub(table.departed),
         distance: Distance::from_metres(table.distance_m).expect("a day's drive"),

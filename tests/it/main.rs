@@ -22,6 +22,7 @@ mod invariants;
 mod outbox_model;
 mod package;
 mod packed;
+mod played;
 mod real_world;
 mod recordings;
 mod same_core;

@@ -214,7 +214,7 @@ fn slips_are_scanned_where_they_were_promised() {
         let control = |what: &str| day.by_hand().filter(|scan| scan.line.ends_with(what)).count();
         assert_eq!(control("]C0VANCTL:ATTEMPT:AQ"), 2);
         assert_eq!([control("VANCTL:UNDO"), control("VANCTL:DAMAGED")], [1, 1]);
-        assert_eq!([control("VANCTL:DUTY:BREAK"), control("VANCTL:DUTY:ON")], [1, 1]);
+        assert_eq!([control("VANCTL:DUTY:BREAK"), control("VANCTL:DUTY:ON")], [1, 2]);
     }
 }
 
@@ -258,7 +258,7 @@ fn a_tag_is_read_while_it_is_in_the_van_and_not_after() {
             let inside = reads.iter().all(|read| *read > loaded && *read <= end);
             assert!(inside, "{parcel:?}");
             // Three quarters of what an antenna that misses nothing would read, away for a moment included.
-            let usual = end.since(loaded).as_secs_f64() / 5.0 * 0.85;
+            let usual = end.since(loaded).as_secs_f64() / 3.0 * 0.85;
             let part = f64::from(u32::try_from(reads.len()).unwrap()) / usual;
             let few = end.since(loaded) < Duration::from_secs(300);
             assert!(few || (0.7..1.3).contains(&part), "{part} of the reads of {parcel:?}");
@@ -287,7 +287,7 @@ fn the_plan_is_what_the_van_then_does() {
     assert!((moved_m / distance_m - 1.0).abs() < 0.005, "{moved_m} m, {distance_m} m");
     let summary = day.summary();
     let standing = truths.iter().filter(|truth| truth.standing).count();
-    let stood = summary.dwell + summary.off_duty + summary.idle;
+    let stood = summary.dwell + summary.breaks + summary.idle;
     let at_station = day.table.departed + (day.table.end - day.table.returned);
     let difference =
         (stood + at_station).as_secs_f64() * 10.0 - f64::from(u32::try_from(standing).unwrap());
@@ -330,9 +330,15 @@ fn a_day_that_is_ended_sooner_says_nothing_of_the_rest() {
     route.settings.duration = Some(Duration::from_secs(400));
     let moments: Vec<Moment> = Day::new(route).collect();
     assert!(moments.iter().all(|moment| moment.at() <= Uptime::from_millis(400_000)));
-    let delivered = |moment: &&Moment| matches!(moment, Moment::Fact(fact) if fact.happening == Happening::Delivered);
-    assert!(moments.iter().any(|moment| delivered(&moment)));
-    assert!(!matches!(moments.last(), Some(Moment::Fact(_))), "it is not completed");
+    let happens = |name| {
+        let facts = moments.iter().filter_map(|moment| match moment {
+            Moment::Fact(fact) => Some(fact),
+            _ => None,
+        });
+        facts.filter(|fact| fact.happening.name() == name).count()
+    };
+    assert!(happens("parcel.delivered") > 0);
+    assert_eq!(happens("route.completed"), 0);
 }
 
 #[test]
