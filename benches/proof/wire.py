@@ -356,7 +356,9 @@ class Feed:
         if self.day[0] != day:
             self.day = (day, time.strftime('%d%m%y', time.gmtime(at)))
         clock = f'{int(second) // 3600:02d}{int(second) // 60 % 60:02d}{second % 60:05.2f}'
-        place = (f'{int(drive.lat):02d}{drive.lat % 1 * 60:08.5f},N,{int(drive.lon):03d}{drive.lon % 1 * 60:08.5f},E')
+        # Rounded before it is split: 60 minutes are no minutes.
+        lat, lon = (divmod(round(degrees * 6_000_000), 6_000_000) for degrees in (drive.lat, drive.lon))
+        place = f'{lat[0]:02d}{lat[1] / 1e5:08.5f},N,{lon[0]:03d}{lon[1] / 1e5:08.5f},E'
         return (sentence(f'GNRMC,{clock},A,{place},{drive.speed / 0.514444:.2f},{drive.course:.1f},{self.day[1]},,,A')
                 + sentence(f'GNGGA,{clock},{place},1,10,0.9,480.0,M,47.0,M,,'))
 
