@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
+
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
@@ -22,6 +23,7 @@ use crate::core::sampling::{Bounds, Sampling};
 use crate::daemon::{Agent, AtEnd, signals};
 use crate::decode;
 use crate::logging;
+use crate::metrics::Metrics;
 use crate::relay::mqtt::MqttLinks;
 use crate::replay::{self, Emit};
 use crate::source::Address;
@@ -51,6 +53,10 @@ enum Command {
         /// The configuration
         #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
         config: PathBuf,
+        /// The agent's time runs so many times as fast: for a simulated day in minutes
+        #[cfg(feature = "simulate")]
+        #[arg(long, value_name = "TIMES", default_value = "1", value_parser = speed, hide = true)]
+        speed: Speed,
     },
     /// Send recorded logs through the code that runs in the van
     #[command(after_help = REPLAY_HELP)]
@@ -241,7 +247,10 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 fn execute(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Run { config } => run(&config),
+        #[cfg(feature = "simulate")]
+        Command::Run { config, speed } => run(&config, clock_of(speed)),
+        #[cfg(not(feature = "simulate"))]
+        Command::Run { config } => run(&config, Clock::live()),
         Command::Replay(arguments) => match arguments.emit {
             Some(emit) => emit_lines(&arguments, emit),
             None => replay_agent(&arguments),
@@ -284,7 +293,7 @@ fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()
     result
 }
 
-fn run(path: &Path) -> anyhow::Result<()> {
+fn run(path: &Path, clock: Clock) -> anyhow::Result<()> {
     let config = Config::load(path, &[])?;
     logging::init(config.log_level);
     let era = match &config.source.address {
@@ -294,9 +303,12 @@ fn run(path: &Path) -> anyhow::Result<()> {
     block_on(async {
         let shutdown = signals()?;
         let sources = vec![config.source.clone()];
-        let clock = Clock::live();
         let control = match &config.control {
             Some(path) => listen(path).await?,
+            None => None,
+        };
+        let metrics = match config.metrics {
+            Some(address) => Some(Metrics::listen(address).await?),
             None => None,
         };
         let links = MqttLinks::new(config.relay.clone(), clock.clone());
@@ -306,10 +318,15 @@ fn run(path: &Path) -> anyhow::Result<()> {
         let control = control.map(|server| tokio::spawn(server.run(desk, stop_control.clone())));
         let notify = Notify::from_environment();
         notify.ready();
+        let metrics =
+            metrics.map(|metrics| tokio::spawn(metrics.serve(agent.watches(), clock.clone())));
         let report = tokio::spawn(notify.clone().report(agent.watches(), clock));
         let shutdown = async {
             shutdown.await;
             report.abort();
+            if let Some(metrics) = &metrics {
+                metrics.abort();
+            }
             notify.stopping();
         };
         let result = agent.run(sources, AtEnd::Stop, shutdown).await;
@@ -387,6 +404,13 @@ fn sampling(arguments: &ReplayArguments) -> anyhow::Result<Sampling> {
     }
 }
 
+fn clock_of(speed: Speed) -> Clock {
+    match speed {
+        Speed::Factor(factor) => Clock::scaled(factor),
+        Speed::Max => Clock::by_data(),
+    }
+}
+
 fn replay_agent(arguments: &ReplayArguments) -> anyhow::Result<()> {
     let given = [
         ("mqtt.broker", &arguments.broker),
@@ -406,10 +430,7 @@ fn replay_agent(arguments: &ReplayArguments) -> anyhow::Result<()> {
     let progress = io::stderr().is_terminal();
     // The bar has the terminal to itself, unless something is wrong.
     logging::init(if progress { config.log_level.min(Level::WARN) } else { config.log_level });
-    let clock = match arguments.speed {
-        Speed::Factor(factor) => Clock::scaled(factor),
-        Speed::Max => Clock::by_data(),
-    };
+    let clock = clock_of(arguments.speed);
     let era = replay::era(arguments.date, &arguments.logs)?;
     block_on(async {
         let summary = replay::through_agent(config, era, clock, &arguments.logs, progress).await?;

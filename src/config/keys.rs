@@ -353,6 +353,12 @@ pub(super) const KEYS: &[Key] = &[
         "The socket on which waypost status, scan, outcome, duty and log reach the agent: for its user and group; empty for none",
     ),
     key(
+        "metrics.listen",
+        Text,
+        r#""""#,
+        "Address and port at which GET /metrics gives what is counted, as OpenMetrics; best 127.0.0.1:9752. Empty: nowhere",
+    ),
+    key(
         "log.level",
         Text,
         r#""info""#,

@@ -9,7 +9,7 @@ mod values;
 mod written;
 
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -61,6 +61,8 @@ pub struct Config {
     pub scanners: Vec<ScannerConfig>,
     /// Duty, private places, and what else the delivery must know.
     pub delivery: DeliveryConfig,
+    /// Where figures are given to who asks; `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
     /// The local socket; `None`: there is none.
     pub control: Option<PathBuf>,
     /// What is logged.
@@ -179,6 +181,12 @@ fn check(values: &mut Values) -> Option<Config> {
     let control = values.parsed("control.path", |path| {
         Ok(Some(path).filter(|path| !path.is_empty()).map(PathBuf::from))
     });
+    let metrics = values.parsed("metrics.listen", |listen| match listen {
+        "" => Ok(None),
+        _ => listen.parse().map(Some).map_err(|_| {
+            format!("{listen:?} is no address and port: write one such as 127.0.0.1:9752")
+        }),
+    });
     let log_level = values.parsed("log.level", |level| {
         level
             .parse::<Level>()
@@ -193,6 +201,7 @@ fn check(values: &mut Values) -> Option<Config> {
         relay: RelayConfig { names: names?, ..relay? },
         scanners: scanners?,
         delivery: delivery?,
+        metrics: metrics?,
         control: control?,
         log_level: log_level?,
     })

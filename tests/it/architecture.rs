@@ -51,7 +51,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &[
             "clock", "code", "control", "tasks", "wire", "config", "daemon", "decode", "demo",
-            "logging", "relay", "replay", "simulate", "source", "systemd",
+            "logging", "metrics", "relay", "replay", "simulate", "source", "systemd",
         ],
     ),
 ];
