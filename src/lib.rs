@@ -15,7 +15,7 @@
 //!                       │                                   ▼
 //!  ③ outbox             │               SQLite: what was accepted stays until it has arrived
 //!                       ▼                                   │ cursor
-//!  ④ relay       live lane first: position            then track, fresh before backlog
+//!  ④ relay       live lane first: position       then events, then track, fresh first
 //!                       └─────────────────┬─────────────────┘
 //!                                         ▼
 //!                          MQTT 5 broker: a record leaves on PUBACK

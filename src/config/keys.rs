@@ -52,7 +52,7 @@ pub(super) const KEYS: &[Key] = &[
         "mqtt.broker",
         Text,
         r#""""#,
-        "The MQTT 5 broker: mqtts://HOST[:PORT] with TLS (port 8883), or mqtt://HOST[:PORT] without (port 1883). Several, separated by commas, are tried in this order (required)",
+        "The MQTT broker: mqtts://HOST[:PORT] with TLS (port 8883), or mqtt://HOST[:PORT] without (port 1883). Several, separated by commas, are tried in this order (required)",
     ),
     key(
         "mqtt.version",

@@ -178,6 +178,8 @@ impl<'a, L: Links> Epoch<'a, L> {
     pub(super) fn new(relay: &'a mut Relay<L>, link: L::Link) -> Self {
         let now = relay.pace.uptime();
         let stats = relay.inputs.outbox.stats();
+        // What was sent on another connection does not wait for the backend on this one.
+        relay.acks.begin_again();
         Self {
             relay,
             link,
@@ -366,7 +368,6 @@ impl<'a, L: Links> Epoch<'a, L> {
             control_refused: None,
         });
         self.relay.answers.begin_again();
-        self.relay.acks.begin_again();
         self.relay.air.count(Traffic::Connection);
         self.relay.report.connected();
     }
