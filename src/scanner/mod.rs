@@ -82,7 +82,7 @@ pub struct ScanLine {
     pub by: ReadBy,
     /// 1..=4096 bytes: the code as the scanner sent it, without its end; of a tag its EPC in upper-case hexadecimal.
     pub bytes: Vec<u8>,
-    /// When it is said. A code was read just then, a tag in the 10 s before. Never earlier than that of the line before.
+    /// When it is said. A code was read just then, a tag in the 5 s before. Never earlier than that of the line before.
     pub at: Uptime,
     /// The strongest that a tag was received at, dBm.
     pub rssi: Option<i8>,

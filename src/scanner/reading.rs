@@ -14,8 +14,8 @@ use crate::units::Uptime;
 /// The same code within this time of its last reading is the same scan.
 const SAME_SCAN: Duration = Duration::from_secs(2);
 
-/// A tag is said once in this time.
-const WINDOW: Duration = Duration::from_secs(10);
+/// A tag is said once in this time. Four of them fit into the time after which a tag that is not said is missed.
+const WINDOW: Duration = Duration::from_secs(5);
 
 /// How many different codes are remembered: nobody scans more in two seconds.
 const MAX_RECENT: usize = 16;
@@ -254,14 +254,14 @@ mod tests {
     fn a_tag_is_said_once_a_window_with_its_count_and_its_strongest_reading() {
         let mut readings = tags("key-value");
         let epc = "3174257BF4499602D2000000";
-        for (ms, rssi, antenna) in [(0, -70, 1), (3000, -48, 2), (9999, -60, 1)] {
+        for (ms, rssi, antenna) in [(0, -70, 1), (3000, -48, 2), (4999, -60, 1)] {
             let line = format!("EPC:{epc},RSSI:{rssi},ANT:{antenna}\r\n");
             assert_eq!(readings.push(line.as_bytes(), at(ms)), [], "{ms}");
         }
-        assert_eq!(readings.deadline(), Some(at(10_000)));
+        assert_eq!(readings.deadline(), Some(at(5000)));
         let bytes = epc.as_bytes().to_vec();
         let strongest = Reading { bytes, rssi: Some(-48), antenna: Some(2), reads: 3 };
-        assert_eq!(readings.tick(at(10_000)), [strongest]);
+        assert_eq!(readings.tick(at(5000)), [strongest]);
         assert_eq!(readings.deadline(), None);
         readings.push(format!("EPC:{epc}\r\n").as_bytes(), at(11_000));
         let again = readings.interrupt();
@@ -273,7 +273,7 @@ mod tests {
         let mut readings = tags("count");
         readings
             .push(b"3174257BF4499602D2000000;4;-61\r\n3174257BF4499602D2000000;3;-65\r\n", at(0));
-        let said = readings.tick(at(10_000));
+        let said = readings.tick(at(5000));
         assert_eq!((said[0].reads, said[0].rssi), (7, Some(-61)));
     }
 

@@ -44,9 +44,9 @@ impl Here {
         }
     }
 
-    /// Nothing of where the van is may be told.
+    /// Nothing of where the van is may be told, now or by what comes next.
     pub(super) fn hide(&mut self) {
-        (self.newest, self.mps) = (None, None);
+        (self.newest, self.mps, self.stance) = (None, None, Stance::default());
     }
 
     /// The newest fix.
@@ -65,6 +65,11 @@ impl Here {
             let age_ms = fix.utc.millis_since(utc).unsigned_abs();
             site::is_accurate(fix) && age_ms <= Self::USABLE_FOR.as_secs() * 1000
         })
+    }
+
+    /// When the newest fix that counted was.
+    pub(super) fn stance_seen(&self) -> Option<UtcTime> {
+        self.stance.seen()
     }
 
     pub(super) fn is_slow(&self) -> bool {
@@ -113,7 +118,11 @@ impl Delivery {
         let sight = Sight { utc: when.utc, position: fix.position, speed_mps: self.here.mps };
         let stood = |trip: &Trip| (trip.still.map(|still| still.since), trip.phase);
         let before = stood(&self.trip);
+        let seen = self.here.stance.seen();
         let driven_m = self.here.stance.observe(sight, &mut self.trip.still);
+        if let Some(since) = before.0.filter(|_| stood(&self.trip).0 != before.0) {
+            self.stood(since, seen.unwrap_or(since));
+        }
         let Some(manifest) = self.manifest.clone() else { return };
         self.leave_or_reach_station(&manifest, sight, when, out);
         if stood(&self.trip) != before {
@@ -121,12 +130,8 @@ impl Delivery {
         }
         if let Some(visit) = &mut self.trip.visit {
             let stop = manifest.stops.iter().find(|stop| stop.seq == visit.seq);
-            let end = match stop {
-                Some(stop) => visit.observe(stop, sight, driven_m),
-                None => Some(when.utc),
-            };
-            if let Some(end) = end {
-                self.leave_stop(end);
+            if stop.is_none_or(|stop| visit.observe(stop, sight, driven_m)) {
+                self.leave_stop();
             }
         }
         self.reach_stop(&manifest, when, Speak::WhenSure, out);
@@ -173,6 +178,8 @@ impl Delivery {
     fn depart(&mut self, left: (UtcTime, Distance), when: When, out: &mut Happenings) {
         let Some(manifest) = self.manifest.clone() else { return };
         let trip = &mut self.trip;
+        // It left when it drove off, and not when it was well outside.
+        let left = trip.drove_off.take().filter(|(utc, _)| *utc <= left.0).unwrap_or(left);
         (trip.phase, trip.left, trip.outside_since) = (Phase::Out, Some(left), None);
         trip.back_since = None;
         trip.departed.get_or_insert(left.0);
@@ -199,7 +206,7 @@ impl Delivery {
     /// The van stands at the station again since `since`.
     pub(super) fn come_back(&mut self, since: UtcTime) {
         if self.trip.visit.is_some() {
-            self.leave_stop(since);
+            self.leave_stop();
         }
         let odometer = self.here.odometer;
         let trip = &mut self.trip;
@@ -211,9 +218,8 @@ impl Delivery {
         }
     }
 
-    fn leave_stop(&mut self, end: UtcTime) {
+    fn leave_stop(&mut self) {
         let Some(visit) = self.trip.visit.take() else { return };
-        self.trip.dwell += between(visit.since, end);
         let manifest = self.manifest.as_deref();
         let stop = manifest.and_then(|manifest| stop_of(manifest, visit.seq));
         if stop.is_some_and(|stop| !self.board.is_done(stop, true)) {
@@ -233,7 +239,7 @@ impl Delivery {
         let Some(stop) = site::stop_at(manifest, &still, when.utc, speak) else { return };
         match self.trip.visit {
             Some(visit) if visit.seq == stop.seq || !visit.has_driven() => return,
-            Some(visit) => self.leave_stop(visit.ends(still.since).min(still.since)),
+            Some(_) => self.leave_stop(),
             None => {}
         }
         let was_done = self.board.is_done(stop, self.stops.of(stop.seq).served);
@@ -254,14 +260,26 @@ impl Delivery {
         self.tell(when, self.here.place(), &stop.id, happening, out);
     }
 
-    /// Standing neither at the station nor at a stop.
+    /// The van stood from `since` to `end`: at the stop where it is, or idle.
+    pub(super) fn stood(&mut self, since: UtcTime, end: UtcTime) {
+        let (odometer, trip) = (self.here.odometer, &mut self.trip);
+        let stood = between(since, end);
+        match (trip.phase, trip.visit) {
+            (Phase::Out, Some(_)) => trip.dwell += stood,
+            (Phase::Out, None) if stood >= site::IDLE => trip.idle += stood,
+            (Phase::Out, None) => {}
+            _ => trip.drove_off = Some((end, odometer)),
+        }
+    }
+
+    /// Follows for how long it has stood where it has nothing to do: that is a delay some day.
     fn idle(&mut self, when: When) {
         let trip = &mut self.trip;
         let elsewhere = trip.phase == Phase::Out && trip.visit.is_none();
         if elsewhere && self.here.motion == Motion::Halted {
             trip.idle_since.get_or_insert(when.utc);
-        } else if let Some(since) = trip.idle_since.take() {
-            trip.idle += between(since, when.utc);
+        } else {
+            trip.idle_since = None;
         }
     }
 

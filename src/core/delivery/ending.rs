@@ -108,12 +108,10 @@ impl Delivery {
             return;
         }
         self.duty.duty = duty;
-        (self.trip.still, self.trip.still_at_fence) = (None, None);
-        if let Some(since) = self.trip.idle_since.take()
-            && let Some(utc) = self.clock.told()
-        {
-            self.trip.idle += between(since, utc);
+        if let Some((still, end)) = self.trip.still.zip(self.here.stance_seen()) {
+            self.stood(still.since, end);
         }
+        (self.trip.still, self.trip.still_at_fence, self.trip.idle_since) = (None, None, None);
         if duty != Duty::On {
             self.here.hide();
         }
@@ -138,9 +136,12 @@ impl Delivery {
     fn summary(&self, utc: UtcTime) -> Summary {
         let trip = &self.trip;
         let stops = self.manifest.as_ref().map_or(0, |manifest| manifest.stops.len());
-        let visit =
-            trip.visit.map_or(Duration::ZERO, |visit| between(visit.since, visit.ends(utc)));
-        let idle = trip.idle_since.map_or(Duration::ZERO, |since| between(since, utc));
+        let stands = trip.still.filter(|_| trip.phase == Phase::Out);
+        let stands = stands.map_or(Duration::ZERO, |still| between(still.since, utc));
+        let (visit, idle) = match trip.visit {
+            Some(_) => (stands, Duration::ZERO),
+            None => (Duration::ZERO, stands),
+        };
         let (out_for, way_m) = trip.left.map_or((Duration::ZERO, 0.0), |(left, left_at)| {
             let way_m = self.here.odometer.as_metres() - left_at.as_metres();
             (between(left, utc), way_m)

@@ -34,6 +34,8 @@ pub(super) struct Trip {
     pub(super) visit: Option<Visit>,
     /// Since when it is outside the station, and where the odometer stood then.
     pub(super) outside_since: Option<(UtcTime, Distance)>,
+    /// When it last drove off at the station, and where the odometer stood then.
+    pub(super) drove_off: Option<(UtcTime, Distance)>,
     /// Since when it is back.
     pub(super) back_since: Option<UtcTime>,
     /// When it first departed.

@@ -16,6 +16,8 @@ use crate::units::{Distance, Position, Uptime, UtcTime};
 
 /// Whoever is slower stands, or looks for the door.
 pub(super) const SLOW_MPS: f64 = 1.5;
+/// Who stands for less looked both ways.
+pub(super) const IDLE: Duration = Duration::from_secs(3);
 /// A fence is entered by standing in it for so long.
 pub(super) const DWELL: Duration = Duration::from_secs(10);
 /// A station is left for good after so long outside …
@@ -143,6 +145,11 @@ pub(super) struct Stance {
 }
 
 impl Stance {
+    /// When the newest fix that counted was.
+    pub(super) fn seen(&self) -> Option<UtcTime> {
+        self.seen.map(|sight| sight.utc)
+    }
+
     /// Takes a fix that counts; how far the van has driven since the one before, as far as its speed shows it.
     pub(super) fn observe(&mut self, sight: Sight, still: &mut Option<Still>) -> f64 {
         let Sight { utc, position, speed_mps } = sight;
@@ -215,8 +222,8 @@ impl Visit {
         self.moved == Moved::Yes
     }
 
-    /// Takes a fix and how far the van drove to it; when the van left, if it is gone.
-    pub(super) fn observe(&mut self, stop: &Stop, sight: Sight, driven_m: f64) -> Option<UtcTime> {
+    /// Takes a fix and how far the van drove to it; whether the van has left.
+    pub(super) fn observe(&mut self, stop: &Stop, sight: Sight, driven_m: f64) -> bool {
         self.driven_m += driven_m;
         let way_m = stop.position.distance_to(sight.position).as_metres();
         let beyond_m = way_m - stop.radius.as_metres() - STOP_MARGIN_M;
@@ -225,19 +232,13 @@ impl Visit {
         }
         if beyond_m <= 0.0 {
             self.outside_since = None;
-            return None;
+            return false;
         }
         let since = *self.outside_since.get_or_insert(sight.utc);
         if sight.utc < since {
             self.outside_since = Some(sight.utc);
         }
-        let gone = self.has_driven() && between(since, sight.utc) >= STOP_AWAY;
-        gone.then_some(since)
-    }
-
-    /// When the van left, as far as is known at `utc`.
-    pub(super) fn ends(&self, utc: UtcTime) -> UtcTime {
-        self.outside_since.unwrap_or(utc)
+        self.has_driven() && between(since, sight.utc) >= STOP_AWAY
     }
 }
 

@@ -50,8 +50,6 @@ impl Tags {
     const PRESENT: Duration = Duration::from_secs(20);
     /// The reader works if it read something within.
     const HEARD: Duration = Duration::from_secs(10);
-    /// What a report says it has looked at.
-    const WINDOW: Duration = Duration::from_secs(10);
     const CHECKED_EVERY: Duration = Duration::from_secs(5);
     const REPORTED_EVERY: Duration = Duration::from_mins(1);
     const MAX_STRANGERS: usize = 100;
@@ -196,7 +194,7 @@ impl Delivery {
         let strangers = self.tags.strangers.values().map(|(parcel, _)| parcel.clone());
         unexpected.extend(strangers.take(Tags::MAX_STRANGERS.saturating_sub(unexpected.len())));
         (self.tags.reported, self.tags.news) = (Some(now), News::None);
-        let window = Tags::WINDOW;
+        let window = Tags::PRESENT;
         let happening = Happening::Inventory { present, missing, unexpected, window };
         let van = self.config.van.clone();
         let record = self.tell(when, self.here.place(), &van, happening, out);
