@@ -114,7 +114,7 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "mqtt.state_s",
         Number(1.0, 86_400.0),
-        "60.0",
+        "300.0",
         "Seconds between reports of receiver and outbox; a change is sent at once",
     ),
     key(

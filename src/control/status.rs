@@ -25,6 +25,11 @@ pub struct Status {
     pub time: String,
     /// The drive.
     pub journey: JourneyStatus,
+    /// The route.
+    pub route: RouteStatus,
+    /// The newest words for the driver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<MessageStatus>,
     /// The outbox.
     pub outbox: OutboxStatus,
     /// What the outbox costs the card.
@@ -103,6 +108,40 @@ pub struct JourneyStatus {
     pub odo_m: Option<f64>,
 }
 
+/// The route.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RouteStatus {
+    /// Whether the driver is `on` duty, `off`, or has a `break`.
+    pub duty: String,
+    /// Its name; absent without a manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Revision of the manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest_rev: Option<u64>,
+    /// Why the newest manifest was not taken, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest_error: Option<String>,
+    /// Number of the next stop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_stop: Option<u32>,
+    /// Stops that are not finished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stops_remaining: Option<u32>,
+    /// By how much the van is late.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay_s: Option<i64>,
+}
+
+/// Words for the driver.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MessageStatus {
+    /// As the backend sent them.
+    pub text: String,
+    /// For how long they have been here.
+    pub age_s: u64,
+}
+
 /// The outbox.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct OutboxStatus {
@@ -162,6 +201,10 @@ pub struct LinkStatus {
     pub points_acked: u64,
     /// Bytes of payload since the agent started, repetitions included.
     pub payload_bytes: u64,
+    /// Bytes on the air today and this month by UTC, headers and TLS reckoned in.
+    pub air_bytes_today: u64,
+    /// See `air_bytes_today`.
+    pub air_bytes_month: u64,
 }
 
 /// A scanner.

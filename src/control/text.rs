@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use super::status::{
-    CardStatus, FixStatus, LinkStatus, OutboxStatus, ReceiverStatus, ScannerStatus, Status,
+    CardStatus, FixStatus, LinkStatus, OutboxStatus, ReceiverStatus, RouteStatus, ScannerStatus,
+    Status,
 };
 
 /// How the agent is, a line for each part.
@@ -18,6 +19,11 @@ pub fn text(status: &Status) -> String {
     line("time", format!("{time}{now}"));
     let odometer = journey.odo_m.map(|odo| format!(", {:.1} km", odo / 1000.0)).unwrap_or_default();
     line("journey", format!("{}{odometer}", journey.motion));
+    line("route", route(&status.route));
+    if let Some(message) = &status.message {
+        let age = span(message.age_s);
+        line("message", format!("\"{}\", {age} ago", message.text));
+    }
     line("outbox", outbox(&status.outbox));
     line("card", card(&status.card));
     line("link", link(&status.link));
@@ -76,6 +82,22 @@ fn fix(fix: &FixStatus) -> String {
     format!("{}D{sats}{accuracy}{speed}, {}", fix.mode, ago(fix.age_s))
 }
 
+fn route(route: &RouteStatus) -> String {
+    let RouteStatus { duty, name, manifest_rev, stops_remaining, next_stop, .. } = route;
+    let mut text = if duty == "break" { "on a break".to_owned() } else { format!("{duty} duty") };
+    let mut also = |words: Option<String>| {
+        if let Some(words) = words {
+            write!(text, ", {words}").expect("a string takes everything");
+        }
+    };
+    also(name.as_ref().zip(*manifest_rev).map(|(name, rev)| format!("{name} revision {rev}")));
+    also(stops_remaining.map(|count| format!("{count} stops left")));
+    also(next_stop.map(|seq| format!("next is {seq}")));
+    also(route.delay_s.map(|late| format!("{} min late", late / 60)));
+    also(route.manifest_error.as_ref().map(|error| format!("manifest refused: {error}")));
+    text
+}
+
 fn outbox(outbox: &OutboxStatus) -> String {
     let oldest = match (outbox.pending, outbox.oldest_age_s) {
         (1.., Some(age)) => format!(" (the oldest {} old)", span(age)),
@@ -110,8 +132,10 @@ fn link(link: &LinkStatus) -> String {
     let LinkStatus { points_acked, payload_bytes, reconnects, .. } = link;
     write!(
         text,
-        "; {points_acked} points acknowledged, {} sent, {reconnects} reconnects",
-        size(*payload_bytes)
+        "; {points_acked} points acknowledged, {} sent, {reconnects} reconnects; {} on the air today, {} this month",
+        size(*payload_bytes),
+        size(link.air_bytes_today),
+        size(link.air_bytes_month)
     )
     .expect("a string takes everything");
     text
@@ -157,7 +181,7 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::status::JourneyStatus;
+    use crate::control::status::{JourneyStatus, MessageStatus};
 
     fn status() -> Status {
         Status {
@@ -181,6 +205,16 @@ mod tests {
             }),
             time: "trusted".to_owned(),
             journey: JourneyStatus { motion: "moving".to_owned(), odo_m: Some(1_234_567.0) },
+            route: RouteStatus {
+                duty: "on".to_owned(),
+                name: Some("R-7".to_owned()),
+                manifest_rev: Some(3),
+                stops_remaining: Some(4),
+                next_stop: Some(18),
+                delay_s: Some(900),
+                ..RouteStatus::default()
+            },
+            message: Some(MessageStatus { text: "ring\u{7} twice".to_owned(), age_s: 70 }),
             outbox: OutboxStatus {
                 pending: 12,
                 oldest_age_s: Some(200),
@@ -189,7 +223,7 @@ mod tests {
             },
             card: CardStatus {
                 written_bytes_today: 1_200_000,
-                life_years: Some(61.3),
+                life_years: Some(61.2),
                 ..CardStatus::default()
             },
             link: LinkStatus {
@@ -220,10 +254,12 @@ mod tests {
              fix       3D, 11 satellites, ±2.1 m, 36 km/h, 0.4 s ago\n  \
              time      trusted, now 2026-11-22T09:41:07.000Z\n  \
              journey   moving, 1234.6 km\n  \
+             route     on duty, R-7 revision 3, 4 stops left, next is 18, 15 min late\n  \
+             message   \"ring  twice\", 70 s ago\n  \
              outbox    12 waiting (the oldest 3 min old), 0 dropped, 0 thinned, 41 kB\n  \
-             card      1200 kB written today; lasts 61.3 years at that\n  \
+             card      1200 kB written today; lasts 61.2 years at that\n  \
              link      no link for 30 s: refused (reason 0x87), tries again after 8 s; \
-             0 points acknowledged, 0 B sent, 0 reconnects\n  \
+             0 points acknowledged, 0 B sent, 0 reconnects; 0 B on the air today, 0 B this month\n  \
              scanner   hand (barcode) open, 3 scans (the last 7 s ago)\n"
         );
         let nothing_yet = text(&Status::default());

@@ -3,8 +3,8 @@
 use crate::clock::Clock;
 use crate::control::VERSION;
 use crate::control::status::{
-    CardStatus, FixStatus, JourneyStatus, LinkStatus, OutboxStatus, ReceiverStatus, ScannerStatus,
-    Status,
+    CardStatus, FixStatus, JourneyStatus, LinkStatus, MessageStatus, OutboxStatus, ReceiverStatus,
+    RouteStatus, ScannerStatus, Status,
 };
 use crate::core::fix::Fix;
 use crate::core::journey::Motion;
@@ -46,6 +46,8 @@ impl Overview {
             fix: reception.newest.map(|newest| fix(&newest, now)),
             time: reception.time.name().to_owned(),
             journey: self.journey(),
+            route: self.route(),
+            message: self.message(now),
             outbox: self.outbox(),
             card: self.card(now),
             link: self.link(now),
@@ -83,6 +85,26 @@ impl Overview {
         };
         let odo_m = newest.map(|point| point.odometer.as_metres().round());
         JourneyStatus { motion: motion.to_owned(), odo_m }
+    }
+
+    fn route(&self) -> RouteStatus {
+        let health = self.watches.health.borrow();
+        let route = &health.route;
+        RouteStatus {
+            duty: route.duty.name().to_owned(),
+            name: route.route.clone(),
+            manifest_rev: route.manifest_rev,
+            manifest_error: route.manifest_error.clone(),
+            next_stop: route.next_stop.as_ref().map(|next| next.seq),
+            stops_remaining: route.stops_remaining,
+            delay_s: route.delay.as_ref().map(|delay| delay.seconds),
+        }
+    }
+
+    fn message(&self, now: Uptime) -> Option<MessageStatus> {
+        let health = self.watches.health.borrow();
+        let (text, at) = health.message.as_ref()?;
+        Some(MessageStatus { text: text.clone(), age_s: now.since(*at).as_secs() })
     }
 
     fn outbox(&self) -> OutboxStatus {
@@ -133,6 +155,8 @@ impl Overview {
             positions: link.positions,
             points_acked: link.points_acked,
             payload_bytes: link.payload_bytes,
+            air_bytes_today: link.air.today,
+            air_bytes_month: link.air.month,
         }
     }
 }

@@ -2,20 +2,28 @@
 //!
 //! A stranger at a scanner, at the socket or on the broker makes at most one event, one answer and one counter each time.
 
+use std::time::Duration;
+
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
 use crate::control::{Asked, HandOver, OutcomeAsked, ParcelOutcome, Reply, Request};
 use crate::core::delivery::event::{Alert, Outcome, ReadBy, Reason};
 use crate::core::delivery::{
-    self, Became, Delay, DelayReason, Fate, ManifestVerdict, Said, Saying, Scan, ScanVerdict,
+    self, Became, Delay, DelayReason, Fate, ManifestVerdict, Order, Said, Saying, Scan, ScanVerdict,
 };
 use crate::core::{Output, Pipeline};
-use crate::relay::{Answer, Downlink, DownlinkReceiver};
+use crate::relay::{Answer, Downlink, DownlinkReceiver, Wishes};
 use crate::scanner::{self, Roster, Standing};
 use crate::units::Uptime;
 use crate::wire::command::{self, CommandResult};
 use crate::wire::manifest;
+
+/// A command to flush lasts so long: points that come meanwhile do not wait either.
+const FLUSH_FOR: Duration = Duration::from_secs(10);
+
+/// Nothing is wished.
+const NO_WISHES: Wishes = Wishes { reports: 0, flush_until: Uptime::ZERO, rate: None };
 
 /// Where it comes in, and where answers go.
 #[derive(Debug)]
@@ -47,11 +55,41 @@ pub(super) enum Inlet {
 pub(super) struct Desk {
     inlets: Option<Inlets>,
     clock: Clock,
+    wishes: Wishes,
+    message: Option<(String, Uptime)>,
 }
 
 impl Desk {
     pub(super) const fn new(inlets: Option<Inlets>, clock: Clock) -> Self {
-        Self { inlets, clock }
+        Self { inlets, clock, wishes: NO_WISHES, message: None }
+    }
+
+    /// What the backend wishes of the relay.
+    pub(super) const fn wishes(&self) -> Wishes {
+        self.wishes
+    }
+
+    /// The newest words for the driver, and when they came.
+    pub(super) const fn message(&self) -> Option<&(String, Uptime)> {
+        self.message.as_ref()
+    }
+
+    /// Takes what commands want of others than the delivery.
+    pub(super) fn heed(&mut self, orders: &mut Vec<Order>) {
+        let now = self.clock.uptime();
+        for order in orders.drain(..) {
+            match order {
+                Order::ReportNow { .. } => self.wishes.reports += 1,
+                Order::SetRate { interval_s, for_s } => {
+                    let every = Duration::from_secs(interval_s.into());
+                    self.wishes.rate = Some((every, now + Duration::from_secs(for_s.into())));
+                }
+                Order::Flush => self.wishes.flush_until = now + FLUSH_FOR,
+                Order::Message { text } => self.message = Some((text, now)),
+                // The others are the delivery's, and the journal sees to its files by itself.
+                _ => {}
+            }
+        }
     }
 
     /// Waits for ever once nobody is left who could say something. Nothing is lost if the future is dropped.

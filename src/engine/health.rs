@@ -51,6 +51,7 @@ pub(super) fn health(
         },
         newest_fix_at: reception.newest.map(|fix| fix.read_at),
         route,
+        ..Health::default()
     }
 }
 

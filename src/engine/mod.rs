@@ -238,6 +238,7 @@ impl Engine {
         }
         self.commits.keep_happenings(&mut self.output.happenings);
         self.desk.answer(&mut self.output.happenings.answers);
+        self.desk.heed(&mut self.output.happenings.orders);
         let known = |(at, receiver, line): &(u64, ReceiverState, LineState)| {
             *at == revision && *receiver == self.receiver && *line == self.line
         };
@@ -252,7 +253,11 @@ impl Engine {
         self.output.fixes.clear();
         let view = self.pipeline.delivery().map(Delivery::view);
         let route = health::route(view.as_ref(), self.desk.standings(), &self.clock);
-        let health = health::health(&reception, &self.receiver, &self.line, route);
+        let health = Health {
+            wishes: self.desk.wishes(),
+            message: self.desk.message().cloned(),
+            ..health::health(&reception, &self.receiver, &self.line, route)
+        };
         self.reports
             .reception
             .send_if_modified(|known| mem::replace(known, reception) != reception);

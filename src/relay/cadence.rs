@@ -46,6 +46,11 @@ impl PositionCadence {
         Some(*at + stretched(interval, stretch))
     }
 
+    /// When the newest was said.
+    pub(super) fn said_at(&self) -> Option<Uptime> {
+        self.said.as_ref().map(|(at, ..)| *at)
+    }
+
     /// `record` was said.
     pub fn said(&mut self, record: &Record, now: Uptime) {
         let Subject::Point(point) = &record.subject;

@@ -116,6 +116,8 @@ struct Session {
     position: PositionCadence,
     /// What the last one said of the stop.
     place_said: Option<(Option<StopStatus>, Option<u32>)>,
+    /// How many reports had been asked for when it was said.
+    reports_said: Option<u64>,
     state: StateCadence,
     /// After an error, the outbox is left alone until then.
     outbox_not_before: Uptime,
@@ -270,9 +272,6 @@ impl<'a, L: Links> Epoch<'a, L> {
             Stop::Grace(grace) => self.take_leave(now + grace),
             Stop::Drained => {
                 self.drained = true;
-                if let Some(session) = &mut self.session {
-                    session.lanes.at_once = true;
-                }
                 Ok(())
             }
         }
@@ -340,8 +339,7 @@ impl<'a, L: Links> Epoch<'a, L> {
             max_error: config.track_error,
             encoding: config.track_encoding,
         };
-        let mut lanes = Lanes::new(batching, self.stats.borrow().newest);
-        lanes.at_once = self.drained;
+        let lanes = Lanes::new(batching, self.stats.borrow().newest);
         let window = config.in_flight.min(welcome.receive_max);
         let pace = Pace::new(config.in_flight_bytes, config.backlog_bytes_per_s, now);
         self.session = Some(Session {
@@ -362,6 +360,7 @@ impl<'a, L: Links> Epoch<'a, L> {
             positions_under_way: 0,
             position: PositionCadence::default(),
             place_said: None,
+            reports_said: None,
             state: StateCadence::default(),
             outbox_not_before: Uptime::ZERO,
             outbox_error: None,

@@ -1,5 +1,7 @@
 //! How the receiver and the route are, for `state` and `position` (pure).
 
+use std::time::Duration;
+
 use crate::units::Uptime;
 use crate::wire::json::{Delay, Duty, GnssState, NextStop, Scanner, StopStatus};
 
@@ -12,6 +14,21 @@ pub struct Health {
     pub newest_fix_at: Option<Uptime>,
     /// The route.
     pub route: RouteState,
+    /// What the backend wishes for a while.
+    pub wishes: Wishes,
+    /// The newest words for the driver, and when they came; not for the wire.
+    pub message: Option<(String, Uptime)>,
+}
+
+/// What the backend wishes for a while. Times are the agent's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// How often a report was asked for: each time position and state are said at once.
+    pub reports: u64,
+    /// Until then no point waits for others.
+    pub flush_until: Uptime,
+    /// A position at least so often, and until when.
+    pub rate: Option<(Duration, Uptime)>,
 }
 
 /// Where the van is on its route. The default is a van on duty without one.
@@ -45,6 +62,7 @@ impl Health {
         self.gnss.receiver != before.gnss.receiver
             || self.gnss.mode != before.gnss.mode
             || self.route.is_news(&before.route)
+            || self.wishes.reports != before.wishes.reports
     }
 }
 

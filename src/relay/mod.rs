@@ -62,7 +62,7 @@ pub use downlink::{
 };
 use epoch::{End, Epoch};
 use events::Suspects;
-pub use health::{Health, RouteState};
+pub use health::{Health, RouteState, Wishes};
 pub use in_flight::Fault;
 pub use link::{
     Closed, Delivery, Link, LinkEvent, Links, Overrun, Publication, ReasonCode, WaitsFor, Welcome,

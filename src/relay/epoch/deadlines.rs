@@ -68,11 +68,19 @@ impl<L: Links> Epoch<'_, L> {
     }
 
     pub(super) fn position_due(&self, session: &Session, newest: &Record) -> Option<Uptime> {
-        let due = session.position.due(newest, &self.relay.config, self.relay.stretch)?;
-        let place = self.relay.inputs.health.borrow().route.place();
+        let health = self.relay.inputs.health.borrow();
+        if session.reports_said.is_some_and(|said| said != health.wishes.reports) {
+            return Some(Uptime::ZERO);
+        }
+        let mut due = session.position.due(newest, &self.relay.config, self.relay.stretch)?;
+        let wished =
+            health.wishes.rate.filter(|(_, until)| self.relay.inputs.clock.uptime() < *until);
+        if let Some((every, at)) = wished.map(|(every, _)| every).zip(session.position.said_at()) {
+            due = due.min(at + every);
+        }
         // The last one of a recording has no successor to wait for.
-        let at_once = self.drained || session.place_said.is_some_and(|said| said != place);
-        Some(if at_once { Uptime::ZERO } else { due })
+        let elsewhere = session.place_said.is_some_and(|said| said != health.route.place());
+        Some(if self.drained || elsewhere { Uptime::ZERO } else { due })
     }
 
     pub(super) fn state_interval(&self) -> Duration {

@@ -14,6 +14,9 @@ impl<L: Links> Epoch<'_, L> {
         self.relay.look_at_air();
         let Some(session) = &mut self.session else { return Ok(()) };
         session.lanes.stretch(self.relay.stretch);
+        let wishes = self.relay.inputs.health.borrow().wishes;
+        session.lanes.at_once =
+            self.drained || self.relay.inputs.clock.uptime() < wishes.flush_until;
         let the_end = self.drained && session.in_flight.is_empty();
         if self.relay.removals.are_due(the_end, now) {
             self.flush().await?;

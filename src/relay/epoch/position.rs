@@ -23,7 +23,9 @@ impl<L: Links> Epoch<'_, L> {
         let config = &self.relay.config;
         let mut position = Position::new(config.van.as_str(), newest.seq, point);
         {
-            let route = &self.relay.inputs.health.borrow().route;
+            let health = self.relay.inputs.health.borrow();
+            let route = &health.route;
+            session.reports_said = Some(health.wishes.reports);
             position.point.stop_status = route.stop_status.or(position.point.stop_status);
             position.route.clone_from(&route.route);
             (position.stop_seq, position.stops_remaining) = (route.stop_seq, route.stops_remaining);
