@@ -7,17 +7,24 @@ use crate::core::delivery::{DeliveryConfig, Duty, Zone};
 use crate::scanner::{Address, ScannerConfig, ScannerKind, TagPattern};
 use crate::units::{Distance, Position};
 use crate::wire::VanId;
-use crate::wire::epcis::Names;
+use crate::wire::epcis::{InvalidNames, Names};
 
 /// What the operator calls things, in events.
 pub(super) fn names(values: &mut Values, van: Option<&VanId>) -> Option<Names> {
-    let van = van.cloned();
-    let names = values.parsed("delivery.domain", |domain| match &van {
-        // The van's id has a problem of its own.
-        None => Ok(None),
-        Some(van) => Names::new(domain, van).map(Some).map_err(|error| error.to_string()),
-    })?;
-    let mut names = names?;
+    // Whatever is wrong with the van's id or with the domain, the rest is looked at too.
+    let anybody = VanId::new("van").expect("three letters are a van id");
+    let van_or_anybody = van.unwrap_or(&anybody);
+    let named = values.parsed("delivery.domain", |domain| {
+        let named = Names::new(domain, van_or_anybody);
+        named
+            .and_then(|names| match domain.contains('.') {
+                true => Ok(names),
+                false => Err(InvalidNames::Domain(domain.to_owned())),
+            })
+            .map_err(|error| error.to_string())
+    });
+    let is_named = named.is_some() && van.is_some();
+    let mut names = named.or_else(|| Names::new("waypost.invalid", van_or_anybody).ok())?;
     let rename = |values: &mut Values, names: &mut Names, key: &str, set: fn(&mut Names, &str)| {
         let renamed = values.parsed(key, |text| {
             let mut renamed = names.clone();
@@ -42,7 +49,7 @@ pub(super) fn names(values: &mut Values, van: Option<&VanId>) -> Option<Names> {
             text.clone_into(&mut names.type_prefix);
         }),
     ];
-    all.iter().all(Option::is_some).then_some(names)
+    (is_named && all.iter().all(Option::is_some)).then_some(names)
 }
 
 /// Duty, private places, and which scanners stay at the station.
