@@ -180,7 +180,12 @@ impl Journey {
         }
         match (self.state.motion, self.state.counted) {
             (Motion::Moving, Some((utc, from))) => {
-                self.drive_from(utc, from, fix);
+                // Until a standing van is believed to stand, its receiver only jitters.
+                let stands = speed.is_some_and(|speed| speed <= self.config.stop_speed);
+                let way_m = from.distance_to(fix.position).as_metres();
+                if !stands || way_m > Self::DRIFT_M {
+                    self.drive_from(utc, from, fix);
+                }
             }
             (Motion::Halted | Motion::Unknown, Some(_)) => {}
             (_, None) => self.state.counted = Some((fix.utc, fix.position)),

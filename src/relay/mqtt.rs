@@ -195,7 +195,7 @@ enum Handle {
 }
 
 impl Handle {
-    fn publish(&self, publication: Publication, retains: bool) -> bool {
+    fn hand_over(&self, publication: Publication, retains: bool) -> bool {
         let Publication { topic, payload, delivery } = publication;
         let retain = delivery == Delivery::Retained && retains;
         match self {
@@ -252,7 +252,7 @@ impl Drop for MqttLink {
 impl Link for MqttLink {
     fn try_publish(&mut self, publication: Publication) -> Result<(), Overrun> {
         let client = self.client.get().ok_or(Overrun)?;
-        client.publish(publication, self.retains).then_some(()).ok_or(Overrun)
+        client.hand_over(publication, self.retains).then_some(()).ok_or(Overrun)
     }
 
     fn try_subscribe(&mut self, topics: Vec<String>) -> Result<(), Overrun> {

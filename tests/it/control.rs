@@ -160,11 +160,16 @@ fn watching_goes_on_as_lines_where_nobody_looks_at_a_terminal() {
 fn commands_say_what_came_of_them_and_end_with_the_code_for_it() {
     let van = Van::start();
     for (arguments, code, says) in [
-        (&["scan", "1Z999AA10123456784"][..], 1, "no deliveries yet"),
-        (&["outcome", "1Z999AA10123456784", "attempt", "--code", "AQ"], 1, "no deliveries yet"),
-        (&["outcome", "1Z9", "delivered", "--how", "safe-place"], 1, "no deliveries yet"),
-        (&["duty", "break"], 1, "no deliveries yet"),
-        (&["delay", "AO"], 1, "no deliveries yet"),
+        (&["scan", "1Z999AA10123456784"][..], 0, "kept until the van knows the time"),
+        (
+            &["outcome", "1Z999AA10123456784", "attempt", "--code", "AQ"],
+            1,
+            "wait for the first fix",
+        ),
+        (&["outcome", "1Z9", "delivered", "--how", "safe-place"], 1, "wait for the first fix"),
+        (&["delay", "XX"], 1, "is no reason for a delay"),
+        (&["duty", "break"], 0, "noted"),
+        (&["delay", "AO"], 1, "begin the duty first"),
         (&["scan", ""], 1, "a code has 1 to 4096 bytes"),
         (&["log", "debug"], 0, "logging from debug on"),
         (&["log", "loud"], 64, "possible values: error"),

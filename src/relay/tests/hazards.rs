@@ -32,6 +32,9 @@ async fn hold_back(mut stream: TcpStream, outbox: &Outbox, messages: usize) -> u
     while count < messages && outbox.stats().borrow().pending > 0 {
         let next = tokio::time::timeout(Duration::from_millis(100), packet(&mut stream)).await;
         match next {
+            Ok(Some((0x82, body))) => {
+                stream.write_all(&[0x90, 6, body[0], body[1], 0, 1, 1, 1]).await.unwrap();
+            }
             Ok(Some(packet)) => waiting.extend(qos1(&packet).map(|(id, _)| id)),
             Ok(None) => break,
             Err(_) => {
