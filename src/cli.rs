@@ -307,10 +307,7 @@ fn run(path: &Path, clock: Clock) -> anyhow::Result<()> {
             Some(path) => listen(path).await?,
             None => None,
         };
-        let metrics = match config.metrics {
-            Some(address) => Some(Metrics::listen(address).await?),
-            None => None,
-        };
+        let metrics = config.metrics;
         let links = MqttLinks::new(config.relay.clone(), clock.clone());
         let agent = Agent::open(config, era, clock.clone(), links).await?;
         let (stop_control, overview) = (CancellationToken::new(), agent.overview());
@@ -318,8 +315,8 @@ fn run(path: &Path, clock: Clock) -> anyhow::Result<()> {
         let control = control.map(|server| tokio::spawn(server.run(desk, stop_control.clone())));
         let notify = Notify::from_environment();
         notify.ready();
-        let metrics =
-            metrics.map(|metrics| tokio::spawn(metrics.serve(agent.watches(), clock.clone())));
+        let metrics = metrics
+            .map(|address| tokio::spawn(Metrics::run(address, agent.watches(), clock.clone())));
         let report = tokio::spawn(notify.clone().report(agent.watches(), clock));
         let shutdown = async {
             shutdown.await;

@@ -31,6 +31,9 @@ const MAX_REQUEST: usize = 4096;
 /// When the system has no socket left, the next try.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// When the address is taken, or the network is not there yet, the next try.
+const LISTEN_AGAIN_AFTER: Duration = Duration::from_secs(30);
+
 /// Where it listens.
 #[derive(Debug)]
 pub struct Metrics {
@@ -38,19 +41,24 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Listens.
-    ///
-    /// # Errors
-    /// The address is taken, or not this computer's; the error names it.
-    pub async fn listen(address: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await.map_err(|error| {
-            io::Error::new(error.kind(), format!("metrics.listen: {address}: {error}"))
-        })?;
-        Ok(Self { listener })
+    /// Listens as soon as it can, and answers until the caller has had enough: drop it to end it. An address that is taken,
+    /// not there yet or not allowed keeps nobody from recording: it is tried again.
+    pub async fn run(address: SocketAddr, watches: Watches, clock: Clock) {
+        let mut was_refused = false;
+        loop {
+            match TcpListener::bind(address).await {
+                Ok(listener) => return Self { listener }.serve(watches, clock).await,
+                Err(error) if !was_refused => {
+                    was_refused = true;
+                    tracing::warn!(%address, %error, "metrics.listen not possible, trying again");
+                }
+                Err(_) => {}
+            }
+            tokio::time::sleep(LISTEN_AGAIN_AFTER).await;
+        }
     }
 
-    /// Answers until the caller has had enough: drop it to end it.
-    pub async fn serve(self, watches: Watches, clock: Clock) {
+    async fn serve(self, watches: Watches, clock: Clock) {
         let clients = Arc::new(Semaphore::new(CLIENTS));
         loop {
             let Ok((stream, _)) = self.listener.accept().await else {
@@ -190,9 +198,9 @@ mod tests {
     }
 
     async fn server() -> SocketAddr {
-        let metrics = Metrics::listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let address = metrics.listener.local_addr().unwrap();
-        tokio::spawn(metrics.serve(watches(), Clock::live()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(Metrics { listener }.serve(watches(), Clock::live()));
         address
     }
 

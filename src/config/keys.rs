@@ -356,7 +356,7 @@ pub(super) const KEYS: &[Key] = &[
         "metrics.listen",
         Text,
         r#""""#,
-        "Address and port at which GET /metrics gives what is counted, as OpenMetrics; best 127.0.0.1:9752. Empty: nowhere",
+        "Address and port at which GET /metrics gives what is counted, as OpenMetrics; best 127.0.0.1:9752. Empty: nowhere. The unit forbids listening: systemctl edit waypost, [Service] SocketBindAllow=tcp:9752",
     ),
     key(
         "log.level",

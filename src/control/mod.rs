@@ -2,7 +2,7 @@
 //!
 //! - Lines of JSON each way over a Unix stream socket ([`Question`], [`Answer`]; `docs/control.md`). Who may open the
 //!   socket, its owner and group, may ask everything.
-//! - No answer carries a secret, a parcel or a place.
+//! - No answer carries a secret or a place, and a parcel only to who asked about it.
 //! - A client costs a bounded buffer. One that sends garbage, nothing, or does not read loses its connection and nobody
 //!   else's time.
 //! - What concerns parcels goes to the engine as a [`Request`], and its [`Reply`] comes back.

@@ -11,7 +11,7 @@ use super::journey::{Journey, JourneyState};
 use super::record::{Seq, TrackPoint};
 use super::sampling::Sampler;
 use super::trust::{TimeTrust, TimeWitness};
-use crate::units::Uptime;
+use crate::units::{Position, Uptime};
 
 #[derive(Debug)]
 pub(super) struct Accepted {
@@ -42,6 +42,21 @@ impl Accepted {
 
     pub(super) const fn journey_state(&self) -> JourneyState {
         self.journey.state()
+    }
+
+    /// The newest fix; of one that may not be kept, time and quality alone.
+    pub(super) fn newest_to_show(&self) -> Option<Fix> {
+        let nowhere = Position::from_degrees(0.0, 0.0)?;
+        let nothing_of = |fix: Fix| Fix {
+            position: nowhere,
+            speed: None,
+            course: None,
+            altitude_msl: None,
+            height_hae: None,
+            accuracy: None,
+            ..fix
+        };
+        self.newest.map(|fix| if self.withholds() { nothing_of(fix) } else { fix })
     }
 
     pub(super) fn withholds(&self) -> bool {

@@ -249,7 +249,7 @@ impl Pipeline {
             bad_envelope: *bad_envelope,
             bad_checksum: *bad_checksum,
             rejected: fixes.gate.counters(),
-            newest: fixes.accepted.newest,
+            newest: fixes.accepted.newest_to_show(),
             has_fix: fixes.has_fix,
             time: fixes.accepted.time,
             sky: sky.view(*newest_at),

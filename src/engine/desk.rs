@@ -10,7 +10,8 @@ use crate::clock::Clock;
 use crate::control::{Asked, HandOver, OutcomeAsked, ParcelOutcome, Reply, Request};
 use crate::core::delivery::event::{Alert, Outcome, ReadBy, Reason};
 use crate::core::delivery::{
-    self, Became, Delay, DelayReason, Fate, ManifestVerdict, Order, Said, Saying, Scan, ScanVerdict,
+    self, Became, Delay, DelayReason, Fate, ManifestRefusal, ManifestVerdict, Order, Said, Saying,
+    Scan, ScanVerdict,
 };
 use crate::core::{Output, Pipeline};
 use crate::relay::{Answer, Downlink, DownlinkReceiver, Wishes};
@@ -57,11 +58,20 @@ pub(super) struct Desk {
     clock: Clock,
     wishes: Wishes,
     message: Option<(String, Uptime)>,
+    /// Why the newest manifest was not taken.
+    refused: Option<ManifestRefusal>,
+    /// Rises when a scanner has changed, or something was wished.
+    revision: u64,
 }
 
 impl Desk {
     pub(super) const fn new(inlets: Option<Inlets>, clock: Clock) -> Self {
-        Self { inlets, clock, wishes: NO_WISHES, message: None }
+        Self { inlets, clock, wishes: NO_WISHES, message: None, refused: None, revision: 0 }
+    }
+
+    /// Rises when a scanner has changed, or something was wished.
+    pub(super) const fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// What the backend wishes of the relay.
@@ -78,6 +88,7 @@ impl Desk {
     pub(super) fn heed(&mut self, orders: &mut Vec<Order>) {
         let now = self.clock.uptime();
         for order in orders.drain(..) {
+            self.revision += 1;
             match order {
                 Order::ReportNow { .. } => self.wishes.reports += 1,
                 Order::SetRate { interval_s, for_s } => {
@@ -107,7 +118,8 @@ impl Desk {
     pub(super) fn left(&mut self) -> Option<Inlet> {
         let inlets = self.inlets.as_mut()?;
         let scan = inlets.scans.try_recv().ok().map(Inlet::Scan);
-        scan.or_else(|| inlets.requests.try_recv().ok().map(Inlet::Request))
+        let request = scan.or_else(|| inlets.requests.try_recv().ok().map(Inlet::Request));
+        request.or_else(|| inlets.downlink.try_recv().map(Inlet::Downlink))
     }
 
     pub(super) fn standings(&self) -> &[Standing] {
@@ -123,7 +135,7 @@ impl Desk {
                 let _ = reply.send(asked_for(asked, now, pipeline, out));
             }
             Inlet::Downlink(Downlink::Manifest(payload)) => {
-                manifest_came(&payload, now, pipeline, out);
+                self.manifest_came(&payload, now, pipeline, out);
             }
             Inlet::Downlink(Downlink::Command(payload)) => {
                 self.command_came(&payload, now, pipeline, out);
@@ -140,6 +152,7 @@ impl Desk {
     ) {
         let Some(Inlets { roster, standings, .. }) = &mut self.inlets else { return };
         roster.note(event, now);
+        self.revision += 1;
         standings.send_replace(roster.standings().to_vec());
         if let scanner::Event::Scan(line) = event {
             let name = roster.standings().get(line.scanner).map(|one| one.name.clone());
@@ -154,6 +167,29 @@ impl Desk {
             let verdict = pipeline.deliver(out, |delivery, all| delivery.scan(&scan, all));
             tracing::debug!(scanner = scan.source, ?verdict, "scanned");
         }
+    }
+
+    fn manifest_came(
+        &mut self,
+        payload: &[u8],
+        now: Uptime,
+        pipeline: &mut Pipeline,
+        out: &mut Output,
+    ) {
+        let read = manifest::read(payload);
+        let refusal = read.as_ref().err().cloned();
+        let verdict = pipeline.deliver(out, |delivery, all| delivery.manifest(read, now, all));
+        match (verdict, refusal.as_ref()) {
+            (Some(ManifestVerdict::Taken), _) => tracing::info!("manifest taken"),
+            (Some(ManifestVerdict::Withdrawn), _) => tracing::debug!("no manifest"),
+            // It comes again with each connection.
+            (Some(ManifestVerdict::Refused), Some(error)) if self.refused != refusal => {
+                tracing::warn!(%error, "manifest refused, the old one stays");
+                tracing::debug!(value = error.value, "what stood there");
+            }
+            _ => {}
+        }
+        self.refused = refusal;
     }
 
     fn command_came(&self, payload: &[u8], now: Uptime, pipeline: &mut Pipeline, out: &mut Output) {
@@ -177,21 +213,6 @@ impl Desk {
                 let _ = inlets.answers.try_send(Answer { payload });
             }
         }
-    }
-}
-
-fn manifest_came(payload: &[u8], now: Uptime, pipeline: &mut Pipeline, out: &mut Output) {
-    let read = manifest::read(payload);
-    let refusal = read.as_ref().err().map(ToString::to_string);
-    let verdict = pipeline.deliver(out, |delivery, all| delivery.manifest(read, now, all));
-    match (verdict, refusal) {
-        (Some(ManifestVerdict::Taken), _) => tracing::info!("manifest taken"),
-        (Some(ManifestVerdict::Withdrawn), _) => tracing::debug!("no manifest"),
-        (Some(ManifestVerdict::Refused), Some(error)) => {
-            tracing::warn!(error, "manifest refused, the old one stays");
-        }
-        // It comes again with each connection.
-        _ => {}
     }
 }
 

@@ -34,6 +34,9 @@ use flips::Flips;
 /// after 10 s, and the relay needs its grace.
 const LAST_COMMIT: Duration = Duration::from_millis(2500);
 
+/// A source that never pauses lets somebody else speak after so much.
+const SOURCE_IN_A_ROW: u32 = 16;
+
 /// How often the host's clock is looked at.
 const HOST_CLOCK_EVERY: Duration = Duration::from_secs(10);
 
@@ -97,6 +100,8 @@ pub struct Engine {
     pulse: Pulse,
     /// When the host's clock is looked at again.
     host_clock_due: Uptime,
+    /// What the source said since somebody else was asked.
+    in_a_row: u32,
     /// What was last reported of the pipeline, of the receiver and of its line.
     reported: Option<(u64, ReceiverState, LineState)>,
 }
@@ -126,6 +131,7 @@ impl Engine {
             patience,
             pulse: Pulse::default(),
             host_clock_due: Uptime::ZERO,
+            in_a_row: 0,
             reported: None,
         }
     }
@@ -155,6 +161,13 @@ impl Engine {
         stop: CancellationToken,
     ) -> Result<(), EngineError> {
         loop {
+            if self.in_a_row >= SOURCE_IN_A_ROW {
+                self.in_a_row = 0;
+                if let Some(inlet) = self.desk.left() {
+                    self.desk.take(inlet, &mut self.pipeline, &mut self.output);
+                    self.report();
+                }
+            }
             let room = self.commits.has_room();
             let deadline = self.pipeline.deadline();
             // Data before deadlines: a deadline that passed while data waited is for the pipeline to judge.
@@ -163,10 +176,14 @@ impl Engine {
                 () = self.pulse.answer() => continue,
                 step = self.commits.next_step() => self.commits.take(step)?,
                 event = events.recv(), if room => match event {
-                    Some(event) => self.observe(event),
+                    Some(event) => {
+                        self.in_a_row += 1;
+                        self.observe(event);
+                    }
                     None => break,
                 },
                 inlet = self.desk.next(), if room => {
+                    self.in_a_row = 0;
                     self.desk.take(inlet, &mut self.pipeline, &mut self.output);
                 }
                 () = stop.cancelled(), if !room => break,
@@ -230,7 +247,7 @@ impl Engine {
 
     /// Hands on what the pipeline has put out.
     fn report(&mut self) {
-        let revision = self.pipeline.revision();
+        let revision = self.pipeline.revision() + self.desk.revision();
         // The journey changes with an epoch only; most reads of a tty are part of a line.
         let reported = self.reported.as_ref().map(|(at, ..)| *at);
         if reported != Some(revision) || !self.output.records.is_empty() {

@@ -15,7 +15,7 @@ impl Outbox {
     /// Nothing of this waits for the disk: [`Self::is_urgent`] says that a transaction should follow at once. Until that is
     /// done a kill, as a power cut, costs all that came in one call, or nothing of it. 10,000 events or 2 MiB wait at most;
     /// then the oldest go, counted in [`OutboxStats::dropped`](super::OutboxStats::dropped). An event of more than 256 KiB, a
-    /// document of more than 64 KiB, and what would make documents more than 4,096 or 4 MiB (each time, or a quarter of a small outbox) is
+    /// document of more than 64 KiB, and what would make documents more than 8,192 or 4 MiB (each time, or a quarter of a small outbox) is
     /// refused with an error in the log.
     pub fn accept_events(&self, events: Vec<EventRecord>, documents: Vec<Document>, now: Uptime) {
         debug_assert!(events.is_sorted_by(|a, b| a.seq < b.seq), "events ascend");
@@ -26,7 +26,7 @@ impl Outbox {
         self.publish(&tail);
     }
 
-    /// The documents as they were when the file was opened, by key ascending; at most 4,096 and 4 MiB. None of another van,
+    /// The documents as they were when the file was opened, by key ascending; at most 8,192 and 4 MiB. None of another van,
     /// once [`Self::claim`] has found that it was one.
     #[must_use]
     pub fn documents(&self) -> Vec<(String, Vec<u8>)> {

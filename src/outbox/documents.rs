@@ -75,7 +75,9 @@ pub(super) fn read(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<(Strin
         if let Some(value) = decode(&key, row.get_ref(2)?.as_blob().unwrap_or_default()) {
             found.push((key.into_owned(), value.to_vec()));
         } else {
-            tracing::warn!(%key, "stored document is damaged, dropped");
+            // The rest of a key may be a parcel's number.
+            let kind = key.split('/').next();
+            tracing::warn!(kind, "stored document is damaged, dropped");
             damaged.push(row.get::<_, i64>(0)?);
         }
     }

@@ -166,7 +166,7 @@ fn documents(old: &Connection, into: &mut Connection) -> rusqlite::Result<u64> {
                 let Ok(key) = row.get::<_, String>(0) else { continue };
                 let bytes = row.get_ref(1)?.as_blob().unwrap_or_default();
                 if documents::decode(&key, bytes).is_none() {
-                    tracing::warn!(key, "damaged document is dropped");
+                    tracing::warn!(kind = key.split('/').next(), "damaged document is dropped");
                 } else if salvaged.len() < documents::MAX_DOCUMENTS {
                     documents::write(&transaction, &key, Some(bytes))?;
                     salvaged.insert(key);

@@ -95,6 +95,12 @@ impl DownlinkReceiver {
         }
     }
 
+    /// What waits already.
+    pub fn try_recv(&mut self) -> Option<Downlink> {
+        let manifest = self.waiting_manifest().map(Downlink::Manifest);
+        manifest.or_else(|| self.commands.try_recv().ok().map(Downlink::Command))
+    }
+
     fn waiting_manifest(&mut self) -> Option<Vec<u8>> {
         let mut taken = None;
         self.manifest.send_if_modified(|manifest| {

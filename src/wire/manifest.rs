@@ -20,11 +20,11 @@ pub fn read(payload: &[u8]) -> Result<Option<Manifest>, ManifestRefusal> {
         let remedy = "at most 256 KiB; split the route";
         return Err(ManifestRefusal::new("the payload", payload.len(), remedy));
     }
-    let version: Version = serde_json::from_slice(payload).map_err(refused)?;
+    let version: Version = serde_json::from_slice(payload).map_err(|error| refused(&error))?;
     if version.v != u64::from(VERSION) {
         return Err(ManifestRefusal::new("v", version.v, "this van reads version 1"));
     }
-    let draft: Draft = serde_json::from_slice(payload).map_err(refused)?;
+    let draft: Draft = serde_json::from_slice(payload).map_err(|error| refused(&error))?;
     Manifest::new(draft).map(Some)
 }
 
@@ -34,8 +34,14 @@ struct Version {
 }
 
 /// `serde_json` says line and column, and stops at 128 levels.
-fn refused(error: serde_json::Error) -> ManifestRefusal {
-    ManifestRefusal::new("the payload", error, "write JSON as docs/contract.md says")
+fn refused(error: &serde_json::Error) -> ManifestRefusal {
+    // The words of the error quote the payload.
+    let what = match error.classify() {
+        serde_json::error::Category::Data => "of another shape",
+        _ => "no JSON",
+    };
+    let place = format!("line {} column {}", error.line(), error.column());
+    ManifestRefusal::new(place, what, "write it as docs/contract.md says")
 }
 
 #[cfg(test)]

@@ -104,7 +104,6 @@ pub struct Listed {
 
 /// Why a manifest is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{place} is {value}: {remedy}")]
 pub struct ManifestRefusal {
     /// Such as `stops[17].lat`.
     pub place: String,
@@ -112,6 +111,19 @@ pub struct ManifestRefusal {
     pub value: String,
     /// What should.
     pub remedy: &'static str,
+}
+
+/// For `state`, the log and people at the van: without the value where it is about a parcel or a recipient.
+impl fmt::Display for ManifestRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { place, value, remedy } = self;
+        let personal = [".parcels", "safe_place", "neighbour", "instructions"];
+        if personal.iter().any(|part| place.contains(part)) {
+            write!(f, "{place}: {remedy}")
+        } else {
+            write!(f, "{place} is {value}: {remedy}")
+        }
+    }
 }
 
 impl ManifestRefusal {
