@@ -1,8 +1,9 @@
-//! `waypost.toml` → [`Config`]: read, checked once into types, and then nobody checks again.
+//! `waypost.toml` and `conf.d/*.toml` → [`Config`]: read, checked once into types, and then nobody checks again.
 //!
-//! Every problem of a file is in one report, with its key, its value and the remedy.
+//! Every problem is in one report, with its key, its value and the remedy, and its file if that is a drop-in.
 
 mod delivery;
+mod files;
 mod keys;
 mod ublox;
 mod values;
@@ -27,6 +28,7 @@ use crate::scanner::ScannerConfig;
 use crate::source::{Address, HostPort, Hunting, LineConfig, SourceConfig};
 use crate::units::{Distance, Speed};
 use crate::wire::{Encoding, VanId};
+use files::Layer;
 pub use values::Override;
 use values::Values;
 
@@ -67,6 +69,17 @@ pub struct Config {
     pub control: Option<PathBuf>,
     /// What is logged.
     pub log_level: Level,
+    /// The drop-ins that were read beside the file, in their order: `conf.d/20-van.toml`.
+    pub drop_ins: Vec<String>,
+}
+
+/// Whether a configuration that is shown says where each value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origins {
+    /// In a comment after each: the file, or `default`.
+    Shown,
+    /// The values alone.
+    Hidden,
 }
 
 /// Why a configuration cannot be used.
@@ -102,29 +115,31 @@ impl fmt::Display for Report {
 }
 
 impl Config {
-    /// Reads and checks a file; what the command line says goes before what the file says.
+    /// Reads and checks a file and the drop-ins beside it, `conf.d/*.toml` in the order of their names. A drop-in goes
+    /// before what was read ahead of it, and what the command line says before all.
     ///
     /// # Errors
-    /// The file cannot be read, or is not usable: then every problem of it.
+    /// The file cannot be read, or is not usable: then every problem of it and its drop-ins.
     pub fn load(path: &Path, overrides: &[Override]) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        Self::parse(&text, &path.display().to_string(), overrides)
+        read(files::read(path)?, overrides).map(|(config, _)| config)
     }
 
-    /// Checks the text of a file that came from `origin`.
+    /// Checks the text of a file that came from `origin`, and has no drop-ins.
     ///
     /// # Errors
     /// Every problem, if there is one.
     pub fn parse(text: &str, origin: &str, overrides: &[Override]) -> Result<Self, ConfigError> {
-        let mut values = Values::read(text, overrides);
-        let config = check(&mut values);
-        match (config, values.into_problems()) {
-            (Some(config), problems) if problems.is_empty() => Ok(config),
-            (_, problems) => {
-                Err(ConfigError::NotUsable(Report { origin: origin.to_owned(), problems }))
-            }
-        }
+        let layer = Layer { name: origin.to_owned(), text: Ok(text.to_owned()) };
+        read(vec![layer], overrides).map(|(config, _)| config)
+    }
+
+    /// A file and its drop-ins as one file with every key. Secrets are paths there, and stay paths.
+    ///
+    /// # Errors
+    /// As of [`Self::load`].
+    pub fn show(path: &Path, origins: Origins) -> Result<String, ConfigError> {
+        let (_, values) = read(files::read(path)?, &[])?;
+        Ok(written::effective(&values, origins))
     }
 
     /// Whether the files that are read only when they are needed can be used now. A running agent waits for them.
@@ -167,6 +182,18 @@ impl Config {
     }
 }
 
+fn read(layers: Vec<Layer>, overrides: &[Override]) -> Result<(Config, Values), ConfigError> {
+    let origin = layers.first().map(|layer| layer.name.clone()).unwrap_or_default();
+    let mut values = Values::read(layers, overrides);
+    let config = check(&mut values);
+    match (config, values.problems()) {
+        (Some(config), []) => Ok((config, values)),
+        (_, problems) => {
+            Err(ConfigError::NotUsable(Report { origin, problems: problems.to_vec() }))
+        }
+    }
+}
+
 fn check(values: &mut Values) -> Option<Config> {
     let van = values.parsed("van.id", |id| VanId::new(id).map_err(|error| error.to_string()));
     let source = source(values);
@@ -204,6 +231,7 @@ fn check(values: &mut Values) -> Option<Config> {
         metrics: metrics?,
         control: control?,
         log_level: log_level?,
+        drop_ins: values.drop_ins(),
     })
 }
 

@@ -211,15 +211,14 @@ fn what_is_wrong_in_a_list_is_named_with_its_place() {
   privacy_zone[1].lat: 91 is outside -90..=90
   privacy_zone[1].lon: "east" is not a number
   scaner: [[scaner]] is not a list of waypost: is scanner meant?
-  delivery.domain: "Example" is no domain: write one such as id.example.com, in small letters
-  delivery.namespace: "https://id.example.com/van" is no URI such as https://id.example.com/fleet/
-  delivery.type_prefix: "com..van" is no beginning of a type such as com.example.van
-  delivery.duty_at_start: "maybe" is neither on nor off
+  delivery.namespace: "https://id.example.com/van" is no namespace: write a URI that ends with `/` or `#`
+  delivery.type_prefix: "com..van" is no prefix of types: write a-z 0-9 in parts with dots, as `com.example.van`
   scanner[2].name: "hand door" is no name: 1 to 32 of A-Z a-z 0-9 _ . -
   scanner[2].source: "usb:1" is none of serial:PATH[@BAUD], tcp:HOST:PORT, unix:PATH, fifo:PATH
   scanner[2].pattern: "bear" is none of bare, key-value, count, terse, and no regex with a group (?<epc>...)
   scanner[2].kind: "laser" is neither barcode nor rfid
-  scanner[4].name: "a" is the name of another scanner too"#
+  scanner[4].name: "a" is the name of another scanner too
+  delivery.duty_at_start: "maybe" is neither on nor off"#
     );
     let van = "van.id = \"VAN-042\"\nmqtt.broker = \"mqtt://b\"\n";
     for (list, says) in [

@@ -13,6 +13,7 @@ mod day;
 mod delivery;
 #[cfg(feature = "demo")]
 mod demo;
+mod drop_ins;
 mod epcis;
 mod fuzzed;
 mod geofence;

@@ -71,6 +71,12 @@ fn options(page: &mut String, command: &clap::Command) {
     }
 }
 
+/// The commands that do something: those below `config`, and not `config` itself.
+fn leaves(command: &clap::Command) -> Vec<&clap::Command> {
+    let below = command.get_subcommands().filter(|one| one.get_name() != "help");
+    below.flat_map(|one| if one.has_subcommands() { leaves(one) } else { vec![one] }).collect()
+}
+
 /// waypost(1).
 fn manual() -> String {
     let command = command();
@@ -82,7 +88,7 @@ fn manual() -> String {
         roff(&about)
     )
     .unwrap();
-    for one in command.get_subcommands().filter(|one| one.get_name() != "help") {
+    for one in leaves(&command) {
         let usage = one.clone().render_usage().to_string();
         let usage = usage.trim_start_matches("Usage:").trim();
         let about = one.get_about().map(ToString::to_string).unwrap_or_default();
@@ -102,7 +108,10 @@ fn manual_of_the_configuration() -> String {
         ".SH DESCRIPTION\nTOML, in\n.IR /etc/waypost/waypost.toml .\n\
          A key that is left out has its default; one that is unknown, of the wrong kind or out of range is\n\
          reported by\n.BR \"waypost check\" ,\nall of them at once.\nOnly\n.B van.id\nand\n.B mqtt.broker\n\
-         must be filled in.\n.PP\nTables\n.B [[scanner]]\nand\n.B [[privacy_zone]]\n\
+         must be filled in.\n.PP\nDrop\\-ins, in\n.IR /etc/waypost/conf.d/*.toml ,\n\
+         are read after the file in the order of their names, and go before it key by key; a list of tables in one\n\
+         replaces the whole list. Hidden files are not read.\n.B waypost config show \\-\\-origin\n\
+         writes what they come to.\n.PP\nTables\n.B [[scanner]]\nand\n.B [[privacy_zone]]\n\
          may be there several times, or not at all; below their keys are\n.B scanner.name\nand so on.\n.SH KEYS\n",
     );
     for (name, value, default, help) in Config::documented() {
