@@ -19,6 +19,7 @@ mod fuzzed;
 mod geofence;
 mod golden;
 mod hazards;
+mod identity;
 mod invariants;
 mod outbox_model;
 mod package;
