@@ -1,5 +1,6 @@
 //! What the package carries beside the binary is in step with it: manual, completions, unit.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::process::Command;
@@ -153,6 +154,39 @@ fn manual_and_completions_are_those_of_the_vans_binary() {
             assert!(!text.contains(&format!("waypost {word}")), "{name} says {word}");
         }
     }
+}
+
+#[test]
+fn the_bill_of_materials_names_what_cargo_compiles_into_the_van() {
+    let Some(python) = installed("python3") else { return };
+    let bill = Command::new(python).arg(repository("packaging/sbom")).output().unwrap();
+    assert!(bill.status.success(), "{}", String::from_utf8_lossy(&bill.stderr));
+    let bill: serde_json::Value = serde_json::from_slice(&bill.stdout).unwrap();
+    let word = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    let mut named: BTreeSet<(String, String)> = BTreeSet::new();
+    for one in bill["components"].as_array().unwrap() {
+        assert!(named.insert((word(&one["name"]), word(&one["version"]))), "twice: {one}");
+    }
+    let tree = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--offline", "--no-default-features"])
+        .args(["--edges=normal,no-proc-macro", "--prefix=none", "--format={p}"])
+        .current_dir(repository(""))
+        .output()
+        .unwrap();
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    // `name v1.2.3`, and `(*)` or a path behind it.
+    let compiled: BTreeSet<(String, String)> = String::from_utf8(tree.stdout)
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.split_once(" v"))
+        .map(|(name, rest)| (name.to_owned(), rest.split(' ').next().unwrap().to_owned()))
+        .filter(|(name, _)| name != "waypost")
+        .collect();
+    assert!(compiled.len() > 50, "{compiled:?}");
+    // SQLite is C, and rides in a crate.
+    let sqlite = named.iter().find(|(name, _)| name == "sqlite").cloned().expect("it is bundled");
+    named.remove(&sqlite);
+    assert_eq!(named, compiled);
 }
 
 #[test]
