@@ -1,6 +1,7 @@
 //! Arguments and help text; subcommand → exit code.
 
 mod ask;
+mod configuration;
 
 use std::future::Future;
 use std::io::{self, IsTerminal, Write as _};
@@ -67,6 +68,9 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
         config: PathBuf,
     },
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(configuration::ConfigCommand),
     /// Say how the agent on this host is
     Status(ask::StatusArguments),
     /// Tell the agent a code, as if it had been scanned
@@ -255,7 +259,8 @@ fn execute(command: Command) -> anyhow::Result<()> {
             Some(emit) => emit_lines(&arguments, emit),
             None => replay_agent(&arguments),
         },
-        Command::Check { config } => check(&config),
+        Command::Check { config } => configuration::check(&config),
+        Command::Config(command) => configuration::command(&command),
         Command::Status(arguments) => ask::status(&arguments),
         Command::Scan(arguments) => ask::scan(arguments),
         Command::Outcome(arguments) => ask::outcome(arguments),
@@ -345,21 +350,6 @@ async fn listen(path: &Path) -> Result<Option<Server>, ControlError> {
         }
         Err(error) => Err(error),
     }
-}
-
-fn check(path: &Path) -> anyhow::Result<()> {
-    let config = Config::load(path, &[])?;
-    config.examine_files(path)?;
-    let mut out = io::stdout().lock();
-    writeln!(out, "{}: in order", path.display())?;
-    writeln!(out, "  van      {}", config.van)?;
-    writeln!(out, "  source   {}", config.source.address)?;
-    writeln!(out, "  outbox   {}", config.outbox.path.display())?;
-    for broker in &config.relay.brokers {
-        writeln!(out, "  broker   {broker}")?;
-    }
-    writeln!(out, "  topics   {}", config.relay.topics.position)?;
-    Ok(())
 }
 
 fn decode(DecodeArguments { file, van }: &DecodeArguments) -> anyhow::Result<()> {

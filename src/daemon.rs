@@ -33,6 +33,7 @@ use crate::source::{self, CHANNEL_CHUNKS, Event, SourceConfig};
 use crate::tasks::joined;
 use crate::units::Uptime;
 use crate::wire::VanId;
+use crate::wire::signed::CommandKey;
 pub use overview::Overview;
 
 /// systemd kills after 10 s (`TimeoutStopSec`), of which a slow card may need most.
@@ -65,6 +66,8 @@ pub struct Watches {
     pub link: watch::Receiver<LinkStatus>,
     /// How each scanner is, in the order of the configuration.
     pub scanners: watch::Receiver<Vec<Standing>>,
+    /// How many commands did not count, for want of a right signature.
+    pub unsigned_commands: watch::Receiver<u64>,
     /// Whether the agent's loops turn.
     pub roll_call: RollCall,
 }
@@ -110,22 +113,36 @@ struct Scanners {
     asked: mpsc::Receiver<Request>,
     downlink: DownlinkReceiver,
     answers: mpsc::Sender<Answer>,
+    command_key: Option<CommandKey>,
+    unsigned_commands: watch::Sender<u64>,
 }
 
 impl Scanners {
     fn new(
         configs: Vec<ScannerConfig>,
+        command_key: Option<CommandKey>,
         downlink: DownlinkReceiver,
         answers: mpsc::Sender<Answer>,
     ) -> Self {
         let standings = watch::Sender::new(Roster::new(&configs).standings().to_vec());
         let (requests, asked) = mpsc::channel(CHANNEL_REQUESTS);
-        Self { configs, standings, requests, asked, downlink, answers }
+        let unsigned_commands = watch::Sender::default();
+        Self {
+            configs,
+            standings,
+            requests,
+            asked,
+            downlink,
+            answers,
+            command_key,
+            unsigned_commands,
+        }
     }
 
     /// They end with the set that is returned, or at `stop`.
     fn start(self, clock: &Clock, stop: &CancellationToken) -> (JoinSet<()>, Inlets) {
-        let Self { configs, standings, asked, downlink, answers, .. } = self;
+        let Self { configs, standings, asked, downlink, answers, command_key, .. } = self;
+        let unsigned_commands = self.unsigned_commands;
         let mut tasks = JoinSet::new();
         let (events, scans) = mpsc::channel(CHANNEL_EVENTS);
         let roster = Roster::new(&configs);
@@ -133,7 +150,16 @@ impl Scanners {
             let (events, stop) = (events.clone(), stop.clone());
             tasks.spawn(scanner::run(config, index, clock.clone(), events, stop));
         }
-        let inlets = Inlets { scans, roster, standings, requests: asked, downlink, answers };
+        let inlets = Inlets {
+            scans,
+            roster,
+            standings,
+            requests: asked,
+            downlink,
+            answers,
+            command_key,
+            unsigned_commands,
+        };
         (tasks, inlets)
     }
 }
@@ -150,6 +176,7 @@ impl<L: Links + 'static> Agent<L> {
         links: L,
     ) -> Result<Self, OutboxError> {
         let Config { van, journey, sampling, outbox, relay, scanners, delivery, .. } = config;
+        let command_key = config.command_key;
         let path = outbox.path.clone();
         let outbox = Outbox::open(outbox).await?;
         outbox.claim(&van).await?;
@@ -161,7 +188,7 @@ impl<L: Links + 'static> Agent<L> {
         let reports = Reports::default();
         let (downlink, from_backend) = downlink();
         let (to_backend, answers) = mpsc::channel(MAX_ANSWERS);
-        let scanners = Scanners::new(scanners, from_backend, to_backend);
+        let scanners = Scanners::new(scanners, command_key, from_backend, to_backend);
         let inputs = Inputs {
             outbox: outbox.clone(),
             live: reports.live.subscribe(),
@@ -197,6 +224,7 @@ impl<L: Links + 'static> Agent<L> {
             outbox: self.outbox.stats(),
             link: self.relay.status(),
             scanners: self.scanners.standings.subscribe(),
+            unsigned_commands: self.scanners.unsigned_commands.subscribe(),
             roll_call: self.roll_call.clone(),
         }
     }

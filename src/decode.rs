@@ -6,6 +6,7 @@
 use std::io::{self, BufRead, Read as _, Write};
 
 use crate::wire::VanId;
+use crate::wire::base64;
 use crate::wire::compact::{CompactError, MAGIC, Message, decode, decode_first};
 
 /// No message is so long, in whatever form.
@@ -119,7 +120,7 @@ fn of_line(line: &[u8]) -> Result<(&str, Message), LineError> {
         return Err(LineError::Json);
     }
     let (topic, payload) = text.rsplit_once([' ', '\t']).unwrap_or(("", text));
-    let bytes = from_hex(payload).or_else(|| from_base64(payload)).ok_or(LineError::Text)?;
+    let bytes = from_hex(payload).or_else(|| base64::decode(payload)).ok_or(LineError::Text)?;
     match decode(&bytes) {
         Ok(message) => Ok((topic, message)),
         Err(CompactError::NoMessage) if bytes.first() == Some(&b'{') => Err(LineError::Json),
@@ -138,27 +139,6 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
     pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
-}
-
-/// RFC 4648 §4 and §5, with or without padding.
-fn from_base64(text: &str) -> Option<Vec<u8>> {
-    let (mut bytes, mut bits, mut count) = (Vec::new(), 0_u32, 0);
-    for letter in text.trim_end_matches('=').bytes() {
-        let value = match letter {
-            b'A'..=b'Z' => letter - b'A',
-            b'a'..=b'z' => letter - b'a' + 26,
-            b'0'..=b'9' => letter - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
-            _ => return None,
-        };
-        (bits, count) = (bits << 6 | u32::from(value), count + 6);
-        if count >= 8 {
-            count -= 8;
-            bytes.push((bits >> count).to_le_bytes()[0]);
-        }
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

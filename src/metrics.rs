@@ -132,6 +132,8 @@ fn exposition(watches: &Watches, now: Uptime) -> String {
     receiver(&mut all, watches, now);
     outbox(&mut all, watches);
     link(&mut all, watches);
+    let unsigned = *watches.unsigned_commands.borrow();
+    all.counter("commands_unsigned", "Commands that did not count: no right signature.", unsigned);
     all.0.push_str("# EOF\n");
     all.0
 }
@@ -193,6 +195,7 @@ mod tests {
             outbox: watch::Sender::default().subscribe(),
             link: watch::Sender::new(LinkStatus::new(Uptime::ZERO)).subscribe(),
             scanners: watch::Sender::default().subscribe(),
+            unsigned_commands: watch::Sender::default().subscribe(),
             roll_call: RollCall::default(),
         }
     }

@@ -199,6 +199,7 @@ mod tests {
         let watches = Watches {
             reception: watch::Sender::<Reception>::default().subscribe(),
             scanners: watch::Sender::default().subscribe(),
+            unsigned_commands: watch::Sender::default().subscribe(),
             health: health.subscribe(),
             live: live.subscribe(),
             outbox: outbox.subscribe(),

@@ -25,6 +25,9 @@ _waypost() {
             waypost,completions)
                 cmd="waypost__subcmd__completions"
                 ;;
+            waypost,config)
+                cmd="waypost__subcmd__config"
+                ;;
             waypost,decode)
                 cmd="waypost__subcmd__decode"
                 ;;
@@ -55,6 +58,18 @@ _waypost() {
             waypost,status)
                 cmd="waypost__subcmd__status"
                 ;;
+            waypost__subcmd__config,help)
+                cmd="waypost__subcmd__config__subcmd__help"
+                ;;
+            waypost__subcmd__config,show)
+                cmd="waypost__subcmd__config__subcmd__show"
+                ;;
+            waypost__subcmd__config__subcmd__help,help)
+                cmd="waypost__subcmd__config__subcmd__help__subcmd__help"
+                ;;
+            waypost__subcmd__config__subcmd__help,show)
+                cmd="waypost__subcmd__config__subcmd__help__subcmd__show"
+                ;;
             waypost__subcmd__help,check)
                 cmd="waypost__subcmd__help__subcmd__check"
                 ;;
@@ -63,6 +78,9 @@ _waypost() {
                 ;;
             waypost__subcmd__help,completions)
                 cmd="waypost__subcmd__help__subcmd__completions"
+                ;;
+            waypost__subcmd__help,config)
+                cmd="waypost__subcmd__help__subcmd__config"
                 ;;
             waypost__subcmd__help,decode)
                 cmd="waypost__subcmd__help__subcmd__decode"
@@ -94,6 +112,9 @@ _waypost() {
             waypost__subcmd__help,status)
                 cmd="waypost__subcmd__help__subcmd__status"
                 ;;
+            waypost__subcmd__help__subcmd__config,show)
+                cmd="waypost__subcmd__help__subcmd__config__subcmd__show"
+                ;;
             *)
                 ;;
         esac
@@ -101,7 +122,7 @@ _waypost() {
 
     case "${cmd}" in
         waypost)
-            opts="-h -V --help --version run replay check status scan outcome duty delay log decode code completions help"
+            opts="-h -V --help --version run replay check config status scan outcome duty delay log decode code completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -164,6 +185,80 @@ _waypost() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        waypost__subcmd__config)
+            opts="-h --help show help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        waypost__subcmd__config__subcmd__help)
+            opts="show help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        waypost__subcmd__config__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        waypost__subcmd__config__subcmd__help__subcmd__show)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        waypost__subcmd__config__subcmd__show)
+            opts="-h --config --origin --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         waypost__subcmd__decode)
             opts="-h --van --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -219,7 +314,7 @@ _waypost() {
             return 0
             ;;
         waypost__subcmd__help)
-            opts="run replay check status scan outcome duty delay log decode code completions help"
+            opts="run replay check config status scan outcome duty delay log decode code completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -263,6 +358,34 @@ _waypost() {
         waypost__subcmd__help__subcmd__completions)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        waypost__subcmd__help__subcmd__config)
+            opts="show"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        waypost__subcmd__help__subcmd__config__subcmd__show)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

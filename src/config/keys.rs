@@ -46,7 +46,13 @@ pub(super) const KEYS: &[Key] = &[
         "van.id",
         Text,
         r#""""#,
-        "The van's name in topics, and its MQTT client identifier: 1 to 64 of A-Z a-z 0-9 _ . : - (required)",
+        "The van's name in topics, and its MQTT client identifier: 1 to 64 of A-Z a-z 0-9 _ . : - (required, unless id_from says where it is)",
+    ),
+    key(
+        "van.id_from",
+        Text,
+        r#""""#,
+        "Where the id is, while van.id is empty: file:PATH (its first line), hostname (in /etc/hostname), machine-id (a number made of /etc/machine-id, which it does not give away) or certificate (the common name in mqtt.cert_file). Empty: nowhere",
     ),
     key(
         "mqtt.broker",
@@ -72,7 +78,12 @@ pub(super) const KEYS: &[Key] = &[
         r#""""#,
         "With mqtts: PEM file of the van's own certificate, if the broker wants one; empty for none",
     ),
-    key("mqtt.key_file", Text, r#""""#, "PEM file of the private key to it"),
+    key(
+        "mqtt.key_file",
+        Text,
+        r#""""#,
+        "PEM file of the private key to it; refused if everybody on the computer may read it",
+    ),
     key(
         "mqtt.alpn",
         Text,
@@ -84,7 +95,7 @@ pub(super) const KEYS: &[Key] = &[
         "mqtt.password_file",
         Text,
         r#""""#,
-        "File whose first line is the password; empty for none. The password itself never stands in this file",
+        "File whose first line is the password; empty for none. Refused if everybody on the computer may read it. The password itself never stands in this file",
     ),
     key(
         "mqtt.topic_root",
@@ -146,6 +157,12 @@ pub(super) const KEYS: &[Key] = &[
         Flag,
         "false",
         "Keep every record until the backend acknowledges it on the topic ack, whatever the broker says; always so with version 3.1.1",
+    ),
+    key(
+        "mqtt.command_key",
+        Text,
+        r#""""#,
+        "PEM file of an Ed25519 public key (openssl pkey -pubout): only commands signed with the key to it count, as docs/contract.md says; empty: the broker's word is enough",
     ),
     key(
         "mqtt.owntracks",

@@ -1,15 +1,20 @@
-//! `waypost.toml` → [`Config`]: read, checked once into types, and then nobody checks again.
+//! `waypost.toml` and `conf.d/*.toml` → [`Config`]: read, checked once into types, and then nobody checks again.
 //!
-//! Every problem of a file is in one report, with its key, its value and the remedy.
+//! Every problem is in one report, with its key, its value and the remedy, and its file if that is a drop-in.
 
+mod certificate;
 mod delivery;
+mod files;
+mod identity;
 mod keys;
+mod link;
+mod secrets;
 mod ublox;
 mod values;
 mod written;
 
 use std::fmt;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,27 +25,18 @@ use crate::core::delivery::DeliveryConfig;
 use crate::core::journey::JourneyConfig;
 use crate::core::sampling::{Bounds, Sampling};
 use crate::outbox::OutboxConfig;
-use crate::relay::{
-    Broker, Budget, Credentials, Identity, MqttVersion, RelayConfig, TlsConfig, Transport,
-};
+use crate::relay::{RelayConfig, Transport};
 use crate::scanner::ScannerConfig;
-use crate::source::{Address, HostPort, Hunting, LineConfig, SourceConfig};
+use crate::source::{Address, Hunting, LineConfig, SourceConfig};
 use crate::units::{Distance, Speed};
-use crate::wire::{Encoding, VanId};
+use crate::wire::VanId;
+use crate::wire::signed::CommandKey;
+use files::Layer;
 pub use values::Override;
 use values::Values;
 
 /// Where the package puts the file.
 pub const DEFAULT_PATH: &str = "/etc/waypost/waypost.toml";
-
-/// IANA's port of MQTT without TLS.
-const MQTT_PORT: u16 = 1883;
-
-/// IANA's port of MQTT over TLS.
-const MQTTS_PORT: u16 = 8883;
-
-/// AWS IoT Core and Azure Event Grid allow 256 bytes of topic; the longest van id and the rest need 90 of them.
-const MAX_TOPIC_ROOT: usize = 128;
 
 /// Everything the agent is told.
 #[derive(Clone, Debug)]
@@ -57,6 +53,8 @@ pub struct Config {
     pub outbox: OutboxConfig,
     /// The link to the broker.
     pub relay: RelayConfig,
+    /// Whose commands count; `None`: whatever the broker lets through.
+    pub command_key: Option<CommandKey>,
     /// Scanners of bar codes and radio tags.
     pub scanners: Vec<ScannerConfig>,
     /// Duty, private places, and what else the delivery must know.
@@ -67,6 +65,17 @@ pub struct Config {
     pub control: Option<PathBuf>,
     /// What is logged.
     pub log_level: Level,
+    /// The drop-ins that were read beside the file, in their order: `conf.d/20-van.toml`.
+    pub drop_ins: Vec<String>,
+}
+
+/// Whether a configuration that is shown says where each value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origins {
+    /// In a comment after each: the file, or `default`.
+    Shown,
+    /// The values alone.
+    Hidden,
 }
 
 /// Why a configuration cannot be used.
@@ -102,29 +111,31 @@ impl fmt::Display for Report {
 }
 
 impl Config {
-    /// Reads and checks a file; what the command line says goes before what the file says.
+    /// Reads and checks a file and the drop-ins beside it, `conf.d/*.toml` in the order of their names. A drop-in goes
+    /// before what was read ahead of it, and what the command line says before all.
     ///
     /// # Errors
-    /// The file cannot be read, or is not usable: then every problem of it.
+    /// The file cannot be read, or is not usable: then every problem of it and its drop-ins.
     pub fn load(path: &Path, overrides: &[Override]) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        Self::parse(&text, &path.display().to_string(), overrides)
+        read(files::read(path)?, overrides).map(|(config, _)| config)
     }
 
-    /// Checks the text of a file that came from `origin`.
+    /// Checks the text of a file that came from `origin`, and has no drop-ins.
     ///
     /// # Errors
     /// Every problem, if there is one.
     pub fn parse(text: &str, origin: &str, overrides: &[Override]) -> Result<Self, ConfigError> {
-        let mut values = Values::read(text, overrides);
-        let config = check(&mut values);
-        match (config, values.into_problems()) {
-            (Some(config), problems) if problems.is_empty() => Ok(config),
-            (_, problems) => {
-                Err(ConfigError::NotUsable(Report { origin: origin.to_owned(), problems }))
-            }
-        }
+        let layer = Layer { name: origin.to_owned(), text: Ok(text.to_owned()) };
+        read(vec![layer], overrides).map(|(config, _)| config)
+    }
+
+    /// A file and its drop-ins as one file with every key. Secrets are paths there, and stay paths.
+    ///
+    /// # Errors
+    /// As of [`Self::load`].
+    pub fn show(path: &Path, origins: Origins) -> Result<String, ConfigError> {
+        let (_, values) = read(files::read(path)?, &[])?;
+        Ok(written::effective(&values, origins))
     }
 
     /// Whether the files that are read only when they are needed can be used now. A running agent waits for them.
@@ -167,13 +178,26 @@ impl Config {
     }
 }
 
+fn read(layers: Vec<Layer>, overrides: &[Override]) -> Result<(Config, Values), ConfigError> {
+    let origin = layers.first().map(|layer| layer.name.clone()).unwrap_or_default();
+    let mut values = Values::read(layers, overrides);
+    let config = check(&mut values);
+    match (config, values.problems()) {
+        (Some(config), []) => Ok((config, values)),
+        (_, problems) => {
+            Err(ConfigError::NotUsable(Report { origin, problems: problems.to_vec() }))
+        }
+    }
+}
+
 fn check(values: &mut Values) -> Option<Config> {
-    let van = values.parsed("van.id", |id| VanId::new(id).map_err(|error| error.to_string()));
+    let van = identity::van(values);
     let source = source(values);
     let journey = journey(values);
     let sampling = sampling(values);
     let outbox = outbox(values);
-    let relay = relay(values, van.as_ref(), sampling);
+    let relay = link::relay(values, van.as_ref(), sampling);
+    let command_key = secrets::command_key(values, van.as_ref());
     let names = delivery::names(values, van.as_ref());
     let scanners = delivery::scanners(values);
     let domain = names.as_ref().map(|names| names.domain.as_str());
@@ -199,11 +223,13 @@ fn check(values: &mut Values) -> Option<Config> {
         sampling: sampling?,
         outbox: outbox?,
         relay: RelayConfig { names: names?, ..relay? },
+        command_key: command_key?,
         scanners: scanners?,
         delivery: delivery?,
         metrics: metrics?,
         control: control?,
         log_level: log_level?,
+        drop_ins: values.drop_ins(),
     })
 }
 
@@ -263,162 +289,4 @@ fn outbox(values: &mut Values) -> Option<OutboxConfig> {
         max_bytes: max_mib? * 1024 * 1024,
         max_age: Duration::from_hours(24 * max_age_days?),
     })
-}
-
-fn relay(
-    values: &mut Values,
-    van: Option<&VanId>,
-    sampling: Option<Sampling>,
-) -> Option<RelayConfig> {
-    let tls = tls(values);
-    let brokers = values.parsed("mqtt.broker", |urls| brokers(urls, tls.as_ref()));
-    let root = values.parsed("mqtt.topic_root", topic_root);
-    let credentials = credentials(values);
-    let keep_alive = values.integer("mqtt.keep_alive_s").map(Duration::from_secs);
-    let live_error = values.number("mqtt.live_error_m").and_then(Distance::from_metres);
-    let position_interval_moving = values.seconds("mqtt.position_moving_s");
-    let position_interval_halted = values.seconds("mqtt.position_halted_s");
-    let state_interval = values.seconds("mqtt.state_s");
-    let in_flight = values.integer("mqtt.in_flight");
-    let ack_timeout = values.seconds("mqtt.ack_timeout_s");
-    let require_subscriber = values.flag("mqtt.require_subscriber");
-    let track_encoding = values.parsed("track.encoding", |name| match name {
-        "json" => Ok(Encoding::Json),
-        "compact" => Ok(Encoding::Compact),
-        _ => Err(format!("{name:?} is no encoding: json or compact")),
-    });
-    let track_batch = values.integer("track.batch_points");
-    let backlog_batch = values.integer("track.backlog_batch_points");
-    let backlog_bytes_per_s = values.integer("mqtt.backlog_bytes_per_s");
-    let track_interval = values.seconds("track.batch_s");
-    let version = values.parsed("mqtt.version", |version| match version {
-        "5" => Ok(MqttVersion::V5),
-        "3.1.1" => Ok(MqttVersion::V3_1_1),
-        _ => Err(format!("{version:?} is no version of MQTT that is spoken here: 5 or 3.1.1")),
-    });
-    let require_ack = values.flag("mqtt.require_ack");
-    let owntracks = values.flag("mqtt.owntracks");
-    let budget = budget(values);
-    let van = van?;
-    let brokers = brokers?;
-    let mut relay = RelayConfig::new(brokers.first()?.clone(), &root?, van.clone());
-    relay.brokers = brokers;
-    relay.credentials = credentials?;
-    relay.keep_alive = keep_alive?;
-    relay.live_error = live_error.filter(|error| *error > Distance::default());
-    relay.track_error = match sampling? {
-        Sampling::Bounded(bounds) => Some(bounds.max_error),
-        Sampling::Raw => None,
-    };
-    relay.position_interval_moving = position_interval_moving?;
-    relay.position_interval_halted = position_interval_halted?;
-    relay.state_interval = state_interval?;
-    relay.in_flight = in_flight?;
-    relay.ack_timeout = ack_timeout?;
-    relay.require_subscriber = require_subscriber?;
-    relay.track_encoding = track_encoding?;
-    relay.track_batch = track_batch?;
-    relay.backlog_batch = backlog_batch?;
-    relay.backlog_bytes_per_s = backlog_bytes_per_s.filter(|rate| *rate > 0);
-    relay.track_interval = track_interval?;
-    relay.version = version?;
-    relay.require_ack = require_ack?;
-    relay.owntracks = owntracks?;
-    relay.budget = budget?;
-    Some(relay)
-}
-
-fn budget(values: &mut Values) -> Option<Budget> {
-    let megabytes = values.number("mqtt.monthly_budget_mb")?;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "bounded by the key"
-    )]
-    let bytes = (megabytes * 1e6) as u64;
-    let monthly_bytes = Some(bytes).filter(|bytes| *bytes > 0);
-    Some(Budget { monthly_bytes, metered: values.flag("mqtt.metered")? })
-}
-
-/// One or more, separated by commas, in order of preference.
-fn brokers(urls: &str, tls: Option<&TlsConfig>) -> Result<Vec<Broker>, String> {
-    urls.split(',').map(|url| broker(url.trim(), tls)).collect()
-}
-
-fn broker(url: &str, tls: Option<&TlsConfig>) -> Result<Broker, String> {
-    let (host, transport) = match (url.split_once("://"), tls) {
-        (Some(("mqtt", host)), _) => (HostPort::parse(host, Some(MQTT_PORT)), Transport::Tcp),
-        (Some(("mqtts", host)), Some(tls)) => {
-            let named = HostPort::parse(host, Some(MQTTS_PORT));
-            if named.as_ref().is_some_and(|named| named.host.parse::<Ipv6Addr>().is_ok()) {
-                return Err(format!("{url:?}: a certificate is for a name: write the host's"));
-            }
-            (named, Transport::Tls(tls.clone()))
-        }
-        _ => (None, Transport::Tcp),
-    };
-    match host {
-        Some(HostPort { host, port }) => Ok(Broker { host, port, transport }),
-        None => {
-            Err(format!("{url:?} is no broker: write mqtts://HOST[:PORT] or mqtt://HOST[:PORT]"))
-        }
-    }
-}
-
-fn tls(values: &mut Values) -> Option<TlsConfig> {
-    let ca_file = values.text("mqtt.ca_file")?;
-    let (cert_file, key_file) = (values.text("mqtt.cert_file")?, values.text("mqtt.key_file")?);
-    let alpn = values.text("mqtt.alpn")?;
-    let identity = match (cert_file.as_str(), key_file.as_str()) {
-        ("", "") => None,
-        ("", _) => {
-            values.problem("mqtt.cert_file", "there is a mqtt.key_file and no certificate to it");
-            return None;
-        }
-        (_, "") => {
-            values.problem("mqtt.key_file", "there is a mqtt.cert_file and no key to it");
-            return None;
-        }
-        _ => Some(Identity { cert_file: cert_file.into(), key_file: key_file.into() }),
-    };
-    let alpn = alpn.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
-    Some(TlsConfig { ca_file: ca_file.into(), identity, alpn: alpn.collect() })
-}
-
-fn topic_root(root: &str) -> Result<String, String> {
-    let level = |level: &str| {
-        !level.is_empty()
-            && level.bytes().all(|byte| byte > b' ' && byte != 0x7f && !b"+#$".contains(&byte))
-    };
-    if root.len() <= MAX_TOPIC_ROOT && root.split('/').all(level) {
-        Ok(root.to_owned())
-    } else {
-        Err(format!(
-            "{root:?} cannot begin a topic: levels between single /, without + # $ and spaces"
-        ))
-    }
-}
-
-/// `Some(None)`: no credentials, and that is in order.
-fn credentials(values: &mut Values) -> Option<Option<Credentials>> {
-    let username = values.text("mqtt.username")?;
-    let password_file = values.text("mqtt.password_file")?;
-    match (username.as_str(), password_file.as_str()) {
-        ("", "") => Some(None),
-        ("", _) => {
-            values.problem("mqtt.password_file", "there is a password and no mqtt.username");
-            None
-        }
-        (_, "") => Some(Some(Credentials { username, password: String::new() })),
-        (_, file) => match std::fs::read_to_string(file) {
-            Ok(text) => {
-                let password = text.lines().next().unwrap_or_default().to_owned();
-                Some(Some(Credentials { username, password }))
-            }
-            Err(error) => {
-                values.problem("mqtt.password_file", &format!("{file}: cannot be read: {error}"));
-                None
-            }
-        },
-    }
 }

@@ -1,10 +1,11 @@
-//! The values of a file by key, and everything that is wrong with them.
+//! The values of a configuration by key, where each comes from, and everything that is wrong with them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use toml::Value;
 
+use super::files::Layer;
 use super::keys::{KEYS, Key, Kind, LISTS, List};
 
 /// A key that the command line sets.
@@ -16,100 +17,134 @@ pub struct Override {
     pub value: String,
 }
 
+/// What gave a key its value, where that is not the default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// The file, which is the first, or a drop-in.
+    Layer(usize),
+    CommandLine,
+}
+
 /// Every key with a value of the right kind and range, and the problems found so far.
 #[derive(Debug)]
 pub(super) struct Values {
     values: BTreeMap<String, Value>,
     /// How many tables each list has.
     counts: BTreeMap<&'static str, usize>,
+    /// Of all that is written somewhere: keys, lists, and what should not be there.
+    origins: BTreeMap<String, Origin>,
+    /// The file and its drop-ins.
+    names: Vec<String>,
     problems: Vec<String>,
 }
 
 impl Values {
-    /// Reads a file. What is unknown, or of a wrong kind or range, is a problem.
-    pub(super) fn read(text: &str, overrides: &[Override]) -> Self {
-        let mut this =
-            Self { values: BTreeMap::new(), counts: BTreeMap::new(), problems: Vec::new() };
-        let mut sections = match text.parse::<toml::Table>() {
-            Ok(sections) => sections,
-            Err(error) => {
-                this.problems.push(format!(
-                    "is not TOML: {}",
-                    error.to_string().trim().replace('\n', "\n  ")
-                ));
-                toml::Table::new()
-            }
+    /// Reads layers, each of which goes before those ahead of it. What is unknown, or of a wrong kind or range, is a
+    /// problem. Where one could not be read, nothing else is said: it would be of the defaults.
+    pub(super) fn read(layers: Vec<Layer>, overrides: &[Override]) -> Self {
+        let mut this = Self {
+            values: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            origins: BTreeMap::new(),
+            names: layers.iter().map(|layer| layer.name.clone()).collect(),
+            problems: Vec::new(),
         };
-        let syntax_is_wrong = !this.problems.is_empty();
-        for list in LISTS {
-            this.read_list(list, sections.remove(list.name));
+        let mut tables: Vec<toml::Table> = layers
+            .into_iter()
+            .enumerate()
+            .filter_map(|(index, layer)| match parsed(layer.text) {
+                Ok(table) => Some(table),
+                Err(problem) => {
+                    this.problems.push(format!("{}{problem}", this.place(index)));
+                    None
+                }
+            })
+            .collect();
+        if this.problems.is_empty() {
+            this.read_lists(&mut tables);
+            let mut given = BTreeMap::new();
+            for (index, sections) in tables.into_iter().enumerate() {
+                this.flatten_layer(index, sections, &mut given);
+            }
+            this.read_keys(given, overrides);
         }
-        let mut given = this.flattened(sections);
+        this
+    }
+
+    /// What a problem in a layer begins with. The file's own name stands above them all.
+    fn place(&self, layer: usize) -> String {
+        if layer == 0 { String::new() } else { format!("{}: ", self.names[layer]) }
+    }
+
+    /// The last layer that has a list has all of it.
+    fn read_lists(&mut self, layers: &mut [toml::Table]) {
+        for list in LISTS {
+            let all = layers.iter_mut().enumerate();
+            let given = all.filter_map(|(index, layer)| Some((index, layer.remove(list.name)?)));
+            if let Some((index, tables)) = given.last() {
+                self.origins.insert(list.name.to_owned(), Origin::Layer(index));
+                self.read_list(list, Origin::Layer(index), tables);
+            }
+        }
+    }
+
+    fn read_keys(&mut self, mut given: BTreeMap<String, Value>, overrides: &[Override]) {
         for Override { key, value } in overrides {
             let is_text = KEYS.iter().any(|known| known.name == *key && known.kind == Kind::Text);
             let text = || Value::String(value.clone());
             // As it would stand in the file; what is no TOML is reported as the text that it is.
             let value = if is_text { text() } else { value.parse().unwrap_or_else(|_| text()) };
             given.insert((*key).to_owned(), value);
+            self.origins.insert((*key).to_owned(), Origin::CommandLine);
         }
         for key in KEYS {
             let default = || key.default.parse::<Value>().expect("a default is TOML");
             let value = given.remove(key.name).unwrap_or_else(default);
             match checked(key, value) {
-                Ok(value) => drop(this.values.insert(key.name.to_owned(), value)),
-                Err(problem) => this.problem(key.name, &problem),
+                Ok(value) => drop(self.values.insert(key.name.to_owned(), value)),
+                Err(problem) => self.problem(key.name, &problem),
             }
         }
         for unknown in given.keys() {
             let meant = similar(unknown, KEYS.iter().map(|key| key.name));
-            this.problem(unknown, &format!("is not a key of waypost{meant}"));
+            self.problem(unknown, &format!("is not a key of waypost{meant}"));
         }
-        if syntax_is_wrong {
-            // Where the file could not be read, everything else would only be said of the defaults.
-            this.values.clear();
-            this.counts.clear();
-            this.problems.truncate(1);
-        }
-        this
     }
 
-    fn flattened(&mut self, sections: toml::Table) -> BTreeMap<String, Value> {
-        let mut keys = BTreeMap::new();
+    /// Puts the keys of a layer into `given` by their whole names.
+    fn flatten_layer(
+        &mut self,
+        layer: usize,
+        sections: toml::Table,
+        given: &mut BTreeMap<String, Value>,
+    ) {
         for (section, value) in sections {
-            match value {
+            self.origins.insert(section.clone(), Origin::Layer(layer));
+            let meant = || similar(&section, LISTS.iter().map(|list| list.name));
+            let problem = match value {
                 Value::Table(table)
                     if KEYS.iter().any(|key| key.name.starts_with(&format!("{section}."))) =>
                 {
-                    self.flatten(&section, table, &mut keys);
+                    for (name, value) in self.flattened(layer, &section, table) {
+                        self.origins.insert(name.clone(), Origin::Layer(layer));
+                        given.insert(name, value);
+                    }
+                    continue;
                 }
-                Value::Table(_) => {
-                    let meant = similar(&section, LISTS.iter().map(|list| list.name));
-                    self.problem(
-                        &section,
-                        &format!("[{section}] is not a section of waypost{meant}"),
-                    );
-                }
+                Value::Table(_) => format!("[{section}] is not a section of waypost{}", meant()),
                 Value::Array(list) if list.iter().all(Value::is_table) => {
-                    let meant = similar(&section, LISTS.iter().map(|list| list.name));
-                    self.problem(
-                        &section,
-                        &format!("[[{section}]] is not a list of waypost{meant}"),
-                    );
+                    format!("[[{section}]] is not a list of waypost{}", meant())
                 }
-                _ => self.problem(&section, "stands outside a section"),
-            }
+                _ => "stands outside a section".to_owned(),
+            };
+            self.problem(&section, &problem);
         }
-        keys
     }
 
     /// Every table of a list, by names such as `scanner[1].source`.
-    fn read_list(&mut self, list: &List, given: Option<Value>) {
-        let tables = match given {
-            None => return,
-            Some(Value::Array(tables)) => tables,
-            Some(_) => {
-                return self.problem(list.name, &format!("is a list: write [[{}]]", list.name));
-            }
+    fn read_list(&mut self, list: &List, origin: Origin, given: Value) {
+        let Value::Array(tables) = given else {
+            return self.problem(list.name, &format!("is a list: write [[{}]]", list.name));
         };
         if tables.len() > list.most {
             let (count, most) = (tables.len(), list.most);
@@ -120,7 +155,12 @@ impl Values {
         for (index, table) in tables.into_iter().enumerate() {
             let place = format!("{}[{}]", list.name, index + 1);
             match table {
-                Value::Table(table) => self.read_table(list, &place, table),
+                Value::Table(table) => {
+                    for key in table.keys() {
+                        self.origins.insert(format!("{place}.{key}"), origin);
+                    }
+                    self.read_table(list, &place, table);
+                }
                 other => self.problem(&place, &format!("{} is not a table", shown(&other))),
             }
         }
@@ -149,8 +189,14 @@ impl Values {
         (1..=count).map(|number| format!("{list}[{number}]")).collect()
     }
 
-    /// Puts the keys of a section into `keys` by their whole names, and those of its subsections.
-    fn flatten(&mut self, section: &str, table: toml::Table, keys: &mut BTreeMap<String, Value>) {
+    /// The keys of a section by their whole names, and those of its subsections.
+    fn flattened(
+        &mut self,
+        layer: usize,
+        section: &str,
+        table: toml::Table,
+    ) -> Vec<(String, Value)> {
+        let mut keys = Vec::new();
         for (key, value) in table {
             let name = format!("{section}.{key}");
             let is_section = KEYS.iter().any(|known| known.name.starts_with(&format!("{name}.")));
@@ -161,18 +207,47 @@ impl Values {
                         inner.into_iter().map(|(key, value)| (format!("{name}.{key}"), value)),
                     );
                 }
-                _ if is_section => self.problem(&name, &format!("is a section: write [{name}]")),
-                value => drop(keys.insert(name, value)),
+                _ if is_section => {
+                    self.origins.insert(name.clone(), Origin::Layer(layer));
+                    self.problem(&name, &format!("is a section: write [{name}]"));
+                }
+                value => keys.push((name, value)),
             }
+        }
+        keys
+    }
+
+    /// Says what is wrong with a key, a list, or one of its tables, and in which drop-in it is.
+    pub(super) fn problem(&mut self, key: &str, problem: &str) {
+        let of_list = || self.origins.get(key.split_once('[')?.0);
+        let place = match self.origins.get(key).or_else(of_list) {
+            Some(Origin::Layer(layer)) => self.place(*layer),
+            Some(Origin::CommandLine) | None => String::new(),
+        };
+        self.problems.push(format!("{place}{key}: {problem}"));
+    }
+
+    /// The drop-ins that were read, in their order.
+    pub(super) fn drop_ins(&self) -> Vec<String> {
+        self.names.iter().skip(1).cloned().collect()
+    }
+
+    /// What a key is, where its value is in order.
+    pub(super) fn value(&self, key: &str) -> Option<&Value> {
+        self.values.get(key)
+    }
+
+    /// The file that has a key, or `default`.
+    pub(super) fn origin(&self, key: &str) -> &str {
+        match self.origins.get(key) {
+            Some(Origin::Layer(layer)) => &self.names[*layer],
+            Some(Origin::CommandLine) => "command line",
+            None => "default",
         }
     }
 
-    pub(super) fn problem(&mut self, key: &str, problem: &str) {
-        self.problems.push(format!("{key}: {problem}"));
-    }
-
-    pub(super) fn into_problems(self) -> Vec<String> {
-        self.problems
+    pub(super) fn problems(&self) -> &[String] {
+        &self.problems
     }
 
     pub(super) fn text(&mut self, key: &str) -> Option<String> {
@@ -212,6 +287,12 @@ impl Values {
     }
 }
 
+fn parsed(text: Result<String, String>) -> Result<toml::Table, String> {
+    text?.parse().map_err(|error: toml::de::Error| {
+        format!("is not TOML: {}", error.to_string().trim().replace('\n', "\n  "))
+    })
+}
+
 /// The value, if it is of the key's kind and within its bounds. A whole number may stand for a number.
 fn checked(key: &Key, value: Value) -> Result<Value, String> {
     match (key.kind, value) {
@@ -247,7 +328,7 @@ fn checked(key: &Key, value: Value) -> Result<Value, String> {
 }
 
 /// A value as the person wrote it.
-fn shown(value: &Value) -> String {
+pub(super) fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => format!("{text:?}"),
         Value::Integer(number) => number.to_string(),

@@ -1,8 +1,12 @@
-//! The tables of keys → the shipped file and its reference.
+//! The tables of keys → the shipped file and its reference; the values of a configuration → a file that says the same.
 
 use std::fmt::Write as _;
 
+use toml::Value;
+
+use super::Origins;
 use super::keys::{KEYS, Key, LISTS};
+use super::values::Values;
 
 /// `config/waypost.toml`: every key with its default.
 pub(super) fn default_file() -> String {
@@ -39,6 +43,62 @@ pub(super) fn default_file() -> String {
     file
 }
 
+/// Every key with the value that it has.
+pub(super) fn effective(values: &Values, origins: Origins) -> String {
+    let mut file = String::new();
+    let line = |name: &str, key: &str| {
+        let Some(value) = values.value(key) else { return String::new() };
+        let origin = match origins {
+            Origins::Shown => format!("  # {}", values.origin(key)),
+            Origins::Hidden => String::new(),
+        };
+        format!("{name} = {}{origin}\n", toml(value))
+    };
+    let mut section = "";
+    for key in KEYS {
+        let (in_section, name) = key.name.rsplit_once('.').expect("every name has a section");
+        if in_section != section {
+            let gap = if section.is_empty() { "" } else { "\n" };
+            section = in_section;
+            writeln!(file, "{gap}[{section}]").expect("a string takes everything");
+        }
+        file.push_str(&line(name, key.name));
+    }
+    for list in LISTS {
+        for table in values.tables(list.name) {
+            write!(file, "\n[[{}]]\n", list.name).expect("a string takes everything");
+            for key in list.keys {
+                file.push_str(&line(key.last(), &format!("{table}.{}", key.last())));
+            }
+        }
+    }
+    file
+}
+
+/// A value of one of the four kinds, as TOML 1.0 has it.
+fn toml(value: &Value) -> String {
+    match value {
+        Value::String(text) => {
+            let mut quoted = String::from('"');
+            for letter in text.chars() {
+                match letter {
+                    '"' | '\\' => quoted.extend(['\\', letter]),
+                    control if control.is_control() => {
+                        write!(quoted, "\\u{:04X}", u32::from(control))
+                            .expect("a string takes everything");
+                    }
+                    plain => quoted.push(plain),
+                }
+            }
+            quoted.push('"');
+            quoted
+        }
+        // With its point, so that it stays one.
+        Value::Float(number) => format!("{number:?}"),
+        other => super::values::shown(other),
+    }
+}
+
 /// What a key of a list means.
 fn required(key: &Key) -> String {
     let end = if key.default.is_empty() { " (required)" } else { "" };
@@ -52,6 +112,12 @@ pub(super) fn reference() -> String {
          Every key of `waypost.toml`, written from the table that the agent checks a file against\n\
          (`src/config/keys.rs`). A key that is left out has its default; one that is unknown, of the wrong kind or out\n\
          of range is reported by `waypost check`, all of them at once.\n\n\
+         Beside the file may be drop-ins, `conf.d/*.toml` (for `/etc/waypost/waypost.toml` in `/etc/waypost/conf.d/`). They\n\
+         are read in the order of their names, and each goes before what came ahead of it, key by key. A list such as\n\
+         `[[scanner]]` is one thing: a drop-in with one of its tables has all of them, and `scanner = []` has none. Hidden\n\
+         files and those that do not end in `.toml` are not read. A problem in a drop-in is reported with its name:\n\
+         `conf.d/20-van.toml: mqtt.keep_alive_s: 5 is outside 10..=1200`. `waypost config show --origin` writes what the\n\
+         parts come to, with the file that each value is from.\n\n\
          | key | value | default | meaning |\n|---|---|---|---|\n",
     );
     for key in KEYS {

@@ -2,6 +2,7 @@
 //!
 //! A stranger at a scanner, at the socket or on the broker makes at most one event, one answer and one counter each time.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -19,6 +20,7 @@ use crate::scanner::{self, Roster, Standing};
 use crate::units::Uptime;
 use crate::wire::command::{self, CommandResult};
 use crate::wire::manifest;
+use crate::wire::signed::CommandKey;
 
 /// A command to flush lasts so long: points that come meanwhile do not wait either.
 const FLUSH_FOR: Duration = Duration::from_secs(10);
@@ -41,6 +43,10 @@ pub struct Inlets {
     pub downlink: DownlinkReceiver,
     /// To the backend.
     pub answers: mpsc::Sender<Answer>,
+    /// Whose commands count; `None`: whatever the broker lets through.
+    pub command_key: Option<CommandKey>,
+    /// How many commands did not count, since the agent started.
+    pub unsigned_commands: watch::Sender<u64>,
 }
 
 /// Something that came in.
@@ -193,7 +199,8 @@ impl Desk {
     }
 
     fn command_came(&self, payload: &[u8], now: Uptime, pipeline: &mut Pipeline, out: &mut Output) {
-        match command::read(payload) {
+        let Some(payload) = self.authentic(payload) else { return };
+        match command::read(&payload) {
             Ok(command) => {
                 pipeline.deliver(out, |delivery, all| delivery.command(&command, now, all));
             }
@@ -202,6 +209,23 @@ impl Desk {
                 out.happenings.answers.extend(refusal.answer(self.clock.utc()));
             }
         }
+    }
+
+    /// A command that counts. Who has no right to give any is counted, and said once.
+    fn authentic<'a>(&self, payload: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+        let inlets = self.inlets.as_ref()?;
+        let Some(key) = &inlets.command_key else { return Some(Cow::Borrowed(payload)) };
+        let error = match key.open(payload) {
+            Ok(command) => return Some(Cow::Owned(command)),
+            Err(error) => error,
+        };
+        inlets.unsigned_commands.send_modify(|count| *count += 1);
+        if *inlets.unsigned_commands.borrow() == 1 {
+            tracing::warn!(%error, "a command does not count, and no other without signature will");
+        } else {
+            tracing::debug!(%error, "command does not count");
+        }
+        None
     }
 
     /// Says what commands came to. What the relay has no room for is asked for again by whoever wants to know.
@@ -320,4 +344,71 @@ fn became_in_words(key: &str, became: &Became) -> String {
         Became::Seen(Some(Alert::NotLoaded)) => "seen; it was never loaded".to_owned(),
     };
     format!("{key}: {words}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::PipelineConfig;
+    use crate::core::calendar::Era;
+    use crate::core::delivery::{Delivery, DeliveryConfig};
+    use crate::core::journey::{JourneyConfig, JourneyState};
+    use crate::core::record::Seq;
+    use crate::core::sampling::Sampling;
+    use crate::relay::{DownlinkSender, downlink};
+    use crate::wire::signed::tests::{for_the_van, van};
+
+    fn command(id: u8) -> Vec<u8> {
+        let id = format!("0b6f6f0e-8a3c-4a0e-9b61-0a2f4b1b8f{id:02}");
+        format!(r#"{{"v":1,"id":"{id}","cmd":"fly"}}"#).into_bytes()
+    }
+
+    /// A desk, and the other ends of what is kept open.
+    fn desk(
+        command_key: Option<CommandKey>,
+    ) -> (Desk, watch::Receiver<u64>, mpsc::Receiver<Answer>, DownlinkSender) {
+        let (sender, downlink) = downlink();
+        let (answers, said) = mpsc::channel(8);
+        let unsigned_commands = watch::Sender::new(0);
+        let unsigned = unsigned_commands.subscribe();
+        let inlets = Inlets {
+            scans: mpsc::channel(1).1,
+            roster: Roster::new(&[]),
+            standings: watch::Sender::default(),
+            requests: mpsc::channel(1).1,
+            downlink,
+            answers,
+            command_key,
+            unsigned_commands,
+        };
+        (Desk::new(Some(inlets), Clock::live()), unsigned, said, sender)
+    }
+
+    /// How many of the commands were answered, and how many did not count.
+    fn answered(command_key: Option<CommandKey>, payloads: &[Vec<u8>]) -> (usize, u64) {
+        let (mut desk, unsigned, mut said, _sender) = desk(command_key);
+        let journey = JourneyConfig::default();
+        let config = PipelineConfig { era: Era::AsSaid, journey, sampling: Sampling::Raw };
+        let delivery = Delivery::new(DeliveryConfig::new("VAN-042", "id.example.com"), &[]);
+        let mut pipeline =
+            Pipeline::new(config, Seq::new(1), JourneyState::default()).with_delivery(delivery);
+        let mut out = Output::default();
+        for payload in payloads {
+            let inlet = Inlet::Downlink(Downlink::Command(payload.clone()));
+            desk.take(inlet, &mut pipeline, &mut out);
+        }
+        desk.answer(&mut out.happenings.answers);
+        (std::iter::from_fn(|| said.try_recv().ok()).count(), *unsigned.borrow())
+    }
+
+    #[test]
+    fn with_a_key_only_signed_commands_count_and_strangers_are_not_answered() {
+        let malformed = br#"{"v":1,"id":"0b6f6f0e-8a3c-4a0e-9b61-0a2f4b1b8f10","cmd":7}"#;
+        let bare = [command(10), command(11), malformed.to_vec(), b"{}".to_vec()];
+        assert_eq!(answered(Some(van()), &bare), (0, 4));
+        let signed = [for_the_van(&command(10)), for_the_van(malformed), command(11)];
+        assert_eq!(answered(Some(van()), &signed), (2, 1));
+        assert_eq!(answered(None, &bare), (3, 0));
+        assert_eq!(answered(None, &[for_the_van(&command(10))]), (0, 0), "it has no id");
+    }
 }

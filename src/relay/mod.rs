@@ -72,7 +72,7 @@ use removals::Removals;
 use status::Report;
 pub use status::{LinkState, LinkStatus};
 use subscription::Subscription;
-pub use tls::{Identity, TlsConfig, TlsError};
+pub use tls::{Identity, TlsConfig, TlsError, own_certificate};
 
 /// How long the relay that has sent everything waits for the broker to take its leave.
 const FAREWELL: Duration = Duration::from_secs(5);

@@ -89,6 +89,14 @@ impl TlsConfig {
     }
 }
 
+/// The first certificate of a file: the van's own, ahead of those that vouch for it.
+///
+/// # Errors
+/// The file cannot be read, or has none.
+pub fn own_certificate(path: &Path) -> Result<CertificateDer<'static>, TlsError> {
+    Ok(certificates(path)?.swap_remove(0))
+}
+
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let failed = |error| TlsError::new(path, words(&error));
     let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(failed)?.collect();

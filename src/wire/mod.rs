@@ -3,6 +3,7 @@
 //! Names and units are those of `docs/contract.md`; readers ignore members that they do not know. `"v": 1` in a
 //! payload and `v1` in a topic change together, and only when an old reader would misread a new payload.
 
+pub mod base64;
 pub mod command;
 pub mod compact;
 pub mod epcis;
@@ -10,6 +11,7 @@ pub mod json;
 pub mod manifest;
 pub mod owntracks;
 pub mod packed;
+pub mod signed;
 pub mod stored;
 mod topic;
 

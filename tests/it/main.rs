@@ -13,11 +13,13 @@ mod day;
 mod delivery;
 #[cfg(feature = "demo")]
 mod demo;
+mod drop_ins;
 mod epcis;
 mod fuzzed;
 mod geofence;
 mod golden;
 mod hazards;
+mod identity;
 mod invariants;
 mod outbox_model;
 mod package;

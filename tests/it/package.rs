@@ -1,5 +1,6 @@
 //! What the package carries beside the binary is in step with it: manual, completions, unit.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::process::Command;
@@ -71,6 +72,12 @@ fn options(page: &mut String, command: &clap::Command) {
     }
 }
 
+/// The commands that do something: those below `config`, and not `config` itself.
+fn leaves(command: &clap::Command) -> Vec<&clap::Command> {
+    let below = command.get_subcommands().filter(|one| one.get_name() != "help");
+    below.flat_map(|one| if one.has_subcommands() { leaves(one) } else { vec![one] }).collect()
+}
+
 /// waypost(1).
 fn manual() -> String {
     let command = command();
@@ -82,7 +89,7 @@ fn manual() -> String {
         roff(&about)
     )
     .unwrap();
-    for one in command.get_subcommands().filter(|one| one.get_name() != "help") {
+    for one in leaves(&command) {
         let usage = one.clone().render_usage().to_string();
         let usage = usage.trim_start_matches("Usage:").trim();
         let about = one.get_about().map(ToString::to_string).unwrap_or_default();
@@ -102,7 +109,10 @@ fn manual_of_the_configuration() -> String {
         ".SH DESCRIPTION\nTOML, in\n.IR /etc/waypost/waypost.toml .\n\
          A key that is left out has its default; one that is unknown, of the wrong kind or out of range is\n\
          reported by\n.BR \"waypost check\" ,\nall of them at once.\nOnly\n.B van.id\nand\n.B mqtt.broker\n\
-         must be filled in.\n.PP\nTables\n.B [[scanner]]\nand\n.B [[privacy_zone]]\n\
+         must be filled in.\n.PP\nDrop\\-ins, in\n.IR /etc/waypost/conf.d/*.toml ,\n\
+         are read after the file in the order of their names, and go before it key by key; a list of tables in one\n\
+         replaces the whole list. Hidden files are not read.\n.B waypost config show \\-\\-origin\n\
+         writes what they come to.\n.PP\nTables\n.B [[scanner]]\nand\n.B [[privacy_zone]]\n\
          may be there several times, or not at all; below their keys are\n.B scanner.name\nand so on.\n.SH KEYS\n",
     );
     for (name, value, default, help) in Config::documented() {
@@ -144,6 +154,39 @@ fn manual_and_completions_are_those_of_the_vans_binary() {
             assert!(!text.contains(&format!("waypost {word}")), "{name} says {word}");
         }
     }
+}
+
+#[test]
+fn the_bill_of_materials_names_what_cargo_compiles_into_the_van() {
+    let Some(python) = installed("python3") else { return };
+    let bill = Command::new(python).arg(repository("packaging/sbom")).output().unwrap();
+    assert!(bill.status.success(), "{}", String::from_utf8_lossy(&bill.stderr));
+    let bill: serde_json::Value = serde_json::from_slice(&bill.stdout).unwrap();
+    let word = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    let mut named: BTreeSet<(String, String)> = BTreeSet::new();
+    for one in bill["components"].as_array().unwrap() {
+        assert!(named.insert((word(&one["name"]), word(&one["version"]))), "twice: {one}");
+    }
+    let tree = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--offline", "--no-default-features"])
+        .args(["--edges=normal,no-proc-macro", "--prefix=none", "--format={p}"])
+        .current_dir(repository(""))
+        .output()
+        .unwrap();
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    // `name v1.2.3`, and `(*)` or a path behind it.
+    let compiled: BTreeSet<(String, String)> = String::from_utf8(tree.stdout)
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.split_once(" v"))
+        .map(|(name, rest)| (name.to_owned(), rest.split(' ').next().unwrap().to_owned()))
+        .filter(|(name, _)| name != "waypost")
+        .collect();
+    assert!(compiled.len() > 50, "{compiled:?}");
+    // SQLite is C, and rides in a crate.
+    let sqlite = named.iter().find(|(name, _)| name == "sqlite").cloned().expect("it is bundled");
+    named.remove(&sqlite);
+    assert_eq!(named, compiled);
 }
 
 #[test]

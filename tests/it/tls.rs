@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -77,6 +78,8 @@ impl Bench {
         let (cert, key) = self.authority.certify(name, last_year);
         self.write(&format!("{file}.pem"), &cert);
         self.write(&format!("{file}.key"), &key);
+        let private = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(self.folder.path().join(format!("{file}.key")), private).unwrap();
     }
 
     fn start_broker(&self) -> Process {

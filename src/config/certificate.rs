@@ -1,0 +1,192 @@
+//! An X.509 certificate in DER → the common name of its subject (RFC 5280 §4.1).
+//!
+//! It is the van's own, and nothing is judged here: rustls and the broker do that. Each step takes at least a byte of what
+//! is there, so that it ends whatever the bytes are.
+
+/// Why there is no name to take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoCommonName {
+    #[error("is no X.509 certificate")]
+    Malformed,
+    #[error("has no common name in its subject")]
+    None,
+    #[error("has several common names in its subject")]
+    Several,
+    #[error("has a common name that is no UTF-8")]
+    NoText,
+}
+
+// ITU-T X.690 §8: tags that a certificate's beginning has.
+const SEQUENCE: u8 = 0x30;
+const SET: u8 = 0x31;
+const OID: u8 = 0x06;
+const INTEGER: u8 = 0x02;
+/// `[0] EXPLICIT`: the version, absent in version 1.
+const VERSION: u8 = 0xa0;
+/// `UTF8String`, `PrintableString`, `TeletexString`, `IA5String`.
+const TEXTS: [u8; 4] = [0x0c, 0x13, 0x14, 0x16];
+
+/// `id-at-commonName`, 2.5.4.3.
+const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+
+/// The one common name of the subject.
+pub(super) fn common_name(der: &[u8]) -> Result<String, NoCommonName> {
+    let subject = subject(der).ok_or(NoCommonName::Malformed)?;
+    let mut names = common_names(subject).ok_or(NoCommonName::Malformed)?;
+    let name = names.pop().ok_or(NoCommonName::None)?;
+    if !names.is_empty() {
+        return Err(NoCommonName::Several);
+    }
+    String::from_utf8(name.to_vec()).map_err(|_| NoCommonName::NoText)
+}
+
+fn subject(der: &[u8]) -> Option<&[u8]> {
+    let mut to_be_signed = Elements(Elements(Elements(der).of(SEQUENCE)?).of(SEQUENCE)?);
+    if to_be_signed.0.first() == Some(&VERSION) {
+        to_be_signed.next()?;
+    }
+    to_be_signed.of(INTEGER)?;
+    let [_algorithm, _issuer, _validity, subject] = [(); 4].map(|()| to_be_signed.of(SEQUENCE));
+    subject
+}
+
+/// Of a `Name`: a sequence of sets of (type, value).
+fn common_names(name: &[u8]) -> Option<Vec<&[u8]>> {
+    let (mut sets, mut found) = (Elements(name), Vec::new());
+    while !sets.0.is_empty() {
+        let mut set = Elements(sets.of(SET)?);
+        while !set.0.is_empty() {
+            let mut attribute = Elements(set.of(SEQUENCE)?);
+            let (kind, (tag, value)) = (attribute.of(OID)?, attribute.next()?);
+            if kind == COMMON_NAME {
+                found.push(Some(value).filter(|_| TEXTS.contains(&tag))?);
+            }
+        }
+    }
+    Some(found)
+}
+
+/// What is left of a row of elements.
+struct Elements<'a>(&'a [u8]);
+
+impl<'a> Elements<'a> {
+    /// Tag and content of the next one, if it is whole.
+    fn next(&mut self) -> Option<(u8, &'a [u8])> {
+        let (&[tag, length], mut rest) = self.0.split_first_chunk()?;
+        let mut length = usize::from(length);
+        if length >= 0x80 {
+            // Long form: so many bytes of length follow. No certificate needs more than three.
+            let bytes =
+                rest.split_at_checked(length - 0x80).filter(|(bytes, _)| bytes.len() <= 3)?;
+            length = bytes.0.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
+            rest = bytes.1;
+        }
+        let (content, rest) = rest.split_at_checked(length)?;
+        self.0 = rest;
+        Some((tag, content))
+    }
+
+    /// The content of the next one, if that is its tag.
+    fn of(&mut self, tag: u8) -> Option<&'a [u8]> {
+        self.next().filter(|(found, _)| *found == tag).map(|(_, content)| content)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DnType, DnValue, KeyPair};
+
+    use super::*;
+
+    fn certificate(names: &[(DnType, DnValue)]) -> Vec<u8> {
+        let mut params = CertificateParams::new(vec!["host".to_owned()]).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        for (kind, value) in names {
+            params.distinguished_name.push(kind.clone(), value.clone());
+        }
+        params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec()
+    }
+
+    fn text(text: &str) -> DnValue {
+        DnValue::Utf8String(text.to_owned())
+    }
+
+    #[test]
+    fn the_common_name_is_found_among_the_other_parts_of_the_subject() {
+        let long = "V".repeat(200);
+        let printable = DnValue::PrintableString("VAN-043".try_into().unwrap());
+        for (names, expected) in [
+            (vec![(DnType::CommonName, text("VAN-042"))], Ok("VAN-042")),
+            (vec![(DnType::CommonName, printable)], Ok("VAN-043")),
+            (vec![(DnType::CommonName, text(&long))], Ok(long.as_str())),
+            (
+                vec![
+                    (DnType::CountryName, text("DE")),
+                    (DnType::OrganizationName, text("Fleet")),
+                    (DnType::CommonName, text("VAN-044")),
+                    (DnType::OrganizationalUnitName, text("South")),
+                ],
+                Ok("VAN-044"),
+            ),
+            (vec![(DnType::OrganizationName, text("Fleet"))], Err(NoCommonName::None)),
+            (vec![], Err(NoCommonName::None)),
+        ] {
+            let found = common_name(&certificate(&names));
+            assert_eq!(found, expected.map(str::to_owned), "{names:?}");
+        }
+    }
+
+    #[test]
+    fn the_issuers_name_is_not_taken_for_the_vans() {
+        let mut authority = CertificateParams::new(Vec::new()).unwrap();
+        authority.distinguished_name.push(DnType::CommonName, "fleet");
+        let issuer = rcgen::Issuer::new(authority, KeyPair::generate().unwrap());
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, "VAN-042");
+        let signed = params.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap();
+        assert_eq!(common_name(signed.der()), Ok("VAN-042".to_owned()));
+    }
+
+    #[test]
+    fn a_name_that_is_there_twice_or_is_no_text_is_no_name() {
+        let attribute = |value: &[u8]| {
+            let length = u8::try_from(value.len()).unwrap();
+            [&[SEQUENCE, length + 7, OID, 3][..], COMMON_NAME, &[0x0c, length], value].concat()
+        };
+        let set = |content: &[u8]| [&[SET, u8::try_from(content.len()).unwrap()], content].concat();
+        let certificate = |name: &[u8]| {
+            let sequence = |content: &[u8]| {
+                [&[SEQUENCE, u8::try_from(content.len()).unwrap()], content].concat()
+            };
+            let before = [&[INTEGER, 1, 1][..], &[SEQUENCE, 0].repeat(3)].concat();
+            sequence(&sequence(&[before, sequence(name)].concat()))
+        };
+        let one = set(&attribute(b"V"));
+        assert_eq!(common_name(&certificate(&one)), Ok("V".to_owned()));
+        let both = [attribute(b"V"), attribute(b"W")].concat();
+        for twice in [one.repeat(2), set(&both)] {
+            assert_eq!(common_name(&certificate(&twice)), Err(NoCommonName::Several));
+        }
+        let latin = certificate(&set(&attribute(b"\xfc")));
+        assert_eq!(common_name(&latin), Err(NoCommonName::NoText));
+    }
+
+    #[test]
+    fn what_is_cut_or_changed_anywhere_does_no_harm() {
+        let whole = certificate(&[(DnType::CommonName, text("VAN-042"))]);
+        for end in 0..whole.len() {
+            assert_eq!(common_name(&whole[..end]), Err(NoCommonName::Malformed));
+        }
+        for at in 0..whole.len() {
+            for change in [0x01, 0x80, 0xff] {
+                let mut changed = whole.clone();
+                changed[at] ^= change;
+                let _ = common_name(&changed);
+            }
+        }
+        for bytes in [&[][..], &[0x30], &[0x30, 0x84, 255, 255, 255, 255], &[0x30, 0x80], &[0; 64]]
+        {
+            assert_eq!(common_name(bytes), Err(NoCommonName::Malformed));
+        }
+    }
+}

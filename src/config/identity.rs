@@ -1,0 +1,177 @@
+//! `[van]` → the van's id: as it is written, or from where `id_from` says.
+//!
+//! Whatever it is from, it is the same at each start: an outbox belongs to one van.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use ring::hmac;
+
+use super::certificate::common_name;
+use super::values::Values;
+use crate::relay::own_certificate;
+use crate::wire::VanId;
+
+/// hostname(5): the name that was given to the computer, and not what a network calls it.
+const HOSTNAME: &str = "/etc/hostname";
+
+/// machine-id(5).
+const MACHINE_ID: &str = "/etc/machine-id";
+
+/// waypost's own, for machine ids: `systemd-id128 machine-id --app-specific=d8cdc5ae-af76-45c2-96c4-899bf0d58cfd`.
+const APPLICATION: u128 = 0xd8cd_c5ae_af76_45c2_96c4_899b_f0d5_8cfd;
+
+/// Where a van's id may be.
+#[derive(Debug, PartialEq, Eq)]
+enum IdFrom {
+    Nowhere,
+    File(PathBuf),
+    Hostname,
+    MachineId,
+    Certificate,
+}
+
+impl FromStr for IdFrom {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match (text, text.strip_prefix("file:")) {
+            (_, Some(path)) if !path.is_empty() => Self::File(PathBuf::from(path)),
+            ("", _) => Self::Nowhere,
+            ("hostname", _) => Self::Hostname,
+            ("machine-id", _) => Self::MachineId,
+            ("certificate", _) => Self::Certificate,
+            _ => {
+                return Err(format!(
+                    "{text:?} is none of file:PATH, hostname, machine-id, certificate; empty: van.id has it"
+                ));
+            }
+        })
+    }
+}
+
+/// What `van.id` says goes before what it could be had from.
+pub(super) fn van(values: &mut Values) -> Option<VanId> {
+    let from = values.parsed("van.id_from", str::parse);
+    let certificate = values.text("mqtt.cert_file")?;
+    let id = values.text("van.id")?;
+    if id.is_empty() && from != Some(IdFrom::Nowhere) {
+        let from = from?;
+        return values.parsed("van.id_from", |_| derived(&from, Path::new(&certificate)));
+    }
+    let van = values.parsed("van.id", |id| match id {
+        "" => Err("is empty: write the van's name, or in van.id_from where it is".to_owned()),
+        id => VanId::new(id).map_err(|error| error.to_string()),
+    });
+    from.and(van)
+}
+
+fn derived(from: &IdFrom, certificate: &Path) -> Result<VanId, String> {
+    match from {
+        IdFrom::Nowhere => Err("says nothing".to_owned()),
+        IdFrom::File(path) => van_in(path, |line| Ok(line.to_owned())),
+        IdFrom::Hostname => van_in(Path::new(HOSTNAME), hostname),
+        IdFrom::MachineId => van_in(Path::new(MACHINE_ID), of_machine),
+        IdFrom::Certificate if certificate.as_os_str().is_empty() => {
+            Err("is certificate, and there is no mqtt.cert_file".to_owned())
+        }
+        IdFrom::Certificate => {
+            let der = own_certificate(certificate).map_err(|error| error.to_string())?;
+            let place = certificate.display();
+            let name = common_name(&der).map_err(|error| format!("{place}: {error}"))?;
+            VanId::new(&name).map_err(|error| format!("{place}: its common name {error}"))
+        }
+    }
+}
+
+/// Of the first line of a file.
+fn van_in(path: &Path, read: fn(&str) -> Result<String, String>) -> Result<VanId, String> {
+    let in_file = |problem: String| format!("{}: {problem}", path.display());
+    let text =
+        fs::read_to_string(path).map_err(|error| in_file(format!("cannot be read: {error}")))?;
+    let line = text.lines().next().unwrap_or_default().trim();
+    let id = read(line).map_err(in_file)?;
+    VanId::new(&id).map_err(|error| in_file(error.to_string()))
+}
+
+/// A computer that nobody gave a name has that of all the others.
+fn hostname(line: &str) -> Result<String, String> {
+    match line {
+        "localhost" | "localhost.localdomain" => {
+            Err(format!("{line:?} is every computer's: hostnamectl set-hostname, or write van.id"))
+        }
+        line => Ok(line.to_owned()),
+    }
+}
+
+/// An id that cannot be turned back into the machine's, which machine-id(5) wants to be kept confidential: as
+/// `sd_id128_get_machine_app_specific(3)` makes it.
+fn of_machine(line: &str) -> Result<String, String> {
+    let number = u128::from_str_radix(line, 16).ok().filter(|_| line.len() == 32);
+    let number = number
+        .filter(|number| *number != 0)
+        .ok_or("is no machine id yet: systemd-machine-id-setup makes one".to_owned())?;
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &number.to_be_bytes());
+    let tag = hmac::sign(&key, &APPLICATION.to_be_bytes());
+    let (first, _) = tag.as_ref().split_first_chunk().expect("SHA-256 has 32 bytes");
+    let mut id: [u8; 16] = *first;
+    // The form of a version 4 UUID (RFC 9562 §5.4).
+    id[6] = id[6] & 0x0f | 0x40;
+    id[8] = id[8] & 0x3f | 0x80;
+    Ok(format!("{:032x}", u128::from_be_bytes(id)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_an_id_may_be_is_read_as_it_is_written() {
+        for (text, expected) in [
+            ("", Ok(IdFrom::Nowhere)),
+            ("file:/etc/van", Ok(IdFrom::File(PathBuf::from("/etc/van")))),
+            ("hostname", Ok(IdFrom::Hostname)),
+            ("machine-id", Ok(IdFrom::MachineId)),
+            ("certificate", Ok(IdFrom::Certificate)),
+            ("file:", Err(())),
+            ("Hostname", Err(())),
+            ("/etc/van", Err(())),
+        ] {
+            assert_eq!(text.parse::<IdFrom>().map_err(|_| ()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_machines_id_is_what_systemd_derives_and_not_the_machines_own() {
+        // systemd-id128 machine-id --app-specific=..., on a machine of this id.
+        let machine = "0123456789abcdef0123456789abcdef";
+        assert_eq!(of_machine(machine).as_deref(), Ok("c0df30b9746641e5a8a2fe9d3b3e8bfa"));
+        for line in ["", "uninitialized", "0", &"0".repeat(32), &"g".repeat(32), &"1".repeat(31)] {
+            assert!(of_machine(line).unwrap_err().contains("no machine id"), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_name_that_every_computer_has_is_no_vans() {
+        assert_eq!(hostname("van-042.example.com").as_deref(), Ok("van-042.example.com"));
+        assert!(hostname("localhost").is_err());
+    }
+
+    #[test]
+    fn the_first_line_of_a_file_is_the_id_and_must_be_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("id");
+        let read = || van_in(&file, |line| Ok(line.to_owned())).map(|van| van.to_string());
+        assert!(read().unwrap_err().contains("id: cannot be read: "));
+        for (text, expected) in [
+            ("VAN-042\n", Some("VAN-042")),
+            (" VAN-042 \r\nx", Some("VAN-042")),
+            ("", None),
+            ("a b", None),
+        ] {
+            fs::write(&file, text).unwrap();
+            assert_eq!(read().ok().as_deref(), expected, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! `[mqtt]` and the messages of `[track]` → what the relay is told.
+
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use super::secrets;
+use super::values::Values;
+use crate::core::sampling::Sampling;
+use crate::relay::{Broker, Budget, MqttVersion, RelayConfig, TlsConfig, Transport};
+use crate::source::HostPort;
+use crate::units::Distance;
+use crate::wire::{Encoding, VanId};
+
+/// IANA's port of MQTT without TLS.
+const MQTT_PORT: u16 = 1883;
+
+/// IANA's port of MQTT over TLS.
+const MQTTS_PORT: u16 = 8883;
+
+/// AWS IoT Core and Azure Event Grid allow 256 bytes of topic; the longest van id and the rest need 90 of them.
+const MAX_TOPIC_ROOT: usize = 128;
+
+pub(super) fn relay(
+    values: &mut Values,
+    van: Option<&VanId>,
+    sampling: Option<Sampling>,
+) -> Option<RelayConfig> {
+    let tls = secrets::tls(values);
+    let brokers = values.parsed("mqtt.broker", |urls| brokers(urls, tls.as_ref()));
+    let root = values.parsed("mqtt.topic_root", topic_root);
+    let credentials = secrets::credentials(values);
+    let keep_alive = values.integer("mqtt.keep_alive_s").map(Duration::from_secs);
+    let live_error = values.number("mqtt.live_error_m").and_then(Distance::from_metres);
+    let position_interval_moving = values.seconds("mqtt.position_moving_s");
+    let position_interval_halted = values.seconds("mqtt.position_halted_s");
+    let state_interval = values.seconds("mqtt.state_s");
+    let in_flight = values.integer("mqtt.in_flight");
+    let ack_timeout = values.seconds("mqtt.ack_timeout_s");
+    let require_subscriber = values.flag("mqtt.require_subscriber");
+    let track_encoding = values.parsed("track.encoding", |name| match name {
+        "json" => Ok(Encoding::Json),
+        "compact" => Ok(Encoding::Compact),
+        _ => Err(format!("{name:?} is no encoding: json or compact")),
+    });
+    let track_batch = values.integer("track.batch_points");
+    let backlog_batch = values.integer("track.backlog_batch_points");
+    let backlog_bytes_per_s = values.integer("mqtt.backlog_bytes_per_s");
+    let track_interval = values.seconds("track.batch_s");
+    let version = values.parsed("mqtt.version", |version| match version {
+        "5" => Ok(MqttVersion::V5),
+        "3.1.1" => Ok(MqttVersion::V3_1_1),
+        _ => Err(format!("{version:?} is no version of MQTT that is spoken here: 5 or 3.1.1")),
+    });
+    let require_ack = values.flag("mqtt.require_ack");
+    let owntracks = values.flag("mqtt.owntracks");
+    let budget = budget(values);
+    let van = van?;
+    let brokers = brokers?;
+    let mut relay = RelayConfig::new(brokers.first()?.clone(), &root?, van.clone());
+    relay.brokers = brokers;
+    relay.credentials = credentials?;
+    relay.keep_alive = keep_alive?;
+    relay.live_error = live_error.filter(|error| *error > Distance::default());
+    relay.track_error = match sampling? {
+        Sampling::Bounded(bounds) => Some(bounds.max_error),
+        Sampling::Raw => None,
+    };
+    relay.position_interval_moving = position_interval_moving?;
+    relay.position_interval_halted = position_interval_halted?;
+    relay.state_interval = state_interval?;
+    relay.in_flight = in_flight?;
+    relay.ack_timeout = ack_timeout?;
+    relay.require_subscriber = require_subscriber?;
+    relay.track_encoding = track_encoding?;
+    relay.track_batch = track_batch?;
+    relay.backlog_batch = backlog_batch?;
+    relay.backlog_bytes_per_s = backlog_bytes_per_s.filter(|rate| *rate > 0);
+    relay.track_interval = track_interval?;
+    relay.version = version?;
+    relay.require_ack = require_ack?;
+    relay.owntracks = owntracks?;
+    relay.budget = budget?;
+    Some(relay)
+}
+
+fn budget(values: &mut Values) -> Option<Budget> {
+    let megabytes = values.number("mqtt.monthly_budget_mb")?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "bounded by the key"
+    )]
+    let bytes = (megabytes * 1e6) as u64;
+    let monthly_bytes = Some(bytes).filter(|bytes| *bytes > 0);
+    Some(Budget { monthly_bytes, metered: values.flag("mqtt.metered")? })
+}
+
+/// One or more, separated by commas, in order of preference.
+fn brokers(urls: &str, tls: Option<&TlsConfig>) -> Result<Vec<Broker>, String> {
+    urls.split(',').map(|url| broker(url.trim(), tls)).collect()
+}
+
+fn broker(url: &str, tls: Option<&TlsConfig>) -> Result<Broker, String> {
+    let (host, transport) = match (url.split_once("://"), tls) {
+        (Some(("mqtt", host)), _) => (HostPort::parse(host, Some(MQTT_PORT)), Transport::Tcp),
+        (Some(("mqtts", host)), Some(tls)) => {
+            let named = HostPort::parse(host, Some(MQTTS_PORT));
+            if named.as_ref().is_some_and(|named| named.host.parse::<Ipv6Addr>().is_ok()) {
+                return Err(format!("{url:?}: a certificate is for a name: write the host's"));
+            }
+            (named, Transport::Tls(tls.clone()))
+        }
+        _ => (None, Transport::Tcp),
+    };
+    match host {
+        Some(HostPort { host, port }) => Ok(Broker { host, port, transport }),
+        None => {
+            Err(format!("{url:?} is no broker: write mqtts://HOST[:PORT] or mqtt://HOST[:PORT]"))
+        }
+    }
+}
+
+fn topic_root(root: &str) -> Result<String, String> {
+    let level = |level: &str| {
+        !level.is_empty()
+            && level.bytes().all(|byte| byte > b' ' && byte != 0x7f && !b"+#$".contains(&byte))
+    };
+    if root.len() <= MAX_TOPIC_ROOT && root.split('/').all(level) {
+        Ok(root.to_owned())
+    } else {
+        Err(format!(
+            "{root:?} cannot begin a topic: levels between single /, without + # $ and spaces"
+        ))
+    }
+}

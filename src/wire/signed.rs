@@ -1,0 +1,189 @@
+//! A signed payload of the topic `cmd` → the command in it, if whoever has the key signed it for this van.
+//!
+//! What is signed names the van, so that a command to one says nothing to another. That it may come twice, or late, is
+//! dealt with where all commands are: by their number and by `expires`.
+
+use std::borrow::Cow;
+
+use ring::signature::{ED25519, ED25519_PUBLIC_KEY_LEN, UnparsedPublicKey};
+use serde::Deserialize;
+
+use super::command::MAX_BYTES;
+use super::{VERSION, VanId, base64};
+
+/// What a signature is over begins with this: one made for another purpose is none here.
+const PURPOSE: &str = "waypost cmd v1";
+
+/// `SubjectPublicKeyInfo` of an Ed25519 key (RFC 8410 §4), ahead of the key.
+const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+
+/// Whose commands count for a van.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandKey {
+    key: [u8; ED25519_PUBLIC_KEY_LEN],
+    van: VanId,
+}
+
+/// It is a key of another kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is no Ed25519 public key: openssl genpkey -algorithm ed25519, then openssl pkey -pubout")]
+pub struct NotEd25519;
+
+/// Why a command does not count. Nobody is told: who cannot sign has no number that could be answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotSigned {
+    /// There is nothing that could be a signature.
+    #[error("no signed command: {0}; write an envelope as docs/contract.md says")]
+    Envelope(String),
+    /// There is one, and it is wrong.
+    #[error("not signed for this van with the key to mqtt.command_key")]
+    Signature,
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    v: u64,
+    #[serde(borrow)]
+    signed: Cow<'a, str>,
+    #[serde(borrow)]
+    sig: Cow<'a, str>,
+}
+
+impl CommandKey {
+    /// The key in a `SubjectPublicKeyInfo`, for commands to `van`.
+    ///
+    /// # Errors
+    /// [`NotEd25519`].
+    pub fn new(spki: &[u8], van: VanId) -> Result<Self, NotEd25519> {
+        let key = spki.strip_prefix(&SPKI).and_then(|key| key.try_into().ok());
+        key.map(|key| Self { key, van }).ok_or(NotEd25519)
+    }
+
+    /// The bytes that were signed, which are the JSON of the command.
+    ///
+    /// # Errors
+    /// [`NotSigned`].
+    pub fn open(&self, payload: &[u8]) -> Result<Vec<u8>, NotSigned> {
+        let refuse = |problem: &str| NotSigned::Envelope(problem.to_owned());
+        if payload.len() > MAX_BYTES {
+            return Err(refuse("it is longer than 4 KiB"));
+        }
+        let Envelope { v, signed, sig } = serde_json::from_slice(payload)
+            .map_err(|error| NotSigned::Envelope(error.to_string()))?;
+        if v != u64::from(VERSION) {
+            return Err(refuse("its v is not 1"));
+        }
+        let signed = base64::decode(&signed).ok_or_else(|| refuse("signed is no base64"))?;
+        let sig = base64::decode(&sig).ok_or_else(|| refuse("sig is no base64"))?;
+        let message = [format!("{PURPOSE}\n{}\n", self.van).as_bytes(), &signed].concat();
+        UnparsedPublicKey::new(&ED25519, self.key)
+            .verify(&message, &sig)
+            .map_err(|_| NotSigned::Signature)?;
+        Ok(signed)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use ring::signature::{Ed25519KeyPair, KeyPair as _};
+
+    use super::*;
+
+    const COMMAND: &[u8] = br#"{"v":1,"id":"0b6f6f0e-8a3c-4a0e-9b61-0a2f4b1b8f10","cmd":"flush"}"#;
+
+    fn dispatcher() -> Ed25519KeyPair {
+        Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap()
+    }
+
+    /// Of VAN-042.
+    pub(crate) fn van() -> CommandKey {
+        let spki = [&SPKI[..], dispatcher().public_key().as_ref()].concat();
+        CommandKey::new(&spki, VanId::new("VAN-042").unwrap()).unwrap()
+    }
+
+    fn base64url(bytes: &[u8]) -> String {
+        const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        let six = |chunk: &[u8], index: usize| {
+            let bits = chunk.iter().fold(0, |bits, byte| bits << 8 | u32::from(*byte));
+            let bits = bits << (8 * (3 - chunk.len()));
+            char::from(LETTERS[(bits >> (18 - 6 * index)) as usize & 63])
+        };
+        bytes.chunks(3).flat_map(|c| (0..=c.len()).map(move |index| six(c, index))).collect()
+    }
+
+    fn envelope(command: &[u8], signed: &[u8]) -> String {
+        let sig = dispatcher().sign(signed);
+        let (command, sig) = (base64url(command), base64url(sig.as_ref()));
+        format!(r#"{{"v":1,"signed":"{command}","sig":"{sig}"}}"#)
+    }
+
+    /// A command that VAN-042 takes.
+    pub(crate) fn for_the_van(command: &[u8]) -> Vec<u8> {
+        envelope(command, &message("VAN-042", command)).into_bytes()
+    }
+
+    fn message(van: &str, command: &[u8]) -> Vec<u8> {
+        [format!("waypost cmd v1\n{van}\n").as_bytes(), command].concat()
+    }
+
+    #[test]
+    fn what_was_signed_for_this_van_is_given_back_byte_for_byte() {
+        let payload = envelope(COMMAND, &message("VAN-042", COMMAND));
+        assert_eq!(van().open(payload.as_bytes()).as_deref(), Ok(COMMAND));
+    }
+
+    #[test]
+    fn a_signature_over_anything_else_is_none() {
+        let other = COMMAND.to_ascii_uppercase();
+        for signed in [
+            message("VAN-043", COMMAND),
+            message("VAN-042", &other),
+            COMMAND.to_vec(),
+            [b"waypost manifest v1\nVAN-042\n", COMMAND].concat(),
+            message("VAN-042\n", COMMAND),
+        ] {
+            let payload = envelope(COMMAND, &signed);
+            assert_eq!(van().open(payload.as_bytes()), Err(NotSigned::Signature));
+        }
+        let right = envelope(COMMAND, &message("VAN-042", COMMAND));
+        let mut stranger = van();
+        stranger.key = Ed25519KeyPair::from_seed_unchecked(&[8; 32])
+            .unwrap()
+            .public_key()
+            .as_ref()
+            .try_into()
+            .unwrap();
+        assert_eq!(stranger.open(right.as_bytes()), Err(NotSigned::Signature));
+        let short = right.replace(r#""sig":""#, r#""sig":"AA"#);
+        assert_eq!(van().open(short.as_bytes()), Err(NotSigned::Signature));
+    }
+
+    #[test]
+    fn what_is_no_envelope_is_refused() {
+        let right = envelope(COMMAND, &message("VAN-042", COMMAND));
+        for payload in [
+            COMMAND.to_vec(),
+            Vec::new(),
+            b"null".to_vec(),
+            vec![b'['; 4096],
+            right.replace(r#""v":1"#, r#""v":2"#).into_bytes(),
+            right.replace("signed\":\"", "signed\":\"*").into_bytes(),
+            right.replace("sig\":\"", "sig\":\"*").into_bytes(),
+            format!("{right}{}", " ".repeat(4096)).into_bytes(),
+        ] {
+            assert!(matches!(van().open(&payload), Err(NotSigned::Envelope(_))));
+        }
+    }
+
+    #[test]
+    fn a_key_of_another_kind_is_refused() {
+        let van = VanId::new("VAN-042").unwrap();
+        let right = [&SPKI[..], &[9; 32]].concat();
+        assert!(CommandKey::new(&right, van.clone()).is_ok());
+        let mut x25519 = right.clone();
+        x25519[8] = 0x6e;
+        for spki in [&right[..43], &[&right[..], &[0]].concat(), &x25519, &[9; 32], &[]] {
+            assert_eq!(CommandKey::new(spki, van.clone()), Err(NotEd25519));
+        }
+    }
+}
