@@ -69,6 +69,9 @@ enum Command {
     },
     /// Say how the agent on this host is
     Status(ask::StatusArguments),
+    /// Say what is wrong, from the receiver to the broker, and what to do about it
+    #[command(after_help = WHY_HELP)]
+    Why(ask::WhyArguments),
     /// Tell the agent a code, as if it had been scanned
     Scan(ask::ScanArguments),
     /// Tell the agent what became of a parcel
@@ -107,6 +110,10 @@ Examples:
   waypost replay --emit fixes drive.nmea
   waypost replay --broker mqtt://localhost --van VAN-042-replay --outbox /tmp/replay.db drive.nmea
   waypost replay --config /etc/waypost/waypost.toml --speed 10 monday.nmea tuesday.nmea";
+
+const WHY_HELP: &str = "\
+It asks the agent, and where that has no link or does not run, it looks for itself. The exit code is 0 if nothing is
+wrong, and 1 if something is.";
 
 const DECODE_HELP: &str = "\
 A message is binary as it came, or a line of hexadecimal or base64; a line may begin with the topic, which names the van.
@@ -257,6 +264,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
         },
         Command::Check { config } => check(&config),
         Command::Status(arguments) => ask::status(&arguments),
+        Command::Why(arguments) => block_on(ask::why(arguments)),
         Command::Scan(arguments) => ask::scan(arguments),
         Command::Outcome(arguments) => ask::outcome(arguments),
         Command::Duty(arguments) => ask::duty(&arguments),

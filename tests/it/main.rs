@@ -29,3 +29,4 @@ mod same_core;
 mod schemas;
 mod support;
 mod tls;
+mod why;
