@@ -26,7 +26,7 @@ end
 
 complete -c waypost -n "__fish_waypost_needs_command" -s h -l help -d 'Print help'
 complete -c waypost -n "__fish_waypost_needs_command" -s V -l version -d 'Print version'
-complete -c waypost -n "__fish_waypost_needs_command" -f -a "run" -d 'Run the agent until SIGTERM'
+complete -c waypost -n "__fish_waypost_needs_command" -f -a "run" -d 'Run the agent until SIGTERM; SIGHUP reads the configuration anew'
 complete -c waypost -n "__fish_waypost_needs_command" -f -a "replay" -d 'Send recorded logs through the code that runs in the van'
 complete -c waypost -n "__fish_waypost_needs_command" -f -a "check" -d 'Check the configuration: every problem in one report'
 complete -c waypost -n "__fish_waypost_needs_command" -f -a "status" -d 'Say how the agent on this host is'
@@ -84,7 +84,7 @@ complete -c waypost -n "__fish_waypost_using_subcommand code" -l domain -d 'The 
 complete -c waypost -n "__fish_waypost_using_subcommand code" -l json -d 'Write an object a line'
 complete -c waypost -n "__fish_waypost_using_subcommand code" -s h -l help -d 'Print help'
 complete -c waypost -n "__fish_waypost_using_subcommand completions" -s h -l help -d 'Print help'
-complete -c waypost -n "__fish_waypost_using_subcommand help; and not __fish_seen_subcommand_from run replay check status why scan outcome duty delay log decode code completions help" -f -a "run" -d 'Run the agent until SIGTERM'
+complete -c waypost -n "__fish_waypost_using_subcommand help; and not __fish_seen_subcommand_from run replay check status why scan outcome duty delay log decode code completions help" -f -a "run" -d 'Run the agent until SIGTERM; SIGHUP reads the configuration anew'
 complete -c waypost -n "__fish_waypost_using_subcommand help; and not __fish_seen_subcommand_from run replay check status why scan outcome duty delay log decode code completions help" -f -a "replay" -d 'Send recorded logs through the code that runs in the van'
 complete -c waypost -n "__fish_waypost_using_subcommand help; and not __fish_seen_subcommand_from run replay check status why scan outcome duty delay log decode code completions help" -f -a "check" -d 'Check the configuration: every problem in one report'
 complete -c waypost -n "__fish_waypost_using_subcommand help; and not __fish_seen_subcommand_from run replay check status why scan outcome duty delay log decode code completions help" -f -a "status" -d 'Say how the agent on this host is'

@@ -25,6 +25,7 @@ mod packed;
 mod played;
 mod real_world;
 mod recordings;
+mod reload;
 mod same_core;
 mod schemas;
 mod support;
