@@ -2,34 +2,26 @@
 
 mod ask;
 mod configuration;
+mod run;
 
 use std::future::Future;
 use std::io::{self, IsTerminal, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
-use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
 use crate::clock::Clock;
 use crate::code;
 use crate::config::{Config, ConfigError, DEFAULT_PATH, Override};
-use crate::control::server::{ControlError, Desk, Server};
-use crate::core::calendar::{Era, RELEASED};
 use crate::core::sampling::{Bounds, Sampling};
-use crate::daemon::{Agent, AtEnd, signals};
 use crate::decode;
 use crate::logging;
-use crate::metrics::Metrics;
-use crate::relay::mqtt::MqttLinks;
 use crate::replay::{self, Emit};
-use crate::source::Address;
-use crate::systemd::Notify;
-use crate::tasks::joined;
 use crate::units::{Date, Distance};
 use crate::wire::VanId;
 
@@ -49,7 +41,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the agent until SIGTERM
+    /// Run the agent until SIGTERM; SIGHUP reads the configuration anew
     Run {
         /// The configuration
         #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
@@ -73,6 +65,9 @@ enum Command {
     Config(configuration::ConfigCommand),
     /// Say how the agent on this host is
     Status(ask::StatusArguments),
+    /// Say what is wrong, from the receiver to the broker, and what to do about it
+    #[command(after_help = WHY_HELP)]
+    Why(ask::WhyArguments),
     /// Tell the agent a code, as if it had been scanned
     Scan(ask::ScanArguments),
     /// Tell the agent what became of a parcel
@@ -111,6 +106,10 @@ Examples:
   waypost replay --emit fixes drive.nmea
   waypost replay --broker mqtt://localhost --van VAN-042-replay --outbox /tmp/replay.db drive.nmea
   waypost replay --config /etc/waypost/waypost.toml --speed 10 monday.nmea tuesday.nmea";
+
+const WHY_HELP: &str = "\
+It asks the agent, and where that has no link or does not run, it looks for itself. The exit code is 0 if nothing is
+wrong, and 1 if something is.";
 
 const DECODE_HELP: &str = "\
 A message is binary as it came, or a line of hexadecimal or base64; a line may begin with the topic, which names the van.
@@ -252,9 +251,9 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 fn execute(command: Command) -> anyhow::Result<()> {
     match command {
         #[cfg(feature = "simulate")]
-        Command::Run { config, speed } => run(&config, clock_of(speed)),
+        Command::Run { config, speed } => run::run(&config, &clock_of(speed)),
         #[cfg(not(feature = "simulate"))]
-        Command::Run { config } => run(&config, Clock::live()),
+        Command::Run { config } => run::run(&config, &Clock::live()),
         Command::Replay(arguments) => match arguments.emit {
             Some(emit) => emit_lines(&arguments, emit),
             None => replay_agent(&arguments),
@@ -262,6 +261,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::Check { config } => configuration::check(&config),
         Command::Config(command) => configuration::command(&command),
         Command::Status(arguments) => ask::status(&arguments),
+        Command::Why(arguments) => block_on(ask::why(arguments)),
         Command::Scan(arguments) => ask::scan(arguments),
         Command::Outcome(arguments) => ask::outcome(arguments),
         Command::Duty(arguments) => ask::duty(&arguments),
@@ -296,60 +296,6 @@ fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()
     // A thread that waits for standard input, or for a name server, must not keep us.
     runtime.shutdown_background();
     result
-}
-
-fn run(path: &Path, clock: Clock) -> anyhow::Result<()> {
-    let config = Config::load(path, &[])?;
-    logging::init(config.log_level);
-    let era = match &config.source.address {
-        Address::Log(log) => replay::era(None, std::slice::from_ref(log))?,
-        _ => Era::NotBefore(RELEASED),
-    };
-    block_on(async {
-        let shutdown = signals()?;
-        let sources = vec![config.source.clone()];
-        let control = match &config.control {
-            Some(path) => listen(path).await?,
-            None => None,
-        };
-        let metrics = config.metrics;
-        let links = MqttLinks::new(config.relay.clone(), clock.clone());
-        let agent = Agent::open(config, era, clock.clone(), links).await?;
-        let (stop_control, overview) = (CancellationToken::new(), agent.overview());
-        let desk = Desk { status: Box::new(move || overview.status()), requests: agent.requests() };
-        let control = control.map(|server| tokio::spawn(server.run(desk, stop_control.clone())));
-        let notify = Notify::from_environment();
-        notify.ready();
-        let metrics = metrics
-            .map(|address| tokio::spawn(Metrics::run(address, agent.watches(), clock.clone())));
-        let report = tokio::spawn(notify.clone().report(agent.watches(), clock));
-        let shutdown = async {
-            shutdown.await;
-            report.abort();
-            if let Some(metrics) = &metrics {
-                metrics.abort();
-            }
-            notify.stopping();
-        };
-        let result = agent.run(sources, AtEnd::Stop, shutdown).await;
-        stop_control.cancel();
-        if let Some(control) = control {
-            joined(control.await);
-        }
-        Ok(result?)
-    })
-}
-
-/// A van drives without a socket, but not beside a second agent.
-async fn listen(path: &Path) -> Result<Option<Server>, ControlError> {
-    match Server::bind(path).await {
-        Ok(server) => Ok(Some(server)),
-        Err(error @ ControlError::Unavailable { .. }) => {
-            tracing::warn!(%error, "no control socket");
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
 }
 
 fn decode(DecodeArguments { file, van }: &DecodeArguments) -> anyhow::Result<()> {

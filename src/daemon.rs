@@ -274,6 +274,8 @@ impl<L: Links + 'static> Agent<L> {
         tracing::info!(%van, "agent running");
         let result = tasks.run(at_end, shutdown).await;
         remember.abort();
+        // It holds the outbox, which the next agent of this process may want.
+        remember.await.ok();
         // Whatever the disk does: what was committed is safe without it.
         let closed = tokio::time::timeout(CLOSE_WITHIN, outbox.close()).await.unwrap_or(Ok(()));
         tracing::info!("agent stopped");

@@ -68,6 +68,7 @@ pub mod logging;
 pub mod metrics;
 pub mod replay;
 pub mod systemd;
+pub mod why;
 
 #[cfg(feature = "simulate")]
 pub mod simulate;

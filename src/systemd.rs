@@ -74,6 +74,11 @@ impl Notify {
         self.say("READY=1\nSTATUS=started");
     }
 
+    /// The agent begins anew with another configuration; [`Self::ready`] ends that.
+    pub fn reloading(&self) {
+        self.say("RELOADING=1\nSTATUS=reading the configuration anew");
+    }
+
     /// The agent was told to stop.
     pub fn stopping(&self) {
         self.say("STOPPING=1\nSTATUS=stopping");
@@ -269,10 +274,15 @@ mod tests {
             let systemd = listen(&address);
             let notify = Notify::to(OsStr::new(&name), None).unwrap();
             notify.ready();
+            notify.reloading();
             notify.stopping();
             assert_eq!(
                 heard(&systemd),
-                ["READY=1\nSTATUS=started", "STOPPING=1\nSTATUS=stopping"],
+                [
+                    "READY=1\nSTATUS=started",
+                    "RELOADING=1\nSTATUS=reading the configuration anew",
+                    "STOPPING=1\nSTATUS=stopping"
+                ],
                 "{name}"
             );
         }

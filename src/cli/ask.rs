@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
+use crate::config;
 use crate::control::client::{Client, DEFAULT_PATH};
 use crate::control::{
     self, Answer, DelayAsked, HandOver, LogAsked, Nothing, OutcomeAsked, ParcelOutcome, Question,
     ScanAsked,
 };
+use crate::why;
 use crate::wire::json::Duty;
 
 /// Where the agent listens.
@@ -30,6 +32,19 @@ pub(super) struct StatusArguments {
     watch: bool,
     #[command(flatten)]
     socket: Socket,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct WhyArguments {
+    /// The agent's configuration
+    #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
+    config: PathBuf,
+    /// The agent's socket, instead of the configuration's
+    #[arg(long, value_name = "PATH")]
+    control: Option<PathBuf>,
+    /// As JSON: `first`, and `findings` in the order of cause
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -139,6 +154,24 @@ pub(super) fn status(arguments: &StatusArguments) -> anyhow::Result<()> {
             return Ok(());
         }
         answer = client.answer()?;
+    }
+}
+
+/// Says what is wrong; that something is, is an error.
+pub(super) async fn why(
+    WhyArguments { config, control, json }: WhyArguments,
+) -> anyhow::Result<()> {
+    let judgement = why::judge(&why::look::look(&config, control.as_deref()).await?);
+    let mut out = io::stdout().lock();
+    if json {
+        writeln!(out, "{}", serde_json::to_string(&judgement)?)?;
+    } else {
+        write!(out, "{judgement}")?;
+    }
+    out.flush()?;
+    match judgement.first {
+        None => Ok(()),
+        Some(first) => anyhow::bail!("wrong, first of all: {}", first.name()),
     }
 }
 

@@ -22,6 +22,7 @@ pub use protocol::{
     Answer, DelayAsked, HandOver, LogAsked, MAX_LINE, NotUnderstood, Nothing, OutcomeAsked,
     ParcelOutcome, Question, ScanAsked, VERSION,
 };
+pub(crate) use text::span;
 pub use text::{summary, text};
 
 /// How many requests may wait for the engine; one client has one at a time.

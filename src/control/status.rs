@@ -72,6 +72,15 @@ pub struct ReceiverStatus {
     /// What came of setting a u-blox receiver up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub setup: Option<String>,
+    /// Good sentences since the agent started.
+    #[serde(default)]
+    pub sentences: u64,
+    /// Seconds since the newest of them; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sentence_age_s: Option<f64>,
+    /// Fixes come, and wait for the receiver to say the day.
+    #[serde(default)]
+    pub waits_for_date: bool,
     /// Sentences refused since the agent started.
     pub sentences_bad: u64,
     /// Epochs refused since the agent started.
@@ -157,6 +166,9 @@ pub struct OutboxStatus {
     pub thinned: u64,
     /// Records given up, over the life of the outbox.
     pub dropped: u64,
+    /// The disk does not write, and records wait in memory.
+    #[serde(default)]
+    pub failing: bool,
     /// Of the database.
     pub bytes: u64,
 }
@@ -193,6 +205,16 @@ pub struct LinkStatus {
     /// The broker's reason code of that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_reason: Option<String>,
+    /// How far the link came: it fails at `dns`, `tcp`, `tls` or `mqtt`, or what is said is refused (`publish`); absent
+    /// while all is well, and where nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
+    /// With `tls`: `files`, `unknown_authority`, `expired`, `not_yet_valid`, `wrong_name`, `refused` or `other`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// Why manifests or commands do not come; absent while all is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub downlink_error: Option<String>,
     /// Connections after the first.
     pub reconnects: u64,
     /// Messages on `position` since the agent started.

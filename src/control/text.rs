@@ -159,7 +159,8 @@ fn ago(seconds: f64) -> String {
     }
 }
 
-fn span(seconds: u64) -> String {
+/// A time for people.
+pub(crate) fn span(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),
         120..7200 => format!("{} min", seconds / 60),

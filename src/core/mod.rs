@@ -94,6 +94,8 @@ pub struct Reception {
     pub sky: SkyView,
     /// What the receiver says of itself.
     pub notices: Notices,
+    /// When the newest sentence came; `None` before the first.
+    pub sentence_at: Option<Uptime>,
 }
 
 /// The only place where the stages meet.
@@ -254,6 +256,7 @@ impl Pipeline {
             time: fixes.accepted.time,
             sky: sky.view(*newest_at),
             notices: notices.at(*newest_at),
+            sentence_at: (*newest_at > Uptime::ZERO).then_some(*newest_at),
         }
     }
 }
@@ -263,6 +266,18 @@ impl Reception {
     #[must_use]
     pub const fn sentences_bad(&self) -> u64 {
         self.framing.broken + self.bad_envelope + self.bad_checksum
+    }
+
+    /// Lines that are one.
+    #[must_use]
+    pub const fn sentences(&self) -> u64 {
+        self.framing.lines.saturating_sub(self.bad_envelope + self.bad_checksum)
+    }
+
+    /// Whether fixes come and wait for the receiver to say the day.
+    #[must_use]
+    pub const fn waits_for_date(&self) -> bool {
+        self.has_fix && self.newest.is_none()
     }
 }
 

@@ -6,11 +6,12 @@ use crate::control::status::{
     CardStatus, FixStatus, JourneyStatus, LinkStatus, MessageStatus, OutboxStatus, ReceiverStatus,
     RouteStatus, ScannerStatus, Status,
 };
+use crate::core::Reception;
 use crate::core::fix::Fix;
 use crate::core::journey::Motion;
 use crate::core::record::Subject;
 use crate::outbox::wear::card_life_years;
-use crate::relay::LinkState;
+use crate::relay::{LinkState, Stage};
 use crate::scanner::{ScannerState, Standing};
 use crate::units::Uptime;
 use crate::wire::VanId;
@@ -42,7 +43,7 @@ impl Overview {
             van: self.van.to_string(),
             ts: self.clock.utc().map(|utc| utc.to_string()),
             uptime_s: now.since_start().as_secs(),
-            receiver: self.receiver(),
+            receiver: self.receiver(&reception, now),
             fix: reception.newest.map(|newest| fix(&newest, now)),
             time: reception.time.name().to_owned(),
             journey: self.journey(),
@@ -55,7 +56,7 @@ impl Overview {
         }
     }
 
-    fn receiver(&self) -> ReceiverStatus {
+    fn receiver(&self, reception: &Reception, now: Uptime) -> ReceiverStatus {
         let gnss = self.watches.health.borrow().gnss.clone();
         ReceiverStatus {
             state: gnss.receiver,
@@ -68,6 +69,9 @@ impl Overview {
             baud: gnss.baud,
             line_percent: gnss.line_percent,
             setup: gnss.setup,
+            sentences: reception.sentences(),
+            sentence_age_s: reception.sentence_at.map(|at| tenths(now.since(at).as_secs_f64())),
+            waits_for_date: reception.waits_for_date(),
             sentences_bad: gnss.sentences_bad,
             fixes_rejected: gnss.fixes_rejected,
         }
@@ -117,6 +121,7 @@ impl Overview {
             oldest_age_s: age_ms.and_then(|ms| u64::try_from(ms / 1000).ok()),
             thinned: stats.thinned,
             dropped: stats.dropped,
+            failing: stats.failing,
             bytes: stats.bytes,
         }
     }
@@ -151,6 +156,9 @@ impl Overview {
             backoff_s,
             last_error: link.last_error.clone(),
             last_reason: link.last_reason.map(|reason| reason.to_string()),
+            stage: link.stage.map(|stage| stage.name().to_owned()),
+            cause: link.stage.and_then(Stage::cause).map(str::to_owned),
+            downlink_error: link.downlink_error.clone(),
             reconnects: link.reconnects,
             positions: link.positions,
             points_acked: link.points_acked,

@@ -374,10 +374,12 @@ mod tests {
             bench.run_for(Duration::from_secs(1)).await;
         }
         assert_eq!(bench.commits.waiting(), 3600);
+        assert!(bench.outbox.stats().borrow().failing, "who asks is told");
         bench.outbox.forbid_writes(false).await;
         bench.run_for(Duration::from_mins(1)).await;
         let stats = *bench.outbox.stats().borrow();
         assert_eq!((stats.pending, stats.dropped, bench.commits.waiting()), (3600, 0, 0));
+        assert!(!stats.failing);
     }
 
     #[tokio::test(start_paused = true)]

@@ -70,6 +70,8 @@ pub struct OutboxStats {
     pub thinned: u64,
     /// Records given up because the outbox was full, they were too old, or the disk did not write, over its life.
     pub dropped: u64,
+    /// Whether the newest transaction failed: the disk does not write, and records wait in memory.
+    pub failing: bool,
     /// Bytes of the database.
     pub bytes: u64,
     /// Bytes that this process caused to be written since midnight UTC or its start, as the kernel counts.

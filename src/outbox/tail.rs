@@ -55,6 +55,8 @@ pub(super) struct Tail {
     committing: Option<(Seq, Ranges)>,
     /// Up to here a transaction that failed may be in the file all the same: only who reads it anew knows.
     doubtful: Seq,
+    /// The newest transaction failed.
+    failing: bool,
     /// Left while the transaction that may keep them was running: acknowledged, and given up.
     left_acked: u64,
     left_given_up: u64,
@@ -72,6 +74,7 @@ impl Tail {
             state,
             state_since: None,
             urgent: false,
+            failing: false,
             acked: Ranges::default(),
             counted: 0,
             committing: None,
@@ -229,6 +232,7 @@ impl Tail {
         self.given_up -= pending.given_up;
         self.committing = None;
         self.doubtful = Seq::ZERO;
+        self.failing = false;
         self.stored = stored;
         self.trim();
     }
@@ -239,6 +243,7 @@ impl Tail {
         self.left_acked = 0;
         self.state_since = pending.state_since.or(self.state_since);
         self.doubtful = self.doubtful.max(pending.until);
+        self.failing = true;
         self.urgent = true;
         self.acked.extend(&pending.acked);
         self.committing = None;
@@ -346,6 +351,7 @@ impl Tail {
             reserved,
             thinned,
             dropped: dropped + self.given_up,
+            failing: self.failing,
             bytes,
             written_bytes_today: self.stored.written_bytes_today,
             device_bytes_today: self.stored.device_bytes_today,

@@ -155,7 +155,7 @@ impl AirMeter {
     pub(super) fn count_attempt(&mut self, closed: &Closed) {
         match closed {
             Closed::Offline { .. } => {}
-            Closed::Broken { .. } => self.count(Traffic::Knock),
+            Closed::Unreached { .. } | Closed::Broken { .. } => self.count(Traffic::Knock),
             Closed::Untrusted { .. }
             | Closed::Oversized { .. }
             | Closed::Refused { .. }

@@ -16,7 +16,7 @@ use super::cadence::{PositionCadence, StateCadence};
 use super::events::{Attempt, EventLane, ReadyEvent};
 use super::in_flight::{Fault, InFlight};
 use super::lanes::{Batch, Batching, Encoded, Lanes};
-use super::link::{Closed, Link, LinkEvent, Links, ReasonCode, WaitsFor, Welcome};
+use super::link::{Closed, Link, LinkEvent, Links, ReasonCode, Stage, WaitsFor, Welcome};
 use super::pace::Pace;
 use super::{FAREWELL, Relay, Stop, Traffic};
 use crate::outbox::{OutboxError, OutboxStats};
@@ -36,7 +36,7 @@ pub(super) enum End {
     /// As told.
     Stopped,
     /// The link is gone.
-    Lost { error: String, reason: Option<ReasonCode>, waits_for: WaitsFor },
+    Lost { error: String, reason: Option<ReasonCode>, stage: Option<Stage>, waits_for: WaitsFor },
     /// The outbox is gone.
     Outbox(OutboxError),
 }
@@ -46,6 +46,7 @@ impl From<Closed> for End {
         Self::Lost {
             error: closed.text().to_owned(),
             reason: closed.reason(),
+            stage: closed.stage(),
             waits_for: closed.waits_for(),
         }
     }
@@ -59,7 +60,7 @@ impl From<Fault> for End {
 
 impl End {
     fn lost(error: String) -> Self {
-        Self::Lost { error, reason: None, waits_for: WaitsFor::Broker }
+        Self::Lost { error, reason: None, stage: None, waits_for: WaitsFor::Broker }
     }
 }
 

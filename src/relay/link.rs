@@ -143,21 +143,105 @@ impl std::fmt::Display for ReasonCode {
     }
 }
 
+/// How far a link came before it failed, in the order in which it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The broker's name was not found.
+    Dns,
+    /// Nobody answered there.
+    Tcp,
+    /// The two do not trust each other.
+    Tls(Distrust),
+    /// The broker did not want us, or the connection was lost.
+    Mqtt,
+    /// We are connected, and what we say is refused.
+    Publish,
+}
+
+impl Stage {
+    /// As it is written in `status`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::Tcp => "tcp",
+            Self::Tls(_) => "tls",
+            Self::Mqtt => "mqtt",
+            Self::Publish => "publish",
+        }
+    }
+
+    /// Why not, where more is known; as it is written in `status`.
+    #[must_use]
+    pub const fn cause(self) -> Option<&'static str> {
+        match self {
+            Self::Tls(distrust) => Some(distrust.name()),
+            Self::Dns | Self::Tcp | Self::Mqtt | Self::Publish => None,
+        }
+    }
+}
+
+/// Why there is no trust.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Distrust {
+    /// Our own files cannot be used.
+    Files,
+    /// Nobody whom we know vouches for the broker.
+    UnknownAuthority,
+    /// The broker's certificate has expired.
+    Expired,
+    /// The broker's certificate is not valid yet by our clock.
+    NotYetValid,
+    /// The broker's certificate is for another name.
+    WrongName,
+    /// The broker does not accept us: our certificate is not good enough, or there is none.
+    Refused,
+    /// Something else: mostly that no TLS is spoken there.
+    Other,
+}
+
+impl Distrust {
+    /// As it is written in `status`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Files => "files",
+            Self::UnknownAuthority => "unknown_authority",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::WrongName => "wrong_name",
+            Self::Refused => "refused",
+            Self::Other => "other",
+        }
+    }
+}
+
 /// Why a link ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Closed {
     /// There is no network: nothing left this host.
     Offline {
+        /// Where that was noticed.
+        stage: Stage,
         /// In words.
         text: String,
     },
-    /// The broker was not reached, or the connection broke.
+    /// The broker was not reached.
+    Unreached {
+        /// How far we came.
+        stage: Stage,
+        /// In words.
+        text: String,
+    },
+    /// The connection broke, or nobody knows how far it came.
     Broken {
         /// In words.
         text: String,
     },
     /// A certificate or a key is not good: ours, or the broker's.
     Untrusted {
+        /// Which.
+        distrust: Distrust,
         /// In words.
         text: String,
     },
@@ -188,6 +272,7 @@ impl Closed {
     pub const fn reason(&self) -> Option<ReasonCode> {
         match self {
             Self::Offline { .. }
+            | Self::Unreached { .. }
             | Self::Broken { .. }
             | Self::Untrusted { .. }
             | Self::Oversized { .. } => None,
@@ -195,13 +280,27 @@ impl Closed {
         }
     }
 
+    /// How far it came, as far as that is known.
+    #[must_use]
+    pub const fn stage(&self) -> Option<Stage> {
+        match self {
+            Self::Offline { stage, .. } | Self::Unreached { stage, .. } => Some(*stage),
+            Self::Untrusted { distrust, .. } => Some(Stage::Tls(*distrust)),
+            Self::Oversized { .. } | Self::Refused { .. } | Self::Dismissed { .. } => {
+                Some(Stage::Mqtt)
+            }
+            Self::Broken { .. } => None,
+        }
+    }
+
     /// In words.
     #[must_use]
     pub fn text(&self) -> &str {
         match self {
-            Self::Offline { text }
+            Self::Offline { text, .. }
+            | Self::Unreached { text, .. }
             | Self::Broken { text }
-            | Self::Untrusted { text }
+            | Self::Untrusted { text, .. }
             | Self::Oversized { text }
             | Self::Refused { text, .. }
             | Self::Dismissed { text, .. } => text,
@@ -212,9 +311,10 @@ impl Closed {
     #[must_use]
     pub(super) fn by(mut self, broker: &str) -> Self {
         match &mut self {
-            Self::Offline { text }
+            Self::Offline { text, .. }
+            | Self::Unreached { text, .. }
             | Self::Broken { text }
-            | Self::Untrusted { text }
+            | Self::Untrusted { text, .. }
             | Self::Oversized { text }
             | Self::Refused { text, .. }
             | Self::Dismissed { text, .. } => *text = format!("{broker}: {text}"),
@@ -236,7 +336,8 @@ impl Closed {
             Self::Dismissed { reason, .. } if reason.0 == ReasonCode::SESSION_TAKEN_OVER.0 => {
                 WaitsFor::Person
             }
-            Self::Broken { .. }
+            Self::Unreached { .. }
+            | Self::Broken { .. }
             | Self::Oversized { .. }
             | Self::Refused { .. }
             | Self::Dismissed { .. } => WaitsFor::Broker,

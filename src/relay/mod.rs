@@ -65,7 +65,8 @@ use events::Suspects;
 pub use health::{Health, RouteState, Wishes};
 pub use in_flight::Fault;
 pub use link::{
-    Closed, Delivery, Link, LinkEvent, Links, Overrun, Publication, ReasonCode, WaitsFor, Welcome,
+    Closed, Delivery, Distrust, Link, LinkEvent, Links, Overrun, Publication, ReasonCode, Stage,
+    WaitsFor, Welcome,
 };
 use refusals::Refusals;
 use removals::Removals;
@@ -215,10 +216,10 @@ impl<L: Links> Relay<L> {
             match end {
                 End::Stopped => break,
                 End::Outbox(error) => return Err(RelayError::Outbox(error)),
-                End::Lost { error, reason, waits_for } => {
+                End::Lost { error, reason, stage, waits_for } => {
                     let tried = self.pace.uptime().since(began + lived);
                     let wait = self.reconnect.next_wait(waits_for, tried);
-                    self.report.lost(error, reason, wait);
+                    self.report.lost(error, (stage, reason), wait);
                     self.wait(wait, &mut stop).await;
                 }
             }

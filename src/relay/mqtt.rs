@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::{
-    Broker, Closed, Delivery, Link, LinkEvent, Links, MqttVersion, Overrun, Publication,
+    Broker, Closed, Delivery, Distrust, Link, LinkEvent, Links, MqttVersion, Overrun, Publication,
     ReasonCode, RelayConfig, TlsError, Transport,
 };
 use crate::clock::Clock;
@@ -118,7 +118,10 @@ impl Links for MqttLinks {
                         }
                     }
                 }
-                Err(error) => close(sender, Closed::Untrusted { text: error.to_string() }).await,
+                Err(error) => {
+                    let (distrust, text) = (Distrust::Files, error.to_string());
+                    close(sender, Closed::Untrusted { distrust, text }).await;
+                }
             }
         });
         let several = self.config.brokers.len() > 1;

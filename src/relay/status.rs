@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::air::AirUse;
 use super::budget::Stretch;
-use super::link::ReasonCode;
+use super::link::{ReasonCode, Stage};
 use crate::clock::Clock;
 use crate::units::Uptime;
 
@@ -48,6 +48,8 @@ pub struct LinkStatus {
     pub last_error: Option<String>,
     /// The reason code of the last refusal: CONNACK, DISCONNECT, or PUBACK of `track` or `event`; `None` while all is well.
     pub last_reason: Option<ReasonCode>,
+    /// How far the link came, or that what we say is refused; `None` while all is well, or if nobody knows.
+    pub stage: Option<Stage>,
     /// Why manifests or commands do not come; `None` while all is well.
     pub downlink_error: Option<String>,
     /// Messages from the backend.
@@ -88,6 +90,7 @@ impl LinkStatus {
             since,
             last_error: None,
             last_reason: None,
+            stage: None,
             downlink_error: None,
             downlink_messages: 0,
             downlink_dropped: 0,
@@ -167,6 +170,7 @@ impl Report {
             status.reconnects += u64::from(again);
             status.last_error = None;
             status.last_reason = None;
+            status.stage = None;
         });
         self.enter(LinkState::Connected);
         tracing::info!("connected to the broker");
@@ -185,7 +189,12 @@ impl Report {
     }
 
     /// The link ended or was refused: logged when it was up, or fails for another reason than before.
-    pub(super) fn lost(&mut self, error: String, reason: Option<ReasonCode>, wait: Duration) {
+    pub(super) fn lost(
+        &mut self,
+        error: String,
+        (stage, reason): (Option<Stage>, Option<ReasonCode>),
+        wait: Duration,
+    ) {
         let backoff_ms = wait.as_millis();
         if self.is_worth_a_line(&error) {
             self.logged = Some((self.clock.uptime(), error.clone()));
@@ -195,6 +204,7 @@ impl Report {
         self.count(|status| {
             status.last_error = Some(error);
             status.last_reason = reason;
+            status.stage = stage;
         });
         self.enter(LinkState::BackingOff { wait });
     }
@@ -220,7 +230,7 @@ mod tests {
         let mut fails = async |seconds, error: &str| {
             tokio::time::sleep(Duration::from_secs(seconds)).await;
             let line = report.is_worth_a_line(error);
-            report.lost(error.to_owned(), None, Duration::from_secs(60));
+            report.lost(error.to_owned(), (None, None), Duration::from_secs(60));
             line
         };
         assert!(fails(0, "connection reset").await);

@@ -41,6 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("metrics", &["clock", "daemon", "relay"]),
     ("replay", &["clock", "wire", "source", "outbox", "relay", "config", "daemon"]),
     ("decode", &["wire"]),
+    ("why", &["port", "source", "relay", "control", "config"]),
     ("code", &[]),
     ("simulate", &["clock"]),
     (
@@ -51,7 +52,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &[
             "clock", "code", "control", "tasks", "wire", "config", "daemon", "decode", "demo",
-            "logging", "metrics", "relay", "replay", "simulate", "source", "systemd",
+            "logging", "metrics", "relay", "replay", "simulate", "source", "systemd", "why",
         ],
     ),
 ];

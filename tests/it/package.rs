@@ -200,6 +200,7 @@ fn the_unit_keeps_to_the_codes_and_times_of_the_agent() {
         "StateDirectory=waypost",
         "RuntimeDirectory=waypost",
         "ExecStart=/usr/bin/waypost run",
+        "ExecReload=+/bin/kill -HUP $MAINPID",
     ] {
         assert!(unit.lines().any(|said| said == line), "{line}");
     }

@@ -18,13 +18,13 @@ use waypost::relay::{Closed, Delivery, Link, LinkEvent, Links, Publication, Wait
 
 use crate::support::{Process, installed};
 
-struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    pem: String,
+    pub(crate) pem: String,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "fleet");
@@ -34,7 +34,7 @@ impl Authority {
     }
 
     /// Certificate and key for `name`, good until the end of `last_year`.
-    fn certify(&self, name: &str, last_year: i32) -> (String, String) {
+    pub(crate) fn certify(&self, name: &str, last_year: i32) -> (String, String) {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.extended_key_usages =
@@ -134,7 +134,7 @@ fn will() -> Publication {
 async fn second_of_two(links: &mut MqttLinks) -> LinkEvent {
     let first = links.open(&will()).event().await;
     assert!(
-        matches!(&first, LinkEvent::Closed(Closed::Broken { text }) if text.contains("localhost:1:")),
+        matches!(&first, LinkEvent::Closed(Closed::Unreached { text, .. }) if text.contains("localhost:1:")),
         "{first:?}"
     );
     let mut second = links.open(&will());
@@ -149,7 +149,7 @@ async fn second_of_two(links: &mut MqttLinks) -> LinkEvent {
 
 fn refusal(event: &LinkEvent) -> &str {
     match event {
-        LinkEvent::Closed(closed @ Closed::Untrusted { text }) => {
+        LinkEvent::Closed(closed @ Closed::Untrusted { text, .. }) => {
             assert_eq!(closed.waits_for(), WaitsFor::Person);
             text
         }

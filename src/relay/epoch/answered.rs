@@ -6,7 +6,7 @@ use crate::relay::acks::{Stored, Unfit};
 use crate::relay::downlink::{MAX_COMMAND_BYTES, MAX_MANIFEST_BYTES};
 use crate::relay::events::Attempt;
 use crate::relay::lanes::Batch;
-use crate::relay::link::{Links, ReasonCode};
+use crate::relay::link::{Links, ReasonCode, Stage};
 use crate::relay::refusals::Refusals;
 use crate::relay::status::Report;
 use crate::relay::{Relay, Traffic};
@@ -166,13 +166,15 @@ fn refuse(
     if refusals.refused(reason, now) {
         tracing::warn!(%topic, %reason, "broker refuses records, keeping them");
     }
-    report.count(|status| status.last_reason = Some(reason));
+    report.count(|status| {
+        (status.last_reason, status.stage) = (Some(reason), Some(Stage::Publish));
+    });
 }
 
 /// It accepts something; if that ends a refusal, it is said.
 fn accept(refusals: &mut Refusals, report: &Report, topic: &str, now: Uptime) {
     if refusals.accepted(now) {
         tracing::info!(%topic, "broker accepts records again");
-        report.count(|status| status.last_reason = None);
+        report.count(|status| (status.last_reason, status.stage) = (None, None));
     }
 }

@@ -8,7 +8,7 @@ use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, PubAckReason, SubscribeReaso
 use rumqttc::v5::{ConnectionError, StateError};
 use rustls::CertificateError;
 
-use super::super::{Closed, ReasonCode};
+use super::super::{Closed, Distrust, ReasonCode, Stage};
 use super::CONNECT_TIMEOUT_S;
 
 /// MQTT 5 §3.4.2.1.
@@ -85,13 +85,40 @@ pub(super) fn closed(error: &ConnectionError) -> Closed {
             StateError::IncomingPacketTooLarge { .. }
             | StateError::Deserialization(PacketError::PayloadSizeLimitExceeded { .. }),
         ) => Closed::Oversized { text },
-        ConnectionError::Io(error) if is_offline(error) => Closed::Offline { text },
+        ConnectionError::Io(error) => io_closed(error, text),
         ConnectionError::Tls(error) => tls_closed(error, text),
         ConnectionError::Timeout(_) => no_connection(),
-        // With TLS 1.3 the broker judges our certificate after the handshake, and rustls' alert comes as an IO error.
-        _ if text.contains("received fatal alert") => Closed::Untrusted { text },
-        _ => Closed::Broken { text },
+        _ => broken(text),
     }
+}
+
+/// With TLS 1.3 the broker judges our certificate after the handshake, and rustls' alert comes as an IO error.
+fn broken(text: String) -> Closed {
+    if text.contains("received fatal alert") {
+        Closed::Untrusted { distrust: Distrust::Refused, text }
+    } else {
+        Closed::Broken { text }
+    }
+}
+
+/// Looked up, connected, or broken later: only the error tells.
+fn io_closed(error: &io::Error, text: String) -> Closed {
+    let stage = if is_lookup(error) { Stage::Dns } else { Stage::Tcp };
+    match error.kind() {
+        _ if is_offline(error) => Closed::Offline { stage, text },
+        _ if stage == Stage::Dns => Closed::Unreached { stage, text },
+        io::ErrorKind::ConnectionRefused
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::AddrNotAvailable
+        | io::ErrorKind::PermissionDenied => Closed::Unreached { stage, text },
+        _ => broken(text),
+    }
+}
+
+/// getaddrinfo's errors have no kind and no number of their own; these words are the standard library's.
+fn is_lookup(error: &io::Error) -> bool {
+    error.raw_os_error().is_none()
+        && error.to_string().starts_with("failed to lookup address information")
 }
 
 /// The same for MQTT 3.1.1 (§3.2.2.3): its return codes count as the codes of 5 that mean the same.
@@ -113,11 +140,10 @@ pub(super) fn closed_v4(error: &v4::ConnectionError) -> Closed {
         Error::MqttState(State::Deserialization(v4::Error::PayloadSizeLimitExceeded(_))) => {
             Closed::Oversized { text }
         }
-        Error::Io(error) if is_offline(error) => Closed::Offline { text },
+        Error::Io(error) => io_closed(error, text),
         Error::Tls(error) => tls_closed(error, text),
         Error::NetworkTimeout => no_connection(),
-        _ if text.contains("received fatal alert") => Closed::Untrusted { text },
-        _ => Closed::Broken { text },
+        _ => broken(text),
     }
 }
 
@@ -127,18 +153,45 @@ fn no_connection() -> Closed {
 
 /// Certificates change when a person changes them; everything else may pass.
 fn tls_closed(error: &rumqttc::TlsError, text: String) -> Closed {
-    let rumqttc::TlsError::Io(error) = error else { return Closed::Untrusted { text } };
+    let rumqttc::TlsError::Io(error) = error else {
+        return Closed::Untrusted { distrust: Distrust::Other, text };
+    };
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match tls {
         // It is our own clock that is behind; the receiver's time comes within minutes of a cold start.
         Some(rustls::Error::InvalidCertificate(
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
-        )) => Closed::Broken {
+        )) => Closed::Unreached {
+            stage: Stage::Tls(Distrust::NotYetValid),
             text: "TLS: the broker's certificate is not valid yet by our clock".to_owned(),
         },
-        Some(tls) => Closed::Untrusted { text: format!("TLS: {tls}") },
-        None if is_offline(error) => Closed::Offline { text },
-        None => Closed::Broken { text },
+        Some(tls) => Closed::Untrusted { distrust: distrust(tls), text: format!("TLS: {tls}") },
+        None => {
+            let stage = Stage::Tls(Distrust::Other);
+            if is_offline(error) {
+                Closed::Offline { stage, text }
+            } else {
+                Closed::Unreached { stage, text }
+            }
+        }
+    }
+}
+
+fn distrust(error: &rustls::Error) -> Distrust {
+    use CertificateError as Of;
+    match error {
+        rustls::Error::InvalidCertificate(Of::Expired | Of::ExpiredContext { .. }) => {
+            Distrust::Expired
+        }
+        rustls::Error::InvalidCertificate(
+            Of::NotValidForName | Of::NotValidForNameContext { .. },
+        ) => Distrust::WrongName,
+        // Made anew under the same name, an authority has another key: its signature does not fit.
+        rustls::Error::InvalidCertificate(Of::UnknownIssuer | Of::BadSignature) => {
+            Distrust::UnknownAuthority
+        }
+        rustls::Error::AlertReceived(_) => Distrust::Refused,
+        _ => Distrust::Other,
     }
 }
 

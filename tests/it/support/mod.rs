@@ -3,6 +3,7 @@
 pub(crate) mod broker;
 pub(crate) mod happenings;
 pub(crate) mod schema;
+pub(crate) mod van;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

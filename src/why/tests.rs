@@ -1,0 +1,254 @@
+//! Evidence by hand, and which part is named.
+
+use super::*;
+use crate::control::status::{FixStatus, LinkStatus, ReceiverStatus};
+
+const CONFIG: &str = "van.id = \"VAN-042\"\nmqtt.broker = \"mqtts://broker.example.com\"\nmqtt.username = \"VAN-042\"\ngnss.hunt = false\n";
+
+/// A van that lacks nothing.
+fn well() -> Evidence {
+    let status = Status {
+        version: "0.1.0".to_owned(),
+        van: "VAN-042".to_owned(),
+        uptime_s: 300,
+        receiver: ReceiverStatus {
+            state: "open".to_owned(),
+            mode: 3,
+            sentences: 900,
+            sentence_age_s: Some(0.2),
+            antenna: Some("ok".to_owned()),
+            ..ReceiverStatus::default()
+        },
+        fix: Some(FixStatus { age_s: 0.4, mode: 3, sats: Some(9), ..FixStatus::default() }),
+        time: "trusted".to_owned(),
+        link: LinkStatus { state: "connected".to_owned(), ..LinkStatus::default() },
+        scanners: vec![ScannerStatus { state: "open".to_owned(), ..ScannerStatus::default() }],
+        ..Status::default()
+    };
+    Evidence {
+        agent: Asked::Answered(Box::new(status)),
+        config: Ok(Box::new(Config::parse(CONFIG, "test", &[]).unwrap())),
+        device: None,
+        tls_files: None,
+        probes: Vec::new(),
+    }
+}
+
+fn with(change: impl FnOnce(&mut Status)) -> Evidence {
+    let mut evidence = well();
+    if let Asked::Answered(status) = &mut evidence.agent {
+        change(status);
+    }
+    evidence
+}
+
+/// No link: how far it came, why there is no trust, and the broker's reason.
+fn link(stage: Option<&str>, cause: Option<&str>, reason: Option<&str>) -> Evidence {
+    let mut evidence = with(|status| {
+        status.link = LinkStatus {
+            state: "no link".to_owned(),
+            last_error: Some("in the agent's words".to_owned()),
+            stage: stage.map(str::to_owned),
+            cause: cause.map(str::to_owned),
+            last_reason: reason.map(str::to_owned),
+            backoff_s: Some(8.0),
+            ..LinkStatus::default()
+        };
+    });
+    evidence.probes = vec![probe(Reached::Answered)];
+    evidence
+}
+
+fn probe(reached: Reached) -> Probe {
+    Probe { broker: "mqtts://broker.example.com:8883".to_owned(), reached }
+}
+
+fn reached(reached: &[Reached]) -> Evidence {
+    let mut evidence = link(None, None, None);
+    evidence.probes = reached.iter().cloned().map(probe).collect();
+    evidence
+}
+
+fn refused(reason: &str) -> Evidence {
+    with(|status| {
+        status.link.stage = Some("publish".to_owned());
+        status.link.last_reason = Some(reason.to_owned());
+    })
+}
+
+fn receiver(change: impl FnOnce(&mut ReceiverStatus)) -> Evidence {
+    with(|status| change(&mut status.receiver))
+}
+
+fn state(state: &str) -> Evidence {
+    receiver(|receiver| receiver.state = state.to_owned())
+}
+
+/// The part that is named, and a word of its remedy.
+fn named(evidence: &Evidence) -> (Option<Part>, String) {
+    let judgement = judge(evidence);
+    let first = judgement.findings.into_iter().find(|one| Some(one.part) == judgement.first);
+    (judgement.first, first.and_then(|first| first.remedy).unwrap_or_default())
+}
+
+#[test]
+fn a_van_that_lacks_nothing_is_said_to_be_well() {
+    let judgement = judge(&well());
+    assert_eq!(judgement.first, None);
+    assert!(judgement.findings.iter().all(|one| one.verdict == Verdict::Fine), "{judgement}");
+    assert!(judgement.to_string().ends_with("nothing is wrong\n"));
+}
+
+#[test]
+fn each_fault_of_the_receiver_is_named_with_its_remedy() {
+    let no_fix = |receiver: &mut ReceiverStatus| receiver.mode = 1;
+    for (evidence, part, remedy) in [
+        (state("gone"), Part::Device, "/dev/serial/by-id"),
+        (state("silent"), Part::Bytes, "power"),
+        (state("hunting"), Part::Sentences, "NMEA 0183"),
+        (receiver(|one| one.sentence_age_s = None), Part::Sentences, "gnss.hunt = true"),
+        (receiver(|one| one.sentence_age_s = Some(60.0)), Part::Sentences, "gnss.baud"),
+        (
+            receiver(|one| {
+                no_fix(one);
+                one.antenna = Some("open".to_owned());
+            }),
+            Part::Antenna,
+            "plug",
+        ),
+        (
+            receiver(|one| {
+                no_fix(one);
+                one.antenna = Some("short".to_owned());
+            }),
+            Part::Antenna,
+            "crushed",
+        ),
+        (receiver(no_fix), Part::Fix, "patience"),
+        (
+            receiver(|one| {
+                no_fix(one);
+                one.sats_in_view = Some(0);
+            }),
+            Part::Fix,
+            "antenna",
+        ),
+        (
+            receiver(|one| {
+                no_fix(one);
+                one.cn0_dbhz = Some(20);
+            }),
+            Part::Fix,
+            "chargers",
+        ),
+        (receiver(|one| one.waits_for_date = true), Part::Clock, "RMC or ZDA"),
+    ] {
+        let (first, said) = named(&evidence);
+        assert_eq!(first, Some(part), "{}", judge(&evidence));
+        assert!(said.contains(remedy), "{remedy}: {said}");
+    }
+}
+
+#[test]
+fn what_only_follows_from_a_fault_is_not_called_wrong() {
+    let evidence = with(|status| {
+        status.receiver.state = "gone".to_owned();
+        status.receiver.mode = 1;
+        status.fix = None;
+        status.time = "unknown".to_owned();
+    });
+    let judgement = judge(&evidence);
+    let wrong = judgement.findings.iter().filter(|one| one.verdict == Verdict::Wrong);
+    assert_eq!(wrong.map(|one| one.part).collect::<Vec<_>>(), [Part::Device]);
+    assert!(judgement.to_string().contains("device comes first"), "{judgement}");
+}
+
+#[test]
+fn a_passive_antenna_with_a_fix_is_no_fault() {
+    let evidence = receiver(|one| one.antenna = Some("open".to_owned()));
+    assert_eq!(judge(&evidence).first, None);
+}
+
+#[test]
+fn each_fault_of_the_link_is_named_with_its_remedy() {
+    let not_found = || Reached::NotFound("no such name".to_owned());
+    let no_answer = || Reached::NoAnswer("refused".to_owned());
+    for (evidence, part, remedy) in [
+        (link(Some("dns"), None, None), Part::Dns, "mqtt.broker"),
+        (reached(&[not_found(), not_found()]), Part::Dns, "getent"),
+        (link(Some("tcp"), None, None), Part::Tcp, "firewall"),
+        (reached(&[no_answer()]), Part::Tcp, "port"),
+        (reached(&[not_found(), no_answer()]), Part::Tcp, "port"),
+        (reached(&[no_answer(), Reached::Answered]), Part::Mqtt, "log"),
+        (link(Some("tls"), Some("files"), None), Part::Tls, "readable"),
+        (link(Some("tls"), Some("unknown_authority"), None), Part::Tls, "wrong authority"),
+        (link(Some("tls"), Some("expired"), None), Part::Tls, "renew"),
+        (link(Some("tls"), Some("not_yet_valid"), None), Part::Tls, "clock"),
+        (link(Some("tls"), Some("wrong_name"), None), Part::Tls, "name"),
+        (link(Some("tls"), Some("refused"), None), Part::Tls, "mqtt.cert_file"),
+        (link(Some("tls"), Some("other"), None), Part::Tls, "speak TLS"),
+        (link(Some("mqtt"), None, Some("0x86")), Part::Mqtt, "mqtt.password_file"),
+        (link(Some("mqtt"), None, Some("0x87")), Part::Mqtt, "mqtt.password_file"),
+        (link(Some("mqtt"), None, Some("0x84")), Part::Mqtt, "3.1.1"),
+        (link(Some("mqtt"), None, Some("0x8E")), Part::Mqtt, "own van.id"),
+        (link(Some("mqtt"), None, Some("0x97")), Part::Mqtt, "full"),
+        (refused("0x87"), Part::Publish, "ACL"),
+        (refused("0x97"), Part::Publish, "full"),
+        (refused("0x10"), Part::Publish, "require_subscriber"),
+        (
+            with(|status| status.link.downlink_error = Some("refused".to_owned())),
+            Part::Publish,
+            "subscribe",
+        ),
+    ] {
+        let (first, said) = named(&evidence);
+        assert_eq!(first, Some(part), "{}", judge(&evidence));
+        assert!(said.contains(remedy), "{remedy}: {said}");
+    }
+}
+
+#[test]
+fn a_failing_disk_and_a_lost_scanner_are_named() {
+    for (evidence, part) in [
+        (with(|status| status.outbox.failing = true), Part::Outbox),
+        (with(|status| status.scanners[0].state = "gone".to_owned()), Part::Scanners),
+    ] {
+        assert_eq!(named(&evidence).0, Some(part));
+    }
+    let given_up = with(|status| status.outbox.dropped = 3);
+    assert!(judge(&given_up).to_string().contains("3 given up"), "{}", judge(&given_up));
+}
+
+#[test]
+fn without_an_agent_that_is_named_first_and_what_can_be_looked_at_is() {
+    let silent = Evidence {
+        agent: Asked::Silent("no agent answers".to_owned()),
+        device: Some(Err("not there".to_owned())),
+        tls_files: Some(Err("ca.pem: cannot be read".to_owned())),
+        probes: vec![probe(Reached::Answered)],
+        ..well()
+    };
+    let judgement = judge(&silent);
+    assert_eq!(judgement.first, Some(Part::Agent));
+    let wrong = judgement.findings.iter().filter(|one| one.verdict == Verdict::Wrong);
+    let wrong: Vec<_> = wrong.map(|one| one.part).collect();
+    assert_eq!(wrong, [Part::Agent, Part::Device, Part::Tls]);
+
+    let misconfigured = Evidence { config: Err("not usable\n  van.id".to_owned()), ..silent };
+    let (first, said) = named(&misconfigured);
+    assert_eq!(first, Some(Part::Agent));
+    assert!(said.contains("journalctl"), "{said}");
+    let judgement = judge(&misconfigured);
+    assert_eq!(judgement.findings[1].verdict, Verdict::Wrong, "{judgement}");
+    let running = Evidence { config: Err("not allowed".to_owned()), ..well() };
+    assert_eq!(judge(&running).first, None, "who runs has read it");
+}
+
+#[test]
+fn no_word_of_a_receiver_reaches_the_terminal_as_a_command() {
+    let evidence = receiver(|one| {
+        one.mode = 1;
+        one.warning = Some("jam\x1b[2Jmed".to_owned());
+    });
+    assert!(!judge(&evidence).to_string().contains('\x1b'));
+}
