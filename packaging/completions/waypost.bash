@@ -58,6 +58,9 @@ _waypost() {
             waypost,status)
                 cmd="waypost__subcmd__status"
                 ;;
+            waypost,why)
+                cmd="waypost__subcmd__why"
+                ;;
             waypost__subcmd__config,help)
                 cmd="waypost__subcmd__config__subcmd__help"
                 ;;
@@ -112,6 +115,9 @@ _waypost() {
             waypost__subcmd__help,status)
                 cmd="waypost__subcmd__help__subcmd__status"
                 ;;
+            waypost__subcmd__help,why)
+                cmd="waypost__subcmd__help__subcmd__why"
+                ;;
             waypost__subcmd__help__subcmd__config,show)
                 cmd="waypost__subcmd__help__subcmd__config__subcmd__show"
                 ;;
@@ -122,7 +128,7 @@ _waypost() {
 
     case "${cmd}" in
         waypost)
-            opts="-h -V --help --version run replay check config status scan outcome duty delay log decode code completions help"
+            opts="-h -V --help --version run replay check config status why scan outcome duty delay log decode code completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -314,7 +320,7 @@ _waypost() {
             return 0
             ;;
         waypost__subcmd__help)
-            opts="run replay check config status scan outcome duty delay log decode code completions help"
+            opts="run replay check config status why scan outcome duty delay log decode code completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -537,6 +543,20 @@ _waypost() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        waypost__subcmd__help__subcmd__why)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         waypost__subcmd__log)
             opts="-h --control --help error warn info debug trace"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -678,6 +698,28 @@ _waypost() {
                 return 0
             fi
             case "${prev}" in
+                --control)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        waypost__subcmd__why)
+            opts="-h --config --control --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --control)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
