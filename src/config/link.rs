@@ -110,6 +110,8 @@ fn broker(url: &str, tls: Option<&TlsConfig>) -> Result<Broker, String> {
             }
             (named, Transport::Tls(tls.clone()))
         }
+        // What is wrong with its files is said already.
+        (Some(("mqtts", host)), None) => (HostPort::parse(host, Some(MQTTS_PORT)), Transport::Tcp),
         _ => (None, Transport::Tcp),
     };
     match host {

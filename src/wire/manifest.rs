@@ -75,13 +75,13 @@ mod tests {
         let newer = EXAMPLE.replacen("\"v\":1", "\"v\":2", 1);
         let no_stops = EXAMPLE.replacen("\"stops\"", "\"halts\"", 1);
         for (payload, place) in [
-            (deep.as_bytes(), "the payload"),
+            (deep.as_bytes(), "line 1 column "),
             (&long, "the payload"),
             (newer.as_bytes(), "v is 2"),
-            (no_stops.as_bytes(), "the payload is missing field `stops`"),
-            (b"{", "the payload"),
-            (b"\xff", "the payload"),
-            (b"[]", "the payload"),
+            (no_stops.as_bytes(), "line 1 column "),
+            (b"{", "line 1 column 1 is no JSON"),
+            (b"\xff", "line 1 column 1 is no JSON"),
+            (b"[]", "line 1 column "),
         ] {
             let refusal = read(payload).expect_err(place).to_string();
             assert!(refusal.starts_with(place), "{refusal}");

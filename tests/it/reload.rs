@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "real parts run in the world's time")]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -118,7 +119,10 @@ fn a_certificate_that_was_renewed_is_used_from_the_next_connection_on_and_no_rec
     let renew = |van: &Van, file: &str, name: &str| {
         let (certificate, key) = authority.certify(name, 2099);
         fs::write(van.path(&format!("{file}.pem")), certificate).unwrap();
-        fs::write(van.path(&format!("{file}.key")), key).unwrap();
+        let key_file = van.path(&format!("{file}.key"));
+        fs::write(&key_file, key).unwrap();
+        let owners_alone = if file == "van" { 0o600 } else { 0o644 };
+        fs::set_permissions(&key_file, fs::Permissions::from_mode(owners_alone)).unwrap();
     };
     fs::write(van.path("ca.pem"), &authority.pem).unwrap();
     renew(&van, "broker", "localhost");

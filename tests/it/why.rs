@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "real parts run in the world's time")]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
@@ -21,15 +22,20 @@ fn served(sentences: &'static [&'static str]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        loop {
-            for sentence in sentences {
-                let sum = sentence.bytes().fold(0, |sum, byte| sum ^ byte);
-                if write!(stream, "${sentence}*{sum:02X}\r\n").is_err() {
-                    return;
+        // Whoever asks before the agent listens looks at the receiver too.
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || {
+                loop {
+                    for sentence in sentences {
+                        let sum = sentence.bytes().fold(0, |sum, byte| sum ^ byte);
+                        if write!(stream, "${sentence}*{sum:02X}\r\n").is_err() {
+                            return;
+                        }
+                    }
+                    std::thread::sleep(Duration::from_secs(1));
                 }
-            }
-            std::thread::sleep(Duration::from_secs(1));
+            });
         }
     });
     format!("tcp:127.0.0.1:{port}")
@@ -217,6 +223,7 @@ fn a_wrong_password_is_named() {
     keep.args(["-b", "-c"]).arg(van.path("passwords")).args(["VAN-042", "right"]);
     assert!(keep.status().unwrap().success());
     fs::write(van.path("password"), "wrong\n").unwrap();
+    fs::set_permissions(van.path("password"), fs::Permissions::from_mode(0o600)).unwrap();
     let conf = format!("password_file {}", van.path("passwords").display());
     let Some(port) = van.mosquitto(&conf) else { return };
     let more = format!(
