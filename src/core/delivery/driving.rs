@@ -54,6 +54,21 @@ impl Here {
         self.newest.as_ref()
     }
 
+    /// Whether the newest fix is of about `utc`.
+    pub(super) fn was_seen_at(&self, utc: UtcTime) -> bool {
+        let age_ms = |fix: &Fix| fix.utc.millis_since(utc).unsigned_abs();
+        self.newest.as_ref().is_some_and(|fix| age_ms(fix) <= Self::USABLE_FOR.as_secs() * 1000)
+    }
+
+    /// For what happened where nobody knows: gives the newest fix and the speed, for [`Self::look_back`].
+    pub(super) fn look_away(&mut self) -> (Option<Fix>, Option<f64>) {
+        (self.newest.take(), self.mps.take())
+    }
+
+    pub(super) fn look_back(&mut self, (newest, mps): (Option<Fix>, Option<f64>)) {
+        (self.newest, self.mps) = (newest, mps);
+    }
+
     /// For an event.
     pub(super) fn place(&self) -> Option<Place> {
         self.newest.as_ref().map(Place::from)

@@ -81,8 +81,13 @@ impl Delivery {
         }
         while let Some(waiter) = self.waiting.pop() {
             let when = self.clock.late(waiter.at.unwrap_or(now));
-            if let Some((code, when)) = Code::read(&waiter.scan.bytes).zip(when) {
-                self.understand(&waiter.scan, &code, when, out);
+            let Some((code, when)) = Code::read(&waiter.scan.bytes).zip(when) else { continue };
+            // Where the van is by now says nothing of where it was when the scan was made.
+            let known = waiter.at.is_some() && self.here.was_seen_at(when.utc);
+            let sight = (!known).then(|| self.here.look_away());
+            self.understand(&waiter.scan, &code, when, out);
+            if let Some(sight) = sight {
+                self.here.look_back(sight);
             }
         }
     }

@@ -493,6 +493,36 @@ fn scans_wait_for_the_time_also_over_a_power_cut() {
 }
 
 #[test]
+fn a_scan_that_waited_is_not_where_the_van_is_when_the_time_comes() {
+    let mut van = Van::without_route();
+    van.manifest(three_stops());
+    van.has_fix = false;
+    van.go(10, 0.0);
+    assert_eq!(van.scan(A), ScanVerdict::Waits);
+    van.go(40, 0.0);
+    van.go(40, 10.0);
+    van.has_fix = true;
+    van.drive_to(1000.0, 60);
+    assert_eq!(van.told(), ["loaded A", "departed A", "arrived 1"], "loaded under the roof");
+
+    let mut van = Van::new(three_stops());
+    van.load(&[A, B]);
+    van.go(40, 10.0);
+    van.restart();
+    van.has_fix = false;
+    van.go(60, 10.0);
+    assert_eq!(van.scan(A), ScanVerdict::Waits);
+    van.go(70, 10.0);
+    van.has_fix = true;
+    van.go(10, 10.0);
+    assert_eq!(van.told().split_off(2), ["departed A+B", "delivered A"], "at the door");
+    assert_eq!(van.newest().place, None);
+    let Happening::Delivered { proof, .. } = &van.newest().happening else { panic!() };
+    let evidence = (proof.method, proof.fix_age, proof.distance_to_stop, proof.dwell);
+    assert_eq!(evidence, (Method::ScanOutside, None, None, None));
+}
+
+#[test]
 fn only_so_many_scans_wait() {
     let mut van = Van::without_route();
     van.has_fix = false;
