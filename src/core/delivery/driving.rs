@@ -69,17 +69,19 @@ impl Here {
         (self.newest, self.mps) = (newest, mps);
     }
 
-    /// For an event.
-    pub(super) fn place(&self) -> Option<Place> {
-        self.newest.as_ref().map(Place::from)
+    /// For an event at `utc`.
+    pub(super) fn place(&self, utc: UtcTime) -> Option<Place> {
+        self.seen_at(utc).map(Place::from)
+    }
+
+    /// The newest fix, if it is of about `utc`.
+    pub(super) fn seen_at(&self, utc: UtcTime) -> Option<&Fix> {
+        self.newest.as_ref().filter(|_| self.was_seen_at(utc))
     }
 
     /// A fix that says where the van was at `utc`.
     pub(super) fn usable(&self, utc: UtcTime) -> Option<&Fix> {
-        self.newest.as_ref().filter(|fix| {
-            let age_ms = fix.utc.millis_since(utc).unsigned_abs();
-            site::is_accurate(fix) && age_ms <= Self::USABLE_FOR.as_secs() * 1000
-        })
+        self.seen_at(utc).filter(|fix| site::is_accurate(fix))
     }
 
     /// When the newest fix that counted was.
@@ -207,7 +209,8 @@ impl Delivery {
                 parcels: keys.iter().map(|key| self.board.parcel(key)).collect(),
                 stops_total: count(manifest.stops.len()),
             };
-            let record = self.tell(when, self.here.place(), &manifest.route, happening, out);
+            let record =
+                self.tell(when, self.here.place(when.utc), &manifest.route, happening, out);
             for key in &keys {
                 if let Some(state) = self.board.change(key) {
                     (state.status, state.loaded) = (Status::Out, None);
@@ -272,7 +275,7 @@ impl Delivery {
             stops_remaining: self.remaining(manifest, Some(stop.seq)),
             radius: stop.radius,
         };
-        self.tell(when, self.here.place(), &stop.id, happening, out);
+        self.tell(when, self.here.place(when.utc), &stop.id, happening, out);
     }
 
     /// The van stood from `since` to `end`: at the stop where it is, or idle.

@@ -153,7 +153,7 @@ impl Delivery {
         self.moment.unknown = Some((since, count + 1));
         let subject = parcel.key.clone();
         let happening = Happening::Seen { parcel, reading, alert: Some(Alert::Unknown) };
-        let record = self.tell(when, self.here.place(), &subject, happening, out);
+        let record = self.tell(when, self.here.place(when.utc), &subject, happening, out);
         self.moment.undo = Some(Undo { record, before: None });
         Some(Became::Seen(Some(Alert::Unknown)))
     }
@@ -215,7 +215,7 @@ impl Delivery {
             error: Error::DidNotOccur,
             corrected_by: Vec::new(),
         };
-        self.tell(when, self.here.place(), &subject, happening, out);
+        self.tell(when, self.here.place(when.utc), &subject, happening, out);
     }
 }
 

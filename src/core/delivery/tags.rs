@@ -197,7 +197,7 @@ impl Delivery {
         let window = Tags::PRESENT;
         let happening = Happening::Inventory { present, missing, unexpected, window };
         let van = self.config.van.clone();
-        let record = self.tell(when, self.here.place(), &van, happening, out);
+        let record = self.tell(when, self.here.place(when.utc), &van, happening, out);
         let keys: Vec<String> = self.tags.ours.keys().cloned().collect();
         for key in keys {
             let seen = self.board.state(&key).is_some_and(|state| state.tag == TagState::Present);

@@ -523,6 +523,55 @@ fn a_scan_that_waited_is_not_where_the_van_is_when_the_time_comes() {
 }
 
 #[test]
+fn a_receiver_that_died_says_nothing_of_where_the_van_is_an_hour_later() {
+    let mut van = Van::new(three_stops());
+    van.load(&[A, B]);
+    van.has_fix = false;
+    van.go(3600, 1.0);
+    assert_eq!(van.became(A), Became::Seen(None), "loaded, and perhaps under a roof");
+    assert_eq!((van.newest().place, van.delivery.view().on_board), (None, 2));
+
+    let mut van = Van::new(three_stops());
+    van.load(&[A, B]);
+    van.drive_to(1000.0, 60);
+    van.has_fix = false;
+    van.go(3600, 1.0);
+    for key in [A, B] {
+        assert_eq!(van.became(key), Became::Delivered(Outcome::HandedOver));
+        let Happening::Delivered { proof, .. } = &van.newest().happening else { panic!() };
+        let evidence = (proof.method, proof.fix_age, proof.distance_to_stop, proof.dwell);
+        assert_eq!(evidence, (Method::ScanOutside, None, None, None), "{key}");
+        assert_eq!(van.newest().place, None);
+    }
+}
+
+#[test]
+fn under_the_roof_after_the_return_parcels_come_back_and_new_ones_are_loaded_and_on_the_road_neither()
+ {
+    let mut van = Van::new(three_stops());
+    van.load(&[A, B]);
+    van.drive_to(1000.0, 60);
+    van.became(A);
+    van.drive_to(0.0, 100);
+    van.has_fix = false;
+    van.go(120, 0.0);
+    assert_eq!(van.became(B), Became::Returned);
+    van.go(10, 0.0);
+    assert_eq!(van.became(C), Became::Loaded);
+
+    let mut van = Van::new(three_stops());
+    van.load(&[A, B]);
+    van.drive_to(1000.0, 60);
+    van.became(A);
+    van.drive_to(0.0, 100);
+    van.load(&[C]);
+    van.has_fix = false;
+    van.go(1800, 1.0);
+    assert_eq!(van.became(B), Became::Delivered(Outcome::HandedOver));
+    assert_eq!(van.became(C), Became::Seen(None));
+}
+
+#[test]
 fn only_so_many_scans_wait() {
     let mut van = Van::without_route();
     van.has_fix = false;
