@@ -118,7 +118,7 @@ impl Delivery {
 
     pub(super) fn withheld(&mut self, utc: UtcTime, read_at: Uptime, out: &mut Happenings) {
         self.learn_time(utc, read_at);
-        self.here.hide();
+        self.lose_sight();
         self.wake(read_at, out);
         self.pass(read_at, out);
     }
@@ -223,9 +223,7 @@ impl Delivery {
 
     /// The van stands at the station again since `since`.
     pub(super) fn come_back(&mut self, since: UtcTime) {
-        if self.trip.visit.is_some() {
-            self.leave_stop();
-        }
+        self.leave_stop();
         let odometer = self.here.odometer;
         let trip = &mut self.trip;
         (trip.phase, trip.back_since, trip.delay) = (Phase::Back, Some(since), None);
@@ -234,6 +232,16 @@ impl Delivery {
             let way_m = odometer.as_metres() - left_at.as_metres();
             trip.distance = trip.distance.saturating_add(site::metres(way_m));
         }
+    }
+
+    /// What follows is nobody's business: where the van stood ends with what was seen of it.
+    pub(super) fn lose_sight(&mut self) {
+        if let Some((still, end)) = self.trip.still.zip(self.here.stance_seen()) {
+            self.stood(still.since, end);
+        }
+        (self.trip.still, self.trip.still_at_fence, self.trip.idle_since) = (None, None, None);
+        self.leave_stop();
+        self.here.hide();
     }
 
     fn leave_stop(&mut self) {

@@ -471,6 +471,36 @@ fn a_private_place_is_in_no_event() {
 }
 
 #[test]
+fn a_private_place_and_a_break_end_the_stay_at_a_stop() {
+    let mut van = Van::new(three_stops());
+    let centre = fix(0, 1600.0).position;
+    van.config.privacy_zones = vec![Zone { centre, radius: Distance::from_metres(520.0).unwrap() }];
+    van.restart();
+    van.go(1, 0.0);
+    van.load(&[A, B]);
+    van.drive_to(1000.0, 60);
+    van.drive_to(1600.0, 600);
+    assert_eq!(van.delivery.view().stop_status, Some(StopStatus::InTransitTo));
+    let mut on_break = Van::new(three_stops());
+    on_break.load(&[A, B]);
+    on_break.drive_to(1000.0, 60);
+    on_break.scan("VANCTL:DUTY:BREAK");
+    on_break.drive_to(1500.0, 600);
+    on_break.scan("VANCTL:DUTY:ON");
+    for mut van in [van, on_break] {
+        assert_eq!(van.became(A), Became::Delivered(Outcome::HandedOver));
+        assert_eq!(van.newest().place, None);
+        let Happening::Delivered { proof, .. } = &van.newest().happening else { panic!() };
+        assert_eq!((proof.method, proof.dwell), (Method::ScanOutside, None));
+        van.scan("VANCTL:DUTY:ON");
+        van.drive_to(0.0, 400);
+        let Happening::Completed { summary, .. } = &van.newest().happening else { panic!() };
+        assert!((50..=65).contains(&summary.dwell.as_secs()), "{summary:?}");
+        assert!(summary.idle.as_secs() < 5, "{summary:?}");
+    }
+}
+
+#[test]
 fn scans_wait_for_the_time_also_over_a_power_cut() {
     let mut van = Van::without_route();
     van.manifest(three_stops());
