@@ -852,6 +852,48 @@ fn a_tag_that_falls_silent_is_reported_within_half_a_minute_and_once() {
     assert_eq!(van.told().len(), 7, "a reader that is silent says nothing of parcels");
 }
 
+#[test]
+fn tags_that_come_and_go_and_strangers_are_told_ever_more_rarely() {
+    let keys: Vec<String> = (0..100).map(|n| format!("PARCEL-N{n:03}")).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let mut last = stop(1, 50_000.0, &keys);
+    for (n, parcel) in last.parcels.iter_mut().enumerate() {
+        parcel.rfid = vec![format!("3034257BF468D4800000{n:04X}")];
+    }
+    let tags: Vec<String> = last.parcels.iter().map(|parcel| parcel.rfid[0].clone()).collect();
+    let mut van = Van::new(draft(1, vec![last]));
+    van.load(&keys);
+    let (events, mut documents) = (van.events.len(), 0);
+    for second in 0..3600_u32 {
+        if second % 5 == 0 {
+            for (n, tag) in (0_u32..).zip(&tags) {
+                let reads = n >= 10 || (second + 6 * n) % 60 < 30;
+                if reads {
+                    van.scan_by("roof", ReadBy::Rfid, tag);
+                    van.ms -= 10;
+                }
+            }
+            // Somebody else's parcel at each traffic light.
+            if second % 60 < 30 {
+                let sscc = "3114257BF4499602D2000000";
+                assert_eq!(van.scan_by("roof", ReadBy::Rfid, sscc), ScanVerdict::Tag);
+                van.ms -= 10;
+            }
+        }
+        van.ms += 1000;
+        van.north_m += 5.0;
+        van.fix(5.0);
+        while van.delivery.deadline().is_some_and(|due| due <= van.now()) {
+            van.delivery.tick(van.now(), &mut van.out);
+        }
+        documents += van.out.kept.len();
+        van.commit();
+    }
+    let inventories = van.events.len() - events - 1;
+    assert!((10..=60).contains(&inventories), "{inventories} inventories in an hour");
+    assert!(documents <= 600, "{documents} documents in an hour");
+}
+
 /// What happens in a random day.
 #[derive(Clone, Debug)]
 enum Step {
