@@ -198,10 +198,14 @@ impl Delivery {
         }
         // The same code may follow at once: it is a new scan.
         self.moment.last = None;
-        if let Some((key, before)) = before
-            && let Some(state) = self.board.change(&key)
-        {
-            *state = before;
+        if let Some((key, before)) = before {
+            let newest = self.board.state(&key).and_then(|state| state.sighting);
+            if newest.is_none_or(|sighting| sighting.id != record.event.id) {
+                return false;
+            }
+            if let Some(state) = self.board.change(&key) {
+                state.scanned_as(before);
+            }
         }
         self.retract(record, when, out);
         true

@@ -389,6 +389,25 @@ fn the_last_scan_can_be_taken_back_for_a_minute() {
 }
 
 #[test]
+fn what_is_taken_back_takes_neither_a_recall_along_nor_what_left_the_station() {
+    let mut van = Van::new(three_stops());
+    van.load(&[A]);
+    let order = Order::Recall { parcel: A.to_owned() };
+    let command = Command { id: CommandId([7; 16]), expires: None, order };
+    van.delivery.command(&command, van.now(), &mut van.out);
+    van.commit();
+    assert_eq!(van.scan("VANCTL:UNDO"), ScanVerdict::Undone);
+    assert_eq!(van.became(A), Became::Seen(Some(Alert::Recalled)));
+
+    let mut van = Van::new(three_stops());
+    van.load(&[A, B]);
+    van.go(40, 10.0);
+    assert_eq!(van.scan("VANCTL:UNDO"), ScanVerdict::NothingToUndo);
+    assert_eq!(van.told(), ["loaded A", "loaded B", "departed A+B"]);
+    assert_eq!(van.delivery.view().on_board, 2);
+}
+
+#[test]
 fn a_person_can_say_what_no_scanner_reads() {
     let mut van = Van::new(three_stops());
     van.load(&[A, B]);
