@@ -251,6 +251,7 @@ impl Delivery {
             self.board.list(manifest, &self.config.domain);
         }
         self.trip.still = self.trip.still_at_fence;
+        self.moment.resume();
         self.clock = EventClock::new(self.trip.touched);
         let Self { written, trip, stops, duty, moment, answers, .. } = self;
         written.begin("route", trip);

@@ -30,11 +30,15 @@ const MAX_OWN_NUMBER: usize = 48;
 pub(super) struct Moment {
     /// What the next scan means, and when a card said so.
     armed: Option<(Fate, UtcTime)>,
-    /// The newest code, and when it was read.
+    /// The newest code, and when it was read. A broken scanner changes it many times a second.
+    #[serde(skip)]
     last: Option<(String, UtcTime)>,
+    /// The newest code of which something was told.
+    told: Option<(String, UtcTime)>,
     /// What the newest scan did.
     undo: Option<Undo>,
     /// When the first of the unknown parcels of this minute was read, and how many there were.
+    #[serde(skip)]
     unknown: Option<(UtcTime, u32)>,
 }
 
@@ -43,6 +47,18 @@ pub(super) struct Moment {
 struct Undo {
     record: EventRecord,
     before: Option<(String, ParcelState)>,
+}
+
+impl Moment {
+    /// The same code may follow at once: it is a new scan.
+    fn forget_last(&mut self) {
+        (self.last, self.told) = (None, None);
+    }
+
+    /// After a restart.
+    pub(super) fn resume(&mut self) {
+        self.last.clone_from(&self.told);
+    }
 }
 
 impl Delivery {
@@ -128,7 +144,10 @@ impl Delivery {
             self.scan_unknown(Parcel { key: key.clone(), epc }, reading, when, out)
         };
         match became {
-            Some(became) => ScanVerdict::Parcel { key, became },
+            Some(became) => {
+                self.moment.told.clone_from(&self.moment.last);
+                ScanVerdict::Parcel { key, became }
+            }
             None => ScanVerdict::GivenUp,
         }
     }
@@ -196,8 +215,7 @@ impl Delivery {
         if between(record.event.utc, when.utc) > CARD_HOLDS {
             return false;
         }
-        // The same code may follow at once: it is a new scan.
-        self.moment.last = None;
+        self.moment.forget_last();
         if let Some((key, before)) = before {
             let newest = self.board.state(&key).and_then(|state| state.sighting);
             if newest.is_none_or(|sighting| sighting.id != record.event.id) {

@@ -913,6 +913,23 @@ fn tags_that_come_and_go_and_strangers_are_told_ever_more_rarely() {
     assert!(documents <= 600, "{documents} documents in an hour");
 }
 
+#[test]
+fn a_broken_scanner_and_a_label_before_it_write_little() {
+    let mut van = Van::new(three_stops());
+    van.load(&[A]);
+    let (mut documents, events) = (0, van.events.len());
+    for n in 0..3000 {
+        van.ms += 10;
+        let bytes = format!("NOISE-{n}").into_bytes();
+        let (source, at) = ("hand".to_owned(), van.now());
+        let scan = Scan { source, by: ReadBy::Barcode, bytes, at, rssi: None, antenna: None };
+        van.delivery.scan(&scan, &mut van.out);
+        documents += van.out.kept.len();
+        van.commit();
+    }
+    assert!(van.events.len() - events <= 30 && documents <= 60, "{documents} documents");
+}
+
 /// What happens in a random day.
 #[derive(Clone, Debug)]
 enum Step {
