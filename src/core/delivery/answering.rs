@@ -142,7 +142,7 @@ impl Delivery {
                 answer(status, detail)
             }
         };
-        let answer = self.answers.remember(answer);
+        let answer = self.answers.remember(&command.order, answer);
         out.answers.push(answer);
     }
 

@@ -839,6 +839,41 @@ fn a_command_is_run_once_and_answered_each_time() {
 }
 
 #[test]
+fn a_thousand_commands_write_only_what_changes_something_and_the_newest_are_known_after_a_restart()
+{
+    let mut van = Van::new(three_stops());
+    let order = |changes: bool| {
+        let name = "x".repeat(64);
+        if changes { Order::Delay(None) } else { Order::Unsupported { name } }
+    };
+    let send = |van: &mut Van, n: u16, changes: bool| {
+        let mut id = [0; 16];
+        id[..2].copy_from_slice(&n.to_be_bytes());
+        id[2] = u8::from(changes);
+        let command = Command { id: CommandId(id), expires: None, order: order(changes) };
+        van.delivery.command(&command, van.now(), &mut van.out);
+        let written = van.out.kept.len();
+        van.commit();
+        (van.out.answers.pop().unwrap().utc, written)
+    };
+    let mut first = Vec::new();
+    for n in 0..500 {
+        assert_eq!(send(&mut van, n, false).1, 0);
+        let (utc, written) = send(&mut van, n, true);
+        assert_eq!(written, 1);
+        first.push(utc);
+        van.go(1, 0.0);
+    }
+    assert_eq!(van.documents.keys().filter(|key| key.starts_with("command/")).count(), 256);
+    van.restart();
+    van.go(1, 0.0);
+    for n in 244..500 {
+        assert_eq!(send(&mut van, n, true), (first[usize::from(n)], 0), "{n}");
+    }
+    assert_ne!(send(&mut van, 0, true).0, first[0]);
+}
+
+#[test]
 fn a_tag_that_falls_silent_is_reported_within_half_a_minute_and_once() {
     let mut route = three_stops();
     let tags = ["3034257BF468D480000003EC", "3034257BF468D480000003ED", "3034257BF468D480000003EE"];
@@ -1051,7 +1086,7 @@ proptest! {
     #[test]
     fn no_bytes_can_panic(
         scans in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..60), any::<bool>()), 0..40),
-        kept in prop::collection::vec(("(parcel/|waiting/|manifest/|route|stops|duty|moment|commands|)[0-9]{0,3}",
+        kept in prop::collection::vec(("(parcel/|waiting/|manifest/|route|stops|duty|moment|command/|)[0-9]{0,3}",
             prop::collection::vec(any::<u8>(), 0..80)), 0..20),
     ) {
         let mut van = Van::new(three_stops());
