@@ -6,10 +6,11 @@ use std::time::Duration;
 use super::board::Status;
 use super::clock::{When, between};
 use super::duty::Duty;
-use super::event::{Happening, Place};
+use super::event::{Happening, Parcel, Place};
 use super::manifest::{Manifest, Stop};
 use super::route::{Ending, Phase, Trip};
 use super::site::{self, Pace, Sight, Speak, Stance, Visit};
+use super::telling::parts;
 use super::{Delivery, Happenings};
 use crate::core::fix::Fix;
 use crate::core::journey::Motion;
@@ -204,21 +205,34 @@ impl Delivery {
         let keys: Vec<String> = loaded.map(|(key, _)| key.to_owned()).collect();
         if !keys.is_empty() {
             self.trip.ending = Ending::Due;
-            let happening = Happening::Departed {
-                station: manifest.station.id.clone(),
-                parcels: keys.iter().map(|key| self.board.parcel(key)).collect(),
-                stops_total: count(manifest.stops.len()),
-            };
-            let record =
-                self.tell(when, self.here.place(when.utc), &manifest.route, happening, out);
-            for key in &keys {
-                if let Some(state) = self.board.change(key) {
-                    (state.status, state.loaded) = (Status::Out, None);
-                    state.saw(&record);
-                }
+            let parcels = keys.iter().map(|key| self.board.parcel(key)).collect();
+            for part in parts(parcels) {
+                self.tell_departed(&manifest, part, when, out);
             }
         }
         self.tags.begin();
+    }
+
+    fn tell_departed(
+        &mut self,
+        manifest: &Manifest,
+        parcels: Vec<Parcel>,
+        when: When,
+        out: &mut Happenings,
+    ) {
+        let keys: Vec<String> = parcels.iter().map(|parcel| parcel.key.clone()).collect();
+        let happening = Happening::Departed {
+            station: manifest.station.id.clone(),
+            parcels,
+            stops_total: count(manifest.stops.len()),
+        };
+        let record = self.tell(when, self.here.place(when.utc), &manifest.route, happening, out);
+        for key in &keys {
+            if let Some(state) = self.board.change(key) {
+                (state.status, state.loaded) = (Status::Out, None);
+                state.saw(&record);
+            }
+        }
     }
 
     /// The van stands at the station again since `since`.

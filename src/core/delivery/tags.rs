@@ -15,6 +15,7 @@ use super::duty::Duty;
 use super::event::{Happening, Parcel};
 use super::route::Phase;
 use super::scan::{Scan, ScanVerdict};
+use super::telling::parts;
 use super::{Delivery, Happenings};
 use crate::core::parcel::epc;
 use crate::units::Uptime;
@@ -254,13 +255,32 @@ impl Delivery {
         let room = Tags::MAX_STRANGERS.saturating_sub(unexpected.len());
         unexpected.extend(there.take(room).map(|stranger| stranger.parcel.clone()));
         (self.tags.reported, self.tags.news) = (Some(now), News::None);
+        let mut changed = std::mem::take(&mut self.tags.changed);
+        // What is wrong comes first: who reads only that reads one event.
+        let mut left = missing.len();
+        let mut unexpected = Some(unexpected);
+        for mut missing in parts([missing, present].concat()) {
+            let present = missing.split_off(left.min(missing.len()));
+            left -= missing.len();
+            let lists = (missing, present, unexpected.take().unwrap_or_default());
+            self.tell_inventory(lists, &mut changed, when, out);
+        }
+    }
+
+    fn tell_inventory(
+        &mut self,
+        (missing, present, unexpected): (Vec<Parcel>, Vec<Parcel>, Vec<Parcel>),
+        changed: &mut BTreeSet<String>,
+        when: When,
+        out: &mut Happenings,
+    ) {
+        let there: Vec<String> = present.iter().map(|parcel| parcel.key.clone()).collect();
         let window = Tags::PRESENT;
         let happening = Happening::Inventory { present, missing, unexpected, window };
         let van = self.config.van.clone();
         let record = self.tell(when, self.here.place(when.utc), &van, happening, out);
-        for key in std::mem::take(&mut self.tags.changed) {
-            let seen = self.board.state(&key).is_some_and(|state| state.tag == TagState::Present);
-            if seen && let Some(state) = self.board.change(&key) {
+        for key in there.iter().filter(|key| changed.remove(*key)) {
+            if let Some(state) = self.board.change(key) {
                 state.saw(&record);
             }
         }

@@ -965,6 +965,59 @@ fn a_broken_scanner_and_a_label_before_it_write_little() {
     assert!(van.events.len() - events <= 30 && documents <= 60, "{documents} documents");
 }
 
+#[test]
+fn what_five_thousand_parcels_tell_fits_into_the_outbox() {
+    let mut keys = Vec::new();
+    let stops: Vec<_> = (0..5_u32)
+        .map(|s| {
+            let here: Vec<_> = (0..1000).map(|n| format!("1Z999AA1{:010}", s * 1000 + n)).collect();
+            let mut stop = stop(s + 1, 50_000.0 + f64::from(s), &[]);
+            let here_keys: Vec<&str> = here.iter().map(String::as_str).collect();
+            stop.parcels = super::manifest::tests::stop(1, 0.0, &here_keys).parcels;
+            for (n, parcel) in (0_u32..).zip(&mut stop.parcels) {
+                parcel.rfid = vec![format!("3034257BF468D48{s:04X}{n:05X}")];
+            }
+            keys.extend(here);
+            stop
+        })
+        .collect();
+    let tags: Vec<String> =
+        stops.iter().flat_map(|s| &s.parcels).map(|p| p.rfid[0].clone()).collect();
+    let mut van = Van::new(draft(1, stops));
+    for key in &keys {
+        van.scan(key);
+        van.ms += 90;
+        if van.ms % 1000 < 100 {
+            van.fix(0.0);
+        }
+    }
+    van.go(5, 0.0);
+    van.go(30, 10.0);
+    let at = van.now();
+    for tag in &tags {
+        let bytes = tag.clone().into_bytes();
+        let source = "roof".to_owned();
+        let scan = Scan { source, by: ReadBy::Rfid, bytes, at, rssi: None, antenna: None };
+        assert_eq!(van.delivery.scan(&scan, &mut van.out), ScanVerdict::Tag);
+    }
+    van.go(90, 10.0);
+    let (mut departed, mut present) = (Vec::new(), 0);
+    for record in &van.events {
+        match &record.event.happening {
+            Happening::Departed { parcels, .. } => {
+                departed.push((record.event.utc, parcels.len()));
+            }
+            Happening::Inventory { present: there, .. } => present = present.max(there.len()),
+            _ => continue,
+        }
+        assert!(postcard::to_allocvec(record).unwrap().len() < 128 * 1024);
+    }
+    assert_eq!(departed, [(departed[0].0, 1000); 5]);
+    assert_eq!(present, 1000);
+    let ids: std::collections::BTreeSet<_> = van.events.iter().map(|r| r.event.id).collect();
+    assert_eq!(ids.len(), van.events.len());
+}
+
 /// What happens in a random day.
 #[derive(Clone, Debug)]
 enum Step {
