@@ -11,7 +11,7 @@ use super::event::{Alert, Error, EventRecord, Happening, Parcel, ReadBy, Reading
 use super::saying::{Control, Fate};
 use super::scan::{Became, Scan, ScanVerdict};
 use super::{Delivery, Happenings};
-use crate::core::parcel::code::{Candidate, Code, Kind};
+use crate::core::parcel::code::{Candidate, Code, Kind, normalised};
 use crate::units::{Uptime, UtcTime};
 
 /// The same code within so long is one scan.
@@ -118,13 +118,14 @@ impl Delivery {
         if let Some(control) = code.control() {
             return self.control(control, when, out);
         }
-        let known = code.known(|key| self.board.knows(key));
+        // Case matters in a serial number, and the manifest's keys have none.
+        let known = code.known(|key| self.board.knows(&normalised(key)));
         let candidate = known.unwrap_or(code.best());
         if known.is_none() && !may_be_a_parcel(candidate) {
             self.counters.garbage += 1;
             return ScanVerdict::Garbage;
         }
-        let key = candidate.key.clone();
+        let key = if known.is_some() { normalised(&candidate.key) } else { candidate.key.clone() };
         let last = self.moment.last.replace((key.clone(), when.utc));
         let repeats = |(last, utc): (String, UtcTime)| {
             last == key && utc <= when.utc && between(utc, when.utc) < REPEATS

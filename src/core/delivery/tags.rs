@@ -17,6 +17,7 @@ use super::route::Phase;
 use super::scan::{Scan, ScanVerdict};
 use super::telling::parts;
 use super::{Delivery, Happenings};
+use crate::core::parcel::code::normalised;
 use crate::core::parcel::epc;
 use crate::units::Uptime;
 
@@ -153,7 +154,8 @@ impl Delivery {
         let uri = candidate.uri(&self.config.domain);
         let ours = self.board.tagged(&hex).or_else(|| self.board.tagged(&candidate.key));
         let ours = ours.or_else(|| self.board.tagged(&uri)).map(str::to_owned);
-        let ours = ours.or_else(|| self.board.knows(&candidate.key).then(|| candidate.key.clone()));
+        let key = normalised(&candidate.key);
+        let ours = ours.or_else(|| self.board.knows(&key).then_some(key));
         match ours {
             Some(key) => {
                 self.tags.ours.insert(key, scan.at);

@@ -301,6 +301,14 @@ fn what_a_scan_means_depends_on_parcel_and_place() {
 }
 
 #[test]
+fn a_serial_number_in_lower_case_is_found_in_the_manifest() {
+    let mut van = Van::new(draft(1, vec![stop(1, 1000.0, &["09521234567899abC1"])]));
+    let verdict = van.scan("]C1010952123456789921abC1");
+    let key = "09521234567899ABC1".to_owned();
+    assert_eq!(verdict, ScanVerdict::Parcel { key, became: Became::Loaded });
+}
+
+#[test]
 fn a_second_scan_at_the_station_takes_a_parcel_out_and_a_third_puts_it_in_again() {
     let mut van = Van::new(three_stops());
     van.load(&[A]);
