@@ -185,6 +185,8 @@ impl Delivery {
                 ScanVerdict::BadControl
             }
             Some(Control::Next(fate)) => {
+                // The parcel that was scanned just before is scanned again because of the card.
+                self.moment.forget_last();
                 self.moment.armed = Some((fate, when.utc));
                 ScanVerdict::Armed(fate)
             }

@@ -380,6 +380,20 @@ fn cards_tell_what_became_of_the_next_parcel() {
 }
 
 #[test]
+fn a_card_is_about_the_parcel_that_is_scanned_again_at_once_and_not_about_the_next_one() {
+    let mut van = Van::new(three_stops());
+    van.load(&[A, B]);
+    van.drive_to(2000.0, 60);
+    assert!(matches!(van.became(A), Became::Seen(Some(Alert::WrongStop { .. }))));
+    van.ms += 700;
+    assert_eq!(van.scan("VANCTL:DAMAGED"), ScanVerdict::Armed(Fate::Damaged));
+    van.ms += 700;
+    assert_eq!(van.became(A), Became::Damaged);
+    van.ms += 7000;
+    assert_eq!(van.became(B), Became::Delivered(Outcome::HandedOver));
+}
+
+#[test]
 fn the_last_scan_can_be_taken_back_for_a_minute() {
     let mut van = Van::new(three_stops());
     van.load(&[A]);
