@@ -26,6 +26,8 @@ use super::{Delivery, Happenings};
 
 /// A second scan at the station takes a parcel out of the van again, but not so soon.
 const UNLOADS_AFTER: Duration = Duration::from_secs(5);
+/// … nor by a scanner before which a label is left lying.
+const FIXED_UNLOADS_AFTER: Duration = Duration::from_mins(10);
 
 /// Where a parcel was scanned, with respect to where it is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,10 +61,12 @@ impl Delivery {
             _ if status.is_finished() => Became::Seen(Some(Alert::Finished)),
             (Some(Fate::NotFound), _) => Became::NotFound,
             _ if fixed && !matches!(place, Where::Station | Where::Unseen) => Became::Seen(None),
-            (_, Where::Station | Where::Unseen) => match self.at_station(&before, place, when) {
-                Some(became) => became,
-                None => return Some(Became::Loaded),
-            },
+            (_, Where::Station | Where::Unseen) => {
+                match self.at_station(&before, (place, fixed), when) {
+                    Some(became) => became,
+                    None => return Some(Became::Loaded),
+                }
+            }
             (Some(Fate::Attempted(reason)), _) => Became::Attempted(reason),
             _ if before.release == Release::Recalled => Became::Seen(Some(Alert::Recalled)),
             _ if self.board.stop_ref(key, self.manifest.as_deref()).is_none() => {
@@ -74,6 +78,9 @@ impl Delivery {
             (None, Where::AtStop | Where::NearStop) => Became::Delivered(Outcome::HandedOver),
             (_, Where::Elsewhere) => self.wrong_stop(key),
         };
+        if matches!(became, Became::Seen(_)) && !self.may_tell_seen(when) {
+            return None;
+        }
         let method = match place {
             Where::AtStop => Method::ScanInGeofence,
             _ => Method::ScanOutside,
@@ -83,10 +90,16 @@ impl Delivery {
     }
 
     /// `None` = it was loaded just now.
-    fn at_station(&self, state: &ParcelState, place: Where, when: When) -> Option<Became> {
+    fn at_station(
+        &self,
+        state: &ParcelState,
+        (place, fixed): (Where, bool),
+        when: When,
+    ) -> Option<Became> {
+        let unloads_after = if fixed { FIXED_UNLOADS_AFTER } else { UNLOADS_AFTER };
         Some(match state.status {
             Status::Loaded => match state.loaded_at() {
-                Some(loaded) if between(loaded, when.utc) < UNLOADS_AFTER => return None,
+                Some(loaded) if between(loaded, when.utc) < unloads_after => return None,
                 // Perhaps it is being handed over.
                 _ if place == Where::Unseen => Became::Seen(None),
                 _ => Became::Unloaded,

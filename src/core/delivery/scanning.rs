@@ -18,8 +18,8 @@ use crate::units::{Uptime, UtcTime};
 const REPEATS: Duration = Duration::from_secs(2);
 /// A control card is about the next scan, or the last one, within so long.
 const CARD_HOLDS: Duration = Duration::from_mins(1);
-/// Parcels that the manifest does not know: more than so many events in a minute come from a broken scanner.
-const UNKNOWN_A_MINUTE: u32 = 30;
+/// Parcels that are only seen: more than so many events in a minute come from a broken scanner, or a label before it.
+const SEEN_A_MINUTE: u32 = 30;
 /// Of what the scanner sent, in bytes.
 const MAX_RAW: usize = 128;
 /// Of a number of the operator's own, in bytes.
@@ -40,6 +40,9 @@ pub(super) struct Moment {
     /// When the first of the unknown parcels of this minute was read, and how many there were.
     #[serde(skip)]
     unknown: Option<(UtcTime, u32)>,
+    /// The same of known parcels that were only seen.
+    #[serde(skip)]
+    seen: Option<(UtcTime, u32)>,
 }
 
 /// What a scan did, and what was before.
@@ -161,21 +164,22 @@ impl Delivery {
         out: &mut Happenings,
     ) -> Option<Became> {
         self.counters.unknown += 1;
-        let minute = self
-            .moment
-            .unknown
-            .filter(|(since, _)| since.millis_since(when.utc).unsigned_abs() < 60_000);
-        let (since, count) = minute.unwrap_or((when.utc, 0));
-        if count >= UNKNOWN_A_MINUTE {
+        if !counts(&mut self.moment.unknown, when.utc) {
             self.counters.dropped += 1;
             return None;
         }
-        self.moment.unknown = Some((since, count + 1));
         let subject = parcel.key.clone();
         let happening = Happening::Seen { parcel, reading, alert: Some(Alert::Unknown) };
         let record = self.tell(when, self.here.place(when.utc), &subject, happening, out);
         self.moment.undo = Some(Undo { record, before: None });
         Some(Became::Seen(Some(Alert::Unknown)))
+    }
+
+    /// Whether a known parcel that is only seen may be told.
+    pub(super) fn may_tell_seen(&mut self, when: When) -> bool {
+        let may = counts(&mut self.moment.seen, when.utc);
+        self.counters.dropped += u64::from(!may);
+        may
     }
 
     fn control(&mut self, text: &str, when: When, out: &mut Happenings) -> ScanVerdict {
@@ -242,6 +246,14 @@ impl Delivery {
         };
         self.tell(when, self.here.place(when.utc), &subject, happening, out);
     }
+}
+
+/// Counts an event of this minute; whether it is not too many.
+fn counts(minute: &mut Option<(UtcTime, u32)>, utc: UtcTime) -> bool {
+    let same = minute.filter(|(since, _)| since.millis_since(utc).unsigned_abs() < 60_000);
+    let (since, count) = same.unwrap_or((utc, 0));
+    *minute = Some((since, (count + 1).min(SEEN_A_MINUTE)));
+    count < SEEN_A_MINUTE
 }
 
 /// A number that the manifest does not know, and that is no trade item or place all the same.

@@ -1040,6 +1040,30 @@ fn what_five_thousand_parcels_tell_fits_into_the_outbox() {
     assert_eq!(ids.len(), van.events.len());
 }
 
+#[test]
+fn a_label_that_lies_before_the_stations_scanner_is_told_a_few_times_an_hour() {
+    let mut van = Van::new(three_stops());
+    van.config.station_sources.push("dock".to_owned());
+    van.restart();
+    van.go(1, 0.0);
+    for _ in 0..600 {
+        van.go(6, 0.0);
+        van.scan_by("dock", ReadBy::Barcode, A);
+    }
+    assert!(van.events.len() <= 12, "{} events", van.events.len());
+
+    let mut van = Van::new(three_stops());
+    van.load(&[A]);
+    van.drive_to(2000.0, 60);
+    let events = van.events.len();
+    for _ in 0..600 {
+        van.ms += 60;
+        van.scan(A);
+        van.scan(C);
+    }
+    assert_eq!(van.events.len() - events, 30, "in a minute");
+}
+
 /// What happens in a random day.
 #[derive(Clone, Debug)]
 enum Step {
