@@ -819,6 +819,21 @@ fn a_manifest_is_replaced_by_a_higher_revision_and_by_nothing_else() {
 }
 
 #[test]
+fn a_manifest_whose_time_is_over_ends_the_duty_also_without_a_fix() {
+    let mut van = Van::new(three_stops());
+    van.load(&[A]);
+    let mut next = three_stops();
+    next.rev = 2;
+    next.valid_until = Some(fix(400_000, 0.0).utc.to_string());
+    van.has_fix = false;
+    van.go(500, 0.0);
+    van.delivery.tick(van.now(), &mut van.out);
+    assert_eq!(van.manifest(next), ManifestVerdict::Taken);
+    van.go(1, 0.0);
+    assert_eq!(van.delivery.view().duty, Duty::Off);
+}
+
+#[test]
 fn a_command_is_run_once_and_answered_each_time() {
     let mut van = Van::new(three_stops());
     van.load(&[A]);
