@@ -40,6 +40,8 @@ impl Delivery {
         out.kept.extend(pieces);
         self.keep_still(&manifest);
         self.manifest = Some(Arc::new(manifest));
+        // Its time may be over already.
+        self.passed = None;
         ManifestVerdict::Taken
     }
 
@@ -142,7 +144,7 @@ impl Delivery {
                 answer(status, detail)
             }
         };
-        let answer = self.answers.remember(answer);
+        let answer = self.answers.remember(&command.order, answer);
         out.answers.push(answer);
     }
 

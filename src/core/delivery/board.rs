@@ -279,6 +279,13 @@ impl ParcelState {
         self.sighting = Some(Sighting { id: event.id, utc: event.utc, place: event.place });
     }
 
+    /// Takes what a scan changes from `other`. What the operator and the recipient asked for stays.
+    pub(super) fn scanned_as(&mut self, other: Self) {
+        let Self { status, loaded, attempts, reason, sighting, .. } = other;
+        (self.status, self.loaded, self.attempts) = (status, loaded, attempts);
+        (self.reason, self.sighting) = (reason, sighting);
+    }
+
     /// Whether its loading is at least so long ago that a scan takes it out again.
     pub(super) fn loaded_at(&self) -> Option<UtcTime> {
         self.loaded.as_ref().map(|record| record.event.utc)

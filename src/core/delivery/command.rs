@@ -1,11 +1,15 @@
 //! [`Command`] → [`Answer`]: what the backend asks of the van, once.
 //!
-//! A command that comes again is answered as before and not run again, also after a power cut: the newest 256 are kept.
+//! A command that comes again is answered as before and not run again: the newest 256 are remembered, and also over a
+//! power cut those 256 that change something.
+
+use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
 use super::duty::Duty;
 use super::event::Preferences;
+use super::kept::{self, Kept};
 use super::saying::DelayReason;
 use crate::units::UtcTime;
 
@@ -150,39 +154,85 @@ pub struct Answer {
     pub utc: Option<UtcTime>,
 }
 
-/// The newest answers, oldest first.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// The newest answers, oldest first: a ring of documents, one an answer.
+#[derive(Debug, Default)]
 pub(super) struct Answers {
-    newest: Vec<Answer>,
-    #[serde(skip)]
-    changed: bool,
+    kept: VecDeque<Numbered>,
+    /// To what may run again after a restart.
+    passing: VecDeque<Answer>,
+    next: u64,
+    /// The documents that changed.
+    pub(super) changed: Vec<Kept>,
+}
+
+/// The document of an answer.
+#[derive(Debug, Serialize, Deserialize)]
+struct Numbered {
+    number: u64,
+    answer: Answer,
 }
 
 impl Answers {
     const REMEMBERED: usize = 256;
-    /// A document of 256 stays below 64 KiB.
     const MAX_DETAIL: usize = 200;
 
-    pub(super) fn to(&self, id: CommandId) -> Option<&Answer> {
-        self.newest.iter().find(|answer| answer.id == id)
+    /// Takes a document; whether it could be read.
+    pub(super) fn restore(&mut self, bytes: &[u8]) -> bool {
+        let Some(document) = kept::decode::<Numbered>(bytes) else { return false };
+        self.next = self.next.max(document.number.saturating_add(1));
+        let after = self.kept.partition_point(|one| one.number < document.number);
+        self.kept.insert(after, document);
+        if self.kept.len() > Self::REMEMBERED {
+            self.kept.pop_front();
+        }
+        true
     }
 
-    /// Keeps `answer`, shortened, and returns it.
-    pub(super) fn remember(&mut self, mut answer: Answer) -> Answer {
+    pub(super) fn to(&self, id: CommandId) -> Option<&Answer> {
+        let kept = self.kept.iter().map(|one| &one.answer);
+        kept.chain(&self.passing).find(|answer| answer.id == id)
+    }
+
+    /// Keeps `answer` to `order`, shortened, and returns it.
+    pub(super) fn remember(&mut self, order: &Order, mut answer: Answer) -> Answer {
         if let Some(detail) = &mut answer.detail {
             detail.truncate(detail.floor_char_boundary(Self::MAX_DETAIL));
         }
-        if self.newest.len() >= Self::REMEMBERED {
-            self.newest.remove(0);
+        if order.may_run_twice() {
+            if self.passing.len() >= Self::REMEMBERED {
+                self.passing.pop_front();
+            }
+            self.passing.push_back(answer.clone());
+            return answer;
         }
-        self.newest.push(answer.clone());
-        self.changed = true;
+        let number = self.next;
+        self.next = self.next.saturating_add(1);
+        let document = Numbered { number, answer: answer.clone() };
+        let key = format!("command/{:03}", number % Self::REMEMBERED as u64);
+        self.changed.push(Kept { key, value: Some(kept::encode(&document)) });
+        if self.kept.len() >= Self::REMEMBERED {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(document);
         answer
     }
+}
 
-    /// Whether something was remembered since the last call.
-    pub(super) fn take_changed(&mut self) -> bool {
-        std::mem::take(&mut self.changed)
+impl Order {
+    /// Whether it changes nothing that lasts: then a restart may forget that it was run.
+    const fn may_run_twice(&self) -> bool {
+        match self {
+            Self::ReportNow { .. }
+            | Self::SetRate { .. }
+            | Self::Flush
+            | Self::Message { .. }
+            | Self::RotateLog
+            | Self::Unsupported { .. } => true,
+            Self::UpdatePreferences { .. }
+            | Self::Recall { .. }
+            | Self::Duty(_)
+            | Self::Delay(_) => false,
+        }
     }
 }
 

@@ -6,10 +6,11 @@ use std::time::Duration;
 use super::board::Status;
 use super::clock::{When, between};
 use super::duty::Duty;
-use super::event::{Happening, Place};
+use super::event::{Happening, Parcel, Place};
 use super::manifest::{Manifest, Stop};
 use super::route::{Ending, Phase, Trip};
 use super::site::{self, Pace, Sight, Speak, Stance, Visit};
+use super::telling::parts;
 use super::{Delivery, Happenings};
 use crate::core::fix::Fix;
 use crate::core::journey::Motion;
@@ -54,17 +55,34 @@ impl Here {
         self.newest.as_ref()
     }
 
-    /// For an event.
-    pub(super) fn place(&self) -> Option<Place> {
-        self.newest.as_ref().map(Place::from)
+    /// Whether the newest fix is of about `utc`.
+    pub(super) fn was_seen_at(&self, utc: UtcTime) -> bool {
+        let age_ms = |fix: &Fix| fix.utc.millis_since(utc).unsigned_abs();
+        self.newest.as_ref().is_some_and(|fix| age_ms(fix) <= Self::USABLE_FOR.as_secs() * 1000)
+    }
+
+    /// For what happened where nobody knows: gives the newest fix and the speed, for [`Self::look_back`].
+    pub(super) fn look_away(&mut self) -> (Option<Fix>, Option<f64>) {
+        (self.newest.take(), self.mps.take())
+    }
+
+    pub(super) fn look_back(&mut self, (newest, mps): (Option<Fix>, Option<f64>)) {
+        (self.newest, self.mps) = (newest, mps);
+    }
+
+    /// For an event at `utc`.
+    pub(super) fn place(&self, utc: UtcTime) -> Option<Place> {
+        self.seen_at(utc).map(Place::from)
+    }
+
+    /// The newest fix, if it is of about `utc`.
+    pub(super) fn seen_at(&self, utc: UtcTime) -> Option<&Fix> {
+        self.newest.as_ref().filter(|_| self.was_seen_at(utc))
     }
 
     /// A fix that says where the van was at `utc`.
     pub(super) fn usable(&self, utc: UtcTime) -> Option<&Fix> {
-        self.newest.as_ref().filter(|fix| {
-            let age_ms = fix.utc.millis_since(utc).unsigned_abs();
-            site::is_accurate(fix) && age_ms <= Self::USABLE_FOR.as_secs() * 1000
-        })
+        self.seen_at(utc).filter(|fix| site::is_accurate(fix))
     }
 
     /// When the newest fix that counted was.
@@ -101,7 +119,7 @@ impl Delivery {
 
     pub(super) fn withheld(&mut self, utc: UtcTime, read_at: Uptime, out: &mut Happenings) {
         self.learn_time(utc, read_at);
-        self.here.hide();
+        self.lose_sight();
         self.wake(read_at, out);
         self.pass(read_at, out);
     }
@@ -187,27 +205,39 @@ impl Delivery {
         let keys: Vec<String> = loaded.map(|(key, _)| key.to_owned()).collect();
         if !keys.is_empty() {
             self.trip.ending = Ending::Due;
-            let happening = Happening::Departed {
-                station: manifest.station.id.clone(),
-                parcels: keys.iter().map(|key| self.board.parcel(key)).collect(),
-                stops_total: count(manifest.stops.len()),
-            };
-            let record = self.tell(when, self.here.place(), &manifest.route, happening, out);
-            for key in &keys {
-                if let Some(state) = self.board.change(key) {
-                    (state.status, state.loaded) = (Status::Out, None);
-                    state.saw(&record);
-                }
+            let parcels = keys.iter().map(|key| self.board.parcel(key)).collect();
+            for part in parts(parcels) {
+                self.tell_departed(&manifest, part, when, out);
             }
         }
         self.tags.begin();
     }
 
+    fn tell_departed(
+        &mut self,
+        manifest: &Manifest,
+        parcels: Vec<Parcel>,
+        when: When,
+        out: &mut Happenings,
+    ) {
+        let keys: Vec<String> = parcels.iter().map(|parcel| parcel.key.clone()).collect();
+        let happening = Happening::Departed {
+            station: manifest.station.id.clone(),
+            parcels,
+            stops_total: count(manifest.stops.len()),
+        };
+        let record = self.tell(when, self.here.place(when.utc), &manifest.route, happening, out);
+        for key in &keys {
+            if let Some(state) = self.board.change(key) {
+                (state.status, state.loaded) = (Status::Out, None);
+                state.saw(&record);
+            }
+        }
+    }
+
     /// The van stands at the station again since `since`.
     pub(super) fn come_back(&mut self, since: UtcTime) {
-        if self.trip.visit.is_some() {
-            self.leave_stop();
-        }
+        self.leave_stop();
         let odometer = self.here.odometer;
         let trip = &mut self.trip;
         (trip.phase, trip.back_since, trip.delay) = (Phase::Back, Some(since), None);
@@ -216,6 +246,16 @@ impl Delivery {
             let way_m = odometer.as_metres() - left_at.as_metres();
             trip.distance = trip.distance.saturating_add(site::metres(way_m));
         }
+    }
+
+    /// What follows is nobody's business: where the van stood ends with what was seen of it.
+    pub(super) fn lose_sight(&mut self) {
+        if let Some((still, end)) = self.trip.still.zip(self.here.stance_seen()) {
+            self.stood(still.since, end);
+        }
+        (self.trip.still, self.trip.still_at_fence, self.trip.idle_since) = (None, None, None);
+        self.leave_stop();
+        self.here.hide();
     }
 
     fn leave_stop(&mut self) {
@@ -257,7 +297,7 @@ impl Delivery {
             stops_remaining: self.remaining(manifest, Some(stop.seq)),
             radius: stop.radius,
         };
-        self.tell(when, self.here.place(), &stop.id, happening, out);
+        self.tell(when, self.here.place(when.utc), &stop.id, happening, out);
     }
 
     /// The van stood from `since` to `end`: at the stop where it is, or idle.

@@ -108,13 +108,7 @@ impl Delivery {
             return;
         }
         self.duty.duty = duty;
-        if let Some((still, end)) = self.trip.still.zip(self.here.stance_seen()) {
-            self.stood(still.since, end);
-        }
-        (self.trip.still, self.trip.still_at_fence, self.trip.idle_since) = (None, None, None);
-        if duty != Duty::On {
-            self.here.hide();
-        }
+        self.lose_sight();
         if duty == Duty::Off {
             self.trip.delay = None;
         }

@@ -7,8 +7,9 @@
 //! | out, attempted, not found | returned | delivered | delivered, outside | seen, wrong stop |
 //! | delivered, returned | seen, finished | seen, finished | seen, finished | seen, finished |
 //!
-//! Before the van first leaves, who does not know where it is takes it to be at the station: the roof is why. Near is
-//! within three radii with no other stop's fence open. A recalled parcel is only returned.
+//! Before the van first leaves and shortly after it came back, who does not know where it is takes it to be at the
+//! station: the roof is why. Then nothing that is loaded is taken out. Only a fix of the last minute says where the van is.
+//! Near is within three radii with no other stop's fence open. A recalled parcel is only returned.
 
 use std::time::Duration;
 
@@ -25,11 +26,15 @@ use super::{Delivery, Happenings};
 
 /// A second scan at the station takes a parcel out of the van again, but not so soon.
 const UNLOADS_AFTER: Duration = Duration::from_secs(5);
+/// … nor by a scanner before which a label is left lying.
+const FIXED_UNLOADS_AFTER: Duration = Duration::from_mins(10);
 
 /// Where a parcel was scanned, with respect to where it is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Where {
     Station,
+    /// At the station, as far as anybody can tell without a fix.
+    Unseen,
     AtStop,
     NearStop,
     Elsewhere,
@@ -55,11 +60,13 @@ impl Delivery {
             _ if fixed && self.trip.phase == Phase::Out && status == Status::Out => Became::Void,
             _ if status.is_finished() => Became::Seen(Some(Alert::Finished)),
             (Some(Fate::NotFound), _) => Became::NotFound,
-            _ if fixed && place != Where::Station => Became::Seen(None),
-            (_, Where::Station) => match self.at_station(&before, when) {
-                Some(became) => became,
-                None => return Some(Became::Loaded),
-            },
+            _ if fixed && !matches!(place, Where::Station | Where::Unseen) => Became::Seen(None),
+            (_, Where::Station | Where::Unseen) => {
+                match self.at_station(&before, (place, fixed), when) {
+                    Some(became) => became,
+                    None => return Some(Became::Loaded),
+                }
+            }
             (Some(Fate::Attempted(reason)), _) => Became::Attempted(reason),
             _ if before.release == Release::Recalled => Became::Seen(Some(Alert::Recalled)),
             _ if self.board.stop_ref(key, self.manifest.as_deref()).is_none() => {
@@ -71,6 +78,9 @@ impl Delivery {
             (None, Where::AtStop | Where::NearStop) => Became::Delivered(Outcome::HandedOver),
             (_, Where::Elsewhere) => self.wrong_stop(key),
         };
+        if matches!(became, Became::Seen(_)) && !self.may_tell_seen(when) {
+            return None;
+        }
         let method = match place {
             Where::AtStop => Method::ScanInGeofence,
             _ => Method::ScanOutside,
@@ -80,10 +90,18 @@ impl Delivery {
     }
 
     /// `None` = it was loaded just now.
-    fn at_station(&self, state: &ParcelState, when: When) -> Option<Became> {
+    fn at_station(
+        &self,
+        state: &ParcelState,
+        (place, fixed): (Where, bool),
+        when: When,
+    ) -> Option<Became> {
+        let unloads_after = if fixed { FIXED_UNLOADS_AFTER } else { UNLOADS_AFTER };
         Some(match state.status {
             Status::Loaded => match state.loaded_at() {
-                Some(loaded) if between(loaded, when.utc) < UNLOADS_AFTER => return None,
+                Some(loaded) if between(loaded, when.utc) < unloads_after => return None,
+                // Perhaps it is being handed over.
+                _ if place == Where::Unseen => Became::Seen(None),
                 _ => Became::Unloaded,
             },
             Status::Out | Status::Attempted => Became::Returned,
@@ -103,36 +121,45 @@ impl Delivery {
     fn place_of(&mut self, key: &str, when: When, out: &mut Happenings) -> Where {
         let Some(manifest) = self.manifest.clone() else { return Where::Elsewhere };
         let station = &manifest.station;
-        let newest = self.here.newest().map(|fix| fix.position);
-        let from_station_m = newest.map(|position| {
-            station.position.distance_to(position).as_metres() - station.radius.as_metres()
-        });
-        if self.trip.phase == Phase::Out
-            && from_station_m.is_some_and(|way_m| way_m <= 0.0)
-            && self.here.is_slow()
-        {
+        let Some(position) = self.here.usable(when.utc).map(|fix| fix.position) else {
+            return self.place_unseen(key, when);
+        };
+        let from_station_m =
+            station.position.distance_to(position).as_metres() - station.radius.as_metres();
+        if self.trip.phase == Phase::Out && from_station_m <= 0.0 && self.here.is_slow() {
             self.come_back(when.utc);
         }
-        let inside = from_station_m.is_none_or(|way_m| way_m <= site::STATION_MARGIN_M);
-        if self.trip.phase != Phase::Out && inside {
+        if self.trip.phase != Phase::Out && from_station_m <= site::STATION_MARGIN_M {
             return Where::Station;
         }
         let Some(stop) = self.board.stop(key, &manifest) else { return Where::Elsewhere };
-        let position = self.here.usable(when.utc).map(|fix| fix.position);
-        let way_m = position.map(|position| stop.position.distance_to(position).as_metres());
-        let in_fence = way_m.is_some_and(|way_m| way_m <= stop.radius.as_metres());
+        let way_m = stop.position.distance_to(position).as_metres();
+        let in_fence = way_m <= stop.radius.as_metres();
         if in_fence && self.here.is_slow() && self.trip.visit.is_none_or(|visit| visit.has_driven())
         {
             self.reach_stop(&manifest, when, Speak::Now, out);
         }
         let visited = self.trip.visit.map(|visit| visit.seq);
-        match (visited, way_m) {
-            (Some(seq), _) if seq == stop.seq => Where::AtStop,
-            (_, Some(_)) if in_fence && self.here.is_slow() => Where::AtStop,
-            (Some(_), _) => Where::Elsewhere,
-            (None, None) => Where::NearStop,
-            (None, Some(way_m)) if way_m <= stop.radius.as_metres() * NEAR => Where::NearStop,
-            (None, Some(_)) => Where::Elsewhere,
+        match visited {
+            Some(seq) if seq == stop.seq => Where::AtStop,
+            _ if in_fence && self.here.is_slow() => Where::AtStop,
+            None if way_m <= stop.radius.as_metres() * NEAR => Where::NearStop,
+            _ => Where::Elsewhere,
+        }
+    }
+
+    /// Where the van is for a parcel if no fix says it: where it came back to as long as parcels are taken out there,
+    /// and what is not on board was certainly not brought anywhere.
+    fn place_unseen(&self, key: &str, when: When) -> Where {
+        let unloads_for = self.config.off_duty_after_return;
+        let just_back =
+            self.trip.back_since.is_some_and(|back| between(back, when.utc) < unloads_for);
+        let on_board = self.board.state(key).is_some_and(|state| state.status.is_on_board());
+        let loaded = self.board.state(key).is_some_and(|state| state.status == Status::Loaded);
+        match self.trip.phase {
+            Phase::Fresh => Where::Unseen,
+            Phase::Back if just_back || loaded || !on_board => Where::Unseen,
+            Phase::Back | Phase::Out => Where::NearStop,
         }
     }
 
@@ -152,7 +179,7 @@ impl Delivery {
         }
         let happening = self.happening(key, became, (reading, method), &before, when);
         let at_station = matches!(became, Became::Loaded | Became::Returned | Became::Void);
-        let place = if at_station { None } else { self.here.place() };
+        let place = if at_station { None } else { self.here.place(when.utc) };
         let record = self.tell(when, place, key, happening, out);
         if let Some(state) = self.board.change(key) {
             state.saw(&record);
@@ -239,10 +266,11 @@ impl Delivery {
     fn proof(&self, key: &str, method: Method, when: When) -> Proof {
         let manifest = self.manifest.as_deref();
         let stop: Option<&Stop> = manifest.and_then(|manifest| self.board.stop(key, manifest));
-        let fix = self.here.newest();
+        let fix = self.here.seen_at(when.utc);
         let fix_age =
             fix.map(|fix| Duration::from_millis(fix.utc.millis_since(when.utc).unsigned_abs()));
-        let visit = self.trip.visit.filter(|visit| stop.is_some_and(|s| s.seq == visit.seq));
+        let visit = self.trip.visit.filter(|_| self.here.usable(when.utc).is_some());
+        let visit = visit.filter(|visit| stop.is_some_and(|stop| stop.seq == visit.seq));
         Proof {
             method,
             fix_age,

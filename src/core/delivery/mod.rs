@@ -229,6 +229,7 @@ impl Delivery {
         for (key, bytes) in kept {
             let read = match key.split_once('/') {
                 Some(("parcel", key)) => self.board.restore(key, bytes),
+                Some(("command", _)) => self.answers.restore(bytes),
                 Some(("waiting", number)) => self.waiting.restore(number, bytes),
                 Some(("manifest", index)) => {
                     index.parse().map(|index| pieces.insert(index, bytes)).is_ok()
@@ -238,7 +239,6 @@ impl Delivery {
                     "stops" => restored(&mut self.stops, bytes),
                     "duty" => restored(&mut self.duty, bytes),
                     "moment" => restored(&mut self.moment, bytes),
-                    "commands" => restored(&mut self.answers, bytes),
                     _ => false,
                 },
             };
@@ -251,13 +251,13 @@ impl Delivery {
             self.board.list(manifest, &self.config.domain);
         }
         self.trip.still = self.trip.still_at_fence;
+        self.moment.resume();
         self.clock = EventClock::new(self.trip.touched);
-        let Self { written, trip, stops, duty, moment, answers, .. } = self;
+        let Self { written, trip, stops, duty, moment, .. } = self;
         written.begin("route", trip);
         written.begin("stops", stops);
         written.begin("duty", duty);
         written.begin("moment", moment);
-        written.begin("commands", answers);
     }
 
     /// Whether a fix at `position` may be stored: asked for each, before anybody stores it.
@@ -356,16 +356,16 @@ impl Delivery {
     fn settle(&mut self, out: &mut Happenings) {
         out.kept.extend(self.board.changed());
         out.kept.append(&mut self.waiting.changed);
+        out.kept.append(&mut self.answers.changed);
         if self.written.changed("route", &self.trip).is_some() {
             self.trip.touched = self.clock.told().or(self.trip.touched);
             out.kept.push(self.written.document("route", &self.trip));
         }
-        let Self { written, stops, duty, moment, answers, .. } = self;
+        let Self { written, stops, duty, moment, .. } = self;
         let changed = [
             written.changed("stops", stops),
             written.changed("duty", duty),
             written.changed("moment", moment),
-            answers.take_changed().then(|| written.document("commands", answers)),
         ];
         out.kept.extend(changed.into_iter().flatten());
     }

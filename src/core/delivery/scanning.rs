@@ -11,15 +11,15 @@ use super::event::{Alert, Error, EventRecord, Happening, Parcel, ReadBy, Reading
 use super::saying::{Control, Fate};
 use super::scan::{Became, Scan, ScanVerdict};
 use super::{Delivery, Happenings};
-use crate::core::parcel::code::{Candidate, Code, Kind};
+use crate::core::parcel::code::{Candidate, Code, Kind, normalised};
 use crate::units::{Uptime, UtcTime};
 
 /// The same code within so long is one scan.
 const REPEATS: Duration = Duration::from_secs(2);
 /// A control card is about the next scan, or the last one, within so long.
 const CARD_HOLDS: Duration = Duration::from_mins(1);
-/// Parcels that the manifest does not know: more than so many events in a minute come from a broken scanner.
-const UNKNOWN_A_MINUTE: u32 = 30;
+/// Parcels that are only seen: more than so many events in a minute come from a broken scanner, or a label before it.
+const SEEN_A_MINUTE: u32 = 30;
 /// Of what the scanner sent, in bytes.
 const MAX_RAW: usize = 128;
 /// Of a number of the operator's own, in bytes.
@@ -30,12 +30,19 @@ const MAX_OWN_NUMBER: usize = 48;
 pub(super) struct Moment {
     /// What the next scan means, and when a card said so.
     armed: Option<(Fate, UtcTime)>,
-    /// The newest code, and when it was read.
+    /// The newest code, and when it was read. A broken scanner changes it many times a second.
+    #[serde(skip)]
     last: Option<(String, UtcTime)>,
+    /// The newest code of which something was told.
+    told: Option<(String, UtcTime)>,
     /// What the newest scan did.
     undo: Option<Undo>,
     /// When the first of the unknown parcels of this minute was read, and how many there were.
+    #[serde(skip)]
     unknown: Option<(UtcTime, u32)>,
+    /// The same of known parcels that were only seen.
+    #[serde(skip)]
+    seen: Option<(UtcTime, u32)>,
 }
 
 /// What a scan did, and what was before.
@@ -43,6 +50,18 @@ pub(super) struct Moment {
 struct Undo {
     record: EventRecord,
     before: Option<(String, ParcelState)>,
+}
+
+impl Moment {
+    /// The same code may follow at once: it is a new scan.
+    fn forget_last(&mut self) {
+        (self.last, self.told) = (None, None);
+    }
+
+    /// After a restart.
+    pub(super) fn resume(&mut self) {
+        self.last.clone_from(&self.told);
+    }
 }
 
 impl Delivery {
@@ -81,8 +100,13 @@ impl Delivery {
         }
         while let Some(waiter) = self.waiting.pop() {
             let when = self.clock.late(waiter.at.unwrap_or(now));
-            if let Some((code, when)) = Code::read(&waiter.scan.bytes).zip(when) {
-                self.understand(&waiter.scan, &code, when, out);
+            let Some((code, when)) = Code::read(&waiter.scan.bytes).zip(when) else { continue };
+            // Where the van is by now says nothing of where it was when the scan was made.
+            let known = waiter.at.is_some() && self.here.was_seen_at(when.utc);
+            let sight = (!known).then(|| self.here.look_away());
+            self.understand(&waiter.scan, &code, when, out);
+            if let Some(sight) = sight {
+                self.here.look_back(sight);
             }
         }
     }
@@ -97,13 +121,14 @@ impl Delivery {
         if let Some(control) = code.control() {
             return self.control(control, when, out);
         }
-        let known = code.known(|key| self.board.knows(key));
+        // Case matters in a serial number, and the manifest's keys have none.
+        let known = code.known(|key| self.board.knows(&normalised(key)));
         let candidate = known.unwrap_or(code.best());
         if known.is_none() && !may_be_a_parcel(candidate) {
             self.counters.garbage += 1;
             return ScanVerdict::Garbage;
         }
-        let key = candidate.key.clone();
+        let key = if known.is_some() { normalised(&candidate.key) } else { candidate.key.clone() };
         let last = self.moment.last.replace((key.clone(), when.utc));
         let repeats = |(last, utc): (String, UtcTime)| {
             last == key && utc <= when.utc && between(utc, when.utc) < REPEATS
@@ -123,7 +148,10 @@ impl Delivery {
             self.scan_unknown(Parcel { key: key.clone(), epc }, reading, when, out)
         };
         match became {
-            Some(became) => ScanVerdict::Parcel { key, became },
+            Some(became) => {
+                self.moment.told.clone_from(&self.moment.last);
+                ScanVerdict::Parcel { key, became }
+            }
             None => ScanVerdict::GivenUp,
         }
     }
@@ -136,21 +164,22 @@ impl Delivery {
         out: &mut Happenings,
     ) -> Option<Became> {
         self.counters.unknown += 1;
-        let minute = self
-            .moment
-            .unknown
-            .filter(|(since, _)| since.millis_since(when.utc).unsigned_abs() < 60_000);
-        let (since, count) = minute.unwrap_or((when.utc, 0));
-        if count >= UNKNOWN_A_MINUTE {
+        if !counts(&mut self.moment.unknown, when.utc) {
             self.counters.dropped += 1;
             return None;
         }
-        self.moment.unknown = Some((since, count + 1));
         let subject = parcel.key.clone();
         let happening = Happening::Seen { parcel, reading, alert: Some(Alert::Unknown) };
-        let record = self.tell(when, self.here.place(), &subject, happening, out);
+        let record = self.tell(when, self.here.place(when.utc), &subject, happening, out);
         self.moment.undo = Some(Undo { record, before: None });
         Some(Became::Seen(Some(Alert::Unknown)))
+    }
+
+    /// Whether a known parcel that is only seen may be told.
+    pub(super) fn may_tell_seen(&mut self, when: When) -> bool {
+        let may = counts(&mut self.moment.seen, when.utc);
+        self.counters.dropped += u64::from(!may);
+        may
     }
 
     fn control(&mut self, text: &str, when: When, out: &mut Happenings) -> ScanVerdict {
@@ -160,6 +189,8 @@ impl Delivery {
                 ScanVerdict::BadControl
             }
             Some(Control::Next(fate)) => {
+                // The parcel that was scanned just before is scanned again because of the card.
+                self.moment.forget_last();
                 self.moment.armed = Some((fate, when.utc));
                 ScanVerdict::Armed(fate)
             }
@@ -191,12 +222,15 @@ impl Delivery {
         if between(record.event.utc, when.utc) > CARD_HOLDS {
             return false;
         }
-        // The same code may follow at once: it is a new scan.
-        self.moment.last = None;
-        if let Some((key, before)) = before
-            && let Some(state) = self.board.change(&key)
-        {
-            *state = before;
+        self.moment.forget_last();
+        if let Some((key, before)) = before {
+            let newest = self.board.state(&key).and_then(|state| state.sighting);
+            if newest.is_none_or(|sighting| sighting.id != record.event.id) {
+                return false;
+            }
+            if let Some(state) = self.board.change(&key) {
+                state.scanned_as(before);
+            }
         }
         self.retract(record, when, out);
         true
@@ -210,8 +244,16 @@ impl Delivery {
             error: Error::DidNotOccur,
             corrected_by: Vec::new(),
         };
-        self.tell(when, self.here.place(), &subject, happening, out);
+        self.tell(when, self.here.place(when.utc), &subject, happening, out);
     }
+}
+
+/// Counts an event of this minute; whether it is not too many.
+fn counts(minute: &mut Option<(UtcTime, u32)>, utc: UtcTime) -> bool {
+    let same = minute.filter(|(since, _)| since.millis_since(utc).unsigned_abs() < 60_000);
+    let (since, count) = same.unwrap_or((utc, 0));
+    *minute = Some((since, (count + 1).min(SEEN_A_MINUTE)));
+    count < SEEN_A_MINUTE
 }
 
 /// A number that the manifest does not know, and that is no trade item or place all the same.

@@ -3,8 +3,10 @@
 //! A tag that was read and is not read for twenty seconds is reported missing, unless its parcel is due at the stop
 //! where the van stands: there it is being carried to the door. When several fall silent at once and nothing else is
 //! read, the reader is silent, and nothing is said. A restart forgets when a tag was last read and gives it time.
+//!
+//! A tag that comes and goes is badly stuck: after its first time on a trip it is missed ever more rarely, and not at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::board::TagState;
@@ -13,7 +15,9 @@ use super::duty::Duty;
 use super::event::{Happening, Parcel};
 use super::route::Phase;
 use super::scan::{Scan, ScanVerdict};
+use super::telling::parts;
 use super::{Delivery, Happenings};
+use crate::core::parcel::code::normalised;
 use crate::core::parcel::epc;
 use crate::units::Uptime;
 
@@ -23,7 +27,11 @@ pub(super) struct Tags {
     /// Parcels of ours, and when they were last read.
     ours: BTreeMap<String, Uptime>,
     /// Others that look like parcels.
-    strangers: BTreeMap<String, (Parcel, Uptime)>,
+    strangers: BTreeMap<String, Stranger>,
+    /// How often each was missed on this trip, and when last.
+    missed: BTreeMap<String, (u32, Uptime)>,
+    /// Whose state the next report changes.
+    changed: BTreeSet<String>,
     /// The newest tag, whatever it is.
     heard: Option<Uptime>,
     /// Since when tags are listened to.
@@ -32,6 +40,15 @@ pub(super) struct Tags {
     /// The newest report, and whether something is to be reported.
     reported: Option<Uptime>,
     news: News,
+}
+
+/// A tag that is no parcel of ours.
+#[derive(Debug)]
+struct Stranger {
+    parcel: Parcel,
+    last: Uptime,
+    /// When it was news.
+    news: Uptime,
 }
 
 /// Whether there is something to report.
@@ -53,11 +70,61 @@ impl Tags {
     const CHECKED_EVERY: Duration = Duration::from_secs(5);
     const REPORTED_EVERY: Duration = Duration::from_mins(1);
     const MAX_STRANGERS: usize = 100;
+    /// A stranger that comes again is news again after so long.
+    const STRANGER_EVERY: Duration = Duration::from_mins(10);
+    /// A tag that was missed is missed again after so long, and then each time after four times as long.
+    const MISSED_EVERY: Duration = Duration::from_mins(4);
+    const MISSED_AT_MOST: u32 = 4;
 
     /// A van that departs says what is on board.
     pub(super) fn begin(&mut self) {
         (self.reported, self.news, self.checked) = (None, News::Some, None);
         self.strangers.clear();
+        self.missed.clear();
+        self.changed.clear();
+    }
+
+    /// Whether it may be missed now: for the first time at once.
+    fn may_miss(&self, key: &str, now: Uptime) -> bool {
+        self.missed.get(key).is_none_or(|(times, last)| {
+            let longer = 4_u32.pow(times.saturating_sub(1).min(Self::MISSED_AT_MOST));
+            now.since(*last) >= Self::MISSED_EVERY * longer
+        })
+    }
+
+    /// Notes that one of ours came or went.
+    fn note(&mut self, key: String, tag: TagState, now: Uptime) {
+        let mut news = News::Some;
+        if tag == TagState::Missing {
+            let (times, last) = self.missed.entry(key.clone()).or_insert((0, now));
+            (*times, *last) = (times.saturating_add(1), now);
+            if *times == 1 {
+                news = News::Missing;
+            }
+        }
+        self.news = self.news.max(news);
+        self.changed.insert(key);
+    }
+
+    /// Notes a tag that is not ours.
+    fn meet(&mut self, parcel: Parcel, at: Uptime) {
+        if let Some(known) = self.strangers.get_mut(&parcel.key) {
+            let was_gone = !Self::is_present(Some(&known.last), at);
+            known.last = at;
+            if was_gone && at.since(known.news) >= Self::STRANGER_EVERY {
+                known.news = at;
+                self.news = self.news.max(News::Some);
+            }
+            return;
+        }
+        if self.strangers.len() >= Self::MAX_STRANGERS {
+            self.strangers.retain(|_, stranger| Self::is_present(Some(&stranger.last), at));
+        }
+        if self.strangers.len() < Self::MAX_STRANGERS {
+            self.news = self.news.max(News::Some);
+            let key = parcel.key.clone();
+            self.strangers.insert(key, Stranger { parcel, last: at, news: at });
+        }
     }
 
     pub(super) fn deadline(&self) -> Option<Uptime> {
@@ -87,19 +154,14 @@ impl Delivery {
         let uri = candidate.uri(&self.config.domain);
         let ours = self.board.tagged(&hex).or_else(|| self.board.tagged(&candidate.key));
         let ours = ours.or_else(|| self.board.tagged(&uri)).map(str::to_owned);
-        let ours = ours.or_else(|| self.board.knows(&candidate.key).then(|| candidate.key.clone()));
+        let key = normalised(&candidate.key);
+        let ours = ours.or_else(|| self.board.knows(&key).then_some(key));
         match ours {
             Some(key) => {
                 self.tags.ours.insert(key, scan.at);
             }
             None if candidate.kind.names_a_parcel() => {
-                let strangers = &mut self.tags.strangers;
-                if strangers.len() < Tags::MAX_STRANGERS || strangers.contains_key(&candidate.key) {
-                    let parcel = Parcel { key: candidate.key.clone(), epc: uri };
-                    if strangers.insert(candidate.key, (parcel, scan.at)).is_none() {
-                        self.tags.news = self.tags.news.max(News::Some);
-                    }
-                }
+                self.tags.meet(Parcel { key: candidate.key, epc: uri }, scan.at);
             }
             None => self.counters.strange_tags += 1,
         }
@@ -147,7 +209,7 @@ impl Delivery {
                 (TagState::Unread | TagState::Missing, true) => {
                     changes.push((key.to_owned(), TagState::Present));
                 }
-                (TagState::Present, false) if !carried => {
+                (TagState::Present, false) if !carried && self.tags.may_miss(key, now) => {
                     changes.push((key.to_owned(), TagState::Missing));
                 }
                 (TagState::Unread, false)
@@ -168,8 +230,7 @@ impl Delivery {
             if let Some(state) = self.board.change(&key) {
                 state.tag = tag;
             }
-            let news = if missing { News::Missing } else { News::Some };
-            self.tags.news = self.tags.news.max(news);
+            self.tags.note(key, tag, now);
         }
     }
 
@@ -190,18 +251,38 @@ impl Delivery {
                 }
             }
         }
-        self.tags.strangers.retain(|_, (_, last)| Tags::is_present(Some(last), now));
-        let strangers = self.tags.strangers.values().map(|(parcel, _)| parcel.clone());
-        unexpected.extend(strangers.take(Tags::MAX_STRANGERS.saturating_sub(unexpected.len())));
+        self.tags.strangers.retain(|_, stranger| now.since(stranger.last) < Tags::STRANGER_EVERY);
+        let strangers = self.tags.strangers.values();
+        let there = strangers.filter(|stranger| Tags::is_present(Some(&stranger.last), now));
+        let room = Tags::MAX_STRANGERS.saturating_sub(unexpected.len());
+        unexpected.extend(there.take(room).map(|stranger| stranger.parcel.clone()));
         (self.tags.reported, self.tags.news) = (Some(now), News::None);
+        let mut changed = std::mem::take(&mut self.tags.changed);
+        // What is wrong comes first: who reads only that reads one event.
+        let mut left = missing.len();
+        let mut unexpected = Some(unexpected);
+        for mut missing in parts([missing, present].concat()) {
+            let present = missing.split_off(left.min(missing.len()));
+            left -= missing.len();
+            let lists = (missing, present, unexpected.take().unwrap_or_default());
+            self.tell_inventory(lists, &mut changed, when, out);
+        }
+    }
+
+    fn tell_inventory(
+        &mut self,
+        (missing, present, unexpected): (Vec<Parcel>, Vec<Parcel>, Vec<Parcel>),
+        changed: &mut BTreeSet<String>,
+        when: When,
+        out: &mut Happenings,
+    ) {
+        let there: Vec<String> = present.iter().map(|parcel| parcel.key.clone()).collect();
         let window = Tags::PRESENT;
         let happening = Happening::Inventory { present, missing, unexpected, window };
         let van = self.config.van.clone();
-        let record = self.tell(when, self.here.place(), &van, happening, out);
-        let keys: Vec<String> = self.tags.ours.keys().cloned().collect();
-        for key in keys {
-            let seen = self.board.state(&key).is_some_and(|state| state.tag == TagState::Present);
-            if seen && let Some(state) = self.board.change(&key) {
+        let record = self.tell(when, self.here.place(when.utc), &van, happening, out);
+        for key in there.iter().filter(|key| changed.remove(*key)) {
+            if let Some(state) = self.board.change(key) {
                 state.saw(&record);
             }
         }

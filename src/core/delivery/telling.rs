@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::board::Status;
 use super::clock::{When, between};
 use super::duty::Duty;
-use super::event::{Event, EventRecord, Happening, Place};
+use super::event::{Event, EventRecord, Happening, Parcel, Place};
 use super::manifest::{Manifest, Stop};
 use super::route::Phase;
 use super::saying::{Delay, DelayReason};
@@ -21,6 +21,31 @@ const USUAL_MPS: f64 = 8.0;
 pub(super) const NEAR: f64 = 3.0;
 /// Who stands elsewhere for so long is late.
 const STANDS_LONG: Duration = Duration::from_mins(20);
+
+/// Of an event, so that the outbox takes it …
+const MAX_PARCELS_TOLD: usize = 1_000;
+/// … and as many bytes of keys and URIs.
+const MAX_BYTES_TOLD: usize = 128 * 1024;
+
+/// Parts of a list that fit into an event each, in order.
+pub(super) fn parts(parcels: Vec<Parcel>) -> Vec<Vec<Parcel>> {
+    let mut parts = vec![Vec::new()];
+    let mut bytes = 0;
+    for parcel in parcels {
+        let more = parcel.key.len() + parcel.epc.len();
+        if let Some(part) = parts.last_mut()
+            && part.len() < MAX_PARCELS_TOLD
+            && bytes + more <= MAX_BYTES_TOLD
+        {
+            bytes += more;
+            part.push(parcel);
+        } else {
+            bytes = more;
+            parts.push(vec![parcel]);
+        }
+    }
+    parts
+}
 
 impl Delivery {
     /// Makes an event of what happened to `subject`.

@@ -301,6 +301,14 @@ fn what_a_scan_means_depends_on_parcel_and_place() {
 }
 
 #[test]
+fn a_serial_number_in_lower_case_is_found_in_the_manifest() {
+    let mut van = Van::new(draft(1, vec![stop(1, 1000.0, &["09521234567899abC1"])]));
+    let verdict = van.scan("]C1010952123456789921abC1");
+    let key = "09521234567899ABC1".to_owned();
+    assert_eq!(verdict, ScanVerdict::Parcel { key, became: Became::Loaded });
+}
+
+#[test]
 fn a_second_scan_at_the_station_takes_a_parcel_out_and_a_third_puts_it_in_again() {
     let mut van = Van::new(three_stops());
     van.load(&[A]);
@@ -372,6 +380,20 @@ fn cards_tell_what_became_of_the_next_parcel() {
 }
 
 #[test]
+fn a_card_is_about_the_parcel_that_is_scanned_again_at_once_and_not_about_the_next_one() {
+    let mut van = Van::new(three_stops());
+    van.load(&[A, B]);
+    van.drive_to(2000.0, 60);
+    assert!(matches!(van.became(A), Became::Seen(Some(Alert::WrongStop { .. }))));
+    van.ms += 700;
+    assert_eq!(van.scan("VANCTL:DAMAGED"), ScanVerdict::Armed(Fate::Damaged));
+    van.ms += 700;
+    assert_eq!(van.became(A), Became::Damaged);
+    van.ms += 7000;
+    assert_eq!(van.became(B), Became::Delivered(Outcome::HandedOver));
+}
+
+#[test]
 fn the_last_scan_can_be_taken_back_for_a_minute() {
     let mut van = Van::new(three_stops());
     van.load(&[A]);
@@ -386,6 +408,25 @@ fn the_last_scan_can_be_taken_back_for_a_minute() {
     assert_eq!(van.scan("VANCTL:UNDO"), ScanVerdict::NothingToUndo);
     let tail = van.told().split_off(3);
     assert_eq!(tail, ["delivered A", "retracted delivered A", "delivered A"]);
+}
+
+#[test]
+fn what_is_taken_back_takes_neither_a_recall_along_nor_what_left_the_station() {
+    let mut van = Van::new(three_stops());
+    van.load(&[A]);
+    let order = Order::Recall { parcel: A.to_owned() };
+    let command = Command { id: CommandId([7; 16]), expires: None, order };
+    van.delivery.command(&command, van.now(), &mut van.out);
+    van.commit();
+    assert_eq!(van.scan("VANCTL:UNDO"), ScanVerdict::Undone);
+    assert_eq!(van.became(A), Became::Seen(Some(Alert::Recalled)));
+
+    let mut van = Van::new(three_stops());
+    van.load(&[A, B]);
+    van.go(40, 10.0);
+    assert_eq!(van.scan("VANCTL:UNDO"), ScanVerdict::NothingToUndo);
+    assert_eq!(van.told(), ["loaded A", "loaded B", "departed A+B"]);
+    assert_eq!(van.delivery.view().on_board, 2);
 }
 
 #[test]
@@ -471,6 +512,36 @@ fn a_private_place_is_in_no_event() {
 }
 
 #[test]
+fn a_private_place_and_a_break_end_the_stay_at_a_stop() {
+    let mut van = Van::new(three_stops());
+    let centre = fix(0, 1600.0).position;
+    van.config.privacy_zones = vec![Zone { centre, radius: Distance::from_metres(520.0).unwrap() }];
+    van.restart();
+    van.go(1, 0.0);
+    van.load(&[A, B]);
+    van.drive_to(1000.0, 60);
+    van.drive_to(1600.0, 600);
+    assert_eq!(van.delivery.view().stop_status, Some(StopStatus::InTransitTo));
+    let mut on_break = Van::new(three_stops());
+    on_break.load(&[A, B]);
+    on_break.drive_to(1000.0, 60);
+    on_break.scan("VANCTL:DUTY:BREAK");
+    on_break.drive_to(1500.0, 600);
+    on_break.scan("VANCTL:DUTY:ON");
+    for mut van in [van, on_break] {
+        assert_eq!(van.became(A), Became::Delivered(Outcome::HandedOver));
+        assert_eq!(van.newest().place, None);
+        let Happening::Delivered { proof, .. } = &van.newest().happening else { panic!() };
+        assert_eq!((proof.method, proof.dwell), (Method::ScanOutside, None));
+        van.scan("VANCTL:DUTY:ON");
+        van.drive_to(0.0, 400);
+        let Happening::Completed { summary, .. } = &van.newest().happening else { panic!() };
+        assert!((50..=65).contains(&summary.dwell.as_secs()), "{summary:?}");
+        assert!(summary.idle.as_secs() < 5, "{summary:?}");
+    }
+}
+
+#[test]
 fn scans_wait_for_the_time_also_over_a_power_cut() {
     let mut van = Van::without_route();
     van.manifest(three_stops());
@@ -490,6 +561,85 @@ fn scans_wait_for_the_time_also_over_a_power_cut() {
     assert_eq!(second.utc, fix(30_020, 0.0).utc, "counted back");
     assert_eq!(first.utc, fix(54_020, 0.0).utc, "nobody knows better");
     assert!(!van.documents.keys().any(|key| key.starts_with("waiting/")));
+}
+
+#[test]
+fn a_scan_that_waited_is_not_where_the_van_is_when_the_time_comes() {
+    let mut van = Van::without_route();
+    van.manifest(three_stops());
+    van.has_fix = false;
+    van.go(10, 0.0);
+    assert_eq!(van.scan(A), ScanVerdict::Waits);
+    van.go(40, 0.0);
+    van.go(40, 10.0);
+    van.has_fix = true;
+    van.drive_to(1000.0, 60);
+    assert_eq!(van.told(), ["loaded A", "departed A", "arrived 1"], "loaded under the roof");
+
+    let mut van = Van::new(three_stops());
+    van.load(&[A, B]);
+    van.go(40, 10.0);
+    van.restart();
+    van.has_fix = false;
+    van.go(60, 10.0);
+    assert_eq!(van.scan(A), ScanVerdict::Waits);
+    van.go(70, 10.0);
+    van.has_fix = true;
+    van.go(10, 10.0);
+    assert_eq!(van.told().split_off(2), ["departed A+B", "delivered A"], "at the door");
+    assert_eq!(van.newest().place, None);
+    let Happening::Delivered { proof, .. } = &van.newest().happening else { panic!() };
+    let evidence = (proof.method, proof.fix_age, proof.distance_to_stop, proof.dwell);
+    assert_eq!(evidence, (Method::ScanOutside, None, None, None));
+}
+
+#[test]
+fn a_receiver_that_died_says_nothing_of_where_the_van_is_an_hour_later() {
+    let mut van = Van::new(three_stops());
+    van.load(&[A, B]);
+    van.has_fix = false;
+    van.go(3600, 1.0);
+    assert_eq!(van.became(A), Became::Seen(None), "loaded, and perhaps under a roof");
+    assert_eq!((van.newest().place, van.delivery.view().on_board), (None, 2));
+
+    let mut van = Van::new(three_stops());
+    van.load(&[A, B]);
+    van.drive_to(1000.0, 60);
+    van.has_fix = false;
+    van.go(3600, 1.0);
+    for key in [A, B] {
+        assert_eq!(van.became(key), Became::Delivered(Outcome::HandedOver));
+        let Happening::Delivered { proof, .. } = &van.newest().happening else { panic!() };
+        let evidence = (proof.method, proof.fix_age, proof.distance_to_stop, proof.dwell);
+        assert_eq!(evidence, (Method::ScanOutside, None, None, None), "{key}");
+        assert_eq!(van.newest().place, None);
+    }
+}
+
+#[test]
+fn under_the_roof_after_the_return_parcels_come_back_and_new_ones_are_loaded_and_on_the_road_neither()
+ {
+    let mut van = Van::new(three_stops());
+    van.load(&[A, B]);
+    van.drive_to(1000.0, 60);
+    van.became(A);
+    van.drive_to(0.0, 100);
+    van.has_fix = false;
+    van.go(120, 0.0);
+    assert_eq!(van.became(B), Became::Returned);
+    van.go(10, 0.0);
+    assert_eq!(van.became(C), Became::Loaded);
+
+    let mut van = Van::new(three_stops());
+    van.load(&[A, B]);
+    van.drive_to(1000.0, 60);
+    van.became(A);
+    van.drive_to(0.0, 100);
+    van.load(&[C]);
+    van.has_fix = false;
+    van.go(1800, 1.0);
+    assert_eq!(van.became(B), Became::Delivered(Outcome::HandedOver));
+    assert_eq!(van.became(C), Became::Seen(None));
 }
 
 #[test]
@@ -669,6 +819,21 @@ fn a_manifest_is_replaced_by_a_higher_revision_and_by_nothing_else() {
 }
 
 #[test]
+fn a_manifest_whose_time_is_over_ends_the_duty_also_without_a_fix() {
+    let mut van = Van::new(three_stops());
+    van.load(&[A]);
+    let mut next = three_stops();
+    next.rev = 2;
+    next.valid_until = Some(fix(400_000, 0.0).utc.to_string());
+    van.has_fix = false;
+    van.go(500, 0.0);
+    van.delivery.tick(van.now(), &mut van.out);
+    assert_eq!(van.manifest(next), ManifestVerdict::Taken);
+    van.go(1, 0.0);
+    assert_eq!(van.delivery.view().duty, Duty::Off);
+}
+
+#[test]
 fn a_command_is_run_once_and_answered_each_time() {
     let mut van = Van::new(three_stops());
     van.load(&[A]);
@@ -711,6 +876,41 @@ fn a_command_is_run_once_and_answered_each_time() {
 }
 
 #[test]
+fn a_thousand_commands_write_only_what_changes_something_and_the_newest_are_known_after_a_restart()
+{
+    let mut van = Van::new(three_stops());
+    let order = |changes: bool| {
+        let name = "x".repeat(64);
+        if changes { Order::Delay(None) } else { Order::Unsupported { name } }
+    };
+    let send = |van: &mut Van, n: u16, changes: bool| {
+        let mut id = [0; 16];
+        id[..2].copy_from_slice(&n.to_be_bytes());
+        id[2] = u8::from(changes);
+        let command = Command { id: CommandId(id), expires: None, order: order(changes) };
+        van.delivery.command(&command, van.now(), &mut van.out);
+        let written = van.out.kept.len();
+        van.commit();
+        (van.out.answers.pop().unwrap().utc, written)
+    };
+    let mut first = Vec::new();
+    for n in 0..500 {
+        assert_eq!(send(&mut van, n, false).1, 0);
+        let (utc, written) = send(&mut van, n, true);
+        assert_eq!(written, 1);
+        first.push(utc);
+        van.go(1, 0.0);
+    }
+    assert_eq!(van.documents.keys().filter(|key| key.starts_with("command/")).count(), 256);
+    van.restart();
+    van.go(1, 0.0);
+    for n in 244..500 {
+        assert_eq!(send(&mut van, n, true), (first[usize::from(n)], 0), "{n}");
+    }
+    assert_ne!(send(&mut van, 0, true).0, first[0]);
+}
+
+#[test]
 fn a_tag_that_falls_silent_is_reported_within_half_a_minute_and_once() {
     let mut route = three_stops();
     let tags = ["3034257BF468D480000003EC", "3034257BF468D480000003ED", "3034257BF468D480000003EE"];
@@ -741,6 +941,142 @@ fn a_tag_that_falls_silent_is_reported_within_half_a_minute_and_once() {
     assert_eq!(van.told().split_off(6), ["inventory A+B+C -"], "it came back");
     van.go(120, 0.5);
     assert_eq!(van.told().len(), 7, "a reader that is silent says nothing of parcels");
+}
+
+#[test]
+fn tags_that_come_and_go_and_strangers_are_told_ever_more_rarely() {
+    let keys: Vec<String> = (0..100).map(|n| format!("PARCEL-N{n:03}")).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let mut last = stop(1, 50_000.0, &keys);
+    for (n, parcel) in last.parcels.iter_mut().enumerate() {
+        parcel.rfid = vec![format!("3034257BF468D4800000{n:04X}")];
+    }
+    let tags: Vec<String> = last.parcels.iter().map(|parcel| parcel.rfid[0].clone()).collect();
+    let mut van = Van::new(draft(1, vec![last]));
+    van.load(&keys);
+    let (events, mut documents) = (van.events.len(), 0);
+    for second in 0..3600_u32 {
+        if second % 5 == 0 {
+            for (n, tag) in (0_u32..).zip(&tags) {
+                let reads = n >= 10 || (second + 6 * n) % 60 < 30;
+                if reads {
+                    van.scan_by("roof", ReadBy::Rfid, tag);
+                    van.ms -= 10;
+                }
+            }
+            // Somebody else's parcel at each traffic light.
+            if second % 60 < 30 {
+                let sscc = "3114257BF4499602D2000000";
+                assert_eq!(van.scan_by("roof", ReadBy::Rfid, sscc), ScanVerdict::Tag);
+                van.ms -= 10;
+            }
+        }
+        van.ms += 1000;
+        van.north_m += 5.0;
+        van.fix(5.0);
+        while van.delivery.deadline().is_some_and(|due| due <= van.now()) {
+            van.delivery.tick(van.now(), &mut van.out);
+        }
+        documents += van.out.kept.len();
+        van.commit();
+    }
+    let inventories = van.events.len() - events - 1;
+    assert!((10..=60).contains(&inventories), "{inventories} inventories in an hour");
+    assert!(documents <= 600, "{documents} documents in an hour");
+}
+
+#[test]
+fn a_broken_scanner_and_a_label_before_it_write_little() {
+    let mut van = Van::new(three_stops());
+    van.load(&[A]);
+    let (mut documents, events) = (0, van.events.len());
+    for n in 0..3000 {
+        van.ms += 10;
+        let bytes = format!("NOISE-{n}").into_bytes();
+        let (source, at) = ("hand".to_owned(), van.now());
+        let scan = Scan { source, by: ReadBy::Barcode, bytes, at, rssi: None, antenna: None };
+        van.delivery.scan(&scan, &mut van.out);
+        documents += van.out.kept.len();
+        van.commit();
+    }
+    assert!(van.events.len() - events <= 30 && documents <= 60, "{documents} documents");
+}
+
+#[test]
+fn what_five_thousand_parcels_tell_fits_into_the_outbox() {
+    let mut keys = Vec::new();
+    let stops: Vec<_> = (0..5_u32)
+        .map(|s| {
+            let here: Vec<_> = (0..1000).map(|n| format!("1Z999AA1{:010}", s * 1000 + n)).collect();
+            let mut stop = stop(s + 1, 50_000.0 + f64::from(s), &[]);
+            let here_keys: Vec<&str> = here.iter().map(String::as_str).collect();
+            stop.parcels = super::manifest::tests::stop(1, 0.0, &here_keys).parcels;
+            for (n, parcel) in (0_u32..).zip(&mut stop.parcels) {
+                parcel.rfid = vec![format!("3034257BF468D48{s:04X}{n:05X}")];
+            }
+            keys.extend(here);
+            stop
+        })
+        .collect();
+    let tags: Vec<String> =
+        stops.iter().flat_map(|s| &s.parcels).map(|p| p.rfid[0].clone()).collect();
+    let mut van = Van::new(draft(1, stops));
+    for key in &keys {
+        van.scan(key);
+        van.ms += 90;
+        if van.ms % 1000 < 100 {
+            van.fix(0.0);
+        }
+    }
+    van.go(5, 0.0);
+    van.go(30, 10.0);
+    let at = van.now();
+    for tag in &tags {
+        let bytes = tag.clone().into_bytes();
+        let source = "roof".to_owned();
+        let scan = Scan { source, by: ReadBy::Rfid, bytes, at, rssi: None, antenna: None };
+        assert_eq!(van.delivery.scan(&scan, &mut van.out), ScanVerdict::Tag);
+    }
+    van.go(90, 10.0);
+    let (mut departed, mut present) = (Vec::new(), 0);
+    for record in &van.events {
+        match &record.event.happening {
+            Happening::Departed { parcels, .. } => {
+                departed.push((record.event.utc, parcels.len()));
+            }
+            Happening::Inventory { present: there, .. } => present = present.max(there.len()),
+            _ => continue,
+        }
+        assert!(postcard::to_allocvec(record).unwrap().len() < 128 * 1024);
+    }
+    assert_eq!(departed, [(departed[0].0, 1000); 5]);
+    assert_eq!(present, 1000);
+    let ids: std::collections::BTreeSet<_> = van.events.iter().map(|r| r.event.id).collect();
+    assert_eq!(ids.len(), van.events.len());
+}
+
+#[test]
+fn a_label_that_lies_before_the_stations_scanner_is_told_a_few_times_an_hour() {
+    let mut van = Van::new(three_stops());
+    van.config.station_sources.push("dock".to_owned());
+    van.restart();
+    van.go(1, 0.0);
+    for _ in 0..600 {
+        van.go(6, 0.0);
+        van.scan_by("dock", ReadBy::Barcode, A);
+    }
+    assert!(van.events.len() <= 12, "{} events", van.events.len());
+
+    let mut van = Van::new(three_stops());
+    van.load(&[A]);
+    van.drive_to(2000.0, 60);
+    let events = van.events.len();
+    for _ in 0..600 {
+        van.ms += 60;
+        van.scan(A);
+        van.scan(C);
+    }
+    assert_eq!(van.events.len() - events, 30, "in a minute");
 }
 
 /// What happens in a random day.
@@ -864,7 +1200,7 @@ proptest! {
     #[test]
     fn no_bytes_can_panic(
         scans in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..60), any::<bool>()), 0..40),
-        kept in prop::collection::vec(("(parcel/|waiting/|manifest/|route|stops|duty|moment|commands|)[0-9]{0,3}",
+        kept in prop::collection::vec(("(parcel/|waiting/|manifest/|route|stops|duty|moment|command/|)[0-9]{0,3}",
             prop::collection::vec(any::<u8>(), 0..80)), 0..20),
     ) {
         let mut van = Van::new(three_stops());
