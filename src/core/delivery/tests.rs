@@ -1010,7 +1010,7 @@ fn what_five_thousand_parcels_tell_fits_into_the_outbox() {
             let here: Vec<_> = (0..1000).map(|n| format!("1Z999AA1{:010}", s * 1000 + n)).collect();
             let mut stop = stop(s + 1, 50_000.0 + f64::from(s), &[]);
             let here_keys: Vec<&str> = here.iter().map(String::as_str).collect();
-            stop.parcels = super::manifest::tests::stop(1, 0.0, &here_keys).parcels;
+            stop.parcels = manifest::tests::stop(1, 0.0, &here_keys).parcels;
             for (n, parcel) in (0_u32..).zip(&mut stop.parcels) {
                 parcel.rfid = vec![format!("3034257BF468D48{s:04X}{n:05X}")];
             }
