@@ -3,9 +3,9 @@
 #![expect(clippy::disallowed_methods, reason = "real parts run in the world's time")]
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 

@@ -465,7 +465,9 @@ pub(crate) mod tests {
             ("stops[1].lat is 0", |draft| (draft.stops[1].lat, draft.stops[1].lon) = (0.0, 0.0)),
             ("stops[0].radius_m is 19.9", |draft| draft.stops[0].radius_m = Some(19.9)),
             ("stops[0].service_s is 86401", |draft| draft.stops[0].service_s = Some(86_401)),
-            ("stops[1].parcels[0].id: a parcel is due once", |draft| draft.stops[1].parcels[0].id = "a".to_owned()),
+            ("stops[1].parcels[0].id: a parcel is due once", |draft| {
+                draft.stops[1].parcels[0].id = "a".to_owned();
+            }),
             ("stops[1].parcels[0].id: ", |draft| {
                 draft.stops[1].parcels[0].id = " ".to_owned();
             }),
