@@ -1,9 +1,11 @@
 //! MQTT messages → what has arrived: all that the view knows of the van.
 
 use crate::demo::seqs::{SeqSet, total};
+use crate::demo::shipments::Shipments;
 use crate::demo::trail::Trail;
 use crate::units::Uptime;
 use crate::wire::Topics;
+use crate::wire::epcis;
 use crate::wire::json::{Connection, ConnectionState, Point, Position, Track};
 
 /// What the subscriber has received so far.
@@ -14,6 +16,8 @@ pub(super) struct Arrivals {
     first_seq: u64,
     /// The newest live position, and when it came.
     pub(super) newest: Option<(Point, Uptime)>,
+    /// The stop that it is about, by its number in the manifest.
+    pub(super) stop: Option<u32>,
     /// Messages on `position`.
     pub(super) positions: u64,
     /// Messages on `track`.
@@ -24,8 +28,12 @@ pub(super) struct Arrivals {
     pub(super) backlog: u64,
     /// Those of them that had come before.
     pub(super) duplicates: u64,
-    /// The numbers of the points.
+    /// The numbers of points and events.
     pub(super) seqs: SeqSet,
+    /// The highest of a point.
+    last_point: u64,
+    /// What came on `event`.
+    pub(super) shipments: Shipments,
     /// The last word on `connection`.
     pub(super) connection: Option<ConnectionState>,
     /// Bytes of all payloads.
@@ -43,12 +51,15 @@ impl Arrivals {
             topics,
             first_seq: 1,
             newest: None,
+            stop: None,
             positions: 0,
             track_messages: 0,
             points: 0,
             backlog: 0,
             duplicates: 0,
             seqs: SeqSet::default(),
+            last_point: 0,
+            shipments: Shipments::default(),
             connection: None,
             payload_bytes: 0,
             unreadable: 0,
@@ -64,22 +75,34 @@ impl Arrivals {
     /// A message came.
     pub(super) fn observe(&mut self, topic: &[u8], payload: &[u8], at: Uptime) {
         self.payload_bytes += payload.len() as u64;
-        let Topics { position, track, connection, .. } = &self.topics;
+        let Topics { position, track, event, connection, .. } = &self.topics;
         let read = if topic == position.as_bytes() {
-            serde_json::from_slice(payload).map(|position| self.locate(position, at))
+            serde_json::from_slice(payload).map(|position| self.locate(position, at)).ok()
         } else if topic == track.as_bytes() {
-            serde_json::from_slice(payload).map(|track: Track| self.collect(&track))
+            serde_json::from_slice(payload).map(|track: Track| self.collect(&track)).ok()
+        } else if topic == event.as_bytes() {
+            self.ship(payload)
         } else if topic == connection.as_bytes() {
             serde_json::from_slice(payload)
                 .map(|connection: Connection| self.connection = Some(connection.state))
+                .ok()
         } else {
-            Ok(())
+            Some(())
         };
-        self.unreadable += u64::from(read.is_err());
+        self.unreadable += u64::from(read.is_none());
+    }
+
+    fn ship(&mut self, payload: &[u8]) -> Option<()> {
+        let event = epcis::decode(payload).ok()?;
+        let seq = event.sequence.parse().ok()?;
+        self.seqs.insert(seq);
+        self.shipments.observe(seq, &event);
+        Some(())
     }
 
     fn locate(&mut self, position: Position, at: Uptime) {
         self.positions += 1;
+        self.stop = position.stop_seq;
         self.newest = Some((position.point, at));
     }
 
@@ -88,6 +111,7 @@ impl Arrivals {
         for point in &track.points {
             self.points += 1;
             self.backlog += u64::from(point.backlog);
+            self.last_point = self.last_point.max(point.seq);
             if self.seqs.insert(point.seq) {
                 self.trail.push(point.seq, point.lat, point.lon, point.backlog);
             } else {
@@ -96,16 +120,21 @@ impl Arrivals {
         }
     }
 
-    /// How many numbers below the highest have not come, as yet.
+    /// How many numbers below the highest of a point have not come, as yet. Events go ahead of points.
     pub(super) fn gaps(&self) -> u64 {
-        let last = self.seqs.last();
-        last.map_or(0, |last| total(&self.seqs.missing(self.first_seq..=last)))
+        total(&self.seqs.missing(self.first_seq..=self.last_point))
+    }
+
+    /// Points, each once.
+    pub(super) const fn different_points(&self) -> u64 {
+        self.points - self.duplicates
     }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::demo::shipments::tests::event;
     use crate::wire::VanId;
 
     pub(in crate::demo) fn point(seq: u64, backlog: bool) -> Point {
@@ -142,7 +171,7 @@ pub(super) mod tests {
         track(&mut arrivals, &[6, 7], true);
         assert_eq!((arrivals.gaps(), arrivals.duplicates), (0, 1));
         assert_eq!((arrivals.points, arrivals.backlog, arrivals.track_messages), (10, 5, 4));
-        assert_eq!(arrivals.seqs.len(), 9);
+        assert_eq!(arrivals.different_points(), 9);
     }
 
     #[test]
@@ -152,6 +181,20 @@ pub(super) mod tests {
         assert_eq!(arrivals.gaps(), 0);
         track(&mut arrivals, &[103], false);
         assert_eq!(arrivals.gaps(), 3);
+    }
+
+    #[test]
+    fn events_go_ahead_and_share_the_numbers_of_points() {
+        let mut arrivals = arrivals();
+        track(&mut arrivals, &[1, 2], false);
+        let event = event(5, "a", "parcel.loaded", &["7"]).to_string();
+        arrivals.observe(b"fleet/v1/VAN-1/event", event.as_bytes(), Uptime::ZERO);
+        assert_eq!(arrivals.gaps(), 0);
+        track(&mut arrivals, &[3, 6], false);
+        assert_eq!((arrivals.gaps(), arrivals.different_points()), (1, 4));
+        assert_eq!(arrivals.shipments.received, 1);
+        arrivals.observe(b"fleet/v1/VAN-1/event", b"{}", Uptime::ZERO);
+        assert_eq!(arrivals.unreadable, 1);
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl Span {
 pub(super) type Line = Vec<Span>;
 
 /// How many columns a line takes: all characters of the view are one wide.
-fn width(line: &[Span]) -> usize {
+pub(super) fn width(line: &[Span]) -> usize {
     line.iter().map(|span| span.text.chars().count()).sum()
 }
 

@@ -1,9 +1,9 @@
 //! `waypost demo`: a simulated van, a broker, the agent and a subscriber, all in this process and without set-up.
 //!
 //! ```text
-//! simulated van ─ pty ─ agent ─ network ─ broker ─ subscriber ─ view
-//!                        │      (TCP, can be cut)
-//!                      outbox (temporary)
+//! simulated van ─ ptys ─ agent ─ network ─ broker ─ subscriber ─ view
+//!                         │      (TCP, can be cut)     │
+//!                       outbox (temporary)          manifest
 //! ```
 //!
 //! - Agent, outbox and links are those of the van. The subscriber is an MQTT client of its own, and all that is shown of
@@ -19,6 +19,7 @@ mod network;
 mod scratch;
 mod screen;
 mod seqs;
+mod shipments;
 mod subscriber;
 mod summary;
 mod trail;
@@ -46,14 +47,15 @@ use self::scratch::Scratch;
 use self::screen::Screen;
 use self::subscriber::Subscriber;
 use self::summary::Summary;
-use self::van::Van;
+use self::van::{Ttys, Van};
 use self::view::{CURVE_COLUMNS, Phase, Snapshot};
 use crate::clock::Clock;
 use crate::config::{Config, Override};
 use crate::core::calendar::{Era, RELEASED};
 use crate::daemon::{Agent, AgentError, AtEnd, Watches, signals};
-use crate::relay::BackoffConfig;
+use crate::outbox::OutboxStats;
 use crate::relay::mqtt::MqttLinks;
+use crate::relay::{BackoffConfig, LinkState};
 use crate::simulate::{Rate, ReceiverType};
 use crate::units::Uptime;
 
@@ -67,6 +69,7 @@ mqtt.position_halted_s = 1.0
 mqtt.state_s = 5.0
 track.sampling = \"raw\"
 track.batch_s = 2.0
+delivery.domain = \"id.example.com\"
 ";
 
 /// Nobody waits minutes for a demo to connect again.
@@ -78,6 +81,9 @@ const CUT_AFTER: Uptime = Uptime::from_millis(15_000);
 
 /// How long the outbox may take to run empty when the van stands still.
 const DRAINED_WITHIN: Duration = Duration::from_secs(60);
+
+/// On the loopback interface it takes milliseconds. A van that drives on without the manifest is a van too.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Between the broker's PUBACK to the agent and the subscriber; on one host, milliseconds.
 const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(5);
@@ -156,13 +162,15 @@ impl Demo {
         let scratch = Scratch::new()?;
         let broker = Broker::start().await?;
         let network = Network::start(broker.address()).await?;
-        let config = config(network.address(), van.tty(), &scratch)?;
+        let config = config(network.address(), &van.ttys(), &scratch)?;
         let clock = Clock::live();
         let topics = config.relay.topics.clone();
+        let manifest = topics.manifest.clone();
         let filter = format!("fleet/v1/{VAN}/#");
         let arrivals = Arrivals::new(topics);
         let subscriber =
             Subscriber::start(broker.address(), &filter, arrivals, clock.clone()).await?;
+        subscriber.publish(&manifest, van.manifest()).await?;
 
         let sources = vec![config.source.clone()];
         let links = MqttLinks::new(config.relay.clone(), clock.clone());
@@ -197,6 +205,9 @@ impl Demo {
         if let Some(seconds) = args.cut_network {
             self.network.cut(CUT_AFTER, Duration::from_secs(seconds), self.clock.clone());
         }
+        let mut link = self.watches.link.clone();
+        let connected = link.wait_for(|link| link.state == LinkState::Connected);
+        drop(tokio::time::timeout(CONNECTED_WITHIN, connected).await);
         self.drive(van, args).await?;
         // The van may have stopped in a dead zone; nobody wants to wait there for its end.
         self.network.restore(self.clock.uptime());
@@ -229,9 +240,10 @@ impl Demo {
         let mut outbox = self.watches.outbox.clone();
         let empty = async move {
             loop {
-                let committed = outbox.wait_for(|stats| stats.pending == 0).await?.newest;
+                let committed = newest(&*outbox.wait_for(|stats| stats.pending == 0).await?);
                 tokio::time::sleep(quiet).await;
-                if outbox.borrow().newest == committed && outbox.borrow().pending == 0 {
+                let now = *outbox.borrow();
+                if newest(&now) == committed && now.pending == 0 {
                     return anyhow::Ok(());
                 }
             }
@@ -274,7 +286,7 @@ impl Demo {
         self.stop.cancel();
         (&mut self.agent).await.context("the agent's task")?.context("the agent")?;
         let outbox = *self.watches.outbox.borrow();
-        let stored = self.first_seq..=outbox.newest.get();
+        let stored = self.first_seq..=newest(&outbox);
         let mut seen = self.subscriber.arrivals().subscribe();
         let complete = seen.wait_for(|seen| seen.seqs.missing(stored.clone()).is_empty());
         // Whether they came or not, the summary says it.
@@ -322,6 +334,11 @@ impl Demo {
     }
 }
 
+/// The highest number of a point or an event.
+fn newest(outbox: &OutboxStats) -> u64 {
+    outbox.newest.max(outbox.events_newest).get()
+}
+
 /// Completes when the user wants the end, or has closed the terminal: then, too, the directory is to go.
 fn interrupted() -> io::Result<impl Future<Output = ()>> {
     let mut hangup = signal(SignalKind::hangup())?;
@@ -337,25 +354,30 @@ fn interrupted() -> io::Result<impl Future<Output = ()>> {
 /// What a burst of 10 epochs a second, 50 times as fast as the world, cannot fill.
 const LINE_BAUD: u32 = 4_000_000;
 
-fn config(broker: SocketAddr, tty: &str, scratch: &Scratch) -> anyhow::Result<Config> {
+fn config(broker: SocketAddr, ttys: &Ttys, scratch: &Scratch) -> anyhow::Result<Config> {
+    let Ttys { receiver, hand, portal } = ttys;
     let outbox = scratch.path().join("outbox.db");
     let outbox = outbox.to_str().context("the directory for temporary files is not UTF-8")?;
     let overrides = [
         ("van.id", VAN.to_owned()),
         ("mqtt.broker", format!("mqtt://{broker}")),
-        ("gnss.source", format!("serial:{tty}")),
+        ("gnss.source", format!("serial:{receiver}")),
         ("outbox.path", outbox.to_owned()),
     ];
     let overrides = overrides.map(|(key, value)| Override { key, value });
-    let mut config = Config::parse(CADENCE, "demo", &overrides)?;
+    let scanners = format!(
+        "[[scanner]]\nname = \"hand\"\nsource = \"serial:{hand}\"\n\
+         [[scanner]]\nname = \"portal\"\nkind = \"rfid\"\nsource = \"serial:{portal}\"\n"
+    );
+    let mut config = Config::parse(&format!("{CADENCE}{scanners}"), "demo", &overrides)?;
     config.relay.backoff = BACKOFF;
-    // The pty takes bursts at once, at any rate and pace: no usual speed is as fast.
+    // A pty takes bursts at once, at any rate and pace: no usual speed is as fast.
     config.source.line.baud = LINE_BAUD;
     config.outbox.tail_path = None;
     Ok(config)
 }
 
-/// What is driven: `city round ×5, ublox-m8 1 Hz`.
+/// What is driven: `short deliveries ×5, ublox-m8 1 Hz`.
 fn title(van: &Van, speed: f64) -> String {
     let route = van.route();
     let (receiver, hz) = (route.settings.receiver, route.settings.rate.as_hz());
@@ -370,7 +392,10 @@ mod tests {
     fn the_route_and_the_agents_configuration_are_usable() {
         let scratch = Scratch::new().unwrap();
         let broker = SocketAddr::from(([127, 0, 0, 1], 1883));
-        let config = config(broker, "/dev/pts/9", &scratch).unwrap();
+        let [receiver, hand, portal] = ["9", "10", "11"].map(|pts| format!("/dev/pts/{pts}"));
+        let config = config(broker, &Ttys { receiver, hand, portal }, &scratch).unwrap();
+        let scanners: Vec<_> = config.scanners.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(scanners, ["hand", "portal"]);
         assert_eq!(config.relay.topics.track, format!("fleet/v1/{VAN}/track"));
         assert_eq!(config.relay.track_interval, Duration::from_secs(2));
     }

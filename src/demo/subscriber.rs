@@ -1,11 +1,11 @@
-//! A client of its own, as a backend would be: MQTT → [`Arrivals`].
+//! A client of its own, as a backend would be: MQTT → [`Arrivals`], and the manifest → MQTT.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Packet, SubscribeReasonCode};
+use rumqttc::v5::mqttbytes::v5::{Filter, Packet, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -17,7 +17,7 @@ use crate::clock::Clock;
 /// On the loopback interface it takes milliseconds.
 const SUBSCRIBED_WITHIN: Duration = Duration::from_secs(10);
 
-/// Its own requests are SUBSCRIBE and DISCONNECT.
+/// Its own requests are SUBSCRIBE, the manifest and DISCONNECT.
 const REQUESTS: usize = 4;
 
 /// The subscriber, while it listens.
@@ -44,12 +44,20 @@ impl Subscriber {
             // Without it the client refuses what is larger than 10 KiB, as full batches are.
             .set_max_packet_size(Some(MAX_PACKET_BYTES));
         let (client, mut event_loop) = AsyncClient::new(options, REQUESTS);
-        client.subscribe(filter, QoS::AtLeastOnce).await?;
+        // What it says itself has not arrived from the van.
+        let filter = Filter { nolocal: true, ..Filter::new(filter, QoS::AtLeastOnce) };
+        client.subscribe_many([filter]).await?;
         let granted = tokio::time::timeout(SUBSCRIBED_WITHIN, granted(&mut event_loop)).await;
         granted.context("no SUBACK from the broker")??;
         let arrivals = watch::Sender::new(arrivals);
         let listening = tokio::spawn(listen(event_loop, arrivals.clone(), clock));
         Ok(Self { arrivals, client, listening })
+    }
+
+    /// Publishes as a backend does what it wants a van to know: retained, QoS 1.
+    pub(super) async fn publish(&self, topic: &str, payload: String) -> anyhow::Result<()> {
+        let sent = self.client.publish(topic, QoS::AtLeastOnce, true, payload).await;
+        sent.context("the manifest")
     }
 
     /// What has arrived.

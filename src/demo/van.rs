@@ -1,4 +1,5 @@
-//! Route → NMEA on the far end of a pty, where the agent reads it as it would read a receiver.
+//! Route → the lines of a van on the far ends of ptys: its receiver, the hand scanner and the reader of radio tags. There
+//! the agent reads them as it would read the devices.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,33 +11,59 @@ use tokio::io::AsyncWriteExt as _;
 use tokio_serial::{SerialPort as _, SerialStream};
 
 use crate::clock::Clock;
-use crate::simulate::{Rate, ReceiverType, Route, Simulation};
+use crate::simulate::{Day, Moment, Rate, ReceiverType, Route, Scanner};
 
 /// Part of the binary, so that the demo runs from anywhere.
-const ROUTE: &str = include_str!("../../config/routes/city.toml");
+const ROUTE: &str = include_str!("../../config/routes/deliveries_short.toml");
 
-/// Whoever watches has seen the van stand by then. In the van's time.
-const LOADING: Duration = Duration::from_secs(20);
+/// Nobody watches a van stand for longer, and the driver can still scan all parcels. In the van's time.
+const LOADING: Duration = Duration::from_secs(120);
 
 /// The receiver was switched off for a moment only. In the van's time.
 const COLD_START: Duration = Duration::from_secs(4);
 
-/// A simulated van and the serial line of its receiver.
+/// A simulated van and its serial lines.
 #[derive(Debug)]
 pub(super) struct Van {
-    simulation: Simulation,
-    near: SerialStream,
-    /// Kept open, so that the line does not hang up before the agent has opened it.
-    _far: SerialStream,
-    tty: String,
+    day: Day,
+    receiver: Wire,
+    hand: Wire,
+    portal: Wire,
     /// Epochs with a fix, as far as they have been sent.
     fixes: Arc<AtomicU64>,
 }
 
+/// What the agent opens.
+#[derive(Clone, Debug)]
+pub(super) struct Ttys {
+    pub(super) receiver: String,
+    /// The scanner in the driver's hand.
+    pub(super) hand: String,
+    /// The reader of radio tags.
+    pub(super) portal: String,
+}
+
+/// A serial line.
+#[derive(Debug)]
+struct Wire {
+    near: SerialStream,
+    /// Kept open, so that the line does not hang up before the agent has opened it.
+    _far: SerialStream,
+    tty: String,
+}
+
+impl Wire {
+    fn new() -> anyhow::Result<Self> {
+        let (near, far) = SerialStream::pair().context("no pty")?;
+        let tty = far.name().context("the pty has no name")?;
+        Ok(Self { near, _far: far, tty })
+    }
+}
+
 impl Van {
-    /// The van at its depot, about to leave.
+    /// The van at its depot, about to be loaded.
     pub(super) fn new(receiver: Option<ReceiverType>, rate: Rate) -> anyhow::Result<Self> {
-        let mut route = Route::parse(Path::new("config/routes/city.toml"), ROUTE)?;
+        let mut route = Route::parse(Path::new("config/routes/deliveries_short.toml"), ROUTE)?;
         let skipped = route.depot.loading.saturating_sub(LOADING);
         route.depot.loading = route.depot.loading.min(LOADING);
         let settings = &mut route.settings;
@@ -44,15 +71,16 @@ impl Van {
         settings.cold_start = settings.cold_start.min(COLD_START);
         settings.receiver = receiver.unwrap_or(settings.receiver);
         settings.rate = rate;
-        let (near, far) = SerialStream::pair().context("no pty for the receiver")?;
-        let tty = far.name().context("the pty has no name")?;
-        let (simulation, fixes) = (Simulation::new(route), Arc::default());
-        Ok(Self { simulation, near, _far: far, tty, fixes })
+        let (day, fixes) = (Day::new(route), Arc::default());
+        let (receiver, hand, portal) = (Wire::new()?, Wire::new()?, Wire::new()?);
+        Ok(Self { day, receiver, hand, portal, fixes })
     }
 
     /// What the agent opens.
-    pub(super) fn tty(&self) -> &str {
-        &self.tty
+    pub(super) fn ttys(&self) -> Ttys {
+        let [receiver, hand, portal] =
+            [&self.receiver, &self.hand, &self.portal].map(|wire| wire.tty.clone());
+        Ttys { receiver, hand, portal }
     }
 
     /// Counts the epochs with a fix that the receiver has sent.
@@ -62,15 +90,34 @@ impl Van {
 
     /// The route, as it is driven.
     pub(super) fn route(&self) -> &Route {
-        self.simulation.route()
+        self.day.route()
+    }
+
+    /// What is due, as the backend publishes it.
+    pub(super) fn manifest(&self) -> String {
+        self.day.manifest()
     }
 
     /// Drives until the day is over; `clock` says how fast.
     pub(super) async fn drive(mut self, clock: Clock) -> anyhow::Result<()> {
-        for burst in self.simulation.by_ref() {
-            clock.reached(Some(burst.at)).await;
-            self.near.write_all(&burst.bytes).await.context("the receiver's pty")?;
-            self.fixes.fetch_add(u64::from(burst.truth.has_fix), Ordering::Relaxed);
+        for moment in self.day.by_ref() {
+            clock.reached(Some(moment.at())).await;
+            // Whatever belongs together is written at once: the agent takes a pause for an end.
+            match moment {
+                Moment::Burst(burst) => {
+                    let sent = self.receiver.near.write_all(&burst.bytes).await;
+                    sent.context("the receiver's pty")?;
+                    self.fixes.fetch_add(u64::from(burst.truth.has_fix), Ordering::Relaxed);
+                }
+                Moment::Scan(scan) => {
+                    let wire = match scan.scanner {
+                        Scanner::Hand => &mut self.hand,
+                        Scanner::Portal => &mut self.portal,
+                    };
+                    wire.near.write_all(&scan.bytes()).await.context("a scanner's pty")?;
+                }
+                Moment::Fact(_) => {}
+            }
         }
         Ok(())
     }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::arrivals::Arrivals;
-use super::ink::{Ink, Line, Span, bytes, counted, grouped, pad};
+use super::ink::{Ink, Line, Span, bytes, counted, grouped, pad, width};
 use super::network::{Carried, Coverage};
+use super::shipments::{Shipments, Told};
 use crate::outbox::OutboxStats;
 use crate::relay::{LinkState, LinkStatus};
 use crate::units::Uptime;
@@ -55,8 +56,8 @@ pub(super) const CURVE_COLUMNS: usize = FACTS_COLUMNS - LABEL_COLUMNS - 1;
 pub(super) fn frame(snapshot: &Snapshot<'_>, columns: usize, rows: usize) -> Vec<Line> {
     let (columns, rows) = (columns.min(MAX_COLUMNS), rows.min(MAX_ROWS));
     let mut lines = vec![header(snapshot, columns), rule(columns)];
-    // Beside the body: header, footer and two rules.
-    let body_rows = rows.saturating_sub(4);
+    // Beside the body: header, two rules, two lines of shipments and the footer.
+    let body_rows = rows.saturating_sub(6);
     let mut facts = facts(snapshot);
     if facts.len() > body_rows {
         facts.retain(|line| !line.is_empty());
@@ -77,7 +78,9 @@ pub(super) fn frame(snapshot: &Snapshot<'_>, columns: usize, rows: usize) -> Vec
             lines.push(line);
         }
     }
-    lines.extend([rule(columns), footer(snapshot)]);
+    lines.push(rule(columns));
+    lines.extend(shipments(snapshot.arrivals, columns));
+    lines.push(footer(snapshot));
     lines.truncate(rows);
     lines
 }
@@ -101,7 +104,7 @@ fn footer(snapshot: &Snapshot<'_>) -> Line {
     let Snapshot { phase, coverage, now, outbox, arrivals, link, .. } = snapshot;
     let (text, ink) = match (phase, coverage) {
         (Phase::Draining, _) => {
-            let waiting = counted(outbox.pending, "point");
+            let waiting = counted(outbox.pending, "record");
             (format!("the van stands still; {waiting} left to send, Ctrl-C leaves them"), Ink::Warn)
         }
         (Phase::Stopping, _) => ("stopping".to_owned(), Ink::Faint),
@@ -164,7 +167,7 @@ const STALE_S: f64 = 3.0;
 fn way(snapshot: &Snapshot<'_>) -> Vec<Line> {
     let Snapshot { outbox, carried, .. } = snapshot;
     let (state, ink) = link(snapshot);
-    let waiting = counted(outbox.pending, "point");
+    let waiting = counted(outbox.pending, "record");
     let up = format!("↑ {}  ↓ {}", bytes(carried.up_bytes), bytes(carried.down_bytes));
     vec![
         fact("link", state, ink),
@@ -212,6 +215,43 @@ fn received(arrivals: &Arrivals) -> Vec<Line> {
     lines
 }
 
+/// What became of the parcels, where the van is on its route, and what was said last.
+fn shipments(arrivals: &Arrivals, columns: usize) -> [Line; 2] {
+    let Arrivals { shipments, .. } = arrivals;
+    let mut parcels = fact("parcels", stages(shipments, " · "), Ink::Strong);
+    parcels.push(Span::new(format!("   {}", stop(arrivals)), Ink::Plain));
+    let mut events = fact("events", "", Ink::Plain);
+    for (number, told) in shipments.newest().enumerate() {
+        let Told { time, what, parcel } = told;
+        let parcel = parcel.as_ref().map_or_else(String::new, |parcel| format!(" {parcel}"));
+        let (between, ink) = if number == 0 { ("", Ink::Good) } else { (" · ", Ink::Plain) };
+        let text = format!("{between}{time} {what}{parcel}");
+        // Half an event says nothing.
+        if width(&events) + text.chars().count() > columns {
+            break;
+        }
+        events.push(Span::new(text, ink));
+    }
+    [parcels, events]
+}
+
+/// `17 out · 5 delivered`.
+pub(super) fn stages(shipments: &Shipments, between: &str) -> String {
+    let counts = shipments.counts();
+    let counts =
+        counts.iter().map(|(stage, number)| format!("{} {}", grouped(*number), stage.name()));
+    let text = counts.collect::<Vec<_>>().join(between);
+    if text.is_empty() { "none".to_owned() } else { text }
+}
+
+fn stop(arrivals: &Arrivals) -> String {
+    match (arrivals.stop, arrivals.shipments.stops_total) {
+        (Some(stop), Some(total)) => format!("stop {stop} of {total}"),
+        (Some(stop), None) => format!("stop {stop}"),
+        (None, _) => String::new(),
+    }
+}
+
 /// For standard output that is no terminal: the same in one line.
 pub(super) fn plain(snapshot: &Snapshot<'_>) -> String {
     let Snapshot { arrivals, outbox, carried, .. } = snapshot;
@@ -222,8 +262,9 @@ pub(super) fn plain(snapshot: &Snapshot<'_>) -> String {
             format!("{place} {time} {speed}")
         },
     );
-    format!(
-        "{}  {van}  {}  outbox {}  track {} backlog {} repeated {} gaps {}  wire {}",
+    let (stages, stop) = (stages(&arrivals.shipments, ", "), stop(arrivals));
+    let line = format!(
+        "{}  {van}  {}  outbox {}  track {} backlog {} repeated {} gaps {}  wire {}  parcels {stages}  {stop}",
         minutes(snapshot.now.since_start()),
         link(snapshot).0,
         outbox.pending,
@@ -232,7 +273,8 @@ pub(super) fn plain(snapshot: &Snapshot<'_>) -> String {
         arrivals.duplicates,
         arrivals.gaps(),
         bytes(carried.up_bytes + carried.down_bytes),
-    )
+    );
+    line.trim_end().to_owned()
 }
 
 fn place(point: &Point) -> String {

@@ -26,6 +26,9 @@ fn a_dead_zone_costs_nothing_and_the_demo_ends_in_order() {
     assert_eq!(fact("waiting"), "0 in the outbox", "{said}");
     assert!(fact("wire").contains("1 reconnect"), "the network was cut: {said}");
     assert!(!fact("received").contains("; 0 of"), "a backlog came: {said}");
+    assert!(fact("events").ends_with("0 doubled by id; each stage once"), "{said}");
+    let parcels = fact("parcels");
+    assert!(parcels.contains(" out") && parcels.contains(" delivered"), "{said}");
     assert!(!said.contains('\x1b'), "no terminal, no colours: {said}");
     let left: Vec<_> = std::fs::read_dir(temporary.path()).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");

@@ -4,6 +4,7 @@ use super::*;
 use crate::core::record::Seq;
 use crate::demo::arrivals::tests::{arrivals, point, position, track};
 use crate::demo::ink::{Colours, paint};
+use crate::demo::shipments::tests::event;
 
 pub(in crate::demo) fn link(state: LinkState) -> LinkStatus {
     LinkStatus { state, ..LinkStatus::new(Uptime::ZERO) }
@@ -75,7 +76,7 @@ fn the_facts_are_those_that_arrived() {
             "",
             " link      ● connected",
             " wire      ↑ 123.4 kB  ↓ 4.5 kB",
-            " outbox    132 points waiting",
+            " outbox    132 records waiting",
             "           ▁▁▅█",
             "",
             " agent     –",
@@ -86,6 +87,30 @@ fn the_facts_are_those_that_arrived() {
             " gaps      3",
             format!(" payload   {}", bytes(arrivals.payload_bytes)).as_str(),
         ]
+    );
+}
+
+#[test]
+fn parcels_and_the_newest_events_are_said_and_none_is_cut() {
+    let mut arrivals = seen();
+    let mut departed = event(5, "a", "route.departed", &["395212340000000014", "7"]);
+    departed["data"]["van:stopsTotal"] = 12.into();
+    let delivered = event(6, "b", "parcel.delivered", &["395212340000000014"]);
+    for event in [departed, delivered, event(7, "c", "stop.arrived", &[])] {
+        let payload = event.to_string();
+        arrivals.observe(b"fleet/v1/VAN-1/event", payload.as_bytes(), Uptime::ZERO);
+    }
+    arrivals.stop = Some(5);
+    assert_eq!(
+        text(&shipments(&arrivals, 80), 80),
+        [
+            " parcels   1 out · 1 delivered   stop 5 of 12",
+            " events    06:41:07 arrived · 06:41:07 delivered …00014 · 06:41:07 departed",
+        ]
+    );
+    assert_eq!(
+        text(&shipments(&arrivals, 60), 60)[1],
+        " events    06:41:07 arrived · 06:41:07 delivered …00014"
     );
 }
 
@@ -106,7 +131,7 @@ fn a_cut_is_said_and_an_old_position_is_called_so() {
         [" the network is there, and the agent will try it again"]
     );
     snapshot.phase = Phase::Draining;
-    assert!(text(&[footer(&snapshot)], 80)[0].contains("132 points left to send"));
+    assert!(text(&[footer(&snapshot)], 80)[0].contains("132 records left to send"));
 }
 
 #[test]
@@ -126,7 +151,7 @@ fn a_line_for_a_file_says_the_same() {
     assert_eq!(
         plain(&snapshot(&arrivals, &link)),
         "0:42  48.37042° N  10.90261° E 06:41:07 38 km/h  ● connected  outbox 132  track 7 backlog 2 repeated 1 gaps 3  \
-         wire 128.0 kB"
+         wire 128.0 kB  parcels none"
     );
 }
 
