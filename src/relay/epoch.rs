@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::cadence::{PositionCadence, StateCadence};
 use super::events::{Attempt, EventLane, ReadyEvent};
 use super::in_flight::{Fault, InFlight};
-use super::lanes::{Batch, Batching, Encoded, Lanes};
+use super::lanes::{Batch, Batching, Encoded, Lanes, Order};
 use super::link::{Closed, Link, LinkEvent, Links, ReasonCode, WaitsFor, Welcome};
 use super::pace::Pace;
 use super::{FAREWELL, Relay, Stop, Traffic};
@@ -339,7 +339,8 @@ impl<'a, L: Links> Epoch<'a, L> {
             max_error: config.track_error,
             encoding: config.track_encoding,
         };
-        let lanes = Lanes::new(batching, self.stats.borrow().newest);
+        let order = if config.waits_for_ack() { Order::Ascending } else { Order::FreshFirst };
+        let lanes = Lanes::new(batching, order, self.stats.borrow().newest);
         let window = config.in_flight.min(welcome.receive_max);
         let pace = Pace::new(config.in_flight_bytes, config.backlog_bytes_per_s, now);
         self.session = Some(Session {

@@ -43,7 +43,7 @@ impl<L: Links> Epoch<'_, L> {
             return;
         }
         accept(refusals, report, topic, now);
-        if !config.waits_for_ack() {
+        if !config.waits_for_ack() || acks.accepted_track(batch) {
             self.track_stored(batch, now);
         }
     }
@@ -68,7 +68,7 @@ impl<L: Links> Epoch<'_, L> {
         }
         accept(event_refusals, report, topic, now);
         suspects.acquit(attempt.seq);
-        if !config.waits_for_ack() {
+        if !config.waits_for_ack() || acks.accepted_event(attempt.seq) {
             self.event_stored(attempt.seq, now);
         }
     }
@@ -132,7 +132,9 @@ impl<L: Links> Epoch<'_, L> {
 
     /// A message came.
     pub(super) fn heard_of(&mut self, topic: &str, payload: Vec<u8>, retained: bool, now: Uptime) {
-        if topic == self.relay.config.topics.ack {
+        let is_ack = topic == self.relay.config.topics.ack;
+        // A retained one was said before anything of this connection was sent.
+        if is_ack && !retained {
             self.acked(&payload, now);
         }
         let Relay { config, inputs, report, air, .. } = &mut *self.relay;
@@ -147,7 +149,7 @@ impl<L: Links> Epoch<'_, L> {
             // A retained one would run again with each connection.
             !retained && payload.len() <= MAX_COMMAND_BYTES && inputs.downlink.command(payload)
         } else {
-            true
+            !(is_ack && retained)
         };
         report.count(|status| {
             status.downlink_messages += 1;

@@ -21,7 +21,7 @@ impl<L: Links> Epoch<'_, L> {
             let may = under_way < MAX_IN_FLIGHT
                 && self.relay.event_refusals.allow(under_way, now)
                 && session.in_flight.has_room(1)
-                && self.relay.acks.has_room();
+                && self.relay.acks.has_room_for_events();
             if !may {
                 break;
             }
