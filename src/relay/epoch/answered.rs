@@ -9,6 +9,7 @@ use crate::relay::lanes::Batch;
 use crate::relay::link::{Links, ReasonCode};
 use crate::relay::refusals::Refusals;
 use crate::relay::status::Report;
+use crate::relay::subscription::Wanted;
 use crate::relay::{Relay, Traffic};
 use crate::units::Uptime;
 
@@ -108,20 +109,27 @@ impl<L: Links> Epoch<'_, L> {
             report.count(|status| status.answers_lost += lost);
         }
         let refused = reason.is_failure().then_some(reason);
-        if let Some(reason) = refused
-            && session.control_refused != refused
-        {
+        let kind = match message {
+            Message::Connection => 0,
+            Message::State => 1,
+            _ => 2,
+        };
+        let before = std::mem::replace(&mut session.control_refused[kind], refused);
+        if let Some(reason) = refused.filter(|_| before != refused) {
             tracing::warn!(?message, %reason, "broker refuses a message about the agent");
         }
-        session.control_refused = refused;
     }
 
     /// SUBACK came.
     pub(super) fn subscribed(&mut self, reasons: &[ReasonCode]) {
-        if let Some(session) = &mut self.session {
-            session.subscription = Subscribed::Answered;
-        }
+        let Some(session) = &mut self.session else { return };
+        session.subscription = Subscribed::Answered;
+        let wanted = session.wanted;
         self.relay.subscription.answered();
+        if wanted != Wanted::All {
+            // It is known already that manifests and commands do not come.
+            return;
+        }
         let topics = &self.relay.config.topics;
         let topics = [&topics.manifest, &topics.command, &topics.ack];
         let refused = topics.iter().zip(reasons).filter(|(_, reason)| reason.is_failure());

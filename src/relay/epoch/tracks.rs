@@ -44,7 +44,8 @@ impl<L: Links> Epoch<'_, L> {
             }
             let Encoded { batch, payload } = ready;
             let topic = topic.clone();
-            let publication = Publication { topic, payload, delivery: Delivery::AtLeastOnce };
+            let publication =
+                Publication { topic, payload, delivery: Delivery::AtLeastOnce, content_type: None };
             let bytes = publication.payload.len();
             self.hand_over(Message::Track(batch), publication, now)?;
             if self.relay.config.waits_for_ack() {
