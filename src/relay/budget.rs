@@ -38,6 +38,9 @@ impl Stretch {
 /// The estimate may be 3 % low, and a day's driving is ahead of the calendar by its night.
 const AIM: f64 = 0.96;
 
+/// How far below its bound a step is left again.
+const LEAVES_BELOW: f64 = 0.02;
+
 /// What the operator pays for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Budget {
@@ -49,14 +52,17 @@ pub struct Budget {
 
 impl Budget {
     /// How far to stretch at `utc`, when so many bytes of its month are used. Nobody knows the month yet: as in the middle
-    /// of it.
-    pub(super) fn stretch(self, used: u64, utc: Option<UtcTime>) -> Stretch {
+    /// of it. Where it is `held` already, it falls only well below the bound, so that it does not flicker.
+    pub(super) fn stretch(self, used: u64, utc: Option<UtcTime>, held: Stretch) -> Stretch {
         let least = if self.metered { Stretch::METERED } else { Stretch::NONE };
         let Some(budget) = self.monthly_bytes else { return least };
         let gone = utc.map_or(0.5, gone_of_month);
         let ahead = (share(used, budget) / AIM - gone) / (1.0 - gone).max(1e-6);
-        let step = Stretch::STEPS.into_iter().find(|(most, _)| ahead <= *most);
-        step.map_or(Stretch::MOST, |(_, stretch)| stretch).max(least)
+        let step = |ahead: f64| {
+            let step = Stretch::STEPS.into_iter().find(|(most, _)| ahead <= *most);
+            step.map_or(Stretch::MOST, |(_, stretch)| stretch)
+        };
+        step(ahead).max(step(ahead + LEAVES_BELOW).min(held)).max(least)
     }
 }
 
@@ -93,6 +99,7 @@ mod tests {
     fn november(budget: Budget) -> (u64, [u32; 9]) {
         let mut meter = AirMeter::new(Carrier::Tls, None);
         let (mut used, mut seconds) = (0, [0; 9]);
+        let (mut held, mut changes) = (Stretch::NONE, 0);
         for day in 1..=30 {
             let morning = UtcTime::parse(&format!("2026-11-{day:02}T07:00:00.000Z")).unwrap();
             let mut waiting = 0.0;
@@ -100,7 +107,10 @@ mod tests {
             for second in 0..36_000_u32 {
                 let utc = morning.checked_add(Duration::from_secs(second.into())).unwrap();
                 used = meter.turn(Some(utc)).month;
-                let factor = budget.stretch(used, Some(utc)).factor();
+                let before = held;
+                held = budget.stretch(used, Some(utc), held);
+                changes += u32::from(held != before);
+                let factor = held.factor();
                 seconds[factor as usize] += 1;
                 waiting += 0.15;
                 if second % (5 * factor) == 0 {
@@ -121,6 +131,7 @@ mod tests {
                 }
             }
         }
+        assert!(changes < 200, "{changes} changes in a month");
         (used, seconds)
     }
 
@@ -159,7 +170,7 @@ mod tests {
         }
         let spent = Budget { monthly_bytes: Some(1), metered: true };
         let last = UtcTime::parse("2026-12-31T23:59:59.999Z");
-        assert_eq!(spent.stretch(u64::MAX, last), Stretch::MOST);
-        assert_eq!(spent.stretch(0, None), Stretch::METERED);
+        assert_eq!(spent.stretch(u64::MAX, last, Stretch::NONE), Stretch::MOST);
+        assert_eq!(spent.stretch(0, None, Stretch::MOST), Stretch::METERED);
     }
 }

@@ -14,6 +14,9 @@ pub const MAX_COMMANDS: usize = 32;
 /// Answers that wait for the broker.
 pub const MAX_ANSWERS: usize = 64;
 
+/// Answers without PUBACK: whoever floods the van with commands does not hold up events.
+const MAX_UNDER_WAY: usize = 4;
+
 /// A manifest is never larger: some thousand parcels.
 pub const MAX_MANIFEST_BYTES: usize = 256 * 1024;
 
@@ -144,6 +147,9 @@ impl Answers {
 
     /// The oldest that is not on its way.
     pub(super) fn to_send(&self) -> Option<(u64, &[u8])> {
+        if self.waiting.iter().filter(|answer| answer.sent).count() >= MAX_UNDER_WAY {
+            return None;
+        }
         let answer = self.waiting.iter().find(|answer| !answer.sent)?;
         Some((answer.number, &answer.payload))
     }

@@ -15,9 +15,10 @@ use tokio::sync::watch;
 use super::cadence::{PositionCadence, StateCadence};
 use super::events::{Attempt, EventLane, ReadyEvent};
 use super::in_flight::{Fault, InFlight};
-use super::lanes::{Batch, Batching, Encoded, Lanes};
+use super::lanes::{Batch, Batching, Encoded, Lanes, Order};
 use super::link::{Closed, Link, LinkEvent, Links, ReasonCode, Stage, WaitsFor, Welcome};
 use super::pace::Pace;
+use super::subscription::Wanted;
 use super::{FAREWELL, Relay, Stop, Traffic};
 use crate::outbox::{OutboxError, OutboxStats};
 use crate::units::Uptime;
@@ -29,6 +30,9 @@ const CONNECT_AT_MOST: Duration = Duration::from_secs(30);
 /// What a PUBLISH holds beside topic and payload (MQTT 5 §3.3): fixed header 5, topic length 2, packet identifier 2,
 /// property length 1; the rest is for properties that a client may add.
 const PUBLISH_OVERHEAD_BYTES: usize = 64;
+
+/// A broker that does not allow a subscription cuts it at once; later, it is the network.
+const CUTS_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why an epoch ended.
 #[derive(Debug)]
@@ -91,10 +95,8 @@ enum Leave {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Subscribed {
     ToDo,
-    UnderWay,
+    UnderWay { since: Uptime },
     Answered,
-    /// This connection goes without.
-    Not,
 }
 
 /// What there is from CONNACK on.
@@ -110,6 +112,8 @@ struct Session {
     lanes: Lanes,
     /// A batch that waits for room in the window.
     ready: Option<Encoded>,
+    /// To what this connection subscribes.
+    wanted: Wanted,
     subscription: Subscribed,
     online_said: bool,
     /// Messages of QoS 0 that were handed over, and are not sent yet.
@@ -124,8 +128,8 @@ struct Session {
     outbox_not_before: Uptime,
     /// The outbox's error that was logged.
     outbox_error: Option<String>,
-    /// What the broker has against `connection` or `state`.
-    control_refused: Option<ReasonCode>,
+    /// What the broker has against `connection`, `state` and `cmd/res`.
+    control_refused: [Option<ReasonCode>; 3],
 }
 
 impl Session {
@@ -211,14 +215,10 @@ impl<'a, L: Links> Epoch<'a, L> {
             },
         };
         let now = self.relay.pace.uptime();
-        if let End::Lost { error, .. } = &end {
-            let unanswered = |session: &Session| session.subscription == Subscribed::UnderWay;
-            if self.session.as_ref().is_some_and(unanswered) {
-                self.relay.ended_before_suback(error, now);
-            }
-            if let Some(oldest) = self.session.as_ref().and_then(Session::oldest_event) {
-                self.relay.suspects.lost_with(oldest);
-            }
+        if let End::Lost { .. } = &end
+            && let Some(oldest) = self.session.as_ref().and_then(Session::oldest_event)
+        {
+            self.relay.suspects.lost_with(oldest, now);
         }
         (end, self.session.map_or(Duration::ZERO, |session| now.since(session.since)))
     }
@@ -292,9 +292,7 @@ impl<'a, L: Links> Epoch<'a, L> {
             if self.session.is_none() {
                 self.relay.air.count_attempt(&closed);
             }
-            if let Closed::Oversized { .. } = closed {
-                self.relay.go_without_downlink(closed.text(), now);
-            }
+            self.closed_over_subscription(&closed, now);
             return Err(if self.leave.is_some() { End::Stopped } else { closed.into() });
         }
         if !matches!(event, LinkEvent::Sent(_)) {
@@ -331,6 +329,18 @@ impl<'a, L: Links> Epoch<'a, L> {
         Ok(())
     }
 
+    /// Whether what comes down is why the broker, and not the relay, ended the connection.
+    fn closed_over_subscription(&mut self, closed: &Closed, now: Uptime) {
+        let Some(session) = &self.session else { return };
+        if let Closed::Oversized { .. } = closed {
+            self.relay.go_without_downlink(session.wanted, closed.text(), now);
+        } else if let Subscribed::UnderWay { since } = session.subscription
+            && now.since(since) <= CUTS_WITHIN
+        {
+            self.relay.ended_before_suback(session.wanted, closed.text(), now);
+        }
+    }
+
     fn welcomed(&mut self, welcome: Welcome, now: Uptime) {
         let config = &self.relay.config;
         let batching = Batching {
@@ -340,7 +350,9 @@ impl<'a, L: Links> Epoch<'a, L> {
             max_error: config.track_error,
             encoding: config.track_encoding,
         };
-        let lanes = Lanes::new(batching, self.stats.borrow().newest);
+        let order = if config.waits_for_ack() { Order::Ascending } else { Order::FreshFirst };
+        let lanes = Lanes::new(batching, order, self.stats.borrow().newest);
+        let wanted = self.relay.subscription.wanted(config.waits_for_ack(), now);
         let window = config.in_flight.min(welcome.receive_max);
         let pace = Pace::new(config.in_flight_bytes, config.backlog_bytes_per_s, now);
         self.session = Some(Session {
@@ -352,11 +364,8 @@ impl<'a, L: Links> Epoch<'a, L> {
             ready_event: None,
             lanes,
             ready: None,
-            subscription: if self.relay.subscription.is_due(now) {
-                Subscribed::ToDo
-            } else {
-                Subscribed::Not
-            },
+            wanted,
+            subscription: Subscribed::ToDo,
             online_said: false,
             positions_under_way: 0,
             position: PositionCadence::default(),
@@ -365,7 +374,7 @@ impl<'a, L: Links> Epoch<'a, L> {
             state: StateCadence::default(),
             outbox_not_before: Uptime::ZERO,
             outbox_error: None,
-            control_refused: None,
+            control_refused: [None; 3],
         });
         self.relay.answers.begin_again();
         self.relay.air.count(Traffic::Connection);

@@ -85,6 +85,8 @@ pub(super) struct EventLane {
     again: Option<Cursor>,
     parked: Vec<Parked>,
     read_again_at: Uptime,
+    /// The lowest event of the outbox, when it was read from its beginning.
+    pub(super) lowest: Option<Seq>,
 }
 
 impl EventLane {
@@ -100,7 +102,11 @@ impl EventLane {
             let stats = stats.borrow();
             (stats.events_newest, stats.events_pending)
         };
+        let begins = self.line.read == Seq::ZERO;
         self.line.refill(outbox, readable).await?;
+        if begins {
+            self.lowest = self.line.ahead.front().map(|event| event.seq);
+        }
         if let Some(event) = self.line.ahead.pop_front() {
             return Ok(Some((event, 0)));
         }
@@ -128,7 +134,8 @@ impl EventLane {
         self.wait(attempt.seq, refused, now + pause(refused));
     }
 
-    fn wait(&mut self, seq: Seq, refused: u32, until: Uptime) {
+    /// An event waits until then, whatever becomes of the others.
+    pub(super) fn wait(&mut self, seq: Seq, refused: u32, until: Uptime) {
         self.parked.push(Parked { first: seq, last: seq, refused, until });
         self.parked.sort_by_key(|parked| parked.first);
         if self.parked.len() > MAX_PARKED {
@@ -171,27 +178,39 @@ const LARGE: usize = 16 * 1024;
 /// So many connections that ended over the same event make it suspect.
 const STRIKES: u32 = 3;
 
+/// How long a suspect then waits; it doubles with each further connection that ends over it.
+const SUSPECT_WAITS: Duration = Duration::from_mins(5);
+
+/// The longest wait.
+const SUSPECT_WAITS_AT_MOST: Duration = Duration::from_hours(1);
+
 /// How many events are remembered.
 const MAX_SUSPECTS: usize = 32;
 
-/// Large events that connections ended over: they go last then, so that they hold up no other. It outlives connections.
+/// Large events that connections ended over: they wait then, so that they hold up no other, and end a connection an hour
+/// at most. It outlives connections.
 #[derive(Debug, Default)]
-pub(super) struct Suspects(BTreeMap<Seq, u32>);
+pub(super) struct Suspects(BTreeMap<Seq, (u32, Uptime)>);
 
 impl Suspects {
     /// A connection was lost while this was the oldest event without PUBACK.
-    pub(super) fn lost_with(&mut self, attempt: Attempt) {
+    pub(super) fn lost_with(&mut self, attempt: Attempt, now: Uptime) {
         if attempt.bytes > LARGE {
-            *self.0.entry(attempt.seq).or_default() += 1;
+            let (strikes, not_before) = self.0.entry(attempt.seq).or_default();
+            *strikes = strikes.saturating_add(1);
+            if let Some(beyond) = strikes.checked_sub(STRIKES) {
+                let wait = SUSPECT_WAITS.saturating_mul(2_u32.saturating_pow(beyond));
+                *not_before = now + wait.min(SUSPECT_WAITS_AT_MOST);
+            }
             if self.0.len() > MAX_SUSPECTS {
                 self.0.pop_first();
             }
         }
     }
 
-    /// Whether it should go last.
-    pub(super) fn contains(&self, attempt: Attempt) -> bool {
-        attempt.refused == 0 && self.0.get(&attempt.seq).is_some_and(|strikes| *strikes >= STRIKES)
+    /// Until when it waits, if it does.
+    pub(super) fn wait_until(&self, seq: Seq, now: Uptime) -> Option<Uptime> {
+        self.0.get(&seq).map(|(_, not_before)| *not_before).filter(|until| *until > now)
     }
 
     /// It has arrived.

@@ -1,4 +1,5 @@
-//! Outbox → batches for `track`: fresh points ahead of the backlog, each lane in the order of `Seq`.
+//! Outbox → batches for `track`: fresh points ahead of the backlog, each lane in the order of `Seq`. Where the backend
+//! acknowledges by a high-water mark the backlog goes first, and numbers ascend.
 //!
 //! The boundary is the last record that was accepted when the connection was made: what came later is `live`. All of
 //! this belongs to one connection; the next begins again at the lowest record that is still in the outbox.
@@ -37,6 +38,15 @@ pub(super) struct Batching {
 pub(super) enum Backlog {
     MayGo,
     Waits,
+}
+
+/// Which lane goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Fresh points overtake the backlog.
+    FreshFirst,
+    /// By `Seq`, so that fresh points wait for the whole backlog.
+    Ascending,
 }
 
 /// What a message on `track` carries.
@@ -144,6 +154,13 @@ fn payload(records: &[Record], lane: Lane, van: &str, by: Batching) -> Vec<u8> {
     }
 }
 
+const fn index(lane: Lane) -> usize {
+    match lane {
+        Lane::Live => 0,
+        Lane::Backlog => 1,
+    }
+}
+
 /// A range that was refused, and waits.
 #[derive(Clone, Copy, Debug)]
 struct Parked {
@@ -155,11 +172,12 @@ struct Parked {
 #[derive(Debug)]
 pub(super) struct Lanes {
     batching: Batching,
+    order: Order,
     stretch: Stretch,
     live: Cursor,
     backlog: Cursor,
-    /// The refused range that is being sent again.
-    again: Option<Cursor>,
+    /// The refused ranges that are being sent again: fresh points, and backlog.
+    again: [Option<Cursor>; 2],
     parked: Vec<Parked>,
     /// The source has ended: fresh points wait for nothing.
     pub(super) at_once: bool,
@@ -167,15 +185,16 @@ pub(super) struct Lanes {
 
 impl Lanes {
     /// Begins at the lowest record; `boundary` is the newest one of the backlog.
-    pub(super) fn new(batching: Batching, boundary: Seq) -> Self {
+    pub(super) fn new(batching: Batching, order: Order, boundary: Seq) -> Self {
         let points = batching.points.clamp(1, Track::MAX_POINTS);
         let backlog_points = batching.backlog_points.clamp(1, Track::MAX_POINTS);
         Self {
             batching: Batching { points, backlog_points, ..batching },
+            order,
             stretch: Stretch::NONE,
             live: Cursor::new(Lane::Live, boundary, None),
             backlog: Cursor::new(Lane::Backlog, Seq::ZERO, Some(boundary)),
-            again: None,
+            again: [None, None],
             parked: Vec::new(),
             at_once: false,
         }
@@ -189,23 +208,59 @@ impl Lanes {
         (max_bytes, backlog): (usize, Backlog),
         now: Uptime,
     ) -> Result<Option<Encoded>, OutboxError> {
-        let Batching { points, backlog_points, .. } = self.batching;
-        self.live.refill(outbox, points, now).await?;
+        let batching = self.batching;
+        let chosen = match self.order {
+            Order::FreshFirst => self.fresh_first(outbox, backlog, now).await?,
+            Order::Ascending => self.ascending(outbox, backlog, now).await?,
+        };
+        Ok(chosen.map(|cursor| cursor.encode(van, batching, max_bytes, now)))
+    }
+
+    async fn fresh_first(
+        &mut self,
+        outbox: &Outbox,
+        backlog: Backlog,
+        now: Uptime,
+    ) -> Result<Option<&mut Cursor>, OutboxError> {
+        self.live.refill(outbox, self.batching.points, now).await?;
         if self.live_due().is_some_and(|due| now >= due) {
-            return Ok(Some(self.live.encode(van, self.batching, max_bytes, now)));
+            return Ok(Some(&mut self.live));
         }
-        if backlog == Backlog::Waits {
+        if backlog == Backlog::MayGo {
+            self.refill_backlog(outbox, now).await?;
+            if !self.backlog.records.is_empty() {
+                return Ok(Some(&mut self.backlog));
+            }
+        }
+        let again = self.refill_again(outbox, backlog, now).await?;
+        Ok(again.and_then(|lane| self.again[index(lane)].as_mut()))
+    }
+
+    async fn ascending(
+        &mut self,
+        outbox: &Outbox,
+        backlog: Backlog,
+        now: Uptime,
+    ) -> Result<Option<&mut Cursor>, OutboxError> {
+        self.refill_backlog(outbox, now).await?;
+        if backlog == Backlog::Waits && !self.backlog.records.is_empty() {
             return Ok(None);
         }
-        if self.backlog.records.is_empty() {
-            self.backlog.refill(outbox, backlog_points, now).await?;
+        if let Some(lane) = self.refill_again(outbox, backlog, now).await? {
+            return Ok(self.again[index(lane)].as_mut());
         }
         if !self.backlog.records.is_empty() {
-            return Ok(Some(self.backlog.encode(van, self.batching, max_bytes, now)));
+            return Ok(Some(&mut self.backlog));
         }
-        self.refill_again(outbox, now).await?;
-        let batching = self.batching;
-        Ok(self.again.as_mut().map(|again| again.encode(van, batching, max_bytes, now)))
+        self.live.refill(outbox, self.batching.points, now).await?;
+        Ok(self.live_due().is_some_and(|due| now >= due).then_some(&mut self.live))
+    }
+
+    async fn refill_backlog(&mut self, outbox: &Outbox, now: Uptime) -> Result<(), OutboxError> {
+        if self.backlog.records.is_empty() {
+            self.backlog.refill(outbox, self.batching.backlog_points, now).await?;
+        }
+        Ok(())
     }
 
     /// Fresh points wait so much longer.
@@ -240,26 +295,39 @@ impl Lanes {
         Some(if full || self.at_once { Uptime::ZERO } else { *since + interval })
     }
 
-    async fn refill_again(&mut self, outbox: &Outbox, now: Uptime) -> Result<(), OutboxError> {
+    /// The lane of the refused range whose turn it is, if any: fresh points do not wait for the budget.
+    async fn refill_again(
+        &mut self,
+        outbox: &Outbox,
+        backlog: Backlog,
+        now: Uptime,
+    ) -> Result<Option<Lane>, OutboxError> {
         let points = self.batching.points;
-        loop {
-            if let Some(again) = &mut self.again {
-                if again.records.is_empty() {
-                    again.refill(outbox, points, now).await?;
+        let lanes: &[Lane] = match backlog {
+            Backlog::MayGo => &[Lane::Backlog, Lane::Live],
+            Backlog::Waits => &[Lane::Live],
+        };
+        for lane in lanes {
+            let at = index(*lane);
+            loop {
+                if let Some(again) = &mut self.again[at] {
+                    if again.records.is_empty() {
+                        again.refill(outbox, points, now).await?;
+                    }
+                    if !again.records.is_empty() {
+                        return Ok(Some(*lane));
+                    }
+                    self.again[at] = None;
                 }
-                if !again.records.is_empty() {
-                    return Ok(());
-                }
-                self.again = None;
+                let is_due = |parked: &Parked| parked.batch.lane == *lane && now >= parked.until;
+                let Some(due) = self.parked.iter().position(is_due) else { break };
+                let Parked { batch, .. } = self.parked.remove(due);
+                let before = Seq::new(batch.first.get().saturating_sub(1));
+                let cursor = Cursor::new(batch.lane, before, Some(batch.last));
+                self.again[at] = Some(Cursor { refused: batch.refused, ..cursor });
             }
-            let Some(due) = self.parked.iter().position(|parked| now >= parked.until) else {
-                return Ok(());
-            };
-            let Parked { batch, .. } = self.parked.remove(due);
-            let before = Seq::new(batch.first.get().saturating_sub(1));
-            let cursor = Cursor::new(batch.lane, before, Some(batch.last));
-            self.again = Some(Cursor { refused: batch.refused, ..cursor });
         }
+        Ok(None)
     }
 
     /// Joins the first two of the same lane. What lies between them is on its way or has arrived: at worst it is
@@ -289,7 +357,7 @@ mod tests {
             max_error: None,
             encoding: Encoding::Json,
         };
-        let mut lanes = Lanes::new(batching, Seq::new(60_000));
+        let mut lanes = Lanes::new(batching, Order::FreshFirst, Seq::new(60_000));
         for number in 0..1000 {
             let lane = if number % 10 == 0 { Lane::Live } else { Lane::Backlog };
             let (first, last) = (Seq::new(number * 60 + 1), Seq::new(number * 60 + 60));

@@ -47,6 +47,8 @@ pub struct Publication {
     pub payload: Vec<u8>,
     /// How.
     pub delivery: Delivery,
+    /// What the payload is, where the protocol can say it (MQTT 5 §3.3.2.3.9).
+    pub content_type: Option<&'static str>,
 }
 
 /// How a message is delivered.

@@ -72,7 +72,7 @@ use refusals::Refusals;
 use removals::Removals;
 use status::Report;
 pub use status::{LinkState, LinkStatus};
-use subscription::Subscription;
+use subscription::{Subscription, Wanted};
 pub use tls::{Identity, TlsConfig, TlsError, own_certificate};
 
 /// How long the relay that has sent everything waits for the broker to take its leave.
@@ -262,14 +262,14 @@ impl<L: Links> Relay<L> {
         }
     }
 
-    fn ended_before_suback(&mut self, error: &str, now: Uptime) {
-        if self.subscription.ended_unanswered(now) {
+    fn ended_before_suback(&mut self, wanted: Wanted, error: &str, now: Uptime) {
+        if self.subscription.ended_unanswered(wanted, now) {
             self.report.downlink(Some(format!("the broker ends who subscribes: {error}")));
         }
     }
 
-    fn go_without_downlink(&mut self, error: &str, now: Uptime) {
-        self.subscription.give_up(now);
+    fn go_without_downlink(&mut self, wanted: Wanted, error: &str, now: Uptime) {
+        self.subscription.give_up(wanted, now);
         self.report.downlink(Some(error.to_owned()));
     }
 
@@ -277,7 +277,7 @@ impl<L: Links> Relay<L> {
     fn look_at_air(&mut self) {
         let utc = self.inputs.clock.utc();
         let used = self.air.turn(utc);
-        self.stretch = self.config.budget.stretch(used.month, utc);
+        self.stretch = self.config.budget.stretch(used.month, utc, self.stretch);
         self.report.air(used, self.stretch);
         if self.pace.uptime() >= self.keep_air_at {
             self.keep_air();
@@ -326,6 +326,7 @@ impl<L: Links> Relay<L> {
             topic: self.config.topics.connection.clone(),
             payload: serde_json::to_vec(&connection).expect("numbers and strings are JSON"),
             delivery: Delivery::Retained,
+            content_type: None,
         }
     }
 }

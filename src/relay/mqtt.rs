@@ -199,11 +199,17 @@ enum Handle {
 
 impl Handle {
     fn hand_over(&self, publication: Publication, retains: bool) -> bool {
-        let Publication { topic, payload, delivery } = publication;
+        let Publication { topic, payload, delivery, content_type } = publication;
         let retain = delivery == Delivery::Retained && retains;
         match self {
             Self::V5(client) => {
-                client.try_publish(topic, v5::qos(delivery), retain, payload).is_ok()
+                let qos = v5::qos(delivery);
+                match content_type.map(v5::content) {
+                    None => client.try_publish(topic, qos, retain, payload).is_ok(),
+                    Some(properties) => client
+                        .try_publish_with_properties(topic, qos, retain, payload, properties)
+                        .is_ok(),
+                }
             }
             Self::V4(client) => {
                 client.try_publish(topic, v4::qos(delivery), retain, payload).is_ok()

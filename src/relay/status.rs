@@ -113,6 +113,9 @@ impl LinkStatus {
 /// A network that fails now in one way and now in another does not fill the log.
 const LOGGED_AT_MOST_EVERY: Duration = Duration::from_mins(1);
 
+/// Nor does a budget.
+const STRETCH_AT_MOST_EVERY: Duration = Duration::from_hours(1);
+
 /// Keeps [`LinkStatus`], and logs its changes.
 #[derive(Debug)]
 pub(super) struct Report {
@@ -121,12 +124,20 @@ pub(super) struct Report {
     connected_before: bool,
     /// The loss that was logged last, and when.
     logged: Option<(Uptime, String)>,
+    /// When a stretch was logged, and which.
+    stretch_logged: (Option<Uptime>, Stretch),
 }
 
 impl Report {
     pub(super) fn new(clock: Clock) -> Self {
         let status = LinkStatus::new(clock.uptime());
-        Self { status: watch::Sender::new(status), clock, connected_before: false, logged: None }
+        Self {
+            status: watch::Sender::new(status),
+            clock,
+            connected_before: false,
+            logged: None,
+            stretch_logged: (None, Stretch::NONE),
+        }
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<LinkStatus> {
@@ -137,17 +148,17 @@ impl Report {
         self.status.send_modify(change);
     }
 
-    /// A change of the stretch is logged.
-    pub(super) fn air(&self, air: AirUse, stretch: Stretch) {
+    /// A change of the stretch is logged, once an hour at most.
+    pub(super) fn air(&mut self, air: AirUse, stretch: Stretch) {
+        let now = self.clock.uptime();
+        if self.stretch_logged.1 != stretch
+            && self.stretch_logged.0.is_none_or(|at| now.since(at) >= STRETCH_AT_MOST_EVERY)
+        {
+            self.stretch_logged = (Some(now), stretch);
+            let (cadence, month_bytes) = (stretch.factor(), air.month);
+            tracing::info!(cadence, month_bytes, "what can wait is sent so many times as rarely");
+        }
         self.status.send_if_modified(|status| {
-            if status.stretch != stretch {
-                let (cadence, month_bytes) = (stretch.factor(), air.month);
-                tracing::info!(
-                    cadence,
-                    month_bytes,
-                    "what can wait is sent so many times as rarely"
-                );
-            }
             let is_news = (status.air, status.stretch) != (air, stretch);
             (status.air, status.stretch) = (air, stretch);
             is_news

@@ -13,17 +13,36 @@ const TRIES: u32 = 3;
 /// How long the van then connects without.
 const WITHOUT_FOR: Duration = Duration::from_hours(1);
 
+/// What a connection subscribes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// Manifests, commands and the backend's word.
+    All,
+    /// The backend's word, without which nothing leaves the outbox.
+    AckAlone,
+    /// Nothing.
+    Nothing,
+}
+
 /// What connections taught. It outlives them.
 #[derive(Debug, Default)]
 pub(super) struct Subscription {
     unanswered: u32,
     not_before: Uptime,
+    /// Not even to the backend's word.
+    ack_not_before: Uptime,
 }
 
 impl Subscription {
-    /// Whether to subscribe now.
-    pub(super) fn is_due(&self, now: Uptime) -> bool {
-        now >= self.not_before
+    /// What to subscribe to now.
+    pub(super) fn wanted(&self, waits_for_ack: bool, now: Uptime) -> Wanted {
+        if now >= self.not_before {
+            Wanted::All
+        } else if waits_for_ack && now >= self.ack_not_before {
+            Wanted::AckAlone
+        } else {
+            Wanted::Nothing
+        }
     }
 
     /// SUBACK came.
@@ -32,18 +51,22 @@ impl Subscription {
     }
 
     /// The connection ended before SUBACK; whether the van now goes without.
-    pub(super) fn ended_unanswered(&mut self, now: Uptime) -> bool {
+    pub(super) fn ended_unanswered(&mut self, wanted: Wanted, now: Uptime) -> bool {
         self.unanswered += 1;
         let gives_up = self.unanswered >= TRIES;
         if gives_up {
-            self.give_up(now);
+            self.give_up(wanted, now);
         }
         gives_up
     }
 
     /// What came was too large, and ended the connection.
-    pub(super) fn give_up(&mut self, now: Uptime) {
+    pub(super) fn give_up(&mut self, wanted: Wanted, now: Uptime) {
         self.unanswered = 0;
-        self.not_before = now + WITHOUT_FOR;
+        match wanted {
+            Wanted::All => self.not_before = now + WITHOUT_FOR,
+            Wanted::AckAlone => self.ack_not_before = now + WITHOUT_FOR,
+            Wanted::Nothing => {}
+        }
     }
 }

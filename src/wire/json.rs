@@ -217,7 +217,6 @@ pub enum ConnectionState {
     ConnectionBroken,
 }
 
-/// A number with so many places after the point, and never −0.
 /// What the backend has stored, on `ack`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ack {
@@ -234,6 +233,7 @@ pub struct Ack {
     pub ts: Option<String>,
 }
 
+/// A number with so many places after the point, and never −0.
 pub(super) fn decimals(value: f64, places: i32) -> f64 {
     let scale = 10_f64.powi(places);
     // Adding 0.0 turns −0.0 into 0.0, which JSON would write as `-0.0`.

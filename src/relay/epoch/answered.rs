@@ -9,6 +9,7 @@ use crate::relay::lanes::Batch;
 use crate::relay::link::{Links, ReasonCode, Stage};
 use crate::relay::refusals::Refusals;
 use crate::relay::status::Report;
+use crate::relay::subscription::Wanted;
 use crate::relay::{Relay, Traffic};
 use crate::units::Uptime;
 
@@ -43,7 +44,7 @@ impl<L: Links> Epoch<'_, L> {
             return;
         }
         accept(refusals, report, topic, now);
-        if !config.waits_for_ack() {
+        if !config.waits_for_ack() || acks.accepted_track(batch) {
             self.track_stored(batch, now);
         }
     }
@@ -68,7 +69,7 @@ impl<L: Links> Epoch<'_, L> {
         }
         accept(event_refusals, report, topic, now);
         suspects.acquit(attempt.seq);
-        if !config.waits_for_ack() {
+        if !config.waits_for_ack() || acks.accepted_event(attempt.seq) {
             self.event_stored(attempt.seq, now);
         }
     }
@@ -108,20 +109,27 @@ impl<L: Links> Epoch<'_, L> {
             report.count(|status| status.answers_lost += lost);
         }
         let refused = reason.is_failure().then_some(reason);
-        if let Some(reason) = refused
-            && session.control_refused != refused
-        {
+        let kind = match message {
+            Message::Connection => 0,
+            Message::State => 1,
+            _ => 2,
+        };
+        let before = std::mem::replace(&mut session.control_refused[kind], refused);
+        if let Some(reason) = refused.filter(|_| before != refused) {
             tracing::warn!(?message, %reason, "broker refuses a message about the agent");
         }
-        session.control_refused = refused;
     }
 
     /// SUBACK came.
     pub(super) fn subscribed(&mut self, reasons: &[ReasonCode]) {
-        if let Some(session) = &mut self.session {
-            session.subscription = Subscribed::Answered;
-        }
+        let Some(session) = &mut self.session else { return };
+        session.subscription = Subscribed::Answered;
+        let wanted = session.wanted;
         self.relay.subscription.answered();
+        if wanted != Wanted::All {
+            // It is known already that manifests and commands do not come.
+            return;
+        }
         let topics = &self.relay.config.topics;
         let topics = [&topics.manifest, &topics.command, &topics.ack];
         let refused = topics.iter().zip(reasons).filter(|(_, reason)| reason.is_failure());
@@ -132,7 +140,9 @@ impl<L: Links> Epoch<'_, L> {
 
     /// A message came.
     pub(super) fn heard_of(&mut self, topic: &str, payload: Vec<u8>, retained: bool, now: Uptime) {
-        if topic == self.relay.config.topics.ack {
+        let is_ack = topic == self.relay.config.topics.ack;
+        // A retained one was said before anything of this connection was sent.
+        if is_ack && !retained {
             self.acked(&payload, now);
         }
         let Relay { config, inputs, report, air, .. } = &mut *self.relay;
@@ -147,7 +157,7 @@ impl<L: Links> Epoch<'_, L> {
             // A retained one would run again with each connection.
             !retained && payload.len() <= MAX_COMMAND_BYTES && inputs.downlink.command(payload)
         } else {
-            true
+            !(is_ack && retained)
         };
         report.count(|status| {
             status.downlink_messages += 1;

@@ -16,7 +16,7 @@ impl<L: Links> Epoch<'_, L> {
             return Err(End::Stopped);
         }
         if self.relay.acks.deadline().is_some_and(|due| now >= due) {
-            self.relay.acks.gave_up();
+            self.relay.acks.gave_up(now);
             return Err(End::lost("no ack from the backend in time, sending again".to_owned()));
         }
         match self.watchdog() {

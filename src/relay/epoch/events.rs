@@ -6,6 +6,9 @@ use crate::relay::link::{Delivery, Links, Publication};
 use crate::units::Uptime;
 use crate::wire::epcis;
 
+/// Events that are too large and are remembered; of more nobody is told.
+const MAX_OVERSIZED: usize = 1000;
+
 /// Whether the trail may go now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trail {
@@ -21,7 +24,7 @@ impl<L: Links> Epoch<'_, L> {
             let may = under_way < MAX_IN_FLIGHT
                 && self.relay.event_refusals.allow(under_way, now)
                 && session.in_flight.has_room(1)
-                && self.relay.acks.has_room();
+                && self.relay.acks.has_room_for_events();
             if !may {
                 break;
             }
@@ -36,8 +39,8 @@ impl<L: Links> Epoch<'_, L> {
                 self.too_large(*attempt, now);
                 continue;
             }
-            if self.relay.suspects.contains(*attempt) {
-                session.event_lane.park(Attempt { refused: 2, ..*attempt }, now);
+            if let Some(until) = self.relay.suspects.wait_until(attempt.seq, now) {
+                session.event_lane.wait(attempt.seq, attempt.refused, until);
                 continue;
             }
             if !session.in_flight.has_room(payload.len()) {
@@ -46,7 +49,12 @@ impl<L: Links> Epoch<'_, L> {
             }
             let ReadyEvent { attempt, payload } = ready;
             let topic = self.relay.config.topics.event.clone();
-            let publication = Publication { topic, payload, delivery: Delivery::AtLeastOnce };
+            let publication = Publication {
+                topic,
+                payload,
+                delivery: Delivery::AtLeastOnce,
+                content_type: Some(epcis::CONTENT_TYPE),
+            };
             self.hand_over(Message::Event(attempt), publication, now)?;
             if self.relay.config.waits_for_ack() {
                 self.relay.acks.sent_event(attempt.seq, now);
@@ -65,6 +73,11 @@ impl<L: Links> Epoch<'_, L> {
         let under_way = under_way + self.relay.acks.events();
         match session.event_lane.next(&self.relay.inputs.outbox, under_way, now).await {
             Ok(Some((record, refused))) => {
+                if let Some(lowest) = session.event_lane.lowest.take() {
+                    self.relay.oversized = self.relay.oversized.split_off(&lowest);
+                    let count = self.relay.oversized.len() as u64;
+                    self.relay.report.count(|status| status.events_too_large = count);
+                }
                 let payload = epcis::encode(&record, &self.relay.config.names);
                 let attempt = Attempt { seq: record.seq, refused, bytes: payload.len() };
                 session.ready_event = Some(ReadyEvent { attempt, payload });
@@ -82,7 +95,8 @@ impl<L: Links> Epoch<'_, L> {
     fn too_large(&mut self, attempt: Attempt, now: Uptime) {
         let Some(session) = &mut self.session else { return };
         session.event_lane.park(attempt, now);
-        if self.relay.oversized.insert(attempt.seq) {
+        let is_full = self.relay.oversized.len() >= MAX_OVERSIZED;
+        if !is_full && self.relay.oversized.insert(attempt.seq) {
             let Attempt { seq, bytes, .. } = attempt;
             let most = session.welcome.max_packet_bytes;
             tracing::error!(%seq, bytes, most, "event is larger than the broker takes, keeping it");

@@ -4,7 +4,8 @@ use super::events::Trail;
 use super::{End, Epoch, Leave, Message, Subscribed};
 use crate::relay::in_flight::Fault;
 use crate::relay::link::{Delivery, Link, Links, Publication};
-use crate::relay::{FAREWELL, RelayError, Traffic};
+use crate::relay::subscription::Wanted;
+use crate::relay::{FAREWELL, MqttVersion, RelayError, Traffic};
 use crate::units::Uptime;
 use crate::wire::json::ConnectionState;
 
@@ -88,7 +89,13 @@ impl<L: Links> Epoch<'_, L> {
         }
         // First here, then there: whatever the client sends finds its message.
         session.in_flight.hand_over(message, bytes, now);
-        self.relay.air.count(Traffic::Answered(publication.topic.len(), bytes));
+        // Property identifier and length (MQTT 5 §3.3.2.3.9); 3.1.1 has none.
+        let content_type = publication
+            .content_type
+            .filter(|_| self.relay.config.version == MqttVersion::V5)
+            .map_or(0, |content_type| 3 + content_type.len());
+        let topic = publication.topic.len();
+        self.relay.air.count(Traffic::Answered(topic, bytes + content_type));
         self.link.try_publish(publication).map_err(|_| Fault::Overrun)?;
         self.relay.report.count(|status| status.payload_bytes += bytes as u64);
         Ok(true)
@@ -101,11 +108,16 @@ impl<L: Links> Epoch<'_, L> {
             return Ok(());
         }
         let topics = &self.relay.config.topics;
-        let topics = vec![topics.manifest.clone(), topics.command.clone(), topics.ack.clone()];
+        let topics = match session.wanted {
+            Wanted::All => vec![&topics.manifest, &topics.command, &topics.ack],
+            Wanted::AckAlone => vec![&topics.ack],
+            Wanted::Nothing => return Ok(()),
+        };
+        let topics: Vec<String> = topics.into_iter().cloned().collect();
         session.in_flight.hand_over(Message::Subscription, 0, now);
         let length = topics.iter().map(String::len).sum();
         self.relay.air.count(Traffic::Subscription(length));
-        session.subscription = Subscribed::UnderWay;
+        session.subscription = Subscribed::UnderWay { since: now };
         self.link.try_subscribe(topics).map_err(|_| Fault::Overrun.into())
     }
 
@@ -119,7 +131,8 @@ impl<L: Links> Epoch<'_, L> {
                 continue;
             }
             let payload = payload.to_vec();
-            let publication = Publication { topic, payload, delivery: Delivery::AtLeastOnce };
+            let delivery = Delivery::AtLeastOnce;
+            let publication = Publication { topic, payload, delivery, content_type: None };
             if !self.hand_over(Message::Answer(number), publication, now)? {
                 return Ok(());
             }
@@ -155,6 +168,7 @@ impl<L: Links> Epoch<'_, L> {
             topic: self.relay.config.topics.state.clone(),
             payload: serde_json::to_vec(&state).expect("numbers and strings are JSON"),
             delivery: Delivery::Retained,
+            content_type: None,
         };
         let Some(session) = &self.session else { return Ok(()) };
         let too_large = publication.payload.len() > session.max_payload(&publication.topic);

@@ -53,7 +53,8 @@ impl<L: Links> Epoch<'_, L> {
         }
         session.positions_under_way += 1;
         self.relay.air.count(Traffic::Unanswered(topic.len(), bytes));
-        let publication = Publication { topic, payload, delivery: Delivery::AtMostOnce };
+        let publication =
+            Publication { topic, payload, delivery: Delivery::AtMostOnce, content_type: None };
         self.link.try_publish(publication).map_err(|_| Fault::Overrun)?;
         self.relay.report.count(|status| status.payload_bytes += bytes as u64);
         Ok(true)

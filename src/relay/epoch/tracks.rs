@@ -20,7 +20,7 @@ impl<L: Links> Epoch<'_, L> {
         while let Some(session) = &mut self.session {
             let Self { relay, .. } = self;
             let may = relay.refusals.allow(session.tracks(), now) && session.pace.has_heard();
-            if !may || !session.in_flight.has_room(1) || !relay.acks.has_room() {
+            if !may || !session.in_flight.has_room(1) || !relay.acks.has_room_for_tracks() {
                 break;
             }
             let topic = &relay.config.topics.track;
@@ -44,7 +44,8 @@ impl<L: Links> Epoch<'_, L> {
             }
             let Encoded { batch, payload } = ready;
             let topic = topic.clone();
-            let publication = Publication { topic, payload, delivery: Delivery::AtLeastOnce };
+            let publication =
+                Publication { topic, payload, delivery: Delivery::AtLeastOnce, content_type: None };
             let bytes = publication.payload.len();
             self.hand_over(Message::Track(batch), publication, now)?;
             if self.relay.config.waits_for_ack() {
@@ -65,7 +66,8 @@ impl<L: Links> Epoch<'_, L> {
             return Ok(false);
         }
         let (outbox, van) = (&self.relay.inputs.outbox, self.relay.config.van.as_str());
-        let may_go = now >= session.pace.backlog_due() && self.relay.stretch.has_room_for_backlog();
+        let has_room = self.drained || self.relay.stretch.has_room_for_backlog();
+        let may_go = has_room && now >= session.pace.backlog_due();
         let backlog = if may_go { Backlog::MayGo } else { Backlog::Waits };
         match session.lanes.next(outbox, van, (max_bytes, backlog), now).await {
             Ok(next) => {

@@ -2,7 +2,7 @@
 
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{ConnAck, Filter, LastWill, Packet};
+use rumqttc::v5::mqttbytes::v5::{ConnAck, Filter, LastWill, Packet, PublishProperties};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 
 use super::reasons::{closed, puback_reason, suback_reason};
@@ -52,6 +52,10 @@ pub(super) const fn qos(delivery: Delivery) -> QoS {
         Delivery::AtMostOnce => QoS::AtMostOnce,
         Delivery::AtLeastOnce | Delivery::Retained => QoS::AtLeastOnce,
     }
+}
+
+pub(super) fn content(content_type: &str) -> PublishProperties {
+    PublishProperties { content_type: Some(content_type.to_owned()), ..Default::default() }
 }
 
 pub(super) fn filters(topics: Vec<String>) -> impl Iterator<Item = Filter> {

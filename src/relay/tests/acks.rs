@@ -102,3 +102,95 @@ async fn any_mix_of_faults_removes_nothing_that_the_backend_has_not_said() {
         assert!(said > 300, "seed {seed}: {said}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn fresh_points_wait_for_the_backlog_so_that_a_mark_takes_nothing_that_has_not_arrived() {
+    let broker = Broker::up();
+    broker.script(|_| Answer::AckLater(Duration::from_millis(800)));
+    broker.inner().welcome.receive_max = 2;
+    let config = RelayConfig { backlog_batch: 10, ..strict() };
+    let mut van = Van::start_with_backlog(config, broker, 2000).await;
+    van.drive(30).await;
+    let highest = van.broker.first_seen().last().copied().unwrap();
+    assert!((100..1500).contains(&highest), "{highest}: the backlog is still going");
+    van.ack(&format!(r#"{{"v":1,"track_seq":{highest}}}"#));
+    tokio::time::sleep(10 * MINUTE / 3).await;
+    assert!(van.pending() >= 2030 - highest);
+    assert!(van.broker.first_seen().into_iter().eq(1..=2030), "numbers ascend");
+    assert!(!van.broker.on("position").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_says_the_highest_that_came_loses_nothing_to_a_broker_that_refuses() {
+    for seed in 0..8 {
+        let mut dice = fastrand::Rng::with_seed(seed);
+        let broker = Broker::up();
+        let stored = std::sync::Arc::new(std::sync::Mutex::new(BTreeSet::new()));
+        let newest = std::sync::Arc::new(std::sync::Mutex::new((0, 0)));
+        let (noted, highest) = (stored.clone(), newest.clone());
+        broker.script(move |received| match dice.u32(0..100) {
+            0..2 => Answer::Cut,
+            2..30 if received.topic.ends_with("/track") => Answer::Ack(0x97),
+            _ => {
+                noted.lock().unwrap().extend(received.seqs());
+                let mut highest = highest.lock().unwrap();
+                let before = if highest.0 == received.link { highest.1 } else { 0 };
+                let last = received.seqs().last().copied().unwrap_or(0);
+                *highest = (received.link, before.max(last));
+                Answer::AckLater(Duration::from_millis(dice.u64(1..900)))
+            }
+        });
+        let mut van = Van::start_with_backlog(strict(), broker, 2000).await;
+        for _ in 0..120 {
+            van.drive(10).await;
+            let (link, mark) = *newest.lock().unwrap();
+            if link == van.broker.inner().opened.len() {
+                van.ack(&format!(r#"{{"v":1,"track_seq":{mark}}}"#));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let kept = van.outbox.after(Seq::ZERO, None, 10_000).await.unwrap();
+            let kept: BTreeSet<_> = kept.iter().map(|record| record.seq.get()).collect();
+            let stored = stored.lock().unwrap();
+            let lost = (1..van.next.get()).find(|seq| !kept.contains(seq) && !stored.contains(seq));
+            assert_eq!(lost, None, "seed {seed}");
+        }
+        assert!(van.pending() < 3000, "seed {seed}: {}", van.pending());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retained_word_of_the_backend_is_older_than_what_was_sent_and_counts_for_nothing() {
+    let van = Van::start_with_backlog(strict(), Broker::up(), 60).await;
+    tokio::time::sleep(MINUTE).await;
+    let (topic, payload) = ("fleet/v1/VAN-1/ack".to_owned(), br#"{"v":1,"track_seq":60}"#.to_vec());
+    van.broker.say(LinkEvent::Message { topic, payload, retained: true });
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(van.pending(), 60);
+    assert_eq!(van.status.borrow().downlink_dropped, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_refuses_for_long_is_no_backend_that_says_nothing() {
+    let broker = Broker::up();
+    broker.script(|received| {
+        let closed = received.topic.ends_with("/track") && received.at < 6 * MINUTE;
+        if closed { Answer::Ack(0x97) } else { Answer::AckLater(Duration::from_millis(300)) }
+    });
+    let mut van = Van::start_with_backlog(strict(), broker, 60).await;
+    van.drive(840).await;
+    assert_eq!(van.broker.inner().opened.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_do_not_wait_for_a_trail_that_nobody_acknowledges() {
+    let config = RelayConfig { backlog_batch: 1, ..strict() };
+    let mut van = Van::start_with_backlog(config, Broker::up(), 5000).await;
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(van.broker.on("track").len(), 4096);
+    van.outbox.accept_events(vec![event(Seq::new(5001))], Vec::new(), Uptime::ZERO);
+    van.outbox.flush_by(Uptime::ZERO).await.unwrap();
+    van.next = Seq::new(5002);
+    van.until("event", MINUTE, |van| !van.broker.on("event").is_empty()).await;
+    van.ack(r#"{"v":1,"event_seq":5001}"#);
+    van.until("again", 5 * MINUTE, |van| van.broker.inner().opened.len() == 2).await;
+}

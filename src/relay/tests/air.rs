@@ -78,3 +78,22 @@ async fn a_van_without_a_broker_pays_for_its_attempts_and_for_nothing_else() {
     let used = van.status.borrow().air.today;
     assert!((attempts * 156..attempts * 156 + 2500).contains(&used), "{used}, {attempts}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_spent_budget_holds_up_neither_refused_fresh_points_nor_the_end() {
+    let budget = Budget { monthly_bytes: Some(1), metered: false };
+    let broker = broker::Broker::up();
+    let mut refused = 0;
+    broker.script(move |received| {
+        let refuses = received.topic.ends_with("/track") && refused == 0;
+        refused += u32::from(refuses);
+        if refuses { broker::Answer::Ack(0x97) } else { broker::ACCEPT }
+    });
+    let mut van = Van::start_with_backlog(RelayConfig { budget, ..config() }, broker, 60).await;
+    van.drive(30).await;
+    van.until("all but the backlog", 2 * MINUTE, |van| van.pending() == 60).await;
+    assert!(van.broker.on("track").len() >= 2, "one was refused");
+    let broker = van.broker.clone();
+    van.finish(Stop::Drained, MINUTE).await;
+    assert_eq!(broker.first_seen().len(), 90);
+}

@@ -207,7 +207,7 @@ impl FakeLink {
 impl Link for FakeLink {
     fn try_publish(&mut self, publication: Publication) -> Result<(), Overrun> {
         let at = self.broker.now();
-        let Publication { topic, payload, delivery } = publication;
+        let Publication { topic, payload, delivery, .. } = publication;
         let received = Received { link: self.number, at, topic, payload, delivery };
         let answer = {
             let mut inner = self.broker.inner();

@@ -130,3 +130,18 @@ async fn answers_wait_for_the_network_within_bounds_and_a_refused_one_is_given_u
     assert!(said.into_iter().eq(36..100));
     assert_eq!(van.status.borrow().answers_lost, 37);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_goes_without_commands_still_hears_the_backends_word_if_it_waits_for_it() {
+    let van =
+        Van::start_with_backlog(RelayConfig { require_ack: true, ..config() }, Broker::up(), 60)
+            .await;
+    van.until("online", MINUTE, |van| !van.broker.on("connection").is_empty()).await;
+    van.broker.say(LinkEvent::Closed(Closed::Oversized { text: "too large".to_owned() }));
+    tokio::time::sleep(MINUTE).await;
+    let subscribed = van.broker.inner().subscribed.clone();
+    assert_eq!(subscribed[1..], [["fleet/v1/VAN-1/ack".to_owned()]]);
+    assert_eq!(van.status.borrow().downlink_error.as_deref(), Some("too large"));
+    van.broker.say(message("ack", br#"{"v":1,"track_seq":60}"#, false));
+    van.delivered(MINUTE).await;
+}

@@ -201,3 +201,38 @@ async fn any_mix_of_faults_delivers_every_event_and_removes_none_before() {
         assert_eq!(seen, happened, "seed {seed}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_a_broker_cuts_for_costs_a_connection_an_hour_in_the_end() {
+    let broker = Broker::up();
+    broker.script(|received| if received.payload.len() > 20_000 { Answer::Cut } else { ACCEPT });
+    let mut van = Van::start(config(), broker).await;
+    van.happens_with(1000).await;
+    tokio::time::sleep(60 * MINUTE).await;
+    let opened = van.broker.inner().opened.len();
+    assert!((5..=9).contains(&opened), "{opened} connections in the first hour");
+    tokio::time::sleep(8 * 60 * MINUTE).await;
+    let more = van.broker.inner().opened.len() - opened;
+    assert!((7..=9).contains(&more), "{more} connections in eight hours");
+    van.broker.script(|_| ACCEPT);
+    van.delivered(61 * MINUTE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_answers_does_not_hold_up_an_event() {
+    let broker = Broker::up();
+    broker.script(|_| Answer::AckLater(Duration::from_millis(300)));
+    let mut van = Van::start(config(), broker).await;
+    tokio::time::sleep(MINUTE).await;
+    let answers = van.answers.clone();
+    let flood = tokio::spawn(async move {
+        let answer = || super::super::Answer { payload: vec![b'x'; 60] };
+        while answers.send(answer()).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    van.happens(1).await;
+    van.until("event", MINUTE, |van| van.events().len() == 1).await;
+    flood.abort();
+}

@@ -339,3 +339,47 @@ async fn over_3_1_1_mosquittos_puback_of_what_it_denies_costs_no_record() {
     assert!(host.status.borrow().downlink_error.is_some());
     host.finish().await;
 }
+
+#[tokio::test]
+async fn over_mqtt_5_an_event_says_its_content_type_and_nothing_else_does() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = host(listener.local_addr().unwrap().port(), 60).await;
+    host.outbox.accept_events(vec![event(Seq::new(61))], Vec::new(), Uptime::ZERO);
+    host.outbox.flush_by(Uptime::ZERO).await.unwrap();
+    let serving = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut said = Vec::new();
+        while let Some((first, body)) = packet(&mut stream).await {
+            let answer = match first >> 4 {
+                1 => vec![0x20, 3, 0, 0, 0],
+                8 => vec![0x90, 6, body[0], body[1], 0, 1, 1, 1],
+                3 => {
+                    let end = 2 + usize::from(u16::from_be_bytes([body[0], body[1]]));
+                    let topic = String::from_utf8(body[2..end].to_vec()).unwrap();
+                    let is_qos1 = first & 0b110 != 0;
+                    let at = if is_qos1 { end + 2 } else { end };
+                    let properties = body[at + 1..=at + usize::from(body[at])].to_vec();
+                    said.push((topic, properties));
+                    if is_qos1 { vec![0x40, 2, body[end], body[end + 1]] } else { Vec::new() }
+                }
+                14 => break,
+                _ => Vec::new(),
+            };
+            stream.write_all(&answer).await.unwrap();
+        }
+        said
+    };
+    let stop = async {
+        host.pending(0).await;
+        host.finish().await;
+    };
+    let both = async { tokio::join!(serving, stop) };
+    let (said, ()) = tokio::time::timeout(LIMIT, both).await.unwrap();
+    assert!(said.iter().any(|(topic, _)| topic.ends_with("/track")));
+    assert!(said.iter().any(|(topic, _)| topic.ends_with("/event")));
+    let content_type = [&[3, 0, 28][..], b"application/cloudevents+json"].concat();
+    for (topic, properties) in said {
+        let wanted = if topic.ends_with("/event") { &content_type[..] } else { &[] };
+        assert_eq!(properties, wanted, "{topic}");
+    }
+}
