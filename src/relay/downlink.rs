@@ -133,7 +133,9 @@ impl Answers {
     pub(super) fn keep(&mut self, answer: Answer) -> bool {
         let has_room = self.waiting.len() < MAX_ANSWERS;
         if !has_room {
-            self.waiting.pop_front();
+            // What is under way still counts, and the broker may have it already.
+            let oldest = self.waiting.iter().position(|answer| !answer.sent).unwrap_or(0);
+            self.waiting.remove(oldest);
         }
         self.waiting.push_back(Waiting { number: self.next, payload: answer.payload, sent: false });
         self.next += 1;
