@@ -127,6 +127,7 @@ fn will() -> Publication {
         topic: "fleet/v1/VAN-042/connection".to_owned(),
         payload: b"{}".to_vec(),
         delivery: Delivery::Retained,
+        content_type: None,
     }
 }
 
