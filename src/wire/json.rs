@@ -222,10 +222,10 @@ pub enum ConnectionState {
 pub struct Ack {
     /// Payload version: 1.
     pub v: u8,
-    /// Every event up to this `sequence` is stored.
+    /// Every event that this connection sent, up to this `sequence`, is stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_seq: Option<u64>,
-    /// Every point of `track` up to this `seq` is stored.
+    /// Every point of `track` that this connection sent, up to this `seq`, is stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub track_seq: Option<u64>,
     /// When it was said: RFC 3339.

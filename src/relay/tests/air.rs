@@ -82,7 +82,7 @@ async fn a_van_without_a_broker_pays_for_its_attempts_and_for_nothing_else() {
 #[tokio::test(start_paused = true)]
 async fn a_spent_budget_holds_up_neither_refused_fresh_points_nor_the_end() {
     let budget = Budget { monthly_bytes: Some(1), metered: false };
-    let broker = broker::Broker::up();
+    let broker = Broker::up();
     let mut refused = 0;
     broker.script(move |received| {
         let refuses = received.topic.ends_with("/track") && refused == 0;
