@@ -78,7 +78,7 @@ mod tests {
             (deep.as_bytes(), "line 1 column "),
             (&long, "the payload"),
             (newer.as_bytes(), "v is 2"),
-            (no_stops.as_bytes(), "line 1 column "),
+            (no_stops.as_bytes(), "line 8 column "),
             (b"{", "line 1 column 1 is no JSON"),
             (b"\xff", "line 1 column 1 is no JSON"),
             (b"[]", "line 1 column "),

@@ -117,7 +117,7 @@ pub struct ManifestRefusal {
 impl fmt::Display for ManifestRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { place, value, remedy } = self;
-        let personal = [".parcels", "safe_place", "neighbour", "instructions"];
+        let personal = [".parcels[", "safe_place", "neighbour", "instructions"];
         if personal.iter().any(|part| place.contains(part)) {
             write!(f, "{place}: {remedy}")
         } else {
