@@ -119,5 +119,9 @@ pub(super) fn summary(summary: &Summary) -> Value {
     if let Some(departed) = summary.departed {
         said["van:departed"] = json!(departed.to_string());
     }
+    let hours = summary.duration.as_secs_f64() / 3600.0;
+    if hours > 0.0 {
+        said["van:stopsPerHour"] = json!(decimals(f64::from(summary.stops_served) / hours, 1));
+    }
     said
 }
