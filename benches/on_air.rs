@@ -4,9 +4,12 @@
 //! batched by time and encoded by the agent's own code as the relay does it while the link holds, in the data's time.
 //! What stands around a payload is arithmetic, and printed; it agrees within 2 % with what was captured from a broker.
 
+mod days;
+
 use std::path::Path;
 use std::time::Duration;
 
+use days::recorded;
 use serde_json::json;
 use waypost::core::calendar::Era;
 use waypost::core::fix::Fix;
@@ -203,31 +206,6 @@ fn simulated(name: &str) -> Vec<(Uptime, Vec<u8>)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/routes").join(name);
     let route = Route::load(&path).expect("a shipped route is in order");
     Simulation::new(route).map(|burst| (burst.at, burst.bytes)).collect()
-}
-
-/// A recording of one epoch a second, in its own time: a sentence with another time of day begins an epoch.
-fn recorded(path: &Path) -> Option<Vec<(Uptime, Vec<u8>)>> {
-    let log = std::fs::read(path).ok()?;
-    let (mut chunks, mut last) = (Vec::<(Uptime, Vec<u8>)>::new(), None);
-    for line in log.split_inclusive(|byte| *byte == b'\n') {
-        let time = line.split(|byte| *byte == b',').nth(1).and_then(seconds_of_day);
-        let timed =
-            line.get(3..6).is_some_and(|kind| [b"RMC", b"GGA"].iter().any(|it| kind == *it));
-        match (time.filter(|_| timed), chunks.last_mut()) {
-            (Some(time), _) if last != Some(time) => {
-                last = Some(time);
-                chunks.push((Uptime::new(Duration::from_secs(time)), line.to_vec()));
-            }
-            (_, Some((_, chunk))) => chunk.extend(line),
-            (_, None) => chunks.push((Uptime::ZERO, line.to_vec())),
-        }
-    }
-    Some(chunks)
-}
-
-fn seconds_of_day(text: &[u8]) -> Option<u64> {
-    let number: u64 = std::str::from_utf8(text.get(..6)?).ok()?.parse().ok()?;
-    Some(number / 10_000 * 3600 + number / 100 % 100 * 60 + number % 100)
 }
 
 fn main() {

@@ -5,9 +5,11 @@
 //! each at a steady pace, is then held against every point. How wrong that is is measured by arithmetic of its own (a sphere, f64), and so are the other
 //! ways: nothing here calls `core::sampling` but for the row that is named after it.
 
-use std::path::Path;
-use std::time::Duration;
+mod days;
 
+use std::path::Path;
+
+use days::recorded;
 use waypost::core::calendar::Era;
 use waypost::core::journey::{JourneyConfig, JourneyState, Motion};
 use waypost::core::record::{Record, Seq, Subject, TrackPoint};
@@ -262,31 +264,6 @@ fn simulated(route: &str, receiver: ReceiverType, seed: u64) -> Vec<(Uptime, Vec
     route.settings.seed = seed;
     route.settings.receiver = receiver;
     Simulation::new(route).map(|burst| (burst.at, burst.bytes)).collect()
-}
-
-/// A recording of one epoch a second, in its own time: a sentence with another time of day begins an epoch.
-fn recorded(path: &Path) -> Option<Vec<(Uptime, Vec<u8>)>> {
-    let log = std::fs::read(path).ok()?;
-    let (mut chunks, mut last) = (Vec::<(Uptime, Vec<u8>)>::new(), None);
-    for line in log.split_inclusive(|byte| *byte == b'\n') {
-        let time = line.split(|byte| *byte == b',').nth(1).and_then(seconds_of_day);
-        let timed =
-            line.get(3..6).is_some_and(|kind| [b"RMC", b"GGA"].iter().any(|it| kind == *it));
-        match (time.filter(|_| timed), chunks.last_mut()) {
-            (Some(time), _) if last != Some(time) => {
-                last = Some(time);
-                chunks.push((Uptime::new(Duration::from_secs(time)), line.to_vec()));
-            }
-            (_, Some((_, chunk))) => chunk.extend(line),
-            (_, None) => chunks.push((Uptime::ZERO, line.to_vec())),
-        }
-    }
-    Some(chunks)
-}
-
-fn seconds_of_day(text: &[u8]) -> Option<u64> {
-    let number: u64 = std::str::from_utf8(text.get(..6)?).ok()?.parse().ok()?;
-    Some(number / 10_000 * 3600 + number / 100 % 100 * 60 + number % 100)
 }
 
 fn main() {
