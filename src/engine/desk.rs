@@ -25,9 +25,6 @@ use crate::wire::signed::CommandKey;
 /// A command to flush lasts so long: points that come meanwhile do not wait either.
 const FLUSH_FOR: Duration = Duration::from_secs(10);
 
-/// Nothing is wished.
-const NO_WISHES: Wishes = Wishes { reports: 0, flush_until: Uptime::ZERO, rate: None };
-
 /// Where it comes in, and where answers go.
 #[derive(Debug)]
 pub struct Inlets {
@@ -66,16 +63,17 @@ pub(super) struct Desk {
     message: Option<(String, Uptime)>,
     /// Why the newest manifest was not taken.
     refused: Option<ManifestRefusal>,
-    /// Rises when a scanner has changed, or something was wished.
+    /// Rises when a scanner has changed. What is wished comes by the pipeline, whose revision rises with it.
     revision: u64,
 }
 
 impl Desk {
-    pub(super) const fn new(inlets: Option<Inlets>, clock: Clock) -> Self {
-        Self { inlets, clock, wishes: NO_WISHES, message: None, refused: None, revision: 0 }
+    pub(super) fn new(inlets: Option<Inlets>, clock: Clock) -> Self {
+        let wishes = Wishes::default();
+        Self { inlets, clock, wishes, message: None, refused: None, revision: 0 }
     }
 
-    /// Rises when a scanner has changed, or something was wished.
+    /// Rises when a scanner has changed.
     pub(super) const fn revision(&self) -> u64 {
         self.revision
     }
@@ -94,7 +92,6 @@ impl Desk {
     pub(super) fn heed(&mut self, orders: &mut Vec<Order>) {
         let now = self.clock.uptime();
         for order in orders.drain(..) {
-            self.revision += 1;
             match order {
                 Order::ReportNow { .. } => self.wishes.reports += 1,
                 Order::SetRate { interval_s, for_s } => {
