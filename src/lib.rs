@@ -32,7 +32,8 @@
 //! - **Stopping is the end of the data.** A signal cancels only the sources; what they gave goes through to the end.
 //! - **UTC comes from the receiver, durations from [`Uptime`](units::Uptime).** The host's clock is in no record.
 //!
-//! The reference backend will be `src/bin/waypost-backend`: it shares [`wire`] and [`units`] and nothing else of this.
+//! The other end of the wire is `backend` (feature `backend`, program `waypost-backend`): it shares [`wire`], [`units`] and
+//! what reads numbers with the agent, and nothing else of this.
 
 // What everything stands on.
 pub mod units;
@@ -72,6 +73,9 @@ pub mod why;
 
 #[cfg(feature = "simulate")]
 pub mod simulate;
+
+#[cfg(feature = "backend")]
+pub mod backend;
 
 #[cfg(feature = "demo")]
 pub mod demo;

@@ -44,9 +44,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("why", &["port", "source", "relay", "control", "config"]),
     ("code", &[]),
     ("simulate", &["clock"]),
+    ("backend", &["backoff", "clock", "tasks", "wire", "logging", "systemd"]),
+    ("bin", &["backend"]),
     (
         "demo",
-        &["clock", "wire", "source", "outbox", "relay", "config", "daemon", "simulate", "logging"],
+        &[
+            "backend", "clock", "wire", "source", "outbox", "relay", "config", "daemon",
+            "simulate", "logging",
+        ],
     ),
     (
         "cli",
@@ -157,9 +162,17 @@ fn a_van_carries_neither_simulator_nor_broker_nor_web_server() {
     let tree = String::from_utf8(tree.stdout).unwrap();
     let crates: Vec<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
     assert!(crates.contains(&"rumqttc") && crates.contains(&"rusqlite"), "{tree}");
-    for unwanted in
-        ["mqtt5", "rumqttd", "axum", "hyper", "tokio-postgres", "openssl-sys", "proptest"]
-    {
+    for unwanted in [
+        "mqtt5",
+        "rumqttd",
+        "axum",
+        "hyper",
+        "tokio-postgres",
+        "lettre",
+        "ureq",
+        "openssl-sys",
+        "proptest",
+    ] {
         assert!(!crates.contains(&unwanted), "the van carries {unwanted}");
     }
 }

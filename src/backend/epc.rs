@@ -1,0 +1,75 @@
+//! Numbers and URIs → the one URI under which all that is known of a parcel meets.
+
+use crate::core::parcel::code::{Code, normalised};
+
+/// The form under which events of one thing meet: a GS1 Digital Link of `id.gs1.org`, or the URI as it is.
+///
+/// An EPC URN of an SSCC (TDS 1.13 §6.3.2) and a Digital Link of another resolver become the canonical Digital Link.
+#[must_use]
+pub fn canonical(uri: &str) -> String {
+    sscc_of_urn(uri)
+        .or_else(|| sscc_of_link(uri))
+        .map_or_else(|| uri.to_owned(), |sscc| format!("https://id.gs1.org/00/{sscc}"))
+}
+
+/// URIs that a number, as people type it, may stand for, most likely first.
+#[must_use]
+pub fn of_number(number: &str, domain: &str) -> Vec<String> {
+    let Some(code) = Code::read(number.as_bytes()) else { return Vec::new() };
+    code.candidates.iter().map(|candidate| canonical(&candidate.uri(domain))).collect()
+}
+
+/// A number as it is compared: without spaces and in one case.
+#[must_use]
+pub fn number(text: &str) -> String {
+    normalised(text)
+}
+
+/// `urn:epc:id:sscc:9521234.0000000001` has extension digit and serial apart, and no check digit.
+fn sscc_of_urn(uri: &str) -> Option<String> {
+    let (prefix, serial) = uri.strip_prefix("urn:epc:id:sscc:")?.split_once('.')?;
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(prefix) || !digits(serial) || prefix.len() + serial.len() != 17 || serial.is_empty()
+    {
+        return None;
+    }
+    let (extension, serial) = serial.split_at(1);
+    let body = format!("{extension}{prefix}{serial}");
+    let sum: u32 = body
+        .bytes()
+        .rev()
+        .zip([3, 1].into_iter().cycle())
+        .map(|(digit, weight)| u32::from(digit - b'0') * weight)
+        .sum();
+    Some(format!("{body}{}", (10 - sum % 10) % 10))
+}
+
+/// `https://…/00/{18 digits}`, whatever the resolver.
+fn sscc_of_link(uri: &str) -> Option<String> {
+    let path = uri.strip_prefix("https://").or_else(|| uri.strip_prefix("http://"))?;
+    let path = path.split(['?', '#']).next()?;
+    let (_, sscc) = path.rsplit_once("/00/")?;
+    (sscc.len() == 18 && sscc.bytes().all(|byte| byte.is_ascii_digit())).then(|| sscc.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_names_of_an_sscc_are_one() {
+        let expected = "https://id.gs1.org/00/106141412345678908";
+        for uri in [
+            "urn:epc:id:sscc:0614141.1234567890",
+            "https://id.gs1.org/00/106141412345678908",
+            "http://example.com/some/00/106141412345678908?linkType=all",
+        ] {
+            assert_eq!(canonical(uri), expected, "{uri}");
+        }
+        for uri in ["urn:epc:id:sscc:06141411234567890", "urn:epc:id:sscc:1.2", "https://a/00/7"] {
+            assert_eq!(canonical(uri), uri);
+        }
+        assert_eq!(of_number("1 06141412345678908", "x")[0], expected);
+        assert_eq!(of_number("(00)106141412345678908", "x")[0], expected);
+    }
+}

@@ -1,0 +1,110 @@
+//! What the backend knows, kept once: SQLite in a file, or PostgreSQL for any number of instances.
+//!
+//! - One text of each statement ([`sql`]), two engines, one suite of tests for both (`tests/it/store/`).
+//! - What is written twice is there once: every insertion names its key and does nothing where the key is.
+//! - [`Store::write`] is one transaction, on disk when it returns. A record is acknowledged to the broker after that.
+//! - Each file beside this one has the statements of one subject.
+
+mod postgres;
+mod schema;
+pub mod sql;
+mod sqlite;
+
+use std::path::PathBuf;
+
+pub use sql::{Outcome, Row, Statement, Value};
+
+use self::postgres::Postgres;
+use self::sqlite::Sqlite;
+
+/// Where everything is kept.
+#[derive(Clone, PartialEq, Eq)]
+pub enum StoreConfig {
+    /// In this file.
+    Sqlite(PathBuf),
+    /// On a server, by a URL as libpq reads it. It may have a password.
+    Postgres(String),
+}
+
+/// Without the password.
+impl std::fmt::Debug for StoreConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite(path) => f.debug_tuple("Sqlite").field(path).finish(),
+            Self::Postgres(_) => f.write_str("Postgres(..)"),
+        }
+    }
+}
+
+/// Why the store did not do it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be opened: somebody must act.
+    #[error("{place}: {error}")]
+    Open {
+        /// The file or server.
+        place: String,
+        /// What the database says.
+        error: String,
+    },
+    /// It does not answer: the same may work later.
+    #[error("the database does not answer: {0}")]
+    Unreachable(String),
+    /// Another instance's transaction crossed ours: the same works again.
+    #[error("another transaction was first: {0}")]
+    Crossed(String),
+    /// It will not do this.
+    #[error("the database refuses: {0}")]
+    Refused(String),
+}
+
+/// The store. Clones are one store.
+#[derive(Clone, Debug)]
+pub struct Store {
+    engine: Engine,
+}
+
+#[derive(Clone, Debug)]
+enum Engine {
+    Sqlite(Sqlite),
+    Postgres(Postgres),
+}
+
+impl Store {
+    /// Opens it, and brings its tables up to date.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] if somebody must act, [`StoreError::Unreachable`] if the server may come back.
+    pub async fn open(config: &StoreConfig) -> Result<Self, StoreError> {
+        let engine = match config {
+            StoreConfig::Sqlite(path) => Engine::Sqlite(Sqlite::open(path).await?),
+            StoreConfig::Postgres(url) => Engine::Postgres(Postgres::open(url).await?),
+        };
+        Ok(Self { engine })
+    }
+
+    /// Runs one question beside everything else.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn read(&self, statement: Statement) -> Result<Vec<Row>, StoreError> {
+        match &self.engine {
+            Engine::Sqlite(engine) => engine.read(statement).await,
+            Engine::Postgres(engine) => engine.read(statement).await,
+        }
+    }
+
+    /// Runs statements in one transaction: all or none, on disk when this returns.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then none of them has happened, unless the connection was lost at the very end.
+    pub async fn write(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, StoreError> {
+        if statements.is_empty() {
+            return Ok(Vec::new());
+        }
+        match &self.engine {
+            Engine::Sqlite(engine) => engine.write(statements).await,
+            Engine::Postgres(engine) => engine.write(statements).await,
+        }
+    }
+}

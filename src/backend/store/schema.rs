@@ -1,0 +1,147 @@
+//! The tables, once for both databases, and how older ones become them.
+//!
+//! Times are ms since 1970 UTC, in columns that end in `_at` or `_time`; JSON is TEXT as it came. `{serial}`, `{int}`,
+//! `{real}`, `{bytes}`, `{strict}` and `{by_time}` are each database's own words.
+
+/// Migrations in order: a database of version `n` has had the first `n`. They are never changed once released.
+pub(super) const MIGRATIONS: &[&str] = &[FIRST];
+
+const FIRST: &str = "
+-- What is known of a van now. Each member is the newest by its own time, whatever order messages came in.
+CREATE TABLE van (
+    van TEXT PRIMARY KEY,
+    position TEXT, position_time {int}, position_seq {int},
+    state TEXT, state_time {int},
+    connection TEXT, session {int}, connection_state TEXT,
+    heard_at {int} NOT NULL
+) {strict};
+
+-- Every event of vans, of captures and of imports, once: (source, id) is the key of a message (docs/contract.md).
+CREATE TABLE event (
+    n {serial},
+    source TEXT NOT NULL, id TEXT NOT NULL,
+    event_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    origin TEXT NOT NULL,
+    van TEXT, seq {int}, route TEXT,
+    event_time {int} NOT NULL, captured_at {int} NOT NULL,
+    retracts {int} NOT NULL,
+    event_type TEXT NOT NULL, action TEXT, biz_step TEXT, disposition TEXT, read_point TEXT, biz_location TEXT,
+    job TEXT,
+    doc TEXT NOT NULL,
+    UNIQUE (source, id)
+) {strict};
+CREATE INDEX event_by_time ON event (event_time, n);
+CREATE INDEX event_by_van ON event (van, seq);
+CREATE INDEX event_by_event_id ON event (event_id);
+CREATE INDEX event_by_route ON event (route, n);
+
+-- Which things an event is about: `role` is `epc`, `child` or `parent`.
+CREATE TABLE event_epc (
+    epc TEXT NOT NULL, n {int} NOT NULL, role TEXT NOT NULL,
+    PRIMARY KEY (epc, n)
+) {strict};
+CREATE INDEX event_epc_by_event ON event_epc (n);
+
+-- The trail: (van, seq) is the key of a fix.
+CREATE TABLE track (
+    van TEXT NOT NULL, time {int} NOT NULL, seq {int} NOT NULL,
+    lat_e7 {int} NOT NULL, lon_e7 {int} NOT NULL,
+    speed_mmps {int}, course_cdeg {int}, acc_mm {int}, odo_mm {int},
+    stopped {int} NOT NULL, backlog {int} NOT NULL, received_at {int} NOT NULL,
+    PRIMARY KEY (van, time, seq)
+) {by_time};
+
+-- What the backend asks of a van, as it was put, and as it goes to the van.
+CREATE TABLE route (
+    route TEXT PRIMARY KEY,
+    van TEXT NOT NULL, rev {int} NOT NULL,
+    valid_from {int}, valid_until {int},
+    doc TEXT NOT NULL, manifest TEXT NOT NULL,
+    put_at {int} NOT NULL, sent_rev {int}, withdrawn {int} NOT NULL
+) {strict};
+CREATE INDEX route_by_van ON route (van, put_at);
+
+-- A parcel that somebody may ask for. `epc` is the URI under which all events meet.
+CREATE TABLE parcel (
+    epc TEXT PRIMARY KEY,
+    number TEXT NOT NULL, token TEXT NOT NULL UNIQUE, postcode TEXT,
+    route TEXT, stop_id TEXT, stop_seq {int},
+    gift {int} NOT NULL, language TEXT,
+    preferences TEXT,
+    put_at {int} NOT NULL, ended_at {int}, expires_at {int},
+    case_state TEXT, case_at {int}, case_note TEXT
+) {strict};
+CREATE INDEX parcel_by_number ON parcel (number);
+CREATE INDEX parcel_by_route ON parcel (route);
+CREATE INDEX parcel_by_case ON parcel (case_state);
+
+CREATE TABLE command (
+    id TEXT PRIMARY KEY,
+    van TEXT NOT NULL, epc TEXT, name TEXT NOT NULL, doc TEXT NOT NULL,
+    made_at {int} NOT NULL, expires_at {int},
+    sent_at {int}, tries {int} NOT NULL,
+    status TEXT NOT NULL, detail TEXT, answered_at {int}
+) {strict};
+CREATE INDEX command_by_van ON command (van, made_at);
+CREATE INDEX command_by_status ON command (status, made_at);
+CREATE INDEX command_by_epc ON command (epc);
+
+CREATE TABLE capture_job (
+    id TEXT PRIMARY KEY,
+    made_at {int} NOT NULL, finished_at {int},
+    state TEXT NOT NULL, events {int} NOT NULL, doc TEXT, errors TEXT
+) {strict};
+
+-- What nobody could read, with the reason; bounded by the retention job.
+CREATE TABLE poison (
+    n {serial},
+    topic TEXT NOT NULL, reason TEXT NOT NULL, payload {bytes} NOT NULL, bytes {int} NOT NULL, received_at {int} NOT NULL
+) {strict};
+
+-- Who wants to be told of a parcel, where, and what was told already.
+CREATE TABLE subscriber (
+    id TEXT PRIMARY KEY,
+    epc TEXT NOT NULL, channel TEXT NOT NULL, address TEXT NOT NULL, language TEXT,
+    made_at {int} NOT NULL,
+    UNIQUE (epc, channel, address)
+) {strict};
+CREATE TABLE alert (
+    subscriber TEXT NOT NULL, kind TEXT NOT NULL,
+    epc TEXT NOT NULL, doc TEXT NOT NULL,
+    made_at {int} NOT NULL, fresh_until {int} NOT NULL,
+    state TEXT NOT NULL, tries {int} NOT NULL, next_at {int} NOT NULL, claimed_until {int} NOT NULL, error TEXT,
+    PRIMARY KEY (subscriber, kind)
+) {strict};
+CREATE INDEX alert_by_state ON alert (state, next_at);
+
+-- Who looked at what.
+CREATE TABLE audit (
+    n {serial},
+    at_time {int} NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL, target TEXT NOT NULL
+) {strict};
+
+CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) {strict};
+";
+
+/// The words of SQLite.
+pub(super) fn for_sqlite(migration: &str) -> String {
+    migration
+        .replace("{serial}", "INTEGER PRIMARY KEY AUTOINCREMENT")
+        .replace("{int}", "INTEGER")
+        .replace("{real}", "REAL")
+        .replace("{bytes}", "BLOB")
+        .replace("{strict}", "STRICT")
+        .replace("{by_time}", "STRICT, WITHOUT ROWID")
+}
+
+/// The words of PostgreSQL.
+pub(super) fn for_postgres(migration: &str) -> String {
+    migration
+        .replace("{serial}", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY")
+        .replace("{int}", "BIGINT")
+        .replace("{real}", "DOUBLE PRECISION")
+        .replace("{bytes}", "BYTEA")
+        .replace("{strict}", "")
+        .replace("{by_time}", "PARTITION BY RANGE (time)")
+}
