@@ -5,6 +5,7 @@
 //! - [`Store::write`] is one transaction, on disk when it returns. A record is acknowledged to the broker after that.
 //! - Each file beside this one has the statements of one subject.
 
+mod audit;
 mod postgres;
 mod schema;
 pub mod sql;
@@ -12,6 +13,7 @@ mod sqlite;
 
 use std::path::PathBuf;
 
+pub use audit::Look;
 pub use sql::{Outcome, Row, Statement, Value};
 
 use self::postgres::Postgres;
