@@ -7,6 +7,7 @@
 
 pub mod events;
 pub mod parcels;
+mod audit;
 mod postgres;
 pub mod routes;
 mod schema;
@@ -15,6 +16,7 @@ mod sqlite;
 
 use std::path::PathBuf;
 
+pub use audit::Look;
 pub use sql::{Outcome, Row, Statement, Value};
 
 use self::postgres::Postgres;
