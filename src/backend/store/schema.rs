@@ -61,8 +61,6 @@ CREATE TABLE route (
     van TEXT NOT NULL, rev {int} NOT NULL,
     valid_from {int}, valid_until {int},
     doc TEXT NOT NULL, manifest TEXT NOT NULL, digest TEXT NOT NULL,
-    put_at {int} NOT NULL, sent_rev {int}, withdrawn {int} NOT NULL
-    doc TEXT NOT NULL, manifest TEXT NOT NULL,
     put_at {int} NOT NULL, sent_rev {int}, claimed_until {int}, withdrawn {int} NOT NULL
 ) {strict};
 CREATE INDEX route_by_van ON route (van, put_at);
