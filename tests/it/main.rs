@@ -30,6 +30,8 @@ mod recordings;
 mod reload;
 mod same_core;
 mod schemas;
+#[cfg(feature = "backend")]
+mod store;
 mod support;
 mod tls;
 mod why;

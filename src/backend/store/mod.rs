@@ -6,7 +6,10 @@
 //! - Each file beside this one has the statements of one subject.
 
 mod audit;
+pub mod events;
+pub mod parcels;
 mod postgres;
+pub mod routes;
 mod schema;
 pub mod sql;
 mod sqlite;
