@@ -25,10 +25,12 @@
 //! - An instance keeps nothing that another does not find in the store, but for the newest positions.
 
 pub mod api;
+pub mod alerts;
 pub mod config;
 pub mod epc;
 pub mod event;
 pub mod live;
+pub mod situation;
 pub mod store;
 pub mod view;
 

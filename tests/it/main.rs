@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod architecture;
+#[cfg(feature = "backend")]
+mod backend_config;
 mod cli;
 mod codes;
 mod compact;
@@ -34,4 +36,6 @@ mod schemas;
 mod store;
 mod support;
 mod tls;
+#[cfg(feature = "backend")]
+mod upstream;
 mod why;

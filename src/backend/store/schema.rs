@@ -23,7 +23,7 @@ CREATE TABLE event (
     event_id TEXT NOT NULL,
     kind TEXT NOT NULL,
     origin TEXT NOT NULL,
-    van TEXT, seq {int}, route TEXT,
+    van TEXT, seq {int}, previous_seq {int}, route TEXT,
     event_time {int} NOT NULL, captured_at {int} NOT NULL,
     retracts {int} NOT NULL,
     event_type TEXT NOT NULL, action TEXT, biz_step TEXT, disposition TEXT, read_point TEXT, biz_location TEXT,
@@ -61,7 +61,7 @@ CREATE TABLE route (
     van TEXT NOT NULL, rev {int} NOT NULL,
     valid_from {int}, valid_until {int},
     doc TEXT NOT NULL, manifest TEXT NOT NULL, digest TEXT NOT NULL,
-    put_at {int} NOT NULL, sent_rev {int}, withdrawn {int} NOT NULL
+    put_at {int} NOT NULL, sent_rev {int}, claimed_until {int}, withdrawn {int} NOT NULL
 ) {strict};
 CREATE INDEX route_by_van ON route (van, put_at);
 

@@ -127,5 +127,6 @@ pub(crate) fn config() -> Config {
         retention: Retention::default(),
         alerts: AlertsConfig::default(),
         pages: PagesConfig::default(),
+        log_level: tracing::Level::INFO,
     }
 }
