@@ -25,9 +25,12 @@
 //! - An instance keeps nothing that another does not find in the store, but for the newest positions.
 
 pub mod config;
+pub mod downlink;
 pub mod epc;
 pub mod event;
+pub mod ingest;
 pub mod live;
+mod mqtt;
 pub mod store;
 pub mod view;
 

@@ -5,6 +5,9 @@
 //! - [`Store::write`] is one transaction, on disk when it returns. A record is acknowledged to the broker after that.
 //! - Each file beside this one has the statements of one subject.
 
+pub mod commands;
+mod gaps;
+mod ingest;
 mod postgres;
 mod schema;
 pub mod sql;
@@ -12,6 +15,7 @@ mod sqlite;
 
 use std::path::PathBuf;
 
+pub use ingest::{Arrival, Taken};
 pub use sql::{Outcome, Row, Statement, Value};
 
 use self::postgres::Postgres;
