@@ -24,6 +24,8 @@
 //! - **A customer sees by a rule** ([`view`]), never because a page forgot to hide something.
 //! - An instance keeps nothing that another does not find in the store, but for the newest positions.
 
+pub mod api;
+pub mod alerts;
 pub mod config;
 pub mod downlink;
 pub mod epc;
@@ -31,6 +33,7 @@ pub mod event;
 pub mod ingest;
 pub mod live;
 mod mqtt;
+pub mod situation;
 pub mod store;
 pub mod view;
 
