@@ -44,6 +44,8 @@ mod port;
 pub mod rollcall;
 pub mod tasks;
 
+pub mod settings;
+
 // The data flow.
 pub mod core;
 pub mod wire;

@@ -25,6 +25,7 @@
 //! - An instance keeps nothing that another does not find in the store, but for the newest positions.
 
 pub mod alerts;
+pub mod api;
 pub mod config;
 pub mod epc;
 pub mod event;

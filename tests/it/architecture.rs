@@ -14,6 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("logging", &[]),
     ("tasks", &[]),
     ("rollcall", &[]),
+    ("settings", &[]),
     ("core", &[]),
     ("wire", &[]),
     ("port", &["backoff"]),
@@ -29,7 +30,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "relay", "control",
         ],
     ),
-    ("config", &["clock", "wire", "scanner", "source", "outbox", "relay"]),
+    ("config", &["clock", "settings", "wire", "scanner", "source", "outbox", "relay"]),
     (
         "daemon",
         &[
@@ -44,7 +45,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("why", &["port", "source", "relay", "control", "config"]),
     ("code", &[]),
     ("simulate", &["clock"]),
-    ("backend", &["backoff", "clock", "tasks", "wire", "logging", "systemd"]),
+    ("backend", &["backoff", "clock", "tasks", "settings", "wire", "logging", "systemd"]),
     ("bin", &["backend"]),
     (
         "demo",
