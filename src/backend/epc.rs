@@ -20,7 +20,9 @@ pub fn canonical(uri: &str) -> String {
 /// URIs that a number, as people type it, may stand for, most likely first.
 #[must_use]
 pub fn of_number(number: &str, domain: &str) -> Vec<String> {
-    let Some(code) = Code::read(number.as_bytes()) else { return Vec::new() };
+    // As it is printed under a bar code: `(00) 3 9521234 000000001 4`.
+    let plain = number.replace(['(', ')'], "");
+    let Some(code) = Code::read(plain.as_bytes()) else { return Vec::new() };
     code.candidates.iter().map(|candidate| canonical(&candidate.uri(domain))).collect()
 }
 

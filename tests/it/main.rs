@@ -36,4 +36,6 @@ mod schemas;
 mod store;
 mod support;
 mod tls;
+#[cfg(feature = "backend")]
+mod upstream;
 mod why;

@@ -5,9 +5,9 @@
 //! - [`Store::write`] is one transaction, on disk when it returns. A record is acknowledged to the broker after that.
 //! - Each file beside this one has the statements of one subject.
 
+mod audit;
 pub mod events;
 pub mod parcels;
-mod audit;
 mod postgres;
 pub mod routes;
 mod schema;
