@@ -7,6 +7,7 @@
 
 mod audit;
 pub mod commands;
+mod downlink;
 pub mod events;
 mod gaps;
 mod ingest;
@@ -20,6 +21,7 @@ mod sqlite;
 use std::path::PathBuf;
 
 pub use audit::Look;
+pub use downlink::WaitingRoute;
 pub use ingest::{Arrival, Taken};
 pub use sql::{Outcome, Row, Statement, Value};
 
