@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 use super::Shared;
 use super::mqtt::{self, Session};
 use super::store::StoreError;
-use super::store::commands::Command;
 use super::store::WaitingRoute;
+use super::store::commands::Command;
 use crate::backoff::Backoff;
 use crate::units::UtcTime;
 use crate::wire::VERSION;
@@ -166,12 +166,26 @@ impl Sender {
                 continue;
             }
             let payload = if route.withdrawn { String::new() } else { route.manifest.clone() };
-            self.publish(client, "manifest", &route.van.clone(), true, payload, Sent::Manifest(route));
+            self.publish(
+                client,
+                "manifest",
+                &route.van.clone(),
+                true,
+                payload,
+                Sent::Manifest(route),
+            );
         }
         let commands = self.shared.store.claim_commands(now, LEASE, limit).await;
         for command in self.check(commands).unwrap_or_default() {
             let payload = command.doc.clone();
-            self.publish(client, "cmd", &command.van.clone(), false, payload, Sent::Command(command));
+            self.publish(
+                client,
+                "cmd",
+                &command.van.clone(),
+                false,
+                payload,
+                Sent::Command(command),
+            );
         }
     }
 

@@ -73,11 +73,12 @@ fn ranges(stored: &mut BTreeMap<u64, u64>) -> Vec<SeqRange> {
     let mut ranges: Vec<SeqRange> = Vec::new();
     while let Some(entry) = stored.first_entry() {
         let (first, last) = (*entry.key(), *entry.get());
+        let is_full = ranges.len() == Ack::MAX_RANGES;
         match ranges.last_mut() {
             Some(before) if first <= before.last.saturating_add(1) => {
                 before.last = before.last.max(last);
             }
-            _ if ranges.len() == Ack::MAX_RANGES => break,
+            _ if is_full => break,
             _ => ranges.push(SeqRange { first, last }),
         }
         entry.remove();

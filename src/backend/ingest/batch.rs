@@ -77,7 +77,8 @@ impl Storing {
                 }
                 Err(StoreError::Refused(words)) if arrivals[part.start].said.is_ok() => {
                     let words: String = words.chars().take(MAX_WORDS).collect();
-                    arrivals[part.start].said = Err(Poison::new(format!("the database refuses: {words}")));
+                    arrivals[part.start].said =
+                        Err(Poison::new(format!("the database refuses: {words}")));
                     parts.push(part);
                 }
                 Err(error) => {
@@ -98,7 +99,8 @@ impl Storing {
         }
         let owner = self.sources.van(&event.event.source, &said.van, &self.shared).await?;
         if owner != said.van {
-            let reason = format!("its source is that of {owner:.64}, and it came from {}", said.van);
+            let reason =
+                format!("its source is that of {owner:.64}, and it came from {}", said.van);
             arrival.said = Err(Poison::new(reason));
         }
         Ok(())

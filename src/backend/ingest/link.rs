@@ -139,7 +139,10 @@ impl Consumer {
                 is_known_away = false;
             }
             if !std::mem::replace(&mut is_known_away, true) {
-                tracing::warn!(error = words, "no connection to the broker, vans' messages wait there");
+                tracing::warn!(
+                    error = words,
+                    "no connection to the broker, vans' messages wait there"
+                );
             }
             let wait = tokio::time::sleep(backoff.next_wait());
             let mut wait = pin!(wait);
@@ -306,7 +309,8 @@ impl Consumer {
 
     /// Begins a transaction, if it is time.
     fn begin(&mut self) {
-        let is_due = self.queue.len() >= ENOUGH || self.due().is_some_and(|due| due <= Instant::now());
+        let is_due =
+            self.queue.len() >= ENOUGH || self.due().is_some_and(|due| due <= Instant::now());
         if self.on_its_way.is_some() || self.since.is_none() || !is_due {
             return;
         }
@@ -330,7 +334,9 @@ impl Consumer {
     async fn stored(&mut self, stored: Stored, client: Option<&AsyncClient>) {
         self.on_its_way = None;
         for (connection, pkid) in stored.packets {
-            if let Some(client) = client.filter(|_| self.is_connected && connection == self.connection) {
+            if let Some(client) =
+                client.filter(|_| self.is_connected && connection == self.connection)
+            {
                 let of = Publish { qos: QoS::AtLeastOnce, pkid, ..Publish::default() };
                 // One that finds no room comes again on the next connection.
                 client.try_ack(&of).ok();
@@ -375,10 +381,11 @@ impl Consumer {
 
     /// Lets what is being stored come to its end, and acknowledges it.
     async fn last(&mut self, client: Option<&AsyncClient>) {
-        let stored = tokio::time::timeout(LAST_BATCH, next(&mut self.on_its_way));
-        if self.on_its_way.is_some()
-            && let Ok(stored) = stored.await
-        {
+        if self.on_its_way.is_none() {
+            return;
+        }
+        let stored = tokio::time::timeout(LAST_BATCH, next(&mut self.on_its_way)).await;
+        if let Ok(stored) = stored {
             self.stored(stored, client).await;
         }
     }

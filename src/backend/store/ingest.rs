@@ -78,7 +78,7 @@ impl Taken {
 #[derive(Clone, Debug)]
 enum About {
     Events,
-    Points(u64),
+    Points,
     Positions,
     State(String),
     Connection(String, ConnectionState),
@@ -199,7 +199,7 @@ impl<'a> Batch<'a> {
         all.extend(many(HEARD, heard, nothing));
         all.extend(many(EVENTS, self.event_rows(), |_| About::Events));
         all.extend(many(EVENT_EPCS, self.epc_rows(now), nothing));
-        all.extend(many(TRACK, self.point_rows(now), |rows| About::Points(rows as u64)));
+        all.extend(many(TRACK, self.point_rows(now), |_| About::Points));
         let positions = self.positions.iter();
         let positions = positions.filter_map(|(van, position)| position_row(van, position));
         all.extend(many(POSITIONS, positions.collect(), |_| About::Positions));
@@ -248,7 +248,7 @@ impl<'a> Batch<'a> {
         for (about, outcome) in abouts.iter().zip(outcomes) {
             match about {
                 About::Events => self.new_events(outcome, &mut taken),
-                About::Points(_) => taken.points_new += outcome.changed,
+                About::Points => taken.points_new += outcome.changed,
                 About::Positions => {
                     taken.positions.extend(outcome.rows.iter().map(|row| row.text(0).to_owned()));
                 }
@@ -360,7 +360,8 @@ fn many(
 }
 
 fn text(rows: &Rows, count: usize) -> Cow<'static, str> {
-    let mut sql = String::with_capacity(rows.before.len() + rows.after.len() + 6 * count * rows.columns);
+    let mut sql =
+        String::with_capacity(rows.before.len() + rows.after.len() + 6 * count * rows.columns);
     sql.push_str(rows.before);
     for row in 0..count {
         sql.push_str(if row == 0 { "(" } else { ", (" });

@@ -22,7 +22,7 @@ use std::path::PathBuf;
 
 pub use audit::Look;
 pub use downlink::WaitingRoute;
-pub use ingest::{Arrival, Taken};
+pub use ingest::{Arrival, MAX_POISON_BYTES, Taken};
 pub use sql::{Outcome, Row, Statement, Value};
 
 use self::postgres::Postgres;
