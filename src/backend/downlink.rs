@@ -6,8 +6,8 @@
 //!   pause, until the van answers on `cmd/res` or its time is over, and at once when the van connects. Vans know repeats.
 //! - A row is claimed for a while before it is sent, so that of several instances one sends it.
 
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -52,19 +52,22 @@ enum Over {
 }
 
 /// Sends what waits, until it is stopped.
-pub async fn run(shared: Shared, stop: CancellationToken) {
+///
+/// # Errors
+/// None: what is away is waited for.
+pub async fn run(shared: Shared, stop: CancellationToken) -> Result<(), Infallible> {
     const FIRST: Duration = Duration::from_millis(250);
     let mut backoff = Backoff::new(FIRST, Duration::from_secs(30), fastrand::Rng::new());
     loop {
         let mut sender = Sender::new(shared.clone());
-        let Over::Broken(words) = sender.connected(&stop).await else { return };
+        let Over::Broken(words) = sender.connected(&stop).await else { return Ok(()) };
         if sender.was_connected {
             backoff.reset();
         }
         tracing::debug!(error = words, "no connection to the broker for routes and commands");
         tokio::select! {
             () = tokio::time::sleep(backoff.next_wait()) => {}
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return Ok(()),
         }
     }
 }

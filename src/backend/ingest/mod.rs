@@ -32,6 +32,7 @@ mod counters;
 mod link;
 pub mod reading;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -61,12 +62,19 @@ impl Ingest {
     }
 
     /// Consumes until it is stopped: then what is being stored is stored and acknowledged, and the rest waits at the broker.
-    pub async fn run(self, stop: CancellationToken) {
+    ///
+    /// # Errors
+    /// None: what is away is waited for.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), Infallible> {
         Consumer::new(self.shared, self.counters).run(stop).await;
+        Ok(())
     }
 }
 
 /// Consumes until it is stopped, for whoever wants no counters.
-pub async fn run(shared: Shared, stop: CancellationToken) {
-    Ingest::new(shared).run(stop).await;
+///
+/// # Errors
+/// None: what is away is waited for.
+pub async fn run(shared: Shared, stop: CancellationToken) -> Result<(), Infallible> {
+    Ingest::new(shared).run(stop).await
 }
