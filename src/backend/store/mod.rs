@@ -7,8 +7,10 @@
 
 mod audit;
 pub mod commands;
+mod downlink;
 pub mod events;
 mod gaps;
+mod ingest;
 pub mod parcels;
 mod postgres;
 pub mod routes;
@@ -19,6 +21,8 @@ mod sqlite;
 use std::path::PathBuf;
 
 pub use audit::Look;
+pub use downlink::WaitingRoute;
+pub use ingest::{Arrival, MAX_POISON_BYTES, Taken};
 pub use sql::{Outcome, Row, Statement, Value};
 
 use self::postgres::Postgres;
