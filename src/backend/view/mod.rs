@@ -12,4 +12,5 @@ pub mod desk;
 pub mod fact;
 pub mod known;
 pub mod parcel;
+pub mod progress;
 pub mod timeline;
