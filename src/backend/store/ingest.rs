@@ -334,7 +334,8 @@ fn many(
 }
 
 fn text(rows: &Rows, count: usize) -> Cow<'static, str> {
-    let mut sql = String::with_capacity(rows.before.len() + rows.after.len() + 6 * count * rows.columns);
+    let mut sql =
+        String::with_capacity(rows.before.len() + rows.after.len() + 6 * count * rows.columns);
     sql.push_str(rows.before);
     for row in 0..count {
         sql.push_str(if row == 0 { "(" } else { ", (" });

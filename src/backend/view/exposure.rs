@@ -128,6 +128,13 @@ pub fn moment(position: &json::Position) -> Option<Moment> {
     })
 }
 
+/// Whether a position is that of a van under way, and not at anybody's door.
+#[must_use]
+pub fn is_under_way(position: &json::Position) -> bool {
+    position.point.stop_status != Some(StopStatus::StoppedAt)
+        && position.point.speed_mps.is_some_and(|mps| mps >= STANDS_MPS)
+}
+
 fn fresh<'a>(look: &Look<'a>) -> Option<(Moment, &'a json::Position)> {
     let newest = look.van.position.as_deref()?;
     let fix = moment(newest)?;
@@ -143,11 +150,10 @@ fn fresh<'a>(look: &Look<'a>) -> Option<(Moment, &'a json::Position)> {
 /// Whether the van stands where somebody else's parcels are due.
 fn stands_at_a_door(look: &Look<'_>, newest: &json::Position, place: Position) -> bool {
     let stops = &look.route.manifest.stops;
-    let said = newest.point.stop_status == Some(StopStatus::StoppedAt);
-    let slow = newest.point.speed_mps.is_none_or(|mps| mps < STANDS_MPS);
-    if !said && !slow {
+    if is_under_way(newest) {
         return false;
     }
+    let said = newest.point.stop_status == Some(StopStatus::StoppedAt);
     let at_own = newest.stop_seq == Some(stops[look.stop].seq) && said;
     let named = said && newest.stop_seq.is_some() && !at_own;
     let near = stops.iter().enumerate().any(|(index, stop)| {

@@ -90,18 +90,48 @@ pub struct Progress {
     pub visits: Vec<Visit>,
 }
 
+/// What to make of the stop where the van was last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Last {
+    /// It stands there until it is said to be elsewhere.
+    Stands,
+    /// A position says that it was left.
+    Left,
+}
+
 impl Progress {
-    /// How far `route` is. `position` is the van's newest.
+    /// How far `route` is, now that the van's newest position is `position`.
     #[must_use]
-    pub fn of(route: &KnownRoute, position: Option<&Position>) -> Self {
+    pub fn now(route: &KnownRoute, position: Option<&Position>) -> Self {
+        let progress = Self::of(route, Last::Stands);
+        if progress.has_left(route, position) { Self::of(route, Last::Left) } else { progress }
+    }
+
+    /// How far `route` is by its events alone, and what is known of the last stop.
+    #[must_use]
+    pub fn of(route: &KnownRoute, last: Last) -> Self {
         let mut replay = Replay::new(route);
         for (_, fact) in in_order(&route.facts) {
             replay.take(fact);
         }
-        if replay.at.is_some_and(|at| has_left(route, at, replay.visits.last(), position)) {
+        if last == Last::Left {
             replay.leave();
         }
         replay.end()
+    }
+
+    /// Whether the van is on its way from the stop where its events see it. That is by its own judgement, which is not
+    /// shaken by one bad fix.
+    #[must_use]
+    pub fn has_left(&self, route: &KnownRoute, position: Option<&Position>) -> bool {
+        let Some(((at, visit), position)) = self.at.zip(self.visits.last()).zip(position) else {
+            return false;
+        };
+        let newer = UtcTime::parse(&position.point.ts).is_some_and(|ts| ts > visit.until);
+        let same = position.route.as_deref() == Some(route.manifest.route.as_str());
+        let stands = position.point.stop_status == Some(StopStatus::StoppedAt)
+            && position.stop_seq == Some(route.manifest.stops[at].seq);
+        newer && same && position.stop_seq.is_some() && !stands
     }
 
     /// Stops that are finished.
@@ -125,21 +155,6 @@ fn in_order(facts: &[Fact]) -> Vec<(UtcTime, &Fact)> {
 
 fn name(fact: &Fact) -> (&str, &str) {
     (&fact.authority, &fact.event_id)
-}
-
-/// By the van's own judgement, which is not shaken by one bad fix.
-fn has_left(
-    route: &KnownRoute,
-    at: usize,
-    visit: Option<&Visit>,
-    position: Option<&Position>,
-) -> bool {
-    let Some((position, visit)) = position.zip(visit) else { return false };
-    let newer = UtcTime::parse(&position.point.ts).is_some_and(|ts| ts > visit.until);
-    let same = position.route.as_deref() == Some(route.manifest.route.as_str());
-    let stands = position.point.stop_status == Some(StopStatus::StoppedAt)
-        && position.stop_seq == Some(route.manifest.stops[at].seq);
-    newer && same && position.stop_seq.is_some() && !stands
 }
 
 struct Replay<'a> {
