@@ -9,7 +9,6 @@ mod audit;
 pub mod commands;
 pub mod events;
 mod gaps;
-mod ingest;
 pub mod parcels;
 mod postgres;
 pub mod routes;
@@ -22,7 +21,6 @@ pub mod subscribers;
 use std::path::PathBuf;
 
 pub use audit::Look;
-pub use ingest::{Arrival, Taken};
 pub use sql::{Outcome, Row, Statement, Value};
 
 use self::postgres::Postgres;
