@@ -15,8 +15,10 @@ pub mod parcels;
 mod postgres;
 pub mod routes;
 mod schema;
+pub mod situation;
 pub mod sql;
 mod sqlite;
+pub mod subscribers;
 
 use std::path::PathBuf;
 
