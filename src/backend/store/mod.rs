@@ -25,6 +25,7 @@ use std::path::PathBuf;
 pub use audit::Look;
 pub use downlink::WaitingRoute;
 pub use ingest::{Arrival, MAX_POISON_BYTES, Taken};
+pub use audit::{Look, Poison};
 pub use sql::{Outcome, Row, Statement, Value};
 
 use self::postgres::Postgres;
