@@ -30,6 +30,7 @@ pub mod epc;
 pub mod event;
 pub mod live;
 pub mod store;
+pub mod upstream;
 pub mod view;
 
 use std::sync::Arc;

@@ -1,0 +1,1 @@
+//! `POST /api/v1/vans/{van}/commands` → a command that waits for its van.
