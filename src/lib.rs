@@ -40,6 +40,7 @@ pub mod units;
 
 pub mod backoff;
 pub mod clock;
+pub mod notify;
 mod port;
 pub mod rollcall;
 pub mod tasks;

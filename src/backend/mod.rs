@@ -25,10 +25,17 @@
 //! - An instance keeps nothing that another does not find in the store, but for the newest positions.
 
 pub mod api;
+pub mod cli;
+pub mod alerts;
 pub mod config;
+pub mod downlink;
 pub mod epc;
 pub mod event;
+pub mod ingest;
 pub mod live;
+pub mod service;
+mod mqtt;
+pub mod situation;
 pub mod store;
 pub mod upstream;
 pub mod view;

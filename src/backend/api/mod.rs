@@ -13,7 +13,11 @@
 pub mod auth;
 pub mod client;
 pub mod problem;
+pub mod rate;
+pub mod serve;
 pub mod session;
+pub mod shell;
+pub mod tls;
 
 pub use self::auth::{Allowed, scope};
 pub use self::client::ClientAddress;

@@ -6,7 +6,10 @@
 //! - Each file beside this one has the statements of one subject.
 
 mod audit;
+pub mod commands;
 pub mod events;
+mod gaps;
+mod ingest;
 pub mod parcels;
 mod postgres;
 pub mod routes;
@@ -17,6 +20,7 @@ mod sqlite;
 use std::path::PathBuf;
 
 pub use audit::Look;
+pub use ingest::{Arrival, Taken};
 pub use sql::{Outcome, Row, Statement, Value};
 
 use self::postgres::Postgres;
