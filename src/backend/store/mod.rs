@@ -9,7 +9,6 @@ mod audit;
 pub mod commands;
 pub mod events;
 mod gaps;
-mod ingest;
 pub mod parcels;
 mod postgres;
 pub mod routes;
