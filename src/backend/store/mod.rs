@@ -19,7 +19,6 @@ mod sqlite;
 use std::path::PathBuf;
 
 pub use audit::Look;
-pub use ingest::{Arrival, Taken};
 pub use sql::{Outcome, Row, Statement, Value};
 
 use self::postgres::Postgres;
