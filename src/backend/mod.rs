@@ -37,6 +37,7 @@ mod mqtt;
 pub mod service;
 pub mod situation;
 pub mod store;
+pub mod upstream;
 pub mod view;
 
 use std::sync::Arc;
