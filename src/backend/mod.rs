@@ -30,6 +30,7 @@ pub mod event;
 pub mod live;
 pub mod store;
 pub mod view;
+pub mod web;
 
 use std::sync::Arc;
 
