@@ -40,9 +40,12 @@ pub mod units;
 
 pub mod backoff;
 pub mod clock;
+pub mod notify;
 mod port;
 pub mod rollcall;
 pub mod tasks;
+
+pub mod settings;
 
 // The data flow.
 pub mod core;

@@ -1,16 +1,10 @@
-//! What the agent does → systemd: ready, a status line for people, signs of life (`sd_notify(3)`).
+//! What the agent does → systemd: a status line for people, signs of life.
 //!
-//! Without systemd there is no `NOTIFY_SOCKET`, and nothing is said. The watchdog hears of the agent only while every
+//! The watchdog hears of the agent only while every
 //! loop of it turns: a process that is there and does nothing is started anew.
 
-use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::sync::Arc;
 use std::time::Duration;
-use std::{env, io, process};
 
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -18,6 +12,7 @@ use crate::clock::Clock;
 use crate::core::journey::Motion;
 use crate::core::record::Subject;
 use crate::daemon::Watches;
+use crate::notify::Notify;
 use crate::relay::{LinkState, LinkStatus};
 use crate::units::Uptime;
 
@@ -27,93 +22,35 @@ const STATUS_EVERY: Duration = Duration::from_secs(5);
 /// Questions in each watchdog time: one answer may come late.
 const ASKED_PER_WATCHDOG: u32 = 3;
 
-/// Where systemd listens, if it does.
-#[derive(Clone, Debug, Default)]
-pub struct Notify {
-    socket: Option<Arc<(UnixDatagram, SocketAddr)>>,
-    /// After so much silence systemd ends the agent.
-    watchdog: Option<Duration>,
-}
-
-impl Notify {
-    /// As systemd says it in the environment.
-    #[must_use]
-    pub fn from_environment() -> Self {
-        let Some(name) = env::var_os("NOTIFY_SOCKET") else { return Self::default() };
-        let number = |key: &str| env::var(key).ok().and_then(|value| value.parse::<u64>().ok());
-        let ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(process::id()));
-        let watchdog = number("WATCHDOG_USEC").filter(|usec| ours && *usec > 0);
-        Self::to(&name, watchdog.map(Duration::from_micros)).unwrap_or_else(|error| {
-            tracing::warn!(%error, "systemd does not listen where it says");
-            Self::default()
-        })
+/// Says how the agent is, until the caller has had enough: drop it to end it.
+pub async fn report(notify: Notify, watches: Watches, clock: Clock) {
+    if !notify.is_heard() {
+        return;
     }
-
-    /// To the socket of this name; one that begins with `@` is in the abstract namespace.
-    fn to(name: &OsStr, watchdog: Option<Duration>) -> io::Result<Self> {
-        let address = match name.as_bytes() {
-            [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
-            _ => SocketAddr::from_pathname(name)?,
-        };
-        let socket = UnixDatagram::unbound()?;
-        // A supervisor that is busy must not stop the agent.
-        socket.set_nonblocking(true)?;
-        Ok(Self { socket: Some(Arc::new((socket, address))), watchdog })
-    }
-
-    fn say(&self, words: &str) {
-        if let Some((socket, address)) = self.socket.as_deref()
-            && let Err(error) = socket.send_to_addr(words.as_bytes(), address)
-        {
-            tracing::debug!(%error, words, "systemd not told");
+    let every = notify.watchdog().map_or(STATUS_EVERY, |watchdog| {
+        STATUS_EVERY.min(watchdog / ASKED_PER_WATCHDOG).max(Duration::from_millis(1))
+    });
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut said, mut was_silent) = (String::new(), false);
+    loop {
+        ticks.tick().await;
+        let line = status_line(&watches, clock.uptime());
+        if line != said {
+            notify.say(&format!("STATUS={line}"));
+            said = line;
         }
-    }
-
-    /// The outbox is open: from here on nothing that comes is lost.
-    pub fn ready(&self) {
-        self.say("READY=1\nSTATUS=started");
-    }
-
-    /// The agent begins anew with another configuration; [`Self::ready`] ends that.
-    pub fn reloading(&self) {
-        self.say("RELOADING=1\nSTATUS=reading the configuration anew");
-    }
-
-    /// The agent was told to stop.
-    pub fn stopping(&self) {
-        self.say("STOPPING=1\nSTATUS=stopping");
-    }
-
-    /// Says how the agent is, until the caller has had enough: drop it to end it.
-    pub async fn report(self, watches: Watches, clock: Clock) {
-        if self.socket.is_none() {
-            return;
-        }
-        let every = self.watchdog.map_or(STATUS_EVERY, |watchdog| {
-            STATUS_EVERY.min(watchdog / ASKED_PER_WATCHDOG).max(Duration::from_millis(1))
-        });
-        let mut ticks = interval(every);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut said, mut was_silent) = (String::new(), false);
-        loop {
-            ticks.tick().await;
-            let line = status_line(&watches, clock.uptime());
-            if line != said {
-                self.say(&format!("STATUS={line}"));
-                said = line;
-            }
-            if self.watchdog.is_some() {
-                let silent = watches.roll_call.silent().next();
-                match silent {
-                    None => self.say("WATCHDOG=1"),
-                    Some(task) if !was_silent => {
-                        tracing::error!(task, "task does not turn, systemd will start us anew");
-                    }
-                    Some(_) => {}
+        if notify.watchdog().is_some() {
+            let silent = watches.roll_call.silent().next();
+            match silent {
+                None => notify.say("WATCHDOG=1"),
+                Some(task) if !was_silent => {
+                    tracing::error!(task, "task does not turn, systemd will start us anew");
                 }
-                was_silent = silent.is_some();
-                watches.roll_call.ask();
+                Some(_) => {}
             }
+            was_silent = silent.is_some();
+            watches.roll_call.ask();
         }
     }
 }
@@ -173,6 +110,11 @@ fn link(status: &LinkStatus, now: Uptime) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+    use std::process;
+
     use super::*;
     use crate::core::Reception;
     use crate::core::record::Seq;
@@ -262,33 +204,6 @@ mod tests {
             .collect()
     }
 
-    #[test]
-    fn systemd_is_told_by_path_and_by_abstract_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("notify");
-        let name = format!("waypost-test-{}", process::id());
-        for (name, address) in [
-            (path.to_str().unwrap().to_owned(), SocketAddr::from_pathname(&path).unwrap()),
-            (format!("@{name}"), SocketAddr::from_abstract_name(&name).unwrap()),
-        ] {
-            let systemd = listen(&address);
-            let notify = Notify::to(OsStr::new(&name), None).unwrap();
-            notify.ready();
-            notify.reloading();
-            notify.stopping();
-            assert_eq!(
-                heard(&systemd),
-                [
-                    "READY=1\nSTATUS=started",
-                    "RELOADING=1\nSTATUS=reading the configuration anew",
-                    "STOPPING=1\nSTATUS=stopping"
-                ],
-                "{name}"
-            );
-        }
-        Notify::default().ready();
-    }
-
     #[tokio::test(start_paused = true)]
     async fn the_watchdog_is_fed_while_every_loop_turns_and_not_after_one_hangs() {
         let name = format!("waypost-watchdog-{}", process::id());
@@ -296,7 +211,7 @@ mod tests {
         let watchdog = Some(Duration::from_secs(30));
         let notify = Notify::to(OsStr::new(&format!("@{name}")), watchdog).unwrap();
         let Agent { mut pulse, watches, .. } = agent();
-        tokio::spawn(notify.report(watches, Clock::live()));
+        tokio::spawn(report(notify, watches, Clock::live()));
         let (hang, mut told_to_hang) = tokio::sync::oneshot::channel();
         tokio::spawn(async move {
             loop {

@@ -1,10 +1,21 @@
-//! `waypost-backend.toml` → checked types.
+//! `waypost-backend.toml` and `conf.d/*.toml` → checked types: read once, and then nobody checks again.
+
+mod check;
+mod keys;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tracing::Level;
+
+use self::keys::BOOK;
 pub use super::store::StoreConfig;
+pub use crate::settings::{ConfigError, Origins, Override};
+use crate::settings::{Layer, Values};
+
+/// Where the package puts the file.
+pub const DEFAULT_PATH: &str = "/etc/waypost-backend/waypost-backend.toml";
 
 /// Everything that can be set.
 #[derive(Clone, Debug)]
@@ -27,10 +38,58 @@ pub struct Config {
     pub alerts: AlertsConfig,
     /// `[pages]`
     pub pages: PagesConfig,
+    /// `[log]`
+    pub log_level: Level,
+}
+
+impl Config {
+    /// Reads and checks a file and the drop-ins beside it.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not usable: then every problem of it and its drop-ins.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        BOOK.load(path, &[], check::config).map(|(config, _)| config)
+    }
+
+    /// Checks the text of a file that came from `origin`, and has no drop-ins.
+    ///
+    /// # Errors
+    /// Every problem, if there is one.
+    pub fn parse(text: &str, origin: &str, overrides: &[Override]) -> Result<Self, ConfigError> {
+        let layer = Layer { name: origin.to_owned(), text: Ok(text.to_owned()) };
+        BOOK.read(vec![layer], overrides, check::config).map(|(config, _)| config)
+    }
+
+    /// A file and its drop-ins as one file with every key. Secrets are paths there, and stay paths.
+    ///
+    /// # Errors
+    /// As of [`Self::load`].
+    pub fn show(path: &Path, origins: Origins) -> Result<String, ConfigError> {
+        let (_, values): (_, Values) = BOOK.load(path, &[], check::config)?;
+        Ok(values.effective(origins))
+    }
+
+    /// `docs/backend/configuration.md`: every key with what it may be.
+    #[must_use]
+    pub fn reference() -> String {
+        BOOK.reference()
+    }
+
+    /// `config/waypost-backend.toml`: every key with its default and a sentence.
+    #[must_use]
+    pub fn default_file() -> String {
+        BOOK.default_file()
+    }
+
+    /// Every key for the manual: its name, what it may be, its default as TOML, and what it means.
+    pub fn documented() -> impl Iterator<Item = (&'static str, String, &'static str, &'static str)>
+    {
+        BOOK.documented()
+    }
 }
 
 /// The broker.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct MqttConfig {
     /// Host name or address.
     pub host: String,
@@ -52,6 +111,20 @@ pub struct MqttConfig {
     pub ack: bool,
     /// Whether positions of phones with OwnTracks are taken: `owntracks/{root}/{van}`.
     pub owntracks: bool,
+}
+
+/// Without the password.
+impl std::fmt::Debug for MqttConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MqttConfig")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("tls", &self.tls)
+            .field("client_id", &self.client_id)
+            .field("topic_root", &self.topic_root)
+            .field("share_group", &self.share_group)
+            .finish_non_exhaustive()
+    }
 }
 
 /// TLS of the link to the broker.
@@ -102,6 +175,33 @@ pub enum Scope {
     Metrics,
 }
 
+impl Scope {
+    /// Of its name in the configuration.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "routes" => Self::Routes,
+            "capture" => Self::Capture,
+            "events" => Self::Events,
+            "desk" => Self::Desk,
+            "metrics" => Self::Metrics,
+            _ => return None,
+        })
+    }
+
+    /// Its name in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Routes => "routes",
+            Self::Capture => "capture",
+            Self::Events => "events",
+            Self::Desk => "desk",
+            Self::Metrics => "metrics",
+        }
+    }
+}
+
 /// When a customer sees the van.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ExposureRule {
@@ -127,7 +227,7 @@ pub struct Retention {
 }
 
 /// How people are told.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct AlertsConfig {
     /// E-mail.
     pub smtp: Option<SmtpConfig>,
@@ -135,6 +235,17 @@ pub struct AlertsConfig {
     pub webhook_secret: Option<String>,
     /// Whether webhooks may go to addresses of private networks.
     pub webhook_private: bool,
+}
+
+/// Without the secret.
+impl std::fmt::Debug for AlertsConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AlertsConfig")
+            .field("smtp", &self.smtp)
+            .field("webhooks", &self.webhook_secret.is_some())
+            .field("webhook_private", &self.webhook_private)
+            .finish()
+    }
 }
 
 /// The server that takes letters.
@@ -153,7 +264,10 @@ pub struct SmtpConfig {
 /// Without the password.
 impl std::fmt::Debug for SmtpConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SmtpConfig").field("url", &self.url).field("from", &self.from).finish()
+        f.debug_struct("SmtpConfig")
+            .field("url", &self.url)
+            .field("from", &self.from)
+            .finish_non_exhaustive()
     }
 }
 

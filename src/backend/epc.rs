@@ -1,5 +1,10 @@
 //! Numbers and URIs → the one URI under which all that is known of a parcel meets.
 
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::event::Role;
 use crate::core::parcel::code::{Code, normalised};
 
 /// The form under which events of one thing meet: a GS1 Digital Link of `id.gs1.org`, or the URI as it is.
@@ -15,7 +20,9 @@ pub fn canonical(uri: &str) -> String {
 /// URIs that a number, as people type it, may stand for, most likely first.
 #[must_use]
 pub fn of_number(number: &str, domain: &str) -> Vec<String> {
-    let Some(code) = Code::read(number.as_bytes()) else { return Vec::new() };
+    // As it is printed under a bar code: `(00) 3 9521234 000000001 4`.
+    let plain = number.replace(['(', ')'], "");
+    let Some(code) = Code::read(plain.as_bytes()) else { return Vec::new() };
     code.candidates.iter().map(|candidate| canonical(&candidate.uri(domain))).collect()
 }
 
@@ -23,6 +30,29 @@ pub fn of_number(number: &str, domain: &str) -> Vec<String> {
 #[must_use]
 pub fn number(text: &str) -> String {
     normalised(text)
+}
+
+/// What an EPCIS event is about, under canonical URIs, each once: `epcList`, `childEPCs`, `inputEPCList`, `outputEPCList`,
+/// `parentID` (ISO/IEC 19987 §7.4). Classes of things (`quantityList`) are no things.
+#[must_use]
+pub fn things(event: &Value) -> Vec<(String, Role)> {
+    const LISTS: [(&str, Role); 4] = [
+        ("epcList", Role::Epc),
+        ("childEPCs", Role::Child),
+        ("outputEPCList", Role::Epc),
+        ("inputEPCList", Role::Epc),
+    ];
+    let listed = LISTS.iter().flat_map(|(list, role)| {
+        let uris = event.get(list).and_then(Value::as_array).into_iter().flatten();
+        uris.filter_map(Value::as_str).map(|uri| (uri, *role))
+    });
+    let parent = event.get("parentID").and_then(Value::as_str).map(|uri| (uri, Role::Parent));
+    let mut known = BTreeSet::new();
+    listed
+        .chain(parent)
+        .map(|(uri, role)| (canonical(uri), role))
+        .filter(|(uri, _)| known.insert(uri.clone()))
+        .collect()
 }
 
 /// `urn:epc:id:sscc:9521234.0000000001` has extension digit and serial apart, and no check digit.
@@ -71,5 +101,21 @@ mod tests {
         }
         assert_eq!(of_number("1 06141412345678908", "x")[0], expected);
         assert_eq!(of_number("(00)106141412345678908", "x")[0], expected);
+    }
+
+    #[test]
+    fn what_an_event_is_about_is_named_once_and_canonically() {
+        let event = serde_json::json!({
+            "parentID": "https://id.example.com/fleet/obj/VAN-1",
+            "childEPCs": ["urn:epc:id:sscc:0614141.1234567890", "https://id.gs1.org/00/106141412345678908", 7],
+            "outputEPCList": ["urn:x:out"], "quantityList": [{"epcClass": "urn:x:class"}],
+        });
+        let expected = [
+            ("https://id.gs1.org/00/106141412345678908", Role::Child),
+            ("urn:x:out", Role::Epc),
+            ("https://id.example.com/fleet/obj/VAN-1", Role::Parent),
+        ];
+        assert_eq!(things(&event), expected.map(|(uri, role)| (uri.to_owned(), role)));
+        assert_eq!(things(&Value::Null), []);
     }
 }

@@ -17,10 +17,11 @@ use crate::core::calendar::{Era, RELEASED};
 use crate::daemon::{Agent, AtEnd};
 use crate::logging;
 use crate::metrics::Metrics;
+use crate::notify::Notify;
 use crate::relay::mqtt::MqttLinks;
 use crate::replay;
 use crate::source::Address;
-use crate::systemd::Notify;
+use crate::systemd;
 use crate::tasks::joined;
 
 pub(super) fn run(path: &Path, clock: &Clock) -> anyhow::Result<()> {
@@ -136,7 +137,7 @@ impl Opened {
         let metrics = config
             .metrics
             .map(|address| tokio::spawn(Metrics::run(address, agent.watches(), clock.clone())));
-        let report = tokio::spawn(notify.clone().report(agent.watches(), clock));
+        let report = tokio::spawn(systemd::report(notify.clone(), agent.watches(), clock));
         let mut next = None;
         let shutdown = async {
             next = signals.next(path, config).await;

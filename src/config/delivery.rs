@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::values::Values;
 use crate::core::delivery::{DeliveryConfig, Duty, Zone};
 use crate::scanner::{Address, ScannerConfig, ScannerKind, TagPattern};
+use crate::settings::Values;
 use crate::units::{Distance, Position};
 use crate::wire::VanId;
 use crate::wire::epcis::{InvalidNames, Names};

@@ -9,8 +9,8 @@ use std::str::FromStr;
 use ring::hmac;
 
 use super::certificate::common_name;
-use super::values::Values;
 use crate::relay::own_certificate;
+use crate::settings::Values;
 use crate::wire::VanId;
 
 /// hostname(5): the name that was given to the computer, and not what a network calls it.

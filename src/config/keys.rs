@@ -1,44 +1,29 @@
 //! Every key of `waypost.toml`: name, kind, default and what it means. `config/waypost.toml` is written from these tables.
 
-/// What a value must be.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Kind {
-    Text,
-    Flag,
-    /// A whole number between two bounds, both included.
-    Integer(i64, i64),
-    /// A number between two bounds, both included.
-    Number(f64, f64),
-}
+use crate::settings::Kind::{Flag, Integer, Number, Text};
+use crate::settings::{Book, Key, List, key};
 
-impl std::fmt::Display for Kind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Text => f.write_str("text"),
-            Flag => f.write_str("true or false"),
-            Integer(min, max) => write!(f, "whole number {min} to {max}"),
-            Number(min, max) => write!(f, "number {min} to {max}"),
-        }
-    }
-}
+/// `waypost.toml`, its keys and its lists.
+pub(super) static BOOK: Book = Book {
+    program: "waypost",
+    head: "# waypost: configuration of the van's agent. Every key stands here with its default.\n\
+           # Only van.id and mqtt.broker must be filled in. `waypost check` names everything that is wrong.\n",
+    page: PAGE,
+    keys: KEYS,
+    lists: LISTS,
+};
 
-/// One key.
-#[derive(Debug)]
-pub(super) struct Key {
-    /// `section.key` or `section.subsection.key`; a quantity ends in its unit.
-    pub(super) name: &'static str,
-    pub(super) kind: Kind,
-    /// As TOML.
-    pub(super) default: &'static str,
-    /// For the person who edits the file.
-    pub(super) help: &'static str,
-}
-
-const fn key(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Key {
-    Key { name, kind, default, help }
-}
-
-use Kind::{Flag, Integer, Number, Text};
+const PAGE: &str = "\
+# Configuration\n\n\
+Every key of `waypost.toml`, written from the table that the agent checks a file against\n\
+(`src/config/keys.rs`). A key that is left out has its default; one that is unknown, of the wrong kind or out\n\
+of range is reported by `waypost check`, all of them at once.\n\n\
+Beside the file may be drop-ins, `conf.d/*.toml` (for `/etc/waypost/waypost.toml` in `/etc/waypost/conf.d/`). They\n\
+are read in the order of their names, and each goes before what came ahead of it, key by key. A list such as\n\
+`[[scanner]]` is one thing: a drop-in with one of its tables has all of them, and `scanner = []` has none. Hidden\n\
+files and those that do not end in `.toml` are not read. A problem in a drop-in is reported with its name:\n\
+`conf.d/20-van.toml: mqtt.keep_alive_s: 5 is outside 10..=1200`. `waypost config show --origin` writes what the\n\
+parts come to, with the file that each value is from.\n\n";
 
 /// In the order of the file.
 pub(super) const KEYS: &[Key] = &[
@@ -383,18 +368,6 @@ pub(super) const KEYS: &[Key] = &[
     ),
 ];
 
-/// A list of tables: `[[name]]`, any number of times up to a bound.
-#[derive(Debug)]
-pub(super) struct List {
-    pub(super) name: &'static str,
-    /// How many tables it may have.
-    pub(super) most: usize,
-    /// For the person who edits the file.
-    pub(super) help: &'static str,
-    /// Their names are `list.key`; one whose default is empty must be there.
-    pub(super) keys: &'static [Key],
-}
-
 /// In the order of the file, after [`KEYS`].
 pub(super) const LISTS: &[List] = &[
     List {
@@ -452,10 +425,3 @@ pub(super) const LISTS: &[List] = &[
         ],
     },
 ];
-
-impl Key {
-    /// Its name within its section or table.
-    pub(super) fn last(&self) -> &'static str {
-        self.name.rsplit_once('.').expect("every name has a section").1
-    }
-}

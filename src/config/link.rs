@@ -4,9 +4,9 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use super::secrets;
-use super::values::Values;
 use crate::core::sampling::Sampling;
 use crate::relay::{Broker, Budget, MqttVersion, RelayConfig, TlsConfig, Transport};
+use crate::settings::Values;
 use crate::source::HostPort;
 use crate::units::Distance;
 use crate::wire::{Encoding, VanId};

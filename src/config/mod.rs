@@ -4,16 +4,12 @@
 
 mod certificate;
 mod delivery;
-mod files;
 mod identity;
 mod keys;
 mod link;
 mod secrets;
 mod ublox;
-mod values;
-mod written;
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,13 +23,13 @@ use crate::core::sampling::{Bounds, Sampling};
 use crate::outbox::OutboxConfig;
 use crate::relay::{RelayConfig, Transport};
 use crate::scanner::ScannerConfig;
+pub use crate::settings::{ConfigError, Origins, Override, Report};
+use crate::settings::{Layer, Values};
 use crate::source::{Address, Hunting, LineConfig, SourceConfig};
 use crate::units::{Distance, Speed};
 use crate::wire::VanId;
 use crate::wire::signed::CommandKey;
-use files::Layer;
-pub use values::Override;
-use values::Values;
+use keys::BOOK;
 
 /// Where the package puts the file.
 pub const DEFAULT_PATH: &str = "/etc/waypost/waypost.toml";
@@ -69,47 +65,6 @@ pub struct Config {
     pub drop_ins: Vec<String>,
 }
 
-/// Whether a configuration that is shown says where each value comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origins {
-    /// In a comment after each: the file, or `default`.
-    Shown,
-    /// The values alone.
-    Hidden,
-}
-
-/// Why a configuration cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// There is no such file, or it must not be read.
-    #[error("{path}: cannot be read: {source}", path = path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// It was read, and something is wrong with it.
-    #[error("{0}")]
-    NotUsable(Report),
-}
-
-/// Everything that is wrong with a configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// The file, or the command line.
-    pub origin: String,
-    /// One line each: key, value, remedy.
-    pub problems: Vec<String>,
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: not usable", self.origin)?;
-        self.problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
-    }
-}
-
 impl Config {
     /// Reads and checks a file and the drop-ins beside it, `conf.d/*.toml` in the order of their names. A drop-in goes
     /// before what was read ahead of it, and what the command line says before all.
@@ -117,7 +72,7 @@ impl Config {
     /// # Errors
     /// The file cannot be read, or is not usable: then every problem of it and its drop-ins.
     pub fn load(path: &Path, overrides: &[Override]) -> Result<Self, ConfigError> {
-        read(files::read(path)?, overrides).map(|(config, _)| config)
+        BOOK.load(path, overrides, check).map(|(config, _)| config)
     }
 
     /// Checks the text of a file that came from `origin`, and has no drop-ins.
@@ -126,7 +81,7 @@ impl Config {
     /// Every problem, if there is one.
     pub fn parse(text: &str, origin: &str, overrides: &[Override]) -> Result<Self, ConfigError> {
         let layer = Layer { name: origin.to_owned(), text: Ok(text.to_owned()) };
-        read(vec![layer], overrides).map(|(config, _)| config)
+        BOOK.read(vec![layer], overrides, check).map(|(config, _)| config)
     }
 
     /// A file and its drop-ins as one file with every key. Secrets are paths there, and stay paths.
@@ -134,8 +89,8 @@ impl Config {
     /// # Errors
     /// As of [`Self::load`].
     pub fn show(path: &Path, origins: Origins) -> Result<String, ConfigError> {
-        let (_, values) = read(files::read(path)?, &[])?;
-        Ok(written::effective(&values, origins))
+        let (_, values) = BOOK.load(path, &[], check)?;
+        Ok(values.effective(origins))
     }
 
     /// Whether the files that are read only when they are needed can be used now. A running agent waits for them.
@@ -156,7 +111,7 @@ impl Config {
     /// `docs/configuration.md`: every key with what it may be.
     #[must_use]
     pub fn reference() -> String {
-        written::reference()
+        BOOK.reference()
     }
 
     /// Every key for the manual: its name, what it may be, its default as TOML, and what it means.
@@ -164,29 +119,13 @@ impl Config {
     /// Those of lists follow, as `list.key`; where the default is empty the key must be there.
     pub fn documented() -> impl Iterator<Item = (&'static str, String, &'static str, &'static str)>
     {
-        let of_lists = keys::LISTS.iter().flat_map(|list| list.keys);
-        keys::KEYS
-            .iter()
-            .chain(of_lists)
-            .map(|key| (key.name, key.kind.to_string(), key.default, key.help))
+        BOOK.documented()
     }
 
     /// `config/waypost.toml`: every key with its default and a sentence.
     #[must_use]
     pub fn default_file() -> String {
-        written::default_file()
-    }
-}
-
-fn read(layers: Vec<Layer>, overrides: &[Override]) -> Result<(Config, Values), ConfigError> {
-    let origin = layers.first().map(|layer| layer.name.clone()).unwrap_or_default();
-    let mut values = Values::read(layers, overrides);
-    let config = check(&mut values);
-    match (config, values.problems()) {
-        (Some(config), []) => Ok((config, values)),
-        (_, problems) => {
-            Err(ConfigError::NotUsable(Report { origin, problems: problems.to_vec() }))
-        }
+        BOOK.default_file()
     }
 }
 

@@ -7,8 +7,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::values::Values;
 use crate::relay::{Credentials, Identity, TlsConfig};
+use crate::settings::Values;
 use crate::wire::VanId;
 use crate::wire::signed::CommandKey;
 

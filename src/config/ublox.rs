@@ -1,7 +1,7 @@
 //! `[gnss.ublox]` → what a u-blox receiver is told.
 
-use super::values::Values;
 use crate::core::ubx::{Constellation, DynamicModel, NmeaVersion, Settings};
+use crate::settings::Values;
 
 /// `Some(None)`: nothing is written to the receiver. What is wrong is reported in either case.
 pub(super) fn settings(values: &mut Values) -> Option<Option<Settings>> {

@@ -1,18 +1,24 @@
 //! The backend's `ack` → what may leave the outbox, where PUBACK does not say enough (pure).
 //!
 //! In MQTT 3.1.1 a broker says PUBACK also to what its ACL denies, so a record leaves only after the backend's word. That
-//! word is a high-water mark for each topic, and concerns nothing but what was handed over on this connection before it
-//! came, in the order of its numbers, and was acknowledged by the broker: what was not sent cannot have arrived by it, and
-//! of what was refused and sent again behind higher numbers a mark says nothing. That is sent again, in order, on the
-//! next connection. A mark that is lower than the last one of the connection, or higher than anything that was ever sent,
-//! is ignored.
+//! word is of numbers, and concerns nothing but what was handed over on this connection before it came and was
+//! acknowledged by the broker: what was not sent cannot have arrived by it.
+//!
+//! - A *mark* has everything up to it that was sent in the order of its numbers. Of what was refused and sent again behind
+//!   higher numbers it says nothing. A mark that is lower than the last one of the connection, or higher than anything that
+//!   was ever sent, is ignored.
+//! - A *range* has what is in it, whatever the order, and nothing below it. So it tells what a broker has acknowledged and
+//!   dropped: what a higher range has passed over is sent again on the next connection, as is what no word can reach.
+
+mod word;
 
 use std::time::Duration;
 
 use super::lanes::Batch;
 use crate::core::record::Seq;
 use crate::units::Uptime;
-use crate::wire::json::Ack;
+pub(super) use word::Unfit;
+use word::{Word, words};
 
 /// How long a connection waits for the backend at first; it doubles while nothing comes.
 const PATIENCE: Duration = Duration::from_mins(5);
@@ -23,10 +29,7 @@ const MAX_PATIENCE: Duration = Duration::from_hours(1);
 /// Messages of one topic that wait for the backend at most; then no more are sent on this connection.
 const MAX_AWAITED: usize = 4096;
 
-/// A message on `ack` is never larger.
-const MAX_ACK_BYTES: usize = 1024;
-
-/// What stands under a mark: one number, or a range of them.
+/// What a message carries: one number, or several in order.
 trait Numbered: Copy + PartialEq {
     fn first(self) -> Seq;
     fn last(self) -> Seq;
@@ -59,8 +62,25 @@ enum Stage {
     Sent,
     /// PUBACK came.
     Accepted,
-    /// The backend's mark came before PUBACK.
-    Marked,
+    /// The backend's word came before PUBACK.
+    Stored,
+}
+
+/// Whether a mark can speak of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Nothing with higher numbers was sent before it on this connection.
+    InOrder,
+    /// It was sent again behind higher numbers.
+    Behind,
+}
+
+/// A message that waits for the backend.
+#[derive(Debug)]
+struct Awaited<T> {
+    message: T,
+    stage: Stage,
+    place: Place,
 }
 
 /// What waits on one topic.
@@ -69,110 +89,146 @@ struct Line<T> {
     /// The highest number that was ever sent.
     sent: Seq,
     /// The last mark of this connection.
-    acked: Seq,
+    marked: Seq,
+    /// The highest number of a range on this connection.
+    ranged: Seq,
     /// The highest number that the broker has accepted on this connection.
     accepted: Seq,
-    awaited: Vec<(T, Stage)>,
+    awaited: Vec<Awaited<T>>,
     /// Since when the backend has said nothing.
     since: Option<Uptime>,
-    /// Since when something waits for the next connection, as it was sent behind higher numbers.
-    apart: Option<Uptime>,
+    /// Since when something waits that no mark can speak of.
+    behind: Option<Uptime>,
+    /// Since when something waits that a higher range has passed over.
+    passed_over: Option<Uptime>,
     /// Connections in a row that ended without the backend's word.
     unheard: u32,
+    /// Connections in a row that ended because of what was passed over.
+    repeated: u32,
 }
 
 impl<T: Numbered> Line<T> {
     const fn new(sent: Seq) -> Self {
-        let (acked, accepted) = (Seq::ZERO, Seq::ZERO);
-        Self { sent, acked, accepted, awaited: Vec::new(), since: None, apart: None, unheard: 0 }
+        Self {
+            sent,
+            marked: Seq::ZERO,
+            ranged: Seq::ZERO,
+            accepted: Seq::ZERO,
+            awaited: Vec::new(),
+            since: None,
+            behind: None,
+            passed_over: None,
+            unheard: 0,
+            repeated: 0,
+        }
     }
 
     fn begin_again(&mut self) {
-        *self = Self { unheard: self.unheard, ..Self::new(self.sent) };
+        let repeated = if self.passed_over.is_some() { self.repeated } else { 0 };
+        *self = Self { unheard: self.unheard, repeated, ..Self::new(self.sent) };
     }
 
     fn sent(&mut self, message: T, now: Uptime) {
         self.sent = self.sent.max(message.last());
-        let is_highest = self.awaited.iter().all(|(before, _)| before.last() < message.first());
-        if is_highest && message.first() > self.accepted {
-            self.awaited.push((message, Stage::Sent));
-            self.since.get_or_insert(now);
-        } else {
-            self.apart.get_or_insert(now);
-        }
+        let first = message.first();
+        let is_highest = self.awaited.iter().all(|before| before.message.last() < first);
+        let is_in_order = is_highest && first > self.accepted;
+        let place = if is_in_order { Place::InOrder } else { Place::Behind };
+        self.awaited.push(Awaited { message, stage: Stage::Sent, place });
+        self.look_at_what_waits(now);
     }
 
-    fn refused(&mut self, message: T) {
-        self.awaited.retain(|(awaited, _)| *awaited != message);
-        self.rest();
+    fn refused(&mut self, message: T, now: Uptime) {
+        self.awaited.retain(|awaited| awaited.message != message);
+        self.look_at_what_waits(now);
     }
 
     /// PUBACK came; whether the backend has said already that it is stored.
-    fn accepted(&mut self, message: T) -> bool {
+    fn accepted(&mut self, message: T, now: Uptime) -> bool {
         self.accepted = self.accepted.max(message.last());
-        let Some(at) = self.awaited.iter().position(|(awaited, _)| *awaited == message) else {
+        let Some(at) = self.awaited.iter().position(|awaited| awaited.message == message) else {
             return false;
         };
-        let is_stored = self.awaited[at].1 == Stage::Marked;
+        let is_stored = self.awaited[at].stage == Stage::Stored;
         if is_stored {
             self.awaited.remove(at);
-            self.rest();
+            self.look_at_what_waits(now);
         } else {
-            self.awaited[at].1 = Stage::Accepted;
+            self.awaited[at].stage = Stage::Accepted;
         }
         is_stored
     }
 
     /// Who waits for nothing is not kept waiting.
-    fn rest(&mut self) {
-        if self.awaited.is_empty() {
-            self.since = None;
+    fn look_at_what_waits(&mut self, now: Uptime) {
+        let ranged = self.ranged;
+        let is_passed_over =
+            |one: &Awaited<T>| one.stage != Stage::Stored && one.message.last() < ranged;
+        let is_expected = |one: &Awaited<T>| one.place == Place::InOrder && !is_passed_over(one);
+        let in_order = self.awaited.iter().any(is_expected);
+        let behind = self.awaited.iter().any(|one| one.place == Place::Behind);
+        let passed_over = self.awaited.iter().any(is_passed_over);
+        for (since, waits) in [
+            (&mut self.since, in_order),
+            (&mut self.behind, behind),
+            (&mut self.passed_over, passed_over),
+        ] {
+            *since = waits.then(|| since.unwrap_or(now));
         }
     }
 
-    fn allows(&self, mark: Option<u64>) -> bool {
-        mark.is_none_or(|mark| (self.acked..=self.sent).contains(&Seq::new(mark)))
+    fn allows(&self, word: &Word) -> bool {
+        word.mark.is_none_or(|mark| (self.marked..=self.sent).contains(&mark))
+            && word.is_fit(self.sent)
     }
 
-    fn hear(&mut self, mark: Option<u64>, now: Uptime) -> Vec<T> {
-        let Some(mark) = mark.map(Seq::new) else { return Vec::new() };
-        self.acked = mark;
+    fn hear(&mut self, word: &Word, now: Uptime) -> Vec<T> {
+        if word.is_silent() {
+            return Vec::new();
+        }
+        self.marked = word.mark.unwrap_or(self.marked);
+        self.ranged = word.highest().map_or(self.ranged, |highest| highest.max(self.ranged));
         self.unheard = 0;
         self.since = Some(now);
         let mut stored = Vec::new();
-        self.awaited.retain_mut(|(message, stage)| {
-            if message.last() > mark {
+        self.awaited.retain_mut(|Awaited { message, stage, place }| {
+            let is_marked =
+                *place == Place::InOrder && word.mark.is_some_and(|mark| message.last() <= mark);
+            if !is_marked && !word.has(message.first(), message.last()) {
                 return true;
             }
             if *stage == Stage::Accepted {
                 stored.push(*message);
                 return false;
             }
-            *stage = Stage::Marked;
+            *stage = Stage::Stored;
             true
         });
-        self.rest();
+        self.look_at_what_waits(now);
         stored
     }
 
+    fn deadlines(&self) -> [Option<Uptime>; 3] {
+        let doubled =
+            |times: u32| PATIENCE.saturating_mul(2_u32.saturating_pow(times)).min(MAX_PATIENCE);
+        [
+            self.since.map(|since| since + doubled(self.unheard)),
+            self.passed_over.map(|since| since + doubled(self.repeated)),
+            self.behind.map(|since| since + MAX_PATIENCE),
+        ]
+    }
+
     fn deadline(&self) -> Option<Uptime> {
-        let patience =
-            PATIENCE.saturating_mul(2_u32.saturating_pow(self.unheard)).min(MAX_PATIENCE);
-        let unheard = self.since.map(|since| since + patience);
-        let apart = self.apart.map(|since| since + MAX_PATIENCE);
-        unheard.into_iter().chain(apart).min()
+        self.deadlines().into_iter().flatten().min()
     }
 
     fn gave_up(&mut self, now: Uptime) {
-        if self.since.is_some() && self.deadline().is_some_and(|due| now >= due) {
-            self.unheard = self.unheard.saturating_add(1);
-        }
+        let [unheard, passed_over, _] =
+            self.deadlines().map(|due| u32::from(due.is_some_and(|due| now >= due)));
+        self.unheard = self.unheard.saturating_add(unheard);
+        self.repeated = self.repeated.saturating_add(passed_over);
     }
 }
-
-/// The backend's word is of no use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Unfit;
 
 /// What the backend has stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -212,28 +268,28 @@ impl Acks {
     }
 
     /// The broker refused it: it waits for another try, and not for the backend.
-    pub(super) fn refused_track(&mut self, batch: Batch) {
-        self.tracks.refused(batch);
+    pub(super) fn refused_track(&mut self, batch: Batch, now: Uptime) {
+        self.tracks.refused(batch, now);
     }
 
     /// As [`Self::refused_track`].
-    pub(super) fn refused_event(&mut self, seq: Seq) {
-        self.events.refused(seq);
+    pub(super) fn refused_event(&mut self, seq: Seq, now: Uptime) {
+        self.events.refused(seq, now);
     }
 
     /// The broker accepted it; whether the backend has said already that it is stored.
-    pub(super) fn accepted_track(&mut self, batch: Batch) -> bool {
-        self.tracks.accepted(batch)
+    pub(super) fn accepted_track(&mut self, batch: Batch, now: Uptime) -> bool {
+        self.tracks.accepted(batch, now)
     }
 
     /// As [`Self::accepted_track`].
-    pub(super) fn accepted_event(&mut self, seq: Seq) -> bool {
-        self.events.accepted(seq)
+    pub(super) fn accepted_event(&mut self, seq: Seq, now: Uptime) -> bool {
+        self.events.accepted(seq, now)
     }
 
     /// Events that wait, for the backend or for the next connection.
-    pub(super) fn events(&self) -> usize {
-        self.events.awaited.len() + usize::from(self.events.apart.is_some())
+    pub(super) const fn events(&self) -> usize {
+        self.events.awaited.len()
     }
 
     /// Whether more may be sent.
@@ -248,17 +304,12 @@ impl Acks {
 
     /// The backend said something.
     pub(super) fn hear(&mut self, payload: &[u8], now: Uptime) -> Result<Stored, Unfit> {
-        let ack: Ack = Some(payload)
-            .filter(|payload| payload.len() <= MAX_ACK_BYTES)
-            .and_then(|payload| serde_json::from_slice(payload).ok())
-            .ok_or(Unfit)?;
-        let says = ack.event_seq.or(ack.track_seq).is_some();
-        let fits = self.events.allows(ack.event_seq) && self.tracks.allows(ack.track_seq);
-        if ack.v != crate::wire::VERSION || !says || !fits {
+        let [events, tracks] = words(payload)?;
+        if !self.events.allows(&events) || !self.tracks.allows(&tracks) {
             return Err(Unfit);
         }
-        let events = self.events.hear(ack.event_seq, now);
-        Ok(Stored { tracks: self.tracks.hear(ack.track_seq, now), events })
+        let events = self.events.hear(&events, now);
+        Ok(Stored { tracks: self.tracks.hear(&tracks, now), events })
     }
 
     /// When the connection is given up, and everything sent again.
@@ -289,7 +340,9 @@ mod tests {
         let now = Uptime::ZERO;
         acks.sent_track(batch(101, 160), now);
         acks.sent_event(Seq::new(120), now);
-        assert!(!acks.accepted_track(batch(101, 160)) && !acks.accepted_event(Seq::new(120)));
+        assert!(
+            !acks.accepted_track(batch(101, 160), now) && !acks.accepted_event(Seq::new(120), now)
+        );
         let stored = acks.hear(br#"{"v":1,"event_seq":120,"track_seq":159}"#, now).unwrap();
         assert_eq!(stored, Stored { tracks: Vec::new(), events: vec![Seq::new(120)] });
         assert!(acks.deadline().is_some());
@@ -299,7 +352,7 @@ mod tests {
         // PUBACK may come after the backend's word.
         acks.sent_track(batch(161, 220), now);
         assert!(acks.hear(br#"{"v":1,"track_seq":220}"#, now).unwrap().tracks.is_empty());
-        assert!(acks.accepted_track(batch(161, 220)));
+        assert!(acks.accepted_track(batch(161, 220), now));
         assert_eq!(acks.deadline(), None, "nothing waits");
     }
 
@@ -309,20 +362,74 @@ mod tests {
         let now = Uptime::ZERO;
         acks.sent_track(batch(1, 60), now);
         acks.sent_track(batch(61, 120), now);
-        acks.refused_track(batch(1, 60));
-        acks.accepted_track(batch(61, 120));
+        acks.refused_track(batch(1, 60), now);
+        acks.accepted_track(batch(61, 120), now);
         acks.sent_track(batch(1, 60), now);
-        assert!(!acks.accepted_track(batch(1, 60)));
+        assert!(!acks.accepted_track(batch(1, 60), now));
         let mark = br#"{"v":1,"track_seq":120}"#;
         assert_eq!(acks.hear(mark, now).unwrap().tracks, [batch(61, 120)]);
         assert_eq!(acks.deadline(), Some(now + MAX_PATIENCE), "the next connection sends it");
         acks.begin_again();
         acks.sent_track(batch(1, 60), now);
-        acks.refused_track(batch(1, 60));
+        acks.refused_track(batch(1, 60), now);
         assert_eq!(acks.deadline(), None, "a refusal is no silence of the backend");
         acks.sent_track(batch(1, 60), now);
-        acks.accepted_track(batch(1, 60));
+        acks.accepted_track(batch(1, 60), now);
         assert_eq!(acks.hear(mark, now).unwrap().tracks, [batch(1, 60)], "nothing overtook it");
+    }
+
+    #[test]
+    fn a_range_concerns_what_is_in_it_whatever_the_order_and_nothing_below() {
+        let mut acks = Acks::new(Seq::new(1));
+        let now = Uptime::ZERO;
+        for first in [1, 61, 121] {
+            acks.sent_track(batch(first, first + 59), now);
+            acks.accepted_track(batch(first, first + 59), now);
+        }
+        // The broker has dropped the one in the middle.
+        let word = br#"{"v":1,"track":[[1,60],[121,180]]}"#;
+        assert_eq!(acks.hear(word, now).unwrap().tracks, [batch(1, 60), batch(121, 180)]);
+        assert_eq!(acks.deadline(), Some(now + PATIENCE), "the next connection sends it");
+        acks.refused_track(batch(61, 120), now);
+        acks.sent_track(batch(61, 120), now);
+        acks.accepted_track(batch(61, 120), now);
+        assert!(acks.hear(br#"{"v":1,"track_seq":180}"#, now).unwrap().tracks.is_empty());
+        let word = br#"{"v":1,"track":[[61,120]]}"#;
+        assert_eq!(acks.hear(word, now).unwrap().tracks, [batch(61, 120)]);
+        assert_eq!(acks.deadline(), None, "nothing waits");
+        // PUBACK may come after the backend's word; and a part is not the whole.
+        acks.sent_event(Seq::new(200), now);
+        acks.sent_track(batch(201, 260), now);
+        let word = br#"{"v":1,"events":[[200,200]],"track":[[201,259]]}"#;
+        assert_eq!(acks.hear(word, now), Ok(Stored::default()));
+        assert!(acks.accepted_event(Seq::new(200), now));
+        assert!(!acks.accepted_track(batch(201, 260), now));
+    }
+
+    #[test]
+    fn what_is_passed_over_again_and_again_costs_a_connection_an_hour_at_last() {
+        let mut acks = Acks::new(Seq::new(1));
+        let mut now = Uptime::ZERO;
+        let mut waits = Vec::new();
+        for _ in 0..6 {
+            acks.begin_again();
+            for first in [1, 61] {
+                acks.sent_track(batch(first, first + 59), now);
+                acks.accepted_track(batch(first, first + 59), now);
+            }
+            acks.hear(br#"{"v":1,"track":[[61,120]]}"#, now).unwrap();
+            let due = acks.deadline().unwrap();
+            waits.push(due.since(now).as_secs() / 60);
+            now = due;
+            acks.gave_up(now);
+        }
+        assert_eq!(waits, [5, 10, 20, 40, 60, 60]);
+        acks.begin_again();
+        acks.begin_again();
+        acks.sent_track(batch(1, 60), now);
+        acks.sent_track(batch(61, 120), now);
+        acks.hear(br#"{"v":1,"track":[[61,120]]}"#, now).unwrap();
+        assert_eq!(acks.deadline(), Some(now + PATIENCE), "a connection without it is in between");
     }
 
     #[test]
@@ -330,9 +437,9 @@ mod tests {
         let mut acks = Acks::new(Seq::new(101));
         let now = Uptime::ZERO;
         acks.sent_track(batch(101, 160), now);
-        acks.accepted_track(batch(101, 160));
+        acks.accepted_track(batch(101, 160), now);
         acks.hear(br#"{"v":1,"track_seq":130}"#, now).unwrap();
-        let large = vec![b' '; 2000];
+        let large = vec![b' '; 9000];
         for unfit in [
             &b"{}"[..],
             b"",
@@ -344,6 +451,16 @@ mod tests {
             br#"{"v":1,"track_seq":161}"#,
             br#"{"v":1,"event_seq":101}"#,
             br#"{"v":1,"track_seq":160,"event_seq":18446744073709551615}"#,
+            br#"{"v":1,"track":[]}"#,
+            br#"{"v":1,"track":[[101,161]]}"#,
+            br#"{"v":1,"track":[[160,101]]}"#,
+            br#"{"v":1,"track":[[101,120],[120,160]]}"#,
+            br#"{"v":1,"track":[[121,160],[101,120]]}"#,
+            br#"{"v":1,"track":[[101]]}"#,
+            br#"{"v":1,"track":[[101,120,160]]}"#,
+            br#"{"v":1,"track":[101,160]}"#,
+            br#"{"v":1,"track":[[-1,160]]}"#,
+            br#"{"v":1,"track":[[101,160]],"events":[[161,161]]}"#,
             &large,
         ] {
             assert_eq!(acks.hear(unfit, now), Err(Unfit), "{}", String::from_utf8_lossy(unfit));

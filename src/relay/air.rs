@@ -25,8 +25,8 @@ const PUBACK: u64 = 4;
 /// PINGREQ, and PINGRESP.
 const PING: u64 = 2;
 
-/// SUBACK of three topics.
-const SUBACK: u64 = 8;
+/// SUBACK without its reason codes, one for each topic (MQTT 5 §3.9).
+const SUBACK: u64 = 5;
 
 /// An attempt that got no answer.
 const KNOCK: u64 = 3 * SEGMENT;
@@ -97,8 +97,8 @@ pub(super) enum Traffic {
     Answered(usize, usize),
     /// A message of QoS 0.
     Unanswered(usize, usize),
-    /// SUBSCRIBE: the lengths of its topics together.
-    Subscription(usize),
+    /// SUBSCRIBE: its topics, and their lengths together.
+    Subscription(usize, usize),
     /// PINGREQ and PINGRESP.
     Ping,
 }
@@ -114,7 +114,11 @@ impl Traffic {
             Self::Unanswered(topic, payload) => {
                 over.alone(publish(topic as u64, payload as u64, 0))
             }
-            Self::Subscription(topics) => over.answered(5 + 9 + topics as u64, SUBACK),
+            Self::Subscription(topics, length) => {
+                // Length and options of each (§3.8.3).
+                let topics = topics as u64;
+                over.answered(5 + 3 * topics + length as u64, SUBACK + topics)
+            }
             Self::Ping => over.answered(PING, PING),
         }
     }

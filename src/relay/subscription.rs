@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::config::RelayConfig;
 use crate::units::Uptime;
 
 /// A broker that ends so many connections in a row before SUBACK does it because of SUBSCRIBE.
@@ -16,12 +17,25 @@ const WITHOUT_FOR: Duration = Duration::from_hours(1);
 /// What a connection subscribes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
-    /// Manifests, commands and the backend's word.
+    /// Manifests and commands; and the backend's word, if it is waited for.
     All,
     /// The backend's word, without which nothing leaves the outbox.
     AckAlone,
     /// Nothing.
     Nothing,
+}
+
+impl Wanted {
+    /// The topics, in the order of SUBSCRIBE. Where PUBACK is enough, the backend's word would only cost data.
+    pub(super) fn topics(self, config: &RelayConfig) -> Vec<&String> {
+        let topics = &config.topics;
+        let ack = config.waits_for_ack().then_some(&topics.ack);
+        match self {
+            Self::All => [&topics.manifest, &topics.command].into_iter().chain(ack).collect(),
+            Self::AckAlone => ack.into_iter().collect(),
+            Self::Nothing => Vec::new(),
+        }
+    }
 }
 
 /// What connections taught. It outlives them.

@@ -228,9 +228,42 @@ pub struct Ack {
     /// Every point of `track` that this connection sent, up to this `seq`, is stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub track_seq: Option<u64>,
+    /// Every event in these ranges of `sequence` is stored: at most [`Self::MAX_RANGES`], ascending, none touched twice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<SeqRange>,
+    /// Every point of `track` in these ranges of `seq` is stored; as `events`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub track: Vec<SeqRange>,
     /// When it was said: RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ts: Option<String>,
+}
+
+impl Ack {
+    /// The bound of the contract on `events`, and on `track`.
+    pub const MAX_RANGES: usize = 64;
+}
+
+/// Numbers from `first` to `last`, both included; `[first, last]` in JSON. Whoever says it has all that was sent there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(u64, u64)", into = "(u64, u64)")]
+pub struct SeqRange {
+    /// The lowest.
+    pub first: u64,
+    /// The highest, not below `first`.
+    pub last: u64,
+}
+
+impl From<(u64, u64)> for SeqRange {
+    fn from((first, last): (u64, u64)) -> Self {
+        Self { first, last }
+    }
+}
+
+impl From<SeqRange> for (u64, u64) {
+    fn from(range: SeqRange) -> Self {
+        (range.first, range.last)
+    }
 }
 
 /// A number with so many places after the point, and never −0.

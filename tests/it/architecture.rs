@@ -14,6 +14,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("logging", &[]),
     ("tasks", &[]),
     ("rollcall", &[]),
+    ("notify", &[]),
+    ("settings", &[]),
     ("core", &[]),
     ("wire", &[]),
     ("port", &["backoff"]),
@@ -29,7 +31,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "relay", "control",
         ],
     ),
-    ("config", &["clock", "wire", "scanner", "source", "outbox", "relay"]),
+    ("config", &["clock", "settings", "wire", "scanner", "source", "outbox", "relay"]),
     (
         "daemon",
         &[
@@ -37,14 +39,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "control", "engine", "config",
         ],
     ),
-    ("systemd", &["clock", "daemon", "relay"]),
+    ("systemd", &["clock", "notify", "daemon", "relay"]),
     ("metrics", &["clock", "daemon", "relay"]),
     ("replay", &["clock", "wire", "source", "outbox", "relay", "config", "daemon"]),
     ("decode", &["wire"]),
     ("why", &["port", "source", "relay", "control", "config"]),
     ("code", &[]),
     ("simulate", &["clock"]),
-    ("backend", &["backoff", "clock", "tasks", "wire", "logging", "systemd"]),
+    ("backend", &["backoff", "clock", "notify", "tasks", "settings", "wire", "logging"]),
     ("bin", &["backend"]),
     (
         "demo",
@@ -57,7 +59,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &[
             "clock", "code", "control", "tasks", "wire", "config", "daemon", "decode", "demo",
-            "logging", "metrics", "relay", "replay", "simulate", "source", "systemd", "why",
+            "logging", "metrics", "notify", "relay", "replay", "simulate", "source", "systemd",
+            "why",
         ],
     ),
 ];

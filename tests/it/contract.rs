@@ -5,7 +5,7 @@ use std::fs;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use waypost::wire::json::{Connection, Position, State, Track};
+use waypost::wire::json::{Ack, Connection, Position, State, Track};
 
 use crate::support::{repository, shared};
 
@@ -22,6 +22,7 @@ fn by_topic(topic: &str, example: &Value) -> Value {
         "track" => round_trip::<Track>(example),
         "connection" => round_trip::<Connection>(example),
         "state" => round_trip::<State>(example),
+        "ack" => round_trip::<Ack>(example),
         other => panic!("no topic {other}"),
     }
 }
@@ -37,7 +38,7 @@ fn the_documented_payloads_are_what_the_agent_writes() {
         seen.push(topic.to_owned());
     }
     seen.dedup();
-    assert_eq!(seen, ["position", "track", "connection", "state"]);
+    assert_eq!(seen, ["position", "track", "connection", "state", "ack"]);
 }
 
 #[test]

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod architecture;
+#[cfg(feature = "backend")]
+mod backend_config;
 mod cli;
 mod codes;
 mod compact;
@@ -30,6 +32,10 @@ mod recordings;
 mod reload;
 mod same_core;
 mod schemas;
+#[cfg(feature = "backend")]
+mod store;
 mod support;
 mod tls;
+#[cfg(feature = "backend")]
+mod upstream;
 mod why;

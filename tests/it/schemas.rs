@@ -7,7 +7,7 @@ use std::{env, fs};
 use serde_json::{Value, json};
 use waypost::wire::command::{self, CommandResult};
 use waypost::wire::epcis::{CONTENT_TYPE, CloudEvent, Names, encode};
-use waypost::wire::json::{Connection, Position, State, Track};
+use waypost::wire::json::{Ack, Connection, Position, State, Track};
 use waypost::wire::{Topics, VanId, manifest};
 
 use crate::support::happenings::{Telling, delivery, records};
@@ -60,6 +60,7 @@ fn written(name: &str, value: &Value) -> Option<Value> {
         "event" => json!(serde_json::from_value::<CloudEvent>(value).expect(read)),
         "connection" => json!(serde_json::from_value::<Connection>(value).expect(read)),
         "state" => json!(serde_json::from_value::<State>(value).expect(read)),
+        "ack" => json!(serde_json::from_value::<Ack>(value).expect(read)),
         "command_result" => json!(serde_json::from_value::<CommandResult>(value).expect(read)),
         "manifest" => {
             manifest::read(bytes.as_bytes()).expect(read).expect("it is not empty");

@@ -5,13 +5,22 @@
 //! - [`Store::write`] is one transaction, on disk when it returns. A record is acknowledged to the broker after that.
 //! - Each file beside this one has the statements of one subject.
 
+mod audit;
+pub mod commands;
+pub mod events;
+mod gaps;
+mod ingest;
+pub mod parcels;
 mod postgres;
+pub mod routes;
 mod schema;
 pub mod sql;
 mod sqlite;
 
 use std::path::PathBuf;
 
+pub use audit::Look;
+pub use ingest::{Arrival, Taken};
 pub use sql::{Outcome, Row, Statement, Value};
 
 use self::postgres::Postgres;

@@ -12,7 +12,7 @@ CREATE TABLE van (
     van TEXT PRIMARY KEY,
     position TEXT, position_time {int}, position_seq {int},
     state TEXT, state_time {int},
-    connection TEXT, session {int}, connection_state TEXT,
+    connection TEXT, session {int}, connection_state TEXT, connection_time {int},
     heard_at {int} NOT NULL
 ) {strict};
 
@@ -23,7 +23,7 @@ CREATE TABLE event (
     event_id TEXT NOT NULL,
     kind TEXT NOT NULL,
     origin TEXT NOT NULL,
-    van TEXT, seq {int}, route TEXT,
+    van TEXT, seq {int}, previous_seq {int}, route TEXT,
     event_time {int} NOT NULL, captured_at {int} NOT NULL,
     retracts {int} NOT NULL,
     event_type TEXT NOT NULL, action TEXT, biz_step TEXT, disposition TEXT, read_point TEXT, biz_location TEXT,
@@ -33,8 +33,11 @@ CREATE TABLE event (
 ) {strict};
 CREATE INDEX event_by_time ON event (event_time, n);
 CREATE INDEX event_by_van ON event (van, seq);
+CREATE INDEX event_by_van_time ON event (van, event_time);
 CREATE INDEX event_by_event_id ON event (event_id);
 CREATE INDEX event_by_route ON event (route, n);
+CREATE INDEX event_by_capture ON event (captured_at, n);
+CREATE INDEX event_of_completion ON event (route) WHERE kind = 'route.completed';
 
 -- Which things an event is about: `role` is `epc`, `child` or `parent`.
 CREATE TABLE event_epc (
@@ -57,8 +60,8 @@ CREATE TABLE route (
     route TEXT PRIMARY KEY,
     van TEXT NOT NULL, rev {int} NOT NULL,
     valid_from {int}, valid_until {int},
-    doc TEXT NOT NULL, manifest TEXT NOT NULL,
-    put_at {int} NOT NULL, sent_rev {int}, withdrawn {int} NOT NULL
+    doc TEXT NOT NULL, manifest TEXT NOT NULL, digest TEXT NOT NULL,
+    put_at {int} NOT NULL, sent_rev {int}, claimed_until {int}, withdrawn {int} NOT NULL
 ) {strict};
 CREATE INDEX route_by_van ON route (van, put_at);
 
@@ -66,7 +69,7 @@ CREATE INDEX route_by_van ON route (van, put_at);
 CREATE TABLE parcel (
     epc TEXT PRIMARY KEY,
     number TEXT NOT NULL, token TEXT NOT NULL UNIQUE, postcode TEXT,
-    route TEXT, stop_id TEXT, stop_seq {int},
+    route TEXT, rev {int}, stop_id TEXT, stop_seq {int},
     gift {int} NOT NULL, language TEXT,
     preferences TEXT,
     put_at {int} NOT NULL, ended_at {int}, expires_at {int},
@@ -80,7 +83,7 @@ CREATE TABLE command (
     id TEXT PRIMARY KEY,
     van TEXT NOT NULL, epc TEXT, name TEXT NOT NULL, doc TEXT NOT NULL,
     made_at {int} NOT NULL, expires_at {int},
-    sent_at {int}, tries {int} NOT NULL,
+    sent_at {int}, next_at {int} NOT NULL DEFAULT 0, tries {int} NOT NULL,
     status TEXT NOT NULL, detail TEXT, answered_at {int}
 ) {strict};
 CREATE INDEX command_by_van ON command (van, made_at);

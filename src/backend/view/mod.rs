@@ -9,4 +9,7 @@
 //! The types below are also the JSON that the API gives and the pages read; times in it are RFC 3339 in UTC.
 
 pub mod desk;
+pub mod fact;
+pub mod known;
 pub mod parcel;
+pub mod timeline;

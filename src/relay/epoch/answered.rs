@@ -39,12 +39,12 @@ impl<L: Links> Epoch<'_, L> {
         let topic = &config.topics.track;
         if is_refused {
             session.lanes.park(batch, now);
-            acks.refused_track(batch);
+            acks.refused_track(batch, now);
             refuse(refusals, report, (topic, reason), now);
             return;
         }
         accept(refusals, report, topic, now);
-        if !config.waits_for_ack() || acks.accepted_track(batch) {
+        if !config.waits_for_ack() || acks.accepted_track(batch, now) {
             self.track_stored(batch, now);
         }
     }
@@ -63,13 +63,13 @@ impl<L: Links> Epoch<'_, L> {
         let topic = &config.topics.event;
         if is_refused {
             session.event_lane.park(attempt, now);
-            acks.refused_event(attempt.seq);
+            acks.refused_event(attempt.seq, now);
             refuse(event_refusals, report, (topic, reason), now);
             return;
         }
         accept(event_refusals, report, topic, now);
         suspects.acquit(attempt.seq);
-        if !config.waits_for_ack() || acks.accepted_event(attempt.seq) {
+        if !config.waits_for_ack() || acks.accepted_event(attempt.seq, now) {
             self.event_stored(attempt.seq, now);
         }
     }
@@ -130,8 +130,7 @@ impl<L: Links> Epoch<'_, L> {
             // It is known already that manifests and commands do not come.
             return;
         }
-        let topics = &self.relay.config.topics;
-        let topics = [&topics.manifest, &topics.command, &topics.ack];
+        let topics = wanted.topics(&self.relay.config);
         let refused = topics.iter().zip(reasons).filter(|(_, reason)| reason.is_failure());
         let refused: Vec<_> =
             refused.map(|(topic, reason)| format!("{topic} refused with {reason}")).collect();

@@ -4,7 +4,6 @@ use super::events::Trail;
 use super::{End, Epoch, Leave, Message, Subscribed};
 use crate::relay::in_flight::Fault;
 use crate::relay::link::{Delivery, Link, Links, Publication};
-use crate::relay::subscription::Wanted;
 use crate::relay::{FAREWELL, MqttVersion, RelayError, Traffic};
 use crate::units::Uptime;
 use crate::wire::json::ConnectionState;
@@ -107,16 +106,14 @@ impl<L: Links> Epoch<'_, L> {
         if session.subscription != Subscribed::ToDo {
             return Ok(());
         }
-        let topics = &self.relay.config.topics;
-        let topics = match session.wanted {
-            Wanted::All => vec![&topics.manifest, &topics.command, &topics.ack],
-            Wanted::AckAlone => vec![&topics.ack],
-            Wanted::Nothing => return Ok(()),
-        };
+        let topics = session.wanted.topics(&self.relay.config);
+        if topics.is_empty() {
+            return Ok(());
+        }
         let topics: Vec<String> = topics.into_iter().cloned().collect();
         session.in_flight.hand_over(Message::Subscription, 0, now);
         let length = topics.iter().map(String::len).sum();
-        self.relay.air.count(Traffic::Subscription(length));
+        self.relay.air.count(Traffic::Subscription(topics.len(), length));
         session.subscription = Subscribed::UnderWay { since: now };
         self.link.try_subscribe(topics).map_err(|_| Fault::Overrun.into())
     }

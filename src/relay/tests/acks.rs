@@ -159,6 +159,79 @@ async fn a_backend_that_says_the_highest_that_came_loses_nothing_to_a_broker_tha
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_broker_that_drops_in_the_middle_loses_nothing_to_a_backend_that_says_what_came() {
+    for seed in 0..8 {
+        let mut dice = fastrand::Rng::with_seed(seed);
+        let broker = Broker::up();
+        let stored = std::sync::Arc::new(std::sync::Mutex::new(BTreeSet::new()));
+        // A message each: its first number and its last, as the backend has stored them, in whatever order.
+        let came = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let (noted, ranges) = (stored.clone(), came.clone());
+        broker.script(move |received| match dice.u32(0..100) {
+            0..2 => Answer::Cut,
+            2..4 => Answer::Ack(0x97),
+            4..20 => ACCEPT,
+            _ => {
+                let seqs = received.seqs();
+                noted.lock().unwrap().extend(seqs.iter().copied());
+                if let (Some(first), Some(last)) = (seqs.first(), seqs.last()) {
+                    ranges.lock().unwrap().push((*first, *last));
+                }
+                Answer::AckLater(Duration::from_millis(dice.u64(1..900)))
+            }
+        });
+        let config = RelayConfig { version: MqttVersion::V3_1_1, track_batch: 9, ..config() };
+        let mut van = Van::start_with_backlog(config, broker, 1000).await;
+        for round in 0..180 {
+            van.drive(if round < 60 { 10 } else { 0 }).await;
+            tokio::time::sleep(Duration::from_secs(if round < 60 { 0 } else { 60 })).await;
+            let mut said: Vec<(u64, u64)> = came.lock().unwrap().drain(..).collect();
+            said.sort_unstable();
+            // What came twice, and in other parts, is said once.
+            said.dedup_by(|next, before| {
+                let touches = next.0 <= before.1;
+                before.1 = if touches { before.1.max(next.1) } else { before.1 };
+                touches
+            });
+            for said in said.chunks(64) {
+                let said: Vec<String> =
+                    said.iter().map(|(first, last)| format!("[{first},{last}]")).collect();
+                van.ack(&format!(r#"{{"v":1,"track":[{}]}}"#, said.join(",")));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let kept = van.outbox.after(Seq::ZERO, None, 10_000).await.unwrap();
+            let kept: BTreeSet<_> = kept.iter().map(|record| record.seq.get()).collect();
+            let stored = stored.lock().unwrap();
+            let lost = (1..van.next.get()).find(|seq| !kept.contains(seq) && !stored.contains(seq));
+            assert_eq!(lost, None, "seed {seed}");
+        }
+        assert_eq!(van.pending(), 0, "seed {seed}: all of it has arrived two hours later");
+        assert_eq!(van.status.borrow().acks_unfit, 0, "seed {seed}");
+        let connections = van.broker.inner().opened.len();
+        assert!((2..60).contains(&connections), "seed {seed}: {connections}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_the_broker_drops_is_sent_again_five_minutes_later() {
+    let broker = Broker::up();
+    let mut van = Van::start(strict(), broker).await;
+    van.outbox.accept_events(
+        (1..=3).map(|n| event(Seq::new(n))).collect(),
+        Vec::new(),
+        Uptime::ZERO,
+    );
+    van.outbox.flush_by(Uptime::ZERO).await.unwrap();
+    van.next = Seq::new(4);
+    van.until("events", MINUTE, |van| van.broker.on("event").len() == 3).await;
+    van.ack(r#"{"v":1,"events":[[1,1],[3,3]]}"#);
+    van.until("stored", MINUTE, |van| van.pending() == 1).await;
+    van.until("again", 6 * MINUTE, |van| van.broker.on("event").len() == 4).await;
+    van.ack(r#"{"v":1,"events":[[2,2]]}"#);
+    van.delivered(MINUTE).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_retained_word_of_the_backend_is_older_than_what_was_sent_and_counts_for_nothing() {
     let van = Van::start_with_backlog(strict(), Broker::up(), 60).await;
     tokio::time::sleep(MINUTE).await;

@@ -227,13 +227,14 @@ impl Link for FakeLink {
 
     fn try_subscribe(&mut self, topics: Vec<String>) -> Result<(), Overrun> {
         let mut inner = self.broker.inner();
+        let asked = topics.len();
         inner.subscribed.push(topics);
         self.next_id = self.next_id % inner.welcome.receive_max + 1;
         drop(self.out.send(LinkEvent::Sent(self.next_id)));
         let answer = match inner.suback.clone() {
             Some(codes) => LinkEvent::Subscribed {
                 packet_id: self.next_id,
-                reasons: codes.into_iter().map(ReasonCode).collect(),
+                reasons: codes.into_iter().take(asked).map(ReasonCode).collect(),
             },
             None => LinkEvent::Closed(Closed::Broken { text: "connection reset".to_owned() }),
         };

@@ -20,7 +20,7 @@ async fn next(van: &mut Van) -> Option<Downlink> {
 #[tokio::test(start_paused = true)]
 async fn a_manifest_and_commands_reach_the_engine_and_a_retained_command_does_not() {
     let mut van = connected(Broker::up()).await;
-    let levels = ["manifest", "cmd", "ack"].map(|level| format!("fleet/v1/VAN-1/{level}"));
+    let levels = ["manifest", "cmd"].map(|level| format!("fleet/v1/VAN-1/{level}"));
     assert_eq!(van.broker.inner().subscribed, [levels.to_vec()], "one SUBSCRIBE");
     van.broker.say(message("cmd", b"again and again", true));
     van.broker.say(message("cmd", b"once", false));
@@ -34,6 +34,20 @@ async fn a_manifest_and_commands_reach_the_engine_and_a_retained_command_does_no
     assert_eq!(next(&mut van).await, Some(Downlink::Manifest(Vec::new())), "withdrawn");
     let status = van.status.borrow().clone();
     assert_eq!((status.downlink_messages, status.downlink_dropped), (5, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_backends_word_is_subscribed_to_only_where_it_is_waited_for() {
+    let levels = ["manifest", "cmd", "ack"].map(|level| format!("fleet/v1/VAN-1/{level}"));
+    for (config, topics) in [
+        (config(), 2),
+        (RelayConfig { require_ack: true, ..config() }, 3),
+        (RelayConfig { version: MqttVersion::V3_1_1, ..config() }, 3),
+    ] {
+        let van = Van::start(config, Broker::up()).await;
+        van.until("online", MINUTE, |van| !van.broker.on("connection").is_empty()).await;
+        assert_eq!(van.broker.inner().subscribed, [levels[..topics].to_vec()]);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -57,7 +71,7 @@ async fn a_flood_of_commands_is_bounded_and_counted_and_what_goes_up_goes_on() {
 #[tokio::test(start_paused = true)]
 async fn a_refused_subscription_is_said_and_costs_nothing_else() {
     let broker = Broker::up();
-    broker.inner().suback = Some(vec![1, 0x87, 1]);
+    broker.inner().suback = Some(vec![1, 0x87]);
     let mut van = connected(broker).await;
     van.drive(300).await;
     van.delivered(MINUTE).await;

@@ -1,7 +1,11 @@
 //! What several files of tests need.
 
+#[cfg(feature = "backend")]
+pub(crate) mod backend;
 pub(crate) mod broker;
 pub(crate) mod happenings;
+#[cfg(feature = "backend")]
+pub(crate) mod postgres;
 pub(crate) mod schema;
 pub(crate) mod van;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use toml::Value;
 
 use super::files::Layer;
-use super::keys::{KEYS, Key, Kind, LISTS, List};
+use super::{Book, Key, Kind, List};
 
 /// A key that the command line sets.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +27,8 @@ enum Origin {
 
 /// Every key with a value of the right kind and range, and the problems found so far.
 #[derive(Debug)]
-pub(super) struct Values {
+pub struct Values {
+    book: &'static Book,
     values: BTreeMap<String, Value>,
     /// How many tables each list has.
     counts: BTreeMap<&'static str, usize>,
@@ -41,8 +42,9 @@ pub(super) struct Values {
 impl Values {
     /// Reads layers, each of which goes before those ahead of it. What is unknown, or of a wrong kind or range, is a
     /// problem. Where one could not be read, nothing else is said: it would be of the defaults.
-    pub(super) fn read(layers: Vec<Layer>, overrides: &[Override]) -> Self {
+    pub fn read(book: &'static Book, layers: Vec<Layer>, overrides: &[Override]) -> Self {
         let mut this = Self {
+            book,
             values: BTreeMap::new(),
             counts: BTreeMap::new(),
             origins: BTreeMap::new(),
@@ -78,7 +80,7 @@ impl Values {
 
     /// The last layer that has a list has all of it.
     fn read_lists(&mut self, layers: &mut [toml::Table]) {
-        for list in LISTS {
+        for list in self.book.lists {
             let all = layers.iter_mut().enumerate();
             let given = all.filter_map(|(index, layer)| Some((index, layer.remove(list.name)?)));
             if let Some((index, tables)) = given.last() {
@@ -90,14 +92,15 @@ impl Values {
 
     fn read_keys(&mut self, mut given: BTreeMap<String, Value>, overrides: &[Override]) {
         for Override { key, value } in overrides {
-            let is_text = KEYS.iter().any(|known| known.name == *key && known.kind == Kind::Text);
+            let is_text =
+                self.book.keys.iter().any(|known| known.name == *key && known.kind == Kind::Text);
             let text = || Value::String(value.clone());
             // As it would stand in the file; what is no TOML is reported as the text that it is.
             let value = if is_text { text() } else { value.parse().unwrap_or_else(|_| text()) };
             given.insert((*key).to_owned(), value);
             self.origins.insert((*key).to_owned(), Origin::CommandLine);
         }
-        for key in KEYS {
+        for key in self.book.keys {
             let default = || key.default.parse::<Value>().expect("a default is TOML");
             let value = given.remove(key.name).unwrap_or_else(default);
             match checked(key, value) {
@@ -106,8 +109,8 @@ impl Values {
             }
         }
         for unknown in given.keys() {
-            let meant = similar(unknown, KEYS.iter().map(|key| key.name));
-            self.problem(unknown, &format!("is not a key of waypost{meant}"));
+            let meant = similar(unknown, self.book.keys.iter().map(|key| key.name));
+            self.problem(unknown, &format!("is not a key of {}{meant}", self.book.program));
         }
     }
 
@@ -120,10 +123,14 @@ impl Values {
     ) {
         for (section, value) in sections {
             self.origins.insert(section.clone(), Origin::Layer(layer));
-            let meant = || similar(&section, LISTS.iter().map(|list| list.name));
+            let meant = || similar(&section, self.book.lists.iter().map(|list| list.name));
             let problem = match value {
                 Value::Table(table)
-                    if KEYS.iter().any(|key| key.name.starts_with(&format!("{section}."))) =>
+                    if self
+                        .book
+                        .keys
+                        .iter()
+                        .any(|key| key.name.starts_with(&format!("{section}."))) =>
                 {
                     for (name, value) in self.flattened(layer, &section, table) {
                         self.origins.insert(name.clone(), Origin::Layer(layer));
@@ -131,9 +138,11 @@ impl Values {
                     }
                     continue;
                 }
-                Value::Table(_) => format!("[{section}] is not a section of waypost{}", meant()),
+                Value::Table(_) => {
+                    format!("[{section}] is not a section of {}{}", self.book.program, meant())
+                }
                 Value::Array(list) if list.iter().all(Value::is_table) => {
-                    format!("[[{section}]] is not a list of waypost{}", meant())
+                    format!("[[{section}]] is not a list of {}{}", self.book.program, meant())
                 }
                 _ => "stands outside a section".to_owned(),
             };
@@ -183,8 +192,12 @@ impl Values {
         }
     }
 
+    pub(super) fn book(&self) -> &'static Book {
+        self.book
+    }
+
     /// The names of a list's tables, such as `scanner[1]`.
-    pub(super) fn tables(&self, list: &str) -> Vec<String> {
+    pub fn tables(&self, list: &str) -> Vec<String> {
         let count = self.counts.get(list).copied().unwrap_or(0);
         (1..=count).map(|number| format!("{list}[{number}]")).collect()
     }
@@ -199,7 +212,8 @@ impl Values {
         let mut keys = Vec::new();
         for (key, value) in table {
             let name = format!("{section}.{key}");
-            let is_section = KEYS.iter().any(|known| known.name.starts_with(&format!("{name}.")));
+            let is_section =
+                self.book.keys.iter().any(|known| known.name.starts_with(&format!("{name}.")));
             match value {
                 // There is one level of them.
                 Value::Table(inner) if is_section => {
@@ -218,7 +232,7 @@ impl Values {
     }
 
     /// Says what is wrong with a key, a list, or one of its tables, and in which drop-in it is.
-    pub(super) fn problem(&mut self, key: &str, problem: &str) {
+    pub fn problem(&mut self, key: &str, problem: &str) {
         let of_list = || self.origins.get(key.split_once('[')?.0);
         let place = match self.origins.get(key).or_else(of_list) {
             Some(Origin::Layer(layer)) => self.place(*layer),
@@ -228,17 +242,17 @@ impl Values {
     }
 
     /// The drop-ins that were read, in their order.
-    pub(super) fn drop_ins(&self) -> Vec<String> {
+    pub fn drop_ins(&self) -> Vec<String> {
         self.names.iter().skip(1).cloned().collect()
     }
 
     /// What a key is, where its value is in order.
-    pub(super) fn value(&self, key: &str) -> Option<&Value> {
+    pub fn value(&self, key: &str) -> Option<&Value> {
         self.values.get(key)
     }
 
     /// The file that has a key, or `default`.
-    pub(super) fn origin(&self, key: &str) -> &str {
+    pub fn origin(&self, key: &str) -> &str {
         match self.origins.get(key) {
             Some(Origin::Layer(layer)) => &self.names[*layer],
             Some(Origin::CommandLine) => "command line",
@@ -246,16 +260,18 @@ impl Values {
         }
     }
 
-    pub(super) fn problems(&self) -> &[String] {
+    /// Everything that is wrong.
+    pub fn problems(&self) -> &[String] {
         &self.problems
     }
 
-    pub(super) fn text(&mut self, key: &str) -> Option<String> {
+    /// The text of a key, if it is in order.
+    pub fn text(&mut self, key: &str) -> Option<String> {
         Some(self.values.get(key)?.as_str().expect("the kind was checked").to_owned())
     }
 
     /// A text that means something more.
-    pub(super) fn parsed<T>(
+    pub fn parsed<T>(
         &mut self,
         key: &str,
         parse: impl FnOnce(&str) -> Result<T, String>,
@@ -269,20 +285,23 @@ impl Values {
         }
     }
 
-    pub(super) fn flag(&self, key: &str) -> Option<bool> {
+    /// Whether a key says `true`, if it is in order.
+    pub fn flag(&self, key: &str) -> Option<bool> {
         self.values.get(key)?.as_bool()
     }
 
     /// An integer whose range the key's bounds keep within `T`.
-    pub(super) fn integer<T: TryFrom<i64>>(&self, key: &str) -> Option<T> {
+    pub fn integer<T: TryFrom<i64>>(&self, key: &str) -> Option<T> {
         T::try_from(self.values.get(key)?.as_integer()?).ok()
     }
 
-    pub(super) fn number(&self, key: &str) -> Option<f64> {
+    /// The number of a key, if it is in order.
+    pub fn number(&self, key: &str) -> Option<f64> {
         self.values.get(key)?.as_float()
     }
 
-    pub(super) fn seconds(&self, key: &str) -> Option<Duration> {
+    /// The seconds of a key, if it is in order.
+    pub fn seconds(&self, key: &str) -> Option<Duration> {
         self.number(key).map(Duration::from_secs_f64)
     }
 }

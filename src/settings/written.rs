@@ -4,18 +4,13 @@ use std::fmt::Write as _;
 
 use toml::Value;
 
-use super::Origins;
-use super::keys::{KEYS, Key, LISTS};
-use super::values::Values;
+use super::{Book, Key, Origins, Values};
 
-/// `config/waypost.toml`: every key with its default.
-pub(super) fn default_file() -> String {
-    let mut file = String::from(
-        "# waypost: configuration of the van's agent. Every key stands here with its default.\n\
-         # Only van.id and mqtt.broker must be filled in. `waypost check` names everything that is wrong.\n",
-    );
+/// The shipped file: every key with its default.
+pub(super) fn default_file(book: &Book) -> String {
+    let mut file = book.head.to_owned();
     let mut section = "";
-    for key in KEYS {
+    for key in book.keys {
         let (in_section, name) = key.name.rsplit_once('.').expect("every name has a section");
         if in_section != section {
             section = in_section;
@@ -26,7 +21,7 @@ pub(super) fn default_file() -> String {
         }
         writeln!(file, "{name} = {}", key.default).expect("a string takes everything");
     }
-    for list in LISTS {
+    for list in book.lists {
         file.push('\n');
         for line in wrapped(list.help, 110) {
             writeln!(file, "# {line}").expect("a string takes everything");
@@ -55,7 +50,7 @@ pub(super) fn effective(values: &Values, origins: Origins) -> String {
         format!("{name} = {}{origin}\n", toml(value))
     };
     let mut section = "";
-    for key in KEYS {
+    for key in values.book().keys {
         let (in_section, name) = key.name.rsplit_once('.').expect("every name has a section");
         if in_section != section {
             let gap = if section.is_empty() { "" } else { "\n" };
@@ -64,7 +59,7 @@ pub(super) fn effective(values: &Values, origins: Origins) -> String {
         }
         file.push_str(&line(name, key.name));
     }
-    for list in LISTS {
+    for list in values.book().lists {
         for table in values.tables(list.name) {
             write!(file, "\n[[{}]]\n", list.name).expect("a string takes everything");
             for key in list.keys {
@@ -105,25 +100,13 @@ fn required(key: &Key) -> String {
     format!("{}{end}", key.help)
 }
 
-/// `docs/configuration.md`: every key with what it may be.
-pub(super) fn reference() -> String {
-    let mut page = String::from(
-        "# Configuration\n\n\
-         Every key of `waypost.toml`, written from the table that the agent checks a file against\n\
-         (`src/config/keys.rs`). A key that is left out has its default; one that is unknown, of the wrong kind or out\n\
-         of range is reported by `waypost check`, all of them at once.\n\n\
-         Beside the file may be drop-ins, `conf.d/*.toml` (for `/etc/waypost/waypost.toml` in `/etc/waypost/conf.d/`). They\n\
-         are read in the order of their names, and each goes before what came ahead of it, key by key. A list such as\n\
-         `[[scanner]]` is one thing: a drop-in with one of its tables has all of them, and `scanner = []` has none. Hidden\n\
-         files and those that do not end in `.toml` are not read. A problem in a drop-in is reported with its name:\n\
-         `conf.d/20-van.toml: mqtt.keep_alive_s: 5 is outside 10..=1200`. `waypost config show --origin` writes what the\n\
-         parts come to, with the file that each value is from.\n\n\
-         | key | value | default | meaning |\n|---|---|---|---|\n",
-    );
-    for key in KEYS {
+/// The reference: every key with what it may be.
+pub(super) fn reference(book: &Book) -> String {
+    let mut page = format!("{}| key | value | default | meaning |\n|---|---|---|---|\n", book.page);
+    for key in book.keys {
         row(&mut page, key.name, key);
     }
-    for list in LISTS {
+    for list in book.lists {
         write!(
             page,
             "\n## `[[{}]]`\n\n{}.\n\n| key | value | default | meaning |\n|---|---|---|---|\n",

@@ -12,11 +12,11 @@ const FOLDER: &str = "conf.d";
 
 /// One text of a configuration.
 #[derive(Debug)]
-pub(super) struct Layer {
+pub struct Layer {
     /// The path of the file; of a drop-in, from the file's folder on: `conf.d/20-van.toml`.
-    pub(super) name: String,
+    pub name: String,
     /// What it says, or why it cannot be read.
-    pub(super) text: Result<String, String>,
+    pub text: Result<String, String>,
 }
 
 /// The file, and then its drop-ins.

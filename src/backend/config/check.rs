@@ -1,0 +1,361 @@
+//! Values by key → [`Config`]. Each problem names its key, the value and the remedy; all are found.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tracing::Level;
+
+use super::{
+    AlertsConfig, Config, ExposureRule, HttpConfig, MqttConfig, MqttTls, PagesConfig, Retention,
+    Scope, SmtpConfig, StoreConfig, Token,
+};
+use crate::settings::Values;
+
+/// `S_IROTH`, inode(7).
+const OTHERS_READ: u32 = 0o004;
+
+pub(super) fn config(values: &mut Values) -> Option<Config> {
+    let store = store(values);
+    let mqtt = mqtt(values);
+    let http = http(values);
+    let tokens = tokens(values);
+    let domain = values.parsed("parcels.domain", |domain| {
+        let label = |label: &str| {
+            !label.is_empty()
+                && label.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
+        };
+        if domain.len() <= 128 && domain.split('.').all(label) {
+            Ok(domain.to_owned())
+        } else {
+            Err(format!(
+                "{domain:?} is no domain: write the vans' delivery.domain, such as id.example.com"
+            ))
+        }
+    });
+    let exposure = exposure(values);
+    let retention = retention(values);
+    let alerts = alerts(values);
+    let pages = pages(values);
+    let log_level = values.parsed("log.level", |level| {
+        level
+            .parse::<Level>()
+            .map_err(|_| format!("{level:?} is none of error, warn, info, debug, trace"))
+    });
+    Some(Config {
+        store: store?,
+        mqtt: mqtt?,
+        http: http?,
+        tokens: tokens?,
+        domain: domain?,
+        exposure: exposure?,
+        retention: retention?,
+        alerts: alerts?,
+        pages: pages?,
+        log_level: log_level?,
+    })
+}
+
+fn store(values: &mut Values) -> Option<StoreConfig> {
+    let path = values.text("store.path")?;
+    let password = secret(values, "store.password_file")?;
+    let url = values.parsed("store.url", |url| {
+        let scheme = ["postgresql://", "postgres://"].iter().find_map(|it| url.strip_prefix(it));
+        match scheme {
+            _ if url.is_empty() => Ok(String::new()),
+            None => Err(format!(
+                "{url:?} is no URL of PostgreSQL: write postgresql://USER@HOST/DATABASE"
+            )),
+            Some(rest) if rest.split('/').next().is_some_and(has_password) => {
+                // The value is a secret.
+                Err("has a password: write it in store.password_file".to_owned())
+            }
+            Some(_) => Ok(url.to_owned()),
+        }
+    })?;
+    match (url.is_empty(), password) {
+        (true, None) if path.is_empty() => {
+            values.problem("store.path", "is empty: name the file, or a store.url");
+            None
+        }
+        (true, None) => Some(StoreConfig::Sqlite(PathBuf::from(path))),
+        (true, Some(_)) => {
+            values.problem("store.password_file", "there is a password and no store.url");
+            None
+        }
+        (false, None) => Some(StoreConfig::Postgres(url)),
+        (false, Some(password)) => {
+            let joint = if url.contains('?') { '&' } else { '?' };
+            Some(StoreConfig::Postgres(format!("{url}{joint}password={}", encoded(&password))))
+        }
+    }
+}
+
+fn has_password(authority: &str) -> bool {
+    authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
+}
+
+/// As a value in a query (RFC 3986 §3.4).
+fn encoded(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            write!(encoded, "%{byte:02X}").expect("a string takes everything");
+        }
+    }
+    encoded
+}
+
+fn mqtt(values: &mut Values) -> Option<MqttConfig> {
+    let broker = values.parsed("mqtt.broker", |url| {
+        let refused =
+            || format!("{url:?} is no broker: write mqtts://HOST[:PORT] or mqtt://HOST[:PORT]");
+        let (secure, rest) = match url.split_once("://") {
+            Some(("mqtts", rest)) => (true, rest),
+            Some(("mqtt", rest)) => (false, rest),
+            _ => return Err(refused()),
+        };
+        let (host, port) =
+            host_and_port(rest, if secure { 8883 } else { 1883 }).ok_or_else(refused)?;
+        Ok((secure, host, port))
+    });
+    let client = pair(values, "mqtt.cert_file", "mqtt.key_file");
+    let ca = values.text("mqtt.ca_file")?;
+    let client_id = values.parsed("mqtt.client_id", name_of_a_client);
+    let share_group = values.parsed("mqtt.share_group", name_of_a_client);
+    let topic_root = values.parsed("mqtt.topic_root", |root| {
+        let level = |level: &str| !level.is_empty() && !level.contains(['+', '#', ' ', '\0']);
+        if root.split('/').all(level) && !root.starts_with('$') {
+            Ok(root.to_owned())
+        } else {
+            Err(format!(
+                "{root:?} cannot begin a topic: levels between single /, without + # $ and spaces"
+            ))
+        }
+    });
+    let username = Some(values.text("mqtt.username")?).filter(|name| !name.is_empty());
+    let password = secret(values, "mqtt.password_file")?;
+    if password.is_some() && username.is_none() {
+        values.problem("mqtt.password_file", "there is a password and no mqtt.username");
+        return None;
+    }
+    let (secure, host, port) = broker?;
+    let client = client?;
+    Some(MqttConfig {
+        host,
+        port,
+        tls: secure.then(|| MqttTls { ca: ca.into(), client }),
+        client_id: client_id?,
+        username,
+        password,
+        topic_root: topic_root?,
+        share_group: share_group?,
+        ack: values.flag("mqtt.ack")?,
+        owntracks: values.flag("mqtt.owntracks")?,
+    })
+}
+
+/// `HOST[:PORT]`, where the host may be an IPv6 address in brackets.
+fn host_and_port(text: &str, default: u16) -> Option<(String, u16)> {
+    let text = text.strip_suffix('/').unwrap_or(text);
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()?),
+        _ => (text, default),
+    };
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let good = |c: char| c.is_ascii_alphanumeric() || ".-:_".contains(c);
+    (!host.is_empty() && host.chars().all(good)).then(|| (host.to_owned(), port))
+}
+
+fn name_of_a_client(name: &str) -> Result<String, String> {
+    let good = |c: u8| c.is_ascii_alphanumeric() || b"_.-".contains(&c);
+    if (1..=64).contains(&name.len()) && name.bytes().all(good) {
+        Ok(name.to_owned())
+    } else {
+        Err(format!("{name:?} is no name: 1 to 64 of A-Z a-z 0-9 _ . -"))
+    }
+}
+
+fn http(values: &mut Values) -> Option<HttpConfig> {
+    let listen: Option<std::net::SocketAddr> = values.parsed("http.listen", |listen| {
+        listen.parse().map_err(|_| {
+            format!("{listen:?} is no address and port: write one such as 127.0.0.1:8080")
+        })
+    });
+    let tls = pair(values, "http.cert_file", "http.key_file");
+    let public_url = values.parsed("http.public_url", |url| {
+        let web = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+        match web {
+            _ if url.is_empty() => Ok(None),
+            Some(rest) if !rest.is_empty() && !rest.contains(['?', '#', ' ']) => {
+                Ok(Some(url.trim_end_matches('/').to_owned()))
+            }
+            _ => Err(format!("{url:?} is no address of a site: write https://track.example.com")),
+        }
+    });
+    let (listen, tls) = (listen?, tls?);
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    Some(HttpConfig {
+        listen,
+        public_url: public_url?.unwrap_or_else(|| format!("{scheme}://{listen}")),
+        tls,
+        behind_proxy: values.flag("http.behind_proxy")?,
+    })
+}
+
+fn tokens(values: &mut Values) -> Option<Vec<Token>> {
+    let mut tokens: Vec<Token> = Vec::new();
+    for table in values.tables("token") {
+        let name = values.parsed(&format!("{table}.name"), |name| {
+            name_of_a_client(name).and_then(|name| {
+                if tokens.iter().any(|token| token.name == name) {
+                    Err(format!("{name:?} is the name of another token too"))
+                } else {
+                    Ok(name)
+                }
+            })
+        });
+        let sha256 = values.parsed(&format!("{table}.sha256"), |hash| {
+            if hash.len() == 64 && hash.bytes().all(|c| c.is_ascii_hexdigit()) {
+                Ok(hash.to_ascii_lowercase())
+            } else {
+                Err("is no SHA-256: 64 hexadecimal digits, as `waypost-backend token` writes them"
+                    .to_owned())
+            }
+        });
+        let scopes = values.parsed(&format!("{table}.scopes"), |scopes| {
+            scopes
+                .split(',')
+                .map(|scope| {
+                    let scope = scope.trim();
+                    Scope::parse(scope).ok_or_else(|| {
+                        format!("{scope:?} is none of routes, capture, events, desk, metrics")
+                    })
+                })
+                .collect::<Result<Vec<_>, _>>()
+        });
+        tokens.push(Token { name: name?, sha256: sha256?, scopes: scopes? });
+    }
+    Some(tokens)
+}
+
+fn exposure(values: &mut Values) -> Option<ExposureRule> {
+    Some(ExposureRule {
+        max_stops_away: values.integer("exposure.max_stops_away")?,
+        max_fix_age: Duration::from_secs(values.integer("exposure.max_fix_age_s")?),
+    })
+}
+
+fn retention(values: &mut Values) -> Option<Retention> {
+    let days = |key: &str| values.integer(key).map(|days: u64| Duration::from_hours(24 * days));
+    Some(Retention {
+        track: days("retention.track_days")?,
+        events: days("retention.events_days")?,
+        page: days("retention.page_days")?,
+        audit: days("retention.audit_days")?,
+        poison: days("retention.poison_days")?,
+    })
+}
+
+fn alerts(values: &mut Values) -> Option<AlertsConfig> {
+    let url = values.parsed("alerts.smtp_url", |url| {
+        let known = ["smtp://", "smtps://", "smtp+starttls://"];
+        if url.is_empty() || known.iter().any(|scheme| url.strip_prefix(scheme).is_some_and(|host| !host.is_empty())) {
+            Ok(url.to_owned())
+        } else {
+            Err(format!("{url:?} is no server: write smtp://HOST[:PORT], smtps://HOST[:PORT] or smtp+starttls://HOST[:PORT]"))
+        }
+    })?;
+    let from = values.text("alerts.from")?;
+    let username = Some(values.text("alerts.smtp_username")?).filter(|name| !name.is_empty());
+    let password = secret(values, "alerts.smtp_password_file")?;
+    let smtp = match (url.is_empty(), from.parse::<lettre::message::Mailbox>()) {
+        (true, _) => None,
+        (false, Ok(_)) => Some(SmtpConfig { url, username, password, from }),
+        (false, Err(_)) => {
+            let problem =
+                format!("{from:?} is nobody who writes: write Parcels <parcels@example.com>");
+            values.problem("alerts.from", &problem);
+            return None;
+        }
+    };
+    Some(AlertsConfig {
+        smtp,
+        webhook_secret: secret(values, "alerts.webhook_secret_file")?,
+        webhook_private: values.flag("alerts.webhook_private")?,
+    })
+}
+
+fn pages(values: &mut Values) -> Option<PagesConfig> {
+    let tiles = values.parsed("pages.tiles", |tiles| {
+        let complete = ["{z}", "{x}", "{y}"].iter().all(|part| tiles.contains(part));
+        if tiles.is_empty()
+            || (tiles.starts_with("https://") && complete && !tiles.contains([' ', ';', '\'', '"']))
+        {
+            Ok(Some(tiles.to_owned()).filter(|tiles| !tiles.is_empty()))
+        } else {
+            Err(format!(
+                "{tiles:?} is no pattern of tiles: write https://HOST/{{z}}/{{x}}/{{y}}.png"
+            ))
+        }
+    });
+    let given = |text: String| Some(text).filter(|text| !text.is_empty());
+    Some(PagesConfig {
+        tiles: tiles?,
+        tiles_by: given(values.text("pages.tiles_by")?),
+        operator: given(values.text("pages.operator")?),
+    })
+}
+
+/// A certificate and its key: both or neither.
+fn pair(values: &mut Values, cert: &str, key: &str) -> Option<Option<(PathBuf, PathBuf)>> {
+    let (cert_file, key_file) = (values.text(cert)?, values.text(key)?);
+    match (cert_file.as_str(), key_file.as_str()) {
+        ("", "") => Some(None),
+        ("", _) => {
+            values.problem(cert, &format!("there is a {key} and no certificate to it"));
+            None
+        }
+        (_, "") => {
+            values.problem(key, &format!("there is a {cert} and no key to it"));
+            None
+        }
+        (_, file) if is_exposed(values, key, file) => None,
+        _ => Some(Some((cert_file.into(), key_file.into()))),
+    }
+}
+
+/// The first line of the file that `key` names; `Some(None)`: none is named.
+fn secret(values: &mut Values, key: &str) -> Option<Option<String>> {
+    let file = values.text(key)?;
+    if file.is_empty() {
+        return Some(None);
+    }
+    if is_exposed(values, key, &file) {
+        return None;
+    }
+    match std::fs::read_to_string(&file) {
+        Ok(text) => Some(Some(text.lines().next().unwrap_or_default().to_owned())),
+        Err(error) => {
+            values.problem(key, &format!("{file}: cannot be read: {error}"));
+            None
+        }
+    }
+}
+
+/// Whether anybody may read a secret; then that is said.
+fn is_exposed(values: &mut Values, key: &str, file: &str) -> bool {
+    let Ok(metadata) = std::fs::metadata(file) else { return false };
+    let mode = metadata.permissions().mode() & 0o7777;
+    let exposed = mode & OTHERS_READ != 0;
+    if exposed {
+        let problem = format!(
+            "{file}: everybody on this computer may read it (mode {mode:04o}): chmod o-r {file}"
+        );
+        values.problem(key, &problem);
+    }
+    exposed
+}

@@ -1,0 +1,180 @@
+//! Events ↔ rows: whoever said them, once each.
+//!
+//! What an event is about ([`Event::epcs`]) is read from the event itself; the table `event_epc` is the index to it.
+
+use super::{Row, Statement, Store, StoreError, Value};
+use crate::backend::epc;
+use crate::backend::event::{Event, Origin};
+use crate::units::UtcTime;
+
+/// Of one answer: a van says fewer in a week.
+const MOST: i64 = 20_000;
+
+/// What [`event`] reads.
+pub(super) const COLUMNS: &str = "event.n, event.source, event.id, event.event_id, event.kind, event.origin, event.van, event.seq, \
+     event.route, event.event_time, event.captured_at, event.retracts, event.job, event.doc";
+
+/// Things that one statement names, largest first: few texts to prepare, whatever the event.
+const CHUNKS: [usize; 4] = [256, 64, 8, 1];
+
+/// Keeps an event, and what it is about. The first statement inserts a row if the event is new, and none if it is there.
+///
+/// An event that says something else under a name that is taken changes nothing.
+#[must_use]
+pub fn insert(event: &Event) -> Vec<Statement> {
+    let doc = event.data.to_string();
+    let mut statements = vec![row_of(event, &doc)];
+    let mut epcs = event.epcs.as_slice();
+    for size in CHUNKS {
+        while epcs.len() >= size {
+            let (chunk, rest) = epcs.split_at(size);
+            epcs = rest;
+            let places: Vec<String> = (0..size)
+                .map(|index| format!("(${}, ${})", 2 * index + 4, 2 * index + 5))
+                .collect();
+            let sql = format!(
+                "WITH thing (epc, role) AS (VALUES {}) \
+                 INSERT INTO event_epc (epc, n, role) SELECT thing.epc, event.n, thing.role FROM thing, event \
+                 WHERE event.source = $1 AND event.id = $2 AND event.doc = $3 \
+                 ON CONFLICT (epc, n) DO NOTHING",
+                places.join(", ")
+            );
+            let mut values: Vec<Value> =
+                vec![event.source.as_str().into(), event.id.as_str().into(), doc.as_str().into()];
+            for (epc, role) in chunk {
+                values.extend([epc.as_str().into(), role.name().into()]);
+            }
+            statements.push(Statement::new(sql, values));
+        }
+    }
+    statements
+}
+
+/// Keeps an event if the revision of a route that `doc` tells of is the one that is there: see [`super::routes`].
+pub(super) fn insert_for(event: &Event, route: &[Value; 3]) -> Vec<Statement> {
+    let mut statements = insert(event);
+    let first = &mut statements[0];
+    first.sql = format!(
+        "INSERT INTO event ({INSERTED}) SELECT {PLACES} FROM route \
+         WHERE route.route = $20 AND route.rev = $21 AND route.digest = $22 ON CONFLICT (source, id) DO NOTHING"
+    )
+    .into();
+    first.values.extend(route.iter().cloned());
+    statements
+}
+
+const INSERTED: &str = "source, id, event_id, kind, origin, van, seq, route, event_time, captured_at, retracts, job, \
+     event_type, action, biz_step, disposition, read_point, biz_location, doc";
+
+/// PostgreSQL takes a place in a SELECT for a text unless told.
+const PLACES: &str = "$1, $2, $3, $4, $5, $6, CAST($7 AS BIGINT), $8, CAST($9 AS BIGINT), CAST($10 AS BIGINT), \
+     CAST($11 AS BIGINT), $12, $13, $14, $15, $16, $17, $18, $19";
+
+fn row_of(event: &Event, doc: &str) -> Statement {
+    Statement::new(
+        format!(
+            "INSERT INTO event ({INSERTED}) VALUES ({PLACES}) ON CONFLICT (source, id) DO NOTHING"
+        ),
+        [
+            event.source.as_str().into(),
+            event.id.as_str().into(),
+            event.event_id.as_str().into(),
+            event.kind.as_str().into(),
+            event.origin.name().into(),
+            event.van.as_deref().into(),
+            event.seq.into(),
+            event.route.as_deref().into(),
+            event.time.into(),
+            event.captured_at.into(),
+            event.retracts.into(),
+            event.job.as_deref().into(),
+            event.member("type").unwrap_or_default().into(),
+            event.member("action").into(),
+            event.member("bizStep").into(),
+            event.member("disposition").into(),
+            event.place("readPoint").into(),
+            event.place("bizLocation").into(),
+            doc.into(),
+        ],
+    )
+}
+
+/// The event of a row of [`COLUMNS`].
+pub(super) fn event(row: &Row) -> Event {
+    let data = serde_json::from_str(row.text(13)).unwrap_or_default();
+    Event {
+        n: row.int(0),
+        source: row.text(1).to_owned(),
+        id: row.text(2).to_owned(),
+        event_id: row.text(3).to_owned(),
+        kind: row.text(4).to_owned(),
+        origin: Origin::parse(row.text(5)).unwrap_or(Origin::Backend),
+        van: row.maybe_text(6).map(str::to_owned),
+        seq: row.maybe_int(7).and_then(|seq| u64::try_from(seq).ok()),
+        route: row.maybe_text(8).map(str::to_owned),
+        time: row.utc(9),
+        captured_at: row.utc(10),
+        retracts: row.int(11) != 0,
+        epcs: epc::things(&data),
+        job: row.maybe_text(12).map(str::to_owned),
+        data,
+    }
+}
+
+impl Store {
+    /// Everything that names a thing, in the order of `eventTime`, then of capture.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn events_of_epc(&self, epc: &str) -> Result<Vec<Event>, StoreError> {
+        self.events(
+            "JOIN event_epc ON event_epc.n = event.n WHERE event_epc.epc = $1 ORDER BY event.event_time, event.n",
+            vec![epc.into()],
+        )
+        .await
+    }
+
+    /// Everything of a route, in the order of `eventTime`, then of capture.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn events_of_route(&self, route: &str) -> Result<Vec<Event>, StoreError> {
+        self.events("WHERE event.route = $1 ORDER BY event.event_time, event.n", vec![route.into()])
+            .await
+    }
+
+    /// What a van said happened from `from` to before `until`, in the order of `eventTime`, then of capture.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn events_of_van(
+        &self,
+        van: &str,
+        from: UtcTime,
+        until: UtcTime,
+    ) -> Result<Vec<Event>, StoreError> {
+        self.events(
+            "WHERE event.van = $1 AND event.event_time >= $2 AND event.event_time < $3 \
+             ORDER BY event.event_time, event.n",
+            vec![van.into(), from.into(), until.into()],
+        )
+        .await
+    }
+
+    /// What happened under this `eventID`, its retractions too, in the order of capture.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn events_called(&self, event_id: &str) -> Result<Vec<Event>, StoreError> {
+        self.events("WHERE event.event_id = $1 ORDER BY event.n", vec![event_id.into()]).await
+    }
+
+    async fn events(
+        &self,
+        which: &'static str,
+        values: Vec<Value>,
+    ) -> Result<Vec<Event>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM event {which} LIMIT {MOST}");
+        Ok(self.read(Statement::new(sql, values)).await?.iter().map(event).collect())
+    }
+}

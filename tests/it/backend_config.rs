@@ -1,0 +1,126 @@
+//! `config/waypost-backend.toml` states the defaults; a bad file gives every problem in one report.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use waypost::backend::config::{Config, Scope, StoreConfig};
+
+use crate::support::repository;
+
+fn report(text: &str) -> String {
+    Config::parse(text, "waypost-backend.toml", &[]).unwrap_err().to_string()
+}
+
+const SHORT: &str = "mqtt.broker = \"mqtt://b\"\nparcels.domain = \"id.example.com\"\n";
+
+#[test]
+fn the_shipped_file_and_its_reference_are_what_the_backend_checks_against() {
+    for (name, text) in [
+        ("config/waypost-backend.toml", Config::default_file()),
+        ("docs/backend/configuration.md", Config::reference()),
+    ] {
+        let path = repository(name);
+        if std::env::var_os("UPDATE").is_some() {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, &text).unwrap();
+        }
+        let shipped = fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(shipped, text, "UPDATE=1 rewrites {name}");
+    }
+}
+
+#[test]
+fn broker_and_domain_are_all_that_must_be_filled_in() {
+    let shipped = fs::read_to_string(repository("config/waypost-backend.toml")).unwrap();
+    assert_eq!(
+        report(&shipped),
+        "waypost-backend.toml: not usable\n  \
+         mqtt.broker: \"\" is no broker: write mqtts://HOST[:PORT] or mqtt://HOST[:PORT]\n  \
+         parcels.domain: \"\" is no domain: write the vans' delivery.domain, such as id.example.com"
+    );
+    let filled = shipped
+        .replace("broker = \"\"", "broker = \"mqtt://b\"")
+        .replace("\ndomain = \"\"", "\ndomain = \"id.example.com\"");
+    let filled = Config::parse(&filled, "x", &[]).unwrap();
+    let defaults = Config::parse(SHORT, "x", &[]).unwrap();
+    assert_eq!(format!("{filled:?}"), format!("{defaults:?}"));
+    assert_eq!(defaults.http.public_url, "http://127.0.0.1:8080");
+}
+
+#[test]
+fn every_problem_is_in_one_report_with_its_key_and_value_and_remedy() {
+    let text = r#"
+        [store]
+        url = "postgresql://me:s3cret@db/waypost"
+        [mqtt]
+        broker = "broker"
+        topic_root = "a/#"
+        client_id = "a b"
+        pasword_file = "/run/x"
+        [http]
+        listen = "8080"
+        cert_file = "/x.crt"
+        public_url = "track.example.com"
+        [parcels]
+        domain = "Example"
+        [exposure]
+        max_stops_away = 1000
+        [alerts]
+        smtp_url = "mail.example.com"
+        [pages]
+        tiles = "http://tiles"
+        [[token]]
+        name = "desk"
+        sha256 = "0123"
+        scopes = "desk, admin"
+    "#;
+    assert_eq!(
+        report(text),
+        r#"waypost-backend.toml: not usable
+  exposure.max_stops_away: 1000 is outside 0..=100
+  mqtt.pasword_file: is not a key of waypost-backend: is mqtt.password_file meant?
+  store.url: has a password: write it in store.password_file
+  mqtt.broker: "broker" is no broker: write mqtts://HOST[:PORT] or mqtt://HOST[:PORT]
+  mqtt.client_id: "a b" is no name: 1 to 64 of A-Z a-z 0-9 _ . -
+  mqtt.topic_root: "a/#" cannot begin a topic: levels between single /, without + # $ and spaces
+  http.listen: "8080" is no address and port: write one such as 127.0.0.1:8080
+  http.key_file: there is a http.cert_file and no key to it
+  http.public_url: "track.example.com" is no address of a site: write https://track.example.com
+  token[1].sha256: is no SHA-256: 64 hexadecimal digits, as `waypost-backend token` writes them
+  token[1].scopes: "admin" is none of routes, capture, events, desk, metrics
+  parcels.domain: "Example" is no domain: write the vans' delivery.domain, such as id.example.com
+  alerts.smtp_url: "mail.example.com" is no server: write smtp://HOST[:PORT], smtps://HOST[:PORT] or smtp+starttls://HOST[:PORT]
+  pages.tiles: "http://tiles" is no pattern of tiles: write https://HOST/{z}/{x}/{y}.png"#
+    );
+}
+
+#[test]
+fn a_secret_is_read_from_its_file_and_never_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    fs::write(&file, "s3 cret\n").unwrap();
+    let text = format!(
+        "{SHORT}store.url = \"postgresql://me@db/waypost\"\nstore.password_file = {file:?}\n\
+         mqtt.username = \"u\"\nmqtt.password_file = {file:?}\nalerts.webhook_secret_file = {file:?}\n"
+    );
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(report(&text).matches("everybody on this computer may read it").count(), 3);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    let config = Config::parse(&text, "x", &[]).unwrap();
+    assert_eq!(config.mqtt.password.as_deref(), Some("s3 cret"));
+    let url = "postgresql://me@db/waypost?password=s3%20cret".to_owned();
+    assert_eq!(config.store, StoreConfig::Postgres(url));
+    assert!(!format!("{config:?}").contains("cret"));
+}
+
+#[test]
+fn tokens_are_as_many_as_there_are_tables() {
+    let hash = "0".repeat(64);
+    let table = |name: &str| {
+        format!("[[token]]\nname = \"{name}\"\nsha256 = \"{hash}\"\nscopes = \"desk, events\"\n")
+    };
+    let config = Config::parse(&format!("{SHORT}{}", table("a")), "x", &[]).unwrap();
+    assert_eq!(config.tokens[0].scopes, [Scope::Desk, Scope::Events]);
+    let report = report(&format!("{SHORT}{}{}", table("a"), table("a")));
+    assert!(report.contains("token[2].name: \"a\" is the name of another token too"), "{report}");
+}

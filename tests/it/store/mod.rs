@@ -1,0 +1,3 @@
+//! One suite for both stores: what `waypost::backend::store` promises holds on SQLite and on PostgreSQL.
+
+mod engine;

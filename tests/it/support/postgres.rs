@@ -1,0 +1,168 @@
+//! A real PostgreSQL, for as long as the tests of this process run: one server, a fresh database for each test.
+//!
+//! A shell owns the server and waits for the end of its standard input. That end comes with the end of this process,
+//! whether it returned, panicked or was killed; then the shell stops the server and removes its folder.
+
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::{MetadataExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use waypost::backend::store::StoreConfig;
+
+/// Where Debian and others have the programs, newest first.
+const PROGRAMS: &[&str] = &[
+    "/usr/lib/postgresql/18/bin",
+    "/usr/lib/postgresql/17/bin",
+    "/usr/lib/postgresql/16/bin",
+    "/usr/lib/postgresql/15/bin",
+    "/usr/lib/postgresql/14/bin",
+    "/usr/local/bin",
+    "/usr/bin",
+];
+
+/// Arguments: programs, folder, options of the server.
+const KEEPER: &str = r#"
+trap '' INT TERM HUP
+cd "$2" || exit 1
+"$1/initdb" -D data -U waypost -A trust -E UTF8 --locale=C --no-sync > log 2>&1 || { cat log; exit 1; }
+"$1/pg_ctl" -D data -l log -w -o "-k '$2' -c listen_addresses= -c fsync=off -c max_connections=200 $3" start \
+    < /dev/null > ctl 2>&1 || { cat ctl log; exit 1; }
+echo ready
+read -r _
+"$1/pg_ctl" -D data -m immediate stop > ctl 2>&1
+cd / && rm -rf "$2"
+"#;
+
+/// A server on a socket in a folder of its own.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    programs: &'static Path,
+    folder: PathBuf,
+    owner: Option<(u32, u32)>,
+    keeper: Child,
+    databases: AtomicUsize,
+}
+
+impl Cluster {
+    /// A server of one test's own, which it may stop and start. `None`, and a line that says so, where there is no
+    /// PostgreSQL; with `CI` set that is a failure.
+    pub(crate) fn start(options: &str) -> Option<Self> {
+        let Some(programs) =
+            PROGRAMS.iter().map(Path::new).find(|folder| folder.join("initdb").is_file())
+        else {
+            assert!(std::env::var_os("CI").is_none(), "CI must install postgresql");
+            eprintln!("skipped: PostgreSQL is not installed");
+            return None;
+        };
+        let folder = tempfile::Builder::new().prefix("waypost-pg-").tempdir_in("/tmp").unwrap();
+        let folder = folder.keep();
+        let owner = unprivileged(&folder);
+        if let Some((user, group)) = owner {
+            chown(&folder, Some(user), Some(group)).unwrap();
+        }
+        let mut keeper = Command::new("/bin/sh");
+        keeper.args(["-c", KEEPER, "sh"]).arg(programs).arg(&folder).arg(options);
+        let mut keeper = as_owner(&mut keeper, owner)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        let mut lines = BufReader::new(keeper.stdout.take().unwrap());
+        while !said.ends_with("ready\n") {
+            let read = lines.read_line(&mut said).unwrap();
+            assert!(read > 0, "PostgreSQL does not start: {said}");
+        }
+        Some(Self { programs, folder, owner, keeper, databases: AtomicUsize::new(0) })
+    }
+
+    /// Makes an empty database.
+    pub(crate) fn database(&self) -> Database<'_> {
+        let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        let socket = self.folder.to_str().unwrap().replace('/', "%2F");
+        self.run("createdb", &[&name]);
+        Database { cluster: self, url: format!("postgresql://waypost@{socket}/{name}"), name }
+    }
+
+    /// `pg_ctl` with these arguments: `["-m", "fast", "restart"]`.
+    pub(crate) fn control(&self, arguments: &[&str]) {
+        let mut control = Command::new(self.programs.join("pg_ctl"));
+        control
+            .args(["-w", "-D"])
+            .arg(self.folder.join("data"))
+            .arg("-l")
+            .arg(self.folder.join("log"));
+        control.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        assert!(as_owner(&mut control, self.owner).status().unwrap().success(), "{arguments:?}");
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) {
+        let mut command = Command::new(self.programs.join(program));
+        command.arg("-h").arg(&self.folder).args(["-U", "waypost"]).args(arguments);
+        let output = command.current_dir("/").output().unwrap();
+        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        drop(self.keeper.stdin.take());
+        self.keeper.wait().ok();
+    }
+}
+
+/// A database of one test, removed at its end.
+#[derive(Debug)]
+pub(crate) struct Database<'a> {
+    cluster: &'a Cluster,
+    name: String,
+    /// With which it is opened.
+    pub(crate) url: String,
+}
+
+impl Database<'_> {
+    /// For [`waypost::backend::store::Store::open`].
+    pub(crate) fn config(&self) -> StoreConfig {
+        StoreConfig::Postgres(self.url.clone())
+    }
+}
+
+impl Drop for Database<'_> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.cluster.run("dropdb", &["--force", &self.name]);
+        }
+    }
+}
+
+/// A fresh database on the server that all tests of this process share.
+pub(crate) fn database() -> Option<Database<'static>> {
+    static CLUSTER: OnceLock<Option<Cluster>> = OnceLock::new();
+    CLUSTER.get_or_init(|| Cluster::start("")).as_ref().map(Cluster::database)
+}
+
+/// PostgreSQL refuses to run as root: then it runs as `postgres`, or as `nobody`.
+fn unprivileged(folder: &Path) -> Option<(u32, u32)> {
+    if folder.metadata().unwrap().uid() != 0 {
+        return None;
+    }
+    let users = std::fs::read_to_string("/etc/passwd").unwrap();
+    let of = |name: &str| {
+        let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
+        let mut fields = line.split(':').skip(2).map(|field| field.parse().unwrap());
+        Some((fields.next()?, fields.next()?))
+    };
+    Some(of("postgres").or_else(|| of("nobody")).expect("somebody without rights"))
+}
+
+fn as_owner(command: &mut Command, owner: Option<(u32, u32)>) -> &mut Command {
+    command.current_dir("/");
+    match owner {
+        Some((user, group)) => command.uid(user).gid(group),
+        None => command,
+    }
+}

@@ -1,0 +1,3 @@
+//! What comes from upstream: routes, captured events, lists of carriers.
+
+mod kept;
