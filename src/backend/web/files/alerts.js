@@ -38,8 +38,8 @@ function told(alert, view, path, show) {
   };
   return element('li', {},
     element('span', {}, element('bdi', {}, alert.address)),
-    element('button', { type: 'button', class: 'plain', 'aria-label': say('alerts.end_of', { address: alert.address }), onclick: end },
-      say('alerts.end')));
+    element('button', { type: 'button', class: 'plain', onclick: end },
+      say('alerts.end'), element('span', { class: 'unseen' }, ` ${alert.address}`)));
 }
 
 function build(path, show) {

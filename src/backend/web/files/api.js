@@ -20,7 +20,7 @@ export class Refusal extends Error {
 }
 
 export async function ask(method, path, body) {
-  const headers = { accept: 'application/json', 'x-requested-with': 'waypost' };
+  const headers = { accept: 'application/json', 'x-waypost': '1' };
   if (body !== undefined) headers['content-type'] = 'application/json';
   let response;
   try {

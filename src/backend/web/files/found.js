@@ -20,7 +20,7 @@ export function health(list, { state, connection, heard_at: heard, position_age_
     if (outbox.complete_until_ts) rows.push(['complete', momentOf(outbox.complete_until_ts), false]);
     rows.push(['dropped', number(outbox.dropped), outbox.dropped > 0]);
     rows.push(['size', bytes(outbox.bytes), false]);
-    if (link) rows.push(['air', say('health.air', { today: bytes(link.bytes_today), month: bytes(link.bytes_month) }), link.cadence > 1]);
+    if (link) rows.push(['air', say('health.used', { today: bytes(link.bytes_today), month: bytes(link.bytes_month) }), link.cadence > 1]);
     for (const scanner of scanners) rows.push([`scanner ${scanner.name}`, word('scanner', scanner.state), scanner.state !== 'open']);
     if (state.manifest_error) rows.push(['manifest', state.manifest_error, true]);
     if (state.delay) rows.push(['delay', `${Math.round(state.delay.seconds / 60)} min${state.delay.reason ? `, ${word('delay', state.delay.reason)}` : ''}`, state.delay.seconds > 900]);

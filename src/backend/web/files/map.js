@@ -9,6 +9,7 @@ import { language, say } from './words.js';
 
 const LEAST_ZOOM = 2;
 const MOST_ZOOM = 18;
+const BUTTONS_PX = 56;
 const still = matchMedia('(prefers-reduced-motion: reduce)');
 const GLYPHS = {
   van: 'M-7.5-4.5h9v9h-9zM1.5-2H5l2.5 3v3.5h-6zM-6 4.5a2 2 0 1 0 4 0 2 2 0 1 0-4 0M2.5 4.5a2 2 0 1 0 4 0 2 2 0 1 0-4 0',
@@ -60,7 +61,8 @@ export class PlaceMap {
   }
 
   // A place named `id` at `spot`; `over` ms is how long it takes to get there from where it was.
-  place(id, spot, { kind, label = '', shape = '', over = 0, act = null }) {
+  // What is `aside` is only kept in the frame as long as the rest stays large enough.
+  place(id, spot, { kind, label = '', shape = '', over = 0, act = null, aside = false }) {
     const to = project(spot);
     let place = this.#places.get(id);
     if (!place) {
@@ -73,6 +75,7 @@ export class PlaceMap {
     if (place.look !== look) place.node.replaceChildren(...glyph(kind, label));
     place.node.setAttribute('class', `place place-${kind} ${shape}${act ? ' place-acts' : ''}`);
     place.look = look;
+    place.aside = aside;
     const moves = over > 0 && !still.matches && !document.hidden && place.spot !== spot;
     place.from = moves ? place.at : to;
     place.to = to;
@@ -115,16 +118,26 @@ export class PlaceMap {
   // All that there is, or what `family` names, within the frame.
   fit(anew = false, family = '') {
     if (anew) this.#byHand = false;
-    const points = [...this.#places].filter(([id]) => id.startsWith(family)).map(([, place]) => place.to);
+    const wanted = [...this.#places].filter(([id]) => id.startsWith(family)).map(([, place]) => place);
+    const points = wanted.filter((place) => !place.aside).map((place) => place.to);
     if (!family) for (const line of this.#lines.values()) points.push(...line.points);
-    if (!points.length || !this.#size.width) return;
+    if (!(points.length || wanted.length) || !this.#size.width) return;
+    const all = this.#frame(wanted.map((place) => place.to).concat(points));
+    const main = points.length ? this.#frame(points) : all;
+    const chosen = all.zoom > main.zoom - 2 ? all : main;
+    this.#zoom = chosen.zoom;
+    this.#centre = { x: chosen.x + BUTTONS_PX / 2 / (TILE * 2 ** chosen.zoom), y: chosen.y };
+    this.#redraw();
+  }
+
+  #frame(points) {
     const [left, right] = extent(points.map((point) => point.x));
     const [top, bottom] = extent(points.map((point) => point.y));
-    const room = (side) => Math.max(64, side - 112) / TILE;
-    const across = Math.max((right - left) / room(this.#size.width), (bottom - top) / room(this.#size.height), 1e-9);
-    this.#centre = { x: (left + right) / 2, y: (top + bottom) / 2 };
-    this.#zoom = Math.max(LEAST_ZOOM, Math.min(16, Math.log2(1 / across)));
-    this.#redraw();
+    const room = (side) => Math.max(64, side) / TILE;
+    const { width, height } = this.#size;
+    const across = Math.max((right - left) / room(width - 96 - BUTTONS_PX), (bottom - top) / room(height - 112), 1e-9);
+    const zoom = Math.max(LEAST_ZOOM, Math.min(15.5, Math.log2(1 / across)));
+    return { x: (left + right) / 2, y: (top + bottom) / 2, zoom };
   }
 
   // By pixels.
@@ -152,7 +165,7 @@ export class PlaceMap {
 
   // Whoever has moved the map by hand keeps it; else it follows when something leaves its frame.
   #settle() {
-    if (!this.#byHand && [...this.#places.values()].some((place) => !this.#within(place.to))) this.fit();
+    if (!this.#byHand && [...this.#places.values()].some((place) => !place.aside && !this.#within(place.to))) this.fit();
     else this.#redraw();
   }
 

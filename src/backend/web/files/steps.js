@@ -17,7 +17,7 @@ const STAGES = {
 const ENDED = ['delivered', 'attempted', 'returned', 'problem'];
 
 export const headline = (view) =>
-  view.status === 'arrived' || view.stops_away === null || view.status !== 'out_for_delivery'
+  view.status !== 'out_for_delivery' || (view.stops_away ?? null) === null
     ? say(`status.${view.status}`)
     : say('status.stops', { n: view.stops_away });
 

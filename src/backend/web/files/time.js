@@ -1,8 +1,8 @@
 // RFC 3339 in UTC → what a clock in the viewer's place shows.
 
-import { language, say } from './words.js';
+import { locale, say } from './words.js';
 
-const format = (options) => new Intl.DateTimeFormat(language, options);
+const format = (options) => new Intl.DateTimeFormat(locale, options);
 const clock = format({ hour: '2-digit', minute: '2-digit' });
 const seconds = format({ hour: '2-digit', minute: '2-digit', second: '2-digit' });
 const day = format({ weekday: 'long', day: 'numeric', month: 'long' });
@@ -19,7 +19,7 @@ export function learn(now) {
 export const now = () => new Date(Date.now() + ahead);
 
 export const zone = () =>
-  new Intl.DateTimeFormat(language, { timeZoneName: 'long' })
+  new Intl.DateTimeFormat(locale, { timeZoneName: 'long' })
     .formatToParts(now())
     .find((part) => part.type === 'timeZoneName').value;
 
@@ -51,7 +51,7 @@ export function windowOf({ from, until }) {
 
 export function ageOf(time) {
   const age = Math.max(0, Math.round((now() - Date.parse(time)) / 1000));
-  if (age < 60) return say('age.seconds', { n: age });
+  if (age < 60) return say('age.seconds', { n: age < 5 ? 0 : age });
   if (age < 3600) return say('age.minutes', { n: Math.round(age / 60) });
   if (age < 172_800) return say('age.hours', { n: Math.round(age / 3600) });
   return say('age.days', { n: Math.round(age / 86_400) });

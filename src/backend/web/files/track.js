@@ -31,8 +31,11 @@ let saidAt = 0;
 function show(next) {
   const changed = view?.status !== next.status;
   learn(next.at);
-  apart = heard ? Math.min(30_000, Math.max(1_000, performance.now() - heard)) : apart;
-  if (next.live?.at !== view?.live?.at) heard = performance.now();
+  if (next.live && next.live.at !== view?.live?.at) {
+    // As long as it took to hear of it, the van takes to get there.
+    if (heard) apart = Math.min(30_000, Math.max(1_000, performance.now() - heard));
+    heard = performance.now();
+  }
   view = next;
   connected();
   document.title = `${headline(view)} · ${view.number}`;
@@ -51,10 +54,10 @@ function show(next) {
   write(by('expires'), view.expires_at ? say('track.expires', { day: dateOf(view.expires_at) }) : '');
 }
 
-function live({ live: van, stops_away: away, status }) {
+function live({ live: van, stops_away: away = null, status }) {
   const counted = status === 'out_for_delivery' && away !== null;
   by('live').hidden = !van && !counted && status !== 'arrived';
-  stops(counted ? away : null);
+  stops(counted ? away : null, van);
   by('map').hidden = !van;
   if (!van) {
     map?.remove('van');
@@ -65,7 +68,7 @@ function live({ live: van, stops_away: away, status }) {
     return;
   }
   map ??= new PlaceMap(by('map'), { tiles, label: say('live.map') });
-  map.place('station', van.station, { kind: 'station', label: say('live.station') });
+  map.place('station', van.station, { kind: 'station', label: say('live.station'), aside: true });
   map.place('stop', van.stop, { kind: 'home', label: say('live.you') });
   map.place('van', van, { kind: 'van', label: say('live.van'), shape: van.frozen ? 'frozen' : '', over: apart });
   if (performance.now() - saidAt < SAY_MS && saidAt) return;
@@ -74,18 +77,18 @@ function live({ live: van, stops_away: away, status }) {
   const place = far < 200
     ? say('live.near')
     : say('live.where', { distance: metres(far), direction: say(`direction.${direction(van.stop, van)}`) });
-  const done = say('live.done', { n: van.stops_done, all: van.stops_total });
-  write(by('where'), [place, van.frozen ? say('live.frozen') : '', done].filter(Boolean).join(' '));
+  write(by('where'), [place, van.frozen ? say('live.frozen') : ''].filter(Boolean).join(' '));
 }
 
 // The stops between the van and here, as dots: who lives there is nobody's business.
-function stops(away) {
+function stops(away, van) {
   const host = by('stops');
   host.hidden = away === null;
-  if (host.dataset.away === String(away)) return;
-  host.dataset.away = String(away);
+  const text = van ? say('live.done', { n: van.stops_done, all: van.stops_total }) : say('live.stops', { n: away ?? 0 });
+  if (host.dataset.shown === `${away} ${text}`) return;
+  host.dataset.shown = `${away} ${text}`;
   if (away === null) return;
-  const shown = Math.min(away, 10);
+  const shown = Math.min(away, 8);
   const width = 44 + (shown + 1) * 26;
   const dots = Array.from({ length: shown }, (_, n) => svg('circle', { cx: 44 + (n + 0.5) * 26, cy: 16, r: 5, class: 'dot' }));
   const more = away > shown ? element('span', { class: 'more' }, `+${away - shown}`) : null;
@@ -98,7 +101,7 @@ function stops(away) {
       svg('g', { transform: `translate(${width - 14} 16)`, class: 'home' }, svg('circle', { r: 12 }),
         svg('path', { d: 'M0-6l6 5.2H4.3v6h-3v-4h-2.6v4h-3v-6H-6z' }))),
     more ?? '',
-    element('span', { class: 'stops-text' }, say('live.stops', { n: away })));
+    element('span', { class: 'stops-text' }, text));
 }
 
 function connected() {

@@ -109,17 +109,21 @@ function layout(name) {
       element('h2', { id: 'part-day' }, say('van.day')),
       element('div', { class: 'field inline' }, element('label', { for: 'day' }, say('van.date')), made.day),
       made.dayNote, made.map),
+    part('gaps', made.gaps),
+    part('health', made.health),
     part('stops', made.sum, made.rev, made.stops),
     part('events', made.events),
-    part('health', made.health),
-    part('gaps', made.gaps),
   ];
+  const [over, ...rest] = made.sections;
+  const column = (...parts) => element('div', { class: 'column' }, parts);
+  made.sections = [over, column(...rest.slice(0, 3)), column(...rest.slice(3))];
   return made;
 }
 
 function whereabouts(view) {
   if (!view.position) return say(view.state?.duty === 'off' ? 'van.off' : 'van.nowhere', { age: ageOf(view.heard_at) });
   const { speed_mps: speed, stop_status: status } = view.position;
+  if (view.position_age_s > 90) return say('van.last', { time: momentOf(view.position.ts), age: ageOf(view.position.ts) });
   const moves = status === 'stopped_at' || !speed ? say('van.stands') : say('van.drives', { n: Math.round(speed * 3.6) });
   return say('van.where', { moves, time: secondsOf(view.position.ts) });
 }

@@ -70,6 +70,8 @@ export async function vans({ main, pages, door }) {
 
   show();
   map.fit(true);
+  // How long ago it was changes without news.
+  setInterval(show, 20_000);
   follow('/api/v1/vans/live', {
     event: (name, van) => {
       if (name !== 'van') return;
@@ -101,11 +103,12 @@ const brief = (van) => ({
 function row(van) {
   return element('li', { class: `van ${van.serious}` },
     element('a', { href: address(van.van) },
-      element('strong', {}, element('bdi', {}, van.van)),
+      element('span', {}, element('strong', {}, element('bdi', {}, van.van)), ' ',
+        element('span', { class: 'hint' }, element('bdi', {}, van.stops ? van.route : say('vans.no_route')))),
       element('span', { class: 'tags' }, marks(van)),
       van.stops
-        ? element('span', { class: 'hint' }, say('vans.route', { route: van.route, done: van.stops[0], all: van.stops[1], delivered: van.parcels[0], parcels: van.parcels[1] }))
-        : element('span', { class: 'hint' }, say('vans.no_route')),
+        ? element('span', { class: 'hint' }, say('vans.route', { done: van.stops[0], all: van.stops[1], delivered: van.parcels[0], parcels: van.parcels[1] }))
+        : null,
       van.stops ? bar(van.stops) : null,
       van.heard ? element('span', { class: 'hint' }, say('vans.heard', { age: van.age, time: clockOf(van.heard) })) : null));
 }

@@ -4,8 +4,11 @@ const texts = await (await fetch(document.documentElement.dataset.texts)).json()
 
 export const language = document.documentElement.lang;
 
+// Of a reader of British English clocks have 24 hours.
+export const locale = navigator.languages.find((tag) => tag.split('-')[0] === language) ?? language;
+
 const plural = new Intl.PluralRules(language);
-const numbers = new Intl.NumberFormat(language, { maximumFractionDigits: 1 });
+const numbers = new Intl.NumberFormat(locale, { maximumFractionDigits: 1 });
 
 export const number = (value) => numbers.format(value);
 
