@@ -90,7 +90,7 @@ impl Service {
 
 /// Everything that answers.
 fn router() -> Router<Shared> {
-    api::router()
+    Router::new()
 }
 
 async fn store(config: &Config) -> anyhow::Result<Store> {

@@ -9,7 +9,6 @@ mod audit;
 pub mod commands;
 pub mod events;
 mod gaps;
-mod ingest;
 pub mod parcels;
 mod postgres;
 pub mod routes;
@@ -20,7 +19,6 @@ mod sqlite;
 use std::path::PathBuf;
 
 pub use audit::Look;
-pub use ingest::{Arrival, Taken};
 pub use sql::{Outcome, Row, Statement, Value};
 
 use self::postgres::Postgres;
