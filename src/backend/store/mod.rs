@@ -18,7 +18,7 @@ mod sqlite;
 
 use std::path::PathBuf;
 
-pub use audit::Look;
+pub use audit::{Look, Poison};
 pub use sql::{Outcome, Row, Statement, Value};
 
 use self::postgres::Postgres;
