@@ -39,6 +39,7 @@ pub mod situation;
 pub mod store;
 pub mod upstream;
 pub mod view;
+pub mod web;
 
 use std::sync::Arc;
 
