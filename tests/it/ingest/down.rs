@@ -162,10 +162,8 @@ async fn a_command_waits_for_its_van_and_for_its_answer() {
         assert!(store.put_command(&command).await.unwrap());
         assert!(!store.put_command(&command).await.unwrap(), "it is there");
         shared.downlink.notify_one();
-        wait_until("not tried", async || {
-            store.command(COMMAND).await.unwrap().unwrap().tries == 1
-        })
-        .await;
+        wait_until("not tried", async || store.command(COMMAND).await.unwrap().unwrap().tries == 1)
+            .await;
         assert_eq!(status(&store).await, "waiting", "nobody is there");
         let mut van = Listener::connect(&broker, &["cmd"]).await;
         let online = format!(
