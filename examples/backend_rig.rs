@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! backend_rig load HOST:PORT VANS        the messages of so many vans, QoS 1, as fast as the broker takes them
-//! backend_rig consume HOST:PORT STORE    the consumer on a file or a URL of PostgreSQL; its counters each 100 ms
+//! backend_rig consume HOST:PORT STORE [NAME]  the consumer on a file or a URL of PostgreSQL; its counters each 100 ms
 //! backend_rig receive HOST:PORT          takes and acknowledges the same messages, and does nothing else with them
 //! backend_rig insert STORE VANS          the same records, one statement each, 200 a transaction, without a broker
 //! ```
@@ -50,7 +50,8 @@ async fn main() -> anyhow::Result<()> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         ["load", broker, vans] => load(broker, vans.parse()?).await,
-        ["consume", broker, store] => consume(broker, store).await,
+        ["consume", broker, store] => consume(broker, store, "rig").await,
+        ["consume", broker, store, name] => consume(broker, store, name).await,
         ["receive", broker] => receive(broker).await,
         ["insert", store, vans] => insert(store, vans.parse()?).await,
         _ => bail!(
@@ -168,10 +169,10 @@ fn store_config(store: &str) -> StoreConfig {
     }
 }
 
-async fn shared(broker: &str, store: &str) -> anyhow::Result<Shared> {
+async fn shared(broker: &str, store: &str, name: &str) -> anyhow::Result<Shared> {
     let text = format!("mqtt.broker = \"mqtt://{broker}\"\nparcels.domain = \"id.example.com\"\n");
     let mut config = Config::parse(&text, "the rig", &[])?;
-    config.mqtt.client_id = format!("rig-{}", std::process::id());
+    config.mqtt.client_id = name.to_owned();
     let store = Store::open(&store_config(store)).await?;
     let clock = Clock::live();
     Ok(Shared {
@@ -183,8 +184,8 @@ async fn shared(broker: &str, store: &str) -> anyhow::Result<Shared> {
     })
 }
 
-async fn consume(broker: &str, store: &str) -> anyhow::Result<()> {
-    let shared = shared(broker, store).await?;
+async fn consume(broker: &str, store: &str, name: &str) -> anyhow::Result<()> {
+    let shared = shared(broker, store, name).await?;
     let ingest = Ingest::new(shared);
     let counters = ingest.counters();
     tokio::spawn(ingest.run(CancellationToken::new()));
