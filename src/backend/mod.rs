@@ -37,7 +37,9 @@ mod mqtt;
 pub mod service;
 pub mod situation;
 pub mod store;
+pub mod upstream;
 pub mod view;
+pub mod web;
 
 use std::sync::Arc;
 

@@ -15,14 +15,17 @@ pub mod parcels;
 mod postgres;
 pub mod routes;
 mod schema;
+pub mod situation;
 pub mod sql;
 mod sqlite;
+pub mod subscribers;
 
 use std::path::PathBuf;
 
 pub use audit::Look;
 pub use downlink::WaitingRoute;
 pub use ingest::{Arrival, MAX_POISON_BYTES, Taken};
+pub use audit::{Look, Poison};
 pub use sql::{Outcome, Row, Statement, Value};
 
 use self::postgres::Postgres;
