@@ -26,10 +26,13 @@
 
 pub mod alerts;
 pub mod api;
+pub mod cli;
 pub mod config;
 pub mod epc;
 pub mod event;
 pub mod live;
+mod mqtt;
+pub mod service;
 pub mod situation;
 pub mod store;
 pub mod view;

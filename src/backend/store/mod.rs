@@ -6,7 +6,9 @@
 //! - Each file beside this one has the statements of one subject.
 
 mod audit;
+pub mod commands;
 pub mod events;
+mod gaps;
 pub mod parcels;
 mod postgres;
 pub mod routes;
