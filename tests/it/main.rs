@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod api;
 mod architecture;
 #[cfg(feature = "backend")]
 mod backend_config;
