@@ -24,15 +24,15 @@
 //! - **A customer sees by a rule** ([`view`]), never because a page forgot to hide something.
 //! - An instance keeps nothing that another does not find in the store, but for the newest positions.
 
+pub mod alerts;
 pub mod api;
 pub mod cli;
-pub mod alerts;
 pub mod config;
 pub mod epc;
 pub mod event;
 pub mod live;
-pub mod service;
 mod mqtt;
+pub mod service;
 pub mod situation;
 pub mod store;
 pub mod upstream;
