@@ -6,11 +6,11 @@ use std::sync::Arc;
 use rumqttc::v5::mqttbytes::v5::ConnectProperties;
 use rumqttc::v5::{ConnectionError, MqttOptions};
 use rumqttc::{TlsConfiguration, Transport};
+use rustls::RootCertStore;
 use rustls::client::ClientConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::RootCertStore;
 use std::time::Duration;
 
 use super::config::{MqttConfig, MqttTls};

@@ -48,9 +48,8 @@ impl Service {
         );
         let store = store(&config).await?;
         let listen = config.http.listen;
-        let listener = TcpListener::bind(listen)
-            .await
-            .with_context(|| format!("http.listen: {listen}"))?;
+        let listener =
+            TcpListener::bind(listen).await.with_context(|| format!("http.listen: {listen}"))?;
         let shared = Shared {
             config: Arc::new(config),
             store,

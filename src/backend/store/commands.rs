@@ -79,7 +79,8 @@ impl Command {
     }
 }
 
-const COLUMNS: &str = "id, van, epc, name, doc, made_at, expires_at, sent_at, tries, status, detail, answered_at";
+const COLUMNS: &str =
+    "id, van, epc, name, doc, made_at, expires_at, sent_at, tries, status, detail, answered_at";
 
 /// The statement that keeps a new command; a second one with the same id changes nothing.
 #[must_use]

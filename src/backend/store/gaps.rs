@@ -67,7 +67,9 @@ fn gap(row: &Row, lane: &str) -> GapView {
     let last = row.count(2);
     let behind = row.utc(3);
     GapView {
-        from_seq: row.maybe_int(0).map_or(last, |before| u64::try_from(before).map_or(last, |n| n + 1)),
+        from_seq: row
+            .maybe_int(0)
+            .map_or(last, |before| u64::try_from(before).map_or(last, |n| n + 1)),
         to_seq: last,
         after: row.maybe_utc(1).unwrap_or(behind).to_string(),
         before: behind.to_string(),

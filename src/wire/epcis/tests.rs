@@ -147,7 +147,8 @@ proptest! {
 
 #[test]
 fn what_is_written_is_read_and_what_is_not_known_is_kept() {
-    let payload = encode(&EventRecord { seq: Seq::new(1), previous: None, event: delivered() }, &names());
+    let payload =
+        encode(&EventRecord { seq: Seq::new(1), previous: None, event: delivered() }, &names());
     let read = decode(&payload).unwrap();
     assert_eq!(serde_json::to_vec(&read).unwrap(), payload);
 
@@ -161,7 +162,8 @@ fn what_is_written_is_read_and_what_is_not_known_is_kept() {
 
 #[test]
 fn what_is_no_event_is_refused_in_words() {
-    let payload = encode(&EventRecord { seq: Seq::new(1), previous: None, event: delivered() }, &names());
+    let payload =
+        encode(&EventRecord { seq: Seq::new(1), previous: None, event: delivered() }, &names());
     let other = String::from_utf8(payload).unwrap().replace("\"1.0\"", "\"2.0\"");
     for (payload, expected) in [
         (b"".as_slice(), "not an event"),
