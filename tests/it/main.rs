@@ -22,6 +22,8 @@ mod geofence;
 mod golden;
 mod hazards;
 mod identity;
+#[cfg(feature = "backend")]
+mod ingest;
 mod invariants;
 mod outbox_model;
 mod package;

@@ -394,9 +394,8 @@ fn kind(text: &str) -> Result<String, Poison> {
     }
     let mut words = name.rsplit('.');
     let (Some(last), Some(first)) = (words.next(), words.next()) else { return Err(unknown()) };
-    let word = |word: &str| {
-        !word.is_empty() && word.bytes().all(|c| c.is_ascii_lowercase() || c == b'_')
-    };
+    let word =
+        |word: &str| !word.is_empty() && word.bytes().all(|c| c.is_ascii_lowercase() || c == b'_');
     if !word(first) || !word(last) {
         return Err(unknown());
     }

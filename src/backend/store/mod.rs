@@ -7,17 +7,24 @@
 
 mod audit;
 pub mod commands;
+mod downlink;
 pub mod events;
 mod gaps;
+mod ingest;
 pub mod parcels;
 mod postgres;
 pub mod routes;
 mod schema;
+pub mod situation;
 pub mod sql;
 mod sqlite;
+pub mod subscribers;
 
 use std::path::PathBuf;
 
+pub use audit::Look;
+pub use downlink::WaitingRoute;
+pub use ingest::{Arrival, MAX_POISON_BYTES, Taken};
 pub use audit::{Look, Poison};
 pub use sql::{Outcome, Row, Statement, Value};
 

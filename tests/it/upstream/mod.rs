@@ -1,3 +1,5 @@
 //! What comes from upstream: routes, captured events, lists of carriers.
 
 mod kept;
+mod routes;
+mod site;
