@@ -22,7 +22,6 @@ pub mod subscribers;
 
 use std::path::PathBuf;
 
-pub use audit::Look;
 pub use downlink::WaitingRoute;
 pub use ingest::{Arrival, MAX_POISON_BYTES, Taken};
 pub use audit::{Look, Poison};
