@@ -32,4 +32,5 @@ mod same_core;
 mod schemas;
 mod support;
 mod tls;
+mod ways;
 mod why;
