@@ -19,15 +19,14 @@ const RECORD: u64 = 22;
 /// What a record carries.
 const RECORD_CARRIES: u64 = 16_384;
 
-/// Header and mask of a WebSocket's frame from the van (RFC 6455 §5.2); the broker's has no mask, which is 4 bytes less.
-const FRAME: u64 = 6;
+/// What a frame of a WebSocket from the van has more than the broker's (RFC 6455 §5.3).
+const MASK: u64 = 4;
 
-/// From here on its length takes two bytes more.
-const LONG_FRAME: u64 = 126;
+/// The request of HTTP that makes a WebSocket, and its answer, as of mosquitto.
+const UPGRADE: (u64, u64) = (187, 159);
 
-/// The requests and answers of HTTP that make a WebSocket, and a way through a proxy, with their segments.
-const UPGRADE: u64 = 500;
-const DETOUR: u64 = 350;
+/// The same of a way through a proxy, which has no TLS of its own.
+const DETOUR: (u64, u64) = (100, 60);
 
 /// PUBACK with success (MQTT 5 §3.4.2.1).
 const PUBACK: u64 = 4;
@@ -79,7 +78,6 @@ pub(super) struct Carrier {
 }
 
 impl Carrier {
-    #[cfg(test)]
     pub(super) const fn plain(cover: Cover) -> Self {
         Self { cover, framing: Framing::Bare, way: Way::Straight }
     }
@@ -93,21 +91,37 @@ impl Carrier {
         };
         let upgrade = match self.framing {
             Framing::Bare => 0,
-            Framing::WebSocket => UPGRADE,
+            Framing::WebSocket => self.answered(UPGRADE.0, UPGRADE.1),
         };
         let detour = match self.way {
             Way::Straight => 0,
-            Way::Proxy => DETOUR,
+            Way::Proxy => Self::plain(Cover::Nothing).answered(DETOUR.0, DETOUR.1),
         };
         bare + upgrade + detour
     }
 
-    const fn enveloped(self, bytes: u64) -> u64 {
-        let bytes = match self.framing {
-            Framing::Bare => bytes,
-            Framing::WebSocket if bytes < LONG_FRAME => bytes + FRAME,
-            Framing::WebSocket => bytes + FRAME + 2,
+    /// Of what the van sends; of a packet and its answer, one is the van's.
+    const fn mask(self) -> u64 {
+        match self.framing {
+            Framing::Bare => 0,
+            Framing::WebSocket => MASK,
+        }
+    }
+
+    /// Without the mask.
+    const fn framed(self, bytes: u64) -> u64 {
+        // RFC 6455 §5.2.
+        let header = match (self.framing, bytes) {
+            (Framing::Bare, _) => 0,
+            (Framing::WebSocket, 0..126) => 2,
+            (Framing::WebSocket, 126..0x1_0000) => 4,
+            (Framing::WebSocket, _) => 10,
         };
+        bytes + header
+    }
+
+    const fn enveloped(self, bytes: u64) -> u64 {
+        let bytes = self.framed(bytes);
         match self.cover {
             Cover::Nothing => bytes,
             Cover::Tls | Cover::MutualTls => bytes + bytes.div_ceil(RECORD_CARRIES) * RECORD,
@@ -116,14 +130,14 @@ impl Carrier {
 
     /// A packet without an answer: its segments, and an acknowledgement of TCP's for every second one.
     const fn alone(self, bytes: u64) -> u64 {
-        let bytes = self.enveloped(bytes);
+        let bytes = self.enveloped(bytes) + self.mask();
         let segments = bytes.div_ceil(SEGMENT_CARRIES);
         bytes + (segments + segments.div_ceil(2)) * SEGMENT
     }
 
     /// A packet and its answer, which carries TCP's last acknowledgement, and is acknowledged.
     const fn answered(self, bytes: u64, answer: u64) -> u64 {
-        let bytes = self.enveloped(bytes);
+        let bytes = self.enveloped(bytes) + self.mask();
         let segments = bytes.div_ceil(SEGMENT_CARRIES);
         bytes + self.enveloped(answer) + (segments + (segments - 1) / 2 + 2) * SEGMENT
     }
@@ -288,6 +302,29 @@ mod tests {
         for (cover, bytes) in [(Cover::Nothing, 570), (Cover::Tls, 2960), (Cover::MutualTls, 4400)]
         {
             assert_eq!(Traffic::Connection.bytes(Carrier::plain(cover)), bytes);
+        }
+    }
+
+    #[test]
+    fn a_websocket_costs_as_many_bytes_more_as_were_counted_in_a_proxy() {
+        let more = |cover, traffic: Traffic| {
+            let plain = Carrier::plain(cover);
+            let websocket = Carrier { framing: Framing::WebSocket, ..plain };
+            traffic.bytes(websocket) - traffic.bytes(plain)
+        };
+        // The topic has 27 bytes; counted were 10 bytes a message of 100 or 1,000, whatever protects it.
+        for cover in [Cover::Nothing, Cover::Tls] {
+            for payload in [100, 1000] {
+                assert_eq!(more(cover, Traffic::Answered(27, payload)), 10);
+            }
+        }
+        assert_eq!(more(Cover::Nothing, Traffic::Answered(27, 70_000)), 16);
+        assert_eq!(more(Cover::Nothing, Traffic::Unanswered(27, 70)), 6);
+        assert_eq!(more(Cover::Nothing, Traffic::Ping), 8);
+        // Counted were 361 and 376; three segments carry them.
+        for (cover, counted) in [(Cover::Nothing, 361_u64), (Cover::Tls, 376)] {
+            let off = more(cover, Traffic::Connection).abs_diff(counted + 3 * SEGMENT);
+            assert!(off <= 30, "{off}");
         }
     }
 

@@ -467,3 +467,56 @@ mod proxy {
         assert_eq!(closed.stage(), Some(Stage::Dns), "{closed:?}");
     }
 }
+
+#[cfg(all(feature = "websocket", feature = "proxy"))]
+mod agent {
+    #![expect(clippy::disallowed_methods, reason = "real parts run in the world's time")]
+
+    use std::time::{Duration, Instant};
+
+    use super::proxy::Proxy;
+    use crate::support::van::{Van, free_port};
+
+    #[test]
+    fn an_agent_behind_a_proxy_and_a_websocket_lacks_nothing() {
+        let (mut van, source) = Van::new();
+        let ws = free_port();
+        let conf = format!("allow_anonymous true\nlistener {ws} lo\nprotocol websockets");
+        let Some(_) = van.mosquitto(&conf) else { return };
+        let (_, through) = Proxy::start(None);
+        let more = format!("mqtt.proxy = \"{through}\"\n");
+        van.run(&source, &format!("ws://localhost:{ws}"), &more);
+        let began = Instant::now();
+        loop {
+            let (code, said) = van.why();
+            if code == Some(0) && said.to_string().contains("connected for") {
+                break;
+            }
+            assert!(began.elapsed() < Duration::from_secs(60), "{said:#}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    #[test]
+    fn a_proxy_that_is_not_there_or_lets_nobody_through_is_named() {
+        let (_, locked) = Proxy::start(Some("Basic bm9ib2R5"));
+        let nobody = format!("http://127.0.0.1:{}", free_port());
+        for (proxy, says) in [
+            (nobody, ["the proxy http://", "refused", "mqtt.proxy"]),
+            (locked, ["the proxy wants", "(407)", "mqtt.proxy_username"]),
+        ] {
+            let (mut van, source) = Van::new();
+            let more = format!("mqtt.proxy = \"{proxy}\"\n");
+            van.run(&source, "mqtts://broker.invalid", &more);
+            van.names("tcp", &says);
+        }
+    }
+
+    #[test]
+    fn a_port_that_has_no_websocket_is_named() {
+        let (mut van, source) = Van::new();
+        let Some(port) = van.mosquitto("allow_anonymous true") else { return };
+        van.run(&source, &format!("ws://127.0.0.1:{port}"), "");
+        van.names("mqtt", &["Websocket", "port and path that are not its WebSocket's"]);
+    }
+}
