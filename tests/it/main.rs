@@ -41,4 +41,5 @@ mod support;
 mod tls;
 #[cfg(feature = "backend")]
 mod upstream;
+mod ways;
 mod why;
