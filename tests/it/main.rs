@@ -26,6 +26,7 @@ mod package;
 mod packed;
 mod played;
 mod real_world;
+mod recipes;
 mod recordings;
 mod reload;
 mod same_core;
