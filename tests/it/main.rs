@@ -24,6 +24,7 @@ mod invariants;
 mod outbox_model;
 mod package;
 mod packed;
+mod pages;
 mod played;
 mod real_world;
 mod recipes;
