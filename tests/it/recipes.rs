@@ -1,7 +1,5 @@
 //! What `docs/recipes.md` says of other people's programs does what it says, with the parts of them that can be had.
 
-#![expect(clippy::disallowed_methods, reason = "real parts run in the world's time")]
-
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
