@@ -189,6 +189,19 @@ fn admission_remedy(reason: Option<&str>, config: Option<&Config>) -> String {
     }
 }
 
+/// The broker refuses nothing that we say; but what it would have to cut the link for is not said at all.
+fn accepted(link: &LinkStatus) -> Finding {
+    let LinkStatus { points_acked, events_too_large, .. } = link;
+    if *events_too_large == 0 {
+        return Finding::fine(Part::Publish, format!("{points_acked} points acknowledged"));
+    }
+    Finding::wrong(
+        Part::Publish,
+        format!("{events_too_large} events are larger than the broker takes; they wait"),
+        "let the broker take larger packets (mosquitto: max_packet_size)",
+    )
+}
+
 /// There is a link, and perhaps an answer (MQTT 5 §3.4.2.1).
 fn publish(link: &LinkStatus, config: Option<&Config>) -> Finding {
     let refused = link.last_reason.as_deref().filter(|_| link.stage.as_deref() == Some("publish"));
@@ -199,9 +212,7 @@ fn publish(link: &LinkStatus, config: Option<&Config>) -> Finding {
                 format!("manifests and commands do not come: {error}"),
                 "let this van subscribe to its topics manifest, command and ack (the broker's ACL)",
             ),
-            None => {
-                Finding::fine(Part::Publish, format!("{} points acknowledged", link.points_acked))
-            }
+            None => accepted(link),
         };
     };
     let topic = config.map_or("FLEET/VAN/track", |config| &config.relay.topics.track);

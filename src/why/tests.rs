@@ -200,6 +200,7 @@ fn each_fault_of_the_link_is_named_with_its_remedy() {
             Part::Publish,
             "subscribe",
         ),
+        (with(|status| status.link.events_too_large = 1), Part::Publish, "max_packet_size"),
     ] {
         let (first, said) = named(&evidence);
         assert_eq!(first, Some(part), "{}", judge(&evidence));
