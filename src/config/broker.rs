@@ -3,8 +3,8 @@
 use std::net::Ipv6Addr;
 
 use super::secrets;
-use super::values::Values;
 use crate::relay::{Broker, Proxy, TlsConfig, Transport};
+use crate::settings::Values;
 use crate::source::HostPort;
 
 /// IANA's port of MQTT without TLS.

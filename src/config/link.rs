@@ -2,14 +2,10 @@
 
 use std::time::Duration;
 
-use super::secrets;
-use crate::core::sampling::Sampling;
-use crate::relay::{Broker, Budget, MqttVersion, RelayConfig, TlsConfig, Transport};
-use crate::settings::Values;
-use crate::source::HostPort;
-use super::values::Values;
 use super::{broker, secrets};
+use crate::core::sampling::Sampling;
 use crate::relay::{Budget, MqttVersion, RelayConfig};
+use crate::settings::Values;
 use crate::units::Distance;
 use crate::wire::{Encoding, VanId};
 

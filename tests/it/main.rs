@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+#[cfg(feature = "backend")]
 mod api;
 mod architecture;
 #[cfg(feature = "backend")]
