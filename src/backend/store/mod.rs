@@ -22,10 +22,9 @@ pub mod subscribers;
 
 use std::path::PathBuf;
 
-pub use audit::Look;
+pub use audit::{Look, Poison};
 pub use downlink::WaitingRoute;
 pub use ingest::{Arrival, MAX_POISON_BYTES, Taken};
-pub use audit::{Look, Poison};
 pub use sql::{Outcome, Row, Statement, Value};
 
 use self::postgres::Postgres;
