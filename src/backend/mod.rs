@@ -34,6 +34,7 @@ pub mod event;
 pub mod ingest;
 pub mod live;
 mod mqtt;
+pub mod operation;
 pub mod service;
 pub mod situation;
 pub mod store;

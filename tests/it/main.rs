@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod api;
 mod architecture;
 #[cfg(feature = "backend")]
 mod backend_config;
@@ -28,8 +29,10 @@ mod invariants;
 mod outbox_model;
 mod package;
 mod packed;
+mod pages;
 mod played;
 mod real_world;
+mod recipes;
 mod recordings;
 mod reload;
 mod same_core;
@@ -40,4 +43,5 @@ mod support;
 mod tls;
 #[cfg(feature = "backend")]
 mod upstream;
+mod ways;
 mod why;

@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use ring::digest;
@@ -24,7 +25,7 @@ use crate::backend::alerts::{self, Subscribed, Subscription};
 use crate::backend::situation::{self, Asked, Found};
 use crate::backend::store::parcels::{Parcel, postcode};
 use crate::backend::view::parcel::{AlertView, ParcelView, Wish};
-use crate::backend::{Shared, epc};
+use crate::backend::{Shared, epc, web};
 
 /// Longest number that is looked at, bytes; a label's code has 70 at most.
 const NUMBER_BYTES: usize = 128;
@@ -83,6 +84,31 @@ pub(super) async fn ask(
     client: ClientAddress,
     Body(asks): Body<Asks>,
 ) -> Result<Json<Link>, Problem> {
+    find(&shared, &counter, client, &asks).await.map(Json)
+}
+
+/// `POST /`: the same from the first page's form, where no script runs.
+pub(super) async fn form(
+    State(shared): State<Shared>,
+    Extension(counter): Counters,
+    client: ClientAddress,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let [number, postcode] = web::fields(&body, ["number", "postcode"]);
+    let asks = Asks { number, postcode };
+    let found = find(&shared, &counter, client, &asks).await;
+    let found = found.map(|link| link.token).map_err(|problem| problem.status());
+    web::found(&shared, &uri, &headers, [&asks.number, &asks.postcode], found)
+}
+
+async fn find(
+    shared: &Shared,
+    counter: &Counter,
+    client: ClientAddress,
+    asks: &Asks,
+) -> Result<Link, Problem> {
     let now = shared.clock.uptime();
     counter.asked.take(&client, now).map_err(|wait| Problem::too_many(wait.as_secs() + 1))?;
     if asks.number.len() > NUMBER_BYTES || asks.postcode.len() > POSTCODE_BYTES {
@@ -90,17 +116,17 @@ pub(super) async fn ask(
     }
     let found = shared.store.parcels_called(&asks.number, &shared.config.domain).await?;
     let typed = epc::number(&asks.number);
-    match opened(&shared, &counter, &found, &typed, &asks.postcode) {
+    match opened(shared, counter, &found, &typed, &asks.postcode) {
         Some(parcel) => {
             let target = format!("{} found", masked(&typed));
-            counter.looks.shown(&shared, "customer", "track", &target).await?;
+            counter.looks.shown(shared, "customer", "track", &target).await?;
             let url = shared.config.http.public_url.trim_end_matches('/');
             let url = format!("{url}/t/{}", parcel.token);
-            Ok(Json(Link { token: parcel.token.clone(), url }))
+            Ok(Link { token: parcel.token.clone(), url })
         }
         None => {
             let target = format!("{} refused", masked(&typed));
-            counter.looks.refused(&shared, "customer", "track", &target);
+            counter.looks.refused(shared, "customer", "track", &target);
             Err(unknown_number())
         }
     }

@@ -95,6 +95,7 @@ impl Counter {
 /// The customer's and the dispatcher's paths. What it remembers of who asks is its own: call it once.
 pub fn router() -> Router<Shared> {
     Router::new()
+        .route("/", post(customer::form))
         .route("/api/v1/track", post(customer::ask))
         .route("/api/v1/track/{token}", get(customer::page))
         .route("/api/v1/track/{token}/live", get(customer::live))

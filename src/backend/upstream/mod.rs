@@ -9,6 +9,7 @@
 //! - **What is sent twice is there once.** Names of events that have none are made of what they say.
 
 mod commands;
+mod epcis;
 mod manifest;
 mod names;
 mod routes;

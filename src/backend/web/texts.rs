@@ -9,6 +9,8 @@ use std::sync::LazyLock;
 use axum::http::{HeaderMap, Uri, header};
 use serde_json::{Map, Value};
 
+use crate::backend::view::parcel::Status;
+
 /// The one file of texts.
 pub(super) const SOURCE: &str = include_str!("files/texts.json");
 
@@ -90,11 +92,25 @@ impl Locale {
     }
 
     /// The text of a key; the key itself where there is none, which a test finds.
-    pub(super) fn say<'a>(&self, key: &'a str) -> &'a str
-    where
-        'static: 'a,
-    {
+    pub(super) fn say<'a>(&self, key: &'a str) -> &'a str {
         self.texts.say(key).unwrap_or(key)
+    }
+
+    /// Where a parcel stands, in the words of its page's headline.
+    pub(super) fn status(&self, status: Status) -> &'static str {
+        self.texts
+            .say(match status {
+                Status::Announced => "status.announced",
+                Status::InTransit => "status.in_transit",
+                Status::AtStation => "status.at_station",
+                Status::OutForDelivery => "status.out_for_delivery",
+                Status::Arrived => "status.arrived",
+                Status::Delivered => "status.delivered",
+                Status::Attempted => "status.attempted",
+                Status::Returned => "status.returned",
+                Status::Problem => "status.problem",
+            })
+            .expect("a test asks for each")
     }
 
     /// Every language, and what it calls itself.
@@ -185,6 +201,25 @@ mod tests {
             let got = language(query, accepted, announced);
             let expected = if expected == "en,de" { "de" } else { expected };
             assert_eq!(got, expected, "{query} {accepted:?} {announced:?}");
+        }
+    }
+
+    #[test]
+    fn every_status_has_its_headline() {
+        let uri: Uri = "/".parse().unwrap();
+        let locale = Locale::of(&uri, &HeaderMap::new(), None);
+        for status in [
+            Status::Announced,
+            Status::InTransit,
+            Status::AtStation,
+            Status::OutForDelivery,
+            Status::Arrived,
+            Status::Delivered,
+            Status::Attempted,
+            Status::Returned,
+            Status::Problem,
+        ] {
+            assert!(!locale.status(status).is_empty());
         }
     }
 

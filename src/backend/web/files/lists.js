@@ -6,14 +6,28 @@ import { table } from './found.js';
 import { momentOf } from './time.js';
 import { bytes, say, word } from './words.js';
 
+// As many as the API gives at once.
+const ROWS = 100;
+
 async function list(main, key, path, row, heads) {
   document.title = say(`desk.${key}`);
   const rows = await ask('GET', path);
+  const body = (found) => table(heads.map((head) => say(`${key}.${head}`)), found.map(row));
+  const older = element('button', {
+    type: 'button',
+    hidden: rows.length < ROWS,
+    onclick: async () => {
+      const more = await ask('GET', `${path}?before=${rows.at(-1).n}`).catch(() => []);
+      rows.push(...more);
+      older.hidden = more.length < ROWS;
+      main.querySelector('table')?.replaceWith(body(rows));
+    },
+  }, say('list.older'));
   main.className = 'room room-list';
   main.replaceChildren(element('section', { class: 'sheet', 'aria-labelledby': 'list-title' },
     element('h1', { id: 'list-title' }, say(`desk.${key}`)),
     element('p', { class: 'hint' }, say(`${key}.lead`)),
-    rows.length ? table(heads.map((head) => say(`${key}.${head}`)), rows.map(row)) : element('p', { class: 'empty' }, say(`${key}.none`))));
+    rows.length ? body(rows) : element('p', { class: 'empty' }, say(`${key}.none`)), older));
 }
 
 export const poison = ({ main }) => list(main, 'poison', '/api/v1/poison',
