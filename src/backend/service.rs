@@ -56,6 +56,7 @@ impl Service {
             live: Live::default(),
             clock,
             downlink: Arc::default(),
+            captures: Arc::default(),
         };
         Ok(Self { shared, listener })
     }

@@ -9,6 +9,7 @@ mod audit;
 pub mod commands;
 pub mod events;
 mod gaps;
+pub mod jobs;
 pub mod parcels;
 mod postgres;
 pub mod routes;
