@@ -65,6 +65,8 @@ pub struct Shared {
     pub clock: Clock,
     /// Something waits in the store to be sent to a van.
     pub downlink: Arc<Notify>,
+    /// A capture waits in the store to be done.
+    pub captures: Arc<Notify>,
 }
 
 impl Shared {

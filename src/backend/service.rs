@@ -58,6 +58,7 @@ impl Service {
             live: Live::default(),
             clock,
             downlink: Arc::default(),
+            captures: Arc::default(),
         };
         Ok(Self { shared, listener })
     }

@@ -11,6 +11,7 @@ mod downlink;
 pub mod events;
 mod gaps;
 mod ingest;
+pub mod jobs;
 pub mod parcels;
 mod postgres;
 pub mod routes;
