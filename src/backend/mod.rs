@@ -24,8 +24,8 @@
 //! - **A customer sees by a rule** ([`view`]), never because a page forgot to hide something.
 //! - An instance keeps nothing that another does not find in the store, but for the newest positions.
 
-pub mod api;
 pub mod alerts;
+pub mod api;
 pub mod config;
 pub mod epc;
 pub mod event;
@@ -62,6 +62,7 @@ pub struct Shared {
 impl Shared {
     /// Tells all who watch, on this instance and on the others.
     pub async fn tell(&self, change: live::Change) {
+        self.store.announce(&change);
         self.live.tell(change);
     }
 
