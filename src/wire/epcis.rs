@@ -23,6 +23,7 @@ pub use message::{
     Action, BizTransaction, CloudEvent, EpcisEvent, EpcisType, ErrorDeclaration, Location, Source,
 };
 pub use names::{InvalidNames, Names};
+pub use uri::{is_uri, segment};
 
 use serde_json::Map;
 
