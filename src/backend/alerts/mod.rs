@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use self::send::Sender;
@@ -220,23 +220,22 @@ pub async fn run(shared: Shared, stop: CancellationToken) -> Result<(), StoreErr
     let sender = Sender::new(&shared);
     let mut changes = shared.live.watch();
     let mut changed = Changed { all: true, ..Changed::default() };
-    let mut sweep = Instant::now() + SWEEP;
+    let mut sweep = interval(SWEEP);
     let mut failing = false;
     loop {
-        let round = Instant::now() + GATHER;
+        let gathered = sleep(GATHER);
+        tokio::pin!(gathered);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                () = sleep_until(round) => break,
+                () = &mut gathered => break,
+                _ = sweep.tick() => changed.all = true,
                 change = changes.recv() => match change {
                     Ok(change) => changed.take(change),
                     Err(RecvError::Lagged(_)) => changed.all = true,
                     Err(RecvError::Closed) => return Ok(()),
                 },
             }
-        }
-        if sweep <= Instant::now() {
-            (changed.all, sweep) = (true, Instant::now() + SWEEP);
         }
         let done = tell(&shared, &sender, &changed).await;
         match &done {

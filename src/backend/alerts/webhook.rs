@@ -1,4 +1,4 @@
-//! An alert → a POST of a CloudEvent, signed as Standard Webhooks 1.0 has it.
+//! An alert → a POST of a `CloudEvent`, signed as Standard Webhooks 1.0 has it.
 //!
 //! The address is a stranger's: it is resolved once, checked, and connected to as it was checked, no redirect is followed,
 //! no proxy is asked, and nothing of the answer is kept but its status.
