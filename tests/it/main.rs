@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 #[cfg(feature = "backend")]
+mod alerts;
+#[cfg(feature = "backend")]
 mod api;
 mod architecture;
 #[cfg(feature = "backend")]
