@@ -28,15 +28,19 @@ pub mod alerts;
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod downlink;
 pub mod epc;
 pub mod event;
+pub mod ingest;
 pub mod live;
 mod mqtt;
+pub mod operation;
 pub mod service;
 pub mod situation;
 pub mod store;
 pub mod upstream;
 pub mod view;
+pub mod web;
 
 use std::sync::Arc;
 

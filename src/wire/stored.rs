@@ -5,7 +5,7 @@
 //! evidence, and a flipped bit must not say something else.
 
 use crate::core::delivery::EventRecord;
-use crate::core::record::{Seq, Subject};
+use crate::core::record::Subject;
 
 /// The version of a subject that this agent writes.
 pub const VERSION: u8 = 1;
@@ -102,6 +102,8 @@ fn whole<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, StoredError> 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use crate::core::record::Seq;
 
     use super::*;
     use crate::core::delivery::event::{

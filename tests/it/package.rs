@@ -199,8 +199,9 @@ fn the_unit_keeps_to_the_codes_and_times_of_the_agent() {
         "RestartPreventExitStatus=78 64",
         "StateDirectory=waypost",
         "RuntimeDirectory=waypost",
+        "RuntimeDirectoryPreserve=yes",
         "ExecStart=/usr/bin/waypost run",
-        "ExecReload=+/bin/kill -HUP $MAINPID",
+        r#"ExecReload=+/bin/sh -c "kill -HUP $MAINPID""#,
     ] {
         assert!(unit.lines().any(|said| said == line), "{line}");
     }

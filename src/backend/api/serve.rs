@@ -4,11 +4,10 @@
 //!   their time, and one address has its share of the places.
 //! - Stopping ends the accepting first, then what is idle and all streams; requests are finished within [`GRACE`].
 
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -28,6 +27,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{ClientAddress, Peer};
+use super::places::Places;
 use super::shell;
 use super::tls::{Certificate, TlsError};
 use crate::backend::Shared;
@@ -86,7 +86,7 @@ pub async fn serve(
     let mut look = interval(RENEWED);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let share = if shared.config.http.behind_proxy { CONNECTIONS } else { OF_ONE };
-    let places = Places { share, taken: Arc::default() };
+    let places = Places::new(CONNECTIONS, share);
     let app = TowerToHyperService::new(shell::around(shared, router));
     let mut connections = JoinSet::new();
     loop {
@@ -94,7 +94,8 @@ pub async fn serve(
             () = stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    let Some(place) = places.take(peer) else { continue };
+                    let client = ClientAddress::of(peer.ip());
+                    let Some(place) = places.take(client) else { continue };
                     let tls = certificate.as_ref().map(Certificate::config);
                     let (app, stop) = (app.clone(), stop.clone());
                     connections.spawn(async move {
@@ -123,48 +124,6 @@ pub async fn serve(
         crate::tasks::joined(ended);
     }
     Ok(())
-}
-
-/// How many connections an address has, and all.
-#[derive(Clone, Debug)]
-struct Places {
-    share: usize,
-    taken: Arc<Mutex<(usize, HashMap<ClientAddress, usize>)>>,
-}
-
-/// A connection's place, free again when it is dropped.
-#[derive(Debug)]
-struct Place {
-    places: Places,
-    client: ClientAddress,
-}
-
-impl Places {
-    fn take(&self, peer: SocketAddr) -> Option<Place> {
-        let client = ClientAddress::of(peer.ip());
-        let mut taken = self.taken.lock().expect("no holder of the lock can panic");
-        let (all, by_client) = &mut *taken;
-        if *all >= CONNECTIONS || by_client.get(&client).is_some_and(|taken| *taken >= self.share) {
-            return None;
-        }
-        *all += 1;
-        *by_client.entry(client).or_default() += 1;
-        Some(Place { places: self.clone(), client })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut taken = self.places.taken.lock().expect("no holder of the lock can panic");
-        let (all, by_client) = &mut *taken;
-        *all -= 1;
-        if let Some(of_client) = by_client.get_mut(&self.client) {
-            *of_client -= 1;
-            if *of_client == 0 {
-                by_client.remove(&self.client);
-            }
-        }
-    }
 }
 
 /// What a connection needs.

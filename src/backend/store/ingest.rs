@@ -7,9 +7,10 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use super::{Outcome, Statement, Store, StoreError, Value, commands};
-use crate::backend::event::Event;
+use crate::backend::event::{Event, Role};
 use crate::backend::ingest::reading::{Fix, Message, Poison, Said, VanEvent};
 use crate::units::UtcTime;
 use crate::wire::json::{Connection, ConnectionState, Position, StopStatus};
@@ -56,11 +57,28 @@ pub struct Taken {
     pub connected: BTreeSet<String>,
 }
 
+impl Taken {
+    /// What came of another part of the batch.
+    pub(in crate::backend) fn add(&mut self, other: Self) {
+        self.events_new += other.events_new;
+        self.events_repeated += other.events_repeated;
+        self.points_new += other.points_new;
+        self.points_repeated += other.points_repeated;
+        self.poison += other.poison;
+        self.positions.extend(other.positions);
+        self.vans.extend(other.vans);
+        self.connected.extend(other.connected);
+        for (van, epcs) in other.epcs {
+            self.epcs.entry(van).or_default().extend(epcs);
+        }
+    }
+}
+
 /// What a statement of the batch was about.
 #[derive(Clone, Debug)]
 enum About {
     Events,
-    Points(u64),
+    Points,
     Positions,
     State(String),
     Connection(String, ConnectionState),
@@ -79,17 +97,23 @@ struct Batch<'a> {
     states: BTreeMap<&'a str, (UtcTime, String)>,
     connections: Vec<(&'a str, &'a Connection)>,
     answers: Vec<Statement>,
+    ends: Vec<Statement>,
     poison: Vec<Vec<Value>>,
     heard: BTreeSet<&'a str>,
 }
 
 impl Store {
-    /// Takes messages, all or none, and says what was new.
+    /// Takes messages, all or none, and says what was new. A parcel's page is gone `page` after its end.
     ///
     /// # Errors
     /// [`StoreError::Refused`] if one of them is nothing that the database takes; then none of them was taken.
-    pub async fn take(&self, arrivals: &[Arrival], now: UtcTime) -> Result<Taken, StoreError> {
-        let batch = Batch::of(arrivals, now);
+    pub async fn take(
+        &self,
+        arrivals: &[Arrival],
+        now: UtcTime,
+        page: Duration,
+    ) -> Result<Taken, StoreError> {
+        let batch = Batch::of(arrivals, now, page);
         let (abouts, statements): (Vec<About>, Vec<Statement>) =
             batch.statements(now).into_iter().unzip();
         let outcomes = self.write(statements).await?;
@@ -108,11 +132,11 @@ impl Store {
 }
 
 impl<'a> Batch<'a> {
-    fn of(arrivals: &'a [Arrival], now: UtcTime) -> Self {
+    fn of(arrivals: &'a [Arrival], now: UtcTime, page: Duration) -> Self {
         let mut batch = Self::default();
         for arrival in arrivals {
             match &arrival.said {
-                Ok(said) => batch.add(said, now),
+                Ok(said) => batch.add(said, now, page),
                 Err(poison) => {
                     let cut = arrival.payload.len().min(MAX_POISON_BYTES);
                     let bytes = i64::try_from(arrival.bytes).unwrap_or(i64::MAX);
@@ -129,13 +153,14 @@ impl<'a> Batch<'a> {
         batch
     }
 
-    fn add(&mut self, said: &'a Said, now: UtcTime) {
+    fn add(&mut self, said: &'a Said, now: UtcTime, page: Duration) {
         let van = said.van.as_str();
         self.heard.insert(van);
         match &said.message {
             Message::Event(event) => {
                 self.events_said += 1;
                 let key = (event.event.source.as_str(), event.event.id.as_str());
+                self.ends.extend(ends(&event.event, page));
                 self.events.entry(key).or_insert(event);
             }
             Message::Track(fixes) => {
@@ -174,7 +199,7 @@ impl<'a> Batch<'a> {
         all.extend(many(HEARD, heard, nothing));
         all.extend(many(EVENTS, self.event_rows(), |_| About::Events));
         all.extend(many(EVENT_EPCS, self.epc_rows(now), nothing));
-        all.extend(many(TRACK, self.point_rows(now), |rows| About::Points(rows as u64)));
+        all.extend(many(TRACK, self.point_rows(now), |_| About::Points));
         let positions = self.positions.iter();
         let positions = positions.filter_map(|(van, position)| position_row(van, position));
         all.extend(many(POSITIONS, positions.collect(), |_| About::Positions));
@@ -185,7 +210,8 @@ impl<'a> Batch<'a> {
         for (van, connection) in &self.connections {
             all.extend(connected(van, connection, now));
         }
-        all.extend(self.answers.iter().cloned().map(|answer| (About::Nothing, answer)));
+        let others = self.ends.iter().chain(&self.answers);
+        all.extend(others.cloned().map(|statement| (About::Nothing, statement)));
         all.extend(many(POISON, self.poison.clone(), |rows| About::Poison(rows as u64)));
         all
     }
@@ -222,7 +248,7 @@ impl<'a> Batch<'a> {
         for (about, outcome) in abouts.iter().zip(outcomes) {
             match about {
                 About::Events => self.new_events(outcome, &mut taken),
-                About::Points(_) => taken.points_new += outcome.changed,
+                About::Points => taken.points_new += outcome.changed,
                 About::Positions => {
                     taken.positions.extend(outcome.rows.iter().map(|row| row.text(0).to_owned()));
                 }
@@ -334,7 +360,8 @@ fn many(
 }
 
 fn text(rows: &Rows, count: usize) -> Cow<'static, str> {
-    let mut sql = String::with_capacity(rows.before.len() + rows.after.len() + 6 * count * rows.columns);
+    let mut sql =
+        String::with_capacity(rows.before.len() + rows.after.len() + 6 * count * rows.columns);
     sql.push_str(rows.before);
     for row in 0..count {
         sql.push_str(if row == 0 { "(" } else { ", (" });
@@ -372,6 +399,33 @@ fn event_row(event: &Event, previous: Option<u64>) -> Vec<Value> {
         event.job.clone().into(),
         event.data.to_string().into(),
     ]
+}
+
+/// What ends a parcel's way, and what takes that back: the same in whatever order, and however often, they come.
+fn ends(event: &Event, page: Duration) -> Vec<Statement> {
+    let parcels = event.epcs.iter().filter(|(_, role)| *role != Role::Parent);
+    let parcels = parcels.map(|(epc, _)| epc.as_str());
+    if event.retracts {
+        let reopen = |epc: &str| {
+            Statement::new(
+                "UPDATE parcel SET ended_at = NULL, expires_at = NULL WHERE epc = $1 AND ended_at = $2",
+                [epc.into(), event.time.into()],
+            )
+        };
+        return parcels.map(reopen).collect();
+    }
+    if !["parcel.delivered", "parcel.returned"].contains(&event.kind.as_str()) {
+        return Vec::new();
+    }
+    let gone = event.time.checked_add(page).unwrap_or(event.time);
+    let end = |epc: &str| {
+        Statement::new(
+            "UPDATE parcel SET ended_at = $2, expires_at = $3 WHERE epc = $1 AND (ended_at IS NULL OR ended_at < $2) \
+             AND NOT EXISTS (SELECT 1 FROM event WHERE event_id = $4 AND retracts = 1)",
+            [epc.into(), event.time.into(), gone.into(), event.event_id.as_str().into()],
+        )
+    };
+    parcels.map(end).collect()
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "what was read is far below 2^63")]

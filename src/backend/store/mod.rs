@@ -7,19 +7,25 @@
 
 mod audit;
 pub mod commands;
+mod downlink;
 pub mod events;
 mod gaps;
+mod ingest;
 pub mod jobs;
 pub mod parcels;
 mod postgres;
 pub mod routes;
 mod schema;
+pub mod situation;
 pub mod sql;
 mod sqlite;
+pub mod subscribers;
 
 use std::path::PathBuf;
 
-pub use audit::Look;
+pub use audit::{Look, Poison};
+pub use downlink::WaitingRoute;
+pub use ingest::{Arrival, MAX_POISON_BYTES, Taken};
 pub use sql::{Outcome, Row, Statement, Value};
 
 use self::postgres::Postgres;

@@ -1,7 +1,7 @@
 //! The tables, once for both databases, and how older ones become them.
 //!
 //! Times are ms since 1970 UTC, in columns that end in `_at` or `_time`; JSON is TEXT as it came. `{serial}`, `{int}`,
-//! `{real}`, `{bytes}`, `{strict}` and `{by_time}` are each database's own words.
+//! `{real}`, `{bytes}`, `{strict}`, `{by_time}` and `{late}` are each database's own words.
 
 /// Migrations in order: a database of version `n` has had the first `n`. They are never changed once released.
 pub(super) const MIGRATIONS: &[&str] = &[FIRST];
@@ -54,6 +54,7 @@ CREATE TABLE track (
     stopped {int} NOT NULL, backlog {int} NOT NULL, received_at {int} NOT NULL,
     PRIMARY KEY (van, time, seq)
 ) {by_time};
+{late}
 
 -- What the backend asks of a van, as it was put, and as it goes to the van.
 CREATE TABLE route (
@@ -78,6 +79,9 @@ CREATE TABLE parcel (
 CREATE INDEX parcel_by_number ON parcel (number);
 CREATE INDEX parcel_by_route ON parcel (route);
 CREATE INDEX parcel_by_case ON parcel (case_state);
+CREATE INDEX parcel_by_end ON parcel (ended_at);
+CREATE INDEX parcel_to_forget ON parcel (ended_at)
+    WHERE postcode IS NOT NULL OR preferences IS NOT NULL OR language IS NOT NULL OR case_note IS NOT NULL;
 
 CREATE TABLE command (
     id TEXT PRIMARY KEY,
@@ -89,6 +93,7 @@ CREATE TABLE command (
 CREATE INDEX command_by_van ON command (van, made_at);
 CREATE INDEX command_by_status ON command (status, made_at);
 CREATE INDEX command_by_epc ON command (epc);
+CREATE INDEX command_by_age ON command (made_at);
 
 -- What is captured, until it is done: `state` is `running`, `success` or `errors`, `doc` has what is not done yet.
 CREATE TABLE capture_job (
@@ -98,13 +103,14 @@ CREATE TABLE capture_job (
     state TEXT NOT NULL, events {int} NOT NULL, doc TEXT, errors TEXT
 ) {strict};
 CREATE INDEX capture_job_by_state ON capture_job (state, claimed_until);
-CREATE INDEX capture_job_by_time ON capture_job (made_at, id);
+CREATE INDEX capture_job_by_age ON capture_job (made_at, id);
 
 -- What nobody could read, with the reason; bounded by the retention job.
 CREATE TABLE poison (
     n {serial},
     topic TEXT NOT NULL, reason TEXT NOT NULL, payload {bytes} NOT NULL, bytes {int} NOT NULL, received_at {int} NOT NULL
 ) {strict};
+CREATE INDEX poison_by_age ON poison (received_at);
 
 -- Who wants to be told of a parcel, where, and what was told already.
 CREATE TABLE subscriber (
@@ -113,6 +119,7 @@ CREATE TABLE subscriber (
     made_at {int} NOT NULL,
     UNIQUE (epc, channel, address)
 ) {strict};
+CREATE INDEX subscriber_by_age ON subscriber (made_at);
 CREATE TABLE alert (
     subscriber TEXT NOT NULL, kind TEXT NOT NULL,
     epc TEXT NOT NULL, doc TEXT NOT NULL,
@@ -121,12 +128,15 @@ CREATE TABLE alert (
     PRIMARY KEY (subscriber, kind)
 ) {strict};
 CREATE INDEX alert_by_state ON alert (state, next_at);
+CREATE INDEX alert_by_age ON alert (made_at);
+CREATE INDEX alert_by_epc ON alert (epc);
 
 -- Who looked at what.
 CREATE TABLE audit (
     n {serial},
     at_time {int} NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL, target TEXT NOT NULL
 ) {strict};
+CREATE INDEX audit_by_age ON audit (at_time);
 
 CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) {strict};
 ";
@@ -140,6 +150,7 @@ pub(super) fn for_sqlite(migration: &str) -> String {
         .replace("{bytes}", "BLOB")
         .replace("{strict}", "STRICT")
         .replace("{by_time}", "STRICT, WITHOUT ROWID")
+        .replace("{late}", "")
 }
 
 /// The words of PostgreSQL.
@@ -151,4 +162,5 @@ pub(super) fn for_postgres(migration: &str) -> String {
         .replace("{bytes}", "BYTEA")
         .replace("{strict}", "")
         .replace("{by_time}", "PARTITION BY RANGE (time)")
+        .replace("{late}", "CREATE TABLE track_late PARTITION OF track DEFAULT;")
 }
