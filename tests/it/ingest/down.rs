@@ -207,7 +207,7 @@ async fn a_van_that_waits_for_it_hears_exactly_what_is_stored() {
             ranges.iter().map(|range| (range.first, range.last)).collect()
         };
         assert_eq!(pairs(&events), [(3342, 3342)]);
-        assert_eq!(pairs(&track), [(3201, 3202)]);
+        assert_eq!(pairs(&track), [(3201, 3204)]);
         running.stop().await;
     })
     .await;
