@@ -13,6 +13,7 @@
 mod capture;
 mod commands;
 mod csv;
+mod described;
 mod epcis;
 mod import;
 mod manifest;
@@ -32,6 +33,7 @@ pub fn router() -> Router<Shared> {
         .merge(commands::router())
         .merge(capture::router())
         .merge(import::router())
+        .merge(described::router())
 }
 
 /// Does what was taken and is not done yet, until `stop`.
