@@ -102,9 +102,8 @@ CREATE TABLE capture_job (
     made_at {int} NOT NULL, finished_at {int}, claimed_until {int} NOT NULL,
     state TEXT NOT NULL, events {int} NOT NULL, doc TEXT, errors TEXT
 ) {strict};
-CREATE INDEX capture_job_by_age ON capture_job (made_at);
 CREATE INDEX capture_job_by_state ON capture_job (state, claimed_until);
-CREATE INDEX capture_job_by_time ON capture_job (made_at, id);
+CREATE INDEX capture_job_by_age ON capture_job (made_at, id);
 
 -- What nobody could read, with the reason; bounded by the retention job.
 CREATE TABLE poison (
