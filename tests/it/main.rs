@@ -5,6 +5,7 @@
 mod architecture;
 #[cfg(feature = "backend")]
 mod backend_config;
+mod browser;
 mod cli;
 mod codes;
 mod compact;
