@@ -34,6 +34,7 @@ pub mod event;
 pub mod ingest;
 pub mod live;
 mod mqtt;
+pub mod operation;
 pub mod service;
 pub mod situation;
 pub mod store;
@@ -64,6 +65,8 @@ pub struct Shared {
     pub clock: Clock,
     /// Something waits in the store to be sent to a van.
     pub downlink: Arc<Notify>,
+    /// A capture waits in the store to be done.
+    pub captures: Arc<Notify>,
 }
 
 impl Shared {

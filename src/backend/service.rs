@@ -2,6 +2,7 @@
 //!
 //! A part that ends by itself is a fault: the others are stopped, and systemd starts the instance again.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,9 +15,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::config::Config;
+use super::ingest::Ingest;
 use super::live::Live;
 use super::store::{Statement, Store, StoreError};
-use super::{Shared, api};
+use super::{Shared, api, downlink, operation, upstream, web};
 use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::notify::Notify;
@@ -56,6 +58,7 @@ impl Service {
             live: Live::default(),
             clock,
             downlink: Arc::default(),
+            captures: Arc::default(),
         };
         Ok(Self { shared, listener })
     }
@@ -81,15 +84,25 @@ impl Service {
     pub async fn run(self, stop: CancellationToken, notify: Notify) -> anyhow::Result<()> {
         let Self { shared, listener } = self;
         let mut parts = Parts { running: JoinSet::new(), stop: stop.clone() };
-        parts.start("http", api::serve::serve(shared.clone(), listener, router(), stop.clone()));
+        let ingest = Ingest::new(shared.clone());
+        let router = router().merge(operation::router(ingest.counters()));
+        parts.start("http", api::serve::serve(shared.clone(), listener, router, stop.clone()));
+        parts.start("ingest", ingest.run(stop.clone()));
+        parts.start("downlink", downlink::run(shared.clone(), stop.clone()));
+        parts.start("upstream", upstream(shared.clone(), stop.clone()));
         parts.start("signs of life", alive(shared, notify, stop.clone()));
         parts.end().await
     }
 }
 
-/// Everything that answers.
+/// Everything that answers, but for what watches the instance itself.
 fn router() -> Router<Shared> {
-    Router::new()
+    api::router().merge(upstream::router()).merge(web::router())
+}
+
+async fn upstream(shared: Shared, stop: CancellationToken) -> Result<(), Infallible> {
+    upstream::run(shared, stop).await;
+    Ok(())
 }
 
 async fn store(config: &Config) -> anyhow::Result<Store> {

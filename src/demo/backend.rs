@@ -133,8 +133,11 @@ fn config(broker: SocketAddr, scratch: &Scratch, port: u16) -> anyhow::Result<Co
         ("pages.operator", "waypost demo".to_owned()),
     ];
     let overrides = overrides.map(|(key, value)| Override { key, value });
-    let hash: String =
-        digest(&SHA256, TOKEN.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = digest(&SHA256, TOKEN.as_bytes())
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let token = format!(
         "[[token]]\nname = \"demo\"\nsha256 = \"{hash}\"\nscopes = \"routes, capture, events, desk, metrics\"\n"
     );

@@ -82,12 +82,7 @@ impl Fleet {
     }
 }
 
-fn config(
-    id: &str,
-    broker: SocketAddr,
-    ttys: &Ttys,
-    scratch: &Scratch,
-) -> anyhow::Result<Config> {
+fn config(id: &str, broker: SocketAddr, ttys: &Ttys, scratch: &Scratch) -> anyhow::Result<Config> {
     let Ttys { receiver, hand, portal } = ttys;
     let outbox = scratch.path().join(format!("{id}.db"));
     let outbox = outbox.to_str().context("the directory for temporary files is not UTF-8")?;

@@ -190,7 +190,8 @@ impl Demo {
         let network = Network::start(broker.address()).await?;
         let vans_time = Clock::scaled(args.speed);
         vans_time.learn_utc(van.route().settings.start, vans_time.uptime());
-        let backend = Backend::start(broker.address(), &scratch, vans_time.clone(), args.port).await?;
+        let backend =
+            Backend::start(broker.address(), &scratch, vans_time.clone(), args.port).await?;
         let config = config(network.address(), &van.ttys(), &scratch)?;
         let clock = Clock::live();
         let topics = config.relay.topics.clone();

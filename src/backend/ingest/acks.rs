@@ -85,3 +85,45 @@ fn ranges(stored: &mut BTreeMap<u64, u64>) -> Vec<SeqRange> {
     }
     ranges
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::ingest::reading::{Fix, Reader};
+
+    fn track(seqs: &[u64]) -> Said {
+        let root = env!("CARGO_MANIFEST_DIR");
+        let path = format!("{root}/docs/contract/track.example.json");
+        let payload = std::fs::read(path).unwrap();
+        let now = UtcTime::parse("2026-11-22T10:00:00Z").unwrap();
+        let mut said = Reader::new("fleet").read("fleet/v1/VAN-042/track", &payload, now).unwrap();
+        let Message::Track(fixes) = &mut said.message else { panic!("it is a track") };
+        let one = fixes[0].clone();
+        let fix = |seq: &u64| {
+            let mut fix: Fix = one.clone();
+            fix.point.seq = *seq;
+            fix
+        };
+        *fixes = seqs.iter().map(fix).collect();
+        said
+    }
+
+    #[test]
+    fn ranges_ascend_are_at_most_64_and_none_touches_another() {
+        let now = UtcTime::parse("2026-11-22T10:00:00Z").unwrap();
+        let mut acks = Acks::default();
+        for n in (0..100_u64).rev() {
+            acks.note(&track(&[10 * n, 10 * n + 5]));
+        }
+        acks.note(&track(&[6, 9]));
+        acks.note(&track(&[0, 2]));
+        let (van, first) = acks.next(now).unwrap();
+        assert_eq!((van.as_str(), first.track.len()), ("VAN-042", Ack::MAX_RANGES));
+        assert_eq!(first.track[0], SeqRange { first: 0, last: 15 }, "0..5, 6..9 and 10..15");
+        assert!(first.track.windows(2).all(|pair| pair[0].last + 1 < pair[1].first));
+        let (_, second) = acks.next(now).unwrap();
+        assert_eq!(second.track.last(), Some(&SeqRange { first: 990, last: 995 }));
+        assert_eq!(first.track.len() + second.track.len(), 99);
+        assert!(acks.is_empty() && acks.next(now).is_none());
+    }
+}

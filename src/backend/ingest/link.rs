@@ -348,20 +348,8 @@ impl Consumer {
             }
         }
         self.count_waiting();
-        self.tell(stored.taken).await;
-    }
-
-    async fn tell(&self, taken: Taken) {
-        for van in &taken.vans {
-            self.shared.tell(Change::Van { van: van.as_str().into() }).await;
-        }
-        for (van, epcs) in taken.epcs {
-            let epcs: Vec<String> = epcs.into_iter().collect();
-            self.shared.tell(Change::Parcels { epcs: epcs.into(), van: Some(van.into()) }).await;
-        }
-        if !taken.connected.is_empty() {
-            self.shared.downlink.notify_one();
-        }
+        let shared = self.shared.clone();
+        tell(&shared, stored.taken).await;
     }
 
     /// To each van what was stored of it since the last word.
@@ -479,5 +467,19 @@ impl PoisonBudget {
         let admits = self.left > 0;
         self.left = self.left.saturating_sub(1);
         admits
+    }
+}
+
+/// Tells who watches.
+async fn tell(shared: &Shared, taken: Taken) {
+    for van in &taken.vans {
+        shared.tell(Change::Van { van: van.as_str().into() }).await;
+    }
+    for (van, epcs) in taken.epcs {
+        let epcs: Vec<String> = epcs.into_iter().collect();
+        shared.tell(Change::Parcels { epcs: epcs.into(), van: Some(van.into()) }).await;
+    }
+    if !taken.connected.is_empty() {
+        shared.downlink.notify_one();
     }
 }

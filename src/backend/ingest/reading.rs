@@ -426,3 +426,130 @@ fn epcs(data: &EpcisEvent) -> Result<Vec<(String, Role)>, Poison> {
 pub fn member<'a>(data: &'a Value, name: &str) -> Option<&'a str> {
     data.get(name)?.as_str()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn now() -> UtcTime {
+        UtcTime::parse("2026-11-22T10:00:00Z").unwrap()
+    }
+
+    fn reader() -> Reader {
+        Reader::new("acme/fleet")
+    }
+
+    fn read(name: &str, payload: &[u8]) -> Result<Said, Poison> {
+        reader().read(&format!("acme/fleet/v1/VAN-042/{name}"), payload, now())
+    }
+
+    fn example(name: &str) -> String {
+        let root = env!("CARGO_MANIFEST_DIR");
+        std::fs::read_to_string(format!("{root}/docs/contract/{name}.example.json")).unwrap()
+    }
+
+    const NAMES: [(&str, &str); 6] = [
+        ("position", "position"),
+        ("track", "track"),
+        ("event", "event"),
+        ("state", "state"),
+        ("connection", "connection"),
+        ("cmd/res", "command_result"),
+    ];
+
+    #[test]
+    fn each_example_of_the_contract_is_read_below_a_root_of_several_levels() {
+        for (name, file) in NAMES {
+            let said = read(name, example(file).as_bytes()).expect(name);
+            assert_eq!(said.van, "VAN-042");
+            if let Message::Event(event) = said.message {
+                assert_eq!(event.event.kind, "parcel.delivered");
+                assert_eq!((event.event.seq, event.previous), (Some(3342), Some(3340)));
+                assert!(!event.event.epcs.is_empty() && !event.event.retracts);
+            }
+        }
+        let phone =
+            br#"{"_type":"location","lat":48.1,"lon":11.5,"tst":1795341600,"tid":"42","t":"t"}"#;
+        let said = reader().read("owntracks/acme/anna", phone, now()).unwrap();
+        assert!(matches!(said.message, Message::Position(_)));
+    }
+
+    /// (topic, what is replaced in its example, by what, words of the reason)
+    const WRONG: [(&str, &str, &str, &str); 14] = [
+        ("position", "48.13791", "98.1", "no place"),
+        ("position", "VAN-042", "VAN-043", "claims to be \"VAN-043\""),
+        ("position", "2026-11-22", "2026-11-24", "2000 to tomorrow"),
+        ("position", "2026-11-22", "1999-11-22", "2000 to tomorrow"),
+        ("position", "3310", "9007199254740993", "above 2^53"),
+        ("position", "8.31", "831", "speed_mps"),
+        ("track", "3204", "3201", "do not ascend"),
+        ("track", "\"v\": 1", "\"v\": 7", "v is 7"),
+        ("event", "parcel.delivered.v1", "parcel.delivered.v2", "version 1"),
+        ("event", "parcel.delivered.v1", "PARCEL.v1", "two words"),
+        ("event", "000000003340", "000000003342", "previoussequence"),
+        ("event", "\"specversion\": \"1.0\"", "\"specversion\": \"0.3\"", "CloudEvents"),
+        ("state", "\"ts\": \"", "\"ts\": \"x", "is no time"),
+        ("connection", "214", "-1", "another shape"),
+    ];
+
+    #[test]
+    fn what_is_wrong_is_said_with_what_it_should_be() {
+        for (name, from, to, reason) in WRONG {
+            let example = example(name);
+            let wrong = example.replacen(from, to, 1);
+            assert_ne!(wrong, example, "{from}");
+            let poison = read(name, wrong.as_bytes()).expect_err(to);
+            assert!(poison.reason.contains(reason), "{name}: {poison}");
+        }
+        for topic in
+            ["fleet/v1/VAN-042/event", "acme/fleet/v2/VAN-042/event", "acme/fleet/v1/x", ""]
+        {
+            assert!(reader().read(topic, b"{}", now()).is_err(), "{topic}");
+        }
+        assert!(reader().read("acme/fleet/v1/a b/state", b"{}", now()).is_err());
+    }
+
+    #[test]
+    fn a_source_that_names_another_van_is_poison_and_a_number_of_gs1_names_none() {
+        let named = |van: &str| {
+            let source = format!("https://id.example.com/fleet/obj/{van}");
+            let mut event: Value = serde_json::from_str(&example("event")).unwrap();
+            event["source"] = source.into();
+            read("event", event.to_string().as_bytes())
+        };
+        assert!(named("VAN-042").is_ok());
+        assert!(named("VAN-007").unwrap_err().reason.contains("VAN-007"));
+    }
+
+    #[test]
+    fn a_time_is_kept_in_one_spelling() {
+        let example = example("position").replace("09:41:07.000Z", "10:41:07+01:00");
+        let Message::Position(position) = read("position", example.as_bytes()).unwrap().message
+        else {
+            panic!("it is a position")
+        };
+        assert_eq!(position.point.ts, "2026-11-22T09:41:07.000Z");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_on_any_topic_are_a_message_or_poison(
+            name in 0_usize..NAMES.len(),
+            noise in proptest::collection::vec(any::<u8>(), 0..200),
+            at: prop::sample::Index,
+            byte: u8,
+        ) {
+            let (name, file) = NAMES[name];
+            let _ = read(name, &noise);
+            let mut bytes = example(file).into_bytes();
+            let index = at.index(bytes.len());
+            let _ = read(name, &bytes[..index]);
+            bytes[index] = byte;
+            let _ = read(name, &bytes);
+            let _ = read("track", &[&compact::MAGIC[..], &noise].concat());
+            let _ = reader().read(&String::from_utf8_lossy(&noise), &noise, now());
+        }
+    }
+}

@@ -60,7 +60,7 @@ const TRAIL: &str = "SELECT before_seq, before_time, seq - 1, time FROM \
     (SELECT seq, time, LAG(seq) OVER trail AS before_seq, LAG(time) OVER trail AS before_time, \
     LAG(stopped) OVER trail AS before_stopped FROM track WHERE van = $1 AND time >= $2 AND time <= $3 \
     WINDOW trail AS (ORDER BY time, seq)) AS pairs \
-    WHERE time - before_time > CASE WHEN before_stopped = 1 THEN $6 ELSE $5 END \
+    WHERE time - before_time > CASE WHEN before_stopped = 1 THEN CAST($6 AS BIGINT) ELSE CAST($5 AS BIGINT) END \
     AND seq - before_seq > $7 AND seq - before_seq < $8 ORDER BY seq LIMIT $4";
 
 fn gap(row: &Row, lane: &str) -> GapView {

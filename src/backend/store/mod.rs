@@ -11,6 +11,7 @@ mod downlink;
 pub mod events;
 mod gaps;
 mod ingest;
+pub mod jobs;
 pub mod parcels;
 mod postgres;
 pub mod routes;
@@ -22,9 +23,9 @@ pub mod subscribers;
 
 use std::path::PathBuf;
 
+pub use audit::{Look, Poison};
 pub use downlink::WaitingRoute;
 pub use ingest::{Arrival, MAX_POISON_BYTES, Taken};
-pub use audit::{Look, Poison};
 pub use sql::{Outcome, Row, Statement, Value};
 
 use self::postgres::Postgres;

@@ -95,12 +95,16 @@ CREATE INDEX command_by_status ON command (status, made_at);
 CREATE INDEX command_by_epc ON command (epc);
 CREATE INDEX command_by_age ON command (made_at);
 
+-- What is captured, until it is done: `state` is `running`, `success` or `errors`, `doc` has what is not done yet.
 CREATE TABLE capture_job (
     id TEXT PRIMARY KEY,
-    made_at {int} NOT NULL, finished_at {int},
+    who TEXT NOT NULL, behaviour TEXT NOT NULL,
+    made_at {int} NOT NULL, finished_at {int}, claimed_until {int} NOT NULL,
     state TEXT NOT NULL, events {int} NOT NULL, doc TEXT, errors TEXT
 ) {strict};
 CREATE INDEX capture_job_by_age ON capture_job (made_at);
+CREATE INDEX capture_job_by_state ON capture_job (state, claimed_until);
+CREATE INDEX capture_job_by_time ON capture_job (made_at, id);
 
 -- What nobody could read, with the reason; bounded by the retention job.
 CREATE TABLE poison (

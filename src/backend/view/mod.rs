@@ -20,3 +20,6 @@ pub mod timeline;
 pub mod trace;
 pub mod van;
 pub mod wish;
+
+#[cfg(all(test, feature = "simulate"))]
+mod tests;

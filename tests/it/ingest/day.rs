@@ -81,9 +81,8 @@ async fn stored(store: &Store) -> Vec<Told> {
     for row in &all {
         let Some(kind) = kinds.into_iter().find(|kind| *kind == row.text(0)) else { continue };
         let doc: serde_json::Value = serde_json::from_str(row.text(1)).unwrap();
-        let last = |uri: &serde_json::Value| {
-            uri.as_str().unwrap().rsplit_once('/').unwrap().1.to_owned()
-        };
+        let last =
+            |uri: &serde_json::Value| uri.as_str().unwrap().rsplit_once('/').unwrap().1.to_owned();
         let subject = match kind {
             "route.departed" => String::new(),
             "stop.arrived" => last(&doc["bizLocation"]["id"]),
@@ -122,13 +121,15 @@ async fn is_whole(store: &Store, wire: &Wire) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_day_that_comes_twice_and_shuffled_to_a_consumer_that_is_killed_ten_times_is_stored_once() {
+async fn a_day_that_comes_twice_and_shuffled_to_a_consumer_that_is_killed_ten_times_is_stored_once()
+{
     let Some(broker) = Broker::start() else { return };
     let day = short_day(1);
     let wire = wire(&day, VAN);
     on_both_places(async |place| {
         let store = place.open().await;
-        let name = if matches!(place, Place::Sqlite(_)) { "killed-sqlite" } else { "killed-postgres" };
+        let name =
+            if matches!(place, Place::Sqlite(_)) { "killed-sqlite" } else { "killed-postgres" };
         let messages = wire.twice_and_shuffled(7);
         let part = messages.len().div_ceil(11);
         let mut running = Running::start(broker.shared(store.clone(), name));
