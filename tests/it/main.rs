@@ -9,6 +9,7 @@ mod api;
 mod architecture;
 #[cfg(feature = "backend")]
 mod backend_config;
+mod browser;
 mod cli;
 mod codes;
 mod compact;
