@@ -204,6 +204,7 @@ impl Changed {
             Change::Van { van } | Change::Position { van } | Change::Route { van, .. } => {
                 self.vans.insert(van.to_string());
             }
+            Change::Missed => self.all = true,
         }
     }
 

@@ -7,14 +7,14 @@
 
 pub mod announce;
 mod audit;
+pub mod backup;
 pub mod commands;
 mod downlink;
 pub mod events;
+pub mod export;
 mod gaps;
 mod ingest;
 pub mod jobs;
-pub mod backup;
-pub mod export;
 pub mod parcels;
 mod partition;
 mod postgres;

@@ -36,7 +36,16 @@ fn no_page_loads_from_elsewhere_weighs_much_overflows_or_complains() {
     log_in(&browser, &world);
     let track = links[5].1.strip_prefix(&world.url).unwrap().to_owned();
     let trace = format!("/desk/trace/{}", links[5].0);
-    for path in ["/", &track, "/desk", "/desk/vans/VAN-042", "/desk/trace", &trace, "/desk/poison", "/desk/audit"] {
+    for path in [
+        "/",
+        &track,
+        "/desk",
+        "/desk/vans/VAN-042",
+        "/desk/trace",
+        &trace,
+        "/desk/poison",
+        "/desk/audit",
+    ] {
         for (width, scheme) in [(390, "light"), (1280, "dark"), (320, "light")] {
             browser.look(width, scheme);
             browser.visit(&format!("{}{path}", world.url));
@@ -71,7 +80,8 @@ fn no_page_loads_from_elsewhere_weighs_much_overflows_or_complains() {
 #[test]
 fn what_is_sent_with_a_page_keeps_everything_else_out() {
     let Some(world) = World::start() else { return };
-    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).build().into();
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).build().into();
     for (path, status) in [("/", 200), ("/desk", 200), ("/desk/vans/X", 200), ("/t/nothing", 404)] {
         let mut answer = agent.get(format!("{}{path}", world.url)).call().unwrap();
         assert_eq!(answer.status(), status, "{path}");
@@ -85,7 +95,10 @@ fn what_is_sent_with_a_page_keeps_everything_else_out() {
         assert_eq!(header("x-content-type-options"), "nosniff");
         assert_eq!(header("cache-control"), "no-store");
         let page = answer.body_mut().read_to_string().unwrap();
-        assert!(!page.contains("<style") && !page.contains("style=") && !page.contains(" on"), "{path}: {page}");
+        assert!(
+            !page.contains("<style") && !page.contains("style=") && !page.contains(" on"),
+            "{path}: {page}"
+        );
         assert!(!page.contains("{{"), "{path}: {page}");
     }
     let page = agent.get(&world.url).call().unwrap().body_mut().read_to_string().unwrap();
@@ -95,7 +108,10 @@ fn what_is_sent_with_a_page_keeps_everything_else_out() {
     let tag = style.headers()["etag"].clone();
     let old = format!("{}/assets/0000000000000000/style.css", world.url);
     let again = agent.get(&old).header("if-none-match", tag).call().unwrap();
-    assert_eq!((again.status().as_u16(), &again.headers()["cache-control"]), (304, &"no-cache".parse().unwrap()));
+    assert_eq!(
+        (again.status().as_u16(), &again.headers()["cache-control"]),
+        (304, &"no-cache".parse().unwrap())
+    );
     let none = agent.get(format!("{}/assets/x/page.rs", world.url)).call().unwrap();
     assert_eq!(none.status(), 404);
 }
@@ -104,10 +120,12 @@ fn what_is_sent_with_a_page_keeps_everything_else_out() {
 fn the_first_page_works_where_no_script_runs() {
     let Some(world) = World::start() else { return };
     let links = world.put("VAN-042", &day(1));
-    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).build().into();
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).build().into();
     let post = |body: String| {
         let request = agent.post(format!("{}/?lang=de", world.url));
-        let mut answer = request.header("content-type", "application/x-www-form-urlencoded").send(body).unwrap();
+        let mut answer =
+            request.header("content-type", "application/x-www-form-urlencoded").send(body).unwrap();
         let location = answer.headers().get("location").map(|at| at.to_str().unwrap().to_owned());
         (answer.status().as_u16(), location, answer.body_mut().read_to_string().unwrap())
     };
@@ -119,7 +137,8 @@ fn the_first_page_works_where_no_script_runs() {
     contains(&page, "Ein Paket mit dieser Nummer und Postleitzahl ist hier nicht bekannt");
     contains(&page, "value=\"&quot;&gt;&lt;b&gt;\"");
     contains(&post(format!("number={number}")).2, "Bitte geben Sie die Postleitzahl ein.");
-    let often = (0..40).map(|_| post("number=X&postcode=1".to_owned())).find(|(status, ..)| *status == 429);
+    let often =
+        (0..40).map(|_| post("number=X&postcode=1".to_owned())).find(|(status, ..)| *status == 429);
     contains(&often.unwrap().2, "Das war zu oft.");
     let page = agent.get(url).call().unwrap().body_mut().read_to_string().unwrap();
     contains(&page, "<h1 id=\"status\">Announced by the sender</h1>");
@@ -182,7 +201,10 @@ fn a_page_reads_from_right_to_left_and_moves_less_where_that_is_wanted() {
     );
     assert_eq!(starts, json!(["rtl", true, 0]));
     browser.media(&[("prefers-reduced-motion", "reduce")]);
-    assert_eq!(browser.run("return matchMedia('(prefers-reduced-motion: reduce)').matches"), json!(true));
+    assert_eq!(
+        browser.run("return matchMedia('(prefers-reduced-motion: reduce)').matches"),
+        json!(true)
+    );
     let moving = browser.run(
         "return [...document.querySelectorAll('*')].filter((node) => {
              const style = getComputedStyle(node);
@@ -236,7 +258,10 @@ fn a_dispatcher_logs_in_finds_a_parcel_closes_its_case_and_leaves() {
     browser.until_text(".part-case .tag", "found");
     browser.reload();
     browser.until_text(".part-case .tag", "found");
-    assert_eq!(browser.run("return document.getElementById('note').value"), "It stood on the wrong shelf.");
+    assert_eq!(
+        browser.run("return document.getElementById('note').value"),
+        "It stood on the wrong shelf."
+    );
     browser.click("#rooms a[href='/desk/audit']");
     browser.until_text("table", "changed a case");
     browser.click("#rooms a[href='/desk/poison']");
@@ -257,11 +282,14 @@ fn a_map_is_moved_by_keys_mouse_and_buttons_and_lays_tiles_where_there_are_some(
     browser.look(1280, "light");
     log_in(&browser, &world);
     browser.until("document.querySelector('.place-van')");
-    let at = || browser.run("return document.querySelector('.place-van').getAttribute('transform')");
+    let at =
+        || browser.run("return document.querySelector('.place-van').getAttribute('transform')");
     let mut before = at();
     let mut moved = |what: &str| {
         let expected = json!(before);
-        browser.until(&format!("document.querySelector('.place-van').getAttribute('transform') !== {expected}"));
+        browser.until(&format!(
+            "document.querySelector('.place-van').getAttribute('transform') !== {expected}"
+        ));
         before = at();
         eprintln!("{what}: {before}");
     };
@@ -283,8 +311,10 @@ fn a_map_is_moved_by_keys_mouse_and_buttons_and_lays_tiles_where_there_are_some(
 
 /// The colours of the style sheet in one scheme.
 fn colours(style: &str, dark: bool) -> BTreeMap<String, [f64; 3]> {
-    let block = style.split(":root {").nth(1 + usize::from(dark)).unwrap().split('}').next().unwrap();
-    let pairs = block.split(';').filter_map(|line| line.trim().strip_prefix("--")?.split_once(": #"));
+    let block =
+        style.split(":root {").nth(1 + usize::from(dark)).unwrap().split('}').next().unwrap();
+    let pairs =
+        block.split(';').filter_map(|line| line.trim().strip_prefix("--")?.split_once(": #"));
     let channel = |hex: &str| f64::from(u8::from_str_radix(hex, 16).unwrap()) / 255.0;
     pairs
         .map(|(name, hex)| (name.to_owned(), [0, 2, 4].map(|at| channel(&hex[at..at + 2]))))
@@ -294,7 +324,8 @@ fn colours(style: &str, dark: bool) -> BTreeMap<String, [f64; 3]> {
 /// WCAG 2.2, relative luminance and contrast ratio.
 fn contrast(a: [f64; 3], b: [f64; 3]) -> f64 {
     let luminance = |colour: [f64; 3]| {
-        let linear = colour.map(|c| if c <= 0.04045 { c / 12.92 } else { ((c + 0.055) / 1.055).powf(2.4) });
+        let linear =
+            colour.map(|c| if c <= 0.04045 { c / 12.92 } else { ((c + 0.055) / 1.055).powf(2.4) });
         0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     };
     let (a, b) = (luminance(a), luminance(b));
@@ -313,8 +344,12 @@ fn colours_have_the_contrast_of_wcag_aa_in_light_and_dark() {
         ("bad", &["bad-soft", "sheet"]),
         ("sheet", &["warn", "bad", "ink"]),
     ];
-    let signs: &[(&str, &[&str])] =
-        &[("edge", &["sheet", "ground", "map"]), ("accent", &["map"]), ("warn", &["map"]), ("bad", &["map"])];
+    let signs: &[(&str, &[&str])] = &[
+        ("edge", &["sheet", "ground", "map"]),
+        ("accent", &["map"]),
+        ("warn", &["map"]),
+        ("bad", &["map"]),
+    ];
     for dark in [false, true] {
         let colours = colours(&style, dark);
         assert!(colours.len() > 12, "{colours:?}");
@@ -322,7 +357,10 @@ fn colours_have_the_contrast_of_wcag_aa_in_light_and_dark() {
             for (front, grounds) in pairs {
                 for ground in *grounds {
                     let ratio = contrast(colours[*front], colours[*ground]);
-                    assert!(ratio >= least, "--{front} on --{ground}, dark {dark}: {ratio:.2} of {least}");
+                    assert!(
+                        ratio >= least,
+                        "--{front} on --{ground}, dark {dark}: {ratio:.2} of {least}"
+                    );
                 }
             }
         }
@@ -353,7 +391,11 @@ fn scripts_ask_for_texts_that_there_are() {
         }
         for family in text.split("word('").skip(1).map(|rest| rest.split('\'').next().unwrap()) {
             let prefix = format!("{family}.");
-            assert!(english.keys().any(|key| key.starts_with(&prefix)), "{}: {family}", path.display());
+            assert!(
+                english.keys().any(|key| key.starts_with(&prefix)),
+                "{}: {family}",
+                path.display()
+            );
         }
     }
 }
