@@ -264,7 +264,7 @@ fn event(seq: Seq) -> Option<EventRecord> {
         route: None,
         happening: Happening::Departed { station, parcels, stops_total: 40 },
     };
-    Some(EventRecord { seq, event })
+    Some(EventRecord { seq, previous: None, event })
 }
 
 fn said(line: &str) {

@@ -132,8 +132,7 @@ fn exposition(watches: &Watches, now: Uptime) -> String {
     receiver(&mut all, watches, now);
     outbox(&mut all, watches);
     link(&mut all, watches);
-    let unsigned = *watches.unsigned_commands.borrow();
-    all.counter("commands_unsigned", "Commands that did not count: no right signature.", unsigned);
+    downlink(&mut all, watches);
     all.0.push_str("# EOF\n");
     all.0
 }
@@ -161,6 +160,7 @@ fn receiver(all: &mut Families, watches: &Watches, now: Uptime) {
 fn outbox(all: &mut Families, watches: &Watches) {
     let stats = *watches.outbox.borrow();
     all.gauge("outbox_pending", "Records that wait for their acknowledgement.", stats.pending);
+    all.gauge("outbox_events_pending", "Of them, events.", stats.events_pending);
     all.gauge("outbox_bytes", "Size of the database.", stats.bytes);
     all.counter("outbox_dropped", "Records given up, over the outbox's life.", stats.dropped);
     all.counter("outbox_thinned", "Points given up for a coarser trail.", stats.thinned);
@@ -176,7 +176,25 @@ fn link(all: &mut Families, watches: &Watches) {
     all.counter("positions", "Messages on position.", link.positions);
     all.counter("track_messages", "Messages on track, repetitions included.", link.track_messages);
     all.counter("points_acked", "Points that the broker has acknowledged.", link.points_acked);
+    all.counter("event_messages", "Messages on event, repetitions included.", link.event_messages);
+    all.counter("events_acked", "Events that the broker has acknowledged.", link.events_acked);
+    let too_large = link.events_too_large;
+    all.gauge("events_too_large", "Events larger than the broker takes; they wait.", too_large);
     all.counter("payload_bytes", "Of payload handed over.", link.payload_bytes);
+    let month = link.air.month;
+    all.gauge("air_bytes_month", "On the air this month by UTC, headers reckoned in.", month);
+}
+
+fn downlink(all: &mut Families, watches: &Watches) {
+    let link = watches.link.borrow();
+    all.counter("downlink_messages", "Messages of the backend.", link.downlink_messages);
+    let dropped = link.downlink_dropped;
+    all.counter("downlink_dropped", "Of them, those that nobody took.", dropped);
+    let unsigned = *watches.unsigned_commands.borrow();
+    all.counter("commands_unsigned", "Commands that did not count: no right signature.", unsigned);
+    all.counter("acks_unfit", "Words on ack that are not readable or not true.", link.acks_unfit);
+    let lost = link.answers_lost;
+    all.counter("answers_lost", "Answers to commands that the broker did not get.", lost);
 }
 
 #[cfg(test)]
@@ -237,6 +255,29 @@ mod tests {
                 let value = rest.rsplit(' ').next().unwrap();
                 assert!(value.parse::<f64>().is_ok_and(f64::is_finite), "{line}");
             }
+        }
+    }
+
+    #[test]
+    fn what_was_not_taken_is_among_it() {
+        let mut status = LinkStatus::new(Uptime::ZERO);
+        status.downlink_messages = 9;
+        status.downlink_dropped = 2;
+        status.acks_unfit = 3;
+        status.answers_lost = 4;
+        status.events_too_large = 5;
+        let link = watch::Sender::new(status).subscribe();
+        let unsigned_commands = watch::Sender::new(6).subscribe();
+        let text = exposition(&Watches { link, unsigned_commands, ..watches() }, Uptime::ZERO);
+        for line in [
+            "downlink_messages_total 9",
+            "downlink_dropped_total 2",
+            "acks_unfit_total 3",
+            "answers_lost_total 4",
+            "events_too_large 5",
+            "commands_unsigned_total 6",
+        ] {
+            assert!(text.contains(&format!("\nwaypost_{line}\n")), "{line}: {text}");
         }
     }
 

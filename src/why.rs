@@ -142,7 +142,7 @@ pub enum Reached {
     Answered,
 }
 
-/// One broker of the configuration.
+/// One broker of the configuration, or the proxy before them all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
     /// As in the configuration.
@@ -162,7 +162,7 @@ pub struct Evidence {
     pub device: Option<Result<(), String>>,
     /// Whether the files for TLS can be used, if somebody tried.
     pub tls_files: Option<Result<(), String>>,
-    /// The brokers, in the order of the configuration; none if the agent has a link.
+    /// The brokers, in the order of the configuration, or their proxy; none if the agent has a link.
     pub probes: Vec<Probe>,
 }
 

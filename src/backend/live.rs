@@ -1,12 +1,15 @@
 //! What has just changed → everybody who watches: open pages, alerts.
 //!
 //! A watcher that is too slow misses changes and is told so; then it looks at the store again. Nothing here is kept.
+//! What was read of routes is remembered, so that only what is new is read.
 
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
 use tokio::sync::broadcast;
 
+use super::situation::Memory;
+use super::view::exposure;
 use crate::wire::json::Position;
 
 /// Changes that a watcher may be behind.
@@ -47,12 +50,20 @@ pub enum Change {
 #[derive(Clone, Debug)]
 pub struct Live {
     newest: Arc<RwLock<HashMap<String, Arc<Position>>>>,
+    /// The newest of them that was under way.
+    driving: Arc<RwLock<HashMap<String, Arc<Position>>>>,
+    pub(super) memory: Memory,
     changes: broadcast::Sender<Change>,
 }
 
 impl Default for Live {
     fn default() -> Self {
-        Self { newest: Arc::default(), changes: broadcast::Sender::new(BEHIND) }
+        Self {
+            newest: Arc::default(),
+            driving: Arc::default(),
+            memory: Memory::default(),
+            changes: broadcast::Sender::new(BEHIND),
+        }
     }
 }
 
@@ -68,7 +79,12 @@ impl Live {
             if known.is_some_and(|known| known.point.ts >= position.point.ts) {
                 return false;
             }
-            newest.insert(position.van.clone(), Arc::new(position));
+            let position = Arc::new(position);
+            if exposure::is_under_way(&position) {
+                let mut driving = self.driving.write().expect("no holder of the lock can panic");
+                driving.insert(position.van.clone(), Arc::clone(&position));
+            }
+            newest.insert(position.van.clone(), position);
         }
         self.tell(Change::Position { van });
         true
@@ -78,6 +94,12 @@ impl Live {
     #[must_use]
     pub fn position(&self, van: &str) -> Option<Arc<Position>> {
         self.newest.read().expect("no holder of the lock can panic").get(van).cloned()
+    }
+
+    /// The newest position at which a van was under way, since this process began.
+    #[must_use]
+    pub fn driving(&self, van: &str) -> Option<Arc<Position>> {
+        self.driving.read().expect("no holder of the lock can panic").get(van).cloned()
     }
 
     /// Tells all who watch.

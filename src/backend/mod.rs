@@ -26,13 +26,21 @@
 
 pub mod alerts;
 pub mod api;
+pub mod cli;
 pub mod config;
+pub mod downlink;
 pub mod epc;
 pub mod event;
+pub mod ingest;
 pub mod live;
+mod mqtt;
+pub mod operation;
+pub mod service;
 pub mod situation;
 pub mod store;
+pub mod upstream;
 pub mod view;
+pub mod web;
 
 use std::sync::Arc;
 
@@ -57,6 +65,8 @@ pub struct Shared {
     pub clock: Clock,
     /// Something waits in the store to be sent to a van.
     pub downlink: Arc<Notify>,
+    /// A capture waits in the store to be done.
+    pub captures: Arc<Notify>,
 }
 
 impl Shared {

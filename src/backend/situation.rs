@@ -3,108 +3,63 @@
 //! - A view is a few questions by key. A route's events are read once by each instance, and then only what is new.
 //! - Nothing is decided here: whoever may see what is the rule of [`view`](super::view).
 
-use crate::backend::Shared;
-use crate::backend::store::StoreError;
-use crate::backend::view::desk::{DayView, TraceView, VanView};
-use crate::backend::view::parcel::{ParcelView, Wish};
-use crate::units::UtcTime;
+mod desk;
+mod memory;
+mod page;
 
-/// What a link leads to.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Found {
-    /// Nobody has this token.
-    Unknown,
-    /// The page has expired.
-    Gone,
-    /// The page.
-    Page(Box<Page>),
+pub use desk::{day, trace, van, vans};
+pub use memory::Memory;
+pub use page::{Asked, Found, Page, page_of, parcel, wish};
+
+use std::sync::Arc;
+
+use super::Shared;
+use super::store::StoreError;
+use super::view::exposure::{self, is_under_way};
+use super::view::known::{KnownRoute, KnownVan};
+use super::view::progress::Progress;
+
+/// A route with its van now.
+#[derive(Clone, Debug)]
+struct Driven {
+    route: Arc<KnownRoute>,
+    progress: Arc<Progress>,
+    van: KnownVan,
 }
 
-/// A parcel's page, and what changes it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Page {
-    /// What is seen.
-    pub view: ParcelView,
-    /// The parcel's URI, as in [`Change::Parcels`](super::live::Change).
-    pub epc: String,
-    /// Its route.
-    pub route: Option<String>,
-    /// The van of that route.
-    pub van: Option<String>,
-    /// When time alone changes what is seen, at the soonest: a fix becomes too old, the page expires.
-    pub changes_at: Option<UtcTime>,
+/// Adds to a van's row what only this process knows: newer positions than are stored.
+async fn now_of(shared: &Shared, mut van: KnownVan) -> Result<KnownVan, StoreError> {
+    const BACK: std::time::Duration = std::time::Duration::from_mins(30);
+    let live = shared.live.position(&van.van);
+    let newer = live
+        .filter(|live| van.position.as_ref().is_none_or(|stored| live.point.ts >= stored.point.ts));
+    if let Some(newer) = newer {
+        van.position = Some(newer);
+    }
+    let Some(newest) = van.position.clone() else { return Ok(van) };
+    if is_under_way(&newest) {
+        van.driving = exposure::moment(&newest);
+        return Ok(van);
+    }
+    van.driving = shared.live.driving(&van.van).and_then(|driving| exposure::moment(&driving));
+    if van.driving.is_none()
+        && let Some(until) = exposure::moment(&newest).map(|moment| moment.time)
+        && let Some(from) = until.checked_sub(BACK)
+    {
+        van.driving = shared.store.last_driving(&van.van, from, until).await?;
+    }
+    Ok(van)
 }
 
-/// What became of a wish.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Asked {
-    /// Nobody has this token.
-    Unknown,
-    /// The page has expired.
-    Gone,
-    /// It is too late: why, as in [`Manage::closed_because`](super::view::parcel::Manage).
-    TooLate(&'static str),
-    /// The wish cannot be taken as it is: place, value and remedy.
-    Wrong(String),
-    /// It was taken: the page as it is now.
-    Taken(Box<Page>),
-}
-
-/// The page of a token.
-///
-/// # Errors
-/// [`StoreError`].
-pub async fn parcel(shared: &Shared, token: &str) -> Result<Found, StoreError> {
-    let _ = (shared, token);
-    Ok(Found::Unknown)
-}
-
-/// Takes a recipient's wish: it is kept, and goes to the van.
-///
-/// # Errors
-/// [`StoreError`].
-pub async fn wish(shared: &Shared, token: &str, wish: &Wish) -> Result<Asked, StoreError> {
-    let _ = (shared, token, wish);
-    Ok(Asked::Unknown)
-}
-
-/// A van now; `None` if nobody has heard of it.
-///
-/// # Errors
-/// [`StoreError`].
-pub async fn van(shared: &Shared, van: &str) -> Result<Option<VanView>, StoreError> {
-    let _ = (shared, van);
-    Ok(None)
-}
-
-/// All vans, in the order of their ids.
-///
-/// # Errors
-/// [`StoreError`].
-pub async fn vans(shared: &Shared) -> Result<Vec<VanView>, StoreError> {
-    let _ = shared;
-    Ok(Vec::new())
-}
-
-/// What a van did from `from` to `until`; `None` if nobody has heard of it.
-///
-/// # Errors
-/// [`StoreError`].
-pub async fn day(
-    shared: &Shared,
-    van: &str,
-    from: UtcTime,
-    until: UtcTime,
-) -> Result<Option<DayView>, StoreError> {
-    let _ = (shared, van, from, until);
-    Ok(None)
-}
-
-/// Everything about the parcel with this number, as people type it; `None` if nobody has heard of it.
-///
-/// # Errors
-/// [`StoreError`].
-pub async fn trace(shared: &Shared, number: &str) -> Result<Option<TraceView>, StoreError> {
-    let _ = (shared, number);
-    Ok(None)
+/// A route by its name, how far it is, and its van.
+async fn driven(shared: &Shared, route: &str) -> Result<Option<Driven>, StoreError> {
+    let Some(remembered) = shared.live.memory.route(shared, route).await? else {
+        return Ok(None);
+    };
+    let known = shared.store.known_van(&remembered.route.van).await?;
+    let known = known
+        .unwrap_or_else(|| KnownVan { van: remembered.route.van.clone(), ..KnownVan::default() });
+    let van = now_of(shared, known).await?;
+    let progress = remembered.progress(van.position.as_deref());
+    Ok(Some(Driven { route: remembered.route, progress, van }))
 }

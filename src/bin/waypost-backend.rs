@@ -1,5 +1,5 @@
 //! waypost-backend: arguments → subcommand → exit code.
 
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    waypost::backend::cli::main()
 }

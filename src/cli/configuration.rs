@@ -40,6 +40,9 @@ pub(super) fn check(path: &Path) -> anyhow::Result<()> {
     for broker in &config.relay.brokers {
         writeln!(out, "  broker   {broker}")?;
     }
+    if let Some(proxy) = &config.relay.proxy {
+        writeln!(out, "  through  {proxy}")?;
+    }
     writeln!(out, "  topics   {}", config.relay.topics.position)?;
     Ok(())
 }

@@ -43,7 +43,20 @@ pub(super) const KEYS: &[Key] = &[
         "mqtt.broker",
         Text,
         r#""""#,
-        "The MQTT broker: mqtts://HOST[:PORT] with TLS (port 8883), or mqtt://HOST[:PORT] without (port 1883). Several, separated by commas, are tried in this order (required)",
+        "The MQTT broker: mqtts://HOST[:PORT] with TLS (port 8883), or mqtt://HOST[:PORT] without (port 1883); with the feature websocket also wss://HOST[:PORT][/PATH] (port 443) and ws://HOST[:PORT][/PATH] (port 80), path /mqtt. Several, separated by commas, are tried in this order (required)",
+    ),
+    key(
+        "mqtt.proxy",
+        Text,
+        r#""""#,
+        "With the feature proxy: http://HOST:PORT of a proxy that makes the way to the broker by HTTP CONNECT; empty: straight to the broker. TLS goes through it to the broker",
+    ),
+    key("mqtt.proxy_username", Text, r#""""#, "User name at the proxy; empty for none"),
+    key(
+        "mqtt.proxy_password_file",
+        Text,
+        r#""""#,
+        "File whose first line is the password to it; as mqtt.password_file",
     ),
     key(
         "mqtt.version",
@@ -55,13 +68,13 @@ pub(super) const KEYS: &[Key] = &[
         "mqtt.ca_file",
         Text,
         r#""/etc/ssl/certs/ca-certificates.crt""#,
-        "With mqtts: PEM file of the authorities that may vouch for the broker; best the fleet's own alone. Read anew for each connection",
+        "With mqtts or wss: PEM file of the authorities that may vouch for the broker; best the fleet's own alone. Read anew for each connection",
     ),
     key(
         "mqtt.cert_file",
         Text,
         r#""""#,
-        "With mqtts: PEM file of the van's own certificate, if the broker wants one; empty for none",
+        "With mqtts or wss: PEM file of the van's own certificate, if the broker wants one; empty for none",
     ),
     key(
         "mqtt.key_file",

@@ -1,21 +1,13 @@
 //! `[mqtt]` and the messages of `[track]` → what the relay is told.
 
-use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use super::secrets;
+use super::{broker, secrets};
 use crate::core::sampling::Sampling;
-use crate::relay::{Broker, Budget, MqttVersion, RelayConfig, TlsConfig, Transport};
+use crate::relay::{Budget, MqttVersion, RelayConfig};
 use crate::settings::Values;
-use crate::source::HostPort;
 use crate::units::Distance;
 use crate::wire::{Encoding, VanId};
-
-/// IANA's port of MQTT without TLS.
-const MQTT_PORT: u16 = 1883;
-
-/// IANA's port of MQTT over TLS.
-const MQTTS_PORT: u16 = 8883;
 
 /// AWS IoT Core and Azure Event Grid allow 256 bytes of topic; the longest van id and the rest need 90 of them.
 const MAX_TOPIC_ROOT: usize = 128;
@@ -26,9 +18,10 @@ pub(super) fn relay(
     sampling: Option<Sampling>,
 ) -> Option<RelayConfig> {
     let tls = secrets::tls(values);
-    let brokers = values.parsed("mqtt.broker", |urls| brokers(urls, tls.as_ref()));
+    let brokers = broker::brokers(values, tls.as_ref());
+    let proxy = broker::proxy(values);
     let root = values.parsed("mqtt.topic_root", topic_root);
-    let credentials = secrets::credentials(values);
+    let credentials = secrets::credentials(values, "mqtt.username", "mqtt.password_file");
     let keep_alive = values.integer("mqtt.keep_alive_s").map(Duration::from_secs);
     let live_error = values.number("mqtt.live_error_m").and_then(Distance::from_metres);
     let position_interval_moving = values.seconds("mqtt.position_moving_s");
@@ -58,6 +51,7 @@ pub(super) fn relay(
     let brokers = brokers?;
     let mut relay = RelayConfig::new(brokers.first()?.clone(), &root?, van.clone());
     relay.brokers = brokers;
+    relay.proxy = proxy?;
     relay.credentials = credentials?;
     relay.keep_alive = keep_alive?;
     relay.live_error = live_error.filter(|error| *error > Distance::default());
@@ -93,33 +87,6 @@ fn budget(values: &mut Values) -> Option<Budget> {
     let bytes = (megabytes * 1e6) as u64;
     let monthly_bytes = Some(bytes).filter(|bytes| *bytes > 0);
     Some(Budget { monthly_bytes, metered: values.flag("mqtt.metered")? })
-}
-
-/// One or more, separated by commas, in order of preference.
-fn brokers(urls: &str, tls: Option<&TlsConfig>) -> Result<Vec<Broker>, String> {
-    urls.split(',').map(|url| broker(url.trim(), tls)).collect()
-}
-
-fn broker(url: &str, tls: Option<&TlsConfig>) -> Result<Broker, String> {
-    let (host, transport) = match (url.split_once("://"), tls) {
-        (Some(("mqtt", host)), _) => (HostPort::parse(host, Some(MQTT_PORT)), Transport::Tcp),
-        (Some(("mqtts", host)), Some(tls)) => {
-            let named = HostPort::parse(host, Some(MQTTS_PORT));
-            if named.as_ref().is_some_and(|named| named.host.parse::<Ipv6Addr>().is_ok()) {
-                return Err(format!("{url:?}: a certificate is for a name: write the host's"));
-            }
-            (named, Transport::Tls(tls.clone()))
-        }
-        // What is wrong with its files is said already.
-        (Some(("mqtts", host)), None) => (HostPort::parse(host, Some(MQTTS_PORT)), Transport::Tcp),
-        _ => (None, Transport::Tcp),
-    };
-    match host {
-        Some(HostPort { host, port }) => Ok(Broker { host, port, transport }),
-        None => {
-            Err(format!("{url:?} is no broker: write mqtts://HOST[:PORT] or mqtt://HOST[:PORT]"))
-        }
-    }
 }
 
 fn topic_root(root: &str) -> Result<String, String> {

@@ -2,6 +2,7 @@
 //!
 //! Every problem is in one report, with its key, its value and the remedy, and its file if that is a drop-in.
 
+mod broker;
 mod certificate;
 mod delivery;
 mod identity;
@@ -21,7 +22,7 @@ use crate::core::delivery::DeliveryConfig;
 use crate::core::journey::JourneyConfig;
 use crate::core::sampling::{Bounds, Sampling};
 use crate::outbox::OutboxConfig;
-use crate::relay::{RelayConfig, Transport};
+use crate::relay::RelayConfig;
 use crate::scanner::ScannerConfig;
 pub use crate::settings::{ConfigError, Origins, Override, Report};
 use crate::settings::{Layer, Values};
@@ -98,10 +99,8 @@ impl Config {
     /// # Errors
     /// Every problem, if there is one.
     pub fn examine_files(&self, origin: &Path) -> Result<(), ConfigError> {
-        let tls = self.relay.brokers.iter().find_map(|broker| match &broker.transport {
-            Transport::Tls(tls) => tls.load(&Clock::live()).err(),
-            _ => None,
-        });
+        let mut tls = self.relay.brokers.iter().filter_map(|broker| broker.transport.tls());
+        let tls = tls.find_map(|tls| tls.load(&Clock::live()).err());
         tls.map_or(Ok(()), |error| {
             let problems = vec![format!("mqtt.broker: TLS: {error}")];
             Err(ConfigError::NotUsable(Report { origin: origin.display().to_string(), problems }))

@@ -36,25 +36,29 @@ pub(super) fn tls(values: &mut Values) -> Option<TlsConfig> {
     Some(TlsConfig { ca_file: ca_file.into(), identity, alpn: alpn.collect() })
 }
 
-/// `Some(None)`: no credentials, and that is in order.
-pub(super) fn credentials(values: &mut Values) -> Option<Option<Credentials>> {
-    let username = values.text("mqtt.username")?;
-    let password_file = values.text("mqtt.password_file")?;
+/// Of these two keys. `Some(None)`: no credentials, and that is in order.
+pub(super) fn credentials(
+    values: &mut Values,
+    name_key: &str,
+    password_key: &str,
+) -> Option<Option<Credentials>> {
+    let username = values.text(name_key)?;
+    let password_file = values.text(password_key)?;
     match (username.as_str(), password_file.as_str()) {
         ("", "") => Some(None),
         ("", _) => {
-            values.problem("mqtt.password_file", "there is a password and no mqtt.username");
+            values.problem(password_key, &format!("there is a password and no {name_key}"));
             None
         }
         (_, "") => Some(Some(Credentials { username, password: String::new() })),
-        (_, file) if is_exposed(values, "mqtt.password_file", file) => None,
+        (_, file) if is_exposed(values, password_key, file) => None,
         (_, file) => match std::fs::read_to_string(file) {
             Ok(text) => {
                 let password = text.lines().next().unwrap_or_default().to_owned();
                 Some(Some(Credentials { username, password }))
             }
             Err(error) => {
-                values.problem("mqtt.password_file", &format!("{file}: cannot be read: {error}"));
+                values.problem(password_key, &format!("{file}: cannot be read: {error}"));
                 None
             }
         },

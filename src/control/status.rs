@@ -156,6 +156,9 @@ pub struct MessageStatus {
 pub struct OutboxStatus {
     /// Records that wait for their acknowledgement.
     pub pending: u64,
+    /// Of them, events.
+    #[serde(default)]
+    pub events_pending: u64,
     /// UTC of the oldest of them, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_ts: Option<String>,
@@ -215,12 +218,39 @@ pub struct LinkStatus {
     /// Why manifests or commands do not come; absent while all is well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub downlink_error: Option<String>,
+    /// Messages of the backend since the agent started.
+    #[serde(default)]
+    pub downlink_messages: u64,
+    /// Of them, those that nobody took: a retained or a doubtful command, too large, or one too many.
+    #[serde(default)]
+    pub downlink_dropped: u64,
+    /// Commands that did not count, for want of a right signature.
+    #[serde(default)]
+    pub commands_unsigned: u64,
+    /// Words of the backend on `ack` that could not be read, or not be true.
+    #[serde(default)]
+    pub acks_unfit: u64,
+    /// Answers to commands that the broker refused, or that were too many.
+    #[serde(default)]
+    pub answers_lost: u64,
     /// Connections after the first.
     pub reconnects: u64,
     /// Messages on `position` since the agent started.
     pub positions: u64,
+    /// Messages on `track` since the agent started, repetitions included.
+    #[serde(default)]
+    pub track_messages: u64,
     /// Points that the broker has acknowledged since the agent started.
     pub points_acked: u64,
+    /// Messages on `event` since the agent started, repetitions included.
+    #[serde(default)]
+    pub event_messages: u64,
+    /// Events that the broker has acknowledged since the agent started.
+    #[serde(default)]
+    pub events_acked: u64,
+    /// Events that wait because they are larger than the broker takes.
+    #[serde(default)]
+    pub events_too_large: u64,
     /// Bytes of payload since the agent started, repetitions included.
     pub payload_bytes: u64,
     /// Bytes on the air today and this month by UTC, headers and TLS reckoned in.

@@ -27,6 +27,9 @@ pub fn text(status: &Status) -> String {
     line("outbox", outbox(&status.outbox));
     line("card", card(&status.card));
     line("link", link(&status.link));
+    if let Some(refused) = refused(&status.link) {
+        line("refused", refused);
+    }
     for one in &status.scanners {
         line("scanner", scanner(one));
     }
@@ -139,6 +142,24 @@ fn link(link: &LinkStatus) -> String {
     )
     .expect("a string takes everything");
     text
+}
+
+/// What was said and not taken, in either direction; `None` if all of it was.
+fn refused(link: &LinkStatus) -> Option<String> {
+    let LinkStatus { downlink_messages, downlink_dropped, .. } = link;
+    let counts = [
+        (*downlink_dropped, format!("of {downlink_messages} messages from the backend")),
+        (link.commands_unsigned, "commands without a right signature".to_owned()),
+        (link.acks_unfit, "acks that say nothing true".to_owned()),
+        (link.answers_lost, "answers to commands lost".to_owned()),
+        (link.events_too_large, "events too large for the broker, waiting".to_owned()),
+    ];
+    let counts: Vec<_> = counts
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    (!counts.is_empty()).then(|| counts.join(", "))
 }
 
 fn scanner(scanner: &ScannerStatus) -> String {
@@ -264,7 +285,35 @@ mod tests {
              scanner   hand (barcode) open, 3 scans (the last 7 s ago)\n"
         );
         let nothing_yet = text(&Status::default());
+        assert!(!nothing_yet.contains("refused"), "{nothing_yet}");
         assert!(nothing_yet.contains("fix       none yet"), "{nothing_yet}");
+    }
+
+    #[test]
+    fn what_was_not_taken_has_a_line_of_its_own_and_only_then() {
+        let link = LinkStatus {
+            downlink_messages: 9,
+            downlink_dropped: 2,
+            commands_unsigned: 3,
+            answers_lost: 1,
+            ..LinkStatus::default()
+        };
+        let said = text(&Status { link, ..Status::default() });
+        let line = "\n  refused   2 of 9 messages from the backend, 3 commands without a right signature, \
+                    1 answers to commands lost\n";
+        assert!(said.contains(line), "{said}");
+        let link = LinkStatus {
+            downlink_messages: 9,
+            acks_unfit: 4,
+            events_too_large: 5,
+            ..LinkStatus::default()
+        };
+        let said = text(&Status { link, ..Status::default() });
+        let line = "\n  refused   4 acks that say nothing true, 5 events too large for the broker, waiting\n";
+        assert!(said.contains(line), "{said}");
+        let link = LinkStatus { downlink_messages: 9, events_acked: 7, ..LinkStatus::default() };
+        let said = text(&Status { link, ..Status::default() });
+        assert!(!said.contains("refused"), "{said}");
     }
 
     #[test]

@@ -117,6 +117,7 @@ impl Overview {
             stats.oldest.zip(self.clock.utc()).map(|(oldest, now)| now.millis_since(oldest));
         OutboxStatus {
             pending: stats.pending,
+            events_pending: stats.events_pending,
             oldest_ts: stats.oldest.map(|utc| utc.to_string()),
             oldest_age_s: age_ms.and_then(|ms| u64::try_from(ms / 1000).ok()),
             thinned: stats.thinned,
@@ -159,9 +160,18 @@ impl Overview {
             stage: link.stage.map(|stage| stage.name().to_owned()),
             cause: link.stage.and_then(Stage::cause).map(str::to_owned),
             downlink_error: link.downlink_error.clone(),
+            downlink_messages: link.downlink_messages,
+            downlink_dropped: link.downlink_dropped,
+            commands_unsigned: *self.watches.unsigned_commands.borrow(),
+            acks_unfit: link.acks_unfit,
+            answers_lost: link.answers_lost,
             reconnects: link.reconnects,
             positions: link.positions,
+            track_messages: link.track_messages,
             points_acked: link.points_acked,
+            event_messages: link.event_messages,
+            events_acked: link.events_acked,
+            events_too_large: link.events_too_large,
             payload_bytes: link.payload_bytes,
             air_bytes_today: link.air.today,
             air_bytes_month: link.air.month,
@@ -199,4 +209,64 @@ fn scanner(standing: &Standing, now: Uptime) -> ScannerStatus {
 /// Nobody reads more of it.
 fn tenths(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::relay::LinkStatus as Link;
+    use crate::rollcall::RollCall;
+
+    #[test]
+    fn whatever_the_relay_counts_can_be_asked_for() {
+        let mut link = Link::new(Uptime::ZERO);
+        link.downlink_messages = 1;
+        link.downlink_dropped = 2;
+        link.acks_unfit = 3;
+        link.answers_lost = 4;
+        link.positions = 5;
+        link.track_messages = 6;
+        link.event_messages = 7;
+        link.events_acked = 8;
+        link.events_too_large = 9;
+        link.points_acked = 10;
+        link.payload_bytes = 11;
+        link.reconnects = 12;
+        let watches = Watches {
+            reception: watch::Sender::default().subscribe(),
+            health: watch::Sender::default().subscribe(),
+            live: watch::Sender::new(None).subscribe(),
+            outbox: watch::Sender::default().subscribe(),
+            link: watch::Sender::new(link).subscribe(),
+            scanners: watch::Sender::default().subscribe(),
+            unsigned_commands: watch::Sender::new(13).subscribe(),
+            roll_call: RollCall::default(),
+        };
+        let overview = Overview {
+            van: VanId::new("VAN-042").unwrap(),
+            watches,
+            clock: Clock::live(),
+            capacity_bytes: None,
+        };
+        let said = serde_json::to_value(overview.status().link).unwrap();
+        for (name, count) in [
+            ("downlink_messages", 1),
+            ("downlink_dropped", 2),
+            ("acks_unfit", 3),
+            ("answers_lost", 4),
+            ("positions", 5),
+            ("track_messages", 6),
+            ("event_messages", 7),
+            ("events_acked", 8),
+            ("events_too_large", 9),
+            ("points_acked", 10),
+            ("payload_bytes", 11),
+            ("reconnects", 12),
+            ("commands_unsigned", 13),
+        ] {
+            assert_eq!(said[name], count, "{name}: {said}");
+        }
+    }
 }

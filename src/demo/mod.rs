@@ -1,19 +1,23 @@
-//! `waypost demo`: a simulated van, a broker, the agent and a subscriber, all in this process and without set-up.
+//! `waypost demo`: simulated vans with their agents, a broker, the backend with its pages, all in this process.
 //!
 //! ```text
-//! simulated van ─ ptys ─ agent ─ network ─ broker ─ subscriber ─ view
-//!                         │      (TCP, can be cut)     │
-//!                       outbox (temporary)          manifest
+//! simulated van ─ ptys ─ agent ─ network ─┐            ┌─ subscriber ─ view
+//!                         │ (TCP, can be cut)─ broker ─┤
+//! more of them ─ ptys ─ agents ───────────┘            └─ backend ─ pages, API
+//!                       outboxes (temporary)              store (temporary)
 //! ```
 //!
-//! - Agent, outbox and links are those of the van. The subscriber is an MQTT client of its own, and all that is shown of
+//! - Agents, outboxes and links are those of the vans, and the backend is the one that is installed on servers: routes are put
+//!   by its API, and go to the vans as manifests. One van is watched here; the subscriber is an MQTT client of its own, and all that is shown of
 //!   the van has come to it over MQTT; beside it stand the counters of outbox, link and network.
 //! - The end is in order: the van stands still, the outbox runs empty, the agent takes its leave, the broker ends, the
 //!   directory goes. Then every stored `Seq` is held against what arrived, and one that is missing is exit code 1.
 //! - Nothing is logged: standard output belongs to the view, and what goes wrong is in it.
 
 mod arrivals;
+mod backend;
 mod broker;
+mod fleet;
 mod ink;
 mod network;
 mod scratch;
@@ -41,7 +45,9 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use self::arrivals::Arrivals;
+use self::backend::{Backend, Link};
 use self::broker::Broker;
+use self::fleet::Fleet;
 use self::network::Network;
 use self::scratch::Scratch;
 use self::screen::Screen;
@@ -57,10 +63,13 @@ use crate::outbox::OutboxStats;
 use crate::relay::mqtt::MqttLinks;
 use crate::relay::{BackoffConfig, LinkState};
 use crate::simulate::{Rate, ReceiverType};
-use crate::units::Uptime;
+use crate::units::{TimeOfDay, Uptime, UtcTime};
 
-/// The van's id.
-const VAN: &str = "VAN-042";
+/// The id of the van that is watched.
+const VAN: &str = "VAN-001";
+
+/// The parcel whose page is shown is that of so many in the order of the stops: some are ahead of it.
+const SHOWN_PARCEL: usize = 8;
 
 /// Where the agent differs from its defaults: somebody is watching, and bytes cost nothing.
 const CADENCE: &str = "\
@@ -94,7 +103,7 @@ const BROKER_ENDS_WITHIN: Duration = Duration::from_secs(5);
 /// Between two values of the outbox's curve.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 
-/// Drives a simulated van, and shows live what arrives over MQTT.
+/// Drives simulated vans, shows live what arrives of one of them, and serves the backend's pages.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DemoArgs {
     /// How many times as fast as the world the van drives: 1 to 50
@@ -112,6 +121,12 @@ pub struct DemoArgs {
     /// Epochs a second: 1, 2, 5 or 10
     #[arg(long, value_name = "HZ", default_value = "1", value_parser = rate)]
     rate: Rate,
+    /// How many vans drive, 1 to 200
+    #[arg(long, value_name = "NUMBER", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=200))]
+    vans: u32,
+    /// Where the pages are on this host; if it is taken, at another port
+    #[arg(long, value_name = "PORT", default_value = "8642")]
+    port: u16,
 }
 
 fn speed(text: &str) -> Result<f64, String> {
@@ -152,25 +167,41 @@ struct Demo {
     sampled_at: Uptime,
     subscriber: Subscriber,
     network: Network,
+    fleet: Fleet,
+    backend: Backend,
+    pages: Pages,
     broker: Broker,
     _scratch: Scratch,
 }
 
+/// Addresses for the person at the terminal.
+#[derive(Clone, Debug)]
+struct Pages {
+    desk: String,
+    parcel: Link,
+}
+
 impl Demo {
     async fn start(args: &DemoArgs) -> anyhow::Result<(Self, Van)> {
-        let van = Van::new(args.receiver, args.rate)?;
+        let start = day_begins()?;
+        let van = Van::new(1, start, args.receiver, args.rate)?;
         let scratch = Scratch::new()?;
         let broker = Broker::start().await?;
         let network = Network::start(broker.address()).await?;
+        let vans_time = Clock::scaled(args.speed);
+        vans_time.learn_utc(van.route().settings.start, vans_time.uptime());
+        let backend =
+            Backend::start(broker.address(), &scratch, vans_time.clone(), args.port).await?;
         let config = config(network.address(), &van.ttys(), &scratch)?;
         let clock = Clock::live();
         let topics = config.relay.topics.clone();
-        let manifest = topics.manifest.clone();
         let filter = format!("fleet/v1/{VAN}/#");
         let arrivals = Arrivals::new(topics);
         let subscriber =
             Subscriber::start(broker.address(), &filter, arrivals, clock.clone()).await?;
-        subscriber.publish(&manifest, van.manifest()).await?;
+        let links = backend.put_route(VAN, &van.manifest()).await?;
+        let parcel = links.get(SHOWN_PARCEL.min(links.len().saturating_sub(1)));
+        let pages = Pages { desk: backend.desk(), parcel: parcel.context("no parcels")?.clone() };
 
         let sources = vec![config.source.clone()];
         let links = MqttLinks::new(config.relay.clone(), clock.clone());
@@ -182,8 +213,17 @@ impl Demo {
         let stop = CancellationToken::new();
         let agent = tokio::spawn(agent.run(sources, AtEnd::Stop, stop.clone().cancelled_owned()));
         let title = title(&van, args.speed);
+        let mut fleet = Fleet::new();
+        for number in 2..=args.vans {
+            let other = Van::new(number, start, args.receiver, args.rate)?;
+            let id = format!("VAN-{number:03}");
+            backend.put_route(&id, &other.manifest()).await?;
+            fleet.add(&id, other, broker.address(), &scratch, args.speed).await?;
+        }
+        // Now the first van sets off: putting the routes took some seconds.
+        vans_time.learn_utc(van.route().settings.start, vans_time.uptime());
         let demo = Self {
-            screen: Screen::enter()?,
+            screen: Screen::enter(&pages)?,
             title,
             clock,
             agent,
@@ -195,6 +235,9 @@ impl Demo {
             sampled_at: Uptime::ZERO,
             subscriber,
             network,
+            fleet,
+            backend,
+            pages,
             broker,
             _scratch: scratch,
         };
@@ -276,6 +319,8 @@ impl Demo {
                     anyhow::bail!("the agent has stopped by itself");
                 }
                 error = self.subscriber.lost() => return Err(error),
+                error = self.backend.lost() => return Err(error),
+                error = self.fleet.lost() => return Err(error),
                 _ = frames.tick() => self.draw(phase)?,
             }
         }
@@ -302,6 +347,8 @@ impl Demo {
             outbox,
             carried: self.network.carried(),
         };
+        self.fleet.stop().await?;
+        self.backend.stop().await?;
         self.subscriber.stop().await;
         let ended = tokio::time::timeout(BROKER_ENDS_WITHIN, self.broker.stop()).await;
         ended.context("the broker does not end")??;
@@ -320,6 +367,7 @@ impl Demo {
         let link = self.watches.link.borrow();
         let snapshot = Snapshot {
             title: &self.title,
+            pages: &self.pages,
             now,
             phase,
             arrivals: &arrivals,
@@ -349,6 +397,13 @@ fn interrupted() -> io::Result<impl Future<Output = ()>> {
             _ = hangup.recv() => {}
         }
     })
+}
+
+/// Eight o'clock today, UTC: then the pages say times of today, and midnight is far.
+fn day_begins() -> anyhow::Result<UtcTime> {
+    let (now, _) = Clock::live().host().context("the clock of this host is not set")?;
+    let eight = TimeOfDay::new(8, 0, 0, 0).and_then(|eight| UtcTime::new(now.date(), eight));
+    eight.context("a day without eight o'clock")
 }
 
 /// What a burst of 10 epochs a second, 50 times as fast as the world, cannot fill.

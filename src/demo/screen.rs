@@ -3,7 +3,9 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
+use super::Pages;
 use super::ink::{Colours, Line, paint};
+use super::view::lines;
 
 /// The alternate screen, without cursor and without wrapping (xterm, and all that follow it).
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J";
@@ -27,9 +29,10 @@ pub(super) enum Screen {
 
 impl Screen {
     /// Takes the terminal, if standard output is one that can be drawn on.
-    pub(super) fn enter() -> io::Result<Self> {
+    pub(super) fn enter(pages: &Pages) -> io::Result<Self> {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
         if dumb || !io::stdout().is_terminal() {
+            write(&(lines(pages) + "\n"))?;
             return Ok(Self::Lines);
         }
         // https://no-color.org: present and not empty.

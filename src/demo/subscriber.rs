@@ -1,4 +1,4 @@
-//! A client of its own, as a backend would be: MQTT → [`Arrivals`], and the manifest → MQTT.
+//! A client of its own, beside the backend: MQTT → [`Arrivals`].
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::clock::Clock;
 /// On the loopback interface it takes milliseconds.
 const SUBSCRIBED_WITHIN: Duration = Duration::from_secs(10);
 
-/// Its own requests are SUBSCRIBE, the manifest and DISCONNECT.
+/// Its own requests are SUBSCRIBE and DISCONNECT.
 const REQUESTS: usize = 4;
 
 /// The subscriber, while it listens.
@@ -52,12 +52,6 @@ impl Subscriber {
         let arrivals = watch::Sender::new(arrivals);
         let listening = tokio::spawn(listen(event_loop, arrivals.clone(), clock));
         Ok(Self { arrivals, client, listening })
-    }
-
-    /// Publishes as a backend does what it wants a van to know: retained, QoS 1.
-    pub(super) async fn publish(&self, topic: &str, payload: String) -> anyhow::Result<()> {
-        let sent = self.client.publish(topic, QoS::AtLeastOnce, true, payload).await;
-        sent.context("the manifest")
     }
 
     /// What has arrived.

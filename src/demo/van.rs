@@ -12,12 +12,16 @@ use tokio_serial::{SerialPort as _, SerialStream};
 
 use crate::clock::Clock;
 use crate::simulate::{Day, Moment, Rate, ReceiverType, Route, Scanner};
+use crate::units::UtcTime;
 
 /// Part of the binary, so that the demo runs from anywhere.
 const ROUTE: &str = include_str!("../../config/routes/deliveries_short.toml");
 
 /// Nobody watches a van stand for longer, and the driver can still scan all parcels. In the van's time.
 const LOADING: Duration = Duration::from_secs(120);
+
+/// However many vans there are, none drives where another does.
+const GOLDEN_ANGLE_DEG: f64 = 137.508;
 
 /// The receiver was switched off for a moment only. In the van's time.
 const COLD_START: Duration = Duration::from_secs(4);
@@ -61,13 +65,21 @@ impl Wire {
 }
 
 impl Van {
-    /// The van at its depot, about to be loaded.
-    pub(super) fn new(receiver: Option<ReceiverType>, rate: Rate) -> anyhow::Result<Self> {
-        let mut route = Route::parse(Path::new("config/routes/deliveries_short.toml"), ROUTE)?;
+    /// The van of this number at its depot at `start`, about to be loaded. No two of a fleet leave in one direction.
+    pub(super) fn new(
+        number: u32,
+        start: UtcTime,
+        receiver: Option<ReceiverType>,
+        rate: Rate,
+    ) -> anyhow::Result<Self> {
+        let route = Route::parse(Path::new("config/routes/deliveries_short.toml"), ROUTE)?;
+        let mut route = route.turned(f64::from(number - 1) * GOLDEN_ANGLE_DEG);
         let skipped = route.depot.loading.saturating_sub(LOADING);
         route.depot.loading = route.depot.loading.min(LOADING);
         let settings = &mut route.settings;
-        settings.start = settings.start.checked_add(skipped).context("the route's start")?;
+        settings.start = start.checked_add(skipped).context("the route's start")?;
+        settings.seed = number.into();
+        settings.van = number;
         settings.cold_start = settings.cold_start.min(COLD_START);
         settings.receiver = receiver.unwrap_or(settings.receiver);
         settings.rate = rate;

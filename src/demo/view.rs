@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use super::Pages;
 use super::arrivals::Arrivals;
+use super::backend::{Link, POSTCODE, TOKEN};
 use super::ink::{Ink, Line, Span, bytes, counted, grouped, pad, width};
 use super::network::{Carried, Coverage};
 use super::shipments::{Shipments, Told};
@@ -27,6 +29,7 @@ pub(super) enum Phase {
 pub(super) struct Snapshot<'a> {
     /// The route's name, and how it is driven.
     pub(super) title: &'a str,
+    pub(super) pages: &'a Pages,
     /// Since the demo began.
     pub(super) now: Uptime,
     pub(super) phase: Phase,
@@ -56,8 +59,10 @@ pub(super) const CURVE_COLUMNS: usize = FACTS_COLUMNS - LABEL_COLUMNS - 1;
 pub(super) fn frame(snapshot: &Snapshot<'_>, columns: usize, rows: usize) -> Vec<Line> {
     let (columns, rows) = (columns.min(MAX_COLUMNS), rows.min(MAX_ROWS));
     let mut lines = vec![header(snapshot, columns), rule(columns)];
-    // Beside the body: header, two rules, two lines of shipments and the footer.
-    let body_rows = rows.saturating_sub(6);
+    lines.extend(pages(snapshot.pages));
+    lines.push(rule(columns));
+    // Beside the body: header, three rules, two lines each of pages and shipments, and the footer.
+    let body_rows = rows.saturating_sub(9);
     let mut facts = facts(snapshot);
     if facts.len() > body_rows {
         facts.retain(|line| !line.is_empty());
@@ -94,6 +99,21 @@ fn header(snapshot: &Snapshot<'_>, columns: usize) -> Line {
     pad(&mut line, columns.saturating_sub(elapsed.len() + 1));
     line.push(Span::new(elapsed, Ink::Plain));
     line
+}
+
+/// Where to look with a browser.
+fn pages(pages: &Pages) -> [Line; 2] {
+    let Pages { desk, parcel: Link { number, url } } = pages;
+    let mut first = fact("desk", desk.clone(), Ink::Strong);
+    first.push(Span::new(format!("  sign in with the token {TOKEN}"), Ink::Faint));
+    let mut second = fact("parcel", url.clone(), Ink::Strong);
+    second.push(Span::new(format!("  number {number}, postcode {POSTCODE}"), Ink::Faint));
+    [first, second]
+}
+
+/// For standard output that is no terminal: the same once, ahead of all.
+pub(super) fn lines(Pages { desk, parcel: Link { number, url } }: &Pages) -> String {
+    format!("desk    {desk}  token {TOKEN}\nparcel  {url}  number {number}, postcode {POSTCODE}")
 }
 
 fn rule(columns: usize) -> Line {

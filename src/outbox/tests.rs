@@ -67,7 +67,7 @@ pub(crate) fn event(seq: Seq) -> EventRecord {
         route: Some("ROUTE-7".to_owned()),
         happening: Happening::Damaged { parcel, stop: None, station: None },
     };
-    EventRecord { seq, event }
+    EventRecord { seq, previous: None, event }
 }
 
 fn document(key: &str, value: &str) -> Document {

@@ -90,7 +90,7 @@ struct Line<T> {
     sent: Seq,
     /// The last mark of this connection.
     marked: Seq,
-    /// The highest number of a range on this connection.
+    /// The highest number of a message of this connection that a range has.
     ranged: Seq,
     /// The highest number that the broker has accepted on this connection.
     accepted: Seq,
@@ -99,8 +99,8 @@ struct Line<T> {
     since: Option<Uptime>,
     /// Since when something waits that no mark can speak of.
     behind: Option<Uptime>,
-    /// Since when something waits that a higher range has passed over.
-    passed_over: Option<Uptime>,
+    /// The lowest message that waits although a range has a higher one, and since when it is the lowest.
+    passed_over: Option<(Seq, Uptime)>,
     /// Connections in a row that ended without the backend's word.
     unheard: u32,
     /// Connections in a row that ended because of what was passed over.
@@ -167,12 +167,14 @@ impl<T: Numbered> Line<T> {
         let is_expected = |one: &Awaited<T>| one.place == Place::InOrder && !is_passed_over(one);
         let in_order = self.awaited.iter().any(is_expected);
         let behind = self.awaited.iter().any(|one| one.place == Place::Behind);
-        let passed_over = self.awaited.iter().any(is_passed_over);
-        for (since, waits) in [
-            (&mut self.since, in_order),
-            (&mut self.behind, behind),
-            (&mut self.passed_over, passed_over),
-        ] {
+        let passed_over = self.awaited.iter().filter(|one| is_passed_over(one));
+        let lowest = passed_over.map(|one| one.message.first()).min();
+        self.passed_over = lowest.map(|lowest| match self.passed_over {
+            Some((before, since)) if before == lowest => (before, since),
+            // Backends that work side by side pass over something all the time, and soon have it.
+            _ => (lowest, now),
+        });
+        for (since, waits) in [(&mut self.since, in_order), (&mut self.behind, behind)] {
             *since = waits.then(|| since.unwrap_or(now));
         }
     }
@@ -187,14 +189,17 @@ impl<T: Numbered> Line<T> {
             return Vec::new();
         }
         self.marked = word.mark.unwrap_or(self.marked);
-        self.ranged = word.highest().map_or(self.ranged, |highest| highest.max(self.ranged));
         self.unheard = 0;
         self.since = Some(now);
-        let mut stored = Vec::new();
+        let (mut stored, ranged) = (Vec::new(), &mut self.ranged);
         self.awaited.retain_mut(|Awaited { message, stage, place }| {
             let is_marked =
                 *place == Place::InOrder && word.mark.is_some_and(|mark| message.last() <= mark);
-            if !is_marked && !word.has(message.first(), message.last()) {
+            let is_ranged = word.has(message.first(), message.last());
+            if is_ranged {
+                *ranged = message.last().max(*ranged);
+            }
+            if !is_marked && !is_ranged {
                 return true;
             }
             if *stage == Stage::Accepted {
@@ -213,7 +218,7 @@ impl<T: Numbered> Line<T> {
             |times: u32| PATIENCE.saturating_mul(2_u32.saturating_pow(times)).min(MAX_PATIENCE);
         [
             self.since.map(|since| since + doubled(self.unheard)),
-            self.passed_over.map(|since| since + doubled(self.repeated)),
+            self.passed_over.map(|(_, since)| since + doubled(self.repeated)),
             self.behind.map(|since| since + MAX_PATIENCE),
         ]
     }
@@ -430,6 +435,34 @@ mod tests {
         acks.sent_track(batch(61, 120), now);
         acks.hear(br#"{"v":1,"track":[[61,120]]}"#, now).unwrap();
         assert_eq!(acks.deadline(), Some(now + PATIENCE), "a connection without it is in between");
+    }
+
+    #[test]
+    fn a_backend_that_works_side_by_side_and_one_that_is_late_are_not_given_up() {
+        let mut acks = Acks::new(Seq::new(1));
+        let mut now = Uptime::ZERO;
+        let word = |first: u64| format!(r#"{{"v":1,"track":[[{first},{}]]}}"#, first + 59);
+        // At any time there is a message that a later one's word has overtaken.
+        let mut late = None;
+        for first in (1..3000).step_by(120) {
+            for first in [first, first + 60] {
+                acks.sent_track(batch(first, first + 59), now);
+                acks.accepted_track(batch(first, first + 59), now);
+            }
+            acks.hear(word(first + 60).as_bytes(), now).unwrap();
+            now = now + Duration::from_mins(1);
+            if let Some(late) = late.replace(first) {
+                assert_eq!(acks.hear(word(late).as_bytes(), now).unwrap().tracks.len(), 1);
+            }
+            assert!(acks.deadline().is_some_and(|due| due > now), "{now:?}");
+        }
+        // What the connection before had sent passes over nothing of this one.
+        acks.begin_again();
+        acks.hear(word(2941).as_bytes(), now).unwrap();
+        acks.sent_track(batch(1, 60), now);
+        now = now + Duration::from_mins(4);
+        acks.hear(word(2941).as_bytes(), now).unwrap();
+        assert_eq!(acks.deadline(), Some(now + PATIENCE));
     }
 
     #[test]

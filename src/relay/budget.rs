@@ -92,12 +92,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::relay::air::{AirMeter, Carrier, Traffic};
+    use crate::relay::air::{AirMeter, Carrier, Cover, Traffic};
 
     /// A November of ten-hour days with a position each 5 s, a few points each 3 s and a state each minute, each so many
     /// times as rare as the stretch says: bytes used in all, and the seconds spent at each factor.
     fn november(budget: Budget) -> (u64, [u32; 9]) {
-        let mut meter = AirMeter::new(Carrier::Tls, None);
+        let mut meter = AirMeter::new(Carrier::plain(Cover::Tls), None);
         let (mut used, mut seconds) = (0, [0; 9]);
         let (mut held, mut changes) = (Stretch::NONE, 0);
         for day in 1..=30 {

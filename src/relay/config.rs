@@ -1,9 +1,10 @@
 //! What the relay is told: brokers, topics, cadences and windows.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use super::air::Carrier;
+use super::air::{Carrier, Cover, Framing, Way};
 use super::backoff::BackoffConfig;
 use super::budget::Budget;
 use super::tls::TlsConfig;
@@ -28,17 +29,22 @@ pub struct Broker {
 /// As in the configuration.
 impl fmt::Display for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port, transport } = self;
-        let scheme = match transport {
-            Transport::Tcp => "mqtt",
-            Transport::Tls(_) => "mqtts",
-        };
-        if host.contains(':') {
-            write!(f, "{scheme}://[{host}]:{port}")
-        } else {
-            write!(f, "{scheme}://{host}:{port}")
+        let Self { port, transport, .. } = self;
+        let host = bracketed(&self.host);
+        match transport {
+            Transport::Tcp => write!(f, "mqtt://{host}:{port}"),
+            Transport::Tls(_) => write!(f, "mqtts://{host}:{port}"),
+            #[cfg(feature = "websocket")]
+            Transport::WebSocket { path, tls: None } => write!(f, "ws://{host}:{port}{path}"),
+            #[cfg(feature = "websocket")]
+            Transport::WebSocket { path, tls: Some(_) } => write!(f, "wss://{host}:{port}{path}"),
         }
     }
+}
+
+/// An IPv6 address needs its brackets before the port.
+pub(super) fn bracketed(host: &str) -> Cow<'_, str> {
+    if host.contains(':') { format!("[{host}]").into() } else { host.into() }
 }
 
 /// What carries MQTT's bytes.
@@ -50,6 +56,52 @@ pub enum Transport {
     Tcp,
     /// TLS 1.2 or 1.3.
     Tls(TlsConfig),
+    /// A WebSocket (RFC 6455; MQTT 5 §6).
+    #[cfg(feature = "websocket")]
+    WebSocket {
+        /// Where on the broker, from the first `/`.
+        path: String,
+        /// What it goes over, if it is encrypted.
+        tls: Option<TlsConfig>,
+    },
+}
+
+impl Transport {
+    /// What is asked of the broker's certificate, if it must have one.
+    #[must_use]
+    pub const fn tls(&self) -> Option<&TlsConfig> {
+        match self {
+            Self::Tcp => None,
+            Self::Tls(tls) => Some(tls),
+            #[cfg(feature = "websocket")]
+            Self::WebSocket { tls, .. } => tls.as_ref(),
+        }
+    }
+
+    /// Whether MQTT goes through a WebSocket.
+    #[must_use]
+    pub const fn is_websocket(&self) -> bool {
+        !matches!(self, Self::Tcp | Self::Tls(_))
+    }
+}
+
+/// Who makes the way to the broker by HTTP CONNECT (RFC 9110 §9.3.6). Counts only with the feature `proxy`; without it,
+/// the configuration takes none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxy {
+    /// Host name or IP address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// If it wants them: the scheme Basic (RFC 7617).
+    pub credentials: Option<Credentials>,
+}
+
+/// As in the configuration.
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}:{}", bracketed(&self.host), self.port)
+    }
 }
 
 /// Which MQTT is spoken.
@@ -82,6 +134,8 @@ impl fmt::Debug for Credentials {
 pub struct RelayConfig {
     /// Where to, in order of preference; at least one.
     pub brokers: Vec<Broker>,
+    /// Through what, if not straight.
+    pub proxy: Option<Proxy>,
     /// The van, as in the payloads.
     pub van: VanId,
     /// Its topics.
@@ -141,6 +195,7 @@ impl RelayConfig {
     pub fn new(broker: Broker, root: &str, van: VanId) -> Self {
         Self {
             brokers: vec![broker],
+            proxy: None,
             topics: Topics::new(root, &van),
             names: Names::new(NOBODYS_DOMAIN, &van).expect("it is a host name"),
             client_id: van.to_string(),
@@ -176,10 +231,17 @@ impl RelayConfig {
 
     /// What the first broker's bytes cost.
     pub(super) fn carrier(&self) -> Carrier {
-        match self.brokers.first().map(|broker| &broker.transport) {
-            None | Some(Transport::Tcp) => Carrier::Tcp,
-            Some(Transport::Tls(tls)) if tls.identity.is_some() => Carrier::MutualTls,
-            Some(Transport::Tls(_)) => Carrier::Tls,
+        let transport = self.brokers.first().map(|broker| &broker.transport);
+        let cover = match transport.and_then(Transport::tls) {
+            None => Cover::Nothing,
+            Some(tls) if tls.identity.is_some() => Cover::MutualTls,
+            Some(_) => Cover::Tls,
+        };
+        let is_websocket = transport.is_some_and(Transport::is_websocket);
+        Carrier {
+            cover,
+            framing: if is_websocket { Framing::WebSocket } else { Framing::Bare },
+            way: if self.proxy.is_some() { Way::Proxy } else { Way::Straight },
         }
     }
 }

@@ -54,7 +54,7 @@ pub use backoff::BackoffConfig;
 use backoff::Reconnect;
 pub use budget::{Budget, Stretch};
 pub use cadence::PositionCadence;
-pub use config::{Broker, Credentials, MqttVersion, RelayConfig, Transport};
+pub use config::{Broker, Credentials, MqttVersion, Proxy, RelayConfig, Transport};
 use downlink::Answers;
 pub use downlink::{
     Answer, Downlink, DownlinkReceiver, DownlinkSender, MAX_ANSWERS, MAX_COMMAND_BYTES,

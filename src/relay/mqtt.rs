@@ -11,7 +11,6 @@ mod v4;
 mod v5;
 
 use std::future::Future;
-use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -20,9 +19,12 @@ use rumqttc::{NetworkOptions, TlsConfiguration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+#[cfg(feature = "proxy")]
+use super::Credentials;
+use super::config::bracketed;
 use super::{
     Broker, Closed, Delivery, Distrust, Link, LinkEvent, Links, MqttVersion, Overrun, Publication,
-    ReasonCode, RelayConfig, TlsError, Transport,
+    ReasonCode, RelayConfig, TlsConfig, TlsError, Transport,
 };
 use crate::clock::Clock;
 use crate::tasks::joined;
@@ -143,12 +145,23 @@ struct Attempt {
 }
 
 impl Attempt {
-    /// An IPv6 address needs its brackets before the port.
-    fn host(&self) -> String {
-        match self.broker.host.parse::<Ipv6Addr>() {
-            Ok(address) => format!("[{address}]"),
-            Err(_) => self.broker.host.clone(),
+    /// As rumqttc wants it: a host, or the whole URL of a WebSocket.
+    fn address(&self) -> String {
+        if self.broker.transport.is_websocket() {
+            self.broker.to_string()
+        } else {
+            bracketed(&self.broker.host).into_owned()
         }
+    }
+
+    #[cfg(feature = "proxy")]
+    fn proxy(&self) -> Option<rumqttc::Proxy> {
+        use rumqttc::{Proxy, ProxyAuth, ProxyType};
+        let super::Proxy { host, port, credentials } = self.config.proxy.clone()?;
+        let auth = credentials.map_or(ProxyAuth::None, |Credentials { username, password }| {
+            ProxyAuth::Basic { username, password }
+        });
+        Some(Proxy { ty: ProxyType::Http, auth, addr: bracketed(&host).into_owned(), port })
     }
 
     fn keep_alive(&self) -> Duration {
@@ -167,11 +180,19 @@ fn network() -> NetworkOptions {
 async fn ready(transport: Transport, clock: Clock) -> Result<rumqttc::Transport, TlsError> {
     Ok(match transport {
         Transport::Tcp => rumqttc::Transport::tcp(),
-        Transport::Tls(tls) => {
-            let loaded = joined(tokio::task::spawn_blocking(move || tls.load(&clock)).await)?;
-            rumqttc::Transport::tls_with_config(TlsConfiguration::Rustls(loaded))
+        Transport::Tls(tls) => rumqttc::Transport::tls_with_config(loaded(tls, clock).await?),
+        #[cfg(feature = "websocket")]
+        Transport::WebSocket { tls: None, .. } => rumqttc::Transport::ws(),
+        #[cfg(feature = "websocket")]
+        Transport::WebSocket { tls: Some(tls), .. } => {
+            rumqttc::Transport::wss_with_config(loaded(tls, clock).await?)
         }
     })
+}
+
+async fn loaded(tls: TlsConfig, clock: Clock) -> Result<TlsConfiguration, TlsError> {
+    let loaded = tokio::task::spawn_blocking(move || tls.load(&clock)).await;
+    Ok(TlsConfiguration::Rustls(joined(loaded)?))
 }
 
 /// One connection over MQTT.

@@ -51,6 +51,9 @@ pub struct SimulateArgs {
     /// Same seed, same bytes
     #[arg(long)]
     pub seed: Option<u64>,
+    /// Which van of a fleet: its route's name and its parcels' numbers are nobody else's
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=999))]
+    pub van: Option<u32>,
     /// When the receiver is switched on
     #[arg(long, value_name = "UTC", value_parser = parse_start)]
     pub start: Option<UtcTime>,
@@ -78,8 +81,9 @@ fn share(text: &str) -> Result<Share, String> {
 impl SimulateArgs {
     /// The arguments rule over the file.
     fn apply(&self, settings: &mut Settings) {
-        let Settings { start, seed, receiver, rate, cold_start, bad_checksum_rate, duration } =
+        let Settings { start, seed, van, receiver, rate, cold_start, bad_checksum_rate, duration } =
             settings;
+        *van = self.van.unwrap_or(*van);
         *start = self.start.unwrap_or(*start);
         *seed = self.seed.unwrap_or(*seed);
         *receiver = self.receiver.unwrap_or(*receiver);

@@ -100,7 +100,7 @@ pub(super) fn json(route: &Route, parcels: &[Parcel], table: &Timetable) -> Stri
     });
     let manifest = Manifest {
         v: 1,
-        route: format!("R-{}-001", start.date().to_string().replace('-', "")),
+        route: format!("R-{}-{:03}", start.date().to_string().replace('-', ""), route.settings.van),
         rev: 1,
         date: start.date().to_string(),
         station: Station {

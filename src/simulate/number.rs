@@ -56,13 +56,21 @@ const GS: char = '\u{1d}';
 /// Company prefix of the SSCCs.
 const COMPANY: u64 = 9_521_234;
 
-/// Numbers labels from 1.
+/// Numbers labels, from 1 for the first van.
 #[derive(Debug, Default)]
 pub(super) struct Issuer {
     serial: u64,
 }
 
 impl Issuer {
+    /// How many numbers each van of a fleet has for itself.
+    const PER_VAN: u64 = 9_000;
+
+    /// The labels of one van of a fleet, 1..=999.
+    pub(super) const fn of_van(van: u32) -> Self {
+        Self { serial: (van as u64).saturating_sub(1) * Self::PER_VAN }
+    }
+
     /// A label of whichever carrier.
     pub(super) fn any(&mut self, random: &mut Random) -> Label {
         self.of(MIX[random.index(MIX.len())])

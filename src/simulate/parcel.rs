@@ -50,7 +50,7 @@ pub(super) enum Wishes {
 
 /// All parcels in the order of their stops, and the issuer for those that nobody expects.
 pub(super) fn parcels(route: &Route, random: &mut Random) -> (Vec<Parcel>, Issuer) {
-    let mut issuer = Issuer::default();
+    let mut issuer = Issuer::of_van(route.settings.van);
     let mut parcels = Vec::new();
     let Some(delivery) = &route.delivery else { return (parcels, issuer) };
     for (stop, _) in delivery_stops(route) {

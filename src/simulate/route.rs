@@ -41,6 +41,8 @@ pub struct Settings {
     pub start: UtcTime,
     /// Same seed, same bytes.
     pub seed: u64,
+    /// Which van of a fleet, 1..=999: no two of them have a route's name or a parcel's number in common.
+    pub van: u32,
     /// Whose NMEA it is.
     pub receiver: ReceiverType,
     /// Epochs a second.
@@ -219,6 +221,17 @@ impl Route {
         }
     }
 
+    /// The same route, turned about its depot: a fleet that leaves one station in all directions.
+    #[must_use]
+    pub fn turned(mut self, clockwise_deg: f64) -> Self {
+        let (sin, cos) = clockwise_deg.to_radians().sin_cos();
+        let ways = self.stops.iter_mut().map(|stop| &mut stop.way).chain([&mut self.way_home]);
+        for Point { east_m, north_m } in ways.flatten().map(|mark| &mut mark.point) {
+            (*east_m, *north_m) = (*east_m * cos + *north_m * sin, *north_m * cos - *east_m * sin);
+        }
+        self
+    }
+
     /// Sinusoidal projection about the depot: distances east and the lengths of roads are kept.
     pub(super) fn place(&self, point: Point) -> Position {
         const METRES_PER_DEGREE: f64 = 6_371_008.8 * std::f64::consts::PI / 180.0;
@@ -272,7 +285,7 @@ fn settings(file: &mut Section<'_>) -> Settings {
     });
     let cold_start = Duration::from_secs(file.whole("cold_start_s", 0..=3600, 30));
     let bad_checksum_rate = Share(file.number("bad_checksum_rate", 0.0..=1.0, 0.0));
-    Settings { start, seed, receiver, rate, cold_start, bad_checksum_rate, duration: None }
+    Settings { start, seed, van: 1, receiver, rate, cold_start, bad_checksum_rate, duration: None }
 }
 
 /// Years that two digits of an RMC mean, with room for the day.

@@ -4,7 +4,6 @@ use super::{Asked, Evidence, Finding, Part, Probe, Reached};
 use crate::config::Config;
 use crate::control::span;
 use crate::control::status::LinkStatus;
-use crate::relay::Transport;
 
 /// In the order of cause.
 pub(super) fn chain(evidence: &Evidence) -> Vec<Finding> {
@@ -37,7 +36,7 @@ pub(super) fn chain(evidence: &Evidence) -> Vec<Finding> {
 /// Where nobody knows, there may be some.
 fn is_tls(config: Option<&Config>) -> bool {
     let tls = |config: &Config| {
-        config.relay.brokers.iter().any(|broker| matches!(broker.transport, Transport::Tls(_)))
+        config.relay.brokers.iter().any(|broker| broker.transport.tls().is_some())
     };
     config.is_none_or(tls)
 }
@@ -59,9 +58,17 @@ fn on_the_way(part: Part, evidence: &Evidence, link: Option<&LinkStatus>) -> Fin
         }
     };
     let failures: Vec<String> = evidence.probes.iter().filter_map(failed).collect();
+    let config = evidence.config.as_deref().ok();
+    let is_proxied = config.is_some_and(|config| config.relay.proxy.is_some());
     let remedy = match part {
+        Part::Dns if is_proxied => {
+            "is there a network (`ip route`), does it resolve names (`getent hosts NAME`), and is the name in mqtt.proxy right?"
+        }
         Part::Dns => {
             "is there a network (`ip route`), does it resolve names (`getent hosts NAME`), and is the name in mqtt.broker right?"
+        }
+        _ if is_proxied => {
+            "is there a network, does the proxy run, does it let this van in (mqtt.proxy, mqtt.proxy_username) and through to mqtt.broker, and does the broker run?"
         }
         _ => {
             "is there a network, does the broker run, and are port and firewall right (mqtt.broker)?"
@@ -71,7 +78,12 @@ fn on_the_way(part: Part, evidence: &Evidence, link: Option<&LinkStatus>) -> Fin
         return Finding::wrong(part, failures.join("; "), remedy);
     }
     if let Some(error) = ended_at(link, part) {
-        let also = if evidence.probes.is_empty() { "" } else { "; this program comes further now" };
+        // Behind a proxy, this program has not looked any further.
+        let also = if evidence.probes.is_empty() || is_proxied {
+            ""
+        } else {
+            "; this program comes further now"
+        };
         return Finding::wrong(part, format!("{error}{also}"), remedy);
     }
     match (failures.is_empty(), evidence.probes.is_empty()) {
@@ -79,6 +91,9 @@ fn on_the_way(part: Part, evidence: &Evidence, link: Option<&LinkStatus>) -> Fin
             Finding::fine(part, "the agent came further")
         }
         (_, true) => Finding::unknown(part, "not looked at"),
+        (true, false) if is_proxied => {
+            Finding::fine(part, "as far as the proxy; what is behind it is not looked at from here")
+        }
         (true, false) if part == Part::Dns => Finding::fine(part, "the name is found"),
         (true, false) => Finding::fine(part, "something listens there"),
         (false, false) => Finding::fine(part, format!("of one at least; {}", failures.join("; "))),
@@ -93,10 +108,8 @@ fn tls(link: &LinkStatus, config: Option<&Config>) -> Finding {
         };
     };
     let ca_file = config.and_then(|config| {
-        config.relay.brokers.iter().find_map(|broker| match &broker.transport {
-            Transport::Tls(tls) => Some(tls.ca_file.display().to_string()),
-            _ => None,
-        })
+        let mut tls = config.relay.brokers.iter().filter_map(|broker| broker.transport.tls());
+        tls.next().map(|tls| tls.ca_file.display().to_string())
     });
     let ca_file = ca_file.unwrap_or_else(|| "mqtt.ca_file".to_owned());
     let remedy = match link.cause.as_deref() {
@@ -116,7 +129,7 @@ fn tls(link: &LinkStatus, config: Option<&Config>) -> Finding {
         Some("refused") => {
             "the broker does not take ours: mqtt.cert_file and mqtt.key_file, and whether it has expired".to_owned()
         }
-        _ => "does the broker speak TLS on this port? 8883 is usual; mqtt:// is without TLS".to_owned(),
+        _ => "does the broker speak TLS on this port? 8883 is usual, and 443 for wss; mqtt:// and ws:// are without".to_owned(),
     };
     Finding::wrong(Part::Tls, error, remedy)
 }
@@ -144,6 +157,10 @@ fn mqtt(link: &LinkStatus, config: Option<&Config>) -> Finding {
     Finding::wrong(Part::Mqtt, words, admission_remedy(last_reason.as_deref(), config))
 }
 
+fn has_websocket(config: &Config) -> bool {
+    config.relay.brokers.iter().any(|broker| broker.transport.is_websocket())
+}
+
 /// CONNACK and DISCONNECT (MQTT 5 §3.2.2.2, §3.14.2.1).
 fn admission_remedy(reason: Option<&str>, config: Option<&Config>) -> String {
     let without = config.is_some_and(|config| config.relay.credentials.is_none());
@@ -163,10 +180,26 @@ fn admission_remedy(reason: Option<&str>, config: Option<&Config>) -> String {
             "the broker is full, busy or going down; the agent waits and tries again: ask who runs it".to_owned()
         }
         Some(_) => "the broker's log says why".to_owned(),
+        None if config.is_some_and(has_websocket) => {
+            "the connection broke: a thin network, a broker that ends it (its log says why), or a port and path that are not its WebSocket's (mqtt.broker)".to_owned()
+        }
         None => {
             "the connection broke: a thin network, a broker that ends it (its log says why), or a port that is not MQTT's".to_owned()
         }
     }
+}
+
+/// The broker refuses nothing that we say; but what it would have to cut the link for is not said at all.
+fn accepted(link: &LinkStatus) -> Finding {
+    let LinkStatus { points_acked, events_too_large, .. } = link;
+    if *events_too_large == 0 {
+        return Finding::fine(Part::Publish, format!("{points_acked} points acknowledged"));
+    }
+    Finding::wrong(
+        Part::Publish,
+        format!("{events_too_large} events are larger than the broker takes; they wait"),
+        "let the broker take larger packets (mosquitto: max_packet_size)",
+    )
 }
 
 /// There is a link, and perhaps an answer (MQTT 5 §3.4.2.1).
@@ -179,9 +212,7 @@ fn publish(link: &LinkStatus, config: Option<&Config>) -> Finding {
                 format!("manifests and commands do not come: {error}"),
                 "let this van subscribe to its topics manifest, command and ack (the broker's ACL)",
             ),
-            None => {
-                Finding::fine(Part::Publish, format!("{} points acknowledged", link.points_acked))
-            }
+            None => accepted(link),
         };
     };
     let topic = config.map_or("FLEET/VAN/track", |config| &config.relay.topics.track);

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::control::client::{Client, ClientError, DEFAULT_PATH};
 use crate::control::{Answer, Nothing, Question};
 use crate::port::{serial, tcp};
-use crate::relay::Broker;
+use crate::relay::RelayConfig;
 use crate::source::{Address, SourceConfig};
 
 /// For each name, and for each way.
@@ -46,10 +46,7 @@ pub async fn look(path: &Path, control: Option<&Path>) -> Result<Evidence, Clien
     let Ok(config) = &evidence.config else { return Ok(evidence) };
     let link = evidence.status().map(|status| status.link.state.clone());
     if link.as_deref() != Some("connected") {
-        for broker in &config.relay.brokers {
-            let reached = reach(broker).await;
-            evidence.probes.push(Probe { broker: broker.to_string(), reached });
-        }
+        evidence.probes = probes(&config.relay).await;
     }
     if let Asked::Silent(_) = evidence.agent {
         evidence.device = open(&config.source).await;
@@ -82,9 +79,23 @@ async fn open(source: &SourceConfig) -> Option<Result<(), String>> {
     Some(opened.map_err(|error| error.to_string()))
 }
 
-async fn reach(broker: &Broker) -> Reached {
+/// Of the brokers; where a proxy makes the way, it alone is reached from here.
+async fn probes(config: &RelayConfig) -> Vec<Probe> {
+    if let Some(proxy) = &config.proxy {
+        let reached = reach(&proxy.host, proxy.port).await;
+        return vec![Probe { broker: format!("the proxy {proxy}"), reached }];
+    }
+    let mut probes = Vec::new();
+    for broker in &config.brokers {
+        let reached = reach(&broker.host, broker.port).await;
+        probes.push(Probe { broker: broker.to_string(), reached });
+    }
+    probes
+}
+
+async fn reach(host: &str, port: u16) -> Reached {
     let late = |_| Err(io::Error::from(io::ErrorKind::TimedOut));
-    let looked_up = timeout(WITHIN, lookup_host((broker.host.as_str(), broker.port))).await;
+    let looked_up = timeout(WITHIN, lookup_host((host, port))).await;
     let addresses: Vec<SocketAddr> = match looked_up {
         Ok(Ok(addresses)) => addresses.collect(),
         Ok(Err(error)) => return Reached::NotFound(error.to_string()),

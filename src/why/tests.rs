@@ -200,11 +200,31 @@ fn each_fault_of_the_link_is_named_with_its_remedy() {
             Part::Publish,
             "subscribe",
         ),
+        (with(|status| status.link.events_too_large = 1), Part::Publish, "max_packet_size"),
     ] {
         let (first, said) = named(&evidence);
         assert_eq!(first, Some(part), "{}", judge(&evidence));
         assert!(said.contains(remedy), "{remedy}: {said}");
     }
+}
+
+#[cfg(feature = "proxy")]
+#[test]
+fn behind_a_proxy_only_the_way_to_it_is_judged_from_here() {
+    let proxied = |mut evidence: Evidence| {
+        let text = format!("{CONFIG}mqtt.proxy = \"http://proxy.example.com:3128\"\n");
+        evidence.config = Ok(Box::new(Config::parse(&text, "test", &[]).unwrap()));
+        evidence
+    };
+    let judgement = judge(&proxied(link(Some("tcp"), None, None)));
+    let tcp = judgement.findings.iter().find(|one| one.part == Part::Tcp).unwrap();
+    assert_eq!(tcp.words, "in the agent's words", "nobody came further here");
+    assert!(tcp.remedy.as_ref().unwrap().contains("mqtt.proxy_username"));
+    let judgement = judge(&proxied(link(Some("mqtt"), None, Some("0x86")))).to_string();
+    assert!(judgement.contains("not looked at from here"), "{judgement}");
+    let (first, said) = named(&proxied(reached(&[Reached::NotFound("no such name".to_owned())])));
+    assert_eq!(first, Some(Part::Dns));
+    assert!(said.contains("the name in mqtt.proxy"), "{said}");
 }
 
 #[test]

@@ -23,6 +23,7 @@ pub use message::{
     Action, BizTransaction, CloudEvent, EpcisEvent, EpcisType, ErrorDeclaration, Location, Source,
 };
 pub use names::{InvalidNames, Names};
+pub use uri::{is_uri, segment};
 
 use serde_json::Map;
 
@@ -66,7 +67,7 @@ pub fn decode(payload: &[u8]) -> Result<CloudEvent, EventError> {
 }
 
 fn message(record: &EventRecord, names: &Names) -> CloudEvent {
-    let EventRecord { seq, event } = record;
+    let EventRecord { seq, previous, event } = record;
     CloudEvent {
         specversion: CloudEvent::SPECVERSION.to_owned(),
         id: urn(event.id),
@@ -75,7 +76,8 @@ fn message(record: &EventRecord, names: &Names) -> CloudEvent {
         time: event.utc.to_string(),
         subject: event.route.clone(),
         datacontenttype: Some("application/ld+json".to_owned()),
-        sequence: format!("{:012}", seq.get()),
+        sequence: number(*seq),
+        previoussequence: previous.map(number),
         dataclassification: Some("confidential".to_owned()),
         dataregulation: Some("GDPR".to_owned()),
         data: data(*seq, event, names),
@@ -102,6 +104,11 @@ fn data(seq: Seq, event: &Event, names: &Names) -> EpcisEvent {
         });
     }
     data
+}
+
+/// So that the order of strings is that of numbers.
+fn number(seq: Seq) -> String {
+    format!("{:012}", seq.get())
 }
 
 /// RFC 9562 §4.

@@ -5,20 +5,20 @@
 //! evidence, and a flipped bit must not say something else.
 
 use crate::core::delivery::EventRecord;
-use crate::core::record::{Seq, Subject};
+use crate::core::record::Subject;
 
 /// The version of a subject that this agent writes.
 pub const VERSION: u8 = 1;
 
-/// The version of an event that this agent writes.
-pub const EVENT_VERSION: u8 = 1;
+/// The version of an event that this agent writes: 1 had no number of the event before.
+pub const EVENT_VERSION: u8 = 2;
 
 /// Why stored bytes are no subject.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoredError {
     /// Written by a newer agent.
     #[error(
-        "stored with format {0}, this agent knows {VERSION}: install the newer agent again to send it"
+        "stored with format {0}, this agent knows no later than {EVENT_VERSION}: install the newer agent again to send it"
     )]
     Version(u8),
     /// Damaged.
@@ -50,8 +50,13 @@ pub fn decode(bytes: &[u8]) -> Result<Subject, StoredError> {
 
 /// Encodes with [`EVENT_VERSION`].
 #[must_use]
-pub fn encode_event(EventRecord { seq, event }: &EventRecord) -> Vec<u8> {
-    let mut bytes = postcard::to_extend(&(seq, event), vec![EVENT_VERSION, 0, 0, 0, 0])
+pub fn encode_event(EventRecord { seq, previous, event }: &EventRecord) -> Vec<u8> {
+    checked(EVENT_VERSION, &(seq, previous, event))
+}
+
+/// Behind its version and its checksum.
+fn checked<T: serde::Serialize>(version: u8, body: &T) -> Vec<u8> {
+    let mut bytes = postcard::to_extend(body, vec![version, 0, 0, 0, 0])
         .expect("an event has no length that could be unknown");
     let crc = crc32fast::hash(&bytes[HEADER_BYTES..]);
     bytes[1..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
@@ -64,14 +69,19 @@ pub fn encode_event(EventRecord { seq, event }: &EventRecord) -> Vec<u8> {
 /// [`StoredError`], when the bytes are damaged or newer than this agent.
 pub fn decode_event(bytes: &[u8]) -> Result<EventRecord, StoredError> {
     match bytes {
-        [EVENT_VERSION, a, b, c, d, body @ ..] => {
+        [version @ 1..=EVENT_VERSION, a, b, c, d, body @ ..] => {
             if crc32fast::hash(body) != u32::from_le_bytes([*a, *b, *c, *d]) {
                 return Err(StoredError::Checksum);
             }
-            let (seq, event): (Seq, _) = whole(body)?;
-            Ok(EventRecord { seq, event })
+            let (seq, previous, event) = if *version == 1 {
+                let (seq, event) = whole(body)?;
+                (seq, None, event)
+            } else {
+                whole(body)?
+            };
+            Ok(EventRecord { seq, previous, event })
         }
-        [] | [EVENT_VERSION, ..] => {
+        [] | [1..=EVENT_VERSION, ..] => {
             Err(StoredError::Malformed(postcard::Error::DeserializeUnexpectedEnd))
         }
         [version, ..] => Err(StoredError::Version(*version)),
@@ -92,6 +102,8 @@ fn whole<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, StoredError> 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use crate::core::record::Seq;
 
     use super::*;
     use crate::core::delivery::event::{
@@ -208,7 +220,8 @@ mod tests {
     #[test]
     fn an_event_comes_back_with_its_number_and_every_flipped_bit_is_noticed() {
         for happening in happenings() {
-            let record = EventRecord { seq: Seq::new(70_000), event: event(happening) };
+            let (seq, previous) = (Seq::new(70_000), Some(Seq::new(69_998)));
+            let record = EventRecord { seq, previous, event: event(happening) };
             let bytes = encode_event(&record);
             assert_eq!(decode_event(&bytes), Ok(record));
             for bit in 0..bytes.len() * 8 {
@@ -222,12 +235,23 @@ mod tests {
         }
     }
 
-    /// Whoever changes an event's fields needs another version: what is on flash is of this one.
+    /// Whoever changes an event's fields needs another version: what is on flash is of these.
     #[test]
-    fn version_1_of_an_event_has_the_bytes_that_it_always_had() {
-        let all = happenings().into_iter().flat_map(|happening| {
-            encode_event(&EventRecord { seq: Seq::new(5), event: event(happening) })
-        });
-        assert_eq!(crc32fast::hash(&all.collect::<Vec<_>>()), 2_555_302_509);
+    fn an_event_of_each_version_has_the_bytes_that_it_always_had() {
+        let (seq, previous) = (Seq::new(5), Some(Seq::new(3)));
+        let events = || happenings().into_iter().map(event);
+        let first: Vec<u8> = events().flat_map(|event| checked(1, &(seq, event))).collect();
+        assert_eq!(crc32fast::hash(&first), 2_555_302_509);
+        let second = events().flat_map(|event| encode_event(&EventRecord { seq, previous, event }));
+        assert_eq!(crc32fast::hash(&second.collect::<Vec<_>>()), 830_811_021);
+    }
+
+    #[test]
+    fn what_an_older_agent_left_is_read_and_says_nothing_of_the_event_before() {
+        for event in happenings().into_iter().map(event) {
+            let old = checked(1, &(Seq::new(5), &event));
+            let record = EventRecord { seq: Seq::new(5), previous: None, event };
+            assert_eq!(decode_event(&old), Ok(record));
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+#[cfg(feature = "backend")]
+mod api;
 mod architecture;
 #[cfg(feature = "backend")]
 mod backend_config;
@@ -22,12 +24,16 @@ mod geofence;
 mod golden;
 mod hazards;
 mod identity;
+#[cfg(feature = "backend")]
+mod ingest;
 mod invariants;
 mod outbox_model;
 mod package;
 mod packed;
+mod pages;
 mod played;
 mod real_world;
+mod recipes;
 mod recordings;
 mod reload;
 mod same_core;
@@ -38,4 +44,5 @@ mod support;
 mod tls;
 #[cfg(feature = "backend")]
 mod upstream;
+mod ways;
 mod why;

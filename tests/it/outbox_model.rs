@@ -105,7 +105,7 @@ fn event(seq: u64) -> EventRecord {
         route: None,
         happening: Happening::Damaged { parcel, stop: None, station: None },
     };
-    EventRecord { seq: Seq::new(seq), event }
+    EventRecord { seq: Seq::new(seq), previous: None, event }
 }
 
 /// Longer ones and shorter ones, and the number in it.

@@ -80,16 +80,22 @@ fn leaves(command: &clap::Command) -> Vec<&clap::Command> {
 
 /// waypost(1).
 fn manual() -> String {
-    let command = command();
-    let about = command.get_about().unwrap().to_string();
     let mut page = title("waypost", 1, "tracking agent for delivery vans");
+    page.push_str(&commands("waypost", &command()));
+    page + &fs::read_to_string(repository("packaging/man/waypost.1.in")).unwrap()
+}
+
+/// Synopsis, description and every command.
+fn commands(name: &str, command: &clap::Command) -> String {
+    let mut page = String::new();
+    let about = command.get_about().unwrap().to_string();
     write!(
         page,
-        ".SH SYNOPSIS\n.B waypost\n.I COMMAND\n.RI [ OPTIONS ]\n.SH DESCRIPTION\n{}\n.SH COMMANDS\n",
+        ".SH SYNOPSIS\n.B {name}\n.I COMMAND\n.RI [ OPTIONS ]\n.SH DESCRIPTION\n{}\n.SH COMMANDS\n",
         roff(&about)
     )
     .unwrap();
-    for one in leaves(&command) {
+    for one in leaves(command) {
         let usage = one.clone().render_usage().to_string();
         let usage = usage.trim_start_matches("Usage:").trim();
         let about = one.get_about().map(ToString::to_string).unwrap_or_default();
@@ -99,7 +105,33 @@ fn manual() -> String {
             write!(page, ".PP\n.nf\n{}\n.fi\n", roff(&after.to_string())).unwrap();
         }
     }
-    page + &fs::read_to_string(repository("packaging/man/waypost.1.in")).unwrap()
+    page
+}
+
+/// waypost-backend(1).
+#[cfg(feature = "backend")]
+fn manual_of_the_backend() -> String {
+    let mut command = waypost::backend::cli::command();
+    command.build();
+    let mut page = title("waypost-backend", 1, "tracking backend for delivery vans");
+    page.push_str(&commands("waypost-backend", &command));
+    page + &fs::read_to_string(repository("packaging/man/waypost-backend.1.in")).unwrap()
+}
+
+/// waypost-backend.toml(5).
+#[cfg(feature = "backend")]
+fn manual_of_the_backends_configuration() -> String {
+    let mut page = title("waypost-backend.toml", 5, "configuration of waypost-backend");
+    page.push_str(
+        ".SH DESCRIPTION\nTOML, in\n.IR /etc/waypost\\-backend/waypost\\-backend.toml .\n\
+         A key that is left out has its default; one that is unknown, of the wrong kind or out of range is\n\
+         reported by\n.BR \"waypost\\-backend check\" ,\nall of them at once.\nOnly\n.B mqtt.broker\nand\n.B parcels.domain\n\
+         must be filled in.\n.PP\nDrop\\-ins, in\n.IR /etc/waypost\\-backend/conf.d/*.toml ,\n\
+         are read after the file in the order of their names, and go before it key by key.\n.PP\nThe table\n.B [[token]]\n\
+         may be there several times, or not at all; below its keys are\n.B token.name\nand so on.\n.SH KEYS\n",
+    );
+    page.push_str(&keys(waypost::backend::Config::documented()));
+    page + ".SH SEE ALSO\n.BR waypost\\-backend (1)\n"
 }
 
 /// waypost.toml(5).
@@ -115,7 +147,15 @@ fn manual_of_the_configuration() -> String {
          writes what they come to.\n.PP\nTables\n.B [[scanner]]\nand\n.B [[privacy_zone]]\n\
          may be there several times, or not at all; below their keys are\n.B scanner.name\nand so on.\n.SH KEYS\n",
     );
-    for (name, value, default, help) in Config::documented() {
+    page.push_str(&keys(Config::documented()));
+    page + ".SH SEE ALSO\n.BR waypost (1)\n"
+}
+
+fn keys(
+    documented: impl Iterator<Item = (&'static str, String, &'static str, &'static str)>,
+) -> String {
+    let mut page = String::new();
+    for (name, value, default, help) in documented {
         let end = if help.ends_with([':', '.']) { "" } else { "." };
         writeln!(
             page,
@@ -126,7 +166,7 @@ fn manual_of_the_configuration() -> String {
         )
         .unwrap();
     }
-    page + ".SH SEE ALSO\n.BR waypost (1)\n"
+    page
 }
 
 fn completions(shell: Shell) -> String {
@@ -153,6 +193,22 @@ fn manual_and_completions_are_those_of_the_vans_binary() {
         for word in NOT_IN_THE_VAN {
             assert!(!text.contains(&format!("waypost {word}")), "{name} says {word}");
         }
+    }
+}
+
+#[cfg(feature = "backend")]
+#[test]
+fn the_backends_manual_is_that_of_its_binary() {
+    for (name, text) in [
+        ("packaging/man/waypost-backend.1", manual_of_the_backend()),
+        ("packaging/man/waypost-backend.toml.5", manual_of_the_backends_configuration()),
+    ] {
+        let path = repository(name);
+        if std::env::var_os("UPDATE").is_some() {
+            fs::write(&path, &text).unwrap();
+        }
+        let shipped = fs::read_to_string(&path).unwrap_or_default();
+        assert!(shipped == text, "UPDATE=1 rewrites {name}");
     }
 }
 
@@ -199,8 +255,9 @@ fn the_unit_keeps_to_the_codes_and_times_of_the_agent() {
         "RestartPreventExitStatus=78 64",
         "StateDirectory=waypost",
         "RuntimeDirectory=waypost",
+        "RuntimeDirectoryPreserve=yes",
         "ExecStart=/usr/bin/waypost run",
-        "ExecReload=+/bin/kill -HUP $MAINPID",
+        r#"ExecReload=+/bin/sh -c "kill -HUP $MAINPID""#,
     ] {
         assert!(unit.lines().any(|said| said == line), "{line}");
     }

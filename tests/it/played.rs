@@ -3,15 +3,37 @@
 use waypost::core::Output;
 use waypost::core::calendar::{Era, RELEASED};
 use waypost::core::delivery::event::{Event, Happening, ReadBy};
-use waypost::core::delivery::{Delivery, DeliveryConfig, EventId, ManifestVerdict, Scan};
+use waypost::core::delivery::{
+    Delivery, DeliveryConfig, EventId, EventRecord, ManifestVerdict, Scan,
+};
+use waypost::core::record::Record;
 use waypost::simulate::{Day, Fact, Moment, Route, Scanner};
 use waypost::units::Uptime;
 use waypost::wire::manifest;
 
 use crate::support::{pipeline, repository};
 
+/// A day as the van records it, and what is true.
+pub(crate) struct Played {
+    pub(crate) events: Vec<EventRecord>,
+    pub(crate) points: Vec<Record>,
+    pub(crate) facts: Vec<Fact>,
+}
+
+/// The short round of deliveries, with what is drawn from this seed.
+pub(crate) fn short_day(seed: u64) -> Played {
+    let mut route = Route::load(&repository("config/routes/deliveries_short.toml")).unwrap();
+    route.settings.seed = seed;
+    record(route)
+}
+
 /// What the van says, and what is true.
 fn play(route: Route) -> (Vec<Event>, Vec<Fact>) {
+    let Played { events, facts, .. } = record(route);
+    (events.into_iter().map(|record| record.event).collect(), facts)
+}
+
+fn record(route: Route) -> Played {
     let day = Day::new(route);
     let delivery = Delivery::new(DeliveryConfig::new("VAN-042", "id.example.com"), &[]);
     let mut pipeline = pipeline(Era::NotBefore(RELEASED)).with_delivery(delivery);
@@ -37,15 +59,14 @@ fn play(route: Route) -> (Vec<Event>, Vec<Fact>) {
             }
         }
     }
-    let events = std::mem::take(&mut out.happenings.events);
-    (events.into_iter().map(|record| record.event).collect(), facts)
+    Played { events: out.happenings.events, points: out.records, facts }
 }
 
 /// What happened to which parcel, or at which stop, and when in milliseconds since 1970.
-type Told = (&'static str, String, i64);
+pub(crate) type Told = (&'static str, String, i64);
 
 /// What the van says and did not take back, in the order of names and subjects.
-fn said(events: &[Event]) -> Vec<Told> {
+pub(crate) fn said(events: &[Event]) -> Vec<Told> {
     let retracted: Vec<EventId> = events
         .iter()
         .filter_map(|event| match &event.happening {
@@ -78,7 +99,7 @@ fn sorted(told: impl Iterator<Item = Told>) -> Vec<Told> {
 }
 
 /// The same of what is true; what only a person could know is left out.
-fn truth(facts: &[Fact]) -> Vec<Told> {
+pub(crate) fn truth(facts: &[Fact]) -> Vec<Told> {
     use waypost::simulate::Happening as True;
     let known = facts.iter().filter(|fact| {
         matches!(

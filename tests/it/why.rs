@@ -42,7 +42,7 @@ fn served(sentences: &'static [&'static str]) -> String {
 }
 
 impl Van {
-    fn why(&self) -> (Option<i32>, Value) {
+    pub(crate) fn why(&self) -> (Option<i32>, Value) {
         let mut command = Command::new(WAYPOST);
         command.args(["why", "--json", "--config"]).arg(self.path("waypost.toml"));
         let output = command.output().unwrap();
@@ -52,7 +52,7 @@ impl Van {
     }
 
     /// Until `part` is the first that is wrong; its words and its remedy have `says`.
-    fn names(&self, part: &str, says: &[&str]) {
+    pub(crate) fn names(&self, part: &str, says: &[&str]) {
         let began = Instant::now();
         loop {
             let (code, said) = self.why();

@@ -16,6 +16,23 @@ pub struct Look {
     pub target: String,
 }
 
+/// A message that nobody could read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Poison {
+    /// In the order in which they came.
+    pub n: i64,
+    /// Where it came.
+    pub topic: String,
+    /// Why nobody could read it.
+    pub reason: String,
+    /// Its beginning.
+    pub payload: Vec<u8>,
+    /// How long it was.
+    pub bytes: u64,
+    /// When.
+    pub received_at: UtcTime,
+}
+
 impl Store {
     /// Writes down who looked at what.
     ///
@@ -48,6 +65,27 @@ impl Store {
             target: row.text(4).to_owned(),
         };
         Ok(rows.iter().map(|row| (row.int(0), look(row))).collect())
+    }
+
+    /// What nobody could read, newest first: at most `limit`, older than the number `before`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn poison(&self, before: i64, limit: u32) -> Result<Vec<Poison>, StoreError> {
+        let rows = self.read(Statement::new(
+            "SELECT n, topic, reason, payload, bytes, received_at FROM poison WHERE n < $1 \
+             ORDER BY n DESC LIMIT $2",
+            [Value::from(before), Value::from(limit)],
+        ));
+        let poison = |row: &super::Row| Poison {
+            n: row.int(0),
+            topic: row.text(1).to_owned(),
+            reason: row.text(2).to_owned(),
+            payload: row.bytes(3).to_owned(),
+            bytes: row.count(4),
+            received_at: row.utc(5),
+        };
+        Ok(rows.await?.iter().map(poison).collect())
     }
 
     /// The values of settings, in the order of the names, which must be at most four.

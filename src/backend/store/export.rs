@@ -113,7 +113,7 @@ impl Store {
                     .await?;
                 let events = "van = $1 AND event_time >= $2 ORDER BY event_time, n";
                 lines += self.all("event", &EVENT, events, van, since, out).await?;
-                Ok(lines + self.trail(van, since, out).await?)
+                Ok(lines + self.whole_trail(van, since, out).await?)
             }
         }
     }
@@ -133,7 +133,7 @@ impl Store {
     }
 
     /// Months of a van's trail do not go into the memory at once.
-    async fn trail(
+    async fn whole_trail(
         &self,
         van: &str,
         since: UtcTime,

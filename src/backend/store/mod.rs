@@ -8,21 +8,30 @@
 pub mod announce;
 mod audit;
 pub mod backup;
+pub mod commands;
+mod downlink;
 pub mod events;
 pub mod export;
+mod gaps;
+mod ingest;
+pub mod jobs;
 pub mod parcels;
 mod partition;
 mod postgres;
 pub mod retention;
 pub mod routes;
 mod schema;
+pub mod situation;
 pub mod sql;
 mod sqlite;
+pub mod subscribers;
 mod tls;
 
 use std::path::PathBuf;
 
-pub use audit::Look;
+pub use audit::{Look, Poison};
+pub use downlink::WaitingRoute;
+pub use ingest::{Arrival, MAX_POISON_BYTES, Taken};
 pub use sql::{Outcome, Row, Statement, Value};
 
 use self::announce::Announcer;

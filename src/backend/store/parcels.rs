@@ -11,7 +11,7 @@ pub struct Parcel {
     pub epc: String,
     /// Its number, normalised.
     pub number: String,
-    /// The secret of its page: 128 random bits in base64url. Of a parcel that is put again the first one stays.
+    /// The secret of its page: 128 random bits, hexadecimal. Of a parcel that is put again the first one stays.
     pub token: String,
     /// Normalised ([`postcode`]); without it nobody can ask by number.
     pub postcode: Option<String>,

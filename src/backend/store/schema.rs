@@ -12,7 +12,7 @@ CREATE TABLE van (
     van TEXT PRIMARY KEY,
     position TEXT, position_time {int}, position_seq {int},
     state TEXT, state_time {int},
-    connection TEXT, session {int}, connection_state TEXT,
+    connection TEXT, session {int}, connection_state TEXT, connection_time {int},
     heard_at {int} NOT NULL
 ) {strict};
 
@@ -87,7 +87,7 @@ CREATE TABLE command (
     id TEXT PRIMARY KEY,
     van TEXT NOT NULL, epc TEXT, name TEXT NOT NULL, doc TEXT NOT NULL,
     made_at {int} NOT NULL, expires_at {int},
-    sent_at {int}, tries {int} NOT NULL,
+    sent_at {int}, next_at {int} NOT NULL DEFAULT 0, tries {int} NOT NULL,
     status TEXT NOT NULL, detail TEXT, answered_at {int}
 ) {strict};
 CREATE INDEX command_by_van ON command (van, made_at);
@@ -95,12 +95,15 @@ CREATE INDEX command_by_status ON command (status, made_at);
 CREATE INDEX command_by_epc ON command (epc);
 CREATE INDEX command_by_age ON command (made_at);
 
+-- What is captured, until it is done: `state` is `running`, `success` or `errors`, `doc` has what is not done yet.
 CREATE TABLE capture_job (
     id TEXT PRIMARY KEY,
-    made_at {int} NOT NULL, finished_at {int},
+    who TEXT NOT NULL, behaviour TEXT NOT NULL,
+    made_at {int} NOT NULL, finished_at {int}, claimed_until {int} NOT NULL,
     state TEXT NOT NULL, events {int} NOT NULL, doc TEXT, errors TEXT
 ) {strict};
-CREATE INDEX capture_job_by_age ON capture_job (made_at);
+CREATE INDEX capture_job_by_state ON capture_job (state, claimed_until);
+CREATE INDEX capture_job_by_time ON capture_job (made_at, id);
 
 -- What nobody could read, with the reason; bounded by the retention job.
 CREATE TABLE poison (

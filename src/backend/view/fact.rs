@@ -186,7 +186,7 @@ impl Fact {
     }
 
     /// What orders facts.
-    fn key(&self) -> (UtcTime, What, &str, &str, Option<UtcTime>) {
+    pub(super) fn key(&self) -> (UtcTime, What, &str, &str, Option<UtcTime>) {
         (self.time, self.what, &self.event_id, &self.authority, self.declared)
     }
 }

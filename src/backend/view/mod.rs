@@ -9,7 +9,17 @@
 //! The types below are also the JSON that the API gives and the pages read; times in it are RFC 3339 in UTC.
 
 pub mod desk;
+pub mod eta;
+pub mod exposure;
 pub mod fact;
 pub mod known;
+pub mod page;
 pub mod parcel;
+pub mod progress;
 pub mod timeline;
+pub mod trace;
+pub mod van;
+pub mod wish;
+
+#[cfg(all(test, feature = "simulate"))]
+mod tests;

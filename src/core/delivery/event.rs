@@ -39,6 +39,9 @@ impl fmt::Debug for EventId {
 pub struct EventRecord {
     /// Its number.
     pub seq: Seq,
+    /// That of the event before, whatever run of the agent told it; `None` of the first. Who gets an event and not the one
+    /// before knows that something is missing.
+    pub previous: Option<Seq>,
     /// What happened.
     pub event: Event,
 }

@@ -39,6 +39,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::core::fix::Fix;
 use crate::core::journey::Motion;
 use crate::core::record::Seq;
@@ -168,6 +170,10 @@ pub enum ManifestVerdict {
     Refused,
 }
 
+/// The number of the newest event.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct LastEvent(Option<Seq>);
+
 /// The state machine.
 #[derive(Debug)]
 pub struct Delivery {
@@ -191,6 +197,8 @@ pub struct Delivery {
     here: Here,
     /// Up to when time was let pass.
     passed: Option<Uptime>,
+    /// The newest event's number.
+    last_event: LastEvent,
     written: Written,
 }
 
@@ -217,6 +225,7 @@ impl Delivery {
             counters: Counters::default(),
             here: Here::default(),
             passed: None,
+            last_event: LastEvent::default(),
             written: Written::default(),
             config,
         };
@@ -239,6 +248,7 @@ impl Delivery {
                     "stops" => restored(&mut self.stops, bytes),
                     "duty" => restored(&mut self.duty, bytes),
                     "moment" => restored(&mut self.moment, bytes),
+                    "last_event" => restored(&mut self.last_event, bytes),
                     _ => false,
                 },
             };
@@ -253,11 +263,12 @@ impl Delivery {
         self.trip.still = self.trip.still_at_fence;
         self.moment.resume();
         self.clock = EventClock::new(self.trip.touched);
-        let Self { written, trip, stops, duty, moment, .. } = self;
+        let Self { written, trip, stops, duty, moment, last_event, .. } = self;
         written.begin("route", trip);
         written.begin("stops", stops);
         written.begin("duty", duty);
         written.begin("moment", moment);
+        written.begin("last_event", last_event);
     }
 
     /// Whether a fix at `position` may be stored: asked for each, before anybody stores it.
@@ -361,11 +372,12 @@ impl Delivery {
             self.trip.touched = self.clock.told().or(self.trip.touched);
             out.kept.push(self.written.document("route", &self.trip));
         }
-        let Self { written, stops, duty, moment, .. } = self;
+        let Self { written, stops, duty, moment, last_event, .. } = self;
         let changed = [
             written.changed("stops", stops),
             written.changed("duty", duty),
             written.changed("moment", moment),
+            written.changed("last_event", last_event),
         ];
         out.kept.extend(changed.into_iter().flatten());
     }

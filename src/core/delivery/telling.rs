@@ -65,7 +65,8 @@ impl Delivery {
             route: self.manifest.as_ref().map(|manifest| manifest.route.clone()),
             happening,
         };
-        let record = EventRecord { seq: out.next_seq, event };
+        let record = EventRecord { seq: out.next_seq, previous: self.last_event.0, event };
+        self.last_event.0 = Some(record.seq);
         out.next_seq = out.next_seq.next();
         out.events.push(record.clone());
         record

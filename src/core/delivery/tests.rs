@@ -1193,14 +1193,16 @@ proptest! {
         prop_assert_eq!(ids.len(), one.events.len());
         for pair in one.events.windows(2) {
             prop_assert!(pair[0].seq < pair[1].seq && pair[0].event.utc <= pair[1].event.utc);
+            prop_assert_eq!(pair[1].previous, Some(pair[0].seq));
         }
+        prop_assert!(one.events.first().is_none_or(|first| first.previous.is_none()));
     }
 
     /// Any bytes from any scanner, and any documents.
     #[test]
     fn no_bytes_can_panic(
         scans in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..60), any::<bool>()), 0..40),
-        kept in prop::collection::vec(("(parcel/|waiting/|manifest/|route|stops|duty|moment|command/|)[0-9]{0,3}",
+        kept in prop::collection::vec(("(parcel/|waiting/|manifest/|route|stops|duty|moment|last_event|command/|)[0-9]{0,3}",
             prop::collection::vec(any::<u8>(), 0..80)), 0..20),
     ) {
         let mut van = Van::new(three_stops());

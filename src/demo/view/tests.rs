@@ -31,9 +31,18 @@ fn seen() -> Arrivals {
     arrivals
 }
 
+static PAGES: std::sync::LazyLock<Pages> = std::sync::LazyLock::new(|| Pages {
+    desk: "http://127.0.0.1:8642/desk".to_owned(),
+    parcel: Link {
+        number: "395212340000000014".to_owned(),
+        url: "http://127.0.0.1:8642/t/AAAA".to_owned(),
+    },
+});
+
 fn snapshot<'a>(arrivals: &'a Arrivals, link: &'a LinkStatus) -> Snapshot<'a> {
     Snapshot {
         title: "city round ×5, ublox-m8 1 Hz",
+        pages: &PAGES,
         now: Uptime::from_millis(42_000),
         phase: Phase::Driving,
         arrivals,

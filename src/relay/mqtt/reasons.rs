@@ -1,5 +1,7 @@
 //! rumqttc's errors and reason codes → ours: why a link ended, and what must change before another attempt makes sense.
 
+#[cfg(any(feature = "websocket", feature = "proxy"))]
+use std::error::Error;
 use std::io;
 
 use rumqttc as v4;
@@ -88,6 +90,14 @@ pub(super) fn closed(error: &ConnectionError) -> Closed {
         ConnectionError::Io(error) => io_closed(error, text),
         ConnectionError::Tls(error) => tls_closed(error, text),
         ConnectionError::Timeout(_) => no_connection(),
+        #[cfg(feature = "websocket")]
+        ConnectionError::Websocket(error) => on_the_way(error, text),
+        #[cfg(feature = "websocket")]
+        ConnectionError::ResponseValidation(error) => {
+            Closed::Broken { text: format!("{text}{error}") }
+        }
+        #[cfg(feature = "proxy")]
+        ConnectionError::Proxy(error) => at_the_proxy(error),
         _ => broken(text),
     }
 }
@@ -143,6 +153,12 @@ pub(super) fn closed_v4(error: &v4::ConnectionError) -> Closed {
         Error::Io(error) => io_closed(error, text),
         Error::Tls(error) => tls_closed(error, text),
         Error::NetworkTimeout => no_connection(),
+        #[cfg(feature = "websocket")]
+        Error::Websocket(error) => on_the_way(error, text),
+        #[cfg(feature = "websocket")]
+        Error::ResponseValidation(error) => Closed::Broken { text: format!("{text}{error}") },
+        #[cfg(feature = "proxy")]
+        Error::Proxy(error) => at_the_proxy(error),
         _ => broken(text),
     }
 }
@@ -151,13 +167,54 @@ fn no_connection() -> Closed {
     Closed::Broken { text: format!("no connection within {CONNECT_TIMEOUT_S} s") }
 }
 
-/// Certificates change when a person changes them; everything else may pass.
-fn tls_closed(error: &rumqttc::TlsError, text: String) -> Closed {
-    let rumqttc::TlsError::Io(error) = error else {
-        return Closed::Untrusted { distrust: Distrust::Other, text };
+/// A WebSocket is made after TLS and before MQTT, and its errors are of all three.
+#[cfg(feature = "websocket")]
+fn on_the_way(error: &(dyn Error + 'static), text: String) -> Closed {
+    match cause::<io::Error>(error) {
+        Some(error) if tls_error(error).is_some() => handshake_closed(error, text),
+        Some(error) => io_closed(error, text),
+        None => broken(text),
+    }
+}
+
+/// The proxy was not reached, or does not make the way.
+#[cfg(feature = "proxy")]
+fn at_the_proxy(error: &(dyn Error + 'static)) -> Closed {
+    if let Some(error) = cause::<io::Error>(error) {
+        return io_closed(error, format!("the proxy: {error}"));
+    }
+    // A proxy may say anything; only the number of its answer is repeated.
+    let said = error.source().map(ToString::to_string).unwrap_or_default();
+    let status =
+        said.strip_prefix("The HTTP code is not equal 200: ").and_then(|code| code.parse().ok());
+    let text = match status {
+        None::<u16> => "the proxy does not answer as one that knows HTTP CONNECT".to_owned(),
+        Some(407) => "the proxy wants a user name and password, or others (407)".to_owned(),
+        Some(status) => format!("the proxy does not make the way to the broker ({status})"),
     };
-    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match tls {
+    Closed::Unreached { stage: Stage::Tcp, text }
+}
+
+/// What is behind an error of the client.
+#[cfg(any(feature = "websocket", feature = "proxy"))]
+fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    error.source()?.downcast_ref()
+}
+
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+fn tls_closed(error: &rumqttc::TlsError, text: String) -> Closed {
+    match error {
+        rumqttc::TlsError::Io(error) => handshake_closed(error, text),
+        _ => Closed::Untrusted { distrust: Distrust::Other, text },
+    }
+}
+
+/// Certificates change when a person changes them; everything else may pass.
+fn handshake_closed(error: &io::Error, text: String) -> Closed {
+    match tls_error(error) {
         // It is our own clock that is behind; the receiver's time comes within minutes of a cold start.
         Some(rustls::Error::InvalidCertificate(
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },

@@ -14,7 +14,7 @@ const MAX_OUTGOING_BYTES: u32 = 1024 * 1024;
 
 pub(super) fn options(attempt: &Attempt, transport: rumqttc::Transport) -> MqttOptions {
     let Attempt { broker, config, will } = attempt;
-    let mut options = MqttOptions::new(&config.client_id, attempt.host(), broker.port);
+    let mut options = MqttOptions::new(&config.client_id, attempt.address(), broker.port);
     let retain = will.delivery == Delivery::Retained;
     let will = LastWill::new(&will.topic, will.payload.clone(), QoS::AtLeastOnce, retain);
     options
@@ -26,6 +26,10 @@ pub(super) fn options(attempt: &Attempt, transport: rumqttc::Transport) -> MqttO
         .set_last_will(will);
     if let Some(credentials) = &config.credentials {
         options.set_credentials(&credentials.username, &credentials.password);
+    }
+    #[cfg(feature = "proxy")]
+    if let Some(proxy) = attempt.proxy() {
+        options.set_proxy(proxy);
     }
     options
 }

@@ -18,7 +18,7 @@ pub(super) fn options(
     transport: rumqttc::Transport,
 ) -> MqttOptions {
     let Attempt { broker, config, will } = attempt;
-    let mut options = MqttOptions::new(&config.client_id, attempt.host(), broker.port);
+    let mut options = MqttOptions::new(&config.client_id, attempt.address(), broker.port);
     // Without a delay: one that came after our next `online` would stay as the retained word.
     let will = LastWill::new(
         will.topic.clone(),
@@ -38,6 +38,10 @@ pub(super) fn options(
         .set_last_will(will);
     if let Some(credentials) = &config.credentials {
         options.set_credentials(&credentials.username, &credentials.password);
+    }
+    #[cfg(feature = "proxy")]
+    if let Some(proxy) = attempt.proxy() {
+        options.set_proxy(proxy);
     }
     options
 }

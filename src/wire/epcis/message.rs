@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// A message of CloudEvents in structured mode, with the extensions `sequence`, `dataclassification` and `dataregulation`.
+/// A message of CloudEvents in structured mode, with the extensions `sequence`, `previoussequence`, `dataclassification` and `dataregulation`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CloudEvent {
     /// `1.0`.
@@ -27,6 +27,9 @@ pub struct CloudEvent {
     pub datacontenttype: Option<String>,
     /// Number of the record, with at least 12 digits, so that the order of strings is that of numbers.
     pub sequence: String,
+    /// `sequence` of the van's event before; absent of the first one. Who has not got that one misses something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previoussequence: Option<String>,
     /// `confidential`: it tells where a person was, and what a person gets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataclassification: Option<String>,

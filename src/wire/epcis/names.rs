@@ -89,7 +89,8 @@ impl Names {
     }
 
     /// A route as a business transaction (CBV 2.0 §8.5).
-    pub(super) fn route(&self, route: &str) -> String {
+    #[must_use]
+    pub fn route(&self, route: &str) -> String {
         format!("https://{}/route/bt/{}", self.domain, segment(route))
     }
 
@@ -99,7 +100,8 @@ impl Names {
     }
 
     /// A station: the manifest's URI, or one made of what the manifest calls it.
-    pub(super) fn station(&self, station: &str) -> String {
+    #[must_use]
+    pub fn station(&self, station: &str) -> String {
         if is_uri(station) {
             return station.to_owned();
         }
@@ -107,7 +109,8 @@ impl Names {
     }
 
     /// A parcel: its URI, or one made of its number (CBV 2.0 §8.2.3).
-    fn parcel(&self, parcel: &Parcel) -> String {
+    #[must_use]
+    pub fn parcel(&self, parcel: &Parcel) -> String {
         if is_uri(&parcel.epc) {
             return parcel.epc.clone();
         }
@@ -122,7 +125,8 @@ impl Names {
     }
 
     /// A word of the operator's own vocabulary.
-    pub(super) fn term(&self, path: &str) -> String {
+    #[must_use]
+    pub fn term(&self, path: &str) -> String {
         format!("{}{path}", self.namespace)
     }
 }

@@ -49,7 +49,7 @@ fn said(record: &EventRecord) -> Value {
 
 #[test]
 fn a_delivery_says_where_when_what_and_why_one_may_believe_it() {
-    let said = said(&EventRecord { seq: Seq::new(3342), event: delivered() });
+    let said = said(&EventRecord { seq: Seq::new(3342), previous: None, event: delivered() });
     assert_eq!(said["type"], "com.example.id.van.parcel.delivered.v1");
     assert_eq!(said["id"], said["data"]["eventID"]);
     assert_eq!(said["sequence"], "000000003342");
@@ -70,7 +70,7 @@ fn a_delivery_says_where_when_what_and_why_one_may_believe_it() {
 #[test]
 fn a_retraction_repeats_the_event_under_its_own_name_in_a_message_of_another_name() {
     let event = delivered();
-    let first = said(&EventRecord { seq: Seq::new(3342), event: event.clone() });
+    let first = said(&EventRecord { seq: Seq::new(3342), previous: None, event: event.clone() });
     let retraction = |event: Event, seq| Event {
         id: EventId([8; 16]),
         utc: UtcTime::parse("2026-11-22T09:50:00Z").unwrap(),
@@ -85,7 +85,7 @@ fn a_retraction_repeats_the_event_under_its_own_name_in_a_message_of_another_nam
     let once = retraction(event, 3342);
     let twice = retraction(once.clone(), 3360);
     for wrong in [once, twice] {
-        let mut said = said(&EventRecord { seq: Seq::new(3361), event: wrong });
+        let mut said = said(&EventRecord { seq: Seq::new(3361), previous: None, event: wrong });
         assert_eq!(said["id"], "urn:uuid:08080808-0808-0808-0808-080808080808");
         assert_eq!(said["type"], "com.example.id.van.event.retracted.v1");
         assert_eq!(said["time"], "2026-11-22T09:50:00.000Z");
@@ -111,7 +111,7 @@ fn a_parcel_that_is_named_twice_is_said_once() {
         stops_total: 2,
     };
     let event = Event { happening, ..delivered() };
-    let data = &said(&EventRecord { seq: Seq::new(1), event })["data"];
+    let data = &said(&EventRecord { seq: Seq::new(1), previous: None, event })["data"];
     assert_eq!(data["epcList"], json!(["urn:x:1"]));
     assert_eq!(data["van:parcelsOnBoard"], 1);
 }
@@ -131,7 +131,7 @@ proptest! {
         let void = Happening::Void { parcel, station };
         for happening in [seen, void] {
             let event = Event { route: Some(route.clone()), happening, ..delivered() };
-            let data = &said(&EventRecord { seq: Seq::new(1), event })["data"];
+            let data = &said(&EventRecord { seq: Seq::new(1), previous: None, event })["data"];
             for pointer in [
                 "/epcList/0",
                 "/readPoint/id",
@@ -147,7 +147,8 @@ proptest! {
 
 #[test]
 fn what_is_written_is_read_and_what_is_not_known_is_kept() {
-    let payload = encode(&EventRecord { seq: Seq::new(1), event: delivered() }, &names());
+    let payload =
+        encode(&EventRecord { seq: Seq::new(1), previous: None, event: delivered() }, &names());
     let read = decode(&payload).unwrap();
     assert_eq!(serde_json::to_vec(&read).unwrap(), payload);
 
@@ -161,7 +162,8 @@ fn what_is_written_is_read_and_what_is_not_known_is_kept() {
 
 #[test]
 fn what_is_no_event_is_refused_in_words() {
-    let payload = encode(&EventRecord { seq: Seq::new(1), event: delivered() }, &names());
+    let payload =
+        encode(&EventRecord { seq: Seq::new(1), previous: None, event: delivered() }, &names());
     let other = String::from_utf8(payload).unwrap().replace("\"1.0\"", "\"2.0\"");
     for (payload, expected) in [
         (b"".as_slice(), "not an event"),

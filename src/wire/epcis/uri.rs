@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 /// `text` as one segment of a path: everything but unreserved characters and `:` is percent-encoded (§2.1, §3.3).
-pub(super) fn segment(text: &str) -> String {
+#[must_use]
+pub fn segment(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if is_unreserved(byte) || byte == b':' {
@@ -17,7 +18,8 @@ pub(super) fn segment(text: &str) -> String {
 
 /// Whether `text` is an absolute URI, with a fragment or not. Literal IP addresses and user names count as none: no
 /// thing of a fleet is named so.
-pub(super) fn is_uri(text: &str) -> bool {
+#[must_use]
+pub fn is_uri(text: &str) -> bool {
     let Some((scheme, rest)) = text.split_once(':') else { return false };
     let scheme_ok = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
         && scheme.bytes().all(|c| c.is_ascii_alphanumeric() || b"+-.".contains(&c));

@@ -79,6 +79,7 @@ pub(crate) fn shared(store: Store, now: &str) -> Shared {
         live: Live::default(),
         clock,
         downlink: Arc::default(),
+        captures: Arc::default(),
     };
     set_clock(&shared, now);
     shared

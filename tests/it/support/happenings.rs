@@ -216,7 +216,11 @@ fn event(telling: Telling, happening: Happening) -> Event {
 /// A delivery with all its parts.
 pub(crate) fn delivery() -> EventRecord {
     let happening = delivered(Telling::Full, Method::ScanInGeofence, Outcome::HandedOver);
-    EventRecord { seq: Seq::new(3342), event: event(Telling::Full, happening) }
+    EventRecord {
+        seq: Seq::new(3342),
+        previous: Some(Seq::new(3340)),
+        event: event(Telling::Full, happening),
+    }
 }
 
 /// Each thing that can happen, and the retraction of each.
@@ -232,6 +236,10 @@ pub(crate) fn records(telling: Telling) -> Vec<EventRecord> {
     happenings
         .into_iter()
         .chain(retractions)
-        .map(|happening| EventRecord { seq: Seq::new(3361), event: event(telling, happening) })
+        .map(|happening| EventRecord {
+            seq: Seq::new(3361),
+            previous: None,
+            event: event(telling, happening),
+        })
         .collect()
 }

@@ -1,0 +1,149 @@
+"""A broker, a PostgreSQL of our own, and the rig (examples/backend_rig.rs), for the scripts beside this file."""
+import contextlib, os, pathlib, shutil, signal, socket, subprocess, sys, tempfile, threading, time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TARGET = pathlib.Path(os.environ.get('CARGO_TARGET_DIR', ROOT / 'target'))
+POSTGRES = next((p for p in sorted(pathlib.Path('/usr/lib/postgresql').glob('*/bin'), reverse=True)), None)
+
+
+def program(profile, name):
+    path = TARGET / ('debug' if profile == 'dev' else profile) / name
+    if not path.exists():
+        sys.exit(f'{path} is not there: cargo build --profile {profile} --bins --example backend_rig')
+    return path
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def folder():
+    path = pathlib.Path(tempfile.mkdtemp(prefix='waypost-bench-'))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def running(command, **options):
+    process = subprocess.Popen([str(part) for part in command], **options)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+@contextlib.contextmanager
+def mosquitto(path, in_flight=200):
+    if not shutil.which('mosquitto', path=os.environ['PATH'] + ':/usr/sbin'):
+        print('skipped: mosquitto is not installed')
+        sys.exit(0)
+    port = free_port()
+    conf = path / 'mosquitto.conf'
+    conf.write_text(f'user root\nlistener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n'
+                    f'max_inflight_messages {in_flight}\n')
+    search = os.environ['PATH'] + ':/usr/sbin'
+    command = [shutil.which('mosquitto', path=search), '-c', conf]
+    with running(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+        wait_for(lambda: connects(port), 'mosquitto')
+        yield port
+
+
+def connects(port):
+    with contextlib.suppress(OSError), socket.create_connection(('127.0.0.1', port), 1):
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def postgres(path, fsync='on'):
+    """The URL of an empty database on a socket in `path`; None where there is no PostgreSQL."""
+    if POSTGRES is None:
+        print('skipped: PostgreSQL is not installed')
+        yield None
+        return
+    data = path / 'pg'
+    data.mkdir()
+    as_user = []
+    if os.geteuid() == 0:
+        as_user = ['runuser', '-u', 'postgres', '--']
+        shutil.chown(data, 'postgres')
+        path.chmod(0o755)
+    quiet = dict(stdout=subprocess.DEVNULL, check=True, cwd=data)
+    subprocess.run([*as_user, POSTGRES / 'initdb', '-D', data / 'data', '-U', 'waypost', '-A', 'trust', '-E', 'UTF8'],
+                   **quiet)
+    options = f"-k '{data}' -c listen_addresses= -c fsync={fsync} -c max_connections=100"
+    control = [*as_user, POSTGRES / 'pg_ctl', '-D', data / 'data', '-w', '-l', data / 'log']
+    subprocess.run([*control, '-o', options, 'start'], **quiet)
+    try:
+        yield f"host='{data}' user=waypost dbname=postgres"
+    finally:
+        subprocess.run([*control, '-m', 'immediate', 'stop'], **quiet)
+
+
+def query(url, sql):
+    """Rows of a store, as lists of texts."""
+    if 'host=' in url:
+        out = subprocess.run([POSTGRES / 'psql', url, '-AtF', '|', '-c', sql], capture_output=True, text=True, check=True)
+        return [line.split('|') for line in out.stdout.splitlines()]
+    import sqlite3
+    with contextlib.closing(sqlite3.connect(f'file:{url}?mode=ro', uri=True)) as database:
+        return [[str(value) for value in row] for row in database.execute(sql)]
+
+
+def wait_for(is_so, what, seconds=60):
+    end = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() > end:
+            sys.exit(f'no {what} within {seconds} s')
+        time.sleep(0.02)
+
+
+class Consumer:
+    """The rig's consumer, and what it last said of itself."""
+
+    def __init__(self, process):
+        self.process, self.said, self.at = process, ['false', '0', '0', '0', '0', '0'], time.monotonic()
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def read(self):
+        for line in self.process.stdout:
+            self.said, self.at = line.split(), time.monotonic()
+
+    def counts(self):
+        return [int(value) for value in self.said[1:]]
+
+    def peak_kib(self):
+        status = pathlib.Path(f'/proc/{self.process.pid}/status').read_text()
+        return int(status.split('VmHWM:')[1].split()[0])
+
+    def cpu_s(self):
+        fields = pathlib.Path(f'/proc/{self.process.pid}/stat').read_text().rsplit(') ', 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
+@contextlib.contextmanager
+def consumer(rig, *arguments):
+    with running([rig, *arguments], stdout=subprocess.PIPE, text=True) as process:
+        its = Consumer(process)
+        wait_for(lambda: its.said[0] == 'true', 'connection')
+        time.sleep(0.5)
+        yield its
+
+
+def load(rig, port, vans):
+    """(events, points, messages, seconds until the broker had them)"""
+    out = subprocess.run([rig, 'load', f'127.0.0.1:{port}', str(vans)], capture_output=True, text=True, check=True).stdout
+    first, last = out.splitlines()
+    events, points = map(int, first.split())
+    return events, points, int(last.split()[0]), float(last.split()[3])

@@ -1,0 +1,282 @@
+//! Both ends of the backend's benches (benches/backend/README.md): a fleet that says its day over MQTT, a consumer that stores
+//! it, and floors to hold that against.
+//!
+//! ```text
+//! backend_rig load HOST:PORT VANS        the messages of so many vans, QoS 1, as fast as the broker takes them
+//! backend_rig consume HOST:PORT STORE [NAME]  the consumer on a file or a URL of PostgreSQL; its counters each 100 ms
+//! backend_rig receive HOST:PORT          takes and acknowledges the same messages, and does nothing else with them
+//! backend_rig insert STORE VANS          the same records, one statement each, 200 a transaction, without a broker
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{ConnectProperties, Packet};
+use rumqttc::v5::{AsyncClient, Event, MqttOptions};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use waypost::backend::Shared;
+use waypost::backend::config::Config;
+use waypost::backend::ingest::Ingest;
+use waypost::backend::live::Live;
+use waypost::backend::store::{Statement, Store, StoreConfig};
+use waypost::clock::Clock;
+use waypost::core::calendar::{Era, RELEASED};
+use waypost::core::delivery::event::ReadBy;
+use waypost::core::delivery::{Delivery, DeliveryConfig, EventRecord, Scan};
+use waypost::core::journey::{JourneyConfig, JourneyState};
+use waypost::core::record::{Record, Seq, Subject};
+use waypost::core::sampling::Sampling;
+use waypost::core::{Output, Pipeline, PipelineConfig};
+use waypost::simulate::{Day, Moment, Route, Scanner};
+use waypost::units::{Uptime, UtcTime};
+use waypost::wire::epcis::{self, Names};
+use waypost::wire::json::{Lane, Point, Track};
+use waypost::wire::{VanId, manifest};
+
+/// The topics below this are the benches'.
+const ROOT: &str = "fleet";
+
+/// As many points as a van's usual message has.
+const POINTS: usize = 60;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["load", broker, vans] => load(broker, vans.parse()?).await,
+        ["consume", broker, store] => consume(broker, store, "rig").await,
+        ["consume", broker, store, name] => consume(broker, store, name).await,
+        ["receive", broker] => receive(broker).await,
+        ["insert", store, vans] => insert(store, vans.parse()?).await,
+        _ => bail!(
+            "load HOST:PORT VANS, consume HOST:PORT STORE, receive HOST:PORT, or insert STORE VANS"
+        ),
+    }
+}
+
+/// The short round of deliveries, as the van records it.
+fn day() -> anyhow::Result<(Vec<EventRecord>, Vec<Record>)> {
+    let route = concat!(env!("CARGO_MANIFEST_DIR"), "/config/routes/deliveries_short.toml");
+    let day = Day::new(Route::load(route.as_ref())?);
+    let config = PipelineConfig {
+        era: Era::NotBefore(RELEASED),
+        journey: JourneyConfig::default(),
+        sampling: Sampling::Raw,
+    };
+    let delivery = Delivery::new(DeliveryConfig::new("VAN-042", "id.example.com"), &[]);
+    let mut pipeline =
+        Pipeline::new(config, Seq::new(1), JourneyState::default()).with_delivery(delivery);
+    let mut out = Output::default();
+    let orders = manifest::read(day.manifest().as_bytes());
+    pipeline.deliver(&mut out, |delivery, out| delivery.manifest(orders, Uptime::ZERO, out));
+    for moment in day {
+        match moment {
+            Moment::Burst(burst) => pipeline.push(&burst.bytes, burst.at, &mut out),
+            Moment::Fact(_) => {}
+            Moment::Scan(scan) => {
+                let by = match scan.scanner {
+                    Scanner::Hand => ReadBy::Barcode,
+                    Scanner::Portal => ReadBy::Rfid,
+                };
+                let source = scan.scanner.name().to_owned();
+                let (bytes, at) = (scan.line.into_bytes(), scan.at);
+                let scan = Scan { source, by, bytes, at, rssi: None, antenna: None };
+                pipeline.deliver(&mut out, |delivery, out| delivery.scan(&scan, out));
+            }
+        }
+    }
+    Ok((out.happenings.events, out.records))
+}
+
+fn van(number: usize) -> String {
+    format!("VAN-{number:04}")
+}
+
+/// The messages of one van, as they would go out after a day without a link.
+fn messages(
+    (events, points): &(Vec<EventRecord>, Vec<Record>),
+    van: &str,
+) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
+    let names = Names::new("id.example.com", &VanId::new(van)?)?;
+    let topic = |name: &str| format!("{ROOT}/v1/{van}/{name}");
+    let mut all: Vec<_> =
+        events.iter().map(|event| (topic("event"), epcis::encode(event, &names))).collect();
+    for chunk in points.chunks(POINTS) {
+        let point = |record: &Record| {
+            let Subject::Point(point) = &record.subject;
+            Point::new(record.seq, point, Lane::Backlog)
+        };
+        let track = Track::new(van, None, chunk.iter().map(point).collect());
+        all.push((topic("track"), serde_json::to_vec(&track)?));
+    }
+    Ok(all)
+}
+
+fn options(broker: &str, name: &str) -> anyhow::Result<MqttOptions> {
+    let (host, port) = broker.split_once(':').context("HOST:PORT")?;
+    let mut options = MqttOptions::new(name, host, port.parse()?);
+    options.set_outgoing_inflight_upper_limit(20);
+    Ok(options)
+}
+
+async fn load(broker: &str, vans: usize) -> anyhow::Result<()> {
+    let day = Arc::new(day()?);
+    println!("{} {}", day.0.len() * vans, day.1.len() * vans);
+    let start = Instant::now();
+    let mut running = JoinSet::new();
+    for number in 0..vans {
+        let (day, van) = (Arc::clone(&day), van(number));
+        let options = options(broker, &van)?;
+        running.spawn(async move {
+            let messages = messages(&day, &van)?;
+            let sent = messages.len();
+            let (client, mut event_loop) = AsyncClient::new(options, 40);
+            let publishing = tokio::spawn(async move {
+                for (topic, payload) in messages {
+                    client.publish(topic, QoS::AtLeastOnce, false, payload).await.ok();
+                }
+                std::future::pending::<()>().await;
+            });
+            let mut acknowledged = 0;
+            while acknowledged < sent {
+                if let Event::Incoming(Packet::PubAck(_)) = event_loop.poll().await? {
+                    acknowledged += 1;
+                }
+            }
+            publishing.abort();
+            anyhow::Ok(sent)
+        });
+    }
+    let mut sent = 0;
+    while let Some(ended) = running.join_next().await {
+        sent += ended??;
+    }
+    println!("{sent} messages in {:.3} s", start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn store_config(store: &str) -> StoreConfig {
+    if store.contains("host=") || store.starts_with("postgres") {
+        StoreConfig::Postgres(store.to_owned())
+    } else {
+        StoreConfig::Sqlite(store.into())
+    }
+}
+
+async fn shared(broker: &str, store: &str, name: &str) -> anyhow::Result<Shared> {
+    let text = format!("mqtt.broker = \"mqtt://{broker}\"\nparcels.domain = \"id.example.com\"\n");
+    let mut config = Config::parse(&text, "the rig", &[])?;
+    config.mqtt.client_id = name.to_owned();
+    let store = Store::open(&store_config(store)).await?;
+    let clock = Clock::live();
+    Ok(Shared {
+        config: Arc::new(config),
+        store,
+        live: Live::default(),
+        clock,
+        downlink: Arc::default(),
+    })
+}
+
+async fn consume(broker: &str, store: &str, name: &str) -> anyhow::Result<()> {
+    let shared = shared(broker, store, name).await?;
+    let ingest = Ingest::new(shared);
+    let counters = ingest.counters();
+    tokio::spawn(ingest.run(CancellationToken::new()));
+    loop {
+        println!(
+            "{} {} {} {} {} {}",
+            counters.connected.load(Relaxed),
+            counters.events.load(Relaxed),
+            counters.points.load(Relaxed),
+            counters.messages.load(Relaxed),
+            counters.batches.load(Relaxed),
+            counters.poison.load(Relaxed),
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn receive(broker: &str) -> anyhow::Result<()> {
+    let mut options = options(broker, "rig-floor")?;
+    let properties = ConnectProperties { receive_maximum: Some(256), ..ConnectProperties::new() };
+    options.set_connect_properties(properties);
+    let (client, mut event_loop) = AsyncClient::new(options, 40);
+    client.subscribe(format!("$share/floor/{ROOT}/v1/+/event"), QoS::AtLeastOnce).await?;
+    client.subscribe(format!("$share/floor/{ROOT}/v1/+/track"), QoS::AtLeastOnce).await?;
+    let messages = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&messages);
+    tokio::spawn(async move {
+        loop {
+            println!("true 0 0 {} 0 0", counted.load(Relaxed));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    loop {
+        if let Event::Incoming(Packet::Publish(_)) = event_loop.poll().await? {
+            messages.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// What a program without any thought for the shape of statements would do.
+async fn insert(store: &str, vans: usize) -> anyhow::Result<()> {
+    let (events, points) = day()?;
+    let store = Store::open(&store_config(store)).await?;
+    let now: UtcTime = Clock::live().utc().context("the clock is not set")?;
+    let start = Instant::now();
+    let mut statements = Vec::new();
+    for number in 0..vans {
+        let van = van(number);
+        let names = Names::new("id.example.com", &VanId::new(&van)?)?;
+        for event in &events {
+            let payload = String::from_utf8(epcis::encode(event, &names))?;
+            statements.push(Statement::new(
+                "INSERT INTO event (source, id, event_id, kind, origin, van, seq, event_time, captured_at, retracts, \
+                 event_type, doc) VALUES ($1, $2, $2, 'x', 'van', $3, $4, $5, $5, 0, 'x', $6)",
+                [
+                    names.van.as_str().into(),
+                    format!("{}", event.event.id).into(),
+                    van.as_str().into(),
+                    event.seq.get().into(),
+                    now.into(),
+                    payload.into(),
+                ],
+            ));
+        }
+        for record in &points {
+            let Subject::Point(point) = &record.subject;
+            statements.push(Statement::new(
+                "INSERT INTO track (van, time, seq, lat_e7, lon_e7, stopped, backlog, received_at) \
+                 VALUES ($1, $2, $3, $4, $5, 0, 0, $6)",
+                [
+                    van.as_str().into(),
+                    point.fix.utc.into(),
+                    record.seq.get().into(),
+                    (point.fix.position.lat_e9() / 100).into(),
+                    (point.fix.position.lon_e9() / 100).into(),
+                    now.into(),
+                ],
+            ));
+        }
+    }
+    let rows = statements.len();
+    let built = start.elapsed();
+    let mut left = statements.into_iter();
+    loop {
+        let part: Vec<Statement> = left.by_ref().take(200).collect();
+        if part.is_empty() {
+            break;
+        }
+        store.write(part).await?;
+    }
+    let took = start.elapsed() - built;
+    println!("{rows} rows in {:.3} s", took.as_secs_f64());
+    Ok(())
+}

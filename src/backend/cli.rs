@@ -1,0 +1,188 @@
+//! Arguments and help text of `waypost-backend`; subcommand → exit code.
+
+use std::future::Future;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::api::auth::hex;
+use super::config::{Config, ConfigError, DEFAULT_PATH, Origins, Scope};
+use super::service::Service;
+use crate::clock::Clock;
+use crate::logging;
+use crate::notify::Notify;
+
+/// The arguments are wrong (sysexits.h `EX_USAGE`).
+const USAGE: u8 = 64;
+
+/// The configuration is wrong (sysexits.h `EX_CONFIG`): systemd does not start it again.
+const CONFIG: u8 = 78;
+
+/// The tracking backend: what vans say is stored once, and shown to whom it may be.
+#[derive(Debug, Parser)]
+#[command(name = "waypost-backend", version, arg_required_else_help = true, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the backend until SIGTERM
+    Run(ConfigArgument),
+    /// Check the configuration: every problem in one report
+    Check(ConfigArgument),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Make a token for the API, and write its table for the configuration
+    Token {
+        /// Who it is for: 1 to 32 of A-Z a-z 0-9 _ . -
+        name: String,
+        /// What for, separated by commas: routes, capture, events, desk, metrics
+        #[arg(value_delimiter = ',', value_parser = scope, required = true)]
+        scopes: Vec<Scope>,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct ConfigArgument {
+    /// The configuration
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
+    config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Write every key with the value that it has, the file and its drop-ins taken together
+    Show {
+        #[command(flatten)]
+        at: ConfigArgument,
+        /// Say after each key which file it is from
+        #[arg(long)]
+        origin: bool,
+    },
+}
+
+fn scope(text: &str) -> Result<Scope, String> {
+    Scope::parse(text).ok_or_else(|| "none of routes, capture, events, desk, metrics".to_owned())
+}
+
+/// The arguments as the manual and completions have them.
+#[must_use]
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
+
+/// Does what the arguments say.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are asked for, and no error.
+            let code = if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+            return error.print().map_or(ExitCode::FAILURE, |()| code);
+        }
+    };
+    match execute(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("waypost-backend: {error:#}");
+            if error.is::<ConfigError>() { ExitCode::from(CONFIG) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn execute(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Run(ConfigArgument { config }) => run(&config),
+        Command::Check(ConfigArgument { config }) => check(&config),
+        Command::Config(ConfigCommand::Show { at, origin }) => {
+            let origins = if origin { Origins::Shown } else { Origins::Hidden };
+            Ok(io::stdout().lock().write_all(Config::show(&at.config, origins)?.as_bytes())?)
+        }
+        Command::Token { name, scopes } => token(&name, &scopes),
+    }
+}
+
+fn run(path: &Path) -> anyhow::Result<()> {
+    let config = Config::load(path)?;
+    logging::init(config.log_level);
+    block_on(async {
+        let stop = CancellationToken::new();
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let notify = Notify::from_environment();
+        let service = Service::open(config, Clock::live()).await?;
+        notify.ready();
+        let signals = async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            notify.stopping();
+            stop.cancel();
+        };
+        let (ended, ()) = tokio::join!(
+            async {
+                let ended = service.run(stop.clone(), notify.clone()).await;
+                stop.cancel();
+                ended
+            },
+            async {
+                tokio::select! {
+                    () = signals => {}
+                    () = stop.cancelled() => {}
+                }
+            }
+        );
+        ended
+    })
+}
+
+fn check(path: &Path) -> anyhow::Result<()> {
+    let config = Config::load(path)?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}: in order", path.display())?;
+    writeln!(out, "  store    {:?}", config.store)?;
+    writeln!(out, "  broker   {}:{}", config.mqtt.host, config.mqtt.port)?;
+    writeln!(out, "  listens  {}", config.http.listen)?;
+    writeln!(out, "  links    {}", config.http.public_url)?;
+    writeln!(out, "  tokens   {}", config.tokens.len())?;
+    Ok(())
+}
+
+/// 32 random bytes; only their digest is for the configuration.
+fn token(name: &str, scopes: &[Scope]) -> anyhow::Result<()> {
+    let mut secret = [0; 32];
+    SystemRandom::new()
+        .fill(&mut secret)
+        .map_err(|_| anyhow::anyhow!("this host has no random numbers"))?;
+    let secret = format!("wp_{}", hex(&secret));
+    let sha256 = hex(ring::digest::digest(&ring::digest::SHA256, secret.as_bytes()).as_ref());
+    let scopes: Vec<&str> = scopes.iter().map(|scope| scope.name()).collect();
+    let table = format!(
+        "[[token]]\nname = \"{name}\"\nsha256 = \"{sha256}\"\nscopes = \"{}\"\n",
+        scopes.join(", ")
+    );
+    // The table is checked as the configuration will be.
+    let rest = "mqtt.broker = \"mqtt://b\"\nparcels.domain = \"id.example.com\"\n";
+    Config::parse(&format!("{rest}{table}"), "token", &[])?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "# The token, which is shown only now: {secret}\n{table}")?;
+    Ok(())
+}
+
+fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(work);
+    // A thread that waits for a name server or a mail server must not keep us.
+    runtime.shutdown_background();
+    result
+}

@@ -1,0 +1,485 @@
+//! One connection after the other to the broker, and what came on it that is not stored yet.
+//!
+//! The connection is driven to its next event and never dropped on the way, so that an acknowledgement either goes out on
+//! the connection on which its message came, or not at all: packet identifiers mean something else on the next.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{
+    ConnAck, Filter, Packet, Publish, RetainForwardRule, SubAck, SubscribeReasonCode,
+};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::acks::Acks;
+use super::batch::{Sources, Storing};
+use super::counters::Counters;
+use super::reading::{MAX_BYTES, Message, Poison, Reader, Said};
+use crate::backend::live::Change;
+use crate::backend::mqtt::{self, Session};
+use crate::backend::store::{Arrival, MAX_POISON_BYTES, Taken};
+use crate::backend::{Config, Shared};
+use crate::backoff::Backoff;
+use crate::wire::{VERSION, VanId};
+
+/// Messages on their way without PUBACK: with those of the largest size 64 MiB, with usual ones a few.
+const RECEIVE_MAX: u16 = 256;
+
+/// Requests to the connection: an acknowledgement for each message, and what is said besides.
+const REQUESTS: usize = 2 * RECEIVE_MAX as usize + 128;
+
+/// Messages of one transaction. One that is larger holds the writer of SQLite longer than pages may wait.
+const MAX_BATCH: usize = 256;
+
+/// So many messages do not wait for more. Half of what mosquitto has on its way unless told.
+const ENOUGH: usize = 10;
+
+/// Fewer wait so long for company: each transaction is a write to disk.
+const LINGER: Duration = Duration::from_millis(10);
+
+/// Vans whose newest position waits for its transaction.
+const MAX_POSITIONS: usize = 100_000;
+
+/// Rows of poison a minute; the rest is counted.
+const MAX_POISON_A_MINUTE: u32 = 1_000;
+
+/// A new session asks for retained `state` so long.
+const ASK_STATES: Duration = Duration::from_secs(30);
+
+/// What is being stored when the process should stop has so long.
+const LAST_BATCH: Duration = Duration::from_secs(5);
+
+/// A message that came.
+#[derive(Debug)]
+struct Waiting {
+    /// `None` if it says nothing.
+    arrival: Option<Arrival>,
+    /// Which connection it came on, and its packet identifier there.
+    packet: Option<(u64, u16)>,
+}
+
+/// What a transaction gave back.
+#[derive(Debug)]
+struct Stored {
+    arrivals: Vec<Arrival>,
+    packets: Vec<(u64, u16)>,
+    taken: Taken,
+}
+
+type Storage = Pin<Box<dyn Future<Output = Stored> + Send>>;
+
+/// Why a connection is over.
+enum Over {
+    Stopped,
+    Broken(String),
+}
+
+/// The consumer of an instance.
+pub(super) struct Consumer {
+    shared: Shared,
+    counters: Arc<Counters>,
+    storing: Storing,
+    reader: Reader,
+    queue: VecDeque<Waiting>,
+    /// The newest of each van that is not on its way to the store.
+    positions: HashMap<String, Arrival>,
+    on_its_way: Option<Storage>,
+    since: Option<Instant>,
+    acks: Acks,
+    poison: PoisonBudget,
+    /// Counts connections.
+    connection: u64,
+    is_connected: bool,
+}
+
+impl Consumer {
+    pub(super) fn new(shared: Shared, counters: Arc<Counters>) -> Self {
+        let storing = Storing {
+            shared: shared.clone(),
+            sources: Sources::default(),
+            counters: Arc::clone(&counters),
+        };
+        let reader = Reader::new(&shared.config.mqtt.topic_root);
+        Self {
+            shared,
+            counters,
+            storing,
+            reader,
+            queue: VecDeque::new(),
+            positions: HashMap::new(),
+            on_its_way: None,
+            since: None,
+            acks: Acks::default(),
+            poison: PoisonBudget::new(),
+            connection: 0,
+            is_connected: false,
+        }
+    }
+
+    /// Connects again and again until it is stopped.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        const FIRST: Duration = Duration::from_millis(250);
+        let mut backoff = Backoff::new(FIRST, Duration::from_secs(30), fastrand::Rng::new());
+        let mut is_known_away = false;
+        loop {
+            self.connection += 1;
+            let over = self.connected(&stop).await;
+            let was_connected = std::mem::take(&mut self.is_connected);
+            self.counters.connected.store(false, Ordering::Relaxed);
+            let Over::Broken(words) = over else { return };
+            if was_connected {
+                backoff.reset();
+                is_known_away = false;
+            }
+            if !std::mem::replace(&mut is_known_away, true) {
+                tracing::warn!(
+                    error = words,
+                    "no connection to the broker, vans' messages wait there"
+                );
+            }
+            let wait = tokio::time::sleep(backoff.next_wait());
+            let mut wait = pin!(wait);
+            loop {
+                tokio::select! {
+                    () = &mut wait => break,
+                    () = stop.cancelled() => return self.last(None).await,
+                    stored = next(&mut self.on_its_way) => self.stored(stored, None).await,
+                }
+            }
+        }
+    }
+
+    /// One connection, until it breaks or everything is stopped.
+    async fn connected(&mut self, stop: &CancellationToken) -> Over {
+        let session = Session::Kept { receive_max: RECEIVE_MAX };
+        let config = Arc::clone(&self.shared.config);
+        let mut options = match mqtt::options(&config.mqtt, &config.mqtt.client_id, session) {
+            Ok(options) => options,
+            Err(error) => return Over::Broken(error.to_string()),
+        };
+        options.set_manual_acks(true);
+        let (client, mut event_loop) = AsyncClient::new(options, REQUESTS);
+        let mut each_second = tokio::time::interval(Duration::from_secs(1));
+        let mut ask_no_more: Option<Instant> = None;
+        loop {
+            // Kept across all turns of the inner loop: dropped halfway, a packet could be lost.
+            let polled = {
+                let mut poll = pin!(event_loop.poll());
+                loop {
+                    self.begin();
+                    let due = self.due();
+                    tokio::select! {
+                        biased;
+                        stored = next(&mut self.on_its_way) => self.stored(stored, Some(&client)).await,
+                        polled = &mut poll => break Some(polled),
+                        () = stop.cancelled() => break None,
+                        () = at(due) => {}
+                        () = at(ask_no_more) => {
+                            ask_no_more = None;
+                            client.try_unsubscribe(states(&config)).ok();
+                        }
+                        _ = each_second.tick() => self.say_acks(&client),
+                    }
+                }
+            };
+            match polled {
+                Some(Ok(event)) => {
+                    if let Err(words) = self.hear(event, &client, &mut ask_no_more) {
+                        return Over::Broken(words);
+                    }
+                }
+                Some(Err(error)) => return Over::Broken(mqtt::words(&error)),
+                None => {
+                    self.last(Some(&client)).await;
+                    leave(&client, &mut event_loop).await;
+                    return Over::Stopped;
+                }
+            }
+        }
+    }
+
+    /// # Errors
+    /// Why this connection is of no use.
+    fn hear(
+        &mut self,
+        event: Event,
+        client: &AsyncClient,
+        ask_no_more: &mut Option<Instant>,
+    ) -> Result<(), String> {
+        match event {
+            Event::Incoming(Packet::ConnAck(connack)) => {
+                *ask_no_more = self.begin_connection(&connack, client);
+                Ok(())
+            }
+            Event::Incoming(Packet::SubAck(suback)) => refused(&suback),
+            Event::Incoming(Packet::Publish(publish)) => {
+                self.receive(&publish);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn begin_connection(&mut self, connack: &ConnAck, client: &AsyncClient) -> Option<Instant> {
+        self.is_connected = true;
+        self.counters.connected.store(true, Ordering::Relaxed);
+        Counters::add(&self.counters.connections, 1);
+        tracing::info!(session_kept = connack.session_present, "connected to the broker");
+        if connack.session_present {
+            // They come again; without a session they do not, and are stored as they are.
+            self.queue.clear();
+            self.since = self.since.filter(|_| !self.positions.is_empty());
+        }
+        let config = &self.shared.config;
+        let mut filters = filters(config);
+        let is_new = !connack.session_present;
+        if is_new {
+            filters.push(Filter::new(states(config), QoS::AtLeastOnce));
+        } else {
+            // Of a run that was killed while it asked.
+            client.try_unsubscribe(states(config)).ok();
+        }
+        client.try_subscribe_many(filters).ok();
+        is_new.then(|| Instant::now() + ASK_STATES)
+    }
+
+    fn receive(&mut self, publish: &Publish) {
+        Counters::add(&self.counters.messages, 1);
+        let packet = (publish.qos != QoS::AtMostOnce).then_some((self.connection, publish.pkid));
+        let topic = String::from_utf8_lossy(&publish.topic).into_owned();
+        // Whoever clears a retained message says nothing.
+        let said = (!publish.payload.is_empty())
+            .then(|| self.reader.read(&topic, &publish.payload, self.shared.now()));
+        let arrival = said.and_then(|said| self.arrival(topic, &publish.payload, said));
+        match arrival {
+            Some(arrival) if is_position(&arrival) && packet.is_none() => self.observe(arrival),
+            arrival if arrival.is_some() || packet.is_some() => {
+                self.queue.push_back(Waiting { arrival, packet });
+                self.since.get_or_insert_with(Instant::now);
+            }
+            _ => {}
+        }
+        self.count_waiting();
+    }
+
+    /// What is kept of a message, if anything.
+    fn arrival(
+        &mut self,
+        mut topic: String,
+        payload: &[u8],
+        said: Result<Said, Poison>,
+    ) -> Option<Arrival> {
+        if said.is_err() && !self.poison.admits() {
+            Counters::add(&self.counters.poison_unkept, 1);
+            return None;
+        }
+        topic.truncate(topic.floor_char_boundary(MAX_BYTES / 256));
+        let payload_kept = payload[..payload.len().min(MAX_POISON_BYTES)].to_vec();
+        Some(Arrival { topic, payload: payload_kept, bytes: payload.len(), said })
+    }
+
+    /// A live position: who watches is told at once, and the newest of each van goes into the next transaction.
+    fn observe(&mut self, arrival: Arrival) {
+        let Ok(Said { van, message: Message::Position(position) }) = &arrival.said else { return };
+        if !self.shared.live.observe((**position).clone()) {
+            return;
+        }
+        if self.positions.len() < MAX_POSITIONS || self.positions.contains_key(van) {
+            self.positions.insert(van.clone(), arrival);
+            self.since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    fn count_waiting(&self) {
+        let waiting = self.queue.len() + self.positions.len();
+        self.counters.waiting.store(waiting as u64, Ordering::Relaxed);
+    }
+
+    /// When what waits has had company enough.
+    fn due(&self) -> Option<Instant> {
+        if self.on_its_way.is_some() { None } else { self.since.map(|since| since + LINGER) }
+    }
+
+    /// Begins a transaction, if it is time.
+    fn begin(&mut self) {
+        let is_due =
+            self.queue.len() >= ENOUGH || self.due().is_some_and(|due| due <= Instant::now());
+        if self.on_its_way.is_some() || self.since.is_none() || !is_due {
+            return;
+        }
+        let mut arrivals = Vec::new();
+        let mut packets = Vec::new();
+        let count = self.queue.len().min(MAX_BATCH);
+        for waiting in self.queue.drain(..count) {
+            packets.extend(waiting.packet);
+            arrivals.extend(waiting.arrival);
+        }
+        arrivals.extend(self.positions.drain().map(|(_, arrival)| arrival));
+        self.since = (!self.queue.is_empty()).then(Instant::now);
+        let storing = self.storing.clone();
+        self.on_its_way = Some(Box::pin(async move {
+            let taken = storing.store(&mut arrivals).await;
+            Stored { arrivals, packets, taken }
+        }));
+    }
+
+    /// Acknowledges what is stored, and tells of it.
+    async fn stored(&mut self, stored: Stored, client: Option<&AsyncClient>) {
+        self.on_its_way = None;
+        for (connection, pkid) in stored.packets {
+            if let Some(client) =
+                client.filter(|_| self.is_connected && connection == self.connection)
+            {
+                let of = Publish { qos: QoS::AtLeastOnce, pkid, ..Publish::default() };
+                // One that finds no room comes again on the next connection.
+                client.try_ack(&of).ok();
+            }
+        }
+        if self.shared.config.mqtt.ack {
+            for said in stored.arrivals.iter().filter_map(|arrival| arrival.said.as_ref().ok()) {
+                self.acks.note(said);
+            }
+        }
+        self.count_waiting();
+        let shared = self.shared.clone();
+        tell(&shared, stored.taken).await;
+    }
+
+    /// To each van what was stored of it since the last word.
+    fn say_acks(&mut self, client: &AsyncClient) {
+        while self.is_connected && !self.acks.is_empty() {
+            let Some((van, ack)) = self.acks.next(self.shared.now()) else { return };
+            let root = &self.shared.config.mqtt.topic_root;
+            let topic = format!("{root}/v{VERSION}/{van}/ack");
+            debug_assert!(VanId::new(&van).is_ok(), "a topic was read");
+            let payload = serde_json::to_vec(&ack).expect("numbers and texts");
+            if client.try_publish(topic, QoS::AtLeastOnce, false, payload).is_err() {
+                // The rest of the room is for PUBACK. The van sends again what it hears nothing of.
+                return;
+            }
+        }
+    }
+
+    /// Lets what is being stored come to its end, and acknowledges it.
+    async fn last(&mut self, client: Option<&AsyncClient>) {
+        if self.on_its_way.is_none() {
+            return;
+        }
+        let stored = tokio::time::timeout(LAST_BATCH, next(&mut self.on_its_way)).await;
+        if let Ok(stored) = stored {
+            self.stored(stored, client).await;
+        }
+    }
+}
+
+/// What the storage gives, when it gives something.
+async fn next(on_its_way: &mut Option<Storage>) -> Stored {
+    match on_its_way {
+        Some(storage) => storage.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn at(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn is_position(arrival: &Arrival) -> bool {
+    matches!(&arrival.said, Ok(Said { message: Message::Position(_), .. }))
+}
+
+fn states(config: &Config) -> String {
+    format!("{}/v{VERSION}/+/state", config.mqtt.topic_root)
+}
+
+fn filters(config: &Config) -> Vec<Filter> {
+    let mqtt = &config.mqtt;
+    let (root, group) = (&mqtt.topic_root, &mqtt.share_group);
+    let shared = |name, qos| Filter::new(format!("$share/{group}/{root}/v{VERSION}/+/{name}"), qos);
+    let durable = ["event", "track", "state", "cmd/res"];
+    let mut filters: Vec<Filter> =
+        durable.into_iter().map(|name| shared(name, QoS::AtLeastOnce)).collect();
+    filters.push(shared("position", QoS::AtMostOnce));
+    let mut connection = Filter::new(format!("{root}/v{VERSION}/+/connection"), QoS::AtLeastOnce);
+    // Not with each of our connections again, but with each of our sessions.
+    connection.retain_forward_rule = RetainForwardRule::OnNewSubscribe;
+    filters.push(connection);
+    if mqtt.owntracks {
+        let first = root.split('/').next().unwrap_or(root);
+        filters.push(Filter::new(format!("$share/{group}/owntracks/{first}/+"), QoS::AtMostOnce));
+    }
+    filters
+}
+
+/// # Errors
+/// The broker does not let us have something, and so we would miss it for good.
+fn refused(suback: &SubAck) -> Result<(), String> {
+    let codes = suback.return_codes.iter();
+    match codes.into_iter().find(|code| !matches!(code, SubscribeReasonCode::Success(_))) {
+        None => Ok(()),
+        Some(code) => Err(format!(
+            "the broker refuses a subscription ({code:?}): it needs shared subscriptions, and an ACL that lets us read"
+        )),
+    }
+}
+
+/// Sends what is to be acknowledged, and says goodbye.
+async fn leave(client: &AsyncClient, event_loop: &mut EventLoop) {
+    client.try_disconnect().ok();
+    let goodbye = async {
+        while let Ok(event) = event_loop.poll().await {
+            if event == Event::Outgoing(rumqttc::Outgoing::Disconnect) {
+                return Ok(());
+            }
+        }
+        Err::<(), ConnectionError>(ConnectionError::RequestsDone)
+    };
+    // A broker that does not take it keeps what is not acknowledged.
+    tokio::time::timeout(Duration::from_secs(1), goodbye).await.ok();
+}
+
+/// Rows of poison that may still be written in this minute.
+#[derive(Debug)]
+struct PoisonBudget {
+    since: Instant,
+    left: u32,
+}
+
+impl PoisonBudget {
+    fn new() -> Self {
+        Self { since: Instant::now(), left: MAX_POISON_A_MINUTE }
+    }
+
+    fn admits(&mut self) -> bool {
+        if self.since.elapsed() >= Duration::from_mins(1) {
+            *self = Self::new();
+        }
+        let admits = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        admits
+    }
+}
+
+/// Tells who watches.
+async fn tell(shared: &Shared, taken: Taken) {
+    for van in &taken.vans {
+        shared.tell(Change::Van { van: van.as_str().into() }).await;
+    }
+    for (van, epcs) in taken.epcs {
+        let epcs: Vec<String> = epcs.into_iter().collect();
+        shared.tell(Change::Parcels { epcs: epcs.into(), van: Some(van.into()) }).await;
+    }
+    if !taken.connected.is_empty() {
+        shared.downlink.notify_one();
+    }
+}

@@ -1,0 +1,132 @@
+//! How the instance is → `/healthz` for whoever balances load, `/metrics` in `OpenMetrics` 1.0 for whoever watches.
+//!
+//! Neither says anything of a person: counts and states only.
+
+use std::fmt::{Display, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Extension, Json, Router};
+use serde::Serialize;
+
+use super::Shared;
+use super::api::{Allowed, Problem, scope};
+use super::ingest::Counters;
+use super::store::Statement;
+
+/// A store that takes longer is no store that one sends customers to.
+const STORE_WITHIN: Duration = Duration::from_secs(3);
+
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Both paths; `counters` are those of the instance's consumer.
+#[must_use]
+pub fn router(counters: Arc<Counters>) -> Router<Shared> {
+    Router::new()
+        .route("/healthz", get(health))
+        .route("/metrics", get(metrics))
+        .layer(Extension(counters))
+}
+
+#[derive(Serialize)]
+struct Health {
+    /// `ok`, or `degraded`: customers are answered, and vans are not heard.
+    status: &'static str,
+    store: &'static str,
+    broker: &'static str,
+    version: &'static str,
+}
+
+/// 200 while pages can be answered. A broker that is away is said and is no reason to send customers elsewhere.
+async fn health(
+    State(shared): State<Shared>,
+    Extension(counters): Extension<Arc<Counters>>,
+) -> Response {
+    let asked = shared.store.read(Statement::new("SELECT 1", []));
+    let store = matches!(tokio::time::timeout(STORE_WITHIN, asked).await, Ok(Ok(_)));
+    let broker = counters.connected.load(Ordering::Relaxed);
+    let health = Health {
+        status: match (store, broker) {
+            (true, true) => "ok",
+            (true, false) => "degraded",
+            (false, _) => "down",
+        },
+        store: if store { "answers" } else { "does not answer" },
+        broker: if broker { "connected" } else { "not connected" },
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    let status = if store { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(health)).into_response()
+}
+
+async fn metrics(
+    _: Allowed<scope::Metrics>,
+    State(shared): State<Shared>,
+    Extension(counters): Extension<Arc<Counters>>,
+) -> Result<impl IntoResponse, Problem> {
+    let now = shared.now().as_unix_ms();
+    let vans = shared
+        .store
+        .read(Statement::new(
+            "SELECT COUNT(*), COUNT(CASE WHEN connection_state = 'online' THEN 1 END),
+                    COUNT(CASE WHEN heard_at > $1 THEN 1 END) FROM van",
+            [(now - 300_000).into()],
+        ))
+        .await?;
+    let count = |column: usize| vans.first().map_or(0, |row| row.int(column));
+    let mut families = Families(String::new());
+    families.gauge("vans", "Vans that were ever heard of.", count(0));
+    families.gauge("vans_online", "Vans with a connection to the broker.", count(1));
+    families.gauge("vans_heard_5m", "Vans of which something came within five minutes.", count(2));
+    consumer(&mut families, &counters);
+    families.0.push_str("# EOF\n");
+    Ok(([(header::CONTENT_TYPE, OPENMETRICS)], families.0))
+}
+
+fn consumer(families: &mut Families, counters: &Counters) {
+    let connected = u8::from(counters.connected.load(Ordering::Relaxed));
+    families.gauge("broker_connected", "Whether there is a connection to the broker.", connected);
+    let waiting = counters.waiting.load(Ordering::Relaxed);
+    families.gauge("messages_waiting", "Messages that came and are not stored yet.", waiting);
+    for (name, counter, help) in [
+        ("messages", &counters.messages, "Messages of vans, repeats included."),
+        ("events", &counters.events, "Events that were new."),
+        ("events_repeated", &counters.events_repeated, "Events that were there before."),
+        ("points", &counters.points, "Points of trails that were new."),
+        ("points_repeated", &counters.points_repeated, "Points that were there before."),
+        ("poison", &counters.poison, "Messages set aside with their reason."),
+        ("poison_unkept", &counters.poison_unkept, "Such messages that were not kept: too many."),
+        ("batches", &counters.batches, "Transactions of the consumer."),
+        ("store_waits", &counters.store_waits, "Times that the store did not answer the consumer."),
+        ("broker_connections", &counters.connections, "Connections made to the broker."),
+    ] {
+        families.counter(name, help, counter);
+    }
+}
+
+/// Metric families, one after the other.
+struct Families(String);
+
+impl Families {
+    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        write!(
+            self.0,
+            "# TYPE waypost_backend_{name} gauge\n# HELP waypost_backend_{name} {help}\nwaypost_backend_{name} {value}\n"
+        )
+        .expect("a string takes everything");
+    }
+
+    fn counter(&mut self, name: &str, help: &str, counter: &AtomicU64) {
+        let value = counter.load(Ordering::Relaxed);
+        write!(
+            self.0,
+            "# TYPE waypost_backend_{name} counter\n# HELP waypost_backend_{name} {help}\nwaypost_backend_{name}_total {value}\n"
+        )
+        .expect("a string takes everything");
+    }
+}

@@ -1,0 +1,447 @@
+//! A manifest as a planner puts it → [`Checked`]: what goes to the van, what only the backend may know, or all that is
+//! wrong with it.
+//!
+//! A manifest here is that of docs/contract.md with one more member of each parcel, `recipient`, which never leaves.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::backend::api::Fault;
+use crate::backend::epc;
+use crate::backend::store::parcels::postcode;
+use crate::core::delivery::event::Parcel as Named;
+use crate::core::delivery::manifest::{
+    Draft, DraftParcel, DraftStation, DraftStop, Manifest, ManifestRefusal,
+};
+use crate::core::parcel::code::Code;
+use crate::wire::epcis::Names;
+use crate::wire::{VERSION, manifest};
+
+/// More problems than that nobody reads at once.
+pub(super) const MOST_FAULTS: usize = 100;
+
+/// A manifest in order.
+#[derive(Debug)]
+pub(super) struct Checked {
+    /// As the van will read it.
+    pub(super) manifest: Manifest,
+    /// The van's payload.
+    pub(super) payload: String,
+    /// The parcels in the order of stops.
+    pub(super) parcels: Vec<CheckedParcel>,
+}
+
+/// A parcel in order.
+#[derive(Debug)]
+pub(super) struct CheckedParcel {
+    /// Canonical URI.
+    pub(super) epc: String,
+    /// Its number, normalised.
+    pub(super) number: String,
+    pub(super) stop_id: String,
+    pub(super) stop_seq: u32,
+    pub(super) recipient: Recipient,
+}
+
+/// What only the backend may know of a parcel.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Recipient {
+    /// With the number it opens the page.
+    pub(super) postcode: Option<String>,
+    /// Nobody is shown where the van is.
+    #[serde(default)]
+    pub(super) gift: bool,
+    /// BCP 47.
+    pub(super) language: Option<String>,
+}
+
+/// Checks a manifest for the route of this name.
+pub(super) fn check(document: &Value, route: &str, names: &Names) -> Result<Checked, Vec<Fault>> {
+    let mut stripped = document.clone();
+    let mut faults = Vec::new();
+    let recipients = take_recipients(&mut stripped, &mut faults);
+    let draft = draft(&stripped, &mut faults);
+    let Some(draft) = draft.filter(|_| faults.is_empty()) else {
+        return Err(first(faults));
+    };
+    faults.extend(refusals(&draft));
+    if draft.route != route {
+        faults.push(fault("route", &draft.route, "the name of the route in the path"));
+    }
+    if !faults.is_empty() {
+        return Err(first(faults));
+    }
+    let payload = stripped.to_string();
+    let manifest = match manifest::read(payload.as_bytes()) {
+        Ok(Some(manifest)) => manifest,
+        Ok(None) => unreachable!("a JSON object is no empty payload"),
+        Err(refusal) => return Err(vec![of(&refusal)]),
+    };
+    let parcels = parcels(&manifest, &draft, &recipients, names)?;
+    Ok(Checked { manifest, payload, parcels })
+}
+
+fn first(mut faults: Vec<Fault>) -> Vec<Fault> {
+    faults.truncate(MOST_FAULTS);
+    faults
+}
+
+fn fault(place: impl Into<String>, value: &str, remedy: impl Into<String>) -> Fault {
+    of(&ManifestRefusal::new(place, value, "")).with(remedy)
+}
+
+fn of(refusal: &ManifestRefusal) -> Fault {
+    Fault {
+        place: refusal.place.clone(),
+        value: refusal.value.clone(),
+        remedy: refusal.remedy.to_owned(),
+    }
+}
+
+trait With {
+    fn with(self, remedy: impl Into<String>) -> Self;
+}
+
+impl With for Fault {
+    fn with(self, remedy: impl Into<String>) -> Self {
+        Self { remedy: remedy.into(), ..self }
+    }
+}
+
+/// Takes `recipient` out of each parcel, by the parcel's place.
+fn take_recipients(
+    document: &mut Value,
+    faults: &mut Vec<Fault>,
+) -> BTreeMap<(usize, usize), Recipient> {
+    let mut recipients = BTreeMap::new();
+    let stops = document.get_mut("stops").and_then(Value::as_array_mut);
+    for (stop, members) in stops.into_iter().flatten().enumerate() {
+        let parcels = members.get_mut("parcels").and_then(Value::as_array_mut);
+        for (index, parcel) in parcels.into_iter().flatten().enumerate() {
+            let taken = parcel.as_object_mut().and_then(|members| members.remove("recipient"));
+            let place = format!("stops[{stop}].parcels[{index}].recipient");
+            let Some(recipient) = taken.and_then(|taken| shaped(&place, taken, faults)) else {
+                continue;
+            };
+            recipients.insert((stop, index), in_order(&place, recipient, faults));
+        }
+    }
+    recipients
+}
+
+fn in_order(place: &str, mut recipient: Recipient, faults: &mut Vec<Fault>) -> Recipient {
+    if let Some(text) = recipient.postcode.take() {
+        let known = postcode(&text);
+        if known.is_empty() || !known.chars().all(char::is_alphanumeric) || text.len() > 20 {
+            faults.push(fault(
+                format!("{place}.postcode"),
+                "no postcode",
+                "1 to 16 letters and digits",
+            ));
+        }
+        recipient.postcode = Some(known);
+    }
+    if let Some(language) = &recipient.language {
+        let part = |part: &str| {
+            (1..=8).contains(&part.len()) && part.bytes().all(|c| c.is_ascii_alphanumeric())
+        };
+        if language.len() > 35 || !language.split('-').all(part) {
+            faults.push(fault(
+                format!("{place}.language"),
+                language,
+                "a language tag, as de or en-GB",
+            ));
+        }
+    }
+    recipient
+}
+
+/// A part of the document in its type; what is of another shape is told by its place.
+fn shaped<T: DeserializeOwned>(place: &str, part: Value, faults: &mut Vec<Fault>) -> Option<T> {
+    match serde_json::from_value(part) {
+        Ok(part) => Some(part),
+        Err(error) => {
+            faults.push(fault(place, "of another shape", error.to_string()));
+            None
+        }
+    }
+}
+
+/// The document in the core's type, part by part, so that each part's fault is told.
+fn draft(document: &Value, faults: &mut Vec<Fault>) -> Option<Draft> {
+    let Some(members) = document.as_object() else {
+        faults.push(fault("manifest", "of another shape", "a JSON object"));
+        return None;
+    };
+    if members.get("v").and_then(Value::as_u64) != Some(u64::from(VERSION)) {
+        let value = members.get("v").map_or_else(|| "absent".to_owned(), Value::to_string);
+        faults.push(fault("v", &value, "1"));
+    }
+    let absent = || Value::Null;
+    let station = members.get("station").cloned().unwrap_or_else(absent);
+    let station: Option<DraftStation> = shaped("station", station, faults);
+    let stops = match members.get("stops") {
+        Some(Value::Array(stops)) => stops.as_slice(),
+        _ => {
+            faults.push(fault("stops", "of another shape", "an array of stops"));
+            &[]
+        }
+    };
+    let stops: Vec<DraftStop> = stops
+        .iter()
+        .enumerate()
+        .filter_map(|(index, stop)| draft_stop(&format!("stops[{index}]"), stop, faults))
+        .collect();
+    // The rest is flat; what was looked at already is put in by its type.
+    let mut rest: Map<String, Value> = members.clone();
+    rest.insert("stops".to_owned(), Value::Array(Vec::new()));
+    let some_station = serde_json::json!({"id": "x", "lat": 1.0, "lon": 1.0, "radius_m": 50.0});
+    rest.insert("station".to_owned(), some_station);
+    let rest: Draft = shaped("manifest", Value::Object(rest), faults)?;
+    Some(Draft { station: station?, stops, ..rest })
+}
+
+fn draft_stop(place: &str, stop: &Value, faults: &mut Vec<Fault>) -> Option<DraftStop> {
+    let mut members = stop.as_object().cloned().unwrap_or_default();
+    let parcels = match members.insert("parcels".to_owned(), Value::Array(Vec::new())) {
+        Some(Value::Array(parcels)) => parcels,
+        _ => {
+            faults.push(fault(format!("{place}.parcels"), "of another shape", "an array"));
+            Vec::new()
+        }
+    };
+    let parcels: Vec<DraftParcel> = parcels
+        .into_iter()
+        .enumerate()
+        .filter_map(|(index, parcel)| shaped(&format!("{place}.parcels[{index}]"), parcel, faults))
+        .collect();
+    let stop: DraftStop = shaped(place, Value::Object(members), faults)?;
+    Some(DraftStop { parcels, ..stop })
+}
+
+/// Everything that the core refuses. It says the first; what it names is taken out or mended, and it is asked again.
+fn refusals(draft: &Draft) -> Vec<Fault> {
+    let mut draft = draft.clone();
+    let mut places: Vec<(usize, Vec<usize>)> = draft
+        .stops
+        .iter()
+        .enumerate()
+        .map(|(index, stop)| (index, (0..stop.parcels.len()).collect()))
+        .collect();
+    let mut faults = Vec::new();
+    while faults.len() < MOST_FAULTS {
+        let Err(refusal) = Manifest::new(draft.clone()) else { break };
+        let (stop, parcel) = indices(&refusal.place);
+        let mut told = of(&refusal);
+        match (stop, parcel) {
+            (Some(stop), Some(parcel)) => {
+                let (was_stop, parcels) = &mut places[stop];
+                let was_parcel = parcels.remove(parcel);
+                draft.stops[stop].parcels.remove(parcel);
+                let tail = refusal.place.splitn(3, '.').nth(2).unwrap_or_default();
+                told.place = format!("stops[{was_stop}].parcels[{was_parcel}].{tail}");
+                faults.push(told);
+            }
+            (Some(stop), None) => {
+                let (was_stop, _) = places.remove(stop);
+                draft.stops.remove(stop);
+                let tail = refusal.place.split_once('.').map_or("", |(_, tail)| tail);
+                told.place = format!("stops[{was_stop}].{tail}");
+                faults.push(told);
+            }
+            (None, _) => {
+                faults.push(told);
+                if !mended(&mut draft, &refusal.place) {
+                    break;
+                }
+            }
+        }
+    }
+    faults
+}
+
+/// `stops[3].parcels[4].id` → 3, 4.
+fn indices(place: &str) -> (Option<usize>, Option<usize>) {
+    let index = |after: &str, text: &str| -> Option<usize> {
+        text.strip_prefix(after)?.split_once(']')?.0.parse().ok()
+    };
+    let mut parts = place.split('.');
+    let stop = parts.next().and_then(|part| index("stops[", part));
+    (stop, parts.next().and_then(|part| index("parcels[", part)))
+}
+
+/// Puts something harmless where a fault was, so that the next one shows; whether that was possible.
+fn mended(draft: &mut Draft, place: &str) -> bool {
+    match place {
+        "route" => draft.route = "x".to_owned(),
+        "rev" => draft.rev = 1,
+        "date" => draft.date = None,
+        "valid_from" => draft.valid_from = None,
+        "valid_until" => draft.valid_until = None,
+        "station.id" => draft.station.id = "x".to_owned(),
+        "station.lat" | "station.lon" => (draft.station.lat, draft.station.lon) = (1.0, 1.0),
+        "station.radius_m" => draft.station.radius_m = 50.0,
+        _ => return false,
+    }
+    true
+}
+
+/// The parcels under the URIs by which the van will name them.
+fn parcels(
+    manifest: &Manifest,
+    draft: &Draft,
+    recipients: &BTreeMap<(usize, usize), Recipient>,
+    names: &Names,
+) -> Result<Vec<CheckedParcel>, Vec<Fault>> {
+    let mut places: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    let (mut parcels, mut faults) = (Vec::new(), Vec::new());
+    for stop in &manifest.stops {
+        // Those of the manifest are in the order of their numbers, those of the document as they were put.
+        let put_at = draft.stops.iter().position(|put| put.seq == stop.seq).unwrap_or_default();
+        for (index, listed) in stop.parcels.iter().enumerate() {
+            let said = listed.epc.clone().or_else(|| {
+                let code = Code::read(listed.key.as_bytes())?;
+                Some(code.best().uri(&names.domain))
+            });
+            let named = Named { key: listed.key.clone(), epc: said.unwrap_or_default() };
+            let uri = epc::canonical(&names.parcel(&named));
+            if let Some((stop, parcel)) = places.insert(uri.clone(), (put_at, index)) {
+                let other = format!("a thing that is not that of stops[{stop}].parcels[{parcel}]");
+                let place = format!("stops[{put_at}].parcels[{index}].epc");
+                faults.push(fault(place, &uri, other));
+            }
+            parcels.push(CheckedParcel {
+                epc: uri,
+                number: listed.key.clone(),
+                stop_id: stop.id.clone(),
+                stop_seq: stop.seq,
+                recipient: recipients.get(&(put_at, index)).cloned().unwrap_or_default(),
+            });
+        }
+    }
+    if faults.is_empty() { Ok(parcels) } else { Err(first(faults)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::wire::VanId;
+
+    fn names() -> Names {
+        Names::new("id.example.com", &VanId::new("VAN-042").unwrap()).unwrap()
+    }
+
+    fn example() -> Value {
+        json!({"v": 1, "route": "R-1", "rev": 3, "date": "2026-11-22",
+            "station": {"id": "https://id.gs1.org/414/9521234000013", "lat": 48.1, "lon": 11.5, "radius_m": 150},
+            "stops": [
+                {"seq": 18, "id": "stop-18", "lat": 48.2, "lon": 11.6, "parcels": [
+                    {"id": "1z 999aa10123456784", "recipient": {"postcode": "sw1a 1aa", "gift": true, "language": "en-GB"}},
+                    {"id": "XYZ 1", "epc": "not a uri"}]},
+                {"seq": 17, "id": "stop-17", "lat": 48.1, "lon": 11.5, "parcels": [
+                    {"id": "395212340000000014", "recipient": {"postcode": "80331"}}]}]})
+    }
+
+    #[test]
+    fn what_only_the_backend_may_know_is_taken_out() {
+        let checked = check(&example(), "R-1", &names()).unwrap();
+        assert!(!checked.payload.contains("recipient") && !checked.payload.contains("80331"));
+        let parcels: Vec<_> = checked
+            .parcels
+            .iter()
+            .map(|parcel| {
+                (parcel.epc.as_str(), parcel.recipient.postcode.as_deref(), parcel.stop_seq)
+            })
+            .collect();
+        assert_eq!(
+            parcels,
+            [
+                ("https://id.gs1.org/00/395212340000000014", Some("80331"), 17),
+                ("https://id.example.com/carrier/ups/obj/1Z999AA10123456784", Some("SW1A1AA"), 18),
+                ("https://id.example.com/parcel/obj/XYZ1", None, 18),
+            ]
+        );
+        assert!(checked.parcels[1].recipient.gift);
+        assert_eq!(checked.manifest.rev, 3);
+    }
+
+    fn faults(spoil: impl FnOnce(&mut Value)) -> Vec<String> {
+        let mut document = example();
+        spoil(&mut document);
+        let faults = check(&document, "R-1", &names()).unwrap_err();
+        faults.into_iter().map(|fault| fault.place).collect()
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_told_at_once_each_at_its_place() {
+        let places = faults(|document| {
+            document["rev"] = json!(0);
+            document["date"] = json!("today");
+            document["station"]["lat"] = json!(91);
+            document["stops"][0]["parcels"][0]["rfid"] = json!(["xyz"]);
+            document["stops"][0]["parcels"][1]["id"] = json!(" ");
+            document["stops"][1]["lon"] = json!(181);
+        });
+        let expected = [
+            "rev",
+            "date",
+            "station.lat",
+            "stops[0].parcels[0].rfid[0]",
+            "stops[0].parcels[1].id",
+            "stops[1].lon",
+        ];
+        assert_eq!(places, expected);
+        let places = faults(|document| {
+            document["v"] = json!(2);
+            document["station"] = json!({"id": 7});
+            document["stops"][0]["parcels"][1] = json!({"number": "x"});
+            document["stops"][0]["parcels"][0]["recipient"]["post_code"] = json!("x");
+            document["stops"][1]["seq"] = json!("seventeen");
+        });
+        let expected =
+            ["stops[0].parcels[0].recipient", "v", "station", "stops[0].parcels[1]", "stops[1]"];
+        assert_eq!(places, expected);
+    }
+
+    #[test]
+    fn what_is_no_manifest_of_this_route_is_refused() {
+        type Spoil = fn(&mut Value);
+        let table: [(Spoil, &str); 8] = [
+            (|document| *document = json!([]), "manifest"),
+            (|document| document["route"] = json!("R-2"), "route"),
+            (|document| document["stops"] = json!({}), "stops"),
+            (|document| document["stops"][0]["colour"] = json!("x".repeat(300_000)), "the payload"),
+            (
+                |document| {
+                    document["stops"][0]["parcels"][1]["epc"] =
+                        json!("urn:epc:id:sscc:9521234.3000000001")
+                },
+                "stops[0].parcels[1].epc",
+            ),
+            (
+                |document| {
+                    document["stops"][1]["parcels"][0]["recipient"]["postcode"] = json!("--")
+                },
+                "stops[1].parcels[0].recipient.postcode",
+            ),
+            (
+                |document| {
+                    document["stops"][1]["parcels"][0]["recipient"]["language"] = json!("<b>")
+                },
+                "stops[1].parcels[0].recipient.language",
+            ),
+            (|document| document["stops"] = json!(vec![json!({}); 300]), "stops[0].parcels"),
+        ];
+        for (spoil, place) in table {
+            let places = faults(spoil);
+            assert_eq!(places[0], place, "{places:?}");
+            assert!(places.len() <= MOST_FAULTS);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Name of a file → its bytes, cached by browsers until the next version.
+//!
+//! All files share one version, the hash of all of them, which is a folder in their address: modules name each other by
+//! relative paths, and a new version of one is a new address of all.
+
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use ring::digest::{SHA256, digest};
+
+use super::texts;
+
+const STYLE: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const PICTURE: &str = "image/svg+xml";
+
+macro_rules! files {
+    ($($name:literal $kind:ident)*) => {
+        &[$(File { name: $name, kind: $kind, text: include_str!(concat!("files/", $name)) }),*]
+    };
+}
+
+/// A file that pages load.
+#[derive(Debug)]
+pub(super) struct File {
+    /// The last part of its address.
+    pub(super) name: &'static str,
+    kind: &'static str,
+    /// All of it.
+    pub(super) text: &'static str,
+}
+
+/// What pages load besides texts.
+pub(super) const FILES: &[File] = files! {
+    "style.css" STYLE
+    "desk.css" STYLE
+    "icon.svg" PICTURE
+    "alerts.js" SCRIPT
+    "api.js" SCRIPT
+    "dom.js" SCRIPT
+    "desk.js" SCRIPT
+    "found.js" SCRIPT
+    "gestures.js" SCRIPT
+    "lists.js" SCRIPT
+    "login.js" SCRIPT
+    "manage.js" SCRIPT
+    "map.js" SCRIPT
+    "mercator.js" SCRIPT
+    "start.js" SCRIPT
+    "steps.js" SCRIPT
+    "stream.js" SCRIPT
+    "time.js" SCRIPT
+    "trace.js" SCRIPT
+    "track.js" SCRIPT
+    "van.js" SCRIPT
+    "vans.js" SCRIPT
+    "words.js" SCRIPT
+};
+
+/// Changes when any file does.
+pub(super) fn version() -> &'static str {
+    static VERSION: LazyLock<String> = LazyLock::new(|| {
+        let mut all = texts::SOURCE.as_bytes().to_vec();
+        for file in FILES {
+            all.extend(file.name.bytes());
+            all.extend(file.text.bytes());
+        }
+        let hash = digest(&SHA256, &all);
+        hash.as_ref().iter().take(8).fold(String::new(), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("a string takes everything");
+            text
+        })
+    });
+    &VERSION
+}
+
+/// A file, or the texts of a language as `{language}.json`.
+pub(super) fn answer(asked: &str, name: &str, headers: &HeaderMap) -> Response {
+    let (kind, body) = match FILES.iter().find(|file| file.name == name) {
+        Some(file) => (file.kind, Body::from(file.text)),
+        None => match name.strip_suffix(".json").and_then(texts::of_language) {
+            Some(texts) => ("application/json", Body::from(texts.json())),
+            None => return StatusCode::NOT_FOUND.into_response(),
+        },
+    };
+    let tag = format!("\"{}\"", version());
+    // A page of the version before may ask for its own files: it gets ours, and keeps them no longer than needed.
+    let keep = if asked == version() { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| *known == *tag);
+    let mut response = if known {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        ([(header::CONTENT_TYPE, kind)], body).into_response()
+    };
+    let set = response.headers_mut();
+    set.insert(header::CACHE_CONTROL, HeaderValue::from_static(keep));
+    set.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    set.insert(header::ETAG, HeaderValue::from_str(&tag).expect("hexadecimal digits"));
+    response
+}

@@ -1,0 +1,79 @@
+// Who is told of the parcel.
+
+import { ask, once } from './api.js';
+import { element, field, keep, write } from './dom.js';
+import { language, say } from './words.js';
+
+const OVER = ['delivered', 'returned'];
+let list = null;
+let form = null;
+
+export function alerts(section, view, path, show) {
+  const over = OVER.includes(view.status);
+  section.hidden = over && view.alerts.length === 0;
+  if (!list) {
+    list = element('ul', { class: 'told' });
+    section.append(element('p', { class: 'hint' }, say('alerts.lead')), list);
+  }
+  keep(list, view.alerts, (alert) => alert.id, (alert) => told(alert, view, path, show));
+  list.hidden = view.alerts.length === 0;
+  if (over) {
+    form?.remove();
+    form = null;
+  } else if (!form) {
+    form = build(path, show);
+    section.append(form);
+  }
+}
+
+const current = async (path, show) => show(await ask('GET', path));
+
+function told(alert, view, path, show) {
+  const end = async (event) => {
+    const row = event.target.closest('li');
+    await once(row, async () => {
+      await ask('DELETE', `${path}/alerts/${encodeURIComponent(alert.id)}`).catch(() => null);
+      await current(path, show).catch(() => null);
+    });
+  };
+  return element('li', {},
+    element('span', {}, element('bdi', {}, alert.address)),
+    element('button', { type: 'button', class: 'plain', onclick: end },
+      say('alerts.end'), element('span', { class: 'unseen' }, ` ${alert.address}`)));
+}
+
+function build(path, show) {
+  const refused = element('p', { class: 'refused', role: 'alert', hidden: true });
+  const email = element('input', { id: 'alert-email', type: 'email', autocomplete: 'email', maxlength: 254 });
+  const hook = element('input', { id: 'alert-webhook', type: 'url', autocomplete: 'off', maxlength: 500, placeholder: 'https://' });
+  const more = element('details', {},
+    element('summary', {}, say('alerts.webhook_more')),
+    field(say('alerts.webhook'), hook, say('alerts.webhook_hint')));
+  const built = element('form', { novalidate: true },
+    field(say('alerts.email'), email, say('alerts.email_hint')), more, refused,
+    element('button', {}, say('alerts.add')));
+  built.addEventListener('submit', (event) => {
+    event.preventDefault();
+    const input = email.value.trim() || !hook.value.trim() ? email : hook;
+    const address = input.value.trim();
+    if (!address || !input.checkValidity()) {
+      write(refused, say(input === email ? 'alerts.email_missing' : 'alerts.webhook_missing'));
+      input.setAttribute('aria-invalid', 'true');
+      input.focus();
+      return;
+    }
+    once(built, async () => {
+      try {
+        const channel = input === email ? 'email' : 'webhook';
+        await ask('POST', `${path}/alerts`, { channel, address, language });
+        built.reset();
+        write(refused, '');
+        input.removeAttribute('aria-invalid');
+        await current(path, show);
+      } catch (refusal) {
+        write(refused, refusal.text);
+      }
+    });
+  });
+  return built;
+}

@@ -1,0 +1,37 @@
+// What nobody could read, and who looked at what.
+
+import { ask } from './api.js';
+import { element } from './dom.js';
+import { table } from './found.js';
+import { momentOf } from './time.js';
+import { bytes, say, word } from './words.js';
+
+// As many as the API gives at once.
+const ROWS = 100;
+
+async function list(main, key, path, row, heads) {
+  document.title = say(`desk.${key}`);
+  const rows = await ask('GET', path);
+  const body = (found) => table(heads.map((head) => say(`${key}.${head}`)), found.map(row));
+  const older = element('button', {
+    type: 'button',
+    hidden: rows.length < ROWS,
+    onclick: async () => {
+      const more = await ask('GET', `${path}?before=${rows.at(-1).n}`).catch(() => []);
+      rows.push(...more);
+      older.hidden = more.length < ROWS;
+      main.querySelector('table')?.replaceWith(body(rows));
+    },
+  }, say('list.older'));
+  main.className = 'room room-list';
+  main.replaceChildren(element('section', { class: 'sheet', 'aria-labelledby': 'list-title' },
+    element('h1', { id: 'list-title' }, say(`desk.${key}`)),
+    element('p', { class: 'hint' }, say(`${key}.lead`)),
+    rows.length ? body(rows) : element('p', { class: 'empty' }, say(`${key}.none`)), older));
+}
+
+export const poison = ({ main }) => list(main, 'poison', '/api/v1/poison',
+  (row) => [momentOf(row.received_at), row.topic, row.reason, bytes(row.bytes)], ['at', 'topic', 'reason', 'size']);
+
+export const audit = ({ main }) => list(main, 'audit', '/api/v1/audit',
+  (row) => [momentOf(row.at), row.who, word('looked', row.what), row.target], ['at', 'who', 'what', 'target']);

@@ -1,0 +1,286 @@
+// Places, lines → a small map: ours alone, or over an operator's tiles.
+//
+// It is for eyes: whoever shows it says the same in words beside it. Places move smoothly unless less motion is wanted.
+
+import { element, svg } from './dom.js';
+import { gestures } from './gestures.js';
+import { TILE, latitude, metresPerPixel, project } from './mercator.js';
+import { language, say } from './words.js';
+
+const LEAST_ZOOM = 2;
+const MOST_ZOOM = 18;
+const BUTTONS_PX = 56;
+const still = matchMedia('(prefers-reduced-motion: reduce)');
+const GLYPHS = {
+  van: 'M-7.5-4.5h9v9h-9zM1.5-2H5l2.5 3v3.5h-6zM-6 4.5a2 2 0 1 0 4 0 2 2 0 1 0-4 0M2.5 4.5a2 2 0 1 0 4 0 2 2 0 1 0-4 0',
+  home: 'M0-7l7 6h-2v7H1.5V1.5h-3V6H-5V-1h-2z',
+  station: 'M-7-3l7-4 7 4v9h-3v-6h-8v6h-3z',
+};
+
+export class PlaceMap {
+  #host;
+  #tiles;
+  #layers = {};
+  #places = new Map();
+  #lines = new Map();
+  #centre = { x: 0.5, y: 0.35 };
+  #zoom = 3;
+  #size = { width: 0, height: 0 };
+  #drawn = 0;
+  #byHand = false;
+  #pieces = new Map();
+
+  // `tiles` is `{ tiles, tiles_by }` of the pages' configuration; `touch` as the CSS property says.
+  constructor(parent, { tiles, label, touch = 'pan-y' }) {
+    this.#tiles = tiles?.tiles ?? null;
+    const names = ['tiles', 'grid', 'lines', 'places'];
+    for (const name of names) this.#layers[name] = svg('g', { class: `map-${name}` });
+    this.#host = element('div', {
+      class: 'map',
+      tabindex: '0',
+      role: 'group',
+      'aria-label': `${label}. ${say('map.keys')}`,
+      dir: 'ltr',
+    });
+    this.#host.style.touchAction = touch;
+    const picture = svg('svg', { 'aria-hidden': 'true', focusable: 'false' });
+    picture.append(...names.map((name) => this.#layers[name]));
+    const button = (name, text, act) =>
+      element('button', { type: 'button', class: 'map-button', 'aria-label': say(name), title: say(name), onclick: act }, text);
+    const buttons = element('div', { class: 'map-buttons' },
+      button('map.closer', '+', () => this.zoom(1)),
+      button('map.farther', '−', () => this.zoom(-1)),
+      button('map.all', '⤢', () => this.fit(true)));
+    this.scale = element('div', { class: 'map-scale', 'aria-hidden': 'true' });
+    this.#host.append(picture, this.scale, buttons);
+    if (this.#tiles && tiles.tiles_by) this.#host.append(element('p', { class: 'map-by' }, tiles.tiles_by));
+    parent.replaceChildren(this.#host);
+    gestures(this.#host, this);
+    new ResizeObserver(() => this.#resize()).observe(this.#host);
+    this.#resize();
+  }
+
+  // A place named `id` at `spot`; `over` ms is how long it takes to get there from where it was.
+  // What is `aside` is only kept in the frame as long as the rest stays large enough.
+  place(id, spot, { kind, label = '', shape = '', over = 0, act = null, aside = false }) {
+    const to = project(spot);
+    let place = this.#places.get(id);
+    if (!place) {
+      place = { node: svg('g', { 'data-place': id }), at: to, spot };
+      if (act) place.node.addEventListener('click', act);
+      this.#places.set(id, place);
+      this.#layers.places.append(place.node);
+    }
+    const look = `${kind} ${shape} ${label}`;
+    if (place.look !== look) place.node.replaceChildren(...glyph(kind, label));
+    place.node.setAttribute('class', `place place-${kind} ${shape}${act ? ' place-acts' : ''}`);
+    place.look = look;
+    place.aside = aside;
+    const moves = over > 0 && !still.matches && !document.hidden && place.spot !== spot;
+    place.from = moves ? place.at : to;
+    place.to = to;
+    place.spot = spot;
+    place.begun = performance.now();
+    place.over = moves ? over : 0;
+    if (!moves) place.at = to;
+    this.#settle();
+  }
+
+  remove(id) {
+    this.#places.get(id)?.node.remove();
+    this.#places.delete(id);
+  }
+
+  // Removes the places whose names begin with `family` and are not among `names`.
+  keepOnly(family, names) {
+    const kept = new Set(names);
+    for (const id of [...this.#places.keys()]) if (id.startsWith(family) && !kept.has(id)) this.remove(id);
+  }
+
+  // A line named `id`; of no points it is gone.
+  line(id, spots, kind) {
+    this.#lines.get(id)?.node.remove();
+    this.#lines.delete(id);
+    if (spots.length > 1) {
+      const node = svg('path', { class: `line line-${kind}` });
+      this.#layers.lines.append(node);
+      this.#lines.set(id, { node, points: spots.map(project) });
+    }
+    this.#settle();
+  }
+
+  // Where a place is drawn now: degrees.
+  seen(id) {
+    const at = this.#places.get(id)?.at;
+    return at ? { lat: latitude(at.y), lon: at.x * 360 - 180 } : null;
+  }
+
+  // All that there is, or what `family` names, within the frame.
+  fit(anew = false, family = '') {
+    if (anew) this.#byHand = false;
+    const wanted = [...this.#places].filter(([id]) => id.startsWith(family)).map(([, place]) => place);
+    const points = wanted.filter((place) => !place.aside).map((place) => place.to);
+    if (!family) for (const line of this.#lines.values()) points.push(...line.points);
+    if (!(points.length || wanted.length) || !this.#size.width) return;
+    const all = this.#frame(wanted.map((place) => place.to).concat(points));
+    const main = points.length ? this.#frame(points) : all;
+    const chosen = all.zoom > main.zoom - 2 ? all : main;
+    this.#zoom = chosen.zoom;
+    this.#centre = { x: chosen.x + BUTTONS_PX / 2 / (TILE * 2 ** chosen.zoom), y: chosen.y };
+    this.#redraw();
+  }
+
+  #frame(points) {
+    const [left, right] = extent(points.map((point) => point.x));
+    const [top, bottom] = extent(points.map((point) => point.y));
+    const room = (side) => Math.max(64, side) / TILE;
+    const { width, height } = this.#size;
+    const across = Math.max((right - left) / room(width - 96 - BUTTONS_PX), (bottom - top) / room(height - 112), 1e-9);
+    const zoom = Math.max(LEAST_ZOOM, Math.min(15.5, Math.log2(1 / across)));
+    return { x: (left + right) / 2, y: (top + bottom) / 2, zoom };
+  }
+
+  // By pixels.
+  pan(dx, dy) {
+    const scale = TILE * 2 ** this.#zoom;
+    this.#byHand = true;
+    this.#centre.x -= dx / scale;
+    this.#centre.y = Math.max(0, Math.min(1, this.#centre.y - dy / scale));
+    this.#redraw();
+  }
+
+  // By `steps` around a pixel of the map, else around its middle.
+  zoom(steps, around) {
+    const { width, height } = this.#size;
+    const dx = (around?.x ?? width / 2) - width / 2;
+    const dy = (around?.y ?? height / 2) - height / 2;
+    const before = TILE * 2 ** this.#zoom;
+    this.#zoom = Math.max(LEAST_ZOOM, Math.min(MOST_ZOOM, this.#zoom + steps));
+    const after = TILE * 2 ** this.#zoom;
+    this.#byHand = true;
+    this.#centre.x += dx / before - dx / after;
+    this.#centre.y += dy / before - dy / after;
+    this.#redraw();
+  }
+
+  // Whoever has moved the map by hand keeps it; else it follows when something leaves its frame.
+  #settle() {
+    if (!this.#byHand && [...this.#places.values()].some((place) => !place.aside && !this.#within(place.to))) this.fit();
+    else this.#redraw();
+  }
+
+  #within(point) {
+    const { x, y } = this.#pixel(point);
+    const { width, height } = this.#size;
+    return x > 32 && y > 32 && x < width - 32 && y < height - 32;
+  }
+
+  #pixel(point) {
+    const scale = TILE * 2 ** this.#zoom;
+    return {
+      x: (point.x - this.#centre.x) * scale + this.#size.width / 2,
+      y: (point.y - this.#centre.y) * scale + this.#size.height / 2,
+    };
+  }
+
+  #resize() {
+    const { clientWidth: width, clientHeight: height } = this.#host;
+    if (width === this.#size.width && height === this.#size.height) return;
+    this.#size = { width, height };
+    if (this.#byHand) this.#redraw();
+    else this.fit();
+  }
+
+  #redraw() {
+    if (!this.#drawn) this.#drawn = requestAnimationFrame(() => this.#draw());
+  }
+
+  #draw() {
+    this.#drawn = 0;
+    if (!this.#size.width) return;
+    const now = performance.now();
+    for (const { node, points } of this.#lines.values()) {
+      node.setAttribute('d', points.map((point, n) => {
+        const { x, y } = this.#pixel(point);
+        return `${n ? 'L' : 'M'}${x.toFixed(1)} ${y.toFixed(1)}`;
+      }).join(''));
+    }
+    let moving = false;
+    for (const place of this.#places.values()) {
+      const done = place.over ? Math.min(1, (now - place.begun) / place.over) : 1;
+      place.at = {
+        x: place.from.x + (place.to.x - place.from.x) * done,
+        y: place.from.y + (place.to.y - place.from.y) * done,
+      };
+      moving ||= done < 1;
+      const { x, y } = this.#pixel(place.at);
+      place.node.setAttribute('transform', `translate(${x.toFixed(1)} ${y.toFixed(1)})`);
+    }
+    this.#ground();
+    if (moving) this.#redraw();
+  }
+
+  // Squares of a round number of metres, and how many; tiles above them.
+  #ground() {
+    const perPixel = metresPerPixel(latitude(this.#centre.y), this.#zoom);
+    const wanted = perPixel * 90;
+    const power = 10 ** Math.floor(Math.log10(wanted));
+    const metres = power * [1, 2, 5, 10].find((step) => step * power >= wanted);
+    const step = metres / perPixel;
+    const text = metres < 1000 ? `${metres} m` : `${metres / 1000} km`;
+    if (this.scale.textContent !== text) this.scale.textContent = text;
+    this.scale.style.width = `${step}px`;
+    const { width, height } = this.#size;
+    const origin = this.#pixel({ x: 0, y: 0 });
+    let path = '';
+    for (let x = ((origin.x % step) + step) % step; x < width; x += step) path += `M${x.toFixed(1)} 0V${height}`;
+    for (let y = ((origin.y % step) + step) % step; y < height; y += step) path += `M0 ${y.toFixed(1)}H${width}`;
+    if (!this.#layers.grid.firstChild) this.#layers.grid.append(svg('path', {}));
+    this.#layers.grid.firstChild.setAttribute('d', path);
+    if (this.#tiles) this.#lay();
+  }
+
+  #lay() {
+    const level = Math.max(0, Math.min(19, Math.round(this.#zoom)));
+    const count = 2 ** level;
+    const side = TILE * 2 ** (this.#zoom - level);
+    const corner = this.#pixel({ x: 0, y: 0 });
+    const { width, height } = this.#size;
+    const wanted = new Set();
+    for (let column = Math.floor(-corner.x / side); corner.x + column * side < width; column += 1) {
+      for (let row = Math.floor(-corner.y / side); corner.y + row * side < height; row += 1) {
+        if (row < 0 || row >= count) continue;
+        const name = `${level}/${column}/${row}`;
+        wanted.add(name);
+        if (!this.#pieces.has(name)) {
+          const parts = { z: level, x: ((column % count) + count) % count, y: row };
+          const href = this.#tiles.replace(/\{([zxy])\}/g, (_, part) => parts[part]);
+          this.#pieces.set(name, svg('image', { href }));
+          this.#layers.tiles.append(this.#pieces.get(name));
+        }
+        const piece = this.#pieces.get(name);
+        piece.setAttribute('x', corner.x + column * side);
+        piece.setAttribute('y', corner.y + row * side);
+        piece.setAttribute('width', side + 0.5);
+        piece.setAttribute('height', side + 0.5);
+      }
+    }
+    for (const [name, piece] of this.#pieces) {
+      if (wanted.has(name)) continue;
+      piece.remove();
+      this.#pieces.delete(name);
+    }
+  }
+}
+
+const extent = (values) =>
+  values.reduce(([least, most], value) => [Math.min(least, value), Math.max(most, value)], [Infinity, -Infinity]);
+
+function glyph(kind, label) {
+  const parts = [];
+  if (GLYPHS[kind]) parts.push(svg('circle', { r: 15 }), svg('path', { d: GLYPHS[kind] }));
+  else parts.push(svg('circle', { r: kind === 'stop' ? 10 : 6 }));
+  if (kind === 'stop') parts.push(svg('text', { class: 'place-number', y: 4 }, label));
+  else if (label) parts.push(svg('text', { class: 'place-label', y: GLYPHS[kind] ? 30 : 20, lang: language }, label));
+  return parts;
+}

@@ -1,0 +1,104 @@
+// A path → its server-sent events, for as long as the page is open.
+//
+// Read by `fetch`: an EventSource tells neither why it was refused nor of the comments by which a silent link is known
+// from a dead one, and does not try again after a refusal.
+
+const SILENT_MS = 40_000;
+const FIRST_MS = 500;
+const MOST_MS = 30_000;
+
+// Calls `event(name, data)`, `lost()` once when the link breaks, and `refused(status)` for a status below 500 that will
+// not pass by itself. Returns what ends it.
+export function follow(path, { event, lost, refused }) {
+  let tries = 0;
+  let timer = 0;
+  let request = null;
+  let stopped = false;
+
+  function again(wait) {
+    clearTimeout(timer);
+    timer = setTimeout(run, wait);
+  }
+
+  async function run() {
+    clearTimeout(timer);
+    request?.abort();
+    const mine = (request = new AbortController());
+    let watch = 0;
+    const alive = () => {
+      clearTimeout(watch);
+      watch = setTimeout(() => mine.abort(), SILENT_MS);
+    };
+    let wait = null;
+    try {
+      alive();
+      const headers = { accept: 'text/event-stream' };
+      const response = await fetch(path, { headers, cache: 'no-store', signal: mine.signal });
+      if (!response.ok) {
+        wait = Number(response.headers.get('retry-after')) * 1000 || null;
+        if (response.status < 500 && response.status !== 429) {
+          stopped = true;
+          refused(response.status);
+        }
+        throw new Error(`${response.status}`);
+      }
+      await read(response.body, alive, (name, data) => {
+        tries = 0;
+        event(name, data);
+      });
+    } catch {
+      // Whatever it was, the answer is the same: try again.
+    }
+    clearTimeout(watch);
+    if (stopped || request !== mine) return;
+    lost();
+    wait ??= Math.min(MOST_MS, FIRST_MS * 2 ** tries) * (0.5 + Math.random() / 2);
+    tries += 1;
+    again(wait);
+  }
+
+  // A page that is looked at again, or a network that is back, does not wait.
+  const hurry = () => {
+    if (!stopped && !document.hidden && tries > 0) run();
+  };
+  const leave = () => request?.abort();
+  addEventListener('online', hurry);
+  addEventListener('pageshow', hurry);
+  addEventListener('pagehide', leave);
+  document.addEventListener('visibilitychange', hurry);
+  run();
+  return () => {
+    stopped = true;
+    clearTimeout(timer);
+    request?.abort();
+    removeEventListener('online', hurry);
+    removeEventListener('pageshow', hurry);
+    removeEventListener('pagehide', leave);
+    document.removeEventListener('visibilitychange', hurry);
+  };
+}
+
+// Server-sent events as HTML has them (§9.2.6), without `id` and `retry`: each event says all.
+async function read(body, alive, event) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = '';
+  let name = '';
+  let data = [];
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    alive();
+    text += value;
+    const lines = text.split(/\r\n|\n|\r(?!$)/);
+    text = lines.pop();
+    for (const line of lines) {
+      const [, field, content] = /^([^:]*):? ?(.*)$/s.exec(line);
+      if (line === '') {
+        if (data.length) event(name || 'message', JSON.parse(data.join('\n')));
+        name = '';
+        data = [];
+      } else if (field === 'event') name = content;
+      else if (field === 'data') data.push(content);
+    }
+  }
+}

@@ -1,0 +1,196 @@
+//! A server of an instance on a free port, and a client that says exactly what a test wants, byte for byte.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use waypost::backend::Shared;
+use waypost::backend::api;
+
+/// Longer than any answer takes on a machine that is busy with other tests.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) stop: CancellationToken,
+    pub(crate) running: JoinHandle<()>,
+}
+
+impl Server {
+    pub(crate) async fn start(shared: &Shared) -> Self {
+        Self::with(shared, api::router()).await
+    }
+
+    pub(crate) async fn with(shared: &Shared, router: Router<Shared>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let (shared, stopped) = (shared.clone(), stop.clone());
+        let running = tokio::spawn(async move {
+            api::serve(shared, listener, router, stopped).await.unwrap();
+        });
+        Self { address, stop, running }
+    }
+
+    /// Sends these bytes, and reads until the server closes.
+    pub(crate) async fn raw(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        // A server that refuses early may close before it has read everything.
+        stream.write_all(bytes).await.ok();
+        let mut answer = Vec::new();
+        timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap().ok();
+        answer
+    }
+
+    pub(crate) async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        let request = request(method, path, headers, body);
+        Answer::read(&self.raw(request.as_bytes()).await)
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, &[], "").await
+    }
+
+    pub(crate) async fn json(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &Value,
+    ) -> Answer {
+        let mut all = vec![("Content-Type", "application/json")];
+        all.extend(headers);
+        self.ask(method, path, &all, &body.to_string()).await
+    }
+
+    /// A stream of server-sent events.
+    pub(crate) async fn events(&self, path: &str, headers: &[(&str, &str)]) -> Events<TcpStream> {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let mut all = vec![("Accept", "text/event-stream")];
+        all.extend(headers);
+        stream.write_all(request("GET", path, &all, "").as_bytes()).await.unwrap();
+        Events { stream, bytes: Vec::new(), status: 0 }.begin().await
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> String {
+    let mut request =
+        format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
+    for (name, value) in headers {
+        request += &format!("{name}: {value}\r\n");
+    }
+    if !body.is_empty() {
+        request += &format!("Content-Length: {}\r\n", body.len());
+    }
+    request + "\r\n" + body
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// All but the date, which is the only thing that may differ between two answers that are to look alike.
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn read(bytes: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(bytes);
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let mut lines = head.lines();
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
+        let headers = lines
+            .filter_map(|line| line.split_once(": "))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+            .filter(|(name, _)| name != "date")
+            .collect();
+        Self { status: status.unwrap_or(0), headers, body: body.to_owned() }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn value(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The `name=value` of a cookie that it sets.
+    pub(crate) fn cookie(&self) -> String {
+        self.header("set-cookie").unwrap().split(';').next().unwrap().to_owned()
+    }
+}
+
+/// Server-sent events, as they come.
+pub(crate) struct Events<S> {
+    stream: S,
+    bytes: Vec<u8>,
+    pub(crate) status: u16,
+}
+
+impl<S: AsyncRead + Unpin> Events<S> {
+    async fn begin(mut self) -> Self {
+        let head = self.until(b"\r\n\r\n").await.unwrap();
+        self.status = Answer::read(head.as_bytes()).status;
+        self
+    }
+
+    async fn until(&mut self, end: &[u8]) -> Option<String> {
+        loop {
+            if let Some(at) = self.bytes.windows(end.len()).position(|bytes| bytes == end) {
+                let rest = self.bytes.split_off(at + end.len());
+                let found = std::mem::replace(&mut self.bytes, rest);
+                return Some(String::from_utf8(found).unwrap());
+            }
+            let mut more = [0; 4096];
+            match self.stream.read(&mut more).await {
+                Ok(0) | Err(_) => return None,
+                Ok(bytes) => self.bytes.extend(&more[..bytes]),
+            }
+        }
+    }
+
+    /// Name and data of the next event; `None` at the end of the stream. Chunks' sizes and comments are lines between.
+    pub(crate) async fn next(&mut self) -> Option<(String, String)> {
+        let (mut name, mut data) = (String::new(), String::new());
+        loop {
+            let line = timeout(PATIENCE, self.until(b"\n")).await.unwrap()?;
+            let line = line.trim_end();
+            if let Some(value) = line.strip_prefix("event: ") {
+                value.clone_into(&mut name);
+            } else if let Some(value) = line.strip_prefix("data: ") {
+                value.clone_into(&mut data);
+            } else if line.is_empty() && !name.is_empty() {
+                return Some((name, data));
+            }
+        }
+    }
+
+    /// The document of the next event.
+    pub(crate) async fn document(&mut self) -> Value {
+        serde_json::from_str(&self.next().await.unwrap().1).unwrap()
+    }
+
+    /// Whether nothing comes for so long.
+    pub(crate) async fn is_quiet(&mut self, time: Duration) -> bool {
+        timeout(time, self.next()).await.is_err()
+    }
+}

@@ -1,0 +1,132 @@
+//! The real server on a port of its own, and who asks it.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use waypost::backend::api::auth::hex;
+use waypost::backend::api::serve;
+use waypost::backend::config::{Scope, Token};
+use waypost::backend::store::Store;
+use waypost::backend::{Shared, upstream};
+
+use crate::support::backend::shared;
+
+pub(super) const NOW: &str = "2026-11-22T06:00:00.000Z";
+
+/// A server, and what it shares. It ends with the test.
+pub(super) struct Site {
+    pub(super) shared: Shared,
+    pub(super) url: String,
+    stop: CancellationToken,
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// What was answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) text: String,
+    pub(super) json: Value,
+}
+
+impl Answer {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+fn token(name: &str, scopes: &[Scope]) -> Token {
+    let digest = ring::digest::digest(&ring::digest::SHA256, name.as_bytes());
+    Token { name: name.to_owned(), sha256: hex(digest.as_ref()), scopes: scopes.to_vec() }
+}
+
+impl Site {
+    /// Tokens are `planner`, `warehouse`, `partner`, `reader`; their names are their secrets.
+    pub(super) async fn start(store: Store) -> Self {
+        let mut shared = shared(store, NOW);
+        let mut config = (*shared.config).clone();
+        config.tokens = vec![
+            token("planner", &[Scope::Routes]),
+            token("warehouse", &[Scope::Capture, Scope::Events]),
+            token("partner", &[Scope::Capture]),
+            token("reader", &[Scope::Events]),
+        ];
+        shared.config = config.into();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let stop = CancellationToken::new();
+        tokio::spawn(serve::serve(shared.clone(), listener, upstream::router(), stop.clone()));
+        tokio::spawn(upstream::run(shared.clone(), stop.clone()));
+        Self { shared, url, stop }
+    }
+
+    /// Asks, as the holder of a token; `body` goes with its content type.
+    pub(super) async fn ask(
+        &self,
+        who: &str,
+        request: &str,
+        body: Option<(&str, String)>,
+    ) -> Answer {
+        self.ask_with(who, request, body, &[]).await
+    }
+
+    /// Asks with more headers.
+    pub(super) async fn ask_with(
+        &self,
+        who: &str,
+        request: &str,
+        body: Option<(&str, String)>,
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        let (method, path) = request.split_once(' ').unwrap();
+        let mut builder = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.url))
+            .header("authorization", format!("Bearer {who}"));
+        for (name, value) in headers {
+            builder = builder.header(*name, *value);
+        }
+        let body = match body {
+            Some((kind, text)) => {
+                builder = builder.header("content-type", kind);
+                text
+            }
+            None => String::new(),
+        };
+        let request = builder.body(body).unwrap();
+        tokio::task::spawn_blocking(move || answer(request)).await.unwrap()
+    }
+
+    pub(super) async fn json(&self, who: &str, request: &str, body: &Value) -> Answer {
+        self.ask(who, request, Some(("application/json", body.to_string()))).await
+    }
+
+    pub(super) async fn get(&self, who: &str, path: &str) -> Answer {
+        self.ask(who, &format!("GET {path}"), None).await
+    }
+}
+
+fn answer(request: ureq::http::Request<String>) -> Answer {
+    let config = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .allow_non_standard_methods(true)
+        .timeout_global(Some(Duration::from_secs(30)))
+        .build();
+    let mut response = ureq::Agent::new_with_config(config).run(request).unwrap();
+    let headers = response
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+        .collect();
+    let text = response.body_mut().read_to_string().unwrap();
+    let json = serde_json::from_str(&text).unwrap_or_default();
+    Answer { status: response.status().as_u16(), headers, text, json }
+}
