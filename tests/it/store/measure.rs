@@ -3,6 +3,8 @@
 //! Batches as ingest makes them, one after the other, one writer. The floor is the same number of rows into a table without
 //! any key, by the same way: what keys, indexes and JSON cost is the ratio. `fsync` is off on this PostgreSQL, as in all tests.
 
+#![expect(clippy::disallowed_methods, reason = "how long it takes is what is measured")]
+
 use waypost::backend::store::{Statement, Store, Value, events};
 
 use super::event;

@@ -1,5 +1,7 @@
 //! What is past keeping goes, and nothing else.
 
+#![expect(clippy::disallowed_methods, reason = "how long it takes is what is measured")]
+
 use std::time::Duration;
 
 use waypost::backend::config::Retention;
