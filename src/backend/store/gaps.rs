@@ -22,6 +22,9 @@ const STANDING_MS: i64 = 16 * 60_000;
 /// A van that stood says a point as soon as it has set off, which is nearer than this.
 const SET_OFF_MM: i64 = 200_000;
 
+/// A van that stood, and stands elsewhere, has driven meanwhile.
+const MOVED_MM: i64 = 60_000;
+
 /// Numbers of events between two points, at most.
 const FEW: i64 = 20;
 
@@ -44,7 +47,9 @@ impl Store {
         };
         let events = self.read(span(EVENTS)).await?;
         let mut trail = span(TRAIL);
-        trail.values.extend([DRIVING_MS, STANDING_MS, FEW, BLOCK, SET_OFF_MM].map(Into::into));
+        trail
+            .values
+            .extend([DRIVING_MS, STANDING_MS, FEW, BLOCK, SET_OFF_MM, MOVED_MM].map(Into::into));
         let trail = self.read(trail).await?;
         let events = events.iter().map(|row| gap(row, "event"));
         Ok(events.chain(trail.iter().map(|row| gap(row, "trail"))).collect())
@@ -60,11 +65,11 @@ const EVENTS: &str = "SELECT before.seq, before.event_time, event.previous_seq, 
     ORDER BY event.seq LIMIT $4";
 
 const TRAIL: &str = "SELECT before_seq, before_time, seq - 1, time FROM \
-    (SELECT seq, time, LAG(seq) OVER trail AS before_seq, LAG(time) OVER trail AS before_time, \
+    (SELECT seq, time, stopped, LAG(seq) OVER trail AS before_seq, LAG(time) OVER trail AS before_time, \
     LAG(stopped) OVER trail AS before_stopped, \
     odo_mm - LAG(odo_mm) OVER trail AS driven FROM track WHERE van = $1 AND time >= $2 AND time <= $3 \
     WINDOW trail AS (ORDER BY time, seq)) AS pairs \
-    WHERE time - before_time > $5 AND (before_stopped = 0 OR time - before_time > $6 OR driven > $9) \
+    WHERE time - before_time > $5 AND (before_stopped = 0 OR time - before_time > $6 OR driven > $9 OR (stopped = 1 AND driven > $10)) \
     AND seq - before_seq > $7 AND seq - before_seq < $8 ORDER BY seq LIMIT $4";
 
 fn gap(row: &Row, lane: &str) -> GapView {
