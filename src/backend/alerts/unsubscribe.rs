@@ -7,7 +7,7 @@ use axum::response::Html;
 use axum::routing::get;
 
 use super::letter::escaped;
-use super::texts::texts;
+use super::texts::{Texts, texts};
 use crate::backend::Shared;
 use crate::backend::store::StoreError;
 
@@ -24,18 +24,16 @@ async fn ask(State(shared): State<Shared>, Path(id): Path<String>) -> (StatusCod
         escaped(words.end),
         escaped(words.end_button)
     );
-    (StatusCode::OK, page(words.language, &form))
+    (StatusCode::OK, page(words, &form))
 }
 
 async fn end(State(shared): State<Shared>, Path(id): Path<String>) -> (StatusCode, Html<String>) {
     let words = texts(language(&shared, &id).await.as_deref());
     match shared.store.end_subscriber(&id, None).await {
-        Ok(_) => {
-            (StatusCode::OK, page(words.language, &format!("<p>{}</p>", escaped(words.ended))))
-        }
+        Ok(_) => (StatusCode::OK, page(words, &format!("<p>{}</p>", escaped(words.ended)))),
         Err(error) => {
             tracing::warn!(%error, "a subscription was not ended");
-            (StatusCode::SERVICE_UNAVAILABLE, page("en", "<p>Try again later.</p>"))
+            (StatusCode::SERVICE_UNAVAILABLE, page(words, "<p>Try again later.</p>"))
         }
     }
 }
@@ -45,9 +43,10 @@ async fn language(shared: &Shared, id: &str) -> Option<String> {
     known.ok().flatten()
 }
 
-fn page(language: &str, body: &str) -> Html<String> {
+fn page(words: &Texts, body: &str) -> Html<String> {
+    let (language, title) = (words.language, escaped(words.end));
     Html(format!(
         "<!doctype html><html lang=\"{language}\"><meta charset=\"utf-8\"><meta name=\"robots\" content=\"noindex\">\
-         <meta name=\"viewport\" content=\"width=device-width\"><title>–</title>{body}</html>"
+         <meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title>{body}</html>"
     ))
 }

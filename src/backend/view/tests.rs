@@ -241,7 +241,7 @@ fn an_arrival_is_within_its_window_nearly_always() {
     }
 }
 
-/// Prints the table in docs/backend.md: `cargo test --lib eta_table -- --ignored --nocapture`.
+/// Prints how far arrivals are off, so many stops before: `cargo test --lib eta_table -- --ignored --nocapture`.
 #[test]
 #[ignore = "a table, not a promise"]
 fn eta_table() {
