@@ -181,6 +181,7 @@ async fn shared(broker: &str, store: &str, name: &str) -> anyhow::Result<Shared>
         live: Live::default(),
         clock,
         downlink: Arc::default(),
+        captures: Arc::default(),
     })
 }
 

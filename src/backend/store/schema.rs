@@ -141,6 +141,27 @@ CREATE INDEX audit_by_age ON audit (at_time);
 CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) {strict};
 ";
 
+/// Whether this program knows tables of this version.
+pub(super) fn known(version: usize) -> Result<(), String> {
+    if version <= MIGRATIONS.len() {
+        return Ok(());
+    }
+    Err(format!(
+        "made by a newer waypost-backend: tables of version {version}, and this one knows {}; start the newer one, or \
+         restore a backup of before",
+        MIGRATIONS.len()
+    ))
+}
+
+/// A command does not change tables.
+pub(super) fn behind(version: usize) -> String {
+    format!(
+        "tables of version {version}, and this program's are of version {}; start the service once, which brings them up \
+         to date",
+        MIGRATIONS.len()
+    )
+}
+
 /// The words of SQLite.
 pub(super) fn for_sqlite(migration: &str) -> String {
     migration

@@ -11,7 +11,7 @@ use waypost::wire::{VanId, compact};
 
 use super::{Broker, Running, count, rows, topic, wait_until};
 use crate::played::{Played, Told, said, short_day, truth};
-use crate::support::backend::{Place, on_both, on_both_places, utc};
+use crate::support::backend::{Place, on_both, utc};
 
 const VAN: &str = "VAN-042";
 
@@ -126,13 +126,10 @@ async fn a_day_that_comes_twice_and_shuffled_to_a_consumer_that_is_killed_ten_ti
     let Some(broker) = Broker::start() else { return };
     let day = short_day(1);
     let wire = wire(&day, VAN);
-    on_both_places(async |place| {
-        let store = place.open().await;
-        let name =
-            if matches!(place, Place::Sqlite(_)) { "killed-sqlite" } else { "killed-postgres" };
+    on_both(async |store| {
         let messages = wire.twice_and_shuffled(7);
         let part = messages.len().div_ceil(11);
-        let mut running = Running::start(broker.shared(store.clone(), name));
+        let mut running = Running::start(broker.shared(store.clone(), "killed"));
         running.connected().await;
         for (kill, messages) in messages.chunks(part).enumerate() {
             let publishing = broker.publish(messages);
@@ -142,7 +139,7 @@ async fn a_day_that_comes_twice_and_shuffled_to_a_consumer_that_is_killed_ten_ti
                 tokio::time::sleep(pause).await;
                 if kill < 10 {
                     running.kill().await;
-                    running = Running::start(broker.shared(store.clone(), name));
+                    running = Running::start(broker.shared(store.clone(), "killed"));
                 }
             };
             tokio::join!(publishing, killing);
@@ -165,7 +162,7 @@ async fn two_instances_share_a_database_and_one_that_is_killed_costs_nothing() {
         let name = ["left", "right"][index];
         Running::start(broker.shared(stores[index].clone(), name))
     };
-    let (left, right) = (start(0), start(1));
+    let (left, mut right) = (start(0), start(1));
     left.connected().await;
     right.connected().await;
     let messages = wire.twice_and_shuffled(3);

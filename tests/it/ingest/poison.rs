@@ -92,12 +92,13 @@ async fn a_source_belongs_to_the_van_that_used_it_first_also_for_another_instanc
     on_both(async |store| {
         let event = example("event");
         let other = event.replacen("urn:uuid:", "urn:uuid:0", 1);
+        // Each time an instance that remembers nothing.
         for (name, van, payload) in [
             ("first", "VAN-042", &event),
             ("second", "VAN-007", &other),
             ("third", "VAN-042", &event),
         ] {
-            let running = Running::start(broker.shared(store.clone(), name));
+            let running = Running::start(broker.shared(store.clone(), "sources"));
             running.connected().await;
             broker.publish(&[(topic(van, "event"), payload.clone().into_bytes())]).await;
             let sum = "SELECT COUNT(*) + (SELECT COUNT(*) FROM poison) FROM event";

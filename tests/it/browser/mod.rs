@@ -1,0 +1,5 @@
+//! Every page in a real browser, and the whole story of a parcel: from its number to its proof.
+
+mod pages;
+mod story;
+mod world;
