@@ -64,7 +64,7 @@ impl Site {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = api::router().merge(upstream::router());
         let stop = CancellationToken::new();
-        tokio::spawn(serve::serve(shared.clone(), listener, router, stop.clone()));
+        tokio::spawn(serve(shared.clone(), listener, router, stop.clone()));
         tokio::spawn(upstream::run(shared.clone(), stop.clone()));
         Self { shared, url, stop }
     }

@@ -72,6 +72,12 @@ fn days_work() -> Vec<Vec<u8>> {
     ]
 }
 
+/// Stage and time of each step of a page.
+fn stages(page: &Value) -> Vec<(&str, &str)> {
+    let steps = page["timeline"].as_array().unwrap().iter();
+    steps.map(|step| (step["stage"].as_str().unwrap(), step["at"].as_str().unwrap())).collect()
+}
+
 #[tokio::test]
 async fn a_parcel_of_many_hands_has_one_timeline_of_eight_stages_each_once() {
     on_both(async |store| {
@@ -116,12 +122,7 @@ async fn a_parcel_of_many_hands_has_one_timeline_of_eight_stages_each_once() {
         let token = link.rsplit('/').next().unwrap();
         let page = site.get("", &format!("/api/v1/track/{token}")).await;
         assert_eq!(page.status, 200, "{}", page.text);
-        let stages: Vec<(&str, &str)> = page.json["timeline"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|step| (step["stage"].as_str().unwrap(), step["at"].as_str().unwrap()))
-            .collect();
+        let stages = stages(&page.json);
         let expected = [
             ("packed", "2026-11-21T14:00:00.000Z"),
             ("shipped", "2026-11-21T16:30:00.000Z"),
