@@ -113,7 +113,6 @@ impl Store {
                     .await?;
                 let events = "van = $1 AND event_time >= $2 ORDER BY event_time, n";
                 lines += self.all("event", &EVENT, events, van, since, out).await?;
-                Ok(lines + self.trail_lines(van, since, out).await?)
                 Ok(lines + self.whole_trail(van, since, out).await?)
             }
         }
@@ -134,7 +133,6 @@ impl Store {
     }
 
     /// Months of a van's trail do not go into the memory at once.
-    async fn trail_lines(
     async fn whole_trail(
         &self,
         van: &str,
