@@ -208,7 +208,11 @@ async fn consume(broker: &str, store: &str, name: &str) -> anyhow::Result<()> {
 
 async fn receive(broker: &str) -> anyhow::Result<()> {
     let mut options = options(broker, "rig-floor")?;
-    let properties = ConnectProperties { receive_maximum: Some(256), ..ConnectProperties::new() };
+    let properties = ConnectProperties {
+        receive_maximum: Some(256),
+        max_packet_size: Some(1 << 20),
+        ..ConnectProperties::new()
+    };
     options.set_connect_properties(properties);
     let (client, mut event_loop) = AsyncClient::new(options, 40);
     client.subscribe(format!("$share/floor/{ROOT}/v1/+/event"), QoS::AtLeastOnce).await?;

@@ -196,7 +196,7 @@ impl<'a> Batch<'a> {
         let nothing = |_| About::Nothing;
         all.extend(many(&HEARD, heard, nothing));
         all.extend(many(&EVENTS, self.event_rows(), |_| About::Events));
-        all.extend(many(&EVENT_EPCS, self.epc_rows(now), nothing));
+        all.extend(many(&EVENT_EPCS, self.epc_rows(), nothing));
         all.extend(many(&TRACK, self.point_rows(now), |_| About::Points));
         let positions = self.positions.iter();
         let positions = positions.filter_map(|(van, position)| position_row(van, position));
@@ -219,7 +219,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Only of events that this very batch brings: what an event names does not grow when it is said again.
-    fn epc_rows(&self, now: UtcTime) -> Vec<Vec<Value>> {
+    fn epc_rows(&self) -> Vec<Vec<Value>> {
         let mut rows = BTreeMap::new();
         for ((source, id), event) in &self.events {
             for (epc, role) in &event.event.epcs {
@@ -228,7 +228,7 @@ impl<'a> Batch<'a> {
                     role.name().into(),
                     (*source).into(),
                     (*id).into(),
-                    now.as_unix_ms().to_string().into(),
+                    event.event.captured_at.as_unix_ms().to_string().into(),
                 ];
                 rows.insert((epc, *source, *id), row);
             }
