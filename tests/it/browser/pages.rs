@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use waypost::backend::store::Statement;
+use waypost::simulate::Fate;
 
 use super::world::{POSTCODE, Van, World, day};
 use crate::support::repository;
@@ -34,9 +35,20 @@ fn no_page_loads_from_elsewhere_weighs_much_overflows_or_complains() {
     van.take_route(&world);
     van.drive(&world, |told| told.kind == "route.departed");
     log_in(&browser, &world);
+    // Before its door is opened the desk is refused once.
+    browser.complaints();
     let track = links[5].1.strip_prefix(&world.url).unwrap().to_owned();
     let trace = format!("/desk/trace/{}", links[5].0);
-    for path in ["/", &track, "/desk", "/desk/vans/VAN-042", "/desk/trace", &trace, "/desk/poison", "/desk/audit"] {
+    for path in [
+        "/",
+        &track,
+        "/desk",
+        "/desk/vans/VAN-042",
+        "/desk/trace",
+        &trace,
+        "/desk/poison",
+        "/desk/audit",
+    ] {
         for (width, scheme) in [(390, "light"), (1280, "dark"), (320, "light")] {
             browser.look(width, scheme);
             browser.visit(&format!("{}{path}", world.url));
@@ -56,22 +68,22 @@ fn no_page_loads_from_elsewhere_weighs_much_overflows_or_complains() {
         assert!(bytes > 1000 && bytes <= MOST_BYTES, "{path} weighs {bytes} bytes");
         eprintln!("{path}: {bytes} bytes in {} files", loaded.len());
         let small = browser.run(
-            "return [...document.querySelectorAll('button, input, select, textarea, summary, nav a, .home')]
+            "return [...document.querySelectorAll('button, input, select, textarea, summary, nav a, a.home')]
                  .filter((node) => node.getClientRects().length && !node.closest('label'))
                  .map((node) => [node.outerHTML.slice(0, 80), node.getBoundingClientRect().height])
                  .filter(([, height]) => height < 44)",
         );
         assert_eq!(small, json!([]), "{path} has targets that are too small");
         let complaints = browser.complaints();
-        // Before the door is opened the desk is refused once.
-        assert!(complaints.iter().all(|said| said.contains("401")), "{path}: {complaints:?}");
+        assert!(complaints.is_empty(), "{path}: {complaints:?}");
     }
 }
 
 #[test]
 fn what_is_sent_with_a_page_keeps_everything_else_out() {
     let Some(world) = World::start() else { return };
-    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).build().into();
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).build().into();
     for (path, status) in [("/", 200), ("/desk", 200), ("/desk/vans/X", 200), ("/t/nothing", 404)] {
         let mut answer = agent.get(format!("{}{path}", world.url)).call().unwrap();
         assert_eq!(answer.status(), status, "{path}");
@@ -85,7 +97,10 @@ fn what_is_sent_with_a_page_keeps_everything_else_out() {
         assert_eq!(header("x-content-type-options"), "nosniff");
         assert_eq!(header("cache-control"), "no-store");
         let page = answer.body_mut().read_to_string().unwrap();
-        assert!(!page.contains("<style") && !page.contains("style=") && !page.contains(" on"), "{path}: {page}");
+        assert!(
+            !page.contains("<style") && !page.contains("style=") && !page.contains(" onclick="),
+            "{path}: {page}"
+        );
         assert!(!page.contains("{{"), "{path}: {page}");
     }
     let page = agent.get(&world.url).call().unwrap().body_mut().read_to_string().unwrap();
@@ -95,7 +110,10 @@ fn what_is_sent_with_a_page_keeps_everything_else_out() {
     let tag = style.headers()["etag"].clone();
     let old = format!("{}/assets/0000000000000000/style.css", world.url);
     let again = agent.get(&old).header("if-none-match", tag).call().unwrap();
-    assert_eq!((again.status().as_u16(), &again.headers()["cache-control"]), (304, &"no-cache".parse().unwrap()));
+    assert_eq!(
+        (again.status().as_u16(), &again.headers()["cache-control"]),
+        (304, &"no-cache".parse().unwrap())
+    );
     let none = agent.get(format!("{}/assets/x/page.rs", world.url)).call().unwrap();
     assert_eq!(none.status(), 404);
 }
@@ -104,10 +122,12 @@ fn what_is_sent_with_a_page_keeps_everything_else_out() {
 fn the_first_page_works_where_no_script_runs() {
     let Some(world) = World::start() else { return };
     let links = world.put("VAN-042", &day(1));
-    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).build().into();
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).build().into();
     let post = |body: String| {
         let request = agent.post(format!("{}/?lang=de", world.url));
-        let mut answer = request.header("content-type", "application/x-www-form-urlencoded").send(body).unwrap();
+        let mut answer =
+            request.header("content-type", "application/x-www-form-urlencoded").send(body).unwrap();
         let location = answer.headers().get("location").map(|at| at.to_str().unwrap().to_owned());
         (answer.status().as_u16(), location, answer.body_mut().read_to_string().unwrap())
     };
@@ -119,7 +139,8 @@ fn the_first_page_works_where_no_script_runs() {
     contains(&page, "Ein Paket mit dieser Nummer und Postleitzahl ist hier nicht bekannt");
     contains(&page, "value=\"&quot;&gt;&lt;b&gt;\"");
     contains(&post(format!("number={number}")).2, "Bitte geben Sie die Postleitzahl ein.");
-    let often = (0..40).map(|_| post("number=X&postcode=1".to_owned())).find(|(status, ..)| *status == 429);
+    let often =
+        (0..40).map(|_| post("number=X&postcode=1".to_owned())).find(|(status, ..)| *status == 429);
     contains(&often.unwrap().2, "Das war zu oft.");
     let page = agent.get(url).call().unwrap().body_mut().read_to_string().unwrap();
     contains(&page, "<h1 id=\"status\">Announced by the sender</h1>");
@@ -182,7 +203,10 @@ fn a_page_reads_from_right_to_left_and_moves_less_where_that_is_wanted() {
     );
     assert_eq!(starts, json!(["rtl", true, 0]));
     browser.media(&[("prefers-reduced-motion", "reduce")]);
-    assert_eq!(browser.run("return matchMedia('(prefers-reduced-motion: reduce)').matches"), json!(true));
+    assert_eq!(
+        browser.run("return matchMedia('(prefers-reduced-motion: reduce)').matches"),
+        json!(true)
+    );
     let moving = browser.run(
         "return [...document.querySelectorAll('*')].filter((node) => {
              const style = getComputedStyle(node);
@@ -197,7 +221,9 @@ fn a_dispatcher_logs_in_finds_a_parcel_closes_its_case_and_leaves() {
     let Some(browser) = Browser::open("en-GB") else { return };
     let Some(world) = World::start() else { return };
     let day = day(1);
-    let links = world.put("VAN-042", &day);
+    world.put("VAN-042", &day);
+    let mut parcels = day.parcels().iter();
+    let number = parcels.find(|parcel| parcel.fate == Fate::Delivered).unwrap().key.clone();
     let mut van = Van::new(&world, "VAN-042", day);
     van.take_route(&world);
     let mut arrivals = 0;
@@ -225,9 +251,9 @@ fn a_dispatcher_logs_in_finds_a_parcel_closes_its_case_and_leaves() {
 
     browser.click("#rooms a[href='/desk/trace']");
     browser.until("document.activeElement.id === 'number'");
-    browser.press(&links[0].0);
+    browser.press(&number);
     browser.press(key::ENTER);
-    browser.until_text(".part-last", &links[0].0);
+    browser.until_text(".part-last", &number);
     browser.until_text(".part-sightings", "Loaded");
     browser.click(".part-case button");
     browser.until_text(".part-case .tag", "open");
@@ -236,7 +262,10 @@ fn a_dispatcher_logs_in_finds_a_parcel_closes_its_case_and_leaves() {
     browser.until_text(".part-case .tag", "found");
     browser.reload();
     browser.until_text(".part-case .tag", "found");
-    assert_eq!(browser.run("return document.getElementById('note').value"), "It stood on the wrong shelf.");
+    assert_eq!(
+        browser.run("return document.getElementById('note').value"),
+        "It stood on the wrong shelf."
+    );
     browser.click("#rooms a[href='/desk/audit']");
     browser.until_text("table", "changed a case");
     browser.click("#rooms a[href='/desk/poison']");
@@ -257,11 +286,14 @@ fn a_map_is_moved_by_keys_mouse_and_buttons_and_lays_tiles_where_there_are_some(
     browser.look(1280, "light");
     log_in(&browser, &world);
     browser.until("document.querySelector('.place-van')");
-    let at = || browser.run("return document.querySelector('.place-van').getAttribute('transform')");
+    let at =
+        || browser.run("return document.querySelector('.place-van').getAttribute('transform')");
     let mut before = at();
     let mut moved = |what: &str| {
         let expected = json!(before);
-        browser.until(&format!("document.querySelector('.place-van').getAttribute('transform') !== {expected}"));
+        browser.until(&format!(
+            "document.querySelector('.place-van').getAttribute('transform') !== {expected}"
+        ));
         before = at();
         eprintln!("{what}: {before}");
     };
@@ -271,8 +303,8 @@ fn a_map_is_moved_by_keys_mouse_and_buttons_and_lays_tiles_where_there_are_some(
         moved("a key");
     }
     let drag = json!({"actions": [{"type": "pointer", "id": "mouse", "parameters": {"pointerType": "mouse"}, "actions": [
-        {"type": "pointerMove", "x": 900, "y": 400}, {"type": "pointerDown"},
-        {"type": "pointerMove", "x": 960, "y": 430, "duration": 50}, {"type": "pointerUp"}]}]});
+        {"type": "pointerMove", "x": 900, "y": 400}, {"type": "pointerDown", "button": 0},
+        {"type": "pointerMove", "x": 960, "y": 430, "duration": 50}, {"type": "pointerUp", "button": 0}]}]});
     browser.act(&drag);
     moved("a drag");
     browser.click(".map-button:nth-child(2)");
@@ -283,8 +315,10 @@ fn a_map_is_moved_by_keys_mouse_and_buttons_and_lays_tiles_where_there_are_some(
 
 /// The colours of the style sheet in one scheme.
 fn colours(style: &str, dark: bool) -> BTreeMap<String, [f64; 3]> {
-    let block = style.split(":root {").nth(1 + usize::from(dark)).unwrap().split('}').next().unwrap();
-    let pairs = block.split(';').filter_map(|line| line.trim().strip_prefix("--")?.split_once(": #"));
+    let block =
+        style.split(":root {").nth(1 + usize::from(dark)).unwrap().split('}').next().unwrap();
+    let pairs =
+        block.split(';').filter_map(|line| line.trim().strip_prefix("--")?.split_once(": #"));
     let channel = |hex: &str| f64::from(u8::from_str_radix(hex, 16).unwrap()) / 255.0;
     pairs
         .map(|(name, hex)| (name.to_owned(), [0, 2, 4].map(|at| channel(&hex[at..at + 2]))))
@@ -294,7 +328,8 @@ fn colours(style: &str, dark: bool) -> BTreeMap<String, [f64; 3]> {
 /// WCAG 2.2, relative luminance and contrast ratio.
 fn contrast(a: [f64; 3], b: [f64; 3]) -> f64 {
     let luminance = |colour: [f64; 3]| {
-        let linear = colour.map(|c| if c <= 0.04045 { c / 12.92 } else { ((c + 0.055) / 1.055).powf(2.4) });
+        let linear =
+            colour.map(|c| if c <= 0.04045 { c / 12.92 } else { ((c + 0.055) / 1.055).powf(2.4) });
         0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     };
     let (a, b) = (luminance(a), luminance(b));
@@ -313,8 +348,12 @@ fn colours_have_the_contrast_of_wcag_aa_in_light_and_dark() {
         ("bad", &["bad-soft", "sheet"]),
         ("sheet", &["warn", "bad", "ink"]),
     ];
-    let signs: &[(&str, &[&str])] =
-        &[("edge", &["sheet", "ground", "map"]), ("accent", &["map"]), ("warn", &["map"]), ("bad", &["map"])];
+    let signs: &[(&str, &[&str])] = &[
+        ("edge", &["sheet", "ground", "map"]),
+        ("accent", &["map"]),
+        ("warn", &["map"]),
+        ("bad", &["map"]),
+    ];
     for dark in [false, true] {
         let colours = colours(&style, dark);
         assert!(colours.len() > 12, "{colours:?}");
@@ -322,7 +361,10 @@ fn colours_have_the_contrast_of_wcag_aa_in_light_and_dark() {
             for (front, grounds) in pairs {
                 for ground in *grounds {
                     let ratio = contrast(colours[*front], colours[*ground]);
-                    assert!(ratio >= least, "--{front} on --{ground}, dark {dark}: {ratio:.2} of {least}");
+                    assert!(
+                        ratio >= least,
+                        "--{front} on --{ground}, dark {dark}: {ratio:.2} of {least}"
+                    );
                 }
             }
         }
@@ -353,7 +395,11 @@ fn scripts_ask_for_texts_that_there_are() {
         }
         for family in text.split("word('").skip(1).map(|rest| rest.split('\'').next().unwrap()) {
             let prefix = format!("{family}.");
-            assert!(english.keys().any(|key| key.starts_with(&prefix)), "{}: {family}", path.display());
+            assert!(
+                english.keys().any(|key| key.starts_with(&prefix)),
+                "{}: {family}",
+                path.display()
+            );
         }
     }
 }
