@@ -411,11 +411,4 @@ impl Told<'_> {
     pub(super) fn names(&self, number: &str) -> bool {
         self.text.contains(number)
     }
-
-    /// The number of the first parcel that it is about.
-    pub(super) fn parcel(&self) -> Option<String> {
-        let event: Value = serde_json::from_str(self.text).ok()?;
-        let epc = event["data"]["epcList"][0].as_str()?;
-        epc.rsplit('/').next().map(str::to_owned)
-    }
 }
