@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use waypost::backend::store::Statement;
+use waypost::simulate::Fate;
 
 use super::world::{POSTCODE, Van, World, day};
 use crate::support::repository;
@@ -34,6 +35,8 @@ fn no_page_loads_from_elsewhere_weighs_much_overflows_or_complains() {
     van.take_route(&world);
     van.drive(&world, |told| told.kind == "route.departed");
     log_in(&browser, &world);
+    // Before its door is opened the desk is refused once.
+    browser.complaints();
     let track = links[5].1.strip_prefix(&world.url).unwrap().to_owned();
     let trace = format!("/desk/trace/{}", links[5].0);
     for path in [
@@ -65,15 +68,14 @@ fn no_page_loads_from_elsewhere_weighs_much_overflows_or_complains() {
         assert!(bytes > 1000 && bytes <= MOST_BYTES, "{path} weighs {bytes} bytes");
         eprintln!("{path}: {bytes} bytes in {} files", loaded.len());
         let small = browser.run(
-            "return [...document.querySelectorAll('button, input, select, textarea, summary, nav a, .home')]
+            "return [...document.querySelectorAll('button, input, select, textarea, summary, nav a, a.home')]
                  .filter((node) => node.getClientRects().length && !node.closest('label'))
                  .map((node) => [node.outerHTML.slice(0, 80), node.getBoundingClientRect().height])
                  .filter(([, height]) => height < 44)",
         );
         assert_eq!(small, json!([]), "{path} has targets that are too small");
         let complaints = browser.complaints();
-        // Before the door is opened the desk is refused once.
-        assert!(complaints.iter().all(|said| said.contains("401")), "{path}: {complaints:?}");
+        assert!(complaints.is_empty(), "{path}: {complaints:?}");
     }
 }
 
@@ -97,6 +99,7 @@ fn what_is_sent_with_a_page_keeps_everything_else_out() {
         let page = answer.body_mut().read_to_string().unwrap();
         assert!(
             !page.contains("<style") && !page.contains("style=") && !page.contains(" on"),
+            !page.contains("<style") && !page.contains("style=") && !page.contains(" onclick="),
             "{path}: {page}"
         );
         assert!(!page.contains("{{"), "{path}: {page}");
@@ -219,7 +222,13 @@ fn a_dispatcher_logs_in_finds_a_parcel_closes_its_case_and_leaves() {
     let Some(browser) = Browser::open("en-GB") else { return };
     let Some(world) = World::start() else { return };
     let day = day(1);
-    let links = world.put("VAN-042", &day);
+    world.put("VAN-042", &day);
+    let mut parcels = day.parcels().iter();
+    let number = parcels
+        .find(|parcel| parcel.fate == Fate::Delivered && parcel.key.starts_with('3'))
+        .unwrap()
+        .key
+        .clone();
     let mut van = Van::new(&world, "VAN-042", day);
     van.take_route(&world);
     let mut arrivals = 0;
@@ -247,10 +256,10 @@ fn a_dispatcher_logs_in_finds_a_parcel_closes_its_case_and_leaves() {
 
     browser.click("#rooms a[href='/desk/trace']");
     browser.until("document.activeElement.id === 'number'");
-    browser.press(&links[0].0);
+    browser.press(&number);
     browser.press(key::ENTER);
-    browser.until_text(".part-last", &links[0].0);
-    browser.until_text(".part-sightings", "Loaded");
+    browser.until_text(".part-last", &number);
+    browser.until_text(".part-timeline", "Announced by the sender");
     browser.click(".part-case button");
     browser.until_text(".part-case .tag", "open");
     browser.type_into("#note", "It stood on the wrong shelf.");
@@ -299,8 +308,8 @@ fn a_map_is_moved_by_keys_mouse_and_buttons_and_lays_tiles_where_there_are_some(
         moved("a key");
     }
     let drag = json!({"actions": [{"type": "pointer", "id": "mouse", "parameters": {"pointerType": "mouse"}, "actions": [
-        {"type": "pointerMove", "x": 900, "y": 400}, {"type": "pointerDown"},
-        {"type": "pointerMove", "x": 960, "y": 430, "duration": 50}, {"type": "pointerUp"}]}]});
+        {"type": "pointerMove", "x": 900, "y": 400}, {"type": "pointerDown", "button": 0},
+        {"type": "pointerMove", "x": 960, "y": 430, "duration": 50}, {"type": "pointerUp", "button": 0}]}]});
     browser.act(&drag);
     moved("a drag");
     browser.click(".map-button:nth-child(2)");

@@ -45,7 +45,7 @@ pub(super) struct World {
     pub(super) runtime: Runtime,
     port: u16,
     stop: CancellationToken,
-    place: Place,
+    _place: Place,
     _broker: Process,
     _folder: tempfile::TempDir,
 }
@@ -100,7 +100,7 @@ impl World {
             runtime,
             port,
             stop: CancellationToken::new(),
-            place,
+            _place: place,
             _broker: broker,
             _folder: folder,
         };
@@ -158,15 +158,6 @@ impl World {
             set_clock(&self.shared, &now.to_string());
         }
     }
-
-    pub(super) fn pass(&self, time: Duration) {
-        self.now(self.shared.now().checked_add(time).unwrap());
-    }
-
-    /// Where everything is kept.
-    pub(super) fn place(&self) -> &Place {
-        &self.place
-    }
 }
 
 /// A day of deliveries, as it is drawn from a seed.
@@ -174,7 +165,8 @@ pub(super) fn day(seed: u64) -> Day {
     let mut route = Route::load(&repository("config/routes/deliveries_short.toml")).unwrap();
     route.settings.seed = seed;
     route.settings.van = u32::try_from(seed).unwrap();
-    Day::new(route)
+    // Each leaves the station in a direction of its own.
+    Day::new(route.turned(f64::from(u32::try_from(seed - 1).unwrap()) * 137.5))
 }
 
 /// A van: the simulated road and driver, the code that runs in vans, and a link to the broker.
@@ -204,10 +196,15 @@ impl Van {
         let (client, mut event_loop) = AsyncClient::new(options, 100);
         let (tell, heard): (Sender<(String, Vec<u8>)>, _) = channel();
         world.runtime.spawn(async move {
-            while let Ok(event) = event_loop.poll().await {
-                if let Event::Incoming(Packet::Publish(message)) = event {
-                    let topic = String::from_utf8(message.topic.to_vec()).unwrap();
-                    tell.send((topic, message.payload.to_vec())).ok();
+            loop {
+                match event_loop.poll().await {
+                    Ok(Event::Incoming(Packet::Publish(message))) => {
+                        let topic = String::from_utf8(message.topic.to_vec()).unwrap();
+                        tell.send((topic, message.payload.to_vec())).ok();
+                    }
+                    Ok(_) => {}
+                    // The broker ends with the test.
+                    Err(error) => return eprintln!("a van's link: {error}"),
                 }
             }
         });
@@ -334,6 +331,10 @@ impl Van {
         for record in self.out.records.drain(..) {
             let Subject::Point(point) = &record.subject else { continue };
             self.trail.push(Point::new(record.seq, point, Lane::Live));
+        let mut newest = None;
+            let Subject::Point(point) = record.subject else { continue };
+            self.trail.push(Point::new(record.seq, &point, Lane::Live));
+            newest = Some((record.seq, point));
         }
         let Some((seq, point)) = newest else { return false };
         self.utc = self.utc.max(point.fix.utc);
