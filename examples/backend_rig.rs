@@ -109,7 +109,9 @@ fn messages(
         events.iter().map(|event| (topic("event"), epcis::encode(event, &names))).collect();
     for chunk in points.chunks(POINTS) {
         let point = |record: &Record| {
-            let Subject::Point(point) = &record.subject;
+            let Subject::Point(point) = &record.subject else {
+                unreachable!("the pipeline makes points")
+            };
             Point::new(record.seq, point, Lane::Backlog)
         };
         let track = Track::new(van, None, chunk.iter().map(point).collect());
@@ -181,6 +183,7 @@ async fn shared(broker: &str, store: &str, name: &str) -> anyhow::Result<Shared>
         live: Live::default(),
         clock,
         downlink: Arc::default(),
+        captures: Arc::default(),
     })
 }
 
@@ -205,7 +208,11 @@ async fn consume(broker: &str, store: &str, name: &str) -> anyhow::Result<()> {
 
 async fn receive(broker: &str) -> anyhow::Result<()> {
     let mut options = options(broker, "rig-floor")?;
-    let properties = ConnectProperties { receive_maximum: Some(256), ..ConnectProperties::new() };
+    let properties = ConnectProperties {
+        receive_maximum: Some(256),
+        max_packet_size: Some(1 << 20),
+        ..ConnectProperties::new()
+    };
     options.set_connect_properties(properties);
     let (client, mut event_loop) = AsyncClient::new(options, 40);
     client.subscribe(format!("$share/floor/{ROOT}/v1/+/event"), QoS::AtLeastOnce).await?;
@@ -251,7 +258,9 @@ async fn insert(store: &str, vans: usize) -> anyhow::Result<()> {
             ));
         }
         for record in &points {
-            let Subject::Point(point) = &record.subject;
+            let Subject::Point(point) = &record.subject else {
+                unreachable!("the pipeline makes points")
+            };
             statements.push(Statement::new(
                 "INSERT INTO track (van, time, seq, lat_e7, lon_e7, stopped, backlog, received_at) \
                  VALUES ($1, $2, $3, $4, $5, 0, 0, $6)",

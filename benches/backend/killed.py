@@ -55,7 +55,7 @@ def run(rig, options, kind):
     chance = random.Random(options.seed)
     with contextlib.ExitStack() as stack:
         path = stack.enter_context(r.folder())
-        url = path / 'store.db' if kind == 'sqlite' else stack.enter_context(r.postgres(path))
+        url = str(path / 'store.db') if kind == 'sqlite' else stack.enter_context(r.postgres(path))
         if url is None:
             return True
         port = stack.enter_context(r.mosquitto(path))

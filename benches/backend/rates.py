@@ -71,9 +71,9 @@ def main():
             if what == 'receive':
                 row(what, *receive(rig, path, options))
             elif what == 'sqlite':
-                row(what, *consume(rig, path, options, path / 'store.db'))
+                row(what, *consume(rig, path, options, str(path / 'store.db')))
             elif what == 'insert-sqlite':
-                rows, took = insert(rig, options, path / 'store.db')
+                rows, took = insert(rig, options, str(path / 'store.db'))
                 print(f'| {what} | | | | {took:.2f} | {rows / took:.0f} rows/s | | | | | |', flush=True)
             else:
                 with r.postgres(path) as url:

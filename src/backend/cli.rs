@@ -12,10 +12,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::api::auth::hex;
 use super::config::{Config, ConfigError, DEFAULT_PATH, Origins, Scope};
+use super::epc;
 use super::service::Service;
+use super::store::export::Subject;
+use super::store::{Store, backup};
 use crate::clock::Clock;
 use crate::logging;
 use crate::notify::Notify;
+use crate::units::UtcTime;
 
 /// The arguments are wrong (sysexits.h `EX_USAGE`).
 const USAGE: u8 = 64;
@@ -48,6 +52,49 @@ enum Command {
         #[arg(value_delimiter = ',', value_parser = scope, required = true)]
         scopes: Vec<Scope>,
     },
+    /// Copy the store into a new file while the backend runs; PostgreSQL has `pg_dump` for that
+    Backup {
+        #[command(flatten)]
+        at: ConfigArgument,
+        /// The copy; it must not be there
+        file: PathBuf,
+    },
+    /// Put a copy where the configuration says that the store is; nothing may be there
+    Restore {
+        #[command(flatten)]
+        at: ConfigArgument,
+        /// The copy
+        file: PathBuf,
+    },
+    /// Write everything that is known of a parcel or a van, as lines of JSON
+    Export {
+        #[command(flatten)]
+        at: ConfigArgument,
+        #[command(flatten)]
+        whose: Whose,
+        /// Not what is older
+        #[arg(long, value_name = "UTC", default_value = "2000-01-01T00:00:00Z", value_parser = utc)]
+        since: UtcTime,
+    },
+    /// Forget a parcel: its events, its page, who was told of it
+    Erase {
+        #[command(flatten)]
+        at: ConfigArgument,
+        /// Its number, as people type it, or its URI
+        #[arg(long, value_name = "NUMBER", required = true)]
+        parcel: String,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Whose {
+    /// A parcel's number, as people type it, or its URI
+    #[arg(long, value_name = "NUMBER")]
+    parcel: Option<String>,
+    /// A van's id
+    #[arg(long, value_name = "ID")]
+    van: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -71,6 +118,10 @@ enum ConfigCommand {
 
 fn scope(text: &str) -> Result<Scope, String> {
     Scope::parse(text).ok_or_else(|| "none of routes, capture, events, desk, metrics".to_owned())
+}
+
+fn utc(text: &str) -> Result<UtcTime, String> {
+    UtcTime::parse(text).ok_or_else(|| "write RFC 3339, as 2026-11-23T00:00:00Z".to_owned())
 }
 
 /// The arguments as the manual and completions have them.
@@ -108,7 +159,55 @@ fn execute(command: Command) -> anyhow::Result<()> {
             Ok(io::stdout().lock().write_all(Config::show(&at.config, origins)?.as_bytes())?)
         }
         Command::Token { name, scopes } => token(&name, &scopes),
+        Command::Backup { at, file } => with_store(&at.config, async |store, _| {
+            store.backup(&file).await?;
+            Ok(writeln!(io::stdout(), "{}: a copy of the store", file.display())?)
+        }),
+        Command::Restore { at, file } => {
+            let config = Config::load(&at.config)?;
+            block_on(async { Ok(backup::restore(&file, &config.store).await?) })
+        }
+        Command::Export { at, whose, since } => with_store(&at.config, async |store, config| {
+            let subject = match (whose.parcel, whose.van) {
+                (Some(parcel), _) => Subject::Parcel(of(&store, &config, &parcel).await?),
+                (None, Some(van)) => Subject::Van(van),
+                (None, None) => unreachable!("one of them is required"),
+            };
+            let mut out = io::BufWriter::new(io::stdout());
+            store.export(&subject, since, &mut out).await?;
+            Ok(out.flush()?)
+        }),
+        Command::Erase { at, parcel } => with_store(&at.config, async |store, config| {
+            let rows = store.erase(&of(&store, &config, &parcel).await?).await?;
+            Ok(writeln!(io::stdout(), "{rows} rows are gone or without it")?)
+        }),
     }
+}
+
+/// Beside an instance that runs.
+fn with_store(
+    path: &Path,
+    work: impl AsyncFnOnce(Store, Config) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let config = Config::load(path)?;
+    block_on(async {
+        let store = Store::open_beside(&config.store).await?;
+        work(store, config).await
+    })
+}
+
+/// The URI of a number, as it was announced; else what such a number most likely stands for.
+async fn of(store: &Store, config: &Config, number: &str) -> anyhow::Result<String> {
+    if number.contains(':') {
+        return Ok(epc::canonical(number));
+    }
+    if let Some(parcel) = store.parcels_called(number, &config.domain).await?.into_iter().next() {
+        return Ok(parcel.epc);
+    }
+    epc::of_number(number, &config.domain)
+        .into_iter()
+        .next()
+        .ok_or_else(|| anyhow::anyhow!("{number:?} is no number of a parcel"))
 }
 
 fn run(path: &Path) -> anyhow::Result<()> {

@@ -120,8 +120,7 @@ impl Sender {
             };
             match polled {
                 None => {
-                    client.try_disconnect().ok();
-                    tokio::time::timeout(Duration::from_secs(1), event_loop.poll()).await.ok();
+                    mqtt::leave(&client, &mut event_loop).await;
                     return Over::Stopped;
                 }
                 Some(Err(error)) => return Over::Broken(mqtt::words(&error)),

@@ -42,6 +42,8 @@ pub enum Change {
         /// Whose.
         van: Arc<str>,
     },
+    /// Other instances may have told of changes that this one did not hear: everybody looks at the store again.
+    Missed,
 }
 
 /// The newest positions, and who is told of changes. Clones are one.

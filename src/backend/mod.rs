@@ -72,6 +72,7 @@ pub struct Shared {
 impl Shared {
     /// Tells all who watch, on this instance and on the others.
     pub async fn tell(&self, change: live::Change) {
+        self.store.announce(&change);
         self.live.tell(change);
     }
 

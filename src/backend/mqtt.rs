@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rumqttc::v5::mqttbytes::v5::ConnectProperties;
-use rumqttc::v5::{ConnectionError, MqttOptions};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
 use rumqttc::{TlsConfiguration, Transport};
 use rustls::RootCertStore;
 use rustls::client::ClientConfig;
@@ -118,4 +118,19 @@ pub(super) fn words(error: &ConnectionError) -> String {
         ConnectionError::ConnectionRefused(code) => format!("the broker refuses: {code:?}"),
         other => other.to_string(),
     }
+}
+
+/// Sends what was handed over, and says goodbye.
+pub(super) async fn leave(client: &AsyncClient, event_loop: &mut EventLoop) {
+    client.try_disconnect().ok();
+    let goodbye = async {
+        while let Ok(event) = event_loop.poll().await {
+            if event == Event::Outgoing(rumqttc::Outgoing::Disconnect) {
+                return Ok(());
+            }
+        }
+        Err::<(), ConnectionError>(ConnectionError::RequestsDone)
+    };
+    // A broker that does not take it keeps what is not acknowledged.
+    tokio::time::timeout(Duration::from_secs(1), goodbye).await.ok();
 }

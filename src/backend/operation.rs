@@ -25,7 +25,6 @@ const STORE_WITHIN: Duration = Duration::from_secs(3);
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Both paths; `counters` are those of the instance's consumer.
-#[must_use]
 pub fn router(counters: Arc<Counters>) -> Router<Shared> {
     Router::new()
         .route("/healthz", get(health))

@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 use super::config::Config;
 use super::ingest::Ingest;
 use super::live::Live;
-use super::store::{Statement, Store, StoreError};
-use super::{Shared, api, downlink, operation, upstream, web};
+use super::store::{Statement, Store, StoreError, announce, retention};
+use super::{Shared, alerts, api, downlink, operation, upstream, web};
 use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::notify::Notify;
@@ -89,7 +89,10 @@ impl Service {
         parts.start("http", api::serve::serve(shared.clone(), listener, router, stop.clone()));
         parts.start("ingest", ingest.run(stop.clone()));
         parts.start("downlink", downlink::run(shared.clone(), stop.clone()));
-        parts.start("upstream", upstream(shared.clone(), stop.clone()));
+        parts.start("upstream", endless(upstream::run(shared.clone(), stop.clone())));
+        parts.start("alerts", alerts::run(shared.clone(), stop.clone()));
+        parts.start("retention", endless(retention::run(shared.clone(), stop.clone())));
+        parts.start("announcements", endless(announce::run(shared.clone(), stop.clone())));
         parts.start("signs of life", alive(shared, notify, stop.clone()));
         parts.end().await
     }
@@ -97,11 +100,12 @@ impl Service {
 
 /// Everything that answers, but for what watches the instance itself.
 fn router() -> Router<Shared> {
-    api::router().merge(upstream::router()).merge(web::router())
+    api::router().merge(upstream::router()).merge(alerts::router()).merge(web::router())
 }
 
-async fn upstream(shared: Shared, stop: CancellationToken) -> Result<(), Infallible> {
-    upstream::run(shared, stop).await;
+/// A part that nothing can stop but the end.
+async fn endless(part: impl Future<Output = ()>) -> Result<(), Infallible> {
+    part.await;
     Ok(())
 }
 

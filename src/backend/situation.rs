@@ -10,6 +10,7 @@ mod page;
 pub use desk::{day, trace, van, vans};
 pub use memory::Memory;
 pub use page::{Asked, Found, Page, page_of, parcel, wish};
+pub(super) use page::{is_gone, uuid};
 
 use std::sync::Arc;
 

@@ -68,9 +68,6 @@ use crate::units::{TimeOfDay, Uptime, UtcTime};
 /// The id of the van that is watched.
 const VAN: &str = "VAN-001";
 
-/// The parcel whose page is shown is that of so many in the order of the stops: some are ahead of it.
-const SHOWN_PARCEL: usize = 8;
-
 /// Where the agent differs from its defaults: somebody is watching, and bytes cost nothing.
 const CADENCE: &str = "\
 mqtt.position_moving_s = 0.5
@@ -200,7 +197,8 @@ impl Demo {
         let subscriber =
             Subscriber::start(broker.address(), &filter, arrivals, clock.clone()).await?;
         let links = backend.put_route(VAN, &van.manifest()).await?;
-        let parcel = links.get(SHOWN_PARCEL.min(links.len().saturating_sub(1)));
+        let awaited = van.awaited().context("a day on which nothing is delivered")?;
+        let parcel = links.iter().find(|link| link.number == awaited);
         let pages = Pages { desk: backend.desk(), parcel: parcel.context("no parcels")?.clone() };
 
         let sources = vec![config.source.clone()];

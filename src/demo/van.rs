@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio_serial::{SerialPort as _, SerialStream};
 
 use crate::clock::Clock;
-use crate::simulate::{Day, Moment, Rate, ReceiverType, Route, Scanner};
+use crate::simulate::{Day, Fate, Moment, Parcel, Rate, ReceiverType, Route, Scanner};
 use crate::units::UtcTime;
 
 /// Part of the binary, so that the demo runs from anywhere.
@@ -19,6 +19,9 @@ const ROUTE: &str = include_str!("../../config/routes/deliveries_short.toml");
 
 /// Nobody watches a van stand for longer, and the driver can still scan all parcels. In the van's time.
 const LOADING: Duration = Duration::from_secs(120);
+
+/// Of the parcel whose page is shown: enough to see them count down, and few enough to see the van soon.
+const STOPS_AHEAD: usize = 4;
 
 /// However many vans there are, none drives where another does.
 const GOLDEN_ANGLE_DEG: f64 = 137.508;
@@ -108,6 +111,14 @@ impl Van {
     /// What is due, as the backend publishes it.
     pub(super) fn manifest(&self) -> String {
         self.day.manifest()
+    }
+
+    /// A parcel that will be handed over, with some stops ahead of it: one to wait for.
+    pub(super) fn awaited(&self) -> Option<&str> {
+        let delivered = |parcel: &&Parcel| parcel.fate == Fate::Delivered;
+        let later = |parcel: &&Parcel| parcel.stop >= STOPS_AHEAD;
+        let parcel = self.day.parcels().iter().filter(delivered).find(later)?;
+        Some(&parcel.key)
     }
 
     /// Drives until the day is over; `clock` says how fast.

@@ -51,7 +51,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "demo",
         &[
-            "backend", "clock", "wire", "source", "outbox", "relay", "config", "daemon",
+            "backend", "clock", "notify", "wire", "source", "outbox", "relay", "config", "daemon",
             "simulate", "logging",
         ],
     ),

@@ -3,10 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 #[cfg(feature = "backend")]
+mod alerts;
+#[cfg(feature = "backend")]
 mod api;
 mod architecture;
 #[cfg(feature = "backend")]
 mod backend_config;
+mod browser;
 mod cli;
 mod codes;
 mod compact;

@@ -134,6 +134,10 @@ impl Seen {
         let van = match change {
             Change::Position { van } | Change::Van { van } | Change::Route { van, .. } => van,
             Change::Parcels { van, .. } => van.as_ref()?,
+            Change::Missed => {
+                self.all = true;
+                return None;
+            }
         };
         if self.recent.insert(Arc::clone(van)) {
             return Some(Arc::clone(van));

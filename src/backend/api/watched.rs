@@ -229,6 +229,9 @@ impl Pages {
                 self.happened(&Key::Route(route.as_ref().to_owned()));
                 self.happened(&van(of));
             }
+            Change::Missed => {
+                self.by_key.values().flatten().for_each(|watch| watch.happened.notify_one());
+            }
         }
     }
 

@@ -11,21 +11,21 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, Filter, Packet, Publish, RetainForwardRule, SubAck, SubscribeReasonCode,
-};
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop};
+use rumqttc::v5::mqttbytes::v5::{ConnAck, Filter, Packet, Publish};
+use rumqttc::v5::{AsyncClient, Event};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::acks::Acks;
 use super::batch::{Sources, Storing};
+use super::budget::PoisonBudget;
 use super::counters::Counters;
-use super::reading::{MAX_BYTES, Message, Poison, Reader, Said};
-use crate::backend::live::Change;
+use super::reading::{Message, Poison, Reader, Said};
+use super::subscription::{filters, refused, states};
+use super::telling::tell;
+use crate::backend::Shared;
 use crate::backend::mqtt::{self, Session};
 use crate::backend::store::{Arrival, MAX_POISON_BYTES, Taken};
-use crate::backend::{Config, Shared};
 use crate::backoff::Backoff;
 use crate::wire::{VERSION, VanId};
 
@@ -47,8 +47,8 @@ const LINGER: Duration = Duration::from_millis(10);
 /// Vans whose newest position waits for its transaction.
 const MAX_POSITIONS: usize = 100_000;
 
-/// Rows of poison a minute; the rest is counted.
-const MAX_POISON_A_MINUTE: u32 = 1_000;
+/// Of a topic that nobody knows, so many bytes are kept.
+const MAX_TOPIC_BYTES: usize = 1_024;
 
 /// A new session asks for retained `state` so long.
 const ASK_STATES: Duration = Duration::from_secs(30);
@@ -198,7 +198,7 @@ impl Consumer {
                 Some(Err(error)) => return Over::Broken(mqtt::words(&error)),
                 None => {
                     self.last(Some(&client)).await;
-                    leave(&client, &mut event_loop).await;
+                    mqtt::leave(&client, &mut event_loop).await;
                     return Over::Stopped;
                 }
             }
@@ -280,7 +280,7 @@ impl Consumer {
             Counters::add(&self.counters.poison_unkept, 1);
             return None;
         }
-        topic.truncate(topic.floor_char_boundary(MAX_BYTES / 256));
+        topic.truncate(topic.floor_char_boundary(MAX_TOPIC_BYTES));
         let payload_kept = payload[..payload.len().min(MAX_POISON_BYTES)].to_vec();
         Some(Arrival { topic, payload: payload_kept, bytes: payload.len(), said })
     }
@@ -396,90 +396,4 @@ async fn at(when: Option<Instant>) {
 
 fn is_position(arrival: &Arrival) -> bool {
     matches!(&arrival.said, Ok(Said { message: Message::Position(_), .. }))
-}
-
-fn states(config: &Config) -> String {
-    format!("{}/v{VERSION}/+/state", config.mqtt.topic_root)
-}
-
-fn filters(config: &Config) -> Vec<Filter> {
-    let mqtt = &config.mqtt;
-    let (root, group) = (&mqtt.topic_root, &mqtt.share_group);
-    let shared = |name, qos| Filter::new(format!("$share/{group}/{root}/v{VERSION}/+/{name}"), qos);
-    let durable = ["event", "track", "state", "cmd/res"];
-    let mut filters: Vec<Filter> =
-        durable.into_iter().map(|name| shared(name, QoS::AtLeastOnce)).collect();
-    filters.push(shared("position", QoS::AtMostOnce));
-    let mut connection = Filter::new(format!("{root}/v{VERSION}/+/connection"), QoS::AtLeastOnce);
-    // Not with each of our connections again, but with each of our sessions.
-    connection.retain_forward_rule = RetainForwardRule::OnNewSubscribe;
-    filters.push(connection);
-    if mqtt.owntracks {
-        let first = root.split('/').next().unwrap_or(root);
-        filters.push(Filter::new(format!("$share/{group}/owntracks/{first}/+"), QoS::AtMostOnce));
-    }
-    filters
-}
-
-/// # Errors
-/// The broker does not let us have something, and so we would miss it for good.
-fn refused(suback: &SubAck) -> Result<(), String> {
-    let codes = suback.return_codes.iter();
-    match codes.into_iter().find(|code| !matches!(code, SubscribeReasonCode::Success(_))) {
-        None => Ok(()),
-        Some(code) => Err(format!(
-            "the broker refuses a subscription ({code:?}): it needs shared subscriptions, and an ACL that lets us read"
-        )),
-    }
-}
-
-/// Sends what is to be acknowledged, and says goodbye.
-async fn leave(client: &AsyncClient, event_loop: &mut EventLoop) {
-    client.try_disconnect().ok();
-    let goodbye = async {
-        while let Ok(event) = event_loop.poll().await {
-            if event == Event::Outgoing(rumqttc::Outgoing::Disconnect) {
-                return Ok(());
-            }
-        }
-        Err::<(), ConnectionError>(ConnectionError::RequestsDone)
-    };
-    // A broker that does not take it keeps what is not acknowledged.
-    tokio::time::timeout(Duration::from_secs(1), goodbye).await.ok();
-}
-
-/// Rows of poison that may still be written in this minute.
-#[derive(Debug)]
-struct PoisonBudget {
-    since: Instant,
-    left: u32,
-}
-
-impl PoisonBudget {
-    fn new() -> Self {
-        Self { since: Instant::now(), left: MAX_POISON_A_MINUTE }
-    }
-
-    fn admits(&mut self) -> bool {
-        if self.since.elapsed() >= Duration::from_mins(1) {
-            *self = Self::new();
-        }
-        let admits = self.left > 0;
-        self.left = self.left.saturating_sub(1);
-        admits
-    }
-}
-
-/// Tells who watches.
-async fn tell(shared: &Shared, taken: Taken) {
-    for van in &taken.vans {
-        shared.tell(Change::Van { van: van.as_str().into() }).await;
-    }
-    for (van, epcs) in taken.epcs {
-        let epcs: Vec<String> = epcs.into_iter().collect();
-        shared.tell(Change::Parcels { epcs: epcs.into(), van: Some(van.into()) }).await;
-    }
-    if !taken.connected.is_empty() {
-        shared.downlink.notify_one();
-    }
 }

@@ -28,9 +28,12 @@
 
 mod acks;
 mod batch;
+mod budget;
 mod counters;
 mod link;
 pub mod reading;
+mod subscription;
+mod telling;
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -43,6 +43,8 @@ pub struct Page {
     pub van: Option<String>,
     /// When time alone changes what is seen, at the soonest: a fix becomes too old, the page expires.
     pub changes_at: Option<UtcTime>,
+    /// When the newest of what is known of the route and its van was true.
+    pub known_at: Option<UtcTime>,
 }
 
 /// What became of a wish.
@@ -106,6 +108,7 @@ pub async fn page_of(shared: &Shared, parcel: &Parcel) -> Result<Page, StoreErro
     let view = page::parcel(&inputs);
     Ok(Page {
         changes_at: page::changes_at(&view, &inputs),
+        known_at: on_route.and_then(|on| page::known_at(&on)),
         view,
         epc: parcel.epc.clone(),
         route: parcel.route.clone(),

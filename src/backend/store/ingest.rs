@@ -4,11 +4,12 @@
 //! - Of a van's position, state and connection the newest by its own time stays, in whatever order they come.
 //! - Rows are in the order of their keys, so that two instances do not wait for each other crosswise.
 
-use std::borrow::Cow;
+mod texts;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::time::Duration;
 
+use self::texts::{CONNECTION, EVENT_EPCS, EVENTS, HEARD, POISON, POSITIONS, STATE, TRACK, many};
 use super::{Outcome, Statement, Store, StoreError, Value, commands};
 use crate::backend::event::{Event, Role};
 use crate::backend::ingest::reading::{Fix, Message, Poison, Said, VanEvent};
@@ -17,9 +18,6 @@ use crate::wire::json::{Connection, ConnectionState, Position, StopStatus};
 
 /// Of a payload that nobody could read, so many bytes are kept.
 pub const MAX_POISON_BYTES: usize = 4 * 1024;
-
-/// Rows of one statement: few texts, so that each is prepared once.
-const CHUNKS: [usize; 4] = [256, 64, 8, 1];
 
 /// A message as it came, and what it says.
 #[derive(Clone, Debug)]
@@ -196,13 +194,13 @@ impl<'a> Batch<'a> {
         let mut all: Vec<(About, Statement)> = Vec::new();
         let heard = self.heard.iter().map(|van| vec![(*van).into(), now.into()]).collect();
         let nothing = |_| About::Nothing;
-        all.extend(many(HEARD, heard, nothing));
-        all.extend(many(EVENTS, self.event_rows(), |_| About::Events));
-        all.extend(many(EVENT_EPCS, self.epc_rows(now), nothing));
-        all.extend(many(TRACK, self.point_rows(now), |_| About::Points));
+        all.extend(many(&HEARD, heard, nothing));
+        all.extend(many(&EVENTS, self.event_rows(), |_| About::Events));
+        all.extend(many(&EVENT_EPCS, self.epc_rows(), nothing));
+        all.extend(many(&TRACK, self.point_rows(now), |_| About::Points));
         let positions = self.positions.iter();
         let positions = positions.filter_map(|(van, position)| position_row(van, position));
-        all.extend(many(POSITIONS, positions.collect(), |_| About::Positions));
+        all.extend(many(&POSITIONS, positions.collect(), |_| About::Positions));
         for (van, (time, text)) in &self.states {
             let values = [(*van).into(), text.as_str().into(), (*time).into(), now.into()];
             all.push((About::State((*van).to_owned()), Statement::new(STATE, values)));
@@ -212,7 +210,7 @@ impl<'a> Batch<'a> {
         }
         let others = self.ends.iter().chain(&self.answers);
         all.extend(others.cloned().map(|statement| (About::Nothing, statement)));
-        all.extend(many(POISON, self.poison.clone(), |rows| About::Poison(rows as u64)));
+        all.extend(many(&POISON, self.poison.clone(), |rows| About::Poison(rows as u64)));
         all
     }
 
@@ -221,7 +219,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Only of events that this very batch brings: what an event names does not grow when it is said again.
-    fn epc_rows(&self, now: UtcTime) -> Vec<Vec<Value>> {
+    fn epc_rows(&self) -> Vec<Vec<Value>> {
         let mut rows = BTreeMap::new();
         for ((source, id), event) in &self.events {
             for (epc, role) in &event.event.epcs {
@@ -230,7 +228,7 @@ impl<'a> Batch<'a> {
                     role.name().into(),
                     (*source).into(),
                     (*id).into(),
-                    now.as_unix_ms().to_string().into(),
+                    event.event.captured_at.as_unix_ms().to_string().into(),
                 ];
                 rows.insert((epc, *source, *id), row);
             }
@@ -279,101 +277,6 @@ impl<'a> Batch<'a> {
             epcs.extend(event.event.epcs.iter().map(|(epc, _)| epc.clone()));
         }
     }
-}
-
-/// A statement for many rows: what is before them, how many values each has, what is behind them.
-struct Rows {
-    before: &'static str,
-    columns: usize,
-    after: &'static str,
-}
-
-const HEARD: Rows = Rows {
-    before: "INSERT INTO van (van, heard_at) VALUES ",
-    columns: 2,
-    after: " ON CONFLICT (van) DO UPDATE SET heard_at = excluded.heard_at WHERE van.heard_at + 999 < excluded.heard_at",
-};
-
-const EVENTS: Rows = Rows {
-    before: "INSERT INTO event (source, id, event_id, kind, origin, van, seq, previous_seq, route, event_time, \
-             captured_at, retracts, event_type, action, biz_step, disposition, read_point, biz_location, job, doc) VALUES ",
-    columns: 20,
-    after: " ON CONFLICT (source, id) DO NOTHING RETURNING source, id",
-};
-
-const EVENT_EPCS: Rows = Rows {
-    before: "INSERT INTO event_epc (epc, n, role) SELECT said.column1, event.n, said.column2 FROM (VALUES ",
-    columns: 5,
-    after: ") AS said JOIN event ON event.source = said.column3 AND event.id = said.column4 \
-            WHERE event.captured_at = CAST(said.column5 AS BIGINT) ON CONFLICT (epc, n) DO NOTHING",
-};
-
-const TRACK: Rows = Rows {
-    before: "INSERT INTO track (van, time, seq, lat_e7, lon_e7, speed_mmps, course_cdeg, acc_mm, odo_mm, stopped, \
-             backlog, received_at) VALUES ",
-    columns: 12,
-    after: " ON CONFLICT (van, time, seq) DO NOTHING",
-};
-
-const POSITIONS: Rows = Rows {
-    before: "INSERT INTO van (van, position, position_time, position_seq, heard_at) VALUES ",
-    columns: 5,
-    after: " ON CONFLICT (van) DO UPDATE SET position = excluded.position, position_time = excluded.position_time, \
-            position_seq = excluded.position_seq WHERE van.position_time IS NULL \
-            OR van.position_time < excluded.position_time RETURNING van",
-};
-
-const STATE: &str = "INSERT INTO van (van, state, state_time, heard_at) VALUES ($1, $2, $3, $4) \
-    ON CONFLICT (van) DO UPDATE SET state = excluded.state, state_time = excluded.state_time \
-    WHERE van.state_time IS NULL OR van.state_time < excluded.state_time";
-
-/// What has a time is newest by that. The Will of a link has none, and is late when a newer run of the agent has spoken.
-const CONNECTION: &str = "INSERT INTO van (van, connection, session, connection_state, connection_time, heard_at) \
-    VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (van) DO UPDATE SET connection = excluded.connection, \
-    session = excluded.session, connection_state = excluded.connection_state, \
-    connection_time = COALESCE(excluded.connection_time, van.connection_time) \
-    WHERE van.connection IS DISTINCT FROM excluded.connection AND CASE \
-    WHEN excluded.connection_time IS NULL OR van.connection_time IS NULL \
-    THEN van.session IS NULL OR van.session <= excluded.session \
-    ELSE van.connection_time <= excluded.connection_time END";
-
-const POISON: Rows = Rows {
-    before: "INSERT INTO poison (topic, reason, payload, bytes, received_at) VALUES ",
-    columns: 5,
-    after: "",
-};
-
-/// The fewest statements of a few sizes for all rows.
-fn many(
-    rows: Rows,
-    values: Vec<Vec<Value>>,
-    about: impl Fn(usize) -> About,
-) -> Vec<(About, Statement)> {
-    let mut statements = Vec::new();
-    let mut left = values.into_iter();
-    while left.len() > 0 {
-        let size = CHUNKS.into_iter().find(|size| *size <= left.len()).unwrap_or(1);
-        let values: Vec<Value> = left.by_ref().take(size).flatten().collect();
-        statements.push((about(size), Statement { sql: text(&rows, size), values }));
-    }
-    statements
-}
-
-fn text(rows: &Rows, count: usize) -> Cow<'static, str> {
-    let mut sql =
-        String::with_capacity(rows.before.len() + rows.after.len() + 6 * count * rows.columns);
-    sql.push_str(rows.before);
-    for row in 0..count {
-        sql.push_str(if row == 0 { "(" } else { ", (" });
-        for column in 0..rows.columns {
-            let comma = if column == 0 { "" } else { ", " };
-            let place = row * rows.columns + column + 1;
-            write!(sql, "{comma}${place}").expect("a string takes all");
-        }
-        sql.push(')');
-    }
-    sql.push_str(rows.after);
-    sql.into()
 }
 
 fn event_row(event: &Event, previous: Option<u64>) -> Vec<Value> {

@@ -5,21 +5,27 @@
 //! - [`Store::write`] is one transaction, on disk when it returns. A record is acknowledged to the broker after that.
 //! - Each file beside this one has the statements of one subject.
 
+pub mod announce;
 mod audit;
+pub mod backup;
 pub mod commands;
 mod downlink;
 pub mod events;
+pub mod export;
 mod gaps;
 mod ingest;
 pub mod jobs;
 pub mod parcels;
+mod partition;
 mod postgres;
+pub mod retention;
 pub mod routes;
 mod schema;
 pub mod situation;
 pub mod sql;
 mod sqlite;
 pub mod subscribers;
+mod tls;
 
 use std::path::PathBuf;
 
@@ -28,8 +34,9 @@ pub use downlink::WaitingRoute;
 pub use ingest::{Arrival, MAX_POISON_BYTES, Taken};
 pub use sql::{Outcome, Row, Statement, Value};
 
+use self::announce::Announcer;
 use self::postgres::Postgres;
-use self::sqlite::Sqlite;
+use self::sqlite::{For, Sqlite};
 
 /// Where everything is kept.
 #[derive(Clone, PartialEq, Eq)]
@@ -76,6 +83,7 @@ pub enum StoreError {
 #[derive(Clone, Debug)]
 pub struct Store {
     engine: Engine,
+    announcer: Announcer,
 }
 
 #[derive(Clone, Debug)]
@@ -90,11 +98,23 @@ impl Store {
     /// # Errors
     /// [`StoreError::Open`] if somebody must act, [`StoreError::Unreachable`] if the server may come back.
     pub async fn open(config: &StoreConfig) -> Result<Self, StoreError> {
+        Self::open_for(config, For::Service).await
+    }
+
+    /// Opens it for a command, also while an instance runs. What it writes, that instance does not hear of.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] if there is none, or its tables are not this program's.
+    pub async fn open_beside(config: &StoreConfig) -> Result<Self, StoreError> {
+        Self::open_for(config, For::Command).await
+    }
+
+    async fn open_for(config: &StoreConfig, why: For) -> Result<Self, StoreError> {
         let engine = match config {
-            StoreConfig::Sqlite(path) => Engine::Sqlite(Sqlite::open(path).await?),
+            StoreConfig::Sqlite(path) => Engine::Sqlite(Sqlite::open(path, why).await?),
             StoreConfig::Postgres(url) => Engine::Postgres(Postgres::open(url).await?),
         };
-        Ok(Self { engine })
+        Ok(Self { engine, announcer: Announcer::default() })
     }
 
     /// Runs one question beside everything else.

@@ -102,9 +102,8 @@ CREATE TABLE capture_job (
     made_at {int} NOT NULL, finished_at {int}, claimed_until {int} NOT NULL,
     state TEXT NOT NULL, events {int} NOT NULL, doc TEXT, errors TEXT
 ) {strict};
-CREATE INDEX capture_job_by_age ON capture_job (made_at);
 CREATE INDEX capture_job_by_state ON capture_job (state, claimed_until);
-CREATE INDEX capture_job_by_time ON capture_job (made_at, id);
+CREATE INDEX capture_job_by_age ON capture_job (made_at, id);
 
 -- What nobody could read, with the reason; bounded by the retention job.
 CREATE TABLE poison (
@@ -141,6 +140,27 @@ CREATE INDEX audit_by_age ON audit (at_time);
 
 CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) {strict};
 ";
+
+/// Whether this program knows tables of this version.
+pub(super) fn known(version: usize) -> Result<(), String> {
+    if version <= MIGRATIONS.len() {
+        return Ok(());
+    }
+    Err(format!(
+        "made by a newer waypost-backend: tables of version {version}, and this one knows {}; start the newer one, or \
+         restore a backup of before",
+        MIGRATIONS.len()
+    ))
+}
+
+/// A command does not change tables.
+pub(super) fn behind(version: usize) -> String {
+    format!(
+        "tables of version {version}, and this program's are of version {}; start the service once, which brings them up \
+         to date",
+        MIGRATIONS.len()
+    )
+}
 
 /// The words of SQLite.
 pub(super) fn for_sqlite(migration: &str) -> String {

@@ -4,6 +4,13 @@
 //! what the store promises is written, and tested, once.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
+
+/// Rows of one statement, largest first: of each text at most so many forms are prepared.
+const CHUNKS: [usize; 4] = [256, 64, 8, 1];
+
+/// SQLite takes 32,766 values in one statement, PostgreSQL 65,535.
+const MOST_VALUES: usize = 32_000;
 
 /// A value in a place of a statement, or in a row.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,12 +103,46 @@ impl Statement {
     pub fn new(sql: impl Into<Cow<'static, str>>, values: impl Into<Vec<Value>>) -> Self {
         Self { sql: sql.into(), values: values.into() }
     }
+
+    /// The fewest statements of a few sizes that put all rows between `before` and `after`, which name no values:
+    /// `INSERT INTO setting (name, value) VALUES`, rows of two values, `ON CONFLICT (name) DO NOTHING`.
+    ///
+    /// All rows have as many values as the first. No row may be twice where `after` updates what is there.
+    #[must_use]
+    pub fn many(before: &str, rows: Vec<Vec<Value>>, after: &str) -> Vec<Self> {
+        let Some(columns) = rows.first().map(Vec::len) else { return Vec::new() };
+        let mut statements = Vec::new();
+        let mut rows = rows.into_iter();
+        while rows.len() > 0 {
+            let fits = |size: &usize| *size <= rows.len() && size * columns <= MOST_VALUES;
+            let size = CHUNKS.into_iter().find(fits).unwrap_or(1);
+            let values: Vec<Value> = rows.by_ref().take(size).flatten().collect();
+            statements.push(Self::new(many_rows(before, size, columns, after), values));
+        }
+        statements
+    }
+}
+
+fn many_rows(before: &str, rows: usize, columns: usize, after: &str) -> String {
+    let mut sql = String::with_capacity(before.len() + after.len() + rows * (7 * columns + 3) + 2);
+    sql.push_str(before);
+    for row in 0..rows {
+        sql.push_str(if row == 0 { " (" } else { ", (" });
+        for place in row * columns + 1..=(row + 1) * columns {
+            let comma = if place == row * columns + 1 { "" } else { ", " };
+            write!(sql, "{comma}${place}").expect("a string takes everything");
+        }
+        sql.push(')');
+    }
+    sql.push(' ');
+    sql.push_str(after);
+    sql
 }
 
 /// What a statement of a transaction came to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// Rows that it inserted, changed or removed.
+    /// Rows that it inserted, changed or removed; of a statement that returns rows, how many.
     pub changed: u64,
     /// What it returns (`RETURNING`, `SELECT`).
     pub rows: Vec<Row>,
@@ -180,5 +221,24 @@ impl Row {
     #[must_use]
     pub fn utc(&self, column: usize) -> crate::units::UtcTime {
         self.maybe_utc(column).expect("only times are stored there")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_rows_need_few_texts() {
+        let row = |n: i64| vec![Value::Int(n), Value::Null];
+        let statements = Statement::many("INSERT INTO t VALUES", (0..330).map(row).collect(), "");
+        let sizes: Vec<usize> = statements.iter().map(|one| one.values.len() / 2).collect();
+        assert_eq!(sizes, [256, 64, 8, 1, 1]);
+        assert_eq!(statements[4].sql, "INSERT INTO t VALUES ($1, $2) ");
+        assert!(statements[2].sql.ends_with("($13, $14), ($15, $16) "), "{}", statements[2].sql);
+        assert_eq!(statements[4].values, row(329));
+        assert_eq!(Statement::many("x", Vec::new(), ""), []);
+        let wide = Statement::many("x", vec![vec![Value::Null; 1000]; 256], "");
+        assert!(wide.iter().all(|one| one.values.len() <= MOST_VALUES));
     }
 }

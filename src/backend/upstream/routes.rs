@@ -151,7 +151,7 @@ fn parcel_of(parcel: &manifest::CheckedParcel, put: &Route) -> Parcel {
     }
 }
 
-/// `route.assigned`: a TransactionEvent that binds parcels to the route (EPCIS 2.0 §7.4.4).
+/// `route.assigned`: a `TransactionEvent` that binds parcels to the route (EPCIS 2.0 §7.4.4).
 fn announcements(
     shared: &Shared,
     names: &Names,

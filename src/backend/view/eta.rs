@@ -2,7 +2,7 @@
 //!
 //! From one arrival to the next passes the service at the stop and the way to the next one: `r · service + w · way`, where
 //! the way is the crow's, times 1.35. `r` and `w` are fitted to the stops behind, the newer the more, and held by what is
-//! usual (90 s or the manifest's `service_s`, 8 m/s) as long as there are few. What happened at the stops is enough: the
+//! usual (90 s or the manifest's `service_s`, 6 m/s) as long as there are few. What happened at the stops is enough: the
 //! newest fix only says how far the van has come since.
 
 use std::time::Duration;
@@ -16,9 +16,9 @@ use crate::units::UtcTime;
 /// The street is so much longer than the crow's way.
 const DETOUR: f64 = 1.35;
 /// Before anything is known of the day.
-const USUAL_MPS: f64 = 8.0;
+const USUAL_MPS: f64 = 6.0;
 /// So many stops weigh what is usual, and a stop so many stops ago weighs 1/e.
-const PRIOR_STOPS: f64 = 3.0;
+const PRIOR_STOPS: f64 = 1.0;
 const MEMORY_STOPS: f64 = 25.0;
 /// Half the window's width: at least so long, and so much of the time until then.
 const LEAST: Duration = Duration::from_mins(10);
@@ -159,7 +159,7 @@ impl Pace {
 
     /// Until the van is at the stop to which it goes, s.
     fn to_first(
-        &self,
+        self,
         route: &KnownRoute,
         progress: &Progress,
         first: usize,

@@ -1,8 +1,7 @@
 //! [`Event`] → [`Fact`]: what the views ask of an event, read once. A route's facts are kept in memory, its events are not.
 //!
-//! What others than the vans of this backend say is told in the words of CBV 2.0 §7.1, of which `docs/api.md` has the
-//! table, and in three members that an event may carry besides: the name of a place ([`PLACE`]), who had it
-//! ([`CARRIER`]) and why ([`REASON`]).
+//! What others than the vans of this backend say is told in the words of CBV 2.0 §7.1, and in three members that an event
+//! may carry besides: the name of a place ([`PLACE`]), who had it ([`CARRIER`]) and why ([`REASON`]).
 
 use serde_json::Value;
 

@@ -110,6 +110,14 @@ pub fn changes_at(view: &ParcelView, inputs: &Inputs<'_>) -> Option<UtcTime> {
     [stale, refresh, inputs.parcel.expires_at].into_iter().flatten().min()
 }
 
+/// When the newest of what is known of a route and its van was true.
+#[must_use]
+pub fn known_at(on: &OnRoute<'_>) -> Option<UtcTime> {
+    let fix = on.van.position.as_deref().and_then(exposure::moment).map(|moment| moment.time);
+    let said = on.route.facts.iter().map(|fact| fact.time).max();
+    fix.max(said)
+}
+
 /// A parcel's stop.
 struct Due<'a> {
     on: OnRoute<'a>,

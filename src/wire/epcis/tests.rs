@@ -139,7 +139,7 @@ proptest! {
                 "/bizTransactionList/0/bizTransaction",
             ] {
                 let uri = data.pointer(pointer).and_then(Value::as_str).unwrap();
-                prop_assert!(uri::is_uri(uri), "{} {}", pointer, uri);
+                prop_assert!(is_uri(uri), "{} {}", pointer, uri);
             }
         }
     }

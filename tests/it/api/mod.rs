@@ -4,6 +4,7 @@ mod asking;
 pub(crate) mod client;
 mod connections;
 mod desk;
+mod seen;
 
 use std::sync::Arc;
 

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use waypost::backend::Shared;
 use waypost::backend::downlink;
 use waypost::backend::store::commands::Command;
-use waypost::backend::store::{Statement, Store};
+use waypost::backend::store::{Statement, Store, Value};
 use waypost::wire::json::Ack;
 
 use super::{Broker, Running, topic, wait_until};
@@ -63,6 +63,7 @@ impl Listener {
     }
 
     async fn say(&mut self, name: &str, payload: &str) {
+        let payload = payload.to_owned();
         self.client.publish(topic(VAN, name), QoS::AtLeastOnce, false, payload).await.unwrap();
         while !matches!(self.poll().await, Event::Incoming(Packet::PubAck(_))) {}
     }
@@ -128,14 +129,13 @@ async fn a_route_is_retained_its_newest_revision_last_and_the_next_day_waits_for
         wait_until("not sent", async || sent_rev(&store, "today").await == Some(2)).await;
         assert_eq!(sent_rev(&store, "tomorrow").await, None, "the van still drives today's");
         let withdraw = "UPDATE route SET withdrawn = 1, sent_rev = NULL WHERE route = 'today'";
-        store.write(vec![Statement::new(withdraw, [])]).await.unwrap();
+        store.write(vec![Statement::new(withdraw, Vec::<Value>::new())]).await.unwrap();
         shared.downlink.notify_one();
         assert_eq!(van.next().await.1, b"", "withdrawn");
         assert_eq!(van.next().await.1, b"tomorrow:1");
         wait_until("not sent", async || sent_rev(&store, "tomorrow").await == Some(1)).await;
         down.stop().await;
         // The next store begins without it.
-        broker.publish(&[]).await;
         let (client, mut event_loop) = AsyncClient::new(broker.options("cleaner"), 10);
         client.publish(topic(VAN, "manifest"), QoS::AtLeastOnce, true, "").await.unwrap();
         while !matches!(event_loop.poll().await.unwrap(), Event::Incoming(Packet::PubAck(_))) {}

@@ -4,7 +4,6 @@ mod day;
 mod down;
 mod poison;
 
-use std::future::Future;
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -17,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use waypost::backend::Shared;
 use waypost::backend::ingest::{Counters, Ingest};
-use waypost::backend::store::{Row, Statement, Store};
+use waypost::backend::store::{Row, Statement, Store, Value};
 
 use crate::support::backend::{config, shared};
 use crate::support::van::free_port;
@@ -109,9 +108,9 @@ impl Running {
     }
 
     /// As if the process were gone between two instructions.
-    async fn kill(self) {
+    async fn kill(&mut self) {
         self.task.abort();
-        self.task.await.ok();
+        (&mut self.task).await.ok();
     }
 
     async fn stop(self) {
@@ -130,8 +129,8 @@ impl Running {
     }
 }
 
-async fn wait_until<F: Future<Output = bool>>(otherwise: &str, is_so: impl Fn() -> F) {
-    for _ in 0..600 {
+async fn wait_until(otherwise: &str, is_so: impl AsyncFn() -> bool) {
+    for _ in 0..2400 {
         if is_so().await {
             return;
         }
@@ -141,7 +140,7 @@ async fn wait_until<F: Future<Output = bool>>(otherwise: &str, is_so: impl Fn() 
 }
 
 async fn rows(store: &Store, sql: &'static str) -> Vec<Row> {
-    store.read(Statement::new(sql, [])).await.unwrap()
+    store.read(Statement::new(sql, Vec::<Value>::new())).await.unwrap()
 }
 
 async fn count(store: &Store, sql: &'static str) -> i64 {

@@ -8,6 +8,7 @@ pub(crate) mod happenings;
 pub(crate) mod postgres;
 pub(crate) mod schema;
 pub(crate) mod van;
+pub(crate) mod webdriver;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -24,13 +24,14 @@ const PROGRAMS: &[&str] = &[
     "/usr/bin",
 ];
 
-/// Arguments: programs, folder, options of the server.
+/// Arguments: programs, folder, lines of the configuration.
 const KEEPER: &str = r#"
 trap '' INT TERM HUP
 cd "$2" || exit 1
 "$1/initdb" -D data -U waypost -A trust -E UTF8 --locale=C --no-sync > log 2>&1 || { cat log; exit 1; }
-"$1/pg_ctl" -D data -l log -w -o "-k '$2' -c listen_addresses= -c fsync=off -c max_connections=200 $3" start \
-    < /dev/null > ctl 2>&1 || { cat ctl log; exit 1; }
+printf '%s\n' "unix_socket_directories = '$2'" "listen_addresses = ''" 'fsync = off' 'max_connections = 200' "$3" \
+    >> data/postgresql.conf
+"$1/pg_ctl" -D "$2/data" -l "$2/log" -w start < /dev/null > ctl 2>&1 || { cat ctl log; exit 1; }
 echo ready
 read -r _
 "$1/pg_ctl" -D data -m immediate stop > ctl 2>&1
@@ -50,7 +51,7 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// A server of one test's own, which it may stop and start. `None`, and a line that says so, where there is no
     /// PostgreSQL; with `CI` set that is a failure.
-    pub(crate) fn start(options: &str) -> Option<Self> {
+    pub(crate) fn start(settings: &str) -> Option<Self> {
         let Some(programs) =
             PROGRAMS.iter().map(Path::new).find(|folder| folder.join("initdb").is_file())
         else {
@@ -65,7 +66,7 @@ impl Cluster {
             chown(&folder, Some(user), Some(group)).unwrap();
         }
         let mut keeper = Command::new("/bin/sh");
-        keeper.args(["-c", KEEPER, "sh"]).arg(programs).arg(&folder).arg(options);
+        keeper.args(["-c", KEEPER, "sh"]).arg(programs).arg(&folder).arg(settings);
         let mut keeper = as_owner(&mut keeper, owner)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -96,8 +97,12 @@ impl Cluster {
             .arg(self.folder.join("data"))
             .arg("-l")
             .arg(self.folder.join("log"));
-        control.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        assert!(as_owner(&mut control, self.owner).status().unwrap().success(), "{arguments:?}");
+        // Into a file: the server keeps what it is given, and a pipe would never end.
+        let said = tempfile::NamedTempFile::new().unwrap();
+        control.args(arguments).stdin(Stdio::null());
+        control.stdout(said.reopen().unwrap()).stderr(said.reopen().unwrap());
+        let is_done = as_owner(&mut control, self.owner).status().unwrap().success();
+        assert!(is_done, "{arguments:?}: {}", std::fs::read_to_string(said.path()).unwrap());
     }
 
     fn run(&self, program: &str, arguments: &[&str]) {

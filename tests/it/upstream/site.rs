@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use waypost::backend::api::auth::hex;
-use waypost::backend::api::serve;
+use waypost::backend::api::{self, serve};
 use waypost::backend::config::{Scope, Token};
 use waypost::backend::store::Store;
 use waypost::backend::{Shared, upstream};
@@ -62,8 +62,9 @@ impl Site {
         shared.config = config.into();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = api::router().merge(upstream::router());
         let stop = CancellationToken::new();
-        tokio::spawn(serve::serve(shared.clone(), listener, upstream::router(), stop.clone()));
+        tokio::spawn(serve(shared.clone(), listener, router, stop.clone()));
         tokio::spawn(upstream::run(shared.clone(), stop.clone()));
         Self { shared, url, stop }
     }

@@ -13,6 +13,8 @@ export function login(main, enter) {
     element('h1', {}, say('login.title')),
     element('p', { class: 'hint' }, say('login.lead')),
     refused,
+    // What keeps passwords wants a name beside each.
+    element('input', { type: 'text', autocomplete: 'username', value: 'desk', hidden: true }),
     field(say('login.token'), token),
     element('button', { class: 'primary' }, say('login.enter')));
   form.addEventListener('submit', (event) => {

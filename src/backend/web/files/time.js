@@ -16,6 +16,11 @@ export function learn(now) {
   ahead = Date.parse(now) - Date.now();
 }
 
+// A van's view says how old its position is: so it says what time it is, too.
+export function learnFrom({ position, position_age_s: age }) {
+  if (position && age !== null && age !== undefined) ahead = Date.parse(position.ts) + age * 1000 - Date.now();
+}
+
 export const now = () => new Date(Date.now() + ahead);
 
 export const zone = () =>

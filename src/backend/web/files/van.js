@@ -5,7 +5,7 @@ import { element, keep, write } from './dom.js';
 import { gaps, health } from './found.js';
 import { PlaceMap } from './map.js';
 import { follow } from './stream.js';
-import { ageOf, clockOf, learn, momentOf, now, secondsOf, windowOf } from './time.js';
+import { ageOf, clockOf, learnFrom, momentOf, now, secondsOf, windowOf } from './time.js';
 import { connection, marks, seriousness } from './vans.js';
 import { say, word } from './words.js';
 
@@ -24,7 +24,7 @@ function today() {
 export async function van({ main, name, pages, door }) {
   const path = `/api/v1/vans/${encodeURIComponent(name)}`;
   let view = await ask('GET', path);
-  if (view.position) learn(new Date(Math.max(Date.parse(view.heard_at), Date.parse(view.position.ts))).toISOString());
+  learnFrom(view);
   document.title = view.van;
   const page = layout(view.van);
   main.className = 'room room-van';
@@ -34,6 +34,7 @@ export async function van({ main, name, pages, door }) {
 
   function show(next) {
     view = next;
+    learnFrom(view);
     page.tags.replaceChildren(...marks(view));
     write(page.where, whereabouts(view));
     health(page.health, view);

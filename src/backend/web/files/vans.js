@@ -4,7 +4,7 @@ import { ask } from './api.js';
 import { by, element, keep, write } from './dom.js';
 import { PlaceMap } from './map.js';
 import { follow } from './stream.js';
-import { ageOf, clockOf, learn } from './time.js';
+import { ageOf, clockOf, learnFrom } from './time.js';
 import { say, word } from './words.js';
 
 const WORST = ['offline', 'manifest_refused', 'scan_outside', 'missing', 'gaps', 'no_fix', 'delayed', 'backlog'];
@@ -28,7 +28,10 @@ export function connection(view) {
 
 export async function vans({ main, pages, door }) {
   const known = new Map();
-  for (const van of await ask('GET', '/api/v1/vans')) known.set(van.van, van);
+  for (const van of await ask('GET', '/api/v1/vans')) {
+    learnFrom(van);
+    known.set(van.van, van);
+  }
   document.title = say('desk.vans');
   const sum = element('p', { class: 'sum', role: 'status' });
   const list = element('ul', { class: 'vans' });
@@ -76,7 +79,7 @@ export async function vans({ main, pages, door }) {
     event: (name, van) => {
       if (name !== 'van') return;
       known.set(van.van, van);
-      if (van.at) learn(van.at);
+      learnFrom(van);
       connection(van);
       // Fifty vans speak at once: one picture for all of them.
       drawn ||= requestAnimationFrame(show);

@@ -1,0 +1,225 @@
+//! An alert → a POST of a `CloudEvent`, signed as Standard Webhooks 1.0 has it.
+//!
+//! The address is a stranger's: it is resolved once, checked, and connected to as it was checked, no redirect is followed,
+//! no proxy is asked, and nothing of the answer is kept but its status.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ring::hmac;
+use serde_json::json;
+use ureq::Agent;
+use ureq::tls::TlsConfig;
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+
+use super::Failure;
+use super::send::Sending;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where webhooks may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Only to addresses of the Internet, by TLS.
+    Public,
+    /// Anywhere: the operator allowed it.
+    Private,
+}
+
+/// A client for webhooks. Clones are one.
+#[derive(Clone, Debug)]
+pub(super) struct Hooks {
+    agent: Agent,
+    key: hmac::Key,
+}
+
+impl Hooks {
+    /// A client that signs with `secret`: `whsec_` and base64, or any text.
+    pub(super) fn new(secret: &str, reach: Reach) -> Self {
+        let bytes = secret.strip_prefix("whsec_").and_then(crate::wire::base64::decode);
+        let bytes = bytes.unwrap_or_else(|| secret.as_bytes().to_vec());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider).build();
+        let config = Agent::config_builder()
+            .tls_config(tls)
+            .https_only(reach == Reach::Public)
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(None)
+            .timeout_global(Some(TIMEOUT))
+            .user_agent("waypost-backend")
+            .build();
+        let agent = Agent::with_parts(config, DefaultConnector::new(), Checked { reach });
+        Self { agent, key: hmac::Key::new(hmac::HMAC_SHA256, &bytes) }
+    }
+
+    /// Sends one; blocks for up to ten seconds.
+    pub(super) fn send(&self, sending: &Sending) -> Result<(), Failure> {
+        let body = event(sending).to_string();
+        let seconds = sending.now.as_unix_ms() / 1000;
+        let signed = format!("{}.{seconds}.{body}", sending.id);
+        let signature = hmac::sign(&self.key, signed.as_bytes());
+        let answer = self
+            .agent
+            .post(&sending.address)
+            .header("content-type", "application/cloudevents+json; charset=utf-8")
+            .header("webhook-id", &sending.id)
+            .header("webhook-timestamp", seconds.to_string())
+            .header("webhook-signature", format!("v1,{}", base64(signature.as_ref())))
+            .send(body.as_bytes());
+        match answer.map(|answer| answer.status().as_u16()) {
+            Ok(200..=299) => Ok(()),
+            // Too many, too early, too slow: the same may work later.
+            Ok(status @ (408 | 425 | 429 | 500..=599)) => {
+                Err(Failure::Later(format!("status {status}")))
+            }
+            Ok(status) => Err(Failure::Never(format!("status {status}"))),
+            Err(ureq::Error::Other(error)) if error.is::<NotAllowed>() => {
+                Err(Failure::Never(error.to_string()))
+            }
+            Err(error @ (ureq::Error::BadUri(_) | ureq::Error::RequireHttpsOnly(_))) => {
+                Err(Failure::Never(error.to_string()))
+            }
+            Err(error) => Err(Failure::Later(error.to_string())),
+        }
+    }
+}
+
+/// CloudEvents 1.0.
+fn event(sending: &Sending) -> serde_json::Value {
+    let mut event = json!({
+        "specversion": "1.0",
+        "id": sending.id,
+        "source": sending.page.split("/t/").next().unwrap_or_default(),
+        "type": format!("waypost.parcel.{}.v1", sending.kind.name()),
+        "time": sending.at.clone().unwrap_or_else(|| sending.now.to_string()),
+        "datacontenttype": "application/json",
+        "data": {"number": sending.number, "kind": sending.kind.name(), "page": sending.page},
+    });
+    if let Some(at) = &sending.at {
+        event["data"]["happened_at"] = at.as_str().into();
+    }
+    event
+}
+
+/// RFC 4648 §4, with padding.
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let at = |index: usize| u32::from(chunk.get(index).copied().unwrap_or(0));
+        let bits = at(0) << 16 | at(1) << 8 | at(2);
+        for letter in 0..4_usize {
+            if letter > chunk.len() {
+                text.push('=');
+            } else {
+                let index = bits >> (18 - 6 * letter) & 63;
+                text.push(char::from(LETTERS[index as usize]));
+            }
+        }
+    }
+    text
+}
+
+/// The address belongs to a network that webhooks must not reach.
+#[derive(Debug, thiserror::Error)]
+#[error("the address is of a private network: use a public one, or set alerts.webhook_private")]
+struct NotAllowed;
+
+/// Resolves as usual, and refuses what is not of the Internet. What it gives is what is connected to, so that a name that
+/// says something else the next time gains nothing.
+#[derive(Debug)]
+struct Checked {
+    reach: Reach,
+}
+
+impl Resolver for Checked {
+    fn resolve(
+        &self,
+        uri: &ureq::http::Uri,
+        config: &ureq::config::Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let addresses = DefaultResolver::default().resolve(uri, config, timeout)?;
+        let private = addresses.iter().any(|address| !is_public(address.ip()));
+        if self.reach == Reach::Public && private {
+            return Err(ureq::Error::Other(Box::new(NotAllowed)));
+        }
+        Ok(addresses)
+    }
+}
+
+/// Whether an address is of the Internet: none of those of the registries of special-purpose addresses (RFC 6890).
+pub(super) fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            !(v4.is_private()
+                || v4.is_loopback()
+                || v4.is_link_local()
+                || v4.is_multicast()
+                || v4.is_documentation()
+                || a == 0
+                || a >= 240
+                || (a == 100 && (64..128).contains(&b))
+                || (a == 192 && b == 0 && c == 0)
+                || (a == 198 && (18..20).contains(&b)))
+        }
+        IpAddr::V6(v6) => {
+            let [first, second, ..] = v6.segments();
+            match v6.to_ipv4_mapped() {
+                Some(v4) => is_public(IpAddr::V4(v4)),
+                // Only 2000::/3 is in use; 6to4, Teredo and NAT64 lead to addresses of IPv4.
+                None => {
+                    first & 0xe000 == 0x2000
+                        && first != 0x2002
+                        && !(first == 0x2001 && (second < 0x200 || second == 0xdb8))
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_of_the_internet_are_reached() {
+        for (address, public) in [
+            ("93.184.216.34", true),
+            ("2606:2800:220:1::1", true),
+            ("127.0.0.1", false),
+            ("10.1.2.3", false),
+            ("172.16.0.1", false),
+            ("192.168.1.1", false),
+            ("169.254.169.254", false),
+            ("100.64.0.1", false),
+            ("0.0.0.0", false),
+            ("255.255.255.255", false),
+            ("198.18.0.1", false),
+            ("224.0.0.1", false),
+            ("::1", false),
+            ("::", false),
+            ("::ffff:127.0.0.1", false),
+            ("::ffff:10.0.0.1", false),
+            ("64:ff9b::a00:1", false),
+            ("fe80::1", false),
+            ("fc00::1", false),
+            ("2002:a00:1::1", false),
+            ("2001:db8::1", false),
+            ("ff02::1", false),
+        ] {
+            assert_eq!(is_public(address.parse().unwrap()), public, "{address}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_written_as_the_standard_says() {
+        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foobar", "Zm9vYmFy")] {
+            assert_eq!(base64(bytes.as_bytes()), text);
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! `POST /api/v1/import?carrier=…` with a carrier's list of states (CSV, RFC 4180) → events of that carrier's leg.
+//!
+//! - A header names the columns in whatever order: `parcel`, `status`, `time`, `place`, and `reason` if there is one.
+//! - `,` or `;` parts fields, whichever the header has. `"` holds fields that have one of them, a quote or a line's end.
+//! - Each bad line is told by its number, and the good ones are taken; with `?strict=true` all of them or none.
+//! - The name of an event is made of what its line says: the same list again, or a longer one, gives nothing twice.
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{capture, csv, names};
+use crate::backend::api::{Allowed, Fault, Problem, Query, scope};
+use crate::backend::event::{Event, Origin};
+use crate::backend::store::Statement;
+use crate::backend::store::events::insert;
+use crate::backend::view::fact::{CARRIER, IMPORT, PLACE, REASON, WORDS};
+use crate::backend::{Shared, epc};
+use crate::units::UtcTime;
+
+/// Of a list.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+const MAX_LINES: usize = 20_000;
+
+/// Faults that an answer has.
+const MOST_FAULTS: usize = 200;
+
+/// Of a field, in bytes.
+const MAX_FIELD: usize = 200;
+
+/// How far ahead of ours a carrier's clock may be, ms.
+const AHEAD_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// Statements of one transaction, roughly.
+const TOGETHER: usize = 1_000;
+
+/// Steps of CBV 2.0 §7.1 that say nearly the same as our words.
+const STEPS: &[(&str, &str)] = &[
+    ("announced", "staging_outbound"),
+    ("packed", "packing"),
+    ("shipped", "shipping"),
+    ("collected", "collecting"),
+    ("in_transit", "transporting"),
+    ("departed_hub", "departing"),
+    ("arrived_at_hub", "arriving"),
+    ("sorted", "other"),
+    ("handed_over", "accepting"),
+    ("at_station", "receiving"),
+];
+
+pub(super) fn router() -> Router<Shared> {
+    Router::new().route("/api/v1/import", post(import)).layer(DefaultBodyLimit::max(MAX_BYTES))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Choice {
+    carrier: String,
+    #[serde(default)]
+    strict: bool,
+}
+
+async fn import(
+    allowed: Allowed<scope::Capture>,
+    State(shared): State<Shared>,
+    Query(choice): Query<Choice>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let carrier = choice.carrier.trim();
+    if carrier.is_empty() || carrier.len() > 64 || carrier.chars().any(char::is_control) {
+        return Err(Problem::bad_request("carrier: its name, 1 to 64 bytes, as dhl"));
+    }
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
+    if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/csv") {
+        let detail = "Content-Type: write text/csv";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+    }
+    let body = body.map_err(|no| Problem::new(no.status(), no.body_text()))?;
+    let text = std::str::from_utf8(&body)
+        .map_err(|error| Problem::bad_request(format!("the list: {error}; write it in UTF-8")))?;
+    let list =
+        List { carrier, who: &allowed.who, domain: &shared.config.domain, now: shared.now() };
+    let (events, faults) = list.read(text).map_err(|faults| {
+        Problem::bad_request("the header of the list: see errors").with_errors(faults)
+    })?;
+    if choice.strict && !faults.is_empty() {
+        let detail = format!("{} bad lines, and nothing is taken: see errors", faults.len());
+        return Err(Problem::bad_request(detail).with_errors(first(faults)));
+    }
+    let mut taken = 0;
+    for events in events.chunks(TOGETHER) {
+        let statements: Vec<Vec<Statement>> = events.iter().map(insert).collect();
+        // The first of each event's says whether it is new.
+        let firsts = statements
+            .iter()
+            .scan(0, |at, statements| Some(std::mem::replace(at, *at + statements.len())));
+        let firsts: Vec<usize> = firsts.collect();
+        let outcomes = shared.store.write(statements.into_iter().flatten().collect()).await?;
+        taken += firsts.into_iter().filter(|at| outcomes[*at].changed > 0).count();
+    }
+    capture::tell(&shared, &events).await;
+    let answer = json!({
+        "lines": events.len() + faults.len(),
+        "taken": taken,
+        "known": events.len() - taken,
+        "bad": faults.len(),
+        "errors": first(faults),
+    });
+    Ok(Json(answer).into_response())
+}
+
+fn first(mut faults: Vec<Fault>) -> Vec<Fault> {
+    faults.truncate(MOST_FAULTS);
+    faults
+}
+
+/// Where a list comes from.
+struct List<'a> {
+    carrier: &'a str,
+    who: &'a str,
+    domain: &'a str,
+    now: UtcTime,
+}
+
+/// Where which column is.
+struct Columns {
+    parcel: usize,
+    status: usize,
+    time: usize,
+    place: usize,
+    reason: Option<usize>,
+}
+
+impl Columns {
+    fn of(header: &[String]) -> Result<Self, Vec<Fault>> {
+        let known = ["parcel", "status", "time", "place", "reason"];
+        let names: Vec<String> =
+            header.iter().map(|name| name.trim().to_ascii_lowercase()).collect();
+        let mut faults = Vec::new();
+        for (index, name) in names.iter().enumerate() {
+            let twice = names[..index].contains(name);
+            if twice || !known.contains(&name.as_str()) {
+                faults.push(fault(
+                    "line 1",
+                    name,
+                    "the columns parcel, status, time, place, reason, each once",
+                ));
+            }
+        }
+        let mut at = |wanted: &str| {
+            let found = names.iter().position(|name| name == wanted);
+            if found.is_none() {
+                let remedy = format!("a header with the column {wanted}");
+                faults.push(fault("line 1", &names.join(" "), &remedy));
+            }
+            found.unwrap_or_default()
+        };
+        let (parcel, status, time, place) = (at("parcel"), at("status"), at("time"), at("place"));
+        let reason = names.iter().position(|name| name == "reason");
+        if faults.is_empty() {
+            Ok(Self { parcel, status, time, place, reason })
+        } else {
+            Err(faults)
+        }
+    }
+}
+
+/// The value goes back to who sent it, shortened.
+fn fault(place: &str, value: &str, remedy: &str) -> Fault {
+    let value = value.chars().filter(|c| !c.is_control()).take(80).collect();
+    Fault { place: place.to_owned(), value, remedy: remedy.to_owned() }
+}
+
+impl List<'_> {
+    /// The events of its lines, and what is wrong with the others.
+    fn read(&self, text: &str) -> Result<(Vec<Event>, Vec<Fault>), Vec<Fault>> {
+        let mut lines = csv::Lines::new(text);
+        let Some(Ok((_, header))) = lines.next() else {
+            return Err(vec![fault("line 1", "no header", "parcel,status,time,place")]);
+        };
+        let columns = Columns::of(&header)?;
+        let (mut events, mut faults) = (Vec::new(), Vec::new());
+        for line in lines {
+            if events.len() + faults.len() == MAX_LINES {
+                faults.push(fault("the list", "too long", "at most 20,000 lines; split it"));
+                break;
+            }
+            let read = line.and_then(|(number, fields)| {
+                let place = format!("line {number}");
+                if fields.len() != header.len() {
+                    let remedy = format!("{} fields, as the header has", header.len());
+                    let value = format!("{} fields", fields.len());
+                    return Err(fault(&place, &value, &remedy));
+                }
+                self.event(&place, &columns, &fields)
+            });
+            match read {
+                Ok(event) => events.push(event),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        Ok((events, faults))
+    }
+
+    fn event(&self, place: &str, columns: &Columns, fields: &[String]) -> Result<Event, Fault> {
+        let field = |index: usize| fields[index].trim();
+        let wrong = |column: &str, value: &str, remedy: &str| {
+            Err(fault(&format!("{place} {column}"), value, remedy))
+        };
+        if let Some(long) = fields.iter().find(|field| field.len() > MAX_FIELD) {
+            return Err(fault(place, long, "fields of at most 200 bytes"));
+        }
+        let (parcel, said) = (field(columns.parcel), field(columns.time));
+        let Some(epc) = epc::of_number(parcel, self.domain).into_iter().next() else {
+            return wrong("parcel", parcel, "the number on the parcel");
+        };
+        let word = field(columns.status).to_ascii_lowercase().replace([' ', '-'], "_");
+        let Some((_, step)) = STEPS.iter().find(|(known, _)| *known == word) else {
+            let words: Vec<&str> = WORDS.iter().map(|(word, _)| *word).collect();
+            return wrong("status", field(columns.status), &words.join(", "));
+        };
+        let Some(time) = UtcTime::parse(said) else {
+            return wrong("time", said, "a time with an offset, as 2026-11-21T18:30:00+01:00");
+        };
+        if time.date().year() < 2000 || time.millis_since(self.now) > AHEAD_MS {
+            return wrong("time", said, "after the year 2000, and at most a day ahead of now");
+        }
+        let reason = columns.reason.map(field).filter(|reason| !reason.is_empty());
+        Ok(self.said(&Line { epc, word, step, time, place: field(columns.place), reason }))
+    }
+
+    fn said(&self, line: &Line<'_>) -> Event {
+        let at = line.time.to_string();
+        let parts = ["import", self.carrier, &line.epc, &line.word, &at, line.place];
+        let id = names::urn_of(&parts);
+        let mut data = json!({
+            "@context": [GS1_CONTEXT, {"waypost": format!("https://ns.{}/waypost/", self.domain)}],
+            "type": "ObjectEvent",
+            "eventID": id,
+            "eventTime": at,
+            "eventTimeZoneOffset": "+00:00",
+            "action": "OBSERVE",
+            "epcList": [line.epc],
+            "bizStep": line.step,
+            CARRIER: self.carrier,
+        });
+        if !line.place.is_empty() {
+            data[PLACE] = Value::from(line.place);
+        }
+        if let Some(reason) = line.reason {
+            data[REASON] = Value::from(reason);
+        }
+        Event {
+            source: format!("import:{}:{}", self.who, self.carrier),
+            id: id.clone(),
+            event_id: id,
+            kind: format!("{IMPORT}{}", line.word),
+            origin: Origin::Import,
+            time: line.time,
+            captured_at: self.now,
+            epcs: epc::things(&data),
+            data,
+            n: 0,
+            van: None,
+            seq: None,
+            route: None,
+            retracts: false,
+            job: None,
+        }
+    }
+}
+
+/// The JSON-LD context that GS1 publishes.
+const GS1_CONTEXT: &str = "https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld";
+
+/// A line that is in order.
+struct Line<'a> {
+    epc: String,
+    word: String,
+    step: &'static str,
+    time: UtcTime,
+    place: &'a str,
+    reason: Option<&'a str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<(Vec<Event>, Vec<Fault>), Vec<Fault>> {
+        let now = UtcTime::parse("2026-11-22T12:00:00Z").unwrap();
+        List { carrier: "dhl", who: "partner", domain: "id.example.com", now }.read(text)
+    }
+
+    #[test]
+    fn a_list_is_read_however_it_is_parted() {
+        for text in [
+            "parcel,status,time,place\n395212340000000014,Arrived at hub,2026-11-21T18:30:00+01:00,\"Hall, North\"\n",
+            "\u{feff}Time;Place;Parcel;Status;reason\r\n2026-11-21T17:30:00Z;Hall, North;(00)395212340000000014;arrived_at_hub;\r\n",
+        ] {
+            let (events, faults) = read(text).unwrap();
+            assert_eq!(faults, []);
+            assert_eq!(events.len(), 1);
+            let event = &events[0];
+            assert_eq!(event.epcs[0].0, "https://id.gs1.org/00/395212340000000014");
+            assert_eq!(
+                (event.kind.as_str(), event.member(PLACE)),
+                ("import.arrived_at_hub", Some("Hall, North"))
+            );
+            assert_eq!(event.time.to_string(), "2026-11-21T17:30:00.000Z");
+        }
+        let one = read("parcel,status,time,place\nA,sorted,2026-11-21T18:30:00Z,x\n").unwrap().0;
+        let two = read("place,parcel,time,status\nx,a,2026-11-21T19:30:00+01:00,SORTED").unwrap().0;
+        assert_eq!(one[0].id, two[0].id, "the same said otherwise");
+    }
+
+    #[test]
+    fn each_bad_line_is_told_by_its_number_and_the_good_ones_are_taken() {
+        let (events, faults) = read(
+            "parcel,status,time,place\nA,sorted,2026-11-21T18:30:00Z,\"two\nlines\"\nA,lost,2026-11-21T18:30:00Z,x\n\
+             A,sorted,2026-11-21 18:30,x\nA,sorted\n,sorted,2026-11-21T18:30:00Z,x\nA,sorted,2027-11-21T18:30:00Z,x\n\
+             B,sorted,2026-11-21T18:30:00Z,\"open",
+        )
+        .unwrap();
+        assert_eq!(events.len(), 1);
+        let places: Vec<&str> = faults.iter().map(|fault| fault.place.as_str()).collect();
+        let expected =
+            ["line 4 status", "line 5 time", "line 6", "line 7 parcel", "line 8 time", "line 9"];
+        assert_eq!(places, expected);
+    }
+
+    #[test]
+    fn a_list_without_its_columns_is_refused_as_a_whole() {
+        for text in [
+            "",
+            "parcel,status,time",
+            "parcel,status,time,place,parcel",
+            "a,b",
+            "parcel,status,time,place,colour",
+        ] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn each_word_has_a_stage_and_a_step() {
+        let of =
+            |words: Vec<&'static str>| words.into_iter().collect::<std::collections::BTreeSet<_>>();
+        let stages = of(WORDS.iter().map(|(word, _)| *word).collect());
+        assert_eq!(stages, of(STEPS.iter().map(|(word, _)| *word).collect()));
+    }
+}

@@ -1,0 +1,346 @@
+//! Letters and webhooks over real sockets, on both stores: each once, and none that is stale.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use serde_json::{Value, json};
+use waypost::backend::alerts::{self, Subscribed, Subscription};
+use waypost::backend::config::SmtpConfig;
+use waypost::backend::event::{Event, Origin, Role};
+use waypost::backend::store::parcels::Parcel;
+use waypost::backend::store::routes::{Others, Put, Route};
+use waypost::backend::store::{Store, events};
+use waypost::backend::{Config, Shared};
+
+use crate::support::backend::{config, on_both, set_clock, shared, utc};
+
+const EPC: &str = "https://id.gs1.org/00/395212340000000014";
+const TOKEN: &str = "mQZ5m1H7Ck6pW2o0bq3x9w";
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// What came, in order.
+type Heard = Arc<Mutex<Vec<String>>>;
+
+/// Takes letters as RFC 5321 has it.
+fn post_office() -> (SocketAddr, Heard) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, heard) = (listener.local_addr().unwrap(), Heard::default());
+    let letters = Arc::clone(&heard);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let letters = Arc::clone(&letters);
+            thread::spawn(move || {
+                let mut stream = stream.unwrap();
+                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                stream.write_all(b"220 sink\r\n").unwrap();
+                while let Some(Ok(line)) = lines.next() {
+                    if line.eq_ignore_ascii_case("DATA") {
+                        stream.write_all(b"354 go on\r\n").unwrap();
+                        let rest = lines.by_ref().map_while(Result::ok);
+                        let letter: Vec<String> = rest.take_while(|line| line != ".").collect();
+                        letters.lock().unwrap().push(letter.join("\n"));
+                    }
+                    stream.write_all(b"250 fine\r\n").unwrap();
+                }
+            });
+        }
+    });
+    (address, heard)
+}
+
+/// Takes POSTs.
+fn hook() -> (SocketAddr, Heard) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, heard) = (listener.local_addr().unwrap(), Heard::default());
+    let posts = Arc::clone(&heard);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let (mut head, mut length) = (String::new(), 0);
+            loop {
+                let mut line = String::new();
+                if reader.read_line(&mut line).unwrap() == 0 || line == "\r\n" {
+                    break;
+                }
+                let lower = line.to_ascii_lowercase();
+                if let Some(value) = lower.strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+                head.push_str(&line);
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            posts.lock().unwrap().push(format!("{head}\n{}", String::from_utf8(body).unwrap()));
+            let answer = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
+            stream.write_all(answer).unwrap();
+        }
+    });
+    (address, heard)
+}
+
+struct Set {
+    shared: Shared,
+    letters: Heard,
+    posts: Heard,
+    hook: SocketAddr,
+}
+
+fn configured(smtp: SocketAddr, private: bool) -> Config {
+    let mut config = config();
+    config.alerts.smtp = Some(SmtpConfig {
+        url: format!("smtp://{smtp}"),
+        username: None,
+        password: None,
+        from: "Parcels <parcels@example.com>".to_owned(),
+    });
+    config.alerts.webhook_secret = Some(SECRET.to_owned());
+    config.alerts.webhook_private = private;
+    config
+}
+
+fn instance(store: Store, now: &str, config: Config) -> Shared {
+    let mut shared = shared(store, now);
+    shared.config = Arc::new(config);
+    shared
+}
+
+/// A parcel that is due today, and somebody who waits for it.
+async fn set(store: Store, now: &str) -> Set {
+    let (smtp, letters) = post_office();
+    let (hook, posts) = hook();
+    let shared = instance(store, now, configured(smtp, true));
+    put(&shared).await;
+    Set { shared, letters, posts, hook }
+}
+
+async fn put(shared: &Shared) {
+    let manifest = json!({"v": 1, "route": "R", "rev": 1,
+        "station": {"id": "https://id.gs1.org/414/9521234000013", "lat": 48.1, "lon": 11.5, "radius_m": 150},
+        "valid_from": "2026-11-23T05:00:00Z", "valid_until": "2026-11-23T22:00:00Z",
+        "stops": [{"seq": 1, "id": "stop-1", "lat": 48.12, "lon": 11.52,
+            "parcels": [{"id": "395212340000000014"}]}]});
+    let route = Route {
+        route: "R".to_owned(),
+        van: "VAN-042".to_owned(),
+        rev: 1,
+        valid_from: Some(utc("2026-11-23T05:00:00Z")),
+        valid_until: Some(utc("2026-11-23T22:00:00Z")),
+        doc: manifest.to_string(),
+        manifest: manifest.to_string(),
+        digest: "d".to_owned(),
+        put_at: utc("2026-11-23T05:00:00Z"),
+        sent_rev: None,
+        withdrawn: false,
+        completed: false,
+    };
+    let parcel = Parcel {
+        epc: EPC.to_owned(),
+        number: "395212340000000014".to_owned(),
+        token: TOKEN.to_owned(),
+        postcode: Some("80331".to_owned()),
+        route: Some("R".to_owned()),
+        stop_id: Some("stop-1".to_owned()),
+        stop_seq: Some(1),
+        gift: false,
+        language: Some("de".to_owned()),
+        preferences: None,
+        put_at: utc("2026-11-23T05:00:00Z"),
+        ended_at: None,
+        expires_at: None,
+        case_state: None,
+        case_at: None,
+        case_note: None,
+    };
+    let done = shared.store.put_route(&route, &[parcel], &[], Others::Stay).await.unwrap();
+    assert_eq!(done, Put::Created);
+}
+
+/// A van says that something happened.
+async fn said(shared: &Shared, kind: &str, at: &str) {
+    let id = format!("urn:uuid:{kind}/{at}");
+    let data = json!({"type": "ObjectEvent", "action": "OBSERVE", "eventID": id, "eventTime": at,
+        "epcList": [EPC], "van:stopSequence": 1, "van:outcome": "handed_to_resident"});
+    let event = Event {
+        n: 0,
+        source: "https://id.example.com/fleet/obj/VAN-042".to_owned(),
+        event_id: id.clone(),
+        id,
+        kind: kind.to_owned(),
+        origin: Origin::Van,
+        van: Some("VAN-042".to_owned()),
+        seq: None,
+        route: Some("R".to_owned()),
+        time: utc(at),
+        captured_at: shared.now(),
+        retracts: false,
+        epcs: vec![(EPC.to_owned(), Role::Epc)],
+        job: None,
+        data,
+    };
+    shared.store.write(events::insert(&event)).await.unwrap();
+}
+
+async fn subscribe(shared: &Shared, channel: &str, address: &str) -> Subscribed {
+    let subscription =
+        Subscription { channel: channel.to_owned(), address: address.to_owned(), language: None };
+    alerts::subscribe(shared, TOKEN, &subscription).await.unwrap()
+}
+
+async fn both_subscribe(set: &Set) {
+    let Subscribed::Taken(view) = subscribe(&set.shared, "email", "max@example.com").await else {
+        panic!("not taken")
+    };
+    assert_eq!(view.address, "m…@example.com");
+    let url = format!("http://{}/hook", set.hook);
+    assert!(matches!(subscribe(&set.shared, "webhook", &url).await, Subscribed::Taken(_)));
+}
+
+fn kinds(posts: &Heard) -> Vec<String> {
+    let posts = posts.lock().unwrap();
+    let body = |post: &String| -> Value {
+        serde_json::from_str(post.split("\n\n").last().unwrap()).unwrap()
+    };
+    posts.iter().map(|post| body(post)["data"]["kind"].as_str().unwrap().to_owned()).collect()
+}
+
+fn hmac(post: &str) -> (String, Vec<u8>) {
+    let field = |name: &str| {
+        let line = post.lines().find(|line| line.to_ascii_lowercase().starts_with(name)).unwrap();
+        line.split_once(':').unwrap().1.trim().to_owned()
+    };
+    let body = post.split("\n\n").last().unwrap();
+    let signed = format!("{}.{}.{body}", field("webhook-id"), field("webhook-timestamp"));
+    let signature = field("webhook-signature");
+    let signature = waypost::wire::base64::decode(signature.strip_prefix("v1,").unwrap()).unwrap();
+    (signed, signature)
+}
+
+#[tokio::test]
+async fn each_kind_is_told_once_despite_repeats_restarts_and_two_instances() {
+    on_both(async |store| {
+        let set = set(store.clone(), "2026-11-23T06:00:00Z").await;
+        both_subscribe(&set).await;
+        both_subscribe(&set).await;
+        for (now, kind, at) in [
+            ("2026-11-23T07:00:10Z", "route.departed", "2026-11-23T07:00:00.000Z"),
+            ("2026-11-23T08:00:10Z", "parcel.delivered", "2026-11-23T08:00:00.000Z"),
+        ] {
+            set_clock(&set.shared, now);
+            let other = instance(store.clone(), now, (*set.shared.config).clone());
+            for _ in 0..2 {
+                said(&set.shared, kind, at).await;
+                let (one, two) = tokio::join!(alerts::round(&set.shared), alerts::round(&other));
+                one.unwrap();
+                two.unwrap();
+            }
+            let restarted = instance(store.clone(), now, (*set.shared.config).clone());
+            alerts::round(&restarted).await.unwrap();
+        }
+        let letters = set.letters.lock().unwrap().clone();
+        assert_eq!(letters.len(), 3, "out for delivery, at the last stop, delivered: {letters:?}");
+        let mut kinds = kinds(&set.posts);
+        assert_eq!(kinds.last().unwrap(), "delivered");
+        kinds.sort();
+        assert_eq!(kinds, ["delivered", "next_stops", "out_for_delivery"]);
+        for subject in
+            ["Ihr Paket wird zugestellt", "Ihr Paket ist gleich da", "Ihr Paket wurde zugestellt"]
+        {
+            let subject = format!("Subject: {subject}\n");
+            assert_eq!(
+                letters.iter().filter(|letter| letter.contains(&subject)).count(),
+                1,
+                "{subject}"
+            );
+        }
+        let end = "List-Unsubscribe: <https://track.example.com/unsubscribe/";
+        assert!(letters.iter().all(|letter| letter.contains(end)), "{letters:?}");
+        let (signed, signature) = hmac(&set.posts.lock().unwrap()[2]);
+        let secret = waypost::wire::base64::decode(SECRET.strip_prefix("whsec_").unwrap()).unwrap();
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &secret);
+        ring::hmac::verify(&key, signed.as_bytes(), &signature).unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn after_eight_hours_without_a_link_only_what_is_still_true_is_told() {
+    on_both(async |store| {
+        let set = set(store, "2026-11-23T06:00:00Z").await;
+        both_subscribe(&set).await;
+        alerts::round(&set.shared).await.unwrap();
+        set_clock(&set.shared, "2026-11-23T17:00:00Z");
+        said(&set.shared, "route.departed", "2026-11-23T08:00:00.000Z").await;
+        alerts::round(&set.shared).await.unwrap();
+        assert_eq!(kinds(&set.posts), [""; 0], "it left nine hours ago");
+        said(&set.shared, "stop.arrived", "2026-11-23T08:59:00.000Z").await;
+        said(&set.shared, "parcel.delivered", "2026-11-23T09:00:00.000Z").await;
+        alerts::round(&set.shared).await.unwrap();
+        assert_eq!(kinds(&set.posts), ["delivered"]);
+        let letters = set.letters.lock().unwrap().clone();
+        assert_eq!(letters.len(), 1);
+        assert!(letters[0].contains("2026-11-23 09:00"), "{}", letters[0]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_tried_again_and_what_is_not_so_any_more_is_not_sent() {
+    on_both(async |store| {
+        let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let away = instance(store.clone(), "2026-11-23T06:00:00Z", configured(nobody, true));
+        put(&away).await;
+        assert!(matches!(subscribe(&away, "email", "max@example.com").await, Subscribed::Taken(_)));
+        set_clock(&away, "2026-11-23T07:00:10Z");
+        said(&away, "route.departed", "2026-11-23T07:00:00.000Z").await;
+        alerts::round(&away).await.unwrap();
+        let (smtp, letters) = post_office();
+        let there = instance(store, "2026-11-23T07:00:20Z", configured(smtp, true));
+        alerts::round(&there).await.unwrap();
+        assert_eq!(letters.lock().unwrap().len(), 0, "not yet");
+        set_clock(&there, "2026-11-23T07:10:00Z");
+        alerts::round(&there).await.unwrap();
+        let letters = letters.lock().unwrap().clone();
+        assert_eq!(letters.len(), 1, "{letters:?}");
+        assert!(letters[0].contains("Ihr Paket wird zugestellt"), "and none of being near");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_webhook_reaches_no_private_address_and_a_subscription_ends_without_a_login() {
+    on_both(async |store| {
+        let (smtp, letters) = post_office();
+        let (hook, posts) = hook();
+        let shared = instance(store.clone(), "2026-11-23T06:00:00Z", configured(smtp, false));
+        put(&shared).await;
+        for wrong in [
+            format!("http://{hook}/"),
+            "https://user@example.com/".to_owned(),
+            "file:///etc/passwd".to_owned(),
+            "https://".to_owned(),
+        ] {
+            let answer = subscribe(&shared, "webhook", &wrong).await;
+            assert!(matches!(answer, Subscribed::Wrong(_)), "{wrong}: {answer:?}");
+        }
+        let url = format!("https://localhost:{}/", hook.port());
+        assert!(matches!(subscribe(&shared, "webhook", &url).await, Subscribed::Taken(_)));
+        let Subscribed::Taken(letter) = subscribe(&shared, "email", "max@example.com").await else {
+            panic!("not taken")
+        };
+        assert!(!alerts::unsubscribe(&shared, "another", &letter.id).await.unwrap());
+        assert!(alerts::unsubscribe(&shared, TOKEN, &letter.id).await.unwrap());
+        set_clock(&shared, "2026-11-23T08:00:10Z");
+        said(&shared, "parcel.delivered", "2026-11-23T08:00:00.000Z").await;
+        alerts::round(&shared).await.unwrap();
+        assert!(posts.lock().unwrap().is_empty() && letters.lock().unwrap().is_empty());
+        let sql = "SELECT state, error FROM alert";
+        let rows = store.read(waypost::backend::store::Statement::new(sql, [])).await.unwrap();
+        assert_eq!(rows.len(), 1);
+        assert_eq!(rows[0].text(0), "dead");
+        assert!(rows[0].text(1).contains("private network"), "{}", rows[0].text(1));
+    })
+    .await;
+}

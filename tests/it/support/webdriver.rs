@@ -1,0 +1,247 @@
+//! Debian's Chromium, driven by WebDriver (W3C): JSON over HTTP, and Chromium's own commands for what it has no words for.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{Process, installed};
+
+/// As long as a page may take to show what it was told.
+const PATIENCE: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(20);
+
+/// Key codes of WebDriver (§17.4.2).
+pub(crate) mod key {
+    pub(crate) const TAB: &str = "\u{e004}";
+    pub(crate) const ENTER: &str = "\u{e007}";
+    pub(crate) const SPACE: &str = " ";
+    pub(crate) const RIGHT: &str = "\u{e014}";
+    pub(crate) const DOWN: &str = "\u{e015}";
+}
+
+/// A browser with a profile of its own. Its viewer lives in Munich.
+pub(crate) struct Browser {
+    agent: ureq::Agent,
+    session: String,
+    _driver: Process,
+    _profile: tempfile::TempDir,
+}
+
+impl Browser {
+    /// `None`, and a line that says so, where there is none.
+    pub(crate) fn open(languages: &str) -> Option<Self> {
+        let chromium = installed("chromium")?;
+        let chromedriver = installed("chromedriver")?;
+        let profile = tempfile::tempdir().unwrap();
+        let mut command = Command::new(chromedriver);
+        command.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null());
+        command.env("TZ", "Europe/Berlin").env("HOME", profile.path());
+        let mut driver = Process::start(&mut command);
+        let mut lines = BufReader::new(driver.0.stdout.take().unwrap()).lines();
+        let port: u16 = lines
+            .find_map(|line| {
+                let line = line.unwrap();
+                let said = line.rsplit_once("started successfully on port ")?.1;
+                said.trim_end_matches('.').parse().ok()
+            })
+            .expect("chromedriver says where it listens");
+        // A pipe that nobody reads would stop it.
+        std::thread::spawn(move || lines.for_each(drop));
+        let config = ureq::Agent::config_builder().http_status_as_error(false);
+        let agent = ureq::Agent::new_with_config(config.build());
+        let folder = format!("--user-data-dir={}", profile.path().display());
+        let languages = format!("--accept-lang={languages}");
+        let arguments = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--disable-dev-shm-usage",
+            "--hide-scrollbars",
+            &folder,
+            &languages,
+        ];
+        let wanted = json!({"capabilities": {"alwaysMatch": {
+            "goog:chromeOptions": {"args": arguments, "binary": chromium},
+            "goog:loggingPrefs": {"browser": "ALL"},
+        }}});
+        let url = format!("http://127.0.0.1:{port}/session");
+        let made = answer(agent.post(&url).send(wanted.to_string()).unwrap());
+        let session = format!("{url}/{}", made["sessionId"].as_str().unwrap());
+        Some(Self { agent, session, _driver: driver, _profile: profile })
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Value {
+        answer(self.agent.post(format!("{}{path}", self.session)).send(body.to_string()).unwrap())
+    }
+
+    pub(crate) fn visit(&self, url: &str) {
+        self.post("/url", &json!({"url": url}));
+    }
+
+    pub(crate) fn reload(&self) {
+        self.post("/refresh", &json!({}));
+    }
+
+    /// What a function with this body returns in the page.
+    pub(crate) fn run(&self, body: &str) -> Value {
+        self.post("/execute/sync", &json!({"script": body, "args": []}))
+    }
+
+    /// A command of the DevTools protocol.
+    pub(crate) fn tools(&self, command: &str, parameters: &Value) -> Value {
+        self.post("/goog/cdp/execute", &json!({"cmd": command, "params": parameters}))
+    }
+
+    /// Waits until an expression is true in the page.
+    pub(crate) fn until(&self, expression: &str) {
+        let body = format!("return Boolean({expression})");
+        for _ in 0..PATIENCE.as_millis() / POLL.as_millis() {
+            if self.run(&body) == json!(true) {
+                return;
+            }
+            std::thread::sleep(POLL);
+        }
+        let page = self.run("return document.body.innerText");
+        panic!(
+            "never: {expression}\nconsole: {:?}\npage: {}",
+            self.complaints(),
+            page.as_str().unwrap()
+        );
+    }
+
+    /// Waits until what a selector names has this text in it.
+    pub(crate) fn until_text(&self, selector: &str, text: &str) {
+        self.until(&format!(
+            "[...document.querySelectorAll({})].some((node) => !node.closest('[hidden]') && node.innerText.includes({}))",
+            json!(selector),
+            json!(text)
+        ));
+    }
+
+    /// Text of what a selector names first; empty where there is nothing.
+    pub(crate) fn text(&self, selector: &str) -> String {
+        let text = self
+            .run(&format!("return document.querySelector({})?.innerText ?? ''", json!(selector)));
+        text.as_str().unwrap().to_owned()
+    }
+
+    fn element(&self, selector: &str) -> String {
+        let found = self.post("/element", &json!({"using": "css selector", "value": selector}));
+        let id = found.as_object().and_then(|found| found.values().next()).and_then(Value::as_str);
+        id.unwrap_or_else(|| panic!("{selector}: {found}")).to_owned()
+    }
+
+    /// A click as a mouse makes it: what is hidden or covered cannot be clicked.
+    pub(crate) fn click(&self, selector: &str) {
+        self.post(&format!("/element/{}/click", self.element(selector)), &json!({}));
+    }
+
+    /// Types into what a selector names.
+    pub(crate) fn type_into(&self, selector: &str, text: &str) {
+        self.post(&format!("/element/{}/value", self.element(selector)), &json!({"text": text}));
+    }
+
+    /// Presses keys wherever the focus is.
+    pub(crate) fn press(&self, keys: &str) {
+        let actions: Vec<Value> = keys
+            .chars()
+            .flat_map(|key| {
+                [json!({"type": "keyDown", "value": key}), json!({"type": "keyUp", "value": key})]
+            })
+            .collect();
+        self.post(
+            "/actions",
+            &json!({"actions": [{"type": "key", "id": "keys", "actions": actions}]}),
+        );
+    }
+
+    /// A series of actions (§17).
+    pub(crate) fn act(&self, actions: &Value) {
+        self.post("/actions", actions);
+    }
+
+    /// Presses TAB until the focus is on what a selector names.
+    pub(crate) fn tab_to(&self, selector: &str) {
+        for _ in 0..80 {
+            if self.run(&format!("return document.activeElement.matches({})", json!(selector)))
+                == json!(true)
+            {
+                return;
+            }
+            self.press(key::TAB);
+        }
+        panic!("{selector} is not reached by TAB");
+    }
+
+    /// Width in CSS pixels, and `light` or `dark`.
+    pub(crate) fn look(&self, width: u32, scheme: &str) {
+        let size = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false});
+        self.tools("Emulation.setDeviceMetricsOverride", &size);
+        self.media(&[
+            ("prefers-color-scheme", scheme),
+            ("prefers-reduced-motion", "no-preference"),
+        ]);
+    }
+
+    /// Media features.
+    pub(crate) fn media(&self, features: &[(&str, &str)]) {
+        let features: Vec<Value> =
+            features.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
+        self.tools("Emulation.setEmulatedMedia", &json!({"features": features}));
+    }
+
+    /// The page as PNG, to `height` pixels.
+    pub(crate) fn picture(&self, height: u32) -> Vec<u8> {
+        let size = self.run("return [innerWidth, document.documentElement.scrollHeight]");
+        let height = size[1].as_u64().unwrap().min(height.into()).max(400);
+        let clip = json!({"x": 0, "y": 0, "width": size[0], "height": height, "scale": 1});
+        let wanted = json!({"format": "png", "captureBeyondViewport": true, "clip": clip});
+        let made = self.tools("Page.captureScreenshot", &wanted);
+        from_base64(made["data"].as_str().unwrap())
+    }
+
+    /// What the console has said since it was asked last.
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        let said = self.post("/se/log", &json!({"type": "browser"}));
+        let said = said.as_array().cloned().unwrap_or_default();
+        said.iter().map(|entry| entry["message"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // Its processes and its profile go with it.
+        self.agent.delete(&self.session).call().ok();
+    }
+}
+
+fn answer(mut response: ureq::http::Response<ureq::Body>) -> Value {
+    let status = response.status();
+    let config = response.body_mut().with_config().limit(64 << 20);
+    let body: Value = serde_json::from_str(&config.read_to_string().unwrap()).unwrap();
+    assert!(status.is_success(), "{}", body["value"]);
+    body["value"].clone()
+}
+
+/// RFC 4648 §4.
+fn from_base64(text: &str) -> Vec<u8> {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits = text.bytes().filter_map(|byte| DIGITS.iter().position(|digit| *digit == byte));
+    let (mut bytes, mut bits, mut count) = (Vec::new(), 0_u32, 0);
+    for digit in digits {
+        bits = bits << 6 | u32::try_from(digit).unwrap();
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count & 0xff) as u8);
+        }
+    }
+    bytes
+}
