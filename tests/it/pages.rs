@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use crate::support::repository;
 
 fn pages() -> Vec<PathBuf> {
-    let docs = fs::read_dir(repository("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let folders = ["docs", "docs/backend"].into_iter();
+    let entries = folders.flat_map(|folder| fs::read_dir(repository(folder)).unwrap());
+    let docs = entries.map(|entry| entry.unwrap().path());
     let docs = docs.filter(|path| path.extension().is_some_and(|ending| ending == "md"));
     docs.chain([repository("README.md")]).collect()
 }
