@@ -12,7 +12,7 @@ use super::fact::{Fact, What, valid};
 use super::known::KnownRoute;
 use super::parcel::Stage;
 use crate::units::UtcTime;
-use crate::wire::json::{Position, StopStatus};
+use crate::wire::json::Position;
 
 /// Where a parcel is, as its route's van says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,8 +120,8 @@ impl Progress {
         replay.end()
     }
 
-    /// Whether the van is on its way from the stop where its events see it. That is by its own judgement, which is not
-    /// shaken by one bad fix.
+    /// Whether the van is on its way from the stop where its events see it: it says that it goes to another. While it says
+    /// that it comes to this one it has not stood there yet, whatever the event's time is.
     #[must_use]
     pub fn has_left(&self, route: &KnownRoute, position: Option<&Position>) -> bool {
         let Some(((at, visit), position)) = self.at.zip(self.visits.last()).zip(position) else {
@@ -129,9 +129,8 @@ impl Progress {
         };
         let newer = UtcTime::parse(&position.point.ts).is_some_and(|ts| ts > visit.until);
         let same = position.route.as_deref() == Some(route.manifest.route.as_str());
-        let stands = position.point.stop_status == Some(StopStatus::StoppedAt)
-            && position.stop_seq == Some(route.manifest.stops[at].seq);
-        newer && same && position.stop_seq.is_some() && !stands
+        let here = route.manifest.stops[at].seq;
+        newer && same && position.stop_seq.is_some_and(|seq| seq != here)
     }
 
     /// Stops that are finished.
