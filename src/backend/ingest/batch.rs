@@ -56,13 +56,14 @@ impl Storing {
     /// Stores all of it.
     pub(super) async fn store(&self, arrivals: &mut [Arrival]) -> Taken {
         let mut pause = Pause::new(&self.counters);
-        for index in 0..arrivals.len() {
-            while let Err(error) = self.check_source(&mut arrivals[index]).await {
+        for arrival in arrivals.iter_mut() {
+            while let Err(error) = self.check_source(arrival).await {
                 pause.wait(&error).await;
             }
         }
         let mut all = Taken::default();
-        let mut parts: Vec<Range<usize>> = vec![0..arrivals.len()];
+        let mut parts: Vec<Range<usize>> = Vec::new();
+        parts.push(0..arrivals.len());
         while let Some(part) = parts.pop() {
             let page = self.shared.config.retention.page;
             match self.shared.store.take(&arrivals[part.clone()], self.shared.now(), page).await {
