@@ -31,7 +31,7 @@ pub(super) struct TlsFileError {
 }
 
 impl TlsFileError {
-    fn new(path: &Path, problem: impl ToString) -> Self {
+    fn new(path: &Path, problem: &impl ToString) -> Self {
         Self { file: path.display().to_string(), problem: problem.to_string() }
     }
 }
@@ -87,20 +87,20 @@ fn client_config(tls: &MqttTls) -> Result<Arc<ClientConfig>, TlsFileError> {
         let _ = roots.add(authority);
     }
     if roots.is_empty() {
-        return Err(TlsFileError::new(&tls.ca, "has no certificate of an authority (PEM)"));
+        return Err(TlsFileError::new(&tls.ca, &"has no certificate of an authority (PEM)"));
     }
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| TlsFileError::new(&tls.ca, error))?
+        .map_err(|error| TlsFileError::new(&tls.ca, &error))?
         .with_root_certificates(roots);
     let config = match &tls.client {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
             let its =
-                PrivateKeyDer::from_pem_file(key).map_err(|error| TlsFileError::new(key, error))?;
+                PrivateKeyDer::from_pem_file(key).map_err(|error| TlsFileError::new(key, &error))?;
             builder
                 .with_client_auth_cert(certificates(certificate)?, its)
-                .map_err(|error| TlsFileError::new(certificate, error))?
+                .map_err(|error| TlsFileError::new(certificate, &error))?
         }
     };
     Ok(Arc::new(config))
@@ -109,7 +109,7 @@ fn client_config(tls: &MqttTls) -> Result<Arc<ClientConfig>, TlsFileError> {
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
     CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect)
-        .map_err(|error| TlsFileError::new(path, error))
+        .map_err(|error| TlsFileError::new(path, &error))
 }
 
 /// Why a connection ended, in words without anything secret.

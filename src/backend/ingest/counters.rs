@@ -21,6 +21,8 @@ pub struct Counters {
     pub poison: AtomicU64,
     /// The same without a row, because there were too many.
     pub poison_unkept: AtomicU64,
+    /// Messages without QoS that came faster than the store takes them.
+    pub unkept: AtomicU64,
     /// Transactions.
     pub batches: AtomicU64,
     /// Times that the store did not answer.

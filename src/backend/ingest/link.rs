@@ -13,7 +13,6 @@ use std::time::Duration;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnAck, Filter, Packet, Publish};
 use rumqttc::v5::{AsyncClient, Event};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::acks::Acks;
@@ -27,6 +26,8 @@ use crate::backend::Shared;
 use crate::backend::mqtt::{self, Session};
 use crate::backend::store::{Arrival, MAX_POISON_BYTES, Taken};
 use crate::backoff::Backoff;
+use crate::clock::Clock;
+use crate::units::Uptime;
 use crate::wire::{VERSION, VanId};
 
 /// Messages on their way without PUBACK: with those of the largest size 64 MiB, with usual ones a few.
@@ -34,6 +35,10 @@ const RECEIVE_MAX: u16 = 256;
 
 /// Requests to the connection: an acknowledgement for each message, and what is said besides.
 const REQUESTS: usize = 2 * RECEIVE_MAX as usize + 128;
+
+/// Messages that wait for their transaction. The broker keeps back what would be more of QoS 1; what is sent with less is lost
+/// while the store does not keep up.
+const MAX_QUEUE: usize = 4 * RECEIVE_MAX as usize;
 
 /// Messages of one transaction. One that is larger holds the writer of SQLite longer than pages may wait.
 const MAX_BATCH: usize = 256;
@@ -52,6 +57,9 @@ const MAX_TOPIC_BYTES: usize = 1_024;
 
 /// A new session asks for retained `state` so long.
 const ASK_STATES: Duration = Duration::from_secs(30);
+
+/// A connection that lasts so long is a good one.
+const STEADY: Duration = Duration::from_secs(10);
 
 /// What is being stored when the process should stop has so long.
 const LAST_BATCH: Duration = Duration::from_secs(5);
@@ -88,10 +96,14 @@ pub(super) struct Consumer {
     storing: Storing,
     reader: Reader,
     queue: VecDeque<Waiting>,
+    /// What is stored, and found no room among the requests yet.
+    unsaid: VecDeque<(u64, u16)>,
     /// The newest of each van that is not on its way to the store.
     positions: HashMap<String, Arrival>,
     on_its_way: Option<Storage>,
-    since: Option<Instant>,
+    since: Option<Uptime>,
+    /// For what is waited for: the world's, also where the day is a simulated one.
+    timer: Clock,
     acks: Acks,
     poison: PoisonBudget,
     /// Counts connections.
@@ -107,17 +119,20 @@ impl Consumer {
             counters: Arc::clone(&counters),
         };
         let reader = Reader::new(&shared.config.mqtt.topic_root);
+        let timer = Clock::live();
         Self {
             shared,
             counters,
             storing,
             reader,
             queue: VecDeque::new(),
+            unsaid: VecDeque::new(),
             positions: HashMap::new(),
             on_its_way: None,
             since: None,
+            poison: PoisonBudget::new(timer.uptime()),
+            timer,
             acks: Acks::default(),
-            poison: PoisonBudget::new(),
             connection: 0,
             is_connected: false,
         }
@@ -130,11 +145,13 @@ impl Consumer {
         let mut is_known_away = false;
         loop {
             self.connection += 1;
+            let begun = self.timer.uptime();
             let over = self.connected(&stop).await;
             let was_connected = std::mem::take(&mut self.is_connected);
             self.counters.connected.store(false, Ordering::Relaxed);
             let Over::Broken(words) = over else { return };
-            if was_connected {
+            // Who is let in and thrown out again, as by another of the same name, comes back ever more slowly.
+            if was_connected && self.timer.uptime().since(begun) >= STEADY {
                 backoff.reset();
                 is_known_away = false;
             }
@@ -167,21 +184,22 @@ impl Consumer {
         options.set_manual_acks(true);
         let (client, mut event_loop) = AsyncClient::new(options, REQUESTS);
         let mut each_second = tokio::time::interval(Duration::from_secs(1));
-        let mut ask_no_more: Option<Instant> = None;
+        let mut ask_no_more: Option<Uptime> = None;
         loop {
             // Kept across all turns of the inner loop: dropped halfway, a packet could be lost.
             let polled = {
                 let mut poll = pin!(event_loop.poll());
                 loop {
                     self.begin();
+                    self.acknowledge(&client);
                     let due = self.due();
                     tokio::select! {
                         biased;
                         stored = next(&mut self.on_its_way) => self.stored(stored, Some(&client)).await,
                         polled = &mut poll => break Some(polled),
                         () = stop.cancelled() => break None,
-                        () = at(due) => {}
-                        () = at(ask_no_more) => {
+                        _ = self.timer.reached(due) => {}
+                        _ = self.timer.reached(ask_no_more) => {
                             ask_no_more = None;
                             client.try_unsubscribe(states(&config)).ok();
                         }
@@ -211,7 +229,7 @@ impl Consumer {
         &mut self,
         event: Event,
         client: &AsyncClient,
-        ask_no_more: &mut Option<Instant>,
+        ask_no_more: &mut Option<Uptime>,
     ) -> Result<(), String> {
         match event {
             Event::Incoming(Packet::ConnAck(connack)) => {
@@ -227,7 +245,7 @@ impl Consumer {
         }
     }
 
-    fn begin_connection(&mut self, connack: &ConnAck, client: &AsyncClient) -> Option<Instant> {
+    fn begin_connection(&mut self, connack: &ConnAck, client: &AsyncClient) -> Option<Uptime> {
         self.is_connected = true;
         self.counters.connected.store(true, Ordering::Relaxed);
         Counters::add(&self.counters.connections, 1);
@@ -247,7 +265,7 @@ impl Consumer {
             client.try_unsubscribe(states(config)).ok();
         }
         client.try_subscribe_many(filters).ok();
-        is_new.then(|| Instant::now() + ASK_STATES)
+        is_new.then(|| self.timer.uptime() + ASK_STATES)
     }
 
     fn receive(&mut self, publish: &Publish) {
@@ -260,9 +278,12 @@ impl Consumer {
         let arrival = said.and_then(|said| self.arrival(topic, &publish.payload, said));
         match arrival {
             Some(arrival) if is_position(&arrival) && packet.is_none() => self.observe(arrival),
+            Some(_) if packet.is_none() && self.queue.len() >= MAX_QUEUE => {
+                Counters::add(&self.counters.unkept, 1);
+            }
             arrival if arrival.is_some() || packet.is_some() => {
                 self.queue.push_back(Waiting { arrival, packet });
-                self.since.get_or_insert_with(Instant::now);
+                self.since.get_or_insert_with(|| self.timer.uptime());
             }
             _ => {}
         }
@@ -276,7 +297,7 @@ impl Consumer {
         payload: &[u8],
         said: Result<Said, Poison>,
     ) -> Option<Arrival> {
-        if said.is_err() && !self.poison.admits() {
+        if said.is_err() && !self.poison.admits(self.timer.uptime()) {
             Counters::add(&self.counters.poison_unkept, 1);
             return None;
         }
@@ -293,7 +314,7 @@ impl Consumer {
         }
         if self.positions.len() < MAX_POSITIONS || self.positions.contains_key(van) {
             self.positions.insert(van.clone(), arrival);
-            self.since.get_or_insert_with(Instant::now);
+            self.since.get_or_insert_with(|| self.timer.uptime());
         }
     }
 
@@ -303,14 +324,14 @@ impl Consumer {
     }
 
     /// When what waits has had company enough.
-    fn due(&self) -> Option<Instant> {
+    fn due(&self) -> Option<Uptime> {
         if self.on_its_way.is_some() { None } else { self.since.map(|since| since + LINGER) }
     }
 
     /// Begins a transaction, if it is time.
     fn begin(&mut self) {
         let is_due =
-            self.queue.len() >= ENOUGH || self.due().is_some_and(|due| due <= Instant::now());
+            self.queue.len() >= ENOUGH || self.due().is_some_and(|due| due <= self.timer.uptime());
         if self.on_its_way.is_some() || self.since.is_none() || !is_due {
             return;
         }
@@ -322,7 +343,7 @@ impl Consumer {
             arrivals.extend(waiting.arrival);
         }
         arrivals.extend(self.positions.drain().map(|(_, arrival)| arrival));
-        self.since = (!self.queue.is_empty()).then(Instant::now);
+        self.since = (!self.queue.is_empty()).then(|| self.timer.uptime());
         let storing = self.storing.clone();
         self.on_its_way = Some(Box::pin(async move {
             let taken = storing.store(&mut arrivals).await;
@@ -333,14 +354,9 @@ impl Consumer {
     /// Acknowledges what is stored, and tells of it.
     async fn stored(&mut self, stored: Stored, client: Option<&AsyncClient>) {
         self.on_its_way = None;
-        for (connection, pkid) in stored.packets {
-            if let Some(client) =
-                client.filter(|_| self.is_connected && connection == self.connection)
-            {
-                let of = Publish { qos: QoS::AtLeastOnce, pkid, ..Publish::default() };
-                // One that finds no room comes again on the next connection.
-                client.try_ack(&of).ok();
-            }
+        self.unsaid.extend(stored.packets);
+        if let Some(client) = client {
+            self.acknowledge(client);
         }
         if self.shared.config.mqtt.ack {
             for said in stored.arrivals.iter().filter_map(|arrival| arrival.said.as_ref().ok()) {
@@ -352,16 +368,30 @@ impl Consumer {
         tell(&shared, stored.taken).await;
     }
 
+    /// Says PUBACK for what is stored and came on this connection. One that finds no room is said when there is some: unsaid it
+    /// would keep its place in Receive Maximum as long as the connection lasts.
+    fn acknowledge(&mut self, client: &AsyncClient) {
+        while let Some((connection, pkid)) = self.unsaid.front() {
+            if self.is_connected && *connection == self.connection {
+                let of = Publish { qos: QoS::AtLeastOnce, pkid: *pkid, ..Publish::default() };
+                if client.try_ack(&of).is_err() {
+                    return;
+                }
+            }
+            self.unsaid.pop_front();
+        }
+    }
+
     /// To each van what was stored of it since the last word.
     fn say_acks(&mut self, client: &AsyncClient) {
-        while self.is_connected && !self.acks.is_empty() {
+        while self.is_connected && self.unsaid.is_empty() && !self.acks.is_empty() {
             let Some((van, ack)) = self.acks.next(self.shared.now()) else { return };
             let root = &self.shared.config.mqtt.topic_root;
             let topic = format!("{root}/v{VERSION}/{van}/ack");
             debug_assert!(VanId::new(&van).is_ok(), "a topic was read");
             let payload = serde_json::to_vec(&ack).expect("numbers and texts");
             if client.try_publish(topic, QoS::AtLeastOnce, false, payload).is_err() {
-                // The rest of the room is for PUBACK. The van sends again what it hears nothing of.
+                // The van sends again what it hears nothing of.
                 return;
             }
         }
@@ -383,13 +413,6 @@ impl Consumer {
 async fn next(on_its_way: &mut Option<Storage>) -> Stored {
     match on_its_way {
         Some(storage) => storage.await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn at(when: Option<Instant>) {
-    match when {
-        Some(when) => tokio::time::sleep_until(when).await,
         None => std::future::pending().await,
     }
 }

@@ -420,19 +420,19 @@ mod tests {
             (
                 |document| {
                     document["stops"][0]["parcels"][1]["epc"] =
-                        json!("urn:epc:id:sscc:9521234.3000000001")
+                        json!("urn:epc:id:sscc:9521234.3000000001");
                 },
                 "stops[0].parcels[1].epc",
             ),
             (
                 |document| {
-                    document["stops"][1]["parcels"][0]["recipient"]["postcode"] = json!("--")
+                    document["stops"][1]["parcels"][0]["recipient"]["postcode"] = json!("--");
                 },
                 "stops[1].parcels[0].recipient.postcode",
             ),
             (
                 |document| {
-                    document["stops"][1]["parcels"][0]["recipient"]["language"] = json!("<b>")
+                    document["stops"][1]["parcels"][0]["recipient"]["language"] = json!("<b>");
                 },
                 "stops[1].parcels[0].recipient.language",
             ),
