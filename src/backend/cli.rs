@@ -143,9 +143,14 @@ pub fn main() -> ExitCode {
     };
     match execute(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
+        // It says its cause itself.
+        Err(error) if error.is::<ConfigError>() => {
+            eprintln!("waypost-backend: {error}");
+            ExitCode::from(CONFIG)
+        }
         Err(error) => {
             eprintln!("waypost-backend: {error:#}");
-            if error.is::<ConfigError>() { ExitCode::from(CONFIG) } else { ExitCode::FAILURE }
+            ExitCode::FAILURE
         }
     }
 }

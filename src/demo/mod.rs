@@ -121,7 +121,7 @@ pub struct DemoArgs {
     /// How many vans drive, 1 to 200
     #[arg(long, value_name = "NUMBER", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=200))]
     vans: u32,
-    /// Where the pages are on this host; if it is taken, at another port
+    /// Where the pages are on this host; if it is taken, at another port, and with 0 at any
     #[arg(long, value_name = "PORT", default_value = "8642")]
     port: u16,
 }

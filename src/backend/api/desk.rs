@@ -83,8 +83,10 @@ pub(super) async fn log_out(
 /// `GET /api/v1/vans`
 pub(super) async fn vans(
     State(shared): State<Shared>,
-    _: Allowed<scope::Desk>,
+    Extension(counter): Counters,
+    allowed: Allowed<scope::Desk>,
 ) -> Result<Json<Vec<VanView>>, Problem> {
+    counter.looks.shown(&shared, &allowed.who, "vans", "all").await?;
     Ok(Json(situation::vans(&shared).await?))
 }
 

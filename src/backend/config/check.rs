@@ -171,11 +171,15 @@ fn host_and_port(text: &str, default: u16) -> Option<(String, u16)> {
 }
 
 fn name_of_a_client(name: &str) -> Result<String, String> {
+    named(name, 64)
+}
+
+fn named(name: &str, most: usize) -> Result<String, String> {
     let good = |c: u8| c.is_ascii_alphanumeric() || b"_.-".contains(&c);
-    if (1..=64).contains(&name.len()) && name.bytes().all(good) {
+    if (1..=most).contains(&name.len()) && name.bytes().all(good) {
         Ok(name.to_owned())
     } else {
-        Err(format!("{name:?} is no name: 1 to 64 of A-Z a-z 0-9 _ . -"))
+        Err(format!("{name:?} is no name: 1 to {most} of A-Z a-z 0-9 _ . -"))
     }
 }
 
@@ -210,7 +214,7 @@ fn tokens(values: &mut Values) -> Option<Vec<Token>> {
     let mut tokens: Vec<Token> = Vec::new();
     for table in values.tables("token") {
         let name = values.parsed(&format!("{table}.name"), |name| {
-            name_of_a_client(name).and_then(|name| {
+            named(name, 32).and_then(|name| {
                 if tokens.iter().any(|token| token.name == name) {
                     Err(format!("{name:?} is the name of another token too"))
                 } else {
