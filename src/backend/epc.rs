@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::event::Role;
+use crate::core::delivery::event::Parcel;
+use crate::core::delivery::manifest::Listed;
 use crate::core::parcel::code::{Code, normalised};
+use crate::wire::epcis::Names;
 
 /// The form under which events of one thing meet: a GS1 Digital Link of `id.gs1.org`, or the URI as it is.
 ///
@@ -24,6 +27,22 @@ pub fn of_number(number: &str, domain: &str) -> Vec<String> {
     let plain = number.replace(['(', ')'], "");
     let Some(code) = Code::read(plain.as_bytes()) else { return Vec::new() };
     code.candidates.iter().map(|candidate| canonical(&candidate.uri(domain))).collect()
+}
+
+/// The URI under which the van will name a parcel of its manifest: what stands there, else one made of its number.
+#[must_use]
+pub fn of_listed(listed: &Listed, domain: &str) -> String {
+    let made = || Code::read(listed.key.as_bytes()).map(|code| code.best().uri(domain));
+    let epc = listed.epc.clone().or_else(made).unwrap_or_default();
+    // Nothing but the domain is in a parcel's name.
+    let names = Names {
+        van: String::new(),
+        gateway: None,
+        domain: domain.to_owned(),
+        namespace: String::new(),
+        type_prefix: String::new(),
+    };
+    canonical(&names.parcel(&Parcel { key: listed.key.clone(), epc }))
 }
 
 /// A number as it is compared: without spaces and in one case.
@@ -101,6 +120,29 @@ mod tests {
         }
         assert_eq!(of_number("1 06141412345678908", "x")[0], expected);
         assert_eq!(of_number("(00)106141412345678908", "x")[0], expected);
+    }
+
+    #[test]
+    fn a_listed_parcel_has_the_name_by_which_its_van_calls_it() {
+        let listed = |key: &str, epc: Option<&str>| Listed {
+            key: key.to_owned(),
+            epc: epc.map(str::to_owned),
+            tags: Vec::new(),
+            preferences: crate::core::delivery::event::Preferences::default(),
+        };
+        for (key, epc, expected) in [
+            ("106141412345678908", None, "https://id.gs1.org/00/106141412345678908"),
+            (
+                "X",
+                Some("urn:epc:id:sscc:0614141.1234567890"),
+                "https://id.gs1.org/00/106141412345678908",
+            ),
+            ("", None, "https://x/parcel/obj/"),
+            ("A/(B)", None, "https://x/parcel/obj/A%2F(B)"),
+            ("A", Some("no uri"), "https://x/parcel/obj/A"),
+        ] {
+            assert_eq!(of_listed(&listed(key, epc), "x"), expected, "{key} {epc:?}");
+        }
     }
 
     #[test]

@@ -4,14 +4,17 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 use waypost::backend::alerts::{self, Subscribed, Subscription};
 use waypost::backend::config::SmtpConfig;
 use waypost::backend::event::{Event, Origin, Role};
+use waypost::backend::live::Change;
 use waypost::backend::store::parcels::Parcel;
 use waypost::backend::store::routes::{Others, Put, Route};
-use waypost::backend::store::{Store, events};
+use waypost::backend::store::{Statement, Store, events};
 use waypost::backend::{Config, Shared};
 
 use crate::support::backend::{config, on_both, set_clock, shared, utc};
@@ -160,10 +163,23 @@ async fn put(shared: &Shared) {
 
 /// A van says that something happened.
 async fn said(shared: &Shared, kind: &str, at: &str) {
+    shared.store.write(events::insert(&event(shared, kind, at))).await.unwrap();
+}
+
+/// A van takes back what it said.
+async fn taken_back(shared: &Shared, kind: &str, at: &str) {
+    let mut event = event(shared, kind, at);
+    event.id += "/wrong";
+    event.retracts = true;
+    event.data["errorDeclaration"] = json!({"declarationTime": at});
+    shared.store.write(events::insert(&event)).await.unwrap();
+}
+
+fn event(shared: &Shared, kind: &str, at: &str) -> Event {
     let id = format!("urn:uuid:{kind}/{at}");
     let data = json!({"type": "ObjectEvent", "action": "OBSERVE", "eventID": id, "eventTime": at,
         "epcList": [EPC], "van:stopSequence": 1, "van:outcome": "handed_to_resident"});
-    let event = Event {
+    Event {
         n: 0,
         source: "https://id.example.com/fleet/obj/VAN-042".to_owned(),
         event_id: id.clone(),
@@ -179,8 +195,7 @@ async fn said(shared: &Shared, kind: &str, at: &str) {
         epcs: vec![(EPC.to_owned(), Role::Epc)],
         job: None,
         data,
-    };
-    shared.store.write(events::insert(&event)).await.unwrap();
+    }
 }
 
 async fn subscribe(shared: &Shared, channel: &str, address: &str) -> Subscribed {
@@ -337,10 +352,93 @@ async fn a_webhook_reaches_no_private_address_and_a_subscription_ends_without_a_
         alerts::round(&shared).await.unwrap();
         assert!(posts.lock().unwrap().is_empty() && letters.lock().unwrap().is_empty());
         let sql = "SELECT state, error FROM alert";
-        let rows = store.read(waypost::backend::store::Statement::new(sql, [])).await.unwrap();
+        let rows = store.read(Statement::new(sql, [])).await.unwrap();
         assert_eq!(rows.len(), 1);
         assert_eq!(rows[0].text(0), "dead");
         assert!(rows[0].text(1).contains("private network"), "{}", rows[0].text(1));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_sends_is_woken_by_what_happens() {
+    on_both(async |store| {
+        let set = set(store, "2026-11-23T06:00:00Z").await;
+        both_subscribe(&set).await;
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(alerts::run(set.shared.clone(), stop.clone()));
+        // Its first look at everything finds nothing.
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        set_clock(&set.shared, "2026-11-23T08:00:10Z");
+        said(&set.shared, "parcel.delivered", "2026-11-23T08:00:00.000Z").await;
+        set.shared.tell(Change::Parcels { epcs: Arc::new([EPC.to_owned()]), van: None }).await;
+        let told = async {
+            while set.letters.lock().unwrap().is_empty() || kinds(&set.posts).is_empty() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        // Sooner than the next look at everything.
+        tokio::time::timeout(Duration::from_secs(40), told).await.unwrap();
+        assert_eq!(kinds(&set.posts), ["delivered"]);
+        stop.cancel();
+        running.await.unwrap().unwrap();
+    })
+    .await;
+}
+
+/// Neither SMTP nor HTTP can promise more than at least once; who gets it twice can tell by its name.
+#[tokio::test]
+async fn what_a_process_sent_before_it_died_is_sent_again_under_the_same_name() {
+    on_both(async |store| {
+        let set = set(store.clone(), "2026-11-23T06:00:00Z").await;
+        both_subscribe(&set).await;
+        set_clock(&set.shared, "2026-11-23T08:00:10Z");
+        said(&set.shared, "parcel.delivered", "2026-11-23T08:00:00.000Z").await;
+        alerts::round(&set.shared).await.unwrap();
+        // As the row was before it was noted that it was sent.
+        let until = utc("2026-11-23T08:02:10Z");
+        let sql = "UPDATE alert SET state = 'waiting', tries = 0, claimed_until = $1 WHERE state = 'sent'";
+        store.write(vec![Statement::new(sql, [until.into()])]).await.unwrap();
+        alerts::round(&set.shared).await.unwrap();
+        assert_eq!(set.letters.lock().unwrap().len(), 1, "it is claimed");
+        set_clock(&set.shared, "2026-11-23T08:02:11Z");
+        alerts::round(&set.shared).await.unwrap();
+        for (heard, field) in [(&set.letters, "message-id:"), (&set.posts, "webhook-id:")] {
+            let heard = heard.lock().unwrap();
+            let name = |text: &String| {
+                let is_it = |line: &&str| line.to_ascii_lowercase().starts_with(field);
+                text.lines().find(is_it).unwrap().to_owned()
+            };
+            let names: Vec<String> = heard.iter().map(name).collect();
+            assert_eq!(names.len(), 2, "{names:?}");
+            assert_eq!(names[0], names[1]);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_hand_over_that_was_taken_back_in_time_does_not_keep_the_true_one_from_being_told() {
+    on_both(async |store| {
+        let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let away = instance(store.clone(), "2026-11-23T06:00:00Z", configured(nobody, true));
+        put(&away).await;
+        assert!(matches!(subscribe(&away, "email", "max@example.com").await, Subscribed::Taken(_)));
+        set_clock(&away, "2026-11-23T08:00:10Z");
+        said(&away, "parcel.delivered", "2026-11-23T08:00:00.000Z").await;
+        alerts::round(&away).await.unwrap();
+        taken_back(&away, "parcel.delivered", "2026-11-23T08:00:00.000Z").await;
+        let (smtp, letters) = post_office();
+        let there = instance(store, "2026-11-23T08:05:00Z", configured(smtp, true));
+        alerts::round(&there).await.unwrap();
+        assert_eq!(letters.lock().unwrap().len(), 0, "it was not so");
+        said(&there, "parcel.delivered", "2026-11-23T08:04:00.000Z").await;
+        for _ in 0..2 {
+            alerts::round(&there).await.unwrap();
+            let letters = letters.lock().unwrap().clone();
+            assert_eq!(letters.len(), 1, "{letters:?}");
+            assert!(letters[0].contains("Ihr Paket wurde zugestellt"));
+        }
     })
     .await;
 }

@@ -198,15 +198,15 @@ pub(super) async fn live(
 ) -> Result<Response, Problem> {
     let token = plausible(&token)?;
     let place = counter.streams.take(client).ok_or_else(full)?;
-    let mut shown = counter.watched.watch(&shared, token);
-    let first = shown.wait_for(|shown| *shown != Shown::Nothing).await.map(|shown| shown.clone());
+    let shown = counter.watched.watch(&shared, token).await;
+    let first = shown.borrow().clone();
     match first {
-        Ok(Shown::Unknown) => Err(unknown_link()),
-        Ok(Shown::Gone) => Err(gone()),
-        Ok(Shown::View(_) | Shown::Nothing) => {
+        Shown::Unknown => Err(unknown_link()),
+        Shown::Gone => Err(gone()),
+        Shown::View(_) => {
             Ok(events(Views::new(shown), stopping.map(|Extension(stopping)| stopping), place))
         }
-        Err(_) => Err(Problem::unavailable("the page cannot be watched now", 5)),
+        Shown::Nothing => Err(Problem::unavailable("the page cannot be watched now", 5)),
     }
 }
 

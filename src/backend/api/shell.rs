@@ -33,7 +33,6 @@ const HEADERS: &[(&str, &str)] = &[
 ];
 
 /// The router with everything that holds for all of it.
-#[must_use]
 pub fn around(shared: Shared, router: Router<Shared>) -> Router {
     router
         .fallback(async || Problem::not_found("there is nothing at this path"))

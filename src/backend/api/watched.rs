@@ -2,10 +2,13 @@
 //!
 //! - A page is evaluated when something that it depends on changes, when time alone changes it (a fix becomes too old), and
 //!   now and then in case neither was noticed. It is sent only when it says something else than before.
+//! - Whoever begins to look waits for an evaluation that began after that: what was shown to others before may be more than
+//!   the rule of exposure allows now.
 //! - One task hears of all changes and wakes the pages of that van, parcel or route: a change costs nothing to other pages.
 //! - Positions come often and wait a little for the next evaluation. Everything else is seen at once.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -78,29 +81,64 @@ enum Key {
 #[derive(Debug)]
 struct Watch {
     shown: watch::Sender<Shown>,
+    /// How many have begun to look …
+    joined: AtomicU64,
+    /// … and how many of them had when the last evaluation began that is over.
+    answered: watch::Sender<u64>,
     /// Something happened.
     happened: Notify,
     /// The van has moved.
     moved: Notify,
 }
 
+impl Default for Watch {
+    fn default() -> Self {
+        Self {
+            shown: watch::Sender::new(Shown::Nothing),
+            joined: AtomicU64::new(0),
+            answered: watch::Sender::new(0),
+            happened: Notify::new(),
+            moved: Notify::new(),
+        }
+    }
+}
+
 impl Watched {
-    /// What the page of a token shows from now on.
-    pub(super) fn watch(self: &Arc<Self>, shared: &Shared, token: &str) -> watch::Receiver<Shown> {
+    /// What the page of a token shows from now on: [`Shown::Nothing`] is over when this returns.
+    pub(super) async fn watch(
+        self: &Arc<Self>,
+        shared: &Shared,
+        token: &str,
+    ) -> watch::Receiver<Shown> {
+        let (shown, mut answered, mine) = self.join(shared, token);
+        // An error means that the page is over: the last that it showed stays.
+        answered.wait_for(|answered| *answered >= mine).await.ok();
+        shown
+    }
+
+    /// The page, the count of those who were answered, and from which count on this one is.
+    fn join(
+        self: &Arc<Self>,
+        shared: &Shared,
+        token: &str,
+    ) -> (watch::Receiver<Shown>, watch::Receiver<u64>, u64) {
         let mut pages = self.pages.lock().expect("no holder of the lock can panic");
         if !pages.listening {
             pages.listening = true;
             // From this moment on, so that no change falls between the first evaluation and the listening.
             tokio::spawn(Arc::clone(self).listen(shared.live.watch()));
         }
-        if let Some(watch) = pages.by_token.get(token) {
-            return watch.shown.subscribe();
+        let known = pages.by_token.get(token).cloned();
+        let watch = known.clone().unwrap_or_default();
+        let mine = watch.joined.fetch_add(1, Ordering::SeqCst) + 1;
+        let receivers = (watch.shown.subscribe(), watch.answered.subscribe(), mine);
+        if known.is_some() {
+            watch.happened.notify_one();
+        } else {
+            pages.by_token.insert(token.to_owned(), Arc::clone(&watch));
+            tokio::spawn(Arc::clone(self).keep(shared.clone(), token.to_owned(), watch));
         }
-        let (shown, receiver) = watch::channel(Shown::Nothing);
-        let watch = Arc::new(Watch { shown, happened: Notify::new(), moved: Notify::new() });
-        pages.by_token.insert(token.to_owned(), Arc::clone(&watch));
-        tokio::spawn(Arc::clone(self).keep(shared.clone(), token.to_owned(), watch));
-        receiver
+        receivers
     }
 
     async fn listen(self: Arc<Self>, mut changes: broadcast::Receiver<Change>) {
@@ -126,6 +164,7 @@ impl Watched {
             if self.nobody_looks(&token, &watch, &keys) {
                 return;
             }
+            let joined = watch.joined.load(Ordering::SeqCst);
             let found = self.evaluate(&shared, &token).await;
             let page = match found {
                 Some(Found::Page(page)) => Some(page),
@@ -135,6 +174,7 @@ impl Watched {
             };
             if let Some(page) = &page {
                 show(&watch, &page.view, &mut last);
+                watch.answered.send_replace(joined);
                 let depends = depends_on(page);
                 if depends != keys {
                     let mut pages = self.pages.lock().expect("no holder of the lock can panic");

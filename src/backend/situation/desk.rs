@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+
 use super::page::known;
-use super::{Driven, driven, now_of};
+use super::{driven, now_of};
 use crate::backend::Shared;
 use crate::backend::epc;
 use crate::backend::event::{Event, Role};
 use crate::backend::store::StoreError;
 use crate::backend::store::parcels::Parcel;
-use crate::backend::store::situation::TrailPoint;
+use crate::backend::store::situation::{Revision, TrailPoint};
 use crate::backend::view::desk::{DayEvent, DayView, TraceView, VanView};
 use crate::backend::view::fact::Fact;
 use crate::backend::view::known::{KnownParcel, KnownVan};
@@ -19,6 +21,8 @@ use crate::units::UtcTime;
 
 /// A day's trail has at most so many points; of a longer one some are left out evenly.
 const MOST_POINTS: usize = 5_000;
+/// Vans of which the store is asked at once.
+const AT_A_TIME: usize = 8;
 /// Of an event of a day, so many numbers are named.
 const MOST_NUMBERS: usize = 10;
 /// Of a trace, the trail before and after the last time that it was seen.
@@ -41,38 +45,34 @@ pub async fn van(shared: &Shared, van: &str) -> Result<Option<VanView>, StoreErr
 /// [`StoreError`].
 pub async fn vans(shared: &Shared) -> Result<Vec<VanView>, StoreError> {
     let known = shared.store.known_vans().await?;
-    let mut views = Vec::with_capacity(known.len());
-    for van in known {
-        views.push(view(shared, van).await?);
-    }
-    Ok(views)
+    stream::iter(known).map(|van| view(shared, van)).buffered(AT_A_TIME).try_collect().await
 }
 
 async fn view(shared: &Shared, van: KnownVan) -> Result<VanView, StoreError> {
     let now = shared.now();
     let gaps = shared.live.memory.has_gaps(shared, &van.van).await?;
-    let driven = match route_of(shared, &van).await? {
-        Some(route) => driven(shared, &route).await?.filter(|driven| driven.van.van == van.van),
+    let remembered = match route_of(shared, &van).await? {
+        Some(revision) => shared.live.memory.revision(shared, &revision).await?,
         None => None,
     };
-    let Some(Driven { route, progress, van }) = driven else {
-        return Ok(van_view::van(&now_of(shared, van).await?, None, gaps, now));
-    };
-    Ok(van_view::van(&van, Some((&route, &progress)), gaps, now))
+    let van = now_of(shared, van).await?;
+    let Some(remembered) = remembered else { return Ok(van_view::van(&van, None, gaps, now)) };
+    let progress = remembered.progress(van.position.as_deref());
+    Ok(van_view::van(&van, Some((&remembered.route, &progress)), gaps, now))
 }
 
 /// The route that the van says it drives, else the one that is put for now, else the next one.
-async fn route_of(shared: &Shared, van: &KnownVan) -> Result<Option<String>, StoreError> {
+async fn route_of(shared: &Shared, van: &KnownVan) -> Result<Option<Revision>, StoreError> {
     let now = shared.now();
     let mut routes = shared.store.revisions_of_van(&van.van).await?;
     let said = van.state.as_ref().and_then(|state| state.route.as_deref());
-    if let Some(said) = routes.iter().find(|route| Some(route.route.as_str()) == said) {
-        return Ok(Some(said.route.clone()));
+    if let Some(said) = routes.iter().position(|route| Some(route.route.as_str()) == said) {
+        return Ok(Some(routes.swap_remove(said)));
     }
     routes.retain(|route| route.span.1 > now);
     // Stable: the newest of those that are alike stays ahead.
     routes.sort_by_key(|route| route.span.0.max(now));
-    Ok(routes.into_iter().next().map(|route| route.route))
+    Ok(routes.into_iter().next())
 }
 
 /// What a van did from `from` to `until`; `None` if nobody has heard of it.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::backend::Shared;
 use crate::backend::store::StoreError;
+use crate::backend::store::situation::Revision;
 use crate::backend::view::fact::Fact;
 use crate::backend::view::known::KnownRoute;
 use crate::backend::view::progress::{Last, Progress};
@@ -72,7 +73,19 @@ impl Memory {
         shared: &Shared,
         name: &str,
     ) -> Result<Option<Remembered>, StoreError> {
-        let Some(revision) = shared.store.revision(name).await? else { return Ok(None) };
+        match shared.store.revision(name).await? {
+            Some(revision) => self.revision(shared, &revision).await,
+            None => Ok(None),
+        }
+    }
+
+    /// A route of which this revision is in the store now.
+    pub(super) async fn revision(
+        &self,
+        shared: &Shared,
+        revision: &Revision,
+    ) -> Result<Option<Remembered>, StoreError> {
+        let name = revision.route.as_str();
         let known = self.routes.lock().expect("no holder of the lock can panic").get(name).cloned();
         let same = known.filter(|entry| {
             entry.rev == revision.rev && entry.remembered.route.put_at == revision.put_at

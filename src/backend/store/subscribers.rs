@@ -221,7 +221,8 @@ impl Store {
         Ok(rows.iter().map(|row| row.text(0).to_owned()).collect())
     }
 
-    /// Lets all subscribers of a parcel be told something, each once.
+    /// Lets all subscribers of a parcel be told something, each once. What was never sent, because it was not so any more,
+    /// may become so again: a hand-over that was taken back, and then the true one.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -235,8 +236,10 @@ impl Store {
         let sql = "INSERT INTO alert (subscriber, kind, epc, doc, made_at, fresh_until, state, tries, next_at, claimed_until) \
              SELECT id, $2, epc, '', CAST($3 AS BIGINT), CAST($4 AS BIGINT), 'waiting', 0, CAST($3 AS BIGINT), 0 \
              FROM subscriber WHERE epc = $1 \
-             AND NOT EXISTS (SELECT 1 FROM alert AS told WHERE told.subscriber = subscriber.id AND told.kind = $2) \
-             ON CONFLICT (subscriber, kind) DO NOTHING";
+             AND NOT EXISTS (SELECT 1 FROM alert AS told \
+             WHERE told.subscriber = subscriber.id AND told.kind = $2 AND told.state <> 'stale') \
+             ON CONFLICT (subscriber, kind) DO UPDATE SET state = 'waiting', made_at = excluded.made_at, \
+             fresh_until = excluded.fresh_until, tries = 0, next_at = excluded.next_at WHERE alert.state = 'stale'";
         let values = [epc.into(), kind.into(), now.into(), fresh_until.into()];
         self.write(vec![Statement::new(sql, values)]).await.map(drop)
     }
@@ -299,7 +302,8 @@ impl Store {
 }
 
 /// After the hand-over there is nothing more to tell.
-const NOT_OVER: &str = "NOT EXISTS (SELECT 1 FROM alert WHERE alert.subscriber = subscriber.id AND alert.kind = 'delivered')";
+const NOT_OVER: &str = "NOT EXISTS (SELECT 1 FROM alert WHERE alert.subscriber = subscriber.id AND alert.kind = 'delivered' \
+    AND alert.state <> 'stale')";
 
 fn waiting(row: &Row) -> Waiting {
     let text = |column| row.maybe_text(column).map(str::to_owned);

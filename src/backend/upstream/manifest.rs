@@ -12,11 +12,9 @@ use serde_json::{Map, Value};
 use crate::backend::api::Fault;
 use crate::backend::epc;
 use crate::backend::store::parcels::postcode;
-use crate::core::delivery::event::Parcel as Named;
 use crate::core::delivery::manifest::{
     Draft, DraftParcel, DraftStation, DraftStop, Manifest, ManifestRefusal,
 };
-use crate::core::parcel::code::Code;
 use crate::wire::epcis::Names;
 use crate::wire::{VERSION, manifest};
 
@@ -303,12 +301,7 @@ fn parcels(
         // Those of the manifest are in the order of their numbers, those of the document as they were put.
         let put_at = draft.stops.iter().position(|put| put.seq == stop.seq).unwrap_or_default();
         for (index, listed) in stop.parcels.iter().enumerate() {
-            let said = listed.epc.clone().or_else(|| {
-                let code = Code::read(listed.key.as_bytes())?;
-                Some(code.best().uri(&names.domain))
-            });
-            let named = Named { key: listed.key.clone(), epc: said.unwrap_or_default() };
-            let uri = epc::canonical(&names.parcel(&named));
+            let uri = epc::of_listed(listed, &names.domain);
             if let Some((stop, parcel)) = places.insert(uri.clone(), (put_at, index)) {
                 let other = format!("a thing that is not that of stops[{stop}].parcels[{parcel}]");
                 let place = format!("stops[{put_at}].parcels[{index}].epc");

@@ -3,6 +3,8 @@
 //! The van is shown if nothing of [`Hidden`] holds, and else it is not: no page can forget to hide it. What is shown is
 //! rounded to three decimals (110 m), and stands still while the van stands at somebody else's door.
 
+use std::time::Duration;
+
 use super::known::{KnownParcel, KnownRoute, KnownVan, Moment};
 use super::parcel::{LiveView, Spot};
 use super::progress::{Progress, Whereabouts};
@@ -10,8 +12,9 @@ use crate::backend::config::ExposureRule;
 use crate::units::{Position, UtcTime};
 use crate::wire::json::{self, Duty, StopStatus};
 
-/// A van that is out for longer has another day's parcels on board.
-const SERVICE_DAY_MS: i64 = 18 * 3_600_000;
+/// A day of service: who left longer ago is out on another day. No driver's is longer, with nine hours of rest in each 24 (EC
+/// 561/2006, article 8). It is no date, for midnight in UTC is in the middle of somebody's working day.
+const SERVICE_DAY: Duration = Duration::from_hours(15);
 /// Clocks of two hosts differ; a fix of a later time than that is none.
 const AHEAD_MS: i64 = 30_000;
 /// Who is slower stands, whatever was said of it yet.
@@ -36,7 +39,7 @@ pub enum Hidden {
     Delayed,
     /// The driver is not on duty, or nobody knows.
     OffDuty,
-    /// No fix, or none that is young enough, or one of another route.
+    /// No fix, or none that is young enough, or the van is on another route.
     NoFix,
     /// The van stands at somebody's door, and nobody knows where it was before.
     AtADoor,
@@ -115,8 +118,16 @@ pub fn is_today(route: &KnownRoute, progress: &Progress, now: UtcTime) -> bool {
     let left = progress.departed.map(|departed| now.millis_since(departed));
     !route.withdrawn
         && progress.completed.is_none()
-        && left.is_some_and(|ms| (-AHEAD_MS..=SERVICE_DAY_MS).contains(&ms))
-        && route.manifest.valid_until.is_none_or(|until| now <= until)
+        && left.is_some_and(|ms| ms >= -AHEAD_MS)
+        && over_at(route, progress).is_some_and(|over| now < over)
+}
+
+/// From when on a route is of another day, as far as the van has left; it may be over sooner.
+#[must_use]
+pub fn over_at(route: &KnownRoute, progress: &Progress) -> Option<UtcTime> {
+    let last = progress.departed?.checked_add(SERVICE_DAY)?;
+    let last = route.manifest.valid_until.map_or(last, |until| until.min(last));
+    last.checked_add(Duration::from_millis(1))
 }
 
 /// Where a position says the van is.
@@ -141,8 +152,9 @@ fn fresh<'a>(look: &Look<'a>) -> Option<(Moment, &'a json::Position)> {
     let age_ms = look.now.millis_since(fix.time);
     let oldest_ms = i64::try_from(look.rule.max_fix_age.as_millis()).unwrap_or(i64::MAX);
     let same_van = newest.van == look.route.van && look.van.van == look.route.van;
-    let route = newest.route.as_deref();
-    let same_route = route.is_none_or(|route| route == look.route.manifest.route);
+    let state = look.van.state.as_ref();
+    let said = [newest.route.as_deref(), state.and_then(|state| state.route.as_deref())];
+    let same_route = said.into_iter().flatten().all(|route| route == look.route.manifest.route);
     let fresh = (-AHEAD_MS..=oldest_ms).contains(&age_ms) && same_van && same_route;
     fresh.then_some((fix, newest))
 }

@@ -86,15 +86,7 @@ impl KnownRoute {
 }
 
 fn epcs_of(stop: &Stop, domain: &str) -> Vec<String> {
-    use crate::backend::epc;
-    let of_key = |key: &str| epc::of_number(key, domain).into_iter().next();
-    let parcels = stop.parcels.iter();
-    parcels
-        .map(|listed| match &listed.epc {
-            Some(epc) => epc::canonical(epc),
-            None => of_key(&listed.key).unwrap_or_else(|| listed.key.clone()),
-        })
-        .collect()
+    stop.parcels.iter().map(|listed| crate::backend::epc::of_listed(listed, domain)).collect()
 }
 
 /// What a van says of itself now.

@@ -7,7 +7,7 @@ use super::exposure::{self, Look};
 use super::fact::Fact;
 use super::known::{KnownParcel, KnownRoute, KnownVan};
 use super::parcel::{DelayView, ParcelView, ProofView, Stage, Status, Step, Window, Wish};
-use super::progress::Progress;
+use super::progress::{Progress, Whereabouts};
 use super::timeline::Timeline;
 use super::wish::{self, Stand};
 use crate::backend::config::ExposureRule;
@@ -57,8 +57,10 @@ pub fn parcel(inputs: &Inputs<'_>) -> ParcelView {
     let due = on_route.and_then(|on| Due::of(on, parcel));
     let status = status(&timeline, parcel, due.as_ref());
     let out = matches!(status, Status::OutForDelivery | Status::Arrived);
-    let way =
-        due.as_ref().filter(|due| out && exposure::is_today(due.on.route, due.on.progress, now));
+    let way = due.as_ref().filter(|due| {
+        let today = exposure::is_today(due.on.route, due.on.progress, now);
+        out && today && due.is_on_board(parcel, &timeline)
+    });
     let arrival = way.and_then(|due| due.arrival(now));
     let delay = way.and_then(|due| due.delay(arrival));
     let live = way.and_then(|due| {
@@ -106,8 +108,10 @@ pub fn changes_at(view: &ParcelView, inputs: &Inputs<'_>) -> Option<UtcTime> {
     let stale = stale.and_then(|on| exposure::stale_at(on.van, inputs.rule));
     // The moment after the last at which it is shown.
     let stale = stale.and_then(|time| time.checked_add(Duration::from_millis(1)));
+    let over = inputs.on_route.and_then(|on| exposure::over_at(on.route, on.progress));
+    let over = over.filter(|over| view.stops_away.is_some() && *over > inputs.now);
     let refresh = view.stops_away.and_then(|_| inputs.now.checked_add(REFRESH));
-    [stale, refresh, inputs.parcel.expires_at].into_iter().flatten().min()
+    [stale, over, refresh, inputs.parcel.expires_at].into_iter().flatten().min()
 }
 
 /// When the newest of what is known of a route and its van was true.
@@ -128,6 +132,16 @@ impl<'a> Due<'a> {
     fn of(on: OnRoute<'a>, parcel: &KnownParcel) -> Option<Self> {
         (!on.route.withdrawn).then_some(())?;
         Some(Self { stop: on.route.stop_of(&parcel.epc)?, on })
+    }
+
+    /// Whether this van has it, by what was said last: not if another one took it over, nor if it stayed behind.
+    fn is_on_board(&self, parcel: &KnownParcel, timeline: &Timeline<'_>) -> bool {
+        let by = timeline.newest.and_then(|fact| fact.van.as_deref());
+        let listed = self.on.route.epcs[self.stop].iter();
+        let here = listed.zip(&self.on.progress.stops[self.stop].parcels);
+        let out =
+            |(epc, is): (&String, &Whereabouts)| *epc == parcel.epc && *is == Whereabouts::Out;
+        by == Some(self.on.route.van.as_str()) && { here }.any(out)
     }
 
     fn promised(&self) -> Option<Window> {
@@ -176,9 +190,12 @@ fn status(timeline: &Timeline<'_>, parcel: &KnownParcel, due: Option<&Due<'_>>) 
     }
 }
 
-/// What happened, and when something was asked for.
+/// What happened, and when something was asked for. Of a gift not where, nor who had it: that may tell who sends it.
 fn steps(timeline: &Timeline<'_>, parcel: &KnownParcel) -> Vec<Step> {
     let mut steps = timeline.steps();
+    for step in steps.iter_mut().filter(|_| parcel.gift) {
+        (step.place, step.by) = (None, None);
+    }
     let asked = parcel.command.as_ref().filter(|_| parcel.asked.is_some());
     if let Some(command) = asked {
         let at = command.made_at.to_string();

@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use waypost::backend::api;
-use waypost::backend::config::Scope;
+use waypost::backend::config::{Scope, SmtpConfig};
 use waypost::backend::event::{Event, Origin, Role};
 use waypost::backend::live::Change;
 use waypost::backend::store::{Statement, Store, events};
-use waypost::backend::{Shared, epc, upstream};
+use waypost::backend::{Shared, alerts, api, epc, upstream};
 use waypost::clock::Clock;
 
 use super::client::{Events, Server};
@@ -103,6 +102,12 @@ impl Tour {
     }
 
     async fn duty(&self, duty: &str) {
+        self.duty_is(duty).await;
+        self.shared.tell(Change::Van { van: VAN.into() }).await;
+    }
+
+    /// Another instance has stored it, and nobody was told of it yet.
+    async fn duty_is(&self, duty: &str) {
         let state = json!({"v": 1, "van": VAN, "ts": self.shared.now().to_string(), "duty": duty, "route": "R-1",
             "gnss": {"receiver": "open", "mode": 3, "sentences_bad": 0, "fixes_rejected": 0},
             "outbox": {"pending": 0, "dropped": 0, "bytes": 0}});
@@ -113,13 +118,16 @@ impl Tour {
             [VAN.into(), state.to_string().into(), now.into()],
         );
         self.shared.store.write(vec![said]).await.unwrap();
-        self.shared.tell(Change::Van { van: VAN.into() }).await;
     }
 
     /// The van is there now.
     fn drives(&self, lat: f64, lon: f64) {
+        self.says_position(lat, lon, 9.0);
+    }
+
+    fn says_position(&self, lat: f64, lon: f64, speed_mps: f64) {
         let position = json!({"v": 1, "van": VAN, "seq": self.shared.now().as_unix_ms(),
-            "ts": self.shared.now().to_string(), "lat": lat, "lon": lon, "speed_mps": 9.0, "acc_m": 4.0,
+            "ts": self.shared.now().to_string(), "lat": lat, "lon": lon, "speed_mps": speed_mps, "acc_m": 4.0,
             "mode": 3, "stop_status": "in_transit_to", "lane": "live", "backlog": false, "stopped": false});
         let position = serde_json::from_value(position).unwrap();
         assert!(self.shared.live.observe(position));
@@ -279,6 +287,7 @@ async fn the_van_is_gone_in_the_second_of_the_delivery_and_never_comes_back() {
         let gone = tour.server.get(&path).await;
         assert_eq!(gone.status, 410);
         assert!(!gone.body.contains(NUMBERS[0]));
+        assert_eq!(tour.server.get(&format!("{path}/live")).await.status, 410);
         let wish = json!({"safe_place": "shed"});
         assert_eq!(tour.server.json("PUT", &format!("{path}/wish"), &[], &wish).await.status, 410);
     })
@@ -300,6 +309,78 @@ async fn the_van_is_gone_when_its_driver_is_off_duty() {
             tokio::time::sleep(Duration::from_millis(10)).await;
             tour.duty("on").await;
             tour.until(&mut anna, is_shown).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_comes_later_sees_nothing_of_what_was_shown_to_others_before() {
+    on_both(async |store| {
+        let tour = Tour::begin(store, LONG).await;
+        let mut first = tour.watch(0).await;
+        assert!(is_shown(&first.document().await));
+        for (duty, shown) in [("off", false), ("on", true), ("break", false)] {
+            tour.duty_is(duty).await;
+            let mut later = tour.watch(0).await;
+            assert_eq!(is_shown(&later.document().await), shown, "{duty}");
+        }
+        tour.until(&mut first, |view| !is_shown(view)).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_alert_is_ended_by_its_own_page_or_its_own_letter_alone() {
+    on_both(async |store| {
+        let mut tour = Tour::begin(store, LONG).await;
+        let shared = with(&tour.shared, |config| {
+            config.alerts.smtp = Some(SmtpConfig {
+                url: "smtp://127.0.0.1:9".to_owned(),
+                username: None,
+                password: None,
+                from: "Parcels <parcels@example.com>".to_owned(),
+            });
+        });
+        tour.server = Server::with(&shared, api::router().merge(alerts::router())).await;
+        let subscribe = async |parcel: usize, address: &str| {
+            let path = format!("/api/v1/track/{}/alerts", tour.tokens[parcel]);
+            let body = json!({"channel": "email", "address": address});
+            let answer = tour.server.json("POST", &path, &[], &body).await;
+            assert_eq!(answer.status, 201, "{answer:?}");
+            let view = answer.value();
+            assert!(!view.to_string().contains(address), "{view}");
+            view["id"].as_str().unwrap().to_owned()
+        };
+        let of_anna = subscribe(0, "anna@example.com").await;
+        let of_berta = subscribe(1, "berta@example.com").await;
+        let ask = async |method: &str, path: &str| tour.server.ask(method, path, &[], "").await;
+        let end = async |parcel: usize, id: &str| {
+            let path = format!("/api/v1/track/{}/alerts/{id}", tour.tokens[parcel]);
+            ask("DELETE", &path).await.status
+        };
+        let upper = of_berta.to_uppercase();
+        for id in [of_berta.as_str(), &upper, "%27%20OR%201=1", "%25", "_"] {
+            assert_eq!(end(0, id).await, 404, "{id}");
+        }
+        for parcel in 0..2 {
+            assert_eq!(tour.page(parcel).await["alerts"].as_array().unwrap().len(), 1);
+        }
+        assert!(!tour.page(0).await.to_string().contains(&of_berta));
+        assert_eq!((end(1, &of_berta).await, end(1, &of_berta).await), (204, 404));
+
+        let letter = |id: &str| format!("/unsubscribe/{id}");
+        let known = ask("GET", &letter(&of_anna)).await;
+        let unknown = ask("GET", &letter(&of_berta)).await;
+        assert_eq!((known.status, &known.body), (200, &unknown.body), "nobody learns who is told");
+        assert_eq!(
+            tour.page(0).await["alerts"].as_array().unwrap().len(),
+            1,
+            "a look ends nothing"
+        );
+        for _ in 0..2 {
+            assert_eq!(ask("POST", &letter(&of_anna)).await.status, 200);
+            assert_eq!(tour.page(0).await["alerts"], json!([]));
         }
     })
     .await;
@@ -347,4 +428,55 @@ async fn many_look_at_one_page_and_a_stopped_server_lets_all_go() {
     for page in &mut pages {
         while page.next().await.is_some() {}
     }
+}
+
+#[tokio::test]
+async fn dispatchers_see_all_vans_first_and_then_what_changes_at_most_twice_a_second() {
+    on_both(async |store| {
+        let tour = Tour::begin(store, LONG).await;
+        let headers = [("Authorization", "Bearer desk")];
+        let mut desk = tour.server.events("/api/v1/vans/live", &headers).await;
+        assert_eq!(desk.status, 200);
+        let first = desk.document().await;
+        assert_eq!(
+            (first["van"].as_str(), first["position"]["lat"].as_f64()),
+            (Some(VAN), Some(48.125_123))
+        );
+        let from = tour.shared.now();
+        let mut moved = 0;
+        let mut seen = 0;
+        while tour.shared.now().millis_since(from) < 3000 {
+            moved += 1;
+            tour.drives(48.13 + f64::from(moved) / 1e5, 11.55);
+            if !desk.is_quiet(Duration::from_millis(20)).await {
+                seen += 1;
+            }
+        }
+        eprintln!("{moved} positions, {seen} views");
+        assert!((2..=9).contains(&seen), "{seen} of {moved}");
+        let last = 48.13 + f64::from(moved) / 1e5;
+        tour.until(&mut desk, |view| {
+            (view["position"]["lat"].as_f64().unwrap() - last).abs() < 1e-9
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_van_that_stands_is_shown_to_dispatchers_with_all_that_is_known_of_it() {
+    on_both(async |store| {
+        let tour = Tour::begin(store, LONG).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        tour.says_position(48.1379, 11.5755, 0.0);
+        let headers = [("Authorization", "Bearer desk")];
+        for path in ["vans", "vans/VAN-042", "vans/VAN-042/day", &format!("trace/{}", NUMBERS[0])] {
+            let answer = tour.server.ask("GET", &format!("/api/v1/{path}"), &headers, "").await;
+            assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        }
+        let vans = tour.server.ask("GET", "/api/v1/vans", &headers, "").await.value();
+        assert_eq!(vans[0]["route"]["stops_total"], 2, "{vans}");
+        assert_eq!(vans[0]["position"]["speed_mps"], 0.0, "{vans}");
+    })
+    .await;
 }
