@@ -1,8 +1,10 @@
 //! Who may look at the desk, and that it is written down.
 
-use serde_json::{Value, json};
-use waypost::backend::Shared;
+use serde_json::json;
 use waypost::backend::config::Scope;
+use waypost::backend::store::{Statement, Value};
+use waypost::backend::{Shared, situation};
+use waypost::clock::Clock;
 
 use super::client::{Answer, Server};
 use super::{token, with};
@@ -223,7 +225,7 @@ async fn who_looked_at_what_can_be_read_by_parts() {
             log_in(&server, "desk-secret").await;
         }
         let desk = [("Authorization", "Bearer desk-secret")];
-        let read = async |query: &str| -> Value {
+        let read = async |query: &str| -> serde_json::Value {
             server.ask("GET", &format!("/api/v1/audit{query}"), &desk, "").await.value()
         };
         let all = read("").await;
@@ -254,4 +256,51 @@ async fn a_day_is_asked_for_by_times_that_make_sense() {
         let answer = server.ask("GET", &path, &[("Authorization", "Bearer desk-secret")], "").await;
         assert_eq!(answer.status, 400, "{query}: {answer:?}");
     }
+}
+
+#[tokio::test]
+async fn a_thousand_vans_come_in_the_order_of_their_ids_each_with_its_route() {
+    const VANS: usize = 1000;
+    on_both(async |store| {
+        let shared = shared(store, NOON);
+        let noon = shared.now().as_unix_ms();
+        let name = |van: usize| format!("VAN-{van:04}");
+        let manifest = |van: usize| {
+            json!({"v": 1, "route": format!("R-{van}"), "rev": 1,
+                "station": {"id": "https://id.gs1.org/414/9521234000013", "lat": 48.1, "lon": 11.5, "radius_m": 150},
+                "stops": [{"seq": 1, "id": "door", "lat": 48.2, "lon": 11.6,
+                    "parcels": [{"id": format!("PARCEL{van}")}]}]})
+            .to_string()
+        };
+        let van = |van| vec![Value::from(name(van)), noon.into()];
+        let route = |van: usize| {
+            let text = manifest(van);
+            vec![
+                format!("R-{van}").into(),
+                name(van).into(),
+                1_i64.into(),
+                text.clone().into(),
+                text.into(),
+                "".into(),
+                noon.into(),
+                0_i64.into(),
+            ]
+        };
+        let routes = "INSERT INTO route (route, van, rev, doc, manifest, digest, put_at, withdrawn) VALUES";
+        let mut rows = Statement::many("INSERT INTO van (van, heard_at) VALUES", (0..VANS).rev().map(van).collect(), "");
+        rows.extend(Statement::many(routes, (0..VANS).map(route).collect(), ""));
+        shared.store.write(rows).await.unwrap();
+        let clock = Clock::live();
+        for look in ["first", "second"] {
+            let begun = clock.uptime();
+            let vans = situation::vans(&shared).await.unwrap();
+            eprintln!("{look} look: {:?}", clock.uptime().since_start() - begun.since_start());
+            assert_eq!(vans.len(), VANS);
+            for (index, van) in vans.iter().enumerate() {
+                assert_eq!(van.van, name(index));
+                assert_eq!(van.route.as_ref().unwrap().route, format!("R-{index}"));
+            }
+        }
+    })
+    .await;
 }
