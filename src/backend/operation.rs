@@ -25,7 +25,6 @@ const STORE_WITHIN: Duration = Duration::from_secs(3);
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Both paths; `counters` are those of the instance's consumer.
-#[must_use]
 pub fn router(counters: Arc<Counters>) -> Router<Shared> {
     Router::new()
         .route("/healthz", get(health))
@@ -101,7 +100,11 @@ fn consumer(families: &mut Families, counters: &Counters) {
         ("points_repeated", &counters.points_repeated, "Points that were there before."),
         ("poison", &counters.poison, "Messages set aside with their reason."),
         ("poison_unkept", &counters.poison_unkept, "Such messages that were not kept: too many."),
-        ("unkept", &counters.unkept, "Messages without QoS that came faster than the store takes them."),
+        (
+            "unkept",
+            &counters.unkept,
+            "Messages without QoS that came faster than the store takes them.",
+        ),
         ("batches", &counters.batches, "Transactions of the consumer."),
         ("store_waits", &counters.store_waits, "Times that the store did not answer the consumer."),
         ("broker_connections", &counters.connections, "Connections made to the broker."),

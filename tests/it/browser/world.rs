@@ -326,7 +326,9 @@ impl Van {
     /// Says where it is, if that is new; whether it did.
     fn show(&mut self, world: &World) -> bool {
         let newest = self.out.records.last().map(|record| {
-            let Subject::Point(point) = &record.subject else { unreachable!("there is no other kind") };
+            let Subject::Point(point) = &record.subject else {
+                unreachable!("there is no other kind")
+            };
             (record.seq, *point)
         });
         for record in self.out.records.drain(..) {
