@@ -96,8 +96,8 @@ fn client_config(tls: &MqttTls) -> Result<Arc<ClientConfig>, TlsFileError> {
     let config = match &tls.client {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
-            let its =
-                PrivateKeyDer::from_pem_file(key).map_err(|error| TlsFileError::new(key, &error))?;
+            let its = PrivateKeyDer::from_pem_file(key)
+                .map_err(|error| TlsFileError::new(key, &error))?;
             builder
                 .with_client_auth_cert(certificates(certificate)?, its)
                 .map_err(|error| TlsFileError::new(certificate, &error))?

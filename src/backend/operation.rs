@@ -100,7 +100,11 @@ fn consumer(families: &mut Families, counters: &Counters) {
         ("points_repeated", &counters.points_repeated, "Points that were there before."),
         ("poison", &counters.poison, "Messages set aside with their reason."),
         ("poison_unkept", &counters.poison_unkept, "Such messages that were not kept: too many."),
-        ("unkept", &counters.unkept, "Messages without QoS that came faster than the store takes them."),
+        (
+            "unkept",
+            &counters.unkept,
+            "Messages without QoS that came faster than the store takes them.",
+        ),
         ("batches", &counters.batches, "Transactions of the consumer."),
         ("store_waits", &counters.store_waits, "Times that the store did not answer the consumer."),
         ("broker_connections", &counters.connections, "Connections made to the broker."),

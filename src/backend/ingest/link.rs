@@ -3,6 +3,8 @@
 //! The connection is driven to its next event and never dropped on the way, so that an acknowledgement either goes out on
 //! the connection on which its message came, or not at all: packet identifiers mean something else on the next.
 
+mod answers;
+
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -28,7 +30,6 @@ use crate::backend::store::{Arrival, MAX_POISON_BYTES, Taken};
 use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::units::Uptime;
-use crate::wire::{VERSION, VanId};
 
 /// Messages on their way without PUBACK: with those of the largest size 64 MiB, with usual ones a few.
 const RECEIVE_MAX: u16 = 256;
@@ -366,35 +367,6 @@ impl Consumer {
         self.count_waiting();
         let shared = self.shared.clone();
         tell(&shared, stored.taken).await;
-    }
-
-    /// Says PUBACK for what is stored and came on this connection. One that finds no room is said when there is some: unsaid it
-    /// would keep its place in Receive Maximum as long as the connection lasts.
-    fn acknowledge(&mut self, client: &AsyncClient) {
-        while let Some((connection, pkid)) = self.unsaid.front() {
-            if self.is_connected && *connection == self.connection {
-                let of = Publish { qos: QoS::AtLeastOnce, pkid: *pkid, ..Publish::default() };
-                if client.try_ack(&of).is_err() {
-                    return;
-                }
-            }
-            self.unsaid.pop_front();
-        }
-    }
-
-    /// To each van what was stored of it since the last word.
-    fn say_acks(&mut self, client: &AsyncClient) {
-        while self.is_connected && self.unsaid.is_empty() && !self.acks.is_empty() {
-            let Some((van, ack)) = self.acks.next(self.shared.now()) else { return };
-            let root = &self.shared.config.mqtt.topic_root;
-            let topic = format!("{root}/v{VERSION}/{van}/ack");
-            debug_assert!(VanId::new(&van).is_ok(), "a topic was read");
-            let payload = serde_json::to_vec(&ack).expect("numbers and texts");
-            if client.try_publish(topic, QoS::AtLeastOnce, false, payload).is_err() {
-                // The van sends again what it hears nothing of.
-                return;
-            }
-        }
     }
 
     /// Lets what is being stored come to its end, and acknowledges it.

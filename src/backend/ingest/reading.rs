@@ -4,7 +4,8 @@
 //! - **A van speaks for itself only**: the topic's van, which the broker's ACL vouches for, is the payload's; an event's
 //!   `source` that names a van names this one.
 //! - Members that are not known are ignored; another version of payload, envelope or kind is poison, and never guessed at.
-//! - Times lie between 2000 and a day from now, so that no wrong clock stays the newest for ever.
+//! - Times lie between 2000 and a day from now; those of which only the newest is kept, at most ten minutes from now: a wrong
+//!   clock's would stay the newest, and hide what the van says once its clock is right.
 
 use std::time::Duration;
 
@@ -31,6 +32,9 @@ const MAX_NAME_BYTES: usize = 1_024;
 
 /// A van's clock may be ahead of ours by so much.
 const MAX_AHEAD: Duration = Duration::from_hours(24);
+
+/// The same of what only the newest is kept of: position, state, connection.
+const MAX_NEWEST_AHEAD: Duration = Duration::from_mins(10);
 
 /// 2000-01-01.
 const EARLIEST_UNIX_MS: i64 = 946_684_800_000;
@@ -204,6 +208,14 @@ fn time(text: &str, now: UtcTime) -> Result<UtcTime, Poison> {
     Ok(time)
 }
 
+/// The time of something of which only the newest is kept.
+fn newest(time: UtcTime, now: UtcTime) -> Result<UtcTime, Poison> {
+    if time > now.checked_add(MAX_NEWEST_AHEAD).unwrap_or(now) {
+        return Err(Poison::new(format!("{time} is ahead of {now}: at most ten minutes")));
+    }
+    Ok(time)
+}
+
 fn seq(seq: u64) -> Result<u64, Poison> {
     if seq > MAX_SEQ {
         return Err(Poison::new(format!("number {seq} is above 2^53")));
@@ -230,7 +242,7 @@ fn position(van: &str, payload: &[u8], now: UtcTime) -> Result<Position, Poison>
     let mut position: Position = json(payload)?;
     known(position.v, &position.van, van)?;
     // One spelling, whatever offset the sender writes: times are compared as texts elsewhere.
-    position.point.ts = point(&position.point, now)?.to_string();
+    position.point.ts = newest(point(&position.point, now)?, now)?.to_string();
     if position.route.as_ref().is_some_and(|route| route.len() > MAX_NAME_BYTES) {
         return Err(Poison::new("route: too long"));
     }
@@ -258,7 +270,7 @@ fn track(van: &str, payload: &[u8], now: UtcTime) -> Result<Vec<Fix>, Poison> {
 fn state(van: &str, payload: &[u8], now: UtcTime) -> Result<Message, Poison> {
     let state: State = json(payload)?;
     known(state.v, &state.van, van)?;
-    let time = time(&state.ts, now)?;
+    let time = newest(time(&state.ts, now)?, now)?;
     Ok(Message::State(Box::new(state), time))
 }
 
@@ -267,7 +279,7 @@ fn connection(van: &str, payload: &[u8], now: UtcTime) -> Result<Connection, Poi
     known(connection.v, &connection.van, van)?;
     seq(connection.session)?;
     if let Some(ts) = &mut connection.ts {
-        *ts = time(ts, now)?.to_string();
+        *ts = newest(time(ts, now)?, now)?.to_string();
     }
     Ok(connection)
 }
@@ -314,7 +326,7 @@ fn phone(van: &str, payload: &[u8], now: UtcTime) -> Result<Position, Poison> {
         odo_m: None,
         backlog: false,
     };
-    point(&its, now)?;
+    newest(point(&its, now)?, now)?;
     let van = van.to_owned();
     Ok(Position { v: VERSION, van, point: its, route: None, stop_seq: None, stops_remaining: None })
 }
@@ -368,8 +380,12 @@ fn event(van: &str, payload: &[u8], now: UtcTime) -> Result<VanEvent, Poison> {
 }
 
 /// A source that the van's id is in, as `https://{domain}/fleet/obj/{van}`, must have this van's. One of GS1's numbers has
-/// no id in it: to whom that belongs is for the store to know.
+/// no id in it: to whom that belongs is for the store to know. What others say comes under names that no van has.
 fn own_source(source: &str, van: &str) -> Result<(), Poison> {
+    let is_others = ["capture:", "import:"].iter().any(|name| source.starts_with(name));
+    if is_others || source.ends_with("/backend") {
+        return Err(Poison::new("its source is none of a van"));
+    }
     match van_of_source(source) {
         Some(named) if named != van => {
             let named: String = named.chars().take(64).collect();
@@ -477,11 +493,13 @@ mod tests {
     }
 
     /// (topic, what is replaced in its example, by what, words of the reason)
-    const WRONG: [(&str, &str, &str, &str); 14] = [
+    const WRONG: [(&str, &str, &str, &str); 16] = [
         ("position", "48.13791", "98.1", "no place"),
         ("position", "VAN-042", "VAN-043", "claims to be \"VAN-043\""),
         ("position", "2026-11-22", "2026-11-24", "2000 to tomorrow"),
         ("position", "2026-11-22", "1999-11-22", "2000 to tomorrow"),
+        ("position", "09:41:07", "10:10:01", "ten minutes"),
+        ("event", "\"source\": \"", "\"source\": \"capture:", "none of a van"),
         ("position", "3310", "9007199254740993", "above 2^53"),
         ("position", "8.31", "831", "speed_mps"),
         ("track", "3204", "3201", "do not ascend"),

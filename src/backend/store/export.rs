@@ -75,6 +75,40 @@ const TRACK: [&str; 12] = [
     "received_at",
 ];
 
+/// What is asked of a table: `$1` is whose, `$2` since when.
+struct Question {
+    table: &'static str,
+    columns: &'static [&'static str],
+    which: &'static str,
+}
+
+const fn of(
+    table: &'static str,
+    columns: &'static [&'static str],
+    which: &'static str,
+) -> Question {
+    Question { table, columns, which }
+}
+
+const OF_PARCEL: &[Question] = &[
+    of("parcel", &PARCEL, "epc = $1 AND put_at >= $2"),
+    of("command", &COMMAND, "epc = $1 AND made_at >= $2"),
+    of("subscriber", &SUBSCRIBER, "epc = $1 AND made_at >= $2"),
+    of("alert", &ALERT, "epc = $1 AND made_at >= $2"),
+    of(
+        "event",
+        &EVENT,
+        "n IN (SELECT n FROM event_epc WHERE epc = $1) AND captured_at >= $2 ORDER BY n",
+    ),
+];
+
+const OF_VAN: &[Question] = &[
+    of("van", &VAN, "van = $1 AND heard_at >= $2"),
+    of("route", &ROUTE, "van = $1 AND put_at >= $2"),
+    of("command", &COMMAND, "van = $1 AND made_at >= $2"),
+    of("event", &EVENT, "van = $1 AND event_time >= $2 ORDER BY event_time, n"),
+];
+
 impl Store {
     /// Writes everything about a parcel or a van that is not older than `since`; how many lines.
     ///
@@ -86,50 +120,26 @@ impl Store {
         since: UtcTime,
         out: &mut (dyn Write + Send),
     ) -> Result<u64, ExportError> {
-        match subject {
-            Subject::Parcel(epc) => {
-                let mut lines = self
-                    .all("parcel", &PARCEL, "epc = $1 AND put_at >= $2", epc, since, out)
-                    .await?;
-                lines += self
-                    .all("command", &COMMAND, "epc = $1 AND made_at >= $2", epc, since, out)
-                    .await?;
-                lines += self
-                    .all("subscriber", &SUBSCRIBER, "epc = $1 AND made_at >= $2", epc, since, out)
-                    .await?;
-                lines += self
-                    .all("alert", &ALERT, "epc = $1 AND made_at >= $2", epc, since, out)
-                    .await?;
-                let events = "n IN (SELECT n FROM event_epc WHERE epc = $1) AND captured_at >= $2 ORDER BY n";
-                Ok(lines + self.all("event", &EVENT, events, epc, since, out).await?)
-            }
-            Subject::Van(van) => {
-                let mut lines =
-                    self.all("van", &VAN, "van = $1 AND heard_at >= $2", van, since, out).await?;
-                lines +=
-                    self.all("route", &ROUTE, "van = $1 AND put_at >= $2", van, since, out).await?;
-                lines += self
-                    .all("command", &COMMAND, "van = $1 AND made_at >= $2", van, since, out)
-                    .await?;
-                let events = "van = $1 AND event_time >= $2 ORDER BY event_time, n";
-                lines += self.all("event", &EVENT, events, van, since, out).await?;
-                Ok(lines + self.whole_trail(van, since, out).await?)
-            }
+        let (whose, questions) = match subject {
+            Subject::Parcel(epc) => (epc, OF_PARCEL),
+            Subject::Van(van) => (van, OF_VAN),
+        };
+        let mut lines = 0;
+        for question in questions {
+            let sql = format!(
+                "SELECT {} FROM {} WHERE {}",
+                question.columns.join(", "),
+                question.table,
+                question.which
+            );
+            let asked = Statement::new(sql, [whose.as_str().into(), since.into()]);
+            let rows = self.read(asked).await?;
+            lines += written(question.table, question.columns, &rows, out)?;
         }
-    }
-
-    async fn all(
-        &self,
-        table: &str,
-        columns: &[&str],
-        which: &str,
-        whose: &str,
-        since: UtcTime,
-        out: &mut (dyn Write + Send),
-    ) -> Result<u64, ExportError> {
-        let sql = format!("SELECT {} FROM {table} WHERE {which}", columns.join(", "));
-        let rows = self.read(Statement::new(sql, [whose.into(), since.into()])).await?;
-        written(table, columns, &rows, out)
+        match subject {
+            Subject::Parcel(_) => Ok(lines),
+            Subject::Van(van) => Ok(lines + self.whole_trail(van, since, out).await?),
+        }
     }
 
     /// Months of a van's trail do not go into the memory at once.

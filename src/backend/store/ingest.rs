@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use self::texts::{CONNECTION, EVENT_EPCS, EVENTS, HEARD, POISON, POSITIONS, STATE, TRACK, many};
+use super::retention::bound_poison;
 use super::{Outcome, Statement, Store, StoreError, Value, commands};
 use crate::backend::event::{Event, Role};
 use crate::backend::ingest::reading::{Fix, Message, Poison, Said, VanEvent};
@@ -195,8 +196,8 @@ impl<'a> Batch<'a> {
         let heard = self.heard.iter().map(|van| vec![(*van).into(), now.into()]).collect();
         let nothing = |_| About::Nothing;
         all.extend(many(&HEARD, heard, nothing));
-        all.extend(many(&EVENTS, self.event_rows(), |_| About::Events));
-        all.extend(many(&EVENT_EPCS, self.epc_rows(), nothing));
+        all.extend(many(&EVENTS, self.event_rows(now), |_| About::Events));
+        all.extend(many(&EVENT_EPCS, self.epc_rows(now), nothing));
         all.extend(many(&TRACK, self.point_rows(now), |_| About::Points));
         let positions = self.positions.iter();
         let positions = positions.filter_map(|(van, position)| position_row(van, position));
@@ -211,15 +212,18 @@ impl<'a> Batch<'a> {
         let others = self.ends.iter().chain(&self.answers);
         all.extend(others.cloned().map(|statement| (About::Nothing, statement)));
         all.extend(many(&POISON, self.poison.clone(), |rows| About::Poison(rows as u64)));
+        if !self.poison.is_empty() {
+            all.push((About::Nothing, bound_poison()));
+        }
         all
     }
 
-    fn event_rows(&self) -> Vec<Vec<Value>> {
-        self.events.values().map(|event| event_row(&event.event, event.previous)).collect()
+    fn event_rows(&self, now: UtcTime) -> Vec<Vec<Value>> {
+        self.events.values().map(|event| event_row(&event.event, event.previous, now)).collect()
     }
 
     /// Only of events that this very batch brings: what an event names does not grow when it is said again.
-    fn epc_rows(&self) -> Vec<Vec<Value>> {
+    fn epc_rows(&self, now: UtcTime) -> Vec<Vec<Value>> {
         let mut rows = BTreeMap::new();
         for ((source, id), event) in &self.events {
             for (epc, role) in &event.event.epcs {
@@ -228,7 +232,7 @@ impl<'a> Batch<'a> {
                     role.name().into(),
                     (*source).into(),
                     (*id).into(),
-                    event.event.captured_at.as_unix_ms().to_string().into(),
+                    now.as_unix_ms().to_string().into(),
                 ];
                 rows.insert((epc, *source, *id), row);
             }
@@ -279,7 +283,8 @@ impl<'a> Batch<'a> {
     }
 }
 
-fn event_row(event: &Event, previous: Option<u64>) -> Vec<Value> {
+/// Captured when it is stored: one that waited for the store must not come in behind who asks for what is new.
+fn event_row(event: &Event, previous: Option<u64>, now: UtcTime) -> Vec<Value> {
     vec![
         event.source.as_str().into(),
         event.id.as_str().into(),
@@ -291,7 +296,7 @@ fn event_row(event: &Event, previous: Option<u64>) -> Vec<Value> {
         previous.into(),
         event.route.clone().into(),
         event.time.into(),
-        event.captured_at.into(),
+        now.into(),
         event.retracts.into(),
         event.member("type").unwrap_or_default().into(),
         event.member("action").into(),
@@ -304,15 +309,21 @@ fn event_row(event: &Event, previous: Option<u64>) -> Vec<Value> {
     ]
 }
 
-/// What ends a parcel's way, and what takes that back: the same in whatever order, and however often, they come.
+/// What ends a parcel's way, and what takes that back, which only who said it can: the same in whatever order, and however often, they come.
 fn ends(event: &Event, page: Duration) -> Vec<Statement> {
     let parcels = event.epcs.iter().filter(|(_, role)| *role != Role::Parent);
     let parcels = parcels.map(|(epc, _)| epc.as_str());
     if event.retracts {
         let reopen = |epc: &str| {
             Statement::new(
-                "UPDATE parcel SET ended_at = NULL, expires_at = NULL WHERE epc = $1 AND ended_at = $2",
-                [epc.into(), event.time.into()],
+                "UPDATE parcel SET ended_at = NULL, expires_at = NULL WHERE epc = $1 AND ended_at = $2 \
+                 AND EXISTS (SELECT 1 FROM event WHERE event_id = $3 AND source = $4 AND retracts = 0)",
+                [
+                    epc.into(),
+                    event.time.into(),
+                    event.event_id.as_str().into(),
+                    event.source.as_str().into(),
+                ],
             )
         };
         return parcels.map(reopen).collect();
@@ -324,8 +335,14 @@ fn ends(event: &Event, page: Duration) -> Vec<Statement> {
     let end = |epc: &str| {
         Statement::new(
             "UPDATE parcel SET ended_at = $2, expires_at = $3 WHERE epc = $1 AND (ended_at IS NULL OR ended_at < $2) \
-             AND NOT EXISTS (SELECT 1 FROM event WHERE event_id = $4 AND retracts = 1)",
-            [epc.into(), event.time.into(), gone.into(), event.event_id.as_str().into()],
+             AND NOT EXISTS (SELECT 1 FROM event WHERE event_id = $4 AND source = $5 AND retracts = 1)",
+            [
+                epc.into(),
+                event.time.into(),
+                gone.into(),
+                event.event_id.as_str().into(),
+                event.source.as_str().into(),
+            ],
         )
     };
     parcels.map(end).collect()

@@ -36,7 +36,7 @@ pub use sql::{Outcome, Row, Statement, Value};
 
 use self::announce::Announcer;
 use self::postgres::Postgres;
-use self::sqlite::{For, Sqlite};
+use self::sqlite::Sqlite;
 
 /// Where everything is kept.
 #[derive(Clone, PartialEq, Eq)]
@@ -86,6 +86,15 @@ pub struct Store {
     announcer: Announcer,
 }
 
+/// Why a store is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum For {
+    /// By an instance, which brings the tables up to date. Nobody else may have the file, if it is one.
+    Service,
+    /// By a command, also while an instance runs: the tables must be today's.
+    Command,
+}
+
 #[derive(Clone, Debug)]
 enum Engine {
     Sqlite(Sqlite),
@@ -104,7 +113,7 @@ impl Store {
     /// Opens it for a command, also while an instance runs. What it writes, that instance does not hear of.
     ///
     /// # Errors
-    /// [`StoreError::Open`] if there is none, or its tables are not this program's.
+    /// [`StoreError::Open`] if there is none, or its tables are not this program's: only [`Store::open`] makes and changes them.
     pub async fn open_beside(config: &StoreConfig) -> Result<Self, StoreError> {
         Self::open_for(config, For::Command).await
     }
@@ -112,7 +121,7 @@ impl Store {
     async fn open_for(config: &StoreConfig, why: For) -> Result<Self, StoreError> {
         let engine = match config {
             StoreConfig::Sqlite(path) => Engine::Sqlite(Sqlite::open(path, why).await?),
-            StoreConfig::Postgres(url) => Engine::Postgres(Postgres::open(url).await?),
+            StoreConfig::Postgres(url) => Engine::Postgres(Postgres::open(url, why).await?),
         };
         Ok(Self { engine, announcer: Announcer::default() })
     }

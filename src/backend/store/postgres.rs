@@ -5,31 +5,27 @@
 //! - What the server refuses for what a message says is [`StoreError::Refused`]. A full disk, a lack of rights, a server that
 //!   stops is [`StoreError::Unreachable`]: no fault of the message, which is tried again.
 
-use std::collections::HashMap;
+mod connected;
+mod value;
+
 use std::error::Error as _;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard};
-use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, private::BytesMut};
-use tokio_postgres::{AsyncMessage, Client, Connection, NoTls, error::SqlState};
+use tokio_postgres::{Client, NoTls, error::SqlState};
 
-use super::sql::{Outcome, Row, Statement, Value};
+use self::connected::{Connected, started};
+use super::sql::{Outcome, Row, Statement};
 use super::tls::{Address, Tls};
-use super::{StoreError, schema};
+use super::{For, StoreError, schema};
 
 /// Connections for questions; one more writes.
 const READERS: usize = 4;
 
 /// How often a transaction that another instance's crossed is tried.
 const TRIES: u32 = 5;
-
-/// Statements of ours that are kept prepared on each connection.
-const PREPARED: usize = 256;
 
 /// No two instances make tables at the same time.
 pub(super) const MIGRATION_LOCK: i64 = 0x0077_6179_706f_7374;
@@ -49,20 +45,12 @@ pub(super) struct Postgres {
     next: Arc<AtomicUsize>,
 }
 
-#[derive(Debug)]
-struct Connected {
-    client: Client,
-    /// With the turn in which each was used last.
-    prepared: HashMap<String, (tokio_postgres::Statement, u64)>,
-    turn: u64,
-}
-
 /// What others announce, by a connection of its own.
 pub(super) type Notifications = tokio::sync::mpsc::UnboundedReceiver<String>;
 
 impl Postgres {
-    /// Connects by a URL or keywords as libpq's, and brings the database to today's tables.
-    pub(super) async fn open(url: &str) -> Result<Self, StoreError> {
+    /// Connects by a URL or keywords as libpq's. A service brings the database to today's tables; a command finds them.
+    pub(super) async fn open(url: &str, why: For) -> Result<Self, StoreError> {
         let mut address = Address::read(url)?;
         let config = &mut address.config;
         if config.get_connect_timeout().is_none() {
@@ -80,7 +68,10 @@ impl Postgres {
             readers: Arc::new((0..READERS).map(|_| Mutex::default()).collect()),
             next: Arc::default(),
         };
-        this.migrate().await?;
+        match why {
+            For::Service => this.migrate().await?,
+            For::Command => this.check_tables().await?,
+        }
         Ok(this)
     }
 
@@ -120,6 +111,20 @@ impl Postgres {
         transaction.commit().await.map_err(gone)
     }
 
+    async fn check_tables(&self) -> Result<(), StoreError> {
+        let connected = self.connect().await?;
+        let there = connected.client.query_one("SELECT to_regclass('migration') IS NOT NULL", &[]);
+        let is_there: bool = there.await.map_err(gone)?.get(0);
+        let mut version = 0_i64;
+        if is_there {
+            let newest = "SELECT COALESCE(MAX(version), 0) FROM migration";
+            let row = connected.client.query_one(newest, &[]).await;
+            version = row.map_err(|error| self.not_opened(&error))?.get(0);
+        }
+        let version = usize::try_from(version).unwrap_or_default();
+        schema::current(version).map_err(|error| StoreError::Open { place: self.place(), error })
+    }
+
     async fn connect(&self) -> Result<Connected, StoreError> {
         let client = match self.address.tls.clone() {
             None => started(self.address.config.connect(NoTls).await, None),
@@ -148,7 +153,7 @@ impl Postgres {
     ) -> Result<Connected, StoreError> {
         let client = client.map_err(|error| self.not_opened(&error))?;
         client.batch_execute(SESSION).await.map_err(gone)?;
-        Ok(Connected { client, prepared: HashMap::new(), turn: 0 })
+        Ok(Connected::new(client))
     }
 
     /// A server that says why it does not let us in waits for somebody to act.
@@ -224,173 +229,6 @@ impl Postgres {
     }
 }
 
-/// The task that moves a connection's bytes, and what others announce on it.
-fn started<S>(
-    connected: Result<(Client, Connection<tokio_postgres::Socket, S>), tokio_postgres::Error>,
-    announced: Option<tokio::sync::mpsc::UnboundedSender<String>>,
-) -> Result<Client, tokio_postgres::Error>
-where
-    S: tokio_postgres::tls::TlsStream + Unpin + Send + 'static,
-{
-    let (client, mut connection) = connected?;
-    tokio::spawn(async move {
-        loop {
-            match std::future::poll_fn(|context| connection.poll_message(context)).await {
-                Some(Ok(AsyncMessage::Notification(notification))) => {
-                    let sender = announced.as_ref();
-                    if sender.is_some_and(|to| to.send(notification.payload().to_owned()).is_err())
-                    {
-                        return;
-                    }
-                }
-                Some(Ok(_)) => {}
-                Some(Err(error)) => {
-                    tracing::debug!(%error, "connection to postgresql lost");
-                    return;
-                }
-                None => return,
-            }
-        }
-    });
-    Ok(client)
-}
-
-impl Connected {
-    /// Runs statements as one piece. The last to go out is COMMIT, which after a refused statement rolls back.
-    async fn transact(&mut self, statements: &[Statement]) -> Result<Vec<Outcome>, StoreError> {
-        let mut prepared = Vec::with_capacity(statements.len());
-        for statement in statements {
-            prepared.push(self.prepare(statement).await?);
-        }
-        let client = &self.client;
-        let mut steps: Vec<Step<'_>> = Vec::with_capacity(statements.len() + 2);
-        steps.push(Box::pin(control(client, "BEGIN")));
-        for (statement, prepared) in statements.iter().zip(&prepared) {
-            steps.push(Box::pin(run(client, prepared, statement)));
-        }
-        steps.push(Box::pin(control(client, "COMMIT")));
-        let mut outcomes = pipelined(steps).await?;
-        outcomes.pop();
-        outcomes.remove(0);
-        Ok(outcomes)
-    }
-
-    async fn ask(&mut self, statement: &Statement) -> Result<Outcome, StoreError> {
-        let prepared = self.prepare(statement).await?;
-        run(&self.client, &prepared, statement).await
-    }
-
-    /// Prepares a statement whose values go into its places: one that does not, in the middle of a transaction that is on its
-    /// way, would be left out of it.
-    async fn prepare(
-        &mut self,
-        statement: &Statement,
-    ) -> Result<tokio_postgres::Statement, StoreError> {
-        let prepared = self.prepare_text(&statement.sql).await?;
-        let places = prepared.params();
-        let values = &statement.values;
-        if values.len() != places.len() {
-            let (given, places) = (values.len(), places.len());
-            return Err(StoreError::Refused(format!("{given} values for {places} places")));
-        }
-        let odd = values.iter().zip(places).position(|(value, place)| !value.fits(place));
-        odd.map_or(Ok(prepared.clone()), |index| {
-            let place = &places[index];
-            Err(StoreError::Refused(format!("${} is no {place}", index + 1)))
-        })
-    }
-
-    async fn prepare_text(&mut self, sql: &str) -> Result<tokio_postgres::Statement, StoreError> {
-        self.turn += 1;
-        if let Some((prepared, used)) = self.prepared.get_mut(sql) {
-            *used = self.turn;
-            return Ok(prepared.clone());
-        }
-        let prepared = self.client.prepare(sql).await.map_err(gone)?;
-        let odd = prepared.columns().iter().find(|column| !Value::is_read(column.type_()));
-        if let Some(column) = odd {
-            return Err(StoreError::Refused(format!(
-                "column {} is a {}; cast it to one of the store's types",
-                column.name(),
-                column.type_()
-            )));
-        }
-        if self.prepared.len() >= PREPARED {
-            let oldest = self.prepared.iter().min_by_key(|(_, (_, used))| *used);
-            if let Some(sql) = oldest.map(|(sql, _)| sql.clone()) {
-                self.prepared.remove(&sql);
-            }
-        }
-        self.prepared.insert(sql.to_owned(), (prepared.clone(), self.turn));
-        Ok(prepared)
-    }
-
-    /// Without its client a connection ends; a listener has nothing to ask any more.
-    fn stays_open(self) {
-        let client = self.client;
-        tokio::spawn(async move {
-            // The connection's own task ends it when nobody listens, or the server does.
-            while !client.is_closed() {
-                tokio::time::sleep(PATIENCE).await;
-            }
-        });
-    }
-}
-
-type Step<'a> = Pin<Box<dyn Future<Output = Result<Outcome, StoreError>> + Send + 'a>>;
-
-/// Sends all, then waits for all. The first error is the one that says why.
-async fn pipelined(mut steps: Vec<Step<'_>>) -> Result<Vec<Outcome>, StoreError> {
-    let mut ended: Vec<Option<Result<Outcome, StoreError>>> = Vec::with_capacity(steps.len());
-    // A query goes out when it is polled first; none of these waits for another.
-    std::future::poll_fn(|context| {
-        ended.extend(steps.iter_mut().map(|step| match step.as_mut().poll(context) {
-            Poll::Ready(result) => Some(result),
-            Poll::Pending => None,
-        }));
-        Poll::Ready(())
-    })
-    .await;
-    let mut outcomes = Vec::with_capacity(steps.len());
-    let mut why = None;
-    for (step, ended) in steps.into_iter().zip(ended) {
-        let result = match ended {
-            Some(result) => result,
-            None => step.await,
-        };
-        match result {
-            Ok(outcome) => outcomes.push(outcome),
-            Err(error) => why = why.or(Some(error)),
-        }
-    }
-    why.map_or(Ok(outcomes), Err)
-}
-
-async fn control(client: &Client, sql: &'static str) -> Result<Outcome, StoreError> {
-    client.batch_execute(sql).await.map(|()| Outcome::default()).map_err(gone)
-}
-
-async fn run(
-    client: &Client,
-    prepared: &tokio_postgres::Statement,
-    statement: &Statement,
-) -> Result<Outcome, StoreError> {
-    let values: Vec<&(dyn ToSql + Sync)> =
-        statement.values.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
-    if prepared.columns().is_empty() {
-        let changed = client.execute(prepared, &values).await.map_err(gone)?;
-        return Ok(Outcome { changed, rows: Vec::new() });
-    }
-    let rows = client.query(prepared, &values).await.map_err(gone)?;
-    let rows: Result<Vec<Row>, _> = rows
-        .iter()
-        .map(|row| (0..row.len()).map(|column| row.try_get(column)).collect())
-        .map(|values: Result<Vec<Value>, _>| values.map(Row))
-        .collect();
-    let rows = rows.map_err(gone)?;
-    Ok(Outcome { changed: rows.len() as u64, rows })
-}
-
 /// Once it has been opened, what keeps us out may pass: a password that is being changed.
 fn later(error: StoreError) -> StoreError {
     match error {
@@ -426,71 +264,4 @@ fn gone(error: tokio_postgres::Error) -> StoreError {
         return StoreError::Refused(words);
     }
     StoreError::Unreachable(words)
-}
-
-impl ToSql for Value {
-    fn to_sql(
-        &self,
-        kind: &Type,
-        out: &mut BytesMut,
-    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
-        match self {
-            Self::Null => Ok(IsNull::Yes),
-            Self::Int(value) if *kind == Type::INT4 => i32::try_from(*value)?.to_sql(kind, out),
-            Self::Int(value) => value.to_sql(kind, out),
-            Self::Real(value) => value.to_sql(kind, out),
-            Self::Text(value) if value.contains('\0') => value.replace('\0', "").to_sql(kind, out),
-            Self::Text(value) => value.to_sql(kind, out),
-            Self::Bytes(value) => value.to_sql(kind, out),
-        }
-    }
-
-    fn accepts(kind: &Type) -> bool {
-        [Type::INT8, Type::INT4, Type::FLOAT8, Type::TEXT, Type::VARCHAR, Type::BYTEA]
-            .contains(kind)
-    }
-
-    tokio_postgres::types::to_sql_checked!();
-}
-
-impl<'a> FromSql<'a> for Value {
-    fn from_sql(
-        kind: &Type,
-        raw: &'a [u8],
-    ) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
-        Ok(match *kind {
-            Type::INT8 => Self::Int(i64::from_sql(kind, raw)?),
-            Type::INT4 => Self::Int(i32::from_sql(kind, raw)?.into()),
-            Type::BOOL => Self::Int(bool::from_sql(kind, raw)?.into()),
-            Type::FLOAT8 => Self::Real(f64::from_sql(kind, raw)?),
-            Type::BYTEA => Self::Bytes(Vec::from_sql(kind, raw)?),
-            _ => Self::Text(String::from_sql(kind, raw)?),
-        })
-    }
-
-    fn from_sql_null(_: &Type) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
-        Ok(Self::Null)
-    }
-
-    fn accepts(kind: &Type) -> bool {
-        Self::is_read(kind)
-    }
-}
-
-impl Value {
-    fn is_read(kind: &Type) -> bool {
-        *kind == Type::BOOL || <Self as ToSql>::accepts(kind)
-    }
-
-    fn fits(&self, place: &Type) -> bool {
-        match self {
-            Self::Null => <Self as ToSql>::accepts(place),
-            Self::Int(value) => {
-                *place == Type::INT8 || *place == Type::INT4 && i32::try_from(*value).is_ok()
-            }
-            Self::Real(_) => *place == Type::FLOAT8,
-            Self::Text(_) => [Type::TEXT, Type::VARCHAR].contains(place),
-            Self::Bytes(_) => *place == Type::BYTEA,
-        }
-    }
 }

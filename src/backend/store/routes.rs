@@ -96,14 +96,34 @@ pub enum Put {
     },
 }
 
-const COLUMNS: &str = "route.route, van, rev, valid_from, valid_until, doc, manifest, digest, put_at, sent_rev, withdrawn, \
-     EXISTS (SELECT 1 FROM event WHERE event.route = route.route AND event.kind = 'route.completed')";
+/// Whether the van of a route said that it has driven it to the end, and did not take that back.
+macro_rules! driven {
+    ($route:literal) => {
+        concat!(
+            "EXISTS (SELECT 1 FROM event AS said WHERE said.route = ",
+            $route,
+            ".route AND said.kind = 'route.completed' AND said.van = ",
+            $route,
+            ".van AND NOT EXISTS (SELECT 1 FROM event AS back WHERE back.event_id = said.event_id \
+             AND back.source = said.source AND back.retracts = 1))"
+        )
+    };
+}
+pub(super) use driven;
+
+const COLUMNS: &str = concat!(
+    "route, van, rev, valid_from, valid_until, doc, manifest, digest, put_at, sent_rev, withdrawn, ",
+    driven!("route")
+);
 
 /// `other` is another route of van `$2` than `$1`, to be driven between `$3` and `$4` and not driven to its end.
-const IN_THE_WAY: &str = "other.van = $2 AND other.route <> $1 AND other.withdrawn = 0 \
+const IN_THE_WAY: &str = concat!(
+    "other.van = $2 AND other.route <> $1 AND other.withdrawn = 0 \
      AND COALESCE(other.valid_from, other.put_at) < CAST($4 AS BIGINT) \
      AND COALESCE(other.valid_until, COALESCE(other.valid_from, other.put_at) + 86400000) > CAST($3 AS BIGINT) \
-     AND NOT EXISTS (SELECT 1 FROM event WHERE event.route = other.route AND event.kind = 'route.completed')";
+     AND NOT ",
+    driven!("other")
+);
 
 fn route(row: &Row) -> Route {
     Route {

@@ -153,13 +153,17 @@ pub(super) fn known(version: usize) -> Result<(), String> {
     ))
 }
 
-/// A command does not change tables.
-pub(super) fn behind(version: usize) -> String {
-    format!(
+/// Whether tables of this version are today's: a command does not change them.
+pub(super) fn current(version: usize) -> Result<(), String> {
+    known(version)?;
+    if version == MIGRATIONS.len() {
+        return Ok(());
+    }
+    Err(format!(
         "tables of version {version}, and this program's are of version {}; start the service once, which brings them up \
          to date",
         MIGRATIONS.len()
-    )
+    ))
 }
 
 /// The words of SQLite.

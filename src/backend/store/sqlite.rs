@@ -15,7 +15,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, ToSql, TransactionBehavior, types::ToSqlOutput};
 
 use super::sql::{Outcome, Row, Statement, Value};
-use super::{StoreError, schema};
+use super::{For, StoreError, schema};
 use crate::tasks::joined;
 
 /// Questions that run beside each other; on a small server more would only wait for its cores.
@@ -29,15 +29,6 @@ const APPLICATION: i64 = 0x7761_7962;
 
 /// An instance that has just been stopped may still be closing its file.
 const PATIENCE: Duration = Duration::from_secs(3);
-
-/// Why a file is opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum For {
-    /// By the instance: nobody else may have it, and its tables are brought up to date.
-    Service,
-    /// By a command, also while an instance runs: the tables must be today's.
-    Command,
-}
 
 /// A database in a file. Clones are one database.
 #[derive(Clone, Debug)]
@@ -238,12 +229,12 @@ fn migrate(connection: &mut Connection, why: For) -> Result<(), String> {
     let transaction =
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(words)?;
     let version = version(&transaction)?;
+    if why == For::Command {
+        return schema::current(version);
+    }
     schema::known(version)?;
     if version == schema::MIGRATIONS.len() {
         return Ok(());
-    }
-    if why == For::Command {
-        return Err(schema::behind(version));
     }
     for migration in &schema::MIGRATIONS[version..] {
         transaction.execute_batch(&schema::for_sqlite(migration)).map_err(words)?;

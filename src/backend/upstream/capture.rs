@@ -6,25 +6,26 @@
 //! - An event without `eventID` is given one of what it says (a UUID of version 8 over the token's name and the event's
 //!   members in alphabetical order), so that the same document again gives nothing new. `recordTime` is ours.
 
+mod jobs;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::epcis::{self, Context};
 use super::{names, query};
-use crate::backend::api::{Allowed, Fault, Problem, Query, scope};
+use crate::backend::api::{Allowed, Fault, Problem, scope};
 use crate::backend::event::{Event, Origin};
 use crate::backend::live::Change;
 use crate::backend::store::events::insert;
@@ -59,8 +60,8 @@ const HEADERS: &[(&str, &str)] = &[
 
 pub(super) fn router() -> Router<Shared> {
     Router::new()
-        .route("/capture", get(jobs).post(capture).options(discover))
-        .route("/capture/{id}", get(job).options(discover))
+        .route("/capture", get(jobs::jobs).post(capture).options(discover))
+        .route("/capture/{id}", get(jobs::job).options(discover))
         .route("/events", get(query::events).post(capture_one).options(discover))
         .route("/events/{id}", get(query::event).options(discover))
         .layer(DefaultBodyLimit::max(MAX_BYTES))
@@ -344,95 +345,4 @@ fn read(document: &Value, job: &Job, now: UtcTime) -> (Vec<(usize, Event)>, Vec<
         }));
     }
     (events, faults)
-}
-
-async fn job(
-    allowed: Allowed<scope::Capture>,
-    State(shared): State<Shared>,
-    Path(id): Path<String>,
-) -> Result<Response, Problem> {
-    let found = shared.store.job(&id).await?.filter(|job| job.who == allowed.who);
-    let job = found.ok_or_else(|| Problem::not_found("no capture of yours has this id"))?;
-    let behaviour = job.behaviour.parse().expect("one of two words");
-    let headers = [(HeaderName::from_static("gs1-capture-error-behaviour"), behaviour)];
-    let headers: [(HeaderName, HeaderValue); 1] = headers;
-    Ok((headers, Json(job_shown(&job))).into_response())
-}
-
-fn job_shown(job: &Job) -> Value {
-    let errors: Vec<Fault> =
-        job.errors.as_deref().and_then(|text| faults_of(text).ok()).unwrap_or_default();
-    let errors: Vec<Value> = errors
-        .iter()
-        .map(|fault| {
-            json!({
-                "type": "epcisException:ValidationException",
-                "title": "Validation",
-                "status": 400,
-                "detail": format!("{} is {}: {}", fault.place, fault.value, fault.remedy),
-                "place": fault.place,
-                "value": fault.value,
-                "remedy": fault.remedy,
-            })
-        })
-        .collect();
-    let mut shown = json!({
-        "captureID": job.id,
-        "createdAt": job.made_at.to_string(),
-        "running": job.state == "running",
-        "success": job.state != "errors",
-        "captureErrorBehaviour": job.behaviour,
-        "events": job.events,
-        "errors": errors,
-    });
-    if let Some(at) = job.finished_at {
-        shown["finishedAt"] = Value::from(at.to_string());
-    }
-    shown
-}
-
-fn faults_of(text: &str) -> Result<Vec<Fault>, serde_json::Error> {
-    #[derive(Deserialize)]
-    struct Kept {
-        place: String,
-        value: String,
-        remedy: String,
-    }
-    let kept: Vec<Kept> = serde_json::from_str(text)?;
-    let fault = |Kept { place, value, remedy }| Fault { place, value, remedy };
-    Ok(kept.into_iter().map(fault).collect())
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Paging {
-    #[serde(rename = "perPage")]
-    per_page: Option<u32>,
-    #[serde(rename = "nextPageToken")]
-    next: Option<String>,
-}
-
-async fn jobs(
-    allowed: Allowed<scope::Capture>,
-    State(shared): State<Shared>,
-    Query(paging): Query<Paging>,
-) -> Result<Response, Problem> {
-    let limit = query::per_page(paging.per_page)?;
-    let before = match &paging.next {
-        None => None,
-        Some(token) => Some(
-            token
-                .split_once('.')
-                .and_then(|(at, id)| Some((UtcTime::from_unix_ms(at.parse().ok()?)?, id)))
-                .ok_or_else(query::bad_page)?,
-        ),
-    };
-    let mut jobs = shared.store.jobs(&allowed.who, before, limit + 1).await?;
-    let more = jobs.len() > limit as usize;
-    jobs.truncate(limit as usize);
-    let next = jobs.last().filter(|_| more).map(|last| {
-        format!("/capture?perPage={limit}&nextPageToken={}.{}", last.made_at.as_unix_ms(), last.id)
-    });
-    let shown: Vec<Value> = jobs.iter().map(job_shown).collect();
-    Ok((query::link(next.as_deref()), Json(shown)).into_response())
 }

@@ -19,6 +19,9 @@ const MAX_PER_PAGE: u32 = 1_000;
 /// Values of one parameter.
 const MAX_VALUES: usize = 100;
 
+/// Parameters of one question: each is a condition that the database tries on every event.
+const MAX_PARAMETERS: usize = 50;
+
 /// The JSON-LD context that GS1 publishes.
 const GS1_CONTEXT: &str = "https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld";
 
@@ -70,7 +73,13 @@ fn asked(query: &str) -> Result<Asked, Vec<Fault>> {
         },
     };
     let mut faults = Vec::new();
-    for (name, value) in parameters(query) {
+    let parameters = parameters(query);
+    if parameters.len() > MAX_PARAMETERS {
+        let value = parameters.len().to_string();
+        let remedy = "at most 50 parameters; several values go into one, parted by |".to_owned();
+        return Err(vec![Fault { place: "the query".to_owned(), value, remedy }]);
+    }
+    for (name, value) in parameters {
         if let Err(remedy) = asked.take(&name, &value) {
             let value = value.chars().take(80).collect();
             let place = name.chars().take(80).collect();
@@ -222,15 +231,18 @@ pub(super) fn shown(event: &Event) -> Value {
     data
 }
 
-/// One event by its `eventID`; if several say it, the first, and of what was taken back the retraction.
+/// One event by its `eventID`; if several say it, the first, and if who said it took it back, that.
 pub(super) async fn event(
     _: Allowed<scope::Events>,
     State(shared): State<Shared>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let events = shared.store.events_called(&id).await?;
-    let first = events.iter().rev().find(|event| event.retracts).or_else(|| events.first());
-    let event = first.ok_or_else(|| Problem::not_found("no event has this eventID"))?;
+    let first = events.iter().find(|event| !event.retracts).or_else(|| events.first());
+    let back =
+        |event: &&Event| event.retracts && first.is_some_and(|first| first.source == event.source);
+    let found = events.iter().rev().find(back).or(first);
+    let event = found.ok_or_else(|| Problem::not_found("no event has this eventID"))?;
     Ok((StatusCode::OK, [LD_JSON], Json(shown(event))).into_response())
 }
 
@@ -256,6 +268,8 @@ mod tests {
         };
         assert_eq!(asked.page, page);
         assert_eq!(super::asked("").unwrap().wanted, Wanted::default());
+        let faults = super::asked(&"EQ_action=ADD&".repeat(51)).unwrap_err();
+        assert_eq!(faults[0].place, "the query");
     }
 
     #[test]

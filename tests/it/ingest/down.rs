@@ -131,8 +131,12 @@ async fn a_route_is_retained_its_newest_revision_last_and_the_next_day_waits_for
         let withdraw = "UPDATE route SET withdrawn = 1, sent_rev = NULL WHERE route = 'today'";
         store.write(vec![Statement::new(withdraw, Vec::<Value>::new())]).await.unwrap();
         shared.downlink.notify_one();
-        assert_eq!(van.next().await.1, b"", "withdrawn");
-        assert_eq!(van.next().await.1, b"tomorrow:1");
+        assert_eq!(van.next().await.1, b"tomorrow:1", "in the place of what was withdrawn");
+        wait_until("not sent", async || sent_rev(&store, "tomorrow").await == Some(1)).await;
+        let withdraw = "UPDATE route SET withdrawn = 1, sent_rev = NULL WHERE route = 'tomorrow'";
+        store.write(vec![Statement::new(withdraw, Vec::<Value>::new())]).await.unwrap();
+        shared.downlink.notify_one();
+        assert_eq!(van.next().await.1, b"", "nothing is left");
         wait_until("not sent", async || sent_rev(&store, "tomorrow").await == Some(1)).await;
         down.stop().await;
         // The next store begins without it.

@@ -176,6 +176,22 @@ async fn a_file_is_its_owners_alone_and_one_instances_alone() {
 }
 
 #[tokio::test]
+async fn a_command_makes_and_changes_no_tables() {
+    on_both_places(async |place| {
+        if let StoreConfig::Sqlite(path) = place.config() {
+            std::fs::write(path, "").unwrap();
+        }
+        let refused = Store::open_beside(&place.config()).await.unwrap_err();
+        let text = refused.to_string();
+        assert!(matches!(refused, StoreError::Open { .. }), "{text}");
+        assert!(text.contains("version 0") && text.contains("start the service once"), "{text}");
+        place.open().await;
+        Store::open_beside(&place.config()).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn no_other_programs_file_is_touched() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("other.db");

@@ -7,6 +7,7 @@ mod measure;
 mod plans;
 mod retention;
 mod server;
+mod taken;
 
 use waypost::backend::event::{Event, Origin};
 use waypost::backend::store::{Statement, Store, Value, events};

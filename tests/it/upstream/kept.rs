@@ -1,11 +1,13 @@
 //! Events, parcels and routes are kept once each, by whoever was first.
 
+use std::time::Duration;
+
 use serde_json::json;
 use waypost::backend::epc;
 use waypost::backend::event::{Event, Origin};
 use waypost::backend::store::parcels::{self, Parcel};
 use waypost::backend::store::routes::{Others, Put, Route};
-use waypost::backend::store::{Store, events};
+use waypost::backend::store::{Store, WaitingRoute, events};
 
 use crate::support::backend::{on_both, on_both_places, utc};
 
@@ -257,6 +259,111 @@ async fn a_route_that_was_driven_to_its_end_is_in_nobodys_way() {
         assert_eq!(put(&store, &route("R-2", 1, "b"), &[]).await, Put::Created);
         let active = store.active_route("VAN-042", utc(NOW)).await.unwrap().unwrap();
         assert_eq!(active.route, "R-2");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn only_the_routes_own_van_ends_it_and_takes_that_back() {
+    on_both(async |store| {
+        put(&store, &route("R-1", 1, "a"), &[]).await;
+        let said = |id: &str, van: &str| Event {
+            kind: "route.completed".to_owned(),
+            source: format!("https://id.example.com/fleet/obj/{van}"),
+            van: Some(van.to_owned()),
+            event_id: "urn:c".to_owned(),
+            ..event(id, NOW, &[])
+        };
+        let completed = async || store.route("R-1").await.unwrap().unwrap().completed;
+        for (event, expected) in [
+            (said("urn:1", "VAN-007"), false),
+            (said("urn:2", "VAN-042"), true),
+            (
+                Event {
+                    retracts: true,
+                    kind: "event.retracted".to_owned(),
+                    ..said("urn:3", "VAN-007")
+                },
+                true,
+            ),
+            (
+                Event {
+                    retracts: true,
+                    kind: "event.retracted".to_owned(),
+                    ..said("urn:4", "VAN-042")
+                },
+                false,
+            ),
+        ] {
+            store.write(events::insert(&event)).await.unwrap();
+            assert_eq!(completed().await, expected, "{}", event.id);
+        }
+        let busy = Put::Busy { route: "R-1".to_owned() };
+        assert_eq!(put(&store, &route("R-2", 1, "b"), &[]).await, busy);
+    })
+    .await;
+}
+
+const LEASE: Duration = Duration::from_secs(30);
+
+async fn claimed(store: &Store) -> Vec<WaitingRoute> {
+    store.claim_routes(utc(NOW), LEASE, 10).await.unwrap()
+}
+
+fn tomorrow(name: &str) -> Route {
+    Route {
+        valid_from: Some(utc("2026-11-23T05:00:00Z")),
+        valid_until: Some(utc("2026-11-23T22:00:00Z")),
+        ..route(name, 1, name)
+    }
+}
+
+#[tokio::test]
+async fn a_route_that_another_displaced_is_sent_again_when_its_turn_has_come() {
+    on_both(async |store| {
+        put(&store, &tomorrow("R-2"), &[]).await;
+        store.route_sent(&claimed(&store).await[0]).await.unwrap();
+        put(&store, &route("R-1", 1, "a"), &[]).await;
+        store.route_sent(&claimed(&store).await[0]).await.unwrap();
+        assert_eq!(store.route("R-2").await.unwrap().unwrap().sent_rev, None);
+        assert_eq!(claimed(&store).await, [], "today's is driven first");
+        store.withdraw_route("R-1").await.unwrap();
+        let turn = claimed(&store).await;
+        let names: Vec<(&str, bool)> =
+            turn.iter().map(|route| (route.route.as_str(), route.is_replaced)).collect();
+        assert_eq!(names, [("R-1", true), ("R-2", false)], "nothing is to be said of the first");
+        for route in &turn {
+            store.route_sent(route).await.unwrap();
+        }
+        assert_eq!(claimed(&store).await, []);
+        assert_eq!(store.route("R-2").await.unwrap().unwrap().sent_rev, Some(1));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_empty_manifest_that_comes_late_leaves_no_van_without_its_next_route() {
+    on_both(async |store| {
+        for is_late in [false, true] {
+            put(&store, &route("R-1", 1 + u64::from(is_late), "a"), &[]).await;
+            store.route_sent(&claimed(&store).await[0]).await.unwrap();
+            store.withdraw_route("R-1").await.unwrap();
+            let empty = claimed(&store).await.remove(0);
+            assert!(empty.withdrawn && !empty.is_replaced);
+            let next = if is_late { "R-3" } else { "R-2" };
+            put(&store, &tomorrow(next), &[]).await;
+            let other = claimed(&store).await.remove(0);
+            // Another instance sends it; whose PUBACK is noted first says nothing of what the broker has.
+            let (first, second) = if is_late { (&other, &empty) } else { (&empty, &other) };
+            store.route_sent(first).await.unwrap();
+            store.route_sent(second).await.unwrap();
+            let again = claimed(&store).await;
+            assert_eq!(again.len(), 1, "{next} waits again");
+            store.route_sent(&again[0]).await.unwrap();
+            assert_eq!(store.route(next).await.unwrap().unwrap().sent_rev, Some(1));
+            store.withdraw_route(next).await.unwrap();
+            store.route_sent(&claimed(&store).await[0]).await.unwrap();
+        }
     })
     .await;
 }
