@@ -8,6 +8,8 @@
 //! backend_rig insert STORE VANS          the same records, one statement each, 200 a transaction, without a broker
 //! ```
 
+#![expect(clippy::disallowed_methods, reason = "a rig measures by the clock on the wall")]
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
