@@ -211,6 +211,7 @@ fn begin() -> Instant {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn what_is_not_asked_as_it_should_be_is_a_problem_that_says_how() {
     let (_folder, shared) = super::on_disk(NOON).await;
     let server = Server::start(&shared).await;
