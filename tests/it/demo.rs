@@ -9,7 +9,19 @@ use crate::support::WAYPOST;
 fn a_dead_zone_costs_nothing_and_the_demo_ends_in_order() {
     let temporary = tempfile::tempdir().unwrap();
     let output = Command::new(WAYPOST)
-        .args(["demo", "--seconds", "30", "--speed", "20", "--cut-network", "8", "--vans", "2", "--port", "0"])
+        .args([
+            "demo",
+            "--seconds",
+            "30",
+            "--speed",
+            "20",
+            "--cut-network",
+            "8",
+            "--vans",
+            "2",
+            "--port",
+            "0",
+        ])
         .env("TMPDIR", temporary.path())
         .current_dir(temporary.path())
         .output()

@@ -279,7 +279,6 @@ const BREAKS: [(&str, Hidden); 15] = [
     ("on another route", Hidden::NoFix),
 ];
 
-#[expect(clippy::too_many_lines, reason = "one scene, each part of which can be taken away")]
 #[expect(clippy::too_many_lines, reason = "each way to break the rule has a line or two")]
 fn exposed(broken: impl Fn(&str) -> bool) -> Result<super::parcel::LiveView, Hidden> {
     let route = simulated_once();

@@ -185,7 +185,10 @@ mod tests {
             let uri: Uri = format!("/{query}").parse().unwrap();
             let mut headers = HeaderMap::new();
             if let Some(accepted) = accepted {
-                headers.insert(header::ACCEPT_LANGUAGE, HeaderValue::from_bytes(accepted.as_bytes()).unwrap());
+                headers.insert(
+                    header::ACCEPT_LANGUAGE,
+                    HeaderValue::from_bytes(accepted.as_bytes()).unwrap(),
+                );
             }
             Locale::of(&uri, &headers, announced).language()
         };
