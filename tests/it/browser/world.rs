@@ -323,12 +323,6 @@ impl Van {
     /// Says where it is, if that is new; whether it did.
     fn show(&mut self, world: &World) -> bool {
         let mut newest = None;
-        let newest = self.out.records.last().map(|record| {
-            let Subject::Point(point) = &record.subject else {
-                unreachable!("there is no other kind")
-            };
-            (record.seq, *point)
-        });
         for record in self.out.records.drain(..) {
             let Subject::Point(point) = record.subject else { continue };
             self.trail.push(Point::new(record.seq, &point, Lane::Live));
