@@ -279,7 +279,7 @@ fn a_dispatcher_logs_in_finds_a_parcel_closes_its_case_and_leaves() {
 }
 
 #[test]
-fn a_map_is_moved_by_keys_mouse_and_buttons_and_lays_tiles_where_there_are_some() {
+fn a_map_is_moved_by_keys_mouse_and_buttons() {
     let Some(browser) = Browser::open("en-GB") else { return };
     let Some(world) = World::start() else { return };
     let day = day(1);
