@@ -62,6 +62,7 @@ fn page(world: &World, links: &[(String, String)], number: &str) -> String {
     url.strip_prefix(&world.url).unwrap().to_owned()
 }
 
+#[expect(clippy::too_many_lines, reason = "one day, scene by scene")]
 #[test]
 fn a_day_on_which_not_all_goes_well_is_told_to_those_it_concerns() {
     let Some(browser) = Browser::open("en-GB") else { return };

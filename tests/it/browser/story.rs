@@ -13,6 +13,7 @@ const STEP: Duration = Duration::from_millis(30);
 /// Positions that are looked for.
 const SAMPLES: usize = 24;
 
+#[expect(clippy::too_many_lines, reason = "one story, from its beginning to its end")]
 #[test]
 fn a_parcel_is_followed_from_its_number_to_its_proof() {
     let Some(browser) = Browser::open("en-GB") else { return };
