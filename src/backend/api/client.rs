@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 
 use crate::backend::Shared;
 
-/// The other end of the connection; [`super::serve`] puts it into each request.
+/// The other end of the connection; [`super::serve()`] puts it into each request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
 

@@ -2,7 +2,7 @@
 //!
 //! - What is announced is that something changed, never what it is now: a listener finds that in the store. A payload has
 //!   at most 8000 bytes, and each one serialises commits for a moment, so that many changes go in one and each van is named
-//!   once: 10,000 vans are 20 payloads, and no more than [`PAUSE`] allows.
+//!   once: 10,000 vans are 20 payloads, and no more than `PAUSE` allows.
 //! - Positions are heard by each instance from the broker, and are announced only by who tells so; then the listener reads
 //!   the newest of those vans from the store.
 //! - Who was not connected has missed something, and is told so ([`Change::Missed`]).

@@ -10,7 +10,7 @@ use crate::units::{Position, UtcTime};
 
 /// What else was handled there: at most so far away, and so much before or after.
 const NEAR_M: f64 = 150.0;
-/// See [`NEAR_M`].
+/// See `NEAR_M`.
 pub const AROUND_MS: i64 = 10 * 60_000;
 /// A dispatcher does not read more numbers.
 const MOST_HANDLED: usize = 100;

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! - A page asks nobody but this server; the only exception are map tiles, if the operator names where from.
-//! - No script and no style stands in a page: the policy that goes with it ([`page`]) runs none.
+//! - No script and no style stands in a page: the policy that goes with it (`page`) runs none.
 //! - The address of a parcel's page is its key, so that no request may tell it to others.
 
 mod assets;
