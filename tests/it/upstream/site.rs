@@ -121,7 +121,16 @@ fn answer(request: ureq::http::Request<String>) -> Answer {
         .allow_non_standard_methods(true)
         .timeout_global(Some(Duration::from_secs(30)))
         .build();
-    let mut response = ureq::Agent::new_with_config(config).run(request).unwrap();
+    let agent = ureq::Agent::new_with_config(config);
+    // A server that refuses a large body need not read it, and who still writes may not come to read the answer.
+    let mut tries = 0;
+    let mut response = loop {
+        tries += 1;
+        match agent.run(request.clone()) {
+            Err(ureq::Error::Io(error)) if tries < 10 => eprintln!("asked again: {error}"),
+            answered => break answered.unwrap(),
+        }
+    };
     let headers = response
         .headers()
         .iter()
