@@ -103,7 +103,7 @@ impl Site {
             None => String::new(),
         };
         let request = builder.body(body).unwrap();
-        tokio::task::spawn_blocking(move || answer(request)).await.unwrap()
+        tokio::task::spawn_blocking(move || answer(&request)).await.unwrap()
     }
 
     pub(super) async fn json(&self, who: &str, request: &str, body: &Value) -> Answer {
@@ -115,7 +115,7 @@ impl Site {
     }
 }
 
-fn answer(request: ureq::http::Request<String>) -> Answer {
+fn answer(request: &ureq::http::Request<String>) -> Answer {
     let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .allow_non_standard_methods(true)
