@@ -3,5 +3,6 @@
 mod pages;
 mod pictures;
 mod story;
+mod tiles;
 mod van;
 mod world;
