@@ -15,6 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("tasks", &[]),
     ("rollcall", &[]),
     ("notify", &[]),
+    ("pem", &[]),
     ("settings", &[]),
     ("core", &[]),
     ("wire", &[]),
@@ -22,7 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("scanner", &["clock", "port"]),
     ("source", &["clock", "port"]),
     ("outbox", &["tasks", "wire"]),
-    ("relay", &["backoff", "clock", "tasks", "rollcall", "wire", "outbox"]),
+    ("relay", &["backoff", "clock", "pem", "tasks", "rollcall", "wire", "outbox"]),
     ("control", &["wire", "logging"]),
     (
         "engine",
@@ -46,7 +47,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("why", &["port", "source", "relay", "control", "config"]),
     ("code", &[]),
     ("simulate", &["clock"]),
-    ("backend", &["backoff", "clock", "notify", "tasks", "settings", "wire", "logging"]),
+    ("backend", &["backoff", "clock", "notify", "pem", "tasks", "settings", "wire", "logging"]),
     ("bin", &["backend"]),
     (
         "demo",
