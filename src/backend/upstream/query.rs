@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::backend::api::{Allowed, Fault, Problem, scope};
 use crate::backend::event::Event;
-use crate::backend::store::events::{Column, Direction, Order, Page, Wanted};
+use crate::backend::store::wanted::{Column, Direction, Order, Page, Wanted};
 use crate::backend::{Shared, epc};
 use crate::units::UtcTime;
 

@@ -3,6 +3,7 @@
 mod announce;
 mod backup;
 mod engine;
+mod fleet;
 mod measure;
 mod plans;
 mod retention;
