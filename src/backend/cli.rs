@@ -47,7 +47,7 @@ enum Command {
     Token {
         /// Who it is for: 1 to 32 of A-Z a-z 0-9 _ . -
         name: String,
-        /// What for, separated by commas: routes, capture, events, desk, metrics
+        /// What for, separated by commas: routes, capture, retract, events, desk, metrics
         #[arg(value_delimiter = ',', value_parser = scope, required = true)]
         scopes: Vec<Scope>,
     },
@@ -116,7 +116,8 @@ enum ConfigCommand {
 }
 
 fn scope(text: &str) -> Result<Scope, String> {
-    Scope::parse(text).ok_or_else(|| "none of routes, capture, events, desk, metrics".to_owned())
+    Scope::parse(text)
+        .ok_or_else(|| "none of routes, capture, retract, events, desk, metrics".to_owned())
 }
 
 fn utc(text: &str) -> Result<UtcTime, String> {

@@ -167,6 +167,8 @@ pub enum Scope {
     Routes,
     /// `capture`: capture events, import lists.
     Capture,
+    /// `retract`: take back what came by other tokens.
+    Retract,
     /// `events`: ask for events.
     Events,
     /// `desk`: everything that a dispatcher sees.
@@ -182,6 +184,7 @@ impl Scope {
         Some(match name {
             "routes" => Self::Routes,
             "capture" => Self::Capture,
+            "retract" => Self::Retract,
             "events" => Self::Events,
             "desk" => Self::Desk,
             "metrics" => Self::Metrics,
@@ -195,6 +198,7 @@ impl Scope {
         match self {
             Self::Routes => "routes",
             Self::Capture => "capture",
+            Self::Retract => "retract",
             Self::Events => "events",
             Self::Desk => "desk",
             Self::Metrics => "metrics",

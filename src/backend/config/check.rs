@@ -223,7 +223,9 @@ fn tokens(values: &mut Values) -> Option<Vec<Token>> {
                 .map(|scope| {
                     let scope = scope.trim();
                     Scope::parse(scope).ok_or_else(|| {
-                        format!("{scope:?} is none of routes, capture, events, desk, metrics")
+                        format!(
+                            "{scope:?} is none of routes, capture, retract, events, desk, metrics"
+                        )
                     })
                 })
                 .collect::<Result<Vec<_>, _>>()

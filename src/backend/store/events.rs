@@ -188,6 +188,21 @@ impl Store {
         self.events("WHERE event.event_id = $1 ORDER BY event.n", vec![event_id.into()]).await
     }
 
+    /// Who said what happened under each of these `eventID`s: `eventID` and source, without retractions.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn sources_of(
+        &self,
+        event_ids: &[&str],
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        const SQL: &str = "WITH asked (id) AS (VALUES {keys}) SELECT DISTINCT event.event_id, event.source \
+             FROM asked CROSS JOIN event WHERE event.event_id = asked.id AND event.retracts = 0";
+        let keys: Vec<_> = event_ids.iter().map(|id| vec![(*id).into()]).collect();
+        let rows = self.read_about(SQL, &[], &keys).await?;
+        Ok(rows.iter().map(|row| (row.text(0).to_owned(), row.text(1).to_owned())).collect())
+    }
+
     /// Which of these messages of a source are there, with their events as text.
     ///
     /// # Errors

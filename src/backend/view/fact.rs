@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use super::parcel::{Spot, Stage};
-use crate::backend::event::{Event, Origin, Role};
+use crate::backend::event::{Event, Origin, RETRACTS_OTHERS, Role, token_of};
 use crate::units::UtcTime;
 
 /// The member with a place's name, as people may read it.
@@ -18,6 +18,9 @@ pub const REASON: &str = "waypost:reason";
 
 /// What the kind of an event of a list of states begins with: `import.collected`.
 pub const IMPORT: &str = "import.";
+
+/// The authority of a retraction that is good for whatever came by tokens, whichever they were.
+pub const OTHERS: &str = "others";
 
 /// Words for states in lists of carriers, and what they mean.
 pub const WORDS: &[(&str, Stage)] = &[
@@ -88,7 +91,8 @@ pub struct Fact {
     pub what: What,
     /// EPCIS `eventID`.
     pub event_id: String,
-    /// Who may take it back: the van's URI, or everybody of the same origin.
+    /// Who may take it back: the van's URI, the name of the token by which it came, or the backend itself. Of a
+    /// retraction [`OTHERS`], if it is good for whatever tokens said.
     pub authority: String,
     /// When it was said to be wrong, if it is that.
     pub declared: Option<UtcTime>,
@@ -201,24 +205,31 @@ pub fn valid(facts: &[Fact]) -> Vec<&Fact> {
     // What a van said is found again in the lists of others, to whom it was sent.
     let from_vans = facts.iter().filter(|fact| fact.origin == Origin::Van);
     let vans: HashSet<&str> = from_vans.map(|fact| fact.event_id.as_str()).collect();
+    let by_token = |fact: &Fact| matches!(fact.origin, Origin::Capture | Origin::Import);
     let right = |fact: &&Fact| {
         !wrong.contains(&name(fact))
+            && !(by_token(fact) && wrong.contains(&(OTHERS, fact.event_id.as_str())))
             && (fact.origin == Origin::Van || !vans.contains(fact.event_id.as_str()))
     };
     let mut valid: Vec<&Fact> = facts.iter().filter(right).collect();
     valid.sort_by(|one, other| one.key().cmp(&other.key()));
     let mut known = HashSet::new();
-    valid.retain(|fact| known.insert(name(fact)));
+    // What several tokens say under one name is one event.
+    valid.retain(|fact| {
+        known.insert(if by_token(fact) { (OTHERS, fact.event_id.as_str()) } else { name(fact) })
+    });
     valid
 }
 
-/// A van's events are taken back by that van alone; those of others by any of them, whose names of themselves change.
+/// A van's events are taken back by that van alone, those of a token by that one, or by one that may take back all of them.
 fn authority(event: &Event) -> String {
     match event.origin {
-        Origin::Van => event.source.clone(),
-        Origin::Capture | Origin::Import => "others".to_owned(),
-        Origin::Backend => "backend".to_owned(),
+        Origin::Van => event.source.as_str(),
+        Origin::Capture | Origin::Import if event.kind == RETRACTS_OTHERS => OTHERS,
+        Origin::Capture | Origin::Import => token_of(&event.source).unwrap_or_default(),
+        Origin::Backend => "backend",
     }
+    .to_owned()
 }
 
 fn what(event: &Event, step: Option<&str>) -> What {
