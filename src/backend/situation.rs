@@ -4,6 +4,7 @@
 //! - Nothing is decided here: whoever may see what is the rule of [`view`](super::view).
 
 mod desk;
+mod kept;
 mod memory;
 mod page;
 

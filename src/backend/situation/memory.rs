@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use super::kept::Kept;
 use crate::backend::Shared;
 use crate::backend::event::Event;
 use crate::backend::store::StoreError;
@@ -14,13 +15,16 @@ use crate::backend::store::situation::Revision;
 use crate::backend::view::fact::Fact;
 use crate::backend::view::known::KnownRoute;
 use crate::backend::view::progress::{Last, Progress};
+use crate::core::delivery::manifest::{Listed, Stop};
 use crate::units::UtcTime;
 use crate::wire::json::Position;
 use crate::wire::manifest;
 
-/// Routes that are remembered, at most: about 0.3 MB each at the end of a day. A fleet that has more of them on one day is
-/// read anew each time that a dispatcher looks at all of it.
-const ROUTES: usize = 1500;
+/// Bytes of routes that are remembered, at most: a route of 25 parcels has about 50 kB at the end of its day, one of 150 about
+/// 300. What does not fit is read anew each time that somebody looks at it.
+const MOST_BYTES: usize = 256 << 20;
+/// Texts of a fact, and of a stop or a parcel of a manifest.
+const TEXTS_BYTES: usize = 320;
 /// Routes, and events, that are read with one question.
 const TOGETHER: usize = 256;
 /// No transaction takes longer.
@@ -29,10 +33,16 @@ const SETTLED_AFTER: Duration = Duration::from_mins(5);
 const GAPS_EVERY: Duration = Duration::from_mins(1);
 
 /// What an instance remembers of routes. Clones are one.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Memory {
-    routes: Arc<Mutex<HashMap<String, Entry>>>,
+    routes: Arc<Mutex<Kept<Entry>>>,
     gaps: Arc<Mutex<HashMap<String, (UtcTime, bool)>>>,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { routes: Arc::new(Mutex::new(Kept::new(MOST_BYTES))), gaps: Arc::default() }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -43,7 +53,6 @@ struct Entry {
     known: BTreeMap<i64, UtcTime>,
     /// Up to this number everything is known.
     settled: i64,
-    used_at: UtcTime,
 }
 
 /// A route, and how far it is with or without the last stop.
@@ -89,6 +98,7 @@ impl Memory {
         shared: &Shared,
         revisions: &[Revision],
     ) -> Result<HashMap<String, Remembered>, StoreError> {
+        let now = shared.now();
         let mut found = HashMap::new();
         // What is read of so many at once is a matter of megabytes.
         for revisions in revisions.chunks(TOGETHER) {
@@ -101,7 +111,7 @@ impl Memory {
                     entry.remembered = Remembered::new(route);
                 }
                 found.insert(revision.route.clone(), entry.remembered.clone());
-                self.keep(&revision.route, entry);
+                self.keep(&revision.route, entry, now);
             }
         }
         Ok(found)
@@ -138,25 +148,21 @@ impl Memory {
                 continue;
             };
             let route = KnownRoute::new(&put.van, manifest, put.put_at, &shared.config.domain);
-            known.push((revision, Entry::new(revision.rev, route, shared.now())));
+            known.push((revision, Entry::new(revision.rev, route)));
         }
         Ok(known)
     }
 
-    fn keep(&self, name: &str, entry: Entry) {
+    fn keep(&self, name: &str, entry: Entry, now: UtcTime) {
         let mut routes = self.routes.lock().expect("no holder of the lock can panic");
-        if routes.len() >= ROUTES && !routes.contains_key(name) {
-            let oldest = routes.iter().min_by_key(|(_, entry)| entry.used_at);
-            let oldest = oldest.map(|(name, _)| name.clone());
-            oldest.and_then(|name| routes.remove(&name));
-        }
         // Somebody else may have read further meanwhile.
         let behind = |there: &Entry| {
             there.rev == entry.rev
                 && there.remembered.route.facts.len() > entry.remembered.route.facts.len()
         };
         if !routes.get(name).is_some_and(behind) {
-            routes.insert(name.to_owned(), entry);
+            let bytes = entry.bytes();
+            routes.put(name, entry, bytes, now);
         }
     }
 
@@ -199,9 +205,21 @@ impl Memory {
 }
 
 impl Entry {
-    fn new(rev: u64, route: KnownRoute, used_at: UtcTime) -> Self {
+    fn new(rev: u64, route: KnownRoute) -> Self {
         let remembered = Remembered::new(route);
-        Self { remembered, rev, known: BTreeMap::new(), settled: 0, used_at }
+        Self { remembered, rev, known: BTreeMap::new(), settled: 0 }
+    }
+
+    /// About so many bytes of memory, with both kinds of progress.
+    fn bytes(&self) -> usize {
+        let route = &self.remembered.route;
+        let parcels: usize = route.epcs.iter().map(Vec::len).sum();
+        let epcs: usize = route.facts.iter().map(|fact| fact.epcs.len()).sum();
+        route.facts.len() * (size_of::<Fact>() + TEXTS_BYTES)
+            + epcs * (size_of::<String>() + TEXTS_BYTES / 5)
+            + route.manifest.stops.len() * (size_of::<Stop>() + TEXTS_BYTES)
+            + parcels * (size_of::<Listed>() + 2 * TEXTS_BYTES)
+            + self.known.len() * 3 * size_of::<(i64, UtcTime)>()
     }
 
     /// Whether it is of this revision.
@@ -215,14 +233,13 @@ impl Entry {
             return;
         }
         let mut route = KnownRoute::clone(&self.remembered.route);
-        Arc::make_mut(&mut route.facts).extend(events.iter().map(Fact::of));
+        Arc::make_mut(&mut route.facts).extend(events.iter().map(Fact::of_route));
         self.known.extend(events.iter().map(|event| (event.n, event.captured_at)));
         self.remembered = Remembered::new(route);
     }
 
     /// Numbers that may come again are those from the first that was captured a moment ago.
     fn settle(&mut self, now: UtcTime) {
-        self.used_at = now;
         let settled = |at: UtcTime| at.checked_add(SETTLED_AFTER).is_some_and(|at| at < now);
         let open = self.known.iter().find(|(_, at)| !settled(**at)).map(|(n, _)| *n);
         if let Some((last, _)) = self.known.range(..open.unwrap_or(i64::MAX)).next_back() {

@@ -3,6 +3,8 @@
 //! What others than the vans of this backend say is told in the words of CBV 2.0 §7.1, and in three members that an event
 //! may carry besides: the name of a place ([`PLACE`]), who had it ([`CARRIER`]) and why ([`REASON`]).
 
+use std::sync::{Arc, LazyLock};
+
 use serde_json::Value;
 
 use super::parcel::{Spot, Stage};
@@ -15,6 +17,9 @@ pub const PLACE: &str = "waypost:place";
 pub const CARRIER: &str = "waypost:carrier";
 /// The member with a reason: a word of the contract.
 pub const REASON: &str = "waypost:reason";
+
+/// How a parcel was handed over that was not at its stop.
+pub const OUTSIDE: &str = "scan_outside";
 
 /// What the kind of an event of a list of states begins with: `import.collected`.
 pub const IMPORT: &str = "import.";
@@ -114,8 +119,8 @@ pub struct Fact {
     pub acc_m: Option<f64>,
     /// Number of the stop in the manifest.
     pub stop_seq: Option<u32>,
-    /// The rest.
-    pub said: Said,
+    /// The rest; of most facts nothing, which is one for all of them.
+    pub said: Arc<Said>,
 }
 
 /// What few events say.
@@ -169,8 +174,24 @@ impl Fact {
             spot,
             acc_m: acc_m.flatten(),
             stop_seq: number(&event.data, "van:stopSequence"),
-            said: Said::of(&event.data),
+            said: Said::of(&event.data).shared(),
         }
+    }
+
+    /// What is asked of an event as one of its route's, of which there are many: the rest can be read again.
+    #[must_use]
+    pub fn of_route(event: &Event) -> Self {
+        let fact = Self::of(event);
+        let said = &fact.said;
+        let counts = |method: &&String| method.as_str() == OUTSIDE;
+        let said = Said {
+            method: said.method.as_ref().filter(counts).cloned(),
+            inside: said.inside.filter(|inside| !inside),
+            missing: said.missing.clone(),
+            ..Said::default()
+        };
+        let said = said.shared();
+        Self { van: None, route: None, location: None, spot: None, acc_m: None, said, ..fact }
     }
 
     /// Whether it is about `epc`.
@@ -251,6 +272,11 @@ fn what(event: &Event, step: Option<&str>) -> What {
 }
 
 impl Said {
+    fn shared(self) -> Arc<Self> {
+        static NOTHING: LazyLock<Arc<Said>> = LazyLock::new(Arc::default);
+        if self == **NOTHING { Arc::clone(&NOTHING) } else { Arc::new(self) }
+    }
+
     fn of(data: &Value) -> Self {
         let proof = data.get("van:proof");
         let inside = proof.and_then(|proof| proof.get("van:insideGeofence")?.as_bool());

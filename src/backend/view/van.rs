@@ -3,7 +3,7 @@
 use super::desk::{RouteView, StopParcel, StopView, VanView};
 use super::eta;
 use super::exposure::{self, is_today};
-use super::fact::valid;
+use super::fact::{OUTSIDE, valid};
 use super::known::{KnownRoute, KnownVan};
 use super::parcel::{Spot, Stage, Status, Window};
 use super::progress::{Progress, StopState, Whereabouts};
@@ -147,7 +147,7 @@ fn attention(
 #[must_use]
 pub fn is_outside(fact: &super::fact::Fact) -> bool {
     fact.stage() == Some(Stage::Delivered)
-        && (fact.said.method.as_deref() == Some("scan_outside") || fact.said.inside == Some(false))
+        && (fact.said.method.as_deref() == Some(OUTSIDE) || fact.said.inside == Some(false))
 }
 
 /// A parcel was looked for, or its tag fell silent, and nothing was said of it since.
