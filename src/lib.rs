@@ -45,6 +45,7 @@ mod port;
 pub mod rollcall;
 pub mod tasks;
 
+pub mod openmetrics;
 pub mod settings;
 
 // The data flow.
@@ -84,3 +85,4 @@ pub mod backend;
 pub mod demo;
 
 pub mod cli;
+mod exit;
