@@ -41,6 +41,7 @@ pub mod units;
 pub mod backoff;
 pub mod clock;
 pub mod notify;
+pub mod pem;
 mod port;
 pub mod rollcall;
 pub mod tasks;

@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::api::auth::hex;
 use super::config::{Config, DEFAULT_PATH, Origins, Scope};
 use super::epc;
+use super::octets;
 use super::service::Service;
 use super::store::export::Subject;
 use super::store::{Store, backup};
@@ -240,12 +239,8 @@ fn check(path: &Path) -> anyhow::Result<()> {
 
 /// 32 random bytes; only their digest is for the configuration.
 fn token(name: &str, scopes: &[Scope]) -> anyhow::Result<()> {
-    let mut secret = [0; 32];
-    SystemRandom::new()
-        .fill(&mut secret)
-        .map_err(|_| anyhow::anyhow!("this host has no random numbers"))?;
-    let secret = format!("wp_{}", hex(&secret));
-    let sha256 = hex(ring::digest::digest(&ring::digest::SHA256, secret.as_bytes()).as_ref());
+    let secret = format!("wp_{}", octets::hex(&octets::random::<32>()));
+    let sha256 = octets::sha256(&secret);
     let scopes: Vec<&str> = scopes.iter().map(|scope| scope.name()).collect();
     let table = format!(
         "[[token]]\nname = \"{name}\"\nsha256 = \"{sha256}\"\nscopes = \"{}\"\n",

@@ -9,8 +9,8 @@ mod page;
 
 pub use desk::{day, trace, van, vans};
 pub use memory::Memory;
+pub(super) use page::is_gone;
 pub use page::{Asked, Found, Page, page_of, parcel, wish};
-pub(super) use page::{is_gone, uuid};
 
 use std::sync::Arc;
 

@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::scratch::Scratch;
 use crate::backend::config::{Config, Override};
+use crate::backend::octets;
 use crate::backend::service::Service;
 use crate::clock::Clock;
 use crate::notify::Notify;
@@ -139,11 +139,7 @@ fn config(broker: SocketAddr, scratch: &Scratch, port: u16) -> anyhow::Result<Co
         ("pages.operator", "waypost demo".to_owned()),
     ];
     let overrides = overrides.map(|(key, value)| Override { key, value });
-    let hash: String = digest(&SHA256, TOKEN.as_bytes())
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hash = octets::sha256(TOKEN);
     let token = format!(
         "[[token]]\nname = \"demo\"\nsha256 = \"{hash}\"\nscopes = \"routes, capture, events, desk, metrics\"\n"
     );

@@ -29,7 +29,7 @@ use super::live::Change;
 use super::store::StoreError;
 use super::store::subscribers::Subscriber;
 use super::view::parcel::AlertView;
-use super::{Shared, situation};
+use super::{Shared, octets, situation};
 
 pub use unsubscribe::router;
 
@@ -104,7 +104,7 @@ pub async fn subscribe(
     }
     let language = subscription.language.clone().filter(|language| is_language(language));
     let new = Subscriber {
-        id: situation::uuid(),
+        id: octets::random_uuid(),
         epc: parcel.epc.clone(),
         channel: subscription.channel.clone(),
         address: address.clone(),

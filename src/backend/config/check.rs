@@ -10,6 +10,7 @@ use super::{
     Scope, SmtpConfig, StoreConfig, Token,
 };
 use crate::settings::Values;
+use crate::wire::epcis::segment;
 
 pub(super) fn config(values: &mut Values) -> Option<Config> {
     let store = store(values);
@@ -82,27 +83,13 @@ fn store(values: &mut Values) -> Option<StoreConfig> {
         (false, None) => Some(StoreConfig::Postgres(url)),
         (false, Some(password)) => {
             let joint = if url.contains('?') { '&' } else { '?' };
-            Some(StoreConfig::Postgres(format!("{url}{joint}password={}", encoded(&password))))
+            Some(StoreConfig::Postgres(format!("{url}{joint}password={}", segment(&password))))
         }
     }
 }
 
 fn has_password(authority: &str) -> bool {
     authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
-}
-
-/// As a value in a query (RFC 3986 §3.4).
-fn encoded(text: &str) -> String {
-    use std::fmt::Write as _;
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            write!(encoded, "%{byte:02X}").expect("a string takes everything");
-        }
-    }
-    encoded
 }
 
 fn mqtt(values: &mut Values) -> Option<MqttConfig> {

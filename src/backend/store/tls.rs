@@ -11,15 +11,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
+use rustls::pki_types::{InvalidDnsNameError, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use tokio_rustls::TlsConnector;
 
 use crate::backend::store::StoreError;
+use crate::pem;
 
 /// Where Debian, Alpine and others have the authorities of the Web.
 const SYSTEM: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/cert.pem"];
@@ -124,21 +124,12 @@ impl Tls {
             "no authorities on this system; install ca-certificates, or write sslrootcert=FILE"
                 .to_owned()
         })?;
-        let words = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-        let mut store = RootCertStore::empty();
-        let certificates = CertificateDer::pem_file_iter(&path).map_err(|error| words(&error))?;
-        for certificate in certificates {
-            // One that is old or odd, of hundreds, keeps nobody out.
-            store.add(certificate.map_err(|error| words(&error))?).ok();
-        }
-        if store.is_empty() {
-            return Err(words(&"no certificate of an authority"));
-        }
+        let roots = pem::authorities(&path).map_err(|error| error.to_string())?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("the provider knows TLS 1.2 and 1.3")
-            .with_root_certificates(store)
+            .with_root_certificates(roots)
             .with_no_client_auth();
         Ok(Self(TlsConnector::from(Arc::new(config))))
     }

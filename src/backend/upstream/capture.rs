@@ -31,7 +31,7 @@ use crate::backend::live::Change;
 use crate::backend::store::events::insert;
 use crate::backend::store::jobs::{Job, done};
 use crate::backend::store::{Statement, StoreError};
-use crate::backend::{Shared, epc};
+use crate::backend::{Shared, epc, octets};
 use crate::units::UtcTime;
 
 /// Events of one document: `GS1-EPCIS-Capture-Limit`.
@@ -145,7 +145,7 @@ async fn capture(
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
     }
     let job = Job {
-        id: names::random_uuid(),
+        id: octets::random_uuid(),
         who: allowed.who,
         behaviour: behaviour.to_owned(),
         made_at: shared.now(),

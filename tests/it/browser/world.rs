@@ -13,9 +13,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
-use waypost::backend::api::auth::hex;
 use waypost::backend::config::{Scope, Token};
-use waypost::backend::{Shared, api, downlink, ingest, upstream, web};
+use waypost::backend::{Shared, api, downlink, ingest, octets, upstream, web};
 use waypost::core::calendar::{Era, RELEASED};
 use waypost::core::delivery::event::ReadBy;
 use waypost::core::delivery::{Delivery, DeliveryConfig, Scan};
@@ -57,8 +56,7 @@ impl Drop for World {
 }
 
 fn token(name: &str, scope: Scope) -> Token {
-    let digest = ring::digest::digest(&ring::digest::SHA256, name.as_bytes());
-    Token { name: name.to_owned(), sha256: hex(digest.as_ref()), scopes: vec![scope] }
+    Token { name: name.to_owned(), sha256: octets::sha256(name), scopes: vec![scope] }
 }
 
 impl World {

@@ -5,11 +5,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use waypost::backend::api::auth::hex;
 use waypost::backend::api::{self, serve};
 use waypost::backend::config::{Scope, Token};
 use waypost::backend::store::Store;
-use waypost::backend::{Shared, upstream};
+use waypost::backend::{Shared, octets, upstream};
 
 use crate::support::backend::shared;
 
@@ -44,8 +43,7 @@ impl Answer {
 }
 
 fn token(name: &str, scopes: &[Scope]) -> Token {
-    let digest = ring::digest::digest(&ring::digest::SHA256, name.as_bytes());
-    Token { name: name.to_owned(), sha256: hex(digest.as_ref()), scopes: scopes.to_vec() }
+    Token { name: name.to_owned(), sha256: octets::sha256(name), scopes: scopes.to_vec() }
 }
 
 impl Site {
