@@ -46,6 +46,7 @@ mod port;
 pub mod rollcall;
 pub mod tasks;
 
+pub mod openmetrics;
 pub mod settings;
 
 // The data flow.
@@ -85,3 +86,4 @@ pub mod backend;
 pub mod demo;
 
 pub mod cli;
+mod exit;
