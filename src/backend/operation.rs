@@ -98,6 +98,11 @@ fn consumer(families: &mut Families, counters: &Counters) {
         ("events_repeated", &counters.events_repeated, "Events that were there before."),
         ("points", &counters.points, "Points of trails that were new."),
         ("points_repeated", &counters.points_repeated, "Points that were there before."),
+        (
+            "other_domain",
+            &counters.other_domain,
+            "Events named with another domain than parcels.domain.",
+        ),
         ("poison", &counters.poison, "Messages set aside with their reason."),
         ("poison_unkept", &counters.poison_unkept, "Such messages that were not kept: too many."),
         (

@@ -21,6 +21,8 @@ pub struct Counters {
     pub poison: AtomicU64,
     /// The same without a row, because there were too many.
     pub poison_unkept: AtomicU64,
+    /// Events whose names are made with another domain than ours.
+    pub other_domain: AtomicU64,
     /// Messages without QoS that came faster than the store takes them.
     pub unkept: AtomicU64,
     /// Transactions.
