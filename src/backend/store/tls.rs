@@ -1,9 +1,10 @@
-//! `sslmode` and `sslrootcert` of a URL → how the link to PostgreSQL is protected.
+//! `sslmode`, `sslrootcert`, `sslcert` and `sslkey` of a URL → how the link to PostgreSQL is protected.
 //!
 //! - On this host (a socket, a loopback address) nothing is encrypted unless the URL asks for it.
 //! - To another host TLS is the rule, and the server's certificate is always checked, name and all: `require` means the same
 //!   as `verify-full`. Only an explicit `sslmode=disable`, for a link that is protected otherwise, sends in clear.
 
+use std::fmt::Display;
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
+use rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::config::{Host, SslMode};
@@ -40,6 +41,8 @@ impl Address {
             |error: String| StoreError::Open { place: "the URL of PostgreSQL".to_owned(), error };
         let (rest, mode) = without(url, "sslmode");
         let (rest, roots) = without(&rest, "sslrootcert");
+        let (rest, cert) = without(&rest, "sslcert");
+        let (rest, key) = without(&rest, "sslkey");
         let mut config: tokio_postgres::Config = rest.parse().map_err(|error| {
             let what = std::error::Error::source(&error).map(|source| format!(" ({source})"));
             open(format!(
@@ -59,7 +62,13 @@ impl Address {
             }
         };
         config.ssl_mode(if is_encrypted { SslMode::Require } else { SslMode::Disable });
-        let tls = is_encrypted.then(|| Tls::new(roots.as_deref())).transpose().map_err(open)?;
+        let own = match (&cert, &key) {
+            (None, None) => None,
+            (Some(cert), Some(key)) => Some((Path::new(cert), Path::new(key))),
+            _ => return Err(open("sslcert and sslkey belong together: name both".to_owned())),
+        };
+        let tls =
+            is_encrypted.then(|| Tls::new(roots.as_deref(), own)).transpose().map_err(open)?;
         Ok(Self { config, tls })
     }
 }
@@ -115,7 +124,7 @@ impl std::fmt::Debug for Tls {
 }
 
 impl Tls {
-    fn new(roots: Option<&str>) -> Result<Self, String> {
+    fn new(roots: Option<&str>, own: Option<(&Path, &Path)>) -> Result<Self, String> {
         let path = match roots {
             None | Some("system") => SYSTEM.iter().map(Path::new).find(|path| path.is_file()),
             Some(path) => Some(Path::new(path)),
@@ -124,7 +133,8 @@ impl Tls {
             "no authorities on this system; install ca-certificates, or write sslrootcert=FILE"
                 .to_owned()
         })?;
-        let words = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+        let in_file = |path: &Path, error: &dyn Display| format!("{}: {error}", path.display());
+        let words = |error: &dyn Display| in_file(&path, error);
         let mut store = RootCertStore::empty();
         let certificates = CertificateDer::pem_file_iter(&path).map_err(|error| words(&error))?;
         for certificate in certificates {
@@ -138,8 +148,19 @@ impl Tls {
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("the provider knows TLS 1.2 and 1.3")
-            .with_root_certificates(store)
-            .with_no_client_auth();
+            .with_root_certificates(store);
+        let config = match own {
+            None => config.with_no_client_auth(),
+            Some((cert, key)) => {
+                let chain = CertificateDer::pem_file_iter(cert)
+                    .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+                    .map_err(|error| in_file(cert, &error))?;
+                let secret =
+                    PrivateKeyDer::from_pem_file(key).map_err(|error| in_file(key, &error))?;
+                let own = config.with_client_auth_cert(chain, secret);
+                own.map_err(|error| in_file(cert, &error))?
+            }
+        };
         Ok(Self(TlsConnector::from(Arc::new(config))))
     }
 }
@@ -250,6 +271,7 @@ mod tests {
         for (url, expected) in [
             ("postgresql://u:secret@db/w?sslmode=prefer", "sslmode=prefer does not protect"),
             ("postgresql://u:secret@db/w?sslrootcert=/nonexistent", "/nonexistent"),
+            ("postgresql://u:secret@db/w?sslmode=disable&sslkey=/k", "belong together"),
             ("postgresql://u:secret@db/w?colour=secret", "not read"),
             ("mysql:secret", "write postgresql://"),
         ] {
