@@ -1,5 +1,10 @@
 //! The built backend as its operator runs it: certificates that are wrong, renewed or half renewed, and what it says of them.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "how long it takes on the clock on the wall is what is waited for"
+)]
+
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

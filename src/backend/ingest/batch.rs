@@ -129,6 +129,7 @@ impl<'a> Pause<'a> {
     async fn wait(&mut self, error: &StoreError) {
         if !std::mem::replace(&mut self.waits, true) {
             tracing::error!(%error, "store does not take messages: the broker keeps them");
+            self.counters.store_refuses.store(true, Ordering::Relaxed);
         }
         self.counters.store_waits.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(self.backoff.next_wait()).await;
@@ -137,6 +138,7 @@ impl<'a> Pause<'a> {
     fn over(&mut self) {
         if std::mem::take(&mut self.waits) {
             tracing::info!("store takes messages again");
+            self.counters.store_refuses.store(false, Ordering::Relaxed);
         }
         self.backoff.reset();
     }

@@ -29,6 +29,8 @@ pub struct Counters {
     pub batches: AtomicU64,
     /// Times that the store did not answer.
     pub store_waits: AtomicU64,
+    /// Whether the store does not take what comes.
+    pub store_refuses: AtomicBool,
     /// Connections to the broker.
     pub connections: AtomicU64,
     /// Messages that came and are not in the store yet.

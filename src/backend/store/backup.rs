@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
@@ -164,13 +165,14 @@ fn open(place: &Path, error: String) -> StoreError {
 }
 
 fn made_new(path: &Path) -> Result<(), StoreError> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map(drop)
-        .map_err(|error| open(path, error.to_string()))
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map(drop).map_err(
+        |error| match error.kind() {
+            ErrorKind::AlreadyExists => {
+                open(path, "is there already, and nothing is written over; move it away".to_owned())
+            }
+            _ => open(path, error.to_string()),
+        },
+    )
 }
 
 /// The file, and its name in its folder.
