@@ -240,7 +240,12 @@ pub async fn run(shared: Shared, stop: CancellationToken) -> Result<(), StoreErr
         }
         let done = tell(&shared, &sender, &changed).await;
         match &done {
-            Ok(()) => changed = Changed::default(),
+            Ok(()) => {
+                if failing {
+                    tracing::info!("alerts go out again");
+                }
+                changed = Changed::default();
+            }
             Err(error) if !failing => tracing::warn!(%error, "alerts wait for the store"),
             Err(_) => {}
         }
