@@ -3,4 +3,5 @@
 mod pages;
 mod pictures;
 mod story;
+mod van;
 mod world;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use waypost::simulate::Fate;
 
-use super::world::{POSTCODE, Van, World, day};
+use super::van::Van;
+use super::world::{POSTCODE, World, seen_in};
 use crate::support::webdriver::{Browser, key};
 
 /// Real time between positions, so that pages see each.
@@ -16,18 +17,10 @@ const SAMPLES: usize = 24;
 #[expect(clippy::too_many_lines, reason = "one story, from its beginning to its end")]
 #[test]
 fn a_parcel_is_followed_from_its_number_to_its_proof() {
-    let Some(browser) = Browser::open("en-GB") else { return };
-    let Some(world) = World::start() else { return };
-    let day = day(1);
-    let links = world.put("VAN-042", &day);
-    let mut van = Van::new(&world, "VAN-042", day);
-    van.take_route(&world);
+    let Some((browser, world)) = seen_in("en-GB") else { return };
+    let mut van = Van::ready(&world, "VAN-042", 1);
     // In the midst of the day, with others before it.
-    let parcels = van.day().parcels();
-    let parcel =
-        parcels.iter().find(|parcel| parcel.stop >= 7 && parcel.fate == Fate::Delivered).unwrap();
-    let number = parcel.key.clone();
-    let link = links.iter().find(|(known, _)| *known == number).unwrap().1.clone();
+    let (number, link) = van.parcel(|parcel| parcel.stop >= 7 && parcel.fate == Fate::Delivered);
 
     browser.look(390, "light");
     browser.visit(&world.url);
@@ -134,26 +127,14 @@ fn publish_to_pixel(browser: &Browser, world: &World, van: &mut Van) -> Vec<f64>
 
 #[test]
 fn a_position_is_on_an_open_page_within_half_a_second() {
-    let Some(browser) = Browser::open("en-GB") else { return };
-    let Some(world) = World::start() else { return };
-    let day = day(1);
-    let links = world.put("VAN-042", &day);
-    let mut van = Van::new(&world, "VAN-042", day);
-    van.take_route(&world);
-    let parcels = van.day().parcels();
-    let parcel =
-        parcels.iter().find(|parcel| parcel.stop >= 9 && parcel.fate == Fate::Delivered).unwrap();
-    let link = links.iter().find(|(known, _)| *known == parcel.key).unwrap().1.clone();
+    let Some((browser, world)) = seen_in("en-GB") else { return };
+    let mut van = Van::ready(&world, "VAN-042", 1);
+    let (_, link) = van.parcel(|parcel| parcel.stop >= 9 && parcel.fate == Fate::Delivered);
     browser.look(390, "light");
     browser.media(&[("prefers-reduced-motion", "reduce")]);
     browser.visit(&link);
     browser.until_text("#status", "Announced");
-    let mut arrivals = 0;
-    van.drive(&world, |told| {
-        std::thread::sleep(STEP);
-        arrivals += usize::from(told.kind == "stop.arrived");
-        arrivals == 3
-    });
+    van.arrives(&world, 3);
     browser.until("document.querySelector('[data-place=van]')");
     let took = publish_to_pixel(&browser, &world, &mut van);
     assert!(took.len() >= SAMPLES / 4, "the van hardly moved: {took:?}");
