@@ -137,30 +137,6 @@ fn the_first_page_works_where_no_script_runs() {
 }
 
 #[test]
-fn a_page_tells_that_the_connection_is_lost_and_comes_back_by_itself() {
-    let Some((browser, world)) = seen_in("de") else { return };
-    let mut van = Van::ready(&world, "VAN-042", 1);
-    let (number, link) = van.parcel(|parcel| parcel.fate == Fate::Delivered);
-    browser.look(390, "dark");
-    browser.visit(&link);
-    browser.until_text("#status", "Vom Absender angekündigt");
-    assert_eq!(browser.run("return document.documentElement.lang"), "de");
-    browser.tools("Network.enable", &json!({}));
-    let network = |offline: bool| {
-        let how = json!({"offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1});
-        browser.tools("Network.emulateNetworkConditions", &how);
-    };
-    network(true);
-    // What is under way goes on in Chromium; a network that is gone ends it.
-    browser.run("dispatchEvent(new Event('pagehide'))");
-    browser.until_text("#link", "Verbindung unterbrochen. Stand von 07:");
-    assert!(van.drive(&world, |told| told.kind == "parcel.loaded" && told.names(&number)));
-    network(false);
-    browser.until_text("#status", "In der Zustellstation");
-    browser.until("document.getElementById('link').hidden");
-}
-
-#[test]
 fn a_page_is_told_when_a_link_leads_nowhere_or_no_more() {
     let Some((browser, world)) = seen_in("en") else { return };
     let links = world.put("VAN-042", &day(1));
@@ -230,6 +206,7 @@ fn a_dispatcher_logs_in_finds_a_parcel_closes_its_case_and_leaves() {
     browser.press(key::ENTER);
     browser.until_text(".part-last", &number);
     browser.until_text(".part-timeline", "Announced by the sender");
+    browser.until_text(".part-sightings", "Loaded");
     browser.click(".part-case button");
     browser.until_text(".part-case .tag", "open");
     browser.type_into("#note", "It stood on the wrong shelf.");

@@ -25,6 +25,9 @@ use super::world::{MORNING, World};
 use crate::support::backend::utc;
 use crate::support::{pipeline, repository};
 
+/// In the van's time.
+const POSITION_EVERY: Duration = Duration::from_secs(5);
+
 /// A day of deliveries, as it is drawn from a seed.
 pub(super) fn day(seed: u64) -> Day {
     let mut route = Route::load(&repository("config/routes/deliveries_short.toml")).unwrap();
@@ -50,8 +53,10 @@ pub(super) struct Van {
     said: Option<(State, UtcTime)>,
     shown: Option<UtcTime>,
     trail: Vec<Point>,
-    /// Positions are said so often; in the van's time.
-    pub(super) every: Duration,
+    /// What it has said, once each.
+    pub(super) events: Vec<Vec<u8>>,
+    /// Each event is said so many times.
+    pub(super) copies: usize,
 }
 
 impl Van {
@@ -80,10 +85,17 @@ impl Van {
         }));
     }
 
-    /// Number and page of the first parcel of its day for which this is so.
+    /// Numbers and pages of the parcels of its day for which this is so.
+    pub(super) fn links(&self, wanted: impl Fn(&Parcel) -> bool) -> Vec<(String, String)> {
+        let link = |parcel: &Parcel| {
+            self.links.iter().find(|(known, _)| *known == parcel.key).unwrap().clone()
+        };
+        self.day.parcels().iter().filter(|parcel| wanted(parcel)).map(link).collect()
+    }
+
+    /// The first of them.
     pub(super) fn parcel(&self, wanted: impl Fn(&Parcel) -> bool) -> (String, String) {
-        let number = &self.day.parcels().iter().find(|parcel| wanted(parcel)).unwrap().key;
-        self.links.iter().find(|(known, _)| known == number).unwrap().clone()
+        self.links(wanted).swap_remove(0)
     }
 
     pub(super) fn new(world: &World, id: &str, day: Day) -> Self {
@@ -124,7 +136,8 @@ impl Van {
             said: None,
             shown: None,
             trail: Vec::new(),
-            every: Duration::from_secs(5),
+            events: Vec::new(),
+            copies: 1,
         };
         van.connection(world, ConnectionState::Online);
         van
@@ -142,6 +155,11 @@ impl Van {
         let qos = if name == "position" { QoS::AtMostOnce } else { QoS::AtLeastOnce };
         let retained = matches!(name, "connection" | "state");
         world.runtime.block_on(self.client.publish(topic, qos, retained, payload)).unwrap();
+    }
+
+    /// Says all its events of this day again, as after a restart that forgot what was acknowledged.
+    pub(super) fn repeat(&self, world: &World) {
+        self.events.iter().for_each(|payload| self.publish(world, "event", payload.clone()));
     }
 
     /// Waits for the route, as the agent does.
@@ -195,7 +213,10 @@ impl Van {
                 let payload = epcis::encode(&record, &self.names);
                 self.utc = self.utc.max(record.event.utc);
                 world.now(self.utc);
-                self.publish(world, "event", payload.clone());
+                for _ in 0..self.copies {
+                    self.publish(world, "event", payload.clone());
+                }
+                self.events.push(payload.clone());
                 let text = String::from_utf8(payload).unwrap();
                 over |= stops(&Told { kind: record.event.happening.name(), text: &text });
             }
@@ -232,7 +253,7 @@ impl Van {
             let track = Track::new(&self.id, None, std::mem::take(&mut self.trail));
             self.publish(world, "track", serde_json::to_vec(&track).unwrap());
         }
-        let waits = self.shown.and_then(|shown| shown.checked_add(self.every));
+        let waits = self.shown.and_then(|shown| shown.checked_add(POSITION_EVERY));
         if self.pipeline.withholds() || waits.is_some_and(|until| self.utc < until) {
             return false;
         }

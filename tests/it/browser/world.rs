@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use waypost::backend::config::{Scope, Token};
 use waypost::backend::service::Service;
@@ -34,6 +35,7 @@ pub(super) struct World {
     /// Of the broker.
     pub(super) port: u16,
     stop: CancellationToken,
+    running: Option<JoinHandle<anyhow::Result<()>>>,
     _place: Place,
     _broker: Process,
     _folder: tempfile::TempDir,
@@ -111,9 +113,27 @@ impl World {
         let service = runtime.block_on(Service::open(config, clock)).unwrap();
         let shared = service.shared().clone();
         let stop = CancellationToken::new();
-        runtime.spawn(service.run(stop.clone(), Notify::default()));
+        let running = Some(runtime.spawn(service.run(stop.clone(), Notify::default())));
         let (_place, _broker, _folder) = (place, broker, folder);
-        Some(Self { shared, url, runtime, port, stop, _place, _broker, _folder })
+        Some(Self { shared, url, runtime, port, stop, running, _place, _broker, _folder })
+    }
+
+    /// Ends the instance as a service is ended, with all its connections.
+    pub(super) fn stop(&mut self) {
+        self.stop.cancel();
+        let running = self.running.take().expect("it runs");
+        self.runtime.block_on(running).unwrap().unwrap();
+        // The file is for the next alone.
+        self.shared.store = self.runtime.block_on(Place::sqlite().open());
+    }
+
+    /// Starts an instance where one was stopped: its configuration, its store, its port, and the time that it is.
+    pub(super) fn start_again(&mut self) {
+        let (config, clock) = ((*self.shared.config).clone(), self.shared.clock.clone());
+        let service = self.runtime.block_on(Service::open(config, clock)).unwrap();
+        self.shared = service.shared().clone();
+        self.stop = CancellationToken::new();
+        self.running = Some(self.runtime.spawn(service.run(self.stop.clone(), Notify::default())));
     }
 
     /// Asks the API as the holder of a token.
