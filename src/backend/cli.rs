@@ -5,27 +5,22 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
-use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::api::auth::hex;
-use super::config::{Config, ConfigError, DEFAULT_PATH, Origins, Scope};
+use super::config::{Config, DEFAULT_PATH, Origins, Scope};
 use super::epc;
+use super::octets;
 use super::service::Service;
 use super::store::export::Subject;
 use super::store::{Store, backup};
 use crate::clock::Clock;
+use crate::exit;
 use crate::logging;
 use crate::notify::Notify;
 use crate::units::UtcTime;
-
-/// The arguments are wrong (sysexits.h `EX_USAGE`).
-const USAGE: u8 = 64;
-
-/// The configuration is wrong (sysexits.h `EX_CONFIG`): systemd does not start it again.
-const CONFIG: u8 = 78;
 
 /// The tracking backend: what vans say is stored once, and shown to whom it may be.
 #[derive(Debug, Parser)]
@@ -40,7 +35,13 @@ enum Command {
     /// Run the backend until SIGTERM
     Run(ConfigArgument),
     /// Check the configuration: every problem in one report
-    Check(ConfigArgument),
+    Check {
+        #[command(flatten)]
+        at: ConfigArgument,
+        /// Open the store as well, and say what is in it
+        #[arg(long)]
+        store: bool,
+    },
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -48,7 +49,7 @@ enum Command {
     Token {
         /// Who it is for: 1 to 32 of A-Z a-z 0-9 _ . -
         name: String,
-        /// What for, separated by commas: routes, capture, events, desk, metrics
+        /// What for, separated by commas: routes, capture, retract, events, desk, metrics
         #[arg(value_delimiter = ',', value_parser = scope, required = true)]
         scopes: Vec<Scope>,
     },
@@ -76,13 +77,16 @@ enum Command {
         #[arg(long, value_name = "UTC", default_value = "2000-01-01T00:00:00Z", value_parser = utc)]
         since: UtcTime,
     },
-    /// Forget a parcel: its events, its page, who was told of it
+    /// Forget a parcel wherever it is named; that something was erased stays in the audit log
     Erase {
         #[command(flatten)]
         at: ConfigArgument,
         /// Its number, as people type it, or its URI
         #[arg(long, value_name = "NUMBER", required = true)]
         parcel: String,
+        /// What the request is called in your files, for the audit log; without name and number
+        #[arg(long, value_name = "NAME")]
+        request: Option<String>,
     },
 }
 
@@ -117,7 +121,7 @@ enum ConfigCommand {
 }
 
 fn scope(text: &str) -> Result<Scope, String> {
-    Scope::parse(text).ok_or_else(|| "none of routes, capture, events, desk, metrics".to_owned())
+    Scope::parse(text).ok_or_else(|| format!("none of {}", Scope::names()))
 }
 
 fn utc(text: &str) -> Result<UtcTime, String> {
@@ -133,44 +137,33 @@ pub fn command() -> clap::Command {
 /// Does what the arguments say.
 #[must_use]
 pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            // Help and version are asked for, and no error.
-            let code = if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
-            return error.print().map_or(ExitCode::FAILURE, |()| code);
-        }
-    };
-    match execute(arguments.command) {
-        Ok(()) => ExitCode::SUCCESS,
-        // It says its cause itself.
-        Err(error) if error.is::<ConfigError>() => {
-            eprintln!("waypost-backend: {error}");
-            ExitCode::from(CONFIG)
-        }
-        Err(error) => {
-            eprintln!("waypost-backend: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit::run(|Arguments { command }| execute(command))
 }
 
 fn execute(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Run(ConfigArgument { config }) => run(&config),
-        Command::Check(ConfigArgument { config }) => check(&config),
+        Command::Check { at, store: false } => check(&at.config),
+        Command::Check { at, store: true } => {
+            check(&at.config)?;
+            with_store(&at.config, async |store, _| {
+                said(&format_args!("  holds    {}", store.census().await?))
+            })
+        }
         Command::Config(ConfigCommand::Show { at, origin }) => {
             let origins = if origin { Origins::Shown } else { Origins::Hidden };
             Ok(io::stdout().lock().write_all(Config::show(&at.config, origins)?.as_bytes())?)
         }
         Command::Token { name, scopes } => token(&name, &scopes),
         Command::Backup { at, file } => with_store(&at.config, async |store, _| {
-            store.backup(&file).await?;
-            Ok(writeln!(io::stdout(), "{}: a copy of the store", file.display())?)
+            said(&format_args!("{}: {}", file.display(), store.backup(&file).await?))
         }),
         Command::Restore { at, file } => {
             let config = Config::load(&at.config)?;
-            block_on(async { Ok(backup::restore(&file, &config.store).await?) })
+            block_on(async {
+                let census = backup::restore(&file, &config.store).await?;
+                said(&format_args!("restored: {census}"))
+            })
         }
         Command::Export { at, whose, since } => with_store(&at.config, async |store, config| {
             let subject = match (whose.parcel, whose.van) {
@@ -182,11 +175,17 @@ fn execute(command: Command) -> anyhow::Result<()> {
             store.export(&subject, since, &mut out).await?;
             Ok(out.flush()?)
         }),
-        Command::Erase { at, parcel } => with_store(&at.config, async |store, config| {
-            let rows = store.erase(&of(&store, &config, &parcel).await?).await?;
+        Command::Erase { at, parcel, request } => with_store(&at.config, async |store, config| {
+            let now = Clock::live().utc().context("the clock of this host is not set")?;
+            let epc = of(&store, &config, &parcel).await?;
+            let rows = store.erase(&epc, request.as_deref(), now).await?;
             Ok(writeln!(io::stdout(), "{rows} rows are gone or without it")?)
         }),
     }
+}
+
+fn said(words: &impl std::fmt::Display) -> anyhow::Result<()> {
+    Ok(writeln!(io::stdout(), "{words}")?)
 }
 
 /// Beside an instance that runs.
@@ -264,12 +263,8 @@ fn check(path: &Path) -> anyhow::Result<()> {
 
 /// 32 random bytes; only their digest is for the configuration.
 fn token(name: &str, scopes: &[Scope]) -> anyhow::Result<()> {
-    let mut secret = [0; 32];
-    SystemRandom::new()
-        .fill(&mut secret)
-        .map_err(|_| anyhow::anyhow!("this host has no random numbers"))?;
-    let secret = format!("wp_{}", hex(&secret));
-    let sha256 = hex(ring::digest::digest(&ring::digest::SHA256, secret.as_bytes()).as_ref());
+    let secret = format!("wp_{}", octets::hex(&octets::random::<32>()));
+    let sha256 = octets::sha256(&secret);
     let scopes: Vec<&str> = scopes.iter().map(|scope| scope.name()).collect();
     let table = format!(
         "[[token]]\nname = \"{name}\"\nsha256 = \"{sha256}\"\nscopes = \"{}\"\n",

@@ -34,6 +34,7 @@ pub mod event;
 pub mod ingest;
 pub mod live;
 mod mqtt;
+pub mod octets;
 pub mod operation;
 pub mod service;
 pub mod situation;

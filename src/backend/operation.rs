@@ -2,9 +2,8 @@
 //!
 //! Neither says anything of a person: counts and states only.
 
-use std::fmt::{Display, Write as _};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -18,11 +17,10 @@ use super::Shared;
 use super::api::{Allowed, Problem, scope};
 use super::ingest::Counters;
 use super::store::Statement;
+use crate::openmetrics::{Families, MEDIA_TYPE};
 
 /// A store that takes longer is no store that one sends customers to.
 const STORE_WITHIN: Duration = Duration::from_secs(3);
-
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Both paths; `counters` are those of the instance's consumer.
 pub fn router(counters: Arc<Counters>) -> Router<Shared> {
@@ -34,14 +32,15 @@ pub fn router(counters: Arc<Counters>) -> Router<Shared> {
 
 #[derive(Serialize)]
 struct Health {
-    /// `ok`, or `degraded`: customers are answered, and vans are not heard.
+    /// `ok`; `degraded`: customers are answered, and what vans say waits at the broker; or `down`.
     status: &'static str,
     store: &'static str,
     broker: &'static str,
     version: &'static str,
 }
 
-/// 200 while pages can be answered. A broker that is away is said and is no reason to send customers elsewhere.
+/// 200 while pages can be answered. A broker that is away, or a store that takes nothing, is said and is no reason to send
+/// customers elsewhere.
 async fn health(
     State(shared): State<Shared>,
     Extension(counters): Extension<Arc<Counters>>,
@@ -49,13 +48,19 @@ async fn health(
     let asked = shared.store.read(Statement::new("SELECT 1", []));
     let store = matches!(tokio::time::timeout(STORE_WITHIN, asked).await, Ok(Ok(_)));
     let broker = counters.connected.load(Ordering::Relaxed);
+    // A full disk can still be read.
+    let refuses = counters.store_refuses.load(Ordering::Relaxed);
     let health = Health {
-        status: match (store, broker) {
+        status: match (store, broker && !refuses) {
             (true, true) => "ok",
             (true, false) => "degraded",
             (false, _) => "down",
         },
-        store: if store { "answers" } else { "does not answer" },
+        store: match (store, refuses) {
+            (true, false) => "answers",
+            (true, true) => "takes nothing",
+            (false, _) => "does not answer",
+        },
         broker: if broker { "connected" } else { "not connected" },
         version: env!("CARGO_PKG_VERSION"),
     };
@@ -78,13 +83,12 @@ async fn metrics(
         ))
         .await?;
     let count = |column: usize| vans.first().map_or(0, |row| row.int(column));
-    let mut families = Families(String::new());
+    let mut families = Families::new("waypost_backend");
     families.gauge("vans", "Vans that were ever heard of.", count(0));
     families.gauge("vans_online", "Vans with a connection to the broker.", count(1));
     families.gauge("vans_heard_5m", "Vans of which something came within five minutes.", count(2));
     consumer(&mut families, &counters);
-    families.0.push_str("# EOF\n");
-    Ok(([(header::CONTENT_TYPE, OPENMETRICS)], families.0))
+    Ok(([(header::CONTENT_TYPE, MEDIA_TYPE)], families.finish()))
 }
 
 fn consumer(families: &mut Families, counters: &Counters) {
@@ -98,6 +102,11 @@ fn consumer(families: &mut Families, counters: &Counters) {
         ("events_repeated", &counters.events_repeated, "Events that were there before."),
         ("points", &counters.points, "Points of trails that were new."),
         ("points_repeated", &counters.points_repeated, "Points that were there before."),
+        (
+            "other_domain",
+            &counters.other_domain,
+            "Events named with another domain than parcels.domain.",
+        ),
         ("poison", &counters.poison, "Messages set aside with their reason."),
         ("poison_unkept", &counters.poison_unkept, "Such messages that were not kept: too many."),
         (
@@ -109,28 +118,6 @@ fn consumer(families: &mut Families, counters: &Counters) {
         ("store_waits", &counters.store_waits, "Times that the store did not answer the consumer."),
         ("broker_connections", &counters.connections, "Connections made to the broker."),
     ] {
-        families.counter(name, help, counter);
-    }
-}
-
-/// Metric families, one after the other.
-struct Families(String);
-
-impl Families {
-    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
-        write!(
-            self.0,
-            "# TYPE waypost_backend_{name} gauge\n# HELP waypost_backend_{name} {help}\nwaypost_backend_{name} {value}\n"
-        )
-        .expect("a string takes everything");
-    }
-
-    fn counter(&mut self, name: &str, help: &str, counter: &AtomicU64) {
-        let value = counter.load(Ordering::Relaxed);
-        write!(
-            self.0,
-            "# TYPE waypost_backend_{name} counter\n# HELP waypost_backend_{name} {help}\nwaypost_backend_{name}_total {value}\n"
-        )
-        .expect("a string takes everything");
+        families.counter(name, help, counter.load(Ordering::Relaxed));
     }
 }

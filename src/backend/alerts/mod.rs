@@ -28,7 +28,7 @@ use super::live::Change;
 use super::store::StoreError;
 use super::store::subscribers::Subscriber;
 use super::view::parcel::AlertView;
-use super::{Shared, situation};
+use super::{Shared, octets, situation};
 
 /// Changes are gathered for so long.
 const GATHER: Duration = Duration::from_secs(1);
@@ -101,7 +101,7 @@ pub async fn subscribe(
     }
     let language = subscription.language.clone().filter(|language| is_language(language));
     let new = Subscriber {
-        id: situation::uuid(),
+        id: octets::random_uuid(),
         epc: parcel.epc.clone(),
         channel: subscription.channel.clone(),
         address: address.clone(),
@@ -237,7 +237,12 @@ pub async fn run(shared: Shared, stop: CancellationToken) -> Result<(), StoreErr
         }
         let done = tell(&shared, &sender, &changed).await;
         match &done {
-            Ok(()) => changed = Changed::default(),
+            Ok(()) => {
+                if failing {
+                    tracing::info!("alerts go out again");
+                }
+                changed = Changed::default();
+            }
             Err(error) if !failing => tracing::warn!(%error, "alerts wait for the store"),
             Err(_) => {}
         }

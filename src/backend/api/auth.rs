@@ -9,13 +9,12 @@ use std::marker::PhantomData;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use ring::digest;
 use subtle::ConstantTimeEq as _;
 
 use super::problem::Problem;
 use super::session;
-use crate::backend::Shared;
 use crate::backend::config::{Scope, Token};
+use crate::backend::{Shared, octets};
 
 /// Scopes as types, for [`Allowed`].
 pub mod scope {
@@ -102,7 +101,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 /// The token that has this secret.
 #[must_use]
 pub fn known<'a>(tokens: &'a [Token], secret: &str) -> Option<&'a Token> {
-    let hash = hex(digest::digest(&digest::SHA256, secret.as_bytes()).as_ref());
+    let hash = octets::sha256(secret);
     let mut found = None;
     for token in tokens {
         let stored = token.sha256.to_ascii_lowercase();
@@ -132,26 +131,4 @@ pub(super) fn own_page(shared: &Shared, headers: &HeaderMap) -> bool {
 fn same_host(from: &str, public: &str, host: Option<&str>) -> bool {
     let asked = from.split_once("://").map(|(_, authority)| authority);
     from == public || asked.is_some() && asked == host
-}
-
-/// Lower-case hexadecimal.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
-        text
-    })
-}
-
-/// Bytes of hexadecimal.
-pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes();
-    if !digits.len().is_multiple_of(2) || !digits.iter().all(u8::is_ascii_hexdigit) {
-        return None;
-    }
-    digits
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect()
 }

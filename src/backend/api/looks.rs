@@ -6,10 +6,8 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use ring::digest;
 use tokio::sync::mpsc;
 
-use super::auth::hex;
 use crate::backend::Shared;
 use crate::backend::store::{Look, StoreError};
 
@@ -65,11 +63,4 @@ async fn write(shared: Shared, mut refusals: mpsc::Receiver<Look>) {
         }
         looks.clear();
     }
-}
-
-/// A number as it stands in the audit log: its end, and what it can be recognised by if one has it.
-pub(super) fn masked(number: &str) -> String {
-    let end: String = number.chars().skip(number.chars().count().saturating_sub(4)).collect();
-    let hash = digest::digest(&digest::SHA256, number.as_bytes());
-    format!("…{end} {}", hex(&hash.as_ref()[..4]))
 }

@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use ring::hmac;
-use ring::rand::{SecureRandom as _, SystemRandom};
 
-use super::auth::{hex, unhex};
 use super::problem::Problem;
 use crate::backend::Shared;
 use crate::backend::config::{Scope, Token};
+use crate::backend::octets::{hex, random, unhex};
 use crate::backend::store::StoreError;
 use crate::units::UtcTime;
 
@@ -149,10 +148,4 @@ fn cookie(shared: &Shared, value: &str, lasts: Duration) -> HeaderValue {
         lasts.as_secs()
     );
     text.parse().expect("it has only hexadecimal digits and words of ours")
-}
-
-fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    SystemRandom::new().fill(&mut bytes).expect("the kernel has randomness once it has booted");
-    bytes
 }

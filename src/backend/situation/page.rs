@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::driven;
-use crate::backend::Shared;
 use crate::backend::live::Change;
 use crate::backend::store::commands::{self, Command};
 use crate::backend::store::parcels::{self, Parcel};
@@ -14,6 +13,7 @@ use crate::backend::view::known::{KnownCommand, KnownParcel};
 use crate::backend::view::page::{self, Inputs, OnRoute};
 use crate::backend::view::parcel::{AlertView, ParcelView, Wish};
 use crate::backend::view::wish::{self, Stand};
+use crate::backend::{Shared, octets};
 use crate::units::UtcTime;
 
 /// A route without an end is over after so long.
@@ -182,7 +182,7 @@ pub async fn wish(shared: &Shared, token: &str, wish: &Wish) -> Result<Asked, St
             Some(revision) => revision.span.1,
             None => now.checked_add(LONGEST).unwrap_or(now),
         };
-        let id = uuid();
+        let id = octets::random_uuid();
         let (name, doc) = wish::command(&wish, &id, (&parcel.number, route), expires);
         let command = Command {
             epc: Some(parcel.epc.clone()),
@@ -201,22 +201,4 @@ pub async fn wish(shared: &Shared, token: &str, wish: &Wish) -> Result<Asked, St
         Found::Unknown => Ok(Asked::Unknown),
         Found::Gone => Ok(Asked::Gone),
     }
-}
-
-/// Version 4 of RFC 9562.
-pub(in crate::backend) fn uuid() -> String {
-    use ring::rand::SecureRandom as _;
-    use std::fmt::Write as _;
-    let mut bytes = [0; 16];
-    ring::rand::SystemRandom::new().fill(&mut bytes).expect("the kernel gives random bytes");
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let mut text = String::with_capacity(36);
-    for (index, byte) in bytes.iter().enumerate() {
-        if matches!(index, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        write!(text, "{byte:02x}").expect("a string takes all");
-    }
-    text
 }

@@ -14,6 +14,19 @@ const MOST: i64 = 20_000;
 pub(super) const COLUMNS: &str = "event.n, event.source, event.id, event.event_id, event.kind, event.origin, event.van, event.seq, \
      event.route, event.event_time, event.captured_at, event.retracts, event.job, event.doc";
 
+/// What is inserted of an event, in the order of [`values`].
+macro_rules! columns {
+    () => {
+        "source, id, event_id, kind, origin, van, seq, previous_seq, route, event_time, captured_at, retracts, \
+         event_type, action, biz_step, disposition, read_point, biz_location, job, doc"
+    };
+}
+pub(super) use columns;
+
+/// PostgreSQL takes a place in a SELECT for a text unless told.
+const PLACES: &str = "$1, $2, $3, $4, $5, $6, CAST($7 AS BIGINT), CAST($8 AS BIGINT), $9, CAST($10 AS BIGINT), \
+     CAST($11 AS BIGINT), CAST($12 AS BIGINT), $13, $14, $15, $16, $17, $18, $19, $20";
+
 /// Things that one statement names, largest first: few texts to prepare, whatever the event.
 const CHUNKS: [usize; 4] = [256, 64, 8, 1];
 
@@ -55,48 +68,54 @@ pub(super) fn insert_for(event: &Event, route: &[Value; 3]) -> Vec<Statement> {
     let mut statements = insert(event);
     let first = &mut statements[0];
     first.sql = format!(
-        "INSERT INTO event ({INSERTED}) SELECT {PLACES} FROM route \
-         WHERE route.route = $20 AND route.rev = $21 AND route.digest = $22 ON CONFLICT (source, id) DO NOTHING"
+        "INSERT INTO event ({}) SELECT {PLACES} FROM route \
+         WHERE route.route = $21 AND route.rev = $22 AND route.digest = $23 ON CONFLICT (source, id) DO NOTHING",
+        columns!()
     )
     .into();
     first.values.extend(route.iter().cloned());
     statements
 }
 
-const INSERTED: &str = "source, id, event_id, kind, origin, van, seq, route, event_time, captured_at, retracts, job, \
-     event_type, action, biz_step, disposition, read_point, biz_location, doc";
-
-/// PostgreSQL takes a place in a SELECT for a text unless told.
-const PLACES: &str = "$1, $2, $3, $4, $5, $6, CAST($7 AS BIGINT), $8, CAST($9 AS BIGINT), CAST($10 AS BIGINT), \
-     CAST($11 AS BIGINT), $12, $13, $14, $15, $16, $17, $18, $19";
-
 fn row_of(event: &Event, doc: &str) -> Statement {
     Statement::new(
         format!(
-            "INSERT INTO event ({INSERTED}) VALUES ({PLACES}) ON CONFLICT (source, id) DO NOTHING"
+            "INSERT INTO event ({}) VALUES ({PLACES}) ON CONFLICT (source, id) DO NOTHING",
+            columns!()
         ),
-        [
-            event.source.as_str().into(),
-            event.id.as_str().into(),
-            event.event_id.as_str().into(),
-            event.kind.as_str().into(),
-            event.origin.name().into(),
-            event.van.as_deref().into(),
-            event.seq.into(),
-            event.route.as_deref().into(),
-            event.time.into(),
-            event.captured_at.into(),
-            event.retracts.into(),
-            event.job.as_deref().into(),
-            event.member("type").unwrap_or_default().into(),
-            event.member("action").into(),
-            event.member("bizStep").into(),
-            event.member("disposition").into(),
-            event.place("readPoint").into(),
-            event.place("bizLocation").into(),
-            doc.into(),
-        ],
+        values(event, doc, None, event.captured_at),
     )
+}
+
+/// An event's row. `previous` is the number of the record before, which only vans say: without it nothing is missing.
+pub(super) fn values(
+    event: &Event,
+    doc: impl Into<Value>,
+    previous: Option<u64>,
+    captured_at: UtcTime,
+) -> Vec<Value> {
+    vec![
+        event.source.as_str().into(),
+        event.id.as_str().into(),
+        event.event_id.as_str().into(),
+        event.kind.as_str().into(),
+        event.origin.name().into(),
+        event.van.as_deref().into(),
+        event.seq.into(),
+        previous.into(),
+        event.route.as_deref().into(),
+        event.time.into(),
+        captured_at.into(),
+        event.retracts.into(),
+        event.member("type").unwrap_or_default().into(),
+        event.member("action").into(),
+        event.member("bizStep").into(),
+        event.member("disposition").into(),
+        event.place("readPoint").into(),
+        event.place("bizLocation").into(),
+        event.job.as_deref().into(),
+        doc.into(),
+    ]
 }
 
 /// The event of a row of [`COLUMNS`].
@@ -169,155 +188,19 @@ impl Store {
         self.events("WHERE event.event_id = $1 ORDER BY event.n", vec![event_id.into()]).await
     }
 
-    async fn events(
-        &self,
-        which: &'static str,
-        values: Vec<Value>,
-    ) -> Result<Vec<Event>, StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM event {which} LIMIT {MOST}");
-        Ok(self.read(Statement::new(sql, values)).await?.iter().map(event).collect())
-    }
-}
-
-/// What a list of events is asked for by (EPCIS 2.0 §8.2.7.1). Every condition must hold; an empty one asks nothing.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Wanted {
-    /// Columns, and the values of which one must be there.
-    pub among: Vec<(Column, Vec<String>)>,
-    /// Columns of times: not before, and before.
-    pub since: Vec<(Order, UtcTime)>,
-    /// See `since`.
-    pub until: Vec<(Order, UtcTime)>,
-    /// Canonical URIs of which one must be named, as what the event is about or as child.
-    pub epcs: Vec<String>,
-    /// As `epcs`, or as parent.
-    pub any_epcs: Vec<String>,
-}
-
-/// A column by whose value events are asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names of EPCIS")]
-pub enum Column {
-    EventType,
-    EventId,
-    Action,
-    BizStep,
-    Disposition,
-    ReadPoint,
-    BizLocation,
-}
-
-impl Column {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::EventType => "event_type",
-            Self::EventId => "event_id",
-            Self::Action => "action",
-            Self::BizStep => "biz_step",
-            Self::Disposition => "disposition",
-            Self::ReadPoint => "read_point",
-            Self::BizLocation => "biz_location",
-        }
-    }
-}
-
-/// By which time events are in order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Order {
-    /// When it happened.
-    #[default]
-    EventTime,
-    /// When the backend took it.
-    RecordTime,
-}
-
-impl Order {
-    const fn column(self) -> &'static str {
-        match self {
-            Self::EventTime => "event.event_time",
-            Self::RecordTime => "event.captured_at",
-        }
-    }
-}
-
-/// Which way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Direction {
-    /// Oldest first.
-    Ascending,
-    /// Newest first.
-    #[default]
-    Descending,
-}
-
-/// A page of a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Page {
-    /// By which time.
-    pub order: Order,
-    /// Which way.
-    pub direction: Direction,
-    /// Time (ms since 1970) and number of the last event of the page before.
-    pub after: Option<(i64, i64)>,
-    /// So many at most.
-    pub limit: u32,
-}
-
-impl Store {
-    /// Events that are as wanted, a page of them.
+    /// Who said what happened under each of these `eventID`s: `eventID` and source, without retractions.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn events_wanted(
+    pub async fn sources_of(
         &self,
-        wanted: &Wanted,
-        page: Page,
-    ) -> Result<Vec<Event>, StoreError> {
-        let mut values: Vec<Value> = Vec::new();
-        let mut place = |value: Value| {
-            values.push(value);
-            format!("${}", values.len())
-        };
-        let mut conditions: Vec<String> = Vec::new();
-        for (column, among) in &wanted.among {
-            let places: Vec<String> =
-                among.iter().map(|value| place(value.as_str().into())).collect();
-            conditions.push(format!("event.{} IN ({})", column.name(), places.join(", ")));
-        }
-        for (order, time) in &wanted.since {
-            conditions.push(format!("{} >= {}", order.column(), place((*time).into())));
-        }
-        for (order, time) in &wanted.until {
-            conditions.push(format!("{} < {}", order.column(), place((*time).into())));
-        }
-        for (epcs, roles) in [(&wanted.epcs, " AND role <> 'parent'"), (&wanted.any_epcs, "")] {
-            if !epcs.is_empty() {
-                let places: Vec<String> =
-                    epcs.iter().map(|value| place(value.as_str().into())).collect();
-                conditions.push(format!(
-                    "event.n IN (SELECT n FROM event_epc WHERE epc IN ({}){roles})",
-                    places.join(", ")
-                ));
-            }
-        }
-        let column = page.order.column();
-        let (way, beyond) = match page.direction {
-            Direction::Ascending => ("ASC", ">"),
-            Direction::Descending => ("DESC", "<"),
-        };
-        if let Some((time, n)) = page.after {
-            let (time, n) = (place(time.into()), place(n.into()));
-            conditions.push(format!(
-                "({column} {beyond} {time} OR {column} = {time} AND event.n {beyond} {n})"
-            ));
-        }
-        conditions.push("1 = 1".to_owned());
-        let sql = format!(
-            "SELECT {COLUMNS} FROM event WHERE {} ORDER BY {column} {way}, event.n {way} LIMIT {}",
-            conditions.join(" AND "),
-            place(page.limit.into())
-        );
-        Ok(self.read(Statement::new(sql, values)).await?.iter().map(event).collect())
+        event_ids: &[&str],
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        const SQL: &str = "WITH asked (id) AS (VALUES {keys}) SELECT DISTINCT event.event_id, event.source \
+             FROM asked CROSS JOIN event WHERE event.event_id = asked.id AND event.retracts = 0";
+        let keys: Vec<_> = event_ids.iter().map(|id| vec![(*id).into()]).collect();
+        let rows = self.read_about(SQL, &[], &keys).await?;
+        Ok(rows.iter().map(|row| (row.text(0).to_owned(), row.text(1).to_owned())).collect())
     }
 
     /// Which of these messages of a source are there, with their events as text.
@@ -343,5 +226,14 @@ impl Store {
             known.extend(rows.iter().map(|row| (row.text(0).to_owned(), row.text(1).to_owned())));
         }
         Ok(known)
+    }
+
+    async fn events(
+        &self,
+        which: &'static str,
+        values: Vec<Value>,
+    ) -> Result<Vec<Event>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM event {which} LIMIT {MOST}");
+        Ok(self.read(Statement::new(sql, values)).await?.iter().map(event).collect())
     }
 }

@@ -7,10 +7,9 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 
-use super::names;
 use crate::backend::api::{Allowed, Body, Problem, scope};
 use crate::backend::store::commands::Command;
-use crate::backend::{Shared, epc};
+use crate::backend::{Shared, epc, octets};
 use crate::core::delivery::command::Order;
 use crate::wire::command::{self, CommandRefusal};
 use crate::wire::{VERSION, VanId};
@@ -31,7 +30,7 @@ async fn give(
 ) -> Result<Response, Problem> {
     VanId::new(&van).map_err(|error| Problem::bad_request(format!("van: {error}")))?;
     payload.entry("v").or_insert_with(|| VERSION.into());
-    payload.entry("id").or_insert_with(|| names::random_uuid().into());
+    payload.entry("id").or_insert_with(|| octets::random_uuid().into());
     let doc = Value::Object(payload.clone()).to_string();
     let read = command::read(doc.as_bytes()).map_err(|refusal| {
         Problem::bad_request(match refusal {

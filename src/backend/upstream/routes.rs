@@ -17,7 +17,7 @@ use crate::backend::event::{Event, Origin};
 use crate::backend::live::Change;
 use crate::backend::store::parcels::Parcel;
 use crate::backend::store::routes::{Others, Put, Route};
-use crate::backend::{Shared, epc};
+use crate::backend::{Shared, epc, octets};
 use crate::wire::VanId;
 use crate::wire::epcis::Names;
 
@@ -134,7 +134,7 @@ fn parcel_of(parcel: &manifest::CheckedParcel, put: &Route) -> Parcel {
     Parcel {
         epc: parcel.epc.clone(),
         number: parcel.number.clone(),
-        token: names::secret(),
+        token: octets::hex(&octets::random::<16>()),
         postcode: parcel.recipient.postcode.clone(),
         route: Some(put.route.clone()),
         stop_id: Some(parcel.stop_id.clone()),

@@ -59,7 +59,7 @@ pub struct KnownRoute {
     pub put_at: UtcTime,
     /// Whether it was taken back.
     pub withdrawn: bool,
-    /// What its van said of it: in any order, any number of times.
+    /// What its van said of it, as of [`Fact::of_route`]: in any order, any number of times.
     pub facts: Arc<Vec<Fact>>,
 }
 
@@ -102,6 +102,8 @@ pub struct KnownVan {
     pub state: Option<State>,
     /// Whether it is connected.
     pub connection: Option<ConnectionState>,
+    /// The domain that it names things with, if that is not ours.
+    pub other_domain: Option<String>,
     /// When anything of it last came.
     pub heard_at: Option<UtcTime>,
 }

@@ -50,7 +50,7 @@ fn fact(stage: Stage, time: UtcTime, epcs: &[&str], stop_seq: Option<u32>) -> Fa
         spot: None,
         acc_m: None,
         stop_seq,
-        said: Said::default(),
+        said: Arc::default(),
     }
 }
 
@@ -531,8 +531,8 @@ fn the_page_of_a_gift_does_not_tell_where_it_comes_from() {
     let time = utc("2026-11-22T07:00:00Z");
     let mut packed = fact(Stage::Packed, time, &[route.epcs[0][0].as_str()], None);
     (packed.origin, packed.van) = (Origin::Capture, None);
-    packed.said.place = Some("Toy Shop".to_owned());
-    packed.said.carrier = Some("Toy Mail".to_owned());
+    let (place, carrier) = ("Toy Shop".to_owned(), "Toy Mail".to_owned());
+    packed.said = Arc::new(Said { place: Some(place), carrier: Some(carrier), ..Said::default() });
     let told = |gift| {
         let step = page_with(&[], std::slice::from_ref(&packed), gift).timeline.remove(0);
         (step.place.is_some(), step.by.is_some())

@@ -3,7 +3,7 @@
 use super::desk::{RouteView, StopParcel, StopView, VanView};
 use super::eta;
 use super::exposure::{self, is_today};
-use super::fact::valid;
+use super::fact::{OUTSIDE, valid};
 use super::known::{KnownRoute, KnownVan};
 use super::parcel::{Spot, Stage, Status, Window};
 use super::progress::{Progress, StopState, Whereabouts};
@@ -33,6 +33,7 @@ pub fn van(van: &KnownVan, driven: Option<Driven<'_>>, gaps: bool, now: UtcTime)
         position_age_s: age_ms.map(|ms| u64::try_from(ms / 1000).unwrap_or(0)),
         state: van.state.clone(),
         connection: van.connection,
+        other_domain: van.other_domain.clone(),
         heard_at: van.heard_at.map(|time| time.to_string()).unwrap_or_default(),
         attention: attention(van, driven, route.as_ref(), (gaps, now)),
         route,
@@ -134,6 +135,7 @@ fn attention(
         ("missing", driven.is_some_and(|(_, progress)| misses(progress, &facts))),
         ("scan_outside", facts.iter().any(|fact| is_outside(fact))),
         ("manifest_refused", state.is_some_and(|state| state.manifest_error.is_some())),
+        ("other_domain", van.other_domain.is_some()),
         ("no_fix", on_duty && state.is_some_and(|state| state.gnss.mode < 2)),
         ("gaps", gaps),
         ("backlog", oldest.is_some_and(|oldest| now.millis_since(oldest) > BACKLOG_MS)),
@@ -147,7 +149,7 @@ fn attention(
 #[must_use]
 pub fn is_outside(fact: &super::fact::Fact) -> bool {
     fact.stage() == Some(Stage::Delivered)
-        && (fact.said.method.as_deref() == Some("scan_outside") || fact.said.inside == Some(false))
+        && (fact.said.method.as_deref() == Some(OUTSIDE) || fact.said.inside == Some(false))
 }
 
 /// A parcel was looked for, or its tag fell silent, and nothing was said of it since.

@@ -3,15 +3,14 @@
 //! All files share one version, the hash of all of them, which is a folder in their address: modules name each other by
 //! relative paths, and a new version of one is a new address of all.
 
-use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use ring::digest::{SHA256, digest};
 
 use super::texts;
+use crate::backend::octets;
 
 const STYLE: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
@@ -63,16 +62,13 @@ pub(super) const FILES: &[File] = files! {
 /// Changes when any file does.
 pub(super) fn version() -> &'static str {
     static VERSION: LazyLock<String> = LazyLock::new(|| {
-        let mut all = texts::SOURCE.as_bytes().to_vec();
+        let mut all = texts::SOURCE.to_owned();
         for file in FILES {
-            all.extend(file.name.bytes());
-            all.extend(file.text.bytes());
+            all.extend([file.name, file.text]);
         }
-        let hash = digest(&SHA256, &all);
-        hash.as_ref().iter().take(8).fold(String::new(), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("a string takes everything");
-            text
-        })
+        let mut version = octets::sha256(&all);
+        version.truncate(16);
+        version
     });
     &VERSION
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 use waypost::backend::config::Scope;
 use waypost::backend::store::{Statement, Value};
-use waypost::backend::{Shared, situation};
+use waypost::backend::{Shared, octets, situation};
 use waypost::clock::Clock;
 
 use super::client::{Answer, Server};
@@ -131,7 +131,7 @@ async fn a_cookie_that_was_changed_anywhere_opens_nothing() {
     let parts: Vec<&str> = value.split('.').collect();
     let [until, session, who, signature] = parts[..] else { panic!("{value}") };
     let later = until.parse::<u64>().unwrap() + 1;
-    let depot: String = "depot".bytes().map(|byte| format!("{byte:02x}")).collect();
+    let depot = octets::hex(b"depot");
     for forged in [
         format!("{later}.{session}.{who}.{signature}"),
         format!("{until}.{session}.{depot}.{signature}"),

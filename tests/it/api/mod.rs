@@ -10,13 +10,11 @@ use std::sync::Arc;
 
 use waypost::backend::config::{Scope, Token};
 use waypost::backend::store::{Statement, Value};
-use waypost::backend::{Config, Shared};
+use waypost::backend::{Config, Shared, octets};
 
 /// The token `secret` for a name.
 fn token(name: &str, secret: &str, scopes: &[Scope]) -> Token {
-    let hash = ring::digest::digest(&ring::digest::SHA256, secret.as_bytes());
-    let sha256 = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    Token { name: name.to_owned(), sha256, scopes: scopes.to_vec() }
+    Token { name: name.to_owned(), sha256: octets::sha256(secret), scopes: scopes.to_vec() }
 }
 
 /// With another configuration.

@@ -8,10 +8,9 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use waypost::backend::api::auth::hex;
 use waypost::backend::config::{Scope, Token};
 use waypost::backend::service::Service;
-use waypost::backend::{Config, Shared};
+use waypost::backend::{Config, Shared, octets};
 use waypost::clock::Clock;
 use waypost::notify::Notify;
 use waypost::simulate::Day;
@@ -63,8 +62,7 @@ pub(super) fn log_in(browser: &Browser, world: &World) {
 }
 
 fn token(name: &str, scope: Scope) -> Token {
-    let digest = ring::digest::digest(&ring::digest::SHA256, name.as_bytes());
-    Token { name: name.to_owned(), sha256: hex(digest.as_ref()), scopes: vec![scope] }
+    Token { name: name.to_owned(), sha256: octets::sha256(name), scopes: vec![scope] }
 }
 
 fn broker(port: u16) -> Option<(Process, tempfile::TempDir)> {

@@ -5,11 +5,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use waypost::backend::api::auth::hex;
 use waypost::backend::api::{self, serve};
 use waypost::backend::config::{Scope, Token};
 use waypost::backend::store::Store;
-use waypost::backend::{Shared, upstream};
+use waypost::backend::{Shared, octets, upstream};
 
 use crate::support::backend::shared;
 
@@ -44,12 +43,11 @@ impl Answer {
 }
 
 fn token(name: &str, scopes: &[Scope]) -> Token {
-    let digest = ring::digest::digest(&ring::digest::SHA256, name.as_bytes());
-    Token { name: name.to_owned(), sha256: hex(digest.as_ref()), scopes: scopes.to_vec() }
+    Token { name: name.to_owned(), sha256: octets::sha256(name), scopes: scopes.to_vec() }
 }
 
 impl Site {
-    /// Tokens are `planner`, `warehouse`, `partner`, `reader`; their names are their secrets.
+    /// Tokens are `planner`, `warehouse`, `partner`, `corrector`, `reader`; their names are their secrets.
     pub(super) async fn start(store: Store) -> Self {
         let mut shared = shared(store, NOW);
         let mut config = (*shared.config).clone();
@@ -57,6 +55,7 @@ impl Site {
             token("planner", &[Scope::Routes]),
             token("warehouse", &[Scope::Capture, Scope::Events]),
             token("partner", &[Scope::Capture]),
+            token("corrector", &[Scope::Capture, Scope::Retract]),
             token("reader", &[Scope::Events]),
         ];
         shared.config = config.into();
