@@ -165,4 +165,6 @@ pub struct Sighting {
     pub acc_m: Option<f64>,
     /// EPCIS `eventID`.
     pub event_id: String,
+    /// Name of the token by which it was captured or listed, if it was.
+    pub token: Option<String>,
 }

@@ -95,6 +95,7 @@ fn sighting(fact: &Fact, route: Option<&KnownRoute>) -> Sighting {
         spot: fact.spot,
         acc_m: fact.acc_m,
         event_id: fact.event_id.clone(),
+        token: fact.token.clone(),
     }
 }
 
