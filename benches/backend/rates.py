@@ -2,6 +2,7 @@
 """Events and fixes a second from the broker into the store, and what a process needs for it, beside two floors.
 
     benches/backend/rates.py [--profile dev|ci|release] [--vans 50] [--in-flight 200] [--only sqlite,postgres,...]
+                            [--program target/release/waypost-backend]
 
 receive   a client takes and acknowledges the same messages from the same broker, and does nothing with them
 insert    the same rows without a broker, one statement each, 200 a transaction
@@ -31,8 +32,14 @@ def receive(rig, path, options):
         return events, points, messages, time.monotonic() - start, None, its.peak_kib(), 0
 
 
+def consumer(rig, path, port, options, store):
+    if options.program:
+        return r.service(options.program, path, port, store)
+    return r.consumer(rig, 'consume', f'127.0.0.1:{port}', store)
+
+
 def consume(rig, path, options, store):
-    with r.mosquitto(path, options.in_flight) as port, r.consumer(rig, 'consume', f'127.0.0.1:{port}', store) as its:
+    with r.mosquitto(path, options.in_flight) as port, consumer(rig, path, port, options, store) as its:
         cpu = its.cpu_s()
         background = subprocess.Popen([rig, 'load', f'127.0.0.1:{port}', str(options.vans)], stdout=subprocess.PIPE, text=True)
         events, points = map(int, background.stdout.readline().split())
@@ -55,6 +62,7 @@ def main():
     parser.add_argument('--profile', default='ci')
     parser.add_argument('--vans', type=int, default=50)
     parser.add_argument('--in-flight', type=int, default=200)
+    parser.add_argument('--program', help='the whole waypost-backend instead of its consumer alone')
     parser.add_argument('--only', default='receive,insert-sqlite,sqlite,insert-postgres,postgres')
     options = parser.parse_args()
     rig = r.program(options.profile, 'examples/backend_rig')

@@ -1,5 +1,6 @@
 """A broker, a PostgreSQL of our own, and the rig (examples/backend_rig.rs), for the scripts beside this file."""
-import contextlib, os, pathlib, shutil, signal, socket, subprocess, sys, tempfile, threading, time
+import contextlib, hashlib, json, os, pathlib, shutil, signal, socket, subprocess, sys, tempfile, threading, time
+import urllib.error, urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = pathlib.Path(os.environ.get('CARGO_TARGET_DIR', ROOT / 'target'))
@@ -78,13 +79,22 @@ def postgres(path, fsync='on'):
     quiet = dict(stdout=subprocess.DEVNULL, check=True, cwd=data)
     subprocess.run([*as_user, POSTGRES / 'initdb', '-D', data / 'data', '-U', 'waypost', '-A', 'trust', '-E', 'UTF8'],
                    **quiet)
-    options = f"-k '{data}' -c listen_addresses= -c fsync={fsync} -c max_connections=100"
-    control = [*as_user, POSTGRES / 'pg_ctl', '-D', data / 'data', '-w', '-l', data / 'log']
-    subprocess.run([*control, '-o', options, 'start'], **quiet)
+    settings = f"unix_socket_directories = '{data}'\nlisten_addresses = ''\nfsync = {fsync}\nmax_connections = 100\n"
+    with (data / 'data' / 'postgresql.conf').open('a') as conf:
+        conf.write(settings)
+    postgres_control(path, 'start')
     try:
         yield f"host='{data}' user=waypost dbname=postgres"
     finally:
-        subprocess.run([*control, '-m', 'immediate', 'stop'], **quiet)
+        postgres_control(path, '-m', 'immediate', 'stop')
+
+
+def postgres_control(path, *arguments):
+    """`pg_ctl` of the server in `path`."""
+    data = path / 'pg'
+    as_user = ['runuser', '-u', 'postgres', '--'] if os.geteuid() == 0 else []
+    subprocess.run([*as_user, POSTGRES / 'pg_ctl', '-D', data / 'data', '-w', '-l', data / 'log', *arguments],
+                   stdout=subprocess.DEVNULL, check=True, cwd=data)
 
 
 def query(url, sql):
@@ -139,6 +149,67 @@ def consumer(rig, *arguments):
         wait_for(lambda: its.said[0] == 'true', 'connection')
         time.sleep(0.5)
         yield its
+
+
+TOKEN = 'the-benches'
+
+
+class Service:
+    """The whole program, as an operator runs it, on a broker and a store of ours."""
+
+    def __init__(self, program, path, port, store):
+        self.http = free_port()
+        self.log = path / 'backend.log'
+        self.config = path / 'backend.toml'
+        if 'host=' in str(store):
+            store = f"store.url = \"postgresql:///postgres?host={store.split(chr(39))[1]}&user=waypost\""
+        else:
+            store = f'store.path = "{store}"'
+        self.config.write_text(
+            f'{store}\nmqtt.broker = "mqtt://127.0.0.1:{port}"\nparcels.domain = "id.example.com"\n'
+            f'http.listen = "127.0.0.1:{self.http}"\n[[token]]\nname = "benches"\nscopes = "metrics, desk"\n'
+            f'sha256 = "{hashlib.sha256(TOKEN.encode()).hexdigest()}"\n')
+        with self.log.open('w') as log:
+            self.process = subprocess.Popen([program, 'run', '--config', self.config], stdout=log, stderr=log)
+        self.values = {}
+
+    def ask(self, path):
+        request = urllib.request.Request(f'http://127.0.0.1:{self.http}{path}', headers={'Authorization': f'Bearer {TOKEN}'})
+        with contextlib.suppress(OSError):
+            try:
+                with urllib.request.urlopen(request, timeout=10) as answer:
+                    return answer.read().decode()
+            except urllib.error.HTTPError as error:
+                return error.read().decode()
+        return ''
+
+    def health(self):
+        return json.loads(self.ask('/healthz') or '{}')
+
+    def counts(self):
+        """As the rig's consumer says them: events, points, messages, batches, poison."""
+        for line in self.ask('/metrics').splitlines():
+            if line.startswith('waypost_backend_'):
+                name, value = line.split(' ')
+                self.values[name.removeprefix('waypost_backend_').removesuffix('_total')] = int(value)
+        return [self.values.get(name, 0) for name in ('events', 'points', 'messages', 'batches', 'poison')]
+
+    def lines(self):
+        return [line.split('Z', 1)[1].strip() for line in self.log.read_text().splitlines() if 'Z ' in line]
+
+    peak_kib = Consumer.peak_kib
+    cpu_s = Consumer.cpu_s
+    kill = Consumer.kill
+
+
+@contextlib.contextmanager
+def service(program, path, port, store):
+    its = Service(program, path, port, store)
+    try:
+        wait_for(lambda: its.health().get('status') == 'ok', 'health')
+        yield its
+    finally:
+        its.kill()
 
 
 def load(rig, port, vans):

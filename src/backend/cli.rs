@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -34,7 +35,13 @@ enum Command {
     /// Run the backend until SIGTERM
     Run(ConfigArgument),
     /// Check the configuration: every problem in one report
-    Check(ConfigArgument),
+    Check {
+        #[command(flatten)]
+        at: ConfigArgument,
+        /// Open the store as well, and say what is in it
+        #[arg(long)]
+        store: bool,
+    },
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -70,13 +77,16 @@ enum Command {
         #[arg(long, value_name = "UTC", default_value = "2000-01-01T00:00:00Z", value_parser = utc)]
         since: UtcTime,
     },
-    /// Forget a parcel: its events, its page, who was told of it
+    /// Forget a parcel wherever it is named; that something was erased stays in the audit log
     Erase {
         #[command(flatten)]
         at: ConfigArgument,
         /// Its number, as people type it, or its URI
         #[arg(long, value_name = "NUMBER", required = true)]
         parcel: String,
+        /// What the request is called in your files, for the audit log; without name and number
+        #[arg(long, value_name = "NAME")]
+        request: Option<String>,
     },
 }
 
@@ -133,19 +143,27 @@ pub fn main() -> ExitCode {
 fn execute(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Run(ConfigArgument { config }) => run(&config),
-        Command::Check(ConfigArgument { config }) => check(&config),
+        Command::Check { at, store: false } => check(&at.config),
+        Command::Check { at, store: true } => {
+            check(&at.config)?;
+            with_store(&at.config, async |store, _| {
+                said(&format_args!("  holds    {}", store.census().await?))
+            })
+        }
         Command::Config(ConfigCommand::Show { at, origin }) => {
             let origins = if origin { Origins::Shown } else { Origins::Hidden };
             Ok(io::stdout().lock().write_all(Config::show(&at.config, origins)?.as_bytes())?)
         }
         Command::Token { name, scopes } => token(&name, &scopes),
         Command::Backup { at, file } => with_store(&at.config, async |store, _| {
-            store.backup(&file).await?;
-            Ok(writeln!(io::stdout(), "{}: a copy of the store", file.display())?)
+            said(&format_args!("{}: {}", file.display(), store.backup(&file).await?))
         }),
         Command::Restore { at, file } => {
             let config = Config::load(&at.config)?;
-            block_on(async { Ok(backup::restore(&file, &config.store).await?) })
+            block_on(async {
+                let census = backup::restore(&file, &config.store).await?;
+                said(&format_args!("restored: {census}"))
+            })
         }
         Command::Export { at, whose, since } => with_store(&at.config, async |store, config| {
             let subject = match (whose.parcel, whose.van) {
@@ -157,11 +175,17 @@ fn execute(command: Command) -> anyhow::Result<()> {
             store.export(&subject, since, &mut out).await?;
             Ok(out.flush()?)
         }),
-        Command::Erase { at, parcel } => with_store(&at.config, async |store, config| {
-            let rows = store.erase(&of(&store, &config, &parcel).await?).await?;
+        Command::Erase { at, parcel, request } => with_store(&at.config, async |store, config| {
+            let now = Clock::live().utc().context("the clock of this host is not set")?;
+            let epc = of(&store, &config, &parcel).await?;
+            let rows = store.erase(&epc, request.as_deref(), now).await?;
             Ok(writeln!(io::stdout(), "{rows} rows are gone or without it")?)
         }),
     }
+}
+
+fn said(words: &impl std::fmt::Display) -> anyhow::Result<()> {
+    Ok(writeln!(io::stdout(), "{words}")?)
 }
 
 /// Beside an instance that runs.

@@ -232,7 +232,9 @@ impl Sender {
     fn check<T>(&mut self, asked: Result<T, StoreError>) -> Option<T> {
         match asked {
             Ok(answer) => {
-                self.store_fails = false;
+                if std::mem::take(&mut self.store_fails) {
+                    tracing::info!("routes and commands go out again");
+                }
                 Some(answer)
             }
             Err(error) => {

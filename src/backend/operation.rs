@@ -32,14 +32,15 @@ pub fn router(counters: Arc<Counters>) -> Router<Shared> {
 
 #[derive(Serialize)]
 struct Health {
-    /// `ok`, or `degraded`: customers are answered, and vans are not heard.
+    /// `ok`; `degraded`: customers are answered, and what vans say waits at the broker; or `down`.
     status: &'static str,
     store: &'static str,
     broker: &'static str,
     version: &'static str,
 }
 
-/// 200 while pages can be answered. A broker that is away is said and is no reason to send customers elsewhere.
+/// 200 while pages can be answered. A broker that is away, or a store that takes nothing, is said and is no reason to send
+/// customers elsewhere.
 async fn health(
     State(shared): State<Shared>,
     Extension(counters): Extension<Arc<Counters>>,
@@ -47,13 +48,19 @@ async fn health(
     let asked = shared.store.read(Statement::new("SELECT 1", []));
     let store = matches!(tokio::time::timeout(STORE_WITHIN, asked).await, Ok(Ok(_)));
     let broker = counters.connected.load(Ordering::Relaxed);
+    // A full disk can still be read.
+    let refuses = counters.store_refuses.load(Ordering::Relaxed);
     let health = Health {
-        status: match (store, broker) {
+        status: match (store, broker && !refuses) {
             (true, true) => "ok",
             (true, false) => "degraded",
             (false, _) => "down",
         },
-        store: if store { "answers" } else { "does not answer" },
+        store: match (store, refuses) {
+            (true, false) => "answers",
+            (true, true) => "takes nothing",
+            (false, _) => "does not answer",
+        },
         broker: if broker { "connected" } else { "not connected" },
         version: env!("CARGO_PKG_VERSION"),
     };
@@ -95,6 +102,11 @@ fn consumer(families: &mut Families, counters: &Counters) {
         ("events_repeated", &counters.events_repeated, "Events that were there before."),
         ("points", &counters.points, "Points of trails that were new."),
         ("points_repeated", &counters.points_repeated, "Points that were there before."),
+        (
+            "other_domain",
+            &counters.other_domain,
+            "Events named with another domain than parcels.domain.",
+        ),
         ("poison", &counters.poison, "Messages set aside with their reason."),
         ("poison_unkept", &counters.poison_unkept, "Such messages that were not kept: too many."),
         (

@@ -101,7 +101,7 @@ impl Service {
 
 /// Everything that answers, but for what watches the instance itself.
 fn router() -> Router<Shared> {
-    api::router().merge(upstream::router()).merge(alerts::router()).merge(web::router())
+    api::router().merge(upstream::router()).merge(web::router())
 }
 
 /// A part that nothing can stop but the end.

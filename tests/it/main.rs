@@ -30,6 +30,8 @@ mod identity;
 #[cfg(feature = "backend")]
 mod ingest;
 mod invariants;
+#[cfg(feature = "backend")]
+mod operated;
 mod outbox_model;
 mod package;
 mod packed;

@@ -16,13 +16,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 
-use super::looks::masked;
 use super::problem::{Body, Problem};
 use super::stream::events;
 use super::watched::{Shown, Views};
 use super::{ClientAddress, Counter, Stopping};
 use crate::backend::alerts::{self, Subscribed, Subscription};
 use crate::backend::situation::{self, Asked, Found};
+use crate::backend::store::masked;
 use crate::backend::store::parcels::{Parcel, postcode};
 use crate::backend::view::parcel::{AlertView, ParcelView, Wish};
 use crate::backend::{Shared, epc, web};

@@ -11,13 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use super::auth::{Allowed, known, own_page, scope};
 use super::customer::full;
-use super::looks::masked;
 use super::problem::{Body, Problem, Query};
 use super::stream::events;
 use super::{ClientAddress, Counter, Stopping, session};
 use crate::backend::config::Scope;
 use crate::backend::live::Change;
-use crate::backend::store::parcels;
+use crate::backend::store::{masked, parcels};
 use crate::backend::view::desk::{DayView, TraceView, VanView};
 use crate::backend::{Shared, epc, situation};
 use crate::units::UtcTime;

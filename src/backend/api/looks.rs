@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use crate::backend::Shared;
 use crate::backend::store::{Look, StoreError};
-use crate::backend::{Shared, octets};
 
 /// Refusals that wait to be written.
 const WAITING: usize = 1024;
@@ -63,10 +63,4 @@ async fn write(shared: Shared, mut refusals: mpsc::Receiver<Look>) {
         }
         looks.clear();
     }
-}
-
-/// A number as it stands in the audit log: its end, and what it can be recognised by if one has it.
-pub(super) fn masked(number: &str) -> String {
-    let end: String = number.chars().skip(number.chars().count().saturating_sub(4)).collect();
-    format!("…{end} {}", &octets::sha256(number)[..8])
 }

@@ -67,7 +67,7 @@ fn store(values: &mut Values) -> Option<StoreConfig> {
                 // The value is a secret.
                 Err("has a password: write it in store.password_file".to_owned())
             }
-            Some(_) => Ok(url.to_owned()),
+            Some(_) => crate::backend::store::check_url(url).map(|()| url.to_owned()),
         }
     })?;
     match (url.is_empty(), password) {

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::counters::Counters;
+use super::domains::Domains;
 use super::reading::{Message, Poison, van_of_source};
 use crate::backend::Shared;
 use crate::backend::store::{Arrival, StoreError, Taken};
@@ -49,6 +50,7 @@ impl Sources {
 pub(super) struct Storing {
     pub(super) shared: Shared,
     pub(super) sources: Sources,
+    pub(super) domains: Domains,
     pub(super) counters: Arc<Counters>,
 }
 
@@ -57,7 +59,7 @@ impl Storing {
     pub(super) async fn store(&self, arrivals: &mut [Arrival]) -> Taken {
         let mut pause = Pause::new(&self.counters);
         for arrival in arrivals.iter_mut() {
-            while let Err(error) = self.check_source(arrival).await {
+            while let Err(error) = self.check_names(arrival).await {
                 pause.wait(&error).await;
             }
         }
@@ -91,10 +93,11 @@ impl Storing {
         all
     }
 
-    /// Sets aside an event whose source is another van's.
-    async fn check_source(&self, arrival: &mut Arrival) -> Result<(), StoreError> {
+    /// Sets aside an event whose source is another van's, and notes whose domain is not ours.
+    async fn check_names(&self, arrival: &mut Arrival) -> Result<(), StoreError> {
         let Ok(said) = &arrival.said else { return Ok(()) };
         let Message::Event(event) = &said.message else { return Ok(()) };
+        self.domains.look(&said.van, &event.event, &self.shared, &self.counters).await?;
         if van_of_source(&event.event.source).is_some() {
             return Ok(());
         }
@@ -126,6 +129,7 @@ impl<'a> Pause<'a> {
     async fn wait(&mut self, error: &StoreError) {
         if !std::mem::replace(&mut self.waits, true) {
             tracing::error!(%error, "store does not take messages: the broker keeps them");
+            self.counters.store_refuses.store(true, Ordering::Relaxed);
         }
         self.counters.store_waits.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(self.backoff.next_wait()).await;
@@ -134,6 +138,7 @@ impl<'a> Pause<'a> {
     fn over(&mut self) {
         if std::mem::take(&mut self.waits) {
             tracing::info!("store takes messages again");
+            self.counters.store_refuses.store(false, Ordering::Relaxed);
         }
         self.backoff.reset();
     }

@@ -21,12 +21,16 @@ pub struct Counters {
     pub poison: AtomicU64,
     /// The same without a row, because there were too many.
     pub poison_unkept: AtomicU64,
+    /// Events whose names are made with another domain than ours.
+    pub other_domain: AtomicU64,
     /// Messages without QoS that came faster than the store takes them.
     pub unkept: AtomicU64,
     /// Transactions.
     pub batches: AtomicU64,
     /// Times that the store did not answer.
     pub store_waits: AtomicU64,
+    /// Whether the store does not take what comes.
+    pub store_refuses: AtomicBool,
     /// Connections to the broker.
     pub connections: AtomicU64,
     /// Messages that came and are not in the store yet.

@@ -21,6 +21,7 @@ use super::acks::Acks;
 use super::batch::{Sources, Storing};
 use super::budget::PoisonBudget;
 use super::counters::Counters;
+use super::domains::Domains;
 use super::reading::{Message, Poison, Reader, Said};
 use super::subscription::{filters, refused, states};
 use super::telling::tell;
@@ -117,6 +118,7 @@ impl Consumer {
         let storing = Storing {
             shared: shared.clone(),
             sources: Sources::default(),
+            domains: Domains::default(),
             counters: Arc::clone(&counters),
         };
         let reader = Reader::new(&shared.config.mqtt.topic_root);

@@ -30,6 +30,7 @@ mod acks;
 mod batch;
 mod budget;
 mod counters;
+mod domains;
 mod link;
 pub mod reading;
 mod subscription;

@@ -1,6 +1,7 @@
 //! Who looked at what, and the settings that all instances share.
 
 use super::{Statement, Store, StoreError, Value};
+use crate::backend::octets;
 use crate::units::UtcTime;
 
 /// Somebody looked at something.
@@ -135,6 +136,13 @@ impl Store {
         .await
         .map(drop)
     }
+}
+
+/// A number as it stands in the audit log: its end, and what it can be recognised by if one has it.
+#[must_use]
+pub fn masked(number: &str) -> String {
+    let end: String = number.chars().skip(number.chars().count().saturating_sub(4)).collect();
+    format!("…{end} {}", &octets::sha256(number)[..8])
 }
 
 fn text(value: &str) -> Value {

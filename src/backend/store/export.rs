@@ -1,17 +1,11 @@
-//! One parcel, or one van → everything that is known of it, as lines of JSON; and a parcel → forgotten.
-//!
-//! - [`Store::export`] is what somebody gets who asks what is kept of them (GDPR Art. 15): each line is a row with the name of
-//!   its table.
-//! - [`Store::erase`] is for who asks to be forgotten (Art. 17). Events of that parcel alone go; from those that also tell of
-//!   other parcels, and from routes, its part goes. A van that has not been told yet that an event is stored may send it
-//!   again: erase when the day is over.
+//! One parcel, or one van → everything that is known of it, as lines of JSON: what somebody gets who asks what is kept of them
+//! (GDPR Art. 15). Each line is a row with the name of its table.
 
 use std::io::{self, Write};
 
 use serde_json::{Map, Value as Json};
 
 use super::{Row, Statement, Store, StoreError, Value};
-use crate::backend::epc;
 use crate::units::UtcTime;
 
 /// Whose.
@@ -167,83 +161,6 @@ impl Store {
             }
         }
     }
-
-    /// Forgets a parcel; how many rows were removed or rewritten.
-    ///
-    /// # Errors
-    /// [`StoreError`]; then nothing was forgotten.
-    pub async fn erase(&self, epc: &str) -> Result<u64, StoreError> {
-        const DOCS: &str =
-            "SELECT n, doc FROM event WHERE n IN (SELECT n FROM event_epc WHERE epc = $1)";
-        const ROUTES: &str = "SELECT route.route, route.doc, route.manifest, parcel.number FROM route \
-            JOIN parcel ON parcel.route = route.route WHERE parcel.epc = $1";
-        let mut statements = Vec::new();
-        for row in self.read(Statement::new(DOCS, [epc.into()])).await? {
-            statements.push(event_without(&row, epc));
-        }
-        for row in self.read(Statement::new(ROUTES, [epc.into()])).await? {
-            let without = |column| route_without(row.text(column), row.text(3));
-            statements.push(Statement::new(
-                "UPDATE route SET doc = $2, manifest = $3 WHERE route = $1",
-                [row.text(0).into(), without(1).into(), without(2).into()],
-            ));
-        }
-        for sql in [
-            "DELETE FROM event_epc WHERE epc = $1",
-            "DELETE FROM alert WHERE epc = $1",
-            "DELETE FROM subscriber WHERE epc = $1",
-            "DELETE FROM command WHERE epc = $1",
-            "DELETE FROM parcel WHERE epc = $1",
-        ] {
-            statements.push(Statement::new(sql, [epc.into()]));
-        }
-        let outcomes = self.write(statements).await?;
-        Ok(outcomes.iter().map(|outcome| outcome.changed).sum())
-    }
-}
-
-/// An event that tells of nothing else goes; of others only what it says of the parcel.
-fn event_without(row: &Row, epc: &str) -> Statement {
-    let n = Value::Int(row.int(0));
-    let mut doc: Json = serde_json::from_str(row.text(1)).unwrap_or_default();
-    let parcels = epc::things(&doc);
-    let is_alone = parcels
-        .iter()
-        .all(|(uri, role)| uri == epc || *role == crate::backend::event::Role::Parent);
-    if is_alone {
-        return Statement::new("DELETE FROM event WHERE n = $1", [n]);
-    }
-    forget(&mut doc, &|text| epc::canonical(text) == epc);
-    Statement::new("UPDATE event SET doc = $2 WHERE n = $1", [n, doc.to_string().into()])
-}
-
-fn route_without(doc: &str, number: &str) -> String {
-    let Ok(mut route) = serde_json::from_str::<Json>(doc) else { return doc.to_owned() };
-    forget(&mut route, &|text| epc::number(text) == number);
-    route.to_string()
-}
-
-/// Takes out of lists each text that is meant, and each object that has one as a member; elsewhere such a text becomes null.
-fn forget(value: &mut Json, is_meant: &dyn Fn(&str) -> bool) {
-    let names = |value: &Json| value.as_str().is_some_and(is_meant);
-    match value {
-        Json::Array(items) => {
-            items.retain(|item| {
-                !names(item) && !item.as_object().is_some_and(|object| object.values().any(names))
-            });
-            items.iter_mut().for_each(|item| forget(item, is_meant));
-        }
-        Json::Object(members) => {
-            for member in members.values_mut() {
-                if names(member) {
-                    *member = Json::Null;
-                } else {
-                    forget(member, is_meant);
-                }
-            }
-        }
-        _ => {}
-    }
 }
 
 fn written(
@@ -279,23 +196,5 @@ fn json(column: &str, value: &Value) -> Json {
             serde_json::from_str(text).unwrap_or_else(|_| text.as_str().into())
         }
         Value::Text(text) => text.as_str().into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn what_is_forgotten_is_nowhere_in_what_tells_of_others() {
-        let gone = "https://id.gs1.org/00/106141412345678908";
-        let mut doc = json!({"childEPCs": [gone, "urn:x:other", "urn:epc:id:sscc:0614141.1234567890"],
-            "list": [{"epc": gone, "score": 1}, {"epc": "urn:x:other"}], "last": gone, "n": 7});
-        forget(&mut doc, &|text| epc::canonical(text) == gone);
-        let expected = json!({"childEPCs": ["urn:x:other"], "list": [{"epc": "urn:x:other"}],
-            "last": null, "n": 7});
-        assert_eq!(doc, expected);
     }
 }

@@ -10,6 +10,7 @@ mod audit;
 pub mod backup;
 pub mod commands;
 mod downlink;
+pub mod erase;
 pub mod events;
 pub mod export;
 mod gaps;
@@ -30,7 +31,7 @@ pub mod wanted;
 
 use std::path::PathBuf;
 
-pub use audit::{Look, Poison};
+pub use audit::{Look, Poison, masked};
 pub use downlink::WaitingRoute;
 pub use ingest::{Arrival, MAX_POISON_BYTES, Taken};
 pub use sql::{Outcome, Row, Statement, Value};
@@ -78,6 +79,18 @@ pub enum StoreError {
     /// It will not do this.
     #[error("the database refuses: {0}")]
     Refused(String),
+}
+
+/// Whether a URL of PostgreSQL can be used, with the files that it names.
+///
+/// # Errors
+/// What is wrong with it, without the URL.
+pub(in crate::backend) fn check_url(url: &str) -> Result<(), String> {
+    match tls::Address::read(url) {
+        Ok(_) => Ok(()),
+        Err(StoreError::Open { error, .. }) => Err(error),
+        Err(other) => Err(other.to_string()),
+    }
 }
 
 /// The store. Clones are one store.

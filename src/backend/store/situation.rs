@@ -1,5 +1,7 @@
 //! What views ask besides parcels, events and commands: vans, what is new of a route, where a van was.
 
+use std::collections::BTreeMap;
+
 use super::{Row, Statement, Store, StoreError, Value};
 use crate::backend::event::Event;
 use crate::backend::view::known::{KnownVan, Moment};
@@ -67,7 +69,11 @@ fn revision(row: &Row) -> Revision {
     }
 }
 
-const VAN: &str = "van, position, state, connection_state, heard_at";
+const VAN: &str = "van, position, state, connection_state, heard_at, \
+     (SELECT value FROM setting WHERE name = 'domain of ' || van)";
+
+/// What a van's setting is named with.
+const DOMAIN_OF: &str = "domain of ";
 
 fn known_van(row: &Row) -> KnownVan {
     let state = row.maybe_text(2).and_then(|text| serde_json::from_str(text).ok());
@@ -80,6 +86,7 @@ fn known_van(row: &Row) -> KnownVan {
         state,
         connection: connection.and_then(|text| serde_json::from_value(text).ok()),
         heard_at: row.maybe_utc(4),
+        other_domain: row.maybe_text(5).map(str::to_owned),
     }
 }
 
@@ -112,6 +119,32 @@ impl Store {
         let sql = format!("SELECT {VAN} FROM van ORDER BY van LIMIT $1");
         let rows = self.read(Statement::new(sql, [MOST_VANS.into()])).await?;
         Ok(rows.iter().map(known_van).collect())
+    }
+
+    /// Vans that name things with another domain than ours, and with which.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn other_domains(&self) -> Result<BTreeMap<String, String>, StoreError> {
+        let sql = "SELECT substr(name, 11), value FROM setting WHERE substr(name, 1, 10) = $1";
+        let rows = self.read(Statement::new(sql, [DOMAIN_OF.into()])).await?;
+        Ok(rows.iter().map(|row| (row.text(0).to_owned(), row.text(1).to_owned())).collect())
+    }
+
+    /// Says with which other domain a van names things; `None`: with ours.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn say_domain(&self, van: &str, other: Option<&str>) -> Result<(), StoreError> {
+        let name = format!("{DOMAIN_OF}{van}");
+        let said = match other {
+            Some(domain) => Statement::new(
+                "INSERT INTO setting (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                [name.into(), domain.into()],
+            ),
+            None => Statement::new("DELETE FROM setting WHERE name = $1", [name.into()]),
+        };
+        self.write(vec![said]).await.map(drop)
     }
 
     /// Which revision of a route is there.

@@ -61,10 +61,10 @@ impl Sqlite {
         if why == For::Service {
             keep_private(path).map_err(|error| open(error.to_string()))?;
         }
-        let mut writer = connect(path).map_err(|error| open(error.to_string()))?;
+        let mut writer = connect(path, why).map_err(|error| open(error.to_string()))?;
         migrate(&mut writer, why).map_err(open)?;
         let readers: Result<Vec<_>, _> =
-            (0..READERS).map(|_| connect(path).map(Mutex::new)).collect();
+            (0..READERS).map(|_| connect(path, why).map(Mutex::new)).collect();
         let readers = readers.map_err(|error| open(error.to_string()))?;
         Ok(Self {
             writer: Arc::new(Mutex::new(writer)),
@@ -195,7 +195,7 @@ fn keep_private(path: &Path) -> std::io::Result<()> {
     std::fs::set_permissions(path, permissions)
 }
 
-fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
+fn connect(path: &Path, why: For) -> Result<Connection, rusqlite::Error> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(10))?;
     // Only of a file that is empty; rows of events have about a kilobyte.
@@ -205,6 +205,9 @@ fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
     // 16 MiB for each connection, and a log that is cut to 64 MiB when it was longer.
     connection.pragma_update(None, "cache_size", -16_384)?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    // What is removed is overwritten where that costs no write of its own; who erases has it overwritten everywhere.
+    let erasing = if why == For::Command { "ON" } else { "FAST" };
+    connection.pragma_update(None, "secure_delete", erasing)?;
     connection.set_prepared_statement_cache_capacity(PREPARED);
     Ok(connection)
 }

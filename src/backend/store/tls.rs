@@ -1,4 +1,4 @@
-//! `sslmode` and `sslrootcert` of a URL → how the link to PostgreSQL is protected.
+//! `sslmode`, `sslrootcert`, `sslcert` and `sslkey` of a URL → how the link to PostgreSQL is protected.
 //!
 //! - On this host (a socket, a loopback address) nothing is encrypted unless the URL asks for it.
 //! - To another host TLS is the rule, and the server's certificate is always checked, name and all: `require` means the same
@@ -19,7 +19,7 @@ use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream}
 use tokio_rustls::TlsConnector;
 
 use crate::backend::store::StoreError;
-use crate::pem;
+use crate::pem::{self, PemError};
 
 /// Where Debian, Alpine and others have the authorities of the Web.
 const SYSTEM: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/cert.pem"];
@@ -40,6 +40,8 @@ impl Address {
             |error: String| StoreError::Open { place: "the URL of PostgreSQL".to_owned(), error };
         let (rest, mode) = without(url, "sslmode");
         let (rest, roots) = without(&rest, "sslrootcert");
+        let (rest, cert) = without(&rest, "sslcert");
+        let (rest, key) = without(&rest, "sslkey");
         let mut config: tokio_postgres::Config = rest.parse().map_err(|error| {
             let what = std::error::Error::source(&error).map(|source| format!(" ({source})"));
             open(format!(
@@ -59,7 +61,13 @@ impl Address {
             }
         };
         config.ssl_mode(if is_encrypted { SslMode::Require } else { SslMode::Disable });
-        let tls = is_encrypted.then(|| Tls::new(roots.as_deref())).transpose().map_err(open)?;
+        let own = match (&cert, &key) {
+            (None, None) => None,
+            (Some(cert), Some(key)) => Some((Path::new(cert), Path::new(key))),
+            _ => return Err(open("sslcert and sslkey belong together: name both".to_owned())),
+        };
+        let tls =
+            is_encrypted.then(|| Tls::new(roots.as_deref(), own)).transpose().map_err(open)?;
         Ok(Self { config, tls })
     }
 }
@@ -115,7 +123,7 @@ impl std::fmt::Debug for Tls {
 }
 
 impl Tls {
-    fn new(roots: Option<&str>) -> Result<Self, String> {
+    fn new(roots: Option<&str>, own: Option<(&Path, &Path)>) -> Result<Self, String> {
         let path = match roots {
             None | Some("system") => SYSTEM.iter().map(Path::new).find(|path| path.is_file()),
             Some(path) => Some(Path::new(path)),
@@ -129,8 +137,16 @@ impl Tls {
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("the provider knows TLS 1.2 and 1.3")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let config = match own {
+            None => config.with_no_client_auth(),
+            Some((cert, key)) => {
+                let chain = pem::certificates(cert).map_err(|error| error.to_string())?;
+                let secret = pem::private_key(key).map_err(|error| error.to_string())?;
+                let own = config.with_client_auth_cert(chain, secret);
+                own.map_err(|error| PemError::new(cert, error).to_string())?
+            }
+        };
         Ok(Self(TlsConnector::from(Arc::new(config))))
     }
 }
@@ -241,6 +257,7 @@ mod tests {
         for (url, expected) in [
             ("postgresql://u:secret@db/w?sslmode=prefer", "sslmode=prefer does not protect"),
             ("postgresql://u:secret@db/w?sslrootcert=/nonexistent", "/nonexistent"),
+            ("postgresql://u:secret@db/w?sslmode=disable&sslkey=/k", "belong together"),
             ("postgresql://u:secret@db/w?colour=secret", "not read"),
             ("mysql:secret", "write postgresql://"),
         ] {

@@ -277,9 +277,13 @@ pub(super) async fn tell(shared: &Shared, events: &[Event]) {
 pub(super) async fn run(shared: Shared, stop: CancellationToken) {
     let mut is_up = true;
     loop {
-        match work(&shared).await {
+        let done = work(&shared).await;
+        if done.is_ok() && !std::mem::replace(&mut is_up, true) {
+            tracing::info!("captures are done again");
+        }
+        match done {
             Ok(true) => continue,
-            Ok(false) => is_up = true,
+            Ok(false) => {}
             Err(error) => {
                 if std::mem::replace(&mut is_up, false) {
                     tracing::warn!(%error, "captures wait for the store");

@@ -23,8 +23,11 @@ pub struct VanView {
     /// Its route.
     pub route: Option<RouteView>,
     /// What a dispatcher should look at, worst first: `offline`, `no_fix`, `backlog`, `delayed`, `off_duty`, `gaps`,
-    /// `manifest_refused`, `scan_outside`, `missing`.
+    /// `manifest_refused`, `scan_outside`, `missing`, `other_domain`.
     pub attention: Vec<String>,
+    /// The domain that it names parcels with, if that is not our `parcels.domain`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_domain: Option<String>,
 }
 
 /// How far a route is.

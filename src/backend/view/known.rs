@@ -102,6 +102,8 @@ pub struct KnownVan {
     pub state: Option<State>,
     /// Whether it is connected.
     pub connection: Option<ConnectionState>,
+    /// The domain that it names things with, if that is not ours.
+    pub other_domain: Option<String>,
     /// When anything of it last came.
     pub heard_at: Option<UtcTime>,
 }

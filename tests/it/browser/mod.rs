@@ -3,4 +3,7 @@
 mod pages;
 mod pictures;
 mod story;
+mod streams;
+mod tiles;
+mod van;
 mod world;

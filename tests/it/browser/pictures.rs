@@ -7,9 +7,10 @@ use serde_json::json;
 use waypost::simulate::{Fate, Parcel};
 use waypost::wire::json::ConnectionState;
 
-use super::world::{Van, World, day};
+use super::van::{Van, day};
+use super::world::{World, log_in};
 use crate::support::repository;
-use crate::support::webdriver::{Browser, key};
+use crate::support::webdriver::Browser;
 
 /// So that nobody waits for the README.
 const MOST_BYTES: usize = 100_000;
@@ -103,10 +104,7 @@ fn a_day_on_which_not_all_goes_well_is_told_to_those_it_concerns() {
     camera.take("near-light-390", (390, "light"), &near, "before yours");
     camera.take("near-dark-1280", (1280, "dark"), &near, "before yours");
 
-    browser.visit(&format!("{}/desk", world.url));
-    browser.until_text(".login", "Access token");
-    browser.type_into("#token", "dispatcher");
-    browser.press(key::ENTER);
+    log_in(&browser, &world);
     browser.until_text(".vans", "VAN-044");
     camera.take("vans-light-1280", (1280, "light"), "/desk", "VAN-044");
     camera.take("offline-dark-390", (390, "dark"), "/desk/vans/VAN-044", "offline");

@@ -1,6 +1,7 @@
 //! The consumer and the sender against a real broker and both stores.
 
 mod day;
+mod domains;
 mod down;
 mod poison;
 

@@ -3,12 +3,14 @@
 mod announce;
 mod backup;
 mod engine;
+mod erase;
 mod fleet;
 mod measure;
 mod plans;
 mod retention;
 mod server;
 mod taken;
+mod tls;
 
 use waypost::backend::event::{Event, Origin};
 use waypost::backend::store::{Statement, Store, Value, events};

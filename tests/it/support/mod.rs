@@ -5,6 +5,8 @@ pub(crate) mod backend;
 pub(crate) mod broker;
 pub(crate) mod happenings;
 #[cfg(feature = "backend")]
+pub(crate) mod post_office;
+#[cfg(feature = "backend")]
 pub(crate) mod postgres;
 pub(crate) mod schema;
 pub(crate) mod van;

@@ -43,6 +43,7 @@ cd / && rm -rf "$2"
 pub(crate) struct Cluster {
     programs: &'static Path,
     folder: PathBuf,
+    port: u16,
     owner: Option<(u32, u32)>,
     keeper: Child,
     databases: AtomicUsize,
@@ -52,6 +53,12 @@ impl Cluster {
     /// A server of one test's own, which it may stop and start. `None`, and a line that says so, where there is no
     /// PostgreSQL; with `CI` set that is a failure.
     pub(crate) fn start(settings: &str) -> Option<Self> {
+        Self::start_on(5432, settings)
+    }
+
+    /// The same with a port, which is a part of the socket's name.
+    pub(crate) fn start_on(port: u16, settings: &str) -> Option<Self> {
+        let settings = format!("port = {port}\n{settings}");
         let Some(programs) =
             PROGRAMS.iter().map(Path::new).find(|folder| folder.join("initdb").is_file())
         else {
@@ -66,7 +73,7 @@ impl Cluster {
             chown(&folder, Some(user), Some(group)).unwrap();
         }
         let mut keeper = Command::new("/bin/sh");
-        keeper.args(["-c", KEEPER, "sh"]).arg(programs).arg(&folder).arg(settings);
+        keeper.args(["-c", KEEPER, "sh"]).arg(programs).arg(&folder).arg(&settings);
         let mut keeper = as_owner(&mut keeper, owner)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -78,7 +85,7 @@ impl Cluster {
             let read = lines.read_line(&mut said).unwrap();
             assert!(read > 0, "PostgreSQL does not start: {said}");
         }
-        Some(Self { programs, folder, owner, keeper, databases: AtomicUsize::new(0) })
+        Some(Self { programs, folder, port, owner, keeper, databases: AtomicUsize::new(0) })
     }
 
     /// Makes an empty database.
@@ -107,7 +114,8 @@ impl Cluster {
 
     fn run(&self, program: &str, arguments: &[&str]) {
         let mut command = Command::new(self.programs.join(program));
-        command.arg("-h").arg(&self.folder).args(["-U", "waypost"]).args(arguments);
+        command.arg("-h").arg(&self.folder).args(["-p", &self.port.to_string(), "-U", "waypost"]);
+        command.args(arguments);
         let output = command.current_dir("/").output().unwrap();
         assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
     }
@@ -124,7 +132,7 @@ impl Drop for Cluster {
 #[derive(Debug)]
 pub(crate) struct Database<'a> {
     cluster: &'a Cluster,
-    name: String,
+    pub(crate) name: String,
     /// With which it is opened.
     pub(crate) url: String,
 }
@@ -151,7 +159,7 @@ pub(crate) fn database() -> Option<Database<'static>> {
 }
 
 /// PostgreSQL refuses to run as root: then it runs as `postgres`, or as `nobody`.
-fn unprivileged(folder: &Path) -> Option<(u32, u32)> {
+pub(crate) fn unprivileged(folder: &Path) -> Option<(u32, u32)> {
     if folder.metadata().unwrap().uid() != 0 {
         return None;
     }

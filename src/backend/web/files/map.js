@@ -10,6 +10,12 @@ import { language, say } from './words.js';
 const LEAST_ZOOM = 2;
 const MOST_ZOOM = 18;
 const BUTTONS_PX = 56;
+// The map comes closer by so many levels at once.
+const CLOSER = 1.5;
+// A tile that did not come is asked for again after so long.
+const TILE_AGAIN_MS = 30_000;
+// Those of a level before stay until these are there, unless there are more than so many.
+const MOST_TILES = 160;
 const still = matchMedia('(prefers-reduced-motion: reduce)');
 const GLYPHS = {
   van: 'M-7.5-4.5h9v9h-9zM1.5-2H5l2.5 3v3.5h-6zM-6 4.5a2 2 0 1 0 4 0 2 2 0 1 0-4 0M2.5 4.5a2 2 0 1 0 4 0 2 2 0 1 0-4 0',
@@ -118,16 +124,21 @@ export class PlaceMap {
   // All that there is, or what `family` names, within the frame.
   fit(anew = false, family = '') {
     if (anew) this.#byHand = false;
+    const best = this.#best(family);
+    if (!best) return;
+    this.#zoom = best.zoom;
+    this.#centre = { x: best.x + BUTTONS_PX / 2 / (TILE * 2 ** best.zoom), y: best.y };
+    this.#redraw();
+  }
+
+  #best(family = '') {
     const wanted = [...this.#places].filter(([id]) => id.startsWith(family)).map(([, place]) => place);
     const points = wanted.filter((place) => !place.aside).map((place) => place.to);
     if (!family) for (const line of this.#lines.values()) points.push(...line.points);
-    if (!(points.length || wanted.length) || !this.#size.width) return;
+    if (!(points.length || wanted.length) || !this.#size.width) return null;
     const all = this.#frame(wanted.map((place) => place.to).concat(points));
     const main = points.length ? this.#frame(points) : all;
-    const chosen = all.zoom > main.zoom - 2 ? all : main;
-    this.#zoom = chosen.zoom;
-    this.#centre = { x: chosen.x + BUTTONS_PX / 2 / (TILE * 2 ** chosen.zoom), y: chosen.y };
-    this.#redraw();
+    return all.zoom > main.zoom - 2 ? all : main;
   }
 
   #frame(points) {
@@ -163,9 +174,12 @@ export class PlaceMap {
     this.#redraw();
   }
 
-  // Whoever has moved the map by hand keeps it; else it follows when something leaves its frame.
+  // Whoever has moved the map by hand keeps it; else it follows when something leaves its frame, or when all has come so
+  // close together that it fills a small part of it.
   #settle() {
-    if (!this.#byHand && [...this.#places.values()].some((place) => !place.aside && !this.#within(place.to))) this.fit();
+    const outside = () => [...this.#places.values()].some((place) => !place.aside && !this.#within(place.to));
+    const small = () => this.#best()?.zoom > this.#zoom + CLOSER;
+    if (!this.#byHand && (outside() || small())) this.fit();
     else this.#redraw();
   }
 
@@ -243,8 +257,8 @@ export class PlaceMap {
   #lay() {
     const level = Math.max(0, Math.min(19, Math.round(this.#zoom)));
     const count = 2 ** level;
-    const side = TILE * 2 ** (this.#zoom - level);
     const corner = this.#pixel({ x: 0, y: 0 });
+    const side = TILE * 2 ** (this.#zoom - level);
     const { width, height } = this.#size;
     const wanted = new Set();
     for (let column = Math.floor(-corner.x / side); corner.x + column * side < width; column += 1) {
@@ -252,24 +266,52 @@ export class PlaceMap {
         if (row < 0 || row >= count) continue;
         const name = `${level}/${column}/${row}`;
         wanted.add(name);
-        if (!this.#pieces.has(name)) {
-          const parts = { z: level, x: ((column % count) + count) % count, y: row };
-          const href = this.#tiles.replace(/\{([zxy])\}/g, (_, part) => parts[part]);
-          this.#pieces.set(name, svg('image', { href }));
-          this.#layers.tiles.append(this.#pieces.get(name));
-        }
-        const piece = this.#pieces.get(name);
-        piece.setAttribute('x', corner.x + column * side);
-        piece.setAttribute('y', corner.y + row * side);
-        piece.setAttribute('width', side + 0.5);
-        piece.setAttribute('height', side + 0.5);
+        if (!this.#pieces.has(name)) this.#ask(name, { level, column, row });
       }
     }
-    for (const [name, piece] of this.#pieces) {
-      if (wanted.has(name)) continue;
-      piece.remove();
-      this.#pieces.delete(name);
+    const states = [...wanted].map((name) => this.#pieces.get(name).state);
+    const complete = !states.includes('asked') || this.#pieces.size > MOST_TILES;
+    for (const [name, { node, level: its, column, row }] of this.#pieces) {
+      if (complete && !wanted.has(name)) {
+        node.remove();
+        this.#pieces.delete(name);
+        continue;
+      }
+      const length = TILE * 2 ** (this.#zoom - its);
+      for (const [attribute, value] of [['x', corner.x + column * length], ['y', corner.y + row * length]]) {
+        node.setAttribute(attribute, value.toFixed(1));
+      }
+      // A little more, so that no ground shines through between two.
+      for (const attribute of ['width', 'height']) node.setAttribute(attribute, (length + 0.5).toFixed(1));
     }
+    // Where there are tiles, squares say nothing; where none come, they are the map.
+    this.#layers.grid.toggleAttribute('hidden', states.includes('there'));
+  }
+
+  #ask(name, { level, column, row }) {
+    const count = 2 ** level;
+    const parts = { z: level, x: ((column % count) + count) % count, y: row };
+    const href = this.#tiles.replace(/\{([zxy])\}/g, (_, part) => parts[part]);
+    // What has not come is not shown: browsers draw a sign for it.
+    const node = svg('image', { href, visibility: 'hidden' });
+    const piece = { node, level, column, row, state: 'asked' };
+    node.addEventListener('load', () => {
+      piece.state = 'there';
+      node.removeAttribute('visibility');
+      this.#redraw();
+    });
+    node.addEventListener('error', () => {
+      piece.state = 'missing';
+      setTimeout(() => {
+        if (!node.isConnected) return;
+        node.remove();
+        this.#pieces.delete(name);
+        this.#redraw();
+      }, TILE_AGAIN_MS);
+      this.#redraw();
+    });
+    this.#pieces.set(name, piece);
+    this.#layers.tiles.append(node);
   }
 }
 

@@ -23,7 +23,7 @@ let view = null;
 let map = null;
 let tiles = null;
 let heard = 0;
-let apart = 5_000;
+let apart = 0;
 let lost = 0;
 let gone = 0;
 let saidAt = 0;
@@ -32,8 +32,9 @@ function show(next) {
   const changed = view?.status !== next.status;
   learn(next.at);
   if (next.live && next.live.at !== view?.live?.at) {
-    // As long as it took to hear of it, the van takes to get there.
-    if (heard) apart = Math.min(30_000, Math.max(1_000, performance.now() - heard));
+    // As long as it took to hear of it, the van takes to get there; after a break it is there at once.
+    const gap = performance.now() - heard;
+    apart = heard && gap < 30_000 ? Math.max(1_000, gap) : 0;
     heard = performance.now();
   }
   view = next;
@@ -50,7 +51,7 @@ function show(next) {
   proof(view);
   timeline(view);
   manage(by('manage'), view, path, show);
-  alerts(by('alerts'), view, path, show);
+  alerts(by('alerts'), view, path, show, tiles?.alerts);
   write(by('expires'), view.expires_at ? say('track.expires', { day: dateOf(view.expires_at) }) : '');
 }
 

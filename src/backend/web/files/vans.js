@@ -7,7 +7,7 @@ import { follow } from './stream.js';
 import { ageOf, clockOf, learnFrom } from './time.js';
 import { say, word } from './words.js';
 
-const WORST = ['offline', 'manifest_refused', 'scan_outside', 'missing', 'gaps', 'no_fix', 'delayed', 'backlog'];
+const WORST = ['offline', 'manifest_refused', 'scan_outside', 'missing', 'gaps', 'other_domain', 'no_fix', 'delayed', 'backlog'];
 const weight = (mark) => (WORST.indexOf(mark) + 1 || WORST.length + 1);
 const urgency = (van) => Math.min(99, ...van.attention.filter((mark) => mark !== 'off_duty').map(weight));
 
