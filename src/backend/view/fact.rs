@@ -102,6 +102,8 @@ pub struct Fact {
     /// Who may take it back: the van's URI, the name of the token by which it came, or the backend itself. Of a
     /// retraction [`OTHERS`], if it is good for whatever tokens said.
     pub authority: String,
+    /// Name of the token by which it came, if it did.
+    pub token: Option<String>,
     /// When it was said to be wrong, if it is that.
     pub declared: Option<UtcTime>,
     /// Who said it.
@@ -167,6 +169,7 @@ impl Fact {
             what: what(event, step),
             event_id: event.event_id.clone(),
             authority: authority(event),
+            token: token_of(&event.source).map(str::to_owned),
             declared: event.retracts.then_some(declared),
             origin: event.origin,
             van: event.van.clone(),
@@ -195,7 +198,7 @@ impl Fact {
             ..Said::default()
         };
         let said = said.shared();
-        Self { van: None, route: None, location: None, acc_m: None, said, ..fact }
+        Self { token: None, van: None, route: None, location: None, acc_m: None, said, ..fact }
     }
 
     /// Whether it is about `epc`.
