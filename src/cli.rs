@@ -17,19 +17,14 @@ use tracing::Level;
 
 use crate::clock::Clock;
 use crate::code;
-use crate::config::{Config, ConfigError, DEFAULT_PATH, Override};
+use crate::config::{Config, DEFAULT_PATH, Override};
 use crate::core::sampling::{Bounds, Sampling};
 use crate::decode;
+use crate::exit;
 use crate::logging;
 use crate::replay::{self, Emit};
 use crate::units::{Date, Distance};
 use crate::wire::VanId;
-
-/// The arguments are wrong (sysexits.h `EX_USAGE`).
-const USAGE: u8 = 64;
-
-/// The configuration is wrong (sysexits.h `EX_CONFIG`): systemd does not start it again.
-const CONFIG: u8 = 78;
 
 /// The tracking agent for delivery vans: NMEA in, MQTT out, and nothing accepted is lost between.
 #[derive(Debug, Parser)]
@@ -220,32 +215,7 @@ pub fn command() -> clap::Command {
 /// Does what the arguments say.
 #[must_use]
 pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            // Help and version are asked for, and no error.
-            let code = if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
-            return error.print().map_or(ExitCode::FAILURE, |()| code);
-        }
-    };
-    match execute(arguments.command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("waypost: {error}");
-            if error.is::<ConfigError>() { ExitCode::from(CONFIG) } else { ExitCode::FAILURE }
-        }
-    }
-}
-
-/// The reader of our output has seen enough: `waypost replay ... | head`.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let broken = |cause: &(dyn std::error::Error + 'static)| {
-        cause
-            .downcast_ref::<io::Error>()
-            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-    };
-    error.chain().any(broken)
+    exit::run(|Arguments { command }| execute(command))
 }
 
 fn execute(command: Command) -> anyhow::Result<()> {

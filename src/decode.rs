@@ -150,8 +150,6 @@ mod tests {
     use crate::wire::compact::encode;
     use crate::wire::json::Lane;
 
-    const BASE64: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
     fn message(seq: u64) -> Vec<u8> {
         let Record { seq, subject: Subject::Point(point) } = record(Seq::new(seq), Motion::Moving);
         encode(Lane::Live, None, [(seq, &point)])
@@ -159,18 +157,6 @@ mod tests {
 
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
-    fn base64(bytes: &[u8]) -> String {
-        let mut text = String::new();
-        for three in bytes.chunks(3) {
-            let bits = three.iter().fold(0_usize, |bits, byte| bits << 8 | usize::from(*byte));
-            let bits = bits << (8 * (3 - three.len()));
-            for letter in 0..=three.len() {
-                text.push(char::from(BASE64[bits >> (18 - 6 * letter) & 63]));
-            }
-        }
-        text
     }
 
     fn said(input: &[u8]) -> Result<Vec<(String, u64)>, String> {
@@ -187,7 +173,7 @@ mod tests {
         let both = Ok(vec![("unknown".to_owned(), 7), ("unknown".to_owned(), 9)]);
         assert_eq!(said(&[message(7), message(9)].concat()), both);
         assert_eq!(said(&[&message(7)[..], b"\n", &message(9), b"\n"].concat()), both);
-        let (seven, nine) = (hex(&message(7)), base64(&message(9)));
+        let (seven, nine) = (hex(&message(7)), base64::encode(&message(9)));
         assert_eq!(said(format!("{seven}\n\n{nine}").as_bytes()), both);
         assert_eq!(said(format!("{}\r\n{nine}==\n", seven.to_uppercase()).as_bytes()), both);
         let topic = said(format!("fleet/v1/VAN-042/track {seven}\n").as_bytes());

@@ -41,10 +41,12 @@ pub mod units;
 pub mod backoff;
 pub mod clock;
 pub mod notify;
+pub mod pem;
 mod port;
 pub mod rollcall;
 pub mod tasks;
 
+pub mod openmetrics;
 pub mod settings;
 
 // The data flow.
@@ -84,3 +86,4 @@ pub mod backend;
 pub mod demo;
 
 pub mod cli;
+mod exit;

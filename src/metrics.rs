@@ -3,7 +3,6 @@
 //! No position, no number of a parcel and no secret is among it. Who connects gets one answer and is hung up on; a
 //! stranger who connects often, or says nothing, costs a few sockets for two seconds.
 
-use std::fmt::{Display, Write as _};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use tokio::time::timeout;
 
 use crate::clock::Clock;
 use crate::daemon::Watches;
+use crate::openmetrics::{Families, MEDIA_TYPE};
 use crate::relay::LinkState;
 use crate::units::Uptime;
 
@@ -90,7 +90,7 @@ async fn answer(mut stream: TcpStream, watches: &Watches, now: Uptime) -> io::Re
         ("404 Not Found", "GET /metrics is all that is here\n".to_owned())
     };
     let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n\
+        "HTTP/1.1 {status}\r\nContent-Type: {MEDIA_TYPE}\r\n\
          Content-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
     );
@@ -99,33 +99,9 @@ async fn answer(mut stream: TcpStream, watches: &Watches, now: Uptime) -> io::Re
     stream.shutdown().await
 }
 
-/// Metric families, one after the other.
-struct Families(String);
-
-impl Families {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        write!(self.0, "# TYPE waypost_{name} {kind}\n# HELP waypost_{name} {help}\n")
-            .expect("a string takes everything");
-    }
-
-    fn sample(&mut self, name: &str, value: impl Display) {
-        writeln!(self.0, "waypost_{name} {value}").expect("a string takes everything");
-    }
-
-    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
-        self.family(name, "gauge", help);
-        self.sample(name, value);
-    }
-
-    fn counter(&mut self, name: &str, help: &str, value: u64) {
-        self.family(name, "counter", help);
-        self.sample(&format!("{name}_total"), value);
-    }
-}
-
 /// Everything, as `OpenMetrics` 1.0 text.
 fn exposition(watches: &Watches, now: Uptime) -> String {
-    let mut all = Families(String::with_capacity(4096));
+    let mut all = Families::new("waypost");
     all.family("build", "info", "The agent.");
     all.sample(&format!("build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), 1);
     all.gauge("uptime_seconds", "Since the agent started.", now.since_start().as_secs());
@@ -133,8 +109,7 @@ fn exposition(watches: &Watches, now: Uptime) -> String {
     outbox(&mut all, watches);
     link(&mut all, watches);
     downlink(&mut all, watches);
-    all.0.push_str("# EOF\n");
-    all.0
+    all.finish()
 }
 
 fn receiver(all: &mut Families, watches: &Watches, now: Uptime) {

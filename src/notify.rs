@@ -80,22 +80,29 @@ impl Notify {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod heard {
     use super::*;
 
     /// systemd's end of the socket.
-    fn listen(address: &SocketAddr) -> UnixDatagram {
+    pub(crate) fn listen(address: &SocketAddr) -> UnixDatagram {
         let socket = UnixDatagram::bind_addr(address).unwrap();
         socket.set_nonblocking(true).unwrap();
         socket
     }
 
-    fn heard(socket: &UnixDatagram) -> Vec<String> {
+    /// Everything that was said since it was last asked.
+    pub(crate) fn heard(socket: &UnixDatagram) -> Vec<String> {
         let mut buffer = [0; 512];
         std::iter::from_fn(|| socket.recv(&mut buffer).ok().map(|len| buffer[..len].to_vec()))
             .map(|words| String::from_utf8(words).unwrap())
             .collect()
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::heard::{heard, listen};
+    use super::*;
 
     #[test]
     fn systemd_is_told_by_path_and_by_abstract_name() {

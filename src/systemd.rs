@@ -112,12 +112,13 @@ fn link(status: &LinkStatus, now: Uptime) -> String {
 mod tests {
     use std::ffi::OsStr;
     use std::os::linux::net::SocketAddrExt as _;
-    use std::os::unix::net::{SocketAddr, UnixDatagram};
+    use std::os::unix::net::SocketAddr;
     use std::process;
 
     use super::*;
     use crate::core::Reception;
     use crate::core::record::Seq;
+    use crate::notify::heard::{heard, listen};
     use crate::outbox::OutboxStats;
     use crate::relay::Health;
     use crate::rollcall::{Pulse, RollCall};
@@ -191,18 +192,6 @@ mod tests {
     }
 
     /// systemd's end of the socket.
-    fn listen(address: &SocketAddr) -> UnixDatagram {
-        let socket = UnixDatagram::bind_addr(address).unwrap();
-        socket.set_nonblocking(true).unwrap();
-        socket
-    }
-
-    fn heard(socket: &UnixDatagram) -> Vec<String> {
-        let mut buffer = [0; 512];
-        std::iter::from_fn(|| socket.recv(&mut buffer).ok().map(|len| buffer[..len].to_vec()))
-            .map(|words| String::from_utf8(words).unwrap())
-            .collect()
-    }
 
     #[tokio::test(start_paused = true)]
     async fn the_watchdog_is_fed_while_every_loop_turns_and_not_after_one_hangs() {

@@ -10,22 +10,17 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::config::{Config, ConfigError, DEFAULT_PATH, Origins, Scope};
+use super::config::{Config, DEFAULT_PATH, Origins, Scope};
 use super::epc;
 use super::octets;
 use super::service::Service;
 use super::store::export::Subject;
 use super::store::{Store, backup};
 use crate::clock::Clock;
+use crate::exit;
 use crate::logging;
 use crate::notify::Notify;
 use crate::units::UtcTime;
-
-/// The arguments are wrong (sysexits.h `EX_USAGE`).
-const USAGE: u8 = 64;
-
-/// The configuration is wrong (sysexits.h `EX_CONFIG`): systemd does not start it again.
-const CONFIG: u8 = 78;
 
 /// The tracking backend: what vans say is stored once, and shown to whom it may be.
 #[derive(Debug, Parser)]
@@ -126,7 +121,7 @@ enum ConfigCommand {
 }
 
 fn scope(text: &str) -> Result<Scope, String> {
-    Scope::parse(text).ok_or_else(|| "none of routes, capture, events, desk, metrics".to_owned())
+    Scope::parse(text).ok_or_else(|| format!("none of {}", Scope::names()))
 }
 
 fn utc(text: &str) -> Result<UtcTime, String> {
@@ -142,26 +137,7 @@ pub fn command() -> clap::Command {
 /// Does what the arguments say.
 #[must_use]
 pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            // Help and version are asked for, and no error.
-            let code = if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
-            return error.print().map_or(ExitCode::FAILURE, |()| code);
-        }
-    };
-    match execute(arguments.command) {
-        Ok(()) => ExitCode::SUCCESS,
-        // It says its cause itself.
-        Err(error) if error.is::<ConfigError>() => {
-            eprintln!("waypost-backend: {error}");
-            ExitCode::from(CONFIG)
-        }
-        Err(error) => {
-            eprintln!("waypost-backend: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit::run(|Arguments { command }| execute(command))
 }
 
 fn execute(command: Command) -> anyhow::Result<()> {

@@ -149,6 +149,22 @@ pub struct HttpConfig {
     pub behind_proxy: bool,
 }
 
+impl HttpConfig {
+    /// What links begin with where nobody has said it.
+    fn own_url(listen: SocketAddr, tls: bool) -> String {
+        format!("{}://{listen}", if tls { "https" } else { "http" })
+    }
+
+    /// Where it really listens, when the system was to choose a port; links that nobody has set lead there too.
+    pub(super) fn listens_at(&mut self, address: SocketAddr) {
+        let tls = self.tls.is_some();
+        if self.public_url == Self::own_url(self.listen, tls) {
+            self.public_url = Self::own_url(address, tls);
+        }
+        self.listen = address;
+    }
+}
+
 /// Who may use the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
@@ -176,17 +192,18 @@ pub enum Scope {
 }
 
 impl Scope {
+    const ALL: [Self; 5] = [Self::Routes, Self::Capture, Self::Events, Self::Desk, Self::Metrics];
+
     /// Of its name in the configuration.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        Some(match name {
-            "routes" => Self::Routes,
-            "capture" => Self::Capture,
-            "events" => Self::Events,
-            "desk" => Self::Desk,
-            "metrics" => Self::Metrics,
-            _ => return None,
-        })
+        Self::ALL.into_iter().find(|scope| scope.name() == name)
+    }
+
+    /// All names, for people.
+    #[must_use]
+    pub fn names() -> String {
+        Self::ALL.map(Self::name).join(", ")
     }
 
     /// Its name in the configuration.

@@ -1,19 +1,16 @@
 //! [`MqttConfig`] → options of a connection to the broker. Certificates are read anew for each.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use rumqttc::v5::mqttbytes::v5::ConnectProperties;
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
 use rumqttc::{TlsConfiguration, Transport};
-use rustls::RootCertStore;
 use rustls::client::ClientConfig;
 use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::time::Duration;
 
 use super::config::{MqttConfig, MqttTls};
+use crate::pem::{self, PemError};
 
 /// Larger packets the broker keeps to itself (MQTT 5 §3.1.2.11.4). A van's are a quarter of that; what is larger than those is
 /// still seen, and set aside with its reason.
@@ -21,20 +18,6 @@ const MAX_PACKET_BYTES: u32 = 1_200_000;
 
 /// How long a broker may take to answer CONNECT.
 const CONNECT_TIMEOUT_S: u64 = 10;
-
-/// A file of certificates cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("{file}: {problem}")]
-pub(super) struct TlsFileError {
-    file: String,
-    problem: String,
-}
-
-impl TlsFileError {
-    fn new(path: &Path, problem: &impl ToString) -> Self {
-        Self { file: path.display().to_string(), problem: problem.to_string() }
-    }
-}
 
 /// What becomes of messages while a connection is away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,12 +34,12 @@ pub(super) enum Session {
 /// Options of a connection under `client_id`.
 ///
 /// # Errors
-/// [`TlsFileError`].
+/// [`PemError`].
 pub(super) fn options(
     config: &MqttConfig,
     client_id: &str,
     session: Session,
-) -> Result<MqttOptions, TlsFileError> {
+) -> Result<MqttOptions, PemError> {
     const DAY_S: u32 = 24 * 3600;
     let mut options = MqttOptions::new(client_id, &config.host, config.port);
     let mut properties = ConnectProperties::new();
@@ -80,36 +63,18 @@ pub(super) fn options(
     Ok(options)
 }
 
-fn client_config(tls: &MqttTls) -> Result<Arc<ClientConfig>, TlsFileError> {
-    let mut roots = RootCertStore::empty();
-    for authority in certificates(&tls.ca)? {
-        // The host's list may hold one that is too old to be read.
-        let _ = roots.add(authority);
-    }
-    if roots.is_empty() {
-        return Err(TlsFileError::new(&tls.ca, &"has no certificate of an authority (PEM)"));
-    }
+fn client_config(tls: &MqttTls) -> Result<Arc<ClientConfig>, PemError> {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| TlsFileError::new(&tls.ca, &error))?
-        .with_root_certificates(roots);
+        .map_err(|error| PemError::new(&tls.ca, error))?
+        .with_root_certificates(pem::authorities(&tls.ca)?);
     let config = match &tls.client {
         None => builder.with_no_client_auth(),
-        Some((certificate, key)) => {
-            let its = PrivateKeyDer::from_pem_file(key)
-                .map_err(|error| TlsFileError::new(key, &error))?;
-            builder
-                .with_client_auth_cert(certificates(certificate)?, its)
-                .map_err(|error| TlsFileError::new(certificate, &error))?
-        }
+        Some((certificate, key)) => builder
+            .with_client_auth_cert(pem::certificates(certificate)?, pem::private_key(key)?)
+            .map_err(|error| PemError::new(certificate, error))?,
     };
     Ok(Arc::new(config))
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
-    CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
-        .map_err(|error| TlsFileError::new(path, &error))
 }
 
 /// Why a connection ended, in words without anything secret.

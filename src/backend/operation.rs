@@ -2,9 +2,8 @@
 //!
 //! Neither says anything of a person: counts and states only.
 
-use std::fmt::{Display, Write as _};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -18,11 +17,10 @@ use super::Shared;
 use super::api::{Allowed, Problem, scope};
 use super::ingest::Counters;
 use super::store::Statement;
+use crate::openmetrics::{Families, MEDIA_TYPE};
 
 /// A store that takes longer is no store that one sends customers to.
 const STORE_WITHIN: Duration = Duration::from_secs(3);
-
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Both paths; `counters` are those of the instance's consumer.
 pub fn router(counters: Arc<Counters>) -> Router<Shared> {
@@ -85,13 +83,12 @@ async fn metrics(
         ))
         .await?;
     let count = |column: usize| vans.first().map_or(0, |row| row.int(column));
-    let mut families = Families(String::new());
+    let mut families = Families::new("waypost_backend");
     families.gauge("vans", "Vans that were ever heard of.", count(0));
     families.gauge("vans_online", "Vans with a connection to the broker.", count(1));
     families.gauge("vans_heard_5m", "Vans of which something came within five minutes.", count(2));
     consumer(&mut families, &counters);
-    families.0.push_str("# EOF\n");
-    Ok(([(header::CONTENT_TYPE, OPENMETRICS)], families.0))
+    Ok(([(header::CONTENT_TYPE, MEDIA_TYPE)], families.finish()))
 }
 
 fn consumer(families: &mut Families, counters: &Counters) {
@@ -121,28 +118,6 @@ fn consumer(families: &mut Families, counters: &Counters) {
         ("store_waits", &counters.store_waits, "Times that the store did not answer the consumer."),
         ("broker_connections", &counters.connections, "Connections made to the broker."),
     ] {
-        families.counter(name, help, counter);
-    }
-}
-
-/// Metric families, one after the other.
-struct Families(String);
-
-impl Families {
-    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
-        write!(
-            self.0,
-            "# TYPE waypost_backend_{name} gauge\n# HELP waypost_backend_{name} {help}\nwaypost_backend_{name} {value}\n"
-        )
-        .expect("a string takes everything");
-    }
-
-    fn counter(&mut self, name: &str, help: &str, counter: &AtomicU64) {
-        let value = counter.load(Ordering::Relaxed);
-        write!(
-            self.0,
-            "# TYPE waypost_backend_{name} counter\n# HELP waypost_backend_{name} {help}\nwaypost_backend_{name}_total {value}\n"
-        )
-        .expect("a string takes everything");
+        families.counter(name, help, counter.load(Ordering::Relaxed));
     }
 }

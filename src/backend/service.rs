@@ -43,7 +43,7 @@ impl Service {
     ///
     /// # Errors
     /// The clock is not set, the store cannot be used, or the port is taken.
-    pub async fn open(config: Config, clock: Clock) -> anyhow::Result<Self> {
+    pub async fn open(mut config: Config, clock: Clock) -> anyhow::Result<Self> {
         anyhow::ensure!(
             clock.utc().is_some(),
             "the clock of this host is not set: start after time-sync.target"
@@ -52,6 +52,7 @@ impl Service {
         let listen = config.http.listen;
         let listener =
             TcpListener::bind(listen).await.with_context(|| format!("http.listen: {listen}"))?;
+        config.http.listens_at(listener.local_addr()?);
         let shared = Shared {
             config: Arc::new(config),
             store,

@@ -1,6 +1,7 @@
 //! The other end of the wire: an instance of the backend in this process, and the links to its pages.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -51,7 +52,10 @@ impl Backend {
     ) -> anyhow::Result<Self> {
         let service = match Service::open(config(broker, scratch, port)?, clock.clone()).await {
             Ok(service) => service,
-            Err(_) => Service::open(config(broker, scratch, free_port()?)?, clock).await?,
+            Err(error) if is_taken(&error) => {
+                Service::open(config(broker, scratch, 0)?, clock).await?
+            }
+            Err(error) => return Err(error),
         };
         let address = service.address()?;
         let stop = CancellationToken::new();
@@ -117,9 +121,11 @@ fn put(url: &str, body: String) -> anyhow::Result<Value> {
     Ok(serde_json::from_str(&text)?)
 }
 
-fn free_port() -> anyhow::Result<u16> {
-    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
-    Ok(listener.local_addr()?.port())
+fn is_taken(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == io::ErrorKind::AddrInUse)
 }
 
 fn config(broker: SocketAddr, scratch: &Scratch, port: u16) -> anyhow::Result<Config> {
@@ -129,7 +135,7 @@ fn config(broker: SocketAddr, scratch: &Scratch, port: u16) -> anyhow::Result<Co
         ("store.path", path.to_owned()),
         ("mqtt.broker", format!("mqtt://{broker}")),
         ("http.listen", format!("127.0.0.1:{port}")),
-        ("parcels.domain", "id.example.com".to_owned()),
+        ("parcels.domain", super::DOMAIN.to_owned()),
         ("pages.operator", "waypost demo".to_owned()),
     ];
     let overrides = overrides.map(|(key, value)| Override { key, value });

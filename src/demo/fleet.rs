@@ -6,24 +6,13 @@ use anyhow::Context as _;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::agent;
 use super::scratch::Scratch;
-use super::van::{Ttys, Van};
+use super::van::Van;
 use crate::clock::Clock;
-use crate::config::{Config, Override};
 use crate::core::calendar::{Era, RELEASED};
 use crate::daemon::{Agent, AgentError, AtEnd};
-use crate::outbox::OutboxConfig;
 use crate::relay::mqtt::MqttLinks;
-
-/// Where these agents differ from their defaults. Nobody counts their bytes, and many share one computer.
-const CADENCE: &str = "\
-mqtt.position_moving_s = 10.0
-mqtt.live_error_m = 15.0
-mqtt.state_s = 60.0
-track.batch_s = 15.0
-outbox.commit_after_s = 30.0
-delivery.domain = \"id.example.com\"
-";
 
 /// All agents and their vans.
 #[derive(Debug)]
@@ -48,7 +37,7 @@ impl Fleet {
         scratch: &Scratch,
         speed: f64,
     ) -> anyhow::Result<()> {
-        let config = config(id, broker, &van.ttys(), scratch)?;
+        let config = agent::config(id, agent::OTHERS, broker, &van.ttys(), scratch)?;
         let sources = vec![config.source.clone()];
         let links = MqttLinks::new(config.relay.clone(), Clock::live());
         let era = Era::NotBefore(RELEASED);
@@ -80,27 +69,4 @@ impl Fleet {
         }
         Ok(())
     }
-}
-
-fn config(id: &str, broker: SocketAddr, ttys: &Ttys, scratch: &Scratch) -> anyhow::Result<Config> {
-    let Ttys { receiver, hand, portal } = ttys;
-    let outbox = scratch.path().join(format!("{id}.db"));
-    let outbox = outbox.to_str().context("the directory for temporary files is not UTF-8")?;
-    let overrides = [
-        ("van.id", id.to_owned()),
-        ("mqtt.broker", format!("mqtt://{broker}")),
-        ("gnss.source", format!("serial:{receiver}")),
-        ("outbox.path", outbox.to_owned()),
-    ];
-    let overrides = overrides.map(|(key, value)| Override { key, value });
-    let scanners = format!(
-        "[[scanner]]\nname = \"hand\"\nsource = \"serial:{hand}\"\n\
-         [[scanner]]\nname = \"portal\"\nkind = \"rfid\"\nsource = \"serial:{portal}\"\n"
-    );
-    let mut config = Config::parse(&format!("{CADENCE}{scanners}"), "demo", &overrides)?;
-    config.relay.backoff = super::BACKOFF;
-    // A pty takes bursts at once, at any rate and pace: no usual speed is as fast.
-    config.source.line.baud = super::LINE_BAUD;
-    config.outbox = OutboxConfig { tail_path: None, ..config.outbox };
-    Ok(config)
 }

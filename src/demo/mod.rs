@@ -14,6 +14,7 @@
 //!   directory goes. Then every stored `Seq` is held against what arrived, and one that is missing is exit code 1.
 //! - Nothing is logged: standard output belongs to the view, and what goes wrong is in it.
 
+mod agent;
 mod arrivals;
 mod backend;
 mod broker;
@@ -33,7 +34,6 @@ mod view;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -53,34 +53,22 @@ use self::scratch::Scratch;
 use self::screen::Screen;
 use self::subscriber::Subscriber;
 use self::summary::Summary;
-use self::van::{Ttys, Van};
+use self::van::Van;
 use self::view::{CURVE_COLUMNS, Phase, Snapshot};
 use crate::clock::Clock;
-use crate::config::{Config, Override};
 use crate::core::calendar::{Era, RELEASED};
 use crate::daemon::{Agent, AgentError, AtEnd, Watches, signals};
 use crate::outbox::OutboxStats;
+use crate::relay::LinkState;
 use crate::relay::mqtt::MqttLinks;
-use crate::relay::{BackoffConfig, LinkState};
 use crate::simulate::{Rate, ReceiverType};
 use crate::units::{TimeOfDay, Uptime, UtcTime};
 
 /// The id of the van that is watched.
 const VAN: &str = "VAN-001";
 
-/// Where the agent differs from its defaults: somebody is watching, and bytes cost nothing.
-const CADENCE: &str = "\
-mqtt.position_moving_s = 0.5
-mqtt.position_halted_s = 1.0
-mqtt.state_s = 5.0
-track.sampling = \"raw\"
-track.batch_s = 2.0
-delivery.domain = \"id.example.com\"
-";
-
-/// Nobody waits minutes for a demo to connect again.
-const BACKOFF: BackoffConfig =
-    BackoffConfig { first: Duration::from_secs(1), max: Duration::from_secs(3) };
+/// Of all vans and of the backend: they must agree.
+const DOMAIN: &str = "id.example.com";
 
 /// The network is cut when the view has become familiar.
 const CUT_AFTER: Uptime = Uptime::from_millis(15_000);
@@ -189,7 +177,7 @@ impl Demo {
         vans_time.learn_utc(van.route().settings.start, vans_time.uptime());
         let backend =
             Backend::start(broker.address(), &scratch, vans_time.clone(), args.port).await?;
-        let config = config(network.address(), &van.ttys(), &scratch)?;
+        let config = agent::config(VAN, agent::WATCHED, network.address(), &van.ttys(), &scratch)?;
         let clock = Clock::live();
         let topics = config.relay.topics.clone();
         let filter = format!("fleet/v1/{VAN}/#");
@@ -404,32 +392,6 @@ fn day_begins() -> anyhow::Result<UtcTime> {
     eight.context("a day without eight o'clock")
 }
 
-/// What a burst of 10 epochs a second, 50 times as fast as the world, cannot fill.
-const LINE_BAUD: u32 = 4_000_000;
-
-fn config(broker: SocketAddr, ttys: &Ttys, scratch: &Scratch) -> anyhow::Result<Config> {
-    let Ttys { receiver, hand, portal } = ttys;
-    let outbox = scratch.path().join("outbox.db");
-    let outbox = outbox.to_str().context("the directory for temporary files is not UTF-8")?;
-    let overrides = [
-        ("van.id", VAN.to_owned()),
-        ("mqtt.broker", format!("mqtt://{broker}")),
-        ("gnss.source", format!("serial:{receiver}")),
-        ("outbox.path", outbox.to_owned()),
-    ];
-    let overrides = overrides.map(|(key, value)| Override { key, value });
-    let scanners = format!(
-        "[[scanner]]\nname = \"hand\"\nsource = \"serial:{hand}\"\n\
-         [[scanner]]\nname = \"portal\"\nkind = \"rfid\"\nsource = \"serial:{portal}\"\n"
-    );
-    let mut config = Config::parse(&format!("{CADENCE}{scanners}"), "demo", &overrides)?;
-    config.relay.backoff = BACKOFF;
-    // A pty takes bursts at once, at any rate and pace: no usual speed is as fast.
-    config.source.line.baud = LINE_BAUD;
-    config.outbox.tail_path = None;
-    Ok(config)
-}
-
 /// What is driven: `short deliveries ×5, ublox-m8 1 Hz`.
 fn title(van: &Van, speed: f64) -> String {
     let route = van.route();
@@ -440,18 +402,6 @@ fn title(van: &Van, speed: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_route_and_the_agents_configuration_are_usable() {
-        let scratch = Scratch::new().unwrap();
-        let broker = SocketAddr::from(([127, 0, 0, 1], 1883));
-        let [receiver, hand, portal] = ["9", "10", "11"].map(|pts| format!("/dev/pts/{pts}"));
-        let config = config(broker, &Ttys { receiver, hand, portal }, &scratch).unwrap();
-        let scanners: Vec<_> = config.scanners.iter().map(|one| one.name.as_str()).collect();
-        assert_eq!(scanners, ["hand", "portal"]);
-        assert_eq!(config.relay.topics.track, format!("fleet/v1/{VAN}/track"));
-        assert_eq!(config.relay.track_interval, Duration::from_secs(2));
-    }
 
     #[test]
     fn speeds_and_rates_out_of_range_are_refused() {

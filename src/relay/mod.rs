@@ -73,7 +73,7 @@ use removals::Removals;
 use status::Report;
 pub use status::{LinkState, LinkStatus};
 use subscription::{Subscription, Wanted};
-pub use tls::{Identity, TlsConfig, TlsError, own_certificate};
+pub use tls::{Identity, TlsConfig, own_certificate};
 
 /// How long the relay that has sent everything waits for the broker to take its leave.
 const FAREWELL: Duration = Duration::from_secs(5);

@@ -24,9 +24,10 @@ use super::Credentials;
 use super::config::bracketed;
 use super::{
     Broker, Closed, Delivery, Distrust, Link, LinkEvent, Links, MqttVersion, Overrun, Publication,
-    ReasonCode, RelayConfig, TlsConfig, TlsError, Transport,
+    ReasonCode, RelayConfig, TlsConfig, Transport,
 };
 use crate::clock::Clock;
+use crate::pem::PemError;
 use crate::tasks::joined;
 
 /// DNS, TCP, TLS and CONNACK together; a radio that wakes up takes its time.
@@ -177,7 +178,7 @@ fn network() -> NetworkOptions {
 }
 
 /// Certificates are on a card that may take its time.
-async fn ready(transport: Transport, clock: Clock) -> Result<rumqttc::Transport, TlsError> {
+async fn ready(transport: Transport, clock: Clock) -> Result<rumqttc::Transport, PemError> {
     Ok(match transport {
         Transport::Tcp => rumqttc::Transport::tcp(),
         Transport::Tls(tls) => rumqttc::Transport::tls_with_config(loaded(tls, clock).await?),
@@ -190,7 +191,7 @@ async fn ready(transport: Transport, clock: Clock) -> Result<rumqttc::Transport,
     })
 }
 
-async fn loaded(tls: TlsConfig, clock: Clock) -> Result<TlsConfiguration, TlsError> {
+async fn loaded(tls: TlsConfig, clock: Clock) -> Result<TlsConfiguration, PemError> {
     let loaded = tokio::task::spawn_blocking(move || tls.load(&clock)).await;
     Ok(TlsConfiguration::Rustls(joined(loaded)?))
 }

@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::SupportedProtocolVersion;
 use rustls::client::ClientConfig;
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::time_provider::TimeProvider;
-use rustls::{RootCertStore, SupportedProtocolVersion};
 
 use crate::clock::Clock;
 use crate::core::calendar::RELEASED;
+use crate::pem::{self, PemError};
 use crate::units::{TimeOfDay, UtcTime};
 
 /// Where the certificates are, and what is asked of the server.
@@ -38,20 +38,6 @@ pub struct Identity {
     pub key_file: PathBuf,
 }
 
-/// A file cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {problem}", path.display())]
-pub struct TlsError {
-    path: PathBuf,
-    problem: String,
-}
-
-impl TlsError {
-    fn new(path: &Path, problem: impl Into<String>) -> Self {
-        Self { path: path.to_owned(), problem: problem.into() }
-    }
-}
-
 /// 1.3, and 1.2 for brokers that have no other yet.
 const VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
 
@@ -60,29 +46,17 @@ impl TlsConfig {
     ///
     /// # Errors
     /// One of them cannot be read, or is not what it should be; the error names it.
-    pub fn load(&self, clock: &Clock) -> Result<Arc<ClientConfig>, TlsError> {
-        let mut roots = RootCertStore::empty();
-        for authority in certificates(&self.ca_file)? {
-            // The host's list may hold one that is too old to be read.
-            let _ = roots.add(authority);
-        }
-        if roots.is_empty() {
-            return Err(TlsError::new(&self.ca_file, "has no certificate of an authority (PEM)"));
-        }
+    pub fn load(&self, clock: &Clock) -> Result<Arc<ClientConfig>, PemError> {
         let provider: Arc<CryptoProvider> = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_details(provider, Arc::new(Now(clock.clone())))
             .with_protocol_versions(VERSIONS)
-            .map_err(|error| TlsError::new(&self.ca_file, error.to_string()))?
-            .with_root_certificates(roots);
+            .map_err(|error| PemError::new(&self.ca_file, error))?
+            .with_root_certificates(pem::authorities(&self.ca_file)?);
         let mut config = match &self.identity {
             None => builder.with_no_client_auth(),
-            Some(Identity { cert_file, key_file }) => {
-                let key = PrivateKeyDer::from_pem_file(key_file)
-                    .map_err(|error| TlsError::new(key_file, words(&error)))?;
-                builder
-                    .with_client_auth_cert(certificates(cert_file)?, key)
-                    .map_err(|error| TlsError::new(cert_file, error.to_string()))?
-            }
+            Some(Identity { cert_file, key_file }) => builder
+                .with_client_auth_cert(pem::certificates(cert_file)?, pem::private_key(key_file)?)
+                .map_err(|error| PemError::new(cert_file, error))?,
         };
         config.alpn_protocols = self.alpn.iter().map(|name| name.clone().into_bytes()).collect();
         Ok(Arc::new(config))
@@ -93,26 +67,8 @@ impl TlsConfig {
 ///
 /// # Errors
 /// The file cannot be read, or has none.
-pub fn own_certificate(path: &Path) -> Result<CertificateDer<'static>, TlsError> {
-    Ok(certificates(path)?.swap_remove(0))
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let failed = |error| TlsError::new(path, words(&error));
-    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(failed)?.collect();
-    match found.map_err(failed)? {
-        none if none.is_empty() => Err(TlsError::new(path, "has no certificate (PEM)")),
-        some => Ok(some),
-    }
-}
-
-fn words(error: &rustls::pki_types::pem::Error) -> String {
-    use rustls::pki_types::pem::Error;
-    match error {
-        Error::Io(error) => format!("cannot be read: {error}"),
-        Error::NoItemsFound => "has no private key (PEM)".to_owned(),
-        other => format!("is not PEM: {other:?}"),
-    }
+pub fn own_certificate(path: &Path) -> Result<CertificateDer<'static>, PemError> {
+    Ok(pem::certificates(path)?.swap_remove(0))
 }
 
 /// What certificates are judged by.

@@ -4,6 +4,7 @@
 //! problem are made of that.
 
 mod files;
+mod secrets;
 mod values;
 mod written;
 

@@ -1,4 +1,4 @@
-//! Text in base64 → bytes, in both alphabets (RFC 4648 §4 and §5), with or without padding.
+//! Bytes ↔ text in base64: read in both alphabets (RFC 4648 §4 and §5), with or without padding, and written in the first.
 
 /// The bytes that a text stands for; `None` if it has another letter. What is left of a last, incomplete byte is dropped.
 #[must_use]
@@ -22,6 +22,23 @@ pub fn decode(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// The text of bytes, in the alphabet of §4, padded.
+#[must_use]
+pub fn encode(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let at = |index: usize| usize::from(chunk.get(index).copied().unwrap_or(0));
+        let bits = at(0) << 16 | at(1) << 8 | at(2);
+        for letter in 0..4 {
+            let is_there = letter <= chunk.len();
+            let letter = char::from(LETTERS[bits >> (18 - 6 * letter) & 63]);
+            text.push(if is_there { letter } else { '=' });
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,5 +60,15 @@ mod tests {
         ] {
             assert_eq!(decode(text).as_deref(), bytes, "{text}");
         }
+    }
+
+    #[test]
+    fn bytes_are_written_as_the_standard_says() {
+        // RFC 4648 §10.
+        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foobar", "Zm9vYmFy")] {
+            assert_eq!(encode(bytes.as_bytes()), text);
+        }
+        let all: Vec<u8> = (0..=255).collect();
+        assert_eq!(decode(&encode(&all)), Some(all));
     }
 }

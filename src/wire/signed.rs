@@ -102,13 +102,7 @@ pub(crate) mod tests {
     }
 
     fn base64url(bytes: &[u8]) -> String {
-        const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-        let six = |chunk: &[u8], index: usize| {
-            let bits = chunk.iter().fold(0, |bits, byte| bits << 8 | u32::from(*byte));
-            let bits = bits << (8 * (3 - chunk.len()));
-            char::from(LETTERS[(bits >> (18 - 6 * index)) as usize & 63])
-        };
-        bytes.chunks(3).flat_map(|c| (0..=c.len()).map(move |index| six(c, index))).collect()
+        base64::encode(bytes).replace('+', "-").replace('/', "_").replace('=', "")
     }
 
     fn envelope(command: &[u8], signed: &[u8]) -> String {

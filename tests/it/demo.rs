@@ -34,6 +34,10 @@ fn a_dead_zone_costs_nothing_and_the_demo_ends_in_order() {
         let line = said.lines().find_map(|line| line.trim().strip_prefix(label));
         line.unwrap_or_else(|| panic!("no {label}: {said}")).trim().to_owned()
     };
+    assert!(
+        said.contains("/desk") && !said.contains("127.0.0.1:0/"),
+        "links lead somewhere: {said}"
+    );
     assert_eq!(fact("missing"), "none", "{said}");
     assert_eq!(fact("waiting"), "0 in the outbox", "{said}");
     assert!(fact("wire").contains("1 reconnect"), "the network was cut: {said}");

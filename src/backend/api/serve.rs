@@ -29,8 +29,9 @@ use tokio_util::sync::CancellationToken;
 use super::client::{ClientAddress, Peer};
 use super::places::Places;
 use super::shell;
-use super::tls::{Certificate, TlsError};
+use super::tls::Certificate;
 use crate::backend::Shared;
+use crate::pem::PemError;
 
 /// What is being answered when the instance stops has so long.
 pub const GRACE: Duration = Duration::from_secs(10);
@@ -65,7 +66,7 @@ pub struct Stopping(pub CancellationToken);
 pub enum ServeError {
     /// The certificate cannot be used.
     #[error(transparent)]
-    Tls(#[from] TlsError),
+    Tls(#[from] PemError),
     /// The system refuses.
     #[error("the system refuses a signal: {0}")]
     System(#[from] io::Error),

@@ -1,21 +1,13 @@
 //! Certificate and key → the server's TLS, read anew when the files change: who renews a certificate restarts nothing.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustls::ServerConfig;
 use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// A file cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {problem}", path.display())]
-pub struct TlsError {
-    path: PathBuf,
-    problem: String,
-}
+use crate::pem::{self, PemError};
 
 /// A certificate that is looked at again.
 #[derive(Debug)]
@@ -29,7 +21,7 @@ pub(super) struct Certificate {
 type Seen = [Option<SystemTime>; 2];
 
 impl Certificate {
-    pub(super) fn load(files: &(PathBuf, PathBuf)) -> Result<Self, TlsError> {
+    pub(super) fn load(files: &(PathBuf, PathBuf)) -> Result<Self, PemError> {
         Ok(Self { files: files.clone(), seen: seen(files), config: read(files)? })
     }
 
@@ -65,19 +57,14 @@ fn seen(files: &(PathBuf, PathBuf)) -> Seen {
     [&files.0, &files.1].map(|path| std::fs::metadata(path).and_then(|of| of.modified()).ok())
 }
 
-fn read((certificate, key): &(PathBuf, PathBuf)) -> Result<Arc<ServerConfig>, TlsError> {
-    let error = |path: &Path, problem: String| TlsError { path: path.to_owned(), problem };
-    let chain: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
-    let chain = chain.map_err(|problem| error(certificate, problem.to_string()))?;
-    let secret =
-        PrivateKeyDer::from_pem_file(key).map_err(|problem| error(key, problem.to_string()))?;
+fn read((certificate, key): &(PathBuf, PathBuf)) -> Result<Arc<ServerConfig>, PemError> {
+    let refused = |error| PemError::new(certificate, error);
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|problem| error(certificate, problem.to_string()))?
+        .map_err(refused)?
         .with_no_client_auth()
-        .with_single_cert(chain, secret)
-        .map_err(|problem| error(certificate, problem.to_string()))?;
+        .with_single_cert(pem::certificates(certificate)?, pem::private_key(key)?)
+        .map_err(refused)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

@@ -1,6 +1,5 @@
 //! Values by key → [`Config`]. Each problem names its key, the value and the remedy; all are found.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,9 +11,6 @@ use super::{
 };
 use crate::settings::Values;
 use crate::wire::epcis::segment;
-
-/// `S_IROTH`, inode(7).
-const OTHERS_READ: u32 = 0o004;
 
 pub(super) fn config(values: &mut Values) -> Option<Config> {
     let store = store(values);
@@ -59,7 +55,7 @@ pub(super) fn config(values: &mut Values) -> Option<Config> {
 
 fn store(values: &mut Values) -> Option<StoreConfig> {
     let path = values.text("store.path")?;
-    let password = secret(values, "store.password_file")?;
+    let password = values.secret("store.password_file")?;
     let url = values.parsed("store.url", |url| {
         let scheme = ["postgresql://", "postgres://"].iter().find_map(|it| url.strip_prefix(it));
         match scheme {
@@ -109,7 +105,7 @@ fn mqtt(values: &mut Values) -> Option<MqttConfig> {
             host_and_port(rest, if secure { 8883 } else { 1883 }).ok_or_else(refused)?;
         Ok((secure, host, port))
     });
-    let client = pair(values, "mqtt.cert_file", "mqtt.key_file");
+    let client = values.certificate("mqtt.cert_file", "mqtt.key_file");
     let ca = values.text("mqtt.ca_file")?;
     let client_id = values.parsed("mqtt.client_id", name_of_a_client);
     let share_group = values.parsed("mqtt.share_group", name_of_a_client);
@@ -124,7 +120,7 @@ fn mqtt(values: &mut Values) -> Option<MqttConfig> {
         }
     });
     let username = Some(values.text("mqtt.username")?).filter(|name| !name.is_empty());
-    let password = secret(values, "mqtt.password_file")?;
+    let password = values.secret("mqtt.password_file")?;
     if password.is_some() && username.is_none() {
         values.problem("mqtt.password_file", "there is a password and no mqtt.username");
         return None;
@@ -176,7 +172,7 @@ fn http(values: &mut Values) -> Option<HttpConfig> {
             format!("{listen:?} is no address and port: write one such as 127.0.0.1:8080")
         })
     });
-    let tls = pair(values, "http.cert_file", "http.key_file");
+    let tls = values.certificate("http.cert_file", "http.key_file");
     let public_url = values.parsed("http.public_url", |url| {
         let web = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
         match web {
@@ -188,10 +184,9 @@ fn http(values: &mut Values) -> Option<HttpConfig> {
         }
     });
     let (listen, tls) = (listen?, tls?);
-    let scheme = if tls.is_some() { "https" } else { "http" };
     Some(HttpConfig {
         listen,
-        public_url: public_url?.unwrap_or_else(|| format!("{scheme}://{listen}")),
+        public_url: public_url?.unwrap_or_else(|| HttpConfig::own_url(listen, tls.is_some())),
         tls,
         behind_proxy: values.flag("http.behind_proxy")?,
     })
@@ -222,9 +217,8 @@ fn tokens(values: &mut Values) -> Option<Vec<Token>> {
                 .split(',')
                 .map(|scope| {
                     let scope = scope.trim();
-                    Scope::parse(scope).ok_or_else(|| {
-                        format!("{scope:?} is none of routes, capture, events, desk, metrics")
-                    })
+                    Scope::parse(scope)
+                        .ok_or_else(|| format!("{scope:?} is none of {}", Scope::names()))
                 })
                 .collect::<Result<Vec<_>, _>>()
         });
@@ -262,7 +256,7 @@ fn alerts(values: &mut Values) -> Option<AlertsConfig> {
     })?;
     let from = values.text("alerts.from")?;
     let username = Some(values.text("alerts.smtp_username")?).filter(|name| !name.is_empty());
-    let password = secret(values, "alerts.smtp_password_file")?;
+    let password = values.secret("alerts.smtp_password_file")?;
     let smtp = match (url.is_empty(), from.parse::<lettre::message::Mailbox>()) {
         (true, _) => None,
         (false, Ok(_)) => Some(SmtpConfig { url, username, password, from }),
@@ -275,7 +269,7 @@ fn alerts(values: &mut Values) -> Option<AlertsConfig> {
     };
     Some(AlertsConfig {
         smtp,
-        webhook_secret: secret(values, "alerts.webhook_secret_file")?,
+        webhook_secret: values.secret("alerts.webhook_secret_file")?,
         webhook_private: values.flag("alerts.webhook_private")?,
     })
 }
@@ -299,54 +293,4 @@ fn pages(values: &mut Values) -> Option<PagesConfig> {
         tiles_by: given(values.text("pages.tiles_by")?),
         operator: given(values.text("pages.operator")?),
     })
-}
-
-/// A certificate and its key: both or neither.
-fn pair(values: &mut Values, cert: &str, key: &str) -> Option<Option<(PathBuf, PathBuf)>> {
-    let (cert_file, key_file) = (values.text(cert)?, values.text(key)?);
-    match (cert_file.as_str(), key_file.as_str()) {
-        ("", "") => Some(None),
-        ("", _) => {
-            values.problem(cert, &format!("there is a {key} and no certificate to it"));
-            None
-        }
-        (_, "") => {
-            values.problem(key, &format!("there is a {cert} and no key to it"));
-            None
-        }
-        (_, file) if is_exposed(values, key, file) => None,
-        _ => Some(Some((cert_file.into(), key_file.into()))),
-    }
-}
-
-/// The first line of the file that `key` names; `Some(None)`: none is named.
-fn secret(values: &mut Values, key: &str) -> Option<Option<String>> {
-    let file = values.text(key)?;
-    if file.is_empty() {
-        return Some(None);
-    }
-    if is_exposed(values, key, &file) {
-        return None;
-    }
-    match std::fs::read_to_string(&file) {
-        Ok(text) => Some(Some(text.lines().next().unwrap_or_default().to_owned())),
-        Err(error) => {
-            values.problem(key, &format!("{file}: cannot be read: {error}"));
-            None
-        }
-    }
-}
-
-/// Whether anybody may read a secret; then that is said.
-fn is_exposed(values: &mut Values, key: &str, file: &str) -> bool {
-    let Ok(metadata) = std::fs::metadata(file) else { return false };
-    let mode = metadata.permissions().mode() & 0o7777;
-    let exposed = mode & OTHERS_READ != 0;
-    if exposed {
-        let problem = format!(
-            "{file}: everybody on this computer may read it (mode {mode:04o}): chmod o-r {file}"
-        );
-        values.problem(key, &problem);
-    }
-    exposed
 }

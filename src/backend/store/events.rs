@@ -14,6 +14,19 @@ const MOST: i64 = 20_000;
 pub(super) const COLUMNS: &str = "event.n, event.source, event.id, event.event_id, event.kind, event.origin, event.van, event.seq, \
      event.route, event.event_time, event.captured_at, event.retracts, event.job, event.doc";
 
+/// What is inserted of an event, in the order of [`values`].
+macro_rules! columns {
+    () => {
+        "source, id, event_id, kind, origin, van, seq, previous_seq, route, event_time, captured_at, retracts, \
+         event_type, action, biz_step, disposition, read_point, biz_location, job, doc"
+    };
+}
+pub(super) use columns;
+
+/// PostgreSQL takes a place in a SELECT for a text unless told.
+const PLACES: &str = "$1, $2, $3, $4, $5, $6, CAST($7 AS BIGINT), CAST($8 AS BIGINT), $9, CAST($10 AS BIGINT), \
+     CAST($11 AS BIGINT), CAST($12 AS BIGINT), $13, $14, $15, $16, $17, $18, $19, $20";
+
 /// Things that one statement names, largest first: few texts to prepare, whatever the event.
 const CHUNKS: [usize; 4] = [256, 64, 8, 1];
 
@@ -55,48 +68,54 @@ pub(super) fn insert_for(event: &Event, route: &[Value; 3]) -> Vec<Statement> {
     let mut statements = insert(event);
     let first = &mut statements[0];
     first.sql = format!(
-        "INSERT INTO event ({INSERTED}) SELECT {PLACES} FROM route \
-         WHERE route.route = $20 AND route.rev = $21 AND route.digest = $22 ON CONFLICT (source, id) DO NOTHING"
+        "INSERT INTO event ({}) SELECT {PLACES} FROM route \
+         WHERE route.route = $21 AND route.rev = $22 AND route.digest = $23 ON CONFLICT (source, id) DO NOTHING",
+        columns!()
     )
     .into();
     first.values.extend(route.iter().cloned());
     statements
 }
 
-const INSERTED: &str = "source, id, event_id, kind, origin, van, seq, route, event_time, captured_at, retracts, job, \
-     event_type, action, biz_step, disposition, read_point, biz_location, doc";
-
-/// PostgreSQL takes a place in a SELECT for a text unless told.
-const PLACES: &str = "$1, $2, $3, $4, $5, $6, CAST($7 AS BIGINT), $8, CAST($9 AS BIGINT), CAST($10 AS BIGINT), \
-     CAST($11 AS BIGINT), $12, $13, $14, $15, $16, $17, $18, $19";
-
 fn row_of(event: &Event, doc: &str) -> Statement {
     Statement::new(
         format!(
-            "INSERT INTO event ({INSERTED}) VALUES ({PLACES}) ON CONFLICT (source, id) DO NOTHING"
+            "INSERT INTO event ({}) VALUES ({PLACES}) ON CONFLICT (source, id) DO NOTHING",
+            columns!()
         ),
-        [
-            event.source.as_str().into(),
-            event.id.as_str().into(),
-            event.event_id.as_str().into(),
-            event.kind.as_str().into(),
-            event.origin.name().into(),
-            event.van.as_deref().into(),
-            event.seq.into(),
-            event.route.as_deref().into(),
-            event.time.into(),
-            event.captured_at.into(),
-            event.retracts.into(),
-            event.job.as_deref().into(),
-            event.member("type").unwrap_or_default().into(),
-            event.member("action").into(),
-            event.member("bizStep").into(),
-            event.member("disposition").into(),
-            event.place("readPoint").into(),
-            event.place("bizLocation").into(),
-            doc.into(),
-        ],
+        values(event, doc, None, event.captured_at),
     )
+}
+
+/// An event's row. `previous` is the number of the record before, which only vans say: without it nothing is missing.
+pub(super) fn values(
+    event: &Event,
+    doc: impl Into<Value>,
+    previous: Option<u64>,
+    captured_at: UtcTime,
+) -> Vec<Value> {
+    vec![
+        event.source.as_str().into(),
+        event.id.as_str().into(),
+        event.event_id.as_str().into(),
+        event.kind.as_str().into(),
+        event.origin.name().into(),
+        event.van.as_deref().into(),
+        event.seq.into(),
+        previous.into(),
+        event.route.as_deref().into(),
+        event.time.into(),
+        captured_at.into(),
+        event.retracts.into(),
+        event.member("type").unwrap_or_default().into(),
+        event.member("action").into(),
+        event.member("bizStep").into(),
+        event.member("disposition").into(),
+        event.place("readPoint").into(),
+        event.place("bizLocation").into(),
+        event.job.as_deref().into(),
+        doc.into(),
+    ]
 }
 
 /// The event of a row of [`COLUMNS`].
@@ -155,7 +174,7 @@ impl Store {
     ) -> Result<Vec<Event>, StoreError> {
         self.events(
             "WHERE event.van = $1 AND event.event_time >= $2 AND event.event_time < $3 \
-             ORDER BY event.event_time, event.n",
+             AND event.kind <> 'erased' ORDER BY event.event_time, event.n",
             vec![van.into(), from.into(), until.into()],
         )
         .await
@@ -166,7 +185,11 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn events_called(&self, event_id: &str) -> Result<Vec<Event>, StoreError> {
-        self.events("WHERE event.event_id = $1 ORDER BY event.n", vec![event_id.into()]).await
+        self.events(
+            "WHERE event.event_id = $1 AND event.kind <> 'erased' ORDER BY event.n",
+            vec![event_id.into()],
+        )
+        .await
     }
 
     async fn events(
@@ -311,7 +334,8 @@ impl Store {
                 "({column} {beyond} {time} OR {column} = {time} AND event.n {beyond} {n})"
             ));
         }
-        conditions.push("1 = 1".to_owned());
+        // Of those, only the number is there (`erase`).
+        conditions.push("event.kind <> 'erased'".to_owned());
         let sql = format!(
             "SELECT {COLUMNS} FROM event WHERE {} ORDER BY {column} {way}, event.n {way} LIMIT {}",
             conditions.join(" AND "),

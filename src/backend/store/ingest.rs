@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use self::texts::{CONNECTION, EVENT_EPCS, EVENTS, HEARD, POISON, POSITIONS, STATE, TRACK, many};
 use super::retention::bound_poison;
-use super::{Outcome, Statement, Store, StoreError, Value, commands};
+use super::{Outcome, Statement, Store, StoreError, Value, commands, events};
 use crate::backend::event::{Event, Role};
 use crate::backend::ingest::reading::{Fix, Message, Poison, Said, VanEvent};
 use crate::units::UtcTime;
@@ -218,8 +218,12 @@ impl<'a> Batch<'a> {
         all
     }
 
+    /// Captured when it is stored: one that waited for the store must not come in behind who asks for what is new.
     fn event_rows(&self, now: UtcTime) -> Vec<Vec<Value>> {
-        self.events.values().map(|event| event_row(&event.event, event.previous, now)).collect()
+        let row = |VanEvent { event, previous }: &&VanEvent| {
+            events::values(event, event.data.to_string(), *previous, now)
+        };
+        self.events.values().map(row).collect()
     }
 
     /// Only of events that this very batch brings: what an event names does not grow when it is said again.
@@ -281,32 +285,6 @@ impl<'a> Batch<'a> {
             epcs.extend(event.event.epcs.iter().map(|(epc, _)| epc.clone()));
         }
     }
-}
-
-/// Captured when it is stored: one that waited for the store must not come in behind who asks for what is new.
-fn event_row(event: &Event, previous: Option<u64>, now: UtcTime) -> Vec<Value> {
-    vec![
-        event.source.as_str().into(),
-        event.id.as_str().into(),
-        event.event_id.as_str().into(),
-        event.kind.as_str().into(),
-        event.origin.name().into(),
-        event.van.clone().into(),
-        event.seq.into(),
-        previous.into(),
-        event.route.clone().into(),
-        event.time.into(),
-        now.into(),
-        event.retracts.into(),
-        event.member("type").unwrap_or_default().into(),
-        event.member("action").into(),
-        event.member("bizStep").into(),
-        event.member("disposition").into(),
-        event.place("readPoint").into(),
-        event.place("bizLocation").into(),
-        event.job.clone().into(),
-        event.data.to_string().into(),
-    ]
 }
 
 /// What ends a parcel's way, and what takes that back, which only who said it can: the same in whatever order, and however often, they come.

@@ -4,7 +4,6 @@
 //! - To another host TLS is the rule, and the server's certificate is always checked, name and all: `require` means the same
 //!   as `verify-full`. Only an explicit `sslmode=disable`, for a link that is protected otherwise, sends in clear.
 
-use std::fmt::Display;
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,15 +11,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
+use rustls::pki_types::{InvalidDnsNameError, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use tokio_rustls::TlsConnector;
 
 use crate::backend::store::StoreError;
+use crate::pem::{self, PemError};
 
 /// Where Debian, Alpine and others have the authorities of the Web.
 const SYSTEM: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/cert.pem"];
@@ -133,36 +132,26 @@ impl Tls {
             "no authorities on this system; install ca-certificates, or write sslrootcert=FILE"
                 .to_owned()
         })?;
-        let in_file = |path: &Path, error: &dyn Display| format!("{}: {error}", path.display());
-        let words = |error: &dyn Display| in_file(&path, error);
-        let mut store = RootCertStore::empty();
-        let certificates = CertificateDer::pem_file_iter(&path).map_err(|error| words(&error))?;
-        for certificate in certificates {
-            // One that is old or odd, of hundreds, keeps nobody out.
-            store.add(certificate.map_err(|error| words(&error))?).ok();
-        }
-        if store.is_empty() {
-            return Err(words(&"no certificate of an authority"));
-        }
+        let roots = pem::authorities(&path).map_err(|error| error.to_string())?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("the provider knows TLS 1.2 and 1.3")
-            .with_root_certificates(store);
+            .with_root_certificates(roots);
         let config = match own {
             None => config.with_no_client_auth(),
-            Some((cert, key)) => {
-                let chain = CertificateDer::pem_file_iter(cert)
-                    .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-                    .map_err(|error| in_file(cert, &error))?;
-                let secret =
-                    PrivateKeyDer::from_pem_file(key).map_err(|error| in_file(key, &error))?;
-                let own = config.with_client_auth_cert(chain, secret);
-                own.map_err(|error| in_file(cert, &error))?
-            }
+            Some((cert, key)) => with_own(config, cert, key).map_err(|error| error.to_string())?,
         };
         Ok(Self(TlsConnector::from(Arc::new(config))))
     }
+}
+
+type Builder = rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>;
+
+fn with_own(config: Builder, cert: &Path, key: &Path) -> Result<ClientConfig, PemError> {
+    config
+        .with_client_auth_cert(pem::certificates(cert)?, pem::private_key(key)?)
+        .map_err(|error| PemError::new(cert, error))
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for Tls {

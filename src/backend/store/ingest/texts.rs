@@ -1,5 +1,6 @@
 //! The texts of statements that store what vans say.
 
+use crate::backend::store::events::columns;
 use crate::backend::store::{Statement, Value};
 
 /// A statement for many rows: what is before them, and what is behind them.
@@ -14,8 +15,7 @@ pub(super) const HEARD: Rows = Rows {
 };
 
 pub(super) const EVENTS: Rows = Rows {
-    before: "INSERT INTO event (source, id, event_id, kind, origin, van, seq, previous_seq, route, event_time, \
-             captured_at, retracts, event_type, action, biz_step, disposition, read_point, biz_location, job, doc) VALUES",
+    before: concat!("INSERT INTO event (", columns!(), ") VALUES"),
     after: "ON CONFLICT (source, id) DO NOTHING RETURNING source, id",
 };
 
