@@ -62,12 +62,10 @@ def note(key, waits):
             waits[key] = now - sent[key]
 
 
-def subscriber(port, waits):
-    command = ['mosquitto_sub', '-V', '5', '-p', str(port), '-t', 'fleet/v1/+/position']
-    with rig.running(command, stdout=subprocess.PIPE, text=True) as process:
-        for line in process.stdout:
-            position = json.loads(line)
-            note((position['van'], position['seq']), waits)
+def subscriber(process, waits):
+    for line in process.stdout:
+        position = json.loads(line)
+        note((position['van'], position['seq']), waits)
 
 
 def position(van, seq):
@@ -79,12 +77,14 @@ def position(van, seq):
 def measure(path, port, store):
     http = rig.free_port()
     backend = [rig.program(options.profile, 'waypost-backend'), 'run', '--config', config(path, port, http, store)]
-    with rig.running(backend, stderr=subprocess.DEVNULL):
+    hears = ['mosquitto_sub', '-V', '5', '-p', str(port), '-t', 'fleet/v1/+/position']
+    with (rig.running(backend, stderr=subprocess.DEVNULL),
+          rig.running(hears, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as hearing):
         rig.wait_for(lambda: rig.connects(http), 'backend')
         time.sleep(2)
         by_api, by_broker = {}, {}
         threading.Thread(target=stream, args=(http, by_api), daemon=True).start()
-        threading.Thread(target=subscriber, args=(port, by_broker), daemon=True).start()
+        threading.Thread(target=subscriber, args=(hearing, by_broker), daemon=True).start()
         time.sleep(2)
         vans = [f'VAN-{number:03}' for number in range(1, options.vans + 1)]
         pipes = {van: subprocess.Popen(['mosquitto_pub', '-V', '5', '-p', str(port), '-q', '0', '-l', '-t', f'fleet/v1/{van}/position'],
