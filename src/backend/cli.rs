@@ -49,7 +49,7 @@ enum Command {
     Token {
         /// Who it is for: 1 to 32 of A-Z a-z 0-9 _ . -
         name: String,
-        /// What for, separated by commas: routes, capture, events, desk, metrics
+        /// What for, separated by commas: routes, capture, retract, events, desk, metrics
         #[arg(value_delimiter = ',', value_parser = scope, required = true)]
         scopes: Vec<Scope>,
     },

@@ -192,6 +192,8 @@ pub enum Scope {
     Routes,
     /// `capture`: capture events, import lists.
     Capture,
+    /// `retract`: take back what came by other tokens.
+    Retract,
     /// `events`: ask for events.
     Events,
     /// `desk`: everything that a dispatcher sees.
@@ -201,7 +203,8 @@ pub enum Scope {
 }
 
 impl Scope {
-    const ALL: [Self; 5] = [Self::Routes, Self::Capture, Self::Events, Self::Desk, Self::Metrics];
+    const ALL: [Self; 6] =
+        [Self::Routes, Self::Capture, Self::Retract, Self::Events, Self::Desk, Self::Metrics];
 
     /// Of its name in the configuration.
     #[must_use]
@@ -221,6 +224,7 @@ impl Scope {
         match self {
             Self::Routes => "routes",
             Self::Capture => "capture",
+            Self::Retract => "retract",
             Self::Events => "events",
             Self::Desk => "desk",
             Self::Metrics => "metrics",

@@ -38,6 +38,9 @@ impl Origin {
     }
 }
 
+/// Kind of a retraction that takes back what any token captured or listed, not only what its own did.
+pub const RETRACTS_OTHERS: &str = "retraction.of_others";
+
 /// What a thing is to an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -94,6 +97,13 @@ pub struct Event {
     pub job: Option<String>,
     /// The EPCIS event as it came.
     pub data: Value,
+}
+
+/// Name of the token by which a source was captured or listed; `None` for vans and the backend itself.
+#[must_use]
+pub fn token_of(source: &str) -> Option<&str> {
+    let rest = source.strip_prefix("capture:").or_else(|| source.strip_prefix("import:"))?;
+    rest.split(':').next()
 }
 
 impl Event {

@@ -1,15 +1,14 @@
 //! Letters and webhooks over real sockets, on both stores: each once, and none that is stale.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use waypost::backend::alerts::{self, Subscribed, Subscription};
-use waypost::backend::config::SmtpConfig;
 use waypost::backend::event::{Event, Origin, Role};
 use waypost::backend::live::Change;
 use waypost::backend::store::parcels::Parcel;
@@ -18,40 +17,11 @@ use waypost::backend::store::{Statement, Store, events};
 use waypost::backend::{Config, Shared};
 
 use crate::support::backend::{config, on_both, set_clock, shared, utc};
+use crate::support::post_office::{self, Heard, post_office};
 
 const EPC: &str = "https://id.gs1.org/00/395212340000000014";
 const TOKEN: &str = "mQZ5m1H7Ck6pW2o0bq3x9w";
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-
-/// What came, in order.
-type Heard = Arc<Mutex<Vec<String>>>;
-
-/// Takes letters as RFC 5321 has it.
-fn post_office() -> (SocketAddr, Heard) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (address, heard) = (listener.local_addr().unwrap(), Heard::default());
-    let letters = Arc::clone(&heard);
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let letters = Arc::clone(&letters);
-            thread::spawn(move || {
-                let mut stream = stream.unwrap();
-                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-                stream.write_all(b"220 sink\r\n").unwrap();
-                while let Some(Ok(line)) = lines.next() {
-                    if line.eq_ignore_ascii_case("DATA") {
-                        stream.write_all(b"354 go on\r\n").unwrap();
-                        let rest = lines.by_ref().map_while(Result::ok);
-                        let letter: Vec<String> = rest.take_while(|line| line != ".").collect();
-                        letters.lock().unwrap().push(letter.join("\n"));
-                    }
-                    stream.write_all(b"250 fine\r\n").unwrap();
-                }
-            });
-        }
-    });
-    (address, heard)
-}
 
 /// Takes POSTs.
 fn hook() -> (SocketAddr, Heard) {
@@ -93,12 +63,7 @@ struct Set {
 
 fn configured(smtp: SocketAddr, private: bool) -> Config {
     let mut config = config();
-    config.alerts.smtp = Some(SmtpConfig {
-        url: format!("smtp://{smtp}"),
-        username: None,
-        password: None,
-        from: "Parcels <parcels@example.com>".to_owned(),
-    });
+    config.alerts.smtp = Some(post_office::smtp(smtp));
     config.alerts.webhook_secret = Some(SECRET.to_owned());
     config.alerts.webhook_private = private;
     config

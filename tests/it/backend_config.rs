@@ -87,7 +87,7 @@ fn every_problem_is_in_one_report_with_its_key_and_value_and_remedy() {
   http.key_file: there is a http.cert_file and no key to it
   http.public_url: "track.example.com" is no address of a site: write https://track.example.com
   token[1].sha256: is no SHA-256: 64 hexadecimal digits, as `waypost-backend token` writes them
-  token[1].scopes: "admin" is none of routes, capture, events, desk, metrics
+  token[1].scopes: "admin" is none of routes, capture, retract, events, desk, metrics
   parcels.domain: "Example" is no domain: write the vans' delivery.domain, such as id.example.com
   alerts.smtp_url: "mail.example.com" is no server: write smtp://HOST[:PORT], smtps://HOST[:PORT] or smtp+starttls://HOST[:PORT]
   pages.tiles: "http://tiles" is no pattern of tiles: write https://HOST/{z}/{x}/{y}.png"#

@@ -66,7 +66,7 @@ impl Post {
             let at = at.get(..16).unwrap_or(at).replace('T', " ");
             text = format!("{text} {}", words.happened.replace("{at}", &at));
         }
-        let (page, end) = (&sending.page, &sending.end);
+        let (page, end) = (&sending.page, format!("{}?lang={}", sending.end, words.language));
         let plain = format!("{text}\n\n{}: {page}\n\n{}: {end}\n", words.page, words.end);
         let html = format!(
             "<!doctype html><html lang=\"{}\"><meta charset=\"utf-8\"><p>{}</p><p><a href=\"{}\">{}</a></p>\
@@ -75,7 +75,7 @@ impl Post {
             escaped(&text),
             escaped(page),
             words.page,
-            escaped(end),
+            escaped(&end),
             words.end
         );
         let host = self.from.email.domain();
@@ -98,7 +98,7 @@ impl Post {
 }
 
 /// Text for HTML.
-pub(super) fn escaped(text: &str) -> String {
+fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -13,7 +13,6 @@ mod letter;
 pub mod rule;
 mod send;
 mod texts;
-mod unsubscribe;
 mod webhook;
 
 use std::collections::HashSet;
@@ -30,8 +29,6 @@ use super::store::StoreError;
 use super::store::subscribers::Subscriber;
 use super::view::parcel::AlertView;
 use super::{Shared, octets, situation};
-
-pub use unsubscribe::router;
 
 /// Changes are gathered for so long.
 const GATHER: Duration = Duration::from_secs(1);

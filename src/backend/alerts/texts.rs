@@ -12,8 +12,6 @@ pub(super) struct Texts {
     pub(super) page: &'static str,
     pub(super) happened: &'static str,
     pub(super) end: &'static str,
-    pub(super) end_button: &'static str,
-    pub(super) ended: &'static str,
 }
 
 /// In the order of [`Kind::ALL`].
@@ -38,8 +36,6 @@ const ENGLISH: Texts = Texts {
     page: "All about it",
     happened: "That was at {at} (UTC).",
     end: "No more messages about this parcel",
-    end_button: "Stop messages",
-    ended: "You get no more messages about this parcel.",
 };
 
 const GERMAN: Texts = Texts {
@@ -63,8 +59,6 @@ const GERMAN: Texts = Texts {
     page: "Alles dazu",
     happened: "Das war am {at} (UTC).",
     end: "Keine Nachrichten zu diesem Paket mehr",
-    end_button: "Nachrichten beenden",
-    ended: "Sie erhalten keine Nachrichten zu diesem Paket mehr.",
 };
 
 /// The words for a BCP 47 language; English where there are none.

@@ -94,11 +94,8 @@ impl Fleet {
         let views = if due.all {
             situation::vans(shared).await?
         } else {
-            let mut views = Vec::new();
-            for van in &due.vans {
-                views.extend(situation::van(shared, van).await?);
-            }
-            views
+            let vans: Vec<&str> = due.vans.iter().map(AsRef::as_ref).collect();
+            situation::vans_called(shared, &vans).await?
         };
         for view in views {
             if seen.is_new(&view) {

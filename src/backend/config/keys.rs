@@ -209,7 +209,7 @@ const LISTS: &[List] = &[List {
             "token.scopes",
             Text,
             "",
-            "What for, separated by commas: routes (put routes, send commands), capture (events and lists of others), events (ask for events), desk (what a dispatcher sees), metrics",
+            "What for, separated by commas: routes (put routes, send commands), capture (events and lists of others), retract (take back what came by other tokens), events (ask for events), desk (what a dispatcher sees), metrics",
         ),
     ],
 }];

@@ -1,9 +1,9 @@
 //! What a dispatcher sees: vans, a van's day, a trace.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-
+use super::memory::Remembered;
 use super::page::known;
 use super::{driven, now_of};
 use crate::backend::Shared;
@@ -21,8 +21,6 @@ use crate::units::UtcTime;
 
 /// A day's trail has at most so many points; of a longer one some are left out evenly.
 const MOST_POINTS: usize = 5_000;
-/// Vans of which the store is asked at once.
-const AT_A_TIME: usize = 8;
 /// Of an event of a day, so many numbers are named.
 const MOST_NUMBERS: usize = 10;
 /// Of a trace, the trail before and after the last time that it was seen.
@@ -33,10 +31,15 @@ const TRAIL: Duration = Duration::from_mins(5);
 /// # Errors
 /// [`StoreError`].
 pub async fn van(shared: &Shared, van: &str) -> Result<Option<VanView>, StoreError> {
-    match shared.store.known_van(van).await? {
-        Some(known) => Ok(Some(view(shared, known).await?)),
-        None => Ok(None),
-    }
+    Ok(vans_called(shared, &[van]).await?.pop())
+}
+
+/// Vans now, of those that anybody has heard of.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn vans_called(shared: &Shared, vans: &[&str]) -> Result<Vec<VanView>, StoreError> {
+    views(shared, shared.store.known_vans_called(vans).await?).await
 }
 
 /// All vans, in the order of their ids.
@@ -44,35 +47,56 @@ pub async fn van(shared: &Shared, van: &str) -> Result<Option<VanView>, StoreErr
 /// # Errors
 /// [`StoreError`].
 pub async fn vans(shared: &Shared) -> Result<Vec<VanView>, StoreError> {
-    let known = shared.store.known_vans().await?;
-    stream::iter(known).map(|van| view(shared, van)).buffered(AT_A_TIME).try_collect().await
+    views(shared, shared.store.known_vans().await?).await
 }
 
-async fn view(shared: &Shared, van: KnownVan) -> Result<VanView, StoreError> {
+/// Some questions for all of them, and none for each.
+async fn views(shared: &Shared, vans: Vec<KnownVan>) -> Result<Vec<VanView>, StoreError> {
+    let memory = &shared.live.memory;
+    let names: Vec<&str> = vans.iter().map(|van| van.van.as_str()).collect();
+    let gaps = memory.gaps(shared, &names).await?;
+    let driven = routes_of(shared, &vans).await?;
+    let remembered = memory.revisions(shared, &driven).await?;
+    let route_of: HashMap<&str, &Remembered> = driven
+        .iter()
+        .filter_map(|revision| Some((revision.van.as_str(), remembered.get(&revision.route)?)))
+        .collect();
+    let vans = now_of(shared, vans).await?;
     let now = shared.now();
-    let gaps = shared.live.memory.has_gaps(shared, &van.van).await?;
-    let remembered = match route_of(shared, &van).await? {
-        Some(revision) => shared.live.memory.revision(shared, &revision).await?,
-        None => None,
+    let view = |van: &KnownVan| {
+        let gaps = gaps.contains(&van.van);
+        let Some(remembered) = route_of.get(van.van.as_str()) else {
+            return van_view::van(van, None, gaps, now);
+        };
+        let progress = remembered.progress(van.position.as_deref());
+        van_view::van(van, Some((&remembered.route, &progress)), gaps, now)
     };
-    let van = now_of(shared, van).await?;
-    let Some(remembered) = remembered else { return Ok(van_view::van(&van, None, gaps, now)) };
-    let progress = remembered.progress(van.position.as_deref());
-    Ok(van_view::van(&van, Some((&remembered.route, &progress)), gaps, now))
+    Ok(vans.iter().map(view).collect())
 }
 
-/// The route that the van says it drives, else the one that is put for now, else the next one.
-async fn route_of(shared: &Shared, van: &KnownVan) -> Result<Option<Revision>, StoreError> {
+/// The route that each van says it drives, else the one that is put for now, else the next one.
+async fn routes_of(shared: &Shared, vans: &[KnownVan]) -> Result<Vec<Revision>, StoreError> {
     let now = shared.now();
-    let mut routes = shared.store.revisions_of_van(&van.van).await?;
-    let said = van.state.as_ref().and_then(|state| state.route.as_deref());
-    if let Some(said) = routes.iter().position(|route| Some(route.route.as_str()) == said) {
-        return Ok(Some(routes.swap_remove(said)));
+    let said = |van: &KnownVan| van.state.as_ref().and_then(|state| state.route.clone());
+    let said: HashMap<&str, String> =
+        vans.iter().filter_map(|van| Some((van.van.as_str(), said(van)?))).collect();
+    let names: Vec<_> = vans
+        .iter()
+        .map(|van| van.van.as_str())
+        .map(|van| (van, said.get(van).map(String::as_str)))
+        .collect();
+    let mut best: HashMap<String, Revision> = HashMap::new();
+    for revision in shared.store.revisions_of_vans(&names, now).await? {
+        let rank =
+            |one: &Revision| (said.get(one.van.as_str()) != Some(&one.route), one.span.0.max(now));
+        // Of those that are alike the newest comes first.
+        match best.get_mut(&revision.van) {
+            Some(known) if rank(known) <= rank(&revision) => {}
+            Some(known) => *known = revision,
+            None => drop(best.insert(revision.van.clone(), revision)),
+        }
     }
-    routes.retain(|route| route.span.1 > now);
-    // Stable: the newest of those that are alike stays ahead.
-    routes.sort_by_key(|route| route.span.0.max(now));
-    Ok(routes.into_iter().next())
+    Ok(best.into_values().collect())
 }
 
 /// What a van did from `from` to `until`; `None` if nobody has heard of it.
@@ -110,6 +134,10 @@ fn day_event(event: &Event) -> DayEvent {
     DayEvent {
         at: event.time.to_string(),
         kind: event.kind.clone(),
+        parcels_total: u32::try_from(parcels.clone().count()).unwrap_or(u32::MAX),
+        stop_seq: fact.stop_seq,
+        reason: fact.said.reason.clone(),
+        alert: fact.said.alert.clone(),
         parcels: parcels.take(MOST_NUMBERS).map(|(epc, _)| tracing_view::number_of(epc)).collect(),
         spot: fact.spot,
     }

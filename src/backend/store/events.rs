@@ -153,15 +153,6 @@ impl Store {
         .await
     }
 
-    /// Everything of a route, in the order of `eventTime`, then of capture.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn events_of_route(&self, route: &str) -> Result<Vec<Event>, StoreError> {
-        self.events("WHERE event.route = $1 ORDER BY event.event_time, event.n", vec![route.into()])
-            .await
-    }
-
     /// What a van said happened from `from` to before `until`, in the order of `eventTime`, then of capture.
     ///
     /// # Errors
@@ -192,156 +183,19 @@ impl Store {
         .await
     }
 
-    async fn events(
-        &self,
-        which: &'static str,
-        values: Vec<Value>,
-    ) -> Result<Vec<Event>, StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM event {which} LIMIT {MOST}");
-        Ok(self.read(Statement::new(sql, values)).await?.iter().map(event).collect())
-    }
-}
-
-/// What a list of events is asked for by (EPCIS 2.0 §8.2.7.1). Every condition must hold; an empty one asks nothing.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Wanted {
-    /// Columns, and the values of which one must be there.
-    pub among: Vec<(Column, Vec<String>)>,
-    /// Columns of times: not before, and before.
-    pub since: Vec<(Order, UtcTime)>,
-    /// See `since`.
-    pub until: Vec<(Order, UtcTime)>,
-    /// Canonical URIs of which one must be named, as what the event is about or as child.
-    pub epcs: Vec<String>,
-    /// As `epcs`, or as parent.
-    pub any_epcs: Vec<String>,
-}
-
-/// A column by whose value events are asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names of EPCIS")]
-pub enum Column {
-    EventType,
-    EventId,
-    Action,
-    BizStep,
-    Disposition,
-    ReadPoint,
-    BizLocation,
-}
-
-impl Column {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::EventType => "event_type",
-            Self::EventId => "event_id",
-            Self::Action => "action",
-            Self::BizStep => "biz_step",
-            Self::Disposition => "disposition",
-            Self::ReadPoint => "read_point",
-            Self::BizLocation => "biz_location",
-        }
-    }
-}
-
-/// By which time events are in order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Order {
-    /// When it happened.
-    #[default]
-    EventTime,
-    /// When the backend took it.
-    RecordTime,
-}
-
-impl Order {
-    const fn column(self) -> &'static str {
-        match self {
-            Self::EventTime => "event.event_time",
-            Self::RecordTime => "event.captured_at",
-        }
-    }
-}
-
-/// Which way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Direction {
-    /// Oldest first.
-    Ascending,
-    /// Newest first.
-    #[default]
-    Descending,
-}
-
-/// A page of a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Page {
-    /// By which time.
-    pub order: Order,
-    /// Which way.
-    pub direction: Direction,
-    /// Time (ms since 1970) and number of the last event of the page before.
-    pub after: Option<(i64, i64)>,
-    /// So many at most.
-    pub limit: u32,
-}
-
-impl Store {
-    /// Events that are as wanted, a page of them.
+    /// Who said what happened under each of these `eventID`s: `eventID` and source, without retractions.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn events_wanted(
+    pub async fn sources_of(
         &self,
-        wanted: &Wanted,
-        page: Page,
-    ) -> Result<Vec<Event>, StoreError> {
-        let mut values: Vec<Value> = Vec::new();
-        let mut place = |value: Value| {
-            values.push(value);
-            format!("${}", values.len())
-        };
-        let mut conditions: Vec<String> = Vec::new();
-        for (column, among) in &wanted.among {
-            let places: Vec<String> =
-                among.iter().map(|value| place(value.as_str().into())).collect();
-            conditions.push(format!("event.{} IN ({})", column.name(), places.join(", ")));
-        }
-        for (order, time) in &wanted.since {
-            conditions.push(format!("{} >= {}", order.column(), place((*time).into())));
-        }
-        for (order, time) in &wanted.until {
-            conditions.push(format!("{} < {}", order.column(), place((*time).into())));
-        }
-        for (epcs, roles) in [(&wanted.epcs, " AND role <> 'parent'"), (&wanted.any_epcs, "")] {
-            if !epcs.is_empty() {
-                let places: Vec<String> =
-                    epcs.iter().map(|value| place(value.as_str().into())).collect();
-                conditions.push(format!(
-                    "event.n IN (SELECT n FROM event_epc WHERE epc IN ({}){roles})",
-                    places.join(", ")
-                ));
-            }
-        }
-        let column = page.order.column();
-        let (way, beyond) = match page.direction {
-            Direction::Ascending => ("ASC", ">"),
-            Direction::Descending => ("DESC", "<"),
-        };
-        if let Some((time, n)) = page.after {
-            let (time, n) = (place(time.into()), place(n.into()));
-            conditions.push(format!(
-                "({column} {beyond} {time} OR {column} = {time} AND event.n {beyond} {n})"
-            ));
-        }
-        // Of those, only the number is there (`erase`).
-        conditions.push("event.kind <> 'erased'".to_owned());
-        let sql = format!(
-            "SELECT {COLUMNS} FROM event WHERE {} ORDER BY {column} {way}, event.n {way} LIMIT {}",
-            conditions.join(" AND "),
-            place(page.limit.into())
-        );
-        Ok(self.read(Statement::new(sql, values)).await?.iter().map(event).collect())
+        event_ids: &[&str],
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        const SQL: &str = "WITH asked (id) AS (VALUES {keys}) SELECT DISTINCT event.event_id, event.source \
+             FROM asked CROSS JOIN event WHERE event.event_id = asked.id AND event.retracts = 0";
+        let keys: Vec<_> = event_ids.iter().map(|id| vec![(*id).into()]).collect();
+        let rows = self.read_about(SQL, &[], &keys).await?;
+        Ok(rows.iter().map(|row| (row.text(0).to_owned(), row.text(1).to_owned())).collect())
     }
 
     /// Which of these messages of a source are there, with their events as text.
@@ -367,5 +221,14 @@ impl Store {
             known.extend(rows.iter().map(|row| (row.text(0).to_owned(), row.text(1).to_owned())));
         }
         Ok(known)
+    }
+
+    async fn events(
+        &self,
+        which: &'static str,
+        values: Vec<Value>,
+    ) -> Result<Vec<Event>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM event {which} LIMIT {MOST}");
+        Ok(self.read(Statement::new(sql, values)).await?.iter().map(event).collect())
     }
 }

@@ -6,7 +6,7 @@
 //!   may be a garage, or the end of a duty; then no numbers are used either. Where numbers went on meanwhile, fixes were
 //!   made, and a point among them is missing. Across a start of the agent, where numbers jump, nothing is provable.
 
-use super::{Row, Statement, Store, StoreError};
+use super::{Row, Statement, Store, StoreError, Value};
 use crate::backend::view::desk::GapView;
 use crate::units::UtcTime;
 
@@ -42,35 +42,88 @@ impl Store {
         from: UtcTime,
         until: UtcTime,
     ) -> Result<Vec<GapView>, StoreError> {
-        let span = |sql: &'static str| {
-            Statement::new(sql, [van.into(), from.into(), until.into(), MAX_GAPS.into()])
-        };
-        let events = self.read(span(EVENTS)).await?;
-        let mut trail = span(TRAIL);
-        trail
-            .values
-            .extend([DRIVING_MS, STANDING_MS, FEW, BLOCK, SET_OFF_MM, MOVED_MM].map(Into::into));
-        let trail = self.read(trail).await?;
+        let mut values = of_silences(from, until);
+        values.extend([van.into(), MAX_GAPS.into()]);
+        let trail = self.read(Statement::new(TRAIL, values));
+        let values = [from.into(), until.into(), van.into(), MAX_GAPS.into()];
+        let events = self.read(Statement::new(EVENTS, values));
+        let (events, trail) = tokio::try_join!(events, trail)?;
         let events = events.iter().map(|row| gap(row, "event"));
         Ok(events.chain(trail.iter().map(|row| gap(row, "trail"))).collect())
     }
+
+    /// Which of these vans miss something between two times, as [`Self::gaps`] would say.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn vans_with_gaps(
+        &self,
+        vans: &[&str],
+        from: UtcTime,
+        until: UtcTime,
+    ) -> Result<Vec<String>, StoreError> {
+        let keys: Vec<_> = vans.iter().map(|van| vec![(*van).into()]).collect();
+        let rows = self.read_about(ANY, &of_silences(from, until), &keys).await?;
+        Ok(rows.iter().map(|row| row.text(0).to_owned()).collect())
+    }
+}
+
+/// Events from `$1` to `$2` of the van of this name whose predecessor is not there.
+macro_rules! orphans {
+    ($van:literal) => {
+        concat!(
+            "event.van = ",
+            $van,
+            " AND event.event_time >= $1 AND event.event_time <= $2 AND event.previous_seq IS NOT NULL \
+             AND NOT EXISTS (SELECT 1 FROM event AS there WHERE there.van = event.van AND there.seq = event.previous_seq)"
+        )
+    };
+}
+
+/// Points from `$1` to `$2` of the van of this name behind a silence in which fixes were made.
+macro_rules! silences {
+    ($van:literal) => {
+        concat!(
+            "(SELECT seq, time, stopped, LAG(seq) OVER trail AS before_seq, LAG(time) OVER trail AS before_time, \
+             LAG(stopped) OVER trail AS before_stopped, \
+             odo_mm - LAG(odo_mm) OVER trail AS driven FROM track WHERE track.van = ",
+            $van,
+            " AND time >= $1 AND time <= $2 WINDOW trail AS (ORDER BY time, seq)) AS pairs \
+             WHERE time - before_time > $3 \
+             AND (before_stopped = 0 OR time - before_time > $4 OR driven > $7 OR (stopped = 1 AND driven > $8)) \
+             AND seq - before_seq > $5 AND seq - before_seq < $6"
+        )
+    };
+}
+
+/// Values of `$1` to `$8` of [`orphans`] and [`silences`].
+fn of_silences(from: UtcTime, until: UtcTime) -> Vec<Value> {
+    let bounds = [DRIVING_MS, STANDING_MS, FEW, BLOCK, SET_OFF_MM, MOVED_MM];
+    [from.into(), until.into()].into_iter().chain(bounds.map(Value::Int)).collect()
 }
 
 /// Number and time of the record before, last missing number, time of the record behind.
-const EVENTS: &str = "SELECT before.seq, before.event_time, event.previous_seq, event.event_time \
-    FROM event LEFT JOIN event AS before ON before.van = event.van AND before.seq = \
-    (SELECT MAX(below.seq) FROM event AS below WHERE below.van = event.van AND below.seq < event.previous_seq) \
-    WHERE event.van = $1 AND event.event_time >= $2 AND event.event_time <= $3 AND event.previous_seq IS NOT NULL \
-    AND NOT EXISTS (SELECT 1 FROM event AS there WHERE there.van = event.van AND there.seq = event.previous_seq) \
-    ORDER BY event.seq LIMIT $4";
+const EVENTS: &str = concat!(
+    "SELECT before.seq, before.event_time, event.previous_seq, event.event_time \
+     FROM event LEFT JOIN event AS before ON before.van = event.van AND before.seq = \
+     (SELECT MAX(below.seq) FROM event AS below WHERE below.van = event.van AND below.seq < event.previous_seq) WHERE ",
+    orphans!("$3"),
+    " ORDER BY event.seq LIMIT $4"
+);
 
-const TRAIL: &str = "SELECT before_seq, before_time, seq - 1, time FROM \
-    (SELECT seq, time, stopped, LAG(seq) OVER trail AS before_seq, LAG(time) OVER trail AS before_time, \
-    LAG(stopped) OVER trail AS before_stopped, \
-    odo_mm - LAG(odo_mm) OVER trail AS driven FROM track WHERE van = $1 AND time >= $2 AND time <= $3 \
-    WINDOW trail AS (ORDER BY time, seq)) AS pairs \
-    WHERE time - before_time > $5 AND (before_stopped = 0 OR time - before_time > $6 OR driven > $9 OR (stopped = 1 AND driven > $10)) \
-    AND seq - before_seq > $7 AND seq - before_seq < $8 ORDER BY seq LIMIT $4";
+const TRAIL: &str = concat!(
+    "SELECT before_seq, before_time, seq - 1, time FROM ",
+    silences!("$9"),
+    " ORDER BY seq LIMIT $10"
+);
+
+const ANY: &str = concat!(
+    "WITH asked (van) AS (VALUES {keys}) SELECT asked.van FROM asked WHERE EXISTS (SELECT 1 FROM event WHERE ",
+    orphans!("asked.van"),
+    ") OR EXISTS (SELECT 1 FROM ",
+    silences!("asked.van"),
+    ")"
+);
 
 fn gap(row: &Row, lane: &str) -> GapView {
     let last = row.count(2);

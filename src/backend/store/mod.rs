@@ -27,6 +27,7 @@ pub mod sql;
 mod sqlite;
 pub mod subscribers;
 mod tls;
+pub mod wanted;
 
 use std::path::PathBuf;
 
@@ -148,6 +149,23 @@ impl Store {
             Engine::Sqlite(engine) => engine.read(statement).await,
             Engine::Postgres(engine) => engine.read(statement).await,
         }
+    }
+
+    /// Asks about keys, thousands at once: see [`Statement::about`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn read_about(
+        &self,
+        sql: &str,
+        before: &[Value],
+        keys: &[Vec<Value>],
+    ) -> Result<Vec<Row>, StoreError> {
+        let mut rows = Vec::new();
+        for question in Statement::about(sql, before, keys) {
+            rows.extend(self.read(question).await?);
+        }
+        Ok(rows)
     }
 
     /// Runs statements in one transaction: all or none, on disk when this returns.

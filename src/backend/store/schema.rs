@@ -37,6 +37,11 @@ CREATE INDEX event_by_van_time ON event (van, event_time);
 CREATE INDEX event_by_event_id ON event (event_id);
 CREATE INDEX event_by_route ON event (route, n);
 CREATE INDEX event_by_capture ON event (captured_at, n);
+CREATE INDEX event_by_type ON event (event_type, event_time, n);
+CREATE INDEX event_by_step ON event (biz_step, event_time, n) WHERE biz_step IS NOT NULL;
+CREATE INDEX event_by_disposition ON event (disposition, event_time, n) WHERE disposition IS NOT NULL;
+CREATE INDEX event_by_read_point ON event (read_point, event_time, n) WHERE read_point IS NOT NULL;
+CREATE INDEX event_by_biz_location ON event (biz_location, event_time, n) WHERE biz_location IS NOT NULL;
 CREATE INDEX event_of_completion ON event (route) WHERE kind = 'route.completed';
 
 -- Which things an event is about: `role` is `epc`, `child` or `parent`.
@@ -65,6 +70,7 @@ CREATE TABLE route (
     put_at {int} NOT NULL, sent_rev {int}, claimed_until {int}, withdrawn {int} NOT NULL
 ) {strict};
 CREATE INDEX route_by_van ON route (van, put_at);
+CREATE INDEX route_by_end ON route (van, (COALESCE(valid_until, COALESCE(valid_from, put_at) + 86400000)));
 
 -- A parcel that somebody may ask for. `epc` is the URI under which all events meet.
 CREATE TABLE parcel (

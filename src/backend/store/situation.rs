@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Row, Statement, Store, StoreError};
+use super::{Row, Statement, Store, StoreError, Value};
 use crate::backend::event::Event;
 use crate::backend::view::known::{KnownVan, Moment};
 use crate::units::{Position, UtcTime};
@@ -29,11 +29,34 @@ pub struct Revision {
     pub withdrawn: bool,
 }
 
+/// A manifest as it goes to the van.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutManifest {
+    /// Name of the route.
+    pub route: String,
+    /// Whose.
+    pub van: String,
+    /// When it was put.
+    pub put_at: UtcTime,
+    /// JSON.
+    pub manifest: String,
+}
+
 /// A point of a trail: `[ms since 1970, latitude, longitude, m/s]`.
 pub type TrailPoint = (i64, f64, f64, Option<f64>);
 
-const REVISION: &str = "route, van, rev, put_at, COALESCE(valid_from, put_at), \
-     COALESCE(valid_until, COALESCE(valid_from, put_at) + 86400000), withdrawn";
+/// When a route is over, as the index `route_by_end` has it.
+macro_rules! over {
+    () => {
+        "COALESCE(valid_until, COALESCE(valid_from, put_at) + 86400000)"
+    };
+}
+
+const REVISION: &str = concat!(
+    "route.route, route.van, rev, put_at, COALESCE(valid_from, put_at), ",
+    over!(),
+    ", withdrawn"
+);
 
 fn revision(row: &Row) -> Revision {
     Revision {
@@ -73,9 +96,19 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn known_van(&self, van: &str) -> Result<Option<KnownVan>, StoreError> {
-        let sql = format!("SELECT {VAN} FROM van WHERE van = $1");
-        let rows = self.read(Statement::new(sql, [van.into()])).await?;
-        Ok(rows.first().map(known_van))
+        Ok(self.known_vans_called(&[van]).await?.pop())
+    }
+
+    /// What vans last said of themselves, of those that anybody has heard of.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn known_vans_called(&self, vans: &[&str]) -> Result<Vec<KnownVan>, StoreError> {
+        let sql = format!(
+            "WITH asked (name) AS (VALUES {{keys}}) SELECT {VAN} FROM asked CROSS JOIN van WHERE van = asked.name"
+        );
+        let keys: Vec<_> = vans.iter().map(|van| vec![(*van).into()]).collect();
+        Ok(self.read_about(&sql, &[], &keys).await?.iter().map(known_van).collect())
     }
 
     /// All vans, in the order of their ids.
@@ -124,54 +157,106 @@ impl Store {
         Ok(rows.first().map(revision))
     }
 
-    /// The newest routes of a van that were not withdrawn, newest first.
+    /// Routes of vans that were not withdrawn and are not over at `now`, or that a van says it drives: of each van newest
+    /// first. Of a van is asked by its id and by the route that it says.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn revisions_of_van(&self, van: &str) -> Result<Vec<Revision>, StoreError> {
+    pub async fn revisions_of_vans(
+        &self,
+        vans: &[(&str, Option<&str>)],
+        now: UtcTime,
+    ) -> Result<Vec<Revision>, StoreError> {
         let sql = format!(
-            "SELECT {REVISION} FROM route WHERE van = $1 AND withdrawn = 0 ORDER BY put_at DESC, route LIMIT 20"
+            "WITH asked (van, said) AS (VALUES {{keys}}) SELECT {REVISION} FROM asked CROSS JOIN route \
+             WHERE route.van = asked.van AND withdrawn = 0 AND {} > CAST($1 AS BIGINT) \
+             UNION SELECT {REVISION} FROM asked CROSS JOIN route \
+             WHERE route.route = asked.said AND route.van = asked.van AND withdrawn = 0",
+            over!()
         );
-        let rows = self.read(Statement::new(sql, [van.into()])).await?;
-        Ok(rows.iter().map(revision).collect())
+        let keys: Vec<_> =
+            vans.iter().map(|(van, said)| vec![(*van).into(), (*said).into()]).collect();
+        let rows = self.read_about(&sql, &[now.into()], &keys).await?;
+        let mut revisions: Vec<Revision> = rows.iter().map(revision).collect();
+        revisions.sort_by(|one, other| {
+            other.put_at.cmp(&one.put_at).then_with(|| one.route.cmp(&other.route))
+        });
+        Ok(revisions)
     }
 
-    /// Events of a route with a higher number than `after`, in the order of capture.
+    /// Numbers of events of routes above a number each, in their order, with the place of the route in `routes`.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn events_of_route_after(
+    pub async fn events_of_routes_after(
         &self,
-        route: &str,
-        after: i64,
-    ) -> Result<Vec<Event>, StoreError> {
+        routes: &[(&str, i64)],
+    ) -> Result<Vec<(usize, i64)>, StoreError> {
+        const SQL: &str = "WITH asked (place, route, after) AS (VALUES {keys}) SELECT asked.place, event.n \
+             FROM asked CROSS JOIN event WHERE event.route = asked.route AND event.n > asked.after ORDER BY event.n";
+        let key = |(place, (route, after)): (usize, &(&str, i64))| {
+            vec![Value::from(place as u64), (*route).into(), (*after).into()]
+        };
+        let keys: Vec<_> = routes.iter().enumerate().map(key).collect();
+        let rows = self.read_about(SQL, &[], &keys).await?;
+        let place = |row: &Row| usize::try_from(row.int(0)).unwrap_or_default();
+        Ok(rows.iter().map(|row| (place(row), row.int(1))).collect())
+    }
+
+    /// Events by their numbers, in that order.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn events_numbered(&self, numbers: &[i64]) -> Result<Vec<Event>, StoreError> {
         let sql = format!(
-            "SELECT {} FROM event WHERE event.route = $1 AND event.n > $2 ORDER BY event.n LIMIT 20000",
+            "WITH asked (n) AS (VALUES {{keys}}) SELECT {} FROM asked CROSS JOIN event WHERE event.n = asked.n ORDER BY event.n",
             super::events::COLUMNS
         );
-        let rows = self.read(Statement::new(sql, [route.into(), after.into()])).await?;
+        let keys: Vec<_> = numbers.iter().map(|n| vec![(*n).into()]).collect();
+        let rows = self.read_about(&sql, &[], &keys).await?;
         Ok(rows.iter().map(super::events::event).collect())
     }
 
-    /// Where a van was last under way after `from` and not after `until`.
+    /// Manifests of routes as they are now, each with its van and when it was put.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn manifests(&self, routes: &[&str]) -> Result<Vec<PutManifest>, StoreError> {
+        const SQL: &str = "WITH asked (route) AS (VALUES {keys}) SELECT route.route, van, put_at, manifest \
+             FROM asked CROSS JOIN route WHERE route.route = asked.route";
+        let keys: Vec<_> = routes.iter().map(|route| vec![(*route).into()]).collect();
+        let rows = self.read_about(SQL, &[], &keys).await?;
+        let manifest = |row: &Row| PutManifest {
+            route: row.text(0).to_owned(),
+            van: row.text(1).to_owned(),
+            put_at: row.utc(2),
+            manifest: row.text(3).to_owned(),
+        };
+        Ok(rows.iter().map(manifest).collect())
+    }
+
+    /// Where vans were last under way, each after a time and not after another.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn last_driving(
         &self,
-        van: &str,
-        from: UtcTime,
-        until: UtcTime,
-    ) -> Result<Option<Moment>, StoreError> {
-        let sql = "SELECT time, lat_e7, lon_e7 FROM track WHERE van = $1 AND time > $2 AND time <= $3 \
-             AND stopped = 0 AND speed_mmps >= 1500 ORDER BY time DESC LIMIT 1";
-        let rows = self.read(Statement::new(sql, [van.into(), from.into(), until.into()])).await?;
-        Ok(rows.first().and_then(|row| {
-            Some(Moment {
-                time: row.maybe_utc(0)?,
-                position: Position::from_degrees(degrees(row.int(1)), degrees(row.int(2)))?,
-            })
-        }))
+        vans: &[(&str, UtcTime, UtcTime)],
+    ) -> Result<Vec<(String, Moment)>, StoreError> {
+        const SQL: &str = "WITH asked (van, since, until) AS (VALUES {keys}) SELECT van, time, lat_e7, lon_e7 FROM \
+             (SELECT track.van, time, lat_e7, lon_e7, ROW_NUMBER() OVER (PARTITION BY track.van ORDER BY time DESC) AS nth \
+             FROM asked CROSS JOIN track WHERE track.van = asked.van AND time > asked.since AND time <= asked.until \
+             AND stopped = 0 AND speed_mmps >= 1500) AS driving WHERE nth = 1";
+        let key = |(van, from, until): &(&str, UtcTime, UtcTime)| {
+            vec![(*van).into(), (*from).into(), (*until).into()]
+        };
+        let keys: Vec<_> = vans.iter().map(key).collect();
+        let rows = self.read_about(SQL, &[], &keys).await?;
+        let moment = |row: &Row| {
+            let position = Position::from_degrees(degrees(row.int(2)), degrees(row.int(3)))?;
+            Some((row.text(0).to_owned(), Moment { time: row.maybe_utc(1)?, position }))
+        };
+        Ok(rows.iter().filter_map(moment).collect())
     }
 
     /// A van's trail from one time to another, oldest first.

@@ -9,6 +9,9 @@ use std::fmt::Write as _;
 /// Rows of one statement, largest first: of each text at most so many forms are prepared.
 const CHUNKS: [usize; 4] = [256, 64, 8, 1];
 
+/// Keys of one question, fewest first: of each text so many forms are prepared, and what is left over asks for nothing.
+const KEYS: [usize; 6] = [1, 8, 64, 256, 1024, 4096];
+
 /// SQLite takes 32,766 values in one statement, PostgreSQL 65,535.
 const MOST_VALUES: usize = 32_000;
 
@@ -123,6 +126,42 @@ impl Statement {
     }
 }
 
+impl Statement {
+    /// The fewest questions about all keys: `sql` has `{keys}` where rows of `VALUES` stand, whose columns have the types of
+    /// the first key's, behind the places of `before`. A key of NULLs must find nothing.
+    #[must_use]
+    pub fn about(sql: &str, before: &[Value], keys: &[Vec<Value>]) -> Vec<Self> {
+        let most = KEYS[KEYS.len() - 1];
+        let question = |keys: &[Vec<Value>]| {
+            let size = KEYS.into_iter().find(|size| *size >= keys.len()).unwrap_or(most);
+            let mut values = before.to_vec();
+            values.extend(keys.iter().flatten().cloned());
+            values.resize(before.len() + size * keys[0].len(), Value::Null);
+            Self::new(sql.replace("{keys}", &key_rows(before.len(), size, &keys[0])), values)
+        };
+        keys.chunks(most).map(question).collect()
+    }
+}
+
+/// PostgreSQL takes a place for a text unless told.
+fn key_rows(before: usize, rows: usize, key: &[Value]) -> String {
+    let mut sql = String::with_capacity(rows * 24 * key.len());
+    for row in 0..rows {
+        sql.push_str(if row == 0 { "(" } else { ", (" });
+        for (column, value) in key.iter().enumerate() {
+            let comma = if column == 0 { "" } else { ", " };
+            let place = before + row * key.len() + column + 1;
+            match value {
+                Value::Int(_) => write!(sql, "{comma}CAST(${place} AS BIGINT)"),
+                _ => write!(sql, "{comma}${place}"),
+            }
+            .expect("a string takes everything");
+        }
+        sql.push(')');
+    }
+    sql
+}
+
 fn many_rows(before: &str, rows: usize, columns: usize, after: &str) -> String {
     let mut sql = String::with_capacity(before.len() + after.len() + rows * (7 * columns + 3) + 2);
     sql.push_str(before);
@@ -176,16 +215,6 @@ impl Row {
         u64::try_from(self.int(column)).unwrap_or(0)
     }
 
-    /// The number in a column that may have a fraction.
-    #[must_use]
-    pub fn maybe_real(&self, column: usize) -> Option<f64> {
-        match &self.0[column] {
-            Value::Null => None,
-            Value::Real(value) => Some(*value),
-            other => panic!("column {column} is no fraction: {other:?}"),
-        }
-    }
-
     /// The text in a column that is never NULL.
     #[must_use]
     pub fn text(&self, column: usize) -> &str {
@@ -227,6 +256,25 @@ impl Row {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_keys_need_few_questions() {
+        let keys: Vec<Vec<Value>> = (0..3).map(|n| vec![Value::from("a"), Value::Int(n)]).collect();
+        let sql = "WITH asked (name, n) AS (VALUES {keys}) SELECT $1";
+        let one = Statement::about(sql, &[Value::Null], &keys[..1]);
+        assert_eq!(
+            one[0].sql,
+            "WITH asked (name, n) AS (VALUES ($2, CAST($3 AS BIGINT))) SELECT $1"
+        );
+        let three = Statement::about(sql, &[Value::Null], &keys);
+        assert_eq!((three.len(), three[0].values.len()), (1, 1 + 2 * 8));
+        assert_eq!(three[0].values[5..8], ["a".into(), Value::Int(2), Value::Null]);
+        let keys = vec![vec![Value::Int(1)]; 5000];
+        let sizes: Vec<usize> =
+            Statement::about("{keys}", &[], &keys).iter().map(|one| one.values.len()).collect();
+        assert_eq!(sizes, [4096, 1024]);
+        assert_eq!(Statement::about("{keys}", &[], &[]), []);
+    }
 
     #[test]
     fn many_rows_need_few_texts() {

@@ -164,17 +164,6 @@ impl Store {
         Ok(outcomes[1].changed > 0)
     }
 
-    /// The language of a subscriber.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn language_of_subscriber(&self, id: &str) -> Result<Option<String>, StoreError> {
-        let sql = "SELECT COALESCE(subscriber.language, parcel.language) FROM subscriber \
-             LEFT JOIN parcel ON parcel.epc = subscriber.epc WHERE subscriber.id = $1";
-        let rows = self.read(Statement::new(sql, [id.into()])).await?;
-        Ok(rows.first().and_then(|row| row.maybe_text(0)).map(str::to_owned))
-    }
-
     /// Parcels of which somebody is still to be told something.
     ///
     /// # Errors

@@ -140,18 +140,15 @@ impl Tls {
             .with_root_certificates(roots);
         let config = match own {
             None => config.with_no_client_auth(),
-            Some((cert, key)) => with_own(config, cert, key).map_err(|error| error.to_string())?,
+            Some((cert, key)) => {
+                let chain = pem::certificates(cert).map_err(|error| error.to_string())?;
+                let secret = pem::private_key(key).map_err(|error| error.to_string())?;
+                let own = config.with_client_auth_cert(chain, secret);
+                own.map_err(|error| PemError::new(cert, error).to_string())?
+            }
         };
         Ok(Self(TlsConnector::from(Arc::new(config))))
     }
-}
-
-type Builder = rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>;
-
-fn with_own(config: Builder, cert: &Path, key: &Path) -> Result<ClientConfig, PemError> {
-    config
-        .with_client_auth_cert(pem::certificates(cert)?, pem::private_key(key)?)
-        .map_err(|error| PemError::new(cert, error))
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for Tls {

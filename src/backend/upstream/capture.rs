@@ -3,10 +3,12 @@
 //! - What was accepted is done, also after a restart: the document stays in the store until its events are there.
 //! - **An event of a warehouse is a warehouse's**, whatever it says: its source is `capture:` and the token's name, and it
 //!   has no van. Who sends it again with another content under the same `eventID` is refused.
+//! - It takes back what came by it; what came by others only with the scope for that, and never what a van said (`rights`).
 //! - An event without `eventID` is given one of what it says (a UUID of version 8 over the token's name and the event's
 //!   members in alphabetical order), so that the same document again gives nothing new. `recordTime` is ours.
 
 mod jobs;
+mod rights;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -180,7 +182,12 @@ async fn capture_one(
         let problem = Problem::bad_request("the event is none of EPCIS 2.0: see errors");
         return Err(problem.with_errors(faults));
     }
-    let event = taken(document, None, &allowed.who, None, now);
+    let mut event = taken(document, None, &allowed.who, None, now);
+    let refused = rights::refused(&shared, &allowed.who, &mut [&mut event]).await?;
+    if let Some(words) = refused.get(&event.id) {
+        let detail = format!("errorDeclaration of {}: {words}", event.event_id);
+        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+    }
     let clashes = clashes(&shared, std::iter::once(&event)).await?;
     if !clashes.is_empty() {
         let detail = "another event of yours has this eventID: see its errorDeclaration";
@@ -298,7 +305,17 @@ async fn work(shared: &Shared) -> Result<bool, StoreError> {
     let Some(job) = shared.store.claim_job(now, until).await? else { return Ok(false) };
     let document: Value =
         job.doc.as_deref().and_then(|doc| serde_json::from_str(doc).ok()).unwrap_or_default();
-    let (events, mut faults) = read(&document, &job, now);
+    let (mut events, mut faults) = read(&document, &job, now);
+    let mut said: Vec<&mut Event> = events.iter_mut().map(|(_, event)| event).collect();
+    let refused = rights::refused(shared, &job.who, &mut said).await?;
+    events.retain(|(index, event)| match refused.get(&event.id) {
+        None => true,
+        Some(words) => {
+            let place = format!("eventList[{index}].errorDeclaration");
+            faults.push(Fault { place, value: event.event_id.clone(), remedy: words.clone() });
+            false
+        }
+    });
     let clashes = clashes(shared, events.iter().map(|(_, event)| event)).await?;
     let (clashing, mut good): (Vec<_>, Vec<_>) =
         events.into_iter().partition(|(_, event)| clashes.contains(&event.id));

@@ -7,8 +7,8 @@ use axum::response::{AppendHeaders, IntoResponse as _, Response};
 use serde_json::{Value, json};
 
 use crate::backend::api::{Allowed, Fault, Problem, scope};
-use crate::backend::event::Event;
-use crate::backend::store::events::{Column, Direction, Order, Page, Wanted};
+use crate::backend::event::{Event, RETRACTS_OTHERS, token_of};
+use crate::backend::store::wanted::{Column, Direction, Order, Page, Wanted};
 use crate::backend::{Shared, epc};
 use crate::units::UtcTime;
 
@@ -231,7 +231,15 @@ pub(super) fn shown(event: &Event) -> Value {
     data
 }
 
-/// One event by its `eventID`; if several say it, the first, and if who said it took it back, that.
+/// Whether a retraction of this name is good for what `first` says.
+fn takes_back(event: &Event, first: &Event) -> bool {
+    match token_of(&first.source) {
+        None => event.source == first.source,
+        token => event.kind == RETRACTS_OTHERS || token_of(&event.source) == token,
+    }
+}
+
+/// One event by its `eventID`; if several say it, the first, and if that was taken back, the retraction.
 pub(super) async fn event(
     _: Allowed<scope::Events>,
     State(shared): State<Shared>,
@@ -240,7 +248,7 @@ pub(super) async fn event(
     let events = shared.store.events_called(&id).await?;
     let first = events.iter().find(|event| !event.retracts).or_else(|| events.first());
     let back =
-        |event: &&Event| event.retracts && first.is_some_and(|first| first.source == event.source);
+        |event: &&Event| event.retracts && first.is_some_and(|first| takes_back(event, first));
     let found = events.iter().rev().find(back).or(first);
     let event = found.ok_or_else(|| Problem::not_found("no event has this eventID"))?;
     Ok((StatusCode::OK, [LD_JSON], Json(shown(event))).into_response())

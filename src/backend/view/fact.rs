@@ -3,10 +3,12 @@
 //! What others than the vans of this backend say is told in the words of CBV 2.0 §7.1, and in three members that an event
 //! may carry besides: the name of a place ([`PLACE`]), who had it ([`CARRIER`]) and why ([`REASON`]).
 
+use std::sync::{Arc, LazyLock};
+
 use serde_json::Value;
 
 use super::parcel::{Spot, Stage};
-use crate::backend::event::{Event, Origin, Role};
+use crate::backend::event::{Event, Origin, RETRACTS_OTHERS, Role, token_of};
 use crate::units::UtcTime;
 
 /// The member with a place's name, as people may read it.
@@ -16,8 +18,17 @@ pub const CARRIER: &str = "waypost:carrier";
 /// The member with a reason: a word of the contract.
 pub const REASON: &str = "waypost:reason";
 
+/// How a parcel was handed over that was not at its stop.
+pub const OUTSIDE: &str = "scan_outside";
+
+/// Why somebody should look at a scan that was not where the parcel is due.
+pub const WRONG_STOP: &str = "wrong_stop";
+
 /// What the kind of an event of a list of states begins with: `import.collected`.
 pub const IMPORT: &str = "import.";
+
+/// The authority of a retraction that is good for whatever came by tokens, whichever they were.
+pub const OTHERS: &str = "others";
 
 /// Words for states in lists of carriers, and what they mean.
 pub const WORDS: &[(&str, Stage)] = &[
@@ -88,8 +99,11 @@ pub struct Fact {
     pub what: What,
     /// EPCIS `eventID`.
     pub event_id: String,
-    /// Who may take it back: the van's URI, or everybody of the same origin.
+    /// Who may take it back: the van's URI, the name of the token by which it came, or the backend itself. Of a
+    /// retraction [`OTHERS`], if it is good for whatever tokens said.
     pub authority: String,
+    /// Name of the token by which it came, if it did.
+    pub token: Option<String>,
     /// When it was said to be wrong, if it is that.
     pub declared: Option<UtcTime>,
     /// Who said it.
@@ -110,8 +124,8 @@ pub struct Fact {
     pub acc_m: Option<f64>,
     /// Number of the stop in the manifest.
     pub stop_seq: Option<u32>,
-    /// The rest.
-    pub said: Said,
+    /// The rest; of most facts nothing, which is one for all of them.
+    pub said: Arc<Said>,
 }
 
 /// What few events say.
@@ -155,6 +169,7 @@ impl Fact {
             what: what(event, step),
             event_id: event.event_id.clone(),
             authority: authority(event),
+            token: token_of(&event.source).map(str::to_owned),
             declared: event.retracts.then_some(declared),
             origin: event.origin,
             van: event.van.clone(),
@@ -165,8 +180,25 @@ impl Fact {
             spot,
             acc_m: acc_m.flatten(),
             stop_seq: number(&event.data, "van:stopSequence"),
-            said: Said::of(&event.data),
+            said: Said::of(&event.data).shared(),
         }
+    }
+
+    /// What is asked of an event as one of its route's, of which there are many: the rest can be read again.
+    #[must_use]
+    pub fn of_route(event: &Event) -> Self {
+        let fact = Self::of(event);
+        let said = &fact.said;
+        let counts = |method: &&String| method.as_str() == OUTSIDE;
+        let said = Said {
+            method: said.method.as_ref().filter(counts).cloned(),
+            inside: said.inside.filter(|inside| !inside),
+            missing: said.missing.clone(),
+            alert: said.alert.as_ref().filter(|alert| alert.as_str() == WRONG_STOP).cloned(),
+            ..Said::default()
+        };
+        let said = said.shared();
+        Self { token: None, van: None, route: None, location: None, acc_m: None, said, ..fact }
     }
 
     /// Whether it is about `epc`.
@@ -201,24 +233,31 @@ pub fn valid(facts: &[Fact]) -> Vec<&Fact> {
     // What a van said is found again in the lists of others, to whom it was sent.
     let from_vans = facts.iter().filter(|fact| fact.origin == Origin::Van);
     let vans: HashSet<&str> = from_vans.map(|fact| fact.event_id.as_str()).collect();
+    let by_token = |fact: &Fact| matches!(fact.origin, Origin::Capture | Origin::Import);
     let right = |fact: &&Fact| {
         !wrong.contains(&name(fact))
+            && !(by_token(fact) && wrong.contains(&(OTHERS, fact.event_id.as_str())))
             && (fact.origin == Origin::Van || !vans.contains(fact.event_id.as_str()))
     };
     let mut valid: Vec<&Fact> = facts.iter().filter(right).collect();
     valid.sort_by(|one, other| one.key().cmp(&other.key()));
     let mut known = HashSet::new();
-    valid.retain(|fact| known.insert(name(fact)));
+    // What several tokens say under one name is one event.
+    valid.retain(|fact| {
+        known.insert(if by_token(fact) { (OTHERS, fact.event_id.as_str()) } else { name(fact) })
+    });
     valid
 }
 
-/// A van's events are taken back by that van alone; those of others by any of them, whose names of themselves change.
+/// A van's events are taken back by that van alone, those of a token by that one, or by one that may take back all of them.
 fn authority(event: &Event) -> String {
     match event.origin {
-        Origin::Van => event.source.clone(),
-        Origin::Capture | Origin::Import => "others".to_owned(),
-        Origin::Backend => "backend".to_owned(),
+        Origin::Van => event.source.as_str(),
+        Origin::Capture | Origin::Import if event.kind == RETRACTS_OTHERS => OTHERS,
+        Origin::Capture | Origin::Import => token_of(&event.source).unwrap_or_default(),
+        Origin::Backend => "backend",
     }
+    .to_owned()
 }
 
 fn what(event: &Event, step: Option<&str>) -> What {
@@ -240,6 +279,11 @@ fn what(event: &Event, step: Option<&str>) -> What {
 }
 
 impl Said {
+    fn shared(self) -> Arc<Self> {
+        static NOTHING: LazyLock<Arc<Said>> = LazyLock::new(Arc::default);
+        if self == **NOTHING { Arc::clone(&NOTHING) } else { Arc::new(self) }
+    }
+
     fn of(data: &Value) -> Self {
         let proof = data.get("van:proof");
         let inside = proof.and_then(|proof| proof.get("van:insideGeofence")?.as_bool());

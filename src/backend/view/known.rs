@@ -59,7 +59,7 @@ pub struct KnownRoute {
     pub put_at: UtcTime,
     /// Whether it was taken back.
     pub withdrawn: bool,
-    /// What its van said of it: in any order, any number of times.
+    /// What its van said of it, as of [`Fact::of_route`]: in any order, any number of times.
     pub facts: Arc<Vec<Fact>>,
 }
 

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod concerns;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -40,6 +42,7 @@ fn fact(stage: Stage, time: UtcTime, epcs: &[&str], stop_seq: Option<u32>) -> Fa
         what: What::Stage(stage),
         event_id: format!("{stage:?}/{time}/{}", epcs.first().unwrap_or(&"")),
         authority: "van".to_owned(),
+        token: None,
         declared: None,
         origin: Origin::Van,
         van: Some("VAN-042".to_owned()),
@@ -50,7 +53,7 @@ fn fact(stage: Stage, time: UtcTime, epcs: &[&str], stop_seq: Option<u32>) -> Fa
         spot: None,
         acc_m: None,
         stop_seq,
-        said: Said::default(),
+        said: Arc::default(),
     }
 }
 
@@ -531,8 +534,8 @@ fn the_page_of_a_gift_does_not_tell_where_it_comes_from() {
     let time = utc("2026-11-22T07:00:00Z");
     let mut packed = fact(Stage::Packed, time, &[route.epcs[0][0].as_str()], None);
     (packed.origin, packed.van) = (Origin::Capture, None);
-    packed.said.place = Some("Toy Shop".to_owned());
-    packed.said.carrier = Some("Toy Mail".to_owned());
+    let (place, carrier) = ("Toy Shop".to_owned(), "Toy Mail".to_owned());
+    packed.said = Arc::new(Said { place: Some(place), carrier: Some(carrier), ..Said::default() });
     let told = |gift| {
         let step = page_with(&[], std::slice::from_ref(&packed), gift).timeline.remove(0);
         (step.place.is_some(), step.by.is_some())

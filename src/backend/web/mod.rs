@@ -1,4 +1,5 @@
-//! Files → pages: `/` for who waits, `/t/{token}` for one parcel, `/desk` for dispatchers.
+//! Files → pages: `/` for who waits, `/t/{token}` for one parcel, `/unsubscribe/{id}` for who has heard enough of it, `/desk`
+//! for dispatchers.
 //!
 //! ```text
 //! files/*.html ─ page: texts of one language put in ─┐
@@ -11,6 +12,7 @@
 //! - The address of a parcel's page is its key, so that no request may tell it to others.
 
 mod assets;
+mod messages;
 mod page;
 mod texts;
 
@@ -26,11 +28,12 @@ use super::Shared;
 use super::api::Problem;
 use super::situation::{self, Found};
 
-/// `/` (whose form goes to the API), `/t/{token}`, `/desk` and what is below it, and the files that they load.
+/// `/` (whose form goes to the API), `/t/{token}`, `/unsubscribe/{id}`, `/desk` and what is below it, and the files that they load.
 pub fn router() -> Router<Shared> {
     Router::new()
         .route("/", get(start))
         .route("/t/{token}", get(track))
+        .route("/unsubscribe/{id}", get(messages::ask).post(messages::end))
         .route("/desk", get(desk))
         .route("/desk/{*rest}", get(desk))
         .route("/favicon.ico", get(favicon))
@@ -118,7 +121,9 @@ fn nowhere(shared: &Shared, uri: &Uri, headers: &HeaderMap, status: StatusCode) 
 }
 
 async fn desk(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Response {
-    Page::DESK.answer(&shared, &Locale::of(&uri, &headers, None), StatusCode::OK, &[])
+    let now = shared.now().to_string();
+    let values = [("now", now.as_str())];
+    Page::DESK.answer(&shared, &Locale::of(&uri, &headers, None), StatusCode::OK, &values)
 }
 
 async fn favicon(headers: HeaderMap) -> Response {

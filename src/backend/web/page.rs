@@ -24,6 +24,7 @@ pub(super) struct Page {
 impl Page {
     pub(super) const START: Self = Self { template: include_str!("files/start.html") };
     pub(super) const TRACK: Self = Self { template: include_str!("files/track.html") };
+    pub(super) const MESSAGES: Self = Self { template: include_str!("files/messages.html") };
     pub(super) const DESK: Self = Self { template: include_str!("files/desk.html") };
 
     /// The page in a language, with `values` for its `{{$name}}`.

@@ -8,7 +8,7 @@ use waypost::backend::config::{Scope, SmtpConfig};
 use waypost::backend::event::{Event, Origin, Role};
 use waypost::backend::live::Change;
 use waypost::backend::store::{Statement, Store, events};
-use waypost::backend::{Shared, alerts, api, epc, upstream};
+use waypost::backend::{Shared, api, epc, upstream, web};
 use waypost::clock::Clock;
 
 use super::client::{Events, Server};
@@ -342,7 +342,7 @@ async fn an_alert_is_ended_by_its_own_page_or_its_own_letter_alone() {
                 from: "Parcels <parcels@example.com>".to_owned(),
             });
         });
-        tour.server = Server::with(&shared, api::router().merge(alerts::router())).await;
+        tour.server = Server::with(&shared, api::router().merge(web::router())).await;
         let subscribe = async |parcel: usize, address: &str| {
             let path = format!("/api/v1/track/{}/alerts", tour.tokens[parcel]);
             let body = json!({"channel": "email", "address": address});

@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 use waypost::backend::store::Statement;
 use waypost::simulate::Fate;
 
-use super::world::{POSTCODE, Van, World, day};
+use super::van::{Van, day};
+use super::world::{POSTCODE, World, log_in, seen_in};
 use crate::support::repository;
-use crate::support::webdriver::{Browser, key};
+use crate::support::webdriver::key;
 
 /// Without tiles.
 const MOST_BYTES: u64 = 150_000;
@@ -17,28 +18,16 @@ fn contains(page: &str, text: &str) {
     assert!(page.contains(text), "{text} is not in {page}");
 }
 
-fn log_in(browser: &Browser, world: &World) {
-    browser.visit(&format!("{}/desk", world.url));
-    browser.until_text(".login", "Access token");
-    browser.type_into("#token", "dispatcher");
-    browser.press(key::ENTER);
-    browser.until_text("#vans-title", "Vans");
-}
-
 #[test]
 fn no_page_loads_from_elsewhere_weighs_much_overflows_or_complains() {
-    let Some(browser) = Browser::open("en-GB") else { return };
-    let Some(world) = World::start() else { return };
-    let day = day(1);
-    let links = world.put("VAN-042", &day);
-    let mut van = Van::new(&world, "VAN-042", day);
-    van.take_route(&world);
-    van.drive(&world, |told| told.kind == "route.departed");
+    let Some((browser, world)) = seen_in("en-GB") else { return };
+    let van = Van::under_way(&world, "VAN-042", 1);
     log_in(&browser, &world);
     // Before its door is opened the desk is refused once.
     browser.complaints();
-    let track = links[5].1.strip_prefix(&world.url).unwrap().to_owned();
-    let trace = format!("/desk/trace/{}", links[5].0);
+    let (number, link) = van.parcel(|parcel| parcel.stop >= 5);
+    let track = link.strip_prefix(&world.url).unwrap().to_owned();
+    let trace = format!("/desk/trace/{number}");
     for path in [
         "/",
         &track,
@@ -148,37 +137,8 @@ fn the_first_page_works_where_no_script_runs() {
 }
 
 #[test]
-fn a_page_tells_that_the_connection_is_lost_and_comes_back_by_itself() {
-    let Some(browser) = Browser::open("de") else { return };
-    let Some(world) = World::start() else { return };
-    let day = day(1);
-    let links = world.put("VAN-042", &day);
-    let mut van = Van::new(&world, "VAN-042", day);
-    van.take_route(&world);
-    let number = &links[0].0;
-    browser.look(390, "dark");
-    browser.visit(&links[0].1);
-    browser.until_text("#status", "Vom Absender angekündigt");
-    assert_eq!(browser.run("return document.documentElement.lang"), "de");
-    browser.tools("Network.enable", &json!({}));
-    let network = |offline: bool| {
-        let how = json!({"offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1});
-        browser.tools("Network.emulateNetworkConditions", &how);
-    };
-    network(true);
-    // What is under way goes on in Chromium; a network that is gone ends it.
-    browser.run("dispatchEvent(new Event('pagehide'))");
-    browser.until_text("#link", "Verbindung unterbrochen. Stand von 07:");
-    assert!(van.drive(&world, |told| told.kind == "parcel.loaded" && told.names(number)));
-    network(false);
-    browser.until_text("#status", "In der Zustellstation");
-    browser.until("document.getElementById('link').hidden");
-}
-
-#[test]
 fn a_page_is_told_when_a_link_leads_nowhere_or_no_more() {
-    let Some(browser) = Browser::open("en") else { return };
-    let Some(world) = World::start() else { return };
+    let Some((browser, world)) = seen_in("en") else { return };
     let links = world.put("VAN-042", &day(1));
     browser.look(390, "light");
     browser.visit(&format!("{}/t/nothing", world.url));
@@ -191,9 +151,17 @@ fn a_page_is_told_when_a_link_leads_nowhere_or_no_more() {
 }
 
 #[test]
+fn nobody_is_asked_for_an_address_where_no_letters_are_sent() {
+    let Some((browser, world)) = seen_in("en") else { return };
+    let van = Van::ready(&world, "VAN-042", 1);
+    browser.visit(&van.parcel(|_| true).1);
+    browser.until("document.querySelector('#timeline li')");
+    assert_eq!(browser.run("return document.getElementById('alerts').hidden"), json!(true));
+}
+
+#[test]
 fn a_page_reads_from_right_to_left_and_moves_less_where_that_is_wanted() {
-    let Some(browser) = Browser::open("en") else { return };
-    let Some(world) = World::start() else { return };
+    let Some((browser, world)) = seen_in("en") else { return };
     browser.look(390, "light");
     browser.visit(&format!("{}/?dir=rtl", world.url));
     let starts = browser.run(
@@ -218,23 +186,11 @@ fn a_page_reads_from_right_to_left_and_moves_less_where_that_is_wanted() {
 
 #[test]
 fn a_dispatcher_logs_in_finds_a_parcel_closes_its_case_and_leaves() {
-    let Some(browser) = Browser::open("en-GB") else { return };
-    let Some(world) = World::start() else { return };
-    let day = day(1);
-    world.put("VAN-042", &day);
-    let mut parcels = day.parcels().iter();
-    let number = parcels
-        .find(|parcel| parcel.fate == Fate::Delivered && parcel.key.starts_with('3'))
-        .unwrap()
-        .key
-        .clone();
-    let mut van = Van::new(&world, "VAN-042", day);
-    van.take_route(&world);
-    let mut arrivals = 0;
-    van.drive(&world, |told| {
-        arrivals += usize::from(told.kind == "stop.arrived");
-        arrivals == 4
-    });
+    let Some((browser, world)) = seen_in("en-GB") else { return };
+    let mut van = Van::ready(&world, "VAN-042", 1);
+    let (number, _) =
+        van.parcel(|parcel| parcel.fate == Fate::Delivered && parcel.key.starts_with('3'));
+    van.arrives(&world, 4);
     browser.look(1280, "light");
     browser.visit(&format!("{}/desk", world.url));
     browser.until_text(".login", "Access token");
@@ -259,6 +215,7 @@ fn a_dispatcher_logs_in_finds_a_parcel_closes_its_case_and_leaves() {
     browser.press(key::ENTER);
     browser.until_text(".part-last", &number);
     browser.until_text(".part-timeline", "Announced by the sender");
+    browser.until_text(".part-sightings", "Loaded");
     browser.click(".part-case button");
     browser.until_text(".part-case .tag", "open");
     browser.type_into("#note", "It stood on the wrong shelf.");
@@ -280,13 +237,8 @@ fn a_dispatcher_logs_in_finds_a_parcel_closes_its_case_and_leaves() {
 
 #[test]
 fn a_map_is_moved_by_keys_mouse_and_buttons() {
-    let Some(browser) = Browser::open("en-GB") else { return };
-    let Some(world) = World::start() else { return };
-    let day = day(1);
-    world.put("VAN-042", &day);
-    let mut van = Van::new(&world, "VAN-042", day);
-    van.take_route(&world);
-    van.drive(&world, |told| told.kind == "route.departed");
+    let Some((browser, world)) = seen_in("en-GB") else { return };
+    let _van = Van::under_way(&world, "VAN-042", 1);
     browser.look(1280, "light");
     log_in(&browser, &world);
     browser.until("document.querySelector('.place-van')");

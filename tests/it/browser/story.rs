@@ -1,37 +1,120 @@
-//! A parcel's day as its recipient and a dispatcher see it.
+//! A parcel's day as its recipient sees it, on the page and in letters.
 
 use std::time::Duration;
 
+use waypost::backend::alerts;
+use waypost::backend::store::Statement;
 use waypost::simulate::Fate;
 
-use super::world::{POSTCODE, Van, World, day};
+use super::van::Van;
+use super::world::{POSTCODE, World, seen_in};
+use crate::support::post_office::{self, Heard, post_office};
 use crate::support::webdriver::{Browser, key};
 
 /// Real time between positions, so that pages see each.
 const STEP: Duration = Duration::from_millis(30);
 
-/// Positions that are looked for.
-const SAMPLES: usize = 24;
+/// The page notes what it has said, and whether the van was on it then; and how often the van has moved.
+const NOTED: &str = "
+    window.said = []; window.moves = 0;
+    const [status, why] = ['status', 'why'].map((id) => document.getElementById(id));
+    window.van = () => Boolean(document.querySelector('[data-place=van]'));
+    new MutationObserver(() => said.push([status.innerText, why.innerText, van()]))
+        .observe(status, { childList: true, characterData: true, subtree: true });
+    new MutationObserver((changes) => {
+        moves += changes.filter((change) => change.target.dataset.place === 'van').length;
+    }).observe(document.getElementById('map'), { attributes: true, attributeFilter: ['transform'], subtree: true });";
 
-#[expect(clippy::too_many_lines, reason = "one story, from its beginning to its end")]
 #[test]
 fn a_parcel_is_followed_from_its_number_to_its_proof() {
     let Some(browser) = Browser::open("en-GB") else { return };
-    let Some(world) = World::start() else { return };
-    let day = day(1);
-    let links = world.put("VAN-042", &day);
-    let mut van = Van::new(&world, "VAN-042", day);
-    van.take_route(&world);
+    let (office, letters) = post_office();
+    let with_letters = World::with(|config| config.alerts.smtp = Some(post_office::smtp(office)));
+    let Some(world) = with_letters else { return };
+    let mut van = Van::ready(&world, "VAN-042", 1);
+    van.copies = 2;
     // In the midst of the day, with others before it.
-    let parcels = van.day().parcels();
-    let parcel =
-        parcels.iter().find(|parcel| parcel.stop >= 7 && parcel.fate == Fate::Delivered).unwrap();
-    let number = parcel.key.clone();
-    let link = links.iter().find(|(known, _)| *known == number).unwrap().1.clone();
+    let (number, link) = van.parcel(|parcel| parcel.stop >= 7 && parcel.fate == Fate::Delivered);
 
     browser.look(390, "light");
+    find(&browser, &world, &number);
+    assert_eq!(browser.run("return location.href").as_str().unwrap(), link);
+    browser.until_text("#status", "Announced by the sender");
+    browser.run(NOTED);
+    assert!(browser.run("return document.getElementById('alert-webhook')").is_null());
+    for (address, shown) in
+        [("max@example.com", "m…@example.com"), ("erika@example.org", "e…@example.org")]
+    {
+        browser.type_into("#alert-email", address);
+        browser.press(key::ENTER);
+        browser.until_text(".told", shown);
+    }
+
+    assert!(van.drive(&world, |told| told.kind == "parcel.loaded" && told.names(&number)));
+    browser.until_text("#status", "At the delivery station");
+    assert!(van.drive(&world, |told| told.kind == "route.departed"));
+    browser.until_text("#status", "stops before yours");
+    let told = until_told(&letters, "erika@example.org", 1);
+    unsubscribe(&world, &told[0]);
+
+    let asked = ask_for_a_safe_place(&browser, &world, &mut van);
+    assert_eq!(asked, "You asked: leave it here: “behind the bicycles”. The driver knows.");
+    van.before = Some((number.clone(), "VANCTL:LEAVE:SAFE"));
+
+    let is_near = van.drive(&world, |_| {
+        std::thread::sleep(STEP);
+        browser.text("#status").starts_with("3 stops")
+    });
+    assert!(is_near && browser.run("return van()") == true);
+    until_told(&letters, "max@example.com", 2);
+    let delivered = van.drive(&world, |told| {
+        std::thread::sleep(STEP);
+        told.kind == "parcel.delivered" && told.names(&number)
+    });
+    assert!(delivered);
+    browser.until_text("#status", "Delivered");
+    browser.until_text("#proof", "Left at a safe place");
+    browser.until_text("#proof", "Done as you asked");
+    browser.until_text("#proof", "Scanned at your stop");
+    browser.until_text("#manage", "nothing can be changed any more");
+    assert!(browser.run("return document.getElementById('live').hidden") == true);
+    what_was_said_makes_sense(&browser);
+
+    each_was_told_once(&browser, &world, &mut van, &letters);
+}
+
+/// Also when the van says its whole day again.
+fn each_was_told_once(browser: &Browser, world: &World, van: &mut Van, letters: &Heard) {
+    until_told(letters, "max@example.com", 3);
+    van.repeat(world);
+    // Once this is stored, all that was repeated is behind us.
+    van.arrives(world, 1);
+    while stored(world) < van.events.len() {
+        std::thread::sleep(STEP);
+    }
+    world.runtime.block_on(alerts::round(&world.shared)).unwrap();
+    assert_eq!(stored(world), van.events.len());
+    let told = to(letters, "max@example.com");
+    let subjects: Vec<&str> = told.iter().map(|letter| field(letter, "Subject: ")).collect();
+    assert_eq!(
+        subjects,
+        [
+            "Your parcel is out for delivery",
+            "Your parcel is nearly there",
+            "Your parcel was delivered"
+        ]
+    );
+    assert_eq!(to(letters, "erika@example.org").len(), 1, "she wanted no more");
+    browser.visit(field(&told[2], "All about it: "));
+    browser.until_text("#status", "Delivered");
+    browser.until_text(".told", "m…@example.com");
+    assert!(!browser.text(".told").contains("example.org"));
+}
+
+/// By number and postcode, at the second try.
+fn find(browser: &Browser, world: &World, number: &str) {
     browser.visit(&world.url);
-    browser.type_into("#number", &number);
+    browser.type_into("#number", number);
     browser.type_into("#postcode", "99999");
     browser.click("#find button");
     browser.until_text("#refused", "No parcel with this number and postcode");
@@ -39,132 +122,12 @@ fn a_parcel_is_followed_from_its_number_to_its_proof() {
     browser.type_into("#postcode", POSTCODE);
     browser.press(key::ENTER);
     browser.until("location.pathname.startsWith('/t/')");
-    assert_eq!(browser.run("return location.href").as_str().unwrap(), link);
-    browser.until_text("#status", "Announced by the sender");
-    browser.run(
-        "window.said = []; window.moves = 0;
-         new MutationObserver(() => said.push([status_.innerText, document.getElementById('why').innerText]))
-             .observe(window.status_ = document.getElementById('status'), { childList: true, characterData: true, subtree: true });
-         new MutationObserver((changes) => {
-             moves += changes.filter((change) => change.target.dataset.place === 'van').length;
-         }).observe(document.getElementById('map'), { attributes: true, attributeFilter: ['transform'], subtree: true });",
-    );
-
-    assert!(van.drive(&world, |told| told.kind == "parcel.loaded" && told.names(&number)));
-    browser.until_text("#status", "At the delivery station");
-    assert!(van.drive(&world, |told| told.kind == "route.departed"));
-    browser.until_text("#status", "stops before yours");
-
-    let asked = ask_for_a_safe_place(&browser, &world, &mut van);
-    assert_eq!(asked, "You asked: leave it here: “behind the bicycles”. The driver knows.");
-    van.before = Some((number.clone(), "VANCTL:LEAVE:SAFE"));
-
-    let mut seen = false;
-    let delivered = van.drive(&world, |told| {
-        std::thread::sleep(STEP);
-        seen |= browser.run("return Boolean(document.querySelector('[data-place=van]'))") == true;
-        told.kind == "parcel.delivered" && told.names(&number)
-    });
-    assert!(delivered && seen);
-    let began = browser.run("return performance.now()").as_f64().unwrap();
-    browser.until("!document.querySelector('[data-place=van]')");
-    let gone = browser.run("return performance.now()").as_f64().unwrap();
-    assert!(gone - began < 1000.0, "the van was there for {} ms after the delivery", gone - began);
-    browser.until_text("#status", "Delivered");
-    browser.until_text("#proof", "Left at a safe place");
-    browser.until_text("#proof", "Done as you asked");
-    browser.until_text("#proof", "Scanned at your stop");
-    browser.until_text("#manage", "nothing can be changed any more");
-    assert!(browser.run("return document.getElementById('live').hidden") == true);
-
-    let said = browser.run("return said");
-    let counts: Vec<(u32, &str)> = said
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter_map(|pair| {
-            let why = pair[1].as_str().unwrap();
-            match pair[0].as_str().unwrap() {
-                "You are next" => Some((0, why)),
-                text => Some((text.split_once(' ')?.0.parse().ok()?, why)),
-            }
-        })
-        .collect();
-    for pair in counts.windows(2) {
-        let (before, (after, why)) = (pair[0].0, pair[1]);
-        let told = why.contains("order of the stops has changed");
-        assert!(after <= before || told, "{counts:?}");
-    }
-    assert!(counts.len() >= 5 && counts.last().is_some_and(|last| last.0 == 0), "{counts:?}");
-    assert!(browser.run("return moves").as_u64().unwrap() > 20);
     let complaints = browser.complaints();
     // The wrong postcode is a 404, which the console tells.
     assert!(
         complaints.iter().all(|said| said.contains("/api/v1/track") && said.contains("404")),
         "{complaints:?}"
     );
-}
-
-/// What a viewer sees of a position, from its publishing to the first frame with it; ms, in order.
-fn publish_to_pixel(browser: &Browser, world: &World, van: &mut Van) -> Vec<f64> {
-    browser.run(
-        "window.frames = [];
-         new MutationObserver((changes) => changes.some((change) => change.target.dataset.place === 'van') && frames.push(Date.now()))
-             .observe(document.getElementById('map'), { attributes: true, attributeFilter: ['transform'], subtree: true });",
-    );
-    let mut took = Vec::new();
-    van.every = Duration::from_secs(12);
-    for _ in 0..SAMPLES {
-        // What is shown before is over: the van stands on the map.
-        std::thread::sleep(Duration::from_millis(1500));
-        browser.run("frames.length = 0");
-        // Before it is even made.
-        let published = browser.run("return Date.now()").as_f64().unwrap();
-        if !van.drive(world, |told| told.kind == "position") {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(1200));
-        if let Some(first) = browser.run("return frames.find((at) => at > 0) ?? null").as_f64() {
-            took.push((first - published).max(0.0));
-        }
-    }
-    took.sort_by(f64::total_cmp);
-    took
-}
-
-#[test]
-fn a_position_is_on_an_open_page_within_half_a_second() {
-    let Some(browser) = Browser::open("en-GB") else { return };
-    let Some(world) = World::start() else { return };
-    let day = day(1);
-    let links = world.put("VAN-042", &day);
-    let mut van = Van::new(&world, "VAN-042", day);
-    van.take_route(&world);
-    let parcels = van.day().parcels();
-    let parcel =
-        parcels.iter().find(|parcel| parcel.stop >= 9 && parcel.fate == Fate::Delivered).unwrap();
-    let link = links.iter().find(|(known, _)| *known == parcel.key).unwrap().1.clone();
-    browser.look(390, "light");
-    browser.media(&[("prefers-reduced-motion", "reduce")]);
-    browser.visit(&link);
-    browser.until_text("#status", "Announced");
-    let mut arrivals = 0;
-    van.drive(&world, |told| {
-        std::thread::sleep(STEP);
-        arrivals += usize::from(told.kind == "stop.arrived");
-        arrivals == 3
-    });
-    browser.until("document.querySelector('[data-place=van]')");
-    let took = publish_to_pixel(&browser, &world, &mut van);
-    assert!(took.len() >= SAMPLES / 4, "the van hardly moved: {took:?}");
-    let percentile = |part: usize| took[(took.len() - 1) * part / 100];
-    eprintln!(
-        "publish to pixel, {} moves: p50 {} ms, p99 {} ms",
-        took.len(),
-        percentile(50),
-        percentile(99)
-    );
-    assert!(percentile(50) <= 500.0 && percentile(99) <= 1000.0, "{took:?}");
 }
 
 /// By keyboard alone, while the van is on its way.
@@ -183,4 +146,86 @@ fn ask_for_a_safe_place(browser: &Browser, world: &World, van: &mut Van) -> Stri
         std::thread::sleep(Duration::from_millis(50));
     }
     browser.text(".asked")
+}
+
+/// Stops count down and never up without a reason, and where it says that it is delivered there is no van.
+fn what_was_said_makes_sense(browser: &Browser) {
+    let said = browser.run("return said");
+    let said = said.as_array().unwrap();
+    let mut counts = Vec::new();
+    for noted in said {
+        let [status, why] = [0, 1].map(|at| noted[at].as_str().unwrap());
+        let stops = match status {
+            "You are next" => Some(0),
+            text => text.split_once(' ').and_then(|(count, _)| count.parse::<u32>().ok()),
+        };
+        let told = why.contains("order of the stops has changed");
+        let before = counts.last().copied().unwrap_or(u32::MAX);
+        assert!(stops.is_none_or(|stops| stops <= before || told), "{said:?}");
+        counts.extend(stops);
+        assert!(status != "Delivered" || noted[2] == false, "{said:?}");
+    }
+    assert!(counts.len() >= 5 && counts.last() == Some(&0), "{counts:?}");
+    assert!(browser.run("return moves").as_u64().unwrap() > 20);
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+/// Events that the backend has.
+fn stored(world: &World) -> usize {
+    let count = Statement::new("SELECT COUNT(*) FROM event", []);
+    let rows = world.runtime.block_on(world.shared.store.read(count)).unwrap();
+    usize::try_from(rows[0].int(0)).unwrap()
+}
+
+/// What somebody was sent, decoded (quoted-printable, RFC 2045 §6.7) as far as the tests read it.
+fn to(letters: &Heard, address: &str) -> Vec<String> {
+    let letters = letters.lock().unwrap();
+    let decoded = letters.iter().map(|letter| letter.replace("=\n", "").replace("=3D", "="));
+    decoded.filter(|letter| field(letter, "To: ") == address).collect()
+}
+
+fn until_told(letters: &Heard, address: &str, count: usize) -> Vec<String> {
+    for _ in 0..400 {
+        let told = to(letters, address);
+        if told.len() >= count {
+            return told;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("{address} was not told: {letters:?}");
+}
+
+/// The rest of a line that begins so.
+fn field<'a>(letter: &'a str, name: &str) -> &'a str {
+    let line = letter.lines().find_map(|line| line.strip_prefix(name));
+    line.unwrap_or_else(|| panic!("no {name:?} in {letter}"))
+}
+
+/// In a browser of its own, as whoever reads letters has one.
+fn unsubscribe(world: &World, letter: &str) {
+    let reader = Browser::open("en-GB").unwrap();
+    let link = field(letter, "No more messages about this parcel: ");
+    assert!(link.starts_with(&world.url), "{link}");
+    reader.visit(link);
+    reader.click("button");
+    reader.until_text("body", "You get no more messages about this parcel.");
+}
+
+#[test]
+fn a_position_moves_the_van_on_the_map() {
+    let Some((browser, world)) = seen_in("en-GB") else { return };
+    let mut van = Van::ready(&world, "VAN-042", 1);
+    let (_, link) = van.parcel(|parcel| parcel.stop >= 9 && parcel.fate == Fate::Delivered);
+    browser.look(390, "light");
+    browser.media(&[("prefers-reduced-motion", "reduce")]);
+    browser.visit(&link);
+    browser.until_text("#status", "Announced");
+    van.arrives(&world, 3);
+    browser.until("document.querySelector('[data-place=van]')?.getAttribute('transform')");
+    let at = "document.querySelector('[data-place=van]').getAttribute('transform')";
+    for _ in 0..3 {
+        let before = browser.run(&format!("return {at}"));
+        van.arrives(&world, 1);
+        browser.until(&format!("{at} !== {before}"));
+    }
 }

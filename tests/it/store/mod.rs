@@ -4,6 +4,7 @@ mod announce;
 mod backup;
 mod engine;
 mod erase;
+mod fleet;
 mod measure;
 mod plans;
 mod retention;

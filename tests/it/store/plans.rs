@@ -1,6 +1,7 @@
 //! No question of the hot path looks at all rows of a table that grows.
 
-use waypost::backend::store::{Statement, Store};
+use waypost::backend::store::wanted::{Column, Direction, Order, Page, Wanted};
+use waypost::backend::store::{Statement, Store, Value};
 
 use super::{event, put, put_track};
 use crate::support::backend::{Place, utc};
@@ -49,16 +50,18 @@ async fn no_question_of_the_hot_path_scans_on_sqlite() {
     }
 }
 
+/// A new session, for which small tables are no reason to look at all of them.
+async fn whatever_the_size(place: &Place, store: Store) -> Store {
+    let name = store.read(Statement::new("SELECT CAST(current_database() AS TEXT)", [])).await;
+    let sql = format!("ALTER DATABASE {} SET enable_seqscan = off", name.unwrap()[0].text(0));
+    store.write(vec![Statement::new(sql, [])]).await.unwrap();
+    place.open().await
+}
+
 #[tokio::test]
 async fn no_question_of_the_hot_path_scans_on_postgresql() {
     let Some(place) = Place::postgres() else { return };
-    let store = filled(&place).await;
-    let without = "ALTER DATABASE current_database_ SET enable_seqscan = off";
-    let name = store.read(Statement::new("SELECT CAST(current_database() AS TEXT)", [])).await;
-    let sql = without.replace("current_database_", name.unwrap()[0].text(0));
-    store.write(vec![Statement::new(sql, [])]).await.unwrap();
-    // A new session, for which small tables are no reason to look at all of them.
-    let store = place.open().await;
+    let store = whatever_the_size(&place, filled(&place).await).await;
     for sql in HOT {
         let plan = store.read(Statement::new(format!("EXPLAIN {sql}"), [])).await.unwrap();
         let scans = plan.iter().any(|row| row.text(0).contains("Seq Scan"));
@@ -67,5 +70,126 @@ async fn no_question_of_the_hot_path_scans_on_postgresql() {
             let days = plan.iter().filter(|row| row.text(0).contains("track_")).count();
             assert!(days <= 2, "one day is one partition: {plan:?}");
         }
+    }
+}
+
+/// The first page, newest first.
+const FIRST: Page =
+    Page { order: Order::EventTime, direction: Direction::Descending, after: None, limit: 31 };
+
+fn among(columns: &[(Column, &[&str])]) -> Wanted {
+    let owned = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
+    let among = columns.iter().map(|(column, values)| (*column, owned(values)));
+    Wanted { among: among.collect(), ..Wanted::default() }
+}
+
+/// What partners ask by `GET /events`, and the index by which it is found.
+fn asked() -> Vec<(Wanted, Page, &'static str)> {
+    let since = vec![(Order::EventTime, utc("2026-11-23T12:00:00Z"))];
+    let by_record = Page { order: Order::RecordTime, direction: Direction::Ascending, ..FIRST };
+    let lately = vec![(Order::RecordTime, utc("2026-11-23T12:59:00Z"))];
+    let next = Page { after: Some((1_795_435_200_000, 7)), ..FIRST };
+    let epcs = vec!["urn:x:7".to_owned()];
+    let step: &[&str] = &["step-3"];
+    vec![
+        (Wanted::default(), FIRST, "event_by_time"),
+        (Wanted::default(), next, "event_by_time"),
+        (Wanted { since: since.clone(), ..Wanted::default() }, FIRST, "event_by_time"),
+        (among(&[(Column::Action, &["OBSERVE"])]), FIRST, "event_by_time"),
+        (among(&[(Column::EventType, &["AssociationEvent"])]), FIRST, "event_by_type"),
+        (among(&[(Column::BizStep, step)]), FIRST, "event_by_step"),
+        (among(&[(Column::BizStep, step)]), next, "event_by_step"),
+        (Wanted { since, ..among(&[(Column::BizStep, step)]) }, FIRST, "event_by_step"),
+        (among(&[(Column::BizStep, &["step-3", "step-4"])]), next, "event_by_step"),
+        (among(&[(Column::Disposition, &["damaged"])]), FIRST, "event_by_disposition"),
+        (among(&[(Column::BizLocation, &["place-3"])]), FIRST, "event_by_biz_location"),
+        (
+            among(&[(Column::BizStep, step), (Column::ReadPoint, &["p-3"])]),
+            FIRST,
+            "event_by_read_point",
+        ),
+        (
+            among(&[(Column::EventId, &["urn:uuid:3"]), (Column::BizStep, step)]),
+            FIRST,
+            "event_by_event_id",
+        ),
+        (Wanted { epcs: epcs.clone(), ..among(&[(Column::BizStep, step)]) }, FIRST, "event_epc"),
+        (Wanted { any_epcs: epcs, ..Wanted::default() }, FIRST, "event_epc"),
+        (Wanted { since: lately.clone(), ..Wanted::default() }, by_record, "event_by_capture"),
+        (
+            Wanted { since: lately, ..among(&[(Column::BizStep, step)]) },
+            by_record,
+            "event_by_capture",
+        ),
+    ]
+}
+
+/// Some thousand events of warehouses, four of them a second.
+async fn many(store: &Store) {
+    put(store, &[event("0", "2026-11-23T12:00:00Z", &["urn:x:0"])]).await;
+    let sql = "WITH RECURSIVE counted (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM counted WHERE x < 5000) \
+         INSERT INTO event (source, id, event_id, kind, origin, event_time, captured_at, retracts, event_type, action, \
+         biz_step, disposition, read_point, biz_location, doc) \
+         SELECT source, 'copy-' || CAST(x AS TEXT), 'urn:uuid:' || CAST(x AS TEXT), '', 'capture', event_time + x * 250, \
+         captured_at + x * 250, 0, 'ObjectEvent', 'OBSERVE', 'step-' || CAST(x % 5 AS TEXT), 'disp-' || CAST(x % 3 AS TEXT), \
+         'p-' || CAST(x % 100 AS TEXT), 'place-' || CAST(x % 200 AS TEXT), doc FROM event CROSS JOIN counted WHERE id = '0'";
+    let things = "INSERT INTO event_epc (epc, n, role) SELECT 'urn:x:' || CAST(n % 1000 AS TEXT), n, 'child' FROM event \
+         WHERE id <> '0'";
+    store.write(vec![Statement::new(sql, []), Statement::new(things, [])]).await.unwrap();
+}
+
+/// With its values in the text, as EXPLAIN wants it.
+fn literal(statement: &Statement) -> String {
+    let mut sql = statement.sql.to_string();
+    for (index, value) in statement.values.iter().enumerate().rev() {
+        let text = match value {
+            Value::Int(value) => value.to_string(),
+            Value::Text(value) => format!("'{value}'"),
+            other => panic!("{other:?}"),
+        };
+        sql = sql.replace(&format!("${}", index + 1), &text);
+    }
+    sql
+}
+
+#[tokio::test]
+async fn what_partners_ask_is_found_by_an_index_and_not_sorted_on_sqlite() {
+    let store = Place::sqlite().open().await;
+    many(&store).await;
+    for analysed in [false, true] {
+        if analysed {
+            store.write(vec![Statement::new("ANALYZE", [])]).await.unwrap();
+        }
+        for (wanted, page, index) in asked() {
+            let question = wanted.statement(page);
+            let sql = format!("EXPLAIN QUERY PLAN {}", question.sql);
+            let plan = store.read(Statement::new(sql, question.values)).await.unwrap();
+            let plan: Vec<&str> = plan.iter().map(|row| row.text(3)).collect();
+            assert!(plan.iter().any(|step| step.contains(index)), "{wanted:?}: {plan:#?}");
+            assert!(!plan.contains(&"SCAN event"), "{wanted:?}: {plan:#?}");
+            // What has few rows may be sorted: names, things, and pages of several values.
+            let few =
+                ["event_by_event_id", "event_epc"].contains(&index) || plan.contains(&"UNION ALL");
+            let sorts = plan.iter().any(|step| step.contains("TEMP B-TREE"));
+            assert!(few || !sorts, "{wanted:?}: {plan:#?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_partners_ask_is_found_by_an_index_and_not_sorted_on_postgresql() {
+    let Some(place) = Place::postgres() else { return };
+    let store = place.open().await;
+    many(&store).await;
+    store.write(vec![Statement::new("ANALYZE", [])]).await.unwrap();
+    let store = whatever_the_size(&place, store).await;
+    for (wanted, page, index) in asked() {
+        let sql = format!("EXPLAIN {}", literal(&wanted.statement(page)));
+        let plan = store.read(Statement::new(sql, [])).await.unwrap();
+        let plan: Vec<&str> = plan.iter().map(|row| row.text(0)).collect();
+        // It knows how many rows a value has: what is common may be found sooner by time.
+        let is_found = |step: &&&str| step.contains(index) || step.contains("event_by_time");
+        assert!(plan.iter().any(|step| is_found(&step)), "{wanted:?}: {plan:#?}");
+        assert!(!plan.iter().any(|step| step.contains("Seq Scan")), "{wanted:?}: {plan:#?}");
     }
 }

@@ -5,6 +5,8 @@ pub(crate) mod backend;
 pub(crate) mod broker;
 pub(crate) mod happenings;
 #[cfg(feature = "backend")]
+pub(crate) mod post_office;
+#[cfg(feature = "backend")]
 pub(crate) mod postgres;
 pub(crate) mod schema;
 pub(crate) mod van;
@@ -22,6 +24,18 @@ use waypost::units::Uptime;
 
 /// The binary that cargo built for these tests.
 pub(crate) const WAYPOST: &str = env!("CARGO_BIN_EXE_waypost");
+
+/// Sources in a folder, and in the folders in it.
+pub(crate) fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
 
 /// A file of this repository.
 pub(crate) fn repository(path: &str) -> PathBuf {

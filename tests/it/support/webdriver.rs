@@ -138,6 +138,20 @@ impl Browser {
         id.unwrap_or_else(|| panic!("{selector}: {found}")).to_owned()
     }
 
+    /// Opens another tab and looks at it; those before are hidden.
+    pub(crate) fn tab(&self) -> String {
+        let made = self.post("/window/new", &json!({"type": "tab"}));
+        let handle = made["handle"].as_str().unwrap().to_owned();
+        self.look_at(&handle);
+        handle
+    }
+
+    /// Looks at a tab.
+    pub(crate) fn look_at(&self, tab: &str) {
+        self.post("/window", &json!({"handle": tab}));
+        self.tools("Page.bringToFront", &json!({}));
+    }
+
     /// A click as a mouse makes it: what is hidden or covered cannot be clicked.
     pub(crate) fn click(&self, selector: &str) {
         self.post(&format!("/element/{}/click", self.element(selector)), &json!({}));

@@ -4,7 +4,9 @@ use std::fs;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use waypost::backend::event::Origin;
+use waypost::backend::event::{Event, Origin};
+use waypost::backend::situation;
+use waypost::backend::store::events;
 use waypost::backend::store::jobs::Job;
 
 use super::site::{Answer, NOW, Site};
@@ -327,6 +329,73 @@ async fn gs1s_good_examples_are_taken_and_the_bad_ones_refused() {
                 };
                 assert_eq!(taken, fine, "{}", file.display());
             }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_takes_back_what_came_by_it_and_of_others_only_with_the_scope_for_that() {
+    on_both(async |store| {
+        let site = Site::start(store).await;
+        let steps = async || {
+            let trace = situation::trace(&site.shared, "395212340000000014").await.unwrap();
+            trace.map_or(0, |trace| trace.timeline.len())
+        };
+        let named = |id: &str, step: &str| {
+            let mut event = event(step, "2026-11-22T05:00:00Z");
+            event["@context"] = json!(CONTEXT);
+            event["eventID"] = json!(format!("urn:x:{id}"));
+            event
+        };
+        let wrong = |event: &Value| {
+            let mut event = event.clone();
+            event["errorDeclaration"] = json!({"declarationTime": "2026-11-22T05:30:00Z"});
+            event
+        };
+        let packed = named("packed", "packing");
+        let said = site.json("partner", "POST /events", &packed).await;
+        assert_eq!((said.status, steps().await), (201, 1), "{}", said.text);
+        let back = site.json("warehouse", "POST /events", &wrong(&packed)).await;
+        assert_eq!(back.status, 403, "{}", back.text);
+        assert!(back.text.contains("by the token partner"), "{}", back.text);
+        let job = site.captured("warehouse", &document(&[wrong(&packed)]), "rollback").await;
+        assert_eq!(job["errors"][0]["place"], "eventList[0].errorDeclaration", "{job}");
+        assert_eq!(steps().await, 1);
+        for (id, who) in [("packed", "partner"), ("sorted", "corrector")] {
+            let event = named(id, "receiving");
+            if id == "sorted" {
+                assert_eq!(site.json("partner", "POST /events", &event).await.status, 201);
+            }
+            let back = site.json(who, "POST /events", &wrong(&event)).await;
+            assert_eq!(back.status, 201, "{who} {}", back.text);
+            let shown = site.get("reader", &format!("/events/urn:x:{id}")).await.json;
+            assert!(shown.get("errorDeclaration").is_some(), "{shown}");
+            assert_eq!(steps().await, 0, "{who}");
+        }
+
+        // Beforehand, it is good for one's own alone; and of two who say the same each takes back what came by it.
+        let shipped = named("shipped", "shipping");
+        for (who, body, expected) in [
+            ("warehouse", wrong(&shipped), 0),
+            ("warehouse", shipped.clone(), 0),
+            ("partner", shipped.clone(), 1),
+            ("partner", wrong(&shipped), 0),
+        ] {
+            let answer = site.json(who, "POST /events", &body).await;
+            assert_eq!((answer.status, steps().await), (201, expected), "{who} {body}");
+        }
+
+        let of_van = Event {
+            source: "https://parcels.example.com/vans/VAN-042".to_owned(),
+            origin: Origin::Van,
+            ..site.shared.store.events_of_epc(PARCEL).await.unwrap().remove(0)
+        };
+        let of_van = Event { event_id: "urn:x:van".to_owned(), retracts: false, ..of_van };
+        site.shared.store.write(events::insert(&of_van)).await.unwrap();
+        for who in ["warehouse", "corrector"] {
+            let back = site.json(who, "POST /events", &wrong(&named("van", "receiving"))).await;
+            assert_eq!(back.status, 403, "{who} {}", back.text);
         }
     })
     .await;

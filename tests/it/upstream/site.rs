@@ -47,7 +47,7 @@ fn token(name: &str, scopes: &[Scope]) -> Token {
 }
 
 impl Site {
-    /// Tokens are `planner`, `warehouse`, `partner`, `reader`; their names are their secrets.
+    /// Tokens are `planner`, `warehouse`, `partner`, `corrector`, `reader`; their names are their secrets.
     pub(super) async fn start(store: Store) -> Self {
         let mut shared = shared(store, NOW);
         let mut config = (*shared.config).clone();
@@ -55,6 +55,7 @@ impl Site {
             token("planner", &[Scope::Routes]),
             token("warehouse", &[Scope::Capture, Scope::Events]),
             token("partner", &[Scope::Capture]),
+            token("corrector", &[Scope::Capture, Scope::Retract]),
             token("reader", &[Scope::Events]),
         ];
         shared.config = config.into();

@@ -6,6 +6,10 @@
 const SILENT_MS = 40_000;
 const FIRST_MS = 500;
 const MOST_MS = 30_000;
+// A browser has six connections to a server for all of its pages. One that nobody looks at leaves its own to others, and
+// listens for a moment now and then, so that its title stays true.
+const UNSEEN_MS = 5_000;
+const NOW_AND_THEN_MS = 60_000;
 
 // Calls `event(name, data)`, `lost()` once when the link breaks, and `refused(status)` for a status below 500 that will
 // not pass by itself. Returns what ends it.
@@ -14,15 +18,28 @@ export function follow(path, { event, lost, refused }) {
   let timer = 0;
   let request = null;
   let stopped = false;
+  let asleep = false;
+  let nap = 0;
 
   function again(wait) {
     clearTimeout(timer);
     timer = setTimeout(run, wait);
   }
 
+  function nod() {
+    clearTimeout(nap);
+    if (!document.hidden || stopped) return;
+    nap = setTimeout(() => {
+      asleep = true;
+      request?.abort();
+    }, UNSEEN_MS);
+  }
+
   async function run() {
     clearTimeout(timer);
     request?.abort();
+    asleep = false;
+    nod();
     const mine = (request = new AbortController());
     let watch = 0;
     const alive = () => {
@@ -51,6 +68,10 @@ export function follow(path, { event, lost, refused }) {
     }
     clearTimeout(watch);
     if (stopped || request !== mine) return;
+    if (asleep) {
+      again(NOW_AND_THEN_MS);
+      return;
+    }
     lost();
     wait ??= Math.min(MOST_MS, FIRST_MS * 2 ** tries) * (0.5 + Math.random() / 2);
     tries += 1;
@@ -59,7 +80,8 @@ export function follow(path, { event, lost, refused }) {
 
   // A page that is looked at again, or a network that is back, does not wait.
   const hurry = () => {
-    if (!stopped && !document.hidden && tries > 0) run();
+    nod();
+    if (!stopped && !document.hidden && (tries > 0 || asleep)) run();
   };
   const leave = () => request?.abort();
   addEventListener('online', hurry);
@@ -70,6 +92,7 @@ export function follow(path, { event, lost, refused }) {
   return () => {
     stopped = true;
     clearTimeout(timer);
+    clearTimeout(nap);
     request?.abort();
     removeEventListener('online', hurry);
     removeEventListener('pageshow', hurry);

@@ -23,7 +23,7 @@ let view = null;
 let map = null;
 let tiles = null;
 let heard = 0;
-let apart = 5_000;
+let apart = 0;
 let lost = 0;
 let gone = 0;
 let saidAt = 0;
@@ -32,8 +32,9 @@ function show(next) {
   const changed = view?.status !== next.status;
   learn(next.at);
   if (next.live && next.live.at !== view?.live?.at) {
-    // As long as it took to hear of it, the van takes to get there.
-    if (heard) apart = Math.min(30_000, Math.max(1_000, performance.now() - heard));
+    // As long as it took to hear of it, the van takes to get there; after a break it is there at once.
+    const gap = performance.now() - heard;
+    apart = heard && gap < 30_000 ? Math.max(1_000, gap) : 0;
     heard = performance.now();
   }
   view = next;
@@ -50,11 +51,11 @@ function show(next) {
   proof(view);
   timeline(view);
   manage(by('manage'), view, path, show);
-  alerts(by('alerts'), view, path, show);
+  alerts(by('alerts'), view, path, show, tiles?.alerts);
   write(by('expires'), view.expires_at ? say('track.expires', { day: dateOf(view.expires_at) }) : '');
 }
 
-function live({ live: van, stops_away: away = null, status }) {
+function live({ live: van, stops_away: away = null, status, delay }) {
   const counted = status === 'out_for_delivery' && away !== null;
   by('live').hidden = !van && !counted && status !== 'arrived';
   stops(counted ? away : null, van);
@@ -64,13 +65,13 @@ function live({ live: van, stops_away: away = null, status }) {
     map = null;
     by('map').replaceChildren();
     saidAt = 0;
-    write(by('where'), counted ? say('live.hidden') : status === 'arrived' ? say('live.arrived') : '');
+    write(by('where'), counted ? say(delay ? 'live.delayed' : 'live.hidden') : status === 'arrived' ? say('live.arrived') : '');
     return;
   }
   map ??= new PlaceMap(by('map'), { tiles, label: say('live.map') });
   map.place('station', van.station, { kind: 'station', label: say('live.station'), aside: true });
-  map.place('stop', van.stop, { kind: 'home', label: say('live.you') });
-  map.place('van', van, { kind: 'van', label: say('live.van'), shape: van.frozen ? 'frozen' : '', over: apart });
+  map.place('stop', van.stop, { kind: 'home', label: say('live.you'), rank: 1 });
+  map.place('van', van, { kind: 'van', label: say('live.van'), shape: van.frozen ? 'frozen' : '', over: apart, rank: 2 });
   if (performance.now() - saidAt < SAY_MS && saidAt) return;
   saidAt = performance.now();
   const far = distance(van.stop, van);

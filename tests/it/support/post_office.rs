@@ -1,0 +1,48 @@
+//! A server that takes letters, and keeps them.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use waypost::backend::config::SmtpConfig;
+
+/// What came, in order.
+pub(crate) type Heard = Arc<Mutex<Vec<String>>>;
+
+/// Takes letters as RFC 5321 has it.
+pub(crate) fn post_office() -> (SocketAddr, Heard) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, heard) = (listener.local_addr().unwrap(), Heard::default());
+    let letters = Arc::clone(&heard);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let letters = Arc::clone(&letters);
+            thread::spawn(move || {
+                let mut stream = stream.unwrap();
+                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                stream.write_all(b"220 sink\r\n").unwrap();
+                while let Some(Ok(line)) = lines.next() {
+                    if line.eq_ignore_ascii_case("DATA") {
+                        stream.write_all(b"354 go on\r\n").unwrap();
+                        let rest = lines.by_ref().map_while(Result::ok);
+                        let letter: Vec<String> = rest.take_while(|line| line != ".").collect();
+                        letters.lock().unwrap().push(letter.join("\n"));
+                    }
+                    stream.write_all(b"250 fine\r\n").unwrap();
+                }
+            });
+        }
+    });
+    (address, heard)
+}
+
+/// Says that letters are sent there.
+pub(crate) fn smtp(address: SocketAddr) -> SmtpConfig {
+    SmtpConfig {
+        url: format!("smtp://{address}"),
+        username: None,
+        password: None,
+        from: "Parcels <parcels@example.com>".to_owned(),
+    }
+}
