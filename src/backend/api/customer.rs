@@ -282,7 +282,13 @@ pub(super) async fn pages(
 ) -> ([(header::HeaderName, HeaderValue); 1], Json<Value>) {
     let pages = &shared.config.pages;
     let kept = HeaderValue::from_static("public, max-age=300");
-    let said =
-        json!({"tiles": pages.tiles, "tiles_by": pages.tiles_by, "operator": pages.operator});
+    let alerts = &shared.config.alerts;
+    let channels = [("email", alerts.smtp.is_some()), ("webhook", alerts.webhook_secret.is_some())];
+    let channels: Vec<&str> =
+        channels.iter().filter(|(_, sends)| *sends).map(|(channel, _)| *channel).collect();
+    let said = json!({
+        "tiles": pages.tiles, "tiles_by": pages.tiles_by, "operator": pages.operator,
+        "alerts": channels,
+    });
     ([(header::CACHE_CONTROL, kept)], Json(said))
 }

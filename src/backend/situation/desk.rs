@@ -134,6 +134,10 @@ fn day_event(event: &Event) -> DayEvent {
     DayEvent {
         at: event.time.to_string(),
         kind: event.kind.clone(),
+        parcels_total: u32::try_from(parcels.clone().count()).unwrap_or(u32::MAX),
+        stop_seq: fact.stop_seq,
+        reason: fact.said.reason.clone(),
+        alert: fact.said.alert.clone(),
         parcels: parcels.take(MOST_NUMBERS).map(|(epc, _)| tracing_view::number_of(epc)).collect(),
         spot: fact.spot,
     }

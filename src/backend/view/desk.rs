@@ -23,11 +23,33 @@ pub struct VanView {
     /// Its route.
     pub route: Option<RouteView>,
     /// What a dispatcher should look at, worst first: `offline`, `no_fix`, `backlog`, `delayed`, `off_duty`, `gaps`,
-    /// `manifest_refused`, `scan_outside`, `missing`, `other_domain`.
+    /// `manifest_refused`, `scan_outside`, `missing`, `other_domain`, `wrong_stop`.
     pub attention: Vec<String>,
+    /// The parcels of which somebody should ask the driver, newest first, at most 20.
+    pub concerns: Vec<Concern>,
     /// The domain that it names parcels with, if that is not our `parcels.domain`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_domain: Option<String>,
+}
+
+/// A parcel that is not where it should be, or may not be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Concern {
+    /// `scan_outside` (handed over where it was not due), `missing` (not found, or its tag fell silent), `wrong_stop`
+    /// (scanned at another's stop, and not seen since).
+    pub kind: String,
+    /// Its number.
+    pub number: String,
+    /// When that was said.
+    pub at: String,
+    /// When it was seen last; the same as `at` unless it is missing.
+    pub seen_at: String,
+    /// At which stop that was, if it was at one.
+    pub stop: Option<String>,
+    /// The stop where it is due.
+    pub due: String,
+    /// From where it was seen last to where it is due, m.
+    pub distance_m: Option<u32>,
 }
 
 /// How far a route is.
@@ -105,6 +127,14 @@ pub struct DayEvent {
     pub kind: String,
     /// Numbers of at most ten of its parcels.
     pub parcels: Vec<String>,
+    /// How many there are.
+    pub parcels_total: u32,
+    /// Number of its stop in the manifest.
+    pub stop_seq: Option<u32>,
+    /// Why not, of an attempt, a return or a damage.
+    pub reason: Option<String>,
+    /// Why somebody should look at it: `wrong_stop`, `unknown`, `recalled`, `finished`, `not_loaded`.
+    pub alert: Option<String>,
     /// Where.
     pub spot: Option<Spot>,
 }
@@ -141,6 +171,8 @@ pub struct TraceView {
     pub sightings: Vec<Sighting>,
     /// The last of them that somebody or something really saw it at.
     pub last_seen: Option<Sighting>,
+    /// The stop where it is due, if a route lists it.
+    pub due: Option<String>,
     /// What should have come next and did not: a stage.
     pub expected: Option<super::parcel::Stage>,
     /// Where the van was from five minutes before to five after: as in [`DayView::trail`].
@@ -166,6 +198,12 @@ pub struct Sighting {
     pub spot: Option<Spot>,
     /// Radius of that, m.
     pub acc_m: Option<f64>,
+    /// From there to the stop where it is due, m.
+    pub distance_m: Option<u32>,
+    /// As in [`DayEvent::alert`].
+    pub alert: Option<String>,
+    /// As in [`DayEvent::reason`].
+    pub reason: Option<String>,
     /// EPCIS `eventID`.
     pub event_id: String,
     /// Name of the token by which it was captured or listed, if it was.

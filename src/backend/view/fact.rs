@@ -21,6 +21,9 @@ pub const REASON: &str = "waypost:reason";
 /// How a parcel was handed over that was not at its stop.
 pub const OUTSIDE: &str = "scan_outside";
 
+/// Why somebody should look at a scan that was not where the parcel is due.
+pub const WRONG_STOP: &str = "wrong_stop";
+
 /// What the kind of an event of a list of states begins with: `import.collected`.
 pub const IMPORT: &str = "import.";
 
@@ -191,19 +194,11 @@ impl Fact {
             method: said.method.as_ref().filter(counts).cloned(),
             inside: said.inside.filter(|inside| !inside),
             missing: said.missing.clone(),
+            alert: said.alert.as_ref().filter(|alert| alert.as_str() == WRONG_STOP).cloned(),
             ..Said::default()
         };
         let said = said.shared();
-        Self {
-            token: None,
-            van: None,
-            route: None,
-            location: None,
-            spot: None,
-            acc_m: None,
-            said,
-            ..fact
-        }
+        Self { token: None, van: None, route: None, location: None, acc_m: None, said, ..fact }
     }
 
     /// Whether it is about `epc`.

@@ -8,6 +8,7 @@
 //!
 //! The types below are also the JSON that the API gives and the pages read; times in it are RFC 3339 in UTC.
 
+pub mod concern;
 pub mod desk;
 pub mod eta;
 pub mod exposure;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::concern::unloaded_at;
 use super::eta::{self, Arrival};
 use super::exposure::{self, Look};
 use super::fact::Fact;
@@ -55,7 +56,7 @@ pub fn parcel(inputs: &Inputs<'_>) -> ParcelView {
     let station = on_route.map(|on| on.route.manifest.station.id.as_str());
     let timeline = Timeline::of(facts, &parcel.epc, station);
     let due = on_route.and_then(|on| Due::of(on, parcel));
-    let status = status(&timeline, parcel, due.as_ref());
+    let status = status(&timeline, parcel, due.as_ref(), now);
     let out = matches!(status, Status::OutForDelivery | Status::Arrived);
     let way = due.as_ref().filter(|due| {
         let today = exposure::is_today(due.on.route, due.on.progress, now);
@@ -111,7 +112,9 @@ pub fn changes_at(view: &ParcelView, inputs: &Inputs<'_>) -> Option<UtcTime> {
     let over = inputs.on_route.and_then(|on| exposure::over_at(on.route, on.progress));
     let over = over.filter(|over| view.stops_away.is_some() && *over > inputs.now);
     let refresh = view.stops_away.and_then(|_| inputs.now.checked_add(REFRESH));
-    [stale, over, refresh, inputs.parcel.expires_at].into_iter().flatten().min()
+    let unloaded = inputs.on_route.and_then(|on| unloaded_at(on.progress));
+    let unloaded = unloaded.filter(|at| view.status == Status::OutForDelivery && *at > inputs.now);
+    [stale, over, refresh, unloaded, inputs.parcel.expires_at].into_iter().flatten().min()
 }
 
 /// When the newest of what is known of a route and its van was true.
@@ -142,6 +145,12 @@ impl<'a> Due<'a> {
         let out =
             |(epc, is): (&String, &Whereabouts)| *epc == parcel.epc && *is == Whereabouts::Out;
         by == Some(self.on.route.van.as_str()) && { here }.any(out)
+    }
+
+    /// The van came back, and it neither was handed over nor came back.
+    fn lost(&self, parcel: &KnownParcel, timeline: &Timeline<'_>, now: UtcTime) -> bool {
+        let unloaded = unloaded_at(self.on.progress).is_some_and(|at| now >= at);
+        unloaded && self.is_on_board(parcel, timeline)
     }
 
     fn promised(&self) -> Option<Window> {
@@ -179,12 +188,20 @@ impl<'a> Due<'a> {
     }
 }
 
-fn status(timeline: &Timeline<'_>, parcel: &KnownParcel, due: Option<&Due<'_>>) -> Status {
+fn status(
+    timeline: &Timeline<'_>,
+    parcel: &KnownParcel,
+    due: Option<&Due<'_>>,
+    now: UtcTime,
+) -> Status {
     match timeline.status() {
         Status::Delivered => Status::Delivered,
         _ if matches!(parcel.case_state.as_str(), "open" | "lost") => Status::Problem,
         Status::OutForDelivery if due.is_some_and(|due| due.on.progress.at == Some(due.stop)) => {
             Status::Arrived
+        }
+        Status::OutForDelivery if due.is_some_and(|due| due.lost(parcel, timeline, now)) => {
+            Status::Problem
         }
         status => status,
     }

@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use super::fact::{Fact, What, valid};
 use super::known::KnownRoute;
 use super::parcel::Stage;
-use crate::units::UtcTime;
+use crate::units::{Position as Place, UtcTime};
 use crate::wire::json::Position;
 
 /// Where a parcel is, as its route's van says.
@@ -120,7 +120,7 @@ impl Progress {
         replay.end()
     }
 
-    /// Whether the van is on its way from the stop where its events see it: it says that it goes to another. While it says
+    /// Whether the van is on its way from the stop where its events see it: it is out of its fence, and goes to another. While it says
     /// that it comes to this one it has not stood there yet, whatever the event's time is.
     #[must_use]
     pub fn has_left(&self, route: &KnownRoute, position: Option<&Position>) -> bool {
@@ -129,8 +129,13 @@ impl Progress {
         };
         let newer = UtcTime::parse(&position.point.ts).is_some_and(|ts| ts > visit.until);
         let same = position.route.as_deref() == Some(route.manifest.route.as_str());
-        let here = route.manifest.stops[at].seq;
-        newer && same && position.stop_seq.is_some_and(|seq| seq != here)
+        let here = &route.manifest.stops[at];
+        // At the door the driver may still take back what was scanned.
+        let place = Place::from_degrees(position.point.lat, position.point.lon);
+        let away = place.is_none_or(|place| {
+            here.position.distance_to(place).as_metres() > here.radius.as_metres()
+        });
+        newer && same && away && position.stop_seq.is_some_and(|seq| seq != here.seq)
     }
 
     /// Stops that are finished.

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod concerns;
+
 use std::path::Path;
 use std::sync::Arc;
 

@@ -1,11 +1,13 @@
 //! Everything that names a parcel → [`TraceView`]: where it was last, and what should have come next.
 
+use super::concern::{astray_m, is_outside};
 use super::desk::{Sighting, TraceView};
-use super::fact::{Fact, What, valid};
+use super::fact::{Fact, WRONG_STOP, What, valid};
 use super::known::{KnownParcel, KnownRoute};
 use super::parcel::Stage;
 use super::timeline::Timeline;
-use super::van::is_outside;
+use crate::backend::event::Origin;
+use crate::core::delivery::manifest::Stop;
 use crate::units::{Position, UtcTime};
 
 /// What else was handled there: at most so far away, and so much before or after.
@@ -42,14 +44,16 @@ pub fn trace(inputs: &Inputs<'_>) -> TraceView {
     });
     all.dedup();
     let last = last_seen(facts, &parcel.epc);
+    let due = route.and_then(|route| Some(&route.manifest.stops[route.stop_of(&parcel.epc)?]));
     TraceView {
         number: parcel.number.clone(),
         epc: parcel.epc.clone(),
         case_state: parcel.case_state.clone(),
         case_note: parcel.case_note.clone(),
         timeline: timeline.steps(),
-        sightings: all.into_iter().map(|fact| sighting(fact, route)).collect(),
-        last_seen: last.map(|fact| sighting(fact, route)),
+        sightings: all.into_iter().map(|fact| sighting(fact, route, due)).collect(),
+        last_seen: last.map(|fact| sighting(fact, route, due)),
+        due: due.map(|stop| stop.id.clone()),
         expected: expected(&timeline, route.is_some()),
         trail: trail.to_vec(),
         handled_there: last.map(|last| handled(last, around, &parcel.epc)).unwrap_or_default(),
@@ -61,24 +65,26 @@ pub fn trace(inputs: &Inputs<'_>) -> TraceView {
 /// all that it has on board is none.
 #[must_use]
 pub fn last_seen<'a>(facts: &'a [Fact], epc: &str) -> Option<&'a Fact> {
-    let concluded = |fact: &Fact| {
-        matches!(
-            fact.stage(),
-            Some(Stage::Announced | Stage::OutForDelivery | Stage::Arrived | Stage::NotFound)
-        ) && fact.van.is_some()
-            || fact.kind == "route.assigned"
-    };
-    valid(facts)
-        .into_iter()
-        .rev()
-        .find(|fact| fact.names(epc) && fact.what != What::Completed && !concluded(fact))
+    valid(facts).into_iter().rev().find(|fact| fact.names(epc) && !is_concluded(fact))
+}
+
+/// Whether a van concluded it of all that it has on board, so that nobody and nothing saw one parcel of it.
+#[must_use]
+pub fn is_concluded(fact: &Fact) -> bool {
+    let of_all = matches!(
+        fact.stage(),
+        Some(Stage::Announced | Stage::OutForDelivery | Stage::Arrived | Stage::NotFound)
+    );
+    of_all && fact.origin == Origin::Van
+        || fact.what == What::Completed
+        || fact.kind == "route.assigned"
 }
 
 fn said_at(fact: &Fact) -> UtcTime {
     fact.declared.unwrap_or(fact.time)
 }
 
-fn sighting(fact: &Fact, route: Option<&KnownRoute>) -> Sighting {
+fn sighting(fact: &Fact, route: Option<&KnownRoute>, due: Option<&Stop>) -> Sighting {
     let manifest = route.map(|route| &route.manifest);
     let manifest =
         manifest.filter(|manifest| fact.route.as_deref() == Some(manifest.route.as_str()));
@@ -94,6 +100,9 @@ fn sighting(fact: &Fact, route: Option<&KnownRoute>) -> Sighting {
         stop,
         spot: fact.spot,
         acc_m: fact.acc_m,
+        distance_m: due.and_then(|due| astray_m(fact.spot, due)),
+        alert: fact.said.alert.clone(),
+        reason: fact.said.reason.clone(),
         event_id: fact.event_id.clone(),
         token: fact.token.clone(),
     }
@@ -155,7 +164,7 @@ fn suspicions(timeline: &Timeline<'_>, facts: &[Fact], inputs: &Inputs<'_>) -> V
     let left = of_route.iter().any(|fact| fact.stage() == Some(Stage::OutForDelivery));
     let found = [
         ("scan_outside", timeline.delivered.is_some_and(is_outside)),
-        ("wrong_stop", counts.iter().any(|f| f.said.alert.as_deref() == Some("wrong_stop"))),
+        ("wrong_stop", counts.iter().any(|f| f.said.alert.as_deref() == Some(WRONG_STOP))),
         ("tag_fell_silent", of_route.iter().any(silent)),
         ("never_loaded", left && !loaded && timeline.delivered.is_none()),
     ];

@@ -1,9 +1,9 @@
 //! What is known of a van and its route → [`VanView`]: where it is, how far it is, and what somebody should look at.
 
-use super::desk::{RouteView, StopParcel, StopView, VanView};
+use super::concern::concerns;
+use super::desk::{Concern, RouteView, StopParcel, StopView, VanView};
 use super::eta;
 use super::exposure::{self, is_today};
-use super::fact::{OUTSIDE, valid};
 use super::known::{KnownRoute, KnownVan};
 use super::parcel::{Spot, Stage, Status, Window};
 use super::progress::{Progress, StopState, Whereabouts};
@@ -14,6 +14,8 @@ use crate::wire::json::{ConnectionState, Duty};
 const SILENT_MS: i64 = 5 * 60_000;
 /// As old may be what waits in a van's outbox.
 const BACKLOG_MS: i64 = 5 * 60_000;
+/// So many records are no backlog: of a van that stands the newest of its trail may wait until it moves.
+const FEW: u64 = 10;
 /// Who is later than promised by more than this is late.
 const LATE_MS: i64 = 30 * 60_000;
 
@@ -27,6 +29,8 @@ pub fn van(van: &KnownVan, driven: Option<Driven<'_>>, gaps: bool, now: UtcTime)
     let position = van.position.as_deref().filter(|_| duty.is_none_or(|duty| duty == Duty::On));
     let age_ms = position.and_then(exposure::moment).map(|fix| now.millis_since(fix.time));
     let route = driven.map(|driven| route(van, driven, now));
+    let concerns = driven.map(|(route, progress)| concerns(route, progress, now));
+    let concerns = concerns.unwrap_or_default();
     VanView {
         van: van.van.clone(),
         position: position.cloned(),
@@ -35,7 +39,8 @@ pub fn van(van: &KnownVan, driven: Option<Driven<'_>>, gaps: bool, now: UtcTime)
         connection: van.connection,
         other_domain: van.other_domain.clone(),
         heard_at: van.heard_at.map(|time| time.to_string()).unwrap_or_default(),
-        attention: attention(van, driven, route.as_ref(), (gaps, now)),
+        attention: attention(van, driven, (route.as_ref(), &concerns), (gaps, now)),
+        concerns,
         route,
     }
 }
@@ -50,7 +55,11 @@ pub fn route(van: &KnownVan, (route, progress): Driven<'_>, now: UtcTime) -> Rou
     let order = rest.chain(progress.order.iter().copied());
     let stops: Vec<StopView> = order
         .map(|index| {
-            let visit = progress.visits.iter().rev().find(|visit| visit.stop == index);
+            // To a stop that was left with something undone the van comes again.
+            let was_there =
+                matches!(progress.stops[index].state, StopState::Done | StopState::Arrived);
+            let mut visits = progress.visits.iter().rev().filter(|_| was_there);
+            let visit = visits.find(|visit| visit.stop == index);
             let was = visit.map(|visit| Window {
                 from: visit.arrived.to_string(),
                 until: visit.until.to_string(),
@@ -119,7 +128,7 @@ fn status(whereabouts: Whereabouts, stop: StopState) -> Status {
 fn attention(
     van: &KnownVan,
     driven: Option<Driven<'_>>,
-    view: Option<&RouteView>,
+    (view, concerns): (Option<&RouteView>, &[Concern]),
     (gaps, now): (bool, UtcTime),
 ) -> Vec<String> {
     let state = van.state.as_ref();
@@ -127,44 +136,24 @@ fn attention(
     let out = driven.is_some_and(|(route, progress)| is_today(route, progress, now));
     let silent = van.heard_at.is_none_or(|heard| now.millis_since(heard) > SILENT_MS);
     let broken = van.connection == Some(ConnectionState::ConnectionBroken);
-    let facts = driven.map(|(route, _)| valid(&route.facts)).unwrap_or_default();
+    let is_there = |kind: &str| concerns.iter().any(|concern| concern.kind == kind);
     let oldest = state.and_then(|state| UtcTime::parse(state.outbox.oldest_ts.as_deref()?));
+    let waits = state.is_some_and(|state| state.outbox.pending > FEW);
     let said_late = out && state.is_some_and(|state| state.delay.is_some());
     let found = [
         ("offline", (on_duty || out) && (broken || silent)),
-        ("missing", driven.is_some_and(|(_, progress)| misses(progress, &facts))),
-        ("scan_outside", facts.iter().any(|fact| is_outside(fact))),
+        ("missing", is_there("missing")),
+        ("scan_outside", is_there("scan_outside")),
         ("manifest_refused", state.is_some_and(|state| state.manifest_error.is_some())),
         ("other_domain", van.other_domain.is_some()),
+        ("wrong_stop", is_there("wrong_stop")),
         ("no_fix", on_duty && state.is_some_and(|state| state.gnss.mode < 2)),
         ("gaps", gaps),
-        ("backlog", oldest.is_some_and(|oldest| now.millis_since(oldest) > BACKLOG_MS)),
+        ("backlog", waits && oldest.is_some_and(|oldest| now.millis_since(oldest) > BACKLOG_MS)),
         ("delayed", said_late || (out && view.is_some_and(is_late))),
         ("off_duty", out && state.is_some() && !on_duty),
     ];
     found.into_iter().filter(|(_, is)| *is).map(|(name, _)| name.to_owned()).collect()
-}
-
-/// A parcel was handed over where it was not due.
-#[must_use]
-pub fn is_outside(fact: &super::fact::Fact) -> bool {
-    fact.stage() == Some(Stage::Delivered)
-        && (fact.said.method.as_deref() == Some(OUTSIDE) || fact.said.inside == Some(false))
-}
-
-/// A parcel was looked for, or its tag fell silent, and nothing was said of it since.
-fn misses(progress: &Progress, facts: &[&super::fact::Fact]) -> bool {
-    let not_found = |it: &Whereabouts| *it == Whereabouts::Ended(Stage::NotFound);
-    if progress.stops.iter().flat_map(|stop| &stop.parcels).any(not_found) {
-        return true;
-    }
-    let newest = facts.iter().rev().find(|fact| fact.kind == "van.inventory");
-    newest.is_some_and(|inventory| {
-        let after = |fact: &&&super::fact::Fact| fact.time > inventory.time;
-        let since: Vec<_> = facts.iter().filter(after).collect();
-        let silent = |epc: &&String| !since.iter().any(|fact| fact.names(epc));
-        inventory.said.missing.iter().any(|epc| silent(&epc))
-    })
 }
 
 fn is_late(view: &RouteView) -> bool {

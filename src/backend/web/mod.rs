@@ -121,7 +121,9 @@ fn nowhere(shared: &Shared, uri: &Uri, headers: &HeaderMap, status: StatusCode) 
 }
 
 async fn desk(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Response {
-    Page::DESK.answer(&shared, &Locale::of(&uri, &headers, None), StatusCode::OK, &[])
+    let now = shared.now().to_string();
+    let values = [("now", now.as_str())];
+    Page::DESK.answer(&shared, &Locale::of(&uri, &headers, None), StatusCode::OK, &values)
 }
 
 async fn favicon(headers: HeaderMap) -> Response {

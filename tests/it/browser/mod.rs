@@ -1,5 +1,6 @@
 //! Every page in a real browser, and the whole story of a parcel: from its number to its proof.
 
+mod access;
 mod pages;
 mod pictures;
 mod story;

@@ -151,6 +151,15 @@ fn a_page_is_told_when_a_link_leads_nowhere_or_no_more() {
 }
 
 #[test]
+fn nobody_is_asked_for_an_address_where_no_letters_are_sent() {
+    let Some((browser, world)) = seen_in("en") else { return };
+    let van = Van::ready(&world, "VAN-042", 1);
+    browser.visit(&van.parcel(|_| true).1);
+    browser.until("document.querySelector('#timeline li')");
+    assert_eq!(browser.run("return document.getElementById('alerts').hidden"), json!(true));
+}
+
+#[test]
 fn a_page_reads_from_right_to_left_and_moves_less_where_that_is_wanted() {
     let Some((browser, world)) = seen_in("en") else { return };
     browser.look(390, "light");

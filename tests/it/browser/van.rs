@@ -98,6 +98,11 @@ impl Van {
         self.links(wanted).swap_remove(0)
     }
 
+    /// Where the page of a parcel is.
+    pub(super) fn page(&self, number: &str) -> &str {
+        &self.links.iter().find(|(known, _)| known == number).unwrap().1
+    }
+
     pub(super) fn new(world: &World, id: &str, day: Day) -> Self {
         let mut options = MqttOptions::new(id, "127.0.0.1", world.port);
         options.set_max_packet_size(Some(1 << 20));

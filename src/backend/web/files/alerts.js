@@ -8,8 +8,9 @@ const OVER = ['delivered', 'returned'];
 let list = null;
 let form = null;
 
-export function alerts(section, view, path, show) {
-  const over = OVER.includes(view.status);
+// `channels` are those by which this instance sends.
+export function alerts(section, view, path, show, channels = ['email', 'webhook']) {
+  const over = OVER.includes(view.status) || channels.length === 0;
   section.hidden = over && view.alerts.length === 0;
   if (!list) {
     list = element('ul', { class: 'told' });
@@ -21,7 +22,7 @@ export function alerts(section, view, path, show) {
     form?.remove();
     form = null;
   } else if (!form) {
-    form = build(path, show);
+    form = build(path, show, channels);
     section.append(form);
   }
 }
@@ -42,19 +43,20 @@ function told(alert, view, path, show) {
       say('alerts.end'), element('span', { class: 'unseen' }, ` ${alert.address}`)));
 }
 
-function build(path, show) {
+function build(path, show, channels) {
   const refused = element('p', { class: 'refused', role: 'alert', hidden: true });
   const email = element('input', { id: 'alert-email', type: 'email', autocomplete: 'email', maxlength: 254 });
   const hook = element('input', { id: 'alert-webhook', type: 'url', autocomplete: 'off', maxlength: 500, placeholder: 'https://' });
-  const more = element('details', {},
-    element('summary', {}, say('alerts.webhook_more')),
-    field(say('alerts.webhook'), hook, say('alerts.webhook_hint')));
+  const byHook = field(say('alerts.webhook'), hook, say('alerts.webhook_hint'));
+  const both = channels.includes('email') && channels.includes('webhook');
   const built = element('form', { novalidate: true },
-    field(say('alerts.email'), email, say('alerts.email_hint')), more, refused,
+    channels.includes('email') ? field(say('alerts.email'), email, say('alerts.email_hint')) : byHook,
+    both ? element('details', {}, element('summary', {}, say('alerts.webhook_more')), byHook) : null,
+    refused,
     element('button', {}, say('alerts.add')));
   built.addEventListener('submit', (event) => {
     event.preventDefault();
-    const input = email.value.trim() || !hook.value.trim() ? email : hook;
+    const input = channels.includes('email') && (email.value.trim() || !hook.value.trim()) ? email : hook;
     const address = input.value.trim();
     if (!address || !input.checkValidity()) {
       write(refused, say(input === email ? 'alerts.email_missing' : 'alerts.webhook_missing'));

@@ -4,6 +4,7 @@ import { ask } from './api.js';
 import { by, element, write } from './dom.js';
 import { audit, poison } from './lists.js';
 import { login } from './login.js';
+import { learn } from './time.js';
 import { trace } from './trace.js';
 import { van } from './van.js';
 import { vans } from './vans.js';
@@ -13,8 +14,16 @@ const [, , room = '', name = ''] = location.pathname.split('/').map(decodeURICom
 const rooms = { '': vans, vans: van, trace, poison, audit };
 const main = by('main');
 
+// The server's clock: a simulation has a time of its own.
+learn(document.documentElement.dataset.now);
+
+function inside(open) {
+  by('rooms').hidden = !open;
+  by('leave').hidden = !open;
+}
+
 async function enter() {
-  by('rooms').hidden = false;
+  inside(true);
   for (const link of by('rooms').querySelectorAll('a')) {
     if (new URL(link.href).pathname === `/desk${room && room !== 'vans' ? `/${room}` : ''}`) link.setAttribute('aria-current', 'page');
   }
@@ -29,7 +38,7 @@ async function enter() {
 }
 
 function door() {
-  by('rooms').hidden = true;
+  inside(false);
   write(by('link'), '');
   login(main, enter);
 }

@@ -62,7 +62,7 @@ export function gestures(host, map) {
     '+': () => map.zoom(1),
     '=': () => map.zoom(1),
     '-': () => map.zoom(-1),
-    0: () => map.fit(true),
+    0: () => map.all(),
   };
   host.addEventListener('keydown', (event) => {
     const act = keys[event.key];

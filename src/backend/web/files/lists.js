@@ -3,8 +3,11 @@
 import { ask } from './api.js';
 import { element } from './dom.js';
 import { table } from './found.js';
-import { momentOf } from './time.js';
+import { dateOf, momentOf } from './time.js';
 import { bytes, say, word } from './words.js';
+
+// Of a van's day: which van, and from when on.
+const DAY = /^(\S+) (\S+Z)\/\S+$/;
 
 // As many as the API gives at once.
 const ROWS = 100;
@@ -33,5 +36,13 @@ async function list(main, key, path, row, heads) {
 export const poison = ({ main }) => list(main, 'poison', '/api/v1/poison',
   (row) => [momentOf(row.received_at), row.topic, row.reason, bytes(row.bytes)], ['at', 'topic', 'reason', 'size']);
 
+// What is the same for all of a kind says nothing.
+function target({ what, target: of }) {
+  if (of === 'all' || of === 'begun') return '';
+  const [, van, from] = DAY.exec(of) ?? [];
+  if (what === 'day' && van) return `${van}, ${dateOf(from)}`;
+  return of === 'live' ? say('looked.live') : of;
+}
+
 export const audit = ({ main }) => list(main, 'audit', '/api/v1/audit',
-  (row) => [momentOf(row.at), row.who, word('looked', row.what), row.target], ['at', 'who', 'what', 'target']);
+  (row) => [momentOf(row.at), row.who, word('looked', row.what), target(row)], ['at', 'who', 'what', 'target']);

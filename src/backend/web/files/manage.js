@@ -87,7 +87,7 @@ function build(path, show) {
         button.hidden = true;
         write(refused, '');
       } catch (refusal) {
-        write(refused, refusal.status === 409 ? say('closed.too_late') : refusal.text);
+        write(refused, refusal.status === 409 ? say(way === 'other_day' ? 'manage.other_day_late' : 'closed.too_late') : refusal.text);
       }
     });
   });

@@ -10,6 +10,10 @@ import { language, say } from './words.js';
 const LEAST_ZOOM = 2;
 const MOST_ZOOM = 18;
 const BUTTONS_PX = 56;
+// What is aside does not make the rest smaller than that: zoom levels.
+const ASIDE = 1;
+// Of a letter of a name, and of its line.
+const NAME_PX = { wide: 8, high: 16 };
 // The map comes closer by so many levels at once.
 const CLOSER = 1.5;
 // A tile that did not come is asked for again after so long.
@@ -34,6 +38,8 @@ export class PlaceMap {
   #size = { width: 0, height: 0 };
   #drawn = 0;
   #byHand = false;
+  #whole = false;
+  #unsettled = false;
   #pieces = new Map();
 
   // `tiles` is `{ tiles, tiles_by }` of the pages' configuration; `touch` as the CSS property says.
@@ -56,7 +62,7 @@ export class PlaceMap {
     const buttons = element('div', { class: 'map-buttons' },
       button('map.closer', '+', () => this.zoom(1)),
       button('map.farther', '−', () => this.zoom(-1)),
-      button('map.all', '⤢', () => this.fit(true)));
+      button('map.all', '⤢', () => this.all()));
     this.scale = element('div', { class: 'map-scale', 'aria-hidden': 'true' });
     this.#host.append(picture, this.scale, buttons);
     if (this.#tiles && tiles.tiles_by) this.#host.append(element('p', { class: 'map-by' }, tiles.tiles_by));
@@ -67,20 +73,27 @@ export class PlaceMap {
   }
 
   // A place named `id` at `spot`; `over` ms is how long it takes to get there from where it was.
-  // What is `aside` is only kept in the frame as long as the rest stays large enough.
-  place(id, spot, { kind, label = '', shape = '', over = 0, act = null, aside = false }) {
+  // What is `aside` is only kept in the frame as long as the rest stays large enough. What has a higher `rank` lies above,
+  // and keeps its name where there is no room for two.
+  place(id, spot, { kind, label = '', shape = '', over = 0, act = null, aside = false, rank = 0 }) {
     const to = project(spot);
     let place = this.#places.get(id);
     if (!place) {
       place = { node: svg('g', { 'data-place': id }), at: to, spot };
       if (act) place.node.addEventListener('click', act);
       this.#places.set(id, place);
-      this.#layers.places.append(place.node);
     }
+    if (place.rank !== rank) {
+      place.rank = rank;
+      this.#layers.places.insertBefore(place.node, this.#lowest(rank));
+    }
+    place.label = label;
+    place.radius = GLYPHS[kind] ? 15 : kind === 'stop' ? 10 : 6;
     const look = `${kind} ${shape} ${label}`;
     if (place.look !== look) place.node.replaceChildren(...glyph(kind, label));
-    place.node.setAttribute('class', `place place-${kind} ${shape}${act ? ' place-acts' : ''}`);
+    place.node.setAttribute('class', `place place-${kind} ${shape}${act ? ' place-acts' : ''}${place.mute ? ' place-mute' : ''}`);
     place.look = look;
+    place.number = kind === 'stop';
     place.aside = aside;
     const moves = over > 0 && !still.matches && !document.hidden && place.spot !== spot;
     place.from = moves ? place.at : to;
@@ -103,14 +116,20 @@ export class PlaceMap {
     for (const id of [...this.#places.keys()]) if (id.startsWith(family) && !kept.has(id)) this.remove(id);
   }
 
-  // A line named `id`; of no points it is gone.
-  line(id, spots, kind) {
+  // The first node that lies above those of a rank.
+  #lowest(rank) {
+    const ranks = new Map([...this.#places.values()].map((place) => [place.node, place.rank]));
+    return [...this.#layers.places.children].find((node) => ranks.get(node) > rank) ?? null;
+  }
+
+  // A line named `id`; of no points it is gone. `aside` as of places.
+  line(id, spots, kind, { aside = false } = {}) {
     this.#lines.get(id)?.node.remove();
     this.#lines.delete(id);
     if (spots.length > 1) {
       const node = svg('path', { class: `line line-${kind}` });
       this.#layers.lines.append(node);
-      this.#lines.set(id, { node, points: spots.map(project) });
+      this.#lines.set(id, { node, aside, points: spots.map(project) });
     }
     this.#settle();
   }
@@ -132,13 +151,20 @@ export class PlaceMap {
   }
 
   #best(family = '') {
-    const wanted = [...this.#places].filter(([id]) => id.startsWith(family)).map(([, place]) => place);
-    const points = wanted.filter((place) => !place.aside).map((place) => place.to);
-    if (!family) for (const line of this.#lines.values()) points.push(...line.points);
-    if (!(points.length || wanted.length) || !this.#size.width) return null;
-    const all = this.#frame(wanted.map((place) => place.to).concat(points));
-    const main = points.length ? this.#frame(points) : all;
-    return all.zoom > main.zoom - 2 ? all : main;
+    const wanted = [...this.#places].filter(([id]) => id.startsWith(family)).map(([, { to, aside }]) => ({ points: [to], aside }));
+    if (!family) wanted.push(...this.#lines.values());
+    const points = (parts) => parts.flatMap((part) => part.points);
+    if (!wanted.length || !this.#size.width) return null;
+    const all = this.#frame(points(wanted));
+    const near = points(wanted.filter((part) => !part.aside));
+    const main = near.length ? this.#frame(near) : all;
+    return this.#whole || all.zoom > main.zoom - ASIDE ? all : main;
+  }
+
+  // As who asks for it means it: nothing is left out, until the map is moved by hand.
+  all() {
+    this.#whole = true;
+    this.fit(true);
   }
 
   #frame(points) {
@@ -146,7 +172,7 @@ export class PlaceMap {
     const [top, bottom] = extent(points.map((point) => point.y));
     const room = (side) => Math.max(64, side) / TILE;
     const { width, height } = this.#size;
-    const across = Math.max((right - left) / room(width - 96 - BUTTONS_PX), (bottom - top) / room(height - 112), 1e-9);
+    const across = Math.max((right - left) / room(width - 96 - BUTTONS_PX), (bottom - top) / room(height - 144), 1e-9);
     const zoom = Math.max(LEAST_ZOOM, Math.min(15.5, Math.log2(1 / across)));
     return { x: (left + right) / 2, y: (top + bottom) / 2, zoom };
   }
@@ -155,6 +181,7 @@ export class PlaceMap {
   pan(dx, dy) {
     const scale = TILE * 2 ** this.#zoom;
     this.#byHand = true;
+    this.#whole = false;
     this.#centre.x -= dx / scale;
     this.#centre.y = Math.max(0, Math.min(1, this.#centre.y - dy / scale));
     this.#redraw();
@@ -169,6 +196,7 @@ export class PlaceMap {
     this.#zoom = Math.max(LEAST_ZOOM, Math.min(MOST_ZOOM, this.#zoom + steps));
     const after = TILE * 2 ** this.#zoom;
     this.#byHand = true;
+    this.#whole = false;
     this.#centre.x += dx / before - dx / after;
     this.#centre.y += dy / before - dy / after;
     this.#redraw();
@@ -177,10 +205,16 @@ export class PlaceMap {
   // Whoever has moved the map by hand keeps it; else it follows when something leaves its frame, or when all has come so
   // close together that it fills a small part of it.
   #settle() {
+    this.#unsettled = true;
+    this.#redraw();
+  }
+
+  // Once a frame, however much was placed.
+  #follow() {
+    this.#unsettled = false;
     const outside = () => [...this.#places.values()].some((place) => !place.aside && !this.#within(place.to));
     const small = () => this.#best()?.zoom > this.#zoom + CLOSER;
     if (!this.#byHand && (outside() || small())) this.fit();
-    else this.#redraw();
   }
 
   #within(point) {
@@ -212,6 +246,7 @@ export class PlaceMap {
   #draw() {
     this.#drawn = 0;
     if (!this.#size.width) return;
+    if (this.#unsettled) this.#follow();
     const now = performance.now();
     for (const { node, points } of this.#lines.values()) {
       node.setAttribute('d', points.map((point, n) => {
@@ -229,9 +264,30 @@ export class PlaceMap {
       moving ||= done < 1;
       const { x, y } = this.#pixel(place.at);
       place.node.setAttribute('transform', `translate(${x.toFixed(1)} ${y.toFixed(1)})`);
+      place.x = x;
+      place.y = y;
     }
+    this.#name();
     this.#ground();
     if (moving) this.#redraw();
+  }
+
+  // Names that would cover another place or name are left out, and come when there is room.
+  #name() {
+    const places = [...this.#places.values()];
+    const named = places.filter((place) => place.label && !place.number).sort((a, b) => b.rank - a.rank);
+    const taken = [];
+    for (const place of named) {
+      const half = (place.label.length * NAME_PX.wide) / 2;
+      const top = place.y + place.radius + 2;
+      const box = { left: place.x - half, right: place.x + half, top, bottom: top + NAME_PX.high };
+      const covers = places.some((other) => other !== place
+        && other.x + other.radius > box.left && other.x - other.radius < box.right
+        && other.y + other.radius > box.top && other.y - other.radius < box.bottom)
+        || taken.some((other) => other.right > box.left && other.left < box.right && other.bottom > box.top && other.top < box.bottom);
+      if (!covers) taken.push(box);
+      if (place.mute !== covers) place.node.classList.toggle('place-mute', (place.mute = covers));
+    }
   }
 
   // Squares of a round number of metres, and how many; tiles above them.

@@ -6,7 +6,7 @@ import { table } from './found.js';
 import { PlaceMap } from './map.js';
 import { ageOf, momentOf, secondsOf } from './time.js';
 import { address } from './vans.js';
-import { number, say, word } from './words.js';
+import { exactly, number, say, word } from './words.js';
 
 const to = (parcel) => `/desk/trace/${encodeURIComponent(parcel)}`;
 const link = (parcel) => element('a', { href: to(parcel) }, element('bdi', {}, parcel));
@@ -14,7 +14,7 @@ const link = (parcel) => element('a', { href: to(parcel) }, element('bdi', {}, p
 export async function trace({ main, name, pages, door }) {
   document.title = name || say('desk.trace');
   const input = element('input', { id: 'number', type: 'search', autocomplete: 'off', spellcheck: 'false', value: name });
-  const form = element('form', { class: 'sheet search', role: 'search' },
+  const form = element('form', { class: 'search', role: 'search' },
     element('h1', {}, say('desk.trace')),
     field(say('trace.number'), input, say('trace.hint')),
     element('button', { class: 'primary' }, say('trace.find')));
@@ -47,23 +47,26 @@ function show(found, view, path, pages) {
   const part = (key, ...children) => element('section', { class: `sheet part-${key}`, 'aria-labelledby': `part-${key}` },
     element('h2', { id: `part-${key}` }, say(`trace.${key}`)), ...children);
   const spots = view.sightings.filter((sighting) => sighting.spot);
+  const column = (...parts) => element('div', { class: 'column' }, parts);
   found.replaceChildren(
-    part('last', last(view),
-      view.suspicions.length ? element('ul', { class: 'suspicions' }, view.suspicions.map((word_) => element('li', { class: 'notice' }, word('suspicion', word_)))) : null,
-      element('p', {}, view.expected ? say('trace.expected', { stage: say(`stage.${view.expected}`) }) : say('trace.complete'))),
-    part('case', caseOf(view, path, (next) => show(found, next, path, pages))),
-    part('map', spots.length ? place : element('p', { class: 'empty' }, say('trace.no_spot'))),
-    part('timeline', element('ol', { class: 'timeline' }, view.timeline.toReversed().map((step) => element('li', { class: `stage-${step.stage}` },
-      element('p', { class: 'stage' }, say(`stage.${step.stage}`), step.reason ? `: ${word('reason', step.reason)}` : null),
-      element('p', { class: 'hint' }, [momentOf(step.at), step.place, step.by].filter(Boolean).join(' · ')))))),
-    part('handled', view.handled_there.length
-      ? element('ul', { class: 'parcels' }, view.handled_there.map((parcel) => element('li', {}, link(parcel))))
-      : element('p', { class: 'empty' }, say('trace.nothing_else'))),
+    column(
+      part('last', last(view),
+        view.suspicions.length ? element('ul', { class: 'suspicions' }, view.suspicions.map((word_) => element('li', { class: 'notice' }, word('suspicion', word_)))) : null,
+        element('p', {}, view.expected ? say('trace.expected', { stage: say(`stage.${view.expected}`) }) : say('trace.complete'))),
+      part('map', spots.length ? place : element('p', { class: 'empty' }, say('trace.no_spot')))),
+    column(
+      part('case', caseOf(view, path, (next) => show(found, next, path, pages))),
+      part('timeline', element('ol', { class: 'timeline' }, view.timeline.toReversed().map((step) => element('li', { class: `stage-${step.stage}` },
+        element('p', { class: 'stage' }, say(`stage.${step.stage}`), step.reason ? `: ${word('reason', step.reason)}` : null),
+        element('p', { class: 'hint' }, [momentOf(step.at), step.place, step.by].filter(Boolean).join(' · ')))))),
+      part('handled', view.handled_there.length
+        ? element('ul', { class: 'parcels' }, view.handled_there.map((parcel) => element('li', {}, link(parcel))))
+        : element('p', { class: 'empty' }, say('trace.nothing_else')))),
     part('sightings', table(
-      ['at', 'kind', 'van', 'stop', 'accuracy'].map((head) => say(`sighting.${head}`)),
-      view.sightings.toReversed().map((sighting) => [momentOf(sighting.at), word('kind', sighting.kind),
-        sighting.van ? element('a', { href: address(sighting.van) }, element('bdi', {}, sighting.van)) : '–',
-        sighting.stop ?? '–', accuracy(sighting)]))));
+      ['at', 'kind', 'van', 'stop', 'away', 'accuracy'].map((head) => say(`sighting.${head}`)),
+      view.sightings.toReversed().map((sighting) => [momentOf(sighting.at), what(sighting),
+        sighting.van ? element('a', { href: address(sighting.van) }, element('bdi', {}, sighting.van)) : '',
+        sighting.stop ?? '', away(sighting), accuracy(sighting)]))));
   if (!spots.length) return;
   const map = new PlaceMap(place, { tiles: pages, label: say('trace.map'), touch: 'none' });
   map.line('trail', view.trail.map(([, lat, lon]) => ({ lat, lon })), 'trail');
@@ -74,16 +77,21 @@ function show(found, view, path, pages) {
   map.fit(true, view.trail.length > 1 ? '' : 'seen:');
 }
 
-const accuracy = ({ acc_m: radius }) => (radius === null || radius === undefined ? '–' : `± ${number(Math.ceil(radius))} m`);
+const accuracy = ({ acc_m: radius }) => (radius === null || radius === undefined ? '' : `± ${number(Math.ceil(radius))} m`);
+const away = ({ distance_m: way }) => (way === null || way === undefined ? '' : exactly(way));
+const what = ({ kind, alert, reason }) =>
+  [word('kind', kind), reason ? word('reason', reason) : '', alert ? word('alert', alert) : ''].filter(Boolean).join(' · ');
 
-function last({ last_seen: seen, number: parcel }) {
+function last(view) {
+  const { last_seen: seen, number: parcel } = view;
   const name = element('p', { class: 'number' }, element('bdi', {}, parcel));
   if (!seen) return element('div', {}, name, element('p', { class: 'lead' }, say('trace.never')));
   const facts = [
     [say('sighting.at'), `${momentOf(seen.at)} (${ageOf(seen.at)})`],
-    [say('sighting.kind'), word('kind', seen.kind)],
+    [say('sighting.kind'), what(seen)],
     seen.van ? [say('sighting.van'), element('a', { href: address(seen.van) }, element('bdi', {}, seen.van))] : null,
     seen.stop ? [say('sighting.stop'), seen.stop] : null,
+    view.due ? [say('sighting.due'), away(seen) ? say('sighting.due_away', { due: view.due, far: away(seen) }) : view.due] : null,
     seen.spot ? [say('sighting.spot'), `${seen.spot.lat.toFixed(5)}, ${seen.spot.lon.toFixed(5)} ${accuracy(seen)}`] : null,
   ].filter(Boolean);
   return element('div', {}, name,
@@ -105,10 +113,11 @@ function caseOf(view, path, show_) {
   });
   const act = (state, kind) => (view.case_state === state ? null
     : element('button', { type: 'button', class: kind, onclick: () => close(state) }, say(`case.make_${state}`)));
+  const over = view.case_state === 'none' || view.case_state === 'found';
   form.append(
     element('p', {}, element('span', { class: `tag case-${view.case_state}` }, say(`case.${view.case_state}`))),
     field(say('case.note'), note), refused,
-    element('p', { class: 'row' }, act('open', 'plain'), act('found', 'primary'), act('lost', '')));
+    element('p', { class: 'row' }, over ? act('open', view.case_state === 'none' ? 'primary' : '') : [act('found', 'primary'), act('lost', '')]));
   form.addEventListener('submit', (event) => event.preventDefault());
   return form;
 }

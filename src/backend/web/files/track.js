@@ -55,7 +55,7 @@ function show(next) {
   write(by('expires'), view.expires_at ? say('track.expires', { day: dateOf(view.expires_at) }) : '');
 }
 
-function live({ live: van, stops_away: away = null, status }) {
+function live({ live: van, stops_away: away = null, status, delay }) {
   const counted = status === 'out_for_delivery' && away !== null;
   by('live').hidden = !van && !counted && status !== 'arrived';
   stops(counted ? away : null, van);
@@ -65,13 +65,13 @@ function live({ live: van, stops_away: away = null, status }) {
     map = null;
     by('map').replaceChildren();
     saidAt = 0;
-    write(by('where'), counted ? say('live.hidden') : status === 'arrived' ? say('live.arrived') : '');
+    write(by('where'), counted ? say(delay ? 'live.delayed' : 'live.hidden') : status === 'arrived' ? say('live.arrived') : '');
     return;
   }
   map ??= new PlaceMap(by('map'), { tiles, label: say('live.map') });
   map.place('station', van.station, { kind: 'station', label: say('live.station'), aside: true });
-  map.place('stop', van.stop, { kind: 'home', label: say('live.you') });
-  map.place('van', van, { kind: 'van', label: say('live.van'), shape: van.frozen ? 'frozen' : '', over: apart });
+  map.place('stop', van.stop, { kind: 'home', label: say('live.you'), rank: 1 });
+  map.place('van', van, { kind: 'van', label: say('live.van'), shape: van.frozen ? 'frozen' : '', over: apart, rank: 2 });
   if (performance.now() - saidAt < SAY_MS && saidAt) return;
   saidAt = performance.now();
   const far = distance(van.stop, van);

@@ -6,9 +6,13 @@ import { gaps, health } from './found.js';
 import { PlaceMap } from './map.js';
 import { follow } from './stream.js';
 import { ageOf, clockOf, learnFrom, momentOf, now, secondsOf, windowOf } from './time.js';
-import { connection, marks, seriousness } from './vans.js';
+import { concern, connection, marks, rank, seriousness } from './vans.js';
 import { say, word } from './words.js';
 
+// What is drawn over what.
+const STATES = ['done', 'open', 'skipped', 'arrived'];
+// Of what is said of the whole load, so many numbers are enough.
+const NUMBERS = 3;
 const spotOf = ([, lat, lon]) => ({ lat, lon });
 
 function midnights(day) {
@@ -38,17 +42,22 @@ export async function van({ main, name, pages, door }) {
     page.tags.replaceChildren(...marks(view));
     write(page.where, whereabouts(view));
     health(page.health, view);
-    stops(page.stops, view.route);
     const route = view.route;
+    stops(page, route?.stops ?? []);
+    page.ask.hidden = view.concerns.length === 0;
+    keep(page.concerns, view.concerns, ({ kind, number }) => `${kind} ${number}`, (found) => element('li', { class: 'notice' },
+      element('time', { datetime: found.at }, momentOf(found.at)), ' ', concern(found, parcelLink(found.number))));
     write(page.sum, route ? say('van.sum', { done: route.stops_done, all: route.stops_total, delivered: route.delivered, parcels: route.parcels }) : say('vans.no_route'));
     write(page.rev, route && route.van_rev !== route.rev
       ? say(route.van_rev ? 'van.rev_old' : 'van.rev_none', { rev: String(route.rev), van_rev: String(route.van_rev) }) : '');
     if (route) {
-      map.place('station', route.station, { kind: 'station', label: say('live.station') });
-      for (const stop of route.stops) map.place(`stop:${stop.seq}`, stop.at, { kind: 'stop', label: String(stop.seq), shape: stop.state });
+      map.place('station', route.station, { kind: 'station', label: say('live.station'), aside: true });
+      for (const stop of route.stops) {
+        map.place(`stop:${stop.seq}`, stop.at, { kind: 'stop', label: String(stop.seq), shape: stop.state, rank: STATES.indexOf(stop.state) });
+      }
     }
     map.keepOnly('stop:', route ? route.stops.map((stop) => `stop:${stop.seq}`) : []);
-    if (view.position) map.place('van', view.position, { kind: 'van', label: view.van, shape: seriousness(view), over: 1_000 });
+    if (view.position) map.place('van', view.position, { kind: 'van', shape: seriousness(view), over: 1_000, rank: 9 });
     else map.remove('van');
   }
 
@@ -57,7 +66,7 @@ export async function van({ main, name, pages, door }) {
     const query = new URLSearchParams(span);
     const found = await ask('GET', `${path}/day?${query}`);
     trail = found.trail.map(spotOf);
-    map.line('trail', trail, 'trail');
+    map.line('trail', trail, 'trail', { aside: true });
     happenings(page.events, found.events);
     gaps(page.gaps, found.gaps);
     write(page.dayNote, found.trail.length
@@ -79,7 +88,7 @@ export async function van({ main, name, pages, door }) {
       const moved = next.position && next.position.seq !== view.position?.seq;
       const happened = JSON.stringify(next.route) !== JSON.stringify(view.route);
       show(next);
-      if (isToday && moved) map.line('trail', trail = [...trail, next.position], 'trail');
+      if (isToday && moved) map.line('trail', trail = [...trail, next.position], 'trail', { aside: true });
       // What happened to stops and parcels is in the day's events too.
       if (isToday && happened && !stale) {
         stale = setTimeout(() => { stale = 0; day().catch(() => null); }, 1_000);
@@ -99,61 +108,90 @@ function layout(name) {
     tags: element('p', { class: 'tags' }), where: element('p', { class: 'where' }), sum: element('p', { class: 'sum' }),
     rev: element('p', { class: 'notice' }), map: element('div', { class: 'map-place' }),
     day: element('input', { id: 'day', type: 'date' }), dayNote: element('p', { class: 'hint', role: 'status' }),
-    stops: element('ol', { class: 'stop-list' }), events: element('ol', { class: 'happenings' }),
-    health: element('dl', { class: 'facts' }), gaps: element('div', {}),
+    stops: element('ol', { class: 'stop-list' }), doneStops: element('ol', { class: 'stop-list' }),
+    events: element('ol', { class: 'happenings' }), concerns: element('ul', { class: 'concerns' }),
+    health: element('dl', { class: 'facts' }), gaps: element('div', {}), doneSum: element('summary', {}),
   };
+  made.done = element('details', { class: 'done-stops' }, made.doneSum, made.doneStops);
+  made.ask = part('ask', made.concerns);
+  const column = (...parts) => element('div', { class: 'column' }, parts);
   made.sections = [
     element('section', { class: 'over' },
       element('p', {}, element('a', { href: '/desk', class: 'back' }, say('desk.vans'))),
-      element('h1', {}, element('bdi', {}, name)), made.tags, made.where),
-    element('section', { class: 'sheet part-map', 'aria-labelledby': 'part-day' },
-      element('h2', { id: 'part-day' }, say('van.day')),
-      element('div', { class: 'field inline' }, element('label', { for: 'day' }, say('van.date')), made.day),
-      made.dayNote, made.map),
-    part('gaps', made.gaps),
-    part('health', made.health),
-    part('stops', made.sum, made.rev, made.stops),
-    part('events', made.events),
+      element('div', { class: 'row' }, element('h1', {}, element('bdi', {}, name)), made.tags), made.where),
+    made.ask,
+    column(
+      element('section', { class: 'sheet part-map', 'aria-labelledby': 'part-day' },
+        element('div', { class: 'row spread' },
+          element('h2', { id: 'part-day' }, say('van.day')),
+          made.dayNote,
+          element('div', { class: 'field inline' }, element('label', { for: 'day' }, say('van.date')), made.day)),
+        made.map),
+      part('stops', made.sum, made.rev, made.stops, made.done)),
+    column(part('events', made.events), part('health', made.health), part('gaps', made.gaps)),
   ];
-  const [over, ...rest] = made.sections;
-  const column = (...parts) => element('div', { class: 'column' }, parts);
-  made.sections = [over, column(...rest.slice(0, 3)), column(...rest.slice(3))];
   return made;
 }
 
 function whereabouts(view) {
-  if (!view.position) return say(view.state?.duty === 'off' ? 'van.off' : 'van.nowhere', { age: ageOf(view.heard_at) });
+  const duty = view.state?.duty ?? 'on';
+  if (!view.position) {
+    return duty === 'on' ? say('van.nowhere', { age: ageOf(view.heard_at) }) : say('van.off', { duty: word('duty', duty) });
+  }
   const { speed_mps: speed, stop_status: status } = view.position;
   if (view.position_age_s > 90) return say('van.last', { time: momentOf(view.position.ts), age: ageOf(view.position.ts) });
-  const moves = status === 'stopped_at' || !speed ? say('van.stands') : say('van.drives', { n: Math.round(speed * 3.6) });
+  const kmh = Math.round((speed ?? 0) * 3.6);
+  const moves = status === 'stopped_at' || kmh < 3 ? say('van.stands') : say('van.drives', { n: kmh });
   return say('van.where', { moves, time: secondsOf(view.position.ts) });
 }
 
-function stops(list, route) {
-  keep(list, route?.stops ?? [], (stop) => stop.seq, (stop) => {
-    const times = [
-      stop.promised ? say('van.promised', { window: windowOf(stop.promised) }) : '',
-      stop.eta ? say(stop.state === 'done' ? 'van.was' : 'van.eta', { window: stop.state === 'done' ? clockOf(stop.eta.from) : windowOf(stop.eta) }) : '',
-    ].filter(Boolean).join(' · ');
-    return element('li', { class: `stop ${stop.state}` },
-      element('span', { class: 'stop-number' }, String(stop.seq)),
-      element('div', {},
-        element('p', {}, element('bdi', {}, stop.id), ' ', element('span', { class: `tag ${stop.state}` }, word('stop', stop.state))),
-        times ? element('p', { class: 'hint' }, times) : null,
-        element('ul', { class: 'parcels' }, stop.parcels.map((parcel) => element('li', {},
-          element('a', { href: `/desk/trace/${encodeURIComponent(parcel.number)}` }, element('bdi', {}, parcel.number)),
-          ' ', element('span', { class: `tag status-${parcel.status}` }, say(`parcel.${parcel.status}`)))))));
-  });
+const parcelLink = (number) => element('a', { href: `/desk/trace/${encodeURIComponent(number)}` }, element('bdi', {}, number));
+
+// What is still to be done comes first.
+function stops({ stops: list, doneStops, done, doneSum }, all) {
+  const over = all.filter((stop) => stop.state === 'done');
+  keep(list, all.filter((stop) => stop.state !== 'done'), (stop) => stop.seq, stopRow);
+  keep(doneStops, over, (stop) => stop.seq, stopRow);
+  done.hidden = over.length === 0;
+  write(doneSum, say('van.done_stops', { n: over.length }));
+}
+
+function times(stop) {
+  const was = { done: 'van.was', arrived: 'van.since' }[stop.state];
+  return [
+    stop.eta && (was ? say(was, { time: clockOf(stop.eta.from) }) : say('van.eta', { window: windowOf(stop.eta) })),
+    stop.promised && say('van.promised', { window: windowOf(stop.promised) }),
+  ].filter(Boolean);
+}
+
+function stopRow(stop) {
+  return element('li', { class: `stop ${stop.state}` },
+    element('span', { class: 'stop-number' }, String(stop.seq)),
+    element('div', {},
+      element('p', { class: 'row' }, element('bdi', {}, stop.id), element('span', { class: `tag ${stop.state}` }, word('stop', stop.state))),
+      element('p', { class: 'hint' }, times(stop).map((text) => element('span', {}, text)))),
+    element('ul', { class: 'parcels' }, stop.parcels.map((parcel) => element('li', {},
+      parcelLink(parcel.number), ' ', element('span', { class: `tag status-${parcel.status}` }, say(`parcel.${parcel.status}`))))));
 }
 
 function happenings(list, events) {
   const newest = events.toReversed();
   keep(list, newest.length ? newest.slice(0, 300) : [{ none: true }], (event) => (event.none ? 'none' : `${event.at} ${event.kind} ${event.parcels[0] ?? ''}`),
-    (event) => (event.none
-      ? element('li', { class: 'empty' }, say('van.no_events'))
-      : element('li', {},
-        element('time', { datetime: event.at }, momentOf(event.at)),
-        element('span', {}, word('kind', event.kind)),
-        element('span', { class: 'hint' }, event.parcels.map((number, n) => [n ? ', ' : '',
-          element('a', { href: `/desk/trace/${encodeURIComponent(number)}` }, element('bdi', {}, number))]).flat()))));
+    (event) => (event.none ? element('li', { class: 'empty' }, say('van.no_events')) : happening(event)));
+}
+
+function happening({ at, kind, parcels, parcels_total: all, stop_seq: stop, reason, alert }) {
+  const said = [
+    word('kind', kind),
+    kind === 'stop.arrived' && stop ? say('kind.stop', { n: stop }) : '',
+    reason ? word('reason', reason) : '',
+    alert ? word('alert', alert) : '',
+  ].filter(Boolean).join(' · ');
+  const named = parcels.slice(0, all > parcels.length ? NUMBERS : parcels.length);
+  const more = all - named.length;
+  return element('li', { class: alert ? 'alert' : null },
+    element('time', { datetime: at }, momentOf(at)),
+    element('span', {}, said),
+    element('span', { class: 'hint' }, named.map((number, n) => [n ? ', ' : '', parcelLink(number)]).flat(),
+      more ? ` ${say('concern.more', { n: more })}` : null));
 }

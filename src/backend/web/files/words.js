@@ -33,6 +33,10 @@ export const bytes = (count) => {
   return `${number(count)} ${units[step]}`;
 };
 
+// For who must find a place, and not only know that it is near.
+export const exactly = (distance) =>
+  distance < 1000 ? say('unit.m', { n: distance }) : say('unit.km', { n: Math.round(distance / 100) / 10 });
+
 export const metres = (distance) =>
   distance < 950
     ? say('unit.m', { n: Math.max(50, Math.round(distance / 50) * 50) })
