@@ -159,15 +159,15 @@ fn execute(command: Command) -> anyhow::Result<()> {
             said(&format_args!("{}: {}", file.display(), store.backup(&file).await?))
         }),
         Command::Restore { at, file } => {
-            let config = Config::load(&at.config)?;
+            let (store, _) = Config::load_store(&at.config)?;
             block_on(async {
-                let census = backup::restore(&file, &config.store).await?;
+                let census = backup::restore(&file, &store).await?;
                 said(&format_args!("restored: {census}"))
             })
         }
-        Command::Export { at, whose, since } => with_store(&at.config, async |store, config| {
+        Command::Export { at, whose, since } => with_store(&at.config, async |store, domain| {
             let subject = match (whose.parcel, whose.van) {
-                (Some(parcel), _) => Subject::Parcel(of(&store, &config, &parcel).await?),
+                (Some(parcel), _) => Subject::Parcel(of(&store, &domain, &parcel).await?),
                 (None, Some(van)) => Subject::Van(van),
                 (None, None) => unreachable!("one of them is required"),
             };
@@ -175,9 +175,9 @@ fn execute(command: Command) -> anyhow::Result<()> {
             store.export(&subject, since, &mut out).await?;
             Ok(out.flush()?)
         }),
-        Command::Erase { at, parcel, request } => with_store(&at.config, async |store, config| {
+        Command::Erase { at, parcel, request } => with_store(&at.config, async |store, domain| {
             let now = Clock::live().utc().context("the clock of this host is not set")?;
-            let epc = of(&store, &config, &parcel).await?;
+            let epc = of(&store, &domain, &parcel).await?;
             let rows = store.erase(&epc, request.as_deref(), now).await?;
             Ok(writeln!(io::stdout(), "{rows} rows are gone or without it")?)
         }),
@@ -188,27 +188,24 @@ fn said(words: &impl std::fmt::Display) -> anyhow::Result<()> {
     Ok(writeln!(io::stdout(), "{words}")?)
 }
 
-/// Beside an instance that runs.
+/// Beside an instance that runs, or while none does. `work` also gets `[parcels] domain`.
 fn with_store(
     path: &Path,
-    work: impl AsyncFnOnce(Store, Config) -> anyhow::Result<()>,
+    work: impl AsyncFnOnce(Store, String) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let config = Config::load(path)?;
-    block_on(async {
-        let store = Store::open_beside(&config.store).await?;
-        work(store, config).await
-    })
+    let (config, domain) = Config::load_store(path)?;
+    block_on(async { work(Store::open_beside(&config).await?, domain).await })
 }
 
 /// The URI of a number, as it was announced; else what such a number most likely stands for.
-async fn of(store: &Store, config: &Config, number: &str) -> anyhow::Result<String> {
+async fn of(store: &Store, domain: &str, number: &str) -> anyhow::Result<String> {
     if number.contains(':') {
         return Ok(epc::canonical(number));
     }
-    if let Some(parcel) = store.parcels_called(number, &config.domain).await?.into_iter().next() {
+    if let Some(parcel) = store.parcels_called(number, domain).await?.into_iter().next() {
         return Ok(parcel.epc);
     }
-    epc::of_number(number, &config.domain)
+    epc::of_number(number, domain)
         .into_iter()
         .next()
         .ok_or_else(|| anyhow::anyhow!("{number:?} is no number of a parcel"))

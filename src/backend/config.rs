@@ -51,6 +51,15 @@ impl Config {
         BOOK.load(path, &[], check::config).map(|(config, _)| config)
     }
 
+    /// Where everything is kept, and `[parcels] domain`: for commands that need no more, since other secrets are not there
+    /// while the service does not run.
+    ///
+    /// # Errors
+    /// As [`Self::load`], of these alone.
+    pub fn load_store(path: &Path) -> Result<(StoreConfig, String), ConfigError> {
+        BOOK.load(path, &[], check::store_and_domain).map(|(config, _)| config)
+    }
+
     /// Checks the text of a file that came from `origin`, and has no drop-ins.
     ///
     /// # Errors

@@ -114,6 +114,19 @@ fn a_secret_is_read_from_its_file_and_never_shown() {
 }
 
 #[test]
+fn commands_on_the_store_need_no_secret_of_another_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("backend.toml");
+    let absent =
+        "mqtt.username = \"me\"\nmqtt.password_file = \"/nonexistent\"\nstore.path = \"/b.db\"\n";
+    std::fs::write(&file, format!("{SHORT}{absent}")).unwrap();
+    assert!(Config::load(&file).unwrap_err().to_string().contains("mqtt.password_file"));
+    let (store, domain) = Config::load_store(&file).unwrap();
+    assert_eq!(store, StoreConfig::Sqlite("/b.db".into()));
+    assert!(!domain.is_empty());
+}
+
+#[test]
 fn tokens_are_as_many_as_there_are_tables() {
     let hash = "0".repeat(64);
     let table = |name: &str| {

@@ -17,19 +17,7 @@ pub(super) fn config(values: &mut Values) -> Option<Config> {
     let mqtt = mqtt(values);
     let http = http(values);
     let tokens = tokens(values);
-    let domain = values.parsed("parcels.domain", |domain| {
-        let label = |label: &str| {
-            !label.is_empty()
-                && label.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
-        };
-        if domain.len() <= 128 && domain.split('.').all(label) {
-            Ok(domain.to_owned())
-        } else {
-            Err(format!(
-                "{domain:?} is no domain: write the vans' delivery.domain, such as id.example.com"
-            ))
-        }
-    });
+    let domain = domain(values);
     let exposure = exposure(values);
     let retention = retention(values);
     let alerts = alerts(values);
@@ -50,6 +38,28 @@ pub(super) fn config(values: &mut Values) -> Option<Config> {
         alerts: alerts?,
         pages: pages?,
         log_level: log_level?,
+    })
+}
+
+/// What commands need that work on the store alone.
+pub(super) fn store_and_domain(values: &mut Values) -> Option<(StoreConfig, String)> {
+    let (store, domain) = (store(values), domain(values));
+    Some((store?, domain?))
+}
+
+fn domain(values: &mut Values) -> Option<String> {
+    values.parsed("parcels.domain", |domain| {
+        let label = |label: &str| {
+            !label.is_empty()
+                && label.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
+        };
+        if domain.len() <= 128 && domain.split('.').all(label) {
+            Ok(domain.to_owned())
+        } else {
+            Err(format!(
+                "{domain:?} is no domain: write the vans' delivery.domain, such as id.example.com"
+            ))
+        }
     })
 }
 

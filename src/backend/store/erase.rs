@@ -1,10 +1,11 @@
 //! A parcel → forgotten, wherever it is named, and a line of the audit log that says so (GDPR Art. 17).
 //!
 //! - What is of that parcel alone goes. From what also tells of others its part goes: events, routes, captures' errors.
+//! - Of a van's event its number stays, with nothing in it: else the next one would prove that something is missing, and a van
+//!   that has not been told yet that it is stored would bring it back.
 //! - Who looked at it, when and how stays known, at nothing: it is about those who looked. So does that a parcel was erased,
 //!   when, and for which request; nothing in that line leads back to the parcel.
 //! - Places of stops and trails of vans name nobody, and stay for [`super::retention`].
-//! - A van that has not been told yet that an event is stored may send it again: erase when the day is over.
 
 use std::collections::BTreeSet;
 
@@ -142,9 +143,7 @@ impl Store {
         let listed = self.read(Statement::new(ROUTE, [names.epc.into()])).await?;
         let mut routes: BTreeSet<&str> = rows.iter().filter_map(|row| row.maybe_text(2)).collect();
         routes.extend(listed.iter().map(|row| row.text(0)));
-        for row in &rows {
-            statements.push(event_without(row, names));
-        }
+        statements.extend(rows.iter().flat_map(|row| event_without(row, names)));
         for route in routes {
             let others = self.read(Statement::new(OTHERS, [route.into(), names.epc.into()]));
             statements.extend(others.await?.iter().map(|row| cleared(row, names)));
@@ -207,14 +206,18 @@ impl Store {
 }
 
 /// An event that tells of nothing else goes; of others only what it says of the parcel.
-fn event_without(row: &Row, names: &Names<'_>) -> Statement {
+fn event_without(row: &Row, names: &Names<'_>) -> Vec<Statement> {
+    const EMPTY: &str = "UPDATE event SET kind = 'erased', event_type = '', action = NULL, biz_step = NULL, \
+        disposition = NULL, read_point = NULL, biz_location = NULL, route = NULL, doc = '{}' \
+        WHERE n = $1 AND seq IS NOT NULL";
+    const GONE: &str = "DELETE FROM event WHERE n = $1 AND seq IS NULL";
     let doc: Json = serde_json::from_str(row.text(1)).unwrap_or_default();
     let parcels = epc::things(&doc);
     let is_alone = parcels.iter().all(|(uri, role)| uri == names.epc || *role == Role::Parent);
     if is_alone {
-        return Statement::new("DELETE FROM event WHERE n = $1", [row.int(0).into()]);
+        return [EMPTY, GONE].map(|sql| Statement::new(sql, [row.int(0).into()])).to_vec();
     }
-    cleared(row, names)
+    vec![cleared(row, names)]
 }
 
 fn cleared(row: &Row, names: &Names<'_>) -> Statement {

@@ -165,7 +165,7 @@ impl Store {
     ) -> Result<Vec<Event>, StoreError> {
         self.events(
             "WHERE event.van = $1 AND event.event_time >= $2 AND event.event_time < $3 \
-             ORDER BY event.event_time, event.n",
+             AND event.kind <> 'erased' ORDER BY event.event_time, event.n",
             vec![van.into(), from.into(), until.into()],
         )
         .await
@@ -176,7 +176,11 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn events_called(&self, event_id: &str) -> Result<Vec<Event>, StoreError> {
-        self.events("WHERE event.event_id = $1 ORDER BY event.n", vec![event_id.into()]).await
+        self.events(
+            "WHERE event.event_id = $1 AND event.kind <> 'erased' ORDER BY event.n",
+            vec![event_id.into()],
+        )
+        .await
     }
 
     /// Who said what happened under each of these `eventID`s: `eventID` and source, without retractions.

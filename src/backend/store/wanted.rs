@@ -232,7 +232,8 @@ impl Wanted {
             let (column, beyond) = (page.order.column(), page.direction.beyond());
             conditions.push(format!("({column}, event.n) {beyond} ({time}, {n})"));
         }
-        conditions.push("1 = 1".to_owned());
+        // Of those, only the number is there (`erase`).
+        conditions.push("event.kind <> 'erased'".to_owned());
         conditions.join(" AND ")
     }
 }

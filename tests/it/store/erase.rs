@@ -74,6 +74,14 @@ async fn spoken_of(store: &Store) {
     inventory.route = Some("R-1".to_owned());
     inventory.data["van:missing"] = json!([EPC, "urn:x:third"]);
     put(store, &[own, both, inventory]).await;
+    write(store, "UPDATE event SET seq = 9, previous_seq = 7 WHERE id = $1", &["both".into()])
+        .await;
+    write(
+        store,
+        "UPDATE event SET seq = 11, previous_seq = 9 WHERE id = $1",
+        &["inventory".into()],
+    )
+    .await;
     let sql = "INSERT INTO subscriber (id, epc, channel, address, made_at) VALUES ('s', $1, 'email', 'anna@example.com', $2)";
     write(store, sql, &[EPC.into(), at.clone()]).await;
     let sql = "INSERT INTO alert (subscriber, kind, epc, doc, made_at, fresh_until, state, tries, next_at, claimed_until) \
@@ -106,6 +114,8 @@ async fn a_parcel_that_is_erased_is_named_nowhere_and_others_keep_what_is_theirs
         spoken_of(&store).await;
         let before = everything(&store).await;
         assert!(before.contains("anna@example.com") && before.contains("secret-token"));
+        let day = (utc("2026-11-23T00:00:00Z"), utc(NOW));
+        assert_eq!(store.gaps("VAN-042", day.0, day.1).await.unwrap(), []);
         assert!(store.erase(EPC, Some("DSR-17"), utc(NOW)).await.unwrap() > 10);
         let after = everything(&store).await;
         let its = [
@@ -121,7 +131,7 @@ async fn a_parcel_that_is_erased_is_named_nowhere_and_others_keep_what_is_theirs
             assert!(!after.contains(name), "{name} is still there: {after}");
         }
         let left = [
-            ("event", 2),
+            ("event", 3),
             ("event_epc", 2),
             ("parcel", 1),
             ("route", 2),
@@ -134,6 +144,13 @@ async fn a_parcel_that_is_erased_is_named_nowhere_and_others_keep_what_is_theirs
         }
         assert!(after.contains(OTHER) && after.contains("urn:x:third") && after.contains("S-1"));
         assert!(after.contains(&masked("395212340000000021")));
+        // Its number stays, so that nothing is missing, and nothing of it is shown.
+        assert_eq!(store.gaps("VAN-042", day.0, day.1).await.unwrap(), []);
+        let shown = store.events_of_van("VAN-042", day.0, day.1).await.unwrap();
+        assert_eq!(
+            shown.iter().map(|it| it.id.as_str()).collect::<Vec<_>>(),
+            ["both", "inventory"]
+        );
         let (_, proof) = store.looks(i64::MAX, 1).await.unwrap().remove(0);
         assert_eq!(
             (proof.who.as_str(), proof.what.as_str(), proof.at),
