@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::json;
 use waypost::simulate::Fate;
@@ -125,8 +126,12 @@ fn tiles_are_asked_for_where_somebody_looks_and_of_nobody_but_their_server() {
         assert!((f64::from(y) - part(0.3468)).abs() < part(0.001) + 3.0, "{name:?}");
     }
     browser.click(".map-button:first-child");
+    // Those of the level before stay until these are there.
     browser.until(COVERED);
-    assert!(tiles.names().iter().any(|name| name[0] > level), "nothing of a closer level");
+    let closer = || tiles.names().iter().any(|name| name[0] > level);
+    let tries = (0..400).take_while(|_| !closer());
+    tries.for_each(|_| thread::sleep(Duration::from_millis(50)));
+    assert!(closer(), "nothing of a closer level");
     // The address of the page is its key, and cookies are nobody else's.
     for head in tiles.asked.lock().unwrap().iter() {
         let head = head.to_ascii_lowercase();

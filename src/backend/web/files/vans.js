@@ -61,7 +61,7 @@ export async function vans({ main, pages, door }) {
   const place = element('div', { class: 'map-place' });
   main.className = 'room room-vans';
   main.replaceChildren(
-    element('section', { class: 'pane pane-head', 'aria-labelledby': 'vans-title' },
+    element('div', { class: 'pane pane-head' },
       element('div', { class: 'row spread' }, element('h1', { id: 'vans-title' }, say('desk.vans')), sum), filters,
       element('div', { class: 'field inline' }, element('label', { for: 'search' }, say('vans.search')), search)),
     element('section', { class: 'pane pane-map', 'aria-label': say('vans.map') }, place),
