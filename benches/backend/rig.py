@@ -1,5 +1,5 @@
-"""A broker, a PostgreSQL of our own, and the rig (examples/backend_rig.rs), for the scripts beside this file."""
-import contextlib, hashlib, json, os, pathlib, shutil, signal, socket, subprocess, sys, tempfile, threading, time
+"""A broker, a PostgreSQL of our own, the backend, and the rig (examples/backend_rig.rs), for the scripts beside this file."""
+import atexit, contextlib, datetime, hashlib, json, os, pathlib, shutil, signal, socket, subprocess, sys, tempfile, threading, time
 import urllib.error, urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -115,6 +115,70 @@ def wait_for(is_so, what, seconds=60):
         time.sleep(0.02)
 
 
+def utc(seconds=0):
+    """So many seconds from now, as RFC 3339 has it."""
+    at = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=seconds)
+    return at.isoformat(timespec='milliseconds').replace('+00:00', 'Z')
+
+
+def row(name, waits, of):
+    """A line with what waits (s) of so many positions came to."""
+    waits = sorted(waits)
+    at = lambda part: 1000 * waits[min(len(waits) - 1, int(part * len(waits)))]
+    print(f'{name}: {len(waits)} of {of} positions, p50 {at(.5):.1f} ms, p90 {at(.9):.1f} ms, p99 {at(.99):.1f} ms, '
+          f'max {1000 * waits[-1]:.1f} ms', flush=True)
+
+
+class Positions:
+    """When each position was published, by van and number, and how long it took to those who wait for it."""
+
+    def __init__(self):
+        self.sent, self.lock = {}, threading.Lock()
+
+    def publishes(self, position):
+        with self.lock:
+            self.sent[position['van'], position['seq']] = time.monotonic()
+
+    def waits(self, listen, *arguments):
+        """Seconds by position, filled by `listen`, which gives positions as they come."""
+        waits = {}
+
+        def run():
+            for position in listen(*arguments):
+                now = time.monotonic()
+                key = position and (position['van'], position['seq'])
+                with self.lock:
+                    if key in self.sent and key not in waits:
+                        waits[key] = now - self.sent[key]
+
+        threading.Thread(target=run, daemon=True).start()
+        return waits
+
+
+def by_stream(its):
+    """Positions as the dispatcher's stream of a `Service` has them."""
+    with urllib.request.urlopen(its.request('/api/v1/vans/live')) as answer:
+        for line in answer:
+            if line.startswith(b'data:'):
+                yield json.loads(line[5:]).get('position')
+
+
+def by_broker(port):
+    """Positions as another subscriber of the broker has them."""
+    command = ['mosquitto_sub', '-V', '5', '-p', str(port), '-t', 'fleet/v1/+/position']
+    with running(command, stdout=subprocess.PIPE, text=True) as process:
+        # Nobody may be waiting for the next when the script ends.
+        atexit.register(process.kill)
+        for line in process.stdout:
+            yield json.loads(line)
+
+
+def says(port, topic, qos=0):
+    """A client of the broker that publishes each line it is given."""
+    command = ['mosquitto_pub', '-V', '5', '-p', str(port), '-q', str(qos), '-l', '-t', topic]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, text=True, bufsize=1)
+
+
 class Consumer:
     """The rig's consumer, and what it last said of itself."""
 
@@ -167,17 +231,20 @@ class Service:
             store = f'store.path = "{store}"'
         self.config.write_text(
             f'{store}\nmqtt.broker = "mqtt://127.0.0.1:{port}"\nparcels.domain = "id.example.com"\n'
-            f'http.listen = "127.0.0.1:{self.http}"\n[[token]]\nname = "benches"\nscopes = "metrics, desk"\n'
+            f'http.listen = "127.0.0.1:{self.http}"\n[[token]]\nname = "benches"\nscopes = "metrics, desk, routes"\n'
             f'sha256 = "{hashlib.sha256(TOKEN.encode()).hexdigest()}"\n')
         with self.log.open('w') as log:
             self.process = subprocess.Popen([program, 'run', '--config', self.config], stdout=log, stderr=log)
         self.values = {}
 
+    def request(self, path, method='GET', body=None):
+        headers = {'Authorization': f'Bearer {TOKEN}', 'Content-Type': 'application/json'}
+        return urllib.request.Request(f'http://127.0.0.1:{self.http}{path}', body and json.dumps(body).encode(), headers, method=method)
+
     def ask(self, path):
-        request = urllib.request.Request(f'http://127.0.0.1:{self.http}{path}', headers={'Authorization': f'Bearer {TOKEN}'})
         with contextlib.suppress(OSError):
             try:
-                with urllib.request.urlopen(request, timeout=10) as answer:
+                with urllib.request.urlopen(self.request(path), timeout=10) as answer:
                     return answer.read().decode()
             except urllib.error.HTTPError as error:
                 return error.read().decode()

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::repository;
+use crate::support::{repository, rust_files};
 
 /// Each module, and what it may use of the crate besides itself, `units` and `core`.
 const MAY_USE: &[(&str, &[&str])] = &[
@@ -81,17 +81,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
 ];
-
-fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            rust_files(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
-}
 
 /// (module, file, text without tests) of all of `src` but its roots.
 fn sources() -> Vec<(String, PathBuf, String)> {

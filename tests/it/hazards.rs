@@ -1,22 +1,10 @@
 //! docs/hazards.md: what it points to exists, and what no run can show is read from the sources.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use waypost::config::{Config, Override};
 
-use crate::support::repository;
-
-fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            rust_files(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
-}
+use crate::support::{repository, rust_files};
 
 fn proof(script: &str) -> Option<String> {
     fs::read_to_string(repository(&format!("benches/proof/{script}.py"))).ok()

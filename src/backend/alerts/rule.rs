@@ -9,7 +9,7 @@ use crate::backend::view::parcel::{ParcelView, Stage, Status};
 use crate::units::UtcTime;
 
 /// Stops before one's own at which the van is near.
-pub const NEAR_STOPS: u32 = 3;
+const NEAR_STOPS: u32 = 3;
 /// Who is told that the van is near, is told by what was known so long ago at most …
 const NEAR_KNOWN: Duration = Duration::from_mins(5);
 /// … and within so long.
@@ -27,7 +27,7 @@ const END_FRESH: Duration = Duration::from_hours(24);
 pub enum Kind {
     /// The van is out with it.
     OutForDelivery,
-    /// It is [`NEAR_STOPS`] away.
+    /// It is `NEAR_STOPS` away.
     NextStops,
     /// It is late.
     Delayed,

@@ -134,7 +134,7 @@ impl Resolver for Checked {
 }
 
 /// Whether an address is of the Internet: none of those of the registries of special-purpose addresses (RFC 6890).
-pub(super) fn is_public(address: IpAddr) -> bool {
+fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {
             let [a, b, c, _] = v4.octets();

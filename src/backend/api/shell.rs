@@ -13,7 +13,7 @@ use super::session;
 use crate::backend::Shared;
 
 /// Largest document of a request, unless a part sets its own [`DefaultBodyLimit`].
-pub const BODY_BYTES: usize = 64 * 1024;
+const BODY_BYTES: usize = 64 * 1024;
 
 /// An answer begins within so long. Streams have begun by then.
 const ANSWERED: Duration = Duration::from_secs(30);

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use super::kept::Kept;
 use crate::backend::Shared;
-use crate::backend::event::Event;
 use crate::backend::store::StoreError;
 use crate::backend::store::situation::Revision;
 use crate::backend::view::fact::Fact;
@@ -53,6 +52,13 @@ struct Entry {
     known: BTreeMap<i64, UtcTime>,
     /// Up to this number everything is known.
     settled: i64,
+}
+
+/// What was said of a route lately.
+#[derive(Debug, Default)]
+struct New {
+    facts: Vec<Fact>,
+    numbers: Vec<(i64, UtcTime)>,
 }
 
 /// A route, and how far it is with or without the last stop.
@@ -228,13 +234,10 @@ impl Entry {
     }
 
     /// Takes what was said of the route and is not in its facts yet.
-    fn take(&mut self, events: &[Event]) {
-        if events.is_empty() {
-            return;
-        }
+    fn take(&mut self, new: New) {
         let mut route = KnownRoute::clone(&self.remembered.route);
-        Arc::make_mut(&mut route.facts).extend(events.iter().map(Fact::of_route));
-        self.known.extend(events.iter().map(|event| (event.n, event.captured_at)));
+        Arc::make_mut(&mut route.facts).extend(new.facts);
+        self.known.extend(new.numbers);
         self.remembered = Remembered::new(route);
     }
 
@@ -256,16 +259,18 @@ async fn catch_up(shared: &Shared, entries: &mut [(&Revision, Entry)]) -> Result
     let said = shared.store.events_of_routes_after(&asked).await?;
     let is_new = |(place, n): &&(usize, i64)| !entries[*place].1.known.contains_key(n);
     let new: Vec<(usize, i64)> = said.iter().filter(is_new).copied().collect();
+    let mut by_route: HashMap<usize, New> = HashMap::new();
     for new in new.chunks(TOGETHER) {
         let numbers: Vec<i64> = new.iter().map(|(_, n)| *n).collect();
         let places: HashMap<i64, usize> = new.iter().map(|(place, n)| (*n, *place)).collect();
-        let mut by_route: HashMap<usize, Vec<Event>> = HashMap::new();
         for event in shared.store.events_numbered(&numbers).await? {
-            by_route.entry(places[&event.n]).or_default().push(event);
+            let new = by_route.entry(places[&event.n]).or_default();
+            new.facts.push(Fact::of_route(&event));
+            new.numbers.push((event.n, event.captured_at));
         }
-        for (place, events) in by_route {
-            entries[place].1.take(&events);
-        }
+    }
+    for (place, new) in by_route {
+        entries[place].1.take(new);
     }
     let now = shared.now();
     entries.iter_mut().for_each(|(_, entry)| entry.settle(now));

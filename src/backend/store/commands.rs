@@ -9,7 +9,7 @@ use super::{Row, Statement, Store, StoreError};
 use crate::units::UtcTime;
 
 /// A command without `expires` is tried for so long.
-pub const DEFAULT_LIFE: Duration = Duration::from_hours(24);
+const DEFAULT_LIFE: Duration = Duration::from_hours(24);
 
 /// A command, and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,14 +133,6 @@ impl Store {
         let sql = format!("SELECT {COLUMNS} FROM command WHERE id = $1");
         let rows = self.read(Statement::new(sql, [id.into()])).await?;
         Ok(rows.first().map(Command::read))
-    }
-
-    /// The newest `limit` commands of a van, newest first.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn commands_of_van(&self, van: &str, limit: u32) -> Result<Vec<Command>, StoreError> {
-        self.commands("van = $1 ORDER BY made_at DESC, id LIMIT $2", van, limit).await
     }
 
     /// The newest `limit` commands about a parcel, newest first.

@@ -153,15 +153,6 @@ impl Store {
         .await
     }
 
-    /// Everything of a route, in the order of `eventTime`, then of capture.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn events_of_route(&self, route: &str) -> Result<Vec<Event>, StoreError> {
-        self.events("WHERE event.route = $1 ORDER BY event.event_time, event.n", vec![route.into()])
-            .await
-    }
-
     /// What a van said happened from `from` to before `until`, in the order of `eventTime`, then of capture.
     ///
     /// # Errors

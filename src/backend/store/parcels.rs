@@ -60,15 +60,6 @@ pub fn end(epc: &str, ended_at: UtcTime, expires_at: UtcTime) -> Statement {
     )
 }
 
-/// Says that a parcel's way has not ended after all: what ended it was retracted.
-#[must_use]
-pub fn reopen(epc: &str) -> Statement {
-    Statement::new(
-        "UPDATE parcel SET ended_at = NULL, expires_at = NULL WHERE epc = $1",
-        [epc.into()],
-    )
-}
-
 /// Keeps what the recipient asked for: JSON of a `Wish`.
 #[must_use]
 pub fn wish(epc: &str, wish: &str) -> Statement {

@@ -28,7 +28,7 @@ const READERS: usize = 4;
 const TRIES: u32 = 5;
 
 /// No two instances make tables at the same time.
-pub(super) const MIGRATION_LOCK: i64 = 0x0077_6179_706f_7374;
+const MIGRATION_LOCK: i64 = 0x0077_6179_706f_7374;
 
 /// A server that does not answer a connection for so long is not there.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -151,33 +151,6 @@ impl Store {
         self.routes("WHERE route = $1", vec![name.into()]).await.map(|mut found| found.pop())
     }
 
-    /// Routes of a van that were not withdrawn, newest first.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn routes_of_van(&self, van: &str) -> Result<Vec<Route>, StoreError> {
-        self.routes(
-            "WHERE van = $1 AND withdrawn = 0 ORDER BY put_at DESC, route LIMIT 100",
-            vec![van.into()],
-        )
-        .await
-    }
-
-    /// The route that a van drives at `now`, or else drives next, or else has driven to its end: of several the newest.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn active_route(&self, van: &str, now: UtcTime) -> Result<Option<Route>, StoreError> {
-        let mut routes = self.routes_of_van(van).await?;
-        routes.retain(|route| route.span().1 > now);
-        // Stable: the newest of those that are alike stays ahead.
-        routes.sort_by_key(|route| {
-            let from = route.span().0;
-            (route.completed, from > now, if from > now { from.as_unix_ms() } else { 0 })
-        });
-        Ok(routes.into_iter().next())
-    }
-
     /// Puts a route with its parcels, and the events that say so; all of it or nothing.
     ///
     /// Parcels that the route listed before and `parcels` does not have are on no route then.

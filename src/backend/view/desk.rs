@@ -206,4 +206,6 @@ pub struct Sighting {
     pub reason: Option<String>,
     /// EPCIS `eventID`.
     pub event_id: String,
+    /// Name of the token by which it was captured or listed, if it was.
+    pub token: Option<String>,
 }

@@ -31,7 +31,7 @@ pub enum Whereabouts {
 impl Whereabouts {
     /// Whether nothing more is to be done at its stop.
     #[must_use]
-    pub const fn is_ended(self) -> bool {
+    const fn is_ended(self) -> bool {
         matches!(self, Self::Ended(_))
     }
 }

