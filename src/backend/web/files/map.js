@@ -11,7 +11,7 @@ const LEAST_ZOOM = 2;
 const MOST_ZOOM = 18;
 const BUTTONS_PX = 56;
 // What is aside does not make the rest smaller than that: zoom levels.
-const ASIDE = 1;
+const ASIDE = 0.75;
 // Of a letter of a name, and of its line.
 const NAME_PX = { wide: 8, high: 16 };
 // The map comes closer by so many levels at once.
@@ -172,7 +172,7 @@ export class PlaceMap {
     const [top, bottom] = extent(points.map((point) => point.y));
     const room = (side) => Math.max(64, side) / TILE;
     const { width, height } = this.#size;
-    const across = Math.max((right - left) / room(width - 96 - BUTTONS_PX), (bottom - top) / room(height - 144), 1e-9);
+    const across = Math.max((right - left) / room(width - 96 - BUTTONS_PX), (bottom - top) / room(height - Math.min(144, height * 0.4)), 1e-9);
     const zoom = Math.max(LEAST_ZOOM, Math.min(15.5, Math.log2(1 / across)));
     return { x: (left + right) / 2, y: (top + bottom) / 2, zoom };
   }
