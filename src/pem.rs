@@ -17,7 +17,7 @@ pub struct PemError {
 
 impl PemError {
     /// What is wrong with the file at `path`.
-    pub fn new(path: &Path, problem: impl ToString) -> Self {
+    pub fn new(path: &Path, problem: &impl ToString) -> Self {
         Self { path: path.to_owned(), problem: problem.to_string() }
     }
 }
@@ -33,7 +33,7 @@ pub fn authorities(path: &Path) -> Result<RootCertStore, PemError> {
         let _ = roots.add(authority);
     }
     if roots.is_empty() {
-        return Err(PemError::new(path, "has no certificate of an authority (PEM)"));
+        return Err(PemError::new(path, &"has no certificate of an authority (PEM)"));
     }
     Ok(roots)
 }
@@ -43,10 +43,10 @@ pub fn authorities(path: &Path) -> Result<RootCertStore, PemError> {
 /// # Errors
 /// The file cannot be read, is not PEM, or has none.
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemError> {
-    let failed = |error| PemError::new(path, words(&error));
+    let failed = |error| PemError::new(path, &words(&error));
     let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(failed)?.collect();
     match found.map_err(failed)? {
-        none if none.is_empty() => Err(PemError::new(path, "has no certificate (PEM)")),
+        none if none.is_empty() => Err(PemError::new(path, &"has no certificate (PEM)")),
         some => Ok(some),
     }
 }
@@ -56,7 +56,7 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemErro
 /// # Errors
 /// The file cannot be read, is not PEM, or has none.
 pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, PemError> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| PemError::new(path, words(&error)))
+    PrivateKeyDer::from_pem_file(path).map_err(|error| PemError::new(path, &words(&error)))
 }
 
 fn words(error: &Error) -> String {

@@ -66,13 +66,13 @@ pub(super) fn options(
 fn client_config(tls: &MqttTls) -> Result<Arc<ClientConfig>, PemError> {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| PemError::new(&tls.ca, error))?
+        .map_err(|error| PemError::new(&tls.ca, &error))?
         .with_root_certificates(pem::authorities(&tls.ca)?);
     let config = match &tls.client {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => builder
             .with_client_auth_cert(pem::certificates(certificate)?, pem::private_key(key)?)
-            .map_err(|error| PemError::new(certificate, error))?,
+            .map_err(|error| PemError::new(certificate, &error))?,
     };
     Ok(Arc::new(config))
 }

@@ -50,13 +50,13 @@ impl TlsConfig {
         let provider: Arc<CryptoProvider> = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_details(provider, Arc::new(Now(clock.clone())))
             .with_protocol_versions(VERSIONS)
-            .map_err(|error| PemError::new(&self.ca_file, error))?
+            .map_err(|error| PemError::new(&self.ca_file, &error))?
             .with_root_certificates(pem::authorities(&self.ca_file)?);
         let mut config = match &self.identity {
             None => builder.with_no_client_auth(),
             Some(Identity { cert_file, key_file }) => builder
                 .with_client_auth_cert(pem::certificates(cert_file)?, pem::private_key(key_file)?)
-                .map_err(|error| PemError::new(cert_file, error))?,
+                .map_err(|error| PemError::new(cert_file, &error))?,
         };
         config.alpn_protocols = self.alpn.iter().map(|name| name.clone().into_bytes()).collect();
         Ok(Arc::new(config))

@@ -58,7 +58,7 @@ fn seen(files: &(PathBuf, PathBuf)) -> Seen {
 }
 
 fn read((certificate, key): &(PathBuf, PathBuf)) -> Result<Arc<ServerConfig>, PemError> {
-    let refused = |error| PemError::new(certificate, error);
+    let refused = |error| PemError::new(certificate, &error);
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(refused)?

@@ -144,7 +144,7 @@ impl Tls {
                 let chain = pem::certificates(cert).map_err(|error| error.to_string())?;
                 let secret = pem::private_key(key).map_err(|error| error.to_string())?;
                 let own = config.with_client_auth_cert(chain, secret);
-                own.map_err(|error| PemError::new(cert, error).to_string())?
+                own.map_err(|error| PemError::new(cert, &error).to_string())?
             }
         };
         Ok(Self(TlsConnector::from(Arc::new(config))))

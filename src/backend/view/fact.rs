@@ -28,7 +28,7 @@ pub const WRONG_STOP: &str = "wrong_stop";
 pub const IMPORT: &str = "import.";
 
 /// The authority of a retraction that is good for whatever came by tokens, whichever they were.
-pub const OTHERS: &str = "others";
+pub const OTHERS: &str = "*";
 
 /// Words for states in lists of carriers, and what they mean.
 pub const WORDS: &[(&str, Stage)] = &[
@@ -99,7 +99,7 @@ pub struct Fact {
     pub what: What,
     /// EPCIS `eventID`.
     pub event_id: String,
-    /// Who may take it back: the van's URI, the name of the token by which it came, or the backend itself. Of a
+    /// Who may take it back: the van's URI, the token by which it came, or the backend itself. Of a
     /// retraction [`OTHERS`], if it is good for whatever tokens said.
     pub authority: String,
     /// Name of the token by which it came, if it did.
@@ -234,11 +234,12 @@ pub fn valid(facts: &[Fact]) -> Vec<&Fact> {
     let from_vans = facts.iter().filter(|fact| fact.origin == Origin::Van);
     let vans: HashSet<&str> = from_vans.map(|fact| fact.event_id.as_str()).collect();
     let by_token = |fact: &Fact| matches!(fact.origin, Origin::Capture | Origin::Import);
-    let right = |fact: &&Fact| {
-        !wrong.contains(&name(fact))
-            && !(by_token(fact) && wrong.contains(&(OTHERS, fact.event_id.as_str())))
-            && (fact.origin == Origin::Van || !vans.contains(fact.event_id.as_str()))
+    let taken_back = |fact: &Fact| {
+        let by_anybody = by_token(fact) && wrong.contains(&(OTHERS, fact.event_id.as_str()));
+        by_anybody || wrong.contains(&name(fact))
     };
+    let copied = |fact: &Fact| fact.origin != Origin::Van && vans.contains(fact.event_id.as_str());
+    let right = |fact: &&Fact| !taken_back(fact) && !copied(fact);
     let mut valid: Vec<&Fact> = facts.iter().filter(right).collect();
     valid.sort_by(|one, other| one.key().cmp(&other.key()));
     let mut known = HashSet::new();
@@ -252,12 +253,14 @@ pub fn valid(facts: &[Fact]) -> Vec<&Fact> {
 /// A van's events are taken back by that van alone, those of a token by that one, or by one that may take back all of them.
 fn authority(event: &Event) -> String {
     match event.origin {
-        Origin::Van => event.source.as_str(),
-        Origin::Capture | Origin::Import if event.kind == RETRACTS_OTHERS => OTHERS,
-        Origin::Capture | Origin::Import => token_of(&event.source).unwrap_or_default(),
-        Origin::Backend => "backend",
+        Origin::Van => event.source.clone(),
+        Origin::Capture | Origin::Import if event.kind == RETRACTS_OTHERS => OTHERS.to_owned(),
+        // No van's URI, and not what the backend is called, whatever a token's name is.
+        Origin::Capture | Origin::Import => {
+            format!("token:{}", token_of(&event.source).unwrap_or_default())
+        }
+        Origin::Backend => "backend".to_owned(),
     }
-    .to_owned()
 }
 
 fn what(event: &Event, step: Option<&str>) -> What {

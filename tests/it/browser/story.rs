@@ -222,6 +222,8 @@ fn a_position_moves_the_van_on_the_map() {
     browser.until_text("#status", "Announced");
     van.arrives(&world, 3);
     browser.until("document.querySelector('[data-place=van]')?.getAttribute('transform')");
+    // The map came as close as its places allow, although the page was open before there was one.
+    browser.until("/^([0-9]+ m|1 km)$/.test(document.querySelector('.map-scale').textContent)");
     let at = "document.querySelector('[data-place=van]').getAttribute('transform')";
     for _ in 0..3 {
         let before = browser.run(&format!("return {at}"));
