@@ -119,7 +119,7 @@ fn commands_on_the_store_need_no_secret_of_another_part() {
     let file = folder.path().join("backend.toml");
     let absent =
         "mqtt.username = \"me\"\nmqtt.password_file = \"/nonexistent\"\nstore.path = \"/b.db\"\n";
-    std::fs::write(&file, format!("{SHORT}{absent}")).unwrap();
+    fs::write(&file, format!("{SHORT}{absent}")).unwrap();
     assert!(Config::load(&file).unwrap_err().to_string().contains("mqtt.password_file"));
     let (store, domain) = Config::load_store(&file).unwrap();
     assert_eq!(store, StoreConfig::Sqlite("/b.db".into()));
