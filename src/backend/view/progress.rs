@@ -147,7 +147,13 @@ impl Progress {
 
 /// What was said, by when it was said: a retraction comes when it was declared.
 fn in_order(facts: &[Fact]) -> Vec<(UtcTime, &Fact)> {
-    let declared = facts.iter().filter_map(|fact| Some((fact.declared?, fact)));
+    let said = facts.iter().filter(|fact| fact.declared.is_none());
+    let said: HashMap<_, _> = said.map(|fact| (name(fact), fact.time)).collect();
+    let declared = facts.iter().filter_map(|fact| {
+        // Between two fixes a van's time may step back: nothing is taken back before it was said.
+        let said = said.get(&name(fact)).copied().unwrap_or(fact.time);
+        Some((fact.declared?.max(said), fact))
+    });
     let wrong: HashSet<_> = declared.clone().map(|(_, fact)| name(fact)).collect();
     let taken_back = facts.iter().filter(|f| f.declared.is_none() && wrong.contains(&name(f)));
     let stands = valid(facts).into_iter().chain(taken_back).map(|fact| (fact.time, fact));
