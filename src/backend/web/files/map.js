@@ -248,8 +248,12 @@ export class PlaceMap {
     if (!this.#size.width) return;
     if (this.#unsettled) this.#follow();
     const now = performance.now();
-    for (const { node, points } of this.#lines.values()) {
-      node.setAttribute('d', points.map((point, n) => {
+    const frame = `${this.#centre.x} ${this.#centre.y} ${this.#zoom} ${this.#size.width} ${this.#size.height}`;
+    for (const line of this.#lines.values()) {
+      // A van on its way leaves the trail of a day as it is.
+      if (line.frame === frame) continue;
+      line.frame = frame;
+      line.node.setAttribute('d', line.points.map((point, n) => {
         const { x, y } = this.#pixel(point);
         return `${n ? 'L' : 'M'}${x.toFixed(1)} ${y.toFixed(1)}`;
       }).join(''));

@@ -13,6 +13,8 @@ import { say, word } from './words.js';
 const STATES = ['done', 'open', 'skipped', 'arrived'];
 // Of what is said of the whole load, so many numbers are enough.
 const NUMBERS = 3;
+// A position that is older is no news of where the van is.
+const OLD_MS = 90_000;
 const spotOf = ([, lat, lon]) => ({ lat, lon });
 
 function midnights(day) {
@@ -79,6 +81,8 @@ export async function van({ main, name, pages, door }) {
   show(view);
   await day();
   map.fit(true);
+  // How long ago it was changes without news.
+  setInterval(() => write(page.where, whereabouts(view)), 20_000);
   let stale = 0;
   follow('/api/v1/vans/live', {
     event: (kind, next) => {
@@ -139,7 +143,7 @@ function whereabouts(view) {
     return duty === 'on' ? say('van.nowhere', { age: ageOf(view.heard_at) }) : say('van.off', { duty: word('duty', duty) });
   }
   const { speed_mps: speed, stop_status: status } = view.position;
-  if (view.position_age_s > 90) return say('van.last', { time: momentOf(view.position.ts), age: ageOf(view.position.ts) });
+  if (now() - Date.parse(view.position.ts) > OLD_MS) return say('van.last', { time: momentOf(view.position.ts), age: ageOf(view.position.ts) });
   const kmh = Math.round((speed ?? 0) * 3.6);
   const moves = status === 'stopped_at' || kmh < 3 ? say('van.stands') : say('van.drives', { n: kmh });
   return say('van.where', { moves, time: secondsOf(view.position.ts) });
