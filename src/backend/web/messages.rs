@@ -24,7 +24,8 @@ pub(super) async fn end(
     match shared.store.end_subscriber(&id, None).await {
         Ok(_) => page(&shared, &uri, &headers, StatusCode::OK, "messages.ended"),
         Err(error) => {
-            tracing::warn!(%error, "a subscription was not ended");
+            // Anybody may ask, and often; what ails the store is said where it is watched.
+            tracing::debug!(%error, "subscription not ended");
             page(&shared, &uri, &headers, StatusCode::SERVICE_UNAVAILABLE, "refused.broken")
         }
     }
