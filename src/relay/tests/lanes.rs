@@ -94,11 +94,14 @@ async fn position_follows_its_cadence_and_a_change_of_motion_at_once() {
     assert_eq!(last.point.stop_status, Some(json::StopStatus::StoppedAt));
     let before = van.broker.on("position").len();
     van.drive(300).await;
+    // The last is said while the outbox still writes.
+    tokio::time::sleep(Duration::from_millis(10)).await;
     assert_eq!(van.broker.on("position").len() - before, 5);
 
     let each = RelayConfig { position_interval_moving: Duration::ZERO, ..config() };
     let mut van = Van::start(each, Broker::up()).await;
     van.drive(50).await;
+    tokio::time::sleep(Duration::from_millis(10)).await;
     assert_eq!(van.broker.on("position").len(), 50);
 }
 
