@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""How fast a backlog goes out over a thin or a long link, and how long a live position takes meanwhile.
+"""Measures the drain of a backlog over a slow or long link, and the latency of live positions meanwhile.
 
     benches/drain.py [--rtt-ms 100] [--kbit-s 0] [--sampling raw] [--encoding json] [--fixes 28800] [--in-flight 20]
 
-Simulated days are read by the agent while the broker cannot be reached. Then the network comes back, through a proxy
-with this round trip and rate (0: as fast as it is), and the receiver goes on, ten fixes a second, of which each is a
-live position. Printed: when the first position arrived, the drain in fixes a second, and the time from the last byte of
-an epoch to its position at a subscriber while the backlog drained. Needs mosquitto. Ends what it started.
+The agent reads simulated days while the broker is unreachable. Then the network returns, through a proxy with this round
+trip and rate (0: unlimited), and the receiver continues with ten fixes per second, each of which is a live position. The
+output has the time of the first position, the drain in fixes per second, and the time from the last byte of an epoch to
+its position at a subscriber during the drain. Needs mosquitto. All started processes are stopped at the end.
 
-Proxy and subscriber are processes of their own: in one with this, they would be what limits.
+Proxy and subscriber are separate processes; in this process they would be the bottleneck.
 """
 import argparse, json, multiprocessing, os, pathlib, queue, socket, struct, subprocess, sys, tempfile, threading, time
 
@@ -18,12 +18,12 @@ from decode_track import decode
 from parts import AGENT, free_port, wait_for
 from wire import CONNACK, CONNECT, PUBACK, PUBLISH, SUBACK, SUBSCRIBE, packet, packets, publish, text
 
-# What a router holds for a thin link; beyond it the sender waits.
+# Buffer of a router on a slow link; beyond it the sender waits.
 ROUTER_BYTES = 65_536
 
 
 class Direction(threading.Thread):
-    """Bytes from one socket to another, late by `delay_s` and no faster than `rate` bytes a second."""
+    """Forwards bytes between two sockets, delayed by `delay_s` and limited to `rate` bytes per second."""
 
     def __init__(self, source, target, delay_s, rate):
         super().__init__(daemon=True)
@@ -71,7 +71,7 @@ def link(server, port, delay_s, rate, opened):
 
 
 def subscribe(port, arrived):
-    """All messages as (when, topic, payload), handed over four times a second."""
+    """Sends all messages as (time, topic, payload), four times a second."""
     wire, buffer, batch, said = socket.create_connection(('127.0.0.1', port)), bytearray(), [], 0.0
     properties = b'\x03\x21\xff\xff'  # Receive Maximum 65535.
     wire.sendall(packet(CONNECT, 0, text('MQTT') + bytes([5, 2]) + b'\0\0' + properties + text('subscriber')))
@@ -101,7 +101,7 @@ def subscribe(port, arrived):
 
 
 def epochs(log):
-    """The sentences of each instant, by the time in RMC and GGA."""
+    """Yields the sentences of each instant, by the time in RMC and GGA."""
     found, current, time_of = [], [], None
     for line in log.splitlines(keepends=True):
         if not line.startswith(b'$'):
@@ -116,7 +116,7 @@ def epochs(log):
 
 
 def days(waypost, fixes):
-    """So many epochs of city days, one after the other."""
+    """Yields this number of epochs of consecutive city days."""
     found = []
     for day in range(1, 29):
         made = subprocess.run([waypost, 'simulate', HERE / 'config/routes/city.toml', '--cold-start', '0',
@@ -132,7 +132,7 @@ def percentile(values, share):
 
 
 def points_of(payload):
-    """(points, of the backlog) of a `track` message."""
+    """Returns (points, points of the backlog) of a `track` message."""
     if payload[:1] == b'\xd7':
         points = decode(payload, 'DRAIN')[0]['points']
     else:
@@ -203,7 +203,7 @@ track.encoding = "{options.encoding}"
     arrived, opened = multiprocessing.Queue(), multiprocessing.Queue()
     fork(subscribe, port, arrived)
     arrived.get(timeout=10)
-    # All of it is in the outbox, and the link has been away for so long that attempts pause.
+    # All of it is in the outbox, and the outage is long enough for pauses between attempts.
     time.sleep(8 + options.fixes / 50_000)
     server = socket.create_server(('127.0.0.1', door))
     back = time.monotonic()
@@ -217,7 +217,7 @@ track.encoding = "{options.encoding}"
         while not arrived.empty():
             messages += arrived.get()
         states = [json.loads(payload)['outbox']['pending'] for _, topic, payload in messages[-200:] if topic == 'state']
-        # What was recorded since stays below what a batch waits for.
+        # The records since then stay below the size of a batch.
         if number > 30 and states and states[-1] < 5 * live_hz:
             break
     report(options, messages, sent, connected, back)

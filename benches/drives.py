@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""Drives with their truth, through `waypost replay` and through gpsdecode: who tells the epochs right?
+"""Compares `waypost replay` and gpsdecode on drives with known truth.
 
     benches/drives.py [WAYPOST] [--only WORD] [--keep FOLDER] [--show]
 
-A van drives, and a receiver on its roof does what receivers do: midnight, tunnels, cold starts, wrong eras, teleports.
-The truth is what a perfect agent would say: each epoch in which the receiver measured something, with its UTC and the
-position as sent. Printed for each drive, of the epochs that truth has: `right` (this UTC, this position), `wrong` (said,
-and not true: another UTC, another position, an epoch that is none) and `missing` (true and not said). gpsd is asked
-through gpsdecode (Debian: gpsd-clients); without it, its columns stay empty. What gpsd says without UTC is missing, and
-so is the first epoch, in which it learns where epochs end. It repairs eras by the clock of this host.
+A van drives, and the receiver on its roof shows typical problems: midnight, tunnels, cold starts, wrong eras, teleports.
+The truth is the output of a perfect agent: each epoch in which the receiver measured a position, with its UTC and the
+position as sent. Each drive is reported with the numbers of epochs that are `right` (same UTC and position), `wrong`
+(reported with another UTC or position, or not an epoch at all) and `missing` (not reported). gpsd runs through gpsdecode
+(Debian: gpsd-clients); without it, its columns stay empty. Output of gpsd without UTC counts as missing, and so does the
+first epoch, in which it learns the epoch boundary. gpsd corrects eras with the clock of this host.
 
-A parked van has a line of its own: the metres that it seems to move while it stands.
+A parked van has a line of its own: the distance that it seems to move while it is parked.
 
-WAYPOST is target/release/waypost unless given. Needs Python 3.8 and nothing else. Exit 1: waypost said something wrong.
+WAYPOST is target/release/waypost unless given. Needs Python 3.8 only. Exit 1: waypost reported a wrong epoch.
 """
 import argparse, datetime, json, math, pathlib, random, shutil, subprocess, sys, tempfile
 
@@ -29,21 +29,21 @@ def utc(text):
 
 
 class Epoch:
-    """One instant of the van: where it is, and what of it the receiver says."""
+    """One instant of the van: its position, and the part that the receiver reports."""
 
     def __init__(self, time, lat, lon, speed, course):
         self.time, self.lat, self.lon, self.speed, self.course = time, lat, lon, speed, course
-        self.said = time        # Date and time as the receiver believes them.
+        self.said = time        # Date and time according to the receiver.
         self.leap = False       # It is the second 60 before `time`.
-        self.is_fix = True      # A perfect agent says it,
-        self.may_come = False   # or may say it, and nobody can blame one who does not.
+        self.is_fix = True      # A perfect agent reports it,
+        self.may_come = False   # or may report it; omitting it is not an error.
         self.tolerance_m = SENT_EXACTLY_M
         self.standing = False
-        self.text = None        # The sentences, if they are not those of the drive's kinds.
+        self.text = None        # The sentences, unless they are those of the drive's kinds.
 
 
 class Van:
-    """A van on a plausible way, seeded: speeds up, bends, slows down; its receiver errs by a few metres."""
+    """A van on a plausible road, seeded: accelerates, turns, slows down; its receiver has an error of a few metres."""
 
     def __init__(self, seed, lat=48.3482, lon=10.8291):
         self.dice, self.lat, self.lon = random.Random(seed), lat, lon
@@ -142,13 +142,13 @@ RMC_FIRST, GGA_FIRST = [rmc, vtg, gga, gsa], [gga, gsa, rmc, vtg]
 
 
 def no_fix(epoch, held=False):
-    """Time is known, the position is not; some receivers go on saying the last one."""
+    """The time is known and the position is not; some receivers repeat the last position."""
     epoch.is_fix = False
     return rmc(epoch, 'V', held) + (gga(epoch, 0) if held else gga(epoch, with_place=False)) + gsa(epoch, 1)
 
 
 class Case:
-    """`emit` is what `waypost replay` is asked for: fixes as they were measured, or records as they are sent."""
+    """`emit` selects the output of `waypost replay`: fixes as measured, or records as sent."""
 
     def __init__(self, name, epochs, kinds=RMC_FIRST, date=None, emit='fixes'):
         self.name, self.epochs, self.date, self.emit = name, epochs, date, emit
@@ -176,7 +176,7 @@ def midnights():
 
 
 def leap_second(kinds, name):
-    """23:59:60 and the 00:00:00 after it are one instant for those who count UTC without leap seconds."""
+    """23:59:60 and the 00:00:00 after it are one instant for software that counts UTC without leap seconds."""
     epochs = drive(utc('2026-12-31T23:59:30'), 60)
     for epoch in epochs[31:]:
         epoch.time -= datetime.timedelta(seconds=1)
@@ -206,16 +206,17 @@ def tunnels():
         epoch.text = no_fix(epoch, held=True)
     return [
         Case('tunnel, all repeats its last epoch', frozen, GGA_FIRST),
-        Case('tunnel, GGA repeats, RMC says V', mixed, GGA_FIRST),
+        Case('tunnel, GGA repeats, RMC sends V', mixed, GGA_FIRST),
         Case('tunnel, GGA and ZDA, GGA repeats', only, [gga, zda]),
-        Case('tunnel, RMC says V', void),
-        Case('tunnel, RMC says V and the last position', held),
+        Case('tunnel, RMC sends V', void),
+        Case('tunnel, RMC sends V and the last position', held),
     ]
 
 
 def cold_start(day, status):
-    """For 30 s the receiver counts from the first day of an era. With status A, it measures before it knows the time:
-    who says so must know the time from elsewhere."""
+    """For 30 s the receiver counts from the first day of an era. With status A, it measures before it knows the
+    time; detecting that requires the time from another source.
+    """
     epochs = drive(utc('2026-11-23T06:40:00'), 120, seed=7)
     for second, epoch in enumerate(epochs[:30]):
         epoch.said = utc(f'{day}T00:00:{second:02d}')
@@ -233,7 +234,7 @@ def eras(count):
 
 
 def teleport(fixes, kinds=RMC_FIRST, hz=1, name='', date=None):
-    """40 km to the north and back, while speed and course go on as if nothing were."""
+    """40 km to the north and back, while speed and course stay unaffected."""
     epochs = drive(utc('2026-11-23T06:40:00'), 180, hz, seed=9)
     for epoch in epochs[90:90 + fixes]:
         epoch.lat += 40_000 / METRES_PER_DEGREE
@@ -242,7 +243,7 @@ def teleport(fixes, kinds=RMC_FIRST, hz=1, name='', date=None):
 
 
 def wrong_first_fixes(count):
-    """The first are 40 km away. Nobody can know yet that they are wrong; but they must not lock the van out."""
+    """The first fixes are 40 km away. That cannot be detected yet, but later fixes must not be rejected for it."""
     epochs = drive(utc('2026-11-23T06:40:00'), 120, seed=10)
     for epoch in epochs[:count]:
         epoch.lat += 40_000 / METRES_PER_DEGREE
@@ -251,8 +252,9 @@ def wrong_first_fixes(count):
 
 
 def jam():
-    """Ten minutes at 0.2 to 1.2 m/s with halts between: slow driving is no drift. A position that is held must not stay
-    behind by more than the drift for which it is held."""
+    """Ten minutes at 0.2 to 1.2 m/s with halts between: slow driving is not drift. A held position must not lag
+    by more than the drift for which it is held.
+    """
     van = Van(16)
     epochs = drive(utc('2026-11-23T06:40:00'), 60, van=van)
     van.bend, van.wanted = 0.0, 0.0
@@ -268,7 +270,7 @@ def jam():
 
 
 def ferry(off, name):
-    """An hour on a ferry: 30 km further on when the receiver has a fix again."""
+    """An hour on a ferry: 30 km further when the receiver has a fix again."""
     van = Van(11)
     epochs = drive(utc('2026-11-23T06:40:00'), 120, van=van)
     van.move(30_000, 4_000)
@@ -280,7 +282,7 @@ def ferry(off, name):
 
 
 def parked(kinds, name):
-    """Arrives, stands an hour, drives off. Multipath: sigma 3 m, and now and then 30 m for half a minute."""
+    """Arrives, parks for an hour, drives off. Multipath: sigma 3 m, and occasionally 30 m for half a minute."""
     van = Van(12)
     start = utc('2026-11-23T06:40:00')
     epochs = drive(start, 60, van=van)
@@ -291,7 +293,7 @@ def parked(kinds, name):
         if far is None and second % 900 == 450:
             bearing = van.dice.uniform(0, 2 * math.pi)
             far, since = (30 * math.cos(bearing), 30 * math.sin(bearing)), second
-        # It goes out in ten seconds, stays, and comes back in ten.
+        # It moves away in ten seconds, stays, and returns in ten.
         share = max(0.0, min(1.0, (second - since) / 10, (40 - second + since) / 10)) if far else 0.0
         if far and second - since > 40:
             far = None
@@ -343,10 +345,10 @@ def cases():
     yield parked([gga], 'an hour parked, GGA only')
 
 
-# Who says what.
+# Output of the programs.
 
 class Said:
-    """One position in time, as somebody said it."""
+    """One reported position and time."""
 
     def __init__(self, time, lat, lon):
         # Second 60 reads as the second after it, as in POSIX.
@@ -376,7 +378,7 @@ def ask_gpsd(path):
 
 
 def judge(case, said, least_tolerance_m=0.0):
-    """right, wrong, missing. What is said twice in the same words is said once."""
+    """Returns right, wrong and missing. Identical repeated reports count once."""
     by_time = {}
     for index, epoch in enumerate(case.allowed):
         by_time.setdefault(round(epoch.time.timestamp() * 100), []).append((index, epoch))
@@ -393,7 +395,7 @@ def judge(case, said, least_tolerance_m=0.0):
 
 
 def false_metres(case, said):
-    """The sum of the steps between positions while the van stands."""
+    """Returns the sum of the steps between positions while the van is parked."""
     standing = [epoch.time for epoch in case.epochs if epoch.standing]
     there = [one for one in said if standing and standing[0] <= one.time <= standing[-1]]
     return sum(one.metres_to(before) for before, one in zip(there, there[1:]))
@@ -403,9 +405,9 @@ def main():
     root = pathlib.Path(__file__).parent.parent
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument('waypost', nargs='?', default=str(root / 'target/release/waypost'))
-    arguments.add_argument('--only', default='', help='cases whose name has this word')
-    arguments.add_argument('--keep', help='leaves the drives in this folder')
-    arguments.add_argument('--show', action='store_true', help='shows the first wrong epochs of waypost')
+    arguments.add_argument('--only', default='', help='run only cases whose name contains this word')
+    arguments.add_argument('--keep', help='leave the drives in this folder')
+    arguments.add_argument('--show', action='store_true', help='show the first wrong epochs of waypost')
     options = arguments.parse_args()
     gpsd = shutil.which('gpsdecode')
     if not gpsd:
@@ -431,8 +433,8 @@ def main():
                 print(f'    wrong: {one.time.isoformat()} {one.lat:.6f} {one.lon:.6f}')
         if any(epoch.standing for epoch in case.epochs):
             metres = f'{false_metres(case, ours):6.0f} m'
-            # A receiver that says no date leaves gpsd without UTC.
-            theirs = f'gpsd {false_metres(case, dated):6.0f} m' if gpsd and dated else 'gpsd says no UTC' if gpsd else ''
+            # Without a date from the receiver, gpsd has no UTC.
+            theirs = f'gpsd {false_metres(case, dated):6.0f} m' if gpsd and dated else 'gpsd reports no UTC' if gpsd else ''
             sent = [Said(epoch.time.isoformat()[:19], epoch.lat, epoch.lon) for epoch in case.truth]
             parkings.append(f'{case.name:44} false movement: sent {false_metres(case, sent):6.0f} m, ours {metres}; {theirs}')
     for row in parkings:

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Receiver -> pty -> waypost run -> mosquitto -> mosquitto_sub, on this machine and in real time.
+"""Measures receiver -> pty -> waypost run -> mosquitto -> mosquitto_sub, on this machine and in real time.
 
     benches/end_to_end.py [--seconds 600] [--baud 9600] [--rate 1] [--receiver ublox-m8] [--faults]
 
-A tap between the simulated receiver's pty and the agent's notes when the last byte of each epoch was there; the
-subscriber notes when that epoch's `position` came. Printed: the latency from one to the other, what `track` brought
-(each seq once, none missing), memory and CPU of the agent.
+A tap between the simulated receiver's pty and the agent's records the time of the last byte of each epoch, and the
+subscriber records the arrival of that epoch's `position`. The output has the latency between them, the completeness of
+`track` (each seq once, none missing), and memory and CPU of the agent.
 
---faults: a third of the way in, mosquitto is stopped for 120 s (or a fifth of the run, if that is less), the agent is
-killed with -9 in the middle of that, and the link is cut for 5 s while the backlog drains, through a small proxy.
+--faults: after a third of the run, mosquitto is stopped for 120 s (or a fifth of the run, if that is less), the agent is
+killed with -9 in the middle of that, and a small proxy cuts the link for 5 s while the backlog drains.
 
 Needs Python 3, mosquitto and mosquitto_sub, and target/release/waypost (cargo build --release).
 """
@@ -40,7 +40,7 @@ def free_port():
 
 
 class Proxy:
-    """TCP through, until it is cut."""
+    """Forwards TCP until it is cut."""
 
     def __init__(self, target):
         self.target, self.cut, self.pairs, self.bytes_up = target, False, [], 0
@@ -90,7 +90,7 @@ class Proxy:
 
 
 class Tap:
-    """Copies the receiver's pty to another, and notes when each epoch was complete."""
+    """Copies the receiver's pty to another, and records the time when each epoch is complete."""
 
     def __init__(self, source):
         self.complete = {}
@@ -197,7 +197,7 @@ def main():
         before = len(order)
         while len(order) == before:
             time.sleep(0.002)
-        print(f'link cut for 5 s while the backlog drains ({len(order) - before} of it had come)')
+        print(f'link cut for 5 s while the backlog drains ({len(order) - before} of it had arrived)')
         proxy.cut_for(5)
     while time.time() - began < options.seconds + 2:
         time.sleep(0.5)
@@ -219,7 +219,7 @@ def main():
     print(f'epochs on the line {len(tap.complete)}, positions {len(positions)}')
     print(f'last byte -> position: p50 {at(0.5)}, p99 {at(0.99)}, max {at(1)}')
     print(f'track: {len(seqs)} points in {len(runs)} run(s), missing {missing + sum(starts)}, '
-          f'came twice {sum(times - 1 for times in seqs.values())}')
+          f'duplicates {sum(times - 1 for times in seqs.values())}')
     print(f'agent: {resident} KiB resident, {1000 * cpu / max(1, len(tap.complete)):.2f} ms CPU an epoch, '
           f'{proxy.bytes_up} bytes up')
     return 1 if missing + sum(starts) else 0

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a van carries: size of the stripped binary, crates, and resident memory idle and with 100,000 records waiting.
+# Measures the footprint on a van: stripped binary, crates, and resident memory idle and with 100,000 pending records.
 # Usage: benches/footprint.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,27 +1,28 @@
-//! What each way of thinning a trail keeps, and how wrong it is.
+//! Compares methods of trail simplification: points stored and resulting error.
 //!
-//! `cargo bench --bench sampling`. The points are what the agent makes of simulated days and, where it is, of a recorded
-//! drive. Each way takes them all and keeps some; who joins these, as they are sent with 5 decimals, by straight lines,
-//! each at a steady pace, is then held against every point. How wrong that is is measured by arithmetic of its own (a sphere, f64), and so are the other
-//! ways: nothing here calls `core::sampling` but for the row that is named after it.
+//! `cargo bench --bench sampling`. The input is the agent's track points of simulated days and, if
+//! present, of a recorded drive. Each method selects points. Linear interpolation between them,
+//! rounded to 5 decimals as on the wire, is compared with every input point. The errors and the
+//! other methods are calculated independently (sphere, f64). Only the rows named after waypost use
+//! the agent's simplifier.
 
 mod days;
 
 use std::path::Path;
 
 use days::recorded;
-use waypost::core::calendar::Era;
-use waypost::core::journey::{JourneyConfig, JourneyState, Motion};
+use waypost::core::calendar::DateHint;
+use waypost::core::journey::{TripConfig, TripState, Motion};
 use waypost::core::record::{Record, Seq, Subject, TrackPoint};
 use waypost::core::sampling::{Bounds, Sampling};
-use waypost::core::{Output, Pipeline, PipelineConfig};
+use waypost::core::{PipelineOutput, Pipeline, PipelineConfig};
 use waypost::simulate::{ReceiverType, Route, Simulation};
 use waypost::units::{Course, Distance, Speed, Uptime};
 use waypost::wire::json as wire;
 
 const EARTH_M: f64 = 6_371_008.8;
 
-/// A point of the trail in numbers.
+/// A track point as plain numbers.
 #[derive(Clone, Copy)]
 struct Point {
     seq: u64,
@@ -30,16 +31,16 @@ struct Point {
     lon: f64,
     mps: Option<f64>,
     course: Option<f64>,
-    moves: bool,
-    /// Latitude and longitude as they are sent.
-    said: (f64, f64),
+    is_moving: bool,
+    /// Latitude and longitude as published.
+    sent_position: (f64, f64),
 }
 
 impl Point {
     fn new(record: &Record) -> Self {
-        let Subject::Point(point) = &record.subject else { panic!("the trail has points only") };
+        let Subject::Point(point) = &record.subject else { panic!("a trail consists of points") };
         let TrackPoint { fix, motion, .. } = point;
-        let said = wire::Point::new(record.seq, point, wire::Lane::Live);
+        let said = wire::Point::new(record.seq, point, wire::TrackSource::Live);
         Self {
             seq: record.seq.get(),
             s: f64::from(u32::try_from(fix.utc.as_unix_ms() % 1_000_000_000).expect("below 2^32"))
@@ -48,20 +49,20 @@ impl Point {
             lon: fix.position.lon_deg(),
             mps: fix.speed.map(Speed::as_mps),
             course: fix.course.map(Course::as_degrees),
-            moves: *motion != Motion::Halted,
-            said: (said.lat, said.lon),
+            is_moving: *motion != Motion::Halted,
+            sent_position: (said.lat, said.lon),
         }
     }
 
-    /// East and north of `origin`, metres.
+    /// Metres east and north of `origin`.
     fn metres_from(&self, origin: &Self) -> [f64; 2] {
         let north = (self.lat - origin.lat).to_radians() * EARTH_M;
         let east = (self.lon - origin.lon).to_radians() * EARTH_M;
         [east * ((self.lat + origin.lat) / 2.0).to_radians().cos(), north]
     }
 
-    fn sent(&self) -> Self {
-        Self { lat: self.said.0, lon: self.said.1, ..*self }
+    fn as_published(&self) -> Self {
+        Self { lat: self.sent_position.0, lon: self.sent_position.1, ..*self }
     }
 
     fn distance_to(&self, other: &Self) -> f64 {
@@ -70,19 +71,19 @@ impl Point {
     }
 }
 
-/// Which share of the way from `from` to `to` is over at the time of `at`.
-fn share(from: &Point, to: &Point, at: &Point) -> f64 {
+/// Fraction of the segment's duration that has passed at the time of `at`.
+fn time_fraction(from: &Point, to: &Point, at: &Point) -> f64 {
     if to.s > from.s { (at.s - from.s) / (to.s - from.s) } else { 0.0 }
 }
 
-/// How far the line is from `at` at that moment (synchronised Euclidean distance).
+/// Distance of `at` from the segment at the same time (synchronised Euclidean distance).
 fn synchronised(from: &Point, to: &Point, at: &Point) -> f64 {
-    let ([east, north], part) = (to.metres_from(from), share(from, to, at));
+    let ([east, north], part) = (to.metres_from(from), time_fraction(from, to, at));
     let [x, y] = at.metres_from(from);
     (x - part * east).hypot(y - part * north)
 }
 
-/// How far the line is from `at`, whenever.
+/// Shortest distance of `at` from the segment, regardless of time.
 fn perpendicular(from: &Point, to: &Point, at: &Point) -> f64 {
     let ([east, north], [x, y]) = (to.metres_from(from), at.metres_from(from));
     let length = east.hypot(north);
@@ -93,7 +94,7 @@ fn perpendicular(from: &Point, to: &Point, at: &Point) -> f64 {
     (x - along / length * east).hypot(y - along / length * north)
 }
 
-/// Ramer, Douglas and Peucker's, for a distance from the line.
+/// Ramer-Douglas-Peucker algorithm with a given distance function.
 fn douglas_peucker(
     points: &[Point],
     error_m: f64,
@@ -117,7 +118,8 @@ fn douglas_peucker(
     (0..points.len()).filter(|at| kept[*at]).collect()
 }
 
-/// Keeps the first and the last, and between them what `wants`, which is asked with the last kept one and the newest.
+/// Selects the first point, the last, and each point for which `wants(last selected, point)` is
+/// true.
 fn kept_if(points: &[Point], wants: impl Fn(&Point, &Point) -> bool) -> Vec<usize> {
     let mut kept = vec![0];
     for at in 1..points.len() {
@@ -129,10 +131,11 @@ fn kept_if(points: &[Point], wants: impl Fn(&Point, &Point) -> bool) -> Vec<usiz
     kept
 }
 
-/// Teltonika's defaults for a moving vehicle: 300 s, 100 m, 10 degrees above 10 km/h, 10 km/h; 3600 s while it stands.
+/// Teltonika's defaults for a moving vehicle: 300 s, 100 m, 10 degrees above 10 km/h, 10 km/h.
+/// While stationary: 3600 s.
 fn teltonika(from: &Point, newest: &Point) -> bool {
     let speed = newest.mps.unwrap_or(0.0);
-    let turned = match (from.course, newest.course) {
+    let rotated = match (from.course, newest.course) {
         (Some(before), Some(now)) => ((now - before + 540.0) % 360.0 - 180.0).abs(),
         _ => 0.0,
     };
@@ -142,11 +145,11 @@ fn teltonika(from: &Point, newest: &Point) -> bool {
     }
     seconds >= 300.0
         || from.distance_to(newest) >= 100.0
-        || (speed > 10.0 / 3.6 && turned >= 10.0)
+        || (speed > 10.0 / 3.6 && rotated >= 10.0)
         || (speed - from.mps.unwrap_or(0.0)).abs() >= 10.0 / 3.6
 }
 
-/// The last kept point's speed and course, drawn on, are more than 10 m wrong.
+/// Whether dead reckoning from the last selected point is off by more than 10 m.
 fn dead_reckoning(from: &Point, newest: &Point) -> bool {
     let way = from.mps.unwrap_or(0.0) * (newest.s - from.s);
     let course = from.course.unwrap_or(0.0).to_radians();
@@ -154,29 +157,29 @@ fn dead_reckoning(from: &Point, newest: &Point) -> bool {
     (east - way * course.sin()).hypot(north - way * course.cos()) > 10.0
 }
 
-/// The largest errors of the lines between the kept points: metres, and m/s while the van moves.
+/// Largest errors between the selected points: metres, and m/s while the van moves.
 fn errors(points: &[Point], kept: &[usize]) -> (f64, f64) {
     let (mut metres, mut mps) = (0.0_f64, 0.0_f64);
     for pair in kept.windows(2) {
-        let (from, to) = (&points[pair[0]].sent(), &points[pair[1]].sent());
+        let (from, to) = (&points[pair[0]].as_published(), &points[pair[1]].as_published());
         for at in &points[pair[0]..=pair[1]] {
             metres = metres.max(synchronised(from, to, at));
             if let (Some(before), Some(after), Some(said), true) =
-                (from.mps, to.mps, at.mps, at.moves)
+                (from.mps, to.mps, at.mps, at.is_moving)
             {
-                let drawn = before + share(from, to, at) * (after - before);
-                mps = mps.max((drawn - said).abs());
+                let render_frame = before + time_fraction(from, to, at) * (after - before);
+                mps = mps.max((render_frame - said).abs());
             }
         }
     }
     (metres, mps)
 }
 
-/// The points of a drive.
+/// Track points of a drive.
 fn trail(sampling: Sampling, chunks: &[(Uptime, Vec<u8>)]) -> Vec<Point> {
-    let config = PipelineConfig { era: Era::AsSaid, journey: JourneyConfig::default(), sampling };
-    let mut pipeline = Pipeline::new(config, Seq::new(1), JourneyState::default());
-    let (mut output, mut points) = (Output::default(), Vec::new());
+    let config = PipelineConfig { date_hint: DateHint::AsReported, trip: TripConfig::default(), sampling };
+    let mut pipeline = Pipeline::new(config, Seq::new(1), TripState::default());
+    let (mut output, mut points) = (PipelineOutput::default(), Vec::new());
     for (at, bytes) in chunks {
         pipeline.push(bytes, *at, &mut output);
         points.extend(output.records.drain(..).map(|record| Point::new(&record)));
@@ -186,7 +189,7 @@ fn trail(sampling: Sampling, chunks: &[(Uptime, Vec<u8>)]) -> Vec<Point> {
     points
 }
 
-/// Of several trails, one after the other: points, kept, largest errors.
+/// Totals and largest errors over several trails.
 #[derive(Default)]
 struct Row {
     points: usize,
@@ -196,7 +199,7 @@ struct Row {
 }
 
 impl Row {
-    fn take(&mut self, points: &[Point], kept: &[usize]) {
+    fn add(&mut self, points: &[Point], kept: &[usize]) {
         let (metres, mps) = errors(points, kept);
         self.points += points.len();
         self.kept += kept.len();
@@ -205,14 +208,14 @@ impl Row {
     }
 }
 
-fn ours(points: &[Point], chunks: &[(Uptime, Vec<u8>)], metres: f64, mps: f64) -> Vec<usize> {
+fn waypost_sampler(points: &[Point], chunks: &[(Uptime, Vec<u8>)], metres: f64, mps: f64) -> Vec<usize> {
     let bounds = Bounds {
-        max_error: Distance::from_metres(metres).expect("a distance"),
-        max_speed_error: Speed::from_mps(mps).expect("a speed"),
+        max_error: Distance::from_metres(metres).expect("valid distance"),
+        max_speed_error: Speed::from_mps(mps).expect("valid speed"),
     };
     let kept = trail(Sampling::Bounded(bounds), chunks);
     let place = |point: &Point| points.binary_search_by_key(&point.seq, |one| one.seq);
-    kept.iter().map(|point| place(point).expect("it is one of all")).collect()
+    kept.iter().map(|point| place(point).expect("a known point")).collect()
 }
 
 fn report(name: &str, drives: &[Vec<(Uptime, Vec<u8>)>]) {
@@ -231,9 +234,9 @@ fn report(name: &str, drives: &[Vec<(Uptime, Vec<u8>)>]) {
     for chunks in drives {
         let points = trail(Sampling::Raw, chunks);
         let all = [
-            ours(&points, chunks, 5.0, 2.0),
-            ours(&points, chunks, 10.0, 2.0),
-            ours(&points, chunks, 10.0, 100.0),
+            waypost_sampler(&points, chunks, 5.0, 2.0),
+            waypost_sampler(&points, chunks, 10.0, 2.0),
+            waypost_sampler(&points, chunks, 10.0, 100.0),
             kept_if(&points, |from, newest| newest.s - from.s >= 10.0),
             kept_if(&points, |from, newest| newest.s - from.s >= 30.0),
             kept_if(&points, teltonika),
@@ -242,11 +245,11 @@ fn report(name: &str, drives: &[Vec<(Uptime, Vec<u8>)>]) {
             kept_if(&points, dead_reckoning),
         ];
         for (row, kept) in rows.iter_mut().zip(&all) {
-            row.take(&points, kept);
+            row.add(&points, kept);
         }
     }
     println!("\n{name}: {} fixes\n", rows[0].points);
-    println!("| way | kept | points : kept | SED, max | speed, max error |");
+    println!("| method | kept | points : kept | SED, max | speed, max error |");
     println!("|---|---|---|---|---|");
     for (name, Row { points, kept, metres, mps }) in names.iter().zip(&rows) {
         let ratio = count(*points) / count(*kept);
@@ -255,12 +258,12 @@ fn report(name: &str, drives: &[Vec<(Uptime, Vec<u8>)>]) {
 }
 
 fn count(number: usize) -> f64 {
-    f64::from(u32::try_from(number).expect("a day's points"))
+    f64::from(u32::try_from(number).expect("below 2^32"))
 }
 
 fn simulated(route: &str, receiver: ReceiverType, seed: u64) -> Vec<(Uptime, Vec<u8>)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/routes").join(route);
-    let mut route = Route::load(&path).expect("a shipped route is in order");
+    let mut route = Route::load(&path).expect("shipped routes are valid");
     route.settings.seed = seed;
     route.settings.receiver = receiver;
     Simulation::new(route).map(|burst| (burst.at, burst.bytes)).collect()
@@ -276,6 +279,6 @@ fn main() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/tracks/sbn.nmea");
     match recorded(&path) {
         Some(drive) => report("sbn.nmea (recorded)", &[drive]),
-        None => println!("\nskipped: ../shared/tracks/sbn.nmea is not here"),
+        None => println!("\nskipped: ../shared/tracks/sbn.nmea does not exist"),
     }
 }

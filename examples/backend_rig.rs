@@ -1,11 +1,13 @@
-//! Both ends of the backend's benches (benches/backend/README.md): a fleet that says its day over MQTT, a consumer that stores
-//! it, and floors to hold that against.
+//! Load generator and baselines for the backend's benchmarks (benches/backend/README.md): a fleet
+//! that publishes its day over MQTT, a consumer that stores it, and floors for comparison.
 //!
 //! ```text
-//! backend_rig load HOST:PORT VANS        the messages of so many vans, QoS 1, as fast as the broker takes them
-//! backend_rig consume HOST:PORT STORE [NAME]  the consumer on a file or a URL of PostgreSQL; its counters each 100 ms
-//! backend_rig receive HOST:PORT          takes and acknowledges the same messages, and does nothing else with them
-//! backend_rig insert STORE VANS          the same records, one statement each, 200 a transaction, without a broker
+//! backend_rig load HOST:PORT VANS             publish the messages of VANS vans, QoS 1, at full speed
+//! backend_rig consume HOST:PORT STORE [NAME]  run the consumer on a file or a PostgreSQL URL;
+//!                                             print its counters every 100 ms
+//! backend_rig receive HOST:PORT               acknowledge the same messages and discard them
+//! backend_rig insert STORE VANS               insert the same records without a broker,
+//!                                             one statement each, 200 a transaction
 //! ```
 
 #![expect(clippy::disallowed_methods, reason = "a rig measures by the clock on the wall")]
@@ -21,29 +23,29 @@ use rumqttc::v5::mqttbytes::v5::{ConnectProperties, Packet};
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use waypost::backend::Shared;
+use waypost::backend::AppState;
 use waypost::backend::config::Config;
 use waypost::backend::ingest::Ingest;
-use waypost::backend::live::Live;
+use waypost::backend::live::ChangeFeed;
 use waypost::backend::store::{Statement, Store, StoreConfig};
 use waypost::clock::Clock;
-use waypost::core::calendar::{Era, RELEASED};
-use waypost::core::delivery::event::ReadBy;
-use waypost::core::delivery::{Delivery, DeliveryConfig, EventRecord, Scan};
-use waypost::core::journey::{JourneyConfig, JourneyState};
+use waypost::core::calendar::{DateHint, RELEASE_DATE};
+use waypost::core::delivery::event::ReaderKind;
+use waypost::core::delivery::{DeliveryTracker, DeliveryConfig, EventRecord, Scan};
+use waypost::core::journey::{TripConfig, TripState};
 use waypost::core::record::{Record, Seq, Subject};
 use waypost::core::sampling::Sampling;
-use waypost::core::{Output, Pipeline, PipelineConfig};
-use waypost::simulate::{Day, Moment, Route, Scanner};
+use waypost::core::{PipelineOutput, Pipeline, PipelineConfig};
+use waypost::simulate::{Day, DayEvent, Route, Scanner};
 use waypost::units::{Uptime, UtcTime};
-use waypost::wire::epcis::{self, Names};
-use waypost::wire::json::{Lane, Point, Track};
+use waypost::wire::epcis::{self, Identifiers};
+use waypost::wire::json::{TrackSource, Point, Track};
 use waypost::wire::{VanId, manifest};
 
-/// The topics below this are the benches'.
+/// Topic root of the benchmarks.
 const ROOT: &str = "fleet";
 
-/// As many points as a van's usual message has.
+/// Number of points in a van's typical message.
 const POINTS: usize = 60;
 
 #[tokio::main]
@@ -62,50 +64,50 @@ async fn main() -> anyhow::Result<()> {
     }
 }
 
-/// The short round of deliveries, as the van records it.
+/// Returns the short round of deliveries as recorded by the van.
 fn day() -> anyhow::Result<(Vec<EventRecord>, Vec<Record>)> {
     let route = concat!(env!("CARGO_MANIFEST_DIR"), "/config/routes/deliveries_short.toml");
     let day = Day::new(Route::load(route.as_ref())?);
     let config = PipelineConfig {
-        era: Era::NotBefore(RELEASED),
-        journey: JourneyConfig::default(),
+        date_hint: DateHint::NotBefore(RELEASE_DATE),
+        trip: TripConfig::default(),
         sampling: Sampling::Raw,
     };
-    let delivery = Delivery::new(DeliveryConfig::new("VAN-042", "id.example.com"), &[]);
+    let delivery = DeliveryTracker::new(DeliveryConfig::new("VAN-042", "id.example.com"), &[]);
     let mut pipeline =
-        Pipeline::new(config, Seq::new(1), JourneyState::default()).with_delivery(delivery);
-    let mut out = Output::default();
-    let orders = manifest::read(day.manifest().as_bytes());
-    pipeline.deliver(&mut out, |delivery, out| delivery.manifest(orders, Uptime::ZERO, out));
+        Pipeline::new(config, Seq::new(1), TripState::default()).with_delivery(delivery);
+    let mut out = PipelineOutput::default();
+    let orders = manifest::parse(day.manifest().as_bytes());
+    pipeline.update_delivery(&mut out, |delivery, out| delivery.manifest(orders, Uptime::ZERO, out));
     for moment in day {
         match moment {
-            Moment::Burst(burst) => pipeline.push(&burst.bytes, burst.at, &mut out),
-            Moment::Fact(_) => {}
-            Moment::Scan(scan) => {
+            DayEvent::Epoch(burst) => pipeline.push(&burst.bytes, burst.at, &mut out),
+            DayEvent::GroundTruth(_) => {}
+            DayEvent::Scan(scan) => {
                 let by = match scan.scanner {
-                    Scanner::Hand => ReadBy::Barcode,
-                    Scanner::Portal => ReadBy::Rfid,
+                    Scanner::Hand => ReaderKind::Barcode,
+                    Scanner::Portal => ReaderKind::Rfid,
                 };
-                let source = scan.scanner.name().to_owned();
+                let source = scan.scanner.as_str().to_owned();
                 let (bytes, at) = (scan.line.into_bytes(), scan.at);
-                let scan = Scan { source, by, bytes, at, rssi: None, antenna: None };
-                pipeline.deliver(&mut out, |delivery, out| delivery.scan(&scan, out));
+                let scan = Scan { source, reader: by, bytes, at, rssi: None, antenna: None };
+                pipeline.update_delivery(&mut out, |delivery, out| delivery.scan(&scan, out));
             }
         }
     }
-    Ok((out.happenings.events, out.records))
+    Ok((out.delivery.events, out.records))
 }
 
 fn van(number: usize) -> String {
     format!("VAN-{number:04}")
 }
 
-/// The messages of one van, as they would go out after a day without a link.
+/// Returns the messages of one van, as sent after a day without a connection.
 fn messages(
     (events, points): &(Vec<EventRecord>, Vec<Record>),
     van: &str,
 ) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
-    let names = Names::new("id.example.com", &VanId::new(van)?)?;
+    let names = Identifiers::new("id.example.com", &VanId::new(van)?)?;
     let topic = |name: &str| format!("{ROOT}/v1/{van}/{name}");
     let mut all: Vec<_> =
         events.iter().map(|event| (topic("event"), epcis::encode(event, &names))).collect();
@@ -114,7 +116,7 @@ fn messages(
             let Subject::Point(point) = &record.subject else {
                 unreachable!("the pipeline makes points")
             };
-            Point::new(record.seq, point, Lane::Backlog)
+            Point::new(record.seq, point, TrackSource::Backlog)
         };
         let track = Track::new(van, None, chunk.iter().map(point).collect());
         all.push((topic("track"), serde_json::to_vec(&track)?));
@@ -173,16 +175,16 @@ fn store_config(store: &str) -> StoreConfig {
     }
 }
 
-async fn shared(broker: &str, store: &str, name: &str) -> anyhow::Result<Shared> {
+async fn shared(broker: &str, store: &str, name: &str) -> anyhow::Result<AppState> {
     let text = format!("mqtt.broker = \"mqtt://{broker}\"\nparcels.domain = \"id.example.com\"\n");
     let mut config = Config::parse(&text, "the rig", &[])?;
     config.mqtt.client_id = name.to_owned();
     let store = Store::open(&store_config(store)).await?;
     let clock = Clock::live();
-    Ok(Shared {
+    Ok(AppState {
         config: Arc::new(config),
         store,
-        live: Live::default(),
+        change_feed: ChangeFeed::default(),
         clock,
         downlink: Arc::default(),
         captures: Arc::default(),
@@ -202,7 +204,7 @@ async fn consume(broker: &str, store: &str, name: &str) -> anyhow::Result<()> {
             counters.points.load(Relaxed),
             counters.messages.load(Relaxed),
             counters.batches.load(Relaxed),
-            counters.poison.load(Relaxed),
+            counters.dead_letters.load(Relaxed),
         );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -234,7 +236,7 @@ async fn receive(broker: &str) -> anyhow::Result<()> {
     }
 }
 
-/// What a program without any thought for the shape of statements would do.
+/// Inserts the records naively, with one statement per row.
 async fn insert(store: &str, vans: usize) -> anyhow::Result<()> {
     let (events, points) = day()?;
     let store = Store::open(&store_config(store)).await?;
@@ -243,7 +245,7 @@ async fn insert(store: &str, vans: usize) -> anyhow::Result<()> {
     let mut statements = Vec::new();
     for number in 0..vans {
         let van = van(number);
-        let names = Names::new("id.example.com", &VanId::new(&van)?)?;
+        let names = Identifiers::new("id.example.com", &VanId::new(&van)?)?;
         for event in &events {
             let payload = String::from_utf8(epcis::encode(event, &names))?;
             statements.push(Statement::new(

@@ -1,22 +1,26 @@
-//! An outbox without a van: takes points that are told by their numbers alone, says what it has promised, and checks what
-//! it finds. For proofs that cut the power, kill the process, or fill the disk (`benches/proof/`).
+//! Test rig of the outbox without a van. It stores points derived from their numbers, prints its
+//! guarantees, and checks the content that it finds. Used by tests that cut the power, kill the
+//! process, or fill the disk (`benches/proof/`).
 //!
 //! ```text
 //! outbox_rig PATH [--tail PATH] [--commit-after S] [--max-mib N] [--max-age-days N]
-//!            [--points N] [--rate HZ] [--virtual] [--lockstep] [--ack none|all-after-S|stall:PERCENT|day]
-//!            [--events] [--check | --drain]
+//!            [--points N] [--rate HZ] [--virtual] [--lockstep]
+//!            [--ack none|all-after-S|stall:PERCENT|day] [--events] [--check | --drain]
 //! ```
 //!
-//! - `R <oldest> <newest> <count> <next> <ok|error>`: what was there, after a read of all of it that looks at order and
-//!   content, and the number that comes next. `H <from>-<to> …` before it: which numbers these are.
-//! - `A <seq>`: accepted up to there. `C <seq>`: on flash up to there. `D <from> <to>`: said before these are acknowledged.
-//! - With `--events`, which puts an event and a document that holds its number between the points now and then:
-//!   `E <document> <seq> …`: what was there of both. `V <seq>`: accepted. `K <seq>`: on flash up to there. `G <seq>`: said
-//!   before it is acknowledged.
-//! - `T <what> <seconds>`: how long it took. `M <KiB>`: resident memory at the end.
+//! - `R <oldest> <newest> <count> <next> <ok|error>`: content found at the start, after a full read
+//!   that checks order and content, and the next number. A line `H <from>-<to> …` before it lists
+//!   the numbers.
+//! - `A <seq>`: accepted up to `seq`. `C <seq>`: on flash up to `seq`. `D <from> <to>`: printed
+//!   before these are acknowledged.
+//! - `--events` occasionally adds an event, and a document with its number, between the points.
+//!   `E <document> <seq> …`: both as found at the start. `V <seq>`: accepted. `K <seq>`: on flash
+//!   up to `seq`. `G <seq>`: printed before it is acknowledged.
+//! - `T <what> <seconds>`: a duration. `M <KiB>`: resident memory at the end.
 //!
-//! `--virtual`: the time is that of the points, and passes as fast as the disk. `--lockstep`: goes on when a line on
-//! standard input has answered each `A`, `C`, `D`, `V`, `K` and `G`, so that the order of what is said and written is known.
+//! `--virtual`: the time is that of the points, and passes as fast as the disk allows.
+//! `--lockstep`: continues only after a line on standard input has answered each `A`, `C`, `D`,
+//! `V`, `K` and `G`, so that the order of output and writes is known.
 
 use std::collections::VecDeque;
 use std::io::{BufRead as _, Write as _};
@@ -26,64 +30,66 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
-use waypost::core::delivery::event::{Happening, Parcel, TimeSource};
+use waypost::core::delivery::event::{EventKind, Parcel, TimeSource};
 use waypost::core::delivery::{Event, EventId, EventRecord};
 use waypost::core::fix::{Fix, FixMode, FixQuality};
-use waypost::core::journey::{JourneyState, Motion};
+use waypost::core::journey::{TripState, Motion};
 use waypost::core::record::{Record, Seq, Subject, TrackPoint};
-use waypost::outbox::{Document, Outbox, OutboxConfig, OutboxError};
+use waypost::outbox::{StoredDoc, Outbox, OutboxConfig, OutboxError};
 use waypost::units::{Course, Distance, Dop, Height, Position, Speed, Uptime, UtcTime};
 
-/// Records that are accepted together when there is no rate.
-const AT_ONCE: u64 = 500;
+/// Number of records accepted together without a rate.
+const BATCH_SIZE: u64 = 500;
 
-/// Records that are read together.
-const READ: usize = 5000;
+/// Number of records per read.
+const READ_LIMIT: usize = 5000;
 
-/// How long a stalled link stays silent.
-const STALL: Duration = Duration::from_secs(20);
+/// Duration of a stall of the simulated link.
+const STALL_DURATION: Duration = Duration::from_secs(20);
 
-/// Points of a backlog that arrive between two points of the trail.
-const DRAINED: u64 = 200;
+/// Number of backlog points that are acknowledged between two points of the trail.
+const BACKLOG_ACK_BATCH: u64 = 200;
 
-/// What was acknowledged and is on flash is deleted on its own after this time, as the relay does.
-const SETTLE_AFTER: Duration = Duration::from_secs(5);
+/// Acknowledged records on flash are deleted separately after this time, as the uplink does.
+const DELETE_ACKED_AFTER: Duration = Duration::from_secs(5);
 
-/// One number of so many is an event's, and which one: never that of a departure or a halt, nor the one before it.
-const EVENT_EACH: u64 = 50;
-const EVENT_AT: u64 = 7;
+/// Every 50th number is an event's, at this offset: never that of a departure or a halt, nor the
+/// one before it.
+const EVENT_INTERVAL: u64 = 50;
+const EVENT_OFFSET: u64 = 7;
 
-/// Events that are read together.
-const READ_EVENTS: usize = 100;
+/// Number of events per read.
+const EVENT_READ_LIMIT: usize = 100;
 
-/// The name of the document that holds the newest event's number.
-const NEWEST: &str = "newest";
+/// Name of the document that holds the newest event's number.
+const NEWEST_DOC: &str = "newest";
 
 /// A drive of 12 minutes, then a halt of 3.
 const TRIP_S: u32 = 900;
 const DRIVE_S: u32 = 720;
 
-/// When the broker answers.
+/// Timing of the simulated broker's acknowledgements.
 #[derive(Clone, Copy, Debug)]
-enum Acks {
+enum AckMode {
     None,
     After(Duration),
-    /// After a second, except that it is silent for 20 s at a time, and so for this percentage of the time.
+    /// After a second, with stalls of 20 s that take this percentage of the time.
     Stall(u64),
     /// After three seconds, with stalls, dead spots and outages of ten minutes and more in between.
     Day,
 }
 
-impl Acks {
-    /// How long an answer takes; none while the link is away. `day_s`: where in the van's life the run began.
-    fn answer(self, elapsed: Duration, day_s: u64) -> Option<Duration> {
+impl AckMode {
+    /// Returns the delay of an acknowledgement; `None` while the link is down. `day_s` is the van's
+    /// time of life at the start of the run.
+    fn ack_delay(self, elapsed: Duration, day_s: u64) -> Option<Duration> {
         let second = elapsed.as_secs();
         match self {
             Self::None => None,
             Self::After(after) => Some(after),
             Self::Stall(percent) => {
-                let cycle_s = (STALL.as_secs() * 100).checked_div(percent).unwrap_or(u64::MAX);
-                let away = percent > 0 && second % cycle_s < STALL.as_secs();
+                let cycle_s = (STALL_DURATION.as_secs() * 100).checked_div(percent).unwrap_or(u64::MAX);
+                let away = percent > 0 && second % cycle_s < STALL_DURATION.as_secs();
                 (!away).then_some(Duration::from_secs(1))
             }
             Self::Day => {
@@ -91,7 +97,7 @@ impl Acks {
                 let (block, second) = (second / 600, second % 600);
                 let away = match block.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 60 {
                     0..4 => false,
-                    4..9 => second % 300 < STALL.as_secs(),
+                    4..9 => second % 300 < STALL_DURATION.as_secs(),
                     9..13 => second < 180,
                     _ => true,
                 };
@@ -106,7 +112,7 @@ struct Arguments {
     outbox: OutboxConfig,
     points: u64,
     rate_hz: f64,
-    acks: Acks,
+    acks: AckMode,
     is_virtual: bool,
     lockstep: bool,
     events: bool,
@@ -121,7 +127,7 @@ fn arguments() -> Result<Arguments, String> {
         outbox: OutboxConfig::new(PathBuf::from(path)),
         points: u64::MAX,
         rate_hz: 1.0,
-        acks: Acks::None,
+        acks: AckMode::None,
         is_virtual: false,
         lockstep: false,
         events: false,
@@ -144,7 +150,7 @@ fn arguments() -> Result<Arguments, String> {
         let value = words.next().ok_or(format!("{word} needs a value"))?;
         let number = || value.parse::<f64>().map_err(|_| format!("{word}: {value} is no number"));
         match word.as_str() {
-            "--tail" => arguments.outbox.tail_path = Some(PathBuf::from(&value)),
+            "--tail" => arguments.outbox.journal_path = Some(PathBuf::from(&value)),
             "--commit-after" => {
                 arguments.outbox.commit_after = Duration::try_from_secs_f64(number()?)
                     .map_err(|error| format!("{word}: {error}"))?;
@@ -168,22 +174,22 @@ fn arguments() -> Result<Arguments, String> {
     Ok(arguments)
 }
 
-fn acks(text: &str) -> Result<Acks, String> {
+fn acks(text: &str) -> Result<AckMode, String> {
     let bad = || format!("--ack: {text} is none of none, all-after-S, stall:PERCENT, day");
     match text {
-        "none" => return Ok(Acks::None),
-        "day" => return Ok(Acks::Day),
+        "none" => return Ok(AckMode::None),
+        "day" => return Ok(AckMode::Day),
         _ => {}
     }
     if let Some(seconds) = text.strip_prefix("all-after-") {
         let seconds: f64 = seconds.parse().map_err(|_| bad())?;
-        return Duration::try_from_secs_f64(seconds).map(Acks::After).map_err(|_| bad());
+        return Duration::try_from_secs_f64(seconds).map(AckMode::After).map_err(|_| bad());
     }
     let percent = text.strip_prefix("stall:").ok_or_else(bad)?;
-    percent.parse().ok().filter(|percent| *percent <= 100).map(Acks::Stall).ok_or_else(bad)
+    percent.parse().ok().filter(|percent| *percent <= 100).map(AckMode::Stall).ok_or_else(bad)
 }
 
-/// A number between -1 and 1 that looks random, another one for each `salt`.
+/// Returns a pseudo-random value between -1 and 1; each `salt` gives another sequence.
 fn noise(number: u32, salt: u32) -> f64 {
     let mut mixed = number ^ salt.wrapping_mul(0x9E37_79B9);
     for _ in 0..2 {
@@ -197,7 +203,8 @@ fn motion(number: u32) -> Motion {
     if number % TRIP_S < DRIVE_S { Motion::Moving } else { Motion::Halted }
 }
 
-/// Metres that the van has driven: it stops every 90 s, as vans in a town do, and drives 60 km/h in between.
+/// Returns the distance driven in metres. The van stops every 90 s, as in a town, and drives 60
+/// km/h in between.
 fn driven_m(number: u32) -> f64 {
     let (trips, second) = (number / TRIP_S, number % TRIP_S);
     let drive = |second: u32| {
@@ -207,7 +214,8 @@ fn driven_m(number: u32) -> f64 {
     f64::from(trips % 100_000) * drive(DRIVE_S) + drive(second.min(DRIVE_S))
 }
 
-/// Where that is, in degrees: a winding way, which a receiver sees with an error that wanders by some metres.
+/// Returns the position in degrees, on a winding road, with a receiver error that varies by some
+/// metres.
 fn place(number: u32) -> (f64, f64) {
     let way = driven_m(number);
     let wander = |salt: f64| (f64::from(number % 86_400) / (40.0 + salt) + salt).sin() * 2.0;
@@ -219,7 +227,7 @@ fn place(number: u32) -> (f64, f64) {
     )
 }
 
-/// The point with this number: all of it follows from the number.
+/// Returns the point with this number, which determines all of its content.
 fn point(seq: Seq) -> Option<TrackPoint> {
     let number = u32::try_from(seq.get() % 4_000_000_000).ok()?;
     let (here, ahead) = (place(number), place(number + 1));
@@ -246,7 +254,7 @@ fn point(seq: Seq) -> Option<TrackPoint> {
     Some(TrackPoint { fix, motion: motion(number), odometer }.rounded())
 }
 
-/// The event with this number.
+/// Returns the event with this number.
 fn event(seq: Seq) -> Option<EventRecord> {
     let number = i64::try_from(seq.get() % 4_000_000_000).ok()?;
     let parcels = (0..seq.get() % 40)
@@ -260,27 +268,27 @@ fn event(seq: Seq) -> Option<EventRecord> {
         id: EventId(u128::from(seq.get()).to_le_bytes()),
         utc: UtcTime::from_unix_ms(1_790_000_000_000 + number * 1000)?,
         time_source: TimeSource::Gnss,
-        place: None,
+        location: None,
         route: None,
-        happening: Happening::Departed { station, parcels, stops_total: 40 },
+        kind: EventKind::Departed { station, parcels, stops_total: 40 },
     };
     Some(EventRecord { seq, previous: None, event })
 }
 
-fn said(line: &str) {
+fn print_line(line: &str) {
     let mut out = std::io::stdout().lock();
-    // Who does not listen any more has heard enough.
+    // Ignored: a closed output means that the reader has finished.
     drop(writeln!(out, "{line}").and_then(|()| out.flush()));
 }
 
-/// Ranges of numbers in ascending order, and how many they have together.
+/// Ranges of numbers in ascending order, with their total count.
 #[derive(Debug, Default)]
-struct Held {
+struct PendingRanges {
     ranges: VecDeque<RangeInclusive<u64>>,
     count: u64,
 }
 
-impl Held {
+impl PendingRanges {
     fn push(&mut self, seq: u64) {
         self.count += 1;
         match self.ranges.back_mut() {
@@ -289,8 +297,8 @@ impl Held {
         }
     }
 
-    /// The first ones, as one range.
-    fn take(&mut self, limit: u64) -> Option<RangeInclusive<Seq>> {
+    /// Removes up to `limit` numbers from the front, as one range.
+    fn pop_front(&mut self, limit: u64) -> Option<RangeInclusive<Seq>> {
         let first = self.ranges.front_mut()?;
         let (from, to) = (*first.start(), (*first.end()).min(*first.start() + limit - 1));
         if to == *first.end() {
@@ -302,11 +310,12 @@ impl Held {
     }
 }
 
-/// Reads everything, and says the `H` and `R` lines; what there is, if all of it is in order.
-async fn check(outbox: &Outbox) -> Result<(Held, bool), OutboxError> {
-    let (mut held, mut newest, mut wrong) = (Held::default(), Seq::ZERO, None);
+/// Reads everything and prints the `H` and `R` lines. Returns the content, and whether all of it is
+/// valid.
+async fn check(outbox: &Outbox) -> Result<(PendingRanges, bool), OutboxError> {
+    let (mut held, mut newest, mut wrong) = (PendingRanges::default(), Seq::ZERO, None);
     loop {
-        let records = outbox.after(newest, None, READ).await?;
+        let records = outbox.records_after(newest, None, READ_LIMIT).await?;
         for Record { seq, subject } in &records {
             let expected = point(*seq);
             let same =
@@ -332,23 +341,23 @@ async fn check(outbox: &Outbox) -> Result<(Held, bool), OutboxError> {
         wrong.get_or_insert(format!("{pending} are said to wait"));
     }
     let ranges = held.ranges.iter().map(|range| format!("{}-{}", range.start(), range.end()));
-    said(&format!("H {}", ranges.collect::<Vec<_>>().join(" ")));
+    print_line(&format!("H {}", ranges.collect::<Vec<_>>().join(" ")));
     let oldest = held.ranges.front().map_or(0, |first| *first.start());
     let (count, next, word) = (held.count, outbox.first_seq(), wrong.as_deref().unwrap_or("ok"));
-    said(&format!("R {oldest} {newest} {count} {next} {word}"));
+    print_line(&format!("R {oldest} {newest} {count} {next} {word}"));
     Ok((held, wrong.is_none()))
 }
 
-/// Reads all events, and says the `E` line; whether all of them are in order, and none is above the one that the document
-/// names.
+/// Reads all events and prints the `E` line. Returns whether they are in order and none is above
+/// the number in the document.
 async fn check_events(outbox: &Outbox) -> Result<bool, OutboxError> {
     let documents = outbox.documents();
-    let newest = documents.iter().find(|(key, _)| key == NEWEST);
+    let newest = documents.iter().find(|(key, _)| key == NEWEST_DOC);
     let newest = newest.and_then(|(_, value)| String::from_utf8(value.clone()).ok()?.parse().ok());
     let newest = newest.unwrap_or(0);
     let (mut seqs, mut read, mut ok) = (Vec::new(), Seq::ZERO, true);
     loop {
-        let events = outbox.events_after(read, READ_EVENTS).await?;
+        let events = outbox.events_after(read, EVENT_READ_LIMIT).await?;
         let Some(last) = events.last() else { break };
         ok &= events.iter().all(|is| is.seq > read && event(is.seq).as_ref() == Some(is));
         ok &= last.seq.get() <= newest;
@@ -356,27 +365,27 @@ async fn check_events(outbox: &Outbox) -> Result<bool, OutboxError> {
         seqs.extend(events.iter().map(|event| event.seq.to_string()));
     }
     ok &= outbox.stats().borrow().events_pending == seqs.len() as u64;
-    said(&format!("E {newest} {}", seqs.join(" ")));
+    print_line(&format!("E {newest} {}", seqs.join(" ")));
     Ok(ok)
 }
 
-/// What the broker would do by now.
+/// The simulated broker.
 #[derive(Debug)]
 struct Broker {
-    acks: Acks,
+    acks: AckMode,
     day_s: u64,
     sent: VecDeque<(Duration, Seq)>,
-    /// What was not answered while the link was away, or waited at the start.
-    backlog: Held,
+    /// Numbers not acknowledged while the link was down, or pending at the start.
+    backlog: PendingRanges,
 }
 
 impl Broker {
-    /// Which numbers it acknowledges now: the newest first, then the backlog.
-    fn answers(&mut self, elapsed: Duration) -> Vec<RangeInclusive<Seq>> {
-        let Some(after) = self.acks.answer(elapsed, self.day_s) else {
-            if !matches!(self.acks, Acks::None) {
-                let unanswered = self.sent.drain(..).map(|(_, seq)| seq.get());
-                unanswered.for_each(|seq| self.backlog.push(seq));
+    /// Returns the ranges acknowledged now: the newest first, then the backlog.
+    fn due_acks(&mut self, elapsed: Duration) -> Vec<RangeInclusive<Seq>> {
+        let Some(after) = self.acks.ack_delay(elapsed, self.day_s) else {
+            if !matches!(self.acks, AckMode::None) {
+                let failures = self.sent.drain(..).map(|(_, seq)| seq.get());
+                failures.for_each(|seq| self.backlog.push(seq));
             }
             self.sent.clear();
             return Vec::new();
@@ -387,7 +396,7 @@ impl Broker {
             last = seq;
         }
         let fresh = first.map(|first| first..=last);
-        fresh.into_iter().chain(self.backlog.take(DRAINED)).collect()
+        fresh.into_iter().chain(self.backlog.pop_front(BACKLOG_ACK_BATCH)).collect()
     }
 }
 
@@ -402,65 +411,65 @@ fn resident_kib() -> u64 {
     line.and_then(|line| line.trim().split(' ').next()?.parse().ok()).unwrap_or_default()
 }
 
-/// Says what was promised, and waits for the answer if there is one.
-fn promised(line: &str, lockstep: bool) {
-    said(line);
-    // At the end of the input there is nobody to wait for.
+/// Prints a guarantee, and waits for the answer in lockstep.
+fn print_promise(line: &str, lockstep: bool) {
+    print_line(line);
+    // At the end of the input, the read returns at once.
     if lockstep {
         drop(std::io::stdin().lock().read_line(&mut String::new()));
     }
 }
 
-/// Reads and acknowledges everything, as the relay would if the link cost nothing.
+/// Reads and acknowledges everything, as the uplink does with an ideal link.
 async fn drain(outbox: &Outbox) -> Result<(), OutboxError> {
     let began = now();
     let mut newest = Seq::ZERO;
     loop {
-        let records = outbox.after(newest, None, READ).await?;
+        let records = outbox.records_after(newest, None, READ_LIMIT).await?;
         let (Some(first), Some(last)) = (records.first(), records.last()) else { break };
         newest = last.seq;
         outbox.acknowledge(&(first.seq..=last.seq));
-        outbox.settle().await?;
+        outbox.delete_acked().await?;
     }
-    said(&format!("T drained {:.3}", began.elapsed().as_secs_f64()));
-    said(&format!("M {}", resident_kib()));
+    print_line(&format!("T drained {:.3}", began.elapsed().as_secs_f64()));
+    print_line(&format!("M {}", resident_kib()));
     Ok(())
 }
 
-/// The trail of this run.
+/// State of a run.
 struct Run {
     outbox: Outbox,
     arguments: Arguments,
-    began: Instant,
+    started: Instant,
     broker: Broker,
     next: Seq,
-    taken: u64,
+    accepted: u64,
     durable: Seq,
     events_durable: Seq,
     flushed_at: Option<Duration>,
-    unsettled_since: Option<Duration>,
+    acked_since: Option<Duration>,
 }
 
 impl Run {
-    /// The time at which the next point is due, or simply is.
+    /// Waits until the next point is due, or returns the elapsed time if there is no rate.
     async fn elapsed(&self) -> Duration {
         let Arguments { rate_hz, is_virtual, .. } = self.arguments;
         if rate_hz == 0.0 {
-            return self.began.elapsed();
+            return self.started.elapsed();
         }
         #[expect(clippy::cast_precision_loss, reason = "2^53 points")]
-        let due = Duration::from_secs_f64(self.taken as f64 / rate_hz);
+        let due = Duration::from_secs_f64(self.accepted as f64 / rate_hz);
         if is_virtual {
             return due;
         }
-        sleep_until(self.began + due).await;
-        self.began.elapsed()
+        sleep_until(self.started + due).await;
+        self.started.elapsed()
     }
 
     fn accept(&mut self, elapsed: Duration) {
         let has_rate = self.arguments.rate_hz > 0.0;
-        let left = self.arguments.points - self.taken;
-        let count = if has_rate { 1 } else { AT_ONCE.min(left) };
+        let left = self.arguments.points - self.accepted;
+        let count = if has_rate { 1 } else { BATCH_SIZE.min(left) };
         let from = self.next.get();
         let records: Vec<Record> = (from..from + count)
             .filter_map(|seq| {
@@ -471,12 +480,12 @@ impl Run {
         let Some(Record { seq, subject: Subject::Point(newest) }) = records.last() else { return };
         let fix = &newest.fix;
         let counted = Some((fix.utc, fix.position));
-        let state = JourneyState { motion: newest.motion, odometer: newest.odometer, counted };
+        let state = TripState { motion: newest.motion, odometer: newest.odometer, counted };
         self.outbox.accept(&records, &state, Uptime::new(elapsed));
-        promised(&format!("A {seq}"), self.arguments.lockstep);
+        print_promise(&format!("A {seq}"), self.arguments.lockstep);
         self.broker.sent.extend(records.iter().map(|record| (elapsed, record.seq)));
-        (self.next, self.taken) = (seq.next(), self.taken + count);
-        if self.arguments.events && self.next.get() % EVENT_EACH == EVENT_AT {
+        (self.next, self.accepted) = (seq.next(), self.accepted + count);
+        if self.arguments.events && self.next.get() % EVENT_INTERVAL == EVENT_OFFSET {
             self.accept_event(elapsed);
         }
     }
@@ -484,44 +493,44 @@ impl Run {
     fn accept_event(&mut self, elapsed: Duration) {
         let seq = self.next;
         let value = Some(seq.to_string().into_bytes());
-        let document = Document { key: NEWEST.to_owned(), value };
+        let document = StoredDoc { key: NEWEST_DOC.to_owned(), value };
         let events = event(seq).into_iter().collect();
         self.outbox.accept_events(events, vec![document], Uptime::new(elapsed));
-        promised(&format!("V {seq}"), self.arguments.lockstep);
+        print_promise(&format!("V {seq}"), self.arguments.lockstep);
         self.next = seq.next();
     }
 
     async fn acknowledge_events(&mut self, elapsed: Duration) {
-        if self.broker.acks.answer(elapsed, self.broker.day_s).is_none() {
+        if self.broker.acks.ack_delay(elapsed, self.broker.day_s).is_none() {
             return;
         }
-        let events = self.outbox.events_after(Seq::ZERO, READ_EVENTS).await.unwrap_or_default();
+        let events = self.outbox.events_after(Seq::ZERO, EVENT_READ_LIMIT).await.unwrap_or_default();
         for EventRecord { seq, .. } in events {
-            promised(&format!("G {seq}"), self.arguments.lockstep);
+            print_promise(&format!("G {seq}"), self.arguments.lockstep);
             self.outbox.acknowledge_events(&[seq]);
         }
     }
 
     async fn acknowledge(&mut self, elapsed: Duration) {
-        for range in self.broker.answers(elapsed) {
+        for range in self.broker.due_acks(elapsed) {
             let line = format!("D {} {}", range.start(), range.end());
-            promised(&line, self.arguments.lockstep);
+            print_promise(&line, self.arguments.lockstep);
             self.outbox.acknowledge(&range);
         }
         if self.arguments.events {
             self.acknowledge_events(elapsed).await;
         }
-        if !self.outbox.has_unsettled() {
-            self.unsettled_since = None;
-        } else if elapsed.saturating_sub(*self.unsettled_since.get_or_insert(elapsed))
-            >= SETTLE_AFTER
+        if !self.outbox.has_acked_rows() {
+            self.acked_since = None;
+        } else if elapsed.saturating_sub(*self.acked_since.get_or_insert(elapsed))
+            >= DELETE_ACKED_AFTER
         {
-            complain(self.outbox.settle().await);
+            report_error(self.outbox.delete_acked().await);
         }
     }
 
     async fn flush(&mut self, elapsed: Duration) {
-        // The agent's second, less what a timer may be late by.
+        // The agent's second, minus the tolerance for a late timer.
         let second = Duration::from_millis(980);
         let pause = self.arguments.rate_hz > 0.0
             && !self.outbox.is_urgent()
@@ -529,26 +538,26 @@ impl Run {
         let is_due = self.outbox.flush_due().is_some_and(|due| due <= Uptime::new(elapsed));
         if is_due && !pause {
             self.flushed_at = Some(elapsed);
-            complain(self.outbox.flush_by(Uptime::new(elapsed)).await);
+            report_error(self.outbox.flush_by(Uptime::new(elapsed)).await);
         }
-        self.say_durable();
+        self.print_durable();
     }
 
-    fn say_durable(&mut self) {
+    fn print_durable(&mut self) {
         let durable = self.outbox.stats().borrow().durable;
         if durable > self.durable {
             self.durable = durable;
-            promised(&format!("C {durable}"), self.arguments.lockstep);
+            print_promise(&format!("C {durable}"), self.arguments.lockstep);
         }
         let events_durable = self.outbox.stats().borrow().events_newest;
         if self.arguments.events && events_durable > self.events_durable {
             self.events_durable = events_durable;
-            promised(&format!("K {events_durable}"), self.arguments.lockstep);
+            print_promise(&format!("K {events_durable}"), self.arguments.lockstep);
         }
     }
 }
 
-fn complain(result: Result<(), OutboxError>) {
+fn report_error(result: Result<(), OutboxError>) {
     if let Err(error) = result {
         eprintln!("{error}");
     }
@@ -563,7 +572,7 @@ async fn run(arguments: Arguments) -> Result<bool, OutboxError> {
     }
     let (held, ok) = check(&outbox).await?;
     if arguments.check {
-        said(&format!("M {}", resident_kib()));
+        print_line(&format!("M {}", resident_kib()));
         outbox.close().await?;
         return Ok(ok);
     }
@@ -575,31 +584,31 @@ async fn run(arguments: Arguments) -> Result<bool, OutboxError> {
         let stats = stats.borrow();
         (stats.durable, stats.events_newest)
     };
-    let (flushed_at, unsettled_since) = (None, None);
+    let (flushed_at, acked_since) = (None, None);
     let points = arguments.points;
     let mut run = Run {
         outbox,
         arguments,
-        began,
+        started: began,
         broker,
         next,
-        taken: 0,
+        accepted: 0,
         durable,
         events_durable,
         flushed_at,
-        unsettled_since,
+        acked_since,
     };
-    while run.taken < points {
+    while run.accepted < points {
         let elapsed = run.elapsed().await;
         run.accept(elapsed);
         run.acknowledge(elapsed).await;
         run.flush(elapsed).await;
     }
-    complain(run.outbox.flush().await);
-    said(&format!("T inserted {:.3}", began.elapsed().as_secs_f64()));
-    said(&format!("M {}", resident_kib()));
+    report_error(run.outbox.flush().await);
+    print_line(&format!("T inserted {:.3}", began.elapsed().as_secs_f64()));
+    print_line(&format!("M {}", resident_kib()));
     run.outbox.close().await?;
-    run.say_durable();
+    run.print_durable();
     Ok(ok)
 }
 
@@ -614,7 +623,7 @@ async fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            said(&format!("R 0 0 0 0 {error}"));
+            print_line(&format!("R 0 0 0 0 {error}"));
             ExitCode::FAILURE
         }
     }

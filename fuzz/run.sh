@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Runs each fuzz target for so many seconds and prints executions, crashes, and the memory at the start and at the end.
+# Runs each fuzz target for SECONDS and prints executions, crashes, and the memory at the start and at the end.
 #
-#   fuzz/run.sh [SECONDS [TARGET...]]      the default is 60 seconds of each
+#   fuzz/run.sh [SECONDS [TARGET...]]      default: 60 seconds, all targets
 #
-# Needs cargo-fuzz (cargo install cargo-fuzz) and a C++ compiler. The core is free of `unsafe`: no sanitizer is needed,
-# so that a stable toolchain will do, and none blurs the memory. Exit 1 if a target crashed or grew; what crashed it is
-# in fuzz/artifacts. `fuzz/seeds.sh` first gives it drives to begin with.
+# Needs cargo-fuzz (cargo install cargo-fuzz) and a C++ compiler. The core contains no `unsafe` code and needs no
+# sanitizer. A stable toolchain therefore suffices, and the memory figures are undistorted. Exits with 1 if a target
+# crashed or its memory grew; the crashing input is in fuzz/artifacts. Run fuzz/seeds.sh first to create the seeds.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-60}
 shift || true
 targets=("$@")
 ((${#targets[@]})) || targets=(framing sentence pipeline code)
-# Above a fresh process, the corpus and its tables take some; a leak of one line an execution takes gigabytes.
+# Allowed growth: the corpus and its tables take some memory. A leak of one line per execution takes gigabytes.
 may_grow_mib=192
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
@@ -21,7 +21,7 @@ status=0
 printf '%-10s %8s %12s %9s %8s %15s %13s\n' target seconds executions per_s crashes rss_start_MiB rss_end_MiB
 for target in "${targets[@]}"; do
     mkdir -p "fuzz/corpus/$target"
-    # A few lines, or the epochs in which the core learns what ends one.
+    # Enough for a few lines, or for the epochs in which the pipeline learns their boundary.
     max_len=1024
     [ "$target" = pipeline ] && max_len=4096
     dictionary=fuzz/nmea.dict
@@ -43,7 +43,7 @@ for target in "${targets[@]}"; do
         status=1
     fi
     if ((runs == 0 || last > first + may_grow_mib)); then
-        echo "$target: nothing was run, or the memory grew by more than $may_grow_mib MiB"
+        echo "$target: no executions, or the memory grew by more than $may_grow_mib MiB"
         status=1
     fi
 done

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes the corpora that the fuzzer begins with: drives of our own simulator and labels of nobody, no recordings.
+# Creates the seed corpora of the fuzzer: simulated drives and synthetic labels, no recordings.
 #
-#   fuzz/seeds.sh [WAYPOST]      the default builds target/debug/waypost
+#   fuzz/seeds.sh [WAYPOST]      default: build target/debug/waypost
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ $# -gt 0 ]; then waypost=$1; else
@@ -12,12 +12,12 @@ export LC_ALL=C
 corpus=fuzz/corpus
 mkdir -p $corpus/framing $corpus/sentence $corpus/pipeline $corpus/code
 
-seed() { # seed NAME FIRST ARGUMENTS...: FIRST is the kind of sentence that begins an epoch of this receiver
+seed() { # seed NAME FIRST ARGUMENTS...: FIRST is the type of sentence that starts an epoch of this receiver
     local name=$1 first=$2
     shift 2
     "$waypost" simulate "$@" >"$corpus/framing/$name"
     cp "$corpus/framing/$name" "$corpus/sentence/$name"
-    # 0x8A is a second in a script of fuzz/src/lib.rs, 0x85 a tenth.
+    # In a script of fuzz/src/lib.rs, 0x8A is a pause of 1 s and 0x85 one of 0.1 s.
     local pause='\x8a'
     case " $* " in *" --rate 10 "*) pause='\x85' ;; esac
     sed "s/^\\\$G.$first,/$pause&/" "$corpus/framing/$name" >"$corpus/pipeline/$name"
@@ -35,12 +35,12 @@ for route in config/routes/*.toml tests/fixtures/routes/*.toml; do
     seed "$name-noise" RMC "$route" --receiver ublox-m8 --bad-checksum-rate 0.2 --duration 5
     seed "$name-midnight" RMC "$route" --receiver ublox-m8 --cold-start 0 --start 2026-12-31T23:59:56Z --duration 8
 done
-# Kinds of sentences that no simulated receiver sends.
+# Sentence types that no simulated receiver sends.
 printf '$GPZDA,235959.00,31,12,2026,00,00*00\r\n\x8a$GPZDA,000000.00,01,01,2027,-01,30*00\r\n' >$corpus/pipeline/zda
 printf '$GPRMC,235960.00,A,4820.892,N,01049.746,E,12.3,84.4,311226,,,A*00\r\n' >$corpus/pipeline/leap
 printf '\x91$GPTXT,01,01,02,5*5*33\r\n\x90$GPGLL,4916.45,N,12311.12,W,225444,A*31\r\n' >$corpus/pipeline/raw
 for kind in zda leap raw; do cp $corpus/pipeline/$kind $corpus/sentence/; cp $corpus/pipeline/$kind $corpus/framing/; done
-# A label for each word of the dictionary: the words are escaped as printf has them.
+# One label per entry of the dictionary. Entries are escaped for printf.
 sed -n 's/^"\(.*\)"$/\1/p' fuzz/code.dict | while IFS= read -r word; do
     printf '%b' "$word" >"$corpus/code/$(printf '%s' "$word" | cksum | cut -d' ' -f1)"
 done

@@ -1,8 +1,9 @@
-# Sourced by the scripts here: what building for an architecture wants, and how it is got on Debian.
+# Sourced by the scripts in this directory: installs and selects the toolchain of an architecture on
+# Debian.
 
 say() { printf 'packaging: %s\n' "$*" >&2; }
 
-# install PACKAGE...: what is missing of these Debian packages.
+# install PACKAGE...: installs the missing Debian packages.
 install() {
     local missing=()
     for package in "$@"; do
@@ -16,15 +17,15 @@ install() {
     DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-# choose amd64|arm64|armhf: sets `target`, `for_target` (cargo's option, none for this machine), `objdump`, and what
-# cargo and cc need of the environment.
+# choose amd64|arm64|armhf: sets `target`, `for_target` (cargo's option, empty for the native
+# target), `objdump`, and the environment of cargo and cc.
 choose() {
     local prefix cross
     case $1 in
     amd64) target=x86_64-unknown-linux-gnu prefix=x86_64-linux-gnu cross=amd64 ;;
     arm64) target=aarch64-unknown-linux-gnu prefix=aarch64-linux-gnu cross=arm64 ;;
     armhf) target=armv7-unknown-linux-gnueabihf prefix=arm-linux-gnueabihf cross=armhf ;;
-    *) say "$1 is none of amd64, arm64, armhf"; exit 64 ;;
+    *) say "$1 is not one of amd64, arm64, armhf"; exit 64 ;;
     esac
     if [ "$(dpkg --print-architecture)" = "$cross" ]; then
         install gcc libc6-dev
@@ -39,7 +40,8 @@ choose() {
     standard_library "$cross"
 }
 
-# The standard library of `target`: rustup's, or Debian's with Debian's compiler where rustup cannot fetch it.
+# Provides the standard library of `target`: from rustup, or else Debian's library with Debian's
+# compiler.
 standard_library() {
     local folder
     folder=$(rustc --print sysroot)/lib/rustlib/$target/lib
@@ -49,7 +51,7 @@ standard_library() {
     if command -v rustup >/dev/null && rustup target add "$target"; then
         return
     fi
-    say "rustup has no $target: using Debian's rustc-web"
+    say "$target not available from rustup: using Debian's rustc-web"
     install rustc-web "libstd-rust-web-dev:$1"
     export RUSTC=/usr/bin/rustc
 }

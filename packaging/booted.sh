@@ -1,8 +1,9 @@
-# Sourced by the boot tests, behind architectures.sh: a Debian with real systemd in a container, and what is asked of it. `unit`
-# is the service that is tried, `scratch` a folder that goes at the end, with the processes in `started`.
+# Sourced by the boot tests after architectures.sh: boots a Debian with systemd in a container.
+# `unit` is the tested service, `scratch` a temporary folder. The processes in `started` are killed
+# at the end.
 
 bare=${WAYPOST_BOOT_ROOT:-/var/cache/waypost-boot}
-# With what every Debian on a gateway has: the README's commands are run as they stand there.
+# Includes the packages of a usual Debian on a gateway, so that the README's commands run unchanged.
 [ -x "$bare/usr/bin/sudo" ] || { rm -rf "$bare"; debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,udev,sudo,ca-certificates bookworm "$bare" >/dev/null; }
 
 scratch=$(mktemp -d) started=()
@@ -22,14 +23,15 @@ fail() { printf 'FAIL  %s\n' "$*"; exit 1; }
 inside() { nsenter -t "$leader" -m -u -i -n -p -- "$@"; }
 show() { inside systemctl show -P "$1" "$unit"; }
 ms() { echo $(($(date +%s%N) / 1000000)); }
-# within SECONDS COMMAND...: until it succeeds
+# within SECONDS COMMAND...: repeats the command until it succeeds
 within() {
     local until=$(($(ms) + $1 * 1000))
     shift
     until "$@" 2>/dev/null; do [ "$(ms)" -lt $until ] || return 1; sleep 0.1; done
 }
 
-# package NAME DEB: `root`, a Debian with /root/NAME.deb, and /root/newer.deb, the same under a higher version.
+# package NAME DEB: creates `root`, a Debian with /root/NAME.deb, and /root/newer.deb with a higher
+# version.
 package() {
     root=$scratch/root
     cp -a --reflink=auto "$bare" "$root"
@@ -48,11 +50,11 @@ power_on() {
 
 comes_up() {
     within 60 inside systemctl is-system-running --wait >/dev/null || inside systemctl is-system-running | grep -q degraded \
-        || { cat "$scratch/boot.log"; fail "systemd does not come up"; }
+        || { cat "$scratch/boot.log"; fail "systemd does not start"; }
     passed "systemd $(inside systemctl --version | head -1 | cut -d' ' -f2) is up"
 }
 
-# Another process of the unit than `pid`, and it is ready.
+# Whether the unit has another process than `pid` and is ready.
 another() { local now; now=$(show MainPID); [ "$now" != "$pid" ] && [ "$now" != 0 ] && [ "$(show ActiveState)" = active ]; }
 has_ended() { ! kill -0 "$nspawn"; }
 runs() { [ "$(show ActiveState)" = active ]; }

@@ -1,4 +1,4 @@
-//! Arguments and help text; subcommand → exit code.
+//! Command-line interface of the agent: arguments, help texts and dispatch to the subcommands.
 
 mod ask;
 mod configuration;
@@ -26,7 +26,8 @@ use crate::replay::{self, Emit};
 use crate::units::{Date, Distance};
 use crate::wire::VanId;
 
-/// The tracking agent for delivery vans: NMEA in, MQTT out, and nothing accepted is lost between.
+/// The tracking agent for delivery vans: reads NMEA, publishes over MQTT, keeps every record until
+/// it is acknowledged
 #[derive(Debug, Parser)]
 #[command(name = "waypost", version, arg_required_else_help = true, max_term_width = 100)]
 struct Arguments {
@@ -36,12 +37,12 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the agent until SIGTERM; SIGHUP reads the configuration anew
+    /// Run the agent until SIGTERM; SIGHUP reloads the configuration
     Run {
-        /// The configuration
+        /// Path of the configuration file
         #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
         config: PathBuf,
-        /// The agent's time runs so many times as fast: for a simulated day in minutes
+        /// Run the agent's clock this many times faster, to simulate a day in minutes
         #[cfg(feature = "simulate")]
         #[arg(long, value_name = "TIMES", default_value = "1", value_parser = speed, hide = true)]
         speed: Speed,
@@ -49,65 +50,65 @@ enum Command {
     /// Send recorded logs through the code that runs in the van
     #[command(after_help = REPLAY_HELP)]
     Replay(ReplayArguments),
-    /// Check the configuration: every problem in one report
+    /// Check the configuration and report every problem at once
     Check {
-        /// The configuration
+        /// Path of the configuration file
         #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
         config: PathBuf,
     },
-    /// Look at the configuration
+    /// Show the configuration
     #[command(subcommand)]
     Config(configuration::ConfigCommand),
-    /// Say how the agent on this host is
+    /// Show the status of the agent on this host
     Status(ask::StatusArguments),
-    /// Say what is wrong, from the receiver to the broker, and what to do about it
-    #[command(after_help = WHY_HELP)]
-    Why(ask::WhyArguments),
-    /// Tell the agent a code, as if it had been scanned
+    /// Diagnose the agent, from the receiver to the broker, and suggest remedies
+    #[command(after_help = DOCTOR_HELP)]
+    Why(ask::DoctorArguments),
+    /// Inject a scan, as if a scanner had read CODE
     Scan(ask::ScanArguments),
-    /// Tell the agent what became of a parcel
+    /// Record a delivery outcome for a parcel
     Outcome(ask::OutcomeArguments),
-    /// Tell the agent whether the driver is on duty
+    /// Set the driver's duty state
     Duty(ask::DutyArguments),
-    /// Tell the agent why the van is late
+    /// Report a delay of the van and its reason
     Delay(ask::DelayArguments),
-    /// Change how much the agent logs, until it starts anew
+    /// Set the log level of the agent until it restarts
     Log(ask::LogArguments),
-    /// Write compact messages of the topic `track` as the JSON that they stand for
+    /// Decode compact messages of the topic `track` to JSON
     #[command(after_help = DECODE_HELP)]
     Decode(DecodeArguments),
-    /// Say what the codes of labels and radio tags mean
-    #[command(after_help = CODE_HELP)]
-    Code(CodeArguments),
-    /// Write what a receiver would say in a van on a route
+    /// Identify codes of parcel labels and RFID tags
+    #[command(after_help = IDENTIFY_HELP)]
+    Code(IdentifyArguments),
+    /// Simulate the output of a receiver in a van on a route
     #[cfg(feature = "simulate")]
     Simulate(crate::simulate::SimulateArgs),
-    /// A simulated van, a broker, the agent and a subscriber, all in this process
+    /// Run a simulated van, a broker, the agent and a subscriber in this process
     #[cfg(feature = "demo")]
     Demo(crate::demo::DemoArgs),
-    /// Write the completions of a shell to standard output
+    /// Write a shell completion script to standard output
     Completions {
-        /// The shell
+        /// Shell to write the script for
         shell: Shell,
     },
 }
 
 const REPLAY_HELP: &str = "\
-With --emit the log goes through the pipeline only: JSON lines on standard output, no broker, no files.
-Without it the log goes through the whole agent, which ends when the broker has acknowledged everything.
-A new outbox numbers from 1 again: give a replay a van id of its own, or consumers take its points for duplicates.
+With --emit the log is sent through the pipeline only: JSON lines on standard output, no broker, no files.
+Without it the log is sent through the whole agent, which exits when the broker has acknowledged everything.
+A new outbox starts at number 1 again: use a separate van id for a replay, or consumers discard its points as duplicates.
 
 Examples:
   waypost replay --emit fixes drive.nmea
   waypost replay --broker mqtt://localhost --van VAN-042-replay --outbox /tmp/replay.db drive.nmea
   waypost replay --config /etc/waypost/waypost.toml --speed 10 monday.nmea tuesday.nmea";
 
-const WHY_HELP: &str = "\
-It asks the agent, and where that has no link or does not run, it looks for itself. The exit code is 0 if nothing is
-wrong, and 1 if something is.";
+const DOCTOR_HELP: &str = "\
+Queries the agent, and probes receiver and broker directly if the agent is not connected or not running. The exit code is
+0 if no check fails, and 1 otherwise.";
 
 const DECODE_HELP: &str = "\
-A message is binary as it came, or a line of hexadecimal or base64; a line may begin with the topic, which names the van.
+A message is binary, or a line of hexadecimal or base64. A line may begin with the topic, which names the van.
 
 Examples:
   mosquitto_sub -V 5 -h broker -t 'fleet/v1/+/track' -F '%t %x' | waypost decode
@@ -115,16 +116,16 @@ Examples:
 
 #[derive(Debug, clap::Args)]
 struct DecodeArguments {
-    /// The messages; - for standard input
+    /// File with the messages; - for standard input
     #[arg(value_name = "FILE", default_value = "-")]
     file: PathBuf,
-    /// The van, where no topic names it
+    /// Van id for messages without a topic
     #[arg(long, value_name = "ID", default_value = "unknown", value_parser = VanId::new)]
     van: VanId,
 }
 
-const CODE_HELP: &str = "\
-A code is what a scanner sends, with or without its AIM identifier (]C1), or the memory of a radio tag in hexadecimal.
+const IDENTIFY_HELP: &str = "\
+A code is the output of a scanner, with or without its AIM identifier (]C1), or the memory of an RFID tag in hexadecimal.
 The separator of GS1 elements may be written as <GS>, \\x1d or ^].
 
 Examples:
@@ -133,14 +134,14 @@ Examples:
   cat /dev/serial/by-id/usb-Datalogic_* | waypost code";
 
 #[derive(Debug, clap::Args)]
-struct CodeArguments {
-    /// What was read; - for lines of standard input, as without any
+struct IdentifyArguments {
+    /// Code that was read; - or no CODE at all reads lines from standard input
     #[arg(value_name = "CODE")]
     codes: Vec<String>,
-    /// Write an object a line
+    /// Write one JSON object per line
     #[arg(long)]
     json: bool,
-    /// The operator's domain, in the URIs of parcels that GS1 does not number
+    /// Operator's domain, for the URIs of parcels without a GS1 number
     #[arg(long, value_name = "DOMAIN", default_value = "id.example.com", value_parser = domain)]
     domain: String,
 }
@@ -148,46 +149,48 @@ struct CodeArguments {
 fn domain(text: &str) -> Result<String, String> {
     let good = |one: u8| one.is_ascii_alphanumeric() || matches!(one, b'.' | b'-');
     if text.is_empty() || !text.bytes().all(good) {
-        return Err("write a name such as id.example.com".to_owned());
+        return Err("use a name such as id.example.com".to_owned());
     }
     Ok(text.to_owned())
 }
 
 #[derive(Debug, clap::Args)]
 struct ReplayArguments {
-    /// Recorded NMEA 0183, one file after the other; `# Date: YYYY-MM-DD` in a comment says when it was made
+    /// Recordings of NMEA 0183, replayed in this order; a comment `# Date: YYYY-MM-DD` gives the
+    /// day of the recording
     #[arg(value_name = "LOG", required = true)]
     logs: Vec<PathBuf>,
     /// Write each accepted fix, or each record, as a line of JSON
     #[arg(long, value_enum, conflicts_with_all = ["config", "broker", "van", "outbox", "speed"])]
     emit: Option<Emit>,
-    /// The day of the recording: century and week rollover are judged by it
+    /// Day of the recording, to resolve the century and the GPS week rollover
     #[arg(long, value_name = "YYYY-MM-DD", value_parser = date)]
     date: Option<Date>,
-    /// The configuration
+    /// Path of the configuration file
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The broker, instead of the configuration's: `mqtt://HOST[:PORT]`
+    /// URL of the broker, instead of the configured one: `mqtt://HOST[:PORT]`
     #[arg(long, value_name = "URL", required_unless_present_any = ["config", "emit"])]
     broker: Option<String>,
-    /// The van's id, instead of the configuration's
+    /// Van id, instead of the configured one
     #[arg(long, value_name = "ID", required_unless_present_any = ["config", "emit"])]
     van: Option<String>,
-    /// The outbox, instead of the configuration's
+    /// Path of the outbox, instead of the configured one
     #[arg(long, value_name = "FILE", required_unless_present_any = ["config", "emit"])]
     outbox: Option<String>,
-    /// Which fixes the trail keeps, instead of the configuration's: raw or bounded; with --emit records it is raw
+    /// Sampling of the track, instead of the configured one: raw or bounded; with --emit records
+    /// the default is raw
     #[arg(long, value_name = "POLICY")]
     sampling: Option<String>,
-    /// With bounded: how far the lines between the kept points may be from the van, in metres
+    /// With bounded: maximum distance in metres between the track and the van
     #[arg(long, value_name = "METRES", requires = "sampling")]
     max_error_m: Option<String>,
-    /// How many times faster than it was recorded, or max
+    /// Replay speed as a multiple of real time, or max
     #[arg(long, value_name = "FACTOR", default_value = "max", value_parser = speed)]
     speed: Speed,
 }
 
-/// How fast a log is replayed.
+/// Replay speed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Speed {
     Factor(f64),
@@ -198,21 +201,21 @@ fn speed(text: &str) -> Result<Speed, String> {
     match text.parse::<f64>() {
         _ if text == "max" => Ok(Speed::Max),
         Ok(factor) if (0.1..=10_000.0).contains(&factor) => Ok(Speed::Factor(factor)),
-        _ => Err("write a number from 0.1 to 10000, or max".to_owned()),
+        _ => Err("use a number from 0.1 to 10000, or max".to_owned()),
     }
 }
 
 fn date(text: &str) -> Result<Date, String> {
-    Date::parse(text).ok_or_else(|| "write it as YYYY-MM-DD".to_owned())
+    Date::parse(text).ok_or_else(|| "use the form YYYY-MM-DD".to_owned())
 }
 
-/// The arguments as the manual and completions have them.
+/// Returns the command definition, for the manual page and the completions.
 #[must_use]
 pub fn command() -> clap::Command {
     Arguments::command()
 }
 
-/// Does what the arguments say.
+/// Runs the subcommand that the arguments name.
 #[must_use]
 pub fn main() -> ExitCode {
     exit::run(|Arguments { command }| execute(command))
@@ -221,7 +224,7 @@ pub fn main() -> ExitCode {
 fn execute(command: Command) -> anyhow::Result<()> {
     match command {
         #[cfg(feature = "simulate")]
-        Command::Run { config, speed } => run::run(&config, &clock_of(speed)),
+        Command::Run { config, speed } => run::run(&config, &replay_clock(speed)),
         #[cfg(not(feature = "simulate"))]
         Command::Run { config } => run::run(&config, &Clock::live()),
         Command::Replay(arguments) => match arguments.emit {
@@ -251,10 +254,9 @@ fn execute(command: Command) -> anyhow::Result<()> {
     }
 }
 
-/// One thread does everything: a van's computer has better to do.
-///
-/// Beside it wait threads for what blocks: the disk, standard input, and name look-ups, of which a dead network can
-/// leave several behind.
+/// Maximum threads for blocking work: the disk, standard input and name look-ups, several of which
+/// may hang on a dead network. All other work runs on one thread, to use little of the van's
+/// computer.
 const BLOCKING_THREADS: usize = 8;
 
 fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
@@ -263,7 +265,7 @@ fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()
         .max_blocking_threads(BLOCKING_THREADS)
         .build()?;
     let result = runtime.block_on(work);
-    // A thread that waits for standard input, or for a name server, must not keep us.
+    // Do not wait for a thread that blocks on standard input or on a name server.
     runtime.shutdown_background();
     result
 }
@@ -278,16 +280,16 @@ fn decode(DecodeArguments { file, van }: &DecodeArguments) -> anyhow::Result<()>
     Ok(decode::command(io::BufReader::new(input), van, out)?)
 }
 
-fn explain(CodeArguments { codes, json, domain }: &CodeArguments) -> anyhow::Result<()> {
+fn explain(IdentifyArguments { codes, json, domain }: &IdentifyArguments) -> anyhow::Result<()> {
     let out = io::BufWriter::new(io::stdout().lock());
-    let form = if *json { code::Form::Json } else { code::Form::Text };
+    let form = if *json { code::OutputFormat::Json } else { code::OutputFormat::Text };
     Ok(code::command(codes, io::stdin().lock(), domain, form, out)?)
 }
 
 fn emit_lines(arguments: &ReplayArguments, emit: Emit) -> anyhow::Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     let logs = replay::open(&arguments.logs)?;
-    let era = replay::era(arguments.date, &arguments.logs)?;
+    let era = replay::date_hint(arguments.date, &arguments.logs)?;
     replay::emit(logs, era, sampling(arguments)?, emit, &mut out)?;
     Ok(out.flush()?)
 }
@@ -298,19 +300,19 @@ fn sampling(arguments: &ReplayArguments) -> anyhow::Result<Sampling> {
         let metres = text.parse().ok().filter(|metres| *metres >= Bounds::MIN_ERROR_M);
         bounds.max_error = metres
             .and_then(Distance::from_metres)
-            .with_context(|| format!("--max-error-m {text}: write metres, 1 or more"))?;
+            .with_context(|| format!("--max-error-m {text}: use metres, 1 or more"))?;
     }
     match arguments.sampling.as_deref() {
         None | Some("raw") => Ok(Sampling::Raw),
         Some("bounded") => Ok(Sampling::Bounded(bounds)),
-        Some(other) => anyhow::bail!("--sampling {other}: write raw or bounded"),
+        Some(other) => anyhow::bail!("--sampling {other}: use raw or bounded"),
     }
 }
 
-fn clock_of(speed: Speed) -> Clock {
+fn replay_clock(speed: Speed) -> Clock {
     match speed {
         Speed::Factor(factor) => Clock::scaled(factor),
-        Speed::Max => Clock::by_data(),
+        Speed::Max => Clock::driven_by_data(),
     }
 }
 
@@ -331,15 +333,15 @@ fn replay_agent(arguments: &ReplayArguments) -> anyhow::Result<()> {
         None => Config::parse("", "command line", &overrides)?,
     };
     let progress = io::stderr().is_terminal();
-    // The bar has the terminal to itself, unless something is wrong.
+    // Only warnings may interrupt the progress bar.
     logging::init(if progress { config.log_level.min(Level::WARN) } else { config.log_level });
-    let clock = clock_of(arguments.speed);
-    let era = replay::era(arguments.date, &arguments.logs)?;
+    let clock = replay_clock(arguments.speed);
+    let era = replay::date_hint(arguments.date, &arguments.logs)?;
     block_on(async {
-        let summary = replay::through_agent(config, era, clock, &arguments.logs, progress).await?;
+        let summary = replay::run_through_agent(config, era, clock, &arguments.logs, progress).await?;
         writeln!(io::stdout(), "{summary}")?;
-        let waiting = summary.waiting();
-        anyhow::ensure!(waiting == 0, "stopped, and {waiting} records still wait in the outbox");
+        let waiting = summary.pending();
+        anyhow::ensure!(waiting == 0, "replay stopped: {waiting} records in the outbox are not acknowledged");
         Ok(())
     })
 }

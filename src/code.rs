@@ -1,76 +1,77 @@
-//! Codes of labels and memories of radio tags, as arguments or lines → what they mean: `waypost code`.
+//! `waypost identify`: explains parcel codes and RFID tag memories, given as arguments or as lines
+//! of input.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read as _, Write};
 
 use serde::Serialize;
 
-use crate::core::parcel::code::{Candidate, Code, Kind};
+use crate::core::parcel::code::{Candidate, Code, CodeKind};
 use crate::core::parcel::epc;
 
-/// No line is looked at further.
+/// Maximum bytes of an input line; longer lines are split.
 const MAX_LINE: u64 = 1 << 16;
 
-/// How people write the separator of GS1 elements, which no keyboard has.
-const WRITTEN_GS: [&str; 3] = ["<GS>", "\\x1d", "^]"];
+/// Written forms of the GS1 element separator, which no keyboard has.
+const GS_ESCAPES: [&str; 3] = ["<GS>", "\\x1d", "^]"];
 
-/// In which form it is said what a code means.
+/// Output format of the explanation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// For people.
+pub enum OutputFormat {
+    /// Text for people.
     Text,
-    /// An object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Why there is nothing more to say.
+/// Failure of `waypost identify`.
 #[derive(Debug, thiserror::Error)]
 pub enum CodeError {
-    /// Reading, or writing.
+    /// Reading the input or writing the output failed.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// An argument that says nothing.
-    #[error("code {0}: nothing in it can be printed")]
-    Nothing(usize),
+    /// The argument with this number has no printable characters.
+    #[error("code {0}: has no printable characters")]
+    Unprintable(usize),
 }
 
-/// Says what each of `codes` means, or each line of `input` where there are none or `-` stands. `domain` is the
-/// operator's, in the URIs of what GS1 does not number.
+/// Explains each of `codes`. Reads lines from `input` if `codes` is empty, and in place of each
+/// `-`. `domain` is the operator's domain, used in the URIs of codes that are not GS1 numbers.
 ///
 /// # Errors
-/// An argument with nothing printable in it; empty lines are skipped.
+/// An argument has no printable characters, or reading or writing fails. Empty lines are skipped.
 pub fn command(
     codes: &[String],
     mut input: impl BufRead,
     domain: &str,
-    form: Form,
+    form: OutputFormat,
     mut out: impl Write,
 ) -> Result<(), CodeError> {
     let from_input = ["-".to_owned()];
     let codes = if codes.is_empty() { &from_input[..] } else { codes };
     for (index, code) in codes.iter().enumerate() {
         if code == "-" {
-            lines(&mut input, domain, form, &mut out)?;
-        } else if let Some(code) = read(code.as_bytes()) {
-            say(&code, domain, form, &mut out)?;
+            identify_lines(&mut input, domain, form, &mut out)?;
+        } else if let Some(code) = parse_code(code.as_bytes()) {
+            write_code(&code, domain, form, &mut out)?;
         } else {
-            return Err(CodeError::Nothing(index + 1));
+            return Err(CodeError::Unprintable(index + 1));
         }
     }
     Ok(out.flush()?)
 }
 
-fn lines(
+fn identify_lines(
     input: &mut impl BufRead,
     domain: &str,
-    form: Form,
+    form: OutputFormat,
     out: &mut impl Write,
 ) -> io::Result<()> {
     let mut line = Vec::new();
     while input.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? > 0 {
-        if let Some(code) = read(&line) {
-            say(&code, domain, form, out)?;
-            // A scanner may be at the other end.
+        if let Some(code) = parse_code(&line) {
+            write_code(&code, domain, form, out)?;
+            // The input may be a live scanner.
             out.flush()?;
         }
         line.clear();
@@ -78,35 +79,35 @@ fn lines(
     Ok(())
 }
 
-/// A code, or what is a tag's memory where no shape of a code fits.
-fn read(bytes: &[u8]) -> Option<Code> {
+/// Parses a code. Input that matches no code format is tried as the memory of an RFID tag.
+fn parse_code(bytes: &[u8]) -> Option<Code> {
     let mut text = String::from_utf8_lossy(bytes).into_owned();
-    for written in WRITTEN_GS {
+    for written in GS_ESCAPES {
         text = text.replace(written, "\x1d");
     }
-    let mut code = Code::read(text.as_bytes())?;
-    if code.best().kind == Kind::Unknown
-        && let Some(tag) = epc::tag(&code.text)
+    let mut code = Code::parse(text.as_bytes())?;
+    if code.most_likely().kind == CodeKind::Unknown
+        && let Some(tag) = epc::parse_tag(&code.text)
     {
-        let understood = tag.kind != Kind::Rfid;
+        let understood = tag.kind != CodeKind::Rfid;
         code.candidates.insert(if understood { 0 } else { 1 }, tag);
     }
     Some(code)
 }
 
-fn say(code: &Code, domain: &str, form: Form, out: &mut impl Write) -> io::Result<()> {
+fn write_code(code: &Code, domain: &str, form: OutputFormat, out: &mut impl Write) -> io::Result<()> {
     match form {
-        Form::Text => text(code, domain, out),
-        Form::Json => {
-            serde_json::to_writer(&mut *out, &Said::new(code, domain))?;
+        OutputFormat::Text => text(code, domain, out),
+        OutputFormat::Json => {
+            serde_json::to_writer(&mut *out, &Decoded::new(code, domain))?;
             out.write_all(b"\n")
         }
     }
 }
 
 fn text(code: &Code, domain: &str, out: &mut impl Write) -> io::Result<()> {
-    let best = code.best();
-    write!(out, "{}  {}", best.key, described(best))?;
+    let best = code.most_likely();
+    write!(out, "{}  {}", best.key, describe(best))?;
     match code.symbology {
         Some(symbology) => writeln!(out, ", {}", symbology.name())?,
         None => writeln!(out)?,
@@ -120,36 +121,36 @@ fn text(code: &Code, domain: &str, out: &mut impl Write) -> io::Result<()> {
         line(&field.name, &field.value)?;
     }
     for other in &code.candidates[1..] {
-        line("or", &format!("{}  {}", other.key, described(other)))?;
+        line("or", &format!("{}  {}", other.key, describe(other)))?;
     }
     Ok(())
 }
 
-/// Kind, carrier and check digit.
-fn described(candidate: &Candidate) -> String {
+/// Kind, carrier and result of the check digit.
+fn describe(candidate: &Candidate) -> String {
     let check = match candidate.check_ok {
         Some(true) => "check digit right",
         Some(false) => "check digit WRONG",
         None => "no check digit",
     };
-    let carrier = candidate.carrier.map(|carrier| format!(" of {}", carrier.name()));
-    format!("{}{}, {check}", candidate.kind.name(), carrier.unwrap_or_default())
+    let carrier = candidate.carrier.map(|carrier| format!(" of {}", carrier.as_str()));
+    format!("{}{}, {check}", candidate.kind.as_str(), carrier.unwrap_or_default())
 }
 
-/// A code as JSON: the best of its candidates, then all of them.
+/// JSON form of a code: the best candidate, then all candidates.
 #[derive(Debug, Serialize)]
-struct Said<'a> {
+struct Decoded<'a> {
     text: &'a str,
     aim: Option<String>,
     symbology: Option<&'static str>,
     #[serde(flatten)]
-    best: One<'a>,
+    best: CodeReport<'a>,
     fields: BTreeMap<&'a str, &'a str>,
-    candidates: Vec<One<'a>>,
+    candidates: Vec<CodeReport<'a>>,
 }
 
 #[derive(Debug, Serialize)]
-struct One<'a> {
+struct CodeReport<'a> {
     kind: &'static str,
     carrier: Option<&'static str>,
     key: &'a str,
@@ -157,30 +158,30 @@ struct One<'a> {
     uri: Option<String>,
 }
 
-impl<'a> Said<'a> {
+impl<'a> Decoded<'a> {
     fn new(code: &'a Code, domain: &str) -> Self {
-        let best = code.best();
-        // Of two elements that say the same, the first.
+        let best = code.most_likely();
+        // In reverse order, so that the first of two elements with the same name is the one kept.
         let fields = best.fields.iter().rev();
         Self {
             text: &code.text,
             aim: code.symbology.map(|symbology| symbology.aim()),
             symbology: code.symbology.map(|symbology| symbology.name()),
-            best: One::new(best, domain),
+            best: CodeReport::new(best, domain),
             fields: fields.map(|field| (field.name.as_str(), field.value.as_str())).collect(),
-            candidates: code.candidates.iter().map(|one| One::new(one, domain)).collect(),
+            candidates: code.candidates.iter().map(|one| CodeReport::new(one, domain)).collect(),
         }
     }
 }
 
-impl<'a> One<'a> {
+impl<'a> CodeReport<'a> {
     fn new(candidate: &'a Candidate, domain: &str) -> Self {
         Self {
-            kind: candidate.kind.name(),
-            carrier: candidate.carrier.map(|carrier| carrier.name()),
+            kind: candidate.kind.as_str(),
+            carrier: candidate.carrier.map(|carrier| carrier.as_str()),
             key: &candidate.key,
             check_ok: candidate.check_ok,
-            uri: (candidate.kind != Kind::Control).then(|| candidate.uri(domain)),
+            uri: (candidate.kind != CodeKind::Control).then(|| candidate.uri(domain)),
         }
     }
 }
@@ -189,7 +190,7 @@ impl<'a> One<'a> {
 mod tests {
     use super::*;
 
-    fn said(codes: &[&str], input: &str, form: Form) -> Result<String, String> {
+    fn identify(codes: &[&str], input: &str, form: OutputFormat) -> Result<String, String> {
         let codes: Vec<String> = codes.iter().map(|&code| code.to_owned()).collect();
         let mut out = Vec::new();
         command(&codes, input.as_bytes(), "id.example.com", form, &mut out)
@@ -209,8 +210,8 @@ mod tests {
 ";
         for gs in ["<GS>", "\\x1d", "^]", "\x1d"] {
             let label = format!("]C100395212340000000014{gs}42127680331");
-            assert_eq!(said(&[&label], "", Form::Text).as_deref(), Ok(expected));
-            assert_eq!(said(&[], &format!("\n{label}\r\n\n"), Form::Text).as_deref(), Ok(expected));
+            assert_eq!(identify(&[&label], "", OutputFormat::Text).as_deref(), Ok(expected));
+            assert_eq!(identify(&[], &format!("\n{label}\r\n\n"), OutputFormat::Text).as_deref(), Ok(expected));
         }
     }
 
@@ -226,18 +227,18 @@ mod tests {
             ("1z999aa10123456785", "1Z999AA10123456785  ups_1z of ups, check digit WRONG\n"),
             ("pkg 7", "https://id.example.com/parcel/obj/PKG7\n"),
         ] {
-            let text = said(&[code], "", Form::Text).unwrap();
+            let text = identify(&[code], "", OutputFormat::Text).unwrap();
             assert!(text.contains(expected), "{text}");
         }
         assert_eq!(
-            said(&["1", " \r"], "", Form::Text),
-            Err("code 2: nothing in it can be printed".to_owned())
+            identify(&["1", " \r"], "", OutputFormat::Text),
+            Err("code 2: has no printable characters".to_owned())
         );
     }
 
     #[test]
     fn json_has_the_best_and_all_candidates() {
-        let json = said(&["00106141412345678908", "-"], "VANCTL:UNDO", Form::Json).unwrap();
+        let json = identify(&["00106141412345678908", "-"], "VANCTL:UNDO", OutputFormat::Json).unwrap();
         let lines: Vec<serde_json::Value> =
             json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let [sscc, undo] = &lines[..] else { panic!("{json}") };

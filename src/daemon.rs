@@ -1,7 +1,7 @@
-//! Sources → engine → outbox → relay, until SIGTERM.
+//! The agent: connects sources, engine, outbox and uplink, and runs them until a signal.
 //!
-//! Stopping is the end of the data: the signal cancels only the sources. Their channel closes, the engine finishes its
-//! open epoch and commits, the relay gets a grace period, and the agent returns. A log that ends takes the same path.
+//! A signal cancels only the sources. Their channel closes, the engine finishes the open epoch and
+//! commits, and the uplink gets a grace period. A recording that ends takes the same path.
 
 mod overview;
 
@@ -15,75 +15,76 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::control::{CHANNEL_REQUESTS, Request};
-use crate::core::calendar::Era;
-use crate::core::delivery::Delivery;
+use crate::control::{CHANNEL_REQUESTS, AgentRequest};
+use crate::core::calendar::DateHint;
+use crate::core::delivery::DeliveryTracker;
 use crate::core::record::Record;
-use crate::core::{Pipeline, PipelineConfig, Reception};
-use crate::engine::{Engine, EngineError, Inlets, Patience, Reports};
+use crate::core::{Pipeline, PipelineConfig, ReceiverStats};
+use crate::engine::{Engine, EngineError, EngineInputs, SourceKind, EngineOutputs};
 use crate::outbox::wear::capacity_bytes;
 use crate::outbox::{Outbox, OutboxError, OutboxStats};
 use crate::relay::{
-    Answer, DownlinkReceiver, Health, Inputs, LinkStatus, Links, MAX_ANSWERS, Relay, RelayError,
-    Stop, downlink,
+    CommandResponse, DownlinkReceiver, Health, Inputs, LinkStatus, Connector, MAX_RESPONSES, Uplink, UplinkError,
+    ShutdownSignal, downlink,
 };
-use crate::rollcall::{Pulse, RollCall};
-use crate::scanner::{self, CHANNEL_EVENTS, Roster, ScannerConfig, Standing};
-use crate::source::{self, CHANNEL_CHUNKS, Event, SourceConfig};
-use crate::tasks::joined;
+use crate::rollcall::{Heartbeat, Liveness};
+use crate::scanner::{self, CHANNEL_EVENTS, ScannerRegistry, ScannerConfig, ScannerSummary};
+use crate::source::{self, CHANNEL_CHUNKS, SourceEvent, SourceConfig};
+use crate::tasks::unwrap_join;
 use crate::units::Uptime;
 use crate::wire::VanId;
 use crate::wire::signed::CommandKey;
-pub use overview::Overview;
+pub use overview::StatusCollector;
 
-/// systemd kills after 10 s (`TimeoutStopSec`), of which a slow card may need most.
-pub const GRACE: Duration = Duration::from_secs(2);
+/// Time for the uplink to finish at shutdown. systemd kills the service after 10 s
+/// (`TimeoutStopSec`), and a slow SD card may need most of that.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
-/// How long the outbox may take to write its log back.
-const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+/// Time limit for closing the outbox, which checkpoints its write-ahead log.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What the agent does when its source has ended by itself.
+/// Behaviour when all sources have ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AtEnd {
-    /// Stop as by a signal: what is left stays in the outbox.
+pub enum OnSourceEnd {
+    /// Stop as on a signal: unsent records stay in the outbox.
     Stop,
-    /// Go on until the outbox is empty.
+    /// Run until the outbox is empty.
     Drain,
 }
 
-/// What the agent can be watched by while it runs.
+/// Watch channels with the state of the running agent.
 #[derive(Clone, Debug)]
-pub struct Watches {
-    /// What has been seen of the receiver.
-    pub reception: watch::Receiver<Reception>,
-    /// How the receiver is.
+pub struct AgentWatches {
+    /// Statistics of the receiver.
+    pub reception: watch::Receiver<ReceiverStats>,
+    /// State of the receiver and the route, as published on `state`.
     pub health: watch::Receiver<Health>,
     /// The newest accepted fix.
     pub live: watch::Receiver<Option<Record>>,
-    /// What the outbox holds.
+    /// Statistics of the outbox.
     pub outbox: watch::Receiver<OutboxStats>,
-    /// The link to the broker.
+    /// State of the connection to the broker.
     pub link: watch::Receiver<LinkStatus>,
-    /// How each scanner is, in the order of the configuration.
-    pub scanners: watch::Receiver<Vec<Standing>>,
-    /// How many commands did not count, for want of a right signature.
+    /// State of each scanner, in the order of the configuration.
+    pub scanners: watch::Receiver<Vec<ScannerSummary>>,
+    /// Number of commands rejected because they have no valid signature.
     pub unsigned_commands: watch::Receiver<u64>,
-    /// Whether the agent's loops turn.
-    pub roll_call: RollCall,
+    /// Liveness of the agent's loops.
+    pub liveness: Liveness,
 }
 
-/// Why the agent ended, other than by being told to.
+/// Reason why the agent ended before it was told to stop, or failed to finish.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
     /// The outbox cannot be used.
     #[error(transparent)]
     Outbox(#[from] OutboxError),
-    /// The engine cannot go on, or could not finish.
+    /// The engine failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The relay cannot go on.
+    /// The uplink failed.
     #[error(transparent)]
-    Relay(#[from] RelayError),
+    Uplink(#[from] UplinkError),
     /// A recording cannot be read.
     #[error("source: {0}")]
     Source(io::Error),
@@ -96,42 +97,42 @@ pub struct Agent<L> {
     pipeline: Pipeline,
     clock: Clock,
     outbox: Outbox,
-    reports: Reports,
-    relay: Relay<L>,
-    roll_call: RollCall,
-    engines_pulse: Pulse,
-    scanners: Scanners,
+    outputs: EngineOutputs,
+    uplink: Uplink<L>,
+    liveness: Liveness,
+    engine_heartbeat: Heartbeat,
+    scanners: ParcelInputs,
     capacity_bytes: Option<u64>,
 }
 
-/// The scanners, and what else concerns parcels.
+/// Scanners and the other inputs that concern parcels.
 #[derive(Debug)]
-struct Scanners {
+struct ParcelInputs {
     configs: Vec<ScannerConfig>,
-    standings: watch::Sender<Vec<Standing>>,
-    requests: mpsc::Sender<Request>,
-    asked: mpsc::Receiver<Request>,
+    summaries: watch::Sender<Vec<ScannerSummary>>,
+    requests: mpsc::Sender<AgentRequest>,
+    pending_requests: mpsc::Receiver<AgentRequest>,
     downlink: DownlinkReceiver,
-    answers: mpsc::Sender<Answer>,
+    answers: mpsc::Sender<CommandResponse>,
     command_key: Option<CommandKey>,
     unsigned_commands: watch::Sender<u64>,
 }
 
-impl Scanners {
+impl ParcelInputs {
     fn new(
         configs: Vec<ScannerConfig>,
         command_key: Option<CommandKey>,
         downlink: DownlinkReceiver,
-        answers: mpsc::Sender<Answer>,
+        answers: mpsc::Sender<CommandResponse>,
     ) -> Self {
-        let standings = watch::Sender::new(Roster::new(&configs).standings().to_vec());
-        let (requests, asked) = mpsc::channel(CHANNEL_REQUESTS);
+        let summaries = watch::Sender::new(ScannerRegistry::new(&configs).summaries().to_vec());
+        let (requests, pending_requests) = mpsc::channel(CHANNEL_REQUESTS);
         let unsigned_commands = watch::Sender::default();
         Self {
             configs,
-            standings,
+            summaries,
             requests,
-            asked,
+            pending_requests,
             downlink,
             answers,
             command_key,
@@ -139,155 +140,155 @@ impl Scanners {
         }
     }
 
-    /// They end with the set that is returned, or at `stop`.
-    fn start(self, clock: &Clock, stop: &CancellationToken) -> (JoinSet<()>, Inlets) {
-        let Self { configs, standings, asked, downlink, answers, command_key, .. } = self;
+    /// Starts the scanner tasks. They end at `stop`, or when the returned set is dropped.
+    fn start(self, clock: &Clock, stop: &CancellationToken) -> (JoinSet<()>, EngineInputs) {
+        let Self { configs, summaries: standings, pending_requests: asked, downlink, answers, command_key, .. } = self;
         let unsigned_commands = self.unsigned_commands;
         let mut tasks = JoinSet::new();
         let (events, scans) = mpsc::channel(CHANNEL_EVENTS);
-        let roster = Roster::new(&configs);
+        let roster = ScannerRegistry::new(&configs);
         for (index, config) in configs.into_iter().enumerate() {
             let (events, stop) = (events.clone(), stop.clone());
             tasks.spawn(scanner::run(config, index, clock.clone(), events, stop));
         }
-        let inlets = Inlets {
+        let inputs = EngineInputs {
             scans,
-            roster,
-            standings,
+            scanners: roster,
+            scanner_summaries: standings,
             requests: asked,
             downlink,
             answers,
             command_key,
             unsigned_commands,
         };
-        (tasks, inlets)
+        (tasks, inputs)
     }
 }
 
-impl<L: Links + 'static> Agent<L> {
-    /// Opens the outbox. `era` is what is known of the date beforehand.
+impl<L: Connector + 'static> Agent<L> {
+    /// Opens the outbox and creates the agent. `era` is a hint for the date.
     ///
     /// # Errors
-    /// The outbox cannot be used.
+    /// The outbox cannot be used, or belongs to another van.
     pub async fn open(
         config: Config,
-        era: Era,
+        era: DateHint,
         clock: Clock,
         links: L,
     ) -> Result<Self, OutboxError> {
-        let Config { van, journey, sampling, outbox, relay, scanners, delivery, .. } = config;
+        let Config { van, journey, sampling, outbox, uplink: relay, scanners, delivery, .. } = config;
         let command_key = config.command_key;
         let path = outbox.path.clone();
         let outbox = Outbox::open(outbox).await?;
         outbox.claim(&van).await?;
         let capacity_bytes = capacity_bytes(&path);
-        let pipeline = PipelineConfig { era, journey, sampling };
-        let delivery = Delivery::new(delivery, &outbox.documents());
+        let pipeline = PipelineConfig { date_hint: era, trip: journey, sampling };
+        let delivery = DeliveryTracker::new(delivery, &outbox.documents());
         let pipeline =
-            Pipeline::new(pipeline, outbox.first_seq(), outbox.restored()).with_delivery(delivery);
-        let reports = Reports::default();
+            Pipeline::new(pipeline, outbox.first_seq(), outbox.restored_state()).with_delivery(delivery);
+        let reports = EngineOutputs::default();
         let (downlink, from_backend) = downlink();
-        let (to_backend, answers) = mpsc::channel(MAX_ANSWERS);
-        let scanners = Scanners::new(scanners, command_key, from_backend, to_backend);
+        let (to_backend, answers) = mpsc::channel(MAX_RESPONSES);
+        let scanners = ParcelInputs::new(scanners, command_key, from_backend, to_backend);
         let inputs = Inputs {
             outbox: outbox.clone(),
             live: reports.live.subscribe(),
             health: reports.health.subscribe(),
             clock: clock.clone(),
             downlink,
-            answers,
+            responses: answers,
         };
-        let mut roll_call = RollCall::default();
-        let engines_pulse = roll_call.pulse("engine");
-        let relay = Relay::new(relay, inputs, links).with_pulse(roll_call.pulse("relay"));
+        let mut liveness = Liveness::default();
+        let engine_heartbeat = liveness.register("engine");
+        let relay = Uplink::new(relay, inputs, links).with_heartbeat(liveness.register("relay"));
         Ok(Self {
             van,
             pipeline,
             clock,
             outbox,
-            reports,
-            relay,
-            roll_call,
-            engines_pulse,
+            outputs: reports,
+            uplink: relay,
+            liveness,
+            engine_heartbeat,
             scanners,
             capacity_bytes,
         })
     }
 
-    /// By what it can be watched.
+    /// Returns receivers of the agent's state.
     #[must_use]
-    pub fn watches(&self) -> Watches {
-        Watches {
-            reception: self.reports.reception.subscribe(),
-            health: self.reports.health.subscribe(),
-            live: self.reports.live.subscribe(),
+    pub fn watches(&self) -> AgentWatches {
+        AgentWatches {
+            reception: self.outputs.reception.subscribe(),
+            health: self.outputs.health.subscribe(),
+            live: self.outputs.live.subscribe(),
             outbox: self.outbox.stats(),
-            link: self.relay.status(),
-            scanners: self.scanners.standings.subscribe(),
+            link: self.uplink.status(),
+            scanners: self.scanners.summaries.subscribe(),
             unsigned_commands: self.scanners.unsigned_commands.subscribe(),
-            roll_call: self.roll_call.clone(),
+            liveness: self.liveness.clone(),
         }
     }
 
-    /// All of that for somebody who asks now and then.
+    /// Returns a collector that builds a [`Status`](crate::control::status::Status) on request.
     #[must_use]
-    pub fn overview(&self) -> Overview {
+    pub fn status_collector(&self) -> StatusCollector {
         let (van, watches, clock) = (self.van.clone(), self.watches(), self.clock.clone());
-        Overview { van, watches, clock, capacity_bytes: self.capacity_bytes }
+        StatusCollector { van, watches, clock, capacity_bytes: self.capacity_bytes }
     }
 
-    /// Where requests from the local socket go.
+    /// Returns the sender for requests of the control socket.
     #[must_use]
-    pub fn requests(&self) -> mpsc::Sender<Request> {
+    pub fn requests(&self) -> mpsc::Sender<AgentRequest> {
         self.scanners.requests.clone()
     }
 
-    /// Reads `sources` one after the other until they end or `shutdown` completes, and then finishes in order.
+    /// Reads `sources` in their order until they end or `shutdown` completes, and then shuts down.
     ///
     /// # Errors
-    /// Something that the agent cannot mend by waiting.
+    /// A failure that a retry cannot repair.
     pub async fn run(
         self,
         mut sources: Vec<SourceConfig>,
-        at_end: AtEnd,
+        at_end: OnSourceEnd,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), AgentError> {
-        let Self { van, pipeline, clock, outbox, reports, relay, engines_pulse, scanners, .. } =
+        let Self { van, pipeline, clock, outbox, outputs: reports, uplink: relay, engine_heartbeat, scanners, .. } =
             self;
         for source in &mut sources {
             source.line.last_good_baud = outbox.receiver_baud();
         }
-        let remember = tokio::spawn(remember_speed(outbox.clone(), reports.health.subscribe()));
+        let record = tokio::spawn(persist_baud(outbox.clone(), reports.health.subscribe()));
         let stop = CancellationToken::new();
-        let (_scanners, inlets) = scanners.start(&clock, &stop);
-        let all_wait = sources.iter().all(|source| source.address.waits());
-        let patience = if all_wait { Patience::Waits } else { Patience::GoesOn };
+        let (_scanners, inputs) = scanners.start(&clock, &stop);
+        let all_wait = sources.iter().all(|source| source.address.is_recorded());
+        let source_kind = if all_wait { SourceKind::Recorded } else { SourceKind::Live };
         let (events, heard) = mpsc::channel(CHANNEL_CHUNKS);
-        let source = tokio::spawn(read_all(sources, clock.clone(), events, stop.clone()));
-        let engine = Engine::new(pipeline, outbox.clone(), clock, patience, reports)
-            .with_pulse(engines_pulse)
-            .with_inlets(inlets);
+        let source = tokio::spawn(run_sources(sources, clock.clone(), events, stop.clone()));
+        let engine = Engine::new(pipeline, outbox.clone(), clock, source_kind, reports)
+            .with_heartbeat(engine_heartbeat)
+            .with_inputs(inputs);
         let engine = tokio::spawn(engine.run(heard, stop.clone()));
-        let (stop_relay, relay_stopped) = watch::channel(Stop::Running);
+        let (stop_uplink, relay_stopped) = watch::channel(ShutdownSignal::Running);
         let relay = tokio::spawn(relay.run(relay_stopped));
-        let tasks = Tasks { source, engine, relay, stop, stop_relay };
+        let tasks = Tasks { source, engine, uplink: relay, stop, stop_uplink };
         tracing::info!(%van, "agent running");
         let result = tasks.run(at_end, shutdown).await;
-        remember.abort();
-        // It holds the outbox, which the next agent of this process may want.
-        remember.await.ok();
-        // Whatever the disk does: what was committed is safe without it.
-        let closed = tokio::time::timeout(CLOSE_WITHIN, outbox.close()).await.unwrap_or(Ok(()));
+        record.abort();
+        // The task holds the outbox, which the next agent in this process may open.
+        record.await.ok();
+        // Committed records are safe even if closing fails or times out.
+        let closed = tokio::time::timeout(CLOSE_TIMEOUT, outbox.close()).await.unwrap_or(Ok(()));
         tracing::info!("agent stopped");
         result.and(closed.map_err(AgentError::from))
     }
 }
 
-/// Every source in its turn. Dropping `events` is the end of the data.
-async fn read_all(
+/// Reads each source in turn. Dropping `events` marks the end of the data.
+async fn run_sources(
     sources: Vec<SourceConfig>,
     clock: Clock,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<SourceEvent>,
     stop: CancellationToken,
 ) -> io::Result<()> {
     let mut begin = Uptime::ZERO;
@@ -297,15 +298,16 @@ async fn read_all(
     Ok(())
 }
 
-/// Keeps the receiver's speed for the next start. If the disk does not take it, that start hunts a little longer.
-async fn remember_speed(outbox: Outbox, mut health: watch::Receiver<Health>) {
+/// Stores the receiver's baud rate for the next start. If that fails, the next detection takes
+/// longer.
+async fn persist_baud(outbox: Outbox, mut health: watch::Receiver<Health>) {
     let mut kept = outbox.receiver_baud();
     while health.changed().await.is_ok() {
         let baud = health.borrow_and_update().gnss.baud;
         if let Some(new) = baud.filter(|_| baud != kept) {
-            match outbox.remember_receiver_baud(new).await {
+            match outbox.store_receiver_baud(new).await {
                 Ok(()) => kept = baud,
-                Err(error) => tracing::debug!(%error, "receiver's speed not kept"),
+                Err(error) => tracing::debug!(%error, "receiver baud rate not saved"),
             }
         }
     }
@@ -315,15 +317,15 @@ async fn remember_speed(outbox: Outbox, mut health: watch::Receiver<Health>) {
 struct Tasks {
     source: JoinHandle<io::Result<()>>,
     engine: JoinHandle<Result<(), EngineError>>,
-    relay: JoinHandle<Result<(), RelayError>>,
+    uplink: JoinHandle<Result<(), UplinkError>>,
     stop: CancellationToken,
-    stop_relay: watch::Sender<Stop>,
+    stop_uplink: watch::Sender<ShutdownSignal>,
 }
 
 impl Tasks {
     async fn run(
         mut self,
-        at_end: AtEnd,
+        at_end: OnSourceEnd,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), AgentError> {
         tokio::pin!(shutdown);
@@ -334,27 +336,28 @@ impl Tasks {
                     told_to_stop = true;
                     self.stop.cancel();
                 }
-                ended = &mut self.engine => break joined(ended),
-                ended = &mut self.relay => {
-                    // A relay ends only when it is told to, or when it cannot go on. What the engine has is committed.
+                ended = &mut self.engine => break unwrap_join(ended),
+                ended = &mut self.uplink => {
+                    // The uplink ends early only if it cannot continue. Records in the engine are
+                    // committed.
                     self.stop.cancel();
-                    let (engine, relay) = (joined(self.engine.await), joined(ended));
+                    let (engine, relay) = (unwrap_join(self.engine.await), unwrap_join(ended));
                     return engine.map_err(AgentError::from).and(relay.map_err(AgentError::from));
                 }
             }
         };
-        // The engine may have ended because the outbox failed, while the source still reads.
+        // The engine may have ended because the outbox failed while the source is still reading.
         self.stop.cancel();
-        let source = joined(self.source.await).map_err(AgentError::Source);
-        let drain = at_end == AtEnd::Drain && !told_to_stop && engine.is_ok();
-        self.stop_relay.send_replace(if drain { Stop::Drained } else { Stop::Grace(GRACE) });
+        let source = unwrap_join(self.source.await).map_err(AgentError::Source);
+        let drain = at_end == OnSourceEnd::Drain && !told_to_stop && engine.is_ok();
+        self.stop_uplink.send_replace(if drain { ShutdownSignal::Drained } else { ShutdownSignal::Grace(SHUTDOWN_GRACE) });
         let relay = loop {
             tokio::select! {
                 () = &mut shutdown, if !told_to_stop => {
                     told_to_stop = true;
-                    self.stop_relay.send_replace(Stop::Grace(GRACE));
+                    self.stop_uplink.send_replace(ShutdownSignal::Grace(SHUTDOWN_GRACE));
                 }
-                ended = &mut self.relay => break joined(ended),
+                ended = &mut self.uplink => break unwrap_join(ended),
             }
         };
         engine.map_err(AgentError::from).and(source).and(relay.map_err(AgentError::from))

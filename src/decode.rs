@@ -1,7 +1,8 @@
-//! Compact messages, binary or as lines of text → the JSON that they stand for: `waypost decode`.
+//! `waypost decode`: converts compact track messages, binary or as lines of text, to JSON.
 //!
-//! A line is what `mosquitto_sub -F '%t %x'` prints: a payload in hexadecimal or base64, after its topic if there is
-//! one. The first byte tells the two forms of input apart: no text begins as a message does.
+//! A line is the output of `mosquitto_sub -F '%t %x'`: an optional topic, and a payload in
+//! hexadecimal or base64. The first byte distinguishes the two input forms: no line of text begins
+//! with the magic byte of a compact message.
 
 use std::io::{self, BufRead, Read as _, Write};
 
@@ -9,56 +10,55 @@ use crate::wire::VanId;
 use crate::wire::base64;
 use crate::wire::compact::{CompactError, MAGIC, Message, decode, decode_first};
 
-/// No message is so long, in whatever form.
+/// Maximum bytes of an input line, more than any message needs in either encoding.
 const MAX_LINE: u64 = 1 << 20;
 
-/// Why there is nothing more to say.
+/// Failure of `waypost decode`.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// Reading, or writing.
+    /// Reading the input or writing the output failed.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// A message of the binary form.
+    /// A binary message is invalid.
     #[error("message {number}, at byte {at}: {error}")]
     Message {
-        /// Counted from 1.
+        /// Number of the message, from 1.
         number: usize,
-        /// Its first byte, counted from 0.
+        /// Offset of its first byte, from 0.
         at: usize,
-        /// What is wrong with it.
         error: CompactError,
     },
-    /// A line of the other form.
+    /// A line of text is invalid.
     #[error("line {number}: {error}")]
     Line {
-        /// Counted from 1.
+        /// Number of the line, from 1.
         number: usize,
-        /// What is wrong with it.
         error: LineError,
     },
 }
 
-/// Why a line is no message.
+/// Reason why a line is not a compact message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LineError {
-    /// The other encoding.
-    #[error("this is JSON already, and not compact")]
+    /// The payload is JSON.
+    #[error("this is JSON, not a compact message")]
     Json,
-    /// Neither alphabet, or cut off.
+    /// The payload is neither hexadecimal nor base64, or is truncated.
     #[error("neither hexadecimal nor base64: print payloads with `mosquitto_sub -F %x`")]
-    Text,
-    /// More than any message has.
-    #[error("longer than any message")]
+    UnknownEncoding,
+    /// The line has 1 MiB or more.
+    #[error("longer than any message (1 MiB or more)")]
     TooLong,
-    /// Bytes, and no message.
+    /// The decoded bytes are not a valid compact message.
     #[error(transparent)]
     Bytes(CompactError),
 }
 
-/// Writes each message of `input` as a line of JSON. `van` is who said it where no topic tells.
+/// Writes each message of `input` as one line of JSON. `van` is the sender if the line has no
+/// topic.
 ///
 /// # Errors
-/// The first thing that is no message; what came before it is written.
+/// The first invalid message, or a failed read or write. Messages before it are written.
 pub fn command(
     mut input: impl BufRead,
     van: &VanId,
@@ -82,7 +82,7 @@ fn binary(mut input: impl BufRead, van: &VanId, out: &mut impl Write) -> Result<
         let (message, after) =
             decode_first(rest).map_err(|error| DecodeError::Message { number, at, error })?;
         write(&message, van.as_str(), out)?;
-        // `mosquitto_sub` ends each message with a line feed unless it is told not to.
+        // By default `mosquitto_sub` appends a line feed to each message.
         rest = after.strip_prefix(b"\n").unwrap_or(after);
     }
     Ok(())
@@ -99,8 +99,8 @@ fn lines(mut input: impl BufRead, van: &VanId, out: &mut impl Write) -> Result<(
             continue;
         }
         let (topic, message) =
-            of_line(line).map_err(|error| DecodeError::Line { number, error })?;
-        write(&message, van_in(topic).unwrap_or(van.as_str()), out)?;
+            decode_line(line).map_err(|error| DecodeError::Line { number, error })?;
+        write(&message, van_from_topic(topic).unwrap_or(van.as_str()), out)?;
         out.flush()?;
     }
     Ok(())
@@ -111,25 +111,25 @@ fn write(message: &Message, van: &str, out: &mut impl Write) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-fn of_line(line: &[u8]) -> Result<(&str, Message), LineError> {
+fn decode_line(line: &[u8]) -> Result<(&str, Message), LineError> {
     if line.len() as u64 == MAX_LINE {
         return Err(LineError::TooLong);
     }
-    let text = std::str::from_utf8(line).map_err(|_| LineError::Text)?;
+    let text = std::str::from_utf8(line).map_err(|_| LineError::UnknownEncoding)?;
     if text.starts_with('{') {
         return Err(LineError::Json);
     }
     let (topic, payload) = text.rsplit_once([' ', '\t']).unwrap_or(("", text));
-    let bytes = from_hex(payload).or_else(|| base64::decode(payload)).ok_or(LineError::Text)?;
+    let bytes = from_hex(payload).or_else(|| base64::decode(payload)).ok_or(LineError::UnknownEncoding)?;
     match decode(&bytes) {
         Ok(message) => Ok((topic, message)),
-        Err(CompactError::NoMessage) if bytes.first() == Some(&b'{') => Err(LineError::Json),
+        Err(CompactError::NotCompact) if bytes.first() == Some(&b'{') => Err(LineError::Json),
         Err(error) => Err(LineError::Bytes(error)),
     }
 }
 
-/// `…/v1/{van}/track`.
-fn van_in(topic: &str) -> Option<&str> {
+/// Extracts the van id from `…/v1/{van}/track`.
+fn van_from_topic(topic: &str) -> Option<&str> {
     let (above, _) = topic.trim().rsplit_once('/')?;
     let (_, van) = above.rsplit_once('/')?;
     VanId::new(van).ok().map(|_| van)
@@ -148,18 +148,18 @@ mod tests {
     use crate::core::record::{Record, Seq, Subject};
     use crate::outbox::tests::record;
     use crate::wire::compact::encode;
-    use crate::wire::json::Lane;
+    use crate::wire::json::TrackSource;
 
     fn message(seq: u64) -> Vec<u8> {
         let Record { seq, subject: Subject::Point(point) } = record(Seq::new(seq), Motion::Moving);
-        encode(Lane::Live, None, [(seq, &point)])
+        encode(TrackSource::Live, None, [(seq, &point)])
     }
 
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    fn said(input: &[u8]) -> Result<Vec<(String, u64)>, String> {
+    fn decoded(input: &[u8]) -> Result<Vec<(String, u64)>, String> {
         let mut out = Vec::new();
         command(input, &VanId::new("unknown").unwrap(), &mut out)
             .map_err(|error| error.to_string())?;
@@ -171,14 +171,14 @@ mod tests {
     #[test]
     fn messages_are_read_in_the_forms_in_which_subscribers_print_them() {
         let both = Ok(vec![("unknown".to_owned(), 7), ("unknown".to_owned(), 9)]);
-        assert_eq!(said(&[message(7), message(9)].concat()), both);
-        assert_eq!(said(&[&message(7)[..], b"\n", &message(9), b"\n"].concat()), both);
+        assert_eq!(decoded(&[message(7), message(9)].concat()), both);
+        assert_eq!(decoded(&[&message(7)[..], b"\n", &message(9), b"\n"].concat()), both);
         let (seven, nine) = (hex(&message(7)), base64::encode(&message(9)));
-        assert_eq!(said(format!("{seven}\n\n{nine}").as_bytes()), both);
-        assert_eq!(said(format!("{}\r\n{nine}==\n", seven.to_uppercase()).as_bytes()), both);
-        let topic = said(format!("fleet/v1/VAN-042/track {seven}\n").as_bytes());
+        assert_eq!(decoded(format!("{seven}\n\n{nine}").as_bytes()), both);
+        assert_eq!(decoded(format!("{}\r\n{nine}==\n", seven.to_uppercase()).as_bytes()), both);
+        let topic = decoded(format!("fleet/v1/VAN-042/track {seven}\n").as_bytes());
         assert_eq!(topic, Ok(vec![("VAN-042".to_owned(), 7)]));
-        assert_eq!(said(b""), Ok(vec![]));
+        assert_eq!(decoded(b""), Ok(vec![]));
     }
 
     #[test]
@@ -188,15 +188,15 @@ mod tests {
         for (input, says) in [
             ([&good[..], cut].concat(), "message 2, at byte 70: compact message is damaged"),
             ([&good[..], b"{}"].concat(), "message 2, at byte 70: not a compact message"),
-            (format!("{seven}\n{{\"v\":1}}").into_bytes(), "line 2: this is JSON already"),
-            (hex(b"{\"v\":1}").into_bytes(), "line 1: this is JSON already"),
+            (format!("{seven}\n{{\"v\":1}}").into_bytes(), "line 2: this is JSON"),
+            (hex(b"{\"v\":1}").into_bytes(), "line 1: this is JSON"),
             (b"what is this?".to_vec(), "line 1: neither hexadecimal nor base64"),
             (b"\xff\xfe".to_vec(), "line 1: neither"),
             (hex(cut).into_bytes(), "line 1: compact message is damaged"),
             (b"AAAA".to_vec(), "line 1: not a compact message"),
             (vec![b'a'; 2 << 20], "line 1: longer"),
         ] {
-            let error = said(&input).unwrap_err();
+            let error = decoded(&input).unwrap_err();
             let says = says.replace("70", &good.len().to_string());
             assert!(error.starts_with(&says), "{error}");
         }

@@ -1,4 +1,5 @@
-//! What the arguments ask for, and how that ended → exit code, of both programs.
+//! Command-line entry point of both programs: parses the arguments, runs the command, maps errors
+//! to exit codes.
 
 use std::io;
 use std::process::ExitCode;
@@ -7,19 +8,19 @@ use clap::Parser;
 
 use crate::settings::ConfigError;
 
-/// The arguments are wrong (sysexits.h `EX_USAGE`).
-const USAGE: u8 = 64;
+/// Invalid arguments (sysexits.h `EX_USAGE`).
+const EXIT_USAGE: u8 = 64;
 
-/// The configuration is wrong (sysexits.h `EX_CONFIG`): systemd does not start it again.
-const CONFIG: u8 = 78;
+/// Invalid configuration (sysexits.h `EX_CONFIG`): systemd does not restart the service.
+const EXIT_CONFIG: u8 = 78;
 
-/// Does what the arguments of this process say, and tells on standard error why it could not.
+/// Parses the arguments of this process, runs `execute`, and prints an error to standard error.
 pub(crate) fn run<A: Parser>(execute: impl FnOnce(A) -> anyhow::Result<()>) -> ExitCode {
     let arguments = match A::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Help and version are asked for, and no error.
-            let code = if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+            // clap reports `--help` and `--version` as errors that go to standard output.
+            let code = if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
             return error.print().map_or(ExitCode::FAILURE, |()| code);
         }
     };
@@ -27,13 +28,13 @@ pub(crate) fn run<A: Parser>(execute: impl FnOnce(A) -> anyhow::Result<()>) -> E
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}: {}", A::command().get_name(), told(&error));
-            if error.is::<ConfigError>() { ExitCode::from(CONFIG) } else { ExitCode::FAILURE }
+            eprintln!("{}: {}", A::command().get_name(), format_error_chain(&error));
+            if error.is::<ConfigError>() { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE }
         }
     }
 }
 
-/// The reader of our output has seen enough: `waypost replay ... | head`.
+/// Whether the reader of the output closed it early, as in `waypost replay ... | head`.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let broken = |cause: &(dyn std::error::Error + 'static)| {
         cause
@@ -43,8 +44,9 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(broken)
 }
 
-/// With each cause once: some errors say theirs themselves.
-fn told(error: &anyhow::Error) -> String {
+/// Joins the error and its causes into one line. A cause that the text already contains is left
+/// out.
+fn format_error_chain(error: &anyhow::Error) -> String {
     error.chain().fold(String::new(), |text, cause| match cause.to_string() {
         cause if text.is_empty() => cause,
         cause if text.contains(&cause) => text,
@@ -61,12 +63,12 @@ mod tests {
     #[test]
     fn each_cause_is_told_once() {
         let refused = || io::Error::from(io::ErrorKind::PermissionDenied);
-        let alone: anyhow::Error = refused().into();
+        let one_way: anyhow::Error = refused().into();
         let behind: anyhow::Result<()> = Err(refused()).context("/dev/gnss");
         let within: anyhow::Result<()> = Err(refused()).context("/dev/gnss: permission denied");
-        assert_eq!(told(&alone), "permission denied");
-        assert_eq!(told(&behind.unwrap_err()), "/dev/gnss: permission denied");
-        assert_eq!(told(&within.unwrap_err()), "/dev/gnss: permission denied");
+        assert_eq!(format_error_chain(&one_way), "permission denied");
+        assert_eq!(format_error_chain(&behind.unwrap_err()), "/dev/gnss: permission denied");
+        assert_eq!(format_error_chain(&within.unwrap_err()), "/dev/gnss: permission denied");
     }
 
     #[test]

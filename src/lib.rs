@@ -1,41 +1,45 @@
-//! **waypost**, the tracking agent for delivery vans: what a receiver says becomes fixes, fixes become records, and
-//! no record is forgotten before the broker has it.
+//! **waypost**, the tracking agent for delivery vans. It turns the bytes of a GNSS receiver into
+//! fixes and track points, and keeps every record until the broker has acknowledged it.
 //!
 //! ```text
 //!  receiver ── serial, tcp, gpsd, log ──┐
 //!                                       ▼
-//!  ① source      bytes, and the Uptime at which they were read
-//!     scanner     codes and tags, each once
+//!  ① gnss_source bytes with the uptime at which they were read
+//!     scanner    deduplicated codes and tags
 //!                                       │ bounded channel
 //!                                       ▼
-//!  ② core        framing → sentence → epoch → fix → journey → sampling → record     pure: time is an argument
-//!     engine     drives the core; hands on its records at once, and says when the outbox commits
+//!  ② core        framing → sentence → epoch → fix → trip → track → record     sans-I/O
+//!     engine     drives the core, forwards its records, schedules commits of the outbox
 //!                       │                                   │
 //!                       │ newest fix, conflated             │ records
 //!                       │                                   ▼
-//!  ③ outbox             │               SQLite: what was accepted stays until it has arrived
+//!  ③ outbox             │               SQLite: records stay until acknowledged
 //!                       ▼                                   │ cursor
-//!  ④ relay       live lane first: position       then events, then track, fresh first
+//!  ④ uplink      live position first          then events, then track, newest first
 //!                       └─────────────────┬─────────────────┘
 //!                                         ▼
-//!                          MQTT 5 broker: a record leaves on PUBACK
+//!                          MQTT 5 broker: a record is deleted on PUBACK
 //!
-//!     control     people on this host ask how the agent is, and tell it what only they know
+//!     control     local socket: status queries and driver input
 //! ```
 //!
-//! Rules that hold everywhere:
+//! Rules for all modules:
 //!
-//! - **Data flows one way**, and so do dependencies: a module uses what stands above it in the list below. A test
-//!   (`tests/it/architecture.rs`) holds the code against this.
-//! - **The core is pure.** The same bytes with the same times give the same records, live and in a replay.
-//! - **A receiver or link that is gone is a state, not an error.** Both come back by themselves, with capped backoff.
-//! - **Stopping is the end of the data.** A signal cancels only the sources; what they gave goes through to the end.
-//! - **UTC comes from the receiver, durations from [`Uptime`](units::Uptime).** The host's clock is in no record.
+//! - **Data flows one way**, and so do dependencies. `tests/it/architecture.rs` enforces the order
+//!   of the modules.
+//! - **The core is pure.** The same bytes with the same times produce the same records, live and in
+//!   a replay.
+//! - **A lost receiver or connection is a state, not an error.** Both are reopened with capped
+//!   backoff.
+//! - **Shutdown is the end of the data.** A signal cancels only the sources; data already read are
+//!   processed completely.
+//! - **UTC comes from the receiver, durations from [`Uptime`](units::Uptime).** No record uses the
+//!   host's clock.
 //!
-//! The other end of the wire is `backend` (feature `backend`, program `waypost-backend`): it shares [`wire`], [`units`] and
-//! what reads numbers with the agent, and nothing else of this.
+//! The backend (feature `backend`, program `waypost-backend`) shares [`wire`], [`units`] and the
+//! parsers of parcel numbers with the agent, and no other module.
 
-// What everything stands on.
+// Foundations.
 pub mod units;
 
 pub mod backoff;
@@ -49,7 +53,7 @@ pub mod tasks;
 pub mod openmetrics;
 pub mod settings;
 
-// The data flow.
+// Data flow.
 pub mod core;
 pub mod wire;
 
@@ -65,7 +69,7 @@ pub mod control;
 
 pub mod engine;
 
-// The frame around it.
+// Agent, commands and service integration.
 pub mod code;
 pub mod config;
 pub mod daemon;

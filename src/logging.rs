@@ -1,4 +1,4 @@
-//! The subscriber of `tracing`: the journal's format in a service, text with colours on a terminal.
+//! Installs the `tracing` subscriber: journal format in a service, coloured text on a terminal.
 
 use std::io::{self, IsTerminal};
 use std::sync::OnceLock;
@@ -10,19 +10,19 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// The filter of the one subscriber, if it is ours.
+/// Reload handle of the level filter; unset if another component installed the subscriber.
 static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
-/// Libraries say only their warnings.
-fn wanted(level: Level) -> Targets {
+/// Libraries log warnings and errors only.
+fn filter_for(level: Level) -> Targets {
     Targets::new().with_default(LevelFilter::WARN).with_target("waypost", level)
 }
 
-/// Logs to standard error from now on. A second call does nothing.
+/// Starts logging to standard error. Further calls have no effect.
 pub fn init(level: Level) {
-    // systemd sets it for what it connects to the journal, which knows the time.
+    // Set by systemd if standard error is connected to the journal, which adds timestamps itself.
     let in_journal = std::env::var_os("JOURNAL_STREAM").is_some();
-    let (wanted, filter) = reload::Layer::new(wanted(level));
+    let (wanted, filter) = reload::Layer::new(filter_for(level));
     let format = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false);
     let result = if in_journal {
         tracing_subscriber::registry()
@@ -33,21 +33,21 @@ pub fn init(level: Level) {
         let format = format.with_ansi(io::stderr().is_terminal());
         tracing_subscriber::registry().with(wanted).with(format).try_init()
     };
-    // Else somebody else has initialised it: a test, or an embedding program.
+    // Initialisation fails if a test or an embedding program has installed a subscriber.
     if result.is_ok() {
         FILTER.set(filter).ok();
     }
 }
 
-/// The log is not ours to change.
+/// The log level cannot be changed: this module did not install the subscriber.
 #[derive(Debug, thiserror::Error)]
-#[error("the log of this process is not waypost's own")]
-pub struct NotOurs;
+#[error("the log level cannot be changed: another component installed the tracing subscriber")]
+pub struct SubscriberAlreadySet;
 
-/// Logs from `level` on, until the next call.
+/// Changes the log level.
 ///
 /// # Errors
-/// [`init`] was not called, or did nothing.
-pub fn set_level(level: Level) -> Result<(), NotOurs> {
-    FILTER.get().ok_or(NotOurs)?.reload(wanted(level)).map_err(|_| NotOurs)
+/// [`init`] was not called, or another component had installed a subscriber before.
+pub fn set_level(level: Level) -> Result<(), SubscriberAlreadySet> {
+    FILTER.get().ok_or(SubscriberAlreadySet)?.reload(filter_for(level)).map_err(|_| SubscriberAlreadySet)
 }

@@ -1,4 +1,4 @@
-//! waypost: arguments → subcommand → exit code.
+//! Entry point of the agent, `waypost`.
 
 fn main() -> std::process::ExitCode {
     waypost::cli::main()

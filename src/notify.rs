@@ -1,4 +1,5 @@
-//! Readiness and signs of life → systemd (`sd_notify(3)`). Without systemd there is no `NOTIFY_SOCKET`, and nothing is said.
+//! Service notifications for systemd (`sd_notify(3)`): readiness, status and watchdog. Without
+//! `NOTIFY_SOCKET` nothing is sent.
 
 use std::ffi::OsStr;
 use std::os::linux::net::SocketAddrExt as _;
@@ -8,71 +9,72 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{env, io, process};
 
-/// Where systemd listens, if it does.
+/// Connection to systemd's notification socket, if there is one.
 #[derive(Clone, Debug, Default)]
-pub struct Notify {
+pub struct ServiceNotifier {
     socket: Option<Arc<(UnixDatagram, SocketAddr)>>,
-    /// After so much silence systemd ends the program.
+    /// Watchdog timeout: systemd ends the program if it receives no notification for this time.
     watchdog: Option<Duration>,
 }
 
-impl Notify {
-    /// As systemd says it in the environment.
+impl ServiceNotifier {
+    /// Connects as the environment variables `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`
+    /// specify.
     #[must_use]
     pub fn from_environment() -> Self {
         let Some(name) = env::var_os("NOTIFY_SOCKET") else { return Self::default() };
         let number = |key: &str| env::var(key).ok().and_then(|value| value.parse::<u64>().ok());
         let ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(process::id()));
         let watchdog = number("WATCHDOG_USEC").filter(|usec| ours && *usec > 0);
-        Self::to(&name, watchdog.map(Duration::from_micros)).unwrap_or_else(|error| {
-            tracing::warn!(%error, "systemd does not listen where it says");
+        Self::connect(&name, watchdog.map(Duration::from_micros)).unwrap_or_else(|error| {
+            tracing::warn!(%error, "notification socket unavailable");
             Self::default()
         })
     }
 
-    /// To the socket of this name; one that begins with `@` is in the abstract namespace.
-    pub(crate) fn to(name: &OsStr, watchdog: Option<Duration>) -> io::Result<Self> {
+    /// Connects to the socket `name`. A leading `@` selects the abstract namespace.
+    pub(crate) fn connect(name: &OsStr, watchdog: Option<Duration>) -> io::Result<Self> {
         let address = match name.as_bytes() {
             [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
             _ => SocketAddr::from_pathname(name)?,
         };
         let socket = UnixDatagram::unbound()?;
-        // A supervisor that is busy must not stop us.
+        // A busy service manager must not block the program.
         socket.set_nonblocking(true)?;
         Ok(Self { socket: Some(Arc::new((socket, address))), watchdog })
     }
 
-    /// Says words of the protocol.
-    pub fn say(&self, words: &str) {
+    /// Sends a message of the `sd_notify` protocol.
+    pub fn send(&self, words: &str) {
         if let Some((socket, address)) = self.socket.as_deref()
             && let Err(error) = socket.send_to_addr(words.as_bytes(), address)
         {
-            tracing::debug!(%error, words, "systemd not told");
+            tracing::debug!(%error, words, "systemd notification failed");
         }
     }
 
-    /// From here on nothing that comes is lost.
+    /// Reports that the service is ready.
     pub fn ready(&self) {
-        self.say("READY=1\nSTATUS=started");
+        self.send("READY=1\nSTATUS=started");
     }
 
-    /// The program begins anew with another configuration; [`Self::ready`] ends that.
+    /// Reports that the configuration is being reloaded. [`Self::ready`] ends the reload.
     pub fn reloading(&self) {
-        self.say("RELOADING=1\nSTATUS=reading the configuration anew");
+        self.send("RELOADING=1\nSTATUS=reloading the configuration");
     }
 
-    /// The program was told to stop.
+    /// Reports that the service is stopping.
     pub fn stopping(&self) {
-        self.say("STOPPING=1\nSTATUS=stopping");
+        self.send("STOPPING=1\nSTATUS=stopping");
     }
 
-    /// Whether anybody listens.
+    /// Whether there is a notification socket.
     #[must_use]
-    pub const fn is_heard(&self) -> bool {
+    pub const fn is_connected(&self) -> bool {
         self.socket.is_some()
     }
 
-    /// After how much silence systemd ends the program, if it does.
+    /// The watchdog timeout, if systemd supervises this process.
     #[must_use]
     pub const fn watchdog(&self) -> Option<Duration> {
         self.watchdog
@@ -83,15 +85,15 @@ impl Notify {
 pub(crate) mod heard {
     use super::*;
 
-    /// systemd's end of the socket.
+    /// Binds the receiving end of a notification socket.
     pub(crate) fn listen(address: &SocketAddr) -> UnixDatagram {
         let socket = UnixDatagram::bind_addr(address).unwrap();
         socket.set_nonblocking(true).unwrap();
         socket
     }
 
-    /// Everything that was said since it was last asked.
-    pub(crate) fn heard(socket: &UnixDatagram) -> Vec<String> {
+    /// Returns all messages that arrived since the last call.
+    pub(crate) fn received(socket: &UnixDatagram) -> Vec<String> {
         let mut buffer = [0; 512];
         std::iter::from_fn(|| socket.recv(&mut buffer).ok().map(|len| buffer[..len].to_vec()))
             .map(|words| String::from_utf8(words).unwrap())
@@ -101,7 +103,7 @@ pub(crate) mod heard {
 
 #[cfg(test)]
 mod tests {
-    use super::heard::{heard, listen};
+    use super::heard::{received, listen};
     use super::*;
 
     #[test]
@@ -114,20 +116,20 @@ mod tests {
             (format!("@{name}"), SocketAddr::from_abstract_name(&name).unwrap()),
         ] {
             let systemd = listen(&address);
-            let notify = Notify::to(OsStr::new(&name), None).unwrap();
+            let notify = ServiceNotifier::connect(OsStr::new(&name), None).unwrap();
             notify.ready();
             notify.reloading();
             notify.stopping();
             assert_eq!(
-                heard(&systemd),
+                received(&systemd),
                 [
                     "READY=1\nSTATUS=started",
-                    "RELOADING=1\nSTATUS=reading the configuration anew",
+                    "RELOADING=1\nSTATUS=reloading the configuration",
                     "STOPPING=1\nSTATUS=stopping"
                 ],
                 "{name}"
             );
         }
-        Notify::default().ready();
+        ServiceNotifier::default().ready();
     }
 }

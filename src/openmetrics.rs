@@ -1,49 +1,50 @@
-//! Counts and states → `OpenMetrics` 1.0 text, of both programs.
+//! Writer of `OpenMetrics` 1.0 text, used by both programs.
 
 use std::fmt::{Display, Write as _};
 
-/// What the text is served as.
+/// Content type of the text.
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Metric families, one after the other.
+/// Accumulates metric families.
 #[derive(Debug)]
-pub struct Families {
+pub struct MetricsWriter {
     prefix: &'static str,
     text: String,
 }
 
-impl Families {
-    /// None yet; their names will begin with `prefix` and `_`.
+impl MetricsWriter {
+    /// Creates an empty writer. Metric names get the prefix `prefix` and `_`.
     #[must_use]
     pub fn new(prefix: &'static str) -> Self {
         Self { prefix, text: String::with_capacity(4096) }
     }
 
-    /// Begins a family, of which samples follow. `kind` as in `OpenMetrics` §5: `gauge`, `counter`, `info`, ...
-    pub fn family(&mut self, name: &str, kind: &str, help: &str) {
+    /// Starts a family; its samples follow. `kind` is a type of `OpenMetrics` §5, such as `gauge`,
+    /// `counter` or `info`.
+    pub fn declare(&mut self, name: &str, kind: &str, help: &str) {
         let prefix = self.prefix;
         write!(self.text, "# TYPE {prefix}_{name} {kind}\n# HELP {prefix}_{name} {help}\n")
-            .expect("a string takes everything");
+            .expect("writing to a String cannot fail");
     }
 
-    /// One sample: the family's name with the suffix of its kind and its labels, and the value.
+    /// Writes one sample. `name` includes the suffix of the family's type and the labels.
     pub fn sample(&mut self, name: &str, value: impl Display) {
-        writeln!(self.text, "{}_{name} {value}", self.prefix).expect("a string takes everything");
+        writeln!(self.text, "{}_{name} {value}", self.prefix).expect("writing to a String cannot fail");
     }
 
-    /// A family of one sample that may go up and down.
+    /// Writes a gauge with one sample.
     pub fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
-        self.family(name, "gauge", help);
+        self.declare(name, "gauge", help);
         self.sample(name, value);
     }
 
-    /// A family of one sample that goes up only; `name` is without `_total`.
+    /// Writes a counter with one sample. `name` has no `_total`.
     pub fn counter(&mut self, name: &str, help: &str, value: u64) {
-        self.family(name, "counter", help);
+        self.declare(name, "counter", help);
         self.sample(&format!("{name}_total"), value);
     }
 
-    /// The whole exposition, with its end.
+    /// Returns the complete text, terminated by `# EOF`.
     #[must_use]
     pub fn finish(mut self) -> String {
         self.text.push_str("# EOF\n");

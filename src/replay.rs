@@ -1,4 +1,5 @@
-//! A recorded log → the pipeline → JSON lines, or → the whole agent in faster time.
+//! `waypost replay`: sends recorded logs through the pipeline, or through the whole agent in
+//! accelerated time.
 
 use std::fmt;
 use std::fs::File;
@@ -10,31 +11,31 @@ use serde::Serialize;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::core::calendar::Era;
+use crate::core::calendar::DateHint;
 use crate::core::fix::{Fix, FixQuality};
-use crate::core::journey::{JourneyConfig, JourneyState};
+use crate::core::journey::{TripConfig, TripState};
 use crate::core::record::{Record, Seq, Subject};
 use crate::core::sampling::Sampling;
-use crate::core::{Output, Pipeline, PipelineConfig, Reception};
-use crate::daemon::{Agent, AgentError, AtEnd, Watches, signals};
+use crate::core::{PipelineOutput, Pipeline, PipelineConfig, ReceiverStats};
+use crate::daemon::{Agent, AgentError, OnSourceEnd, AgentWatches, signals};
 use crate::outbox::{OutboxConfig, OutboxStats};
 use crate::relay::LinkStatus;
-use crate::relay::mqtt::MqttLinks;
+use crate::relay::mqtt::RumqttcConnector;
 use crate::source::log::{self, RecordedLog};
 use crate::source::{Address, SourceConfig};
 use crate::units::Date;
-use crate::wire::json::{Lane, Point};
+use crate::wire::json::{TrackSource, Point};
 
-/// Which lines are wanted.
+/// Lines to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Emit {
-    /// Each accepted fix, with all decimals: to compare receivers and parsers.
+    /// Each accepted fix with all decimals, to compare receivers and parsers.
     Fixes,
-    /// Each record as the outbox would keep it and the topic `track` would carry it.
+    /// Each record, as stored in the outbox and published on the topic `track`.
     Records,
 }
 
-/// One fix.
+/// JSON form of a fix.
 #[derive(Debug, Serialize)]
 struct FixLine {
     ts: String,
@@ -74,24 +75,25 @@ impl From<&Fix> for FixLine {
     }
 }
 
-/// Opens logs as one, in the order given.
+/// Opens several logs as one stream, in the given order.
 ///
 /// # Errors
 /// One of them cannot be opened; the error names it.
 pub fn open(logs: &[PathBuf]) -> io::Result<impl BufRead> {
     let mut all: Box<dyn Read> = Box::new(io::empty());
     for path in logs {
-        // A log that was cut off in a line does not spoil the first line of the next one.
+        // Ends a log that was cut off within a line, so that it does not corrupt the next log's
+        // first line.
         all = Box::new(all.chain(open_file(path)?).chain(&b"\n"[..]));
     }
     Ok(BufReader::new(all))
 }
 
-/// What is known of the date of `logs`: what the caller says, else what the first one's header says.
+/// Date hint for `logs`: `date` if given, else the header of the first log.
 ///
 /// # Errors
-/// It cannot be read; the error names it.
-pub fn era(date: Option<Date>, logs: &[PathBuf]) -> io::Result<Era> {
+/// The log cannot be read; the error names it.
+pub fn date_hint(date: Option<Date>, logs: &[PathBuf]) -> io::Result<DateHint> {
     let header = || match logs.first() {
         Some(path) => log::header_date(BufReader::new(open_file(path)?)),
         None => Ok(None),
@@ -100,7 +102,7 @@ pub fn era(date: Option<Date>, logs: &[PathBuf]) -> io::Result<Era> {
         Some(date) => Some(date),
         None => header()?,
     };
-    Ok(date.map_or(Era::AsSaid, Era::NotAfter))
+    Ok(date.map_or(DateHint::AsReported, DateHint::NotAfter))
 }
 
 fn open_file(path: &Path) -> io::Result<File> {
@@ -111,21 +113,21 @@ fn open_file(path: &Path) -> io::Result<File> {
     file.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 
-/// Sends a whole log through the pipeline and writes a JSON object a line.
+/// Sends a log through the pipeline and writes one JSON object per line.
 ///
 /// # Errors
-/// Reading the log, or writing the lines.
+/// Reading the log or writing the lines failed.
 pub fn emit(
     log: impl BufRead,
-    era: Era,
+    era: DateHint,
     sampling: Sampling,
     emit: Emit,
     mut out: impl Write,
 ) -> io::Result<()> {
-    let config = PipelineConfig { era, journey: JourneyConfig::default(), sampling };
+    let config = PipelineConfig { date_hint: era, trip: TripConfig::default(), sampling };
     let mut log = RecordedLog::new(log);
-    let mut pipeline = Pipeline::new(config, Seq::new(1), JourneyState::default());
-    let mut output = Output::default();
+    let mut pipeline = Pipeline::new(config, Seq::new(1), TripState::default());
+    let mut output = PipelineOutput::default();
     while let Some(chunk) = log.next_chunk()? {
         pipeline.push(&chunk.bytes, chunk.at, &mut output);
         write_lines(&mut output, emit, &mut out)?;
@@ -134,19 +136,19 @@ pub fn emit(
     write_lines(&mut output, emit, &mut out)
 }
 
-/// What a replay through the whole agent did.
+/// Result of a replay through the whole agent.
 #[derive(Clone, Debug)]
 pub struct Summary {
     logs: usize,
-    reception: Reception,
+    reception: ReceiverStats,
     outbox: OutboxStats,
     link: LinkStatus,
 }
 
 impl Summary {
-    /// Records that no broker has acknowledged, because somebody stopped the replay.
+    /// Records without acknowledgement, left because the replay was interrupted.
     #[must_use]
-    pub const fn waiting(&self) -> u64 {
+    pub const fn pending(&self) -> u64 {
         self.outbox.pending
     }
 }
@@ -160,12 +162,12 @@ impl fmt::Display for Summary {
             "logs      {logs}, {} bytes, {} lines",
             reception.framing.bytes, reception.framing.lines
         )?;
-        writeln!(f, "sentences {} refused", reception.sentences_bad())?;
+        writeln!(f, "sentences {} rejected", reception.sentences_bad())?;
         writeln!(
             f,
-            "epochs    {} without fix, {} not believed",
+            "epochs    {} without fix, {} rejected",
             rejected.no_fix,
-            rejected.unbelieved()
+            rejected.rejected_positions()
         )?;
         writeln!(
             f,
@@ -183,14 +185,14 @@ impl fmt::Display for Summary {
     }
 }
 
-/// Sends logs through the whole agent, and waits until the broker has acknowledged everything or somebody stops it.
-/// `progress` draws a bar on standard error.
+/// Sends logs through the whole agent. Returns when the broker has acknowledged every record, or on
+/// a signal. `progress` draws a progress bar on standard error.
 ///
 /// # Errors
 /// The outbox cannot be used, or a log cannot be read.
-pub async fn through_agent(
+pub async fn run_through_agent(
     config: Config,
-    era: Era,
+    era: DateHint,
     clock: Clock,
     logs: &[PathBuf],
     progress: bool,
@@ -205,15 +207,15 @@ pub async fn through_agent(
         ..config.source.clone()
     };
     let sources = logs.iter().map(source).collect();
-    let links = MqttLinks::new(config.relay.clone(), Clock::live());
+    let links = RumqttcConnector::new(config.uplink.clone(), Clock::live());
     let shutdown = signals().map_err(AgentError::Source)?;
-    // A replay that is killed is begun again; the tail is the van's.
-    let outbox = OutboxConfig { tail_path: None, ..config.outbox };
-    // What is scanned today belongs to no day of a recording.
+    // An interrupted replay is started over; the journal on tmpfs is for the live agent.
+    let outbox = OutboxConfig { journal_path: None, ..config.outbox };
+    // Live scans do not belong to a recorded day.
     let config = Config { outbox, scanners: Vec::new(), ..config };
     let agent = Agent::open(config, era, clock, links).await?;
     let watches = agent.watches();
-    let running = agent.run(sources, AtEnd::Drain, shutdown);
+    let running = agent.run(sources, OnSourceEnd::Drain, shutdown);
     tokio::select! {
         result = running => result?,
         () = draw_progress(&watches, total_bytes), if progress => {}
@@ -229,8 +231,8 @@ pub async fn through_agent(
     })
 }
 
-/// Draws a line until it is dropped.
-async fn draw_progress(watches: &Watches, total_bytes: u64) {
+/// Draws the progress line until it is dropped.
+async fn draw_progress(watches: &AgentWatches, total_bytes: u64) {
     const WIDTH: u64 = 30;
     let mut ticks = tokio::time::interval(Duration::from_millis(200));
     loop {
@@ -247,7 +249,7 @@ async fn draw_progress(watches: &Watches, total_bytes: u64) {
     }
 }
 
-fn write_lines(output: &mut Output, emit: Emit, out: &mut impl Write) -> io::Result<()> {
+fn write_lines(output: &mut PipelineOutput, emit: Emit, out: &mut impl Write) -> io::Result<()> {
     let fixes = std::mem::take(&mut output.fixes);
     let records = std::mem::take(&mut output.records);
     output.points.clear();
@@ -255,7 +257,7 @@ fn write_lines(output: &mut Output, emit: Emit, out: &mut impl Write) -> io::Res
         Emit::Fixes => fixes.iter().try_for_each(|fix| write_line(&FixLine::from(fix), out)),
         Emit::Records => {
             records.iter().try_for_each(|Record { seq, subject: Subject::Point(point) }| {
-                write_line(&Point::new(*seq, point, Lane::Live), out)
+                write_line(&Point::new(*seq, point, TrackSource::Live), out)
             })
         }
     }

@@ -1,76 +1,77 @@
-//! Whether the agent's loops still turn: one asks, and each loop answers at its next turn.
+//! Liveness of the agent's loops: a probe is sent to all loops, and each answers in its next
+//! iteration.
 //!
-//! So no loop needs a timer for it, and an agent that nobody asks does nothing. A loop that waits for a slow disk is
-//! well, and answers meanwhile; one that waits for ever is not, and falls silent.
+//! The loops need no timers of their own. A loop that waits for a slow disk still answers, for up
+//! to 2 minutes; after that it counts as unresponsive.
 
 use std::future::{self, Future};
 
 use tokio::sync::watch;
 
-/// How many questions a loop answers while it waits for one and the same thing. They come every 5 s: a worn card may
-/// take a minute for a write, and nothing takes two.
-const ANSWERS_WHILE_WAITING: u32 = 24;
+/// Maximum number of probes that a loop answers while it waits for one operation. Probes come every
+/// 5 s. A write to a worn card may take one minute, but no operation takes two.
+const MAX_BEATS_WHILE_WAITING: u32 = 24;
 
-/// Asks every [`Pulse`] that it gave out. Clones ask the same.
+/// Probes every registered [`Pulse`]. Clones share their state.
 #[derive(Clone, Debug, Default)]
-pub struct RollCall {
-    question: watch::Sender<u64>,
-    answers: Vec<(&'static str, watch::Receiver<u64>)>,
+pub struct Liveness {
+    probe: watch::Sender<u64>,
+    beats: Vec<(&'static str, watch::Receiver<u64>)>,
 }
 
-impl RollCall {
-    /// A pulse for the loop of this name.
-    pub fn pulse(&mut self, name: &'static str) -> Pulse {
-        let answer = watch::Sender::new(*self.question.borrow());
-        self.answers.push((name, answer.subscribe()));
-        Pulse { question: self.question.subscribe(), answer }
+impl Liveness {
+    /// Registers the loop `name` and returns its heartbeat.
+    pub fn register(&mut self, name: &'static str) -> Heartbeat {
+        let answer = watch::Sender::new(*self.probe.borrow());
+        self.beats.push((name, answer.subscribe()));
+        Heartbeat { probe: self.probe.subscribe(), beat: answer }
     }
 
-    /// Asks everybody.
-    pub fn ask(&self) {
-        self.question.send_modify(|number| *number += 1);
+    /// Sends a probe to all loops.
+    pub fn probe(&self) {
+        self.probe.send_modify(|number| *number += 1);
     }
 
-    /// Who has not answered the newest question. A loop that has ended owes no answer.
-    pub fn silent(&self) -> impl Iterator<Item = &'static str> {
-        let asked = *self.question.borrow();
+    /// Names of the loops that have not answered the newest probe. Finished loops are left out.
+    pub fn unresponsive(&self) -> impl Iterator<Item = &'static str> {
+        let asked = *self.probe.borrow();
         let owes = move |answer: &watch::Receiver<u64>| {
             answer.has_changed().is_ok() && *answer.borrow() != asked
         };
-        self.answers.iter().filter(move |(_, answer)| owes(answer)).map(|(name, _)| *name)
+        self.beats.iter().filter(move |(_, answer)| owes(answer)).map(|(name, _)| *name)
     }
 }
 
-/// A loop's side. Its default is one that nobody asks.
+/// Heartbeat of one loop. The default is not registered anywhere.
 #[derive(Clone, Debug)]
-pub struct Pulse {
-    question: watch::Receiver<u64>,
-    answer: watch::Sender<u64>,
+pub struct Heartbeat {
+    probe: watch::Receiver<u64>,
+    beat: watch::Sender<u64>,
 }
 
-impl Default for Pulse {
+impl Default for Heartbeat {
     fn default() -> Self {
-        RollCall::default().pulse("nobody")
+        Liveness::default().register("unregistered")
     }
 }
 
-impl Pulse {
-    /// Waits for a question and answers it; a branch of the loop's `select!`. Cancelling it loses nothing.
-    pub async fn answer(&mut self) {
-        if self.question.changed().await.is_err() {
+impl Heartbeat {
+    /// Waits for a probe and answers it, as a branch of the loop's `select!`. Cancel-safe.
+    pub async fn beat(&mut self) {
+        if self.probe.changed().await.is_err() {
             return future::pending().await;
         }
-        self.answer.send_replace(*self.question.borrow_and_update());
+        self.beat.send_replace(*self.probe.borrow_and_update());
     }
 
-    /// Does `work`, which may have to wait for the disk, and answers meanwhile.
-    pub async fn during<T>(&mut self, work: impl Future<Output = T>) -> T {
+    /// Runs `work`, which may wait for the disk, and answers probes meanwhile.
+    pub async fn beat_while<T>(&mut self, work: impl Future<Output = T>) -> T {
         tokio::pin!(work);
-        for _ in 0..ANSWERS_WHILE_WAITING {
+        for _ in 0..MAX_BEATS_WHILE_WAITING {
             tokio::select! {
                 biased;
                 result = &mut work => return result,
-                () = self.answer() => {}
+                () = self.beat() => {}
             }
         }
         work.await
@@ -88,43 +89,43 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_loop_that_turns_answers_one_that_hangs_does_not_and_one_that_has_ended_need_not() {
-        let mut calls = RollCall::default();
+        let mut calls = Liveness::default();
         let (mut turning, hanging, ended) =
-            (calls.pulse("turning"), calls.pulse("hanging"), calls.pulse("ended"));
+            (calls.register("turning"), calls.register("hanging"), calls.register("ended"));
         drop(ended);
-        assert_eq!(calls.silent().count(), 0, "nobody was asked");
-        calls.ask();
-        assert_eq!(calls.silent().collect::<Vec<_>>(), ["turning", "hanging"]);
+        assert_eq!(calls.unresponsive().count(), 0, "no probe was sent");
+        calls.probe();
+        assert_eq!(calls.unresponsive().collect::<Vec<_>>(), ["turning", "hanging"]);
         tokio::spawn(async move {
             loop {
-                turning.answer().await;
+                turning.beat().await;
             }
         });
         turn().await;
-        assert_eq!(calls.silent().collect::<Vec<_>>(), ["hanging"]);
+        assert_eq!(calls.unresponsive().collect::<Vec<_>>(), ["hanging"]);
         drop(hanging);
-        assert_eq!(calls.silent().count(), 0);
+        assert_eq!(calls.unresponsive().count(), 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_for_the_disk_answers_and_who_waits_for_ever_falls_silent() {
-        let mut calls = RollCall::default();
-        let mut pulse = calls.pulse("relay");
-        tokio::spawn(async move { pulse.during(future::pending::<()>()).await });
-        for _ in 0..ANSWERS_WHILE_WAITING {
-            calls.ask();
+        let mut calls = Liveness::default();
+        let mut pulse = calls.register("relay");
+        tokio::spawn(async move { pulse.beat_while(future::pending::<()>()).await });
+        for _ in 0..MAX_BEATS_WHILE_WAITING {
+            calls.probe();
             turn().await;
-            assert_eq!(calls.silent().count(), 0);
+            assert_eq!(calls.unresponsive().count(), 0);
         }
-        calls.ask();
+        calls.probe();
         turn().await;
-        assert_eq!(calls.silent().collect::<Vec<_>>(), ["relay"]);
+        assert_eq!(calls.unresponsive().collect::<Vec<_>>(), ["relay"]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_pulse_that_nobody_asks_only_waits() {
-        let mut pulse = Pulse::default();
-        assert!(tokio::time::timeout(Duration::from_secs(3600), pulse.answer()).await.is_err());
-        assert_eq!(pulse.during(async { 7 }).await, 7);
+        let mut pulse = Heartbeat::default();
+        assert!(tokio::time::timeout(Duration::from_secs(3600), pulse.beat()).await.is_err());
+        assert_eq!(pulse.beat_while(async { 7 }).await, 7);
     }
 }

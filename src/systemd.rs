@@ -1,7 +1,6 @@
-//! What the agent does → systemd: a status line for people, signs of life.
+//! Reports the agent's status line and watchdog notifications to systemd.
 //!
-//! The watchdog hears of the agent only while every
-//! loop of it turns: a process that is there and does nothing is started anew.
+//! The watchdog is notified only while every loop responds; systemd restarts an agent that hangs.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -11,67 +10,67 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::clock::Clock;
 use crate::core::journey::Motion;
 use crate::core::record::Subject;
-use crate::daemon::Watches;
-use crate::notify::Notify;
+use crate::daemon::AgentWatches;
+use crate::notify::ServiceNotifier;
 use crate::relay::{LinkState, LinkStatus};
 use crate::units::Uptime;
 
-/// `systemctl status` is looked at by people: no need to wake up more often.
-const STATUS_EVERY: Duration = Duration::from_secs(5);
+/// Interval of status updates. People read them, so that more frequent wake-ups are not needed.
+const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Questions in each watchdog time: one answer may come late.
-const ASKED_PER_WATCHDOG: u32 = 3;
+/// Liveness probes per watchdog timeout; one of them may be answered late.
+const PROBES_PER_WATCHDOG: u32 = 3;
 
-/// Says how the agent is, until the caller has had enough: drop it to end it.
-pub async fn report(notify: Notify, watches: Watches, clock: Clock) {
-    if !notify.is_heard() {
+/// Sends the status and the watchdog notifications until the future is dropped.
+pub async fn run_watchdog(notify: ServiceNotifier, watches: AgentWatches, clock: Clock) {
+    if !notify.is_connected() {
         return;
     }
-    let every = notify.watchdog().map_or(STATUS_EVERY, |watchdog| {
-        STATUS_EVERY.min(watchdog / ASKED_PER_WATCHDOG).max(Duration::from_millis(1))
+    let period = notify.watchdog().map_or(STATUS_INTERVAL, |watchdog| {
+        STATUS_INTERVAL.min(watchdog / PROBES_PER_WATCHDOG).max(Duration::from_millis(1))
     });
-    let mut ticks = interval(every);
+    let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut said, mut was_silent) = (String::new(), false);
     loop {
         ticks.tick().await;
         let line = status_line(&watches, clock.uptime());
         if line != said {
-            notify.say(&format!("STATUS={line}"));
+            notify.send(&format!("STATUS={line}"));
             said = line;
         }
         if notify.watchdog().is_some() {
-            let silent = watches.roll_call.silent().next();
+            let silent = watches.liveness.unresponsive().next();
             match silent {
-                None => notify.say("WATCHDOG=1"),
+                None => notify.send("WATCHDOG=1"),
                 Some(task) if !was_silent => {
-                    tracing::error!(task, "task does not turn, systemd will start us anew");
+                    tracing::error!(task, "task unresponsive, systemd will restart the service");
                 }
                 Some(_) => {}
             }
             was_silent = silent.is_some();
-            watches.roll_call.ask();
+            watches.liveness.probe();
         }
     }
 }
 
-/// How the agent is, as a sentence: "driving, 11 satellites, 0 waiting, connected for 3 min".
-fn status_line(watches: &Watches, now: Uptime) -> String {
+/// Status as a sentence, such as "driving, 11 satellites, 0 waiting, connected for 3 min".
+fn status_line(watches: &AgentWatches, now: Uptime) -> String {
     let mut line = reception(watches);
     let pending = watches.outbox.borrow().pending;
     write!(line, ", {pending} waiting, {}", link(&watches.link.borrow(), now))
-        .expect("a string takes everything");
-    // A line is all that the protocol has room for, and an error may come from anywhere.
+        .expect("writing to a String cannot fail");
+    // The protocol allows one line, and error texts may have any origin.
     line.replace(|c: char| c.is_control(), " ")
 }
 
-fn reception(watches: &Watches) -> String {
+fn reception(watches: &AgentWatches) -> String {
     let health = watches.health.borrow();
     let gnss = &health.gnss;
     match gnss.receiver.as_str() {
         "open" => {}
         "silent" => return "receiver silent".to_owned(),
-        "hunting" => return "receiver not understood".to_owned(),
+        "hunting" => return "detecting baud rate".to_owned(),
         "gone" => return "no receiver".to_owned(),
         _ => return "waiting for the receiver".to_owned(),
     }
@@ -96,11 +95,11 @@ fn link(status: &LinkStatus, now: Uptime) -> String {
     match (status.state, &status.last_error) {
         (LinkState::Connected, _) => match now.since(status.since).as_secs() / 60 {
             0 => "connected".to_owned(),
-            minutes @ 1..60 => format!("connected for {minutes} min"),
-            minutes @ 60..2880 => format!("connected for {} h", minutes / 60),
-            minutes => format!("connected for {} days", minutes / 1440),
+            format_elapsed @ 1..60 => format!("connected for {format_elapsed} min"),
+            format_elapsed @ 60..2880 => format!("connected for {} h", format_elapsed / 60),
+            format_elapsed => format!("connected for {} days", format_elapsed / 1440),
         },
-        // Attempts come and go: what lasts is that there is no link, and why.
+        // Shows the lasting state instead of each attempt: there is no connection, and the reason.
         (LinkState::Connecting | LinkState::BackingOff { .. }, Some(error)) => {
             format!("no link: {error}")
         }
@@ -116,22 +115,22 @@ mod tests {
     use std::process;
 
     use super::*;
-    use crate::core::Reception;
+    use crate::core::ReceiverStats;
     use crate::core::record::Seq;
-    use crate::notify::heard::{heard, listen};
+    use crate::notify::heard::{received, listen};
     use crate::outbox::OutboxStats;
     use crate::relay::Health;
-    use crate::rollcall::{Pulse, RollCall};
+    use crate::rollcall::{Heartbeat, Liveness};
     use tokio::sync::watch;
 
-    /// What the agent knows, from the other side.
+    /// Senders of all values that the agent reports.
     struct Agent {
         health: watch::Sender<Health>,
         outbox: watch::Sender<OutboxStats>,
         link: watch::Sender<LinkStatus>,
         live: watch::Sender<Option<crate::core::record::Record>>,
-        pulse: Pulse,
-        watches: Watches,
+        heartbeat: Heartbeat,
+        watches: AgentWatches,
     }
 
     fn agent() -> Agent {
@@ -142,26 +141,26 @@ mod tests {
             watch::Sender::new(status),
             watch::Sender::new(None),
         );
-        let mut roll_call = RollCall::default();
-        let pulse = roll_call.pulse("relay");
-        let watches = Watches {
-            reception: watch::Sender::<Reception>::default().subscribe(),
+        let mut liveness = Liveness::default();
+        let pulse = liveness.register("relay");
+        let watches = AgentWatches {
+            reception: watch::Sender::<ReceiverStats>::default().subscribe(),
             scanners: watch::Sender::default().subscribe(),
             unsigned_commands: watch::Sender::default().subscribe(),
             health: health.subscribe(),
             live: live.subscribe(),
             outbox: outbox.subscribe(),
             link: link.subscribe(),
-            roll_call,
+            liveness,
         };
-        Agent { health, outbox, link, live, pulse, watches }
+        Agent { health, outbox, link, live, heartbeat: pulse, watches }
     }
 
     #[test]
     fn the_status_line_reads_like_a_sentence() {
         let agent = agent();
-        let line = |minutes: u64| {
-            status_line(&agent.watches, Uptime::new(Duration::from_secs(minutes * 60)))
+        let line = |format_elapsed: u64| {
+            status_line(&agent.watches, Uptime::new(Duration::from_secs(format_elapsed * 60)))
         };
         let receiver = |state: &str| {
             agent.health.send_modify(|health| health.gnss.receiver = state.to_owned());
@@ -191,39 +190,38 @@ mod tests {
         assert_eq!(line(10_000), "driving, 11 satellites, 0 waiting, connected for 6 days");
     }
 
-    /// systemd's end of the socket.
 
     #[tokio::test(start_paused = true)]
     async fn the_watchdog_is_fed_while_every_loop_turns_and_not_after_one_hangs() {
         let name = format!("waypost-watchdog-{}", process::id());
         let systemd = listen(&SocketAddr::from_abstract_name(&name).unwrap());
         let watchdog = Some(Duration::from_secs(30));
-        let notify = Notify::to(OsStr::new(&format!("@{name}")), watchdog).unwrap();
-        let Agent { mut pulse, watches, .. } = agent();
-        tokio::spawn(report(notify, watches, Clock::live()));
+        let notify = ServiceNotifier::connect(OsStr::new(&format!("@{name}")), watchdog).unwrap();
+        let Agent { mut heartbeat, watches, .. } = agent();
+        tokio::spawn(run_watchdog(notify, watches, Clock::live()));
         let (hang, mut told_to_hang) = tokio::sync::oneshot::channel();
         tokio::spawn(async move {
             loop {
                 tokio::select! {
-                    () = pulse.answer() => {}
+                    () = heartbeat.beat() => {}
                     _ = &mut told_to_hang => break,
                 }
             }
             std::future::pending::<()>().await;
-            drop(pulse);
+            drop(heartbeat);
         });
         tokio::time::sleep(Duration::from_secs(61)).await;
-        let words = heard(&systemd);
+        let words = received(&systemd);
         let fed = words.iter().filter(|words| *words == "WATCHDOG=1").count();
         assert!(fed >= 6, "{words:?}");
         let lines = words.iter().filter(|words| words.starts_with("STATUS=")).count();
-        assert_eq!(lines, 1, "a line that has not changed is said once: {words:?}");
+        assert_eq!(lines, 1, "an unchanged status line is sent once: {words:?}");
 
-        // It is there, and does not turn any more.
+        // Stop the loop without ending its task.
         hang.send(()).unwrap();
         tokio::time::sleep(Duration::from_secs(6)).await;
-        heard(&systemd);
+        received(&systemd);
         tokio::time::sleep(Duration::from_secs(60)).await;
-        assert!(!heard(&systemd).contains(&"WATCHDOG=1".to_owned()));
+        assert!(!received(&systemd).contains(&"WATCHDOG=1".to_owned()));
     }
 }

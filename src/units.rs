@@ -1,7 +1,9 @@
-//! What is measured, as types: constructors refuse NaN, infinities and impossible values, so nobody checks again.
+//! Measured quantities as types. Constructors reject NaN, infinities and impossible values, so
+//! later code needs no checks.
 //!
-//! Every quantity is kept as an integer of a fixed resolution, finer than any receiver reports. So values compare
-//! exactly, delta encoding is lossless, and x86-64 and aarch64 give the same bytes.
+//! Each quantity is stored as an integer with a fixed resolution, finer than any receiver reports.
+//! Values therefore compare exactly, delta encoding is lossless, and x86-64 and aarch64 produce the
+//! same bytes.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,35 +11,34 @@ use std::time::Duration;
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, SecondsFormat};
 use serde::{Deserialize, Serialize};
 
-/// Monotonic time since the agent started, or since a recording began. Never a date.
+/// Monotonic time since the start of the agent or of a recording. Not a date.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct Uptime(Duration);
 
 impl Uptime {
-    /// The start.
     pub const ZERO: Self = Self(Duration::ZERO);
 
-    /// `since_start` after the start.
+    /// Creates the time `since_start` after the start.
     #[must_use]
     pub const fn new(since_start: Duration) -> Self {
         Self(since_start)
     }
 
-    /// Milliseconds after the start.
+    /// Creates the time `ms` milliseconds after the start.
     #[must_use]
     pub const fn from_millis(ms: u64) -> Self {
         Self(Duration::from_millis(ms))
     }
 
-    /// How long after the start.
+    /// Duration since the start.
     #[must_use]
     pub const fn since_start(self) -> Duration {
         self.0
     }
 
-    /// How long after `earlier`; zero if `earlier` is in truth later.
+    /// Duration since `earlier`; zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
@@ -52,7 +53,7 @@ impl std::ops::Add<Duration> for Uptime {
     }
 }
 
-/// An instant in UTC, in milliseconds since 1970. It comes from the receiver only, never from the host's clock.
+/// A UTC instant in milliseconds since 1970. It is always receiver time, never host time.
 ///
 /// The 61st second of a leap second is the first of the next minute, as in POSIX.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -74,14 +75,15 @@ impl From<UtcTime> for i64 {
 }
 
 impl UtcTime {
-    /// Milliseconds since 1970-01-01T00:00:00Z; `None` outside the years 1..=9999, which RFC 3339 cannot write.
+    /// Creates an instant from milliseconds since 1970-01-01T00:00:00Z; `None` outside the years
+    /// 1..=9999, which RFC 3339 cannot represent.
     #[must_use]
     pub fn from_unix_ms(ms: i64) -> Option<Self> {
         let year = DateTime::from_timestamp_millis(ms)?.year();
         (1..=9999).contains(&year).then_some(Self(ms))
     }
 
-    /// A calendar day and the time of that day.
+    /// Combines a date and a time of day.
     #[must_use]
     pub fn new(date: Date, time: TimeOfDay) -> Option<Self> {
         let midnight = date.0.and_hms_opt(0, 0, 0)?.and_utc().timestamp_millis();
@@ -94,24 +96,22 @@ impl UtcTime {
         self.0
     }
 
-    /// Reads RFC 3339 in UTC, such as `2026-11-22T09:41:07.000Z`.
+    /// Parses RFC 3339 in UTC, such as `2026-11-22T09:41:07.000Z`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let time = DateTime::parse_from_rfc3339(text).ok()?;
         Self::from_unix_ms(time.timestamp_millis())
     }
 
-    /// The calendar day.
     #[must_use]
     pub fn date(self) -> Date {
-        Date(self.calendar().date())
+        Date(self.to_naive().date())
     }
 
-    /// The time of the day.
     #[must_use]
     pub fn time_of_day(self) -> TimeOfDay {
         let ms = self.0.rem_euclid(i64::from(TimeOfDay::DAY_MS));
-        TimeOfDay(u32::try_from(ms).expect("a remainder of a day fits"))
+        TimeOfDay(u32::try_from(ms).expect("less than a day"))
     }
 
     /// `later` after this instant; `None` past the year 9999.
@@ -134,7 +134,7 @@ impl UtcTime {
         self.0 - other.0
     }
 
-    fn calendar(self) -> NaiveDateTime {
+    fn to_naive(self) -> NaiveDateTime {
         DateTime::from_timestamp_millis(self.0)
             .expect("the constructor checked the year")
             .naive_utc()
@@ -144,16 +144,16 @@ impl UtcTime {
 /// RFC 3339 with milliseconds: `2026-11-22T09:41:07.000Z`.
 impl fmt::Display for UtcTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.calendar().and_utc().to_rfc3339_opts(SecondsFormat::Millis, true))
+        f.write_str(&self.to_naive().and_utc().to_rfc3339_opts(SecondsFormat::Millis, true))
     }
 }
 
-/// A day of the Gregorian calendar.
+/// A Gregorian calendar date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Date(NaiveDate);
 
 impl Date {
-    /// `None` if there is no such day, or the year is outside 1..=9999.
+    /// Creates a date; `None` if the day does not exist or the year is outside 1..=9999.
     #[must_use]
     pub const fn new(year: i32, month: u32, day: u32) -> Option<Self> {
         match NaiveDate::from_ymd_opt(year, month, day) {
@@ -162,7 +162,7 @@ impl Date {
         }
     }
 
-    /// Reads `YYYY-MM-DD`.
+    /// Parses `YYYY-MM-DD`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let date: NaiveDate = text.parse().ok()?;
@@ -208,15 +208,16 @@ impl fmt::Display for Date {
     }
 }
 
-/// The time of a UTC day in milliseconds; the 61st second of a leap second is allowed.
+/// UTC time of day in milliseconds, including the 61st second of a leap second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TimeOfDay(u32);
 
 impl TimeOfDay {
-    /// Milliseconds of an ordinary day.
+    /// Milliseconds of a day without a leap second.
     pub const DAY_MS: u32 = 86_400_000;
 
-    /// `None` unless hour ≤ 23, minute ≤ 59, millisecond ≤ 999 and second ≤ 59, or 60 at 23:59 (ITU-R TF.460 leap second).
+    /// Creates a time; `None` unless hour ≤ 23, minute ≤ 59, millisecond ≤ 999 and second ≤ 59, or
+    /// 60 at 23:59 (ITU-R TF.460 leap second).
     #[must_use]
     pub fn new(hour: u32, minute: u32, second: u32, millisecond: u32) -> Option<Self> {
         let leap = second == 60 && hour == 23 && minute == 59;
@@ -230,7 +231,8 @@ impl TimeOfDay {
         self.0
     }
 
-    /// Milliseconds from `earlier` to this time on the shorter way round the clock: −43,200,000..=43,200,000.
+    /// Milliseconds from `earlier` to this time, by the shorter way around midnight:
+    /// −43,200,000..=43,200,000.
     #[must_use]
     pub fn millis_since(self, earlier: Self) -> i64 {
         let day = i64::from(Self::DAY_MS);
@@ -239,7 +241,7 @@ impl TimeOfDay {
     }
 }
 
-/// Latitude and longitude, WGS 84, with a resolution of 1e-9 degrees (0.1 mm): what RTK receivers write.
+/// Latitude and longitude, WGS 84. The resolution is 1e-9 degrees (0.1 mm), as RTK receivers write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Position {
     lat_e9: i64,
@@ -284,7 +286,7 @@ impl Position {
         self.lon_e9 as f64 / 1e9
     }
 
-    /// To five decimals of a degree, the wire's precision.
+    /// Rounds to five decimals of a degree, the wire precision.
     #[must_use]
     pub const fn rounded_to_1e5(self) -> Self {
         const STEP: i64 = 10_000;
@@ -294,16 +296,17 @@ impl Position {
         Self { lat_e9: round(self.lat_e9), lon_e9: round(self.lon_e9) }
     }
 
-    /// Whether this is 0° N 0° E to the last digit: what a receiver without a fix writes, and no street is there.
+    /// Whether this is exactly 0° N 0° E, which receivers without a fix write. No street is there.
     #[must_use]
     pub const fn is_null_island(self) -> bool {
         self.lat_e9 == 0 && self.lon_e9 == 0
     }
 
-    /// Metres to the east and to the north of here, on a plane that touches the globe between the two. Within a kilometre
-    /// or two this is exact to millimetres, and it asks nothing of the platform's mathematics: all give the same bytes.
+    /// Offset from here to `other` in metres east and north, on a plane that touches the globe
+    /// between the two. It is exact to millimetres within 1 to 2 km. It uses no platform-specific
+    /// math functions, so all platforms give the same bytes.
     #[must_use]
-    pub fn metres_to(self, other: Self) -> [f64; 2] {
+    pub fn offset_m(self, other: Self) -> [f64; 2] {
         const METRES_PER_DEGREE: f64 = 6_371_008.8 * std::f64::consts::PI / 180.0;
         let (from, to) = (self.lat_deg(), other.lat_deg());
         let mut east_deg = other.lon_deg() - self.lon_deg();
@@ -314,7 +317,8 @@ impl Position {
         [east_m, (to - from) * METRES_PER_DEGREE]
     }
 
-    /// Great-circle distance on a sphere of the mean radius (haversine): within 0.6 % of the ellipsoid.
+    /// Great-circle distance on a sphere of the mean radius (haversine). The error is within 0.6 % of
+    /// the ellipsoid.
     #[must_use]
     pub fn distance_to(self, other: Self) -> Distance {
         const MEAN_RADIUS_M: f64 = 6_371_008.8;
@@ -323,13 +327,13 @@ impl Position {
         let half_lon = (other.lon_deg() - self.lon_deg()).to_radians() / 2.0;
         let h = half_lat.sin().powi(2) + from.cos() * to.cos() * half_lon.sin().powi(2);
         let metres = 2.0 * MEAN_RADIUS_M * h.sqrt().min(1.0).asin();
-        Distance::from_metres(metres).expect("half the globe's girth is a distance")
+        Distance::from_metres(metres).expect("at most half the circumference")
     }
 }
 
-/// The cosine of −90..=90 degrees, by its series: to 1e-10.
-fn cosine(degrees: f64) -> f64 {
-    let x2 = degrees.to_radians() * degrees.to_radians();
+/// Cosine of −90..=90 degrees by its Taylor series, accurate to 1e-10.
+fn cosine(degrees_from_e7: f64) -> f64 {
+    let x2 = degrees_from_e7.to_radians() * degrees_from_e7.to_radians();
     let (mut term, mut sum) = (1.0, 1.0);
     for n in 1..=9 {
         term *= -x2 / f64::from((2 * n - 1) * (2 * n));
@@ -345,7 +349,7 @@ fn cosine(degrees: f64) -> f64 {
 pub struct Speed(u32);
 
 impl Speed {
-    /// gpsd's bound: what is faster is a corrupted field, not a vehicle (`gpsd_error_model`, 9999.9 m/s).
+    /// gpsd's limit in m/s: a higher value is a corrupted field (`gpsd_error_model`).
     const MAX_MPS: f64 = 9999.9;
 
     /// Metres per second; `None` unless 0..=9999.9.
@@ -379,17 +383,18 @@ impl Speed {
     }
 }
 
-/// Course over ground, degrees true, with a resolution of 0.01°. Not the heading: that is where the nose points.
+/// Course over ground in degrees true, with a resolution of 0.01°. Not the heading, which is the
+/// direction of the nose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Course(u16);
 
 impl Course {
-    /// Degrees clockwise from true north; `None` unless 0..=360, of which 360 is 0.
+    /// Degrees clockwise from true north; `None` unless 0..=360. 360 becomes 0.
     #[must_use]
-    pub fn from_degrees(degrees: f64) -> Option<Self> {
-        let valid = (0.0..=360.0).contains(&degrees);
+    pub fn from_degrees(degrees_from_e7: f64) -> Option<Self> {
+        let valid = (0.0..=360.0).contains(&degrees_from_e7);
         valid.then(|| {
-            Self(u16::try_from(rounded_u32(degrees * 100.0) % 36_000).expect("below 36,000"))
+            Self(u16::try_from(rounded_u32(degrees_from_e7 * 100.0) % 36_000).expect("below 36,000"))
         })
     }
 
@@ -425,14 +430,15 @@ impl Distance {
         self.0 as f64 / 1000.0
     }
 
-    /// Both lengths one after the other.
+    /// Adds two lengths, saturating at the maximum.
     #[must_use]
     pub const fn saturating_add(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
     }
 }
 
-/// A height, with a resolution of 1 cm. The name of the field says above what: mean sea level or the ellipsoid.
+/// A height, with a resolution of 1 cm. The field name states the reference: mean sea level or
+/// ellipsoid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Height(i32);
 
@@ -449,9 +455,10 @@ impl Height {
         f64::from(self.0) / 100.0
     }
 
-    /// This height, measured from a surface that itself lies at `surface`; `None` as in [`Self::from_metres`].
+    /// Converts a height above a surface that itself lies at `surface`: the sum of both; `None` as
+    /// in [`Self::from_metres`].
     #[must_use]
-    pub fn above(self, surface: Self) -> Option<Self> {
+    pub fn offset_by(self, surface: Self) -> Option<Self> {
         Self::from_metres(self.as_metres() + surface.as_metres())
     }
 }
@@ -461,7 +468,8 @@ impl Height {
 pub struct Dop(u16);
 
 impl Dop {
-    /// `None` unless 0.01..=89.99: receivers write 0, 99.9 or 99.99 for "unknown".
+    /// Creates a factor; `None` unless 0.01..=89.99. Receivers write 0, 99.9 or 99.99 for
+    /// "unknown".
     #[must_use]
     pub fn new(dop: f64) -> Option<Self> {
         let valid = (0.01..=89.99).contains(&dop);
@@ -496,15 +504,15 @@ mod tests {
     #[test]
     fn the_way_on_the_plane_is_that_on_the_globe() {
         for tenth in -900..=900 {
-            let degrees = f64::from(tenth) / 10.0;
-            assert!((cosine(degrees) - degrees.to_radians().cos()).abs() < 1e-10, "{degrees}");
+            let degrees_from_e7 = f64::from(tenth) / 10.0;
+            assert!((cosine(degrees_from_e7) - degrees_from_e7.to_radians().cos()).abs() < 1e-10, "{degrees_from_e7}");
         }
         for (lat, lon) in [(48.1, 11.5), (-33.9, 179.999), (69.6, -179.999), (0.0, 0.0)] {
             let here = Position::from_degrees(lat, lon).unwrap();
             let far_lon = lon + 0.008;
             let far_lon = if far_lon > 180.0 { far_lon - 360.0 } else { far_lon };
             let there = Position::from_degrees(lat + 0.006, far_lon).unwrap();
-            let [east, north] = here.metres_to(there);
+            let [east, north] = here.offset_m(there);
             let globe = here.distance_to(there).as_metres();
             assert!((east.hypot(north) - globe).abs() < 0.01, "{lat} {lon}: {globe}");
             assert!(east > 0.0 && north > 0.0);
@@ -521,7 +529,7 @@ mod tests {
         }
         assert_eq!(Height::from_metres(f64::NAN), None);
         assert_eq!(Distance::from_metres(-1.0), None);
-        assert_eq!(Dop::new(99.99), None, "receivers write 99.99 for unknown");
+        assert_eq!(Dop::new(99.99), None, "99.99 means unknown");
     }
 
     #[test]

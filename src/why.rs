@@ -1,9 +1,11 @@
-//! Evidence → findings: what is wrong, in the order of cause, and what to do about it (pure; [`look`] gathers).
+//! `waypost doctor`: derives findings and remedies from evidence, in causal order (pure; [`look`]
+//! gathers the evidence).
 //!
-//! - There are two chains of causes: from the receiver to the clock, and from the name look-up to the broker's answer. What
-//!   follows the first fault of a chain is not judged: it may be nothing but its consequence.
-//! - What nobody can tell is `unknown`, and neither fine nor wrong.
-//! - No finding carries a secret, a parcel or a place.
+//! - There are two causal chains: from the receiver to the clock, and from the name look-up to the
+//!   broker's response. Checks after the first failure of a chain are not evaluated, because they
+//!   may be consequences of it.
+//! - A check without evidence is `unknown`, neither passed nor failed.
+//! - Findings contain no secrets, parcel numbers or positions.
 
 mod link;
 pub mod look;
@@ -19,46 +21,46 @@ use crate::config::Config;
 use crate::control::span;
 use crate::control::status::{OutboxStatus, ScannerStatus, Status};
 
-/// What is judged, in the order of cause.
+/// Checks in causal order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Part {
-    /// The agent of this host.
+pub enum Check {
+    /// The agent on this host runs.
     Agent,
-    /// Its file.
+    /// The configuration is valid.
     Configuration,
-    /// The receiver's port or connection.
+    /// The port or connection of the receiver is open.
     Device,
-    /// What the receiver says of its antenna.
+    /// The receiver reports a working antenna.
     Antenna,
-    /// Whether the receiver says anything.
+    /// The receiver sends bytes.
     Bytes,
-    /// Whether that is understood.
+    /// The bytes contain valid sentences.
     Sentences,
-    /// Whether the receiver knows where it is.
+    /// The receiver has a fix.
     Fix,
-    /// Whether it knows what time it is.
+    /// The receiver's time is trusted.
     Clock,
-    /// What reads parcels.
+    /// The scanners are open.
     Scanners,
-    /// What keeps the records.
+    /// The outbox can write.
     Outbox,
-    /// The broker's name.
+    /// The broker's name resolves.
     Dns,
-    /// The way to the broker.
+    /// The broker accepts connections.
     Tcp,
-    /// Trust between the two.
+    /// TLS handshake and certificates are valid.
     Tls,
-    /// Whether the broker lets us in.
+    /// The broker accepts the MQTT connection.
     Mqtt,
-    /// Whether it takes what we say.
+    /// The broker accepts published messages.
     Publish,
 }
 
-impl Part {
-    /// As in the JSON.
+impl Check {
+    /// Returns the name used in the JSON output.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Agent => "agent",
             Self::Configuration => "configuration",
@@ -79,161 +81,159 @@ impl Part {
     }
 }
 
-/// How a part is.
+/// Result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// As it should be.
+    /// Passed.
     Fine,
-    /// Not so.
+    /// Failed.
     Wrong,
-    /// Nobody can tell, or something before it is wrong.
+    /// Without evidence, or preceded by a failed check.
     Unknown,
 }
 
-/// A part, and how it is.
+/// A check with its result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// Which part.
-    pub part: Part,
-    /// How it is.
+    pub part: Check,
     pub verdict: Verdict,
-    /// What was seen.
+    /// Observation, for people.
     pub words: String,
-    /// What to do, if it is wrong.
+    /// Remedy for a failed check.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
 }
 
 impl Finding {
-    fn fine(part: Part, words: impl Into<String>) -> Self {
+    fn ok(part: Check, words: impl Into<String>) -> Self {
         Self { part, verdict: Verdict::Fine, words: words.into(), remedy: None }
     }
 
-    fn unknown(part: Part, words: impl Into<String>) -> Self {
+    fn unknown(part: Check, words: impl Into<String>) -> Self {
         Self { part, verdict: Verdict::Unknown, words: words.into(), remedy: None }
     }
 
-    fn wrong(part: Part, words: impl Into<String>, remedy: impl Into<String>) -> Self {
+    fn fail(part: Check, words: impl Into<String>, remedy: impl Into<String>) -> Self {
         let (words, remedy) = (words.into(), Some(remedy.into()));
         Self { part, verdict: Verdict::Wrong, words, remedy }
     }
 }
 
-/// What the agent said when it was asked.
+/// Result of the status request to the agent.
 #[derive(Clone, Debug)]
-pub enum Asked {
-    /// How it is.
+pub enum AgentStatusResult {
+    /// The agent's status.
     Answered(Box<Status>),
-    /// Nothing; why, in words.
-    Silent(String),
-    /// The configuration gives it no socket.
+    /// The agent does not respond; with the reason.
+    NoResponse(String),
+    /// The control socket is disabled in the configuration.
     NoSocket,
 }
 
-/// How far somebody beside the agent comes on the way to a broker.
+/// Result of a connection attempt by this program.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reached {
-    /// Its name is not found; why, in words.
-    NotFound(String),
-    /// Nobody answers there; why, in words.
-    NoAnswer(String),
-    /// Something listens there.
-    Answered,
+pub enum ProbeResult {
+    /// The name cannot be resolved; with the reason.
+    NameNotFound(String),
+    /// No connection; with the reason.
+    Unreachable(String),
+    /// The TCP connection was accepted.
+    Reachable,
 }
 
-/// One broker of the configuration, or the proxy before them all.
+/// Connection attempt to a configured broker, or to the proxy for all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// As in the configuration.
+    /// Address of the broker in the configuration.
     pub broker: String,
-    /// How far we came.
-    pub reached: Reached,
+    pub result: ProbeResult,
 }
 
-/// Everything that was looked at.
+/// Evidence for all checks.
 #[derive(Clone, Debug)]
 pub struct Evidence {
-    /// The agent's own word.
-    pub agent: Asked,
-    /// The configuration, or why there is none.
+    /// Status of the agent.
+    pub agent: AgentStatusResult,
+    /// The configuration, or the reason why it is invalid.
     pub config: Result<Box<Config>, String>,
-    /// Whether the receiver's port can be opened, if somebody tried.
+    /// Whether the receiver's port can be opened; `None` if not tried.
     pub device: Option<Result<(), String>>,
-    /// Whether the files for TLS can be used, if somebody tried.
+    /// Whether the TLS files can be used; `None` if not tried.
     pub tls_files: Option<Result<(), String>>,
-    /// The brokers, in the order of the configuration, or their proxy; none if the agent has a link.
+    /// Attempts for each configured broker, or for the proxy; empty if the agent is connected.
     pub probes: Vec<Probe>,
 }
 
 impl Evidence {
     fn status(&self) -> Option<&Status> {
         match &self.agent {
-            Asked::Answered(status) => Some(status),
-            Asked::Silent(_) | Asked::NoSocket => None,
+            AgentStatusResult::Answered(status) => Some(status),
+            AgentStatusResult::NoResponse(_) | AgentStatusResult::NoSocket => None,
         }
     }
 }
 
-/// What came of it.
+/// Result of the diagnosis.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Judgement {
-    /// The first part that is wrong; absent if all is well.
+pub struct Diagnosis {
+    /// The first failed check; absent if none failed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub first: Option<Part>,
-    /// Every part, in the order of cause.
+    pub first: Option<Check>,
+    /// All findings in causal order.
     pub findings: Vec<Finding>,
 }
 
-/// Goes through everything in the order of cause.
+/// Evaluates all checks in causal order.
 #[must_use]
-pub fn judge(evidence: &Evidence) -> Judgement {
+pub fn diagnose(evidence: &Evidence) -> Diagnosis {
     let mut findings = vec![agent(evidence), configuration(evidence)];
-    findings.extend(up_to_the_fault(receiver::chain(evidence)));
+    findings.extend(until_first_fault(receiver::chain(evidence)));
     if let Some(status) = evidence.status() {
         findings.extend(scanners(&status.scanners));
         findings.push(outbox(&status.outbox));
     }
-    findings.extend(up_to_the_fault(link::chain(evidence)));
+    findings.extend(until_first_fault(link::chain(evidence)));
     let first = findings.iter().find(|one| one.verdict == Verdict::Wrong).map(|one| one.part);
-    Judgement { first, findings }
+    Diagnosis { first, findings }
 }
 
-/// After the first fault of a chain, nothing is judged.
-fn up_to_the_fault(chain: Vec<Finding>) -> impl Iterator<Item = Finding> {
+/// Replaces all findings after the first failure of a chain by `unknown`.
+fn until_first_fault(chain: Vec<Finding>) -> impl Iterator<Item = Finding> {
     let mut fault = None;
     chain.into_iter().map(move |finding| match fault {
-        Some(before) => Finding::unknown(finding.part, format!("{before} comes first")),
+        Some(before) => Finding::unknown(finding.part, format!("first resolve: {before}")),
         None => {
-            fault = (finding.verdict == Verdict::Wrong).then(|| finding.part.name());
+            fault = (finding.verdict == Verdict::Wrong).then(|| finding.part.as_str());
             finding
         }
     })
 }
 
 fn agent(evidence: &Evidence) -> Finding {
-    const LOOK: &str = "`systemctl status waypost` and `journalctl -u waypost -n 50` say why it does not run; `sudo systemctl start waypost`";
+    const LOOK: &str = "see `systemctl status waypost` and `journalctl -u waypost -n 50` for the reason; start it with `sudo systemctl start waypost`";
     match &evidence.agent {
-        Asked::Answered(status) => {
+        AgentStatusResult::Answered(status) => {
             let Status { version, van, uptime_s, .. } = &**status;
-            let words = format!("waypost {version}, {van}, runs for {}", span(*uptime_s));
-            Finding::fine(Part::Agent, words)
+            let words = format!("waypost {version}, {van}, running for {}", span(*uptime_s));
+            Finding::ok(Check::Agent, words)
         }
-        Asked::Silent(why) => Finding::wrong(Part::Agent, why, LOOK),
-        Asked::NoSocket => Finding::unknown(
-            Part::Agent,
-            "control.path is empty: it cannot be asked; `systemctl status waypost` has a line of it",
+        AgentStatusResult::NoResponse(why) => Finding::fail(Check::Agent, why, LOOK),
+        AgentStatusResult::NoSocket => Finding::unknown(
+            Check::Agent,
+            "control.path is empty, so the agent cannot be queried; see `systemctl status waypost`",
         ),
     }
 }
 
 fn configuration(evidence: &Evidence) -> Finding {
-    const REMEDY: &str = "correct what each line names; `waypost check` says when it is in order";
+    const REMEDY: &str = "correct each line; validate with `waypost check`";
     match &evidence.config {
-        Ok(_) => Finding::fine(Part::Configuration, "in order"),
-        // It runs on what it read when it started, and who asks here may not be allowed to read as much.
-        Err(why) if evidence.status().is_some() => Finding::unknown(Part::Configuration, why),
-        Err(why) => Finding::wrong(Part::Configuration, why, REMEDY),
+        Ok(_) => Finding::ok(Check::Configuration, "valid"),
+        // A running agent uses the configuration it read at its start, and this user may have fewer
+        // permissions.
+        Err(why) if evidence.status().is_some() => Finding::unknown(Check::Configuration, why),
+        Err(why) => Finding::fail(Check::Configuration, why, REMEDY),
     }
 }
 
@@ -243,33 +243,33 @@ fn scanners(scanners: &[ScannerStatus]) -> Option<Finding> {
         return None;
     }
     if gone.is_empty() {
-        return Some(Finding::fine(Part::Scanners, format!("{} open", scanners.len())));
+        return Some(Finding::ok(Check::Scanners, format!("{} open", scanners.len())));
     }
     let words = gone.iter().map(|one| {
         let ScannerStatus { name, error, .. } = one;
         format!("{name}: {}", error.as_deref().unwrap_or("gone"))
     });
-    let remedy = "plug it in, or correct its `source`: docs/scanners.md";
-    Some(Finding::wrong(Part::Scanners, words.collect::<Vec<_>>().join("; "), remedy))
+    let remedy = "connect it, or correct its `source` (docs/scanners.md)";
+    Some(Finding::fail(Check::Scanners, words.collect::<Vec<_>>().join("; "), remedy))
 }
 
 fn outbox(outbox: &OutboxStatus) -> Finding {
     let OutboxStatus { pending, dropped, failing, .. } = outbox;
     if *failing {
         let words =
-            format!("the disk does not write; {pending} records wait, some of them in memory");
-        let remedy = "free space (`df -h`), look at the card (`dmesg`), replace it; what waits is still sent";
-        return Finding::wrong(Part::Outbox, words, remedy);
+            format!("disk writes fail; {pending} records pending, some of them in memory");
+        let remedy = "free disk space (`df -h`), check the card (`dmesg`), replace it; pending records are still sent";
+        return Finding::fail(Check::Outbox, words, remedy);
     }
     let dropped = match dropped {
         0 => String::new(),
-        count => format!(", {count} given up in its life"),
+        count => format!(", {count} evicted so far"),
     };
-    Finding::fine(Part::Outbox, format!("{pending} records wait{dropped}"))
+    Finding::ok(Check::Outbox, format!("{pending} records pending{dropped}"))
 }
 
-/// For people: a line for each part, and the remedy below what is wrong.
-impl fmt::Display for Judgement {
+/// Text output: one line per check, with the remedy below a failed one.
+impl fmt::Display for Diagnosis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = String::new();
         for Finding { part, verdict, words, remedy } in &self.findings {
@@ -278,17 +278,18 @@ impl fmt::Display for Judgement {
                 Verdict::Wrong => "WRONG",
                 Verdict::Unknown => "-",
             };
-            // A configuration's report has several lines, and a receiver's words may hold anything.
+            // Configuration reports have several lines, and receiver messages may contain any
+            // characters.
             let mut lines = words.lines().map(|line| line.replace(char::is_control, " "));
             let first = lines.next().unwrap_or_default();
-            writeln!(text, "  {verdict:<6} {:<14} {first}", part.name())?;
+            writeln!(text, "  {verdict:<6} {:<14} {first}", part.as_str())?;
             lines.try_for_each(|line| writeln!(text, "{:<24}{line}", ""))?;
             if let Some(remedy) = remedy {
                 writeln!(text, "{:<24}→ {remedy}", "")?;
             }
         }
         if self.first.is_none() {
-            writeln!(text, "nothing is wrong")?;
+            writeln!(text, "no problems found")?;
         }
         f.write_str(&text)
     }

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Kills consumers with SIGKILL while a fleet says its day: what is stored is what was said, each thing once.
+"""Kills consumers with SIGKILL while a fleet publishes its day. Everything must be stored exactly once.
 
     benches/backend/killed.py [--profile dev|ci|release] [--vans 20] [--kills 10] [--store sqlite|postgres|two]
 
-`two`: two instances share one PostgreSQL and the vans' messages, and one of them is killed each time. The fleet says
-everything twice. Then there must be as many events and fixes as were said, no event twice, none without the things it is
-about, and each event's predecessor must be there. Needs mosquitto, and PostgreSQL for its rows. No root.
+`two`: two instances share one PostgreSQL and the vans' messages, and one of them is killed each time. The fleet
+publishes everything twice. In the end the numbers of events and fixes must match those published, no event may be
+stored twice or without its parcels, and each event's predecessor must be stored. Needs mosquitto, and PostgreSQL for
+its rows. No root.
 """
 import argparse, contextlib, random, subprocess, sys, time
 
@@ -17,7 +18,7 @@ def count(url, sql):
 
 
 class Instance:
-    """A consumer that comes back under its own name."""
+    """A consumer that restarts under its own name."""
 
     def __init__(self, rig, port, url, name):
         self.command = [str(rig), 'consume', f'127.0.0.1:{port}', str(url), name]
@@ -43,7 +44,7 @@ def check(url, events, points):
         'fixes missing': points - count(url, 'SELECT COUNT(*) FROM track'),
         'events twice': count(url, twice),
         'fixes twice': count(url, fixes_twice),
-        'events without their things': count(url, things),
+        'events without their parcels': count(url, things),
         'gaps': count(url, there),
         'poison': count(url, 'SELECT COUNT(*) FROM poison'),
     }
@@ -86,7 +87,7 @@ def run(rig, options, kind):
                          and count(url, 'SELECT COUNT(*) FROM track') >= points)
         r.wait_for(whole, 'whole day', 300)
         time.sleep(2)
-        print(f'{kind}: {options.vans} vans, {events} events and {points} fixes, each said twice, {kills} kills: ', end='')
+        print(f'{kind}: {options.vans} vans, {events} events and {points} fixes, each published twice, {kills} kills: ', end='')
         return check(url, events, points)
 
 

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""From a van's PUBLISH to the dispatcher's stream: how long a position takes through broker, backend and API.
+"""Measures the latency of a position from a van's PUBLISH through broker, backend and API to the dispatcher's stream.
 
     benches/backend/latency.py [--profile dev|ci|release] [--vans 10] [--seconds 60] [--store sqlite|postgres]
 
-A real mosquitto, a real waypost-backend, a position a second of each van (QoS 0), and one client on
-`GET /api/v1/vans/live`. Beside it the floor: the same messages as another subscriber of the broker has them. Both by one
-clock, from just before the line is handed to mosquitto_pub. Needs mosquitto and its clients, and PostgreSQL for its rows. No root.
+A real mosquitto, a real waypost-backend, one position per second and van (QoS 0), and one client on
+`GET /api/v1/vans/live`. The floor is the latency of the same messages at another subscriber of the broker. One clock
+measures both, from just before the line is written to mosquitto_pub. Needs mosquitto and its clients, and PostgreSQL
+for its rows. No root.
 """
 import argparse, json, os, time
 

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Takes away what waypost-backend needs, one thing after the other, while a fleet says its day, and gives it back.
+"""Interrupts each dependency of waypost-backend in turn while a fleet publishes its day, and restores it.
 
     benches/backend/outages.py PROGRAM [--profile dev|ci|release] [--vans 20] [--only postgres,broker,disk]
 
 postgres  the server is stopped, restarted, and killed
-broker    mosquitto is stopped while messages wait at it, and comes back with them
-disk      SQLite's file system is full (a small tmpfs in a namespace of its own), and then is not
+broker    mosquitto is stopped with messages queued, and returns with them
+disk      SQLite's file system is full (a small tmpfs in a namespace of its own), and later has space again
 
-PROGRAM is the whole waypost-backend. Each time /healthz must say what is missing, one line of the log must say so and one that it
-is back, and in the end nothing may be missing and nothing be there twice. Needs mosquitto, PostgreSQL, and root or user namespaces
-for the disk.
+PROGRAM is the whole waypost-backend. Each time /healthz must report the outage, the log must report it and the recovery
+in one line each, and in the end no record may be missing or stored twice. Needs mosquitto, PostgreSQL, and root or user
+namespaces for the disk.
 """
 import argparse, collections, contextlib, os, pathlib, shutil, subprocess, sys, time
 
@@ -17,7 +17,7 @@ import killed, rig as r
 
 
 class Broker:
-    """mosquitto that keeps what waits for the backend on disk."""
+    """A mosquitto that stores queued messages on disk."""
 
     def __init__(self, path):
         self.port = r.free_port()
@@ -39,11 +39,11 @@ class Broker:
 
 def health(its, **expected):
     is_so = lambda: all(its.health().get(name) == value for name, value in expected.items())
-    r.wait_for(is_so, f'{expected} in /healthz, which says {its.health()}', 90)
+    r.wait_for(is_so, f'{expected} in /healthz, which reports {its.health()}', 90)
 
 
 def fleet(rig, broker, options):
-    """Its events and points, said once."""
+    """The fleet's events and points, published once."""
     process = subprocess.Popen([rig, 'load', f'127.0.0.1:{broker.port}', str(options.vans)], stdout=subprocess.PIPE, text=True)
     return process, *map(int, process.stdout.readline().split())
 
@@ -56,7 +56,7 @@ def whole(its, url, events, points):
 
 
 def said(its, most):
-    """Lines of the log, and whether none of those that something is wrong came more often than there was reason."""
+    """Prints the lines of the log, and returns whether no problem was logged more often than justified."""
     lines = collections.Counter(line.split('=')[0].rsplit(' ', 1)[0] if '=' in line else line for line in its.lines())
     for line, times in lines.items():
         print(f'    {times} x {line}')
@@ -144,7 +144,7 @@ def main():
     parser.add_argument('--vans', type=int, default=20)
     parser.add_argument('--only', default='postgres,broker,disk')
     options = parser.parse_args()
-    # A mount of ours is nobody else's.
+    # A mount in this namespace affects no other process.
     if 'disk' in options.only and 'WAYPOST_APART' not in os.environ:
         apart = ['unshare', '--mount'] if os.geteuid() == 0 else ['unshare', '--mount', '--map-root-user']
         os.execvpe('unshare', [*apart, sys.executable, *sys.argv], {**os.environ, 'WAYPOST_APART': '1'})

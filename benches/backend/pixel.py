@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
-"""From a van's PUBLISH to the pixel: how long a position takes to the map of a customer's page and of the desk.
+"""Measures the latency of a position from a van's PUBLISH to a painted frame of the recipient's page and of dispatch.
 
     benches/backend/pixel.py [--profile dev|ci|release] [--positions 240] [--every 1.0]
 
-A real mosquitto, a real waypost-backend on SQLite, Chromium with both pages open, each in a window of its own, and one van
-under way whose positions (QoS 0) are 0.001 degrees apart, the least that a customer's page shows. The pages want reduced motion, so
-that a marker does not glide: a position is there once the marker stands where it belongs and that frame is painted.
+A real mosquitto, a real waypost-backend on SQLite, Chromium with both pages open, each in a window of its own, and one
+van under way whose positions (QoS 0) are 0.001 degrees apart, the smallest step that a recipient's page shows. The pages
+request reduced motion, so that a marker does not glide. A position counts as shown once the frame with the marker at its
+place has been painted.
 
-Three floors in the same run: the same messages as another subscriber of the broker has them, as a client of the API's stream
-has them, and a frame of the browser. All by the clock of this host, from just before the line is handed to mosquitto_pub;
-pages read it in whole milliseconds. Needs mosquitto and its clients, chromium and chromedriver. No root.
+Three floors in the same run: the same messages at another subscriber of the broker, the same messages at a client of the
+API's stream, and one frame of the browser. All times are by the clock of this host, from just before the line is written
+to mosquitto_pub; pages read it in whole milliseconds. Needs mosquitto and its clients, chromium and chromedriver. No
+root.
 """
 import argparse, contextlib, json, os, random, shutil, subprocess, sys, time, urllib.request
 
@@ -26,7 +28,7 @@ HOME = {'lat': 48.16, 'lon': 11.58}
 
 
 class Browser:
-    """Chromium by the WebDriver protocol (W3C), with nothing but HTTP."""
+    """Chromium, controlled with the WebDriver protocol (W3C) over plain HTTP."""
 
     def __init__(self, driver, folder):
         arguments = ['--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking',
@@ -63,7 +65,7 @@ def browser(path, name):
             its.post('', {}, 'DELETE')
 
 
-# A task of its own after the frame in which the marker was moved: by then it is painted.
+# A task after the frame in which the marker was moved; the frame is painted by then.
 WATCH = '''
     window.seen = []; window.frames = [];
     const painted = new MessageChannel();
@@ -80,7 +82,7 @@ WATCH = '''
 
 
 def route():
-    """The route as it is put: one parcel behind two stops of others."""
+    """The route to put: one parcel behind two stops of other recipients."""
     def stop(seq, place, parcel):
         return {'seq': seq, 'id': f'stop-{seq}', 'radius_m': 60, **place, 'parcels': [{'id': parcel, 'recipient': {'postcode': '80331'}}]}
 
@@ -92,7 +94,7 @@ def route():
 
 
 def departed():
-    """The event by which the van leaves with it, as far as the backend needs it."""
+    """The departure event, with the members that the backend requires."""
     at, uuid = rig.utc(-60), 'urn:uuid:3f2a9c51-7b0e-5d44-9e1f-6ac8205b73e4'
     epcs = [f'https://id.gs1.org/00/{parcel["id"]}' for stop in route()['manifest']['stops'] for parcel in stop['parcels']]
     data = {'@context': ['https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld', {'van': 'https://ns.example.com/van/'}],
@@ -110,7 +112,7 @@ def state():
 
 
 def position(seq):
-    """Up and down a street of twenty blocks, each time in another one."""
+    """Positions up and down a street of twenty blocks, each in another block."""
     row, block = divmod(seq, 20)
     north = block if row % 2 == 0 else 19 - block
     return {'v': 1, 'van': VAN, 'seq': seq, 'ts': rig.utc(), 'lat': round(48.11 + north * 1e-3, 5), 'lon': round(11.51 + row * 1e-3, 5),
@@ -123,7 +125,7 @@ def once(port, name, said):
 
 
 def shown(page, published):
-    """Seconds from each PUBLISH to the first frame with a moved marker before the next PUBLISH."""
+    """Returns the seconds from each PUBLISH to the first frame with a moved marker before the next PUBLISH."""
     frames = page.run('return seen')
     ends = published[1:] + [published[-1] + 10]
     waits = []

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Events and fixes a second from the broker into the store, and what a process needs for it, beside two floors.
+"""Measures events and fixes per second from the broker into the store, and the resources used, with two floors.
 
     benches/backend/rates.py [--profile dev|ci|release] [--vans 50] [--in-flight 200] [--only sqlite,postgres,...]
                             [--program target/release/waypost-backend]
 
-receive   a client takes and acknowledges the same messages from the same broker, and does nothing with them
+receive   a client receives and acknowledges the same messages from the same broker, and discards them
 insert    the same rows without a broker, one statement each, 200 a transaction
 consume   waypost-backend's consumer, from the first PUBLISH of the fleet to the last commit
 
@@ -16,7 +16,7 @@ import rig as r
 
 
 def measured(its, until, seconds=600):
-    """Seconds and CPU seconds from now until it has so many."""
+    """Returns the seconds and CPU seconds until the store has this number of rows."""
     start, cpu = time.monotonic(), its.cpu_s()
     r.wait_for(lambda: until(its.counts()), 'end of it', seconds)
     return time.monotonic() - start, its.cpu_s() - cpu
@@ -62,7 +62,7 @@ def main():
     parser.add_argument('--profile', default='ci')
     parser.add_argument('--vans', type=int, default=50)
     parser.add_argument('--in-flight', type=int, default=200)
-    parser.add_argument('--program', help='the whole waypost-backend instead of its consumer alone')
+    parser.add_argument('--program', help='run the whole waypost-backend instead of its consumer alone')
     parser.add_argument('--only', default='receive,insert-sqlite,sqlite,insert-postgres,postgres')
     options = parser.parse_args()
     rig = r.program(options.profile, 'examples/backend_rig')

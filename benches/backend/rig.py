@@ -1,4 +1,4 @@
-"""A broker, a PostgreSQL of our own, the backend, and the rig (examples/backend_rig.rs), for the scripts beside this file."""
+"""A broker, a PostgreSQL, the backend, and the rig (examples/backend_rig.rs), for the scripts beside this file."""
 import atexit, contextlib, datetime, hashlib, json, os, pathlib, shutil, signal, socket, subprocess, sys, tempfile, threading, time
 import urllib.error, urllib.request
 
@@ -10,7 +10,7 @@ POSTGRES = next((p for p in sorted(pathlib.Path('/usr/lib/postgresql').glob('*/b
 def program(profile, name):
     path = TARGET / ('debug' if profile == 'dev' else profile) / name
     if not path.exists():
-        sys.exit(f'{path} is not there: cargo build --profile {profile} --bins --example backend_rig')
+        sys.exit(f'{path} does not exist: cargo build --profile {profile} --bins --example backend_rig')
     return path
 
 
@@ -64,7 +64,7 @@ def connects(port):
 
 @contextlib.contextmanager
 def postgres(path, fsync='on'):
-    """The URL of an empty database on a socket in `path`; None where there is no PostgreSQL."""
+    """Returns the URL of an empty database on a socket in `path`, or None if PostgreSQL is not installed."""
     if POSTGRES is None:
         print('skipped: PostgreSQL is not installed')
         yield None
@@ -90,7 +90,7 @@ def postgres(path, fsync='on'):
 
 
 def postgres_control(path, *arguments):
-    """`pg_ctl` of the server in `path`."""
+    """Runs `pg_ctl` for the server in `path`."""
     data = path / 'pg'
     as_user = ['runuser', '-u', 'postgres', '--'] if os.geteuid() == 0 else []
     subprocess.run([*as_user, POSTGRES / 'pg_ctl', '-D', data / 'data', '-w', '-l', data / 'log', *arguments],
@@ -98,7 +98,7 @@ def postgres_control(path, *arguments):
 
 
 def query(url, sql):
-    """Rows of a store, as lists of texts."""
+    """Returns rows of a store, as lists of texts."""
     if 'host=' in url:
         out = subprocess.run([POSTGRES / 'psql', url, '-AtF', '|', '-c', sql], capture_output=True, text=True, check=True)
         return [line.split('|') for line in out.stdout.splitlines()]
@@ -116,13 +116,13 @@ def wait_for(is_so, what, seconds=60):
 
 
 def utc(seconds=0):
-    """So many seconds from now, as RFC 3339 has it."""
+    """Returns the time this number of seconds from now, in RFC 3339."""
     at = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=seconds)
     return at.isoformat(timespec='milliseconds').replace('+00:00', 'Z')
 
 
 def row(name, waits, of):
-    """A line with what waits (s) of so many positions came to."""
+    """Formats a line with the statistics of the delays (s) of `of` positions."""
     waits = sorted(waits)
     at = lambda part: 1000 * waits[min(len(waits) - 1, int(part * len(waits)))]
     print(f'{name}: {len(waits)} of {of} positions, p50 {at(.5):.1f} ms, p90 {at(.9):.1f} ms, p99 {at(.99):.1f} ms, '
@@ -130,7 +130,7 @@ def row(name, waits, of):
 
 
 class Positions:
-    """When each position was published, by van and number, and how long it took to those who wait for it."""
+    """Time of each publication, by van and number, and the delay until subscribers received it."""
 
     def __init__(self):
         self.sent, self.lock = {}, threading.Lock()
@@ -140,7 +140,7 @@ class Positions:
             self.sent[position['van'], position['seq']] = time.monotonic()
 
     def waits(self, listen, *arguments):
-        """Seconds by position, filled by `listen`, which gives positions as they come."""
+        """Delay in seconds by position, filled by `listen`, which yields positions as they arrive."""
         waits = {}
 
         def run():
@@ -156,7 +156,7 @@ class Positions:
 
 
 def by_stream(its):
-    """Positions as the dispatcher's stream of a `Service` has them."""
+    """Yields positions from the dispatcher's stream of a `Service`."""
     with urllib.request.urlopen(its.request('/api/v1/vans/live')) as answer:
         for line in answer:
             if line.startswith(b'data:'):
@@ -164,10 +164,10 @@ def by_stream(its):
 
 
 def by_broker(port):
-    """Positions as another subscriber of the broker has them."""
+    """Yields positions as received by another subscriber of the broker."""
     command = ['mosquitto_sub', '-V', '5', '-p', str(port), '-t', 'fleet/v1/+/position']
     with running(command, stdout=subprocess.PIPE, text=True) as process:
-        # Nobody may be waiting for the next when the script ends.
+        # The script may end while this waits for the next message.
         atexit.register(process.kill)
         for line in process.stdout:
             yield json.loads(line)
@@ -180,7 +180,7 @@ def says(port, topic, qos=0):
 
 
 class Consumer:
-    """The rig's consumer, and what it last said of itself."""
+    """The rig's consumer, and its last report."""
 
     def __init__(self, process):
         self.process, self.said, self.at = process, ['false', '0', '0', '0', '0', '0'], time.monotonic()
@@ -219,7 +219,7 @@ TOKEN = 'the-benches'
 
 
 class Service:
-    """The whole program, as an operator runs it, on a broker and a store of ours."""
+    """The whole program, as an operator runs it, with a broker and a store of its own."""
 
     def __init__(self, program, path, port, store):
         self.http = free_port()
@@ -254,7 +254,7 @@ class Service:
         return json.loads(self.ask('/healthz') or '{}')
 
     def counts(self):
-        """As the rig's consumer says them: events, points, messages, batches, poison."""
+        """Returns the counters of the rig's consumer: events, points, messages, batches, poison."""
         for line in self.ask('/metrics').splitlines():
             if line.startswith('waypost_backend_'):
                 name, value = line.split(' ')
@@ -280,7 +280,7 @@ def service(program, path, port, store):
 
 
 def load(rig, port, vans):
-    """(events, points, messages, seconds until the broker had them)"""
+    """Returns (events, points, messages, seconds until the broker had them)."""
     out = subprocess.run([rig, 'load', f'127.0.0.1:{port}', str(vans)], capture_output=True, text=True, check=True).stdout
     first, last = out.splitlines()
     events, points = map(int, first.split())

@@ -1,11 +1,12 @@
-//! Days for the benches: a recorded log as bursts with their times.
+//! Recorded days for the benchmarks, as timed bursts.
 
 use std::path::Path;
 use std::time::Duration;
 
 use waypost::units::Uptime;
 
-/// A recording of one epoch a second, in its own time: a sentence with another time of day begins an epoch.
+/// Loads a recording at 1 Hz in its own time. An RMC or GGA sentence with a new time of day starts
+/// an epoch.
 pub(crate) fn recorded(path: &Path) -> Option<Vec<(Uptime, Vec<u8>)>> {
     let log = std::fs::read(path).ok()?;
     let (mut chunks, mut last) = (Vec::<(Uptime, Vec<u8>)>::new(), None);

@@ -1,22 +1,23 @@
 #!/usr/bin/env python3
-"""The agent on a bad link to a real broker: what is lost, doubled, out of order?
+"""Tests the agent on a bad link to a real broker: lost, duplicate and reordered records.
 
     benches/proof/broker.py [--short] [--only NAME,...] [--fixes 1000000] [--vans 8] [--cuts 200] [--restarts 20]
 
-storm     the long one: mosquitto is restarted and the link cut at random instants, by a reset, in the middle of a message,
-          or so that neither side notices, while the vans go on; what has a number must arrive, in the order of its lane
-acl       the broker's access list refuses `track` for a while: nothing may leave the outbox
-nobody    nobody has subscribed, and `mqtt.require_subscriber` is on: nothing may leave the outbox
-queue     the backend is away and the broker's queue for it full: what the agent can know, and what it cannot
-killed    a control that must lose: the broker is killed with -9 before it has saved what it acknowledged
-twin      a second agent with the same van.id: who fights? As a control, two clients that do
-withheld  PUBACKs do not come, the link seems well
+storm     the long one: at random instants mosquitto is restarted and the link cut, by a reset, in the middle of a
+          message, or unnoticed by both sides, while the vans continue; each numbered record must arrive, in the order
+          of its queue
+acl       the broker's access list rejects `track` for a while: no record may leave the outbox
+nobody    there is no subscriber, and `mqtt.require_subscriber` is on: no record may leave the outbox
+queue     the backend is offline and the broker's queue for it is full: the losses that the agent can detect or not
+killed    a control that must lose records: the broker is killed with -9 before it has saved acknowledged messages
+twin      a second agent with the same van.id: whether they fight; as a control, two clients that do
+withheld  PUBACKs are withheld on a link that seems to work
 expired   the broker's certificate has expired by the receiver's time, and is renewed on disk (two minutes; not --short)
-early     it is not valid yet by the receiver's time, and becomes so
-week      a week at 1 Hz without a broker, sampled as by default and raw: memory, and how soon the van is seen again
+early     the certificate is not valid yet by the receiver's time, and becomes valid
+week      a week at 1 Hz without a broker, sampled as by default and raw: memory, and the time until the van is visible
 
-Numbers are counted from the first to the last, so that nothing can be missing unnoticed; `lost` is what has a number and
-is neither at the backend nor in the outbox in the end. Needs mosquitto, openssl and the release build. No root.
+Numbers are counted from the first to the last, so every missing record is detected; `lost` counts numbered records that
+are neither at the backend nor in the outbox in the end. Needs mosquitto, openssl and the release build. No root.
 """
 import argparse, collections, contextlib, random, sys, threading, time, traceback
 
@@ -26,7 +27,7 @@ from wire import PERSISTENT, Backend, Feed, Mosquitto, Van, Wire
 
 
 def cut(pair, chance):
-    """One of three ways in which a connection ends; its name."""
+    """Ends the connection in one of three ways, and returns its name."""
     how = chance.choice(('reset', 'in a message', 'in a message', 'unnoticed'))
     if how == 'reset':
         pair.reset()
@@ -38,7 +39,7 @@ def cut(pair, chance):
 
 
 def cutter(wire, seed, cuts, kinds):
-    """Cuts what the wire carries so many times, each time after a while at random."""
+    """Cuts the wire this number of times, each after a random delay."""
     chance = random.Random(seed)
     while cuts:
         with contextlib.suppress(TimeoutError):
@@ -91,12 +92,12 @@ def storm(stack, folder, options, rows):
     given, arrived, lost, left, panics = map(sum, zip(*(account(van, backend) for van in vans)))
     said = sum(van.feed.said for van in vans)
     rows.append([('fixes', said), ('numbered', given), ('arrived', arrived), ('lost', lost),
-                 ('doubled after dedupe', backend.reused), ('reordered', backend.reordered),
+                 ('duplicates after deduplication', backend.reused), ('reordered', backend.reordered),
                  ('left in the outbox', left), ('came twice', backend.twice), ('restarts', options.restarts),
                  ('cuts', ', '.join(f'{count} {kind}' for kind, count in sorted(kinds.items()))),
                  ('connections', sum(len(wire.accepted) for wire in wires)), ('panics', panics), ('resident KiB', resident)])
     promise(given == said, 'a fix without a number')
-    promise(not (lost or left or backend.reused or backend.reordered), 'lost, left, doubled or out of order')
+    promise(not (lost or left or backend.reused or backend.reordered), 'lost, left, duplicate or out of order')
 
 
 def sampled_week(stack, folder, options, sampling, rows):
@@ -130,7 +131,7 @@ def sampled_week(stack, folder, options, sampling, rows):
                  ('pause until CONNACK', f'{connected - back:.1f} s'), ('CONNACK to position', f'{seen * 1000:.0f} ms'),
                  ('drained in', f'{drained:.0f} s'), ('lost', missing), ('dropped', dropped), ('left', left),
                  ('reordered', backend.reordered)])
-    # Bounded, the last stretch is decided when the agent stops.
+    # The last stretch is decided when the agent stops.
     left -= sampling == 'bounded' and left == 1
     promise(not (code or panics or missing or left or dropped or backend.reordered or backend.reused),
             'lost, left, dropped or out of order')
@@ -148,7 +149,7 @@ SCENARIOS = (storm, acl, nobody, queue, killed, twin, withheld, expired, early, 
 
 
 def one(scenario, options):
-    """Runs it; (kept, what it says)."""
+    """Runs a stage and returns (success, message)."""
     rows, began, error = [], time.monotonic(), ''
     name = scenario.__name__
     try:
@@ -172,14 +173,14 @@ def one(scenario, options):
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument('--short', action='store_true', help='less of each, at once, in a minute: for CI')
-    arguments.add_argument('--only', default='', help='these of the names above, separated by commas')
+    arguments.add_argument('--short', action='store_true', help='run less of each, in parallel, within a minute, for CI')
+    arguments.add_argument('--only', default='', help='run only these stages, separated by commas')
     arguments.add_argument('--fixes', type=int, default=1_000_000)
     arguments.add_argument('--vans', type=int, default=8)
     arguments.add_argument('--cuts', type=int, default=200)
     arguments.add_argument('--restarts', type=int, default=20)
     arguments.add_argument('--seed', type=int, default=1)
-    arguments.add_argument('--keep', action='store_true', help='print the logs of what failed')
+    arguments.add_argument('--keep', action='store_true', help='print the logs of failed stages')
     options = arguments.parse_args()
     skip_without('mosquitto', 'openssl', AGENT)
     chosen = [scenario for scenario in SCENARIOS if not options.only or scenario.__name__ in options.only.split(',')]
@@ -188,7 +189,7 @@ def main():
         chosen = [scenario for scenario in chosen if scenario is not expired]
     results = []
     with scope() as (stack, options.folder):
-        # Each has a broker and a folder of its own; the long one is alone, as it measures nothing but needs the machine.
+        # Each stage has its own broker and folder. The long one runs alone, because it needs the whole machine.
         alone = [scenario for scenario in chosen if not options.short and scenario in (storm, week)]
         threads = [threading.Thread(target=lambda it=it: results.append(one(it, options)))
                    for it in chosen if it not in alone]

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""What fits, how fast, and what a flipped bit does: insert and drain rates, resident memory and bytes stored at a million
-and ten million waiting fixes, 60 days of 1 Hz in 64 MiB, and flips of single bits in the stored file, each of which must be
-detected or harmless: what is read afterwards is right, and what was damaged is missing and counted, never wrong.
+"""Capacity, throughput and bit flips of the outbox: insert and drain rates, resident memory and bytes stored at a million
+and ten million pending fixes, 60 days of 1 Hz in 64 MiB, and flips of single bits in the stored file. Each flip must be
+detected or harmless: records read afterwards are right, and damaged ones are missing and counted.
 
 Needs the release build of the example outbox_rig. With --flips alone it takes seconds.
 """
@@ -46,7 +46,7 @@ def capacity(folder, sizes):
 
 
 def sixty_days(folder):
-    """The default size takes 60 days at 1 Hz without giving up a point."""
+    """The default size holds 60 days at 1 Hz without eviction."""
     path, points = folder / 'days.db', 60 * 86_400
     old = ('--max-age-days', 100)
     rig(path, '--rate', 0, '--points', points, *old)
@@ -59,9 +59,9 @@ def sixty_days(folder):
 
 
 def simulated(folder):
-    """The bytes of a simulated receiver's trail, as the agent stores them, while the broker is away."""
+    """Prints the bytes of a simulated receiver's trail as stored by the agent while the broker is unreachable."""
     if not AGENT.exists():
-        print(f'skipped: bytes of a simulated drive ({AGENT} is not here)')
+        print(f'skipped: bytes of a simulated drive ({AGENT} does not exist)')
         return
     (folder / 'waypost.toml').write_text(
         f'van.id = "FULL"\nmqtt.broker = "mqtt://127.0.0.1:9"\ngnss.source = "stdin:"\ntrack.sampling = "raw"\noutbox.path = "{folder}/agent.db"\n'
@@ -88,12 +88,12 @@ def simulated(folder):
 
 
 def flips(folder, count, seed):
-    """Single bits of the closed file, of the log alone, and of both as a kill leaves them."""
+    """Flips single bits of the closed file, of the WAL alone, and of both as a kill leaves them."""
     chance, found, good = random.Random(seed), collections.Counter(), True
     points = 20_000
     closed, killed = folder / 'closed.db', folder / 'killed.db'
     rig(closed, '--rate', 0, '--points', points)
-    # A log that is full of what is not in the file yet: killed in the middle.
+    # The WAL contains transactions that are not in the file yet, because the process was killed.
     process = subprocess.Popen([RIG, killed, '--rate', '1', '--virtual', '--commit-after', '5', '--points', '100000000'],
                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     last = 0

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""A day of deliveries against what truly happened: `waypost simulate` plays a van's receiver, its hand scanner and the reader
-of its radio tags, the agent makes events of it, the link dies, the agent is killed, and what has arrived is held against the
-simulator's truth: each stage of each parcel once and in order, and the route's summary.
+"""Compares a day of deliveries with the ground truth. `waypost simulate` plays a van's receiver, its hand scanner and its
+RFID reader, the agent turns them into events, the link is cut, and the agent is killed. Each stage of each parcel must
+arrive once and in order, and so must the route's summary.
 
 usage: day.py [--short] [--route FILE] [--speed TIMES] [--cuts N] [--kills N] [--seed N] [--list]
 
-The world runs so many times as fast as ours; a busy machine wants less. Needs mosquitto and `cargo build --release`.
+The speed is a multiple of real time; a busy machine needs a lower one. Needs mosquitto and `cargo build --release`.
 """
 import argparse, collections, contextlib, json, os, pathlib, random, subprocess, sys, threading, time
 
@@ -42,7 +42,7 @@ level = "info"
 
 
 class Backend:
-    """Keeps events by id, and counts what came twice."""
+    """Stores events by id, and counts duplicates."""
 
     def __init__(self, stack, port):
         self.events, self.arrived, self.points, self.poison = {}, 0, {}, []
@@ -65,7 +65,7 @@ class Backend:
                     self.points[point['seq']] = point['ts']
 
     def told(self):
-        """In the order of their numbers."""
+        """Returns the events in the order of their numbers."""
         return sorted(self.events.values(), key=lambda event: event['sequence'])
 
 
@@ -79,7 +79,7 @@ def parcels(event):
 
 
 def true_stages(path):
-    """What must be said of each parcel and stop, and the summary."""
+    """Returns the expected events of each parcel and stop, and the summary."""
     stages, route, summary = collections.defaultdict(list), [], None
     for line in path.read_text().splitlines():
         fact = json.loads(line)
@@ -118,21 +118,21 @@ def seconds(late, early):
 
 
 def against_truth(truth, told, route_until=None):
-    """What is wrong, in words."""
+    """Returns the differences as text."""
     wrong, (stages, route, _), (told_by_parcel, told_route, _) = [], truth, told
     for parcel in sorted(stages.keys() | told_by_parcel.keys()):
         true, said = [what for what, _ in stages[parcel]], [what for what, _ in told_by_parcel[parcel]]
         if true != said:
-            wrong.append(f'{parcel}: truly {true}, said {said}')
+            wrong.append(f'{parcel}: true {true}, reported {said}')
     true, said = [(what, stop) for what, stop, _ in route], [(what, stop) for what, stop, _ in told_route]
     if true != said:
-        wrong.append(f'route: truly {true}, said {said}')
+        wrong.append(f'route: true {true}, reported {said}')
     late = sorted(seconds(said[2], true[2]) for true, said in zip(route, told_route) if true[:2] == said[:2])
     return wrong, late
 
 
 def compare(true, said):
-    """The summary beside the truth, as rows of name, truth, said and difference in percent."""
+    """Returns the summary beside the truth, as rows of name, truth, reported value and difference in percent."""
     names = {'stops_total': 'van:stopsTotal', 'stops_served': 'van:stopsServed', 'delivered': 'van:delivered',
              'dwell_s': 'van:dwellS', 'idle_s': 'van:idleS', 'duration_s': 'van:durationS', 'distance_m': 'van:distanceM'}
     for name, theirs in names.items():
@@ -164,7 +164,7 @@ class Day:
                            stdout=self.log, stderr=self.log)
 
     def trouble(self):
-        """Cuts and kills at random while the van drives."""
+        """Cuts the link and kills the agent at random while the van drives."""
         chance = random.Random(self.options.seed or 1)
         manifest = json.loads((self.folder / 'manifest.json').read_text())
         whole_s = self.options.day_s / self.options.speed
@@ -189,7 +189,7 @@ class Day:
     def finish(self):
         self.trouble()
         self.van.wait()
-        # The duty ends ten minutes after the return, of the world's time.
+        # The duty ends ten minutes after the return, in simulated time.
         patience_s = 30 + 700 / self.options.speed
         with contextlib.suppress(TimeoutError):
             wait_for(lambda: any(kind(event) == 'route.completed' for event in self.backend.told()), patience_s, 'the summary')
@@ -230,11 +230,11 @@ def main():
         print(f'  {len(events)} events: ' + ', '.join(f'{count} {what}' for what, count in sorted(counts.items())))
         print(f'  arrived {day.backend.arrived} times; one id with two contents: {len(day.backend.poison)}')
         if late:
-            print(f'  departures and arrivals said after they were true by {late[0]:.0f} to {late[-1]:.0f} s, '
+            print(f'  departures and arrivals reported with a delay of {late[0]:.0f} to {late[-1]:.0f} s, '
                   f'p50 {late[len(late) // 2]:.0f} s')
         off = []
         for name, a, b, percent in compare(truth[2], told[2] or {}):
-            print(f'  {name:13} truly {a:>10}, said {b if b is not None else "nothing":>10}'
+            print(f'  {name:13} true {a:>10}, reported {b if b is not None else "nothing":>10}'
                   + ('' if percent is None else f'  {percent:+.1f} %'))
             off.append(b is None)
         if status:

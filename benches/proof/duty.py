@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""What is stored and sent while the driver is off duty: nothing of where the van is.
+"""Checks that no position of the van is stored or sent while the driver is off duty.
 
-A receiver goes on talking, the van goes on driving. Between `waypost duty off` and `waypost duty on` the topics are counted at
-the broker, and with the link cut the points in the outbox's file and in the tail file.
+The receiver keeps sending, and the van keeps driving. Between `waypost duty off` and `waypost duty on`, the test counts
+the messages at the broker, and with the link cut the points in the outbox's file and in the journal file.
 
 usage: duty.py [--seconds N]. Needs mosquitto and a release build.
 """
@@ -14,7 +14,7 @@ VAN = 'VAN-DUTY'
 
 
 def listen(stack, port):
-    """Every message from now on: (when, topic, payload)."""
+    """Collects every message from now on: (time, topic, payload)."""
     heard = []
     process = start(stack, 'mosquitto_sub', '-p', port, '-V', 5, '-q', 1, '-t', f'fleet/v1/{VAN}/#', '-F', '%t %p',
                     stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
@@ -29,7 +29,7 @@ def listen(stack, port):
 
 
 def points(path):
-    """Points in the file, as its rows count them; in a copy, since the agent holds the file."""
+    """Returns the number of points in the file by its row counts; reads a copy, because the agent locks the file."""
     copy = path.with_name('copy.db')
     for end in ('', '-wal'):
         shutil.copyfile(f'{path}{end}', f'{copy}{end}')
@@ -71,7 +71,7 @@ def main():
 
         def between(what):
             say('duty', what)
-            # What was under way may still arrive.
+            # Messages already sent may still arrive.
             time.sleep(2)
             begin = len(heard)
             time.sleep(options.seconds)
@@ -99,7 +99,7 @@ def main():
             time.sleep(options.seconds / 2)
             after, tail_after = points(database), fingerprint(tail)
             rows[what] = after - before
-            print(f'link cut, duty {what:3}: {after - before} points came into the file in {options.seconds / 2:.0f} s; '
+            print(f'link cut, duty {what:3}: {after - before} points were stored in the file in {options.seconds / 2:.0f} s; '
                   f'tail file {"unchanged" if tail_before == tail_after else "changed"}')
             if (after == before) != (what == 'off') or what == 'off' and tail_before != tail_after:
                 failed.append(f'{what} in the file')
@@ -107,7 +107,7 @@ def main():
         if failed:
             print('FAILED:', failed)
             sys.exit(1)
-        print('off duty nothing of where the van is was stored or sent')
+        print('off duty no position was stored or sent')
 
 
 if __name__ == '__main__':

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""What the disk can do to the agent: it is full, it hangs, it dies, it becomes read-only. The real agent reads a receiver on
-TCP at 5 fixes a second and publishes to mosquitto; in each case the live position must go on, the fault is said once and
-its end too if there is one, the agent does not end, and afterwards every fix has arrived, or is counted as given up.
+"""Disk faults of the agent: a full, hanging, dead or read-only disk. The real agent reads a receiver on TCP at 5 fixes per
+second and publishes to mosquitto. In each case live positions must continue, the fault and its end must be logged once,
+the agent must not exit, and afterwards every fix has arrived or is counted as evicted.
 
-  full     tmpfs of 2 MiB, filled to the last byte with the link away, and emptied again
+  full     tmpfs of 2 MiB, filled to the last byte with the link cut, and emptied again
   slow     the daemon behind the block device is stopped for some seconds while transactions run
-  dead     the same daemon is killed: the card is pulled. The outbox's disk never comes back
-  gone     the card is pulled and another, empty one is mounted in its place
+  dead     the same daemon is killed: the card is removed. The outbox's disk never returns
+  gone     the card is removed and another, empty one is mounted in its place
   ro       the file system is made read-only, and writable again
 
 Needs root, loop devices, FUSE, qemu-storage-daemon (qemu-utils), e2fsprogs, mosquitto, and the release build.
@@ -16,11 +16,11 @@ import argparse, contextlib, fcntl, os, signal, struct, subprocess, sys, time
 from parts import (AGENT, MS_RDONLY, MS_REMOUNT, Broker, Receiver, Recorder, Subscriber, ext4, mount, scope, skip_without, start,
                    table, unmount, wait_for)
 
-RATE, FAST = 5, 800  # Fixes a second.
+RATE, FAST = 5, 800  # Fixes per second.
 
 
 class Van:
-    """The agent with all that it talks to."""
+    """The agent with its receiver, broker and subscriber."""
 
     def __init__(self, stack, folder, place, name, commit_after):
         self.name, self.log = name, folder / 'agent.log'
@@ -36,7 +36,7 @@ class Van:
         self.began, self.silence = time.monotonic(), 0.0
 
     def cut(self):
-        """The link is away; what comes before and after counts."""
+        """The link is cut meanwhile; the log counts for the whole time."""
         self.silence = max(self.silence, self.subscriber.longest_silence(self.began))
         self.broker.cut()
 
@@ -50,7 +50,7 @@ class Van:
         return [line for line in self.log.read_text().splitlines() if any(word in line for word in words)]
 
     def finish(self):
-        """Everything that was said has arrived, in the end; the row of the table."""
+        """Checks that every record has arrived in the end, and returns the row of the table."""
         silence = max(self.silence, self.subscriber.longest_silence(self.began))
         is_alive = self.process.poll() is None
         self.receiver.is_quiet = True
@@ -72,7 +72,7 @@ class Van:
         return numbers[-1] - numbers[0] + 1 - len(numbers) if numbers else 0
 
 
-FAILING, SLOW, WELL = 'outbox does not write', 'outbox writes slowly', 'outbox writes again'
+FAILING, SLOW, WELL = 'outbox write failed', 'outbox write slow', 'outbox write recovered'
 
 
 def full(stack, folder):
@@ -84,7 +84,7 @@ def full(stack, folder):
     with open(place / 'filler', 'wb', buffering=0) as filler, contextlib.suppress(OSError):
         while filler.write(b'\xFF' * 4096):
             pass
-    # Log and database have a size to begin with: it takes some ten thousand points until one of them must grow.
+    # The file and the WAL have room at first: some ten thousand points fit before one of them must grow.
     van.cut()
     van.receiver.rate = FAST
     with contextlib.suppress(TimeoutError):
@@ -122,8 +122,8 @@ def dead(stack, folder):
     time.sleep(4)
     van.restore()
     time.sleep(6)
-    # There is nothing left to write to in the end, and it says so.
-    return van, {'allowed_silence': 1.5, 'note': 'never comes back; link away for 4 s meanwhile', 'codes': None}
+    # There is no disk left in the end, and the agent reports that.
+    return van, {'allowed_silence': 1.5, 'note': 'never returns; link cut for 4 s meanwhile', 'codes': None}
 
 
 def gone(stack, folder):
@@ -147,7 +147,7 @@ def gone(stack, folder):
 def read_only(stack, folder):
     loop, place = ext4(stack, folder, 'card', 16)
     van = Van(stack, folder, place, 'RO', 0)
-    # What ext4 does after an error of the card: remounting is refused while files are open for writing.
+    # As ext4 does after an error of the card; remounting is refused while files are open for writing.
     shut_down(place)
     time.sleep(8)
     unmount(place, 0.1)
@@ -163,7 +163,7 @@ def read_only(stack, folder):
 
 
 def shut_down(place):
-    """ext4 refuses every write from now on (EXT4_IOC_SHUTDOWN, without writing its log)."""
+    """ext4 rejects every write from now on (EXT4_IOC_SHUTDOWN, without writing its log)."""
     handle = os.open(place, os.O_RDONLY)
     try:
         fcntl.ioctl(handle, 0x8004587D, struct.pack('<I', 2))
@@ -177,10 +177,10 @@ CASES = {'full': full, 'slow': slow, 'dead': dead, 'gone': gone, 'ro': read_only
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument('cases', nargs='*', metavar='CASE', help=f'of {", ".join(CASES)} (default all)')
-    arguments.add_argument('--log', action='store_true', help='show what the agent says')
+    arguments.add_argument('--log', action='store_true', help='show the log of the agent')
     options = arguments.parse_args()
     skip_without('root', 'loop', 'fuse', 'qemu-storage-daemon', 'mkfs.ext4', 'mosquitto', 'mosquitto_sub', AGENT)
-    rows = [['fault', 'agent lives', 'longest without a live position', 'said failing', 'said slow', 'said well again', 'missing',
+    rows = [['fault', 'agent lives', 'longest without a live position', 'said failing', 'said slow', 'recovery logged', 'missing',
              'given up', 'exit', '']]
     failed = False
     for name in options.cases or CASES:

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""What the card pays: bytes and flushes per fix that reach the device, as the kernel counts them at a fresh ext4 on a loop
-device for each case, at 1 Hz in real time, all cases side by side. Beside the outbox, in the same run: a plain SQLite
-outbox with a row and a commit for each fix, and the floor, a preallocated file that gets the same packed bytes with one
-fdatasync at the same intervals.
+"""Flash wear: bytes and flushes per fix that reach the device, as counted by the kernel at a fresh ext4 on a loop device per
+case, at 1 Hz in real time, all cases in parallel. Baselines in the same run: a plain SQLite outbox with a row and a
+commit for each fix, and the floor, a preallocated file with the same packed bytes and one fdatasync at the same
+intervals.
 
-With --day the same in the points' own time, as fast as the disk: 10 hours, so that what is rare (checkpoints of the log)
-is in it, and without what the file system writes by the clock.
+--day measures 10 hours in the points' own time, as fast as the disk allows. It includes rare work (checkpoints of the
+WAL), and excludes the time-based writes of the file system.
 
 Needs root, loop devices, e2fsprogs, and the release build of the example outbox_rig.
 """
@@ -13,12 +13,12 @@ import argparse, json, os, signal, sqlite3, subprocess, sys, threading, time
 
 from parts import RIG, ext4, scope, skip_without, start, table
 
-PACKED_BYTES = 8  # Of a point in the preallocated file.
+PACKED_BYTES = 8  # Bytes per point in the preallocated file.
 WARM_S = 15
 
 
 def plain(path, rate, points):
-    """One row, one commit, as it is usually done: and each row is deleted when nobody needs it any more, never here."""
+    """The usual design: one row and one commit per fix. The rows are never deleted here."""
     database = sqlite3.connect(path, isolation_level=None)
     database.execute('PRAGMA journal_mode = WAL')
     database.execute('PRAGMA synchronous = FULL')
@@ -33,7 +33,7 @@ def plain(path, rate, points):
 
 
 def raw(path, rate, points, interval):
-    """The floor: no file that grows, one flush."""
+    """The floor: a file of constant size, one flush."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT)
     if os.fstat(handle).st_size == 0:
         os.write(handle, bytes(4 << 20))
@@ -46,7 +46,7 @@ def raw(path, rate, points, interval):
         os.fdatasync(handle)
 
 
-CASES = [  # name, what runs, mkfs -b
+CASES = [  # name, command, mkfs -b
     ('outbox, W 5 s, good link', ['rig', 5, 'all-after-3'], 4096),
     ('outbox, W 5 s, 10 % stalled', ['rig', 5, 'stall:10'], 4096),
     ('outbox, W 0 s, offline', ['rig', 0, 'none'], 4096),
@@ -74,7 +74,7 @@ def command(what, place, points, rate):
 
 
 def reservation(stack, folder):
-    """What a start and an orderly stop cost without a point in between: the first of a van's life, and every other one."""
+    """Measures a start and an orderly stop without points: the first start of a van, and each later one."""
     loop, place = ext4(stack, folder, 'starts', 24)
     costs = []
     for _ in range(3):
@@ -89,7 +89,7 @@ def reservation(stack, folder):
 
 def measure(case, loop, place, points, rate, results, stack):
     name, what, _ = case
-    # The files are made and have their size before anything is counted.
+    # The files are created with their full size before the count starts.
     subprocess.run([str(word) for word in command(what, place, 0, rate)], check=True, capture_output=True)
     to_do = command(what, place, points + 10_000 if rate else points, rate)
     if rate:

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Kills the agent with SIGKILL, again and again, at random instants: from its first millisecond to the middle of a drain. It
-reads a receiver on TCP that gives hundreds of fixes a second and says each once; mosquitto acknowledges, and is out of
-reach for a fifth of the time. The tail file is on tmpfs, as in a van.
+"""Kills the agent with SIGKILL repeatedly at random instants, from its first millisecond to the middle of a drain. It reads
+a receiver on TCP that gives hundreds of fixes per second, each once. mosquitto acknowledges, and is unreachable for a
+fifth of the time. The journal file is on tmpfs, as in a van.
 
-Accepted is what has a number and stands in the tail file or the database when the process is gone: the script reads both
+A fix is accepted if it has a number in the journal file or the database when the process is gone; the script reads both
 after each kill. In the end each of these numbers, and each between the first and the last of its run, must have arrived
-at a subscriber; none may stand for two points, and no fix may have two numbers.
+at a subscriber. No number may be used for two points, and no fix may have two numbers.
 
 Needs mosquitto, mosquitto_sub, and the release build. No root.
 """
@@ -27,7 +27,7 @@ def varint(data, at):
 
 
 def numbers_in_tail(path):
-    """Of the frames that are whole (docs/outbox.md): length, CRC-32, postcard of (newest, state, [(seq, subject)])."""
+    """Reads the complete frames (docs/outbox.md): length, CRC-32, postcard of (newest, state, [(seq, subject)])."""
     data = path.read_bytes() if path.exists() else b''
     at, frame, numbers = 0, 0, []
     while at + 8 <= len(data):
@@ -37,7 +37,7 @@ def numbers_in_tail(path):
         if len(body) < length:
             break
         frame += 1
-        if frame == 1:  # Whose it is.
+        if frame == 1:  # The owner.
             continue
         _, place = varint(body, 0)
         state, place = varint(body, place)
@@ -51,7 +51,7 @@ def numbers_in_tail(path):
 
 
 def numbers_in_database(path, copy):
-    """Of a copy, since who opens a log that was left behind writes."""
+    """Reads a copy, because opening a WAL that was left behind writes to it."""
     if not path.exists():
         return []
     for ending in ('', '-wal'):
@@ -61,10 +61,10 @@ def numbers_in_database(path, copy):
     try:
         rows = database.execute('SELECT first, last, n FROM batch').fetchall()
     except sqlite3.OperationalError:
-        return []  # Killed before there was a table.
+        return []  # Killed before the table was created.
     finally:
         database.close()
-    # Of a row from which some were removed, the rest is within.
+    # A row whose ends were removed contains only the rest.
     return [seq for first, last, n in rows for seq in (range(first, last + 1) if last - first + 1 == n else (first, last))]
 
 
@@ -102,7 +102,7 @@ def main():
             time.sleep(chance.choice((chance.uniform(0, 0.05), chance.uniform(0, 0.5), chance.uniform(0.2, 1.2))))
             if process.poll() is not None:
                 print((folder / 'agent.log').read_text()[-2000:])
-                raise RuntimeError(f'the agent has ended by itself with {process.returncode}')
+                raise RuntimeError(f'the agent exited unexpectedly with {process.returncode}')
             process.send_signal(signal.SIGKILL)
             process.wait()
             in_tail = numbers_in_tail(tail)
@@ -131,11 +131,11 @@ def main():
         by_time = collections.Counter(subscriber.points[seq]['ts'] for seq in arrived)
         doubled = sum(times - 1 for times in by_time.values())
         text = (folder / 'agent.log').read_text()
-    table([['kills', 'fixes accepted', 'arrived', 'lost', 'doubled after dedupe', 'number reused', 'came twice', 'runs with points',
+    table([['kills', 'fixes accepted', 'arrived', 'lost', 'duplicates after deduplication', 'number reused', 'came twice', 'runs with points',
             'kills with points in the tail', 'in the database', 'seconds'],
            [kills, len(whole), len(arrived), len(lost), doubled, len(subscriber.reused), subscriber.twice, len(runs),
             left['in the tail'], left['in the database'], f'{time.monotonic() - began:.0f}']])
-    print(f'agent exit {code} in the end; {receiver.said} fixes said; '
+    print(f'agent exit {code} in the end; {receiver.said} fixes sent; '
           f'{sum("panicked" in line for line in text.splitlines())} panics, '
           f'{sum("damaged" in line for line in text.splitlines())} damaged')
     if lost:

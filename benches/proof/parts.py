@@ -1,7 +1,7 @@
-"""What the proofs share: loop devices and mounts that go away again, a block device that writes a log of all that is done
-to it, a broker, a receiver, a subscriber. Python 3 and Linux; most of it needs root.
+"""Shared parts of the proofs: loop devices and mounts that are removed at the end, a block device that logs all writes,
+a broker, a receiver, a subscriber. Python 3 and Linux; most of it needs root.
 
-Everything that is made is undone by one `contextlib.ExitStack`, also after a failure, Ctrl-C and SIGTERM.
+One `contextlib.ExitStack` undoes everything, also after a failure, Ctrl-C and SIGTERM.
 """
 import contextlib, ctypes, fcntl, json, math, mmap, os, pathlib, shutil, signal, socket, struct, subprocess, sys, tempfile
 import threading, time
@@ -14,12 +14,12 @@ os.environ['PATH'] += ':/usr/sbin:/sbin'
 LOOP_CTL_GET_FREE, LOOP_CONFIGURE, LOOP_CLR_FD = 0x4C82, 0x4C0A, 0x4C01  # linux/loop.h
 MS_RDONLY, MS_REMOUNT, MS_NOATIME, MNT_DETACH = 1, 32, 1024, 2  # sys/mount.h
 EBUSY = 16
-MARKS = 1 << 20  # Behind the file system: a place for marks in the log of writes.
+MARKS = 1 << 20  # Area behind the file system for marks in the log of writes.
 libc = ctypes.CDLL(None, use_errno=True)
 
 
 def missing(*parts):
-    """What of these is not here: 'root', 'loop', 'fuse', or a binary."""
+    """Returns the missing requirements: 'root', 'loop', 'fuse', or a binary."""
     def there(part):
         if part == 'root':
             return os.geteuid() == 0
@@ -30,7 +30,7 @@ def missing(*parts):
 
 
 def skip_without(*parts):
-    """One visible line and the end of the script, with success, if something is missing."""
+    """If something is missing, prints one line and ends the script with success."""
     if absent := missing(*parts):
         name = pathlib.Path(sys.argv[0]).name
         print(f'skipped: {name}: missing here: {", ".join(absent)}'
@@ -40,7 +40,7 @@ def skip_without(*parts):
 
 @contextlib.contextmanager
 def scope():
-    """A stack of what must be undone, and a folder in memory."""
+    """Yields a stack of cleanups, and a folder in memory."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with contextlib.ExitStack() as stack:
         base = '/dev/shm' if os.access('/dev/shm', os.W_OK) else None
@@ -69,7 +69,7 @@ def mount(device, folder, kind, flags=0, options=''):
 
 
 def unmount(folder, patience_s=5.0):
-    """Also if somebody is still in it, in the end."""
+    """Unmounts in the end, also while files are open."""
     deadline = time.monotonic() + patience_s
     while libc.umount2(str(folder).encode(), 0):
         if ctypes.get_errno() != EBUSY or time.monotonic() > deadline:
@@ -104,7 +104,7 @@ class Loop:
         raise OSError('no free loop device')
 
     def close(self):
-        """A second time does nothing; nor does a disk that is gone matter any more."""
+        """A second call has no effect, and errors of a removed disk are ignored."""
         handle, self.handle = self.handle, None
         if handle is not None:
             with contextlib.suppress(OSError):
@@ -112,13 +112,13 @@ class Loop:
             close(handle)
 
     def written(self):
-        """(bytes, flushes) that the device was told to write, as the kernel counts (Documentation/block/stat.rst)."""
+        """Returns (bytes, flushes) written to the device, as counted by the kernel (Documentation/block/stat.rst)."""
         fields = pathlib.Path(f'/sys/block/loop{self.number}/stat').read_text().split()
         return int(fields[6]) * 512, int(fields[15]) if len(fields) > 15 else 0
 
 
 def ext4(stack, folder, name, mib, block=4096, options='commit=60', marks=0):
-    """A fresh ext4 on a loop device on a file in `folder`: (loop, where it is mounted)."""
+    """Creates an ext4 on a loop device on a file in `folder`: (loop, mount point)."""
     image, place = folder / f'{name}.img', folder / name
     make_ext4(image, mib, block, marks)
     place.mkdir()
@@ -139,9 +139,10 @@ def make_ext4(image, mib, block=4096, marks=0):
 
 
 class Recorder:
-    """ext4 on a loop device on the FUSE export of qemu's `blklogwrites`: every write and flush that reaches the device is in
-    a log, in order, with marks of ours in between. `daemon` may be stopped (a disk that hangs) or killed (one that is
-    gone)."""
+    """ext4 on a loop device on the FUSE export of qemu's `blklogwrites`. Every write and flush that reaches the device is
+    logged in order, with the marks of the script in between. `daemon` may be stopped (a disk that hangs) or killed (a
+    removed disk).
+    """
 
     def __init__(self, stack, folder, mib=16, options='commit=60,errors=remount-ro'):
         folder.mkdir(exist_ok=True)
@@ -175,13 +176,13 @@ class Recorder:
         stack.callback(unmount, self.place)
 
     def mark(self, kind, first=0, second=0):
-        """Into the log, behind everything that is in it."""
+        """Appends a mark to the log."""
         packed = struct.pack('<4sqqq', b'MARK', ord(kind), first, second)
         self.sector[:len(packed)] = packed
         os.pwritev(self.marks, [self.sector], self.bytes)
 
     def finish(self):
-        """Unmounts, so that the log is whole."""
+        """Unmounts, so that the log is complete."""
         unmount(self.place)
         self.loop.close()
         os.fsync(self.marks)
@@ -190,8 +191,9 @@ class Recorder:
 
 
 def read_log(path, disk_bytes):
-    """The entries of a log in the format of dm-log-writes: ('W', offset, length, place in the log), ('F',), ('M', kind,
-    first, second)."""
+    """Yields the entries of a log in the format of dm-log-writes: ('W', offset, length, place in the log), ('F',),
+    ('M', kind, first, second).
+    """
     flush, discard, entries = 1, 4, []
     with open(path, 'rb') as log:
         magic, _, _, sector = struct.unpack('<QQQI', log.read(28))
@@ -226,7 +228,7 @@ def free_port():
 
 
 class Broker:
-    """mosquitto that forgets nothing, behind a wire that can be cut."""
+    """A mosquitto without queue limits, behind a wire that can be cut."""
 
     def __init__(self, stack, folder):
         self.direct = free_port()
@@ -277,7 +279,7 @@ class Broker:
 
 
 class Subscriber:
-    """Everything that arrives of a van: points by number, and when live positions came."""
+    """Collects all messages of a van: points by number, and the times of live positions."""
 
     def __init__(self, stack, port, van):
         self.points, self.twice, self.reused, self.positions, self.states = {}, 0, [], [], []
@@ -315,7 +317,7 @@ def sentence(body):
 
 
 class Receiver:
-    """A receiver on TCP, one epoch of RMC and GGA after the other, each said once: what nobody reads is not said."""
+    """A receiver on TCP that sends epochs of RMC and GGA, each once and only while connected."""
 
     def __init__(self, stack, rate):
         self.said, self.rate = 0, rate
@@ -363,7 +365,7 @@ def wait_for(condition, patience_s, what):
 
 
 def table(rows):
-    """Prints rows of cells; the first one is the head."""
+    """Prints rows of cells; the first one is the header."""
     rows = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows)]
     for index, row in enumerate(rows):

@@ -1,22 +1,22 @@
 #!/usr/bin/env python3
-"""Pulls the plug at thousands of places. The example outbox_rig runs a simulated day (drives and halts, stalls, dead spots
-and outages of the link, kills and restarts of the agent) on an ext4 whose block device writes a log of every write and
-flush. Then the disk is rebuilt as a power cut could have left it:
+"""Simulates power cuts at thousands of instants. The example outbox_rig runs a simulated day (drives and halts, stalls, dead
+spots and outages of the link, kills and restarts of the agent) on an ext4 whose block device logs every write and flush.
+Then the disk is rebuilt as a power cut could have left it:
 
   prefix   every write up to a point, in order
-  drop     those since the last flush lost
-  subset   of those since the last flush some, in any order
-  torn     the same, and of each write only some of its sectors of 512 bytes
+  drop     the writes since the last flush lost
+  subset   some of the writes since the last flush, in any order
+  torn     the same, with only some of the sectors of 512 bytes of each write
 
-each is mounted (after e2fsck if need be), the outbox is opened and read, and must keep the promise: it opens; nothing that
-was committed and not acknowledged is missing; nothing lost that a departure or halt has made urgent; what is there has the
-right content and order; no number will be used again; and what is lost is not older than W and a second. Of delivery events
-and the document that changes with each of them: the document names the newest event that was accepted and survived, every
-one before it is there or acknowledged, and none after it.
+Each is mounted (after e2fsck if needed), the outbox is opened and read, and must keep its guarantees. It opens. No
+committed and unacknowledged record is missing, and none that a departure or halt has made urgent. The content found is
+right and in order. No number will be used again. Lost records are not older than W and a second. For delivery events and
+the document that changes with each of them: the document names the newest event that was accepted and survived, every
+event before it is present or acknowledged, and none exists after it.
 
-Then the controls, which must fail: the same program with `synchronous = NORMAL` (the statement is replaced in a copy of the
-binary), and a card that ignores flushes and loses its last writes. With the latter the outbox must still open, set the
-damaged file aside, and go on.
+Then the controls, which must fail: the same program with `synchronous = NORMAL` (the statement is replaced in a copy of
+the binary), and a card that ignores flushes and loses its last writes. With the latter the outbox must still open,
+quarantine the damaged file, and continue.
 
 Needs root, loop devices, FUSE, qemu-storage-daemon (qemu-utils), e2fsprogs, and the release build of outbox_rig.
 """
@@ -24,7 +24,7 @@ import argparse, collections, contextlib, multiprocessing, os, random, signal, s
 
 from parts import (MS_NOATIME, RIG, Loop, Recorder, mount, read_log, scope, skip_without, start, table, unmount)
 
-TRIP_S, DRIVE_S = 900, 720  # As in outbox_rig.
+TRIP_S, DRIVE_S = 900, 720  # Same as in outbox_rig.
 CHUNK = 1 << 16
 LIAR_WRITES = 24
 FIRST_START = 100  # Writes, about.
@@ -80,7 +80,7 @@ class Numbers:
 
 
 class Promised:
-    """What the rig has said up to a point."""
+    """The rig's output up to a point."""
 
     def __init__(self):
         self.accepted, self.acknowledged, self.durable = Numbers(), Numbers(), 0
@@ -107,7 +107,7 @@ class Promised:
 
 
 def record(stack, folder, rig, commit_after, hours, seed):
-    """Runs the day; returns the recorder, when it is over."""
+    """Runs the day and returns the recorder."""
     recorder = Recorder(stack, folder)
     chance = random.Random(seed)
     left = int(hours * 3600)
@@ -142,7 +142,7 @@ def record(stack, folder, rig, commit_after, hours, seed):
 
 
 class Disk:
-    """The disk as it was at some point of the log, and what a cut could make of it."""
+    """The disk at some point of the log, and the states that a cut could produce."""
 
     def __init__(self, recorder, lies):
         self.bytes = bytearray(recorder.base.read_bytes()[:recorder.bytes])
@@ -162,7 +162,7 @@ class Disk:
         self.unflushed = self.unflushed[max(0, keep):]
 
     def state(self, form, chance):
-        """(what tells it from others at this point, the writes since the last flush that have arrived)"""
+        """Returns (identity of this state, the writes since the last flush that have arrived)."""
         if form == 'drop':
             return (), []
         if form == 'prefix':
@@ -181,7 +181,7 @@ class Disk:
         return tuple(key), parts
 
     def store(self, path, parts):
-        """The image as a file; what was never written stays a hole."""
+        """Writes the image to a file; blocks never written stay holes."""
         overlay = {}
         for at, data in parts:
             while data:
@@ -198,7 +198,7 @@ class Disk:
 
 
 def opened(image, place, note):
-    """The loop device of a mounted image; None if nothing helps."""
+    """Returns the loop device of a mounted image, or None if it cannot be repaired."""
     loop = Loop(image)
     try:
         mount(loop.device, place, 'ext4', MS_NOATIME)
@@ -210,7 +210,7 @@ def opened(image, place, note):
 
 
 def repaired(image, place):
-    """What the start of a system would do."""
+    """Repairs the file system as a system's start does."""
     subprocess.run(['e2fsck', '-fy', '-b', '1024', '-B', '4096', image], capture_output=True)
     loop = Loop(image)
     try:
@@ -222,7 +222,7 @@ def repaired(image, place):
 
 
 def examine(place, promised, bound, note, count):
-    """Opens the outbox at `place` and holds it against what was promised; returns how many fixes were lost."""
+    """Opens the outbox at `place`, checks its guarantees, and returns the number of lost fixes."""
     path = place / 'outbox.db'
     try:
         rig = subprocess.run([RIG, path, '--check'], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
@@ -232,7 +232,7 @@ def examine(place, promised, bound, note, count):
     said = dict((line[0], line[1:].split()) for line in rig.stdout.splitlines() if line)
     if 'H' not in said:
         names = sorted(os.listdir(place))
-        # Only a card that lies can lose the second file of a first start and keep some of the first.
+        # Only a card that ignores flushes can lose the second file of a first start and keep some of the first.
         what = 'refused to open' if 'outbox.db.seq' in names else 'refused to open, first start half lost'
         note('input/output error' if 'os error 5' in rig.stdout else what, f'{rig.stdout}{rig.stderr} {names}')
         return 0
@@ -246,7 +246,7 @@ def examine(place, promised, bound, note, count):
     lost = waiting.without(held)
     if committed := lost.up_to(promised.durable).count():
         note('committed and missing', f'{committed}: {lost.ranges}')
-    # A departure or halt that was not the last to be accepted has had its transaction.
+    # Before the last accepted departure or halt, each one had its own transaction.
     urgent = [number for first, last in lost.ranges for number in range(first, min(last, promised.next - 2) + 1)
               if number % TRIP_S in (0, DRIVE_S) and number - 1 in promised.accepted]
     if urgent:
@@ -263,19 +263,19 @@ def examine(place, promised, bound, note, count):
         again = subprocess.run([RIG, path, '--check'], stdin=subprocess.DEVNULL, capture_output=True, text=True)
         expected = held.count() + 600
         if more.returncode or again.returncode or again.stdout.split('R ')[-1].split()[2] != str(expected):
-            note('does not go on', again.stdout[-300:])
+            note('does not continue', again.stdout[-300:])
     return lost.count()
 
 
 def events_fault(promised, document, *held):
-    """What is wrong with the events that are there and the document that names the newest one."""
+    """Returns the errors in the events found and the document that names the newest one."""
     if document < promised.events_durable:
-        return f'committed up to {promised.events_durable}, and the document says {document}'
+        return f'committed up to {promised.events_durable}, and the document names {document}'
     if document and document not in promised.events:
-        return f'the document says {document}, which was no event'
+        return f'the document names {document}, which was no event'
     waiting = {event for event in promised.events if event <= document} - promised.events_acknowledged
     if missing := waiting - set(held):
-        return f'missing: {sorted(missing)}, and the document says {document}'
+        return f'missing: {sorted(missing)}, and the document names {document}'
     if after := [event for event in held if event > document]:
         return f'after the {document} of the document: {after}'
     return None
@@ -288,12 +288,12 @@ def replay(work):
     entries = read_log(recorder.log, recorder.bytes)
     places = {kind: [at for at, entry in enumerate(entries) if (entry[1] if entry[0] == 'M' else entry[0]) == kind]
               for kind in 'WCAK'}
-    # Five states at a write, fewer between: some of the points are in the first start, where everything is made, then
-    # where the device writes, where something has just been promised, and at any second.
+    # Five states at a write, fewer between: some of the points are in the first start, where everything is created, then
+    # where the device writes, where a guarantee has just been printed, and at any second.
     draw, points = random.Random(seed), set()
     for kind, from_, to, part in (('W', 0, FIRST_START, 0 if lies else 0.1), ('W', FIRST_START, None, 0.6),
                                   ('C', 0, None, 0.2), ('K', 0, None, 0.1), ('A', 0, None, 0.2)):
-        # A second's work is done when the next point comes.
+        # The work of a second is complete when the next point comes.
         some = [at - (kind == 'A') for at in places[kind][from_:to]]
         points.update(draw.sample(some, min(len(some), int(states / 4 * part) + 1)))
     points = sorted(points)
@@ -331,7 +331,7 @@ def replay(work):
                     try:
                         losses.append(examine(place, promised, bound, note, count))
                         if 'input/output error' in bad:
-                            # The kernel has found damage that only e2fsck mends.
+                            # The kernel has found damage that only e2fsck can repair.
                             unmount(place)
                             loop.close()
                             bad = {'needed e2fsck'}
@@ -350,7 +350,7 @@ def replay(work):
 
 DAMAGE = ('refused to open', 'refused to open, first start half lost', 'input/output error',
           'wrong content or order', 'set aside as damaged', 'committed and missing', 'departures lost',
-          'events and document disagree', 'numbers used again', 'more than W lost', 'does not go on',
+          'events and document disagree', 'numbers used again', 'more than W lost', 'does not continue',
           'file system cannot be mounted')
 
 
@@ -368,7 +368,7 @@ def explore(recorder, folder, name, states, options, bound, lies=0):
     row = [name, count, found['states'], found['departures lost'], found['committed and missing'],
            found['events and document disagree'], damaged,
            max(losses, default=0), f'{sum(at_random) / max(1, len(at_random)):.2f}', found['refused to open'],
-           found['numbers used again'], found['does not go on'], found['needed e2fsck'],
+           found['numbers used again'], found['does not continue'], found['needed e2fsck'],
            f'{(time.monotonic() - began) * 1000 / max(1, count):.0f} ms']
     return row, found, samples
 
@@ -378,7 +378,7 @@ HEAD = ['what', 'crash states', 'violations', 'departures lost', 'committed lost
 
 
 class Log:
-    """What outlives a recorder."""
+    """The results that outlive a recorder."""
 
     def __init__(self, recorder):
         self.log, self.base, self.bytes = recorder.log, recorder.base, recorder.bytes
@@ -433,18 +433,18 @@ def main():
                                       options, 6, LIAR_WRITES)
         rows.append(row)
         if not found['committed and missing']:
-            failed, texts = True, [*texts, 'CONTROL: a card that lies was not noticed']
+            failed, texts = True, [*texts, 'CONTROL: a card that ignores flushes was not detected']
         for what in ('refused to open', 'refused to open, first start half lost', 'wrong content or order',
-                     'does not go on', 'file system cannot be mounted'):
+                     'does not continue', 'file system cannot be mounted'):
             if found[what]:
-                texts.append(f'with the lying card: {what}: {found[what]}, e.g. {samples[what]}')
-                failed |= what in ('refused to open', 'does not go on')
+                texts.append(f'with the card that ignores flushes: {what}: {found[what]}, e.g. {samples[what]}')
+                failed |= what in ('refused to open', 'does not continue')
         with contextlib.ExitStack() as inner:
             log = Log(record(inner, folder / 'normal', weakened(folder), 5, min(options.hours, 2), options.seed))
         row, found, _ = explore(log, folder, 'control: synchronous = NORMAL', states, options, 6)
         rows.append(row)
         if not found['committed and missing']:
-            failed, texts = True, [*texts, 'CONTROL: synchronous = NORMAL was not noticed']
+            failed, texts = True, [*texts, 'CONTROL: synchronous = NORMAL was not detected']
     table(rows)
     print('\n'.join(texts))
     print('FAILED' if failed else 'ok')

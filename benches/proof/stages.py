@@ -1,4 +1,4 @@
-"""The stages of broker.py: each is a broker, a wire and an agent of its own, and one thing that goes wrong."""
+"""The stages of broker.py: each has its own broker, wire and agent, and one fault."""
 import contextlib, datetime, signal, socket, subprocess, threading, time
 
 from parts import free_port, wait_for
@@ -8,7 +8,7 @@ RAW = 'track.sampling = "raw"\n'
 
 
 class Failed(Exception):
-    """A promise that was not kept."""
+    """A violated guarantee."""
 
 
 def promise(kept, what):
@@ -17,7 +17,7 @@ def promise(kept, what):
 
 
 def account(van, backend):
-    """Ends the van; (numbers given, arrived, lost, left in the outbox, panics). Every number from 1 on is of a fix."""
+    """Ends the van; returns (numbers assigned, arrived, lost, left in the outbox, panics). Each number from 1 on is a fix's."""
     code, left, panics = van.finish()
     time.sleep(0.5)
     arrived = set(backend.points[van.name])
@@ -28,7 +28,7 @@ def account(van, backend):
 
 
 def settled(van, backend, patience_s, what='all points'):
-    """Waits until all that was said has arrived."""
+    """Waits until everything that was sent has arrived."""
     wait_for(lambda: len(backend.points[van.name]) >= van.feed.said, patience_s, f'{van.name}: {what}')
 
 
@@ -43,15 +43,15 @@ def acl(stack, folder, options, rows):
              'topic read #\npattern write fleet/v1/%u/connection\n'
     rules.write_text('topic read #\n' + denied)
     rules.chmod(0o644)
-    # With max_queued_messages 0, mosquitto 2.0.11 also cuts who is refused.
+    # With max_queued_messages 0, mosquitto 2.0.11 also disconnects rejected clients.
     broker = Mosquitto(stack, folder / 'broker', f'acl_file {rules}\nmax_queued_messages 100000')
     backend, wire = Backend(stack, broker.port), Wire(stack, broker.port)
     feed = Feed(stack, None, 20)
     van = Van(stack, folder, 'ACL', wire.port, feed, RAW + 'mqtt.username = "ACL"')
     time.sleep(8 if options.short else 60)
     before, refused = len(backend.points['ACL']), wire.answers[0x87]
-    promise(not before, f'{before} points arrived although refused')
-    promise(refused, 'nothing was refused')
+    promise(not before, f'{before} points arrived although rejected')
+    promise(refused, 'no publish was rejected')
     held, said = pending(backend, van), feed.said
     # `state` is a second old.
     promise(held >= said - 45, f'{held} in the outbox of {said}')
@@ -82,14 +82,14 @@ def nobody(stack, folder, options, rows):
     feed.is_quiet = True
     settled(van, backend, 320)
     given, arrived, lost, left, _ = account(van, backend)
-    rows.append([('fixes', feed.said), ('before anybody subscribed', accepted), ('answers 0x10', unheard), ('lost', lost),
+    rows.append([('fixes', feed.said), ('before the first subscription', accepted), ('answers 0x10', unheard), ('lost', lost),
                  ('left', left)])
-    promise(unheard, 'the broker did not say 0x10')
+    promise(unheard, 'the broker did not send 0x10')
     promise(not (lost or left) and given == feed.said, 'lost or left')
 
 
 def queue(stack, folder, options, rows):
-    """mosquitto's answer to a publish that it drops is the same as to one that it keeps."""
+    """mosquitto gives the same response for a dropped publish and for a stored one."""
     broker = Mosquitto(stack, folder / 'broker', 'max_queued_messages 5\nmax_inflight_messages 5')
     backend, wire = Backend(stack, broker.port), Wire(stack, broker.port)
     wire.reads_tracks = True
@@ -111,13 +111,13 @@ def queue(stack, folder, options, rows):
     rows.append([('fixes', feed.said), ('arrived', len(arrived)), ('lost by the agent', len(ours)),
                  ('acknowledged and dropped by the broker', unknowable), ('left', left),
                  ('answers', ', '.join(f'0x{reason:02X}: {count}' for reason, count in sorted(answers.items())))])
-    promise(code == 0 and not panics and not ours and not left, 'the agent lost something')
+    promise(code == 0 and not panics and not ours and not left, 'the agent lost records')
 
 
 def killed(stack, folder, options, rows):
     broker = Mosquitto(stack, folder / 'broker', PERSISTENT.format(folder / 'broker') + 'autosave_interval 1800\n')
     backend, wire = Backend(stack, broker.port), Wire(stack, broker.port)
-    # The session itself is saved; what comes then is not.
+    # The session itself is saved; later messages are not.
     broker.end()
     broker.start()
     backend.come()
@@ -138,12 +138,12 @@ def killed(stack, folder, options, rows):
     broken, ours = len(wire.acknowledged - arrived), set(range(1, feed.said + 1)) - arrived - wire.acknowledged
     rows.append([('fixes', feed.said), ('arrived', len(arrived)), ('lost by the agent', len(ours)),
                  ('acknowledged and forgotten by the broker', broken), ('left', left)])
-    promise(code == 0 and not panics and not ours and not left, 'the agent lost something')
-    promise(broken, 'nothing was lost: this bench would not notice')
+    promise(code == 0 and not panics and not ours and not left, 'the agent lost records')
+    promise(broken, 'no record was lost: this test would not detect a loss')
 
 
 def fight(port, seconds):
-    """Two clients with one identifier that come back at once; connections that were accepted."""
+    """Two clients with one identifier that reconnect at once; returns the number of accepted connections."""
     count, ended = [0, 0], threading.Event()
 
     def client(number):
@@ -168,7 +168,7 @@ def fight(port, seconds):
 
 
 def twin(stack, folder, options, rows):
-    """mosquitto 2.0.11 does not say 0x8E (session taken over) to who is kicked: that connections end soon is all he sees."""
+    """mosquitto 2.0.11 does not send 0x8E (session taken over); a client only sees that its connections end soon."""
     seconds = 30 if options.short else 300
     broker = Mosquitto(stack, folder / 'broker', 'max_queued_messages 0')
     backend = Backend(stack, broker.port)
@@ -186,7 +186,7 @@ def twin(stack, folder, options, rows):
     other.process.send_signal(signal.SIGTERM)
     other.process.wait(20)
     if not options.short:
-        # Who was kicked comes back by itself.
+        # The disconnected agent reconnects by itself.
         wait_for(wires[0].current, 320, 'the first one again')
     one.process.send_signal(signal.SIGTERM)
     code = one.process.wait(20)
@@ -217,15 +217,15 @@ def withheld(stack, folder, options, rows):
     rows.append([('seconds', seconds), ('ack_timeout_s', timeout), ('connections renewed', renewed),
                  ('PUBACKs withheld', wire.withheld), ('pending before, in the end', f'{held_from}, {waiting}'),
                  ('fixes', feed.said), ('lost', lost), ('left', left), ('came twice', backend.twice),
-                 ('doubled after dedupe', backend.reused)])
+                 ('duplicates after deduplication', backend.reused)])
     promise(renewed, 'the connection was not renewed')
     # `state` is as old as the last connection.
-    promise(waiting >= seconds * 20 / 2, f'only {waiting} wait: removed without PUBACK?')
+    promise(waiting >= seconds * 20 / 2, f'only {waiting} pending: removed without PUBACK?')
     promise(not (lost or left or backend.reused) and given == feed.said, 'lost or left')
 
 
 def certificates(folder):
-    """An authority in `folder`, and a function that certifies the broker for a time, UTC."""
+    """Creates an authority in `folder`, and a function that certifies the broker for a period in UTC."""
     run = lambda *words: subprocess.run(['openssl', *map(str, words)], check=True, cwd=folder, capture_output=True)
     folder.mkdir()
     (folder / 'index.txt').write_text('')
@@ -249,7 +249,7 @@ def certificates(folder):
 
 
 def secured(stack, folder, begin, end):
-    """mosquitto with TLS for the van and without for the backend: (broker, backend, wire, certify, keys)."""
+    """A mosquitto with TLS for the van and without for the backend: (broker, backend, wire, certify, keys)."""
     keys, plain = folder / 'keys', free_port()
     certify = certificates(keys)
     certify(begin, end)
@@ -263,7 +263,7 @@ DAY = 86_400
 
 
 def expired(stack, folder, options, rows):
-    # The receiver says a day in a year's time; the host would take the certificate.
+    # The receiver reports a day a year ahead; by the host's clock the certificate is valid.
     receiver = int(time.time()) + 365 * DAY
     broker, backend, wire, certify, keys = secured(stack, folder, time.time() - DAY, receiver - DAY)
     feed = Feed(stack, None, 5, began=receiver, is_real=True)
@@ -272,7 +272,7 @@ def expired(stack, folder, options, rows):
     time.sleep(15)
     wire.away(False)
     broker_log = folder / 'broker/mosquitto.log'
-    wait_for(lambda: 'certificate expired' in broker_log.read_text(), 60, 'a refusal for its reason')
+    wait_for(lambda: 'certificate expired' in broker_log.read_text(), 60, 'a rejection with its reason')
     refused, arrived_before = time.monotonic(), len(backend.points['EXPIRED'])
     certify(time.time() - DAY, receiver + 90 * DAY)
     broker.reload()
@@ -283,12 +283,12 @@ def expired(stack, folder, options, rows):
     given, arrived, lost, left, _ = account(van, backend)
     rows.append([('fixes', feed.said), ('arrived while expired', arrived_before), ('back after', f'{back:.0f} s'),
                  ('lost', lost), ('left', left)])
-    promise(not arrived_before, 'the expired certificate was taken')
+    promise(not arrived_before, 'the expired certificate was accepted')
     promise(not (lost or left) and given == feed.said, 'lost or left')
 
 
 def early(stack, folder, options, rows):
-    # Later than the host, as it would take nothing for valid that begins after its own time.
+    # Later than the host, because a certificate that starts after the host's time is rejected anyway.
     receiver = int(time.time()) + 100 * DAY
     begin = receiver + 14
     broker, backend, wire, certify, keys = secured(stack, folder, begin, begin + 90 * DAY)
@@ -301,5 +301,5 @@ def early(stack, folder, options, rows):
     settled(van, backend, 60)
     given, arrived, lost, left, _ = account(van, backend)
     rows.append([('fixes', feed.said), ('arrived before', before), ('lost', lost), ('left', left)])
-    promise(not before and 'not valid yet' in van.log.read_text(), 'it was taken too early')
+    promise(not before and 'not valid yet' in van.log.read_text(), 'it was accepted too early')
     promise(not (lost or left) and given == feed.said, 'lost or left')

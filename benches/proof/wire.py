@@ -1,5 +1,5 @@
-"""What the proofs of the link share: mosquitto that can be restarted, killed and told anew, a wire to it that understands
-enough MQTT 5 to cut, to count and to keep PUBACKs to itself, a backend with a permanent session, a van that drives.
+"""Shared parts of the link proofs: a mosquitto that can be restarted, killed and reloaded, a wire to it that parses enough
+MQTT 5 to cut, to count and to withhold PUBACKs, a backend with a permanent session, and a van that drives.
 """
 import collections, contextlib, functools, json, math, operator, random, signal, socket, sqlite3, struct, threading, time
 
@@ -9,7 +9,7 @@ CONNECT, CONNACK, PUBLISH, PUBACK, SUBSCRIBE, SUBACK, PINGREQ = 1, 2, 3, 4, 8, 9
 
 
 def packets(buffer):
-    """The whole packets (MQTT 5 §2.1) at the beginning of `buffer`, which are taken out of it."""
+    """Removes and returns the complete packets (MQTT 5 §2.1) at the beginning of `buffer`."""
     found = []
     while len(buffer) >= 2:
         length = shift = 0
@@ -29,7 +29,7 @@ def packets(buffer):
 
 
 def body(packet):
-    """Without the fixed header."""
+    """Returns the packet without the fixed header."""
     place = 1
     while packet[place] & 0x80:
         place += 1
@@ -54,7 +54,7 @@ def text(word):
 
 
 def publish(packet_):
-    """(topic, packet identifier or 0, payload) of a PUBLISH."""
+    """Returns (topic, packet identifier or 0, payload) of a PUBLISH."""
     content, qos = body(packet_), packet_[0] >> 1 & 3
     at = 2 + int.from_bytes(content[:2], 'big')
     topic, packet_id = content[2:at].decode(), 0
@@ -69,7 +69,7 @@ def publish(packet_):
 
 
 class Mosquitto:
-    """A real one, on one port through all its lives."""
+    """A real mosquitto, on the same port after each restart."""
 
     def __init__(self, stack, folder, config=''):
         self.stack, self.folder, self.port = stack, folder, free_port()
@@ -89,7 +89,7 @@ class Mosquitto:
         self.process.wait()
 
     def reload(self):
-        """Reads its access list anew."""
+        """Reloads the access list."""
         self.process.send_signal(signal.SIGHUP)
 
 
@@ -105,7 +105,7 @@ class Pair:
         self.is_accepted = threading.Event()
 
     def reset(self):
-        """Both ends get a reset; what was not read is gone."""
+        """Resets both ends; unread data is lost."""
         self.is_open = False
         for end in (self.near, self.far):
             with contextlib.suppress(OSError):
@@ -114,13 +114,13 @@ class Pair:
 
 
 class Wire:
-    """TCP to `target`, with all that a mobile network does to it. What `is_raw`, TLS, is not looked into."""
+    """A TCP proxy to `target` with the faults of a mobile network. With `is_raw` (TLS), packets are not parsed."""
 
     def __init__(self, stack, target, is_raw=False):
         self.target, self.is_raw, self.is_away, self.withholds = target, is_raw, False, False
         self.connects, self.accepted, self.pairs = [], [], []
         self.answers, self.withheld = collections.Counter(), 0
-        #: Numbers of points that PUBACKs below 0x80 answered; filled where `reads_tracks` is set.
+        #: Numbers of points acknowledged by PUBACKs below 0x80; filled if `reads_tracks` is set.
         self.reads_tracks, self.acknowledged = False, set()
         self.listener = socket.create_server(('127.0.0.1', 0))
         stack.callback(self.listener.close)
@@ -186,7 +186,7 @@ class Wire:
         self.close(pair)
 
     def heard(self, one, pair, tracks):
-        """Whether it is to be handed on."""
+        """Returns whether to forward the packet."""
         kind, content = one[0] >> 4, body(one)
         if kind == CONNACK and content[1] == 0:
             self.accepted.append(time.monotonic())
@@ -210,18 +210,18 @@ class Wire:
                 end.shutdown(socket.SHUT_RDWR)
 
     def current(self):
-        """The connection that the broker has accepted, if there is one."""
+        """Returns the connection that the broker has accepted, if there is one."""
         return next((pair for pair in reversed(self.pairs) if pair.is_open and pair.is_accepted.is_set()), None)
 
     def away(self, is_away=True):
-        """Nobody is reached; what was connected breaks."""
+        """Makes the target unreachable and breaks existing connections."""
         self.is_away = is_away
         for pair in self.pairs if is_away else ():
             pair.reset()
 
 
 class Backend:
-    """Subscribes to every van with a session that the broker keeps, and remembers each point's first coming."""
+    """Subscribes to every van with a persistent session, and records the first arrival of each point."""
 
     def __init__(self, stack, port, client='backend', topics=('fleet/v1/+/+',), permanent=True):
         self.port, self.client, self.topics, self.permanent = port, client, topics, permanent
@@ -301,7 +301,7 @@ class Backend:
 
 
 class Drive:
-    """A van that drives, bends, stops at lights and delivers, seeded; each call is the next second of it."""
+    """A van that drives, turns, stops at lights and delivers, seeded; each call advances it by one second."""
 
     def __init__(self, seed):
         self.dice, self.lat, self.lon = random.Random(seed), 48.3, 10.9
@@ -332,9 +332,10 @@ def sentence(words):
 
 
 class Feed:
-    """A receiver on TCP: `total` epochs of RMC and GGA (None: without end), `rate` a second (None: as fast as they are
-    read), each said once. `began` is the UTC of the first, and time goes by one second an epoch, or, if it `is_real`, as
-    the world's does."""
+    """A receiver on TCP: `total` epochs of RMC and GGA (None: endless), `rate` per second (None: as fast as they are
+    read), each sent once. `began` is the UTC of the first one. Time advances by one second per epoch, or in real time
+    with `is_real`.
+    """
 
     def __init__(self, stack, total, rate, seed=1, began=1_796_000_000, is_real=False):
         self.total, self.rate, self.began, self.is_real = total, rate, began, is_real
@@ -356,7 +357,7 @@ class Feed:
         if self.day[0] != day:
             self.day = (day, time.strftime('%d%m%y', time.gmtime(at)))
         clock = f'{int(second) // 3600:02d}{int(second) // 60 % 60:02d}{second % 60:05.2f}'
-        # Rounded before it is split: 60 minutes are no minutes.
+        # Rounded before it is split, so that a minute never reads 60.
         lat, lon = (divmod(round(degrees * 6_000_000), 6_000_000) for degrees in (drive.lat, drive.lon))
         place = f'{lat[0]:02d}{lat[1] / 1e5:08.5f},N,{lon[0]:03d}{lon[1] / 1e5:08.5f},E'
         return (sentence(f'GNRMC,{clock},A,{place},{drive.speed / 0.514444:.2f},{drive.course:.1f},{self.day[1]},,,A')
@@ -375,7 +376,7 @@ class Feed:
                 due = min(due, left, 500)
                 if self.is_quiet or due <= 0:
                     if left <= 0:
-                        self.ended.wait()  # The line stays; a closed one would be another story.
+                        self.ended.wait()  # The connection stays open, because closing it would be another fault.
                     began, before = (time.monotonic(), self.said) if self.is_quiet else (began, before)
                     time.sleep(0.005 if self.rate is None or self.rate > 20 else 0.02)
                     continue
@@ -408,7 +409,7 @@ class Van:
                 return int(line.split()[1])
 
     def finish(self):
-        """SIGTERM; (exit code, rows left in the outbox, panics)."""
+        """Sends SIGTERM; returns (exit code, rows left in the outbox, panics)."""
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(20)
         database = sqlite3.connect(self.outbox)

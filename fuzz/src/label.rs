@@ -1,32 +1,33 @@
-//! What must hold for every scan of a label and every radio tag.
+//! Invariants for every scanned label and every RFID tag.
 
-use waypost::core::parcel::code::{Candidate, Code, Kind, MAX_KEY, MAX_SCAN};
-use waypost::core::parcel::epc::tag;
+use waypost::core::parcel::code::{Candidate, Code, CodeKind, MAX_KEY, MAX_SCAN};
+use waypost::core::parcel::epc::parse_tag;
 
-/// More candidates or fields than this no label gives.
-const MANY: usize = 128;
+/// Upper limit of candidates and fields of one label.
+const MAX_ITEMS: usize = 128;
 
-/// Whatever is scanned: what is read is printable and bounded, names something, and is the same with the line's end.
+/// Checks that a scan is printable and bounded, has a candidate, and does not depend on its line
+/// terminator.
 pub fn code(data: &[u8]) {
-    let code = Code::read(data);
-    assert_eq!(code, Code::read(&data[..data.len().min(MAX_SCAN)]), "more was looked at");
+    let code = Code::parse(data);
+    assert_eq!(code, Code::parse(&data[..data.len().min(MAX_SCAN)]), "the excess was read");
     if data.len() < MAX_SCAN - 1 {
-        assert_eq!(code, Code::read(&[data, b"\r\n"].concat()), "the end of a line says something");
+        assert_eq!(code, Code::parse(&[data, b"\r\n"].concat()), "the line terminator matters");
     }
     code.iter().for_each(check_code);
     let hex: String = data.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(tag(&hex), tag(&hex.to_uppercase()));
-    tag(&hex).iter().for_each(check_tag);
-    tag(&String::from_utf8_lossy(data)).iter().for_each(check_tag);
+    assert_eq!(parse_tag(&hex), parse_tag(&hex.to_uppercase()));
+    parse_tag(&hex).iter().for_each(check_tag);
+    parse_tag(&String::from_utf8_lossy(data)).iter().for_each(check_tag);
 }
 
 fn check_code(code: &Code) {
     assert!(!code.text.is_empty() && code.text.len() <= 4 * MAX_SCAN);
     assert!(!code.text.chars().any(char::is_control), "{:?}", code.text);
     assert_eq!(code.text, code.text.trim());
-    assert!((1..MANY).contains(&code.candidates.len()));
-    assert_eq!(code.known(|_| true), Some(code.best()));
-    assert_eq!(code.control().is_some(), code.best().kind == Kind::Control);
+    assert!((1..MAX_ITEMS).contains(&code.candidates.len()));
+    assert_eq!(code.match_manifest(|_| true), Some(code.most_likely()));
+    assert_eq!(code.control().is_some(), code.most_likely().kind == CodeKind::Control);
     code.candidates.iter().for_each(check_candidate);
 }
 
@@ -35,8 +36,8 @@ fn check_candidate(candidate: &Candidate) {
     assert_eq!(candidate.carrier, kind.carrier());
     assert!((1..=MAX_KEY).contains(&key.len()), "{key}");
     assert!(!key.chars().any(|letter| letter.is_control() || letter.is_whitespace()), "{key}");
-    assert!(*kind != Kind::Sscc || key.len() == 18 && key.bytes().all(|one| one.is_ascii_digit()));
-    assert!(fields.len() < MANY);
+    assert!(*kind != CodeKind::Sscc || key.len() == 18 && key.bytes().all(|one| one.is_ascii_digit()));
+    assert!(fields.len() < MAX_ITEMS);
     for field in fields {
         assert!(field.value.len() <= MAX_KEY, "{field:?}");
         assert!(!field.value.chars().any(char::is_control), "{field:?}");
@@ -50,7 +51,7 @@ fn check_candidate(candidate: &Candidate) {
 }
 
 fn check_tag(tag: &Candidate) {
-    assert!(matches!(tag.kind, Kind::Sscc | Kind::Sgtin | Kind::Rfid));
+    assert!(matches!(tag.kind, CodeKind::Sscc | CodeKind::Sgtin | CodeKind::Rfid));
     assert!(tag.check_ok != Some(false) || tag.field("scheme") == Some("sscc+"));
     check_candidate(tag);
 }

@@ -1,22 +1,22 @@
-//! What must hold for every input, as functions of its bytes: the bodies of the fuzz targets.
+//! Invariants for arbitrary input, as functions of its bytes: the bodies of the fuzz targets.
 //!
-//! `tests/it/fuzzed.rs` includes this file and runs the same bodies on mutated drives, so that the properties are
-//! checked wherever the tests are, also without a fuzzer.
+//! `tests/it/fuzzed.rs` includes this file and runs the same bodies on mutated drives. The tests
+//! therefore check the invariants without a fuzzer.
 
 mod label;
 
 pub use label::code;
-use waypost::core::calendar::Era;
+use waypost::core::calendar::DateHint;
 use waypost::core::fix::Fix;
 use waypost::core::framing::{Framer, MAX_LINE};
-use waypost::core::journey::{JourneyConfig, JourneyState};
+use waypost::core::journey::{TripConfig, TripState};
 use waypost::core::record::{Record, Seq, Subject, TrackPoint};
 use waypost::core::sampling::Sampling;
 use waypost::core::sentence::{Content, Sentence};
-use waypost::core::{Output, Pipeline, PipelineConfig, Reception};
+use waypost::core::{PipelineOutput, Pipeline, PipelineConfig, ReceiverStats};
 use waypost::units::{Course, Date, Distance, Dop, Height, Position, Speed, Uptime};
 
-/// Whatever the bytes are and however they are cut, the lines are the same, and each is a line.
+/// Checks that framing yields valid lines that do not depend on how the bytes are split.
 pub fn framing(data: &[u8]) {
     let (whole, counters) = lines(std::iter::once(data));
     for line in &whole {
@@ -27,9 +27,9 @@ pub fn framing(data: &[u8]) {
     assert_eq!(counters.bytes, data.len() as u64);
     assert_eq!(counters.lines, whole.len() as u64);
     let dollars = data.iter().filter(|byte| **byte == b'$').count() as u64;
-    assert_eq!(counters.lines + counters.broken, dollars, "each `$` begins a line or a broken one");
-    for cut in [lines(data.chunks(1)), lines(pieces(data, dice(data)))] {
-        assert!(cut == (whole.clone(), counters), "other lines when the bytes are cut");
+    assert_eq!(counters.lines + counters.broken, dollars, "each `$` starts a line");
+    for cut in [lines(data.chunks(1)), lines(pieces(data, fnv1a(data)))] {
+        assert!(cut == (whole.clone(), counters), "lines depend on how bytes are split");
     }
 }
 
@@ -45,11 +45,11 @@ fn lines<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> Lines {
     (lines, framer.counters())
 }
 
-/// What a line says is in range, as it stands and with its checksum repaired.
+/// Checks that parsed values are in range, for each line as it is and with a corrected checksum.
 pub fn sentence(data: &[u8]) {
     for line in data.split(|byte| matches!(byte, b'\r' | b'\n')) {
         let _ = Sentence::parse(line).map(|sentence| check_content(&sentence.content));
-        let sentence = Sentence::parse(&repaired(line));
+        let sentence = Sentence::parse(&with_valid_checksum(line));
         let _ = sentence.map(|sentence| check_content(&sentence.content));
     }
 }
@@ -110,8 +110,8 @@ fn check_distance(distance: &Distance) {
     assert!((0.0..=1e12).contains(&distance.as_metres()), "{distance:?}");
 }
 
-/// The line with the checksum that its text has; added if it has none.
-fn repaired(line: &[u8]) -> Vec<u8> {
+/// Returns the line with the correct checksum, appended if absent.
+fn with_valid_checksum(line: &[u8]) -> Vec<u8> {
     let body = line.strip_prefix(b"$").unwrap_or(line);
     let body = match body {
         [body @ .., b'*', _, _] => body,
@@ -121,7 +121,7 @@ fn repaired(line: &[u8]) -> Vec<u8> {
     [b"$", body, format!("*{checksum:02X}").as_bytes()].concat()
 }
 
-/// One thing that happens to the pipeline.
+/// One step of a pipeline script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
     Bytes(Vec<u8>),
@@ -129,13 +129,13 @@ enum Step {
     Interrupt,
 }
 
-/// From a pause within a burst to a night; what is most usual comes oftenest.
+/// Pauses from within a burst to overnight. Common ones are repeated.
 const PAUSES_MS: [u64; 16] =
     [0, 1, 5, 20, 50, 100, 200, 300, 400, 500, 1_000, 1_000, 1_000, 5_000, 60_000, 50_000_000];
 
-/// The script that the bytes are. Those below `0x80` stand for themselves; `0x80..` is one of [`PAUSES_MS`], `0x90` a
-/// receiver that is unplugged, `0x91` says that from here on checksums are left as they are, `0x92` that they are
-/// repaired, as at the beginning. All others stand for themselves too.
+/// Decodes bytes into a script. `0x80..=0x8F` selects one of [`PAUSES_MS`], and `0x90` disconnects
+/// the receiver. `0x91` leaves the following checksums unchanged, and `0x92` corrects them, which
+/// is the default. All other bytes are receiver output.
 fn script(data: &[u8]) -> Vec<Step> {
     let (mut steps, mut bytes, mut repairing) = (Vec::new(), Vec::new(), true);
     for &byte in data {
@@ -148,8 +148,8 @@ fn script(data: &[u8]) -> Vec<Step> {
                 continue;
             }
         };
-        let gathered = std::mem::take(&mut bytes);
-        steps.push(Step::Bytes(if repairing { with_checksums(&gathered) } else { gathered }));
+        let pending = std::mem::take(&mut bytes);
+        steps.push(Step::Bytes(if repairing { with_checksums(&pending) } else { pending }));
         steps.extend(step);
         repairing = if repairing { byte != 0x91 } else { byte == 0x92 };
     }
@@ -157,13 +157,13 @@ fn script(data: &[u8]) -> Vec<Step> {
     steps
 }
 
-/// Lines that have a checksum get the right one.
+/// Corrects the checksums of lines that have one.
 fn with_checksums(bytes: &[u8]) -> Vec<u8> {
     let mut all = Vec::with_capacity(bytes.len());
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         let text = line.trim_ascii_end();
         match text {
-            [b'$', .., b'*', _, _] => all.extend(repaired(text)),
+            [b'$', .., b'*', _, _] => all.extend(with_valid_checksum(text)),
             _ => all.extend(text),
         }
         all.extend(&line[text.len()..]);
@@ -171,31 +171,31 @@ fn with_checksums(bytes: &[u8]) -> Vec<u8> {
     all
 }
 
-/// Whatever is sent and whenever: what comes out is in order and in range, bounded by what went in, and neither the
-/// cutting of the bytes nor ticks at the right moment change it.
+/// Checks that the output of the pipeline is ordered, in range and bounded by its input. Splitting
+/// the bytes and ticking at deadlines must not change it.
 pub fn pipeline(data: &[u8]) {
     let script = script(data);
     let era = match data.len() % 3 {
-        0 => Era::AsSaid,
-        1 => Era::NotBefore(Date::new(2026, 11, 1).expect("a day")),
-        _ => Era::NotAfter(Date::new(2026, 11, 23).expect("a day")),
+        0 => DateHint::AsReported,
+        1 => DateHint::NotBefore(Date::new(2026, 11, 1).expect("valid date")),
+        _ => DateHint::NotAfter(Date::new(2026, 11, 23).expect("valid date")),
     };
     let whole = run(era, &script, None);
-    let cut = run(era, &script, Some(dice(data)));
-    assert!(whole.0 == cut.0, "other points when the bytes are cut and the clock ticks");
-    assert!(whole.1 == cut.1, "counted otherwise when the bytes are cut and the clock ticks");
+    let cut = run(era, &script, Some(fnv1a(data)));
+    assert!(whole.0 == cut.0, "points depend on how bytes are split and on ticks");
+    assert!(whole.1 == cut.1, "counters depend on how bytes are split and on ticks");
 }
 
-type Outcome = (Vec<(Seq, TrackPoint)>, (Reception, JourneyState));
+type Outcome = (Vec<(Seq, TrackPoint)>, (ReceiverStats, TripState));
 
-/// Runs the script: whole, or cut in pieces and with each deadline kept.
-fn run(era: Era, script: &[Step], mut cut: Option<u64>) -> Outcome {
-    let config = PipelineConfig { era, journey: JourneyConfig::default(), sampling: Sampling::Raw };
-    let mut pipeline = Pipeline::new(config, Seq::new(1), JourneyState::default());
+/// Runs the script: whole, or split into pieces and with a tick at each deadline.
+fn run(era: DateHint, script: &[Step], mut cut: Option<u64>) -> Outcome {
+    let config = PipelineConfig { date_hint: era, trip: TripConfig::default(), sampling: Sampling::Raw };
+    let mut pipeline = Pipeline::new(config, Seq::new(1), TripState::default());
     let mut at_ms = 0;
     let mut fed = 0;
     let mut points = Vec::new();
-    let mut output = Output::default();
+    let mut output = PipelineOutput::default();
     for step in script {
         let at = Uptime::from_millis(at_ms);
         match (step, &mut cut) {
@@ -207,46 +207,46 @@ fn run(era: Era, script: &[Step], mut cut: Option<u64>) -> Outcome {
             (Step::Pause(ms), None) => at_ms += ms,
             (Step::Pause(ms), Some(_)) => {
                 at_ms += ms;
-                keep_deadlines(&mut pipeline, Uptime::from_millis(at_ms), &mut output);
+                tick_deadlines(&mut pipeline, Uptime::from_millis(at_ms), &mut output);
             }
-            (Step::Interrupt, _) => pipeline.interrupt(at, &mut output),
+            (Step::Interrupt, _) => pipeline.source_lost(at, &mut output),
         }
         if let Step::Bytes(bytes) = step {
             fed += bytes.len() as u64;
         }
         drain(&mut output, &mut points);
-        check_reception(&pipeline.reception(), fed, &points);
+        check_reception(&pipeline.receiver_stats(), fed, &points);
     }
     pipeline.finish(&mut output);
     drain(&mut output, &mut points);
     pipeline.finish(&mut output);
-    assert_eq!(output, Output::default(), "what has ended says nothing more");
-    check_reception(&pipeline.reception(), fed, &points);
-    (points, (pipeline.reception(), pipeline.state()))
+    assert_eq!(output, PipelineOutput::default(), "output after the end of the input");
+    check_reception(&pipeline.receiver_stats(), fed, &points);
+    (points, (pipeline.receiver_stats(), pipeline.state()))
 }
 
-/// Ticks when it is due, as the engine does.
-fn keep_deadlines(pipeline: &mut Pipeline, now: Uptime, output: &mut Output) {
+/// Ticks at each deadline, as the engine does.
+fn tick_deadlines(pipeline: &mut Pipeline, now: Uptime, output: &mut PipelineOutput) {
     while let Some(due) = pipeline.deadline().filter(|due| *due <= now) {
         pipeline.tick(due, output);
-        assert!(pipeline.deadline().is_none_or(|next| next > due), "a tick at {due:?} did nothing");
+        assert!(pipeline.deadline().is_none_or(|next| next > due), "idle tick at {due:?}");
     }
 }
 
-fn drain(output: &mut Output, points: &mut Vec<(Seq, TrackPoint)>) {
+fn drain(output: &mut PipelineOutput, points: &mut Vec<(Seq, TrackPoint)>) {
     let kept = |record: &Record| match record.subject {
         Subject::Point(point) => (record.seq, point),
-        _ => unreachable!("there is no other kind"),
+        _ => unreachable!("only point records exist"),
     };
     let output = std::mem::take(output);
     let records: Vec<_> = output.records.iter().map(kept).collect();
-    assert_eq!(records, output.points, "`raw` keeps every fix");
+    assert_eq!(records, output.points, "`raw` stores every fix");
     for (seq, point) in output.points {
         let (expected, odometer) = points
             .last()
             .map_or((Seq::new(1), None), |(seq, point)| (Seq::next(*seq), Some(point.odometer)));
         assert_eq!(seq, expected);
-        assert!(odometer.is_none_or(|before| before <= point.odometer), "it was driven backwards");
+        assert!(odometer.is_none_or(|before| before <= point.odometer), "the odometer decreased");
         check_fix(&point.fix);
         points.push((seq, point));
     }
@@ -264,20 +264,20 @@ fn check_fix(fix: &Fix) {
     assert!(fix.satellites_used.is_none_or(|used| used <= 99));
 }
 
-/// The counters count what was fed, and no fix comes from nothing.
-fn check_reception(reception: &Reception, fed: u64, points: &[(Seq, TrackPoint)]) {
+/// Checks that the counters match the input and that no fix lacks a source sentence.
+fn check_reception(reception: &ReceiverStats, fed: u64, points: &[(Seq, TrackPoint)]) {
     let lines = reception.framing.lines;
     assert_eq!(reception.framing.bytes, fed);
     let refused = reception.bad_envelope + reception.bad_checksum;
     assert!(refused <= lines);
     let said = lines - refused;
-    let judged = points.len() as u64 + reception.rejected.no_fix + reception.rejected.unbelieved();
+    let judged = points.len() as u64 + reception.rejected.no_fix + reception.rejected.rejected_positions();
     assert!(judged <= said, "{judged} epochs of {said} sentences");
     let newest = reception.newest.map(|fix| fix.utc);
     assert_eq!(newest, points.last().map(|(_, point)| point.fix.utc));
 }
 
-/// The bytes in pieces of 1 to 64.
+/// Splits the bytes into pieces of 1 to 64 bytes.
 fn pieces(bytes: &[u8], seed: u64) -> impl Iterator<Item = &[u8]> {
     let (mut rest, mut state) = (bytes, seed | 1);
     std::iter::from_fn(move || {
@@ -291,8 +291,8 @@ fn pieces(bytes: &[u8], seed: u64) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// A number that the input decides: FNV-1a.
-fn dice(data: &[u8]) -> u64 {
+/// FNV-1a hash of the input, a deterministic seed.
+fn fnv1a(data: &[u8]) -> u64 {
     data.iter().fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3)
     })

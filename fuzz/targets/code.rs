@@ -1,4 +1,4 @@
-//! Any scan of a label, and any memory of a radio tag: what is read is printable and bounded.
+//! Fuzz target: scans of labels and memory of RFID tags.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| waypost_fuzz::code(data));

@@ -1,4 +1,4 @@
-//! Arguments and help text of `waypost-backend`; subcommand → exit code.
+//! Command line of `waypost-backend`: arguments, help texts and exit codes.
 
 use std::future::Future;
 use std::io::{self, Write as _};
@@ -10,19 +10,19 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::config::{Config, DEFAULT_PATH, Origins, Scope};
+use super::config::{Config, DEFAULT_PATH, ShowOrigins, Scope};
 use super::epc;
 use super::octets;
-use super::service::Service;
+use super::service::App;
 use super::store::export::Subject;
 use super::store::{Store, backup};
 use crate::clock::Clock;
 use crate::exit;
 use crate::logging;
-use crate::notify::Notify;
+use crate::notify::ServiceNotifier;
 use crate::units::UtcTime;
 
-/// The tracking backend: what vans say is stored once, and shown to whom it may be.
+/// Tracking backend: ingests van telemetry over MQTT and serves recipient and dispatcher pages
 #[derive(Debug, Parser)]
 #[command(name = "waypost-backend", version, arg_required_else_help = true, max_term_width = 100)]
 struct Arguments {
@@ -34,57 +34,57 @@ struct Arguments {
 enum Command {
     /// Run the backend until SIGTERM
     Run(ConfigArgument),
-    /// Check the configuration: every problem in one report
+    /// Check the configuration and report every problem
     Check {
         #[command(flatten)]
         at: ConfigArgument,
-        /// Open the store as well, and say what is in it
+        /// Open the store as well and print a summary of its contents
         #[arg(long)]
         store: bool,
     },
-    /// Look at the configuration
+    /// Inspect the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Make a token for the API, and write its table for the configuration
+    /// Create an API token and print its table for the configuration
     Token {
-        /// Who it is for: 1 to 32 of A-Z a-z 0-9 _ . -
+        /// Name of the client in the audit log: 1 to 32 of A-Z a-z 0-9 _ . -
         name: String,
-        /// What for, separated by commas: routes, capture, retract, events, desk, metrics
+        /// Scopes, separated by commas: routes, capture, retract, events, desk, metrics
         #[arg(value_delimiter = ',', value_parser = scope, required = true)]
         scopes: Vec<Scope>,
     },
-    /// Copy the store into a new file while the backend runs; PostgreSQL has `pg_dump` for that
+    /// Back up the store to a new file, also while the backend runs; for PostgreSQL use `pg_dump`
     Backup {
         #[command(flatten)]
         at: ConfigArgument,
-        /// The copy; it must not be there
+        /// File to create; it must not exist
         file: PathBuf,
     },
-    /// Put a copy where the configuration says that the store is; nothing may be there
+    /// Restore a backup to the configured store, which must not exist yet
     Restore {
         #[command(flatten)]
         at: ConfigArgument,
-        /// The copy
+        /// Backup file
         file: PathBuf,
     },
-    /// Write everything that is known of a parcel or a van, as lines of JSON
+    /// Export all data about a parcel or a van, as lines of JSON
     Export {
         #[command(flatten)]
         at: ConfigArgument,
         #[command(flatten)]
-        whose: Whose,
-        /// Not what is older
+        whose: ExportSubject,
+        /// Omit data older than this time
         #[arg(long, value_name = "UTC", default_value = "2000-01-01T00:00:00Z", value_parser = utc)]
         since: UtcTime,
     },
-    /// Forget a parcel wherever it is named; that something was erased stays in the audit log
+    /// Erase all data about a parcel (GDPR Art. 17); the erasure is recorded in the audit log
     Erase {
         #[command(flatten)]
         at: ConfigArgument,
-        /// Its number, as people type it, or its URI
+        /// Parcel number as printed on the label, or its URI
         #[arg(long, value_name = "NUMBER", required = true)]
         parcel: String,
-        /// What the request is called in your files, for the audit log; without name and number
+        /// Reference of the request in your files, for the audit log; without personal data
         #[arg(long, value_name = "NAME")]
         request: Option<String>,
     },
@@ -92,49 +92,49 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
-struct Whose {
-    /// A parcel's number, as people type it, or its URI
+struct ExportSubject {
+    /// Parcel number as printed on the label, or its URI
     #[arg(long, value_name = "NUMBER")]
     parcel: Option<String>,
-    /// A van's id
+    /// Van id
     #[arg(long, value_name = "ID")]
     van: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
 struct ConfigArgument {
-    /// The configuration
+    /// Path of the configuration
     #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
     config: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Write every key with the value that it has, the file and its drop-ins taken together
+    /// Print every key with its effective value, with all drop-ins merged
     Show {
         #[command(flatten)]
         at: ConfigArgument,
-        /// Say after each key which file it is from
+        /// Append the source file to each key
         #[arg(long)]
         origin: bool,
     },
 }
 
 fn scope(text: &str) -> Result<Scope, String> {
-    Scope::parse(text).ok_or_else(|| format!("none of {}", Scope::names()))
+    Scope::parse(text).ok_or_else(|| format!("not one of {}", Scope::names()))
 }
 
 fn utc(text: &str) -> Result<UtcTime, String> {
-    UtcTime::parse(text).ok_or_else(|| "write RFC 3339, as 2026-11-23T00:00:00Z".to_owned())
+    UtcTime::parse(text).ok_or_else(|| "use RFC 3339, such as 2026-11-23T00:00:00Z".to_owned())
 }
 
-/// The arguments as the manual and completions have them.
+/// Returns the command definition for the manual and shell completions.
 #[must_use]
 pub fn command() -> clap::Command {
     Arguments::command()
 }
 
-/// Does what the arguments say.
+/// Parses the arguments and runs the command.
 #[must_use]
 pub fn main() -> ExitCode {
     exit::run(|Arguments { command }| execute(command))
@@ -147,29 +147,29 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::Check { at, store: true } => {
             check(&at.config)?;
             with_store(&at.config, async |store, _| {
-                said(&format_args!("  holds    {}", store.census().await?))
+                print_line(&format_args!("  holds    {}", store.summary().await?))
             })
         }
         Command::Config(ConfigCommand::Show { at, origin }) => {
-            let origins = if origin { Origins::Shown } else { Origins::Hidden };
+            let origins = if origin { ShowOrigins::Shown } else { ShowOrigins::Hidden };
             Ok(io::stdout().lock().write_all(Config::show(&at.config, origins)?.as_bytes())?)
         }
         Command::Token { name, scopes } => token(&name, &scopes),
         Command::Backup { at, file } => with_store(&at.config, async |store, _| {
-            said(&format_args!("{}: {}", file.display(), store.backup(&file).await?))
+            print_line(&format_args!("{}: {}", file.display(), store.backup(&file).await?))
         }),
         Command::Restore { at, file } => {
             let (store, _) = Config::load_store(&at.config)?;
             block_on(async {
-                let census = backup::restore(&file, &store).await?;
-                said(&format_args!("restored: {census}"))
+                let summary = backup::restore(&file, &store).await?;
+                print_line(&format_args!("restored: {summary}"))
             })
         }
         Command::Export { at, whose, since } => with_store(&at.config, async |store, domain| {
             let subject = match (whose.parcel, whose.van) {
-                (Some(parcel), _) => Subject::Parcel(of(&store, &domain, &parcel).await?),
+                (Some(parcel), _) => Subject::Parcel(resolve_epc(&store, &domain, &parcel).await?),
                 (None, Some(van)) => Subject::Van(van),
-                (None, None) => unreachable!("one of them is required"),
+                (None, None) => unreachable!("clap requires one of them"),
             };
             let mut out = io::BufWriter::new(io::stdout());
             store.export(&subject, since, &mut out).await?;
@@ -177,38 +177,38 @@ fn execute(command: Command) -> anyhow::Result<()> {
         }),
         Command::Erase { at, parcel, request } => with_store(&at.config, async |store, domain| {
             let now = Clock::live().utc().context("the clock of this host is not set")?;
-            let epc = of(&store, &domain, &parcel).await?;
+            let epc = resolve_epc(&store, &domain, &parcel).await?;
             let rows = store.erase(&epc, request.as_deref(), now).await?;
-            Ok(writeln!(io::stdout(), "{rows} rows are gone or without it")?)
+            Ok(writeln!(io::stdout(), "{rows} rows deleted or redacted")?)
         }),
     }
 }
 
-fn said(words: &impl std::fmt::Display) -> anyhow::Result<()> {
+fn print_line(words: &impl std::fmt::Display) -> anyhow::Result<()> {
     Ok(writeln!(io::stdout(), "{words}")?)
 }
 
-/// Beside an instance that runs, or while none does. `work` also gets `[parcels] domain`.
+/// Opens the store, also while an instance runs, and passes it to `work` with `[parcels] domain`.
 fn with_store(
     path: &Path,
     work: impl AsyncFnOnce(Store, String) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let (config, domain) = Config::load_store(path)?;
-    block_on(async { work(Store::open_beside(&config).await?, domain).await })
+    block_on(async { work(Store::open_for_command(&config).await?, domain).await })
 }
 
-/// The URI of a number, as it was announced; else what such a number most likely stands for.
-async fn of(store: &Store, domain: &str, number: &str) -> anyhow::Result<String> {
+/// Returns the URI of an announced parcel with this number, else the most likely URI of the number.
+async fn resolve_epc(store: &Store, domain: &str, number: &str) -> anyhow::Result<String> {
     if number.contains(':') {
         return Ok(epc::canonical(number));
     }
-    if let Some(parcel) = store.parcels_called(number, domain).await?.into_iter().next() {
+    if let Some(parcel) = store.find_parcels(number, domain).await?.into_iter().next() {
         return Ok(parcel.epc);
     }
-    epc::of_number(number, domain)
+    epc::uris_for_number(number, domain)
         .into_iter()
         .next()
-        .ok_or_else(|| anyhow::anyhow!("{number:?} is no number of a parcel"))
+        .ok_or_else(|| anyhow::anyhow!("{number:?} is not a parcel number"))
 }
 
 fn run(path: &Path) -> anyhow::Result<()> {
@@ -218,8 +218,8 @@ fn run(path: &Path) -> anyhow::Result<()> {
         let stop = CancellationToken::new();
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let notify = Notify::from_environment();
-        let service = Service::open(config, Clock::live()).await?;
+        let notify = ServiceNotifier::from_environment();
+        let service = App::open(config, Clock::live()).await?;
         notify.ready();
         let signals = async {
             tokio::select! {
@@ -249,7 +249,7 @@ fn run(path: &Path) -> anyhow::Result<()> {
 fn check(path: &Path) -> anyhow::Result<()> {
     let config = Config::load(path)?;
     let mut out = io::stdout().lock();
-    writeln!(out, "{}: in order", path.display())?;
+    writeln!(out, "{}: OK", path.display())?;
     writeln!(out, "  store    {:?}", config.store)?;
     writeln!(out, "  broker   {}:{}", config.mqtt.host, config.mqtt.port)?;
     writeln!(out, "  listens  {}", config.http.listen)?;
@@ -258,27 +258,27 @@ fn check(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// 32 random bytes; only their digest is for the configuration.
+/// Creates a token of 32 random bytes; the configuration contains only its digest.
 fn token(name: &str, scopes: &[Scope]) -> anyhow::Result<()> {
     let secret = format!("wp_{}", octets::hex(&octets::random::<32>()));
     let sha256 = octets::sha256(&secret);
-    let scopes: Vec<&str> = scopes.iter().map(|scope| scope.name()).collect();
+    let scopes: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
     let table = format!(
         "[[token]]\nname = \"{name}\"\nsha256 = \"{sha256}\"\nscopes = \"{}\"\n",
         scopes.join(", ")
     );
-    // The table is checked as the configuration will be.
+    // Validates the printed table like a configuration.
     let rest = "mqtt.broker = \"mqtt://b\"\nparcels.domain = \"id.example.com\"\n";
     Config::parse(&format!("{rest}{table}"), "token", &[])?;
     let mut out = io::stdout().lock();
-    writeln!(out, "# The token, which is shown only now: {secret}\n{table}")?;
+    writeln!(out, "# The token, printed only once: {secret}\n{table}")?;
     Ok(())
 }
 
 fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(work);
-    // A thread that waits for a name server or a mail server must not keep us.
+    // Does not wait for threads that block on DNS or SMTP.
     runtime.shutdown_background();
     result
 }

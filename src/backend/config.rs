@@ -1,4 +1,4 @@
-//! `waypost-backend.toml` and `conf.d/*.toml` → checked types: read once, and then nobody checks again.
+//! Loads `waypost-backend.toml` and `conf.d/*.toml` into validated types.
 
 mod check;
 mod keys;
@@ -9,15 +9,14 @@ use std::time::Duration;
 
 use tracing::Level;
 
-use self::keys::BOOK;
+use self::keys::SCHEMA;
 pub use super::store::StoreConfig;
-pub use crate::settings::{ConfigError, Origins, Override};
-use crate::settings::{Layer, Values};
+pub use crate::settings::{ConfigError, ShowOrigins, Override};
+use crate::settings::{ConfigLayer, Values};
 
-/// Where the package puts the file.
+/// Path where the package installs the file.
 pub const DEFAULT_PATH: &str = "/etc/waypost-backend/waypost-backend.toml";
 
-/// Everything that can be set.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `[store]`
@@ -28,14 +27,15 @@ pub struct Config {
     pub http: HttpConfig,
     /// `[[token]]`
     pub tokens: Vec<Token>,
-    /// `[parcels] domain`: of URIs of numbers that are not GS1's; the same as the vans' `delivery.domain`.
+    /// `[parcels] domain`: domain of the URIs of parcels without a GS1 number; equals
+    /// `delivery.domain` of the vans.
     pub domain: String,
     /// `[exposure]`
-    pub exposure: ExposureRule,
+    pub visibility: VisibilityPolicy,
     /// `[retention]`
     pub retention: Retention,
     /// `[alerts]`
-    pub alerts: AlertsConfig,
+    pub notifications: NotificationsConfig,
     /// `[pages]`
     pub pages: PagesConfig,
     /// `[log]`
@@ -43,86 +43,85 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads and checks a file and the drop-ins beside it.
+    /// Loads and validates a file and the drop-ins beside it.
     ///
     /// # Errors
-    /// The file cannot be read, or is not usable: then every problem of it and its drop-ins.
+    /// The file cannot be read or is invalid. The error lists every problem of the file and its
+    /// drop-ins.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        BOOK.load(path, &[], check::config).map(|(config, _)| config)
+        SCHEMA.load(path, &[], check::config).map(|(config, _)| config)
     }
 
-    /// Where everything is kept, and `[parcels] domain`: for commands that need no more, since other secrets are not there
-    /// while the service does not run.
+    /// Loads only the store configuration and `[parcels] domain`, for commands on the store: other
+    /// secrets are unavailable while the service is stopped.
     ///
     /// # Errors
-    /// As [`Self::load`], of these alone.
+    /// Same as [`Self::load`], limited to these keys.
     pub fn load_store(path: &Path) -> Result<(StoreConfig, String), ConfigError> {
-        BOOK.load(path, &[], check::store_and_domain).map(|(config, _)| config)
+        SCHEMA.load(path, &[], check::store_and_domain).map(|(config, _)| config)
     }
 
-    /// Checks the text of a file that came from `origin`, and has no drop-ins.
+    /// Validates the text of a file named `origin`, without drop-ins.
     ///
     /// # Errors
-    /// Every problem, if there is one.
+    /// The text is invalid. The error lists every problem.
     pub fn parse(text: &str, origin: &str, overrides: &[Override]) -> Result<Self, ConfigError> {
-        let layer = Layer { name: origin.to_owned(), text: Ok(text.to_owned()) };
-        BOOK.read(vec![layer], overrides, check::config).map(|(config, _)| config)
+        let layer = ConfigLayer { name: origin.to_owned(), text: Ok(text.to_owned()) };
+        SCHEMA.read(vec![layer], overrides, check::config).map(|(config, _)| config)
     }
 
-    /// A file and its drop-ins as one file with every key. Secrets are paths there, and stay paths.
+    /// Returns a file and its drop-ins merged into one file with every key. Secrets remain paths.
     ///
     /// # Errors
-    /// As of [`Self::load`].
-    pub fn show(path: &Path, origins: Origins) -> Result<String, ConfigError> {
-        let (_, values): (_, Values) = BOOK.load(path, &[], check::config)?;
-        Ok(values.effective(origins))
+    /// Same as [`Self::load`].
+    pub fn show(path: &Path, origins: ShowOrigins) -> Result<String, ConfigError> {
+        let (_, values): (_, Values) = SCHEMA.load(path, &[], check::config)?;
+        Ok(values.to_toml(origins))
     }
 
-    /// `docs/backend/configuration.md`: every key with what it may be.
+    /// `docs/backend/configuration.md`: every key with its valid values.
     #[must_use]
     pub fn reference() -> String {
-        BOOK.reference()
+        SCHEMA.reference()
     }
 
-    /// `config/waypost-backend.toml`: every key with its default and a sentence.
+    /// `config/waypost-backend.toml`: every key with its default and a description.
     #[must_use]
     pub fn default_file() -> String {
-        BOOK.default_file()
+        SCHEMA.default_file()
     }
 
-    /// Every key for the manual: its name, what it may be, its default as TOML, and what it means.
-    pub fn documented() -> impl Iterator<Item = (&'static str, String, &'static str, &'static str)>
+    /// Returns every key for the manual: name, valid values, default as TOML, and description.
+    pub fn entries() -> impl Iterator<Item = (&'static str, String, &'static str, &'static str)>
     {
-        BOOK.documented()
+        SCHEMA.entries()
     }
 }
 
-/// The broker.
+/// Connection to the broker.
 #[derive(Clone)]
 pub struct MqttConfig {
-    /// Host name or address.
+    /// Host name or IP address.
     pub host: String,
-    /// Port.
     pub port: u16,
-    /// TLS, if the URL began with `mqtts:`.
+    /// Set if the URL starts with `mqtts:`.
     pub tls: Option<MqttTls>,
-    /// Client identifier of this instance, the same after each start, different from all others'.
+    /// Client identifier of this instance: stable across restarts and unique per instance.
     pub client_id: String,
-    /// User name.
     pub username: Option<String>,
-    /// Read from `password_file`.
+    /// Loaded from `password_file`.
     pub password: Option<String>,
-    /// As the vans' `mqtt.topic_root`.
+    /// Equals `mqtt.topic_root` of the vans.
     pub topic_root: String,
-    /// Instances of one group share the vans' messages (MQTT 5 §4.8.2).
+    /// Instances of one group share the messages of the vans (MQTT 5 §4.8.2).
     pub share_group: String,
-    /// Whether vans are told on `ack` what is stored; those that use MQTT 3.1.1 need it.
-    pub ack: bool,
-    /// Whether positions of phones with OwnTracks are taken: `owntracks/{root}/{van}`.
+    /// Whether to publish stored sequence numbers on `ack`; required by vans that use MQTT 3.1.1.
+    pub publish_acks: bool,
+    /// Whether to accept positions of OwnTracks phones: `owntracks/{root}/{van}`.
     pub owntracks: bool,
 }
 
-/// Without the password.
+/// Omits the password.
 impl std::fmt::Debug for MqttConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("MqttConfig")
@@ -136,67 +135,65 @@ impl std::fmt::Debug for MqttConfig {
     }
 }
 
-/// TLS of the link to the broker.
+/// TLS settings of the broker connection.
 #[derive(Clone, Debug)]
 pub struct MqttTls {
-    /// Authorities, PEM.
+    /// CA certificates, PEM.
     pub ca: PathBuf,
-    /// Certificate and key of ours, PEM.
+    /// Client certificate and private key, PEM.
     pub client: Option<(PathBuf, PathBuf)>,
 }
 
-/// The web server.
 #[derive(Clone, Debug)]
 pub struct HttpConfig {
-    /// Where it listens.
     pub listen: SocketAddr,
-    /// Certificate and key, PEM; without them a proxy should be ahead.
+    /// Certificate and private key, PEM. Without them, a proxy should terminate TLS.
     pub tls: Option<(PathBuf, PathBuf)>,
-    /// What links in letters begin with: `https://track.example.com`.
+    /// Prefix of links in e-mails: `https://track.example.com`.
     pub public_url: String,
-    /// Whether `X-Forwarded-For` of a proxy on this host says who asks.
-    pub behind_proxy: bool,
+    /// Whether to trust `X-Forwarded-For` of a proxy on this host.
+    pub trust_forwarded_for: bool,
 }
 
 impl HttpConfig {
-    /// What links begin with where nobody has said it.
-    fn own_url(listen: SocketAddr, tls: bool) -> String {
+    /// Returns the default prefix of links, for an unset `public_url`.
+    fn default_public_url(listen: SocketAddr, tls: bool) -> String {
         format!("{}://{listen}", if tls { "https" } else { "http" })
     }
 
-    /// Where it really listens, when the system was to choose a port; links that nobody has set lead there too.
-    pub(super) fn listens_at(&mut self, address: SocketAddr) {
+    /// Records the bound address, for a port chosen by the system. A default `public_url` follows
+    /// it.
+    pub(super) fn set_listen_addr(&mut self, address: SocketAddr) {
         let tls = self.tls.is_some();
-        if self.public_url == Self::own_url(self.listen, tls) {
-            self.public_url = Self::own_url(address, tls);
+        if self.public_url == Self::default_public_url(self.listen, tls) {
+            self.public_url = Self::default_public_url(address, tls);
         }
         self.listen = address;
     }
 }
 
-/// Who may use the API.
+/// A client of the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
-    /// Who, for the audit log.
+    /// Name of the client in the audit log.
     pub name: String,
-    /// SHA-256 of the token, hexadecimal: the token itself is nowhere.
+    /// SHA-256 of the token, hexadecimal. The token itself is not stored.
     pub sha256: String,
-    /// What for.
     pub scopes: Vec<Scope>,
 }
 
-/// What a token is good for.
+/// Permission of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// `routes`: put and withdraw routes, send commands.
     Routes,
-    /// `capture`: capture events, import lists.
+    /// `capture`: capture events, import carrier lists.
     Capture,
-    /// `retract`: take back what came by other tokens.
+    /// `retract`: retract events of other tokens.
     Retract,
-    /// `events`: ask for events.
+    /// `events`: query events.
     Events,
-    /// `desk`: everything that a dispatcher sees.
+    /// `desk`: dispatcher console.
     Desk,
     /// `metrics`: `/metrics`.
     Metrics,
@@ -206,21 +203,21 @@ impl Scope {
     const ALL: [Self; 6] =
         [Self::Routes, Self::Capture, Self::Retract, Self::Events, Self::Desk, Self::Metrics];
 
-    /// Of its name in the configuration.
+    /// Parses a name from the configuration.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|scope| scope.name() == name)
+        Self::ALL.into_iter().find(|scope| scope.as_str() == name)
     }
 
-    /// All names, for people.
+    /// Lists all names for an error message.
     #[must_use]
     pub fn names() -> String {
-        Self::ALL.map(Self::name).join(", ")
+        Self::ALL.map(Self::as_str).join(", ")
     }
 
-    /// Its name in the configuration.
+    /// Returns the name in the configuration.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Routes => "routes",
             Self::Capture => "capture",
@@ -232,66 +229,64 @@ impl Scope {
     }
 }
 
-/// When a customer sees the van.
+/// Visibility policy: conditions under which a recipient sees the van.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ExposureRule {
-    /// At most so many stops away.
+pub struct VisibilityPolicy {
+    /// Maximum number of stops before the recipient's own.
     pub max_stops_away: u32,
-    /// The fix is at most so old.
+    /// Maximum age of the fix.
     pub max_fix_age: Duration,
 }
 
-/// How long things are kept.
+/// Retention periods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// Trails.
+    /// Track points.
     pub track: Duration,
-    /// Events, with their proof.
+    /// Events, including proofs of delivery.
     pub events: Duration,
-    /// A customer's page, after the end of the parcel.
+    /// Tracking page, after delivery or return of the parcel.
     pub page: Duration,
-    /// Who looked at what.
+    /// Audit log.
     pub audit: Duration,
-    /// What nobody could read.
-    pub poison: Duration,
+    /// Dead letters.
+    pub dead_letters: Duration,
 }
 
-/// How people are told.
+/// Notification channels.
 #[derive(Clone, Default)]
-pub struct AlertsConfig {
-    /// E-mail.
+pub struct NotificationsConfig {
     pub smtp: Option<SmtpConfig>,
-    /// Signs webhooks (HMAC-SHA-256); without it none are sent.
+    /// Key for signing webhooks (HMAC-SHA-256). Without it no webhooks are sent.
     pub webhook_secret: Option<String>,
-    /// Whether webhooks may go to addresses of private networks.
-    pub webhook_private: bool,
+    /// Whether webhooks may target private networks.
+    pub allow_private_webhooks: bool,
 }
 
-/// Without the secret.
-impl std::fmt::Debug for AlertsConfig {
+/// Omits the secret.
+impl std::fmt::Debug for NotificationsConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("AlertsConfig")
             .field("smtp", &self.smtp)
             .field("webhooks", &self.webhook_secret.is_some())
-            .field("webhook_private", &self.webhook_private)
+            .field("webhook_private", &self.allow_private_webhooks)
             .finish()
     }
 }
 
-/// The server that takes letters.
+/// SMTP server.
 #[derive(Clone)]
 pub struct SmtpConfig {
     /// `smtp://host:25`, `smtps://…` or `smtp+starttls://…`.
     pub url: String,
-    /// User name.
     pub username: Option<String>,
-    /// Read from `password_file`.
+    /// Loaded from `password_file`.
     pub password: Option<String>,
     /// `Parcels <parcels@example.com>`
     pub from: String,
 }
 
-/// Without the password.
+/// Omits the password.
 impl std::fmt::Debug for SmtpConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SmtpConfig")
@@ -301,18 +296,19 @@ impl std::fmt::Debug for SmtpConfig {
     }
 }
 
-/// The pages.
+/// Branding and map of the pages.
 #[derive(Clone, Debug, Default)]
 pub struct PagesConfig {
-    /// `https://tile.example.com/{z}/{x}/{y}.png`; without it nothing is loaded from elsewhere.
-    pub tiles: Option<String>,
-    /// Whose tiles they are.
-    pub tiles_by: Option<String>,
-    /// The operator's name on the pages.
+    /// `https://tile.example.com/{z}/{x}/{y}.png`; without it the pages load nothing from other
+    /// hosts.
+    pub tile_url: Option<String>,
+    /// Attribution of the tiles.
+    pub attribution: Option<String>,
+    /// Name of the operator on the pages.
     pub operator: Option<String>,
 }
 
-impl Default for ExposureRule {
+impl Default for VisibilityPolicy {
     fn default() -> Self {
         Self { max_stops_away: 10, max_fix_age: Duration::from_secs(90) }
     }
@@ -326,7 +322,7 @@ impl Default for Retention {
             events: DAY * 365,
             page: DAY * 30,
             audit: DAY * 365,
-            poison: DAY * 30,
+            dead_letters: DAY * 30,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Numbers and URIs → the one URI under which all that is known of a parcel meets.
+//! Maps numbers and URIs to the canonical URI of a parcel.
 
 use std::collections::BTreeSet;
 
@@ -6,36 +6,38 @@ use serde_json::Value;
 
 use super::event::Role;
 use crate::core::delivery::event::Parcel;
-use crate::core::delivery::manifest::Listed;
+use crate::core::delivery::manifest::ManifestParcel;
 use crate::core::parcel::code::{Code, normalised};
-use crate::wire::epcis::Names;
+use crate::wire::epcis::Identifiers;
 
-/// The form under which events of one thing meet: a GS1 Digital Link of `id.gs1.org`, or the URI as it is.
+/// Returns the canonical form of a URI: a GS1 Digital Link at `id.gs1.org`, or the URI unchanged.
 ///
-/// An EPC URN of an SSCC (TDS 1.13 §6.3.2) and a Digital Link of another resolver become the canonical Digital Link.
+/// An EPC URN of an SSCC (TDS 1.13 §6.3.2) and a Digital Link of another resolver become the
+/// canonical Digital Link.
 #[must_use]
 pub fn canonical(uri: &str) -> String {
-    sscc_of_urn(uri)
-        .or_else(|| sscc_of_link(uri))
+    sscc_from_urn(uri)
+        .or_else(|| sscc_from_digital_link(uri))
         .map_or_else(|| uri.to_owned(), |sscc| format!("https://id.gs1.org/00/{sscc}"))
 }
 
-/// URIs that a number, as people type it, may stand for, most likely first.
+/// Returns the URIs that match a number as typed by a user, most likely first.
 #[must_use]
-pub fn of_number(number: &str, domain: &str) -> Vec<String> {
-    // As it is printed under a bar code: `(00) 3 9521234 000000001 4`.
+pub fn uris_for_number(number: &str, domain: &str) -> Vec<String> {
+    // Human-readable form below a bar code: `(00) 3 9521234 000000001 4`.
     let plain = number.replace(['(', ')'], "");
-    let Some(code) = Code::read(plain.as_bytes()) else { return Vec::new() };
+    let Some(code) = Code::parse(plain.as_bytes()) else { return Vec::new() };
     code.candidates.iter().map(|candidate| canonical(&candidate.uri(domain))).collect()
 }
 
-/// The URI under which the van will name a parcel of its manifest: what stands there, else one made of its number.
+/// Returns the URI that the van uses for a parcel of its manifest: the listed URI, or one derived
+/// from the number.
 #[must_use]
-pub fn of_listed(listed: &Listed, domain: &str) -> String {
-    let made = || Code::read(listed.key.as_bytes()).map(|code| code.best().uri(domain));
+pub fn uri_for_manifest_parcel(listed: &ManifestParcel, domain: &str) -> String {
+    let made = || Code::parse(listed.key.as_bytes()).map(|code| code.most_likely().uri(domain));
     let epc = listed.epc.clone().or_else(made).unwrap_or_default();
-    // Nothing but the domain is in a parcel's name.
-    let names = Names {
+    // Only the domain is part of a parcel's URI.
+    let names = Identifiers {
         van: String::new(),
         gateway: None,
         domain: domain.to_owned(),
@@ -45,16 +47,17 @@ pub fn of_listed(listed: &Listed, domain: &str) -> String {
     canonical(&names.parcel(&Parcel { key: listed.key.clone(), epc }))
 }
 
-/// A number as it is compared: without spaces and in one case.
+/// Normalizes a number for comparison: removes spaces and unifies the case.
 #[must_use]
-pub fn number(text: &str) -> String {
+pub fn normalize_number(text: &str) -> String {
     normalised(text)
 }
 
-/// What an EPCIS event is about, under canonical URIs, each once: `epcList`, `childEPCs`, `inputEPCList`, `outputEPCList`,
-/// `parentID` (ISO/IEC 19987 §7.4). Classes of things (`quantityList`) are no things.
+/// Returns the objects of an EPCIS event under canonical URIs, each once: `epcList`, `childEPCs`,
+/// `inputEPCList`, `outputEPCList` and `parentID` (ISO/IEC 19987 §7.4). Classes of objects
+/// (`quantityList`) are skipped.
 #[must_use]
-pub fn things(event: &Value) -> Vec<(String, Role)> {
+pub fn epcs_in(event: &Value) -> Vec<(String, Role)> {
     const LISTS: [(&str, Role); 4] = [
         ("epcList", Role::Epc),
         ("childEPCs", Role::Child),
@@ -74,8 +77,9 @@ pub fn things(event: &Value) -> Vec<(String, Role)> {
         .collect()
 }
 
-/// `urn:epc:id:sscc:9521234.0000000001` has extension digit and serial apart, and no check digit.
-fn sscc_of_urn(uri: &str) -> Option<String> {
+/// `urn:epc:id:sscc:9521234.0000000001` separates extension digit and serial, and has no check
+/// digit.
+fn sscc_from_urn(uri: &str) -> Option<String> {
     let (prefix, serial) = uri.strip_prefix("urn:epc:id:sscc:")?.split_once('.')?;
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if !digits(prefix) || !digits(serial) || prefix.len() + serial.len() != 17 || serial.is_empty()
@@ -93,8 +97,8 @@ fn sscc_of_urn(uri: &str) -> Option<String> {
     Some(format!("{body}{}", (10 - sum % 10) % 10))
 }
 
-/// `https://…/00/{18 digits}`, whatever the resolver.
-fn sscc_of_link(uri: &str) -> Option<String> {
+/// `https://…/00/{18 digits}` of any resolver.
+fn sscc_from_digital_link(uri: &str) -> Option<String> {
     let path = uri.strip_prefix("https://").or_else(|| uri.strip_prefix("http://"))?;
     let path = path.split(['?', '#']).next()?;
     let (_, sscc) = path.rsplit_once("/00/")?;
@@ -118,13 +122,13 @@ mod tests {
         for uri in ["urn:epc:id:sscc:06141411234567890", "urn:epc:id:sscc:1.2", "https://a/00/7"] {
             assert_eq!(canonical(uri), uri);
         }
-        assert_eq!(of_number("1 06141412345678908", "x")[0], expected);
-        assert_eq!(of_number("(00)106141412345678908", "x")[0], expected);
+        assert_eq!(uris_for_number("1 06141412345678908", "x")[0], expected);
+        assert_eq!(uris_for_number("(00)106141412345678908", "x")[0], expected);
     }
 
     #[test]
     fn a_listed_parcel_has_the_name_by_which_its_van_calls_it() {
-        let listed = |key: &str, epc: Option<&str>| Listed {
+        let listed = |key: &str, epc: Option<&str>| ManifestParcel {
             key: key.to_owned(),
             epc: epc.map(str::to_owned),
             tags: Vec::new(),
@@ -141,7 +145,7 @@ mod tests {
             ("A/(B)", None, "https://x/parcel/obj/A%2F(B)"),
             ("A", Some("no uri"), "https://x/parcel/obj/A"),
         ] {
-            assert_eq!(of_listed(&listed(key, epc), "x"), expected, "{key} {epc:?}");
+            assert_eq!(uri_for_manifest_parcel(&listed(key, epc), "x"), expected, "{key} {epc:?}");
         }
     }
 
@@ -157,7 +161,7 @@ mod tests {
             ("urn:x:out", Role::Epc),
             ("https://id.example.com/fleet/obj/VAN-1", Role::Parent),
         ];
-        assert_eq!(things(&event), expected.map(|(uri, role)| (uri.to_owned(), role)));
-        assert_eq!(things(&Value::Null), []);
+        assert_eq!(epcs_in(&event), expected.map(|(uri, role)| (uri.to_owned(), role)));
+        assert_eq!(epcs_in(&Value::Null), []);
     }
 }

@@ -1,26 +1,25 @@
-//! An event as the backend keeps it, whoever said it.
+//! An event as the backend stores it.
 
 use serde_json::Value;
 
 use crate::units::UtcTime;
 
-/// Who said it.
+/// Channel through which an event arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A van, over MQTT.
     Van,
-    /// A warehouse or partner, by `POST /capture`.
+    /// A warehouse or partner, through `POST /capture`.
     Capture,
-    /// A carrier's list of states, by CSV.
+    /// A carrier's status list, as CSV.
     Import,
-    /// The backend itself, for a person: a route that was put, a case that was closed.
+    /// The backend itself, on behalf of a user: a route was put, a case was closed.
     Backend,
 }
 
 impl Origin {
-    /// As it is stored.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Van => "van",
             Self::Capture => "capture",
@@ -29,33 +28,31 @@ impl Origin {
         }
     }
 
-    /// Of a stored name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         [Self::Van, Self::Capture, Self::Import, Self::Backend]
             .into_iter()
-            .find(|origin| origin.name() == name)
+            .find(|origin| origin.as_str() == name)
     }
 }
 
-/// Kind of a retraction that takes back what any token captured or listed, not only what its own did.
+/// Kind of a retraction that may retract events of any token, not only those of its own.
 pub const RETRACTS_OTHERS: &str = "retraction.of_others";
 
-/// What a thing is to an event.
+/// Role of an object in an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// It is what the event is about.
+    /// The subject of the event.
     Epc,
-    /// It is held, loaded or taken out.
+    /// The object is contained, loaded or unloaded.
     Child,
-    /// It holds: a van, a pallet.
+    /// The object contains others: a van, a pallet.
     Parent,
 }
 
 impl Role {
-    /// As it is stored.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Epc => "epc",
             Self::Child => "child",
@@ -64,58 +61,59 @@ impl Role {
     }
 }
 
-/// An event with what is asked of it most.
+/// An event with its indexed properties.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
-    /// In the order of capture; 0 before it is stored.
+    /// Sequence number in the order of capture; 0 before the event is stored.
     pub n: i64,
-    /// With `id` the key of the message: the URI of the van, or who captured.
+    /// Key of the message together with `id`: the URI of the van, or the capturing client.
     pub source: String,
-    /// Name of the message.
+    /// Identifier of the message.
     pub id: String,
-    /// EPCIS `eventID`: name of what happened; a retraction has that of what it takes back.
+    /// EPCIS `eventID`. A retraction carries the ID of the event that it retracts.
     pub event_id: String,
-    /// `parcel.delivered` and the like of vans (docs/contract.md); empty for EPCIS of others.
+    /// Event kind of a van, such as `parcel.delivered` (docs/mqtt-contract.md); empty for EPCIS
+    /// events of others.
     pub kind: String,
-    /// Who said it.
     pub origin: Origin,
-    /// The van's id, if one said it.
+    /// Id of the reporting van, if any.
     pub van: Option<String>,
-    /// Number of the van's record.
+    /// Sequence number of the van's record.
     pub seq: Option<u64>,
-    /// The route that it belongs to.
+    /// Route to which the event belongs.
     pub route: Option<String>,
     /// EPCIS `eventTime`.
     pub time: UtcTime,
-    /// When the backend took it: EPCIS `recordTime`.
+    /// Time of capture by the backend: EPCIS `recordTime`.
     pub captured_at: UtcTime,
-    /// Whether it says that `event_id` is wrong (`errorDeclaration`).
+    /// Whether the event declares `event_id` erroneous (`errorDeclaration`).
     pub retracts: bool,
-    /// Canonical URIs of what it is about ([`super::epc`]).
+    /// Canonical URIs of the objects of the event ([`super::epc`]).
     pub epcs: Vec<(String, Role)>,
-    /// The job that captured it.
+    /// Capture job of the event.
     pub job: Option<String>,
-    /// The EPCIS event as it came.
+    /// The EPCIS event as received.
     pub data: Value,
 }
 
-/// Name of the token by which a source was captured or listed; `None` for vans and the backend itself.
+/// Returns the name of the token that captured or imported a source; `None` for vans and the
+/// backend.
 #[must_use]
-pub fn token_of(source: &str) -> Option<&str> {
+pub fn token_name(source: &str) -> Option<&str> {
     let rest = source.strip_prefix("capture:").or_else(|| source.strip_prefix("import:"))?;
     rest.split(':').next()
 }
 
 impl Event {
-    /// A text member of the event, such as `bizStep`.
+    /// Returns a text member of the event, such as `bizStep`.
     #[must_use]
     pub fn member(&self, name: &str) -> Option<&str> {
         self.data.get(name)?.as_str()
     }
 
-    /// `id` of `readPoint` or `bizLocation`.
+    /// Returns the `id` of `readPoint` or `bizLocation`.
     #[must_use]
-    pub fn place(&self, name: &str) -> Option<&str> {
+    pub fn location_id(&self, name: &str) -> Option<&str> {
         self.data.get(name)?.get("id")?.as_str()
     }
 }

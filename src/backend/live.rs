@@ -1,116 +1,113 @@
-//! What has just changed → everybody who watches: open pages, alerts.
+//! Change feed and position cache: notifies open pages and alerts of changes.
 //!
-//! A watcher that is too slow misses changes and is told so; then it looks at the store again. Nothing here is kept.
-//! What was read of routes is remembered, so that only what is new is read.
+//! A subscriber that lags behind loses changes and receives an error; it then reloads from the
+//! store. The feed is not persisted. Routes are cached so that only new events are loaded.
 
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
 use tokio::sync::broadcast;
 
-use super::situation::Memory;
+use super::situation::RouteCache;
 use super::view::exposure;
 use crate::wire::json::Position;
 
-/// Changes that a watcher may be behind.
-const BEHIND: usize = 1024;
+/// Capacity of the change feed; a subscriber that lags further behind loses changes.
+const CHANNEL_CAPACITY: usize = 1024;
 
-/// Something changed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     /// A van has a newer position.
     Position {
-        /// Its id.
         van: Arc<str>,
     },
-    /// A van said something of itself: state, connection.
+    /// A van reported its state or connection.
     Van {
-        /// Its id.
         van: Arc<str>,
     },
-    /// Events of these things were stored, or what is known of them was changed by a person.
+    /// Events of these parcels were stored, or a user changed their data.
     Parcels {
         /// Canonical URIs.
         epcs: Arc<[String]>,
-        /// The van that said it.
+        /// The reporting van.
         van: Option<Arc<str>>,
     },
     /// A route was put, changed or withdrawn.
     Route {
-        /// Its name.
+        /// Id of the route.
         route: Arc<str>,
-        /// Whose.
+        /// Id of the van.
         van: Arc<str>,
     },
-    /// Other instances may have told of changes that this one did not hear: everybody looks at the store again.
-    Missed,
+    /// Other instances may have published changes that did not arrive here. Subscribers must reload
+    /// from the store.
+    Lagged,
 }
 
-/// The newest positions, and who is told of changes. Clones are one.
+/// Cache of the newest positions, and broadcast of changes. Clones share their state.
 #[derive(Clone, Debug)]
-pub struct Live {
-    newest: Arc<RwLock<HashMap<String, Arc<Position>>>>,
-    /// The newest of them that was under way.
-    driving: Arc<RwLock<HashMap<String, Arc<Position>>>>,
-    pub(super) memory: Memory,
+pub struct ChangeFeed {
+    positions: Arc<RwLock<HashMap<String, Arc<Position>>>>,
+    /// The newest position of each van while it was moving.
+    last_moving: Arc<RwLock<HashMap<String, Arc<Position>>>>,
+    pub(super) route_cache: RouteCache,
     changes: broadcast::Sender<Change>,
 }
 
-impl Default for Live {
+impl Default for ChangeFeed {
     fn default() -> Self {
         Self {
-            newest: Arc::default(),
-            driving: Arc::default(),
-            memory: Memory::default(),
-            changes: broadcast::Sender::new(BEHIND),
+            positions: Arc::default(),
+            last_moving: Arc::default(),
+            route_cache: RouteCache::default(),
+            changes: broadcast::Sender::new(CHANNEL_CAPACITY),
         }
     }
 }
 
-impl Live {
-    /// Takes a position if it is newer than what is known of its van; whether it is.
+impl ChangeFeed {
+    /// Caches a position if it is newer than the cached one; returns whether it was.
     #[must_use]
     pub fn observe(&self, position: Position) -> bool {
         let van: Arc<str> = position.van.as_str().into();
         {
-            let mut newest = self.newest.write().expect("no holder of the lock can panic");
-            // RFC 3339 in UTC with milliseconds: the order of texts is that of times.
+            let mut newest = self.positions.write().expect("no holder of the lock can panic");
+            // RFC 3339 in UTC with milliseconds: text order equals time order.
             let known = newest.get(&*van);
             if known.is_some_and(|known| known.point.ts >= position.point.ts) {
                 return false;
             }
             let position = Arc::new(position);
-            if exposure::is_under_way(&position) {
-                let mut driving = self.driving.write().expect("no holder of the lock can panic");
+            if exposure::is_moving(&position) {
+                let mut driving = self.last_moving.write().expect("no holder of the lock can panic");
                 driving.insert(position.van.clone(), Arc::clone(&position));
             }
             newest.insert(position.van.clone(), position);
         }
-        self.tell(Change::Position { van });
+        self.publish(Change::Position { van });
         true
     }
 
-    /// The newest position of a van since this process began.
+    /// Returns the newest position of a van since this process started.
     #[must_use]
     pub fn position(&self, van: &str) -> Option<Arc<Position>> {
-        self.newest.read().expect("no holder of the lock can panic").get(van).cloned()
+        self.positions.read().expect("no holder of the lock can panic").get(van).cloned()
     }
 
-    /// The newest position at which a van was under way, since this process began.
+    /// Returns the newest position of a van in motion since this process started.
     #[must_use]
-    pub fn driving(&self, van: &str) -> Option<Arc<Position>> {
-        self.driving.read().expect("no holder of the lock can panic").get(van).cloned()
+    pub fn last_moving(&self, van: &str) -> Option<Arc<Position>> {
+        self.last_moving.read().expect("no holder of the lock can panic").get(van).cloned()
     }
 
-    /// Tells all who watch.
-    pub fn tell(&self, change: Change) {
-        // Nobody may be watching.
-        self.changes.send(change).ok();
+    pub fn publish(&self, state_mut: Change) {
+        // There may be no subscribers.
+        self.changes.send(state_mut).ok();
     }
 
-    /// All changes from now on.
+    /// Subscribes to all future changes.
     #[must_use]
-    pub fn watch(&self) -> broadcast::Receiver<Change> {
+    pub fn subscribe(&self) -> broadcast::Receiver<Change> {
         self.changes.subscribe()
     }
 }

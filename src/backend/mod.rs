@@ -1,28 +1,29 @@
-//! **waypost-backend**, the other end of the wire: every van's messages, stored once, shown to whom they may be.
+//! **waypost-backend**, the tracking backend: ingests van telemetry and serves recipients and
+//! dispatchers.
 //!
 //! ```text
-//!  broker ── MQTT 5, shared subscription ──┐          warehouses, carriers ── capture, CSV, routes ──┐
-//!                                          ▼                                                         ▼
-//!  ingest     topic and payload → message, or poison with its reason                            upstream
-//!                                          │ batch, one transaction                                 │
-//!                                          ▼                                                         │
-//!  store      SQLite or PostgreSQL: one suite of statements; PUBACK after the commit  ◄─────────────┘
+//!  broker ── MQTT 5, shared subscription ──┐    warehouses, carriers ── capture, CSV, routes ──┐
+//!                                          ▼                                                   ▼
+//!  ingest     topic and payload → message, or a dead letter with its reason             upstream
+//!                                          │ batch, one transaction                            │
+//!                                          ▼                                                   │
+//!  store      SQLite or PostgreSQL: one suite of statements; PUBACK after the commit  ◄───────┘
 //!                    │                              │
 //!                    │ rows                         │ changes (live)
 //!                    ▼                              ▼
-//!  view       pure: timeline, progress, exposure, ETA, trace
+//!  view       pure: timeline, progress, visibility, ETA, trace
 //!                    │                              │
 //!                    ▼                              ▼
-//!  api, web   customers and dispatchers        alerts   letters and webhooks, once each
+//!  api, web   recipients and dispatchers       alerts   e-mail and webhooks, once each
 //!
-//!  downlink   routes and commands that wait in the store → manifest, cmd
+//!  downlink   pending routes and commands in the store → manifest, cmd
 //! ```
 //!
-//! - Of the agent it uses `wire`, `units`, and the core's reading of numbers; nothing else.
-//! - **What is acknowledged is stored.** A message's PUBACK follows the commit of its batch.
-//! - **What comes twice is there once**: (source, id) of events, (van, seq) of fixes.
-//! - **A customer sees by a rule** ([`view`]), never because a page forgot to hide something.
-//! - An instance keeps nothing that another does not find in the store, but for the newest positions.
+//! - Uses only `wire`, `units` and the core's number parsing of the agent.
+//! - **Acknowledged means stored.** The PUBACK of a message follows the commit of its batch.
+//! - **Duplicates are stored once.** The keys are (source, id) for events and (van, seq) for fixes.
+//! - **The visibility policy ([`view`]) decides what a recipient sees**, not the pages.
+//! - Instances share all state through the store, except for the newest positions.
 
 pub mod alerts;
 pub mod api;
@@ -48,41 +49,41 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 pub use self::config::Config;
-use self::live::Live;
+use self::live::ChangeFeed;
 use self::store::Store;
 use crate::clock::Clock;
 use crate::units::UtcTime;
 
-/// What every part of an instance shares.
+/// State shared by all parts of an instance.
 #[derive(Clone, Debug)]
-pub struct Shared {
-    /// As it was read at the start.
+pub struct AppState {
+    /// Immutable configuration, loaded at startup.
     pub config: Arc<Config>,
-    /// What is known.
+    /// Database handle.
     pub store: Store,
-    /// What changes.
-    pub live: Live,
-    /// The only clock: the host's, or a simulation's.
+    /// Change feed and cache of the newest positions.
+    pub change_feed: ChangeFeed,
+    /// The only clock: the host's, or a simulated one.
     pub clock: Clock,
-    /// Something waits in the store to be sent to a van.
+    /// Signals that a route or command is pending in the store.
     pub downlink: Arc<Notify>,
-    /// A capture waits in the store to be done.
+    /// Signals that a capture job is pending in the store.
     pub captures: Arc<Notify>,
 }
 
-impl Shared {
-    /// Tells all who watch, on this instance and on the others.
-    pub async fn tell(&self, change: live::Change) {
-        self.store.announce(&change);
-        self.live.tell(change);
+impl AppState {
+    /// Publishes a change to the subscribers on this instance and on all others.
+    pub async fn publish_change(&self, state_mut: live::Change) {
+        self.store.notify_change(&state_mut);
+        self.change_feed.publish(state_mut);
     }
 
-    /// Now. A server's clock is set before services start, and `waypost-backend` does not start without.
+    /// Returns the current time. `waypost-backend` does not start before the host clock is set.
     ///
     /// # Panics
     /// The clock is not set.
     #[must_use]
     pub fn now(&self) -> UtcTime {
-        self.clock.utc().expect("checked at the start")
+        self.clock.utc().expect("checked at startup")
     }
 }

@@ -1,20 +1,21 @@
-//! Octets ↔ what stands for them in texts: hexadecimal digits, UUIDs, digests; and octets that nobody can guess.
+//! Hexadecimal digits, UUIDs, digests and unpredictable random bytes.
 
 use std::fmt::Write as _;
 
 use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-/// Lower-case hexadecimal, two digits each.
+/// Lower-case hexadecimal, two digits per byte.
 #[must_use]
 pub fn hex(octets: &[u8]) -> String {
     octets.iter().fold(String::with_capacity(octets.len() * 2), |mut text, octet| {
-        write!(text, "{octet:02x}").expect("a string takes everything");
+        write!(text, "{octet:02x}").expect("writing to a String cannot fail");
         text
     })
 }
 
-/// What hexadecimal digits of either case stand for; `None` if there is another letter, or half an octet.
+/// Decodes hexadecimal digits of either case; `None` for other characters or an odd number of
+/// digits.
 pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
     if !digits.len().is_multiple_of(2) || !digits.iter().all(u8::is_ascii_hexdigit) {
@@ -26,17 +27,17 @@ pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
         .collect()
 }
 
-/// SHA-256 of a text (FIPS 180-4), in 64 hexadecimal digits.
+/// SHA-256 of a text (FIPS 180-4), as 64 hexadecimal digits.
 #[must_use]
 pub fn sha256(text: &str) -> String {
     hex(digest(&SHA256, text.as_bytes()).as_ref())
 }
 
-/// Octets of the kernel: who does not know them does not guess them.
+/// Random bytes of the kernel's CSPRNG.
 #[must_use]
 pub fn random<const N: usize>() -> [u8; N] {
     let mut octets = [0; N];
-    SystemRandom::new().fill(&mut octets).expect("the kernel has randomness once it has booted");
+    SystemRandom::new().fill(&mut octets).expect("the kernel's CSPRNG is seeded once it has booted");
     octets
 }
 
@@ -46,8 +47,8 @@ pub fn random_uuid() -> String {
     uuid(random(), 4)
 }
 
-/// A UUID of version 8 (RFC 9562 §5.8) over the SHA-256 of a text: the same for the same.
-pub(super) fn uuid_of(text: &str) -> String {
+/// A deterministic UUID of version 8 (RFC 9562 §5.8) from the SHA-256 of a text.
+pub(super) fn uuid_v8(text: &str) -> String {
     let hash = digest(&SHA256, text.as_bytes());
     uuid(std::array::from_fn(|index| hash.as_ref()[index]), 8)
 }
@@ -85,10 +86,10 @@ mod tests {
 
     #[test]
     fn a_uuid_says_its_version_and_variant() {
-        let (drawn, made) = (random_uuid(), uuid_of("abc"));
+        let (render_frame, made) = (random_uuid(), uuid_v8("abc"));
         assert_eq!(made, "ba7816bf-8f01-8fea-8141-40de5dae2223");
-        assert_eq!((drawn.len(), &drawn[14..15]), (36, "4"));
-        assert!(["8", "9", "a", "b"].contains(&&drawn[19..20]), "{drawn}");
-        assert_ne!(drawn, random_uuid());
+        assert_eq!((render_frame.len(), &render_frame[14..15]), (36, "4"));
+        assert!(["8", "9", "a", "b"].contains(&&render_frame[19..20]), "{render_frame}");
+        assert_ne!(render_frame, random_uuid());
     }
 }

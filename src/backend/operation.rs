@@ -1,6 +1,6 @@
-//! How the instance is → `/healthz` for whoever balances load, `/metrics` in `OpenMetrics` 1.0 for whoever watches.
+//! Operational endpoints: `/healthz` for load balancers, `/metrics` in `OpenMetrics` 1.0.
 //!
-//! Neither says anything of a person: counts and states only.
+//! Both contain counts and states only, no personal data.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,17 +13,17 @@ use axum::routing::get;
 use axum::{Extension, Json, Router};
 use serde::Serialize;
 
-use super::Shared;
-use super::api::{Allowed, Problem, scope};
+use super::AppState;
+use super::api::{RequireScope, Problem, scope};
 use super::ingest::Counters;
 use super::store::Statement;
-use crate::openmetrics::{Families, MEDIA_TYPE};
+use crate::openmetrics::{MetricsWriter, MEDIA_TYPE};
 
-/// A store that takes longer is no store that one sends customers to.
-const STORE_WITHIN: Duration = Duration::from_secs(3);
+/// Timeout of the health check's query; a slower store counts as down.
+const STORE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Both paths; `counters` are those of the instance's consumer.
-pub fn router(counters: Arc<Counters>) -> Router<Shared> {
+/// Routes of both endpoints; `counters` are those of the instance's consumer.
+pub fn router(counters: Arc<Counters>) -> Router<AppState> {
     Router::new()
         .route("/healthz", get(health))
         .route("/metrics", get(metrics))
@@ -32,24 +32,24 @@ pub fn router(counters: Arc<Counters>) -> Router<Shared> {
 
 #[derive(Serialize)]
 struct Health {
-    /// `ok`; `degraded`: customers are answered, and what vans say waits at the broker; or `down`.
+    /// `ok`; `degraded`: pages work, and van messages queue at the broker; or `down`.
     status: &'static str,
     store: &'static str,
     broker: &'static str,
     version: &'static str,
 }
 
-/// 200 while pages can be answered. A broker that is away, or a store that takes nothing, is said and is no reason to send
-/// customers elsewhere.
+/// Responds with 200 while pages can be served. A lost broker connection or a read-only store is
+/// reported, but is no reason to redirect recipients.
 async fn health(
-    State(shared): State<Shared>,
+    State(shared): State<AppState>,
     Extension(counters): Extension<Arc<Counters>>,
 ) -> Response {
     let asked = shared.store.read(Statement::new("SELECT 1", []));
-    let store = matches!(tokio::time::timeout(STORE_WITHIN, asked).await, Ok(Ok(_)));
+    let store = matches!(tokio::time::timeout(STORE_TIMEOUT, asked).await, Ok(Ok(_)));
     let broker = counters.connected.load(Ordering::Relaxed);
-    // A full disk can still be read.
-    let refuses = counters.store_refuses.load(Ordering::Relaxed);
+    // A store with a full disk remains readable.
+    let refuses = counters.store_unavailable.load(Ordering::Relaxed);
     let health = Health {
         status: match (store, broker && !refuses) {
             (true, true) => "ok",
@@ -69,8 +69,8 @@ async fn health(
 }
 
 async fn metrics(
-    _: Allowed<scope::Metrics>,
-    State(shared): State<Shared>,
+    _: RequireScope<scope::Metrics>,
+    State(shared): State<AppState>,
     Extension(counters): Extension<Arc<Counters>>,
 ) -> Result<impl IntoResponse, Problem> {
     let now = shared.now().as_unix_ms();
@@ -83,40 +83,40 @@ async fn metrics(
         ))
         .await?;
     let count = |column: usize| vans.first().map_or(0, |row| row.int(column));
-    let mut families = Families::new("waypost_backend");
-    families.gauge("vans", "Vans that were ever heard of.", count(0));
-    families.gauge("vans_online", "Vans with a connection to the broker.", count(1));
-    families.gauge("vans_heard_5m", "Vans of which something came within five minutes.", count(2));
-    consumer(&mut families, &counters);
+    let mut families = MetricsWriter::new("waypost_backend");
+    families.gauge("vans", "Known vans.", count(0));
+    families.gauge("vans_online", "Vans connected to the broker.", count(1));
+    families.gauge("vans_heard_5m", "Vans with a message in the last five minutes.", count(2));
+    consumer_metrics(&mut families, &counters);
     Ok(([(header::CONTENT_TYPE, MEDIA_TYPE)], families.finish()))
 }
 
-fn consumer(families: &mut Families, counters: &Counters) {
+fn consumer_metrics(families: &mut MetricsWriter, counters: &Counters) {
     let connected = u8::from(counters.connected.load(Ordering::Relaxed));
-    families.gauge("broker_connected", "Whether there is a connection to the broker.", connected);
-    let waiting = counters.waiting.load(Ordering::Relaxed);
-    families.gauge("messages_waiting", "Messages that came and are not stored yet.", waiting);
+    families.gauge("broker_connected", "1 if connected to the broker.", connected);
+    let waiting = counters.messages_queued.load(Ordering::Relaxed);
+    families.gauge("messages_waiting", "Received messages that are not stored yet.", waiting);
     for (name, counter, help) in [
-        ("messages", &counters.messages, "Messages of vans, repeats included."),
-        ("events", &counters.events, "Events that were new."),
-        ("events_repeated", &counters.events_repeated, "Events that were there before."),
-        ("points", &counters.points, "Points of trails that were new."),
-        ("points_repeated", &counters.points_repeated, "Points that were there before."),
+        ("messages", &counters.messages, "Messages from vans, including duplicates."),
+        ("events", &counters.events, "New events."),
+        ("events_repeated", &counters.events_repeated, "Duplicate events."),
+        ("points", &counters.points, "New track points."),
+        ("points_repeated", &counters.points_repeated, "Duplicate track points."),
         (
             "other_domain",
-            &counters.other_domain,
-            "Events named with another domain than parcels.domain.",
+            &counters.domain_mismatches,
+            "Events with a domain other than parcels.domain.",
         ),
-        ("poison", &counters.poison, "Messages set aside with their reason."),
-        ("poison_unkept", &counters.poison_unkept, "Such messages that were not kept: too many."),
+        ("poison", &counters.dead_letters, "Messages stored as dead letters."),
+        ("poison_unkept", &counters.dead_letters_dropped, "Dead letters dropped by the rate limit."),
         (
             "unkept",
-            &counters.unkept,
-            "Messages without QoS that came faster than the store takes them.",
+            &counters.messages_dropped,
+            "QoS 0 messages dropped because the store was too slow.",
         ),
-        ("batches", &counters.batches, "Transactions of the consumer."),
-        ("store_waits", &counters.store_waits, "Times that the store did not answer the consumer."),
-        ("broker_connections", &counters.connections, "Connections made to the broker."),
+        ("batches", &counters.batches, "Consumer transactions."),
+        ("store_waits", &counters.store_retries, "Consumer transactions retried because the store was unavailable."),
+        ("broker_connections", &counters.connections, "Connections established to the broker."),
     ] {
         families.counter(name, help, counter.load(Ordering::Relaxed));
     }

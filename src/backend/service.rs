@@ -1,6 +1,6 @@
-//! All parts of an instance, from the open store to the end in order.
+//! Lifecycle of an instance, from opening the store to the orderly shutdown.
 //!
-//! A part that ends by itself is a fault: the others are stopped, and systemd starts the instance again.
+//! A task that ends early is a fault: all others are stopped, and systemd restarts the instance.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -16,47 +16,47 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::Config;
 use super::ingest::Ingest;
-use super::live::Live;
+use super::live::ChangeFeed;
 use super::store::{Statement, Store, StoreError, announce, retention};
-use super::{Shared, alerts, api, downlink, operation, upstream, web};
+use super::{AppState, alerts, api, downlink, operation, upstream, web};
 use crate::backoff::Backoff;
 use crate::clock::Clock;
-use crate::notify::Notify;
-use crate::tasks::joined;
+use crate::notify::ServiceNotifier;
+use crate::tasks::unwrap_join;
 
-/// Between two tries to reach a server that is not there yet.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Bounds of the delay between two attempts to reach the database server.
+const MIN_RETRY_DELAY: Duration = Duration::from_secs(1);
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
 
-/// Signs of life for systemd, unless its watchdog wants more.
-const ALIVE_EVERY: Duration = Duration::from_secs(10);
+/// Maximum interval of watchdog notifications to systemd.
+const WATCHDOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// An instance that is open and not yet running.
+/// An opened instance that does not run yet.
 #[derive(Debug)]
-pub struct Service {
-    shared: Shared,
+pub struct App {
+    shared: AppState,
     listener: TcpListener,
 }
 
-impl Service {
-    /// Opens the store and the port. A database server that does not answer yet is waited for.
+impl App {
+    /// Opens the store and binds the port. Waits for a database server that is not reachable yet.
     ///
     /// # Errors
-    /// The clock is not set, the store cannot be used, or the port is taken.
+    /// The clock is not set, the store is unusable, or the port is taken.
     pub async fn open(mut config: Config, clock: Clock) -> anyhow::Result<Self> {
         anyhow::ensure!(
             clock.utc().is_some(),
-            "the clock of this host is not set: start after time-sync.target"
+            "the host clock is not set; start after time-sync.target"
         );
-        let store = store(&config).await?;
+        let store = open_store(&config).await?;
         let listen = config.http.listen;
         let listener =
             TcpListener::bind(listen).await.with_context(|| format!("http.listen: {listen}"))?;
-        config.http.listens_at(listener.local_addr()?);
-        let shared = Shared {
+        config.http.set_listen_addr(listener.local_addr()?);
+        let shared = AppState {
             config: Arc::new(config),
             store,
-            live: Live::default(),
+            change_feed: ChangeFeed::default(),
             clock,
             downlink: Arc::default(),
             captures: Arc::default(),
@@ -64,94 +64,93 @@ impl Service {
         Ok(Self { shared, listener })
     }
 
-    /// Where it listens.
+    /// Returns the bound address.
     ///
     /// # Errors
-    /// The system does not say.
-    pub fn address(&self) -> std::io::Result<SocketAddr> {
+    /// The system call fails.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// What its parts share.
     #[must_use]
-    pub const fn shared(&self) -> &Shared {
+    pub const fn shared(&self) -> &AppState {
         &self.shared
     }
 
-    /// Runs until `stop`, or until a part cannot go on.
+    /// Runs until `stop`, or until a task fails.
     ///
     /// # Errors
-    /// What the part that could not go on says.
-    pub async fn run(self, stop: CancellationToken, notify: Notify) -> anyhow::Result<()> {
+    /// The first error of a task.
+    pub async fn run(self, stop: CancellationToken, notify: ServiceNotifier) -> anyhow::Result<()> {
         let Self { shared, listener } = self;
-        let mut parts = Parts { running: JoinSet::new(), stop: stop.clone() };
+        let mut parts = TaskSet { tasks: JoinSet::new(), stop: stop.clone() };
         let ingest = Ingest::new(shared.clone());
         let router = router().merge(operation::router(ingest.counters()));
-        parts.start("http", api::serve::serve(shared.clone(), listener, router, stop.clone()));
-        parts.start("ingest", ingest.run(stop.clone()));
-        parts.start("downlink", downlink::run(shared.clone(), stop.clone()));
-        parts.start("upstream", endless(upstream::run(shared.clone(), stop.clone())));
-        parts.start("alerts", alerts::run(shared.clone(), stop.clone()));
-        parts.start("retention", endless(retention::run(shared.clone(), stop.clone())));
-        parts.start("announcements", endless(announce::run(shared.clone(), stop.clone())));
-        parts.start("signs of life", alive(shared, notify, stop.clone()));
-        parts.end().await
+        parts.spawn("http", api::serve::serve(shared.clone(), listener, router, stop.clone()));
+        parts.spawn("ingest", ingest.run(stop.clone()));
+        parts.spawn("downlink", downlink::run(shared.clone(), stop.clone()));
+        parts.spawn("upstream", until_stopped(upstream::run(shared.clone(), stop.clone())));
+        parts.spawn("alerts", alerts::run(shared.clone(), stop.clone()));
+        parts.spawn("retention", until_stopped(retention::run(shared.clone(), stop.clone())));
+        parts.spawn("change notifications", until_stopped(announce::run(shared.clone(), stop.clone())));
+        parts.spawn("watchdog", watchdog_loop(shared, notify, stop.clone()));
+        parts.join_all().await
     }
 }
 
-/// Everything that answers, but for what watches the instance itself.
-fn router() -> Router<Shared> {
+/// All routes except the operational ones.
+fn router() -> Router<AppState> {
     api::router().merge(upstream::router()).merge(web::router())
 }
 
-/// A part that nothing can stop but the end.
-async fn endless(part: impl Future<Output = ()>) -> Result<(), Infallible> {
+/// Wraps a task that ends only at shutdown.
+async fn until_stopped(part: impl Future<Output = ()>) -> Result<(), Infallible> {
     part.await;
     Ok(())
 }
 
-async fn store(config: &Config) -> anyhow::Result<Store> {
-    let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT, fastrand::Rng::new());
+async fn open_store(config: &Config) -> anyhow::Result<Store> {
+    let mut backoff = Backoff::new(MIN_RETRY_DELAY, MAX_RETRY_DELAY, fastrand::Rng::new());
     let mut said = false;
     loop {
         match Store::open(&config.store).await {
-            Err(StoreError::Unreachable(error)) => {
+            Err(StoreError::Unavailable(error)) => {
                 if !said {
-                    tracing::warn!(error, "database does not answer yet, waiting for it");
+                    tracing::warn!(error, "database not reachable, retrying");
                 }
                 said = true;
-                tokio::time::sleep(backoff.next_wait()).await;
+                tokio::time::sleep(backoff.next_delay()).await;
             }
             opened => return Ok(opened?),
         }
     }
 }
 
-/// The tasks of the parts.
-struct Parts {
-    running: JoinSet<anyhow::Result<()>>,
+/// The tasks of an instance.
+struct TaskSet {
+    tasks: JoinSet<anyhow::Result<()>>,
     stop: CancellationToken,
 }
 
-impl Parts {
-    fn start<E: Into<anyhow::Error> + Send + 'static>(
+impl TaskSet {
+    fn spawn<E: Into<anyhow::Error> + Send + 'static>(
         &mut self,
         name: &'static str,
         part: impl Future<Output = Result<(), E>> + Send + 'static,
     ) {
         let stop = self.stop.clone();
-        self.running.spawn(async move {
+        self.tasks.spawn(async move {
             part.await.map_err(Into::into).with_context(|| name)?;
-            anyhow::ensure!(stop.is_cancelled(), "{name}: has ended by itself");
+            anyhow::ensure!(stop.is_cancelled(), "{name}: task ended unexpectedly");
             Ok(())
         });
     }
 
-    /// Until all have ended; the first error counts.
-    async fn end(mut self) -> anyhow::Result<()> {
+    /// Waits for all tasks; returns the first error.
+    async fn join_all(mut self) -> anyhow::Result<()> {
         let mut result = Ok(());
-        while let Some(ended) = self.running.join_next().await {
-            let ended = joined(ended);
+        while let Some(ended) = self.tasks.join_next().await {
+            let ended = unwrap_join(ended);
             if ended.is_err() {
                 self.stop.cancel();
                 if result.is_ok() {
@@ -163,21 +162,21 @@ impl Parts {
     }
 }
 
-/// systemd hears of the instance while its store answers.
-async fn alive(shared: Shared, notify: Notify, stop: CancellationToken) -> Result<(), StoreError> {
-    let every = notify.watchdog().map_or(ALIVE_EVERY, |watchdog| ALIVE_EVERY.min(watchdog / 3));
-    let mut ticks = tokio::time::interval(every.max(Duration::from_millis(1)));
+/// Notifies the systemd watchdog while the store responds.
+async fn watchdog_loop(shared: AppState, notify: ServiceNotifier, stop: CancellationToken) -> Result<(), StoreError> {
+    let interval = notify.watchdog().map_or(WATCHDOG_INTERVAL, |watchdog| WATCHDOG_INTERVAL.min(watchdog / 3));
+    let mut ticks = tokio::time::interval(interval.max(Duration::from_millis(1)));
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             _ = ticks.tick() => {}
         }
         let asked = shared.store.read(Statement::new("SELECT 1", []));
-        match tokio::time::timeout(every, asked).await {
-            Ok(Ok(_)) => notify.say("WATCHDOG=1\nSTATUS=the store answers"),
-            // A server that is away comes back without our being started anew.
-            Ok(Err(_)) => notify.say("WATCHDOG=1\nSTATUS=the database does not answer"),
-            Err(_) => notify.say("STATUS=the database takes too long"),
+        match tokio::time::timeout(interval, asked).await {
+            Ok(Ok(_)) => notify.send("WATCHDOG=1\nSTATUS=store responds"),
+            // A restart would not help against an unreachable server.
+            Ok(Err(_)) => notify.send("WATCHDOG=1\nSTATUS=database unreachable"),
+            Err(_) => notify.send("STATUS=database too slow"),
         }
     }
 }

@@ -1,43 +1,44 @@
-//! Store and newest positions → the inputs of [`view`](super::view) → what somebody sees.
+//! Queries that combine store rows and newest positions into the inputs of [`view`](super::view).
 //!
-//! - A view is a few questions by key. A route's events are read once by each instance, and then only what is new.
-//! - Nothing is decided here: whoever may see what is the rule of [`view`](super::view).
+//! - A view takes a few queries by key. Each instance loads the events of a route once, then only
+//!   new ones.
+//! - Queries decide nothing: the visibility policy is in [`view`](super::view).
 
 mod desk;
 mod kept;
 mod memory;
 mod page;
 
-pub use desk::{day, trace, van, vans, vans_called};
-pub use memory::Memory;
-pub(super) use page::is_gone;
-pub use page::{Asked, Found, Page, page_of, parcel, wish};
+pub use desk::{day, trace, van, vans, vans_by_id};
+pub use memory::RouteCache;
+pub(super) use page::is_expired;
+pub use page::{PreferenceResult, TrackingPageResult, TrackingPage, page_for_parcel, page_by_token, set_preferences};
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Shared;
+use super::AppState;
 use super::store::StoreError;
-use super::view::exposure::{self, is_under_way};
-use super::view::known::{KnownRoute, KnownVan, Moment};
+use super::view::exposure::{self, is_moving};
+use super::view::known::{RouteInput, VanInput, TimedPosition};
 use super::view::progress::Progress;
 use crate::wire::json::Position;
 
-/// A route with its van now.
+/// A route with the current state of its van.
 #[derive(Clone, Debug)]
-struct Driven {
-    route: Arc<KnownRoute>,
+struct RouteWithVan {
+    route: Arc<RouteInput>,
     progress: Arc<Progress>,
-    van: KnownVan,
+    van: VanInput,
 }
 
-/// Adds to rows of vans what only this process knows: newer positions than are stored, and where they were under way.
-async fn now_of(shared: &Shared, mut vans: Vec<KnownVan>) -> Result<Vec<KnownVan>, StoreError> {
+/// Adds cached data of this process to van rows: newer positions, and the last position in motion.
+async fn with_live_positions(shared: &AppState, mut vans: Vec<VanInput>) -> Result<Vec<VanInput>, StoreError> {
     const BACK: Duration = Duration::from_mins(30);
     let mut unknown = Vec::new();
     for (place, van) in vans.iter_mut().enumerate() {
-        let live = shared.live.position(&van.van);
+        let live = shared.change_feed.position(&van.van);
         let newer = |live: &Arc<Position>| {
             van.position.as_ref().is_none_or(|stored| live.point.ts >= stored.point.ts)
         };
@@ -45,14 +46,14 @@ async fn now_of(shared: &Shared, mut vans: Vec<KnownVan>) -> Result<Vec<KnownVan
             van.position = Some(newer);
         }
         let Some(newest) = van.position.as_deref() else { continue };
-        let moment = exposure::moment(newest);
-        van.driving = if is_under_way(newest) {
+        let moment = exposure::timed_position(newest);
+        van.last_moving = if is_moving(newest) {
             moment
         } else {
-            shared.live.driving(&van.van).and_then(|driving| exposure::moment(&driving))
+            shared.change_feed.last_moving(&van.van).and_then(|driving| exposure::timed_position(&driving))
         };
-        if van.driving.is_none()
-            && !is_under_way(newest)
+        if van.last_moving.is_none()
+            && !is_moving(newest)
             && let Some(until) = moment.map(|moment| moment.time)
             && let Some(from) = until.checked_sub(BACK)
         {
@@ -66,23 +67,23 @@ async fn now_of(shared: &Shared, mut vans: Vec<KnownVan>) -> Result<Vec<KnownVan
         .iter()
         .map(|(place, from, until)| (vans[*place].van.as_str(), *from, *until))
         .collect();
-    let found: HashMap<String, Moment> =
-        shared.store.last_driving(&asked).await?.into_iter().collect();
+    let found: HashMap<String, TimedPosition> =
+        shared.store.last_moving_positions(&asked).await?.into_iter().collect();
     for (place, ..) in unknown {
-        vans[place].driving = found.get(&vans[place].van).copied();
+        vans[place].last_moving = found.get(&vans[place].van).copied();
     }
     Ok(vans)
 }
 
-/// A route by its name, how far it is, and its van.
-async fn driven(shared: &Shared, route: &str) -> Result<Option<Driven>, StoreError> {
-    let Some(remembered) = shared.live.memory.route(shared, route).await? else {
+/// Loads a route by id, with its progress and its van.
+async fn load_route_with_van(shared: &AppState, route: &str) -> Result<Option<RouteWithVan>, StoreError> {
+    let Some(remembered) = shared.change_feed.route_cache.route(shared, route).await? else {
         return Ok(None);
     };
-    let known = shared.store.known_van(&remembered.route.van).await?;
+    let known = shared.store.van(&remembered.route.van).await?;
     let known = known
-        .unwrap_or_else(|| KnownVan { van: remembered.route.van.clone(), ..KnownVan::default() });
-    let van = now_of(shared, vec![known]).await?.remove(0);
+        .unwrap_or_else(|| VanInput { van: remembered.route.van.clone(), ..VanInput::default() });
+    let van = with_live_positions(shared, vec![known]).await?.remove(0);
     let progress = remembered.progress(van.position.as_deref());
-    Ok(Some(Driven { route: remembered.route, progress, van }))
+    Ok(Some(RouteWithVan { route: remembered.route, progress, van }))
 }

@@ -1,4 +1,4 @@
-//! waypost-backend: arguments → subcommand → exit code.
+//! Entry point of the backend, `waypost-backend`.
 
 fn main() -> std::process::ExitCode {
     waypost::backend::cli::main()

@@ -1,4 +1,4 @@
-//! `waypost status`, `scan`, `outcome`, `duty`, `delay`, `log`: questions to the agent that runs on this host.
+//! Subcommands that query or instruct the agent on this host through its control socket.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -8,71 +8,71 @@ use clap::ValueEnum;
 use crate::config;
 use crate::control::client::{Client, DEFAULT_PATH};
 use crate::control::{
-    self, Answer, DelayAsked, HandOver, LogAsked, Nothing, OutcomeAsked, ParcelOutcome, Question,
-    ScanAsked,
+    self, Response, DelayRequest, Disposition, LogLevelRequest, Empty, OutcomeRequest, ParcelOutcome, Request,
+    ScanRequest,
 };
 use crate::why;
 use crate::wire::json::Duty;
 
-/// Where the agent listens.
+/// The `--control` option.
 #[derive(Debug, clap::Args)]
-pub(super) struct Socket {
-    /// The agent's socket
+pub(super) struct ControlSocketArg {
+    /// Path of the agent's control socket
     #[arg(long, value_name = "PATH", default_value = DEFAULT_PATH)]
     control: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct StatusArguments {
-    /// As JSON, one object a line; docs/control.md has its members
+    /// Write JSON, one object per line; docs/control.md describes its members
     #[arg(long)]
     json: bool,
-    /// Again each second, until interrupted
+    /// Repeat every second until interrupted
     #[arg(long)]
     watch: bool,
     #[command(flatten)]
-    socket: Socket,
+    socket: ControlSocketArg,
 }
 
 #[derive(Debug, clap::Args)]
-pub(super) struct WhyArguments {
-    /// The agent's configuration
+pub(super) struct DoctorArguments {
+    /// Path of the agent's configuration file
     #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
     config: PathBuf,
-    /// The agent's socket, instead of the configuration's
+    /// Path of the agent's control socket, instead of the configured one
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
-    /// As JSON: `first`, and `findings` in the order of cause
+    /// Write JSON: `first`, and `findings` in the order of cause
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ScanArguments {
-    /// The code, as it stands on the label
+    /// Code as printed on the label
     code: String,
     #[command(flatten)]
-    socket: Socket,
+    socket: ControlSocketArg,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct OutcomeArguments {
-    /// The parcel's number, as it stands on the label
+    /// Number of the parcel as printed on the label
     parcel: String,
-    /// What became of it; undo takes its last outcome back
-    outcome: Outcome,
-    /// Why it could not be handed over: the code on the control card, such as AQ
+    /// Outcome of the delivery; undo revokes the last outcome of this parcel
+    outcome: OutcomeArg,
+    /// Reason why it could not be delivered: the code on the control card, such as AQ
     #[arg(long, value_name = "CODE")]
     code: Option<String>,
-    /// How it was handed over, if not to somebody at the stop
+    /// Place of the delivery, if not to a person at the stop
     #[arg(long, value_name = "HOW")]
-    how: Option<How>,
+    how: Option<DispositionArg>,
     #[command(flatten)]
-    socket: Socket,
+    socket: ControlSocketArg,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Outcome {
+enum OutcomeArg {
     Delivered,
     Attempt,
     Damaged,
@@ -82,7 +82,7 @@ enum Outcome {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum How {
+enum DispositionArg {
     SafePlace,
     Neighbour,
     Locker,
@@ -90,14 +90,14 @@ enum How {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct DutyArguments {
-    /// Off duty and in breaks, nothing is stored or sent of where the van is
-    duty: DutyWord,
+    /// Duty state; off duty and during breaks the van's position is neither stored nor sent
+    duty: DutyArg,
     #[command(flatten)]
-    socket: Socket,
+    socket: ControlSocketArg,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum DutyWord {
+enum DutyArg {
     On,
     Off,
     Break,
@@ -105,18 +105,19 @@ enum DutyWord {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct DelayArguments {
-    /// Why the van is late: a code of UN/EDIFACT 4221, such as AO for weather; none when that is over
+    /// Reason of the delay: a code of X12 data element 1651, such as AO for weather; none clears
+    /// the delay
     code: String,
     #[command(flatten)]
-    socket: Socket,
+    socket: ControlSocketArg,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct LogArguments {
-    /// Positions and parcel numbers are personal data and appear from debug on
+    /// Log level; from debug on, the log has personal data: positions and parcel numbers
     level: LogLevel,
     #[command(flatten)]
-    socket: Socket,
+    socket: ControlSocketArg,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -128,20 +129,21 @@ enum LogLevel {
     Trace,
 }
 
-/// Shows how the agent is.
+/// Prints the agent's status, once or every second.
 pub(super) fn status(arguments: &StatusArguments) -> anyhow::Result<()> {
     let StatusArguments { json, watch, socket } = arguments;
     let mut client = Client::connect(&socket.control)?;
-    let question = if *watch { Question::Watch(Nothing {}) } else { Question::Status(Nothing {}) };
+    let probe = if *watch { Request::Watch(Empty {}) } else { Request::Status(Empty {}) };
     let mut out = io::stdout().lock();
     let in_place = *watch && !*json && out.is_terminal();
-    let mut answer = client.ask(&question)?;
+    let mut answer = client.request(&probe)?;
     loop {
-        let Answer::Status(status) = answer else { anyhow::bail!("the agent said no status") };
+        let Response::Status(status) = answer else { anyhow::bail!("unexpected response of the agent: no status") };
         if *json {
             writeln!(out, "{}", serde_json::to_string(&status)?)?;
         } else if in_place {
-            // Home, and each line and what is below it cleared: nothing flickers.
+            // Move to the top left, and clear only the rest of each line and of the screen, to
+            // avoid flicker.
             let text = control::text(&status).replace('\n', "\x1b[K\n");
             write!(out, "\x1b[H{text}\x1b[J")?;
         } else if *watch {
@@ -153,15 +155,15 @@ pub(super) fn status(arguments: &StatusArguments) -> anyhow::Result<()> {
         if !*watch {
             return Ok(());
         }
-        answer = client.answer()?;
+        answer = client.next_response()?;
     }
 }
 
-/// Says what is wrong; that something is, is an error.
+/// Prints the diagnosis. A failed check is an error.
 pub(super) async fn why(
-    WhyArguments { config, control, json }: WhyArguments,
+    DoctorArguments { config, control, json }: DoctorArguments,
 ) -> anyhow::Result<()> {
-    let judgement = why::judge(&why::look::look(&config, control.as_deref()).await?);
+    let judgement = why::diagnose(&why::look::gather(&config, control.as_deref()).await?);
     let mut out = io::stdout().lock();
     if json {
         writeln!(out, "{}", serde_json::to_string(&judgement)?)?;
@@ -171,57 +173,57 @@ pub(super) async fn why(
     out.flush()?;
     match judgement.first {
         None => Ok(()),
-        Some(first) => anyhow::bail!("wrong, first of all: {}", first.name()),
+        Some(first) => anyhow::bail!("first failed check: {}", first.as_str()),
     }
 }
 
 pub(super) fn scan(ScanArguments { code, socket }: ScanArguments) -> anyhow::Result<()> {
-    tell(&socket.control, &Question::Scan(ScanAsked { code }))
+    send_request(&socket.control, &Request::Scan(ScanRequest { code }))
 }
 
 pub(super) fn outcome(arguments: OutcomeArguments) -> anyhow::Result<()> {
     let OutcomeArguments { parcel, outcome, code, how, socket } = arguments;
     let outcome = match outcome {
-        Outcome::Delivered => ParcelOutcome::Delivered,
-        Outcome::Attempt => ParcelOutcome::Attempt,
-        Outcome::Damaged => ParcelOutcome::Damaged,
-        Outcome::NotFound => ParcelOutcome::NotFound,
-        Outcome::Returned => ParcelOutcome::Returned,
-        Outcome::Undo => ParcelOutcome::Undo,
+        OutcomeArg::Delivered => ParcelOutcome::Delivered,
+        OutcomeArg::Attempt => ParcelOutcome::Attempt,
+        OutcomeArg::Damaged => ParcelOutcome::Damaged,
+        OutcomeArg::NotFound => ParcelOutcome::NotFound,
+        OutcomeArg::Returned => ParcelOutcome::Returned,
+        OutcomeArg::Undo => ParcelOutcome::Undo,
     };
     let how = how.map(|how| match how {
-        How::SafePlace => HandOver::SafePlace,
-        How::Neighbour => HandOver::Neighbour,
-        How::Locker => HandOver::Locker,
+        DispositionArg::SafePlace => Disposition::SafePlace,
+        DispositionArg::Neighbour => Disposition::Neighbour,
+        DispositionArg::Locker => Disposition::Locker,
     });
-    tell(&socket.control, &Question::Outcome(OutcomeAsked { parcel, outcome, code, how }))
+    send_request(&socket.control, &Request::Outcome(OutcomeRequest { parcel, outcome, code, how }))
 }
 
 pub(super) fn duty(DutyArguments { duty, socket }: &DutyArguments) -> anyhow::Result<()> {
     let duty = match duty {
-        DutyWord::On => Duty::On,
-        DutyWord::Off => Duty::Off,
-        DutyWord::Break => Duty::Break,
+        DutyArg::On => Duty::On,
+        DutyArg::Off => Duty::Off,
+        DutyArg::Break => Duty::Break,
     };
-    tell(&socket.control, &Question::Duty(duty))
+    send_request(&socket.control, &Request::Duty(duty))
 }
 
 pub(super) fn delay(DelayArguments { code, socket }: DelayArguments) -> anyhow::Result<()> {
     let code = if code == "none" { String::new() } else { code };
-    tell(&socket.control, &Question::Delay(DelayAsked { code }))
+    send_request(&socket.control, &Request::Delay(DelayRequest { code }))
 }
 
 pub(super) fn log(LogArguments { level, socket }: &LogArguments) -> anyhow::Result<()> {
-    let name = level.to_possible_value().expect("no level is skipped");
+    let name = level.to_possible_value().expect("every level has a clap value");
     let level = name.get_name().to_owned();
-    tell(&socket.control, &Question::Log(LogAsked { level }))
+    send_request(&socket.control, &Request::Log(LogLevelRequest { level }))
 }
 
-/// Says what came of it.
-fn tell(socket: &Path, question: &Question) -> anyhow::Result<()> {
-    match Client::connect(socket)?.ask(question)? {
-        Answer::Done(text) => Ok(writeln!(io::stdout(), "{text}")?),
-        Answer::Refused(text) => anyhow::bail!("{text}"),
-        Answer::Status(_) | Answer::Error(_) => anyhow::bail!("the agent answered something else"),
+/// Sends a request and prints the response.
+fn send_request(socket: &Path, probe: &Request) -> anyhow::Result<()> {
+    match Client::connect(socket)?.request(probe)? {
+        Response::Done(text) => Ok(writeln!(io::stdout(), "{text}")?),
+        Response::Refused(text) => anyhow::bail!("{text}"),
+        Response::Status(_) | Response::Error(_) => anyhow::bail!("unexpected response of the agent"),
     }
 }

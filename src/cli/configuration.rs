@@ -1,20 +1,20 @@
-//! `waypost check`, `waypost config`: the configuration → what is wrong with it, or what it comes to.
+//! `waypost check` and `waypost config`: validate and show the configuration.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
-use crate::config::{Config, DEFAULT_PATH, Origins};
+use crate::config::{Config, DEFAULT_PATH, ShowOrigins};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Write every key with the value that it has, the file and its drop-ins taken together
+    /// Show every key with its effective value, from the file and its drop-ins
     Show {
-        /// The configuration
+        /// Path of the configuration file
         #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
         config: PathBuf,
-        /// Say after each key which file it is from
+        /// Show after each key the file that sets it
         #[arg(long)]
         origin: bool,
     },
@@ -22,27 +22,27 @@ pub(super) enum ConfigCommand {
 
 pub(super) fn command(command: &ConfigCommand) -> anyhow::Result<()> {
     let ConfigCommand::Show { config, origin } = command;
-    let origins = if *origin { Origins::Shown } else { Origins::Hidden };
+    let origins = if *origin { ShowOrigins::Shown } else { ShowOrigins::Hidden };
     Ok(io::stdout().lock().write_all(Config::show(config, origins)?.as_bytes())?)
 }
 
 pub(super) fn check(path: &Path) -> anyhow::Result<()> {
     let config = Config::load(path, &[])?;
-    config.examine_files(path)?;
+    config.check_files(path)?;
     let mut out = io::stdout().lock();
-    writeln!(out, "{}: in order", path.display())?;
+    writeln!(out, "{}: valid", path.display())?;
     for drop_in in &config.drop_ins {
         writeln!(out, "  with     {drop_in}")?;
     }
     writeln!(out, "  van      {}", config.van)?;
     writeln!(out, "  source   {}", config.source.address)?;
     writeln!(out, "  outbox   {}", config.outbox.path.display())?;
-    for broker in &config.relay.brokers {
+    for broker in &config.uplink.brokers {
         writeln!(out, "  broker   {broker}")?;
     }
-    if let Some(proxy) = &config.relay.proxy {
-        writeln!(out, "  through  {proxy}")?;
+    if let Some(proxy) = &config.uplink.proxy {
+        writeln!(out, "  proxy    {proxy}")?;
     }
-    writeln!(out, "  topics   {}", config.relay.topics.position)?;
+    writeln!(out, "  topics   {}", config.uplink.topics.position)?;
     Ok(())
 }

@@ -1,7 +1,9 @@
-//! `waypost run`: an agent until SIGTERM; at SIGHUP it gives way to one with the configuration as it is then.
+//! `waypost run`: runs the agent until SIGTERM. SIGHUP replaces it by an agent with the reloaded
+//! configuration.
 //!
-//! - What is wrong with the new configuration is logged once, and the agent goes on as it was.
-//! - The old agent stops as by SIGTERM before the new one begins: what it accepted is in the outbox, and goes on from there.
+//! - An invalid configuration is logged once, and the agent continues with the previous one.
+//! - The old agent shuts down completely before the new one starts. Accepted records stay in the
+//!   outbox.
 
 use std::path::Path;
 
@@ -12,48 +14,48 @@ use tokio_util::sync::CancellationToken;
 use super::block_on;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::control::server::{ControlError, Desk, Server};
-use crate::core::calendar::{Era, RELEASED};
-use crate::daemon::{Agent, AtEnd};
+use crate::control::server::{ControlError, AgentHandle, Server};
+use crate::core::calendar::{DateHint, RELEASE_DATE};
+use crate::daemon::{Agent, OnSourceEnd};
 use crate::logging;
 use crate::metrics::Metrics;
-use crate::notify::Notify;
-use crate::relay::mqtt::MqttLinks;
+use crate::notify::ServiceNotifier;
+use crate::relay::mqtt::RumqttcConnector;
 use crate::replay;
 use crate::source::Address;
 use crate::systemd;
-use crate::tasks::joined;
+use crate::tasks::unwrap_join;
 
 pub(super) fn run(path: &Path, clock: &Clock) -> anyhow::Result<()> {
     let mut config = Config::load(path, &[])?;
     logging::init(config.log_level);
     block_on(async {
         let mut signals = Signals::new()?;
-        let notify = Notify::from_environment();
-        let mut opened = Opened::open(&config, clock).await?;
+        let notify = ServiceNotifier::from_environment();
+        let mut opened = PreparedAgent::open(&config, clock).await?;
         loop {
             notify.ready();
             let Some(next) = opened.run(&mut signals, path, &config, &notify).await? else {
                 return Ok(());
             };
-            opened = match Opened::open(&next, clock).await {
+            opened = match PreparedAgent::open(&next, clock).await {
                 Ok(opened) => {
                     config = next;
                     opened
                 }
                 Err(error) => {
-                    tracing::error!(%error, "configuration not usable, going on as before");
-                    Opened::open(&config, clock).await?
+                    tracing::error!(%error, "configuration invalid, keeping the previous one");
+                    PreparedAgent::open(&config, clock).await?
                 }
             };
-            // It is ours, or somebody else's for good.
+            // Fails only if another component owns the subscriber; then the level stays.
             logging::set_level(config.log_level).ok();
-            tracing::info!("agent goes on with the configuration as it is now");
+            tracing::info!("configuration reloaded");
         }
     })
 }
 
-/// What the process is told.
+/// Signals that end or reload the agent.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -69,7 +71,8 @@ impl Signals {
         })
     }
 
-    /// Until the agent must stop: for good, or for the configuration that is returned.
+    /// Waits for a signal that stops the agent. Returns the new configuration for a reload, `None`
+    /// for a shutdown.
     async fn next(&mut self, path: &Path, current: &Config) -> Option<Config> {
         loop {
             tokio::select! {
@@ -78,98 +81,100 @@ impl Signals {
                 _ = self.interrupt.recv() => return None,
                 _ = self.hang_up.recv() => {}
             }
-            match read_anew(path, current) {
+            match reload(path, current) {
                 Ok(next) => return Some(next),
                 Err(error) => {
-                    tracing::error!(%error, "configuration not usable, going on as before");
+                    tracing::error!(%error, "configuration invalid, keeping the previous one");
                 }
             }
         }
     }
 }
 
-/// The file as it is now. Somebody waits for the outcome, so the files that it names must be in order too.
-fn read_anew(path: &Path, current: &Config) -> anyhow::Result<Config> {
+/// Loads and checks the configuration, including the files that it names, so that the operator sees
+/// every problem at the reload.
+fn reload(path: &Path, current: &Config) -> anyhow::Result<Config> {
     let next = Config::load(path, &[])?;
-    next.examine_files(path)?;
-    let waits = |config: &Config| config.source.address.waits();
+    next.check_files(path)?;
+    let waits = |config: &Config| config.source.address.is_recorded();
     anyhow::ensure!(
         !waits(current) && !waits(&next),
-        "gnss.source: a recording, or standard input, cannot be begun anew: restart the agent"
+        "gnss.source: a recording or standard input cannot be reloaded: restart the agent"
     );
     Ok(next)
 }
 
-/// An agent, and what listens for it.
-struct Opened {
-    agent: Agent<MqttLinks>,
+/// An agent that is ready to run, with its control socket.
+struct PreparedAgent {
+    agent: Agent<RumqttcConnector>,
     control: Option<Server>,
     clock: Clock,
 }
 
-impl Opened {
+impl PreparedAgent {
     async fn open(config: &Config, clock: &Clock) -> anyhow::Result<Self> {
         let era = match &config.source.address {
-            Address::Log(log) => replay::era(None, std::slice::from_ref(log))?,
-            _ => Era::NotBefore(RELEASED),
+            Address::Log(log) => replay::date_hint(None, std::slice::from_ref(log))?,
+            _ => DateHint::NotBefore(RELEASE_DATE),
         };
         let control = match &config.control {
-            Some(path) => listen(path).await?,
+            Some(path) => bind_control(path).await?,
             None => None,
         };
-        let links = MqttLinks::new(config.relay.clone(), clock.clone());
+        let links = RumqttcConnector::new(config.uplink.clone(), clock.clone());
         let agent = Agent::open(config.clone(), era, clock.clone(), links).await?;
         Ok(Self { agent, control, clock: clock.clone() })
     }
 
-    /// Runs until it is told to stop; with which configuration to go on, if that is wanted.
+    /// Runs the agent until a signal. Returns the configuration to continue with, if it was a
+    /// reload.
     async fn run(
         self,
         signals: &mut Signals,
         path: &Path,
         config: &Config,
-        notify: &Notify,
+        notify: &ServiceNotifier,
     ) -> anyhow::Result<Option<Config>> {
         let Self { agent, control, clock } = self;
-        let (stop_control, overview) = (CancellationToken::new(), agent.overview());
-        let desk = Desk { status: Box::new(move || overview.status()), requests: agent.requests() };
+        let (stop_control, overview) = (CancellationToken::new(), agent.status_collector());
+        let desk = AgentHandle { status: Box::new(move || overview.status()), requests: agent.requests() };
         let control = control.map(|server| tokio::spawn(server.run(desk, stop_control.clone())));
         let metrics = config
             .metrics
             .map(|address| tokio::spawn(Metrics::run(address, agent.watches(), clock.clone())));
-        let report = tokio::spawn(systemd::report(notify.clone(), agent.watches(), clock));
+        let report = tokio::spawn(systemd::run_watchdog(notify.clone(), agent.watches(), clock));
         let mut next = None;
         let shutdown = async {
             next = signals.next(path, config).await;
-            end(report).await;
+            abort_and_join(report).await;
             if let Some(metrics) = metrics {
-                end(metrics).await;
+                abort_and_join(metrics).await;
             }
             if next.is_some() { notify.reloading() } else { notify.stopping() }
         };
-        let result = agent.run(vec![config.source.clone()], AtEnd::Stop, shutdown).await;
+        let result = agent.run(vec![config.source.clone()], OnSourceEnd::Stop, shutdown).await;
         stop_control.cancel();
         if let Some(control) = control {
-            joined(control.await);
+            unwrap_join(control.await);
         }
         result?;
         Ok(next)
     }
 }
 
-/// When it returns, what the task held is free.
-async fn end(task: JoinHandle<()>) {
+/// Aborts a task and waits until its resources are released.
+async fn abort_and_join(task: JoinHandle<()>) {
     task.abort();
-    // Aborted is how it ends.
+    // The result is always "cancelled".
     task.await.ok();
 }
 
-/// A van drives without a socket, but not beside a second agent.
-async fn listen(path: &Path) -> Result<Option<Server>, ControlError> {
+/// Binds the control socket. The agent runs without one, but not next to a second agent.
+async fn bind_control(path: &Path) -> Result<Option<Server>, ControlError> {
     match Server::bind(path).await {
         Ok(server) => Ok(Some(server)),
         Err(error @ ControlError::Unavailable { .. }) => {
-            tracing::warn!(%error, "no control socket");
+            tracing::warn!(%error, "control socket unavailable");
             Ok(None)
         }
         Err(error) => Err(error),

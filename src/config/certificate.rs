@@ -1,22 +1,22 @@
-//! An X.509 certificate in DER → the common name of its subject (RFC 5280 §4.1).
+//! Extracts the common name of the subject from an X.509 certificate in DER (RFC 5280 §4.1).
 //!
-//! It is the van's own, and nothing is judged here: rustls and the broker do that. Each step takes at least a byte of what
-//! is there, so that it ends whatever the bytes are.
+//! The certificate is the van's own and is not validated here; rustls and the broker do that. Each
+//! step consumes at least one byte, so that parsing ends on any input.
 
-/// Why there is no name to take.
+/// Reason why there is no usable common name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NoCommonName {
-    #[error("is no X.509 certificate")]
+    #[error("is not an X.509 certificate")]
     Malformed,
     #[error("has no common name in its subject")]
     None,
     #[error("has several common names in its subject")]
     Several,
-    #[error("has a common name that is no UTF-8")]
-    NoText,
+    #[error("has a common name that is not UTF-8")]
+    NotUtf8,
 }
 
-// ITU-T X.690 §8: tags that a certificate's beginning has.
+// Tags at the beginning of a certificate, ITU-T X.690 §8.
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const OID: u8 = 0x06;
@@ -24,12 +24,12 @@ const INTEGER: u8 = 0x02;
 /// `[0] EXPLICIT`: the version, absent in version 1.
 const VERSION: u8 = 0xa0;
 /// `UTF8String`, `PrintableString`, `TeletexString`, `IA5String`.
-const TEXTS: [u8; 4] = [0x0c, 0x13, 0x14, 0x16];
+const STRING_TAGS: [u8; 4] = [0x0c, 0x13, 0x14, 0x16];
 
 /// `id-at-commonName`, 2.5.4.3.
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 
-/// The one common name of the subject.
+/// Returns the only common name of the subject.
 pub(super) fn common_name(der: &[u8]) -> Result<String, NoCommonName> {
     let subject = subject(der).ok_or(NoCommonName::Malformed)?;
     let mut names = common_names(subject).ok_or(NoCommonName::Malformed)?;
@@ -37,45 +37,45 @@ pub(super) fn common_name(der: &[u8]) -> Result<String, NoCommonName> {
     if !names.is_empty() {
         return Err(NoCommonName::Several);
     }
-    String::from_utf8(name.to_vec()).map_err(|_| NoCommonName::NoText)
+    String::from_utf8(name.to_vec()).map_err(|_| NoCommonName::NotUtf8)
 }
 
 fn subject(der: &[u8]) -> Option<&[u8]> {
-    let mut to_be_signed = Elements(Elements(Elements(der).of(SEQUENCE)?).of(SEQUENCE)?);
+    let mut to_be_signed = DerIter(DerIter(DerIter(der).next_tagged(SEQUENCE)?).next_tagged(SEQUENCE)?);
     if to_be_signed.0.first() == Some(&VERSION) {
         to_be_signed.next()?;
     }
-    to_be_signed.of(INTEGER)?;
-    let [_algorithm, _issuer, _validity, subject] = [(); 4].map(|()| to_be_signed.of(SEQUENCE));
+    to_be_signed.next_tagged(INTEGER)?;
+    let [_algorithm, _issuer, _validity, subject] = [(); 4].map(|()| to_be_signed.next_tagged(SEQUENCE));
     subject
 }
 
-/// Of a `Name`: a sequence of sets of (type, value).
+/// Collects the common names of a `Name`, a sequence of sets of (type, value).
 fn common_names(name: &[u8]) -> Option<Vec<&[u8]>> {
-    let (mut sets, mut found) = (Elements(name), Vec::new());
+    let (mut sets, mut found) = (DerIter(name), Vec::new());
     while !sets.0.is_empty() {
-        let mut set = Elements(sets.of(SET)?);
+        let mut set = DerIter(sets.next_tagged(SET)?);
         while !set.0.is_empty() {
-            let mut attribute = Elements(set.of(SEQUENCE)?);
-            let (kind, (tag, value)) = (attribute.of(OID)?, attribute.next()?);
+            let mut attribute = DerIter(set.next_tagged(SEQUENCE)?);
+            let (kind, (tag, value)) = (attribute.next_tagged(OID)?, attribute.next()?);
             if kind == COMMON_NAME {
-                found.push(Some(value).filter(|_| TEXTS.contains(&tag))?);
+                found.push(Some(value).filter(|_| STRING_TAGS.contains(&tag))?);
             }
         }
     }
     Some(found)
 }
 
-/// What is left of a row of elements.
-struct Elements<'a>(&'a [u8]);
+/// Iterator over the rest of a sequence of DER elements.
+struct DerIter<'a>(&'a [u8]);
 
-impl<'a> Elements<'a> {
-    /// Tag and content of the next one, if it is whole.
+impl<'a> DerIter<'a> {
+    /// Returns tag and content of the next element, if it is complete.
     fn next(&mut self) -> Option<(u8, &'a [u8])> {
         let (&[tag, length], mut rest) = self.0.split_first_chunk()?;
         let mut length = usize::from(length);
         if length >= 0x80 {
-            // Long form: so many bytes of length follow. No certificate needs more than three.
+            // Long form: the number of length bytes that follow. Certificates need at most three.
             let bytes =
                 rest.split_at_checked(length - 0x80).filter(|(bytes, _)| bytes.len() <= 3)?;
             length = bytes.0.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
@@ -86,8 +86,8 @@ impl<'a> Elements<'a> {
         Some((tag, content))
     }
 
-    /// The content of the next one, if that is its tag.
-    fn of(&mut self, tag: u8) -> Option<&'a [u8]> {
+    /// Returns the content of the next element if it has this tag.
+    fn next_tagged(&mut self, tag: u8) -> Option<&'a [u8]> {
         self.next().filter(|(found, _)| *found == tag).map(|(_, content)| content)
     }
 }
@@ -168,7 +168,7 @@ mod tests {
             assert_eq!(common_name(&certificate(&twice)), Err(NoCommonName::Several));
         }
         let latin = certificate(&set(&attribute(b"\xfc")));
-        assert_eq!(common_name(&latin), Err(NoCommonName::NoText));
+        assert_eq!(common_name(&latin), Err(NoCommonName::NotUtf8));
     }
 
     #[test]
@@ -178,9 +178,9 @@ mod tests {
             assert_eq!(common_name(&whole[..end]), Err(NoCommonName::Malformed));
         }
         for at in 0..whole.len() {
-            for change in [0x01, 0x80, 0xff] {
+            for state_mut in [0x01, 0x80, 0xff] {
                 let mut changed = whole.clone();
-                changed[at] ^= change;
+                changed[at] ^= state_mut;
                 let _ = common_name(&changed);
             }
         }

@@ -1,32 +1,33 @@
-//! `[delivery]`, `[[scanner]]`, `[[privacy_zone]]` → what the parcels' part of the agent is told.
+//! Converts `[delivery]`, `[[scanner]]` and `[[privacy_zone]]` into the configuration of the
+//! delivery module and the scanners.
 
 use std::time::Duration;
 
-use crate::core::delivery::{DeliveryConfig, Duty, Zone};
+use crate::core::delivery::{DeliveryConfig, Duty, PrivacyZone};
 use crate::scanner::{Address, ScannerConfig, ScannerKind, TagPattern};
 use crate::settings::Values;
 use crate::units::{Distance, Position};
 use crate::wire::VanId;
-use crate::wire::epcis::{InvalidNames, Names};
+use crate::wire::epcis::{InvalidIdentifiers, Identifiers};
 
-/// What the operator calls things, in events.
-pub(super) fn names(values: &mut Values, van: Option<&VanId>) -> Option<Names> {
-    // Whatever is wrong with the van's id or with the domain, the rest is looked at too.
-    let anybody = VanId::new("van").expect("three letters are a van id");
+/// Builds the operator's URI scheme for events.
+pub(super) fn uri_scheme(values: &mut Values, van: Option<&VanId>) -> Option<Identifiers> {
+    // With an invalid van id or domain the other keys are still checked.
+    let anybody = VanId::new("van").expect("the placeholder is a valid van id");
     let van_or_anybody = van.unwrap_or(&anybody);
-    let named = values.parsed("delivery.domain", |domain| {
-        let named = Names::new(domain, van_or_anybody);
+    let named = values.parse("delivery.domain", |domain| {
+        let named = Identifiers::new(domain, van_or_anybody);
         named
             .and_then(|names| match domain.contains('.') {
                 true => Ok(names),
-                false => Err(InvalidNames::Domain(domain.to_owned())),
+                false => Err(InvalidIdentifiers::Domain(domain.to_owned())),
             })
             .map_err(|error| error.to_string())
     });
     let is_named = named.is_some() && van.is_some();
-    let mut names = named.or_else(|| Names::new("waypost.invalid", van_or_anybody).ok())?;
-    let rename = |values: &mut Values, names: &mut Names, key: &str, set: fn(&mut Names, &str)| {
-        let renamed = values.parsed(key, |text| {
+    let mut names = named.or_else(|| Identifiers::new("waypost.invalid", van_or_anybody).ok())?;
+    let rename = |values: &mut Values, names: &mut Identifiers, key: &str, set: fn(&mut Identifiers, &str)| {
+        let renamed = values.parse(key, |text| {
             let mut renamed = names.clone();
             if !text.is_empty() {
                 set(&mut renamed, text);
@@ -52,22 +53,22 @@ pub(super) fn names(values: &mut Values, van: Option<&VanId>) -> Option<Names> {
     (is_named && all.iter().all(Option::is_some)).then_some(names)
 }
 
-/// Duty, private places, and which scanners stay at the station.
+/// Converts duty state, privacy zones and the scanners fixed at the station.
 pub(super) fn delivery(
     values: &mut Values,
     van: Option<&VanId>,
     domain: Option<&str>,
 ) -> Option<DeliveryConfig> {
-    let duty_at_start = values.parsed("delivery.duty_at_start", |text| match text {
+    let duty_at_start = values.parse("delivery.duty_at_start", |text| match text {
         "on" => Ok(Duty::On),
         "off" => Ok(Duty::Off),
         _ => Err(format!("{text:?} is neither on nor off")),
     });
-    let minutes = values.number("delivery.off_duty_after_return_min")?;
-    let after = Duration::from_secs_f64(minutes * 60.0);
+    let format_elapsed = values.number("delivery.off_duty_after_return_min")?;
+    let after = Duration::from_secs_f64(format_elapsed * 60.0);
     Some(DeliveryConfig {
         duty_at_start: duty_at_start?,
-        // Nobody waits so long.
+        // Zero disables the automatic end of duty.
         off_duty_after_return: if after.is_zero() { Duration::MAX } else { after },
         privacy_zones: privacy_zones(values)?,
         station_sources: station_sources(values)?,
@@ -79,7 +80,7 @@ fn station_sources(values: &mut Values) -> Option<Vec<String>> {
     let mut names = Vec::new();
     for table in values.tables("scanner") {
         let name = values.text(&format!("{table}.name"))?;
-        let at_station = values.parsed(&format!("{table}.place"), |place| match place {
+        let at_station = values.parse(&format!("{table}.place"), |place| match place {
             "van" => Ok(false),
             "station" => Ok(true),
             _ => Err(format!("{place:?} is neither van nor station")),
@@ -99,8 +100,8 @@ pub(super) fn scanners(values: &mut Values) -> Option<Vec<ScannerConfig>> {
         .map(|table| {
             let scanner = scanner(values, &table)?;
             if names.contains(&scanner.name) {
-                let problem = format!("{:?} is the name of another scanner too", scanner.name);
-                values.problem(&format!("{table}.name"), &problem);
+                let problem = format!("{:?} is already the name of another scanner; choose a unique name", scanner.name);
+                values.report_problem(&format!("{table}.name"), &problem);
                 return None;
             }
             names.push(scanner.name.clone());
@@ -112,20 +113,20 @@ pub(super) fn scanners(values: &mut Values) -> Option<Vec<ScannerConfig>> {
 
 fn scanner(values: &mut Values, table: &str) -> Option<ScannerConfig> {
     let key = |name: &str| format!("{table}.{name}");
-    let name = values.parsed(&key("name"), |name| {
+    let name = values.parse(&key("name"), |name| {
         let is_plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
         if is_plain && (1..=32).contains(&name.len()) {
             Ok(name.to_owned())
         } else {
-            Err(format!("{name:?} is no name: 1 to 32 of A-Z a-z 0-9 _ . -"))
+            Err(format!("{name:?} is not a valid name; use 1 to 32 characters of A-Z a-z 0-9 _ . -"))
         }
     });
     let usual: Option<u32> = values.integer(&key("baud"));
     let address = values
-        .parsed(&key("source"), |text| text.parse::<Address>().map_err(|error| error.to_string()));
-    let pattern = values.parsed(&key("pattern"), TagPattern::new);
+        .parse(&key("source"), |text| text.parse::<Address>().map_err(|error| error.to_string()));
+    let pattern = values.parse(&key("pattern"), TagPattern::new);
     let rfid = ScannerKind::Rfid(pattern.clone().unwrap_or_default());
-    let kind = values.parsed(&key("kind"), |kind| match kind {
+    let kind = values.parse(&key("kind"), |kind| match kind {
         "barcode" => Ok(ScannerKind::Barcode),
         "rfid" => Ok(rfid),
         _ => Err(format!("{kind:?} is neither barcode nor rfid")),
@@ -138,11 +139,11 @@ fn scanner(values: &mut Values, table: &str) -> Option<ScannerConfig> {
     Some(ScannerConfig { name, address, kind })
 }
 
-fn privacy_zones(values: &Values) -> Option<Vec<Zone>> {
+fn privacy_zones(values: &Values) -> Option<Vec<PrivacyZone>> {
     let zone = |table: String| {
         let number = |key: &str| values.number(&format!("{table}.{key}"));
         let centre = Position::from_degrees(number("lat")?, number("lon")?)?;
-        Some(Zone { centre, radius: Distance::from_metres(number("radius_m")?)? })
+        Some(PrivacyZone { centre, radius: Distance::from_metres(number("radius_m")?)? })
     };
     values.tables("privacy_zone").into_iter().map(zone).collect()
 }

@@ -1,26 +1,27 @@
-//! `[mqtt]` and the messages of `[track]` → what the relay is told.
+//! Converts `[mqtt]` and the message settings of `[track]` into the configuration of the uplink.
 
 use std::time::Duration;
 
 use super::{broker, secrets};
 use crate::core::sampling::Sampling;
-use crate::relay::{Budget, MqttVersion, RelayConfig};
+use crate::relay::{Budget, MqttVersion, UplinkConfig};
 use crate::settings::Values;
 use crate::units::Distance;
 use crate::wire::{Encoding, VanId};
 
-/// AWS IoT Core and Azure Event Grid allow 256 bytes of topic; the longest van id and the rest need 90 of them.
+/// Maximum length of the topic root in bytes. AWS IoT Core and Azure Event Grid allow topics of 256
+/// bytes; the longest van id and the rest need 90 of them.
 const MAX_TOPIC_ROOT: usize = 128;
 
-pub(super) fn relay(
+pub(super) fn uplink(
     values: &mut Values,
     van: Option<&VanId>,
     sampling: Option<Sampling>,
-) -> Option<RelayConfig> {
+) -> Option<UplinkConfig> {
     let tls = secrets::tls(values);
     let brokers = broker::brokers(values, tls.as_ref());
     let proxy = broker::proxy(values);
-    let root = values.parsed("mqtt.topic_root", topic_root);
+    let root = values.parse("mqtt.topic_root", topic_root);
     let credentials = secrets::credentials(values, "mqtt.username", "mqtt.password_file");
     let keep_alive = values.integer("mqtt.keep_alive_s").map(Duration::from_secs);
     let live_error = values.number("mqtt.live_error_m").and_then(Distance::from_metres);
@@ -30,26 +31,26 @@ pub(super) fn relay(
     let in_flight = values.integer("mqtt.in_flight");
     let ack_timeout = values.seconds("mqtt.ack_timeout_s");
     let require_subscriber = values.flag("mqtt.require_subscriber");
-    let track_encoding = values.parsed("track.encoding", |name| match name {
+    let track_encoding = values.parse("track.encoding", |name| match name {
         "json" => Ok(Encoding::Json),
         "compact" => Ok(Encoding::Compact),
-        _ => Err(format!("{name:?} is no encoding: json or compact")),
+        _ => Err(format!("{name:?} is not an encoding; use json or compact")),
     });
     let track_batch = values.integer("track.batch_points");
     let backlog_batch = values.integer("track.backlog_batch_points");
     let backlog_bytes_per_s = values.integer("mqtt.backlog_bytes_per_s");
     let track_interval = values.seconds("track.batch_s");
-    let version = values.parsed("mqtt.version", |version| match version {
+    let version = values.parse("mqtt.version", |version| match version {
         "5" => Ok(MqttVersion::V5),
         "3.1.1" => Ok(MqttVersion::V3_1_1),
-        _ => Err(format!("{version:?} is no version of MQTT that is spoken here: 5 or 3.1.1")),
+        _ => Err(format!("{version:?} is not a supported MQTT version; use 5 or 3.1.1")),
     });
     let require_ack = values.flag("mqtt.require_ack");
     let owntracks = values.flag("mqtt.owntracks");
     let budget = budget(values);
     let van = van?;
     let brokers = brokers?;
-    let mut relay = RelayConfig::new(brokers.first()?.clone(), &root?, van.clone());
+    let mut relay = UplinkConfig::new(brokers.first()?.clone(), &root?, van.clone());
     relay.brokers = brokers;
     relay.proxy = proxy?;
     relay.credentials = credentials?;
@@ -98,7 +99,7 @@ fn topic_root(root: &str) -> Result<String, String> {
         Ok(root.to_owned())
     } else {
         Err(format!(
-            "{root:?} cannot begin a topic: levels between single /, without + # $ and spaces"
+            "{root:?} is not a topic prefix; use levels separated by single /, without + # $ and spaces"
         ))
     }
 }

@@ -1,6 +1,8 @@
-//! `waypost.toml` and `conf.d/*.toml` → [`Config`]: read, checked once into types, and then nobody checks again.
+//! Configuration of the agent: `waypost.toml` and `conf.d/*.toml`, validated once into a typed
+//! [`Config`].
 //!
-//! Every problem is in one report, with its key, its value and the remedy, and its file if that is a drop-in.
+//! All problems are reported at once, each with key, value, remedy, and the file if it is a
+//! drop-in.
 
 mod broker;
 mod certificate;
@@ -19,112 +21,116 @@ use tracing::Level;
 
 use crate::clock::Clock;
 use crate::core::delivery::DeliveryConfig;
-use crate::core::journey::JourneyConfig;
+use crate::core::journey::TripConfig;
 use crate::core::sampling::{Bounds, Sampling};
 use crate::outbox::OutboxConfig;
-use crate::relay::RelayConfig;
+use crate::relay::UplinkConfig;
 use crate::scanner::ScannerConfig;
-pub use crate::settings::{ConfigError, Origins, Override, Report};
-use crate::settings::{Layer, Values};
-use crate::source::{Address, Hunting, LineConfig, SourceConfig};
+pub use crate::settings::{ConfigError, ShowOrigins, Override, ConfigErrors};
+use crate::settings::{ConfigLayer, Values};
+use crate::source::{Address, AutoBaud, LineConfig, SourceConfig};
 use crate::units::{Distance, Speed};
 use crate::wire::VanId;
 use crate::wire::signed::CommandKey;
-use keys::BOOK;
+use keys::SCHEMA;
 
-/// Where the package puts the file.
+/// Path of the packaged configuration.
 pub const DEFAULT_PATH: &str = "/etc/waypost/waypost.toml";
 
-/// Everything the agent is told.
+/// Complete configuration of the agent.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The van's id.
+    /// Id of the van.
     pub van: VanId,
-    /// The receiver.
+    /// The GNSS source.
     pub source: SourceConfig,
-    /// When driving begins and ends.
-    pub journey: JourneyConfig,
-    /// Which points are kept.
+    /// Thresholds of departure and halt.
+    pub journey: TripConfig,
+    /// Sampling of the stored track.
     pub sampling: Sampling,
     /// The outbox.
     pub outbox: OutboxConfig,
-    /// The link to the broker.
-    pub relay: RelayConfig,
-    /// Whose commands count; `None`: whatever the broker lets through.
+    /// The connection to the broker.
+    pub uplink: UplinkConfig,
+    /// Key that commands must be signed with; `None` accepts every command that the broker
+    /// delivers.
     pub command_key: Option<CommandKey>,
-    /// Scanners of bar codes and radio tags.
+    /// Barcode scanners and RFID readers.
     pub scanners: Vec<ScannerConfig>,
-    /// Duty, private places, and what else the delivery must know.
+    /// Duty, privacy zones and other settings of the delivery.
     pub delivery: DeliveryConfig,
-    /// Where figures are given to who asks; `None`: nowhere.
+    /// Listen address of the metrics endpoint; `None`: disabled.
     pub metrics: Option<SocketAddr>,
-    /// The local socket; `None`: there is none.
+    /// Path of the control socket; `None`: disabled.
     pub control: Option<PathBuf>,
-    /// What is logged.
+    /// Level of the log.
     pub log_level: Level,
-    /// The drop-ins that were read beside the file, in their order: `conf.d/20-van.toml`.
+    /// Drop-ins that were read, in order, such as `conf.d/20-van.toml`.
     pub drop_ins: Vec<String>,
 }
 
 impl Config {
-    /// Reads and checks a file and the drop-ins beside it, `conf.d/*.toml` in the order of their names. A drop-in goes
-    /// before what was read ahead of it, and what the command line says before all.
+    /// Loads and validates a file and the drop-ins next to it, `conf.d/*.toml` in the order of
+    /// their names. Each drop-in overrides the files before it; `overrides` override all files.
     ///
     /// # Errors
-    /// The file cannot be read, or is not usable: then every problem of it and its drop-ins.
+    /// The file cannot be read, or is invalid; then the error lists all problems of the file and
+    /// its drop-ins.
     pub fn load(path: &Path, overrides: &[Override]) -> Result<Self, ConfigError> {
-        BOOK.load(path, overrides, check).map(|(config, _)| config)
+        SCHEMA.load(path, overrides, check).map(|(config, _)| config)
     }
 
-    /// Checks the text of a file that came from `origin`, and has no drop-ins.
+    /// Validates the text of a file from `origin`, without drop-ins.
     ///
     /// # Errors
-    /// Every problem, if there is one.
+    /// The configuration is invalid; the error lists all problems.
     pub fn parse(text: &str, origin: &str, overrides: &[Override]) -> Result<Self, ConfigError> {
-        let layer = Layer { name: origin.to_owned(), text: Ok(text.to_owned()) };
-        BOOK.read(vec![layer], overrides, check).map(|(config, _)| config)
+        let layer = ConfigLayer { name: origin.to_owned(), text: Ok(text.to_owned()) };
+        SCHEMA.read(vec![layer], overrides, check).map(|(config, _)| config)
     }
 
-    /// A file and its drop-ins as one file with every key. Secrets are paths there, and stay paths.
+    /// Renders the effective configuration as one file with every key. Secrets appear as paths
+    /// only.
     ///
     /// # Errors
-    /// As of [`Self::load`].
-    pub fn show(path: &Path, origins: Origins) -> Result<String, ConfigError> {
-        let (_, values) = BOOK.load(path, &[], check)?;
-        Ok(values.effective(origins))
+    /// As for [`Self::load`].
+    pub fn show(path: &Path, origins: ShowOrigins) -> Result<String, ConfigError> {
+        let (_, values) = SCHEMA.load(path, &[], check)?;
+        Ok(values.to_toml(origins))
     }
 
-    /// Whether the files that are read only when they are needed can be used now. A running agent waits for them.
+    /// Checks that files which are read on demand can be used now. A running agent waits for
+    /// missing ones.
     ///
     /// # Errors
-    /// Every problem, if there is one.
-    pub fn examine_files(&self, origin: &Path) -> Result<(), ConfigError> {
-        let mut tls = self.relay.brokers.iter().filter_map(|broker| broker.transport.tls());
+    /// The first file that cannot be used.
+    pub fn check_files(&self, origin: &Path) -> Result<(), ConfigError> {
+        let mut tls = self.uplink.brokers.iter().filter_map(|broker| broker.transport.tls());
         let tls = tls.find_map(|tls| tls.load(&Clock::live()).err());
         tls.map_or(Ok(()), |error| {
             let problems = vec![format!("mqtt.broker: TLS: {error}")];
-            Err(ConfigError::NotUsable(Report { origin: origin.display().to_string(), problems }))
+            Err(ConfigError::Invalid(ConfigErrors { origin: origin.display().to_string(), problems }))
         })
     }
 
-    /// `docs/configuration.md`: every key with what it may be.
+    /// Renders `docs/configuration.md`, with the type and description of every key.
     #[must_use]
     pub fn reference() -> String {
-        BOOK.reference()
+        SCHEMA.reference()
     }
 
-    /// Every key for the manual: its name, what it may be, its default as TOML, and what it means.
+    /// Returns every key for the manual page: name, type, default as TOML, description.
     ///
-    /// Those of lists follow, as `list.key`; where the default is empty the key must be there.
-    pub fn documented() -> impl Iterator<Item = (&'static str, String, &'static str, &'static str)>
+    /// Keys of arrays of tables follow as `list.key`. A key with an empty default is required.
+    pub fn entries() -> impl Iterator<Item = (&'static str, String, &'static str, &'static str)>
     {
-        BOOK.documented()
+        SCHEMA.entries()
     }
 
-    /// `config/waypost.toml`: every key with its default and a sentence.
+    /// Renders `config/waypost.toml`, with the default and description of every key.
     #[must_use]
     pub fn default_file() -> String {
-        BOOK.default_file()
+        SCHEMA.default_file()
     }
 }
 
@@ -134,25 +140,25 @@ fn check(values: &mut Values) -> Option<Config> {
     let journey = journey(values);
     let sampling = sampling(values);
     let outbox = outbox(values);
-    let relay = link::relay(values, van.as_ref(), sampling);
+    let relay = link::uplink(values, van.as_ref(), sampling);
     let command_key = secrets::command_key(values, van.as_ref());
-    let names = delivery::names(values, van.as_ref());
+    let names = delivery::uri_scheme(values, van.as_ref());
     let scanners = delivery::scanners(values);
     let domain = names.as_ref().map(|names| names.domain.as_str());
     let delivery = delivery::delivery(values, van.as_ref(), domain);
-    let control = values.parsed("control.path", |path| {
+    let control = values.parse("control.path", |path| {
         Ok(Some(path).filter(|path| !path.is_empty()).map(PathBuf::from))
     });
-    let metrics = values.parsed("metrics.listen", |listen| match listen {
+    let metrics = values.parse("metrics.listen", |listen| match listen {
         "" => Ok(None),
         _ => listen.parse().map(Some).map_err(|_| {
-            format!("{listen:?} is no address and port: write one such as 127.0.0.1:9752")
+            format!("{listen:?} is not an address and port; use one such as 127.0.0.1:9752")
         }),
     });
-    let log_level = values.parsed("log.level", |level| {
+    let log_level = values.parse("log.level", |level| {
         level
             .parse::<Level>()
-            .map_err(|_| format!("{level:?} is none of error, warn, info, debug, trace"))
+            .map_err(|_| format!("{level:?} is not one of error, warn, info, debug, trace"))
     });
     Some(Config {
         van: van?,
@@ -160,7 +166,7 @@ fn check(values: &mut Values) -> Option<Config> {
         journey: journey?,
         sampling: sampling?,
         outbox: outbox?,
-        relay: RelayConfig { names: names?, ..relay? },
+        uplink: UplinkConfig { names: names?, ..relay? },
         command_key: command_key?,
         scanners: scanners?,
         delivery: delivery?,
@@ -173,12 +179,12 @@ fn check(values: &mut Values) -> Option<Config> {
 
 fn source(values: &mut Values) -> Option<SourceConfig> {
     let address = values
-        .parsed("gnss.source", |text| text.parse::<Address>().map_err(|error| error.to_string()));
+        .parse("gnss.source", |text| text.parse::<Address>().map_err(|error| error.to_string()));
     let baud = values.integer("gnss.baud");
-    let hunt = values.flag("gnss.hunt").map(|on| if on { Hunting::On } else { Hunting::Off });
+    let hunt = values.flag("gnss.hunt").map(|on| if on { AutoBaud::On } else { AutoBaud::Off });
     let silent_after = values.seconds("gnss.silent_s");
     let setup = ublox::settings(values);
-    let line = LineConfig { baud: baud?, hunt: hunt?, setup: setup?, ..LineConfig::default() };
+    let line = LineConfig { baud: baud?, auto_baud: hunt?, setup: setup?, ..LineConfig::default() };
     Some(SourceConfig { address: address?, line, silent_after: silent_after? })
 }
 
@@ -186,14 +192,14 @@ fn sampling(values: &mut Values) -> Option<Sampling> {
     let max_error = values.number("track.max_error_m").and_then(Distance::from_metres);
     let max_speed_error = values.number("track.max_speed_error_mps").and_then(Speed::from_mps);
     let bounds = Bounds { max_error: max_error?, max_speed_error: max_speed_error? };
-    values.parsed("track.sampling", |name| match name {
+    values.parse("track.sampling", |name| match name {
         "bounded" => Ok(Sampling::Bounded(bounds)),
         "raw" => Ok(Sampling::Raw),
-        _ => Err(format!("{name:?} is no policy: bounded or raw")),
+        _ => Err(format!("{name:?} is not a sampling policy; use bounded or raw")),
     })
 }
 
-fn journey(values: &mut Values) -> Option<JourneyConfig> {
+fn journey(values: &mut Values) -> Option<TripConfig> {
     let depart_speed = values.number("journey.depart_speed_mps").and_then(Speed::from_mps);
     let stop_speed = values.number("journey.stop_speed_mps").and_then(Speed::from_mps);
     let dwell = values.seconds("journey.dwell_s");
@@ -201,20 +207,20 @@ fn journey(values: &mut Values) -> Option<JourneyConfig> {
         && depart <= stop
     {
         let (depart, stop) = (depart.as_mps(), stop.as_mps());
-        values.problem(
+        values.report_problem(
             "journey.depart_speed_mps",
             &format!("{depart} is not above stop_speed_mps ({stop})"),
         );
     }
-    Some(JourneyConfig { depart_speed: depart_speed?, stop_speed: stop_speed?, dwell: dwell? })
+    Some(TripConfig { depart_speed: depart_speed?, stop_speed: stop_speed?, dwell: dwell? })
 }
 
 fn outbox(values: &mut Values) -> Option<OutboxConfig> {
-    let path = values.parsed("outbox.path", |path| match path {
-        "" => Err("is empty: name the file".to_owned()),
+    let path = values.parse("outbox.path", |path| match path {
+        "" => Err("is empty; set the path of the file".to_owned()),
         path => Ok(PathBuf::from(path)),
     });
-    let tail_path = values.parsed("outbox.tail_path", |path| {
+    let journal_path = values.parse("outbox.tail_path", |path| {
         Ok(Some(path).filter(|path| !path.is_empty()).map(PathBuf::from))
     });
     let commit_after = values.seconds("outbox.commit_after_s");
@@ -222,7 +228,7 @@ fn outbox(values: &mut Values) -> Option<OutboxConfig> {
     let max_age_days: Option<u64> = values.integer("outbox.max_age_days");
     Some(OutboxConfig {
         path: path?,
-        tail_path: tail_path?,
+        journal_path: journal_path?,
         commit_after: commit_after?,
         max_bytes: max_mib? * 1024 * 1024,
         max_age: Duration::from_hours(24 * max_age_days?),

@@ -1,4 +1,5 @@
-//! The files that `[mqtt]` names → password, certificate with its key, and the key that commands are signed to.
+//! Reads the files named in `[mqtt]`: password, certificate with key, and the public key of
+//! commands.
 
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -17,7 +18,7 @@ pub(super) fn tls(values: &mut Values) -> Option<TlsConfig> {
     Some(TlsConfig { ca_file: ca_file.into(), identity, alpn: alpn.collect() })
 }
 
-/// Of these two keys. `Some(None)`: no credentials, and that is in order.
+/// Reads user name and password from these two keys. `Some(None)`: no credentials, which is valid.
 pub(super) fn credentials(
     values: &mut Values,
     name_key: &str,
@@ -27,7 +28,7 @@ pub(super) fn credentials(
     match (username.as_str(), values.text(password_key)?.as_str()) {
         ("", "") => Some(None),
         ("", _) => {
-            values.problem(password_key, &format!("there is a password and no {name_key}"));
+            values.report_problem(password_key, &format!("is set without {name_key}; set {name_key} or remove the password"));
             None
         }
         _ => {
@@ -37,15 +38,15 @@ pub(super) fn credentials(
     }
 }
 
-/// `Some(None)`: commands need no signature.
+/// Reads the key for command signatures. `Some(None)`: commands need no signature.
 pub(super) fn command_key(values: &mut Values, van: Option<&VanId>) -> Option<Option<CommandKey>> {
-    let key = values.parsed("mqtt.command_key", |file| {
+    let key = values.parse("mqtt.command_key", |file| {
         if file.is_empty() {
             return Ok(None);
         }
         let spki = SubjectPublicKeyInfoDer::from_pem_file(file)
             .map_err(|error| format!("{file}: has no public key (PEM): {error}"))?;
-        // The van's id has a problem of its own.
+        // An invalid van id is reported separately.
         let Some(van) = van else { return Ok(None) };
         let key = CommandKey::new(&spki, van.clone());
         key.map(Some).map_err(|error| format!("{file}: {error}"))

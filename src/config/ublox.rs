@@ -1,28 +1,28 @@
-//! `[gnss.ublox]` → what a u-blox receiver is told.
+//! Converts `[gnss.ublox]` into the settings of a u-blox receiver.
 
 use crate::core::ubx::{Constellation, DynamicModel, NmeaVersion, Settings};
 use crate::settings::Values;
 
-/// `Some(None)`: nothing is written to the receiver. What is wrong is reported in either case.
+/// `Some(None)`: nothing is written to the receiver. Problems are reported in either case.
 pub(super) fn settings(values: &mut Values) -> Option<Option<Settings>> {
     let enable = values.flag("gnss.ublox.enable");
     let rate_hz = values.integer("gnss.ublox.rate_hz");
-    let constellations = values.parsed("gnss.ublox.constellations", constellations);
-    let nmea_version = values.parsed("gnss.ublox.nmea_version", |text| match text {
+    let constellations = values.parse("gnss.ublox.constellations", constellations);
+    let nmea_version = values.parse("gnss.ublox.nmea_version", |text| match text {
         "" => Ok(None),
         "4.0" => Ok(Some(NmeaVersion::V40)),
         "4.1" => Ok(Some(NmeaVersion::V41)),
         "4.11" => Ok(Some(NmeaVersion::V411)),
-        other => Err(format!("{other:?} is none of \"4.0\", \"4.1\", \"4.11\"; empty: as it is")),
+        other => Err(format!("{other:?} is not one of \"4.0\", \"4.1\", \"4.11\"; leave it empty to keep the receiver's setting")),
     });
-    let dynamic_model = values.parsed("gnss.ublox.dynamic_model", |text| match text {
+    let dynamic_model = values.parse("gnss.ublox.dynamic_model", |text| match text {
         "" => Ok(None),
         "automotive" => Ok(Some(DynamicModel::Automotive)),
         "portable" => Ok(Some(DynamicModel::Portable)),
         "stationary" => Ok(Some(DynamicModel::Stationary)),
         "pedestrian" => Ok(Some(DynamicModel::Pedestrian)),
         other => Err(format!(
-            "{other:?} is none of automotive, portable, stationary, pedestrian; empty: as it is"
+            "{other:?} is not one of automotive, portable, stationary, pedestrian; leave it empty to keep the receiver's setting"
         )),
     });
     let settings = Settings {
@@ -37,8 +37,8 @@ pub(super) fn settings(values: &mut Values) -> Option<Option<Settings>> {
 fn constellations(text: &str) -> Result<Vec<Constellation>, String> {
     let named = |name: &str| {
         let known = Constellation::ALL.into_iter();
-        known.into_iter().find(|known| known.name().eq_ignore_ascii_case(name.trim())).ok_or_else(
-            || format!("{name:?} is none of GPS, Galileo, BeiDou, GLONASS, joined by +"),
+        known.into_iter().find(|known| known.as_str().eq_ignore_ascii_case(name.trim())).ok_or_else(
+            || format!("{name:?} is not one of GPS, Galileo, BeiDou, GLONASS, joined by +"),
         )
     };
     if text.is_empty() { Ok(Vec::new()) } else { text.split('+').map(named).collect() }

@@ -1,57 +1,55 @@
-//! The other side of the socket: asks the agent that runs on this host.
+//! Client of the control socket: sends requests to the agent on this host.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Answer, MAX_LINE, Question, VERSION};
+use super::{Response, MAX_LINE, Request, VERSION};
 
-/// Where the package's agent listens.
+/// Socket path of the packaged agent.
 pub const DEFAULT_PATH: &str = "/run/waypost/control";
 
-/// The agent answers within 10 s whatever its card does.
-const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+/// Time limit for a response. The agent answers within 10 s, even with a slow card.
+const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Why there is no answer.
+/// Reason why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody listens there.
+    /// Nothing listens on the socket.
     #[error(
         "{path}: no agent answers: see `systemctl status waypost`, or name its socket with --control (control.path of its configuration)",
         path = .0.display()
     )]
     NoAgent(PathBuf),
-    /// The socket is not for this user.
+    /// The user has no permission for the socket.
     #[error(
-        "{path}: not allowed: use sudo, or become a member of its group (`sudo usermod -aG waypost USER`) and log in anew",
+        "{path}: not allowed: use sudo, or become a member of its group (`sudo usermod -aG waypost USER`) and log in again",
         path = .0.display()
     )]
     NotAllowed(PathBuf),
-    /// The connection broke, or nothing came in time.
+    /// The connection failed or timed out.
     #[error("{path}: {source}", path = path.display())]
     Broken {
-        /// The socket.
         path: PathBuf,
-        /// Why.
         source: io::Error,
     },
-    /// The agent and this program are of different versions and do not understand each other.
+    /// The agent has another version with an incompatible protocol.
     #[error(
-        "the agent is version {agent}, this is {VERSION}, and they do not understand each other ({text}): `systemctl restart waypost`"
+        "the agent is version {agent}, this is {VERSION}, and their protocols differ ({text}): `systemctl restart waypost`"
     )]
-    OtherVersion {
-        /// The agent's, or what is known of it.
+    VersionMismatch {
+        /// The agent's version, if known.
         agent: String,
-        /// What was not understood.
+        /// The message that could not be parsed.
         text: String,
     },
-    /// The agent did not take the question.
+    /// The agent rejected the request as invalid.
     #[error("{0}")]
-    NotTaken(String),
+    Rejected(String),
 }
 
-/// A connection to the agent.
+/// Connection to the agent.
 #[derive(Debug)]
 pub struct Client {
     stream: BufReader<UnixStream>,
@@ -62,7 +60,7 @@ impl Client {
     /// Connects to the agent that listens at `path`.
     ///
     /// # Errors
-    /// Nobody is there, or not for this user.
+    /// No agent listens there, or the user has no permission.
     pub fn connect(path: &Path) -> Result<Self, ClientError> {
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
@@ -72,48 +70,48 @@ impl Client {
             _ => ClientError::Broken { path: path.to_owned(), source },
         };
         let stream = UnixStream::connect(path).map_err(failed)?;
-        stream.set_read_timeout(Some(ANSWER_WITHIN)).map_err(failed)?;
-        stream.set_write_timeout(Some(ANSWER_WITHIN)).map_err(failed)?;
+        stream.set_read_timeout(Some(TIMEOUT)).map_err(failed)?;
+        stream.set_write_timeout(Some(TIMEOUT)).map_err(failed)?;
         Ok(Self { stream: BufReader::new(stream), path: path.to_owned() })
     }
 
-    /// Asks, and waits for the answer.
+    /// Sends a request and waits for the response.
     ///
     /// # Errors
-    /// The connection broke, or the agent does not understand.
-    pub fn ask(&mut self, question: &Question) -> Result<Answer, ClientError> {
-        let mut line = serde_json::to_string(question).expect("its keys are names");
+    /// The connection failed, or the agent does not understand the request.
+    pub fn request(&mut self, probe: &Request) -> Result<Response, ClientError> {
+        let mut line = serde_json::to_string(probe).expect("a request serializes to JSON");
         line.push('\n');
         if let Err(source) = self.stream.get_mut().write_all(line.as_bytes()) {
-            // Who is one too many is told so before he asks.
-            return match self.answer() {
+            // If all connections are in use, the agent sends its error before it reads the request.
+            return match self.next_response() {
                 Err(ClientError::Broken { .. }) => Err(self.broken(source)),
                 said => said,
             };
         }
-        self.answer()
+        self.next_response()
     }
 
-    /// The next answer, after [`Question::Watch`].
+    /// Waits for the next response to [`Question::Watch`].
     ///
     /// # Errors
-    /// As [`Self::ask`].
-    pub fn answer(&mut self) -> Result<Answer, ClientError> {
+    /// The connection failed, or the response cannot be parsed.
+    pub fn next_response(&mut self) -> Result<Response, ClientError> {
         let mut line = Vec::new();
         let most = u64::try_from(MAX_LINE).expect("64 KiB");
         let read = (&mut self.stream).take(most).read_until(b'\n', &mut line);
         match read {
             Ok(0) => Err(self.broken(io::Error::from(io::ErrorKind::UnexpectedEof))),
             Ok(_) => match serde_json::from_slice(&line) {
-                Ok(Answer::Error(error)) if error.version == VERSION => {
-                    Err(ClientError::NotTaken(error.text))
+                Ok(Response::Error(error)) if error.version == VERSION => {
+                    Err(ClientError::Rejected(error.text))
                 }
-                Ok(Answer::Error(error)) => {
-                    Err(ClientError::OtherVersion { agent: error.version, text: error.text })
+                Ok(Response::Error(error)) => {
+                    Err(ClientError::VersionMismatch { agent: error.version, text: error.text })
                 }
                 Ok(answer) => Ok(answer),
-                Err(error) => Err(ClientError::OtherVersion {
-                    agent: "another one".to_owned(),
+                Err(error) => Err(ClientError::VersionMismatch {
+                    agent: "unknown".to_owned(),
                     text: error.to_string(),
                 }),
             },
@@ -125,10 +123,10 @@ impl Client {
         let source = match source.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => io::Error::new(
                 io::ErrorKind::TimedOut,
-                "the agent does not answer: see `systemctl status waypost`",
+                "no response from the agent: see `systemctl status waypost`",
             ),
             io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => {
-                io::Error::new(source.kind(), "the agent has ended the connection")
+                io::Error::new(source.kind(), "the agent closed the connection")
             }
             _ => source,
         };

@@ -1,11 +1,12 @@
-//! The local socket: people and programs of the van ask the agent, and tell it what only a person knows.
+//! The control socket: local users and programs query the agent and enter what only a person knows.
 //!
-//! - Lines of JSON each way over a Unix stream socket ([`Question`], [`Answer`]; `docs/control.md`). Who may open the
-//!   socket, its owner and group, may ask everything.
-//! - No answer carries a secret or a place, and a parcel only to who asked about it.
-//! - A client costs a bounded buffer. One that sends garbage, nothing, or does not read loses its connection and nobody
-//!   else's time.
-//! - What concerns parcels goes to the engine as a [`Request`], and its [`Reply`] comes back.
+//! - Each direction carries JSON lines over a Unix stream socket ([`Question`], [`Answer`];
+//!   `docs/control.md`). Its owner and group may send every request.
+//! - No response contains a secret or a position. Parcel data are returned only for a request that
+//!   names the parcel.
+//! - Each client uses a bounded buffer. A client that sends invalid data, sends nothing, or does
+//!   not read is disconnected and does not delay other clients.
+//! - Requests about parcels are passed to the engine as [`Request`]; its [`Reply`] is sent back.
 
 pub mod client;
 mod protocol;
@@ -19,48 +20,47 @@ use tokio::sync::oneshot;
 
 use crate::wire::json::Duty;
 pub use protocol::{
-    Answer, DelayAsked, HandOver, LogAsked, MAX_LINE, NotUnderstood, Nothing, OutcomeAsked,
-    ParcelOutcome, Question, ScanAsked, VERSION,
+    Response, DelayRequest, Disposition, LogLevelRequest, MAX_LINE, UnknownRequest, Empty, OutcomeRequest,
+    ParcelOutcome, Request, ScanRequest, VERSION,
 };
 pub(crate) use text::span;
 pub use text::{summary, text};
 
-/// How many requests may wait for the engine; one client has one at a time.
+/// Maximum number of queued requests. Each client has at most one at a time.
 pub const CHANNEL_REQUESTS: usize = 16;
 
-/// What somebody wants of the engine.
+/// Request to the engine.
 #[derive(Debug)]
-pub struct Request {
-    /// What.
-    pub asked: Asked,
-    /// Where the reply goes. Dropped, the client is told that the agent stops.
+pub struct AgentRequest {
+    pub command: AgentCommand,
+    /// Channel for the reply. If it is dropped, the client is informed that the agent is stopping.
     pub reply: oneshot::Sender<Reply>,
 }
 
-/// What can be wanted of the engine.
+/// Command for the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Asked {
-    /// A code, read by a person ([`ReadBy::Manual`](crate::core::delivery::event::ReadBy)): 1..=4096 bytes.
+pub enum AgentCommand {
+    /// A code entered by a person ([`ReadBy::Manual`](crate::core::delivery::event::ReadBy)), of 1
+    /// to 4096 bytes.
     Scan {
-        /// As it was typed.
         code: String,
     },
-    /// What became of a parcel.
-    Outcome(OutcomeAsked),
-    /// Whether the driver is on duty.
+    /// The delivery outcome of a parcel.
+    Outcome(OutcomeRequest),
+    /// The driver's duty state.
     Duty(Duty),
-    /// Why the van is late; `None`: it is not.
+    /// A delay of the van; `None` clears it.
     Delay {
-        /// UN/EDIFACT 4221.
+        /// Code of X12 data element 1651.
         code: Option<String>,
     },
 }
 
-/// What came of it.
+/// Result of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// It was done; what, in words, for people.
+    /// It was executed; the text for people describes the effect.
     Done(String),
-    /// It was not; why, in words, with the remedy.
-    Refused(String),
+    /// It was rejected; the text for people has the reason and a remedy.
+    Rejected(String),
 }

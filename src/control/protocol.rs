@@ -1,148 +1,147 @@
-//! What goes over the socket: one line of JSON each way.
+//! Messages of the control socket, one JSON object per line.
 
 use serde::{Deserialize, Serialize};
 
 use super::status::Status;
 use crate::wire::json::Duty;
 
-/// What a client asks. A connection may ask several, one after the other.
+/// Request of a client. A connection may send several, one after another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Question {
-    /// How the agent is.
-    Status(Nothing),
-    /// The same, each second until the client goes.
-    Watch(Nothing),
-    /// A code, as if it had been scanned.
-    Scan(ScanAsked),
-    /// What became of a parcel.
-    Outcome(OutcomeAsked),
-    /// Whether the driver is on duty.
+pub enum Request {
+    /// Return the status.
+    Status(Empty),
+    /// Return the status every second until the client disconnects.
+    Watch(Empty),
+    /// Process a code as if it had been scanned.
+    Scan(ScanRequest),
+    /// Record the delivery outcome of a parcel.
+    Outcome(OutcomeRequest),
+    /// Set the driver's duty state.
     Duty(Duty),
-    /// Why the van is late.
-    Delay(DelayAsked),
-    /// How much is logged from now on, until the agent starts anew.
-    Log(LogAsked),
+    /// Report a delay of the van.
+    Delay(DelayRequest),
+    /// Set the log level until the agent restarts.
+    Log(LogLevelRequest),
 }
 
-/// No particulars: `{}`.
+/// Empty parameters: `{}`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Nothing {}
+pub struct Empty {}
 
-/// A code that a person typed.
+/// A code entered by a person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ScanAsked {
-    /// As it stands on the label.
+pub struct ScanRequest {
+    /// The code as printed on the label.
     pub code: String,
 }
 
-/// An outcome that a person says.
+/// A delivery outcome entered by a person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct OutcomeAsked {
-    /// The parcel's number, as it stands on the label.
+pub struct OutcomeRequest {
+    /// Number of the parcel as printed on the label.
     pub parcel: String,
-    /// What became of it.
     pub outcome: ParcelOutcome,
-    /// Why, for an attempt: the code on the control card.
+    /// Reason of a failed attempt: the code on the control card.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// How, for a delivery; to somebody at the stop if it is not said.
+    /// Place of a delivery; absent if the parcel was handed to a person at the stop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub how: Option<HandOver>,
+    pub how: Option<Disposition>,
 }
 
-/// What became of a parcel.
+/// Delivery outcome of a parcel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ParcelOutcome {
-    /// It was handed over, or left where that was agreed.
+    /// Handed over, or left at an agreed place.
     Delivered,
-    /// It could not be handed over.
+    /// Not delivered; it stays in the van.
     Attempt,
-    /// It is damaged.
+    /// Damaged.
     Damaged,
-    /// It should be in the van and is not.
+    /// Missing from the van.
     NotFound,
-    /// It is back at the station.
+    /// Returned to the station.
     Returned,
-    /// The last outcome of it did not happen.
+    /// Revokes the last outcome of the parcel.
     Undo,
 }
 
-/// How a parcel was handed over, if not to somebody at the stop.
+/// Place of a delivery, if not to a person at the stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum HandOver {
+pub enum Disposition {
     /// Left at the agreed place.
     SafePlace,
-    /// To a neighbour.
+    /// Handed to a neighbour.
     Neighbour,
-    /// Into a locker or letter box.
+    /// Put into a locker or letter box.
     Locker,
 }
 
-/// A delay that a person says.
+/// A delay entered by a person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DelayAsked {
-    /// UN/EDIFACT 4221, such as `AO` for weather; empty when it is over.
+pub struct DelayRequest {
+    /// Code of X12 data element 1651, such as `AO` for weather. Empty: the delay is over.
     pub code: String,
 }
 
-/// A level of the log.
+/// A log level.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LogAsked {
+pub struct LogLevelRequest {
     /// `error`, `warn`, `info`, `debug` or `trace`.
     pub level: String,
 }
 
-/// What the agent answers.
+/// Response of the agent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Answer {
-    /// How it is.
+pub enum Response {
+    /// The status.
     Status(Box<Status>),
-    /// It was done; what, in words.
+    /// The request was executed; the text describes the effect.
     Done(String),
-    /// It was understood and not done; why, in words.
+    /// The request was rejected; the text has the reason.
     Refused(String),
-    /// It was not understood.
-    Error(NotUnderstood),
+    /// The request could not be parsed.
+    Error(UnknownRequest),
 }
 
-/// A question that this agent does not understand.
+/// Error for a request that this agent does not understand.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NotUnderstood {
-    /// Why, in words.
+pub struct UnknownRequest {
+    /// The reason, for people.
     pub text: String,
     /// The agent's version.
     pub version: String,
 }
 
-impl Answer {
-    /// The question was not understood.
+impl Response {
+    /// Creates an error response.
     #[must_use]
     pub fn error(text: impl Into<String>) -> Self {
-        Self::Error(NotUnderstood { text: text.into(), version: VERSION.to_owned() })
+        Self::Error(UnknownRequest { text: text.into(), version: VERSION.to_owned() })
     }
 
-    /// As it goes over the socket, with its end.
+    /// Serializes the response as a line with its line feed.
     #[must_use]
-    pub fn line(&self) -> String {
-        let mut line = serde_json::to_string(self).expect("its keys are names");
+    pub fn to_line(&self) -> String {
+        let mut line = serde_json::to_string(self).expect("a response serializes to JSON");
         line.push('\n');
         line
     }
 }
 
-/// Of this program.
+/// Version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Bytes of a line at most, its end included.
+/// Maximum length of a line in bytes, including the line feed.
 pub const MAX_LINE: usize = 64 * 1024;
 
 #[cfg(test)]
@@ -151,42 +150,42 @@ mod tests {
 
     #[test]
     fn questions_are_read_as_they_are_documented() {
-        let scan = ScanAsked { code: "1Z999".to_owned() };
-        let attempt = OutcomeAsked {
+        let scan = ScanRequest { code: "1Z999".to_owned() };
+        let attempt = OutcomeRequest {
             parcel: "1Z999".to_owned(),
             outcome: ParcelOutcome::Attempt,
             code: Some("AQ".to_owned()),
             how: None,
         };
-        let left = OutcomeAsked {
+        let left = OutcomeRequest {
             outcome: ParcelOutcome::Delivered,
             code: None,
-            how: Some(HandOver::SafePlace),
+            how: Some(Disposition::SafePlace),
             ..attempt.clone()
         };
         for (text, expected) in [
-            (r#"{"status":{}}"#, Question::Status(Nothing {})),
-            (r#"{"watch":{}}"#, Question::Watch(Nothing {})),
-            (r#"{"scan":{"code":"1Z999"}}"#, Question::Scan(scan)),
+            (r#"{"status":{}}"#, Request::Status(Empty {})),
+            (r#"{"watch":{}}"#, Request::Watch(Empty {})),
+            (r#"{"scan":{"code":"1Z999"}}"#, Request::Scan(scan)),
             (
                 r#"{"outcome":{"parcel":"1Z999","outcome":"attempt","code":"AQ"}}"#,
-                Question::Outcome(attempt),
+                Request::Outcome(attempt),
             ),
             (
                 r#"{"outcome":{"parcel":"1Z999","outcome":"delivered","how":"safe_place"}}"#,
-                Question::Outcome(left),
+                Request::Outcome(left),
             ),
-            (r#"{"duty":"break"}"#, Question::Duty(Duty::Break)),
-            (r#"{"delay":{"code":"AO"}}"#, Question::Delay(DelayAsked { code: "AO".to_owned() })),
-            (r#"{"log":{"level":"debug"}}"#, Question::Log(LogAsked { level: "debug".to_owned() })),
+            (r#"{"duty":"break"}"#, Request::Duty(Duty::Break)),
+            (r#"{"delay":{"code":"AO"}}"#, Request::Delay(DelayRequest { code: "AO".to_owned() })),
+            (r#"{"log":{"level":"debug"}}"#, Request::Log(LogLevelRequest { level: "debug".to_owned() })),
         ] {
-            assert_eq!(serde_json::from_str::<Question>(text).unwrap(), expected);
+            assert_eq!(serde_json::from_str::<Request>(text).unwrap(), expected);
             assert_eq!(serde_json::to_string(&expected).unwrap(), text);
         }
         for text in
             ["{}", "[]", "{\"stop\":{}}", "{\"status\":{\"x\":1}}", "{\"duty\":\"off\",\"log\":{}}"]
         {
-            assert!(serde_json::from_str::<Question>(text).is_err(), "{text}");
+            assert!(serde_json::from_str::<Request>(text).is_err(), "{text}");
         }
     }
 }

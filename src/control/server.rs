@@ -1,4 +1,4 @@
-//! The agent's side of the socket: [`Question`]s in, [`Answer`]s out.
+//! Server of the control socket: handles the requests of clients.
 
 use std::fs;
 use std::io;
@@ -17,96 +17,93 @@ use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
 use super::status::Status;
-use super::{Answer, Asked, MAX_LINE, Question, Reply, Request};
+use super::{Response, AgentCommand, MAX_LINE, Request, Reply, AgentRequest};
 use crate::logging;
 
-/// Its owner and group may ask.
-const MODE: u32 = 0o660;
+/// Access for owner and group only.
+const SOCKET_MODE: u32 = 0o660;
 
-/// More ask at once only by mistake.
+/// Maximum concurrent connections; further ones get an error and are closed.
 const MAX_CLIENTS: usize = 16;
 
-/// A client that asks nothing for so long, or takes so long for a line.
-const IDLE: Duration = Duration::from_secs(30);
+/// Idle timeout of a connection, and time limit to receive a line.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A client that does not read for so long.
-const WRITE_WITHIN: Duration = Duration::from_secs(10);
+/// Time limit to send a line to a client.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The engine answers at its next turn; a slow card may take seconds.
-const REPLY_WITHIN: Duration = Duration::from_secs(10);
+/// Time limit for the engine's reply, which a slow card may delay by seconds.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Between two answers to who watches.
-const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// Interval of the status messages of a watch.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A code longer than a scanner may send is none.
-const MAX_CODE: usize = 4096;
+/// Maximum length of a code, as for scanners.
+const MAX_CODE_BYTES: usize = 4096;
 
-/// Nobody accepts while the process has no file left.
-const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
+/// Delay after a failed `accept`, as when the process has no file descriptor left.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Why there is no socket.
+/// Reason why the control socket cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
-    /// Another agent answers there.
+    /// Another agent listens on the socket.
     #[error(
-        "{path}: another agent answers there{holder}: stop it, or give this one a socket of its own (control.path)",
+        "{path}: in use by another agent{holder}: stop it, or set another control.path",
         path = path.display()
     )]
     InUse {
-        /// The socket.
         path: PathBuf,
-        /// Its process, if the kernel says it.
+        /// The process that listens, if the kernel reports it.
         holder: String,
     },
-    /// It cannot be made. An agent can go on without it.
+    /// The socket cannot be created. The agent can run without it.
     #[error("{path}: {source}", path = path.display())]
     Unavailable {
-        /// The socket.
         path: PathBuf,
-        /// Why.
         source: io::Error,
     },
 }
 
-/// A socket that is listened on; its file goes with it.
+/// Listening socket. Its file is removed when the server is dropped.
 #[derive(Debug)]
 pub struct Server {
     listener: UnixListener,
     path: PathBuf,
-    /// Device and inode: by then, the name may be another agent's.
+    /// Device and inode, to detect that another agent has replaced the file.
     file: (u64, u64),
 }
 
-/// Who knows the answers.
-pub struct Desk {
-    /// How the agent is now.
+/// Access of the clients to the agent.
+pub struct AgentHandle {
+    /// Returns the current status.
     pub status: Box<dyn Fn() -> Status + Send + Sync>,
-    /// Where requests for the engine go.
-    pub requests: mpsc::Sender<Request>,
+    /// Channel for requests to the engine.
+    pub requests: mpsc::Sender<AgentRequest>,
 }
 
-impl std::fmt::Debug for Desk {
+impl std::fmt::Debug for AgentHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Desk").finish_non_exhaustive()
+        f.debug_struct("AgentHandle").finish_non_exhaustive()
     }
 }
 
 impl Server {
-    /// Listens at `path`. What a dead agent left there is replaced.
+    /// Listens at `path`. Replaces a socket left by an agent that no longer runs.
     ///
     /// # Errors
-    /// Somebody answers there, or the socket cannot be made.
+    /// Another agent listens there, or the socket cannot be created.
     pub async fn bind(path: &Path) -> Result<Self, ControlError> {
         let unavailable = |source| ControlError::Unavailable { path: path.to_owned(), source };
         match fs::symlink_metadata(path) {
-            Ok(found) if found.file_type().is_socket() => refuse_if_alive(path).await?,
+            Ok(found) if found.file_type().is_socket() => ensure_not_running(path).await?,
             Ok(_) => {
                 let kind = io::ErrorKind::AlreadyExists;
-                return Err(unavailable(io::Error::new(kind, "is there, and no socket: move it")));
+                return Err(unavailable(io::Error::new(kind, "exists and is not a socket: move it away")));
             }
             Err(_) => {}
         }
-        // Nobody finds it before its mode is right.
+        // The socket is renamed into place once its mode is set, so that no client connects before.
         let mut new = path.as_os_str().to_owned();
         new.push(format!(".{}", std::process::id()));
         let new = PathBuf::from(new);
@@ -116,7 +113,7 @@ impl Server {
                 _ => Err(error),
             })?;
             let listener = UnixListener::bind(&new)?;
-            fs::set_permissions(&new, fs::Permissions::from_mode(MODE))?;
+            fs::set_permissions(&new, fs::Permissions::from_mode(SOCKET_MODE))?;
             fs::rename(&new, path)?;
             let found = fs::symlink_metadata(path)?;
             Ok((listener, (found.dev(), found.ino())))
@@ -128,8 +125,8 @@ impl Server {
         Ok(Self { listener, path: path.to_owned(), file })
     }
 
-    /// Answers until `stop`.
-    pub async fn run(self, desk: Desk, stop: CancellationToken) {
+    /// Serves clients until `stop`.
+    pub async fn run(self, desk: AgentHandle, stop: CancellationToken) {
         let desk = Arc::new(desk);
         let mut clients = JoinSet::new();
         loop {
@@ -141,12 +138,12 @@ impl Server {
                         clients.spawn(Client::new(stream, desk.clone()).serve());
                     }
                     Ok((stream, _)) => {
-                        let answer = Answer::error("too many ask at once: try again");
-                        stream.try_write(answer.line().as_bytes()).ok();
+                        let answer = Response::error("too many connections: try again");
+                        stream.try_write(answer.to_line().as_bytes()).ok();
                     }
                     Err(error) => {
-                        tracing::debug!(%error, "client not accepted");
-                        tokio::time::sleep(ACCEPT_AGAIN).await;
+                        tracing::debug!(%error, "accept failed");
+                        tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                     }
                 },
             }
@@ -163,7 +160,7 @@ impl Drop for Server {
     }
 }
 
-async fn refuse_if_alive(path: &Path) -> Result<(), ControlError> {
+async fn ensure_not_running(path: &Path) -> Result<(), ControlError> {
     match UnixStream::connect(path).await {
         Ok(stream) => {
             let holder = stream.peer_cred().ok().and_then(|process| process.pid());
@@ -178,123 +175,124 @@ async fn refuse_if_alive(path: &Path) -> Result<(), ControlError> {
 struct Client {
     reader: BufReader<OwnedReadHalf>,
     writer: OwnedWriteHalf,
-    desk: Arc<Desk>,
+    agent: Arc<AgentHandle>,
 }
 
-/// The connection is over.
-struct Over;
+/// The connection is closed.
+struct ConnectionClosed;
 
 impl Client {
-    fn new(stream: UnixStream, desk: Arc<Desk>) -> Self {
+    fn new(stream: UnixStream, agent: Arc<AgentHandle>) -> Self {
         let (reader, writer) = stream.into_split();
-        Self { reader: BufReader::with_capacity(1024, reader), writer, desk }
+        Self { reader: BufReader::with_capacity(1024, reader), writer, agent }
     }
 
     async fn serve(mut self) {
-        while let Ok(Ok(line)) = timeout(IDLE, self.line()).await {
+        while let Ok(Ok(line)) = timeout(IDLE_TIMEOUT, self.read_line()).await {
             if self.respond(&line).await.is_err() {
                 break;
             }
         }
     }
 
-    /// The next line; longer than allowed it is cut, and then no question.
-    async fn line(&mut self) -> Result<Vec<u8>, Over> {
+    /// Reads the next line. An overlong line is truncated and then rejected.
+    async fn read_line(&mut self) -> Result<Vec<u8>, ConnectionClosed> {
         let mut line = Vec::new();
         let most = u64::try_from(MAX_LINE).expect("64 KiB");
         let read = (&mut self.reader).take(most).read_until(b'\n', &mut line).await;
-        if read.is_ok_and(|count| count > 0) { Ok(line) } else { Err(Over) }
+        if read.is_ok_and(|count| count > 0) { Ok(line) } else { Err(ConnectionClosed) }
     }
 
-    async fn respond(&mut self, line: &[u8]) -> Result<(), Over> {
+    async fn respond(&mut self, line: &[u8]) -> Result<(), ConnectionClosed> {
         if line.len() == MAX_LINE && !line.ends_with(b"\n") {
-            return self.refuse("the line is longer than 64 KiB").await;
+            return self.reject("line longer than 64 KiB").await;
         }
         match serde_json::from_slice(line) {
-            Ok(Question::Watch(_)) => self.watch().await,
-            Ok(question) => {
-                let answer = self.desk.answer(question).await;
-                self.say(&answer).await
+            Ok(Request::Watch(_)) => self.watch().await,
+            Ok(probe) => {
+                let answer = self.agent.respond(probe).await;
+                self.send(&answer).await
             }
-            Err(error) => self.refuse(&format!("not understood: {error}")).await,
+            Err(error) => self.reject(&format!("invalid request: {error}")).await,
         }
     }
 
-    /// Says why, and ends the connection: who talks garbage goes on talking garbage.
-    async fn refuse(&mut self, why: &str) -> Result<(), Over> {
-        self.say(&Answer::error(why)).await?;
-        Err(Over)
+    /// Sends an error and closes the connection, since further input of this client is unlikely to
+    /// be valid.
+    async fn reject(&mut self, why: &str) -> Result<(), ConnectionClosed> {
+        self.send(&Response::error(why)).await?;
+        Err(ConnectionClosed)
     }
 
-    /// The status each second, until the client goes or says something.
-    async fn watch(&mut self) -> Result<(), Over> {
-        let mut ticks = interval(WATCH_EVERY);
+    /// Sends the status every second until the client disconnects or sends anything.
+    async fn watch(&mut self) -> Result<(), ConnectionClosed> {
+        let mut ticks = interval(WATCH_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = self.reader.fill_buf() => return Err(Over),
+                _ = self.reader.fill_buf() => return Err(ConnectionClosed),
                 _ = ticks.tick() => {
-                    let status = Answer::Status(Box::new((self.desk.status)()));
-                    self.say(&status).await?;
+                    let status = Response::Status(Box::new((self.agent.status)()));
+                    self.send(&status).await?;
                 }
             }
         }
     }
 
-    async fn say(&mut self, answer: &Answer) -> Result<(), Over> {
-        let line = answer.line();
-        let written = timeout(WRITE_WITHIN, self.writer.write_all(line.as_bytes())).await;
-        if matches!(written, Ok(Ok(()))) { Ok(()) } else { Err(Over) }
+    async fn send(&mut self, answer: &Response) -> Result<(), ConnectionClosed> {
+        let line = answer.to_line();
+        let written = timeout(WRITE_TIMEOUT, self.writer.write_all(line.as_bytes())).await;
+        if matches!(written, Ok(Ok(()))) { Ok(()) } else { Err(ConnectionClosed) }
     }
 }
 
-impl Desk {
-    async fn answer(&self, question: Question) -> Answer {
-        match question {
-            Question::Status(_) | Question::Watch(_) => Answer::Status(Box::new((self.status)())),
-            Question::Scan(scan) => match scan.code.len() {
-                1..=MAX_CODE => self.ask(Asked::Scan { code: scan.code }).await,
-                _ => Answer::Refused(format!("a code has 1 to {MAX_CODE} bytes")),
+impl AgentHandle {
+    async fn respond(&self, probe: Request) -> Response {
+        match probe {
+            Request::Status(_) | Request::Watch(_) => Response::Status(Box::new((self.status)())),
+            Request::Scan(scan) => match scan.code.len() {
+                1..=MAX_CODE_BYTES => self.request(AgentCommand::Scan { code: scan.code }).await,
+                _ => Response::Refused(format!("a code has 1 to {MAX_CODE_BYTES} bytes")),
             },
-            Question::Outcome(outcome) => self.ask(Asked::Outcome(outcome)).await,
-            Question::Duty(duty) => self.ask(Asked::Duty(duty)).await,
-            Question::Delay(delay) => {
+            Request::Outcome(outcome) => self.request(AgentCommand::Outcome(outcome)).await,
+            Request::Duty(duty) => self.request(AgentCommand::Duty(duty)).await,
+            Request::Delay(delay) => {
                 let code = Some(delay.code).filter(|code| !code.is_empty());
-                self.ask(Asked::Delay { code }).await
+                self.request(AgentCommand::Delay { code }).await
             }
-            Question::Log(log) => set_level(&log.level),
+            Request::Log(log) => set_level(&log.level),
         }
     }
 
-    async fn ask(&self, asked: Asked) -> Answer {
+    async fn request(&self, asked: AgentCommand) -> Response {
         let (reply, replied) = oneshot::channel();
         let asking = async {
-            self.requests.send(Request { asked, reply }).await.ok()?;
+            self.requests.send(AgentRequest { command: asked, reply }).await.ok()?;
             replied.await.ok()
         };
-        match timeout(REPLY_WITHIN, asking).await {
-            Ok(Some(Reply::Done(text))) => Answer::Done(text),
-            Ok(Some(Reply::Refused(text))) => Answer::Refused(text),
-            Ok(None) => Answer::Refused("the agent is stopping: try again when it runs".to_owned()),
-            Err(_) => Answer::Refused(
-                "the agent has not answered in 10 s: look at waypost status before you try again"
+        match timeout(REPLY_TIMEOUT, asking).await {
+            Ok(Some(Reply::Done(text))) => Response::Done(text),
+            Ok(Some(Reply::Rejected(text))) => Response::Refused(text),
+            Ok(None) => Response::Refused("the agent is stopping: try again when it runs".to_owned()),
+            Err(_) => Response::Refused(
+                "the agent has not answered in 10 s: check waypost status before you try again"
                     .to_owned(),
             ),
         }
     }
 }
 
-fn set_level(text: &str) -> Answer {
-    // Numbers are levels too, for the library.
+fn set_level(text: &str) -> Response {
+    // `Level` also parses numbers, which the protocol does not allow.
     let known = ["error", "warn", "info", "debug", "trace"].contains(&text);
     match text.parse::<Level>() {
         Ok(level) if known => match logging::set_level(level) {
             Ok(()) => {
                 tracing::info!(%level, "log level changed");
-                Answer::Done(format!("logging from {text} on, until the agent starts anew"))
+                Response::Done(format!("log level {text} set until the agent restarts"))
             }
-            Err(error) => Answer::Refused(error.to_string()),
+            Err(error) => Response::Refused(error.to_string()),
         },
-        _ => Answer::Refused(format!("{text:?} is none of error, warn, info, debug, trace")),
+        _ => Response::Refused(format!("{text:?} is not one of error, warn, info, debug, trace")),
     }
 }

@@ -1,55 +1,52 @@
-//! How the agent is: [`Status`], as the socket says it. Every quantity has its unit in its name.
+//! [`Status`], the agent's status on the control socket. Each quantity has its unit in its name.
 //!
-//! Members may be added; a reader ignores those that it does not know. None of them says where the van is.
+//! Members may be added; readers ignore unknown ones. No member contains the van's position.
 
 use serde::{Deserialize, Serialize};
 
-/// How the agent is.
+/// Status of the agent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// The agent's version.
+    /// Version of the agent.
     pub version: String,
-    /// The van's id.
+    /// Id of the van.
     pub van: String,
-    /// UTC by the receiver, or by the host before there was a fix; RFC 3339.
+    /// UTC in RFC 3339, from the receiver; before the first fix from the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ts: Option<String>,
-    /// How long the agent has run.
+    /// Time since the agent started.
     pub uptime_s: u64,
-    /// The receiver.
     pub receiver: ReceiverStatus,
     /// The newest fix; absent before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fix: Option<FixStatus>,
-    /// Whether the receiver's time can be relied on: `unknown`, `tentative` or `trusted`.
+    /// Trust in the receiver's time: `unknown`, `tentative` or `trusted`.
     pub time: String,
-    /// The drive.
+    /// The van's movement.
     pub journey: JourneyStatus,
-    /// The route.
     pub route: RouteStatus,
-    /// The newest words for the driver.
+    /// Newest message for the driver.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<MessageStatus>,
-    /// The outbox.
     pub outbox: OutboxStatus,
-    /// What the outbox costs the card.
+    /// Writes to the SD card.
     pub card: CardStatus,
-    /// The link to the broker.
+    /// The connection to the broker.
     pub link: LinkStatus,
     /// The scanners, in the order of the configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scanners: Vec<ScannerStatus>,
 }
 
-/// The receiver.
+/// Status of the receiver.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ReceiverStatus {
     /// `connecting`, `open`, `hunting`, `silent` or `gone`.
     pub state: String,
-    /// Why it is gone, in words.
+    /// Reason for the state `gone`, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// 1 no fix, 2 2D, 3 3D: now.
+    /// Current fix mode: 1 no fix, 2 two-dimensional, 3 three-dimensional.
     pub mode: u8,
     /// Satellites in view.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,33 +54,33 @@ pub struct ReceiverStatus {
     /// Mean C/N0 of the four strongest satellites, dB-Hz.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cn0_dbhz: Option<u8>,
-    /// What it says of its antenna: `ok`, `open` or `short`.
+    /// Antenna state reported by the receiver: `ok`, `open` or `short`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub antenna: Option<String>,
-    /// Its newest error or warning, in its own words.
+    /// Newest error or warning reported by the receiver.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
-    /// The speed at which a serial receiver is understood, Bd.
+    /// Detected baud rate of a serial receiver, Bd.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baud: Option<u32>,
-    /// How much of what the serial line carries it says: 0..=100.
+    /// Utilisation of the serial line, 0 to 100 %.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line_percent: Option<u8>,
-    /// What came of setting a u-blox receiver up.
+    /// Result of the u-blox configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub setup: Option<String>,
-    /// Good sentences since the agent started.
+    /// Valid sentences since the agent started.
     #[serde(default)]
     pub sentences: u64,
-    /// Seconds since the newest of them; absent before the first.
+    /// Age of the newest of them, seconds; absent before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sentence_age_s: Option<f64>,
-    /// Fixes come, and wait for the receiver to say the day.
+    /// Fixes arrive but cannot be used until the receiver reports the date.
     #[serde(default)]
     pub waits_for_date: bool,
-    /// Sentences refused since the agent started.
+    /// Invalid sentences since the agent started.
     pub sentences_bad: u64,
-    /// Epochs refused since the agent started.
+    /// Rejected epochs since the agent started.
     pub fixes_rejected: u64,
 }
 
@@ -92,190 +89,194 @@ pub struct ReceiverStatus {
 pub struct FixStatus {
     /// Seconds since it was read.
     pub age_s: f64,
-    /// Its UTC, RFC 3339.
+    /// UTC of the fix, RFC 3339.
     pub ts: String,
     /// 2 or 3 dimensions.
     pub mode: u8,
     /// Satellites used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sats: Option<u8>,
-    /// 68 % horizontal radius, metres.
+    /// Horizontal accuracy, 68 % radius, metres.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acc_m: Option<f64>,
-    /// Over ground, m/s.
+    /// Speed over ground, m/s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub speed_mps: Option<f64>,
 }
 
-/// The drive.
+/// Movement of the van.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct JourneyStatus {
     /// `unknown`, `moving` or `halted`.
     pub motion: String,
-    /// Metres driven, from fixes, over the life of the outbox; absent before the first fix of this run.
+    /// Distance driven in metres, from fixes, over the lifetime of the outbox; absent before the
+    /// first fix of this run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub odo_m: Option<f64>,
 }
 
-/// The route.
+/// Status of the route.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RouteStatus {
-    /// Whether the driver is `on` duty, `off`, or has a `break`.
+    /// Duty state of the driver: `on`, `off` or `break`.
     pub duty: String,
-    /// Its name; absent without a manifest.
+    /// Name of the route; absent without a manifest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Revision of the manifest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest_rev: Option<u64>,
-    /// Why the newest manifest was not taken, in words.
+    /// Reason why the newest manifest was rejected, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest_error: Option<String>,
     /// Number of the next stop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_stop: Option<u32>,
-    /// Stops that are not finished.
+    /// Stops not completed yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stops_remaining: Option<u32>,
-    /// By how much the van is late.
+    /// Current delay of the van, seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay_s: Option<i64>,
 }
 
-/// Words for the driver.
+/// Message for the driver.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MessageStatus {
-    /// As the backend sent them.
+    /// The text as sent by the backend.
     pub text: String,
-    /// For how long they have been here.
+    /// Seconds since it arrived.
     pub age_s: u64,
 }
 
-/// The outbox.
+/// Status of the outbox.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct OutboxStatus {
-    /// Records that wait for their acknowledgement.
+    /// Records not acknowledged yet.
     pub pending: u64,
-    /// Of them, events.
+    /// Events among them.
     #[serde(default)]
     pub events_pending: u64,
-    /// UTC of the oldest of them, RFC 3339.
+    /// UTC of the oldest pending record, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_ts: Option<String>,
-    /// Its age.
+    /// Age of that record, seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_age_s: Option<u64>,
-    /// Points given up so that the trail is coarser, over the life of the outbox.
+    /// Points removed to thin the stored track, over the lifetime of the outbox.
     pub thinned: u64,
-    /// Records given up, over the life of the outbox.
+    /// Records evicted without acknowledgement, over the lifetime of the outbox.
     pub dropped: u64,
-    /// The disk does not write, and records wait in memory.
+    /// The disk rejects writes, and records are kept in memory.
     #[serde(default)]
     pub failing: bool,
-    /// Of the database.
+    /// Size of the database.
     pub bytes: u64,
 }
 
-/// What is written to the card.
+/// Writes to the SD card.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CardStatus {
-    /// Bytes that the agent caused to be written since midnight UTC or its start.
+    /// Bytes written on behalf of the agent since midnight UTC, or since it started.
     pub written_bytes_today: u64,
-    /// The same of the whole device, whoever wrote.
+    /// Bytes written to the whole device by all programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_bytes_today: Option<u64>,
-    /// Bytes that the device holds.
+    /// Capacity of the device in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity_bytes: Option<u64>,
-    /// Years that a card of this size lasts if each day is as today was so far; absent while that says too little.
+    /// Estimated lifetime of a card of this size in years, if every day is like today; absent
+    /// during the first hour of measurement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub life_years: Option<f64>,
 }
 
-/// The link to the broker.
+/// Status of the connection to the broker.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LinkStatus {
     /// `connecting`, `connected`, `no link` or `stopped`.
     pub state: String,
-    /// For how long.
+    /// Seconds in this state.
     pub for_s: u64,
-    /// How long the next attempt waits in all, from the last one on.
+    /// Delay between the last and the next attempt, seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backoff_s: Option<f64>,
-    /// Why the last connection failed or ended; absent while all is well.
+    /// Reason why the last connection failed or ended; absent while there is no error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
-    /// The broker's reason code of that.
+    /// Reason code of the broker for that error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_reason: Option<String>,
-    /// How far the link came: it fails at `dns`, `tcp`, `tls` or `mqtt`, or what is said is refused (`publish`); absent
-    /// while all is well, and where nobody knows.
+    /// Stage at which the connection fails: `dns`, `tcp`, `tls` or `mqtt`, or `publish` if the
+    /// broker rejects messages. Absent while there is no error, and if unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<String>,
-    /// With `tls`: `files`, `unknown_authority`, `expired`, `not_yet_valid`, `wrong_name`, `refused` or `other`.
+    /// With `tls`: `files`, `unknown_authority`, `expired`, `not_yet_valid`, `wrong_name`,
+    /// `refused` or `other`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
-    /// Why manifests or commands do not come; absent while all is well.
+    /// Reason why manifests or commands cannot be received; absent while there is no error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub downlink_error: Option<String>,
-    /// Messages of the backend since the agent started.
+    /// Messages received from the backend since the agent started.
     #[serde(default)]
     pub downlink_messages: u64,
-    /// Of them, those that nobody took: a retained or a doubtful command, too large, or one too many.
+    /// Messages from the backend that were dropped: retained or malformed commands, oversized
+    /// messages, and those beyond the queue limit.
     #[serde(default)]
     pub downlink_dropped: u64,
-    /// Commands that did not count, for want of a right signature.
+    /// Commands rejected because they have no valid signature.
     #[serde(default)]
     pub commands_unsigned: u64,
-    /// Words of the backend on `ack` that could not be read, or not be true.
+    /// Invalid acknowledgements received on `ack`.
     #[serde(default)]
     pub acks_unfit: u64,
-    /// Answers to commands that the broker refused, or that were too many.
+    /// Command results that the broker rejected, or that exceeded the queue.
     #[serde(default)]
     pub answers_lost: u64,
     /// Connections after the first.
     pub reconnects: u64,
-    /// Messages on `position` since the agent started.
+    /// Messages published on `position` since the agent started.
     pub positions: u64,
-    /// Messages on `track` since the agent started, repetitions included.
+    /// Messages published on `track` since the agent started, including retransmissions.
     #[serde(default)]
     pub track_messages: u64,
-    /// Points that the broker has acknowledged since the agent started.
+    /// Track points acknowledged by the broker since the agent started.
     pub points_acked: u64,
-    /// Messages on `event` since the agent started, repetitions included.
+    /// Messages published on `event` since the agent started, including retransmissions.
     #[serde(default)]
     pub event_messages: u64,
-    /// Events that the broker has acknowledged since the agent started.
+    /// Events acknowledged by the broker since the agent started.
     #[serde(default)]
     pub events_acked: u64,
-    /// Events that wait because they are larger than the broker takes.
+    /// Events held back because they exceed the broker's packet limit.
     #[serde(default)]
     pub events_too_large: u64,
-    /// Bytes of payload since the agent started, repetitions included.
+    /// Payload bytes published since the agent started, including retransmissions.
     pub payload_bytes: u64,
-    /// Bytes on the air today and this month by UTC, headers and TLS reckoned in.
+    /// Bytes transferred today (UTC), including headers and TLS.
     pub air_bytes_today: u64,
-    /// See `air_bytes_today`.
+    /// The same for the calendar month.
     pub air_bytes_month: u64,
 }
 
-/// A scanner.
+/// Status of a scanner.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ScannerStatus {
-    /// As in the configuration.
+    /// Name of the scanner in the configuration.
     pub name: String,
     /// `barcode` or `rfid`.
     pub kind: String,
     /// `connecting`, `open` or `gone`.
     pub state: String,
-    /// Why it is gone, in words.
+    /// Reason for the state `gone`, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Codes and tags that it has said since the agent started.
+    /// Codes and tags read since the agent started.
     pub scans: u64,
-    /// Seconds since the newest.
+    /// Seconds since the newest of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_scan_age_s: Option<u64>,
-    /// Lines that were no code and no tag, since the agent started.
+    /// Lines without a valid code or tag since the agent started.
     pub garbage: u64,
 }

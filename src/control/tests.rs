@@ -1,4 +1,4 @@
-//! Real sockets: who asks well is answered, and who does not harms nobody.
+//! Tests with real sockets: valid requests are answered, and invalid input harms no other client.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::server::{ControlError, Desk, Server};
+use super::server::{ControlError, AgentHandle, Server};
 use super::status::Status;
 use super::*;
 
@@ -19,7 +19,7 @@ struct Agent {
     folder: tempfile::TempDir,
     stop: CancellationToken,
     server: JoinHandle<()>,
-    requests: mpsc::Receiver<Request>,
+    requests: mpsc::Receiver<AgentRequest>,
 }
 
 impl Agent {
@@ -28,7 +28,7 @@ impl Agent {
         let server = Server::bind(&folder.path().join("control")).await.unwrap();
         let (sender, requests) = mpsc::channel(CHANNEL_REQUESTS);
         let status = || Status { van: "VAN-042".to_owned(), ..Status::default() };
-        let desk = Desk { status: Box::new(status), requests: sender };
+        let desk = AgentHandle { status: Box::new(status), requests: sender };
         let stop = CancellationToken::new();
         let server = tokio::spawn(server.run(desk, stop.clone()));
         Self { folder, stop, server, requests }
@@ -43,18 +43,18 @@ impl Agent {
     }
 }
 
-async fn say(client: &mut BufReader<UnixStream>, line: &str) {
+async fn send(client: &mut BufReader<UnixStream>, line: &str) {
     client.get_mut().write_all(format!("{line}\n").as_bytes()).await.unwrap();
 }
 
-async fn hear(client: &mut BufReader<UnixStream>) -> Answer {
+async fn receive(client: &mut BufReader<UnixStream>) -> Response {
     let mut line = String::new();
     timeout(Duration::from_secs(10), client.read_line(&mut line)).await.unwrap().unwrap();
     serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"))
 }
 
-fn is_van(answer: &Answer) -> bool {
-    matches!(answer, Answer::Status(status) if status.van == "VAN-042")
+fn is_van(answer: &Response) -> bool {
+    matches!(answer, Response::Status(status) if status.van == "VAN-042")
 }
 
 #[tokio::test]
@@ -64,43 +64,43 @@ async fn questions_are_answered_one_after_the_other_and_watching_goes_on() {
     assert_eq!(mode & 0o777, 0o660);
     let mut client = agent.client().await;
     for _ in 0..3 {
-        say(&mut client, r#"{"status":{}}"#).await;
-        assert!(is_van(&hear(&mut client).await));
+        send(&mut client, r#"{"status":{}}"#).await;
+        assert!(is_van(&receive(&mut client).await));
     }
-    say(&mut client, r#"{"watch":{}}"#).await;
+    send(&mut client, r#"{"watch":{}}"#).await;
     for _ in 0..2 {
-        assert!(is_van(&hear(&mut client).await));
+        assert!(is_van(&receive(&mut client).await));
     }
     agent.stop.cancel();
     agent.server.await.unwrap();
-    assert!(!agent.folder.path().join("control").exists(), "the file goes with the agent");
+    assert!(!agent.folder.path().join("control").exists(), "the file is removed with the agent");
 }
 
 #[tokio::test]
 async fn what_concerns_parcels_goes_to_the_engine_and_its_reply_comes_back() {
     let mut agent = Agent::start().await;
     let mut client = agent.client().await;
-    say(&mut client, r#"{"scan":{"code":"1Z999AA10123456784"}}"#).await;
-    let Request { asked, reply } = agent.requests.recv().await.unwrap();
-    assert_eq!(asked, Asked::Scan { code: "1Z999AA10123456784".to_owned() });
+    send(&mut client, r#"{"scan":{"code":"1Z999AA10123456784"}}"#).await;
+    let AgentRequest { command, reply } = agent.requests.recv().await.unwrap();
+    assert_eq!(command, AgentCommand::Scan { code: "1Z999AA10123456784".to_owned() });
     reply.send(Reply::Done("loaded".to_owned())).unwrap();
-    assert_eq!(hear(&mut client).await, Answer::Done("loaded".to_owned()));
-    say(&mut client, r#"{"delay":{"code":""}}"#).await;
-    let Request { asked, reply } = agent.requests.recv().await.unwrap();
-    assert_eq!(asked, Asked::Delay { code: None });
+    assert_eq!(receive(&mut client).await, Response::Done("loaded".to_owned()));
+    send(&mut client, r#"{"delay":{"code":""}}"#).await;
+    let AgentRequest { command, reply } = agent.requests.recv().await.unwrap();
+    assert_eq!(command, AgentCommand::Delay { code: None });
     drop(reply);
-    let Answer::Refused(why) = hear(&mut client).await else { panic!() };
+    let Response::Refused(why) = receive(&mut client).await else { panic!() };
     assert!(why.contains("stopping"), "{why}");
-    say(&mut client, r#"{"scan":{"code":""}}"#).await;
-    assert!(matches!(hear(&mut client).await, Answer::Refused(_)), "no code, and nobody is asked");
-    say(&mut client, r#"{"log":{"level":"loud"}}"#).await;
-    assert!(matches!(hear(&mut client).await, Answer::Refused(_)));
+    send(&mut client, r#"{"scan":{"code":""}}"#).await;
+    assert!(matches!(receive(&mut client).await, Response::Refused(_)), "without a code the engine is not asked");
+    send(&mut client, r#"{"log":{"level":"loud"}}"#).await;
+    assert!(matches!(receive(&mut client).await, Response::Refused(_)));
 }
 
 #[tokio::test]
 async fn garbage_costs_its_sender_the_connection_and_nobody_else_anything() {
     let agent = Agent::start().await;
-    let mut well = agent.client().await;
+    let mut healthy = agent.client().await;
     for garbage in [&b"\xff\x00\n"[..], b"{\"stop\":{}}\n", b"\n", &vec![b'x'; 3 * MAX_LINE]] {
         let mut client = agent.client().await;
         client.get_mut().write_all(garbage).await.ok();
@@ -108,11 +108,11 @@ async fn garbage_costs_its_sender_the_connection_and_nobody_else_anything() {
         let ended = timeout(Duration::from_secs(10), client.read_to_end(&mut said)).await.unwrap();
         let answer = String::from_utf8(said).unwrap();
         let refused = answer.contains("\"error\"") && answer.contains(VERSION);
-        // What was sent after the answer resets the connection, and may take the answer with it.
+        // Unread input resets the connection, which may discard the response.
         assert!(refused || ended.is_err(), "{answer}");
     }
-    say(&mut well, r#"{"status":{}}"#).await;
-    assert!(is_van(&hear(&mut well).await));
+    send(&mut healthy, r#"{"status":{}}"#).await;
+    assert!(is_van(&receive(&mut healthy).await));
 }
 
 #[tokio::test]
@@ -121,17 +121,17 @@ async fn one_client_too_many_is_told_so_and_gets_in_when_another_has_gone() {
     let mut clients = Vec::new();
     for _ in 0..16 {
         let mut client = agent.client().await;
-        say(&mut client, r#"{"status":{}}"#).await;
-        assert!(is_van(&hear(&mut client).await));
+        send(&mut client, r#"{"status":{}}"#).await;
+        assert!(is_van(&receive(&mut client).await));
         clients.push(client);
     }
-    let Answer::Error(error) = hear(&mut agent.client().await).await else { panic!() };
+    let Response::Error(error) = receive(&mut agent.client().await).await else { panic!() };
     assert!(error.text.contains("too many"), "{error:?}");
     clients.pop();
     tokio::time::sleep(Duration::from_millis(200)).await;
     let mut client = agent.client().await;
-    say(&mut client, r#"{"status":{}}"#).await;
-    assert!(is_van(&hear(&mut client).await));
+    send(&mut client, r#"{"status":{}}"#).await;
+    assert!(is_van(&receive(&mut client).await));
 }
 
 #[tokio::test]
@@ -150,7 +150,7 @@ async fn a_second_agent_is_refused_and_what_a_dead_one_left_is_replaced() {
     let file = agent.folder.path().join("file");
     std::fs::write(&file, "precious").unwrap();
     for (path, says) in
-        [(&file, "no socket"), (&Path::new("/nowhere/control").to_owned(), "No such")]
+        [(&file, "not a socket"), (&Path::new("/nowhere/control").to_owned(), "No such")]
     {
         let error = Server::bind(path).await.unwrap_err();
         assert!(matches!(error, ControlError::Unavailable { .. }));
@@ -179,7 +179,7 @@ async fn who_asks_nothing_for_half_a_minute_is_let_go_and_so_is_who_dribbles() {
 async fn an_engine_that_does_not_answer_is_said_so() {
     let agent = Agent::start().await;
     let mut client = agent.client().await;
-    say(&mut client, r#"{"duty":"off"}"#).await;
+    send(&mut client, r#"{"duty":"off"}"#).await;
     let mut line = String::new();
     client.read_line(&mut line).await.unwrap();
     assert!(line.contains("has not answered in 10 s"), "{line}");
@@ -200,17 +200,17 @@ async fn the_client_says_what_to_do_when_there_is_no_answer() {
         for answer in [
             "{\"error\":{\"text\":\"unknown variant\",\"version\":\"9.9.9\"}}\n".to_owned(),
             "{\"poem\":[]}\n".to_owned(),
-            Answer::error("no").line(),
+            Response::error("no").to_line(),
         ] {
-            // Gone before it has read the question, as who lets nobody more in.
+            // Respond before the request is read, as an agent without a free connection does.
             let (mut stream, _) = listener.accept().unwrap();
             stream.write_all(answer.as_bytes()).unwrap();
         }
     });
-    let ask = || Client::connect(&path).unwrap().ask(&Question::Status(Nothing {})).unwrap_err();
+    let ask = || Client::connect(&path).unwrap().request(&Request::Status(Empty {})).unwrap_err();
     let said = ask().to_string();
     assert!(said.contains("version 9.9.9") && said.contains("systemctl restart"), "{said}");
-    assert!(matches!(ask(), ClientError::OtherVersion { .. }));
+    assert!(matches!(ask(), ClientError::VersionMismatch { .. }));
     assert_eq!(ask().to_string(), "no");
     other.join().unwrap();
 }

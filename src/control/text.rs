@@ -1,4 +1,4 @@
-//! [`Status`] for people.
+//! Renders [`Status`] as text for people.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use super::status::{
     Status,
 };
 
-/// How the agent is, a line for each part.
+/// Renders the status, one line for each part.
 #[must_use]
 pub fn text(status: &Status) -> String {
     let Status { version, van, uptime_s, time, journey, .. } = status;
@@ -27,18 +27,18 @@ pub fn text(status: &Status) -> String {
     line("outbox", outbox(&status.outbox));
     line("card", card(&status.card));
     line("link", link(&status.link));
-    if let Some(refused) = refused(&status.link) {
-        line("refused", refused);
+    if let Some(refused) = rejected(&status.link) {
+        line("rejected", refused);
     }
     for one in &status.scanners {
         line("scanner", scanner(one));
     }
-    // Errors and warnings may come from anywhere.
+    // Error and warning texts may have any origin.
     let plain = |line: String| line.replace(char::is_control, " ");
     lines.into_iter().map(|line| plain(line) + "\n").collect()
 }
 
-/// The same in one line.
+/// Renders the status as a single line.
 #[must_use]
 pub fn summary(status: &Status) -> String {
     let when = status.ts.as_deref().unwrap_or("no time yet");
@@ -61,7 +61,7 @@ fn receiver(receiver: &ReceiverStatus) -> String {
     let mut text = receiver.state.clone();
     let mut also = |words: Option<String>| {
         if let Some(words) = words {
-            write!(text, ", {words}").expect("a string takes everything");
+            write!(text, ", {words}").expect("writing to a String cannot fail");
         }
     };
     also(receiver.error.clone());
@@ -70,8 +70,8 @@ fn receiver(receiver: &ReceiverStatus) -> String {
     also(receiver.sats_in_view.map(|count| format!("{count} satellites in view")));
     also(receiver.cn0_dbhz.map(|cn0| format!("{cn0} dB-Hz")));
     also(receiver.antenna.as_ref().map(|antenna| format!("antenna {antenna}")));
-    also(receiver.warning.as_ref().map(|warning| format!("says \"{warning}\"")));
-    also(receiver.setup.as_ref().map(|setup| format!("set-up {setup}")));
+    also(receiver.warning.as_ref().map(|warning| format!("warning \"{warning}\"")));
+    also(receiver.setup.as_ref().map(|setup| format!("setup {setup}")));
     let counted = |count: u64, what: &str| (count > 0).then(|| format!("{count} {what}"));
     also(counted(receiver.sentences_bad, "bad sentences"));
     also(counted(receiver.fixes_rejected, "fixes rejected"));
@@ -90,14 +90,14 @@ fn route(route: &RouteStatus) -> String {
     let mut text = if duty == "break" { "on a break".to_owned() } else { format!("{duty} duty") };
     let mut also = |words: Option<String>| {
         if let Some(words) = words {
-            write!(text, ", {words}").expect("a string takes everything");
+            write!(text, ", {words}").expect("writing to a String cannot fail");
         }
     };
     also(name.as_ref().zip(*manifest_rev).map(|(name, rev)| format!("{name} revision {rev}")));
     also(stops_remaining.map(|count| format!("{count} stops left")));
     also(next_stop.map(|seq| format!("next is {seq}")));
-    also(route.delay_s.map(|late| format!("{} min late", late / 60)));
-    also(route.manifest_error.as_ref().map(|error| format!("manifest refused: {error}")));
+    also(route.delay_s.map(|backdate| format!("{} min late", backdate / 60)));
+    also(route.manifest_error.as_ref().map(|error| format!("manifest rejected: {error}")));
     text
 }
 
@@ -112,10 +112,10 @@ fn outbox(outbox: &OutboxStatus) -> String {
 
 fn card(card: &CardStatus) -> String {
     let device = card.device_bytes_today;
-    let device = device.map(|bytes| format!(", {} by all", size(bytes))).unwrap_or_default();
+    let device = device.map(|bytes| format!(", {} by all programs", size(bytes))).unwrap_or_default();
     let life = match card.life_years {
-        Some(years) if years >= 100.0 => "; lasts over 100 years at that".to_owned(),
-        Some(years) => format!("; lasts {years:.1} years at that"),
+        Some(years) if years >= 100.0 => "; estimated life over 100 years".to_owned(),
+        Some(years) => format!("; estimated life {years:.1} years"),
         None => String::new(),
     };
     format!("{} written today{device}{life}", size(card.written_bytes_today))
@@ -124,35 +124,35 @@ fn card(card: &CardStatus) -> String {
 fn link(link: &LinkStatus) -> String {
     let mut text = format!("{} for {}", link.state, span(link.for_s));
     if let Some(error) = &link.last_error {
-        write!(text, ": {error}").expect("a string takes everything");
+        write!(text, ": {error}").expect("writing to a String cannot fail");
     }
     if let Some(reason) = &link.last_reason {
-        write!(text, " (reason {reason})").expect("a string takes everything");
+        write!(text, " (reason {reason})").expect("writing to a String cannot fail");
     }
     if let Some(wait) = link.backoff_s {
-        write!(text, ", tries again after {wait:.0} s").expect("a string takes everything");
+        write!(text, ", retrying after {wait:.0} s").expect("writing to a String cannot fail");
     }
     let LinkStatus { points_acked, payload_bytes, reconnects, .. } = link;
     write!(
         text,
-        "; {points_acked} points acknowledged, {} sent, {reconnects} reconnects; {} on the air today, {} this month",
+        "; {points_acked} points acknowledged, {} sent, {reconnects} reconnects; {} transferred today, {} this month",
         size(*payload_bytes),
         size(link.air_bytes_today),
         size(link.air_bytes_month)
     )
-    .expect("a string takes everything");
+    .expect("writing to a String cannot fail");
     text
 }
 
-/// What was said and not taken, in either direction; `None` if all of it was.
-fn refused(link: &LinkStatus) -> Option<String> {
+/// Counts of rejected messages and commands, in either direction; `None` if there are none.
+fn rejected(link: &LinkStatus) -> Option<String> {
     let LinkStatus { downlink_messages, downlink_dropped, .. } = link;
     let counts = [
         (*downlink_dropped, format!("of {downlink_messages} messages from the backend")),
-        (link.commands_unsigned, "commands without a right signature".to_owned()),
-        (link.acks_unfit, "acks that say nothing true".to_owned()),
-        (link.answers_lost, "answers to commands lost".to_owned()),
-        (link.events_too_large, "events too large for the broker, waiting".to_owned()),
+        (link.commands_unsigned, "commands without a valid signature".to_owned()),
+        (link.acks_unfit, "invalid acks".to_owned()),
+        (link.answers_lost, "command results lost".to_owned()),
+        (link.events_too_large, "events held back, too large for the broker".to_owned()),
     ];
     let counts: Vec<_> = counts
         .into_iter()
@@ -168,7 +168,7 @@ fn scanner(scanner: &ScannerStatus) -> String {
     let last = scanner.last_scan_age_s;
     let last = last.map(|age| format!(" (the last {} ago)", span(age))).unwrap_or_default();
     let garbage =
-        if *garbage > 0 { format!(", {garbage} lines not understood") } else { String::new() };
+        if *garbage > 0 { format!(", {garbage} invalid lines") } else { String::new() };
     format!("{name} ({kind}) {state}{error}, {scans} scans{last}{garbage}")
 }
 
@@ -180,7 +180,7 @@ fn ago(seconds: f64) -> String {
     }
 }
 
-/// A time for people.
+/// Renders a duration for people.
 pub(crate) fn span(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),
@@ -190,7 +190,7 @@ pub(crate) fn span(seconds: u64) -> String {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "for people")]
+#[expect(clippy::cast_precision_loss, reason = "display only")]
 fn size(bytes: u64) -> String {
     match bytes {
         0..10_000 => format!("{bytes} B"),
@@ -272,20 +272,20 @@ mod tests {
         assert_eq!(
             text(&status()),
             "waypost 0.1.0, VAN-042, running for 3 h\n  \
-             receiver  open, says \"jam [2Jmed\"\n  \
+             receiver  open, warning \"jam [2Jmed\"\n  \
              fix       3D, 11 satellites, ±2.1 m, 36 km/h, 0.4 s ago\n  \
              time      trusted, now 2026-11-22T09:41:07.000Z\n  \
              journey   moving, 1234.6 km\n  \
              route     on duty, R-7 revision 3, 4 stops left, next is 18, 15 min late\n  \
              message   \"ring  twice\", 70 s ago\n  \
              outbox    12 waiting (the oldest 3 min old), 0 dropped, 0 thinned, 41 kB\n  \
-             card      1200 kB written today; lasts 61.2 years at that\n  \
-             link      no link for 30 s: refused (reason 0x87), tries again after 8 s; \
-             0 points acknowledged, 0 B sent, 0 reconnects; 0 B on the air today, 0 B this month\n  \
+             card      1200 kB written today; estimated life 61.2 years\n  \
+             link      no link for 30 s: refused (reason 0x87), retrying after 8 s; \
+             0 points acknowledged, 0 B sent, 0 reconnects; 0 B transferred today, 0 B this month\n  \
              scanner   hand (barcode) open, 3 scans (the last 7 s ago)\n"
         );
         let nothing_yet = text(&Status::default());
-        assert!(!nothing_yet.contains("refused"), "{nothing_yet}");
+        assert!(!nothing_yet.contains("rejected"), "{nothing_yet}");
         assert!(nothing_yet.contains("fix       none yet"), "{nothing_yet}");
     }
 
@@ -299,8 +299,8 @@ mod tests {
             ..LinkStatus::default()
         };
         let said = text(&Status { link, ..Status::default() });
-        let line = "\n  refused   2 of 9 messages from the backend, 3 commands without a right signature, \
-                    1 answers to commands lost\n";
+        let line = "\n  rejected  2 of 9 messages from the backend, 3 commands without a valid signature, \
+                    1 command results lost\n";
         assert!(said.contains(line), "{said}");
         let link = LinkStatus {
             downlink_messages: 9,
@@ -309,11 +309,11 @@ mod tests {
             ..LinkStatus::default()
         };
         let said = text(&Status { link, ..Status::default() });
-        let line = "\n  refused   4 acks that say nothing true, 5 events too large for the broker, waiting\n";
+        let line = "\n  rejected  4 invalid acks, 5 events held back, too large for the broker\n";
         assert!(said.contains(line), "{said}");
         let link = LinkStatus { downlink_messages: 9, events_acked: 7, ..LinkStatus::default() };
         let said = text(&Status { link, ..Status::default() });
-        assert!(!said.contains("refused"), "{said}");
+        assert!(!said.contains("rejected"), "{said}");
     }
 
     #[test]

@@ -1,54 +1,55 @@
-//! [`Fix`] → journey, point, record and event: everything behind the gate.
+//! Stages after the fix filter: trip detection, trail simplification, records and delivery events.
 //!
-//! - What may not be kept (off duty, at a private place) tells the time and nothing else: no point, no record, no way.
-//! - An event has the number after the newest point, and the trail keeps that point: whoever reads the trail finds where
-//!   it happened.
+//! - While the position is withheld (off duty or in a privacy zone), only the time is used: no
+//!   point, record or distance.
+//! - An event is numbered after the newest point, and the trail stores that point. Consumers of the
+//!   trail can therefore locate every event.
 
-use super::Output;
-use super::delivery::{Admission, Delivery, Duty, Happenings};
+use super::PipelineOutput;
+use super::delivery::{Admission, DeliveryTracker, Duty, DeliveryOutput};
 use super::fix::Fix;
-use super::journey::{Journey, JourneyState};
+use super::journey::{TripDetector, TripState};
 use super::record::{Seq, TrackPoint};
-use super::sampling::Sampler;
-use super::trust::{TimeTrust, TimeWitness};
+use super::sampling::TrailSimplifier;
+use super::trust::{TimeTrust, TimeValidator};
 use crate::units::{Position, Uptime};
 
 #[derive(Debug)]
-pub(super) struct Accepted {
-    journey: Journey,
-    sampler: Sampler,
+pub(super) struct FixRecorder {
+    trip_detector: TripDetector,
+    simplifier: TrailSimplifier,
     next_seq: Seq,
     pub(super) newest: Option<Fix>,
-    witness: TimeWitness,
-    pub(super) time: TimeTrust,
-    pub(super) delivery: Option<Delivery>,
-    /// The newest fix was not to be kept.
+    time_validator: TimeValidator,
+    pub(super) time_trust: TimeTrust,
+    pub(super) delivery: Option<DeliveryTracker>,
+    /// The newest fix was withheld.
     withheld: bool,
 }
 
-impl Accepted {
-    pub(super) fn new(journey: Journey, sampler: Sampler, next_seq: Seq) -> Self {
+impl FixRecorder {
+    pub(super) fn new(trip_detector: TripDetector, simplifier: TrailSimplifier, next_seq: Seq) -> Self {
         Self {
-            journey,
-            sampler,
+            trip_detector,
+            simplifier,
             next_seq,
             newest: None,
-            witness: TimeWitness::default(),
-            time: TimeTrust::default(),
+            time_validator: TimeValidator::default(),
+            time_trust: TimeTrust::default(),
             delivery: None,
             withheld: false,
         }
     }
 
-    pub(super) const fn journey_state(&self) -> JourneyState {
-        self.journey.state()
+    pub(super) const fn trip_state(&self) -> TripState {
+        self.trip_detector.state()
     }
 
-    /// The newest fix; of one that may not be kept, time and quality alone.
-    pub(super) fn newest_to_show(&self) -> Option<Fix> {
-        let nowhere = Position::from_degrees(0.0, 0.0)?;
+    /// Newest fix for display. A withheld fix carries time and quality only.
+    pub(super) fn public_fix(&self) -> Option<Fix> {
+        let link_not_valid = Position::from_degrees(0.0, 0.0)?;
         let nothing_of = |fix: Fix| Fix {
-            position: nowhere,
+            position: link_not_valid,
             speed: None,
             course: None,
             altitude_msl: None,
@@ -56,75 +57,75 @@ impl Accepted {
             accuracy: None,
             ..fix
         };
-        self.newest.map(|fix| if self.withholds() { nothing_of(fix) } else { fix })
+        self.newest.map(|fix| if self.is_withheld() { nothing_of(fix) } else { fix })
     }
 
-    pub(super) fn withholds(&self) -> bool {
+    pub(super) fn is_withheld(&self) -> bool {
         self.withheld || self.delivery.as_ref().is_some_and(|delivery| delivery.duty() != Duty::On)
     }
 
-    pub(super) fn observe(&mut self, fix: Fix, out: &mut Output) {
-        self.time = self.witness.observe(&fix);
+    pub(super) fn observe(&mut self, fix: Fix, out: &mut PipelineOutput) {
+        self.time_trust = self.time_validator.observe(&fix);
         self.newest = Some(fix);
-        let admission = self.delivery.as_mut().map(|delivery| delivery.admits(fix.position));
+        let admission = self.delivery.as_mut().map(|delivery| delivery.admission_for(fix.position));
         if let Some(Admission::Withhold(_)) = admission {
-            return self.withhold(&fix, out);
+            return self.suppress(&fix, out);
         }
         self.withheld = false;
-        self.journey.observe(&fix);
-        let JourneyState { motion, odometer, .. } = self.journey.state();
-        let held = Fix { position: self.journey.held_to().unwrap_or(fix.position), ..fix };
+        self.trip_detector.observe(&fix);
+        let TripState { motion, odometer, .. } = self.trip_detector.state();
+        let held = Fix { position: self.trip_detector.anchor().unwrap_or(fix.position), ..fix };
         let point = TrackPoint { fix: held, motion, odometer }.rounded();
         let seq = self.next_seq;
         self.next_seq = seq.next();
         out.fixes.push(fix);
         out.points.push((seq, point));
-        self.sampler.push(seq, point, |seq, point| out.keep(seq, point));
-        self.deliver(out, |delivery, happenings| {
+        self.simplifier.push(seq, point, |seq, point| out.push_record(seq, point));
+        self.update_delivery(out, |delivery, happenings| {
             delivery.observe(&held, motion, odometer, happenings);
         });
     }
 
-    fn withhold(&mut self, fix: &Fix, out: &mut Output) {
+    fn suppress(&mut self, fix: &Fix, out: &mut PipelineOutput) {
         if !self.withheld {
             self.withheld = true;
             self.finish(out);
-            self.journey.forget_place();
+            self.trip_detector.clear_anchor();
         }
-        self.deliver(out, |delivery, happenings| {
+        self.update_delivery(out, |delivery, happenings| {
             delivery.observe_withheld(fix.utc, fix.read_at, happenings);
         });
     }
 
-    pub(super) fn deliver<T>(
+    pub(super) fn update_delivery<T>(
         &mut self,
-        out: &mut Output,
-        tell: impl FnOnce(&mut Delivery, &mut Happenings) -> T,
+        out: &mut PipelineOutput,
+        tell: impl FnOnce(&mut DeliveryTracker, &mut DeliveryOutput) -> T,
     ) -> Option<T> {
         let delivery = self.delivery.as_mut()?;
-        out.happenings.next_seq = self.next_seq;
-        let told = tell(delivery, &mut out.happenings);
-        if out.happenings.next_seq != self.next_seq {
-            self.next_seq = out.happenings.next_seq;
-            self.sampler.cut(|seq, point| out.keep(seq, point));
+        out.delivery.next_seq = self.next_seq;
+        let told = tell(delivery, &mut out.delivery);
+        if out.delivery.next_seq != self.next_seq {
+            self.next_seq = out.delivery.next_seq;
+            self.simplifier.cut(|seq, point| out.push_record(seq, point));
         }
         Some(told)
     }
 
     pub(super) fn deadline(&self) -> Option<Uptime> {
-        let delivery = self.delivery.as_ref().and_then(Delivery::deadline);
-        self.sampler.deadline().into_iter().chain(delivery).min()
+        let delivery = self.delivery.as_ref().and_then(DeliveryTracker::deadline);
+        self.simplifier.deadline().into_iter().chain(delivery).min()
     }
 
-    /// Lets time pass; whether the delivery may have changed.
-    pub(super) fn tick(&mut self, now: Uptime, out: &mut Output) -> bool {
-        self.sampler.tick(now, |seq, point| out.keep(seq, point));
-        let due = self.delivery.as_ref().and_then(Delivery::deadline).is_some_and(|due| now >= due);
-        due && self.deliver(out, |delivery, happenings| delivery.tick(now, happenings)).is_some()
+    /// Handles deadlines that have passed. Returns whether the delivery state may have changed.
+    pub(super) fn tick(&mut self, now: Uptime, out: &mut PipelineOutput) -> bool {
+        self.simplifier.tick(now, |seq, point| out.push_record(seq, point));
+        let due = self.delivery.as_ref().and_then(DeliveryTracker::deadline).is_some_and(|due| now >= due);
+        due && self.update_delivery(out, |delivery, happenings| delivery.tick(now, happenings)).is_some()
     }
 
-    /// Nothing follows for now.
-    pub(super) fn finish(&mut self, out: &mut Output) {
-        self.sampler.finish(|seq, point| out.keep(seq, point));
+    /// Flushes the simplifier at a gap or at the end of the input.
+    pub(super) fn finish(&mut self, out: &mut PipelineOutput) {
+        self.simplifier.finish(|seq, point| out.push_record(seq, point));
     }
 }

@@ -1,50 +1,50 @@
-//! Which sentence ends a receiver's epochs: NMEA 0183 does not say, so it is learnt, and forgotten when it was wrong.
+//! Learns the sentence that ends a receiver's epochs. NMEA 0183 does not define it. A wrong result
+//! is discarded and learned again.
 
 use std::time::Duration;
 
-use super::sentence::Tag;
+use super::sentence::SentenceId;
 use crate::units::Uptime;
 
-/// A sentence, and the how-manieth of its kind it is within its epoch: `GSA` comes once for each constellation.
-pub(super) type End = (Tag, u8);
+/// A sentence type and its ordinal within the epoch. `GSA` occurs once per constellation.
+pub(super) type BoundarySentence = (SentenceId, u8);
 
-/// The sentence that ends the receiver's epochs, as far as it is known.
+/// Learned epoch boundary of one receiver.
 #[derive(Debug)]
-pub(super) struct Ender {
-    /// Which, and the how-manieth of its kind: `GSA` comes once for each constellation.
-    end: Option<End>,
-    /// How many epochs in a row ended so, and since when.
-    agreed: u32,
+pub(super) struct EpochBoundaryLearner {
+    candidate: Option<BoundarySentence>,
+    /// Number of consecutive epochs that ended with the candidate, and the start of that run.
+    confirmations: u32,
     since: Uptime,
-    /// How long they must agree to be believed: doubled each time that the belief was wrong.
+    /// Required duration of agreement. It doubles after each wrong result, up to `MAX_TRIAL`.
     trial: Duration,
-    learnt: bool,
+    confirmed: bool,
 }
 
-impl Ender {
-    const MIN_AGREED: u32 = 3;
-    /// Longer than a second, because fast receivers send some sentences once a second only.
-    const FIRST_TRIAL: Duration = Duration::from_millis(1900);
+impl EpochBoundaryLearner {
+    const MIN_CONFIRMATIONS: u32 = 3;
+    /// Longer than 1 s, because fast receivers send some sentences only once per second.
+    const INITIAL_TRIAL: Duration = Duration::from_millis(1900);
     const MAX_TRIAL: Duration = Duration::from_mins(2);
 
     pub(super) const fn new() -> Self {
-        Self { end: None, agreed: 0, since: Uptime::ZERO, trial: Self::FIRST_TRIAL, learnt: false }
+        Self { candidate: None, confirmations: 0, since: Uptime::ZERO, trial: Self::INITIAL_TRIAL, confirmed: false }
     }
 
-    pub(super) fn observe(&mut self, end: Option<End>, at: Uptime) {
-        if self.end != end {
-            (self.end, self.agreed, self.since) = (end, 0, at);
+    pub(super) fn observe(&mut self, end: Option<BoundarySentence>, at: Uptime) {
+        if self.candidate != end {
+            (self.candidate, self.confirmations, self.since) = (end, 0, at);
         }
-        self.agreed = self.agreed.saturating_add(1);
-        self.learnt = self.agreed >= Self::MIN_AGREED && at.since(self.since) >= self.trial;
+        self.confirmations = self.confirmations.saturating_add(1);
+        self.confirmed = self.confirmations >= Self::MIN_CONFIRMATIONS && at.since(self.since) >= self.trial;
     }
 
-    pub(super) fn was_wrong(&mut self) {
-        (self.end, self.learnt) = (None, false);
+    pub(super) fn reset(&mut self) {
+        (self.candidate, self.confirmed) = (None, false);
         self.trial = (self.trial * 2).min(Self::MAX_TRIAL);
     }
 
-    pub(super) fn learnt(&self) -> Option<End> {
-        self.end.filter(|_| self.learnt)
+    pub(super) fn boundary(&self) -> Option<BoundarySentence> {
+        self.candidate.filter(|_| self.confirmed)
     }
 }

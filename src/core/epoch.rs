@@ -1,54 +1,56 @@
-//! Sentence → [`Epoch`]: gathers all that was said about one instant.
+//! Assembles the sentences of one measurement epoch.
 //!
-//! NMEA 0183 does not mark the end of an epoch. Here it ends with the sentence that has ended the epochs before it
-//! (learnt), or with silence, or at the latest when a sentence carries another time of day. So a fix is
-//! known as soon as its last sentence is, and the last one before a tunnel does not wait for the far end.
+//! NMEA 0183 does not mark the end of an epoch. The learned boundary sentence, silence, or a
+//! sentence with a different time of day closes it. A fix is therefore available as soon as its
+//! last sentence arrives, and the last fix before a tunnel is not delayed until the exit.
 //!
-//! - Times that differ by no more than [`SAME_INSTANT_MS`] are one instant: some receivers round in each sentence anew.
-//! - `GSA` and `VTG` carry no time. They belong to the open epoch; before its first timed sentence, to the next.
-//! - A sentence that could carry a time and does not says that there is no fix: it ends a timed epoch and is no part of it.
+//! - Times that differ by at most [`SAME_INSTANT_MS`] belong to one epoch: some receivers round the
+//!   time per sentence.
+//! - `GSA` and `VTG` carry no time. They belong to the open epoch or, before its first timed
+//!   sentence, to the next.
+//! - A timed sentence type with an empty time field reports that there is no fix. It closes a timed
+//!   epoch and is not part of it.
 
 use std::time::Duration;
 
-use super::ender::{End, Ender};
-use super::sentence::{Content, FixData, Gll, Gsa, Indicator, Rmc, Sentence, ShortDate, Tag};
+use super::ender::{BoundarySentence, EpochBoundaryLearner};
+use super::sentence::{Content, FixData, Gll, Gsa, PosMode, Rmc, Sentence, ShortDate, SentenceId};
 use crate::units::{Course, Date, Distance, Dop, Height, Position, Speed, TimeOfDay, Uptime};
 
-/// gpsd's tolerance for one reporting cycle.
+/// Maximum time difference in ms within one epoch (gpsd's tolerance for a reporting cycle).
 pub const SAME_INSTANT_MS: i64 = 10;
 
-/// Until the receiver's period is known.
+/// Silence that closes an epoch while the receiver's period is unknown.
 const DEFAULT_SILENCE: Duration = Duration::from_millis(400);
 
-/// One receiver has been seen with 14 kinds of sentence an epoch.
-const MAX_TAGS: usize = 16;
+/// Maximum number of sentence types per epoch. One observed receiver sends 14.
+const MAX_SENTENCE_KINDS: usize = 16;
 
-/// All that was said about one instant.
+/// All data that the receiver reported for one instant.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Epoch {
-    /// The instant; `None` when the receiver does not know it.
+    /// Time of day; `None` if the receiver does not know it.
     pub time: Option<TimeOfDay>,
-    /// The day, if it was said.
-    pub date: Option<SaidDate>,
-    /// When the first byte was read.
+    pub date: Option<ReportedDate>,
+    /// Read time of the first byte.
     pub read_at: Uptime,
-    /// A sentence came that has a field for the day.
-    pub names_day: bool,
-    /// Where, by a sentence that vouched for it.
+    /// A sentence with a date field (`RMC` or `ZDA`) was received.
+    pub has_date_field: bool,
+    /// Position from a sentence with a valid status.
     pub position: Option<Position>,
-    /// A sentence said whether there is a fix.
-    pub judged: bool,
-    /// The last sentence that judged said that there is no fix.
-    pub denied: bool,
-    /// RMC or GLL vouched for the position, and not only GGA or GNS.
-    pub witnessed: bool,
-    /// The best that a sentence said of its way to the position.
-    pub indicator: Option<Indicator>,
-    /// GSA field 2, the best of all constellations.
+    /// At least one sentence reported a fix status.
+    pub has_fix_status: bool,
+    /// The last fix status reported no fix.
+    pub no_fix: bool,
+    /// `RMC` or `GLL` reported a valid position, not only `GGA` or `GNS`.
+    pub valid_by_rmc_or_gll: bool,
+    /// Best positioning mode of all sentences.
+    pub pos_mode: Option<PosMode>,
+    /// GSA field 2, best value of all constellations.
     pub gsa_mode: Option<u8>,
     /// Above mean sea level.
     pub altitude_msl: Option<Height>,
-    /// The geoid above the ellipsoid.
+    /// Height of the geoid above the ellipsoid.
     pub geoid_separation: Option<Height>,
     /// Over ground.
     pub speed: Option<Speed>,
@@ -56,40 +58,40 @@ pub struct Epoch {
     pub course: Option<Course>,
     /// Horizontal dilution of precision.
     pub hdop: Option<Dop>,
-    /// Used in the solution.
+    /// Satellites used in the solution.
     pub satellites_used: Option<u8>,
-    /// 68 % horizontal radius, by the receiver's own statistics.
+    /// 68 % horizontal radius from the receiver's error statistics (`GST`).
     pub accuracy: Option<Distance>,
-    /// The instant has had an epoch, and this is what came after it was closed.
+    /// The epoch consists of sentences that arrived after the epoch of the same instant was closed.
     pub is_late: bool,
-    /// The first time that was said, by which it is judged what belongs here.
-    began: Option<TimeOfDay>,
-    tags: Tags,
+    /// First reported time. Sentences with a different time do not belong to this epoch.
+    first_time: Option<TimeOfDay>,
+    sentence_counts: SentenceCounts,
     last_read_at: Uptime,
 }
 
 /// A date with or without its century.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SaidDate {
-    /// By `RMC`.
+pub enum ReportedDate {
+    /// From `RMC`.
     Short(ShortDate),
-    /// By `ZDA`.
+    /// From `ZDA`.
     Full(Date),
 }
 
-/// Which sentences an epoch has, and how often each.
+/// Number of sentences per type in an epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Tags {
-    counts: [Option<(Tag, u8)>; MAX_TAGS],
-    last: Option<Tag>,
+struct SentenceCounts {
+    counts: [Option<(SentenceId, u8)>; MAX_SENTENCE_KINDS],
+    last: Option<SentenceId>,
 }
 
-impl Tags {
-    fn count(&self, tag: Tag) -> u8 {
+impl SentenceCounts {
+    fn count(&self, tag: SentenceId) -> u8 {
         self.counts.iter().flatten().find(|(known, _)| *known == tag).map_or(0, |(_, count)| *count)
     }
 
-    fn add(&mut self, tag: Tag) {
+    fn add(&mut self, tag: SentenceId) {
         self.last = Some(tag);
         let slot = self.counts.iter_mut().find(|slot| slot.is_none_or(|(known, _)| known == tag));
         if let Some(slot) = slot {
@@ -98,8 +100,8 @@ impl Tags {
         }
     }
 
-    /// The last sentence, and the how-manieth of its kind it is.
-    fn end(&self) -> Option<End> {
+    /// The last sentence type and its ordinal.
+    fn last_sentence(&self) -> Option<BoundarySentence> {
         self.last.map(|tag| (tag, self.count(tag)))
     }
 }
@@ -109,13 +111,13 @@ impl Epoch {
         Self {
             time: None,
             date: None,
-            names_day: false,
+            has_date_field: false,
             read_at: at,
             position: None,
-            judged: false,
-            denied: false,
-            witnessed: false,
-            indicator: None,
+            has_fix_status: false,
+            no_fix: false,
+            valid_by_rmc_or_gll: false,
+            pos_mode: None,
             gsa_mode: None,
             altitude_msl: None,
             geoid_separation: None,
@@ -125,18 +127,18 @@ impl Epoch {
             satellites_used: None,
             accuracy: None,
             is_late: false,
-            began: None,
-            tags: Tags::default(),
+            first_time: None,
+            sentence_counts: SentenceCounts::default(),
             last_read_at: at,
         }
     }
 
     fn add(&mut self, sentence: &Sentence, at: Uptime) {
-        self.tags.add(sentence.tag);
+        self.sentence_counts.add(sentence.id);
         self.last_read_at = at;
         self.time = sentence.content.time().or(self.time);
-        self.began = self.began.or(self.time);
-        self.names_day |= matches!(sentence.content, Content::Rmc(_) | Content::Zda(_));
+        self.first_time = self.first_time.or(self.time);
+        self.has_date_field |= matches!(sentence.content, Content::Rmc(_) | Content::Zda(_));
         match &sentence.content {
             Content::Rmc(rmc) => self.add_rmc(rmc),
             Content::Gga(data) | Content::Gns(data) => self.add_fix_data(data),
@@ -146,18 +148,18 @@ impl Epoch {
                 self.speed = vtg.speed.or(self.speed);
                 self.course = vtg.course.or(self.course);
             }
-            Content::Zda(zda) => self.date = zda.date.map(SaidDate::Full).or(self.date),
+            Content::Zda(zda) => self.date = zda.date.map(ReportedDate::Full).or(self.date),
             Content::Gst(gst) => self.accuracy = gst.accuracy.or(self.accuracy),
             Content::Gsv(_) | Content::Txt(_) | Content::Other => {}
         }
     }
 
     fn add_rmc(&mut self, rmc: &Rmc) {
-        if !matches!(self.date, Some(SaidDate::Full(_))) {
-            self.date = rmc.date.map(SaidDate::Short).or(self.date);
+        if !matches!(self.date, Some(ReportedDate::Full(_))) {
+            self.date = rmc.date.map(ReportedDate::Short).or(self.date);
         }
-        self.judge(rmc.valid, rmc.position, rmc.mode);
-        self.witnessed |= rmc.valid;
+        self.apply_status(rmc.valid, rmc.position, rmc.mode);
+        self.valid_by_rmc_or_gll |= rmc.valid;
         if rmc.valid {
             self.speed = rmc.speed.or(self.speed);
             self.course = rmc.course.or(self.course);
@@ -165,8 +167,8 @@ impl Epoch {
     }
 
     fn add_fix_data(&mut self, data: &FixData) {
-        let valid = data.indicator != Indicator::NoFix;
-        self.judge(valid, data.position, Some(data.indicator));
+        let valid = data.pos_mode != PosMode::NoFix;
+        self.apply_status(valid, data.position, Some(data.pos_mode));
         if valid {
             self.altitude_msl = data.altitude_msl.or(self.altitude_msl);
             self.geoid_separation = data.geoid_separation.or(self.geoid_separation);
@@ -176,8 +178,8 @@ impl Epoch {
     }
 
     fn add_gll(&mut self, gll: &Gll) {
-        self.judge(gll.valid, gll.position, gll.mode);
-        self.witnessed |= gll.valid;
+        self.apply_status(gll.valid, gll.position, gll.mode);
+        self.valid_by_rmc_or_gll |= gll.valid;
     }
 
     fn add_gsa(&mut self, gsa: &Gsa) {
@@ -185,28 +187,29 @@ impl Epoch {
         self.hdop = self.hdop.or(gsa.hdop);
     }
 
-    fn judge(&mut self, valid: bool, position: Option<Position>, indicator: Option<Indicator>) {
-        (self.judged, self.denied) = (true, !valid);
+    fn apply_status(&mut self, valid: bool, position: Option<Position>, pos_mode: Option<PosMode>) {
+        (self.has_fix_status, self.no_fix) = (true, !valid);
         if valid && position.is_some() {
             self.position = position;
-            self.indicator = self.indicator.max(indicator);
+            self.pos_mode = self.pos_mode.max(pos_mode);
         }
     }
 
-    /// Whether `sentence` speaks of another instant than this epoch.
+    /// Whether `sentence` belongs to another instant than this epoch.
     fn excludes(&self, sentence: &Sentence) -> bool {
-        match (self.began, sentence.content.time()) {
+        match (self.first_time, sentence.content.time()) {
             (Some(ours), Some(theirs)) => theirs.millis_since(ours).abs() > SAME_INSTANT_MS,
-            // `GSA` and `VTG` wait for their time; a "no fix" without time does not get the next one's.
-            (None, Some(_)) => self.denied,
+            // `GSA` and `VTG` wait for a time. A "no fix" without a time must not adopt the next
+            // epoch's.
+            (None, Some(_)) => self.no_fix,
             (Some(_), None) => sentence.content.is_timed(),
-            (None, None) => sentence.content.is_timed() && self.tags.count(sentence.tag) > 0,
+            (None, None) => sentence.content.is_timed() && self.sentence_counts.count(sentence.id) > 0,
         }
     }
 }
 
 impl Content {
-    /// The time of day that the sentence carries.
+    /// Time of day carried by the sentence.
     #[must_use]
     pub fn time(&self) -> Option<TimeOfDay> {
         match self {
@@ -219,7 +222,7 @@ impl Content {
         }
     }
 
-    /// Whether sentences of this kind carry a time when the receiver knows it.
+    /// Whether sentences of this type carry a time if the receiver knows it.
     const fn is_timed(&self) -> bool {
         matches!(
             self,
@@ -228,37 +231,37 @@ impl Content {
     }
 }
 
-/// Gathers sentences into epochs.
+/// Groups sentences into epochs.
 #[derive(Debug)]
 pub struct EpochAssembler {
     open: Option<Epoch>,
-    /// The last epoch that was closed with a time, and whether its learnt end closed it.
-    closed: Option<(Epoch, Closing)>,
-    ender: Ender,
-    /// Time from epoch to epoch, by the receiver's own clock.
+    /// The last closed epoch with a time, and how it was closed.
+    closed: Option<(Epoch, EpochEnd)>,
+    boundary: EpochBoundaryLearner,
+    /// Interval between epochs, by the receiver's clock.
     period: Option<Duration>,
-    /// The longest pause that this receiver has made within an epoch.
+    /// Longest observed pause within an epoch.
     longest_pause: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Closing {
-    /// The sentence that has ended epochs before.
-    Ender,
-    /// Nothing came.
+enum EpochEnd {
+    /// The learned boundary sentence arrived.
+    Boundary,
+    /// No sentence arrived within the silence limit.
     Silence,
-    /// The next epoch began, or the input ended.
-    Otherwise,
+    /// The next epoch started, or the input ended.
+    Other,
 }
 
-/// Whether a sentence came after its epoch was closed.
+/// Whether a sentence arrived after its epoch was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lateness {
-    InTime,
-    /// It makes an epoch of its own, for an instant that has had one.
+    OnTime,
+    /// The sentence opens a second epoch for the same instant.
     Late,
-    /// Nobody could tell any more whose it is.
-    Lost,
+    /// The sentence has no time, so its epoch is unknown. It is dropped.
+    Unassignable,
 }
 
 impl Default for EpochAssembler {
@@ -266,7 +269,7 @@ impl Default for EpochAssembler {
         Self {
             open: None,
             closed: None,
-            ender: Ender::new(),
+            boundary: EpochBoundaryLearner::new(),
             period: None,
             longest_pause: Duration::ZERO,
         }
@@ -274,8 +277,9 @@ impl Default for EpochAssembler {
 }
 
 impl EpochAssembler {
-    /// Takes one sentence, of which the first and the last byte were read at these times, and hands on each epoch that it
-    /// closes: the one before it, its own, or both. Silence begins with the last byte.
+    /// Processes one sentence and passes each closed epoch to `closed`: the previous one, its own,
+    /// or both. The two times are the read times of the sentence's first and last byte. Silence is
+    /// measured from the last.
     pub fn push(
         &mut self,
         sentence: &Sentence,
@@ -283,83 +287,84 @@ impl EpochAssembler {
         mut closed: impl FnMut(Epoch),
     ) {
         if matches!(sentence.content, Content::Gsv(_) | Content::Txt(_) | Content::Other) {
-            // It says nothing about a fix, but it says it: the line is not silent.
+            // The sentence carries no fix data, but it ends the silence on the line.
             if let Some(open) = &mut self.open {
                 open.last_read_at = ended;
             }
             return;
         }
         let lateness = match &self.open {
-            Some(_) => Lateness::InTime,
+            Some(_) => Lateness::OnTime,
             None => self.lateness(sentence, at),
         };
-        if lateness == Lateness::Lost {
+        if lateness == Lateness::Unassignable {
             return;
         }
         if let Some(epoch) = self.open.take_if(|open| open.excludes(sentence)) {
-            self.close(epoch, Closing::Otherwise, &mut closed);
+            self.close(epoch, EpochEnd::Other, &mut closed);
         }
         let mut open = self.open.take().unwrap_or_else(|| Epoch::new(at));
         open.is_late |= lateness == Lateness::Late;
         open.add(sentence, ended);
-        if open.time.is_some() && open.tags.end() == self.ender.learnt() {
-            self.close(open, Closing::Ender, &mut closed);
+        if open.time.is_some() && open.sentence_counts.last_sentence() == self.boundary.boundary() {
+            self.close(open, EpochEnd::Boundary, &mut closed);
         } else {
             self.open = Some(open);
         }
     }
 
-    /// When [`Self::tick`] is due if no sentence arrives before.
+    /// Time at which [`Self::tick`] is due if no sentence arrives earlier.
     #[must_use]
     pub fn deadline(&self) -> Option<Uptime> {
         self.open.as_ref().map(|open| open.last_read_at + self.max_silence())
     }
 
-    /// Closes the open epoch if its deadline has passed. Spurious calls do nothing.
+    /// Closes the open epoch if its deadline has passed. Other calls have no effect.
     pub fn tick(&mut self, now: Uptime, mut closed: impl FnMut(Epoch)) {
         if self.deadline().is_some_and(|due| now >= due)
             && let Some(epoch) = self.open.take()
         {
-            self.close(epoch, Closing::Silence, &mut closed);
+            self.close(epoch, EpochEnd::Silence, &mut closed);
         }
     }
 
-    /// Closes the open epoch: the input has ended, or its device is gone.
+    /// Closes the open epoch at the end of the input or when the device disconnects.
     pub fn finish(&mut self, mut closed: impl FnMut(Epoch)) {
         if let Some(epoch) = self.open.take() {
-            // It may lack sentences, so it teaches nothing about the end.
+            // The epoch may be incomplete, so it is not used for learning.
             closed(epoch);
         }
     }
 
-    /// Judges what arrives while no epoch is open: whether it belongs to the one that was just closed. The gate refuses
-    /// a late epoch if it has already accepted the one that it belongs to.
+    /// Classifies a sentence that arrives while no epoch is open: it may belong to the epoch just
+    /// closed. The fix filter rejects a late epoch if it already accepted the one it belongs to.
     fn lateness(&mut self, sentence: &Sentence, at: Uptime) -> Lateness {
-        let Some((epoch, closing)) = &self.closed else { return Lateness::InTime };
+        let Some((epoch, closing)) = &self.closed else { return Lateness::OnTime };
         let pause = at.since(epoch.last_read_at);
         let same_instant = match (epoch.time, sentence.content.time()) {
             (Some(ours), Some(theirs)) => theirs.millis_since(ours).abs() <= SAME_INSTANT_MS,
             (_, None) => !sentence.content.is_timed() && pause < self.max_silence(),
             (None, Some(_)) => false,
         };
-        // The same sentence once more is a receiver that repeats itself, and no reason to learn.
-        if !same_instant || epoch.tags.count(sentence.tag) > 0 && sentence.content.is_timed() {
-            return Lateness::InTime;
+        // A repeated sentence indicates a receiver that repeats itself and is not used for
+        // learning.
+        if !same_instant || epoch.sentence_counts.count(sentence.id) > 0 && sentence.content.is_timed() {
+            return Lateness::OnTime;
         }
         match closing {
-            Closing::Ender => self.ender.was_wrong(),
-            Closing::Silence => self.longest_pause = self.longest_pause.max(pause),
-            Closing::Otherwise => {}
+            EpochEnd::Boundary => self.boundary.reset(),
+            EpochEnd::Silence => self.longest_pause = self.longest_pause.max(pause),
+            EpochEnd::Other => {}
         }
         match (closing, sentence.content.is_timed()) {
             (_, true) => Lateness::Late,
-            // Without a time it would pass for the next epoch's.
-            (Closing::Ender, false) => Lateness::Lost,
-            (Closing::Silence | Closing::Otherwise, false) => Lateness::InTime,
+            // Without a time, the sentence would be assigned to the next epoch.
+            (EpochEnd::Boundary, false) => Lateness::Unassignable,
+            (EpochEnd::Silence | EpochEnd::Other, false) => Lateness::OnTime,
         }
     }
 
-    fn close(&mut self, epoch: Epoch, closing: Closing, closed: &mut impl FnMut(Epoch)) {
+    fn close(&mut self, epoch: Epoch, closing: EpochEnd, closed: &mut impl FnMut(Epoch)) {
         if let (Some((before, _)), Some(time)) = (&self.closed, epoch.time)
             && let Some(before) = before.time
         {
@@ -369,13 +374,14 @@ impl EpochAssembler {
             self.period = period_ms.map(Duration::from_millis).or(self.period);
         }
         if epoch.time.is_some() {
-            self.ender.observe(epoch.tags.end(), epoch.read_at);
+            self.boundary.observe(epoch.sentence_counts.last_sentence(), epoch.read_at);
             self.closed = Some((epoch, closing));
         }
         closed(epoch);
     }
 
-    /// Three tenths of the period; longer for a receiver that pauses within an epoch.
+    /// Silence that closes an epoch: 30 % of the period, or more for a receiver that pauses within
+    /// epochs.
     fn max_silence(&self) -> Duration {
         let Some(period) = self.period else { return DEFAULT_SILENCE };
         let usual = (period * 3 / 10).clamp(Duration::from_millis(30), DEFAULT_SILENCE);
@@ -388,7 +394,8 @@ mod tests {
     use super::super::sentence::tests::sentence;
     use super::*;
 
-    /// Feeds (ms, sentence) and ticks in between; returns (ms of closing, time of day in s, has a speed).
+    /// Feeds `(ms, sentence)` pairs with ticks in between. Returns (closing ms, time of day in s,
+    /// has speed).
     fn closings(script: &[(u64, String)]) -> Vec<(u64, Option<u32>, bool)> {
         let mut assembler = EpochAssembler::default();
         let mut closed = Vec::new();
@@ -428,7 +435,7 @@ mod tests {
             })
             .collect();
         let closings = closings(&script);
-        // Silence ends the first three, 400 ms and then 300 ms after their last sentence.
+        // Silence closes the first three, 400 ms and then 300 ms after their last sentence.
         assert_eq!(
             closings[..3],
             [(520, Some(0), true), (1520, Some(1), true), (2420, Some(2), true)]

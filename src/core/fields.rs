@@ -1,15 +1,16 @@
-//! Fields of a sentence by number: what cannot be read is `None`.
+//! Typed access to the fields of a sentence by number. Unreadable fields are `None`.
 
 use crate::units::{Course, Date, Position, TimeOfDay};
 
-/// The sentences read here have at most 18 fields; what comes after is nobody's.
+/// Maximum number of stored fields. The parsed sentences have at most 18; further fields are
+/// ignored.
 const MAX_FIELDS: usize = 24;
 
-/// The fields between address and checksum, numbered from 1 as the standard does.
+/// The fields between address and checksum, numbered from 1 as in the standard.
 #[derive(Debug)]
 pub(super) struct Fields<'a> {
     fields: [&'a str; MAX_FIELDS],
-    /// How many there are.
+    /// Number of fields, including those beyond `MAX_FIELDS`.
     len: usize,
 }
 
@@ -22,17 +23,17 @@ impl<'a> Fields<'a> {
         Self { fields, len: data.split(',').count() }
     }
 
-    /// How many fields there are.
     pub(super) const fn len(&self) -> usize {
         self.len
     }
 
-    /// Field `number`; empty if it is not there.
+    /// Returns field `number`, or an empty string if it is absent.
     pub(super) fn get(&self, number: usize) -> &'a str {
         self.fields.get(number - 1).copied().unwrap_or("")
     }
 
-    /// A decimal number. `nan`, `inf` and `1e5`, which Rust would take, are none (NMEA 0183 §5.2.2).
+    /// Parses a decimal number. `nan`, `inf` and `1e5`, which Rust accepts, are rejected (NMEA 0183
+    /// §5.2.2).
     pub(super) fn number(&self, number: usize) -> Option<f64> {
         let field = self.get(number);
         let digits = field.strip_prefix(['-', '+']).unwrap_or(field);
@@ -40,7 +41,7 @@ impl<'a> Fields<'a> {
         decimal.then(|| field.parse().ok())?
     }
 
-    /// A count, 0..=99.
+    /// Parses a count, 0..=99.
     pub(super) fn count(&self, number: usize) -> Option<u8> {
         let field = self.get(number);
         let digits =
@@ -48,12 +49,12 @@ impl<'a> Fields<'a> {
         digits.then(|| field.parse().ok())?.filter(|count| *count <= 99)
     }
 
-    /// Degrees true.
+    /// Parses a course in degrees true.
     pub(super) fn course(&self, number: usize) -> Option<Course> {
         Course::from_degrees(self.number(number)?)
     }
 
-    /// `hhmmss.sss`; digits beyond the millisecond are cut off.
+    /// Parses `hhmmss.sss`. Digits beyond the millisecond are truncated.
     pub(super) fn time(&self, number: usize) -> Option<TimeOfDay> {
         let (whole, fraction) = self.get(number).split_once('.').unwrap_or((self.get(number), ""));
         let [hour, minute, second] = digit_pairs(whole)?;
@@ -68,15 +69,16 @@ impl<'a> Fields<'a> {
         TimeOfDay::new(u32::from(hour), u32::from(minute), u32::from(second), millisecond)
     }
 
-    /// `ddmmyy`.
+    /// Parses `ddmmyy`.
     pub(super) fn short_date(&self, number: usize) -> Option<ShortDate> {
         let [day, month, year_of_century] = digit_pairs(self.get(number))?;
-        // A leap year has every day that a century can have: 29 February is judged when the century is known.
+        // Validated against a leap year. 29 February is checked again once the century is known.
         let date = ShortDate { year_of_century, month, day };
         ShortDate { year_of_century: 0, ..date }.in_century(20).map(|_| date)
     }
 
-    /// Four fields from `first` on: latitude `ddmm.mmm`, `N` or `S`, longitude `dddmm.mmm`, `E` or `W`.
+    /// Parses four fields from `first`: latitude `ddmm.mmm`, `N` or `S`, longitude `dddmm.mmm`, `E`
+    /// or `W`.
     pub(super) fn position(&self, first: usize) -> Option<Position> {
         let lat = self.angle(first, "N", "S")?;
         let lon = self.angle(first + 2, "E", "W")?;
@@ -85,9 +87,9 @@ impl<'a> Fields<'a> {
 
     fn angle(&self, number: usize, positive: &str, negative: &str) -> Option<f64> {
         let packed = self.number(number).filter(|packed| *packed >= 0.0)?;
-        let degrees = (packed / 100.0).floor();
-        let minutes = packed - degrees * 100.0;
-        let angle = (minutes < 60.0).then(|| degrees + minutes / 60.0)?;
+        let degrees_from_e7 = (packed / 100.0).floor();
+        let format_elapsed = packed - degrees_from_e7 * 100.0;
+        let angle = (format_elapsed < 60.0).then(|| degrees_from_e7 + format_elapsed / 60.0)?;
         match self.get(number + 1) {
             side if side == positive => Some(angle),
             side if side == negative => Some(-angle),
@@ -96,7 +98,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A date as `RMC` has it: the century is for the reader to know.
+/// A date without its century, as in `RMC`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShortDate {
     /// 0..=99.
@@ -108,7 +110,7 @@ pub struct ShortDate {
 }
 
 impl ShortDate {
-    /// The day in `century` (the first two digits of the year); `None` if it has no such day.
+    /// The date in `century` (the first two digits of the year); `None` if it does not exist.
     #[must_use]
     pub fn in_century(self, century: i32) -> Option<Date> {
         let year = century * 100 + i32::from(self.year_of_century);
@@ -116,7 +118,7 @@ impl ShortDate {
     }
 }
 
-/// Six digits as three numbers.
+/// Parses six digits as three two-digit numbers.
 fn digit_pairs(text: &str) -> Option<[u8; 3]> {
     let [a, b, c, d, e, f] = <[u8; 6]>::try_from(text.as_bytes()).ok()?;
     let pair = |tens: u8, ones: u8| {

@@ -1,22 +1,22 @@
-//! What an accepted position in time consists of.
+//! GNSS fix: an accepted position with time and quality.
 
 use serde::{Deserialize, Serialize};
 
-use super::sentence::Indicator;
+use super::sentence::PosMode;
 use crate::units::{Course, Distance, Dop, Height, Position, Speed, Uptime, UtcTime};
 
-/// An accepted position in time.
+/// A position accepted by the fix filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fix {
-    /// The instant that the receiver gave.
+    /// UTC time reported by the receiver.
     pub utc: UtcTime,
-    /// When the first byte of its epoch was read.
+    /// Read time of the first byte of the epoch.
     pub read_at: Uptime,
     /// WGS 84.
     pub position: Position,
     /// 2D or 3D.
     pub mode: FixMode,
-    /// How the receiver came to it.
+    /// Positioning method.
     pub quality: FixQuality,
     /// Above mean sea level (NMEA 0183 GGA field 9).
     pub altitude_msl: Option<Height>,
@@ -28,7 +28,7 @@ pub struct Fix {
     pub course: Option<Course>,
     /// Horizontal dilution of precision.
     pub hdop: Option<Dop>,
-    /// Satellites used in the solution (GGA field 7): at most 99.
+    /// Satellites used in the solution (GGA field 7), at most 99.
     pub satellites_used: Option<u8>,
     /// 68 % horizontal radius: GST if present, else HDOP × the range error.
     pub accuracy: Option<Distance>,
@@ -37,7 +37,7 @@ pub struct Fix {
 /// Dimensions of a fix (NMEA 0183 GSA field 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum FixMode {
-    /// Latitude and longitude; an altitude, if there is one, is held from before.
+    /// Latitude and longitude. An altitude, if present, is held from an earlier fix.
     TwoD,
     /// Latitude, longitude and altitude.
     ThreeD,
@@ -54,11 +54,11 @@ impl FixMode {
     }
 }
 
-/// How a position was found (NMEA 0183 GGA field 6, and the mode indicator of RMC, GLL and GNS).
+/// Positioning method (NMEA 0183 GGA field 6, and the mode indicator of RMC, GLL and GNS).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FixQuality {
-    /// Satellites alone (1, `A`).
+    /// Autonomous GNSS (1, `A`).
     #[default]
     Gps,
     /// Differential, SBAS included (2, `D`).
@@ -74,16 +74,17 @@ pub enum FixQuality {
 }
 
 impl FixQuality {
-    /// `None` for what is no measurement: typed in by hand, or a simulator.
-    pub(super) fn of(indicator: Indicator) -> Option<Self> {
-        Some(match indicator {
-            Indicator::Autonomous => Self::Gps,
-            Indicator::Differential => Self::Dgps,
-            Indicator::Precise => Self::Pps,
-            Indicator::Rtk => Self::Rtk,
-            Indicator::RtkFloat => Self::RtkFloat,
-            Indicator::Estimated => Self::Estimated,
-            Indicator::NoFix | Indicator::Manual | Indicator::Simulator => return None,
+    /// Converts a positioning mode. Returns `None` for unmeasured positions: manual input or a
+    /// simulator.
+    pub(super) fn from_pos_mode(pos_mode: PosMode) -> Option<Self> {
+        Some(match pos_mode {
+            PosMode::Autonomous => Self::Gps,
+            PosMode::Differential => Self::Dgps,
+            PosMode::Precise => Self::Pps,
+            PosMode::Rtk => Self::Rtk,
+            PosMode::RtkFloat => Self::RtkFloat,
+            PosMode::Estimated => Self::Estimated,
+            PosMode::NoFix | PosMode::Manual | PosMode::Simulator => return None,
         })
     }
 }
@@ -92,7 +93,8 @@ impl FixQuality {
 pub(crate) mod tests {
     use super::*;
 
-    /// A plain 3D fix, `ms` after the agent started and after 2027-01-15T08:00Z, `north_m` metres north of 48° N 11° E.
+    /// A plain 3D fix, `ms` after the agent's start and after 2027-01-15T08:00Z, `north_m` metres
+    /// north of 48° N 11° E.
     pub(crate) fn fix(ms: u32, north_m: f64) -> Fix {
         Fix {
             utc: UtcTime::from_unix_ms(1_800_000_000_000 + i64::from(ms)).unwrap(),

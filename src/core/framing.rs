@@ -1,31 +1,32 @@
-//! Bytes → line: finds the sentences in what a tty gives, whatever else is in between.
+//! Splits a serial byte stream into NMEA lines and skips everything else.
 //!
-//! A line begins with `$`, wherever that stands, and ends before CR, LF or the next `$` (NMEA 0183 v4.11 §5.3). So
-//! half lines, noise of a wrong speed and the binary frames of mixed receivers cost only themselves. Memory is one
-//! buffer of [`MAX_LINE`] bytes, allocated once.
+//! A line starts at any `$` and ends before CR, LF or the next `$` (NMEA 0183 v4.11 §5.3). Partial
+//! lines, noise from a wrong baud rate and binary frames of mixed receivers therefore damage only
+//! themselves. Memory use is one buffer of [`MAX_LINE`] bytes, allocated once.
 
 use crate::units::Uptime;
 
-/// NMEA 0183 allows 82 bytes; real receivers send up to 120. What is longer is not a sentence.
+/// Maximum line length in bytes; longer lines are dropped. NMEA 0183 allows 82, and real receivers
+/// send up to 120.
 pub const MAX_LINE: usize = 256;
 
-/// Cuts bytes into lines.
+/// Splits bytes into lines.
 #[derive(Debug)]
 pub struct Framer {
     line: Vec<u8>,
-    /// When the `$` of the line that is being gathered was read; `None` between lines.
-    began: Option<Uptime>,
+    /// Read time of the current line's `$`; `None` between lines.
+    started_at: Option<Uptime>,
     counters: FramingCounters,
 }
 
-/// What came that was no line.
+/// Counters of received bytes and lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FramingCounters {
-    /// All bytes that were read.
+    /// Bytes received.
     pub bytes: u64,
-    /// Lines that were handed on.
+    /// Complete lines.
     pub lines: u64,
-    /// Lines given up because they were too long or held a byte that no sentence has.
+    /// Lines dropped because they were too long or contained a byte outside printable ASCII.
     pub broken: u64,
 }
 
@@ -33,15 +34,16 @@ impl Default for Framer {
     fn default() -> Self {
         Self {
             line: Vec::with_capacity(MAX_LINE),
-            began: None,
+            started_at: None,
             counters: FramingCounters::default(),
         }
     }
 }
 
 impl Framer {
-    /// Takes bytes as they were read, and hands on each line that they complete, with the time of its first byte.
-    /// A line is at most [`MAX_LINE`] bytes of printable ASCII, `$` included, without its end.
+    /// Processes received bytes and passes each complete line to `line`, with the read time of its
+    /// first byte. A line has at most [`MAX_LINE`] bytes of printable ASCII, including `$`, without
+    /// the terminator.
     pub fn push(&mut self, bytes: &[u8], at: Uptime, mut line: impl FnMut(&[u8], Uptime)) {
         self.counters.bytes += bytes.len() as u64;
         for &byte in bytes {
@@ -49,29 +51,28 @@ impl Framer {
                 b'$' => {
                     self.end_line(&mut line);
                     self.line.push(byte);
-                    self.began = Some(at);
+                    self.started_at = Some(at);
                 }
                 b'\r' | b'\n' => self.end_line(&mut line),
-                b' '..=b'~' if self.began.is_none() => {}
+                b' '..=b'~' if self.started_at.is_none() => {}
                 b' '..=b'~' if self.line.len() < MAX_LINE => self.line.push(byte),
                 _ => self.abandon_line(),
             }
         }
     }
 
-    /// Hands on the line that stands open: the input has ended, or its device is gone.
+    /// Passes on the unterminated line at the end of the input or when the device disconnects.
     pub fn finish(&mut self, mut line: impl FnMut(&[u8], Uptime)) {
         self.end_line(&mut line);
     }
 
-    /// What has been counted so far.
     #[must_use]
     pub const fn counters(&self) -> FramingCounters {
         self.counters
     }
 
     fn end_line(&mut self, line: &mut impl FnMut(&[u8], Uptime)) {
-        if let Some(began) = self.began.take() {
+        if let Some(began) = self.started_at.take() {
             self.counters.lines += 1;
             line(&self.line, began);
         }
@@ -79,7 +80,7 @@ impl Framer {
     }
 
     fn abandon_line(&mut self) {
-        if self.began.take().is_some() {
+        if self.started_at.take().is_some() {
             self.counters.broken += 1;
         }
         self.line.clear();
@@ -119,7 +120,7 @@ mod tests {
     fn a_line_without_end_costs_a_fixed_buffer_and_is_counted() {
         let mut framer = Framer::default();
         let flood = [b"$".as_slice(), &[b'A'; 100_000]].concat();
-        framer.push(&flood, Uptime::ZERO, |_, _| panic!("this is no line"));
+        framer.push(&flood, Uptime::ZERO, |_, _| panic!("not a line"));
         assert_eq!(framer.counters().broken, 1);
         assert_eq!(framer.line.capacity(), MAX_LINE);
     }

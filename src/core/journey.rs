@@ -1,8 +1,8 @@
-//! [`Fix`] → [`Transition`]: whether the van drives or stands, with hysteresis, and how far it has driven.
+//! Detects departures and halts with hysteresis, and measures the distance driven.
 //!
-//! A fix that the gate refused never comes here. The odometer counts only what was driven: the jitter of a standing
-//! receiver adds nothing, and the first seconds of a trip, before the departure is believed, are not lost. A halted van
-//! is held to the place where it halted: its receiver drifts, and the van does not.
+//! Only fixes accepted by the filter are processed. The odometer ignores the jitter of a stationary
+//! receiver, and it includes the first seconds of a trip, before the departure is confirmed. A
+//! halted van is anchored at its stop position, because the receiver drifts and the van does not.
 
 use std::time::Duration;
 
@@ -11,191 +11,194 @@ use serde::{Deserialize, Serialize};
 use super::fix::Fix;
 use crate::units::{Distance, Position, Speed, Uptime, UtcTime};
 
-/// When driving begins and ends.
+/// Thresholds for departures and halts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct JourneyConfig {
-    /// The van departs when it is at least this fast for [`Self::DEPART_AFTER`].
+pub struct TripConfig {
+    /// Minimum speed of a departure, sustained for [`Self::DEPART_AFTER`].
     pub depart_speed: Speed,
-    /// The van halts when it is at most this fast for `dwell`.
+    /// Maximum speed of a halt, sustained for `dwell`.
     pub stop_speed: Speed,
-    /// How long a halt takes to be one: longer than most traffic lights.
+    /// Minimum duration of a halt: longer than most traffic lights.
     pub dwell: Duration,
 }
 
-impl JourneyConfig {
-    /// One jump of a parked receiver is no departure.
+impl TripConfig {
+    /// Minimum duration of a departure. A single jump of a parked receiver does not count.
     pub const DEPART_AFTER: Duration = Duration::from_secs(3);
 }
 
-impl Default for JourneyConfig {
+impl Default for TripConfig {
     fn default() -> Self {
         Self {
-            depart_speed: Speed::from_mps(2.0).expect("a speed"),
-            stop_speed: Speed::from_mps(0.8).expect("a speed"),
+            depart_speed: Speed::from_mps(2.0).expect("valid speed"),
+            stop_speed: Speed::from_mps(0.8).expect("valid speed"),
             dwell: Duration::from_secs(30),
         }
     }
 }
 
-/// Whether the van drives.
+/// Motion state of the van.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Motion {
-    /// Not seen long enough to say.
+    /// Not enough fixes yet.
     #[default]
     Unknown,
-    /// Under way.
+    /// Driving.
     Moving,
-    /// Standing for the dwell time at least.
+    /// Stationary for at least the dwell time.
     Halted,
 }
 
-/// The van changed between driving and standing.
+/// Change of the motion state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transition {
-    /// It set off.
     Departed,
-    /// It came to a halt.
     Halted,
 }
 
-/// What is kept across a restart, in the transaction of the records that came with it.
+/// State that survives a restart. It is stored in the same transaction as its records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JourneyState {
-    /// Driving or standing.
+pub struct TripState {
     pub motion: Motion,
-    /// Driven so far.
+    /// Total distance driven.
     pub odometer: Distance,
-    /// Up to where the odometer has counted, and when. Of a halted van it is the anchor that it is held to.
+    /// Time and position up to which the odometer has counted. For a halted van this is the anchor.
     pub counted: Option<(UtcTime, Position)>,
 }
 
-/// The state machine.
+/// Trip state machine.
 #[derive(Debug)]
-pub struct Journey {
-    config: JourneyConfig,
-    state: JourneyState,
-    /// Since when the fixes speak for the other motion.
-    otherwise_since: Option<Uptime>,
-    /// The newest fix, and how long it came after the one before.
-    seen: Option<(Uptime, UtcTime)>,
+pub struct TripDetector {
+    config: TripConfig,
+    state: TripState,
+    /// Start of the period in which the fixes contradict the current motion.
+    transition_since: Option<Uptime>,
+    /// Read time and UTC of the newest fix.
+    last_fix: Option<(Uptime, UtcTime)>,
     interval: Duration,
-    /// The newest speed that the receiver said, and when.
-    said: Option<(Speed, Uptime)>,
-    /// Where the way is measured from while the receiver says no speed.
+    /// Newest reported speed and its time.
+    reported_speed: Option<(Speed, Uptime)>,
+    /// Start of the speed measurement from positions while the receiver reports no speed.
     measured_from: Option<(Uptime, Position)>,
-    /// Since when the fixes of a halted van are too far from its anchor for drift.
+    /// Start of the period in which a halted van's fixes are too far from the anchor for drift.
     away_since: Option<Uptime>,
-    /// Since when a halted van is faster than one that stands: in a jam it may never be fast enough to depart.
-    creeps_since: Option<Uptime>,
-    /// The newest speed that a halted van was judged by, and when.
-    judged: Option<(Speed, Uptime)>,
-    /// Where the newest fix is held to.
-    held_to: Option<Position>,
+    /// Start of the period in which a halted van exceeds the stop speed. In a jam it may never
+    /// reach the departure speed.
+    creeping_since: Option<Uptime>,
+    /// Newest speed of a halted van and its time.
+    last_speed: Option<(Speed, Uptime)>,
+    /// Anchor of the newest fix.
+    anchor: Option<Position>,
 }
 
-impl Journey {
-    /// Receivers at 10 Hz say the speed once a second; so long it holds, and a little longer.
-    const SPEED_HOLDS: Duration = Duration::from_secs(2);
+impl TripDetector {
+    /// Validity of a reported speed. 10 Hz receivers report it once per second.
+    const SPEED_VALID_FOR: Duration = Duration::from_secs(2);
 
-    /// The way is measured over so long: the jitter of a parked receiver then stays below walking pace.
-    const MEASURED_OVER: Duration = Duration::from_secs(5);
+    /// Duration of a speed measurement from positions. It keeps the jitter of a parked receiver
+    /// below walking pace.
+    const SPEED_WINDOW: Duration = Duration::from_secs(5);
 
-    /// What lies beyond a gap speaks neither for a halt nor for a departure before it. A receiver that is always as
-    /// slow has no gaps.
+    /// Maximum gap between fixes. Fixes after a longer gap do not confirm a halt or departure
+    /// before it. Receivers that are always slow have a higher limit.
     const MAX_GAP: Duration = Duration::from_secs(10);
 
-    /// The slowest receiver whose pace is learnt.
+    /// Upper limit of the learned fix interval.
     const MAX_INTERVAL: Duration = Duration::from_mins(1);
 
-    /// No van is faster. The way of a jump is not driven.
+    /// Maximum plausible speed in m/s. The distance of a faster jump is not counted.
     const MAX_MPS: f64 = 80.0;
 
-    /// Drift stays within so much of the anchor, or three times what the receiver says of its accuracy.
+    /// Minimum drift radius in metres around the anchor. The radius is three times the reported
+    /// accuracy.
     const DRIFT_M: f64 = 25.0;
+    /// Maximum drift radius in metres.
     const MAX_DRIFT_M: f64 = 100.0;
-    /// No receiver drifts so far: the van was carried, or the signal was away.
-    const NO_DRIFT_M: f64 = 300.0;
+    /// Distance in metres that no drift reaches: the van was carried, or the signal was lost
+    /// meanwhile.
+    const RELOCATED_M: f64 = 300.0;
 
-    /// Who is farther away for so long has been moved too slowly to depart: pushed, towed, on a ferry.
-    const AWAY_FOR: Duration = Duration::from_secs(30);
-    /// If its receiver sees it move, be it slowly, it takes less to believe it.
-    const SLOWLY_AWAY_FOR: Duration = Duration::from_secs(5);
+    /// Time outside the drift radius after which the van has moved too slowly to depart: pushed,
+    /// towed or on a ferry.
+    const MOVED_AFTER: Duration = Duration::from_secs(30);
+    /// Shorter limit if the receiver reports slow movement.
+    const MOVED_SLOWLY_AFTER: Duration = Duration::from_secs(5);
 
-    /// Goes on from `state`.
+    /// Continues from a saved state.
     #[must_use]
-    pub const fn new(config: JourneyConfig, state: JourneyState) -> Self {
+    pub const fn new(config: TripConfig, state: TripState) -> Self {
         Self {
             config,
             state,
-            otherwise_since: None,
-            seen: None,
+            transition_since: None,
+            last_fix: None,
             interval: Duration::ZERO,
-            said: None,
+            reported_speed: None,
             measured_from: None,
             away_since: None,
-            creeps_since: None,
-            judged: None,
-            held_to: None,
+            creeping_since: None,
+            last_speed: None,
+            anchor: None,
         }
     }
 
-    /// What must be kept across a restart.
+    /// State to store across a restart.
     #[must_use]
-    pub const fn state(&self) -> JourneyState {
+    pub const fn state(&self) -> TripState {
         self.state
     }
 
-    /// Where the van stands while the newest fix is its receiver's drift; `None` while it moves.
+    /// Anchor of a halted van while its fixes are only drift; `None` while it moves.
     #[must_use]
-    pub const fn held_to(&self) -> Option<Position> {
-        self.held_to
+    pub const fn anchor(&self) -> Option<Position> {
+        self.anchor
     }
 
-    /// Forgets where the van is: what comes next is none of the way so far, and is not to be known from it.
-    pub fn forget_place(&mut self) {
-        let state = JourneyState { motion: Motion::Unknown, counted: None, ..self.state };
+    /// Discards the position, so that the distance of a withheld period is not counted.
+    pub fn clear_anchor(&mut self) {
+        let state = TripState { motion: Motion::Unknown, counted: None, ..self.state };
         *self = Self::new(self.config, state);
     }
 
-    /// Takes one fix.
+    /// Processes one fix.
     pub fn observe(&mut self, fix: &Fix) -> Option<Transition> {
-        if let Some((read_at, utc)) = self.seen {
-            // Logs that are played one after the other have gaps in UTC only.
+        if let Some((read_at, utc)) = self.last_fix {
+            // Concatenated logs have gaps in UTC only.
             let by_utc = u64::try_from(fix.utc.millis_since(utc)).map(Duration::from_millis);
             let gap = fix.read_at.since(read_at).max(by_utc.unwrap_or_default());
             if gap > Self::MAX_GAP.max(self.interval * 2) {
-                (self.otherwise_since, self.said, self.measured_from) = (None, None, None);
-                (self.away_since, self.creeps_since) = (None, None);
+                (self.transition_since, self.reported_speed, self.measured_from) = (None, None, None);
+                (self.away_since, self.creeping_since) = (None, None);
             }
-            // A gap is no interval: a second one must not pass for the receiver's pace.
+            // A gap is not an interval: a second gap must not raise the learned interval.
             self.interval = gap.min(Self::MAX_INTERVAL);
         }
-        self.seen = Some((fix.read_at, fix.utc));
+        self.last_fix = Some((fix.read_at, fix.utc));
         let speed = self.speed(fix);
         let known = self.state.motion != Motion::Unknown;
-        let transition = speed.and_then(|speed| self.decide(speed, fix.read_at));
+        let transition = speed.and_then(|speed| self.update_motion(speed, fix.read_at));
         if !known && transition == Some(Transition::Halted) {
-            // The first fixes of a cold receiver were still on their way here.
+            // The first fixes of a cold receiver may still converge to the true position.
             self.state.counted = None;
         }
         match (self.state.motion, self.state.counted) {
             (Motion::Moving, Some((utc, from))) => {
-                // Until a standing van is believed to stand, its receiver only jitters.
+                // Until the halt is confirmed, movement within the drift radius is jitter.
                 let stands = speed.is_some_and(|speed| speed <= self.config.stop_speed);
-                let way_m = from.distance_to(fix.position).as_metres();
-                if !stands || way_m > Self::DRIFT_M {
-                    self.drive_from(utc, from, fix);
+                let road_distance_m = from.distance_to(fix.position).as_metres();
+                if !stands || road_distance_m > Self::DRIFT_M {
+                    self.add_distance(utc, from, fix);
                 }
             }
             (Motion::Halted | Motion::Unknown, Some(_)) => {}
             (_, None) => self.state.counted = Some((fix.utc, fix.position)),
         }
-        self.held_to = self.hold(fix, speed);
+        self.anchor = self.anchor_position(fix, speed);
         transition
     }
 
-    /// Counts the way from the last counted place to `fix`, unless it is a jump.
-    fn drive_from(&mut self, utc: UtcTime, from: Position, fix: &Fix) {
+    /// Adds the distance from the last counted position to `fix`, unless it is a jump.
+    fn add_distance(&mut self, utc: UtcTime, from: Position, fix: &Fix) {
         let way = from.distance_to(fix.position);
         let ms = u32::try_from(fix.utc.millis_since(utc)).unwrap_or(0);
         if way.as_metres() * 1000.0 <= Self::MAX_MPS * f64::from(ms) {
@@ -204,39 +207,40 @@ impl Journey {
         self.state.counted = Some((fix.utc, fix.position));
     }
 
-    /// Where a halted van stands: at its anchor, unless it creeps or is too far away for drift.
-    fn hold(&mut self, fix: &Fix, speed: Option<Speed>) -> Option<Position> {
+    /// Position of a halted van: its anchor, unless it creeps or is too far away for drift.
+    fn anchor_position(&mut self, fix: &Fix, speed: Option<Speed>) -> Option<Position> {
         let halted = self.state.motion == Motion::Halted;
         let Some((utc, anchor)) = self.state.counted.filter(|_| halted) else {
-            (self.away_since, self.creeps_since) = (None, None);
+            (self.away_since, self.creeping_since) = (None, None);
             return None;
         };
         if speed.is_some() {
-            self.judged = speed.map(|speed| (speed, fix.read_at));
+            self.last_speed = speed.map(|speed| (speed, fix.read_at));
         }
-        // Who is judged by the way made is so every few seconds only.
-        let speed = self.judged.filter(|(_, at)| fix.read_at.since(*at) <= Self::MEASURED_OVER * 2);
+        // Speeds measured from positions are available only every few seconds.
+        let speed = self.last_speed.filter(|(_, at)| fix.read_at.since(*at) <= Self::SPEED_WINDOW * 2);
         let speed = speed.map(|(speed, _)| speed);
         let lasts = |since: &mut Option<Uptime>, holds: bool, long: Duration| {
             *since = since.or(Some(fix.read_at)).filter(|_| holds);
             since.is_some_and(|since| fix.read_at.since(since) >= long)
         };
         let faster = speed.is_some_and(|speed| speed > self.config.stop_speed);
-        let creeps = lasts(&mut self.creeps_since, faster, JourneyConfig::DEPART_AFTER);
+        let creeps = lasts(&mut self.creeping_since, faster, TripConfig::DEPART_AFTER);
         let said = fix.accuracy.map_or(0.0, |accuracy| accuracy.as_metres() * 3.0);
-        let way_m = anchor.distance_to(fix.position).as_metres();
-        let away = way_m > said.clamp(Self::DRIFT_M, Self::MAX_DRIFT_M);
+        let road_distance_m = anchor.distance_to(fix.position).as_metres();
+        let away = road_distance_m > said.clamp(Self::DRIFT_M, Self::MAX_DRIFT_M);
         let slowly =
             speed.is_some_and(|speed| speed.as_mps() * 2.0 > self.config.stop_speed.as_mps());
-        let long = if slowly { Self::SLOWLY_AWAY_FOR } else { Self::AWAY_FOR };
+        let long = if slowly { Self::MOVED_SLOWLY_AFTER } else { Self::MOVED_AFTER };
         let moved = lasts(&mut self.away_since, away, long);
         let fast = away && speed.is_some_and(|speed| speed >= self.config.depart_speed);
         if creeps {
-            self.drive_from(utc, anchor, fix);
+            self.add_distance(utc, anchor, fix);
         } else if fast {
-            // It departs, or its receiver erred: the way counts from the anchor when that is known.
+            // A departure or a receiver error. Once that is decided, the distance counts from the
+            // anchor.
             return None;
-        } else if moved || way_m > Self::NO_DRIFT_M {
+        } else if moved || road_distance_m > Self::RELOCATED_M {
             self.state.counted = Some((fix.utc, fix.position));
         } else {
             return Some(anchor);
@@ -244,42 +248,42 @@ impl Journey {
         Some(fix.position)
     }
 
-    /// The speed that the receiver says, or said just now; else what the way made says, now and then.
+    /// Speed reported now or recently; otherwise the speed measured from positions, at intervals.
     fn speed(&mut self, fix: &Fix) -> Option<Speed> {
         if let Some(speed) = fix.speed {
-            (self.said, self.measured_from) = (Some((speed, fix.read_at)), None);
+            (self.reported_speed, self.measured_from) = (Some((speed, fix.read_at)), None);
             return Some(speed);
         }
-        if let Some((speed, at)) = self.said
-            && fix.read_at.since(at) <= Self::SPEED_HOLDS
+        if let Some((speed, at)) = self.reported_speed
+            && fix.read_at.since(at) <= Self::SPEED_VALID_FOR
         {
             return Some(speed);
         }
         let (since, from) = *self.measured_from.get_or_insert((fix.read_at, fix.position));
         let time = fix.read_at.since(since);
-        if time < Self::MEASURED_OVER {
+        if time < Self::SPEED_WINDOW {
             return None;
         }
         self.measured_from = Some((fix.read_at, fix.position));
         Speed::from_mps(from.distance_to(fix.position).as_metres() / time.as_secs_f64())
     }
 
-    fn decide(&mut self, speed: Speed, at: Uptime) -> Option<Transition> {
+    fn update_motion(&mut self, speed: Speed, at: Uptime) -> Option<Transition> {
         let (fast, slow) = (speed >= self.config.depart_speed, speed <= self.config.stop_speed);
         let (otherwise, after, next) = match self.state.motion {
             Motion::Moving => (slow, self.config.dwell, Motion::Halted),
             Motion::Unknown if slow => (true, self.config.dwell, Motion::Halted),
-            Motion::Halted | Motion::Unknown => (fast, JourneyConfig::DEPART_AFTER, Motion::Moving),
+            Motion::Halted | Motion::Unknown => (fast, TripConfig::DEPART_AFTER, Motion::Moving),
         };
         if !otherwise {
-            self.otherwise_since = None;
+            self.transition_since = None;
             return None;
         }
-        let since = *self.otherwise_since.get_or_insert(at);
+        let since = *self.transition_since.get_or_insert(at);
         if at.since(since) < after {
             return None;
         }
-        self.otherwise_since = None;
+        self.transition_since = None;
         self.state.motion = next;
         Some(if next == Motion::Moving { Transition::Departed } else { Transition::Halted })
     }
@@ -290,9 +294,9 @@ mod tests {
     use super::super::fix::tests::fix;
     use super::*;
 
-    /// A van that drives north, one fix a second, with the given speeds in m/s.
+    /// A van that drives north at the given speeds in m/s, one fix per second.
     struct Drive {
-        journey: Journey,
+        journey: TripDetector,
         second: u32,
         north_m: f64,
         with_speed: bool,
@@ -300,7 +304,7 @@ mod tests {
 
     impl Drive {
         fn new() -> Self {
-            let journey = Journey::new(JourneyConfig::default(), JourneyState::default());
+            let journey = TripDetector::new(TripConfig::default(), TripState::default());
             Self { journey, second: 0, north_m: 0.0, with_speed: true }
         }
 
@@ -339,49 +343,49 @@ mod tests {
         drive.go(100, 10.0);
         assert!((drive.odometer_m() - 1000.0).abs() < 2.0, "{}", drive.odometer_m());
         drive.go(40, 0.0);
-        let parked = drive.odometer_m();
+        let deferred = drive.odometer_m();
         for _ in 0..600 {
             drive.go(1, 0.4);
             drive.go(1, -0.4);
         }
-        assert!(drive.odometer_m() - parked < 1.0, "{}", drive.odometer_m() - parked);
+        assert!(drive.odometer_m() - deferred < 1.0, "{}", drive.odometer_m() - deferred);
     }
 
     #[test]
     fn a_halted_van_is_held_to_its_place_until_it_drives_or_is_moved() {
         let mut drive = Drive::new();
         drive.go(31, 0.0);
-        let anchor = drive.journey.held_to().unwrap();
+        let anchor = drive.journey.anchor().unwrap();
         for _ in 0..600 {
             drive.go(5, 0.7);
-            assert_eq!(drive.journey.held_to(), Some(anchor), "drift");
+            assert_eq!(drive.journey.anchor(), Some(anchor), "drift");
             drive.go(5, -0.7);
         }
         drive.go(3, 1.5);
-        assert_eq!(drive.journey.held_to(), Some(anchor), "a few wrong speeds");
+        assert_eq!(drive.journey.anchor(), Some(anchor), "3 s of wrong speeds");
         let before = drive.odometer_m();
         drive.go(17, 1.5);
-        let crept = drive.journey.held_to().unwrap();
-        assert!((anchor.distance_to(crept).as_metres() - 30.0).abs() < 0.5, "a jam is driving");
+        let crept = drive.journey.anchor().unwrap();
+        assert!((anchor.distance_to(crept).as_metres() - 30.0).abs() < 0.5, "a jam counts");
         assert!((drive.odometer_m() - before - 30.0).abs() < 0.5, "{}", drive.odometer_m());
         drive.go(60, 0.7);
-        let pushed = drive.journey.held_to().unwrap();
+        let pushed = drive.journey.anchor().unwrap();
         assert!(crept.distance_to(pushed).as_metres() > 20.0, "pushed aside");
         drive.go(4, 10.0);
-        assert_eq!(drive.journey.held_to(), None, "off it goes");
+        assert_eq!(drive.journey.anchor(), None, "departed");
     }
 
     #[test]
     fn a_halted_van_that_comes_back_elsewhere_is_there_at_once() {
         let mut drive = Drive::new();
         drive.go(60, 0.0);
-        let anchor = drive.journey.held_to().unwrap();
+        let anchor = drive.journey.anchor().unwrap();
         drive.second += 600;
         drive.north_m += 30_000.0;
         drive.go(1, 0.0);
-        let there = drive.journey.held_to().unwrap();
-        assert!(anchor.distance_to(there).as_metres() > 29_000.0, "carried by a ferry");
-        assert!(drive.odometer_m() < 1.0, "and not driven");
+        let there = drive.journey.anchor().unwrap();
+        assert!(anchor.distance_to(there).as_metres() > 29_000.0, "moved by a ferry");
+        assert!(drive.odometer_m() < 1.0, "not driven");
     }
 
     #[test]
@@ -391,7 +395,7 @@ mod tests {
         for gap in [600, 900] {
             drive.second += gap;
             drive.north_m += f64::from(gap) * 10.0;
-            assert_eq!(drive.go(1, 0.5), [], "what lies beyond a gap is no halt before it");
+            assert_eq!(drive.go(1, 0.5), [], "no halt across a gap");
         }
         assert_eq!(drive.journey.state().motion, Motion::Moving);
     }
@@ -481,7 +485,7 @@ mod tests {
         let mut drive = Drive::new();
         drive.go(60, 10.0);
         let before = drive.odometer_m();
-        drive.journey.forget_place();
+        drive.journey.clear_anchor();
         assert_eq!(drive.journey.state().counted, None);
         drive.second += 60;
         drive.north_m += 600.0;
@@ -498,7 +502,7 @@ mod tests {
         let mut drive = Drive::new();
         drive.go(100, 10.0);
         let before = drive.journey.state();
-        drive.journey = Journey::new(JourneyConfig::default(), before);
+        drive.journey = TripDetector::new(TripConfig::default(), before);
         drive.go(10, 10.0);
         assert_eq!(drive.journey.state().motion, Motion::Moving);
         assert!(drive.odometer_m() > before.odometer.as_metres() + 95.0);

@@ -1,11 +1,15 @@
-//! ② THINK: bytes and time in, records out. Pure: no IO, no clock, no tokio, no random numbers.
+//! Sans-I/O pipeline: turns receiver bytes and timestamps into fixes, track points and delivery
+//! events.
+//!
+//! No I/O, clock, async or randomness.
 //!
 //! ```text
-//! bytes → framing → sentence → epoch → fix ─ may it be kept? → journey → sampling → record
-//!                                                                 └→ delivery → event
+//! bytes → framing → sentence → epoch → fix filter → trip detector → trail simplifier → record
+//!                                                        └→ delivery → event
 //! ```
 //!
-//! Time is an argument, so live and replay give the same records, and a test can drive a day in a millisecond.
+//! Time is an argument. Live and replay runs therefore produce the same records, and a test runs a
+//! day in a millisecond.
 
 mod accepted;
 pub mod calendar;
@@ -28,310 +32,314 @@ pub mod ubx;
 mod whereabouts;
 
 use crate::units::{Uptime, UtcTime};
-use accepted::Accepted;
-use calendar::Era;
-use delivery::{Delivery, Happenings};
+use accepted::FixRecorder;
+use calendar::DateHint;
+use delivery::{DeliveryTracker, DeliveryOutput};
 use epoch::{Epoch, EpochAssembler};
 use fix::Fix;
 use framing::{Framer, FramingCounters};
-use gate::{Gate, Rejection, RejectionCounters, Verdict};
-use journey::{Journey, JourneyConfig, JourneyState};
-use notice::Notices;
+use gate::{FixFilter, Rejection, RejectionCounters, FilterDecision};
+use journey::{TripDetector, TripConfig, TripState};
+use notice::ReceiverMessages;
 use record::{Record, Seq, Subject, TrackPoint};
-use sampling::{Sampler, Sampling};
-use sentence::{Content, Refusal, Sentence};
-use sky::{Sky, SkyView};
+use sampling::{TrailSimplifier, Sampling};
+use sentence::{Content, SentenceError, Sentence};
+use sky::{SatelliteTracker, SatelliteSummary};
 use trust::TimeTrust;
 
-/// How the pipeline thinks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PipelineConfig {
-    /// What is known of the date beforehand.
-    pub era: Era,
-    /// When driving begins and ends.
-    pub journey: JourneyConfig,
-    /// Which points are kept.
+    /// Prior knowledge of the date, for receivers with a wrong week era or century.
+    pub date_hint: DateHint,
+    /// Speed thresholds and dwell time of the trip detector.
+    pub trip: TripConfig,
+    /// Sampling policy of the stored trail.
     pub sampling: Sampling,
 }
 
-/// What came out since it was last emptied.
+/// Results since the caller last drained this buffer.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Output {
-    /// Every accepted fix in order, as the receiver gave it.
+pub struct PipelineOutput {
+    /// Accepted fixes in order, unmodified.
     pub fixes: Vec<Fix>,
-    /// The points that they became, kept or not: for the live lane.
+    /// Track points of the accepted fixes, including those that the simplifier drops. They feed the
+    /// live position.
     pub points: Vec<(Seq, TrackPoint)>,
-    /// What the outbox must keep.
+    /// Records to commit to the outbox.
     pub records: Vec<Record>,
-    /// What happened to the parcels, and what must be kept with it.
-    pub happenings: Happenings,
+    /// Delivery events, and the state to commit with them.
+    pub delivery: DeliveryOutput,
 }
 
-impl Output {
-    fn keep(&mut self, seq: Seq, point: TrackPoint) {
+impl PipelineOutput {
+    fn push_record(&mut self, seq: Seq, point: TrackPoint) {
         self.records.push(Record { seq, subject: Subject::Point(point) });
     }
 }
 
-/// What the pipeline has seen of the receiver.
+/// Statistics and current state of the receiver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reception {
-    /// Bytes and lines.
+pub struct ReceiverStats {
     pub framing: FramingCounters,
-    /// Lines without envelope.
+    /// Lines without a valid NMEA envelope.
     pub bad_envelope: u64,
-    /// Lines with a wrong checksum.
     pub bad_checksum: u64,
-    /// Epochs that are no fix.
+    /// Epochs rejected by the fix filter, by reason.
     pub rejected: RejectionCounters,
-    /// The newest fix; `None` before the first.
+    /// Newest fix; `None` before the first. While the position is withheld, it carries time and
+    /// quality only.
     pub newest: Option<Fix>,
-    /// Whether the newest epoch that said so was a fix.
+    /// Whether the newest epoch with a fix status had a fix.
     pub has_fix: bool,
-    /// Whether the time of the fixes can be relied on.
-    pub time: TimeTrust,
-    /// What the antenna sees.
-    pub sky: SkyView,
-    /// What the receiver says of itself.
-    pub notices: Notices,
-    /// When the newest sentence came; `None` before the first.
+    /// Reliability of the receiver's time.
+    pub time_trust: TimeTrust,
+    /// Satellites in view and in use.
+    pub satellites: SatelliteSummary,
+    /// Antenna state and newest warning from `TXT` sentences.
+    pub messages: ReceiverMessages,
+    /// Time of the newest sentence; `None` before the first.
     pub sentence_at: Option<Uptime>,
 }
 
-/// The only place where the stages meet.
+/// Runs all stages, from bytes to records.
 #[derive(Debug)]
 pub struct Pipeline {
     framer: Framer,
-    lines: Lines,
+    nmea_stage: NmeaStage,
 }
 
-/// Everything behind the framing.
+/// Stages after framing.
 #[derive(Debug)]
-struct Lines {
-    epochs: EpochAssembler,
+struct NmeaStage {
+    assembler: EpochAssembler,
     bad_envelope: u64,
     bad_checksum: u64,
-    sky: Sky,
-    notices: Notices,
-    /// When the newest line came.
-    newest_at: Uptime,
-    fixes: Fixes,
-    /// Rises with each change of [`Reception`] but for the bytes.
+    satellites: SatelliteTracker,
+    messages: ReceiverMessages,
+    /// Arrival time of the newest line.
+    last_sentence_at: Uptime,
+    fix_stage: FixStage,
+    /// Incremented with each change of [`Reception`], except for byte counts.
     revision: u64,
 }
 
-/// Everything behind the epochs.
+/// Stages after epoch assembly.
 #[derive(Debug)]
-struct Fixes {
-    gate: Gate,
-    accepted: Accepted,
+struct FixStage {
+    filter: FixFilter,
+    recorder: FixRecorder,
     has_fix: bool,
 }
 
 impl Pipeline {
-    /// Numbers records from `first_seq` on, and goes on with the journey where `journey` stopped.
+    /// Creates a pipeline that numbers records from `first_seq` and continues from a saved trip
+    /// state.
     #[must_use]
-    pub fn new(config: PipelineConfig, first_seq: Seq, journey: JourneyState) -> Self {
-        let accepted = Accepted::new(
-            Journey::new(config.journey, journey),
-            Sampler::new(config.sampling),
+    pub fn new(config: PipelineConfig, first_seq: Seq, journey: TripState) -> Self {
+        let accepted = FixRecorder::new(
+            TripDetector::new(config.trip, journey),
+            TrailSimplifier::new(config.sampling),
             first_seq,
         );
-        let fixes = Fixes { gate: Gate::new(config.era), accepted, has_fix: false };
-        let lines = Lines {
-            epochs: EpochAssembler::default(),
+        let fixes = FixStage { filter: FixFilter::new(config.date_hint), recorder: accepted, has_fix: false };
+        let nmea_stage = NmeaStage {
+            assembler: EpochAssembler::default(),
             bad_envelope: 0,
             bad_checksum: 0,
-            sky: Sky::default(),
-            notices: Notices::default(),
-            newest_at: Uptime::ZERO,
-            fixes,
+            satellites: SatelliteTracker::default(),
+            messages: ReceiverMessages::default(),
+            last_sentence_at: Uptime::ZERO,
+            fix_stage: fixes,
             revision: 0,
         };
-        Self { framer: Framer::default(), lines }
+        Self { framer: Framer::default(), nmea_stage }
     }
 
-    /// With parcels on board.
+    /// Attaches a delivery tracker.
     #[must_use]
-    pub fn with_delivery(mut self, delivery: Delivery) -> Self {
-        self.lines.fixes.accepted.delivery = Some(delivery);
+    pub fn with_delivery(mut self, delivery: DeliveryTracker) -> Self {
+        self.nmea_stage.fix_stage.recorder.delivery = Some(delivery);
         self
     }
 
-    /// Tells the delivery something, and numbers what happens by it. `None` for a pipeline that has none.
-    pub fn deliver<T>(
+    /// Runs a closure on the delivery tracker and numbers the events that it emits. Returns `None`
+    /// without a tracker.
+    pub fn update_delivery<T>(
         &mut self,
-        out: &mut Output,
-        tell: impl FnOnce(&mut Delivery, &mut Happenings) -> T,
+        out: &mut PipelineOutput,
+        tell: impl FnOnce(&mut DeliveryTracker, &mut DeliveryOutput) -> T,
     ) -> Option<T> {
-        self.lines.revision += 1;
-        self.lines.fixes.accepted.deliver(out, tell)
+        self.nmea_stage.revision += 1;
+        self.nmea_stage.fix_stage.recorder.update_delivery(out, tell)
     }
 
-    /// How the delivery is.
+    /// The delivery tracker, if one is attached.
     #[must_use]
-    pub const fn delivery(&self) -> Option<&Delivery> {
-        self.lines.fixes.accepted.delivery.as_ref()
+    pub const fn delivery(&self) -> Option<&DeliveryTracker> {
+        self.nmea_stage.fix_stage.recorder.delivery.as_ref()
     }
 
-    /// Whether nobody may know where the van is: off duty, or at a private place.
+    /// Whether the position must not be recorded or published: off duty or in a privacy zone.
     #[must_use]
-    pub fn withholds(&self) -> bool {
-        self.lines.fixes.accepted.withholds()
+    pub fn is_withheld(&self) -> bool {
+        self.nmea_stage.fix_stage.recorder.is_withheld()
     }
 
-    /// Notes what the host's clock shows at `at`. It may be wrong, and is believed only where the receiver bears it out.
+    /// Records the host clock's reading at `at`. It may be wrong and is used only if the receiver's
+    /// time of day agrees.
     pub const fn observe_host_clock(&mut self, utc: UtcTime, at: Uptime) {
-        self.lines.fixes.gate.observe_host(utc, at);
+        self.nmea_stage.fix_stage.filter.observe_host_clock(utc, at);
     }
 
-    /// Takes bytes that were read at `at`. A deadline before `at` passes first, also when nobody called [`Self::tick`].
-    pub fn push(&mut self, bytes: &[u8], at: Uptime, out: &mut Output) {
+    /// Processes bytes read at `at`. Deadlines before `at` are handled first, even without a call
+    /// of [`Self::tick`].
+    pub fn push(&mut self, bytes: &[u8], at: Uptime, out: &mut PipelineOutput) {
         self.tick(at, out);
-        let Self { framer, lines } = self;
+        let Self { framer, nmea_stage: lines } = self;
         framer.push(bytes, at, |line, began| lines.push(line, (began, at), out));
     }
 
-    /// When [`Self::tick`] is due if no bytes arrive before.
+    /// Time at which [`Self::tick`] is due if no bytes arrive earlier.
     #[must_use]
     pub fn deadline(&self) -> Option<Uptime> {
-        let Lines { epochs, fixes, .. } = &self.lines;
-        epochs.deadline().into_iter().chain(fixes.accepted.deadline()).min()
+        let NmeaStage { assembler: epochs, fix_stage: fixes, .. } = &self.nmea_stage;
+        epochs.deadline().into_iter().chain(fixes.recorder.deadline()).min()
     }
 
-    /// Lets time pass. Spurious calls do nothing.
-    pub fn tick(&mut self, now: Uptime, out: &mut Output) {
-        let Lines { epochs, fixes, revision, .. } = &mut self.lines;
+    /// Handles deadlines that have passed. Other calls have no effect.
+    pub fn tick(&mut self, now: Uptime, out: &mut PipelineOutput) {
+        let NmeaStage { assembler: epochs, fix_stage: fixes, revision, .. } = &mut self.nmea_stage;
         epochs.tick(now, |epoch| {
             *revision += 1;
             fixes.push(&epoch, out);
         });
-        *revision += u64::from(fixes.accepted.tick(now, out));
+        *revision += u64::from(fixes.recorder.tick(now, out));
     }
 
-    /// The receiver is gone: what it began to say is all that it will say.
-    pub fn interrupt(&mut self, at: Uptime, out: &mut Output) {
+    /// Handles a disconnected source: processes buffered bytes, closes the epoch, and resets
+    /// satellites and messages.
+    pub fn source_lost(&mut self, at: Uptime, out: &mut PipelineOutput) {
         self.tick(at, out);
-        let Self { framer, lines } = self;
+        let Self { framer, nmea_stage: lines } = self;
         framer.finish(|line, began| lines.push(line, (began, began), out));
-        lines.epochs.finish(|epoch| lines.fixes.push(&epoch, out));
-        lines.fixes.accepted.finish(out);
-        lines.fixes.has_fix = false;
-        (lines.sky, lines.notices) = (Sky::default(), Notices::default());
+        lines.assembler.finish(|epoch| lines.fix_stage.push(&epoch, out));
+        lines.fix_stage.recorder.finish(out);
+        lines.fix_stage.has_fix = false;
+        (lines.satellites, lines.messages) = (SatelliteTracker::default(), ReceiverMessages::default());
         lines.revision += 1;
     }
 
-    /// The input has ended for good.
-    pub fn finish(&mut self, out: &mut Output) {
-        let Self { framer, lines } = self;
+    /// Handles the end of the input.
+    pub fn finish(&mut self, out: &mut PipelineOutput) {
+        let Self { framer, nmea_stage: lines } = self;
         framer.finish(|line, began| lines.push(line, (began, began), out));
-        lines.epochs.finish(|epoch| lines.fixes.push(&epoch, out));
-        lines.fixes.finish(out);
+        lines.assembler.finish(|epoch| lines.fix_stage.push(&epoch, out));
+        lines.fix_stage.finish(out);
         lines.revision += 1;
     }
 
-    /// What must be committed together with the records.
+    /// Trip state to commit together with the records.
     #[must_use]
-    pub fn state(&self) -> JourneyState {
-        self.lines.fixes.accepted.journey_state()
+    pub fn state(&self) -> TripState {
+        self.nmea_stage.fix_stage.recorder.trip_state()
     }
 
-    /// Rises when something has changed that [`Self::reception`] tells, the number of bytes aside.
+    /// Change counter of [`Self::reception`], excluding byte counts.
     #[must_use]
     pub const fn revision(&self) -> u64 {
-        self.lines.revision + self.framer.counters().broken
+        self.nmea_stage.revision + self.framer.counters().broken
     }
 
-    /// What has been seen of the receiver.
     #[must_use]
-    pub fn reception(&self) -> Reception {
-        let Lines { fixes, bad_envelope, bad_checksum, sky, notices, newest_at, .. } = &self.lines;
-        Reception {
+    pub fn receiver_stats(&self) -> ReceiverStats {
+        let NmeaStage { fix_stage: fixes, bad_envelope, bad_checksum, satellites: sky, messages: notices, last_sentence_at: newest_at, .. } = &self.nmea_stage;
+        ReceiverStats {
             framing: self.framer.counters(),
             bad_envelope: *bad_envelope,
             bad_checksum: *bad_checksum,
-            rejected: fixes.gate.counters(),
-            newest: fixes.accepted.newest_to_show(),
+            rejected: fixes.filter.counters(),
+            newest: fixes.recorder.public_fix(),
             has_fix: fixes.has_fix,
-            time: fixes.accepted.time,
-            sky: sky.view(*newest_at),
-            notices: notices.at(*newest_at),
+            time_trust: fixes.recorder.time_trust,
+            satellites: sky.summary(*newest_at),
+            messages: notices.at(*newest_at),
             sentence_at: (*newest_at > Uptime::ZERO).then_some(*newest_at),
         }
     }
 }
 
-impl Reception {
-    /// Lines that are no sentence.
+impl ReceiverStats {
+    /// Number of damaged or malformed lines.
     #[must_use]
     pub const fn sentences_bad(&self) -> u64 {
         self.framing.broken + self.bad_envelope + self.bad_checksum
     }
 
-    /// Lines that are one.
+    /// Number of valid sentences.
     #[must_use]
     pub const fn sentences(&self) -> u64 {
         self.framing.lines.saturating_sub(self.bad_envelope + self.bad_checksum)
     }
 
-    /// Whether fixes come and wait for the receiver to say the day.
+    /// Whether fixes arrive but wait for the receiver's first date.
     #[must_use]
-    pub const fn waits_for_date(&self) -> bool {
+    pub const fn is_waiting_for_date(&self) -> bool {
         self.has_fix && self.newest.is_none()
     }
 }
 
-impl Lines {
-    /// The first and the last byte of `line` were read at these times.
-    fn push(&mut self, line: &[u8], (at, ended): (Uptime, Uptime), out: &mut Output) {
+impl NmeaStage {
+    /// `at` and `ended` are the read times of the first and the last byte of `line`.
+    fn push(&mut self, line: &[u8], (at, ended): (Uptime, Uptime), out: &mut PipelineOutput) {
         let sentence = match Sentence::parse(line) {
             Ok(sentence) => sentence,
             Err(refusal) => {
                 match refusal {
-                    Refusal::Envelope => self.bad_envelope += 1,
-                    Refusal::Checksum => self.bad_checksum += 1,
+                    SentenceError::Envelope => self.bad_envelope += 1,
+                    SentenceError::Checksum => self.bad_checksum += 1,
                 }
                 self.revision += 1;
                 return;
             }
         };
-        self.newest_at = ended;
+        self.last_sentence_at = ended;
         match &sentence.content {
-            Content::Gsv(gsv) => self.sky.observe_view(gsv, at),
-            Content::Gsa(gsa) => self.sky.observe_use(gsa, at),
-            Content::Txt(txt) => self.revision += u64::from(self.notices.observe(txt, at)),
+            Content::Gsv(gsv) => self.satellites.observe_gsv(gsv, at),
+            Content::Gsa(gsa) => self.satellites.observe_gsa(gsa, at),
+            Content::Txt(txt) => self.revision += u64::from(self.messages.observe(txt, at)),
             _ => {}
         }
-        self.epochs.push(&sentence, (at, ended), |epoch| {
+        self.assembler.push(&sentence, (at, ended), |epoch| {
             self.revision += 1;
-            self.fixes.push(&epoch, out);
+            self.fix_stage.push(&epoch, out);
         });
     }
 }
 
-impl Fixes {
-    fn push(&mut self, epoch: &Epoch, out: &mut Output) {
-        let verdict = self.judge(out, |gate, accept| gate.push(epoch, accept));
+impl FixStage {
+    fn push(&mut self, epoch: &Epoch, out: &mut PipelineOutput) {
+        let verdict = self.run_filter(out, |gate, accept| gate.push(epoch, accept));
         match verdict {
-            Verdict::Accepted => self.has_fix = true,
-            // A late sentence of the last fix, or a receiver that repeats itself: its age tells.
-            Verdict::Silent | Verdict::Rejected(Rejection::Repeated) => {}
-            Verdict::Rejected(_) => self.has_fix = false,
+            FilterDecision::Accepted => self.has_fix = true,
+            // A late sentence of the last fix, or a receiver that repeats itself. A loss shows in
+            // the age of the fix.
+            FilterDecision::NoStatus | FilterDecision::Rejected(Rejection::Repeated) => {}
+            FilterDecision::Rejected(_) => self.has_fix = false,
         }
     }
 
-    fn finish(&mut self, out: &mut Output) {
-        self.judge(out, |gate, accept| gate.finish(accept));
-        self.accepted.finish(out);
+    fn finish(&mut self, out: &mut PipelineOutput) {
+        self.run_filter(out, |gate, accept| gate.finish(accept));
+        self.recorder.finish(out);
     }
 
-    /// Lets the gate judge, and hands on each fix that it accepts.
-    fn judge<T>(
+    /// Runs the filter and passes each accepted fix to the recorder.
+    fn run_filter<T>(
         &mut self,
-        out: &mut Output,
-        judge: impl FnOnce(&mut Gate, &mut dyn FnMut(Fix)) -> T,
+        out: &mut PipelineOutput,
+        judge: impl FnOnce(&mut FixFilter, &mut dyn FnMut(Fix)) -> T,
     ) -> T {
-        let Self { gate, accepted, .. } = self;
+        let Self { filter: gate, recorder: accepted, .. } = self;
         judge(gate, &mut |fix| accepted.observe(fix, out))
     }
 }

@@ -1,19 +1,19 @@
-//! `TXT` → what the receiver has to say about itself: its antenna, interference, a line that is too slow.
+//! Receiver diagnosis from `TXT` sentences: antenna state, interference, overloaded serial line.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::units::Uptime;
 
-/// A receiver's words: printable ASCII, at most [`Self::MAX_BYTES`] of it.
+/// Text from a receiver: at most [`Self::MAX_BYTES`] bytes of printable ASCII.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Words {
+pub struct BoundedText {
     bytes: [u8; Self::MAX_BYTES],
     len: u8,
 }
 
-impl Words {
-    /// NMEA 0183 §TXT allows 61 characters.
+impl BoundedText {
+    /// Maximum length of an NMEA 0183 `TXT` text.
     pub const MAX_BYTES: usize = 61;
 
     pub(super) fn new(text: &str) -> Self {
@@ -26,14 +26,13 @@ impl Words {
         words
     }
 
-    /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
     }
 }
 
-impl fmt::Debug for Words {
+impl fmt::Debug for BoundedText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.as_str().fmt(f)
     }
@@ -44,25 +43,25 @@ impl fmt::Debug for Words {
 pub struct Txt {
     /// Field 3: 00 error, 01 warning, 02 notice, 07 user.
     pub kind: Option<u8>,
-    /// Field 4.
-    pub words: Words,
+    /// Field 4, the text.
+    pub text: BoundedText,
 }
 
-/// What a receiver knows of its antenna.
+/// Antenna state reported by the receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Antenna {
-    /// It draws current as it should.
+    /// Normal current.
     Ok,
-    /// No current: the cable is broken, the plug is out, or the antenna is a passive one.
+    /// No current: the cable is broken, the plug is out, or the antenna is passive.
     Open,
-    /// Too much current: the cable is crushed, or water is in it.
+    /// Excessive current: the cable is crushed, or water has entered it.
     Short,
 }
 
 impl Antenna {
-    /// As it is written in `state`.
+    /// The value in the `state` message.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Open => "open",
@@ -70,8 +69,9 @@ impl Antenna {
         }
     }
 
-    /// u-blox and Quectel say `ANTSTATUS=OPEN`, Allystar and Airoha `ANTENNA OPEN`.
-    fn of(words: &str) -> Option<Self> {
+    /// Parses the antenna status. u-blox and Quectel send `ANTSTATUS=OPEN`, Allystar and Airoha
+    /// `ANTENNA OPEN`.
+    fn from_text(words: &str) -> Option<Self> {
         let (_, status) =
             words.split_once("ANTSTATUS=").or_else(|| words.split_once("ANTENNA "))?;
         match status.trim().split(|byte: char| !byte.is_ascii_alphabetic()).next()? {
@@ -83,35 +83,35 @@ impl Antenna {
     }
 }
 
-/// What a receiver has said about itself.
+/// Current diagnosis of a receiver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Notices {
-    /// The antenna, if the receiver watches it.
+pub struct ReceiverMessages {
+    /// Antenna state, if the receiver monitors it.
     pub antenna: Option<Antenna>,
-    /// Its newest error or warning, and when it came.
-    pub warning: Option<(Words, Uptime)>,
+    /// Newest error or warning and its time.
+    pub warning: Option<(BoundedText, Uptime)>,
 }
 
-impl Notices {
-    /// What was said once, and not again for so long, is over.
-    const WARNING_HOLDS: Duration = Duration::from_mins(10);
+impl ReceiverMessages {
+    /// Validity of a warning that is not repeated.
+    const WARNING_VALID_FOR: Duration = Duration::from_mins(10);
 
-    /// What still holds.
+    /// Returns the messages that are still valid at `now`.
     pub(super) fn at(self, now: Uptime) -> Self {
-        let warning = self.warning.filter(|(_, said)| now.since(*said) <= Self::WARNING_HOLDS);
+        let warning = self.warning.filter(|(_, said)| now.since(*said) <= Self::WARNING_VALID_FOR);
         Self { warning, ..self }
     }
 
-    /// Takes one sentence; whether it changed something.
+    /// Processes one sentence. Returns whether the messages changed.
     pub(super) fn observe(&mut self, txt: &Txt, at: Uptime) -> bool {
         let before = *self;
-        let words = txt.words.as_str().to_ascii_uppercase();
-        let antenna = Antenna::of(&words);
+        let words = txt.text.as_str().to_ascii_uppercase();
+        let antenna = Antenna::from_text(&words);
         self.antenna = antenna.or(self.antenna);
         let speaks_of_trouble = matches!(txt.kind, Some(0 | 1))
             || ["JAM", "SPOOF", "INTERFERENCE"].iter().any(|word| words.contains(word));
         if antenna.is_none() && speaks_of_trouble {
-            self.warning = Some((txt.words, at));
+            self.warning = Some((txt.text, at));
         }
         before != *self
     }
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     fn notices(bodies: &[&str]) -> (Option<Antenna>, String) {
-        let mut notices = Notices::default();
+        let mut notices = ReceiverMessages::default();
         for body in bodies {
             let Content::Txt(txt) = sentence(body).content else { panic!("{body}") };
             notices.observe(&txt, Uptime::ZERO);
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn words_are_bounded_and_printable() {
-        let words = Words::new(&"x\u{7f}\u{e9}".repeat(100));
-        assert_eq!(words.as_str(), "x".repeat(Words::MAX_BYTES));
+        let words = BoundedText::new(&"x\u{7f}\u{e9}".repeat(100));
+        assert_eq!(words.as_str(), "x".repeat(BoundedText::MAX_BYTES));
     }
 }

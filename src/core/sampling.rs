@@ -1,13 +1,14 @@
-//! [`TrackPoint`] → kept or not: which points of the trail are worth storing and sending.
+//! Selects the points of the trail that are stored and sent.
 //!
-//! Who joins the kept points by straight lines, at a steady pace between each two, is never farther than `max_error` from
-//! where the van was *at that moment* (synchronised Euclidean distance), and never more than `max_speed_error` from the
-//! speed that its receiver said. So the trail can be thin and still prove where the van was.
+//! Linear interpolation between stored points stays within `max_error` of every fix at its own time
+//! (synchronised Euclidean distance). While the van moves, it also stays within `max_speed_error` of
+//! every reported speed. The trail is therefore sparse and still accurate.
 //!
-//! One pass, and a state of fixed size. Seen from the last kept point, a line to a later one is a velocity; each point
-//! between allows those velocities that pass it closely enough: a disk. What all of them allow is kept as a polygon of
-//! 16 sides inside the true set, so rounding is on the side of a point too many. When a new point's velocity is not
-//! allowed, the one before it is kept, and it all begins anew from there.
+//! The algorithm is one pass with constant state. Seen from the last stored point, a segment to a
+//! later point is a velocity. Each point in between allows the velocities that pass it closely
+//! enough, which form a disk. The intersection of the disks is kept as a polygon of 16 sides inside
+//! the true set, so rounding can only add a point. If a new point's velocity is not allowed, the
+//! point before it is stored and starts the next segment.
 
 use std::time::Duration;
 
@@ -15,175 +16,179 @@ use super::journey::Motion;
 use super::record::{Seq, TrackPoint};
 use crate::units::{Distance, Position, Speed, Uptime};
 
-/// The policy of `[track] sampling`.
+/// Sampling policy (`[track] sampling`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Sampling {
-    /// Every accepted fix.
+    /// Store every accepted fix.
     #[default]
     Raw,
-    /// As few as prove the others.
+    /// Store as few points as the bounds permit.
     Bounded(Bounds),
 }
 
-/// How wrong the trail between its points may be.
+/// Error bounds of the trail between its points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Synchronised Euclidean distance; above [`Self::MIN_ERROR_M`].
+    /// Maximum synchronised Euclidean distance, above [`Self::MIN_ERROR_M`].
     pub max_error: Distance,
-    /// Of the speed over ground while the van moves, where the receiver says one.
+    /// Maximum speed error while the van moves, if the receiver reports a speed.
     pub max_speed_error: Speed,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
         Self {
-            max_error: Distance::from_metres(5.0).expect("a distance"),
-            max_speed_error: Speed::from_mps(2.0).expect("a speed"),
+            max_error: Distance::from_metres(5.0).expect("valid distance"),
+            max_speed_error: Speed::from_mps(2.0).expect("valid speed"),
         }
     }
 }
 
 impl Bounds {
-    /// The wire rounds to 1e-5 degrees, which alone is up to 0.8 m.
+    /// Lower limit of `max_error` in metres. Rounding to 1e-5 degrees on the wire alone adds up to
+    /// 0.8 m.
     pub const MIN_ERROR_M: f64 = 1.0;
 }
 
-/// Decides, one point after the other.
+/// Selects points one at a time.
 #[derive(Debug)]
-pub struct Sampler {
+pub struct TrailSimplifier {
     sampling: Sampling,
-    line: Option<Line>,
+    segment: Option<Segment>,
 }
 
-/// The line that is being drawn.
+/// The current segment of the trail.
 #[derive(Debug)]
-struct Line {
-    /// The last kept point.
-    from: TrackPoint,
-    /// The newest one, to where the line may go.
-    to: Option<(Seq, TrackPoint)>,
-    velocities: Velocities,
-    slopes: Slopes,
+struct Segment {
+    /// The last stored point.
+    start: TrackPoint,
+    /// The newest point: the tentative end of the segment.
+    end: Option<(Seq, TrackPoint)>,
+    velocities: VelocityPolygon,
+    accelerations: AccelerationRange,
 }
 
-impl Sampler {
-    /// A van that drives straight on is still seen once a minute, one that stands every quarter of an hour.
+impl TrailSimplifier {
+    /// Maximum time between stored points of a moving van.
     const MAX_GAP_MOVING_MS: i64 = 60_000;
+    /// Maximum time between stored points of a halted van.
     const MAX_GAP_HALTED_MS: i64 = 15 * 60_000;
 
-    /// Nothing new for so long: the newest point is where the signal was lost.
+    /// Without a new point for this time, the signal counts as lost and the newest point is stored.
     const SIGNAL_LOST_AFTER: Duration = Duration::from_secs(10);
 
-    /// A sampler that has kept nothing yet.
     #[must_use]
     pub const fn new(sampling: Sampling) -> Self {
-        Self { sampling, line: None }
+        Self { sampling, segment: None }
     }
 
-    /// Takes a point, and hands on those that are kept by now: the one before it, itself, or both.
+    /// Processes a point and passes the points to store to `keep`: the previous one, this one, or
+    /// both.
     pub fn push(&mut self, seq: Seq, point: TrackPoint, mut keep: impl FnMut(Seq, TrackPoint)) {
         let Sampling::Bounded(bounds) = self.sampling else { return keep(seq, point) };
-        while let Some(line) = &mut self.line {
-            if line.follows(&point, bounds) {
-                line.to = Some((seq, point));
+        while let Some(line) = &mut self.segment {
+            if line.try_extend(&point, bounds) {
+                line.end = Some((seq, point));
                 return;
             }
-            // It bends at the point before; without one, this is where the next line begins.
-            self.line = line.to.map(|(seq, to)| {
+            // The trail bends at the previous point; without one, a new segment starts here.
+            self.segment = line.end.map(|(seq, to)| {
                 keep(seq, to);
-                Line::new(to)
+                Segment::new(to)
             });
         }
         keep(seq, point);
-        self.line = Some(Line::new(point));
+        self.segment = Some(Segment::new(point));
     }
 
-    /// When [`Self::tick`] is due if no point comes before.
+    /// Time at which [`Self::tick`] is due if no point arrives earlier.
     #[must_use]
     pub fn deadline(&self) -> Option<Uptime> {
-        let (_, to) = self.line.as_ref()?.to?;
+        let (_, to) = self.segment.as_ref()?.end?;
         Some(to.fix.read_at + Self::SIGNAL_LOST_AFTER)
     }
 
-    /// Keeps the newest point if nothing has come for long.
+    /// Stores the newest point if the signal is lost.
     pub fn tick(&mut self, now: Uptime, keep: impl FnMut(Seq, TrackPoint)) {
         if self.deadline().is_some_and(|due| now >= due) {
             self.finish(keep);
         }
     }
 
-    /// Keeps the newest point, and begins the next line there: something happened at that place.
+    /// Stores the newest point and starts a new segment there, because an event occurred at that
+    /// position.
     pub fn cut(&mut self, mut keep: impl FnMut(Seq, TrackPoint)) {
-        if let Some((seq, to)) = self.line.as_ref().and_then(|line| line.to) {
+        if let Some((seq, to)) = self.segment.as_ref().and_then(|line| line.end) {
             keep(seq, to);
-            self.line = Some(Line::new(to));
+            self.segment = Some(Segment::new(to));
         }
     }
 
-    /// Keeps the newest point, and whatever comes next: nothing follows for now.
+    /// Stores the newest point and ends the segment. The next point is stored in any case.
     pub fn finish(&mut self, mut keep: impl FnMut(Seq, TrackPoint)) {
-        if let Some((seq, to)) = self.line.take().and_then(|line| line.to) {
+        if let Some((seq, to)) = self.segment.take().and_then(|line| line.end) {
             keep(seq, to);
         }
     }
 }
 
-impl Line {
-    fn new(from: TrackPoint) -> Self {
-        Self { from, to: None, velocities: Velocities::default(), slopes: Slopes::default() }
+impl Segment {
+    fn new(start: TrackPoint) -> Self {
+        Self { start, end: None, velocities: VelocityPolygon::default(), accelerations: AccelerationRange::default() }
     }
 
-    /// Whether the line may go to `point`, past the one to which it went before.
-    fn follows(&mut self, point: &TrackPoint, bounds: Bounds) -> bool {
-        if let Some((_, passed)) = self.to {
-            self.pass(&passed, bounds);
+    /// Tries to extend the segment to `point`, past its current end.
+    fn try_extend(&mut self, point: &TrackPoint, bounds: Bounds) -> bool {
+        if let Some((_, passed)) = self.end {
+            self.constrain(&passed, bounds);
         }
-        let newest = self.to.map_or(self.from, |(_, to)| to);
+        let newest = self.end.map_or(self.start, |(_, to)| to);
         let ms = self.ms_to(point);
         let max_gap_ms = match point.motion {
-            Motion::Halted => Sampler::MAX_GAP_HALTED_MS,
-            Motion::Moving | Motion::Unknown => Sampler::MAX_GAP_MOVING_MS,
+            Motion::Halted => TrailSimplifier::MAX_GAP_HALTED_MS,
+            Motion::Moving | Motion::Unknown => TrailSimplifier::MAX_GAP_MOVING_MS,
         };
-        point.motion == self.from.motion
+        point.motion == self.start.motion
             && point.fix.utc > newest.fix.utc
             && ms <= max_gap_ms
-            && self.velocities.allow(self.velocity_to(sent(point.fix.position), ms))
-            && self.slope_to(point, ms).is_none_or(|slope| self.slopes.allow(slope))
+            && self.velocities.contains(self.velocity_to(published(point.fix.position), ms))
+            && self.acceleration_to(point, ms).is_none_or(|slope| self.accelerations.contains(slope))
     }
 
-    /// `passed` lies between: the line must not go too far from it.
-    fn pass(&mut self, passed: &TrackPoint, bounds: Bounds) {
+    /// Restricts the segment to pass close enough to `passed`.
+    fn constrain(&mut self, passed: &TrackPoint, bounds: Bounds) {
         let ms = self.ms_to(passed);
         let seconds = seconds(ms);
         let radius = bounds.max_error.as_metres() / seconds;
-        self.velocities.narrow(self.velocity_to(passed.fix.position, ms), radius);
+        self.velocities.intersect(self.velocity_to(passed.fix.position, ms), radius);
         let moving = passed.motion != Motion::Halted;
-        if let Some(slope) = self.slope_to(passed, ms).filter(|_| moving) {
-            self.slopes.narrow(slope, bounds.max_speed_error.as_mps() / seconds);
+        if let Some(slope) = self.acceleration_to(passed, ms).filter(|_| moving) {
+            self.accelerations.intersect(slope, bounds.max_speed_error.as_mps() / seconds);
         }
     }
 
     fn ms_to(&self, point: &TrackPoint) -> i64 {
-        point.fix.utc.millis_since(self.from.fix.utc)
+        point.fix.utc.millis_since(self.start.fix.utc)
     }
 
-    /// Metres per second to the east and to the north that lead to `position` in `ms`.
+    /// Velocity in m/s (east, north) that reaches `position` in `ms`.
     fn velocity_to(&self, position: Position, ms: i64) -> [f64; 2] {
-        let east_north = sent(self.from.fix.position).metres_to(position);
+        let east_north = published(self.start.fix.position).offset_m(position);
         east_north.map(|metres| metres / seconds(ms))
     }
 
-    /// The mean acceleration to the speed of `point`, if both ends have one.
-    fn slope_to(&self, point: &TrackPoint, ms: i64) -> Option<f64> {
-        let (from, to) = (self.from.fix.speed?, point.fix.speed?);
+    /// Mean acceleration to the speed of `point`, if both ends have one.
+    fn acceleration_to(&self, point: &TrackPoint, ms: i64) -> Option<f64> {
+        let (from, to) = (self.start.fix.speed?, point.fix.speed?);
         Some((to.as_mps() - from.as_mps()) / seconds(ms))
     }
 }
 
-/// The velocities that every point so far allows: a convex polygon, as its extent along eight axes.
+/// Velocities allowed by all points of the segment: a convex polygon, stored as its extent along
+/// eight axes.
 #[derive(Debug)]
-struct Velocities {
+struct VelocityPolygon {
     extents: [(f64, f64); AXES.len()],
 }
 
@@ -199,17 +204,17 @@ const AXES: [[f64; 2]; 8] = [
     [-0.923_879_532_511_286_7, 0.382_683_432_365_089_8],
 ];
 
-/// The cosine of 11.25 degrees: how far the sides of a polygon of 16 are from the centre of the circle around it.
+/// Cosine of 11.25 degrees: the ratio of apothem to circumradius of a regular polygon of 16 sides.
 const APOTHEM: f64 = 0.980_785_280_403_230_4;
 
-impl Default for Velocities {
+impl Default for VelocityPolygon {
     fn default() -> Self {
         Self { extents: [(f64::NEG_INFINITY, f64::INFINITY); AXES.len()] }
     }
 }
 
-impl Velocities {
-    fn narrow(&mut self, centre: [f64; 2], radius: f64) {
+impl VelocityPolygon {
+    fn intersect(&mut self, centre: [f64; 2], radius: f64) {
         for ((low, high), axis) in self.extents.iter_mut().zip(AXES) {
             let (along, reach) = (dot(centre, axis), radius * APOTHEM);
             *low = low.max(along - reach);
@@ -217,32 +222,32 @@ impl Velocities {
         }
     }
 
-    fn allow(&self, velocity: [f64; 2]) -> bool {
+    fn contains(&self, velocity: [f64; 2]) -> bool {
         let within = |((low, high), axis)| (low..=high).contains(&dot(velocity, axis));
         self.extents.into_iter().zip(AXES).all(within)
     }
 }
 
-/// The accelerations that every point so far allows.
+/// Accelerations allowed by all points of the segment.
 #[derive(Debug)]
-struct Slopes {
+struct AccelerationRange {
     low: f64,
     high: f64,
 }
 
-impl Default for Slopes {
+impl Default for AccelerationRange {
     fn default() -> Self {
         Self { low: f64::NEG_INFINITY, high: f64::INFINITY }
     }
 }
 
-impl Slopes {
-    fn narrow(&mut self, slope: f64, error: f64) {
+impl AccelerationRange {
+    fn intersect(&mut self, slope: f64, error: f64) {
         self.low = self.low.max(slope - error);
         self.high = self.high.min(slope + error);
     }
 
-    fn allow(&self, slope: f64) -> bool {
+    fn contains(&self, slope: f64) -> bool {
         (self.low..=self.high).contains(&slope)
     }
 }
@@ -256,8 +261,8 @@ fn seconds(ms: i64) -> f64 {
     ms as f64 / 1000.0
 }
 
-/// As the wire rounds it: the bound holds for what arrives.
-fn sent(position: Position) -> Position {
+/// Rounds to wire precision, so that the bound holds for the received data.
+fn published(position: Position) -> Position {
     position.rounded_to_1e5()
 }
 
@@ -269,9 +274,9 @@ mod tests {
     use super::super::fix::tests::fix;
     use super::*;
 
-    /// Seconds of those that are kept, with their places in `points`.
+    /// Indices of the stored points.
     fn kept(points: &[TrackPoint]) -> Vec<usize> {
-        let mut sampler = Sampler::new(Sampling::Bounded(Bounds::default()));
+        let mut simplifier = TrailSimplifier::new(Sampling::Bounded(Bounds::default()));
         let mut kept = Vec::new();
         let mut keep = |seq: Seq, point: TrackPoint| {
             let place = usize::try_from(seq.get()).unwrap();
@@ -279,14 +284,14 @@ mod tests {
             kept.push(place);
         };
         for (seq, point) in (0..).zip(points) {
-            sampler.tick(point.fix.read_at, &mut keep);
-            sampler.push(Seq::new(seq), *point, &mut keep);
+            simplifier.tick(point.fix.read_at, &mut keep);
+            simplifier.push(Seq::new(seq), *point, &mut keep);
         }
-        sampler.finish(keep);
+        simplifier.finish(keep);
         kept
     }
 
-    /// A van that turns and accelerates by (degrees, m/s) each second.
+    /// A van that turns and accelerates by (degrees, m/s) per second.
     fn drive(turns: &[(f64, f64)]) -> Vec<TrackPoint> {
         let (mut heading, mut mps, mut east_m, mut north_m) = (0.0_f64, 10.0_f64, 0.0, 0.0);
         (0..)
@@ -308,7 +313,8 @@ mod tests {
             .collect()
     }
 
-    /// The largest distance and speed error of the lines between kept points, by another way than the sampler's own.
+    /// Largest distance and speed error between stored points, computed independently of the
+    /// simplifier.
     fn errors(points: &[TrackPoint], kept: &[usize]) -> (f64, f64) {
         let (mut farthest, mut fastest) = (0.0_f64, 0.0_f64);
         for pair in kept.windows(2) {
@@ -317,7 +323,7 @@ mod tests {
                 let share = seconds(between.fix.utc.millis_since(from.utc))
                     / seconds(to.utc.millis_since(from.utc));
                 let mix = |a: f64, b: f64| a + (b - a) * share;
-                let (a, b) = (sent(from.position), sent(to.position));
+                let (a, b) = (published(from.position), published(to.position));
                 let (lat, lon) = (mix(a.lat_deg(), b.lat_deg()), mix(a.lon_deg(), b.lon_deg()));
                 let there = Position::from_degrees(lat, lon).unwrap();
                 farthest = farthest.max(there.distance_to(between.fix.position).as_metres());
@@ -375,17 +381,17 @@ mod tests {
     fn the_place_of_an_event_is_kept_and_costs_one_point() {
         let points = drive(&[(0.0, 0.0); 40]);
         let kept = |cut_after: Option<usize>| {
-            let (mut sampler, mut kept) =
-                (Sampler::new(Sampling::Bounded(Bounds::default())), Vec::new());
+            let (mut simplifier, mut kept) =
+                (TrailSimplifier::new(Sampling::Bounded(Bounds::default())), Vec::new());
             for (index, point) in points.iter().enumerate() {
                 let mut keep = |seq: Seq, _| kept.push(seq.get());
-                sampler.push(Seq::new(index as u64), *point, &mut keep);
+                simplifier.push(Seq::new(index as u64), *point, &mut keep);
                 if cut_after == Some(index) {
-                    sampler.cut(&mut keep);
-                    sampler.cut(&mut keep);
+                    simplifier.cut(&mut keep);
+                    simplifier.cut(&mut keep);
                 }
             }
-            sampler.finish(|seq, _| kept.push(seq.get()));
+            simplifier.finish(|seq, _| kept.push(seq.get()));
             kept
         };
         let (plain, cut) = (kept(None), kept(Some(17)));
@@ -395,11 +401,11 @@ mod tests {
 
     #[test]
     fn raw_keeps_all() {
-        let mut sampler = Sampler::new(Sampling::Raw);
+        let mut simplifier = TrailSimplifier::new(Sampling::Raw);
         let mut kept = 0;
         for (seq, point) in (0..).zip(drive(&[(0.0, 0.0); 40])) {
-            sampler.push(Seq::new(seq), point, |_, _| kept += 1);
+            simplifier.push(Seq::new(seq), point, |_, _| kept += 1);
         }
-        assert_eq!((kept, sampler.deadline()), (40, None));
+        assert_eq!((kept, simplifier.deadline()), (40, None));
     }
 }

@@ -1,8 +1,8 @@
-//! Line → [`Sentence`]: what a receiver said, field by field.
+//! Parses NMEA lines into typed sentences.
 //!
-//! `nmea` judges envelope and checksum. The sentences that make a fix are read here, because real receivers leave
-//! fields out, add some and misspell others: an absent or bad optional field is `None` and never the death of the
-//! sentence. Field numbers are those of NMEA 0183 v4.11.
+//! The `nmea` crate splits the envelope. The fix sentences are parsed here, because real receivers
+//! omit, add and misformat fields. An absent or invalid optional field is `None` and does not
+//! discard the sentence. Field numbers follow NMEA 0183 v4.11.
 
 use std::fmt;
 
@@ -10,30 +10,28 @@ use nmea::SentenceType;
 
 use super::fields::Fields;
 pub use super::fields::ShortDate;
-use super::notice::{Txt, Words};
+use super::notice::{Txt, BoundedText};
 use super::sky::{Constellation, Constellations};
 use crate::units::{Course, Date, Distance, Dop, Height, Position, Speed, TimeOfDay};
 
-/// Talker and formatter, such as `GNRMC`: which of the receiver's sentences this is.
+/// Talker and formatter, such as `GNRMC`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Tag([u8; 5]);
+pub struct SentenceId([u8; 5]);
 
-impl fmt::Debug for Tag {
+impl fmt::Debug for SentenceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.escape_ascii())
     }
 }
 
-/// One valid sentence.
+/// A sentence with a valid envelope and checksum.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sentence {
-    /// Whose it is.
-    pub tag: Tag,
-    /// What it says.
+    pub id: SentenceId,
     pub content: Content,
 }
 
-/// What the sentences of a fix say.
+/// Parsed content of a sentence.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Content {
     /// Recommended minimum: the only common sentence with a date.
@@ -54,18 +52,18 @@ pub enum Content {
     Gst(Gst),
     /// Satellites in view.
     Gsv(Gsv),
-    /// What the receiver says in words.
+    /// Text from the receiver.
     Txt(Txt),
-    /// Well formed, and says nothing about a fix.
+    /// A well-formed sentence without fix data.
     Other,
 }
 
-/// `RMC`. A position only when the receiver vouches for it.
+/// `RMC`. The position is reliable only if `valid` is set.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rmc {
     /// Field 1.
     pub time: Option<TimeOfDay>,
-    /// Field 2 is `A`, and field 12, if there is one, is not `N`.
+    /// Field 2 is `A`, and field 12, if present, is not `N`.
     pub valid: bool,
     /// Fields 3 to 6.
     pub position: Option<Position>,
@@ -73,29 +71,29 @@ pub struct Rmc {
     pub speed: Option<Speed>,
     /// Field 8.
     pub course: Option<Course>,
-    /// Field 9, with two digits of the year.
+    /// Field 9, with a two-digit year.
     pub date: Option<ShortDate>,
     /// Field 12 (NMEA 2.3).
-    pub mode: Option<Indicator>,
+    pub mode: Option<PosMode>,
 }
 
-/// `GGA` and `GNS`, which say the same.
+/// `GGA` and `GNS`, which have the same content.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FixData {
     /// Field 1.
     pub time: Option<TimeOfDay>,
     /// Fields 2 to 5.
     pub position: Option<Position>,
-    /// Field 6: the quality of `GGA`; of `GNS` the best of the constellations, of which there may be more than the two
-    /// that the standard began with.
-    pub indicator: Indicator,
+    /// Field 6: the quality of `GGA`, or the best mode of all constellations in `GNS`. Receivers
+    /// list more than the two constellations of the original standard.
+    pub pos_mode: PosMode,
     /// Field 7: 0..=99.
     pub satellites_used: Option<u8>,
     /// Field 8.
     pub hdop: Option<Dop>,
     /// Field 9.
     pub altitude_msl: Option<Height>,
-    /// Field 11 of `GGA`, 10 of `GNS`: the geoid above the ellipsoid.
+    /// Field 11 of `GGA`, 10 of `GNS`: height of the geoid above the ellipsoid.
     pub geoid_separation: Option<Height>,
 }
 
@@ -104,22 +102,23 @@ pub struct FixData {
 pub struct Gll {
     /// Field 5.
     pub time: Option<TimeOfDay>,
-    /// Field 6 is `A`, and field 7, if there is one, is not `N`.
+    /// Field 6 is `A`, and field 7, if present, is not `N`.
     pub valid: bool,
     /// Fields 1 to 4.
     pub position: Option<Position>,
     /// Field 7 (NMEA 2.3).
-    pub mode: Option<Indicator>,
+    pub mode: Option<PosMode>,
 }
 
-/// `GSA`, of which a receiver sends one for each constellation.
+/// `GSA`. A receiver sends one per constellation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Gsa {
     /// Field 2: 1 no fix, 2 2D, 3 3D.
     pub mode: Option<u8>,
     /// Field 16.
     pub hdop: Option<Dop>,
-    /// The systems of the satellites in fields 3 to 14: by field 18 (NMEA 4.11), the talker, or their numbers.
+    /// Constellations of the satellites in fields 3 to 14: by field 18 (NMEA 4.11), the talker, or
+    /// the satellite numbers.
     pub used: Constellations,
 }
 
@@ -146,18 +145,20 @@ pub struct Zda {
 pub struct Gst {
     /// Field 1.
     pub time: Option<TimeOfDay>,
-    /// 68 % horizontal radius from fields 6 and 7, the standard deviations of latitude and longitude.
+    /// 68 % horizontal radius, from the standard deviations of latitude and longitude in fields 6
+    /// and 7.
     pub accuracy: Option<Distance>,
 }
 
-/// `GSV`, of which each constellation has its own, and as many as it takes.
+/// `GSV`. A receiver sends one or more per constellation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gsv {
     /// By the talker.
     pub constellation: Option<Constellation>,
-    /// Field 2: which of its group, from 1.
+    /// Field 2: number within the group, from 1.
     pub number: u8,
-    /// The last field (NMEA 4.10): each signal of a constellation has a group of its own. 0 if it is not said.
+    /// Last field (NMEA 4.10): signal id. Each signal of a constellation has its own group. 0 if
+    /// absent.
     pub signal: u8,
     /// Field 3.
     pub in_view: Option<u8>,
@@ -165,9 +166,9 @@ pub struct Gsv {
     pub cn0_dbhz: [Option<u8>; 4],
 }
 
-/// How a position was found: GGA's quality and the mode indicator of RMC, GLL and GNS say the same in two alphabets.
+/// Positioning mode, from worst to best: GGA quality, or the mode indicator of RMC, GLL and GNS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Indicator {
+pub enum PosMode {
     /// 0, `N`.
     NoFix,
     /// 8, `S`: a simulator.
@@ -188,7 +189,7 @@ pub enum Indicator {
     Rtk,
 }
 
-impl Indicator {
+impl PosMode {
     fn from_quality(field: &str) -> Option<Self> {
         Some(match field {
             "0" => Self::NoFix,
@@ -227,30 +228,30 @@ impl Indicator {
     }
 }
 
-/// Why a line is no sentence.
+/// Reason why a line is not a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// No talker, formatter, `,` and `*hh`.
+pub enum SentenceError {
+    /// The talker, the formatter, `,` or `*hh` is missing.
     Envelope,
-    /// The checksum is wrong: the line was damaged on its way.
+    /// The checksum is wrong: the line was damaged in transit.
     Checksum,
 }
 
 impl Sentence {
-    /// Reads a line that begins with `$`, without its end.
+    /// Parses a line that starts with `$`, without its terminator. Unreadable fields are `None`.
     ///
     /// # Errors
-    /// [`Refusal`], when envelope or checksum are wrong. Fields that cannot be read are `None`.
-    pub fn parse(line: &[u8]) -> Result<Self, Refusal> {
-        let line = std::str::from_utf8(line).map_err(|_| Refusal::Envelope)?;
+    /// [`Refusal`] if the envelope or the checksum is invalid.
+    pub fn parse(line: &[u8]) -> Result<Self, SentenceError> {
+        let line = std::str::from_utf8(line).map_err(|_| SentenceError::Envelope)?;
         let address = address(line)?;
         if !checksum_matches(line)? {
-            return Err(Refusal::Checksum);
+            return Err(SentenceError::Checksum);
         }
-        let tag = Tag(address);
-        // `nmea` knows only its own formatters and at most 102 bytes; no sentence of a fix is longer.
+        let tag = SentenceId(address);
+        // `nmea` supports only its own formatters and at most 102 bytes; no fix sentence is longer.
         let Ok(envelope) = nmea::parse_nmea_sentence(line) else {
-            return Ok(Self { tag, content: Content::Other });
+            return Ok(Self { id: tag, content: Content::Other });
         };
         let fields = Fields::new(envelope.data);
         let talker = [address[0], address[1]];
@@ -267,30 +268,31 @@ impl Sentence {
             SentenceType::TXT => Content::Txt(txt(&fields)),
             _ => Content::Other,
         };
-        Ok(Self { tag, content })
+        Ok(Self { id: tag, content })
     }
 }
 
-/// The five characters after `$`; of a proprietary sentence the first five.
-fn address(line: &str) -> Result<[u8; 5], Refusal> {
+/// The five characters after `$`, also for proprietary sentences.
+fn address(line: &str) -> Result<[u8; 5], SentenceError> {
     let address = line.as_bytes().get(1..6).filter(|address| !address.contains(&b'*'));
-    address.and_then(|address| address.try_into().ok()).ok_or(Refusal::Envelope)
+    address.and_then(|address| address.try_into().ok()).ok_or(SentenceError::Envelope)
 }
 
-/// Exclusive or of all between `$` and the last `*` (§5.3.1): a text field may hold a `*` of its own.
-fn checksum_matches(line: &str) -> Result<bool, Refusal> {
-    let (body, given) = line.rsplit_once('*').ok_or(Refusal::Envelope)?;
+/// Compares the XOR of all bytes between `$` and the last `*` (§5.3.1). A text field may contain
+/// `*`.
+fn checksum_matches(line: &str) -> Result<bool, SentenceError> {
+    let (body, given) = line.rsplit_once('*').ok_or(SentenceError::Envelope)?;
     let given =
-        given.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok()).ok_or(Refusal::Envelope)?;
+        given.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok()).ok_or(SentenceError::Envelope)?;
     let computed = body.bytes().skip(1).fold(0, |sum, byte| sum ^ byte);
     Ok(computed == given)
 }
 
 fn rmc(fields: &Fields<'_>) -> Rmc {
-    let mode = Indicator::from_single_letter(fields.get(12));
+    let mode = PosMode::from_single_letter(fields.get(12));
     Rmc {
         time: fields.time(1),
-        valid: fields.get(2) == "A" && mode != Some(Indicator::NoFix),
+        valid: fields.get(2) == "A" && mode != Some(PosMode::NoFix),
         position: fields.position(3),
         speed: fields.number(7).and_then(Speed::from_knots),
         course: fields.course(8),
@@ -300,24 +302,24 @@ fn rmc(fields: &Fields<'_>) -> Rmc {
 }
 
 fn gga(fields: &Fields<'_>) -> FixData {
-    // Some receivers leave the quality out; a position then speaks for itself.
-    let unsaid = match fields.position(2) {
-        Some(_) => Indicator::Autonomous,
-        None => Indicator::NoFix,
+    // Some receivers omit the quality. A position then implies a fix.
+    let pending_pubacks = match fields.position(2) {
+        Some(_) => PosMode::Autonomous,
+        None => PosMode::NoFix,
     };
-    fix_data(fields, Indicator::from_quality(fields.get(6)).unwrap_or(unsaid), 11)
+    fix_data(fields, PosMode::from_quality(fields.get(6)).unwrap_or(pending_pubacks), 11)
 }
 
 fn gns(fields: &Fields<'_>) -> FixData {
-    let modes = fields.get(6).bytes().filter_map(Indicator::from_letter);
-    fix_data(fields, modes.max().unwrap_or(Indicator::NoFix), 10)
+    let modes = fields.get(6).bytes().filter_map(PosMode::from_letter);
+    fix_data(fields, modes.max().unwrap_or(PosMode::NoFix), 10)
 }
 
-fn fix_data(fields: &Fields<'_>, indicator: Indicator, geoid_field: usize) -> FixData {
+fn fix_data(fields: &Fields<'_>, pos_mode: PosMode, geoid_field: usize) -> FixData {
     FixData {
         time: fields.time(1),
         position: fields.position(2),
-        indicator,
+        pos_mode,
         satellites_used: fields.count(7),
         hdop: fields.number(8).and_then(Dop::new),
         altitude_msl: fields.number(9).and_then(Height::from_metres),
@@ -326,10 +328,10 @@ fn fix_data(fields: &Fields<'_>, indicator: Indicator, geoid_field: usize) -> Fi
 }
 
 fn gll(fields: &Fields<'_>) -> Gll {
-    let mode = Indicator::from_single_letter(fields.get(7));
+    let mode = PosMode::from_single_letter(fields.get(7));
     Gll {
         time: fields.time(5),
-        valid: fields.get(6) == "A" && mode != Some(Indicator::NoFix),
+        valid: fields.get(6) == "A" && mode != Some(PosMode::NoFix),
         position: fields.position(1),
         mode,
     }
@@ -338,19 +340,19 @@ fn gll(fields: &Fields<'_>) -> Gll {
 fn gsa(fields: &Fields<'_>, talker: [u8; 2]) -> Gsa {
     let mode = fields.count(2).filter(|mode| (1..=3).contains(mode));
     let satellites = || (3..=14).filter_map(|number| fields.get(number).parse::<u16>().ok());
-    let system = Constellation::of_system_id(fields.get(18));
-    // An old receiver is `GP` whatever it uses.
-    let system = system.or_else(|| Constellation::of_talker(talker).filter(|_| talker != *b"GP"));
-    let of = |satellite| system.or_else(|| Constellation::of_satellite(satellite));
+    let system = Constellation::from_system_id(fields.get(18));
+    // Old receivers use the talker `GP` for every constellation.
+    let system = system.or_else(|| Constellation::from_talker(talker).filter(|_| talker != *b"GP"));
+    let of = |satellite| system.or_else(|| Constellation::from_satellite_number(satellite));
     let used = satellites().filter_map(of).fold(Constellations::default(), Constellations::with);
     Gsa { mode, hdop: fields.number(16).and_then(Dop::new), used }
 }
 
 fn gsv(fields: &Fields<'_>, talker: [u8; 2]) -> Gsv {
     Gsv {
-        constellation: Constellation::of_talker(talker),
+        constellation: Constellation::from_talker(talker),
         number: fields.count(2).unwrap_or(1),
-        // Three fields, four for each satellite, and perhaps one more.
+        // Three fields, four per satellite, and optionally the signal id.
         signal: match fields.len() {
             len if len > 3 && len % 4 == 0 => u8::from_str_radix(fields.get(len), 16).unwrap_or(0),
             _ => 0,
@@ -361,14 +363,14 @@ fn gsv(fields: &Fields<'_>, talker: [u8; 2]) -> Gsv {
 }
 
 fn txt(fields: &Fields<'_>) -> Txt {
-    // A comma would end the field, so a text that has some is in more than one.
+    // A comma separates fields, so a text with commas spans several fields.
     let words = (4..=8).map(|number| fields.get(number)).filter(|part| !part.is_empty());
     let words: Vec<&str> = words.collect();
-    Txt { kind: fields.count(3), words: Words::new(&words.join(", ")) }
+    Txt { kind: fields.count(3), text: BoundedText::new(&words.join(", ")) }
 }
 
 fn vtg(fields: &Fields<'_>) -> Vtg {
-    // Before NMEA 2.0 the fields had no unit letters between them: course, magnetic, knots, km/h.
+    // Before NMEA 2.0 the fields had no unit letters in between: course, magnetic, knots, km/h.
     let lettered = fields.get(2) == "T" || fields.get(2).is_empty();
     let (knots, kmh) = if lettered { (5, 7) } else { (3, 4) };
     let in_knots = fields.number(knots).and_then(Speed::from_knots);
@@ -395,13 +397,13 @@ fn gst(fields: &Fields<'_>) -> Gst {
 pub(crate) mod tests {
     use super::*;
 
-    /// `GPRMC,…` as a line with its checksum.
+    /// Builds a line with its checksum from `GPRMC,…`.
     pub(crate) fn line(body: &str) -> String {
         let checksum = body.bytes().fold(0, |sum, byte| sum ^ byte);
         format!("${body}*{checksum:02X}")
     }
 
-    /// `GPRMC,…` as it is parsed.
+    /// Parses `GPRMC,…` as a sentence.
     pub(crate) fn sentence(body: &str) -> Sentence {
         Sentence::parse(line(body).as_bytes()).unwrap()
     }
@@ -415,15 +417,15 @@ pub(crate) mod tests {
 
     #[test]
     fn a_damaged_line_is_refused_with_its_reason() {
-        let cases: &[(&[u8], Refusal)] = &[
-            (b"$GPGLL,4916.45,N,12311.12,W,225444,A*30", Refusal::Checksum),
-            (b"$GPGLL,4916.45,N,12311.12,W,225444,A", Refusal::Envelope),
-            (b"$GPGLL,4916.45,N,12311.12,W,225444,A*", Refusal::Envelope),
-            (b"$GPGLL,4916.45,N,12311.12,W,225444,A*G1", Refusal::Envelope),
-            (b"$GP*17", Refusal::Envelope),
-            (b"$", Refusal::Envelope),
-            (b"", Refusal::Envelope),
-            (b"$\xff\xfe", Refusal::Envelope),
+        let cases: &[(&[u8], SentenceError)] = &[
+            (b"$GPGLL,4916.45,N,12311.12,W,225444,A*30", SentenceError::Checksum),
+            (b"$GPGLL,4916.45,N,12311.12,W,225444,A", SentenceError::Envelope),
+            (b"$GPGLL,4916.45,N,12311.12,W,225444,A*", SentenceError::Envelope),
+            (b"$GPGLL,4916.45,N,12311.12,W,225444,A*G1", SentenceError::Envelope),
+            (b"$GP*17", SentenceError::Envelope),
+            (b"$", SentenceError::Envelope),
+            (b"", SentenceError::Envelope),
+            (b"$\xff\xfe", SentenceError::Envelope),
         ];
         for (bytes, refusal) in cases {
             assert_eq!(Sentence::parse(bytes), Err(*refusal), "{}", bytes.escape_ascii());
@@ -451,7 +453,7 @@ pub(crate) mod tests {
             Position::from_degrees(-(37.0 + 51.65 / 60.0), 145.0 + 7.36 / 60.0)
         );
         assert_eq!(whole.date, Some(ShortDate { year_of_century: 98, month: 9, day: 13 }));
-        // Half a magnetic variation, none at all, and no mode: seen on real receivers.
+        // Half a magnetic variation, none at all, and no mode: observed on real receivers.
         for tail in [",0,A", ",020.3,", ",,", ""] {
             let rmc =
                 rmc_of(&format!("GPRMC,081836,A,3751.65,S,14507.36,E,000.0,360.0,130998{tail}"));
@@ -471,15 +473,15 @@ pub(crate) mod tests {
     #[test]
     fn a_position_counts_with_any_number_of_constellations() {
         for (modes, best) in [
-            ("A", Indicator::Autonomous),
-            ("AAN", Indicator::Autonomous),
-            ("NNNNNN", Indicator::NoFix),
-            ("NDRA", Indicator::Rtk),
+            ("A", PosMode::Autonomous),
+            ("AAN", PosMode::Autonomous),
+            ("NNNNNN", PosMode::NoFix),
+            ("NDRA", PosMode::Rtk),
         ] {
             let body =
                 format!("GNGNS,112257.00,3844.24011,N,00908.43828,W,{modes},10,0.5,124.8,46.0,,");
             match sentence(&body).content {
-                Content::Gns(gns) => assert_eq!(gns.indicator, best, "{modes}"),
+                Content::Gns(gns) => assert_eq!(gns.pos_mode, best, "{modes}"),
                 other => panic!("{other:?}"),
             }
         }

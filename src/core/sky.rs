@@ -1,13 +1,15 @@
-//! `GSV` and `GSA` → what the antenna sees: how many satellites, how strong, and whose are used.
+//! Satellite statistics from `GSV` and `GSA`: number in view, signal strength, constellations in
+//! use.
 //!
-//! None of it makes a fix. It tells the person at the other end whether the antenna is on the roof or under the seat.
+//! They do not affect fixes. They show a technician whether the antenna is on the roof or under the
+//! seat.
 
 use std::time::Duration;
 
 use super::sentence::{Gsa, Gsv};
 use crate::units::Uptime;
 
-/// A satellite system, as NMEA 0183 v4.11 numbers them (GNSS system id).
+/// A satellite constellation, numbered as in NMEA 0183 v4.11 (GNSS system id).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Constellation {
     /// 1.
@@ -28,9 +30,9 @@ impl Constellation {
     const ALL: [Self; 6] =
         [Self::Gps, Self::Glonass, Self::Galileo, Self::Beidou, Self::Qzss, Self::Navic];
 
-    /// As it is written in `state`.
+    /// The value in the `state` message.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Gps => "gps",
             Self::Glonass => "glonass",
@@ -41,8 +43,8 @@ impl Constellation {
         }
     }
 
-    /// By the GNSS system id, 1..=6.
-    pub(super) const fn of_system_id(id: &str) -> Option<Self> {
+    /// Parses a GNSS system id, 1..=6.
+    pub(super) const fn from_system_id(id: &str) -> Option<Self> {
         match id.as_bytes() {
             b"1" => Some(Self::Gps),
             b"2" => Some(Self::Glonass),
@@ -54,8 +56,8 @@ impl Constellation {
         }
     }
 
-    /// By the talker; `None` for `GN` and for devices that are no receivers.
-    pub(super) const fn of_talker(talker: [u8; 2]) -> Option<Self> {
+    /// Maps a talker. Returns `None` for `GN` and for devices that are not receivers.
+    pub(super) const fn from_talker(talker: [u8; 2]) -> Option<Self> {
         match &talker {
             b"GP" => Some(Self::Gps),
             b"GL" => Some(Self::Glonass),
@@ -67,8 +69,9 @@ impl Constellation {
         }
     }
 
-    /// By a satellite's number in `GSA`, of receivers older than system ids; SBAS is nobody's.
-    pub(super) const fn of_satellite(number: u16) -> Option<Self> {
+    /// Maps a satellite number from `GSA`, for receivers without system ids. SBAS belongs to no
+    /// constellation.
+    pub(super) const fn from_satellite_number(number: u16) -> Option<Self> {
         match number {
             1..=32 => Some(Self::Gps),
             65..=96 => Some(Self::Glonass),
@@ -84,59 +87,62 @@ impl Constellation {
     }
 }
 
-/// Some of the constellations.
+/// A set of constellations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Constellations(u8);
 
 impl Constellations {
-    /// With `constellation` too.
+    /// Adds `constellation`.
     #[must_use]
     pub(super) const fn with(self, constellation: Constellation) -> Self {
         Self(self.0 | 1 << constellation.index())
     }
 
-    /// In the order of their system ids.
+    /// Iterates in the order of system ids.
     pub fn iter(self) -> impl Iterator<Item = Constellation> {
         Constellation::ALL.into_iter().filter(move |one| self.0 & 1 << one.index() != 0)
     }
 }
 
-/// What the antenna sees.
+/// Summary of the satellites in view and in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SkyView {
-    /// Satellites in view; `None` if the receiver does not say.
+pub struct SatelliteSummary {
+    /// Satellites in view; `None` if not reported.
     pub in_view: Option<u8>,
-    /// Mean C/N0 of the four strongest, dB-Hz: below about 35 the antenna stands badly.
+    /// Mean C/N0 in dB-Hz of the four strongest satellites. Below about 35 the antenna is badly
+    /// placed.
     pub cn0_dbhz: Option<u8>,
-    /// Systems with a satellite in the solution.
+    /// Constellations with a satellite in the solution.
     pub used: Constellations,
 }
 
-/// The newest words about each constellation.
+/// Newest data of one constellation.
 #[derive(Clone, Copy, Debug, Default)]
-struct Seen {
+struct ConstellationState {
     at: Option<Uptime>,
     in_view: u8,
-    /// The signal whose group begins its cycle; the strongest of the group that comes, and of the best one.
+    /// Signal whose group starts the `GSV` cycle.
     first_signal: Option<u8>,
+    /// Four strongest values of the current group.
     group_dbhz: [u8; 4],
+    /// Values of the strongest group in this cycle.
     strongest_dbhz: [u8; 4],
     used_at: Option<Uptime>,
 }
 
-/// Gathers it.
+/// Aggregates `GSV` and `GSA` sentences.
 #[derive(Debug, Default)]
-pub(super) struct Sky {
-    seen: [Seen; Constellation::ALL.len()],
+pub(super) struct SatelliteTracker {
+    constellations: [ConstellationState; Constellation::ALL.len()],
 }
 
-impl Sky {
-    /// Some receivers send `GSV` every fifth second only.
-    const HOLDS: Duration = Duration::from_secs(15);
+impl SatelliteTracker {
+    /// Validity of a report. Some receivers send `GSV` only every fifth second.
+    const VALID_FOR: Duration = Duration::from_secs(15);
 
-    pub(super) fn observe_view(&mut self, gsv: &Gsv, at: Uptime) {
+    pub(super) fn observe_gsv(&mut self, gsv: &Gsv, at: Uptime) {
         let (Some(constellation), Some(in_view)) = (gsv.constellation, gsv.in_view) else { return };
-        let seen = &mut self.seen[constellation.index()];
+        let seen = &mut self.constellations[constellation.index()];
         if gsv.number <= 1 {
             seen.group_dbhz = [0; 4];
             if seen.first_signal.is_none_or(|first| first == gsv.signal) {
@@ -156,22 +162,22 @@ impl Sky {
         }
     }
 
-    pub(super) fn observe_use(&mut self, gsa: &Gsa, at: Uptime) {
+    pub(super) fn observe_gsa(&mut self, gsa: &Gsa, at: Uptime) {
         for constellation in gsa.used.iter() {
-            self.seen[constellation.index()].used_at = Some(at);
+            self.constellations[constellation.index()].used_at = Some(at);
         }
     }
 
-    pub(super) fn view(&self, now: Uptime) -> SkyView {
-        let lately = |at: Option<Uptime>| at.is_some_and(|at| now.since(at) <= Self::HOLDS);
-        let seen = || self.seen.iter().filter(|seen| lately(seen.at));
+    pub(super) fn summary(&self, now: Uptime) -> SatelliteSummary {
+        let lately = |at: Option<Uptime>| at.is_some_and(|at| now.since(at) <= Self::VALID_FOR);
+        let seen = || self.constellations.iter().filter(|seen| lately(seen.at));
         let mut cn0: Vec<u8> = seen().flat_map(|seen| seen.strongest_dbhz).collect();
         cn0.sort_unstable_by(|a, b| b.cmp(a));
         let strongest = cn0.first_chunk::<4>().filter(|four| four.iter().all(|cn0| *cn0 > 0));
         let mean = strongest.map(|four| four.iter().map(|cn0| u16::from(*cn0)).sum::<u16>() / 4);
         let used =
-            Constellation::ALL.into_iter().filter(|one| lately(self.seen[one.index()].used_at));
-        SkyView {
+            Constellation::ALL.into_iter().filter(|one| lately(self.constellations[one.index()].used_at));
+        SatelliteSummary {
             in_view: seen().map(|seen| seen.in_view).reduce(u8::saturating_add),
             cn0_dbhz: mean.and_then(|mean| u8::try_from(mean).ok()),
             used: used.fold(Constellations::default(), Constellations::with),
@@ -185,21 +191,21 @@ mod tests {
     use super::super::sentence::tests::sentence;
     use super::*;
 
-    fn sky(bodies: &[(u64, &str)]) -> SkyView {
-        let (mut sky, mut at) = (Sky::default(), Uptime::ZERO);
+    fn sky(bodies: &[(u64, &str)]) -> SatelliteSummary {
+        let (mut sky, mut at) = (SatelliteTracker::default(), Uptime::ZERO);
         for (second, body) in bodies {
             at = Uptime::from_millis(second * 1000);
             match sentence(body).content {
-                Content::Gsv(gsv) => sky.observe_view(&gsv, at),
-                Content::Gsa(gsa) => sky.observe_use(&gsa, at),
+                Content::Gsv(gsv) => sky.observe_gsv(&gsv, at),
+                Content::Gsa(gsa) => sky.observe_gsa(&gsa, at),
                 other => panic!("{other:?}"),
             }
         }
-        sky.view(at)
+        sky.summary(at)
     }
 
-    fn used(view: SkyView) -> Vec<&'static str> {
-        view.used.iter().map(Constellation::name).collect()
+    fn used(view: SatelliteSummary) -> Vec<&'static str> {
+        view.used.iter().map(Constellation::as_str).collect()
     }
 
     #[test]
@@ -213,7 +219,7 @@ mod tests {
         let gone = sky(&[(0, "GPGSV,1,1,01,07,79,048,42"), (60, "GPGSA,A,1,,,,,,,,,,,,,,,")]);
         assert_eq!((gone.in_view, gone.cn0_dbhz), (None, None));
         assert_eq!(sky(&[(0, "GPGSV,1,1,00")]).in_view, Some(0));
-        // A group for each signal: the weaker one comes last, and is not the antenna's fault.
+        // One group per signal. The weaker one is last and must not lower the result.
         let l1 = "GPGSV,1,1,04,07,79,048,42,02,51,062,43,26,36,256,42,27,27,138,41,1";
         let l2 = "GPGSV,1,1,01,07,79,048,29,6";
         for second in [1, 2] {

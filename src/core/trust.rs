@@ -1,26 +1,27 @@
-//! Whether the receiver's time can be relied on: one fix may be wrong by an era, several that agree are not.
+//! Reliability of the receiver's time: a single fix may be wrong by a week era, several consistent
+//! ones are not.
 
 use std::time::Duration;
 
 use super::fix::Fix;
 use crate::units::{Uptime, UtcTime};
 
-/// How far the receiver's time can be relied on.
+/// Reliability of the receiver's time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TimeTrust {
-    /// No fix has said what time it is.
+    /// No fix has reported a time.
     #[default]
     Unknown,
-    /// Too few fixes in a row agree.
+    /// Too few consecutive fixes agree.
     Tentative,
-    /// Four fixes in a row agree with the agent's own monotonic clock.
+    /// Four consecutive fixes agree with the agent's monotonic clock.
     Trusted,
 }
 
 impl TimeTrust {
-    /// As it is written in `state`.
+    /// The value in the `state` message.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Unknown => "unknown",
             Self::Tentative => "tentative",
@@ -29,33 +30,34 @@ impl TimeTrust {
     }
 }
 
-/// Compares fix with fix.
+/// Compares the time of consecutive fixes with the monotonic clock.
 #[derive(Debug, Default)]
-pub(super) struct TimeWitness {
+pub(super) struct TimeValidator {
     newest: Option<(UtcTime, Uptime)>,
-    agreeing: u32,
+    consistent: u32,
 }
 
-impl TimeWitness {
-    /// gpsd's number before it gives the time to NTP.
-    const AGREEING: u32 = 4;
+impl TimeValidator {
+    /// Required number of consistent fixes. gpsd uses the same number before it passes time to NTP.
+    const MIN_CONSISTENT: u32 = 4;
 
-    /// A busy host and a burst of sentences; less than a leap second that a cold receiver learns late.
+    /// Allowed difference: covers a busy host and bursts of sentences, but not a leap second
+    /// learned late by a cold receiver.
     const TOLERANCE: Duration = Duration::from_millis(900);
 
     pub(super) fn observe(&mut self, fix: &Fix) -> TimeTrust {
         self.observe_time(fix.utc, fix.read_at)
     }
 
-    /// Takes what a fix says of the time.
+    /// Processes the time of one fix.
     pub(super) fn observe_time(&mut self, said: UtcTime, read_at: Uptime) -> TimeTrust {
         let agrees = self.newest.is_some_and(|(utc, at)| {
             let by_utc = u64::try_from(said.millis_since(utc)).ok().map(Duration::from_millis);
             by_utc.is_some_and(|by_utc| by_utc.abs_diff(read_at.since(at)) <= Self::TOLERANCE)
         });
         self.newest = Some((said, read_at));
-        self.agreeing = if agrees { self.agreeing.saturating_add(1) } else { 1 };
-        if self.agreeing >= Self::AGREEING { TimeTrust::Trusted } else { TimeTrust::Tentative }
+        self.consistent = if agrees { self.consistent.saturating_add(1) } else { 1 };
+        if self.consistent >= Self::MIN_CONSISTENT { TimeTrust::Trusted } else { TimeTrust::Tentative }
     }
 }
 
@@ -64,9 +66,9 @@ mod tests {
     use super::super::fix::tests::fix;
     use super::*;
 
-    /// What is thought after fixes at these seconds of uptime, UTC being so many seconds ahead.
+    /// Trust after each fix, given as (second of uptime, UTC offset in s).
     fn trust(script: &[(u32, i64)]) -> Vec<TimeTrust> {
-        let mut witness = TimeWitness::default();
+        let mut witness = TimeValidator::default();
         let mut observe = |(second, ahead_s): &(u32, i64)| {
             let right = fix(second * 1000, 0.0);
             let utc = UtcTime::from_unix_ms(right.utc.as_unix_ms() + ahead_s * 1000).unwrap();

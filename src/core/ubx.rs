@@ -1,15 +1,18 @@
-//! u-blox' binary protocol, as much of it as sets a receiver up: frames, acknowledgements, version, four settings.
+//! Subset of u-blox's UBX protocol for receiver setup: frames, acknowledgements, version and four
+//! settings.
 //!
-//! A frame is `B5 62`, class, id, length, payload and an 8-bit Fletcher checksum (RFC 1145) over all between. Numbers are
-//! little endian. Generation 9 and later (protocol 27 on) take keys and values with CFG-VALSET; those before it a message
-//! for each subject. Everything goes to the receiver's RAM, so that switching it off undoes it.
+//! A frame is `B5 62`, class, id, length, payload and an 8-bit Fletcher checksum (RFC 1145) over
+//! everything in between. Integers are little endian. Generation 9 and later (protocol 27 on) use
+//! keys and values with CFG-VALSET; earlier ones use one message per subject. Settings are written
+//! to RAM only, so a power cycle reverts them.
 
 const SYNC: [u8; 2] = [0xb5, 0x62];
 
-/// MON-VER of a receiver with all its extensions has 400 bytes; what claims to be longer is noise.
+/// Maximum payload in bytes; longer frames are treated as noise. A MON-VER with all extensions has
+/// 400 bytes.
 const MAX_PAYLOAD: usize = 1024;
 
-/// A message's class and id.
+/// Message class and id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessageId(pub u8, pub u8);
 
@@ -22,26 +25,26 @@ const CFG_GNSS: MessageId = MessageId(0x06, 0x3e);
 const CFG_VALSET: MessageId = MessageId(0x06, 0x8a);
 const MON_VER: MessageId = MessageId(0x0a, 0x04);
 
-/// A message to the receiver.
+/// A message sent to the receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// What it is, and what its acknowledgement names.
+    /// Class and id, which the acknowledgement repeats.
     pub id: MessageId,
     payload: Vec<u8>,
 }
 
 impl Message {
-    /// Asks for the version.
+    /// Requests the receiver's version.
     #[must_use]
     pub const fn poll_version() -> Self {
         Self { id: MON_VER, payload: Vec::new() }
     }
 
-    /// As it goes over the line.
+    /// Encodes the message as a frame.
     #[must_use]
     pub fn frame(&self) -> Vec<u8> {
         let MessageId(class, id) = self.id;
-        let length = u16::try_from(self.payload.len()).expect("ours are short").to_le_bytes();
+        let length = u16::try_from(self.payload.len()).expect("short payload").to_le_bytes();
         let body = [&[class, id], length.as_slice(), &self.payload].concat();
         [SYNC.as_slice(), &body, &checksum(&body)].concat()
     }
@@ -54,18 +57,18 @@ fn checksum(body: &[u8]) -> [u8; 2] {
     })
 }
 
-/// What a receiver says to us.
+/// A response from the receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// Done.
+pub enum Response {
+    /// The message was accepted.
     Ack(MessageId),
-    /// Refused.
+    /// The message was rejected.
     Nak(MessageId),
-    /// Which kind of settings it takes.
+    /// The receiver's configuration interface.
     Version(Generation),
 }
 
-/// How a receiver is set up.
+/// Configuration interface of a receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Generation {
     /// u-blox 8 and before: CFG-RATE, CFG-NAV5, CFG-NMEA, CFG-GNSS.
@@ -74,18 +77,18 @@ pub enum Generation {
     Keys,
 }
 
-/// Finds answers between sentences and noise.
+/// Finds responses between sentences and noise.
 #[derive(Debug, Default)]
-pub struct Scanner {
+pub struct ResponseParser {
     frame: Vec<u8>,
 }
 
-impl Scanner {
-    /// Takes bytes as they were read, and hands on each answer that they complete.
-    pub fn push(&mut self, bytes: &[u8], mut answer: impl FnMut(Answer)) {
+impl ResponseParser {
+    /// Processes received bytes and passes each complete response to `answer`.
+    pub fn push(&mut self, bytes: &[u8], mut answer: impl FnMut(Response)) {
         for &byte in bytes {
             self.frame.push(byte);
-            while let Err(skip) = self.check(&mut answer) {
+            while let Err(skip) = self.parse_frame(&mut answer) {
                 self.frame.drain(..skip);
                 let next = self.frame.iter().position(|byte| *byte == SYNC[0]);
                 self.frame.drain(..next.unwrap_or(self.frame.len()));
@@ -93,15 +96,15 @@ impl Scanner {
         }
     }
 
-    /// `Err` with how much of the buffer is no beginning of a frame any more.
-    fn check(&self, answer: &mut impl FnMut(Answer)) -> Result<(), usize> {
+    /// Parses the buffered frame. `Err` is the number of leading bytes that cannot start a frame.
+    fn parse_frame(&self, answer: &mut impl FnMut(Response)) -> Result<(), usize> {
         let frame = &self.frame;
         if frame.iter().zip(SYNC).any(|(byte, sync)| *byte != sync) {
             return Err(1);
         }
         let &[_, _, class, id, low, high, ..] = frame.as_slice() else { return Ok(()) };
         let length = usize::from(u16::from_le_bytes([low, high]));
-        // Another message, or noise: what follows may be ours.
+        // Another message or noise: the following bytes may be a response.
         let is_ours = match MessageId(class, id) {
             ACK_ACK | ACK_NAK => length == 2,
             MON_VER => length <= MAX_PAYLOAD,
@@ -117,23 +120,24 @@ impl Scanner {
         if frame[end..end + 2] != checksum(&frame[2..end]) {
             return Err(1);
         }
-        if let Some(said) = read(MessageId(class, id), &frame[6..end]) {
+        if let Some(said) = parse_response(MessageId(class, id), &frame[6..end]) {
             answer(said);
         }
         Err(frame.len())
     }
 }
 
-fn read(id: MessageId, payload: &[u8]) -> Option<Answer> {
+fn parse_response(id: MessageId, payload: &[u8]) -> Option<Response> {
     match (id, payload) {
-        (ACK_ACK, &[class, id]) => Some(Answer::Ack(MessageId(class, id))),
-        (ACK_NAK, &[class, id]) => Some(Answer::Nak(MessageId(class, id))),
-        (MON_VER, [_, ..]) => Some(Answer::Version(generation(payload))),
+        (ACK_ACK, &[class, id]) => Some(Response::Ack(MessageId(class, id))),
+        (ACK_NAK, &[class, id]) => Some(Response::Nak(MessageId(class, id))),
+        (MON_VER, [_, ..]) => Some(Response::Version(generation(payload))),
         _ => None,
     }
 }
 
-/// By `PROTVER=34.10` (`PROTVER 14.00` in older ones) among the extensions of 30 bytes; the oldest have none.
+/// Parses `PROTVER=34.10` (`PROTVER 14.00` on older receivers) from the extensions of 30 bytes. The
+/// oldest receivers have none.
 fn generation(version: &[u8]) -> Generation {
     let text = String::from_utf8_lossy(version);
     let major = text.split_once("PROTVER").and_then(|(_, rest)| {
@@ -143,29 +147,26 @@ fn generation(version: &[u8]) -> Generation {
     if major.is_some_and(|major| major >= 27) { Generation::Keys } else { Generation::Legacy }
 }
 
-/// What the receiver is told.
+/// Requested receiver settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Epochs a second: 1..=10.
+    /// Epochs per second, 1..=10.
     pub rate_hz: u8,
-    /// Satellites to use; empty: as they are. Of the four that go around the world, those that are not named are not used.
+    /// Constellations to use; empty leaves them unchanged. Of the four global ones, those not
+    /// listed are disabled.
     pub constellations: Vec<Constellation>,
-    /// Version of NMEA 0183; `None`: as it is.
+    /// NMEA 0183 version; `None` leaves it unchanged.
     pub nmea_version: Option<NmeaVersion>,
-    /// How the receiver may expect to be moved; `None`: as it is.
+    /// Dynamic platform model; `None` leaves it unchanged.
     pub dynamic_model: Option<DynamicModel>,
 }
 
-/// One of the settings, named as in the configuration.
+/// A single setting, named as in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setting {
-    /// `rate_hz`
     Rate,
-    /// `dynamic_model`
     DynamicModel,
-    /// `nmea_version`
     NmeaVersion,
-    /// `constellations`
     Constellations,
 }
 
@@ -180,7 +181,7 @@ impl std::fmt::Display for Setting {
     }
 }
 
-/// A satellite system that can be chosen.
+/// A constellation that can be selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Constellation {
     /// USA.
@@ -194,12 +195,11 @@ pub enum Constellation {
 }
 
 impl Constellation {
-    /// All that can be chosen.
     pub const ALL: [Self; 4] = [Self::Gps, Self::Galileo, Self::BeiDou, Self::Glonass];
 
-    /// As people write it.
+    /// The display name.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Gps => "GPS",
             Self::Galileo => "Galileo",
@@ -208,7 +208,7 @@ impl Constellation {
         }
     }
 
-    /// `CFG-SIGNAL-*_ENA`.
+    /// Configuration key `CFG-SIGNAL-*_ENA`.
     const fn key(self) -> u32 {
         match self {
             Self::Gps => 0x1031_001f,
@@ -218,7 +218,8 @@ impl Constellation {
         }
     }
 
-    /// gnssId, reserved and most channels of a CFG-GNSS block: the values that u-blox 8 has from the factory.
+    /// gnssId, reserved and maximum channels of a CFG-GNSS block, with the factory values of u-blox
+    /// 8.
     const fn block(self) -> [u8; 3] {
         match self {
             Self::Gps => [0, 8, 16],
@@ -229,7 +230,7 @@ impl Constellation {
     }
 }
 
-/// A version of NMEA 0183 that u-blox can write.
+/// An NMEA 0183 version that u-blox supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NmeaVersion {
     /// 4.0
@@ -240,16 +241,16 @@ pub enum NmeaVersion {
     V411,
 }
 
-/// How a receiver is moved: it smooths accordingly.
+/// Dynamic platform model. The receiver smooths accordingly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DynamicModel {
-    /// Anything, slowly.
+    /// Slow movement of any kind.
     Portable,
-    /// Not at all.
+    /// No movement.
     Stationary,
-    /// On foot.
+    /// Walking.
     Pedestrian,
-    /// In a car.
+    /// Driving.
     Automotive,
 }
 
@@ -265,9 +266,10 @@ impl DynamicModel {
 }
 
 impl Settings {
-    /// Those that are to be made. The constellations last: the receiver then begins to search anew.
+    /// The requested settings. Constellations are last, because a change restarts the satellite
+    /// search.
     #[must_use]
-    pub fn to_make(&self) -> Vec<Setting> {
+    pub fn requested(&self) -> Vec<Setting> {
         let optional = [
             self.dynamic_model.map(|_| Setting::DynamicModel),
             self.nmea_version.map(|_| Setting::NmeaVersion),
@@ -276,12 +278,12 @@ impl Settings {
         [Some(Setting::Rate)].into_iter().chain(optional).flatten().collect()
     }
 
-    /// The message that makes `setting`.
+    /// The message that applies `setting`.
     #[must_use]
-    pub fn message(&self, setting: Setting, generation: Generation) -> Message {
+    pub fn message_for(&self, setting: Setting, generation: Generation) -> Message {
         match generation {
-            Generation::Keys => self.keys(setting),
-            Generation::Legacy => self.legacy(setting),
+            Generation::Keys => self.valset_message(setting),
+            Generation::Legacy => self.legacy_message(setting),
         }
     }
 
@@ -289,7 +291,7 @@ impl Settings {
         1000 / u16::from(self.rate_hz.max(1))
     }
 
-    fn keys(&self, setting: Setting) -> Message {
+    fn valset_message(&self, setting: Setting) -> Message {
         // Version 0, layer RAM.
         let mut payload = vec![0, 1, 0, 0];
         let mut set = |key: u32, value: &[u8]| {
@@ -319,17 +321,17 @@ impl Settings {
         Message { id: CFG_VALSET, payload }
     }
 
-    fn legacy(&self, setting: Setting) -> Message {
+    fn legacy_message(&self, setting: Setting) -> Message {
         let mut payload = Vec::new();
         let id = match setting {
             Setting::Rate => {
                 payload.extend(self.period_ms().to_le_bytes());
-                // A fix for each measurement, aligned to GPS time.
+                // One fix per measurement, aligned to GPS time.
                 payload.extend([1, 0, 1, 0]);
                 CFG_RATE
             }
             Setting::DynamicModel => {
-                // Only the dynamic model is to be applied (mask bit 0).
+                // Apply only the dynamic model (mask bit 0).
                 payload.extend([1, 0, self.dynamic_model.map_or(0, DynamicModel::number)]);
                 payload.resize(36, 0);
                 CFG_NAV5
@@ -340,7 +342,7 @@ impl Settings {
                     Some(NmeaVersion::V41) => 0x41,
                     Some(NmeaVersion::V411) => 0x4b,
                 };
-                // No filter, `consider` as from the factory, message version 1.
+                // No filter, `consider` as in the factory setting, message version 1.
                 payload.extend([0, version, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1]);
                 payload.resize(20, 0);
                 CFG_NMEA
@@ -351,7 +353,7 @@ impl Settings {
                 for constellation in Constellation::ALL {
                     let on = u8::from(self.constellations.contains(&constellation));
                     payload.extend(constellation.block());
-                    // Enabled or not; the signal at L1.
+                    // Enabled flag, then the signal at L1.
                     payload.extend([0, on, 0, 1, 0]);
                 }
                 CFG_GNSS
@@ -378,9 +380,9 @@ mod tests {
         text.split(' ').map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
     }
 
-    fn answers(bytes: &[u8]) -> Vec<Answer> {
+    fn answers(bytes: &[u8]) -> Vec<Response> {
         let mut answers = Vec::new();
-        let mut scanner = Scanner::default();
+        let mut scanner = ResponseParser::default();
         for byte in bytes {
             scanner.push(&[*byte], |answer| answers.push(answer));
         }
@@ -403,18 +405,18 @@ mod tests {
             ),
         ];
         for (setting, generation, expected) in cases {
-            let frame = settings().message(setting, generation).frame();
+            let frame = settings().message_for(setting, generation).frame();
             assert_eq!(frame, hex(expected), "{setting} {generation:?}");
         }
         assert_eq!(Message::poll_version().frame(), hex("b5 62 0a 04 00 00 0e 34"));
         let fast = Settings { rate_hz: 10, ..settings() };
-        let frame = fast.message(Setting::Rate, Generation::Legacy).frame();
+        let frame = fast.message_for(Setting::Rate, Generation::Legacy).frame();
         assert_eq!(frame, hex("b5 62 06 08 06 00 64 00 01 00 01 00 7a 12"));
     }
 
     #[test]
     fn payloads_have_the_documented_layout() {
-        let payload = |setting, generation| settings().message(setting, generation).payload;
+        let payload = |setting, generation| settings().message_for(setting, generation).payload;
         assert_eq!(payload(Setting::Rate, Generation::Keys), hex("00 01 00 00 01 00 21 30 c8 00"));
         assert_eq!(
             payload(Setting::Constellations, Generation::Keys),
@@ -435,13 +437,13 @@ mod tests {
         assert_eq!(ack, hex("b5 62 05 01 02 00 06 8a 98 c1"));
         let mut spoilt = ack.clone();
         spoilt[8] ^= 1;
-        let endless = [0xb5, 0x62, 0x01, 0x07, 0xff, 0xff];
+        let until_stopped = [0xb5, 0x62, 0x01, 0x07, 0xff, 0xff];
         let stream =
-            [b"$GPGGA\xb5\xb5".as_slice(), &ack, b"$GP\xb5\x62", &spoilt, &endless, &nak].concat();
-        let expected = [Answer::Ack(CFG_VALSET), Answer::Nak(CFG_GNSS)];
+            [b"$GPGGA\xb5\xb5".as_slice(), &ack, b"$GP\xb5\x62", &spoilt, &until_stopped, &nak].concat();
+        let expected = [Response::Ack(CFG_VALSET), Response::Nak(CFG_GNSS)];
         assert_eq!(answers(&stream), expected);
-        let mut scanner = Scanner::default();
-        scanner.push(&[0xb5; 100_000], |_| panic!("no answer"));
+        let mut scanner = ResponseParser::default();
+        scanner.push(&[0xb5; 100_000], |_| panic!("no response"));
         assert!(scanner.frame.len() <= 1);
     }
 
@@ -459,7 +461,7 @@ mod tests {
             payload.extend(extension.as_bytes());
             payload.resize(70, 0);
             let version = Message { id: MON_VER, payload };
-            assert_eq!(answers(&version.frame()), [Answer::Version(expected)], "{extension}");
+            assert_eq!(answers(&version.frame()), [Response::Version(expected)], "{extension}");
         }
     }
 }

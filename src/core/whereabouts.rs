@@ -1,88 +1,94 @@
-//! Where the van can be: a fix that the last one cannot reach is not believed until others witness it.
+//! Jump filter: holds back fixes that are out of reach of the last one until later fixes confirm
+//! them.
 //!
-//! One wrong fix, or a few in a row, come out of a garage door, a bridge or a jammer, with good figures of their own. A
-//! van that was carried, or a first fix that was wrong, looks the same at first. So what is out of reach waits: when the
-//! next fixes agree with it they all come out, in order, and none is lost; when the van is back where it was, they go.
+//! Garage doors, bridges and jammers cause one or more wrong fixes with good quality figures. A van
+//! that was carried, or a wrong first fix, looks the same at first. Fixes out of reach therefore
+//! wait. If the following fixes agree with them, all are released in order and none is lost. If the
+//! van is back at its old position, they are dropped.
 
 use std::time::Duration;
 
 use super::fix::Fix;
 use crate::units::{Distance, Speed};
 
-/// The newest believed fix, and those that contradict it.
+/// The newest accepted fix, and the fixes that contradict it.
 #[derive(Debug, Default)]
-pub(super) struct Whereabouts {
-    believed: Option<Fix>,
-    /// Fixes that agree with one another and not with the believed one, oldest first.
-    witnesses: Vec<Fix>,
+pub(super) struct JumpFilter {
+    accepted: Option<Fix>,
+    /// Mutually consistent fixes that contradict the accepted one, oldest first.
+    candidates: Vec<Fix>,
 }
 
-impl Whereabouts {
-    /// So many fixes witness a new place, itself included …
-    const WITNESSES: usize = 8;
-    /// … over so long: a receiver with 10 Hz repeats its mistakes ten times a second.
-    const WITNESSED_FOR: Duration = Duration::from_secs(5);
-    /// Of a faster receiver the oldest go.
-    const MAX_WITNESSES: usize = 64;
+impl JumpFilter {
+    /// Number of fixes that confirm a new position, the first included.
+    const CONFIRMATIONS: usize = 8;
+    /// Minimum time between the first and the last of them. A 10 Hz receiver repeats its errors ten
+    /// times per second.
+    const CONFIRMED_OVER: Duration = Duration::from_secs(5);
+    /// Maximum number of buffered candidates. Faster receivers lose older ones.
+    const MAX_CANDIDATES: usize = 64;
 
-    /// Beyond the reported speeds: how much faster a van may have been between two fixes.
+    /// Plausible speed between two fixes: the reported speed times this factor, plus
+    /// `SPEED_MARGIN_MPS`.
     const SPEED_FACTOR: f64 = 1.5;
     const SPEED_MARGIN_MPS: f64 = 15.0;
-    /// Of a receiver that reports no speed.
+    /// Maximum speed in m/s for receivers that report no speed.
     const MAX_MPS: f64 = 80.0;
-    /// Nobody reported what happened in a gap that is longer; no van has a higher mean.
-    const REPORTED: Duration = Duration::from_secs(10);
+    /// Longest gap over which the reported speeds are representative.
+    const MAX_REPORTED_GAP: Duration = Duration::from_secs(10);
+    /// Maximum mean speed in m/s over a longer gap.
     const MAX_MEAN_MPS: f64 = 60.0;
-    /// What two fixes of a standing van may differ by, beside three times what they say themselves.
+    /// Allowed distance in metres between fixes of a stationary van, in addition to `SIGMAS` times
+    /// their accuracies.
     const MARGIN_M: f64 = 50.0;
     const SIGMAS: f64 = 3.0;
     const MAX_ACCURACY_M: f64 = 150.0;
-    const UNSAID_ACCURACY_M: f64 = 10.0;
+    const DEFAULT_ACCURACY_M: f64 = 10.0;
 
-    /// Hands on what is believed by now, and returns how many fixes are given up.
+    /// Processes a fix, passes confirmed fixes to `accept`, and returns the number of dropped ones.
     pub(super) fn push(&mut self, fix: Fix, accept: &mut impl FnMut(Fix)) -> u64 {
-        let reachable = self.believed.is_none_or(|believed| Self::reaches(&believed, &fix));
+        let reachable = self.accepted.is_none_or(|believed| Self::is_reachable(&believed, &fix));
         if reachable {
             let given_up = self.finish();
-            self.believe(fix, accept);
+            self.accept(fix, accept);
             return given_up;
         }
-        let agree = self.witnesses.last().is_none_or(|witness| Self::reaches(witness, &fix));
+        let agree = self.candidates.last().is_none_or(|witness| Self::is_reachable(witness, &fix));
         let mut given_up = if agree { 0 } else { self.finish() };
-        if self.witnesses.len() == Self::MAX_WITNESSES {
-            self.witnesses.remove(1);
+        if self.candidates.len() == Self::MAX_CANDIDATES {
+            self.candidates.remove(1);
             given_up += 1;
         }
-        self.witnesses.push(fix);
-        let witnessed_for = self.witnesses.first().map_or(Duration::ZERO, |first| gap(first, &fix));
-        if self.witnesses.len() >= Self::WITNESSES && witnessed_for >= Self::WITNESSED_FOR {
-            for witness in std::mem::take(&mut self.witnesses) {
-                self.believe(witness, accept);
+        self.candidates.push(fix);
+        let witnessed_for = self.candidates.first().map_or(Duration::ZERO, |first| gap(first, &fix));
+        if self.candidates.len() >= Self::CONFIRMATIONS && witnessed_for >= Self::CONFIRMED_OVER {
+            for witness in std::mem::take(&mut self.candidates) {
+                self.accept(witness, accept);
             }
         }
         given_up
     }
 
-    /// Gives the witnesses up; how many they were.
+    /// Drops the candidates and returns their number.
     pub(super) fn finish(&mut self) -> u64 {
-        self.witnesses.drain(..).count() as u64
+        self.candidates.drain(..).count() as u64
     }
 
-    fn believe(&mut self, fix: Fix, accept: &mut impl FnMut(Fix)) {
-        self.believed = Some(fix);
+    fn accept(&mut self, fix: Fix, accept: &mut impl FnMut(Fix)) {
+        self.accepted = Some(fix);
         accept(fix);
     }
 
-    fn reaches(from: &Fix, to: &Fix) -> bool {
+    fn is_reachable(from: &Fix, to: &Fix) -> bool {
         let time = gap(from, to);
         let reported = from.speed.max(to.speed).map(Speed::as_mps);
         let mps = match reported {
-            _ if time > Self::REPORTED => Self::MAX_MEAN_MPS,
+            _ if time > Self::MAX_REPORTED_GAP => Self::MAX_MEAN_MPS,
             Some(mps) => mps * Self::SPEED_FACTOR + Self::SPEED_MARGIN_MPS,
             None => Self::MAX_MPS,
         };
         let accuracy = |fix: &Fix| {
-            let said = fix.accuracy.map_or(Self::UNSAID_ACCURACY_M, Distance::as_metres);
+            let said = fix.accuracy.map_or(Self::DEFAULT_ACCURACY_M, Distance::as_metres);
             said.min(Self::MAX_ACCURACY_M)
         };
         let margin = Self::MARGIN_M + Self::SIGMAS * (accuracy(from) + accuracy(to));
@@ -90,7 +96,7 @@ impl Whereabouts {
     }
 }
 
-/// The time between two fixes. Recordings that are played one after the other have gaps in UTC only, and of either sign.
+/// Time between two fixes. Concatenated recordings have gaps in UTC only, of either sign.
 fn gap(from: &Fix, to: &Fix) -> Duration {
     let by_utc = Duration::from_millis(to.utc.millis_since(from.utc).unsigned_abs());
     to.read_at.since(from.read_at).max(by_utc)
@@ -104,9 +110,9 @@ mod tests {
     /// Milliseconds, metres to the north, m/s.
     type Seen = (u32, f64, Option<f64>);
 
-    /// The milliseconds of those that came out, and how many were given up.
+    /// Returns the milliseconds of the accepted fixes and the number of dropped ones.
     fn believed(script: &[Seen]) -> (Vec<u128>, u64) {
-        let (mut whereabouts, mut out, mut given_up) = (Whereabouts::default(), Vec::new(), 0);
+        let (mut whereabouts, mut out, mut given_up) = (JumpFilter::default(), Vec::new(), 0);
         for (ms, north_m, mps) in script {
             let fix = Fix { speed: mps.and_then(Speed::from_mps), ..fix(*ms, *north_m) };
             given_up += whereabouts.push(fix, &mut |fix| {
@@ -116,7 +122,7 @@ mod tests {
         (out, given_up + whereabouts.finish())
     }
 
-    /// A minute of a van with 10 m/s whose fixes from `from` to `to` (ms) are 40 km away.
+    /// A minute of driving at 10 m/s whose fixes from `from` to `to` (ms) are 40 km away.
     fn teleported(hz: u32, from: u32, to: u32) -> (Vec<u128>, u64) {
         let away = |ms| if (from..to).contains(&ms) { 40_000.0 } else { 0.0 };
         let script: Vec<_> = (0..60 * hz)
@@ -170,9 +176,9 @@ mod tests {
 
     #[test]
     fn lies_that_disagree_are_no_witnesses() {
-        let elsewhere = |n: u32| (n * 1000, 40_000.0 * f64::from(1 + n % 2), Some(1.0));
+        let delete_by_key = |n: u32| (n * 1000, 40_000.0 * f64::from(1 + n % 2), Some(1.0));
         let script: Vec<_> =
-            [(0, 0.0, Some(1.0))].into_iter().chain((1..=30).map(elsewhere)).collect();
+            [(0, 0.0, Some(1.0))].into_iter().chain((1..=30).map(delete_by_key)).collect();
         let (out, given_up) = believed(&script);
         assert_eq!((out.len(), given_up), (1, 30));
     }

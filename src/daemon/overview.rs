@@ -1,4 +1,4 @@
-//! What the agent can be watched by → [`Status`], when somebody asks.
+//! Builds the [`Status`] of the control socket from the agent's watch channels.
 
 use crate::clock::Clock;
 use crate::control::VERSION;
@@ -6,34 +6,34 @@ use crate::control::status::{
     CardStatus, FixStatus, JourneyStatus, LinkStatus, MessageStatus, OutboxStatus, ReceiverStatus,
     RouteStatus, ScannerStatus, Status,
 };
-use crate::core::Reception;
+use crate::core::ReceiverStats;
 use crate::core::fix::Fix;
 use crate::core::journey::Motion;
 use crate::core::record::Subject;
 use crate::outbox::wear::card_life_years;
-use crate::relay::{LinkState, Stage};
-use crate::scanner::{ScannerState, Standing};
+use crate::relay::{LinkState, ConnectStage};
+use crate::scanner::{ScannerState, ScannerSummary};
 use crate::units::Uptime;
 use crate::wire::VanId;
 
-use super::Watches;
+use super::AgentWatches;
 
-/// A day is judged by an hour of it at least.
-const DAY_KNOWN_AFTER_S: u64 = 3600;
+/// Minimum time of measurement for an estimate per day, in seconds.
+const MIN_MEASURED_S: u64 = 3600;
 const DAY_S: u64 = 86_400;
 
-/// Looks at everything at once.
+/// Collects the current values of all watch channels.
 #[derive(Clone, Debug)]
-pub struct Overview {
+pub struct StatusCollector {
     pub(super) van: VanId,
-    pub(super) watches: Watches,
+    pub(super) watches: AgentWatches,
     pub(super) clock: Clock,
-    /// Of the device that holds the outbox.
+    /// Capacity of the device that holds the outbox.
     pub(super) capacity_bytes: Option<u64>,
 }
 
-impl Overview {
-    /// How the agent is now.
+impl StatusCollector {
+    /// Returns the current status.
     #[must_use]
     pub fn status(&self) -> Status {
         let now = self.clock.uptime();
@@ -45,7 +45,7 @@ impl Overview {
             uptime_s: now.since_start().as_secs(),
             receiver: self.receiver(&reception, now),
             fix: reception.newest.map(|newest| fix(&newest, now)),
-            time: reception.time.name().to_owned(),
+            time: reception.time_trust.as_str().to_owned(),
             journey: self.journey(),
             route: self.route(),
             message: self.message(now),
@@ -56,7 +56,7 @@ impl Overview {
         }
     }
 
-    fn receiver(&self, reception: &Reception, now: Uptime) -> ReceiverStatus {
+    fn receiver(&self, reception: &ReceiverStats, now: Uptime) -> ReceiverStatus {
         let gnss = self.watches.health.borrow().gnss.clone();
         ReceiverStatus {
             state: gnss.receiver,
@@ -70,8 +70,8 @@ impl Overview {
             line_percent: gnss.line_percent,
             setup: gnss.setup,
             sentences: reception.sentences(),
-            sentence_age_s: reception.sentence_at.map(|at| tenths(now.since(at).as_secs_f64())),
-            waits_for_date: reception.waits_for_date(),
+            sentence_age_s: reception.sentence_at.map(|at| round_to_tenth(now.since(at).as_secs_f64())),
+            waits_for_date: reception.is_waiting_for_date(),
             sentences_bad: gnss.sentences_bad,
             fixes_rejected: gnss.fixes_rejected,
         }
@@ -95,7 +95,7 @@ impl Overview {
         let health = self.watches.health.borrow();
         let route = &health.route;
         RouteStatus {
-            duty: route.duty.name().to_owned(),
+            duty: route.duty.as_str().to_owned(),
             name: route.route.clone(),
             manifest_rev: route.manifest_rev,
             manifest_error: route.manifest_error.clone(),
@@ -107,7 +107,7 @@ impl Overview {
 
     fn message(&self, now: Uptime) -> Option<MessageStatus> {
         let health = self.watches.health.borrow();
-        let (text, at) = health.message.as_ref()?;
+        let (text, at) = health.driver_message.as_ref()?;
         Some(MessageStatus { text: text.clone(), age_s: now.since(*at).as_secs() })
     }
 
@@ -130,25 +130,25 @@ impl Overview {
     fn card(&self, now: Uptime) -> CardStatus {
         let stats = *self.watches.outbox.borrow();
         let (written, device) = (stats.written_bytes_today, stats.device_bytes_today);
-        // The counters begin at midnight UTC or when the agent starts.
+        // The counters start at midnight UTC or with the agent.
         let midnight_s = self.clock.utc().and_then(|utc| u64::try_from(utc.as_unix_ms()).ok());
         let midnight_s = midnight_s.map_or(DAY_S, |ms| ms / 1000 % DAY_S);
         let counted_s = now.since_start().as_secs().min(midnight_s);
-        let per_day = (counted_s >= DAY_KNOWN_AFTER_S)
+        let per_day = (counted_s >= MIN_MEASURED_S)
             .then(|| device.unwrap_or(written).saturating_mul(DAY_S) / counted_s);
         let life = self.capacity_bytes.zip(per_day);
         CardStatus {
             written_bytes_today: written,
             device_bytes_today: device,
             capacity_bytes: self.capacity_bytes,
-            life_years: life.map(|(capacity, per_day)| tenths(card_life_years(capacity, per_day))),
+            life_years: life.map(|(capacity, per_day)| round_to_tenth(card_life_years(capacity, per_day))),
         }
     }
 
     fn link(&self, now: Uptime) -> LinkStatus {
         let link = self.watches.link.borrow();
         let backoff_s = match link.state {
-            LinkState::BackingOff { wait } => Some(tenths(wait.as_secs_f64())),
+            LinkState::BackingOff { wait } => Some(round_to_tenth(wait.as_secs_f64())),
             LinkState::Connecting | LinkState::Connected | LinkState::Stopped => None,
         };
         LinkStatus {
@@ -157,14 +157,14 @@ impl Overview {
             backoff_s,
             last_error: link.last_error.clone(),
             last_reason: link.last_reason.map(|reason| reason.to_string()),
-            stage: link.stage.map(|stage| stage.name().to_owned()),
-            cause: link.stage.and_then(Stage::cause).map(str::to_owned),
+            stage: link.stage.map(|stage| stage.as_str().to_owned()),
+            cause: link.stage.and_then(ConnectStage::cause).map(str::to_owned),
             downlink_error: link.downlink_error.clone(),
             downlink_messages: link.downlink_messages,
             downlink_dropped: link.downlink_dropped,
             commands_unsigned: *self.watches.unsigned_commands.borrow(),
-            acks_unfit: link.acks_unfit,
-            answers_lost: link.answers_lost,
+            acks_unfit: link.acks_invalid,
+            answers_lost: link.responses_lost,
             reconnects: link.reconnects,
             positions: link.positions,
             track_messages: link.track_messages,
@@ -173,32 +173,32 @@ impl Overview {
             events_acked: link.events_acked,
             events_too_large: link.events_too_large,
             payload_bytes: link.payload_bytes,
-            air_bytes_today: link.air.today,
-            air_bytes_month: link.air.month,
+            air_bytes_today: link.data_usage.today,
+            air_bytes_month: link.data_usage.month,
         }
     }
 }
 
 fn fix(fix: &Fix, now: Uptime) -> FixStatus {
     FixStatus {
-        age_s: tenths(now.since(fix.read_at).as_secs_f64()),
+        age_s: round_to_tenth(now.since(fix.read_at).as_secs_f64()),
         ts: fix.utc.to_string(),
         mode: fix.mode.dimensions(),
         sats: fix.satellites_used,
-        acc_m: fix.accuracy.map(|accuracy| tenths(accuracy.as_metres())),
-        speed_mps: fix.speed.map(|speed| tenths(speed.as_mps())),
+        acc_m: fix.accuracy.map(|accuracy| round_to_tenth(accuracy.as_metres())),
+        speed_mps: fix.speed.map(|speed| round_to_tenth(speed.as_mps())),
     }
 }
 
-fn scanner(standing: &Standing, now: Uptime) -> ScannerStatus {
+fn scanner(standing: &ScannerSummary, now: Uptime) -> ScannerStatus {
     let error = match &standing.state {
         ScannerState::Gone(error) => Some(error.clone()),
         ScannerState::Connecting | ScannerState::Open => None,
     };
     ScannerStatus {
         name: standing.name.clone(),
-        kind: standing.by.name().to_owned(),
-        state: standing.state.name().to_owned(),
+        kind: standing.by.as_str().to_owned(),
+        state: standing.state.as_str().to_owned(),
         error,
         scans: standing.scans,
         last_scan_age_s: standing.newest_at.map(|at| now.since(at).as_secs()),
@@ -206,8 +206,8 @@ fn scanner(standing: &Standing, now: Uptime) -> ScannerStatus {
     }
 }
 
-/// Nobody reads more of it.
-fn tenths(value: f64) -> f64 {
+/// Rounds to one decimal for display.
+fn round_to_tenth(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }
 
@@ -217,15 +217,15 @@ mod tests {
 
     use super::*;
     use crate::relay::LinkStatus as Link;
-    use crate::rollcall::RollCall;
+    use crate::rollcall::Liveness;
 
     #[test]
     fn whatever_the_relay_counts_can_be_asked_for() {
         let mut link = Link::new(Uptime::ZERO);
         link.downlink_messages = 1;
         link.downlink_dropped = 2;
-        link.acks_unfit = 3;
-        link.answers_lost = 4;
+        link.acks_invalid = 3;
+        link.responses_lost = 4;
         link.positions = 5;
         link.track_messages = 6;
         link.event_messages = 7;
@@ -234,7 +234,7 @@ mod tests {
         link.points_acked = 10;
         link.payload_bytes = 11;
         link.reconnects = 12;
-        let watches = Watches {
+        let watches = AgentWatches {
             reception: watch::Sender::default().subscribe(),
             health: watch::Sender::default().subscribe(),
             live: watch::Sender::new(None).subscribe(),
@@ -242,9 +242,9 @@ mod tests {
             link: watch::Sender::new(link).subscribe(),
             scanners: watch::Sender::default().subscribe(),
             unsigned_commands: watch::Sender::new(13).subscribe(),
-            roll_call: RollCall::default(),
+            liveness: Liveness::default(),
         };
-        let overview = Overview {
+        let overview = StatusCollector {
             van: VanId::new("VAN-042").unwrap(),
             watches,
             clock: Clock::live(),

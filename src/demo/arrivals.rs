@@ -1,51 +1,50 @@
-//! MQTT messages → what has arrived: all that the view knows of the van.
+//! Messages received by the subscriber; the source of everything that the view shows of the van.
 
 use crate::demo::seqs::{SeqSet, total};
-use crate::demo::shipments::Shipments;
+use crate::demo::shipments::ParcelStatuses;
 use crate::demo::trail::Trail;
 use crate::units::Uptime;
 use crate::wire::Topics;
 use crate::wire::epcis;
-use crate::wire::json::{Connection, ConnectionState, Point, Position, Track};
+use crate::wire::json::{ConnectionStatus, ConnectionState, Point, Position, Track};
 
-/// What the subscriber has received so far.
+/// State collected from the messages received so far.
 #[derive(Clone, Debug)]
-pub(super) struct Arrivals {
+pub(super) struct ReceivedMessages {
     topics: Topics,
-    /// The first number that the agent could give.
+    /// First sequence number that the agent could assign in this run.
     first_seq: u64,
-    /// The newest live position, and when it came.
+    /// The newest live position, and its time of arrival.
     pub(super) newest: Option<(Point, Uptime)>,
-    /// The stop that it is about, by its number in the manifest.
+    /// Sequence number in the manifest of the stop that the position refers to.
     pub(super) stop: Option<u32>,
     /// Messages on `position`.
     pub(super) positions: u64,
     /// Messages on `track`.
     pub(super) track_messages: u64,
-    /// Points on `track`, repetitions included.
+    /// Points on `track`, duplicates included.
     pub(super) points: u64,
-    /// Those of them that were recorded before the connection was made.
+    /// Points that were recorded before the connection was established.
     pub(super) backlog: u64,
-    /// Those of them that had come before.
+    /// Points received more than once.
     pub(super) duplicates: u64,
-    /// The numbers of points and events.
+    /// Sequence numbers of points and events.
     pub(super) seqs: SeqSet,
-    /// The highest of a point.
+    /// Highest sequence number of a point.
     last_point: u64,
-    /// What came on `event`.
-    pub(super) shipments: Shipments,
-    /// The last word on `connection`.
+    /// Parcel states from the messages on `event`.
+    pub(super) parcel_statuses: ParcelStatuses,
+    /// Last state published on `connection`.
     pub(super) connection: Option<ConnectionState>,
     /// Bytes of all payloads.
     pub(super) payload_bytes: u64,
-    /// Payloads that are not what the contract says.
+    /// Payloads that violate the contract.
     pub(super) unreadable: u64,
-    /// Where the van was, by its points on `track`.
+    /// Path of the van, from its points on `track`.
     pub(super) trail: Trail,
 }
 
-impl Arrivals {
-    /// Nothing has arrived.
+impl ReceivedMessages {
     pub(super) fn new(topics: Topics) -> Self {
         Self {
             topics,
@@ -59,7 +58,7 @@ impl Arrivals {
             duplicates: 0,
             seqs: SeqSet::default(),
             last_point: 0,
-            shipments: Shipments::default(),
+            parcel_statuses: ParcelStatuses::default(),
             connection: None,
             payload_bytes: 0,
             unreadable: 0,
@@ -67,24 +66,24 @@ impl Arrivals {
         }
     }
 
-    /// Numbers before `seq` are none of this run's.
-    pub(super) const fn begin_at(&mut self, seq: u64) {
+    /// Sets the first sequence number of this run; lower ones are ignored.
+    pub(super) const fn set_first_seq(&mut self, seq: u64) {
         self.first_seq = seq;
     }
 
-    /// A message came.
+    /// Processes a message.
     pub(super) fn observe(&mut self, topic: &[u8], payload: &[u8], at: Uptime) {
         self.payload_bytes += payload.len() as u64;
         let Topics { position, track, event, connection, .. } = &self.topics;
         let read = if topic == position.as_bytes() {
-            serde_json::from_slice(payload).map(|position| self.locate(position, at)).ok()
+            serde_json::from_slice(payload).map(|position| self.on_position(position, at)).ok()
         } else if topic == track.as_bytes() {
-            serde_json::from_slice(payload).map(|track: Track| self.collect(&track)).ok()
+            serde_json::from_slice(payload).map(|track: Track| self.on_track(&track)).ok()
         } else if topic == event.as_bytes() {
-            self.ship(payload)
+            self.on_event(payload)
         } else if topic == connection.as_bytes() {
             serde_json::from_slice(payload)
-                .map(|connection: Connection| self.connection = Some(connection.state))
+                .map(|connection: ConnectionStatus| self.connection = Some(connection.state))
                 .ok()
         } else {
             Some(())
@@ -92,21 +91,21 @@ impl Arrivals {
         self.unreadable += u64::from(read.is_none());
     }
 
-    fn ship(&mut self, payload: &[u8]) -> Option<()> {
+    fn on_event(&mut self, payload: &[u8]) -> Option<()> {
         let event = epcis::decode(payload).ok()?;
         let seq = event.sequence.parse().ok()?;
         self.seqs.insert(seq);
-        self.shipments.observe(seq, &event);
+        self.parcel_statuses.observe(seq, &event);
         Some(())
     }
 
-    fn locate(&mut self, position: Position, at: Uptime) {
+    fn on_position(&mut self, position: Position, at: Uptime) {
         self.positions += 1;
         self.stop = position.stop_seq;
         self.newest = Some((position.point, at));
     }
 
-    fn collect(&mut self, track: &Track) {
+    fn on_track(&mut self, track: &Track) {
         self.track_messages += 1;
         for point in &track.points {
             self.points += 1;
@@ -120,13 +119,14 @@ impl Arrivals {
         }
     }
 
-    /// How many numbers below the highest of a point have not come, as yet. Events go ahead of points.
+    /// Returns the count of missing sequence numbers below the highest point. Events are sent ahead
+    /// of points and do not count.
     pub(super) fn gaps(&self) -> u64 {
         total(&self.seqs.missing(self.first_seq..=self.last_point))
     }
 
-    /// Points, each once.
-    pub(super) const fn different_points(&self) -> u64 {
+    /// Returns the number of points without duplicates.
+    pub(super) const fn distinct_points(&self) -> u64 {
         self.points - self.duplicates
     }
 }
@@ -145,8 +145,8 @@ pub(super) mod tests {
         serde_json::from_str(&text).unwrap()
     }
 
-    pub(in crate::demo) fn arrivals() -> Arrivals {
-        Arrivals::new(Topics::new("fleet", &VanId::new("VAN-1").unwrap()))
+    pub(in crate::demo) fn arrivals() -> ReceivedMessages {
+        ReceivedMessages::new(Topics::new("fleet", &VanId::new("VAN-1").unwrap()))
     }
 
     pub(in crate::demo) fn position(seq: u64) -> Position {
@@ -154,7 +154,7 @@ pub(super) mod tests {
         Position { v: 1, van, point, route: None, stop_seq: None, stops_remaining: None }
     }
 
-    pub(in crate::demo) fn track(arrivals: &mut Arrivals, seqs: &[u64], backlog: bool) {
+    pub(in crate::demo) fn track(arrivals: &mut ReceivedMessages, seqs: &[u64], backlog: bool) {
         let points = seqs.iter().map(|seq| point(*seq, backlog)).collect();
         let payload = serde_json::to_vec(&Track::new("VAN-1", None, points)).unwrap();
         arrivals.observe(b"fleet/v1/VAN-1/track", &payload, Uptime::ZERO);
@@ -171,13 +171,13 @@ pub(super) mod tests {
         track(&mut arrivals, &[6, 7], true);
         assert_eq!((arrivals.gaps(), arrivals.duplicates), (0, 1));
         assert_eq!((arrivals.points, arrivals.backlog, arrivals.track_messages), (10, 5, 4));
-        assert_eq!(arrivals.different_points(), 9);
+        assert_eq!(arrivals.distinct_points(), 9);
     }
 
     #[test]
     fn what_the_agent_gave_first_and_never_came_is_a_gap() {
         let mut arrivals = arrivals();
-        arrivals.begin_at(100);
+        arrivals.set_first_seq(100);
         assert_eq!(arrivals.gaps(), 0);
         track(&mut arrivals, &[103], false);
         assert_eq!(arrivals.gaps(), 3);
@@ -191,8 +191,8 @@ pub(super) mod tests {
         arrivals.observe(b"fleet/v1/VAN-1/event", event.as_bytes(), Uptime::ZERO);
         assert_eq!(arrivals.gaps(), 0);
         track(&mut arrivals, &[3, 6], false);
-        assert_eq!((arrivals.gaps(), arrivals.different_points()), (1, 4));
-        assert_eq!(arrivals.shipments.received, 1);
+        assert_eq!((arrivals.gaps(), arrivals.distinct_points()), (1, 4));
+        assert_eq!(arrivals.parcel_statuses.received, 1);
         arrivals.observe(b"fleet/v1/VAN-1/event", b"{}", Uptime::ZERO);
         assert_eq!(arrivals.unreadable, 1);
     }

@@ -1,4 +1,4 @@
-//! The other end of the wire: an instance of the backend in this process, and the links to its pages.
+//! An instance of the backend in this process, and the links to its pages.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,69 +9,71 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::scratch::Scratch;
+use super::scratch::TempDir;
 use crate::backend::config::{Config, Override};
 use crate::backend::octets;
-use crate::backend::service::Service;
+use crate::backend::service::App;
 use crate::clock::Clock;
-use crate::notify::Notify;
+use crate::notify::ServiceNotifier;
 
-/// What opens the desk, and puts the routes: nobody but this host can reach it.
+/// Token for dispatch and for the routes API, which are reachable from this host only.
 pub(super) const TOKEN: &str = "demo";
 
-/// Where all the recipients live.
+/// Postcode of all recipients.
 pub(super) const POSTCODE: &str = "80331";
 
-/// An answer on the loopback interface takes milliseconds.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(20);
+/// Timeout of an API request, which takes milliseconds on the loopback interface.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The backend, while it runs.
+/// The running backend.
 #[derive(Debug)]
 pub(super) struct Backend {
     address: SocketAddr,
     stop: CancellationToken,
-    running: JoinHandle<anyhow::Result<()>>,
+    task: JoinHandle<anyhow::Result<()>>,
 }
 
-/// What a recipient gets from whoever sent the parcel.
+/// Link to a tracking page, as a recipient gets it from the sender.
 #[derive(Clone, Debug)]
-pub(super) struct Link {
+pub(super) struct TrackingLink {
     /// The parcel's number.
     pub(super) number: String,
-    /// Its page.
+    /// URL of the parcel's page.
     pub(super) url: String,
 }
 
 impl Backend {
-    /// Starts it at `port`, or at a free one if that is taken; `clock` is the vans' time.
+    /// Starts the backend at `port`, or at a free port if that is in use; `clock` is the vans'
+    /// time.
     pub(super) async fn start(
         broker: SocketAddr,
-        scratch: &Scratch,
+        scratch: &TempDir,
         clock: Clock,
         port: u16,
     ) -> anyhow::Result<Self> {
-        let service = match Service::open(config(broker, scratch, port)?, clock.clone()).await {
+        let service = match App::open(config(broker, scratch, port)?, clock.clone()).await {
             Ok(service) => service,
-            Err(error) if is_taken(&error) => {
-                Service::open(config(broker, scratch, 0)?, clock).await?
+            Err(error) if is_port_in_use(&error) => {
+                App::open(config(broker, scratch, 0)?, clock).await?
             }
             Err(error) => return Err(error),
         };
-        let address = service.address()?;
+        let address = service.local_addr()?;
         let stop = CancellationToken::new();
-        let running = tokio::spawn(service.run(stop.clone(), Notify::default()));
-        Ok(Self { address, stop, running })
+        let running = tokio::spawn(service.run(stop.clone(), ServiceNotifier::default()));
+        Ok(Self { address, stop, task: running })
     }
 
-    /// The dispatcher's page.
-    pub(super) fn desk(&self) -> String {
+    /// Returns the URL of the dispatch page.
+    pub(super) fn dispatch_url(&self) -> String {
         format!("http://{}/desk", self.address)
     }
 
-    /// Puts a van's route by the API, as a planning system would; the links of its parcels in the order of the stops.
-    pub(super) async fn put_route(&self, van: &str, manifest: &str) -> anyhow::Result<Vec<Link>> {
+    /// Puts a van's route with the API, as a planning system does. Returns the links of its parcels
+    /// in the order of the stops.
+    pub(super) async fn put_route(&self, van: &str, manifest: &str) -> anyhow::Result<Vec<TrackingLink>> {
         let mut manifest: Value = serde_json::from_str(manifest)?;
-        let route = manifest["route"].as_str().context("a manifest without a route")?.to_owned();
+        let route = manifest["route"].as_str().context("the manifest has no route")?.to_owned();
         for stop in manifest["stops"].as_array_mut().into_iter().flatten() {
             for parcel in stop["parcels"].as_array_mut().into_iter().flatten() {
                 parcel["recipient"] = json!({ "postcode": POSTCODE });
@@ -80,34 +82,34 @@ impl Backend {
         let url = format!("http://{}/api/v1/routes/{route}", self.address);
         let body = json!({ "van": van, "manifest": manifest }).to_string();
         let answer = tokio::task::spawn_blocking(move || put(&url, body)).await??;
-        let links = answer["parcels"].as_array().context("no links in the answer")?;
+        let links = answer["parcels"].as_array().context("the response has no links")?;
         let text = |link: &Value, name: &str| link[name].as_str().map(str::to_owned);
         links
             .iter()
-            .map(|link| Some(Link { number: text(link, "number")?, url: text(link, "url")? }))
+            .map(|link| Some(TrackingLink { number: text(link, "number")?, url: text(link, "url")? }))
             .collect::<Option<_>>()
-            .context("a link without number and address")
+            .context("a link has no number or URL")
     }
 
-    /// Completes when it has ended by itself, which it should not.
-    pub(super) async fn lost(&mut self) -> anyhow::Error {
-        match (&mut self.running).await {
-            Ok(Ok(())) => anyhow!("the backend has ended by itself"),
+    /// Completes only if the backend ends unexpectedly.
+    pub(super) async fn wait_for_failure(&mut self) -> anyhow::Error {
+        match (&mut self.task).await {
+            Ok(Ok(())) => anyhow!("the backend ended unexpectedly"),
             Ok(Err(error)) => error.context("the backend"),
             Err(error) => anyhow!(error),
         }
     }
 
-    /// Lets it finish what it has begun.
+    /// Stops the backend after its current work.
     pub(super) async fn stop(self) -> anyhow::Result<()> {
         self.stop.cancel();
-        self.running.await.context("the backend's task")?.context("the backend")
+        self.task.await.context("the backend's task")?.context("the backend")
     }
 }
 
 fn put(url: &str, body: String) -> anyhow::Result<Value> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(ANSWERED_WITHIN))
+        .timeout_global(Some(RESPONSE_TIMEOUT))
         .http_status_as_error(false)
         .build()
         .into();
@@ -121,16 +123,16 @@ fn put(url: &str, body: String) -> anyhow::Result<Value> {
     Ok(serde_json::from_str(&text)?)
 }
 
-fn is_taken(error: &anyhow::Error) -> bool {
+fn is_port_in_use(error: &anyhow::Error) -> bool {
     error
         .chain()
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
         .any(|error| error.kind() == io::ErrorKind::AddrInUse)
 }
 
-fn config(broker: SocketAddr, scratch: &Scratch, port: u16) -> anyhow::Result<Config> {
+fn config(broker: SocketAddr, scratch: &TempDir, port: u16) -> anyhow::Result<Config> {
     let path = scratch.path().join("backend.db");
-    let path = path.to_str().context("the directory for temporary files is not UTF-8")?;
+    let path = path.to_str().context("the path of the temporary directory is not UTF-8")?;
     let overrides = [
         ("store.path", path.to_owned()),
         ("mqtt.broker", format!("mqtt://{broker}")),

@@ -1,4 +1,4 @@
-//! An MQTT 5 broker inside the process, on a free port that only this host can reach.
+//! An MQTT 5 broker in this process, on a free port of the loopback interface.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -7,20 +7,20 @@ use mqtt5::broker::config::{AuthConfig, StorageBackend, StorageConfig};
 use mqtt5::broker::{BrokerConfig, BrokerShutdownHandle, MqttBroker};
 use tokio::task::JoinHandle;
 
-/// Said in CONNACK; clients are wary of the broker's default of 256 MiB.
+/// Maximum packet size announced in CONNACK; clients distrust the broker's default of 256 MiB.
 pub(super) const MAX_PACKET_BYTES: u32 = 1 << 20;
 
-/// The broker, while it runs.
+/// The running broker.
 pub(super) struct Broker {
     address: SocketAddr,
     shutdown: BrokerShutdownHandle,
-    running: JoinHandle<mqtt5::Result<()>>,
+    task: JoinHandle<mqtt5::Result<()>>,
 }
 
 impl Broker {
-    /// Starts it; it takes connections from now on.
+    /// Starts the broker; it accepts connections when this returns.
     pub(super) async fn start() -> anyhow::Result<Self> {
-        // Nothing of it is to outlive the demo: by default it would make a directory where it was started.
+        // By default the broker would leave a directory in the working directory.
         let memory =
             StorageConfig::new().with_backend(StorageBackend::Memory).with_persistence(false);
         let config = BrokerConfig::new()
@@ -29,23 +29,22 @@ impl Broker {
             .with_auth(AuthConfig::new().with_allow_anonymous(true))
             .with_storage(memory)
             .with_sys_topics_enabled(false);
-        let mut broker = MqttBroker::with_config(config).await.context("no broker")?;
+        let mut broker = MqttBroker::with_config(config).await.context("cannot start broker")?;
         let address = broker.local_addr().context("the broker has no address")?;
         let mut ready = broker.ready_receiver();
         let shutdown = broker.shutdown_handle();
         let running = tokio::spawn(async move { broker.run().await });
-        ready.wait_for(|ready| *ready).await.context("the broker ended at once")?;
-        Ok(Self { address, shutdown, running })
+        ready.wait_for(|ready| *ready).await.context("the broker ended during startup")?;
+        Ok(Self { address, shutdown, task: running })
     }
 
-    /// Where it listens.
     pub(super) const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Lets it end its connections and tasks.
+    /// Stops the broker with its connections and tasks.
     pub(super) async fn stop(self) -> anyhow::Result<()> {
         self.shutdown.shutdown();
-        self.running.await.context("the broker's task")?.context("the broker")
+        self.task.await.context("the broker's task")?.context("the broker")
     }
 }

@@ -1,4 +1,5 @@
-//! The vans beside the one that is watched: each a simulated van and a whole agent with an outbox of its own.
+//! The vans beside the watched one: each is a simulated van and a complete agent with its own
+//! outbox.
 
 use std::net::SocketAddr;
 
@@ -7,60 +8,59 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::agent;
-use super::scratch::Scratch;
+use super::scratch::TempDir;
 use super::van::Van;
 use crate::clock::Clock;
-use crate::core::calendar::{Era, RELEASED};
-use crate::daemon::{Agent, AgentError, AtEnd};
-use crate::relay::mqtt::MqttLinks;
+use crate::core::calendar::{DateHint, RELEASE_DATE};
+use crate::daemon::{Agent, AgentError, OnSourceEnd};
+use crate::relay::mqtt::RumqttcConnector;
 
 /// All agents and their vans.
 #[derive(Debug)]
 pub(super) struct Fleet {
     stop: CancellationToken,
     agents: JoinSet<Result<(), AgentError>>,
-    driving: Vec<JoinHandle<anyhow::Result<()>>>,
+    drive_tasks: Vec<JoinHandle<anyhow::Result<()>>>,
 }
 
 impl Fleet {
-    /// Nobody drives yet.
     pub(super) fn new() -> Self {
-        Self { stop: CancellationToken::new(), agents: JoinSet::new(), driving: Vec::new() }
+        Self { stop: CancellationToken::new(), agents: JoinSet::new(), drive_tasks: Vec::new() }
     }
 
-    /// Starts the agent of `van`; it drives from now on.
+    /// Starts the agent of `van` and the drive.
     pub(super) async fn add(
         &mut self,
         id: &str,
         van: Van,
         broker: SocketAddr,
-        scratch: &Scratch,
+        scratch: &TempDir,
         speed: f64,
     ) -> anyhow::Result<()> {
-        let config = agent::config(id, agent::OTHERS, broker, &van.ttys(), scratch)?;
+        let config = agent::config(id, agent::OTHER_VANS_CONFIG, broker, &van.ttys(), scratch)?;
         let sources = vec![config.source.clone()];
-        let links = MqttLinks::new(config.relay.clone(), Clock::live());
-        let era = Era::NotBefore(RELEASED);
+        let links = RumqttcConnector::new(config.uplink.clone(), Clock::live());
+        let era = DateHint::NotBefore(RELEASE_DATE);
         let agent = Agent::open(config, era, Clock::scaled(speed), links)
             .await
             .with_context(|| format!("the agent of {id}"))?;
-        self.agents.spawn(agent.run(sources, AtEnd::Stop, self.stop.clone().cancelled_owned()));
-        self.driving.push(tokio::spawn(van.drive(Clock::scaled(speed))));
+        self.agents.spawn(agent.run(sources, OnSourceEnd::Stop, self.stop.clone().cancelled_owned()));
+        self.drive_tasks.push(tokio::spawn(van.drive(Clock::scaled(speed))));
         Ok(())
     }
 
-    /// Completes when an agent has ended by itself, which it should not.
-    pub(super) async fn lost(&mut self) -> anyhow::Error {
+    /// Completes only if an agent ends unexpectedly.
+    pub(super) async fn wait_for_failure(&mut self) -> anyhow::Error {
         match self.agents.join_next().await {
             Some(Ok(Err(error))) => anyhow::Error::from(error).context("an agent of the fleet"),
-            Some(_) => anyhow::anyhow!("an agent of the fleet has stopped by itself"),
+            Some(_) => anyhow::anyhow!("an agent of the fleet ended unexpectedly"),
             None => std::future::pending().await,
         }
     }
 
-    /// Lets all agents send what they have, and take their leave.
+    /// Stops all vans; the agents send their outboxes and disconnect.
     pub(super) async fn stop(mut self) -> anyhow::Result<()> {
-        for driving in &self.driving {
+        for driving in &self.drive_tasks {
             driving.abort();
         }
         self.stop.cancel();

@@ -1,26 +1,27 @@
-//! Text with a meaning → text with ANSI colours, or without.
+//! Text with semantic styles, rendered with or without ANSI colours.
 
 use std::fmt::Write as _;
 
-/// What a piece of text means.
+/// Meaning of a piece of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ink {
-    /// Nothing special.
+pub(super) enum Style {
+    /// Ordinary text.
     Plain,
     /// Labels and rules.
     Faint,
-    /// What is to be seen first.
+    /// Most important text.
     Strong,
-    /// In order.
+    /// Normal state.
     Good,
-    /// Degraded, and recovers by itself.
+    /// Degraded, recovers automatically.
     Warn,
-    /// Wrong.
+    /// Error.
     Bad,
 }
 
-impl Ink {
-    /// SGR parameters (ECMA-48 §8.3.117) of the eight colours that every terminal has.
+impl Style {
+    /// Returns the SGR parameters (ECMA-48 §8.3.117), limited to the eight colours of every
+    /// terminal.
     const fn sgr(self) -> Option<&'static str> {
         match self {
             Self::Plain => None,
@@ -33,36 +34,36 @@ impl Ink {
     }
 }
 
-/// A piece of a line.
+/// A styled part of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) text: String,
-    pub(super) ink: Ink,
+    pub(super) style: Style,
 }
 
 impl Span {
-    pub(super) fn new(text: impl Into<String>, ink: Ink) -> Self {
-        Self { text: text.into(), ink }
+    pub(super) fn new(text: impl Into<String>, style: Style) -> Self {
+        Self { text: text.into(), style }
     }
 }
 
 /// A line of the view.
 pub(super) type Line = Vec<Span>;
 
-/// How many columns a line takes: all characters of the view are one wide.
+/// Returns the width in columns; every character of the view is one column wide.
 pub(super) fn width(line: &[Span]) -> usize {
     line.iter().map(|span| span.text.chars().count()).sum()
 }
 
-/// Fills a line up to `columns`.
+/// Pads a line to `columns`.
 pub(super) fn pad(line: &mut Line, columns: usize) {
     let missing = columns.saturating_sub(width(line));
     if missing > 0 {
-        line.push(Span::new(" ".repeat(missing), Ink::Plain));
+        line.push(Span::new(" ".repeat(missing), Style::Plain));
     }
 }
 
-/// Whether colours are wanted.
+/// Colour support of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Colours {
     /// ANSI sequences.
@@ -71,23 +72,23 @@ pub(super) enum Colours {
     None,
 }
 
-/// The text of a line, cut at `columns`.
+/// Renders a line, truncated at `columns`.
 pub(super) fn paint(line: &[Span], columns: usize, colours: Colours) -> String {
     let (mut text, mut left) = (String::new(), columns);
-    for Span { text: piece, ink } in line {
+    for Span { text: piece, style: ink } in line {
         let piece: String = piece.chars().take(left).collect();
         left -= piece.chars().count();
         match ink.sgr().filter(|_| colours == Colours::Ansi && !piece.trim().is_empty()) {
             Some(sgr) => write!(text, "\x1b[{sgr}m{piece}\x1b[m"),
             None => write!(text, "{piece}"),
         }
-        .expect("a string takes everything");
+        .expect("writing to a string cannot fail");
     }
     text
 }
 
-/// 12345 → `12,345`.
-pub(super) fn grouped(number: u64) -> String {
+/// Formats 12345 as `12,345`.
+pub(super) fn group_digits(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -99,13 +100,13 @@ pub(super) fn grouped(number: u64) -> String {
     text
 }
 
-/// A number of things: `1 point`, `12,345 points`.
-pub(super) fn counted(number: u64, thing: &str) -> String {
-    format!("{} {thing}{}", grouped(number), if number == 1 { "" } else { "s" })
+/// Formats a count with its noun: `1 point`, `12,345 points`.
+pub(super) fn with_count(number: u64, thing: &str) -> String {
+    format!("{} {thing}{}", group_digits(number), if number == 1 { "" } else { "s" })
 }
 
-/// 12345 → `12.3 kB`.
-pub(super) fn bytes(number: u64) -> String {
+/// Formats 12345 as `12.3 kB`.
+pub(super) fn format_bytes(number: u64) -> String {
     match number {
         0..1000 => format!("{number} B"),
         1000..1_000_000 => format!("{}.{} kB", number / 1000, number % 1000 / 100),
@@ -119,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_line_is_cut_by_what_is_seen_and_not_by_its_colours() {
-        let mut line = vec![Span::new("lin", Ink::Good), Span::new("k ◆ up", Ink::Plain)];
+        let mut line = vec![Span::new("lin", Style::Good), Span::new("k ◆ up", Style::Plain)];
         assert_eq!(paint(&line, 6, Colours::Ansi), "\x1b[32mlin\x1b[mk ◆");
         assert_eq!(paint(&line, 80, Colours::None), "link ◆ up");
         pad(&mut line, 12);
@@ -135,8 +136,8 @@ mod tests {
             (123_456, "123,456", "123.4 kB"),
             (1_999_999, "1,999,999", "1.9 MB"),
         ] {
-            assert_eq!((grouped(number).as_str(), bytes(number).as_str()), (plain, size));
+            assert_eq!((group_digits(number).as_str(), format_bytes(number).as_str()), (plain, size));
         }
-        assert_eq!(counted(1, "point") + " " + &counted(1200, "message"), "1 point 1,200 messages");
+        assert_eq!(with_count(1, "point") + " " + &with_count(1200, "message"), "1 point 1,200 messages");
     }
 }

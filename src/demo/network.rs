@@ -1,6 +1,7 @@
-//! The mobile network between agent and broker: it carries bytes, counts them, and can be cut.
+//! Simulated mobile network between agent and broker: forwards and counts bytes, and can be cut.
 //!
-//! In a dead zone a connection is gone, and a new one is closed before it has said anything.
+//! During a cut, existing connections are closed, and new ones are closed before any data is
+//! forwarded.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -16,29 +17,28 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::clock::Clock;
 use crate::units::Uptime;
 
-/// Read at once, in each direction.
+/// Buffer size per direction.
 const BUFFER_BYTES: usize = 4096;
 
-/// No descriptor is left, or the like: a listener that fails would otherwise fail without end.
-const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// Delay after a failed accept, for example when file descriptors have run out.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// Whether it carries.
+/// State of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Coverage {
-    /// It does.
-    Covered,
+pub(super) enum NetworkState {
+    Connected,
     /// A dead zone.
     Cut {
-        /// When it began.
+        /// Start of the cut.
         since: Uptime,
-        /// When it ends.
+        /// End of the cut.
         until: Uptime,
     },
 }
 
-/// Bytes that went through: MQTT with its headers, without those of TCP and IP.
+/// Forwarded bytes: MQTT with its headers, without TCP and IP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Carried {
+pub(super) struct ByteCounts {
     /// From the agent to the broker.
     pub(super) up_bytes: u64,
     /// From the broker to the agent.
@@ -48,16 +48,16 @@ pub(super) struct Carried {
 #[derive(Debug)]
 struct Shared {
     broker: SocketAddr,
-    coverage: watch::Sender<Coverage>,
+    state: watch::Sender<NetworkState>,
     up_bytes: AtomicU64,
     down_bytes: AtomicU64,
     cut_ms: AtomicU64,
 }
 
 impl Shared {
-    /// Carries again, and remembers how long it did not.
+    /// Ends a cut and adds its duration to the total.
     fn restore(&self, now: Uptime) {
-        if let Coverage::Cut { since, .. } = self.coverage.send_replace(Coverage::Covered) {
+        if let NetworkState::Cut { since, .. } = self.state.send_replace(NetworkState::Connected) {
             let cut_ms = u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
             self.cut_ms.fetch_add(cut_ms, Ordering::Relaxed);
         }
@@ -69,64 +69,63 @@ impl Shared {
 pub(super) struct Network {
     address: SocketAddr,
     shared: Arc<Shared>,
-    accepting: JoinHandle<()>,
-    cutting: Option<JoinHandle<()>>,
+    accept_task: JoinHandle<()>,
+    cut_task: Option<JoinHandle<()>>,
 }
 
 impl Network {
-    /// Carries from now on.
+    /// Starts forwarding to `broker`.
     pub(super) async fn start(broker: SocketAddr) -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("no free port")?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             broker,
-            coverage: watch::Sender::new(Coverage::Covered),
+            state: watch::Sender::new(NetworkState::Connected),
             up_bytes: AtomicU64::new(0),
             down_bytes: AtomicU64::new(0),
             cut_ms: AtomicU64::new(0),
         });
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
-        Ok(Self { address, shared, accepting, cutting: None })
+        let accept_task = tokio::spawn(accept(listener, Arc::clone(&shared)));
+        Ok(Self { address, shared, accept_task, cut_task: None })
     }
 
-    /// What the agent takes for the broker.
+    /// Returns the address to which the agent connects.
     pub(super) const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Whether it carries.
-    pub(super) fn coverage(&self) -> Coverage {
-        *self.shared.coverage.borrow()
+    pub(super) fn state(&self) -> NetworkState {
+        *self.shared.state.borrow()
     }
 
-    /// What it has carried.
-    pub(super) fn carried(&self) -> Carried {
-        Carried {
+    /// Returns the forwarded bytes.
+    pub(super) fn byte_counts(&self) -> ByteCounts {
+        ByteCounts {
             up_bytes: self.shared.up_bytes.load(Ordering::Relaxed),
             down_bytes: self.shared.down_bytes.load(Ordering::Relaxed),
         }
     }
 
-    /// How long it was cut altogether; a cut counts when it is over.
-    pub(super) fn was_cut(&self) -> Duration {
+    /// Returns the total duration of completed cuts.
+    pub(super) fn total_cut_time(&self) -> Duration {
         Duration::from_millis(self.shared.cut_ms.load(Ordering::Relaxed))
     }
 
-    /// Will cut it once, for `length`, when it is `at` by `clock`.
-    pub(super) fn cut(&mut self, at: Uptime, length: Duration, clock: Clock) {
+    /// Schedules one cut of `length` for the time `at` of `clock`.
+    pub(super) fn schedule_cut(&mut self, at: Uptime, length: Duration, clock: Clock) {
         let shared = Arc::clone(&self.shared);
-        self.cutting = Some(tokio::spawn(async move {
-            let since = clock.reached(Some(at)).await;
+        self.cut_task = Some(tokio::spawn(async move {
+            let since = clock.sleep_until(Some(at)).await;
             let until = since + length;
-            shared.coverage.send_replace(Coverage::Cut { since, until });
-            shared.restore(clock.reached(Some(until)).await);
+            shared.state.send_replace(NetworkState::Cut { since, until });
+            shared.restore(clock.sleep_until(Some(until)).await);
         }));
     }
 
-    /// Ends a cut early, and makes no further one.
+    /// Ends a cut early and cancels a scheduled one.
     pub(super) fn restore(&mut self, now: Uptime) {
-        if let Some(cutting) = self.cutting.take() {
-            cutting.abort();
+        if let Some(cut_task) = self.cut_task.take() {
+            cut_task.abort();
         }
         self.shared.restore(now);
     }
@@ -134,9 +133,9 @@ impl Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        self.accepting.abort();
-        if let Some(cutting) = &self.cutting {
-            cutting.abort();
+        self.accept_task.abort();
+        if let Some(cut_task) = &self.cut_task {
+            cut_task.abort();
         }
     }
 }
@@ -147,38 +146,38 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((near, _)) => {
-                    connections.spawn(carry_until_cut(near, Arc::clone(&shared)));
+                    connections.spawn(forward_until_cut(near, Arc::clone(&shared)));
                 }
-                Err(_) => tokio::time::sleep(ACCEPT_AGAIN_AFTER).await,
+                Err(_) => tokio::time::sleep(ACCEPT_RETRY_DELAY).await,
             },
             Some(_) = connections.join_next() => {}
         }
     }
 }
 
-/// Both connections end with it: as one of them does, or when the network is cut.
-async fn carry_until_cut(near: TcpStream, shared: Arc<Shared>) {
-    let mut coverage = shared.coverage.subscribe();
+/// Forwards until one side closes or the network is cut; then both connections are closed.
+async fn forward_until_cut(near: TcpStream, shared: Arc<Shared>) {
+    let mut coverage = shared.state.subscribe();
     tokio::select! {
         biased;
-        _ = coverage.wait_for(|coverage| *coverage != Coverage::Covered) => {}
-        _ = carry(near, &shared) => {}
+        _ = coverage.wait_for(|coverage| *coverage != NetworkState::Connected) => {}
+        _ = forward(near, &shared) => {}
     }
 }
 
-async fn carry(mut near: TcpStream, shared: &Shared) -> io::Result<()> {
+async fn forward(mut near: TcpStream, shared: &Shared) -> io::Result<()> {
     let mut far = TcpStream::connect(shared.broker).await?;
-    // It must not hold small packets back: that would be a network that it is not.
+    // Delaying small packets would add latency that a real network does not have.
     near.set_nodelay(true)?;
     far.set_nodelay(true)?;
     let (near_out, near_in) = near.split();
     let (far_out, far_in) = far.split();
-    let up = pump(near_out, far_in, &shared.up_bytes);
-    let down = pump(far_out, near_in, &shared.down_bytes);
+    let up = copy_counted(near_out, far_in, &shared.up_bytes);
+    let down = copy_counted(far_out, near_in, &shared.down_bytes);
     tokio::try_join!(up, down).map(|_| ())
 }
 
-async fn pump(
+async fn copy_counted(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     count: &AtomicU64,
@@ -198,7 +197,7 @@ async fn pump(
 mod tests {
     use super::*;
 
-    /// A network to a listener that answers each byte with two.
+    /// Starts a network to a listener that answers each byte with two.
     async fn network() -> Network {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let broker = listener.local_addr().unwrap();
@@ -221,16 +220,16 @@ mod tests {
         let mut before = TcpStream::connect(network.address()).await.unwrap();
         before.write_u8(7).await.unwrap();
         assert_eq!(before.read_u16().await.unwrap(), 0x0707);
-        let carried = Carried { up_bytes: 1, down_bytes: 2 };
-        assert_eq!(network.carried(), carried);
+        let carried = ByteCounts { up_bytes: 1, down_bytes: 2 };
+        assert_eq!(network.byte_counts(), carried);
 
-        network.cut(clock.uptime(), Duration::from_secs(3600), clock.clone());
+        network.schedule_cut(clock.uptime(), Duration::from_secs(3600), clock.clone());
         assert!(before.read_u8().await.is_err(), "gone");
-        assert_ne!(network.coverage(), Coverage::Covered);
-        let mut during = TcpStream::connect(network.address()).await.unwrap();
-        let _ = during.write_u8(8).await;
-        assert!(during.read_u8().await.is_err(), "refused");
-        assert_eq!(network.carried(), carried, "nothing gets through");
+        assert_ne!(network.state(), NetworkState::Connected);
+        let mut beat_while = TcpStream::connect(network.address()).await.unwrap();
+        let _ = beat_while.write_u8(8).await;
+        assert!(beat_while.read_u8().await.is_err(), "refused");
+        assert_eq!(network.byte_counts(), carried, "no bytes are forwarded");
 
         network.restore(clock.uptime());
         let mut after = TcpStream::connect(network.address()).await.unwrap();
@@ -242,11 +241,11 @@ mod tests {
     async fn a_cut_ends_by_itself() {
         let mut network = network().await;
         let clock = Clock::live();
-        let mut coverage = network.shared.coverage.subscribe();
-        network.cut(clock.uptime(), Duration::from_millis(50), clock.clone());
-        coverage.wait_for(|coverage| *coverage != Coverage::Covered).await.unwrap();
-        coverage.wait_for(|coverage| *coverage == Coverage::Covered).await.unwrap();
+        let mut coverage = network.shared.state.subscribe();
+        network.schedule_cut(clock.uptime(), Duration::from_millis(50), clock.clone());
+        coverage.wait_for(|coverage| *coverage != NetworkState::Connected).await.unwrap();
+        coverage.wait_for(|coverage| *coverage == NetworkState::Connected).await.unwrap();
         assert!(clock.uptime() >= Uptime::from_millis(50));
-        assert!(network.was_cut() >= Duration::from_millis(50));
+        assert!(network.total_cut_time() >= Duration::from_millis(50));
     }
 }

@@ -1,35 +1,35 @@
-//! Lines → standard output: in place on a terminal, one after the other elsewhere.
+//! Draws the view on a terminal, or writes lines to any other output.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
-use super::Pages;
+use super::DemoPages;
 use super::ink::{Colours, Line, paint};
 use super::view::lines;
 
-/// The alternate screen, without cursor and without wrapping (xterm, and all that follow it).
+/// Selects the alternate screen, without cursor and line wrapping (xterm and compatible terminals).
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J";
 const LEAVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 
-/// Calm, and still alive.
-const FRAME: Duration = Duration::from_millis(200);
-const PLAIN_LINE: Duration = Duration::from_secs(5);
+/// Interval between two frames; fast enough to look live, without flicker.
+const FRAME_INTERVAL: Duration = Duration::from_millis(200);
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Where no terminal says how large it is.
-const USUAL_SIZE: (usize, usize) = (80, 24);
+/// Size used if the terminal does not report one.
+const DEFAULT_SIZE: (usize, usize) = (80, 24);
 
-/// Where the view is drawn. Dropping it gives the terminal back.
+/// Output of the view. Dropping it restores the terminal.
 #[derive(Debug)]
 pub(super) enum Screen {
     /// A terminal.
     Terminal(Colours),
-    /// A file, a pipe, a journal.
+    /// A file, a pipe or the journal.
     Lines,
 }
 
 impl Screen {
-    /// Takes the terminal, if standard output is one that can be drawn on.
-    pub(super) fn enter(pages: &Pages) -> io::Result<Self> {
+    /// Switches the terminal to the alternate screen, if standard output is a capable terminal.
+    pub(super) fn enter(pages: &DemoPages) -> io::Result<Self> {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
         if dumb || !io::stdout().is_terminal() {
             write(&(lines(pages) + "\n"))?;
@@ -42,15 +42,15 @@ impl Screen {
         Ok(screen)
     }
 
-    /// How often something new is to be shown.
+    /// Returns the interval between two updates.
     pub(super) const fn interval(&self) -> Duration {
         match self {
-            Self::Terminal(_) => FRAME,
-            Self::Lines => PLAIN_LINE,
+            Self::Terminal(_) => FRAME_INTERVAL,
+            Self::Lines => LINE_INTERVAL,
         }
     }
 
-    /// Draws a frame, or writes a line; `frame` is told how many columns and rows there are.
+    /// Draws a frame or writes a line; `frame` gets the number of columns and rows.
     pub(super) fn show(
         &self,
         frame: impl FnOnce(usize, usize) -> Vec<Line>,
@@ -59,7 +59,7 @@ impl Screen {
         match self {
             Self::Terminal(colours) => {
                 let (columns, rows) = size();
-                write(&drawn(&frame(columns, rows), columns, *colours))
+                write(&render_frame(&frame(columns, rows), columns, *colours))
             }
             Self::Lines => write(&(line() + "\n")),
         }
@@ -69,14 +69,15 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         if let Self::Terminal(_) = self {
-            // A terminal that is gone needs nothing back.
+            // Ignored: a closed terminal does not need to be restored.
             let _ = write(LEAVE);
         }
     }
 }
 
-/// Over what was there, and what is below it is wiped: nothing flickers.
-fn drawn(lines: &[Line], columns: usize, colours: Colours) -> String {
+/// Overwrites the last frame and clears the rest of each line and of the screen, which avoids
+/// flicker.
+fn render_frame(lines: &[Line], columns: usize, colours: Colours) -> String {
     let lines: Vec<_> = lines.iter().map(|line| paint(line, columns, colours) + "\x1b[K").collect();
     format!("\x1b[H{}\x1b[J", lines.join("\r\n"))
 }
@@ -84,7 +85,7 @@ fn drawn(lines: &[Line], columns: usize, colours: Colours) -> String {
 fn size() -> (usize, usize) {
     match rustix::termios::tcgetwinsize(io::stdout()) {
         Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col.into(), size.ws_row.into()),
-        _ => USUAL_SIZE,
+        _ => DEFAULT_SIZE,
     }
 }
 
@@ -97,12 +98,12 @@ fn write(text: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::ink::{Ink, Span};
+    use crate::demo::ink::{Style, Span};
 
     #[test]
     fn a_frame_begins_at_home_wipes_the_rest_and_never_scrolls() {
-        let line = |text: &str| vec![Span::new(text, Ink::Plain)];
-        let text = drawn(&[line("abc"), line("d")], 2, Colours::Ansi);
+        let line = |text: &str| vec![Span::new(text, Style::Plain)];
+        let text = render_frame(&[line("abc"), line("d")], 2, Colours::Ansi);
         assert_eq!(text, "\x1b[Hab\x1b[K\r\nd\x1b[K\x1b[J");
     }
 }

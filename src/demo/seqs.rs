@@ -1,17 +1,17 @@
-//! Which [`Seq`](crate::core::record::Seq)s have arrived, as ranges: what has no gaps takes the room of one.
+//! A set of sequence numbers, stored as ranges; a set without gaps takes the space of one range.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-/// A set of numbers that come mostly in order.
+/// A set of numbers that arrive mostly in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct SeqSet {
-    /// First → last of each range. No two touch.
+    /// First and last number of each range; ranges never touch.
     ranges: BTreeMap<u64, u64>,
 }
 
 impl SeqSet {
-    /// Adds one; false if it was there.
+    /// Adds a number. Returns false if it was present.
     pub(super) fn insert(&mut self, seq: u64) -> bool {
         let before = self.ranges.range(..=seq).next_back().map(|(first, last)| (*first, *last));
         if before.is_some_and(|(_, last)| seq <= last) {
@@ -24,7 +24,7 @@ impl SeqSet {
         true
     }
 
-    /// The parts of `expected` that are not there.
+    /// Returns the parts of `expected` that are missing.
     pub(super) fn missing(&self, expected: RangeInclusive<u64>) -> Vec<RangeInclusive<u64>> {
         let (mut next, end) = expected.into_inner();
         let mut missing = Vec::new();
@@ -47,7 +47,7 @@ impl SeqSet {
     }
 }
 
-/// How many numbers ranges hold together.
+/// Returns the total count of numbers in `ranges`.
 pub(super) fn total(ranges: &[RangeInclusive<u64>]) -> u64 {
     ranges.iter().map(|range| (range.end() + 1).saturating_sub(*range.start())).sum()
 }

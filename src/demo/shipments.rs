@@ -1,4 +1,4 @@
-//! Messages on `event` → what has become of each parcel, of the route, and what came last.
+//! Parcel states, route summary and newest notices, derived from the messages on `event`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -6,35 +6,35 @@ use serde_json::Value;
 
 use crate::wire::epcis::CloudEvent;
 
-/// So many events are shown.
-const NEWEST: usize = 3;
+/// Number of notices shown.
+const MAX_NOTICES: usize = 3;
 
-/// What has become of a parcel.
+/// Current state of a parcel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Stage {
+pub(super) enum ParcelStage {
     /// In the van, at the station.
     Loaded,
     /// Out for delivery.
     Out,
     /// Handed over.
     Delivered,
-    /// Tried, and not handed over.
+    /// Attempted without success.
     Attempted,
     /// Found damaged.
     Damaged,
     /// Back at the station.
     Returned,
-    /// Not where it should be.
+    /// Missing from its place.
     NotFound,
     /// Never shipped.
     Void,
-    /// Scanned, and nothing changes by it.
+    /// Scanned without a change of state.
     Seen,
 }
 
-impl Stage {
-    /// For people.
-    pub(super) const fn name(self) -> &'static str {
+impl ParcelStage {
+    /// Returns the display name.
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Loaded => "loaded",
             Self::Out => "out",
@@ -48,8 +48,8 @@ impl Stage {
         }
     }
 
-    /// What a kind of event says of its parcels.
-    fn of(kind: &str) -> Option<Self> {
+    /// Returns the stage that an event type implies for its parcels.
+    fn from_event_kind(kind: &str) -> Option<Self> {
         Some(match kind {
             "parcel.loaded" => Self::Loaded,
             "route.departed" => Self::Out,
@@ -65,44 +65,44 @@ impl Stage {
     }
 }
 
-/// What a message said, for people.
+/// An event as shown to the viewer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct Notice {
     /// UTC, `06:41:07`.
     pub(super) time: String,
-    /// Such as `delivered`.
-    pub(super) what: String,
-    /// Of which parcel, if it is of one.
+    /// Short name, such as `delivered`.
+    pub(super) text: String,
+    /// The parcel, if the event has exactly one.
     pub(super) parcel: Option<String>,
 }
 
-/// What was said of a parcel, and by which event.
+/// A stage of a parcel, with its event.
 #[derive(Clone, Debug)]
-struct Said {
+struct StageEntry {
     seq: u64,
     event: String,
-    stage: Stage,
+    stage: ParcelStage,
 }
 
-/// All that the events have said.
+/// State collected from all events.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Shipments {
-    /// Messages, repetitions included.
+pub(super) struct ParcelStatuses {
+    /// Messages, duplicates included.
     pub(super) received: u64,
-    /// Those of them whose id had come before.
+    /// Messages whose id had been received before.
     pub(super) repeated: u64,
-    /// As the departure said it.
+    /// Number of stops, from the departure event.
     pub(super) stops_total: Option<u64>,
-    /// What the route was, in the words of `van:summary`.
+    /// The value of `van:summary`.
     pub(super) summary: Option<Value>,
     ids: BTreeSet<String>,
-    /// By parcel, in the order of the numbers; without what was retracted.
-    said: BTreeMap<String, Vec<Said>>,
-    newest: VecDeque<Told>,
+    /// Stages by parcel, in the order of sequence numbers; retracted ones are removed.
+    stages: BTreeMap<String, Vec<StageEntry>>,
+    newest: VecDeque<Notice>,
 }
 
-impl Shipments {
-    /// An event came.
+impl ParcelStatuses {
+    /// Processes an event.
     pub(super) fn observe(&mut self, seq: u64, event: &CloudEvent) {
         self.received += 1;
         if !self.ids.insert(event.id.clone()) {
@@ -111,15 +111,15 @@ impl Shipments {
         }
         let kind = kind(event);
         let parcels = parcels(event);
-        self.tell(event, &kind, &parcels);
+        self.push_notice(event, &kind, &parcels);
         if kind == "event.retracted" {
-            for said in self.said.values_mut() {
+            for said in self.stages.values_mut() {
                 said.retain(|one| one.event != event.data.event_id);
             }
-        } else if let Some(stage) = Stage::of(&kind) {
+        } else if let Some(stage) = ParcelStage::from_event_kind(&kind) {
             for parcel in parcels {
-                let said = self.said.entry(parcel).or_default();
-                said.push(Said { seq, event: event.data.event_id.clone(), stage });
+                let said = self.stages.entry(parcel).or_default();
+                said.push(StageEntry { seq, event: event.data.event_id.clone(), stage });
                 said.sort_by_key(|one| one.seq);
             }
         }
@@ -129,68 +129,68 @@ impl Shipments {
         self.summary = summary.or(self.summary.take());
     }
 
-    fn tell(&mut self, event: &CloudEvent, kind: &str, parcels: &[String]) {
-        // Tags on board are counted all day: it would push out what people wait for.
+    fn push_notice(&mut self, event: &CloudEvent, kind: &str, parcels: &[String]) {
+        // Tag counts arrive all day and would displace the events of interest.
         if kind == "van.inventory" {
             return;
         }
         let what = kind.rsplit('.').next().unwrap_or(kind).replace('_', " ");
         let parcel = match parcels {
-            [parcel] => Some(shortened(parcel)),
+            [parcel] => Some(shorten(parcel)),
             _ => None,
         };
         let time = event.time.get(11..19).unwrap_or(&event.time).to_owned();
-        self.newest.push_front(Told { time, what, parcel });
-        self.newest.truncate(NEWEST);
+        self.newest.push_front(Notice { time, text: what, parcel });
+        self.newest.truncate(MAX_NOTICES);
     }
 
-    /// How many parcels are in which stage now.
-    pub(super) fn counts(&self) -> BTreeMap<Stage, u64> {
+    /// Returns the number of parcels in each stage.
+    pub(super) fn counts(&self) -> BTreeMap<ParcelStage, u64> {
         let mut counts = BTreeMap::new();
-        for stage in self.said.values().filter_map(|said| stage(said)) {
+        for stage in self.stages.values().filter_map(|said| current_stage(said)) {
             *counts.entry(stage).or_default() += 1;
         }
         counts
     }
 
-    /// How many stages were said of a parcel by more than one event.
-    pub(super) fn doubled_stages(&self) -> usize {
-        let of = |said: &Vec<Said>| {
-            let stages: Vec<Stage> =
-                said.iter().map(|one| one.stage).filter(|stage| *stage != Stage::Seen).collect();
+    /// Returns the count of stages reported by more than one event for the same parcel.
+    pub(super) fn duplicate_stages(&self) -> usize {
+        let of = |said: &Vec<StageEntry>| {
+            let stages: Vec<ParcelStage> =
+                said.iter().map(|one| one.stage).filter(|stage| *stage != ParcelStage::Seen).collect();
             stages.len() - stages.iter().collect::<BTreeSet<_>>().len()
         };
-        self.said.values().map(of).sum()
+        self.stages.values().map(of).sum()
     }
 
-    /// What was said last, the newest first.
-    pub(super) fn newest(&self) -> impl Iterator<Item = &Told> {
+    /// Returns the notices, newest first.
+    pub(super) fn newest(&self) -> impl Iterator<Item = &Notice> {
         self.newest.iter()
     }
 }
 
-/// What holds now: to be seen changes nothing of what is known.
-fn stage(said: &[Said]) -> Option<Stage> {
-    let known = said.iter().rev().find(|one| one.stage != Stage::Seen);
+/// Returns the current stage; `Seen` never replaces another stage.
+fn current_stage(said: &[StageEntry]) -> Option<ParcelStage> {
+    let known = said.iter().rev().find(|one| one.stage != ParcelStage::Seen);
     known.or(said.last()).map(|one| one.stage)
 }
 
-/// `com.example.van.parcel.delivered.v1` → `parcel.delivered`.
+/// Reduces `com.example.van.parcel.delivered.v1` to `parcel.delivered`.
 fn kind(event: &CloudEvent) -> String {
     let mut parts = event.kind.rsplit('.').skip(1);
     let (what, whose) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     format!("{whose}.{what}")
 }
 
-/// The numbers in the URIs of parcels.
+/// Returns the numbers in the URIs of parcels.
 fn parcels(event: &CloudEvent) -> Vec<String> {
     let data = &event.data;
     let uris = data.child_epcs.iter().chain(&data.epc_list).flatten();
     uris.map(|uri| uri.rsplit('/').next().unwrap_or(uri).to_owned()).collect()
 }
 
-/// Its end, by which people tell parcels apart.
-fn shortened(parcel: &str) -> String {
+/// Returns the last digits, which suffice to distinguish parcels.
+fn shorten(parcel: &str) -> String {
     const SHOWN: usize = 5;
     let length = parcel.chars().count();
     if length <= SHOWN {
@@ -206,7 +206,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// A message of the number `seq` about parcels; its name is `id`.
+    /// Builds a message with the sequence number `seq` and the name `id` about parcels.
     pub(in crate::demo) fn event(seq: u64, id: &str, kind: &str, parcels: &[&str]) -> Value {
         let uris: Vec<String> =
             parcels.iter().map(|key| format!("https://id.gs1.org/00/{key}")).collect();
@@ -229,12 +229,12 @@ pub(super) mod tests {
         })
     }
 
-    fn observe(shipments: &mut Shipments, seq: u64, event: Value) {
+    fn observe(shipments: &mut ParcelStatuses, seq: u64, event: Value) {
         shipments.observe(seq, &serde_json::from_value(event).unwrap());
     }
 
-    fn day() -> Shipments {
-        let mut shipments = Shipments::default();
+    fn day() -> ParcelStatuses {
+        let mut shipments = ParcelStatuses::default();
         for (seq, id, kind, parcels) in [
             (1, "a", "parcel.loaded", &["395212340000000014"][..]),
             (2, "b", "parcel.loaded", &["395212340000000021"]),
@@ -251,10 +251,10 @@ pub(super) mod tests {
     #[test]
     fn each_parcel_is_in_its_newest_stage_and_to_be_seen_is_none_of_a_known_one() {
         let shipments = day();
-        let counts = [(Stage::Out, 1), (Stage::Delivered, 1), (Stage::Seen, 1)];
+        let counts = [(ParcelStage::Out, 1), (ParcelStage::Delivered, 1), (ParcelStage::Seen, 1)];
         assert_eq!(shipments.counts(), BTreeMap::from(counts));
         let newest: Vec<_> =
-            shipments.newest().map(|told| (told.what.as_str(), told.parcel.as_deref())).collect();
+            shipments.newest().map(|told| (told.text.as_str(), told.parcel.as_deref())).collect();
         let expected =
             [("seen", Some("7")), ("seen", Some("…00014")), ("delivered", Some("…00014"))];
         assert_eq!(newest, expected);
@@ -266,18 +266,18 @@ pub(super) mod tests {
         let mut retraction = event(20, "g", "event.retracted", &["395212340000000014"]);
         retraction["data"]["eventID"] = json!("d");
         observe(&mut shipments, 20, retraction);
-        assert_eq!(shipments.counts(), BTreeMap::from([(Stage::Out, 2), (Stage::Seen, 1)]));
+        assert_eq!(shipments.counts(), BTreeMap::from([(ParcelStage::Out, 2), (ParcelStage::Seen, 1)]));
         observe(&mut shipments, 21, event(21, "h", "parcel.delivered", &["395212340000000014"]));
-        assert_eq!(shipments.doubled_stages(), 0);
+        assert_eq!(shipments.duplicate_stages(), 0);
     }
 
     #[test]
     fn a_message_that_comes_again_is_counted_and_a_stage_that_is_said_again_too() {
         let mut shipments = day();
         observe(&mut shipments, 12, event(12, "d", "parcel.delivered", &["395212340000000014"]));
-        assert_eq!((shipments.received, shipments.repeated, shipments.doubled_stages()), (7, 1, 0));
+        assert_eq!((shipments.received, shipments.repeated, shipments.duplicate_stages()), (7, 1, 0));
         observe(&mut shipments, 15, event(15, "x", "parcel.delivered", &["395212340000000014"]));
-        assert_eq!((shipments.repeated, shipments.doubled_stages()), (1, 1));
+        assert_eq!((shipments.repeated, shipments.duplicate_stages()), (1, 1));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A client of its own, beside the backend: MQTT → [`Arrivals`].
+//! A separate MQTT client that collects [`Arrivals`].
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,30 +10,30 @@ use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::arrivals::Arrivals;
+use super::arrivals::ReceivedMessages;
 use super::broker::MAX_PACKET_BYTES;
 use crate::clock::Clock;
 
-/// On the loopback interface it takes milliseconds.
-const SUBSCRIBED_WITHIN: Duration = Duration::from_secs(10);
+/// Timeout of the subscription, which takes milliseconds on the loopback interface.
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Its own requests are SUBSCRIBE and DISCONNECT.
-const REQUESTS: usize = 4;
+/// Capacity for the client's own requests, SUBSCRIBE and DISCONNECT.
+const REQUEST_CAPACITY: usize = 4;
 
-/// The subscriber, while it listens.
+/// The running subscriber.
 #[derive(Debug)]
 pub(super) struct Subscriber {
-    arrivals: watch::Sender<Arrivals>,
+    received: watch::Sender<ReceivedMessages>,
     client: AsyncClient,
-    listening: JoinHandle<anyhow::Error>,
+    task: JoinHandle<anyhow::Error>,
 }
 
 impl Subscriber {
-    /// Connects directly to the broker, and has subscribed to `filter` when it returns.
+    /// Connects directly to the broker, and returns once `filter` is subscribed.
     pub(super) async fn start(
         broker: SocketAddr,
         filter: &str,
-        arrivals: Arrivals,
+        arrivals: ReceivedMessages,
         clock: Clock,
     ) -> anyhow::Result<Self> {
         let id = "waypost-demo-subscriber";
@@ -41,56 +41,57 @@ impl Subscriber {
         options
             .set_clean_start(true)
             .set_keep_alive(Duration::from_secs(30))
-            // Without it the client refuses what is larger than 10 KiB, as full batches are.
+            // The client's default rejects packets above 10 KiB, such as full batches.
             .set_max_packet_size(Some(MAX_PACKET_BYTES));
-        let (client, mut event_loop) = AsyncClient::new(options, REQUESTS);
-        // What it says itself has not arrived from the van.
+        let (client, mut event_loop) = AsyncClient::new(options, REQUEST_CAPACITY);
+        // Messages of this client must not be counted as the van's.
         let filter = Filter { nolocal: true, ..Filter::new(filter, QoS::AtLeastOnce) };
         client.subscribe_many([filter]).await?;
-        let granted = tokio::time::timeout(SUBSCRIBED_WITHIN, granted(&mut event_loop)).await;
-        granted.context("no SUBACK from the broker")??;
+        let wait_for_suback = tokio::time::timeout(SUBSCRIBE_TIMEOUT, wait_for_suback(&mut event_loop)).await;
+        wait_for_suback.context("the broker sent no SUBACK")??;
         let arrivals = watch::Sender::new(arrivals);
         let listening = tokio::spawn(listen(event_loop, arrivals.clone(), clock));
-        Ok(Self { arrivals, client, listening })
+        Ok(Self { received: arrivals, client, task: listening })
     }
 
-    /// What has arrived.
-    pub(super) const fn arrivals(&self) -> &watch::Sender<Arrivals> {
-        &self.arrivals
+    /// Returns the messages received so far.
+    pub(super) const fn received(&self) -> &watch::Sender<ReceivedMessages> {
+        &self.received
     }
 
-    /// Completes when it cannot listen any more, which it should not.
-    pub(super) async fn lost(&mut self) -> anyhow::Error {
-        (&mut self.listening).await.unwrap_or_else(|error| anyhow!(error))
+    /// Completes only if the connection is lost.
+    pub(super) async fn wait_for_failure(&mut self) -> anyhow::Error {
+        (&mut self.task).await.unwrap_or_else(|error| anyhow!(error))
     }
 
-    /// Takes its leave of the broker.
+    /// Disconnects from the broker.
     pub(super) async fn stop(mut self) {
-        // If the broker is gone, so is the subscriber.
+        // If the request fails, the connection has already ended.
         if self.client.disconnect().await.is_ok() {
-            let left = tokio::time::timeout(Duration::from_secs(1), &mut self.listening).await;
+            let left = tokio::time::timeout(Duration::from_secs(1), &mut self.task).await;
             drop(left);
         }
-        self.listening.abort();
+        self.task.abort();
     }
 }
 
-/// Polls until the broker has granted the subscription.
-async fn granted(event_loop: &mut EventLoop) -> anyhow::Result<()> {
+/// Polls until the broker grants the subscription.
+async fn wait_for_suback(event_loop: &mut EventLoop) -> anyhow::Result<()> {
     loop {
         let event = event_loop.poll().await.context("the subscriber cannot connect")?;
         if let Event::Incoming(Packet::SubAck(ack)) = event {
-            let granted = |code: &_| matches!(code, SubscribeReasonCode::Success(_));
-            anyhow::ensure!(ack.return_codes.iter().all(granted), "{:?}", ack.return_codes);
+            let wait_for_suback = |code: &_| matches!(code, SubscribeReasonCode::Success(_));
+            anyhow::ensure!(ack.return_codes.iter().all(wait_for_suback), "{:?}", ack.return_codes);
             return Ok(());
         }
     }
 }
 
-/// Listens until the connection ends. The session is a clean one, so connecting again would leave a hole.
+/// Receives until the connection ends. The session is a clean one, so a reconnect would lose
+/// messages.
 async fn listen(
     mut event_loop: EventLoop,
-    arrivals: watch::Sender<Arrivals>,
+    arrivals: watch::Sender<ReceivedMessages>,
     clock: Clock,
 ) -> anyhow::Error {
     loop {

@@ -1,71 +1,71 @@
-//! The end of a demo: what was stored against what arrived.
+//! Summary at the end of a demo: compares stored with received records.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::arrivals::Arrivals;
-use super::ink::{bytes, counted, grouped};
-use super::network::Carried;
+use super::arrivals::ReceivedMessages;
+use super::ink::{format_bytes, with_count, group_digits};
+use super::network::ByteCounts;
 use super::seqs::total;
-use super::shipments::Shipments;
-use super::view::{minutes, stages};
+use super::shipments::ParcelStatuses;
+use super::view::{format_elapsed, stage_counts};
 use crate::outbox::OutboxStats;
 use crate::relay::LinkStatus;
 
-/// More are not named one by one.
-const NAMED: usize = 5;
+/// Maximum number of ranges listed one by one.
+const MAX_LISTED: usize = 5;
 
-/// What the demo found out.
+/// Results of a demo.
 #[derive(Clone, Debug)]
 pub(super) struct Summary {
     pub(super) title: String,
     pub(super) elapsed: Duration,
-    /// How long the network was cut.
+    /// Duration of the network cut.
     pub(super) cut: Duration,
     /// Epochs with a fix that the receiver sent.
     pub(super) fixes: u64,
-    /// The numbers of all points and events that were committed to the outbox; empty if there is none.
+    /// Sequence numbers of all points and events committed to the outbox; empty if there are none.
     pub(super) stored: RangeInclusive<u64>,
-    pub(super) arrivals: Arrivals,
+    pub(super) received: ReceivedMessages,
     pub(super) link: LinkStatus,
     pub(super) outbox: OutboxStats,
-    pub(super) carried: Carried,
+    pub(super) carried: ByteCounts,
 }
 
 impl Summary {
-    /// The stored points and events that did not arrive.
+    /// Returns the stored points and events that were not received.
     pub(super) fn missing(&self) -> Vec<RangeInclusive<u64>> {
-        self.arrivals.seqs.missing(self.stored.clone())
+        self.received.seqs.missing(self.stored.clone())
     }
 
-    /// Why this demo has failed, if it has.
+    /// Returns the reason for a failure of this demo, if any.
     pub(super) fn failure(&self) -> Option<String> {
         let missing = total(&self.missing());
         if missing > 0 {
-            let waiting = counted(self.outbox.pending, "record");
+            let waiting = with_count(self.outbox.pending, "record");
             return Some(format!(
                 "{} stored and not received, while {waiting} waited in the outbox",
-                counted(missing, "record")
+                with_count(missing, "record")
             ));
         }
         if self.stored.is_empty() {
             return Some("nothing was stored: the agent has accepted no fix".to_owned());
         }
-        (self.arrivals.unreadable > 0).then(|| {
-            format!("{} not as in the contract", counted(self.arrivals.unreadable, "payload"))
+        (self.received.unreadable > 0).then(|| {
+            format!("{} with a contract violation", with_count(self.received.unreadable, "payload"))
         })
     }
 
     fn events(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shipments { received, repeated, summary, .. } = &self.arrivals.shipments;
-        write!(f, "\n  events     {} received, ", grouped(*received))?;
-        write!(f, "{} doubled by id; ", grouped(*repeated))?;
-        match self.arrivals.shipments.doubled_stages() {
+        let ParcelStatuses { received, repeated, summary, .. } = &self.received.parcel_statuses;
+        write!(f, "\n  events     {} received, ", group_digits(*received))?;
+        write!(f, "{} duplicate ids; ", group_digits(*repeated))?;
+        match self.received.parcel_statuses.duplicate_stages() {
             0 => write!(f, "each stage once")?,
-            doubled => write!(f, "{doubled} stages of a parcel said again")?,
+            duplicates => write!(f, "{duplicates} duplicate stages")?,
         }
-        write!(f, "\n  parcels    {}", stages(&self.arrivals.shipments, ", "))?;
+        write!(f, "\n  parcels    {}", stage_counts(&self.received.parcel_statuses, ", "))?;
         let Some(summary) = summary else { return Ok(()) };
         let number = |name: &str| summary[name].as_f64().unwrap_or_default();
         write!(
@@ -85,40 +85,40 @@ impl Summary {
         if missing.is_empty() {
             return "none".to_owned();
         }
-        let named = missing.iter().take(NAMED).map(|range| match range.clone().into_inner() {
+        let named = missing.iter().take(MAX_LISTED).map(|range| match range.clone().into_inner() {
             (first, last) if first == last => first.to_string(),
             (first, last) => format!("{first}..={last}"),
         });
         let named: Vec<_> = named.collect();
-        let more = if missing.len() > NAMED { ", ..." } else { "" };
-        format!("{}: seq {}{more}", counted(total(&missing), "record"), named.join(", "))
+        let more = if missing.len() > MAX_LISTED { ", ..." } else { "" };
+        format!("{}: seq {}{more}", with_count(total(&missing), "record"), named.join(", "))
     }
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { title, elapsed, cut, fixes, stored, arrivals, link, outbox, carried } = self;
-        let Arrivals { points, track_messages, backlog, duplicates, .. } = arrivals;
-        write!(f, "waypost demo: {title}, {} of it", minutes(*elapsed))?;
+        let Self { title, elapsed, cut, fixes, stored, received: arrivals, link, outbox, carried } = self;
+        let ReceivedMessages { points, track_messages, backlog, duplicates, .. } = arrivals;
+        write!(f, "waypost demo: {title}, ran {}", format_elapsed(*elapsed))?;
         if !cut.is_zero() {
             write!(f, ", network cut for {:.0} s", cut.as_secs_f64())?;
         }
-        write!(f, "\n  sent       {} with a fix by the receiver", counted(*fixes, "epoch"))?;
-        write!(f, "\n  stored     {}", counted(total(std::slice::from_ref(stored)), "record"))?;
+        write!(f, "\n  sent       {} with a fix by the receiver", with_count(*fixes, "epoch"))?;
+        write!(f, "\n  stored     {}", with_count(total(std::slice::from_ref(stored)), "record"))?;
         if !stored.is_empty() {
             write!(f, ", seq {}..={}", stored.start(), stored.end())?;
         }
-        write!(f, "\n  received   {}", counted(arrivals.different_points(), "point"))?;
-        write!(f, " in {}", counted(*track_messages, "message"))?;
-        write!(f, "; {} of {} as backlog", grouped(*backlog), grouped(*points))?;
+        write!(f, "\n  received   {}", with_count(arrivals.distinct_points(), "point"))?;
+        write!(f, " in {}", with_count(*track_messages, "message"))?;
+        write!(f, "; {} of {} as backlog", group_digits(*backlog), group_digits(*points))?;
         self.events(f)?;
-        write!(f, "\n  repeated   {}", grouped(*duplicates))?;
+        write!(f, "\n  repeated   {}", group_digits(*duplicates))?;
         write!(f, "\n  missing    {}", self.missing_text())?;
-        write!(f, "\n  waiting    {} in the outbox", grouped(outbox.pending))?;
-        write!(f, "\n  positions  {} received live", grouped(arrivals.positions))?;
-        let (up, down) = (bytes(carried.up_bytes), bytes(carried.down_bytes));
+        write!(f, "\n  waiting    {} in the outbox", group_digits(outbox.pending))?;
+        write!(f, "\n  positions  {} received live", group_digits(arrivals.positions))?;
+        let (up, down) = (format_bytes(carried.up_bytes), format_bytes(carried.down_bytes));
         write!(f, "\n  wire       {up} up, {down} down")?;
-        write!(f, ", {}", counted(link.reconnects, "reconnect"))
+        write!(f, ", {}", with_count(link.reconnects, "reconnect"))
     }
 }
 
@@ -142,10 +142,10 @@ mod tests {
             cut: Duration::from_millis(5010),
             fixes: 5,
             stored,
-            arrivals,
+            received: arrivals,
             link: link(LinkState::Stopped),
             outbox: stats(Seq::new(9), 2),
-            carried: Carried { up_bytes: 81_234, down_bytes: 3210 },
+            carried: ByteCounts { up_bytes: 81_234, down_bytes: 3210 },
         }
     }
 
@@ -155,11 +155,11 @@ mod tests {
         assert_eq!(summary.failure(), None);
         assert_eq!(
             summary.to_string(),
-            "waypost demo: city round, 1:05 of it, network cut for 5 s\n  \
+            "waypost demo: city round, ran 1:05, network cut for 5 s\n  \
              sent       5 epochs with a fix by the receiver\n  \
              stored     4 records, seq 1..=4\n  \
              received   4 points in 1 message; 5 of 5 as backlog\n  \
-             events     0 received, 0 doubled by id; each stage once\n  \
+             events     0 received, 0 duplicate ids; each stage once\n  \
              parcels    none\n  \
              repeated   1\n  \
              missing    none\n  \
@@ -180,13 +180,13 @@ mod tests {
         for event in [event(2, "a", "parcel.delivered", &["7", "8"]), completed] {
             let payload = event.to_string();
             let at = crate::units::Uptime::ZERO;
-            summary.arrivals.observe(b"fleet/v1/VAN-1/event", payload.as_bytes(), at);
+            summary.received.observe(b"fleet/v1/VAN-1/event", payload.as_bytes(), at);
         }
         assert_eq!(summary.failure(), None);
         let said = summary.to_string();
         assert!(
             said.contains(
-                "events     2 received, 0 doubled by id; each stage once\n  \
+                "events     2 received, 0 duplicate ids; each stage once\n  \
              parcels    2 delivered\n  \
              route      11 of 12 stops, 20 delivered, 2 attempted, 6.2 km in 25 min\n"
             ),

@@ -1,38 +1,39 @@
-//! Points of `track` → a map of Braille dots: two by four in a cell, which is nearly square.
+//! Draws the points of `track` as a map of Braille dots: two by four dots per cell, which is nearly
+//! square.
 
 use std::collections::BTreeMap;
 
-use super::ink::{Ink, Span};
+use super::ink::{Style, Span};
 
-/// More would not be seen: a large map has 160 by 160 dots.
-const MAX_MARKS: usize = 4096;
+/// Maximum number of points; a large map has only 160 by 160 dots.
+const MAX_POINTS: usize = 4096;
 
-/// A van that stands does not fill the map with the receiver's noise.
+/// Maximum zoom, so that the receiver's noise at a standstill does not fill the map.
 const MIN_METRES_PER_DOT: f64 = 3.0;
 
 const METRES_PER_DEGREE: f64 = 111_195.0;
 
-/// The bits of a cell's dots from U+2800 on: two columns, each from the top.
+/// Bits of a cell's dots from U+2800 on: two columns, each from the top.
 const DOTS: [[u32; 4]; 2] = [[0x01, 0x02, 0x04, 0x40], [0x08, 0x10, 0x20, 0x80]];
 
 #[derive(Clone, Copy, Debug)]
-struct Mark {
+struct TrailPoint {
     lat_deg: f64,
     lon_deg: f64,
     backlog: bool,
 }
 
-/// Where the van was.
+/// The path of the van.
 #[derive(Clone, Debug)]
 pub(super) struct Trail {
-    marks: BTreeMap<u64, Mark>,
-    /// Numbers no further apart than this are neighbours.
+    points: BTreeMap<u64, TrailPoint>,
+    /// Sequence numbers at most this far apart are neighbours.
     stride: u64,
 }
 
 impl Default for Trail {
     fn default() -> Self {
-        Self { marks: BTreeMap::new(), stride: 1 }
+        Self { points: BTreeMap::new(), stride: 1 }
     }
 }
 
@@ -45,12 +46,12 @@ struct Cell {
 }
 
 impl Trail {
-    /// Adds a point. When there are too many, every second one goes.
+    /// Adds a point. Above the maximum, every second point is dropped.
     pub(super) fn push(&mut self, seq: u64, lat_deg: f64, lon_deg: f64, backlog: bool) {
-        self.marks.insert(seq, Mark { lat_deg, lon_deg, backlog });
-        if self.marks.len() > MAX_MARKS {
+        self.points.insert(seq, TrailPoint { lat_deg, lon_deg, backlog });
+        if self.points.len() > MAX_POINTS {
             let mut keep = false;
-            self.marks.retain(|_, _| {
+            self.points.retain(|_, _| {
                 keep = !keep;
                 keep
             });
@@ -58,7 +59,8 @@ impl Trail {
         }
     }
 
-    /// The map, and on it the van: where the newest point is, or `van`'s number, latitude and longitude if it is newer.
+    /// Draws the map with the van: at the newest point, or at `van` (sequence number, latitude,
+    /// longitude) if it is newer.
     pub(super) fn draw(
         &self,
         van: Option<(u64, f64, f64)>,
@@ -66,17 +68,17 @@ impl Trail {
         rows: usize,
     ) -> Vec<Vec<Span>> {
         let mut cells = vec![vec![Cell::default(); columns]; rows];
-        let newest = self.marks.last_key_value();
+        let newest = self.points.last_key_value();
         let newest = newest.map(|(seq, mark)| (*seq, mark.lat_deg, mark.lon_deg));
         let later = van.filter(|(seq, ..)| newest.is_none_or(|(newest, ..)| *seq > newest));
         let van = later.or(newest).map(|(_, lat_deg, lon_deg)| (lat_deg, lon_deg));
-        let places = self.marks.values().map(|mark| (mark.lat_deg, mark.lon_deg)).chain(van);
+        let places = self.points.values().map(|mark| (mark.lat_deg, mark.lon_deg)).chain(van);
         if let Some(scale) = Scale::around(places, columns * 2, rows * 4) {
             let mut before: Option<(u64, (f64, f64))> = None;
-            for (&seq, mark) in &self.marks {
+            for (&seq, mark) in &self.points {
                 let to = scale.dot(mark.lat_deg, mark.lon_deg);
                 let neighbour = before.filter(|(last, _)| seq - last <= self.stride);
-                line(&mut cells, neighbour.map_or(to, |(_, from)| from), to, mark.backlog);
+                draw_line(&mut cells, neighbour.map_or(to, |(_, from)| from), to, mark.backlog);
                 before = Some((seq, to));
             }
             if let Some((lat_deg, lon_deg)) = van
@@ -92,24 +94,24 @@ impl Trail {
 impl Cell {
     fn span(self) -> Span {
         match self {
-            Self { van: true, .. } => Span::new("◆", Ink::Strong),
-            Self { dots: 0, .. } => Span::new(" ", Ink::Plain),
+            Self { van: true, .. } => Span::new("◆", Style::Strong),
+            Self { dots: 0, .. } => Span::new(" ", Style::Plain),
             Self { dots, backlog, .. } => {
                 let braille = char::from_u32(0x2800 + dots).unwrap_or(' ');
-                Span::new(braille.to_string(), if backlog { Ink::Warn } else { Ink::Good })
+                Span::new(braille.to_string(), if backlog { Style::Warn } else { Style::Good })
             }
         }
     }
 }
 
-/// Degrees → dots, the same in both directions, the middle in the middle.
+/// Maps degrees to dots, with the same scale in both directions and the centre in the middle.
 #[derive(Debug)]
 struct Scale {
-    middle: (f64, f64),
-    /// How much shorter a degree of longitude is here.
-    narrowing: f64,
+    centre_deg: (f64, f64),
+    /// Ratio of a degree of longitude to a degree of latitude.
+    lon_factor: f64,
     metres_per_dot: f64,
-    centre: (f64, f64),
+    centre_dot: (f64, f64),
 }
 
 impl Scale {
@@ -123,38 +125,38 @@ impl Scale {
             Some((lat.min(south), lat.max(north), lon.min(west), lon.max(east)))
         });
         let (south, north, west, east) = bounds?;
-        let middle = (f64::midpoint(south, north), f64::midpoint(west, east));
-        let narrowing = middle.0.to_radians().cos();
+        let centre_deg = (f64::midpoint(south, north), f64::midpoint(west, east));
+        let lon_factor = centre_deg.0.to_radians().cos();
         let last = |dots: usize| f64::from(u32::try_from(dots).unwrap_or(u32::MAX).max(2) - 1);
         let (width, height) = (last(width), last(height));
-        let wide_m = (east - west) * METRES_PER_DEGREE * narrowing;
+        let wide_m = (east - west) * METRES_PER_DEGREE * lon_factor;
         let high_m = (north - south) * METRES_PER_DEGREE;
         let metres_per_dot = (wide_m / width).max(high_m / height).max(MIN_METRES_PER_DOT);
-        Some(Self { middle, narrowing, metres_per_dot, centre: (width / 2.0, height / 2.0) })
+        Some(Self { centre_deg, lon_factor, metres_per_dot, centre_dot: (width / 2.0, height / 2.0) })
     }
 
-    /// From the left, and from the top.
+    /// Returns the position in dots from the left and from the top.
     fn dot(&self, lat_deg: f64, lon_deg: f64) -> (f64, f64) {
         let dots_per_degree = METRES_PER_DEGREE / self.metres_per_dot;
-        let right = (lon_deg - self.middle.1) * dots_per_degree * self.narrowing;
-        let up = (lat_deg - self.middle.0) * dots_per_degree;
-        (self.centre.0 + right, self.centre.1 - up)
+        let right = (lon_deg - self.centre_deg.1) * dots_per_degree * self.lon_factor;
+        let up = (lat_deg - self.centre_deg.0) * dots_per_degree;
+        (self.centre_dot.0 + right, self.centre_dot.1 - up)
     }
 }
 
-/// The cell of a dot, and the dot's bit in it.
+/// Returns the cell of a dot, and the dot's bit in it.
 fn cell_at(cells: &mut [Vec<Cell>], (x, y): (f64, f64)) -> Option<(&mut Cell, u32)> {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "it saturates, and what is outside of the map is no cell"
+        reason = "it saturates, and a position outside of the map has no cell"
     )]
     let (x, y) = (x.round() as usize, y.round() as usize);
     let cell = cells.get_mut(y / 4)?.get_mut(x / 2)?;
     Some((cell, DOTS[x % 2][y % 4]))
 }
 
-fn line(cells: &mut [Vec<Cell>], from: (f64, f64), to: (f64, f64), backlog: bool) {
+fn draw_line(cells: &mut [Vec<Cell>], from: (f64, f64), to: (f64, f64), backlog: bool) {
     let (right, down) = (to.0 - from.0, to.1 - from.1);
     let steps = right.abs().max(down.abs()).ceil().max(1.0);
     let mut step = 1.0;
@@ -183,7 +185,7 @@ mod tests {
         trail.push(2, 60.001, 10.0, false);
         trail.push(3, 60.001, 10.002, false);
         let map = trail.draw(None, 10, 5);
-        // As far east as north, on a square map: both edges are full.
+        // The van drove as far east as north, so on a square map both edges are full.
         assert_eq!(
             text(&map),
             ["⡏⠉⠉⠉⠉⠉⠉⠉⠉◆", "⡇         ", "⡇         ", "⡇         ", "⡇         "]
@@ -203,8 +205,8 @@ mod tests {
         }
         let map = trail.draw(None, 20, 1);
         assert!(!text(&map)[0].contains(' '), "{:?}", text(&map));
-        assert_eq!(map[0][0].ink, Ink::Good);
-        assert_eq!(map[0][10].ink, Ink::Warn);
+        assert_eq!(map[0][0].style, Style::Good);
+        assert_eq!(map[0][10].style, Style::Warn);
     }
 
     #[test]
@@ -213,7 +215,7 @@ mod tests {
         for seq in 0..20_000_u32 {
             trail.push(seq.into(), 48.0, 10.0 + f64::from(seq) * 1e-5, false);
         }
-        assert!(trail.marks.len() <= MAX_MARKS);
+        assert!(trail.points.len() <= MAX_POINTS);
         assert!(!text(&trail.draw(None, 30, 1))[0].contains(' '));
         assert_eq!(text(&Trail::default().draw(None, 3, 1)), ["   "]);
         assert_eq!(text(&Trail::default().draw(Some((7, 48.0, 10.0)), 3, 1)), [" ◆ "]);

@@ -1,6 +1,7 @@
-//! Scans, requests, manifests and commands → the pipeline's delivery; what came of them → who asked.
+//! Applies scans, control requests, manifests and commands to the delivery state, and sends back
+//! the results.
 //!
-//! A stranger at a scanner, at the socket or on the broker makes at most one event, one answer and one counter each time.
+//! Untrusted input causes at most one event, one response and one counter increment per message.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -8,337 +9,340 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
-use crate::control::{Asked, HandOver, OutcomeAsked, ParcelOutcome, Reply, Request};
-use crate::core::delivery::event::{Alert, Outcome, ReadBy, Reason};
+use crate::control::{AgentCommand, Disposition, OutcomeRequest, ParcelOutcome, Reply, AgentRequest};
+use crate::core::delivery::event::{Alert, Outcome, ReaderKind, FailureReason};
 use crate::core::delivery::{
-    self, Became, Delay, DelayReason, Fate, ManifestRefusal, ManifestVerdict, Order, Said, Saying,
-    Scan, ScanVerdict,
+    self, ScanEffect, Delay, DelayReason, ReportedOutcome, ManifestError, ManifestResult, CommandKind, DriverInputResult, DriverInput,
+    Scan, ScanResult,
 };
-use crate::core::{Output, Pipeline};
-use crate::relay::{Answer, Downlink, DownlinkReceiver, Wishes};
-use crate::scanner::{self, Roster, Standing};
+use crate::core::{PipelineOutput, Pipeline};
+use crate::relay::{CommandResponse, Downlink, DownlinkReceiver, ReportingOverrides};
+use crate::scanner::{self, ScannerRegistry, ScannerSummary};
 use crate::units::Uptime;
-use crate::wire::command::{self, CommandResult};
+use crate::wire::command::{self, CommandResultPayload};
 use crate::wire::manifest;
 use crate::wire::signed::CommandKey;
 
-/// A command to flush lasts so long: points that come meanwhile do not wait either.
-const FLUSH_FOR: Duration = Duration::from_secs(10);
+/// Duration of a flush: points that arrive in this time are sent without batching, too.
+const FLUSH_DURATION: Duration = Duration::from_secs(10);
 
-/// Where it comes in, and where answers go.
+/// Input channels of the engine, and channels for its results.
 #[derive(Debug)]
-pub struct Inlets {
-    /// What scanners say.
-    pub scans: mpsc::Receiver<scanner::Event>,
-    /// How they are.
-    pub roster: Roster,
-    /// The same, for whoever wants to know.
-    pub standings: watch::Sender<Vec<Standing>>,
-    /// From the local socket.
-    pub requests: mpsc::Receiver<Request>,
-    /// From the backend.
+pub struct EngineInputs {
+    /// Events of the scanners.
+    pub scans: mpsc::Receiver<scanner::ScannerEvent>,
+    /// State of the scanners.
+    pub scanners: ScannerRegistry,
+    /// Publishes the state of the scanners.
+    pub scanner_summaries: watch::Sender<Vec<ScannerSummary>>,
+    /// Requests from the control socket.
+    pub requests: mpsc::Receiver<AgentRequest>,
+    /// Manifests and commands from the backend.
     pub downlink: DownlinkReceiver,
-    /// To the backend.
-    pub answers: mpsc::Sender<Answer>,
-    /// Whose commands count; `None`: whatever the broker lets through.
+    /// Results of commands, sent to the backend.
+    pub answers: mpsc::Sender<CommandResponse>,
+    /// Key that commands must be signed with; `None` accepts every command that the broker
+    /// delivers.
     pub command_key: Option<CommandKey>,
-    /// How many commands did not count, since the agent started.
+    /// Publishes the number of commands rejected since the agent started.
     pub unsigned_commands: watch::Sender<u64>,
 }
 
-/// Something that came in.
+/// One input.
 #[derive(Debug)]
-pub(super) enum Inlet {
-    Scan(scanner::Event),
-    Request(Request),
+pub(super) enum Input {
+    Scan(scanner::ScannerEvent),
+    Request(AgentRequest),
     Downlink(Downlink),
 }
 
-/// The desk at which all of that is dealt with.
+/// Handles the inputs of the engine other than the GNSS source.
 #[derive(Debug)]
-pub(super) struct Desk {
-    inlets: Option<Inlets>,
+pub(super) struct InputHandler {
+    inputs: Option<EngineInputs>,
     clock: Clock,
-    wishes: Wishes,
+    overrides: ReportingOverrides,
     message: Option<(String, Uptime)>,
-    /// Why the newest manifest was not taken.
-    refused: Option<ManifestRefusal>,
-    /// Rises when a scanner has changed. What is wished comes by the pipeline, whose revision rises with it.
+    /// Reason why the newest manifest was rejected.
+    manifest_error: Option<ManifestError>,
+    /// Incremented when a scanner changes. Other changes increment the revision of the pipeline.
     revision: u64,
 }
 
-impl Desk {
-    pub(super) fn new(inlets: Option<Inlets>, clock: Clock) -> Self {
-        let wishes = Wishes::default();
-        Self { inlets, clock, wishes, message: None, refused: None, revision: 0 }
+impl InputHandler {
+    pub(super) fn new(inputs: Option<EngineInputs>, clock: Clock) -> Self {
+        let overrides = ReportingOverrides::default();
+        Self { inputs, clock, overrides, message: None, manifest_error: None, revision: 0 }
     }
 
-    /// Rises when a scanner has changed.
+    /// Revision of the scanner states.
     pub(super) const fn revision(&self) -> u64 {
         self.revision
     }
 
-    /// What the backend wishes of the relay.
-    pub(super) const fn wishes(&self) -> Wishes {
-        self.wishes
+    /// Reporting overrides that the backend requested.
+    pub(super) const fn overrides(&self) -> ReportingOverrides {
+        self.overrides
     }
 
-    /// The newest words for the driver, and when they came.
+    /// Newest message for the driver, with its time of arrival.
     pub(super) const fn message(&self) -> Option<&(String, Uptime)> {
         self.message.as_ref()
     }
 
-    /// Takes what commands want of others than the delivery.
-    pub(super) fn heed(&mut self, orders: &mut Vec<Order>) {
+    /// Applies the parts of commands that do not concern the delivery state.
+    pub(super) fn apply_commands(&mut self, orders: &mut Vec<CommandKind>) {
         let now = self.clock.uptime();
         for order in orders.drain(..) {
             match order {
-                Order::ReportNow { .. } => self.wishes.reports += 1,
-                Order::SetRate { interval_s, for_s } => {
-                    let every = Duration::from_secs(interval_s.into());
-                    self.wishes.rate = Some((every, now + Duration::from_secs(for_s.into())));
+                CommandKind::ReportNow { .. } => self.overrides.report_requests += 1,
+                CommandKind::SetRate { interval_s, for_s } => {
+                    let interval = Duration::from_secs(interval_s.into());
+                    self.overrides.position_interval = Some((interval, now + Duration::from_secs(for_s.into())));
                 }
-                Order::Flush => self.wishes.flush_until = now + FLUSH_FOR,
-                Order::Message { text } => self.message = Some((text, now)),
-                // The others are the delivery's, and the journal sees to its files by itself.
+                CommandKind::Flush => self.overrides.flush_until = now + FLUSH_DURATION,
+                CommandKind::Message { text } => self.message = Some((text, now)),
+                // The delivery handles all other commands; the log driver rotates its files itself.
                 _ => {}
             }
         }
     }
 
-    /// Waits for ever once nobody is left who could say something. Nothing is lost if the future is dropped.
-    pub(super) async fn next(&mut self) -> Inlet {
-        let Some(inlets) = &mut self.inlets else { return std::future::pending().await };
+    /// Waits for the next input, for ever if all senders are gone. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Input {
+        let Some(inputs) = &mut self.inputs else { return std::future::pending().await };
         tokio::select! {
-            Some(event) = inlets.scans.recv() => Inlet::Scan(event),
-            Some(request) = inlets.requests.recv() => Inlet::Request(request),
-            Some(downlink) = inlets.downlink.recv() => Inlet::Downlink(downlink),
+            Some(event) = inputs.scans.recv() => Input::Scan(event),
+            Some(request) = inputs.requests.recv() => Input::Request(request),
+            Some(downlink) = inputs.downlink.recv() => Input::Downlink(downlink),
             else => std::future::pending().await,
         }
     }
 
-    /// What came in before the end.
-    pub(super) fn left(&mut self) -> Option<Inlet> {
-        let inlets = self.inlets.as_mut()?;
-        let scan = inlets.scans.try_recv().ok().map(Inlet::Scan);
-        let request = scan.or_else(|| inlets.requests.try_recv().ok().map(Inlet::Request));
-        request.or_else(|| inlets.downlink.try_recv().map(Inlet::Downlink))
+    /// Takes an input that is already queued.
+    pub(super) fn drain_next(&mut self) -> Option<Input> {
+        let inputs = self.inputs.as_mut()?;
+        let scan = inputs.scans.try_recv().ok().map(Input::Scan);
+        let request = scan.or_else(|| inputs.requests.try_recv().ok().map(Input::Request));
+        request.or_else(|| inputs.downlink.try_recv().map(Input::Downlink))
     }
 
-    pub(super) fn standings(&self) -> &[Standing] {
-        self.inlets.as_ref().map_or(&[], |inlets| inlets.roster.standings())
+    pub(super) fn scanner_summaries(&self) -> &[ScannerSummary] {
+        self.inputs.as_ref().map_or(&[], |inputs| inputs.scanners.summaries())
     }
 
-    pub(super) fn take(&mut self, inlet: Inlet, pipeline: &mut Pipeline, out: &mut Output) {
+    pub(super) fn handle(&mut self, inlet: Input, pipeline: &mut Pipeline, out: &mut PipelineOutput) {
         let now = self.clock.uptime();
         match inlet {
-            Inlet::Scan(event) => self.scanner_said(&event, now, pipeline, out),
-            Inlet::Request(Request { asked, reply }) => {
-                // Who does not wait for the answer has done it all the same.
-                let _ = reply.send(asked_for(asked, now, pipeline, out));
+            Input::Scan(event) => self.on_scanner_event(&event, now, pipeline, out),
+            Input::Request(AgentRequest { command: asked, reply }) => {
+                // The request is done even if the client has disconnected.
+                let _ = reply.send(on_request(asked, now, pipeline, out));
             }
-            Inlet::Downlink(Downlink::Manifest(payload)) => {
-                self.manifest_came(&payload, now, pipeline, out);
+            Input::Downlink(Downlink::Manifest(payload)) => {
+                self.on_manifest(&payload, now, pipeline, out);
             }
-            Inlet::Downlink(Downlink::Command(payload)) => {
-                self.command_came(&payload, now, pipeline, out);
+            Input::Downlink(Downlink::Command(payload)) => {
+                self.on_command(&payload, now, pipeline, out);
             }
         }
     }
 
-    fn scanner_said(
+    fn on_scanner_event(
         &mut self,
-        event: &scanner::Event,
+        event: &scanner::ScannerEvent,
         now: Uptime,
         pipeline: &mut Pipeline,
-        out: &mut Output,
+        out: &mut PipelineOutput,
     ) {
-        let Some(Inlets { roster, standings, .. }) = &mut self.inlets else { return };
-        roster.note(event, now);
+        let Some(EngineInputs { scanners: roster, scanner_summaries: standings, .. }) = &mut self.inputs else { return };
+        roster.record(event, now);
         self.revision += 1;
-        standings.send_replace(roster.standings().to_vec());
-        if let scanner::Event::Scan(line) = event {
-            let name = roster.standings().get(line.scanner).map(|one| one.name.clone());
+        standings.send_replace(roster.summaries().to_vec());
+        if let scanner::ScannerEvent::Scan(line) = event {
+            let name = roster.summaries().get(line.scanner).map(|one| one.name.clone());
             let scan = Scan {
                 source: name.unwrap_or_default(),
-                by: line.by,
+                reader: line.by,
                 bytes: line.bytes.clone(),
                 at: line.at,
                 rssi: line.rssi,
                 antenna: line.antenna,
             };
-            let verdict = pipeline.deliver(out, |delivery, all| delivery.scan(&scan, all));
+            let verdict = pipeline.update_delivery(out, |delivery, all| delivery.scan(&scan, all));
             tracing::debug!(scanner = scan.source, ?verdict, "scanned");
         }
     }
 
-    fn manifest_came(
+    fn on_manifest(
         &mut self,
         payload: &[u8],
         now: Uptime,
         pipeline: &mut Pipeline,
-        out: &mut Output,
+        out: &mut PipelineOutput,
     ) {
-        let read = manifest::read(payload);
+        let read = manifest::parse(payload);
         let refusal = read.as_ref().err().cloned();
-        let verdict = pipeline.deliver(out, |delivery, all| delivery.manifest(read, now, all));
+        let verdict = pipeline.update_delivery(out, |delivery, all| delivery.manifest(read, now, all));
         match (verdict, refusal.as_ref()) {
-            (Some(ManifestVerdict::Taken), _) => tracing::info!("manifest taken"),
-            (Some(ManifestVerdict::Withdrawn), _) => tracing::debug!("no manifest"),
-            // It comes again with each connection.
-            (Some(ManifestVerdict::Refused), Some(error)) if self.refused != refusal => {
-                tracing::warn!(%error, "manifest refused, the old one stays");
-                tracing::debug!(value = error.value, "what stood there");
+            (Some(ManifestResult::Accepted), _) => tracing::info!("manifest accepted"),
+            (Some(ManifestResult::Withdrawn), _) => tracing::debug!("manifest withdrawn"),
+            // The retained manifest arrives on each connection; the same error is logged once.
+            (Some(ManifestResult::Rejected), Some(error)) if self.manifest_error != refusal => {
+                tracing::warn!(%error, "manifest rejected, keeping the previous one");
+                tracing::debug!(value = error.value, "rejected manifest value");
             }
             _ => {}
         }
-        self.refused = refusal;
+        self.manifest_error = refusal;
     }
 
-    fn command_came(&self, payload: &[u8], now: Uptime, pipeline: &mut Pipeline, out: &mut Output) {
-        let Some(payload) = self.authentic(payload) else { return };
-        match command::read(&payload) {
+    fn on_command(&self, payload: &[u8], now: Uptime, pipeline: &mut Pipeline, out: &mut PipelineOutput) {
+        let Some(payload) = self.verify(payload) else { return };
+        match command::parse(&payload) {
             Ok(command) => {
-                pipeline.deliver(out, |delivery, all| delivery.command(&command, now, all));
+                pipeline.update_delivery(out, |delivery, all| delivery.command(&command, now, all));
             }
             Err(refusal) => {
-                tracing::debug!(%refusal, "command not understood");
-                out.happenings.answers.extend(refusal.answer(self.clock.utc()));
+                tracing::debug!(%refusal, "command invalid");
+                out.delivery.command_results.extend(refusal.to_result(self.clock.utc()));
             }
         }
     }
 
-    /// A command that counts. Who has no right to give any is counted, and said once.
-    fn authentic<'a>(&self, payload: &'a [u8]) -> Option<Cow<'a, [u8]>> {
-        let inlets = self.inlets.as_ref()?;
-        let Some(key) = &inlets.command_key else { return Some(Cow::Borrowed(payload)) };
+    /// Returns the payload if its signature is valid or not required. Rejected commands are
+    /// counted; the first one is logged as a warning.
+    fn verify<'a>(&self, payload: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+        let inputs = self.inputs.as_ref()?;
+        let Some(key) = &inputs.command_key else { return Some(Cow::Borrowed(payload)) };
         let error = match key.open(payload) {
             Ok(command) => return Some(Cow::Owned(command)),
             Err(error) => error,
         };
-        inlets.unsigned_commands.send_modify(|count| *count += 1);
-        if *inlets.unsigned_commands.borrow() == 1 {
-            tracing::warn!(%error, "a command does not count, and no other without signature will");
+        inputs.unsigned_commands.send_modify(|count| *count += 1);
+        if *inputs.unsigned_commands.borrow() == 1 {
+            tracing::warn!(%error, "unsigned command ignored; further ones are only counted");
         } else {
-            tracing::debug!(%error, "command does not count");
+            tracing::debug!(%error, "unsigned command ignored");
         }
         None
     }
 
-    /// Says what commands came to. What the relay has no room for is asked for again by whoever wants to know.
-    pub(super) fn answer(&self, answers: &mut Vec<delivery::Answer>) {
+    /// Sends the results of commands. If the uplink's queue is full they are dropped; the sender
+    /// may repeat its command.
+    pub(super) fn publish_results(&self, answers: &mut Vec<delivery::CommandResult>) {
         for answer in answers.drain(..) {
-            let payload = serde_json::to_vec(&CommandResult::from(&answer))
-                .expect("numbers and strings are JSON");
-            if let Some(inlets) = &self.inlets {
-                let _ = inlets.answers.try_send(Answer { payload });
+            let payload = serde_json::to_vec(&CommandResultPayload::from(&answer))
+                .expect("a command result serializes to JSON");
+            if let Some(inputs) = &self.inputs {
+                let _ = inputs.answers.try_send(CommandResponse { payload });
             }
         }
     }
 }
 
-fn asked_for(asked: Asked, now: Uptime, pipeline: &mut Pipeline, out: &mut Output) -> Reply {
+fn on_request(asked: AgentCommand, now: Uptime, pipeline: &mut Pipeline, out: &mut PipelineOutput) -> Reply {
     let saying = match asked {
-        Asked::Scan { code } => {
-            let (source, by) = ("socket".to_owned(), ReadBy::Manual);
+        AgentCommand::Scan { code } => {
+            let (source, by) = ("socket".to_owned(), ReaderKind::Manual);
             let bytes = code.into_bytes();
-            let scan = Scan { source, by, bytes, at: now, rssi: None, antenna: None };
-            let verdict = pipeline.deliver(out, |delivery, all| delivery.scan(&scan, all));
-            return verdict.map_or_else(nobody, |verdict| verdict_in_words(&verdict));
+            let scan = Scan { source, reader: by, bytes, at: now, rssi: None, antenna: None };
+            let verdict = pipeline.update_delivery(out, |delivery, all| delivery.scan(&scan, all));
+            return verdict.map_or_else(no_delivery, |verdict| describe_scan_result(&verdict));
         }
-        Asked::Outcome(asked) => match saying_of(asked) {
+        AgentCommand::Outcome(asked) => match driver_input_from(asked) {
             Ok(saying) => saying,
-            Err(refusal) => return Reply::Refused(refusal),
+            Err(refusal) => return Reply::Rejected(refusal),
         },
-        Asked::Duty(duty) => Saying::Duty(duty),
-        Asked::Delay { code: None } => Saying::Delay(None),
-        Asked::Delay { code: Some(code) } => match DelayReason::parse(&code) {
-            Some(reason) => Saying::Delay(Some(Delay { by: Delay::UNSAID, reason })),
+        AgentCommand::Duty(duty) => DriverInput::Duty(duty),
+        AgentCommand::Delay { code: None } => DriverInput::Delay(None),
+        AgentCommand::Delay { code: Some(code) } => match DelayReason::parse(&code) {
+            Some(reason) => DriverInput::Delay(Some(Delay { by: Delay::DEFAULT_DELAY, reason })),
             None => {
-                return Reply::Refused(format!(
-                    "{code} is no reason for a delay: write AO weather, BE traffic, AI breakdown, AF accident or BG other"
+                return Reply::Rejected(format!(
+                    "{code} is not a reason for a delay: use AO weather, BE traffic, AI breakdown, AF accident or BG other"
                 ));
             }
         },
     };
-    match pipeline.deliver(out, |delivery, all| delivery.say(&saying, now, all)) {
-        None => nobody(),
-        Some(Ok(Said::Parcel { key, became })) => Reply::Done(became_in_words(&key, &became)),
-        Some(Ok(Said::Undone)) => Reply::Done("the last scan was taken back".to_owned()),
-        Some(Ok(Said::Noted)) => Reply::Done("noted".to_owned()),
-        Some(Err(refusal)) => Reply::Refused(refusal.to_string()),
+    match pipeline.update_delivery(out, |delivery, all| delivery.driver_input(&saying, now, all)) {
+        None => no_delivery(),
+        Some(Ok(DriverInputResult::Parcel { key, effect: became })) => Reply::Done(describe_effect(&key, &became)),
+        Some(Ok(DriverInputResult::Undone)) => Reply::Done("the last scan was undone".to_owned()),
+        Some(Ok(DriverInputResult::Applied)) => Reply::Done("recorded".to_owned()),
+        Some(Err(refusal)) => Reply::Rejected(refusal.to_string()),
     }
 }
 
-fn nobody() -> Reply {
-    Reply::Refused("this agent carries no parcels".to_owned())
+fn no_delivery() -> Reply {
+    Reply::Rejected("this agent has no delivery module".to_owned())
 }
 
-fn saying_of(asked: OutcomeAsked) -> Result<Saying, String> {
-    let OutcomeAsked { parcel, outcome, code, how } = asked;
-    let fate = match outcome {
-        ParcelOutcome::Delivered => Fate::Delivered(match how {
+fn driver_input_from(asked: OutcomeRequest) -> Result<DriverInput, String> {
+    let OutcomeRequest { parcel, outcome, code, how } = asked;
+    let outcome = match outcome {
+        ParcelOutcome::Delivered => ReportedOutcome::Delivered(match how {
             None => Outcome::HandedOver,
-            Some(HandOver::SafePlace) => Outcome::SafePlace,
-            Some(HandOver::Neighbour) => Outcome::Neighbour,
-            Some(HandOver::Locker) => Outcome::Locker,
+            Some(Disposition::SafePlace) => Outcome::SafePlace,
+            Some(Disposition::Neighbour) => Outcome::Neighbour,
+            Some(Disposition::Locker) => Outcome::Locker,
         }),
         ParcelOutcome::Attempt => {
-            let code = code.unwrap_or_else(|| Reason::Other.code().to_owned());
-            let reason = Reason::from_code(&code.to_uppercase());
-            Fate::Attempted(reason.ok_or_else(|| {
-                format!("{code} is no reason: write one of docs/contract.md, such as AQ for nobody at home")
+            let code = code.unwrap_or_else(|| FailureReason::Other.code().to_owned());
+            let reason = FailureReason::from_code(&code.to_uppercase());
+            ReportedOutcome::Attempted(reason.ok_or_else(|| {
+                format!("{code} is not a reason: use one of docs/mqtt-contract.md, such as AQ for no one at home")
             })?)
         }
-        ParcelOutcome::Damaged => Fate::Damaged,
-        ParcelOutcome::NotFound => Fate::NotFound,
-        ParcelOutcome::Returned => Fate::Returned,
-        ParcelOutcome::Undo => return Ok(Saying::Undo),
+        ParcelOutcome::Damaged => ReportedOutcome::Damaged,
+        ParcelOutcome::NotFound => ReportedOutcome::NotFound,
+        ParcelOutcome::Returned => ReportedOutcome::Returned,
+        ParcelOutcome::Undo => return Ok(DriverInput::Undo),
     };
-    Ok(Saying::Parcel { key: parcel, fate })
+    Ok(DriverInput::Parcel { key: parcel, outcome })
 }
 
-fn verdict_in_words(verdict: &ScanVerdict) -> Reply {
-    let refused = |words: &str| Reply::Refused(words.to_owned());
+fn describe_scan_result(verdict: &ScanResult) -> Reply {
+    let refused = |words: &str| Reply::Rejected(words.to_owned());
     let done = |words: &str| Reply::Done(words.to_owned());
     match verdict {
-        ScanVerdict::Waits => done("kept until the van knows the time"),
-        ScanVerdict::GivenUp => refused("too many scans wait for the time; wait for the first fix"),
-        ScanVerdict::Repeat => done("the same code as just now"),
-        ScanVerdict::Garbage => refused("this is no code of a parcel; `waypost code` explains it"),
-        ScanVerdict::OffDuty => {
-            refused("nothing is recorded off duty; `waypost duty on` begins it")
+        ScanResult::Deferred => done("queued until the time is known"),
+        ScanResult::Dropped => refused("too many queued scans; wait for the first fix"),
+        ScanResult::Repeat => done("the same code was scanned just before"),
+        ScanResult::Unrecognized => refused("not a parcel code; `waypost code` identifies it"),
+        ScanResult::OffDuty => {
+            refused("nothing is recorded off duty; `waypost duty on` starts duty")
         }
-        ScanVerdict::Tag => done("a radio tag was counted"),
-        ScanVerdict::BadControl => {
-            refused("this control code is not known; docs/contract.md has them")
+        ScanResult::Tag => done("an RFID tag was counted"),
+        ScanResult::UnknownControlCode => {
+            refused("unknown control code; docs/mqtt-contract.md lists them")
         }
-        ScanVerdict::Armed(_) => done("the next scan within a minute gets this outcome"),
-        ScanVerdict::Undone => done("the last scan was taken back"),
-        ScanVerdict::NothingToUndo => refused("no scan within the last minute can be taken back"),
-        ScanVerdict::Noted => done("noted"),
-        ScanVerdict::Parcel { key, became } => Reply::Done(became_in_words(key, became)),
+        ScanResult::Armed(_) => done("the next scan within a minute records this outcome"),
+        ScanResult::Undone => done("the last scan was undone"),
+        ScanResult::NothingToUndo => refused("no scan within the last minute can be undone"),
+        ScanResult::Applied => done("recorded"),
+        ScanResult::Parcel { key, effect: became } => Reply::Done(describe_effect(key, became)),
     }
 }
 
-fn became_in_words(key: &str, became: &Became) -> String {
+fn describe_effect(key: &str, became: &ScanEffect) -> String {
     let words = match became {
-        Became::Loaded => "loaded".to_owned(),
-        Became::Unloaded => "unloaded again".to_owned(),
-        Became::Delivered(outcome) => format!("delivered, {}", outcome.name().replace('_', " ")),
-        Became::Attempted(reason) => format!("not delivered, {}", reason.name().replace('_', " ")),
-        Became::Damaged => "damaged".to_owned(),
-        Became::Returned => "returned".to_owned(),
-        Became::NotFound => "not found".to_owned(),
-        Became::Void => "never left the station".to_owned(),
-        Became::Seen(None) => "seen".to_owned(),
-        Became::Seen(Some(Alert::WrongStop { due })) => {
+        ScanEffect::Loaded => "loaded".to_owned(),
+        ScanEffect::Unloaded => "unloaded again".to_owned(),
+        ScanEffect::Delivered(outcome) => format!("delivered, {}", outcome.as_str().replace('_', " ")),
+        ScanEffect::Attempted(reason) => format!("not delivered, {}", reason.as_str().replace('_', " ")),
+        ScanEffect::Damaged => "damaged".to_owned(),
+        ScanEffect::Returned => "returned".to_owned(),
+        ScanEffect::NotFound => "not found".to_owned(),
+        ScanEffect::Void => "never left the station".to_owned(),
+        ScanEffect::Seen(None) => "seen".to_owned(),
+        ScanEffect::Seen(Some(Alert::WrongStop { due })) => {
             format!("seen; it is due at stop {}", due.seq)
         }
-        Became::Seen(Some(Alert::Unknown)) => "seen; it is not in the manifest".to_owned(),
-        Became::Seen(Some(Alert::Recalled)) => "seen; it was recalled and goes back".to_owned(),
-        Became::Seen(Some(Alert::Finished)) => "seen; it was finished before".to_owned(),
-        Became::Seen(Some(Alert::NotLoaded)) => "seen; it was never loaded".to_owned(),
+        ScanEffect::Seen(Some(Alert::Unknown)) => "seen; it is not in the manifest".to_owned(),
+        ScanEffect::Seen(Some(Alert::Recalled)) => "seen; it was recalled and must be returned".to_owned(),
+        ScanEffect::Seen(Some(Alert::Finished)) => "seen; it was already completed".to_owned(),
+        ScanEffect::Seen(Some(Alert::NotLoaded)) => "seen; it was never loaded".to_owned(),
     };
     format!("{key}: {words}")
 }
@@ -347,54 +351,54 @@ fn became_in_words(key: &str, became: &Became) -> String {
 mod tests {
     use super::*;
     use crate::core::PipelineConfig;
-    use crate::core::calendar::Era;
-    use crate::core::delivery::{Delivery, DeliveryConfig};
-    use crate::core::journey::{JourneyConfig, JourneyState};
+    use crate::core::calendar::DateHint;
+    use crate::core::delivery::{DeliveryTracker, DeliveryConfig};
+    use crate::core::journey::{TripConfig, TripState};
     use crate::core::record::Seq;
     use crate::core::sampling::Sampling;
     use crate::relay::{DownlinkSender, downlink};
-    use crate::wire::signed::tests::{for_the_van, van};
+    use crate::wire::signed::tests::{signed_for_van, van};
 
     fn command(id: u8) -> Vec<u8> {
         let id = format!("0b6f6f0e-8a3c-4a0e-9b61-0a2f4b1b8f{id:02}");
         format!(r#"{{"v":1,"id":"{id}","cmd":"fly"}}"#).into_bytes()
     }
 
-    /// A desk, and the other ends of what is kept open.
-    fn desk(
+    /// Creates a handler, with the other ends of its channels.
+    fn input_handler(
         command_key: Option<CommandKey>,
-    ) -> (Desk, watch::Receiver<u64>, mpsc::Receiver<Answer>, DownlinkSender) {
+    ) -> (InputHandler, watch::Receiver<u64>, mpsc::Receiver<CommandResponse>, DownlinkSender) {
         let (sender, downlink) = downlink();
         let (answers, said) = mpsc::channel(8);
         let unsigned_commands = watch::Sender::new(0);
         let unsigned = unsigned_commands.subscribe();
-        let inlets = Inlets {
+        let inputs = EngineInputs {
             scans: mpsc::channel(1).1,
-            roster: Roster::new(&[]),
-            standings: watch::Sender::default(),
+            scanners: ScannerRegistry::new(&[]),
+            scanner_summaries: watch::Sender::default(),
             requests: mpsc::channel(1).1,
             downlink,
             answers,
             command_key,
             unsigned_commands,
         };
-        (Desk::new(Some(inlets), Clock::live()), unsigned, said, sender)
+        (InputHandler::new(Some(inputs), Clock::live()), unsigned, said, sender)
     }
 
-    /// How many of the commands were answered, and how many did not count.
-    fn answered(command_key: Option<CommandKey>, payloads: &[Vec<u8>]) -> (usize, u64) {
-        let (mut desk, unsigned, mut said, _sender) = desk(command_key);
-        let journey = JourneyConfig::default();
-        let config = PipelineConfig { era: Era::AsSaid, journey, sampling: Sampling::Raw };
-        let delivery = Delivery::new(DeliveryConfig::new("VAN-042", "id.example.com"), &[]);
+    /// Number of results sent, and number of commands rejected.
+    fn count_results(command_key: Option<CommandKey>, payloads: &[Vec<u8>]) -> (usize, u64) {
+        let (mut desk, unsigned, mut said, _sender) = input_handler(command_key);
+        let journey = TripConfig::default();
+        let config = PipelineConfig { date_hint: DateHint::AsReported, trip: journey, sampling: Sampling::Raw };
+        let delivery = DeliveryTracker::new(DeliveryConfig::new("VAN-042", "id.example.com"), &[]);
         let mut pipeline =
-            Pipeline::new(config, Seq::new(1), JourneyState::default()).with_delivery(delivery);
-        let mut out = Output::default();
+            Pipeline::new(config, Seq::new(1), TripState::default()).with_delivery(delivery);
+        let mut out = PipelineOutput::default();
         for payload in payloads {
-            let inlet = Inlet::Downlink(Downlink::Command(payload.clone()));
-            desk.take(inlet, &mut pipeline, &mut out);
+            let inlet = Input::Downlink(Downlink::Command(payload.clone()));
+            desk.handle(inlet, &mut pipeline, &mut out);
         }
-        desk.answer(&mut out.happenings.answers);
+        desk.publish_results(&mut out.delivery.command_results);
         (std::iter::from_fn(|| said.try_recv().ok()).count(), *unsigned.borrow())
     }
 
@@ -402,10 +406,10 @@ mod tests {
     fn with_a_key_only_signed_commands_count_and_strangers_are_not_answered() {
         let malformed = br#"{"v":1,"id":"0b6f6f0e-8a3c-4a0e-9b61-0a2f4b1b8f10","cmd":7}"#;
         let bare = [command(10), command(11), malformed.to_vec(), b"{}".to_vec()];
-        assert_eq!(answered(Some(van()), &bare), (0, 4));
-        let signed = [for_the_van(&command(10)), for_the_van(malformed), command(11)];
-        assert_eq!(answered(Some(van()), &signed), (2, 1));
-        assert_eq!(answered(None, &bare), (3, 0));
-        assert_eq!(answered(None, &[for_the_van(&command(10))]), (0, 0), "it has no id");
+        assert_eq!(count_results(Some(van()), &bare), (0, 4));
+        let signed = [signed_for_van(&command(10)), signed_for_van(malformed), command(11)];
+        assert_eq!(count_results(Some(van()), &signed), (2, 1));
+        assert_eq!(count_results(None, &bare), (3, 0));
+        assert_eq!(count_results(None, &[signed_for_van(&command(10))]), (0, 0), "the envelope has no id");
     }
 }

@@ -1,4 +1,5 @@
-//! Changes of the receiver → the log: a loose plug must not fill it.
+//! Limits log lines about changes of the receiver state, so that a loose plug does not fill the
+//! log.
 
 use std::mem;
 use std::time::Duration;
@@ -6,41 +7,42 @@ use std::time::Duration;
 use crate::source::ReceiverState;
 use crate::units::Uptime;
 
-/// What was said of it lately.
+/// Throttle with a window of one minute.
 #[derive(Debug, Default)]
-pub(super) struct Flips {
-    /// When the minute began, and what was logged and not logged in it.
-    began: Option<Uptime>,
+pub(super) struct ReceiverLogThrottle {
+    /// Start of the window, number of lines logged in it, and number suppressed since the last
+    /// logged line.
+    window_start: Option<Uptime>,
     logged: u32,
-    unlogged: u32,
+    suppressed: u32,
 }
 
-impl Flips {
-    const MINUTE: Duration = Duration::from_mins(1);
-    const LOGGED: u32 = 6;
+impl ReceiverLogThrottle {
+    const WINDOW: Duration = Duration::from_mins(1);
+    const MAX_LINES: u32 = 6;
 
     pub(super) fn log(&mut self, state: &ReceiverState, now: Uptime) {
-        if self.began.is_none_or(|began| now.since(began) >= Self::MINUTE) {
-            *self = Self { began: Some(now), logged: 0, unlogged: self.unlogged };
+        if self.window_start.is_none_or(|began| now.since(began) >= Self::WINDOW) {
+            *self = Self { window_start: Some(now), logged: 0, suppressed: self.suppressed };
         }
-        if self.logged == Self::LOGGED {
-            self.unlogged += 1;
+        if self.logged == Self::MAX_LINES {
+            self.suppressed += 1;
             return;
         }
         self.logged += 1;
-        let unlogged = mem::take(&mut self.unlogged);
-        if unlogged > 0 {
-            tracing::warn!(unlogged, "receiver comes and goes");
+        let suppressed = mem::take(&mut self.suppressed);
+        if suppressed > 0 {
+            tracing::warn!(suppressed, "receiver state unstable, messages suppressed");
         }
         match state {
             ReceiverState::Connecting => {}
             ReceiverState::Open => tracing::info!("receiver open"),
-            ReceiverState::Hunting => {
-                tracing::warn!("receiver not understood, trying other speeds");
+            ReceiverState::DetectingBaud => {
+                tracing::warn!("receiver not understood, trying other baud rates");
             }
             ReceiverState::Silent => tracing::warn!("receiver silent"),
             ReceiverState::Gone(error) => {
-                tracing::warn!(error, "receiver gone, trying again");
+                tracing::warn!(error, "receiver lost, reconnecting");
             }
         }
     }

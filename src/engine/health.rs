@@ -1,23 +1,23 @@
-//! What the pipeline, the receiver and the scanners are → [`Health`], for `state` and `position`.
+//! Builds [`Health`], the payload of `state` and `position`, from pipeline, receiver and scanners.
 
 use crate::clock::Clock;
-use crate::core::Reception;
-use crate::core::delivery::View;
-use crate::core::delivery::event::ReadBy;
+use crate::core::ReceiverStats;
+use crate::core::delivery::DeliverySnapshot;
+use crate::core::delivery::event::ReaderKind;
 use crate::core::delivery::view;
 use crate::relay::{Health, RouteState};
-use crate::scanner::{self, Standing};
+use crate::scanner::{self, ScannerSummary};
 use crate::source::{LineState, ReceiverState};
 use crate::wire::json::{
     Delay, GnssState, NextStop, Scanner, ScannerKind, ScannerState, StopStatus,
 };
 
-/// Nobody knows the time of an arrival better than within so much of the way there, or ten minutes.
+/// Half-width of the arrival window: 20 % of the remaining time, at least 10 minutes.
 const ETA_WINDOW_PERCENT: i64 = 20;
 const ETA_WINDOW_MIN_S: u32 = 600;
 
 pub(super) fn health(
-    reception: &Reception,
+    reception: &ReceiverStats,
     receiver: &ReceiverState,
     line: &LineState,
     route: RouteState,
@@ -25,7 +25,7 @@ pub(super) fn health(
     let (receiver, error) = match receiver {
         ReceiverState::Connecting => ("connecting", None),
         ReceiverState::Open => ("open", None),
-        ReceiverState::Hunting => ("hunting", None),
+        ReceiverState::DetectingBaud => ("hunting", None),
         ReceiverState::Silent => ("silent", None),
         ReceiverState::Gone(error) => ("gone", Some(error.clone())),
     };
@@ -35,16 +35,16 @@ pub(super) fn health(
             receiver: receiver.to_owned(),
             error,
             mode: fix.map_or(1, |fix| fix.mode.dimensions()),
-            time: reception.time.name().to_owned(),
+            time: reception.time_trust.as_str().to_owned(),
             age_s: None,
             sats: fix.and_then(|fix| fix.satellites_used),
-            sats_in_view: reception.sky.in_view,
-            cn0_dbhz: reception.sky.cn0_dbhz,
-            constellations: reception.sky.used.iter().map(|one| one.name().to_owned()).collect(),
-            antenna: reception.notices.antenna.map(|antenna| antenna.name().to_owned()),
-            warning: reception.notices.warning.map(|(words, _)| words.as_str().to_owned()),
+            sats_in_view: reception.satellites.in_view,
+            cn0_dbhz: reception.satellites.cn0_dbhz,
+            constellations: reception.satellites.used.iter().map(|one| one.as_str().to_owned()).collect(),
+            antenna: reception.messages.antenna.map(|antenna| antenna.as_str().to_owned()),
+            warning: reception.messages.warning.map(|(words, _)| words.as_str().to_owned()),
             sentences_bad: reception.sentences_bad(),
-            fixes_rejected: reception.rejected.unbelieved(),
+            fixes_rejected: reception.rejected.rejected_positions(),
             baud: line.baud,
             line_percent: line.load_percent,
             setup: line.setup.as_ref().map(ToString::to_string),
@@ -55,8 +55,8 @@ pub(super) fn health(
     }
 }
 
-/// What the delivery and the scanners are.
-pub(super) fn route(view: Option<&View>, scanners: &[Standing], clock: &Clock) -> RouteState {
+/// Builds the route state from the delivery snapshot and the scanner states.
+pub(super) fn route(view: Option<&DeliverySnapshot>, scanners: &[ScannerSummary], clock: &Clock) -> RouteState {
     let scanners = scanners.iter().map(|one| scanner(one, clock)).collect();
     let Some(view) = view else { return RouteState { scanners, ..RouteState::default() } };
     RouteState {
@@ -83,7 +83,7 @@ pub(super) fn route(view: Option<&View>, scanners: &[Standing], clock: &Clock) -
 
 fn next_stop(next: &view::NextStop, clock: &Clock) -> NextStop {
     let ahead_ms = next.eta.zip(clock.utc()).map(|(eta, now)| eta.millis_since(now).max(0));
-    // As far before as after.
+    // The window extends equally before and after the estimate.
     let window = ahead_ms.map(|ms| ms / 1000 * ETA_WINDOW_PERCENT / 100 * 2);
     let window = window.map(|s| u32::try_from(s).unwrap_or(u32::MAX).max(2 * ETA_WINDOW_MIN_S));
     NextStop {
@@ -94,13 +94,13 @@ fn next_stop(next: &view::NextStop, clock: &Clock) -> NextStop {
     }
 }
 
-fn scanner(standing: &Standing, clock: &Clock) -> Scanner {
+fn scanner(standing: &ScannerSummary, clock: &Clock) -> Scanner {
     let newest = standing.newest_at.and_then(|at| clock.utc_at(at));
     Scanner {
         name: standing.name.clone(),
         kind: match standing.by {
-            ReadBy::Rfid => ScannerKind::Rfid,
-            ReadBy::Barcode | ReadBy::Manual => ScannerKind::Barcode,
+            ReaderKind::Rfid => ScannerKind::Rfid,
+            ReaderKind::Barcode | ReaderKind::Manual => ScannerKind::Barcode,
         },
         state: match standing.state {
             scanner::ScannerState::Connecting => ScannerState::Closed,

@@ -1,8 +1,8 @@
-//! Drives the [`Pipeline`]: bytes and deadlines in, records for the outbox and the newest position out.
+//! Drives the [`Pipeline`]: passes bytes and deadlines in, and records and the newest position out.
 //!
-//! The engine decides nothing. It never waits for the disk: the outbox takes records at once, and while a transaction
-//! runs, the pipeline goes on and the live position with it. So there is at most one transaction a second, and a slow
-//! disk makes larger transactions and not a slower agent.
+//! The engine makes no decisions and never waits for the disk. The outbox accepts records at once,
+//! and the pipeline and live positions continue during a transaction. A slow disk therefore causes
+//! larger transactions, at most one per second, and does not slow the agent down.
 
 mod commits;
 mod desk;
@@ -16,58 +16,58 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::core::delivery::Delivery;
+use crate::core::delivery::DeliveryTracker;
 use crate::core::record::{Record, Subject};
 use crate::core::trust::TimeTrust;
-use crate::core::{Output, Pipeline, Reception};
+use crate::core::{PipelineOutput, Pipeline, ReceiverStats};
 use crate::outbox::{Outbox, OutboxError};
 use crate::relay::Health;
-use crate::rollcall::Pulse;
-use crate::source::{Event, LineState, ReceiverState};
+use crate::rollcall::Heartbeat;
+use crate::source::{SourceEvent, LineState, ReceiverState};
 use crate::units::Uptime;
-use commits::Commits;
-use desk::Desk;
-pub use desk::Inlets;
-use flips::Flips;
+use commits::CommitScheduler;
+use desk::InputHandler;
+pub use desk::EngineInputs;
+use flips::ReceiverLogThrottle;
 
-/// How long the last commit may take, tries included, when the agent stops on a slow or failing disk. systemd kills
-/// after 10 s, and the relay needs its grace.
-const LAST_COMMIT: Duration = Duration::from_millis(2500);
+/// Time limit for the final commit, including retries. systemd kills the service after 10 s, and
+/// the uplink needs its grace period.
+const FINAL_COMMIT_TIMEOUT: Duration = Duration::from_millis(2500);
 
-/// A source that never pauses lets somebody else speak after so much.
-const SOURCE_IN_A_ROW: u32 = 16;
+/// After this many consecutive source events, another input is served.
+const MAX_CONSECUTIVE_SOURCE_EVENTS: u32 = 16;
 
-/// How often the host's clock is looked at.
-const HOST_CLOCK_EVERY: Duration = Duration::from_secs(10);
+/// Interval of host clock samples.
+const HOST_CLOCK_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Why the engine ended before its source did, or without having committed everything.
+/// Failure of the engine, or of its final commit.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// The outbox cannot be used.
     #[error(transparent)]
     Outbox(#[from] OutboxError),
-    /// The disk did not take the last records.
+    /// The disk did not accept the final records in time.
     #[error(
-        "the outbox did not take the last {waiting} records in time: look at the disk's free space and health"
+        "outbox: the last {waiting} records were not committed in time: check the disk's free space and health"
     )]
     NotCommitted {
-        /// How many waited when the agent was stopped.
+        /// Number of records that were not committed.
         waiting: usize,
     },
 }
 
-/// Where the engine tells what it knows.
+/// Watch channels that the engine publishes to.
 #[derive(Clone, Debug)]
-pub struct Reports {
+pub struct EngineOutputs {
     /// The newest accepted fix.
     pub live: watch::Sender<Option<Record>>,
-    /// For `state` on the wire.
+    /// Payload of `state`.
     pub health: watch::Sender<Health>,
-    /// All that is counted, for people.
-    pub reception: watch::Sender<Reception>,
+    /// Statistics of the receiver.
+    pub reception: watch::Sender<ReceiverStats>,
 }
 
-impl Default for Reports {
+impl Default for EngineOutputs {
     fn default() -> Self {
         let (live, health, reception) =
             (watch::Sender::new(None), watch::Sender::default(), watch::Sender::default());
@@ -75,210 +75,212 @@ impl Default for Reports {
     }
 }
 
-/// Whether the source waits when nobody reads it.
+/// Whether the source can be paused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
-    /// A recording, or a pipe: what is not read now is read later.
-    Waits,
-    /// A receiver goes on talking, and the live position with it.
-    GoesOn,
+pub enum SourceKind {
+    /// A recording or a pipe: unread data are read later.
+    Recorded,
+    /// A live receiver: it sends continuously, and live positions must not be delayed.
+    Live,
 }
 
-/// The pipeline and its shell.
+/// Drives the pipeline, the outbox and the outputs.
 #[derive(Debug)]
 pub struct Engine {
     pipeline: Pipeline,
     clock: Clock,
-    output: Output,
+    pipeline_output: PipelineOutput,
     receiver: ReceiverState,
     line: LineState,
-    flips: Flips,
-    reports: Reports,
-    commits: Commits,
-    desk: Desk,
-    patience: Patience,
-    pulse: Pulse,
-    /// When the host's clock is looked at again.
+    receiver_log: ReceiverLogThrottle,
+    outputs: EngineOutputs,
+    commits: CommitScheduler,
+    inputs: InputHandler,
+    source_kind: SourceKind,
+    heartbeat: Heartbeat,
+    /// Time of the next host clock sample.
     host_clock_due: Uptime,
-    /// What the source said since somebody else was asked.
-    in_a_row: u32,
-    /// What was last reported of the pipeline, of the receiver and of its line.
+    /// Source events since another input was served.
+    consecutive_source_events: u32,
+    /// Last published revision of the pipeline, receiver state and line state.
     reported: Option<(u64, ReceiverState, LineState)>,
 }
 
 impl Engine {
-    /// An engine that has seen nothing yet.
+    /// Creates an engine without inputs besides the source.
     #[must_use]
     pub fn new(
         pipeline: Pipeline,
         outbox: Outbox,
         clock: Clock,
-        patience: Patience,
-        reports: Reports,
+        source_kind: SourceKind,
+        outputs: EngineOutputs,
     ) -> Self {
-        let commits = Commits::new(outbox, patience);
-        let desk = Desk::new(None, clock.clone());
+        let commits = CommitScheduler::new(outbox, source_kind);
+        let inputs = InputHandler::new(None, clock.clone());
         Self {
             pipeline,
             clock,
-            output: Output::default(),
+            pipeline_output: PipelineOutput::default(),
             receiver: ReceiverState::default(),
             line: LineState::default(),
-            flips: Flips::default(),
-            reports,
+            receiver_log: ReceiverLogThrottle::default(),
+            outputs,
             commits,
-            desk,
-            patience,
-            pulse: Pulse::default(),
+            inputs,
+            source_kind,
+            heartbeat: Heartbeat::default(),
             host_clock_due: Uptime::ZERO,
-            in_a_row: 0,
+            consecutive_source_events: 0,
             reported: None,
         }
     }
 
-    /// Also takes what comes in here.
+    /// Adds the inputs for scans, requests and commands.
     #[must_use]
-    pub fn with_inlets(mut self, inlets: Inlets) -> Self {
-        self.desk = Desk::new(Some(inlets), self.clock.clone());
+    pub fn with_inputs(mut self, inputs: EngineInputs) -> Self {
+        self.inputs = InputHandler::new(Some(inputs), self.clock.clone());
         self
     }
 
-    /// Answers with this pulse.
+    /// Sets the heartbeat that answers liveness probes.
     #[must_use]
-    pub fn with_pulse(mut self, pulse: Pulse) -> Self {
-        self.pulse = pulse;
+    pub fn with_heartbeat(mut self, pulse: Heartbeat) -> Self {
+        self.heartbeat = pulse;
         self
     }
 
-    /// Runs until the source ends; that is also how the agent is stopped. Then everything is committed. `stop` is
-    /// looked at only while the source must wait for the disk.
+    /// Runs until the source ends, which is also how the agent stops, and then commits all records.
+    /// `stop` applies only while a paused source waits for the disk.
     ///
     /// # Errors
-    /// The outbox says stop, or a failing disk did not take the last records.
+    /// The outbox failed permanently, or the disk did not accept the final records in time.
     pub async fn run(
         mut self,
-        mut events: mpsc::Receiver<Event>,
+        mut events: mpsc::Receiver<SourceEvent>,
         stop: CancellationToken,
     ) -> Result<(), EngineError> {
         loop {
-            if self.in_a_row >= SOURCE_IN_A_ROW {
-                self.in_a_row = 0;
-                if let Some(inlet) = self.desk.left() {
-                    self.desk.take(inlet, &mut self.pipeline, &mut self.output);
-                    self.report();
+            if self.consecutive_source_events >= MAX_CONSECUTIVE_SOURCE_EVENTS {
+                self.consecutive_source_events = 0;
+                if let Some(inlet) = self.inputs.drain_next() {
+                    self.inputs.handle(inlet, &mut self.pipeline, &mut self.pipeline_output);
+                    self.publish();
                 }
             }
             let room = self.commits.has_room();
             let deadline = self.pipeline.deadline();
-            // Data before deadlines: a deadline that passed while data waited is for the pipeline to judge.
+            // Data before deadlines: the pipeline itself judges deadlines that expired while data
+            // were queued.
             tokio::select! {
                 biased;
-                () = self.pulse.answer() => continue,
-                step = self.commits.next_step() => self.commits.take(step)?,
+                () = self.heartbeat.beat() => continue,
+                step = self.commits.next_step() => self.commits.run_step(step)?,
                 event = events.recv(), if room => match event {
                     Some(event) => {
-                        self.in_a_row += 1;
+                        self.consecutive_source_events += 1;
                         self.observe(event);
                     }
                     None => break,
                 },
-                inlet = self.desk.next(), if room => {
-                    self.in_a_row = 0;
-                    self.desk.take(inlet, &mut self.pipeline, &mut self.output);
+                inlet = self.inputs.next(), if room => {
+                    self.consecutive_source_events = 0;
+                    self.inputs.handle(inlet, &mut self.pipeline, &mut self.pipeline_output);
                 }
                 () = stop.cancelled(), if !room => break,
-                now = self.clock.reached(deadline), if room => {
-                    self.pipeline.tick(now, &mut self.output);
+                now = self.clock.sleep_until(deadline), if room => {
+                    self.pipeline.tick(now, &mut self.pipeline_output);
                 }
             }
-            self.report();
+            self.publish();
         }
-        while let Some(inlet) = self.desk.left() {
-            self.desk.take(inlet, &mut self.pipeline, &mut self.output);
+        while let Some(inlet) = self.inputs.drain_next() {
+            self.inputs.handle(inlet, &mut self.pipeline, &mut self.pipeline_output);
         }
-        self.pipeline.finish(&mut self.output);
-        self.report();
-        // A recording that has ended waits for a slow disk; somebody who stops the agent does not.
+        self.pipeline.finish(&mut self.pipeline_output);
+        self.publish();
+        // Wait for a slow disk at the end of a recording, but not when the agent is being stopped.
         let patience_ends = async {
             stop.cancelled().await;
-            tokio::time::sleep(LAST_COMMIT).await;
+            tokio::time::sleep(FINAL_COMMIT_TIMEOUT).await;
         };
         tokio::select! {
             biased;
             result = self.commits.finish() => return Ok(result?),
             () = patience_ends => {}
         }
-        Err(EngineError::NotCommitted { waiting: self.commits.waiting() })
+        Err(EngineError::NotCommitted { waiting: self.commits.pending() })
     }
 
-    fn observe(&mut self, event: Event) {
+    fn observe(&mut self, event: SourceEvent) {
         match event {
-            Event::Bytes(chunk) => {
-                self.look_at_host_clock(chunk.at);
-                self.pipeline.push(&chunk.bytes, chunk.at, &mut self.output);
+            SourceEvent::Bytes(chunk) => {
+                self.sample_host_clock(chunk.at);
+                self.pipeline.push(&chunk.bytes, chunk.at, &mut self.pipeline_output);
             }
-            Event::Receiver(state) => self.receiver_became(state),
-            Event::Line(state) => self.line = state,
+            SourceEvent::Receiver(state) => self.set_receiver_state(state),
+            SourceEvent::Line(state) => self.line = state,
         }
     }
 
-    /// The network may set it at any time. A recording is of another day.
-    fn look_at_host_clock(&mut self, now: Uptime) {
-        if self.patience == Patience::Waits || now < self.host_clock_due {
+    /// Samples the host's clock, which network time may set at any moment. Recordings are of
+    /// another day.
+    fn sample_host_clock(&mut self, now: Uptime) {
+        if self.source_kind == SourceKind::Recorded || now < self.host_clock_due {
             return;
         }
-        self.host_clock_due = now + HOST_CLOCK_EVERY;
-        if let Some((utc, at)) = self.clock.host() {
+        self.host_clock_due = now + HOST_CLOCK_INTERVAL;
+        if let Some((utc, at)) = self.clock.host_clock() {
             self.pipeline.observe_host_clock(utc, at);
         }
     }
 
-    fn receiver_became(&mut self, state: ReceiverState) {
+    fn set_receiver_state(&mut self, state: ReceiverState) {
         if state == self.receiver {
             return;
         }
-        self.flips.log(&state, self.clock.uptime());
-        if let ReceiverState::Gone(_) | ReceiverState::Hunting = state {
+        self.receiver_log.log(&state, self.clock.uptime());
+        if let ReceiverState::Gone(_) | ReceiverState::DetectingBaud = state {
             self.line = LineState::default();
-            self.pipeline.interrupt(self.clock.uptime(), &mut self.output);
+            self.pipeline.source_lost(self.clock.uptime(), &mut self.pipeline_output);
         }
         self.receiver = state;
     }
 
-    /// Hands on what the pipeline has put out.
-    fn report(&mut self) {
-        let revision = self.pipeline.revision() + self.desk.revision();
-        // The journey changes with an epoch only; most reads of a tty are part of a line.
+    /// Publishes the output of the pipeline.
+    fn publish(&mut self) {
+        let revision = self.pipeline.revision() + self.inputs.revision();
+        // The trip changes only with an epoch; most reads of a tty contain a part of a line.
         let reported = self.reported.as_ref().map(|(at, ..)| *at);
-        if reported != Some(revision) || !self.output.records.is_empty() {
-            self.commits.keep(&mut self.output.records, &self.pipeline.state());
+        if reported != Some(revision) || !self.pipeline_output.records.is_empty() {
+            self.commits.enqueue(&mut self.pipeline_output.records, &self.pipeline.state());
         }
-        self.commits.keep_happenings(&mut self.output.happenings);
-        self.desk.answer(&mut self.output.happenings.answers);
-        self.desk.heed(&mut self.output.happenings.orders);
+        self.commits.enqueue_delivery(&mut self.pipeline_output.delivery);
+        self.inputs.publish_results(&mut self.pipeline_output.delivery.command_results);
+        self.inputs.apply_commands(&mut self.pipeline_output.delivery.forwarded_commands);
         let known = |(at, receiver, line): &(u64, ReceiverState, LineState)| {
             *at == revision && *receiver == self.receiver && *line == self.line
         };
         if self.reported.as_ref().is_some_and(known) {
             return;
         }
-        let reception = self.pipeline.reception();
-        if let Some(newest) = reception.newest.filter(|_| reception.time == TimeTrust::Trusted) {
-            self.clock.learn_utc(newest.utc, newest.read_at);
+        let reception = self.pipeline.receiver_stats();
+        if let Some(newest) = reception.newest.filter(|_| reception.time_trust == TimeTrust::Trusted) {
+            self.clock.set_utc(newest.utc, newest.read_at);
         }
-        self.report_position();
-        self.output.fixes.clear();
-        let view = self.pipeline.delivery().map(Delivery::view);
-        let route = health::route(view.as_ref(), self.desk.standings(), &self.clock);
+        self.publish_position();
+        self.pipeline_output.fixes.clear();
+        let view = self.pipeline.delivery().map(DeliveryTracker::snapshot);
+        let route = health::route(view.as_ref(), self.inputs.scanner_summaries(), &self.clock);
         let health = Health {
-            wishes: self.desk.wishes(),
-            message: self.desk.message().cloned(),
+            overrides: self.inputs.overrides(),
+            driver_message: self.inputs.message().cloned(),
             ..health::health(&reception, &self.receiver, &self.line, route)
         };
-        self.reports
+        self.outputs
             .reception
             .send_if_modified(|known| mem::replace(known, reception) != reception);
-        self.reports.health.send_if_modified(|known| {
+        self.outputs.health.send_if_modified(|known| {
             *known != health && {
                 *known = health;
                 true
@@ -287,17 +289,17 @@ impl Engine {
         self.reported = Some((revision, self.receiver.clone(), self.line.clone()));
     }
 
-    /// Hands on the newest point, unless nobody may know where the van is.
-    fn report_position(&mut self) {
-        let newest = self.output.points.drain(..).next_back();
-        if self.pipeline.withholds() {
-            self.reports.live.send_if_modified(|live| live.take().is_some());
+    /// Publishes the newest point, unless the position is withheld for privacy.
+    fn publish_position(&mut self) {
+        let newest = self.pipeline_output.points.drain(..).next_back();
+        if self.pipeline.is_withheld() {
+            self.outputs.live.send_if_modified(|live| live.take().is_some());
             return;
         }
-        // A number that is not reserved could be given out once more after a power cut.
-        let newest = newest.filter(|(seq, _)| *seq <= self.commits.reserved());
+        // An unreserved sequence number could be assigned twice after a power cut.
+        let newest = newest.filter(|(seq, _)| *seq <= self.commits.max_publishable_seq());
         if let Some((seq, point)) = newest {
-            self.reports.live.send_replace(Some(Record { seq, subject: Subject::Point(point) }));
+            self.outputs.live.send_replace(Some(Record { seq, subject: Subject::Point(point) }));
         }
     }
 }

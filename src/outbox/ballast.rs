@@ -1,71 +1,74 @@
-//! Some blocks of the disk that are given up when it is full: SQLite needs room to delete, and to write its log back.
+//! Reserved disk space that is released when the disk is full. SQLite needs free space to delete
+//! rows and to checkpoint its WAL.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::seq_file::beside;
+use super::seq_file::with_suffix;
 
-/// Enough for the log of some deletions.
-const BYTES: usize = 64 * 1024;
+/// Room for the WAL of a few deletions.
+const SIZE_BYTES: usize = 64 * 1024;
 
-/// When there is none, it is tried to make it again after so many transactions: the disk may be full for long.
-const TRY_AFTER: u32 = 64;
+/// Transactions between two attempts to allocate a missing ballast. The disk may stay full for a
+/// long time.
+const RETRY_TRANSACTIONS: u32 = 64;
 
 #[derive(Debug)]
 pub(super) struct Ballast {
     path: PathBuf,
-    there: bool,
+    exists: bool,
     transactions: u32,
 }
 
 impl Ballast {
-    /// The ballast of the outbox at `outbox`, made if it is not there and there is room.
+    /// Opens the ballast of the outbox at `outbox`. Allocates it if it is missing and the disk has
+    /// room.
     pub(super) fn new(outbox: &Path) -> Self {
-        let path = beside(outbox, ".ballast");
-        let there = fs::metadata(&path).is_ok_and(|file| file.len() == BYTES as u64);
-        let mut ballast = Self { path, there, transactions: 0 };
-        ballast.make();
+        let path = with_suffix(outbox, ".ballast");
+        let there = fs::metadata(&path).is_ok_and(|file| file.len() == SIZE_BYTES as u64);
+        let mut ballast = Self { path, exists: there, transactions: 0 };
+        ballast.allocate();
         ballast
     }
 
-    /// A transaction went well: there may be room again.
-    pub(super) fn keep(&mut self) {
-        if !self.there {
+    /// Counts a successful transaction and retries a missing ballast after [`TRY_AFTER`] of them.
+    pub(super) fn retry_if_missing(&mut self) {
+        if !self.exists {
             self.transactions += 1;
-            if self.transactions >= TRY_AFTER {
+            if self.transactions >= RETRY_TRANSACTIONS {
                 self.transactions = 0;
-                self.make();
+                self.allocate();
             }
         }
     }
 
-    /// Whether there was one to give up.
-    pub(super) fn give_up(&mut self) -> bool {
-        if !std::mem::take(&mut self.there) {
+    /// Deletes the ballast. Returns false if there was none.
+    pub(super) fn release(&mut self) -> bool {
+        if !std::mem::take(&mut self.exists) {
             return false;
         }
-        tracing::warn!(path = %self.path.display(), "disk is full, giving up the ballast so that records can be removed");
+        tracing::warn!(path = %self.path.display(), "disk full: ballast released so that records can be deleted");
         fs::remove_file(&self.path).is_ok()
     }
 
-    fn make(&mut self) {
-        if self.there {
+    fn allocate(&mut self) {
+        if self.exists {
             return;
         }
-        // Not zeros, and written: a hole would be no ballast.
+        // Non-zero bytes, flushed to the disk: a sparse file would reserve no blocks.
         let made = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
             .mode(0o600)
             .open(&self.path)
-            .and_then(|mut file| file.write_all(&[0xB5; BYTES]).and_then(|()| file.sync_data()));
-        self.there = made.is_ok();
+            .and_then(|mut file| file.write_all(&[0xB5; SIZE_BYTES]).and_then(|()| file.sync_data()));
+        self.exists = made.is_ok();
         if let Err(error) = made {
-            tracing::debug!(%error, "no room for the ballast");
-            // Half of one would only take the room that is needed.
+            tracing::debug!(%error, "ballast not allocated");
+            // A partial ballast would only take space that is needed elsewhere.
             drop(fs::remove_file(&self.path));
         }
     }
@@ -80,10 +83,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut ballast = Ballast::new(&folder.path().join("outbox.db"));
         let path = folder.path().join("outbox.db.ballast");
-        assert_eq!(fs::metadata(&path).unwrap().len(), BYTES as u64);
-        assert!(ballast.give_up() && !path.exists());
-        assert!(!ballast.give_up());
-        (0..TRY_AFTER).for_each(|_| ballast.keep());
+        assert_eq!(fs::metadata(&path).unwrap().len(), SIZE_BYTES as u64);
+        assert!(ballast.release() && !path.exists());
+        assert!(!ballast.release());
+        (0..RETRY_TRANSACTIONS).for_each(|_| ballast.retry_if_missing());
         assert!(path.exists());
     }
 }

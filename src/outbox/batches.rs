@@ -1,7 +1,7 @@
-//! Points of the trail ↔ rows of `batch`, about a hundred to a row and a row to a page.
+//! Rows of the table `batch`: about 100 track points per row, one row per page.
 //!
-//! The newest row is open: each transaction writes it again in its place, with the journey's state in it, and touches one
-//! page. A row that is full is closed, and only ever thinned, cut, or deleted.
+//! The newest row is open. Each transaction rewrites it in place, together with the trip state, and
+//! touches one page. A full row is closed. Closed rows are only thinned, cut or deleted.
 
 use std::ops::RangeInclusive;
 
@@ -10,33 +10,34 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use super::schema::{signed, unsigned};
 use crate::core::record::{Record, Seq, Subject, TrackPoint};
 use crate::units::UtcTime;
-use crate::wire::packed::{MAX_POINTS, Packed, PackedError, Packer, Precision, unpack};
+use crate::wire::packed::{MAX_POINTS, TrackBatch, TrackBatchError, TrackBatchBuilder, Precision, unpack};
 
-/// What fits into a page of 1024 bytes beside the other columns: SQLite keeps 989 bytes of a row in the page, and what is
-/// longer takes a page of its own.
+/// Maximum size of a packed batch. SQLite keeps up to 989 bytes of a row in a page of 1024 bytes; a
+/// longer row needs an overflow page. The remainder is for the other columns.
 pub(super) const MAX_BATCH_BYTES: usize = 900;
 
-/// `kind` of a batch in `unreadable`.
+/// Value of `kind` for a batch in the table `unreadable`.
 pub(super) const KIND_BATCH: i64 = 0;
 
-/// The row that grows.
+/// The open row, to which points are appended.
 #[derive(Clone, Debug)]
-pub(super) struct Open {
-    pub packer: Packer,
-    /// UTC of its first point.
+pub(super) struct OpenBatch {
+    pub packer: TrackBatchBuilder,
+    /// UTC of the first point.
     pub utc_ms: i64,
-    /// The earliest UTC of its points: one that is astray into the future does not make the others old.
+    /// Earliest UTC of the points. A single point with a date in the future does not make the
+    /// others look old.
     pub earliest_utc_ms: i64,
 }
 
-impl Open {
+impl OpenBatch {
     fn new(seq: Seq, point: &TrackPoint) -> Self {
         let utc_ms = point.fix.utc.as_unix_ms();
-        let packer = Packer::new(seq, point, Precision::Kept);
+        let packer = TrackBatchBuilder::new(seq, point, Precision::Stored);
         Self { packer, utc_ms, earliest_utc_ms: utc_ms }
     }
 
-    /// Adds a point if there is room for it.
+    /// Appends a point. Returns false if it does not fit.
     fn add(&mut self, seq: Seq, point: &TrackPoint, max_bytes: usize) -> bool {
         let fits = self.packer.push(seq, point, max_bytes);
         if fits {
@@ -45,12 +46,12 @@ impl Open {
         fits
     }
 
-    /// Of points that are in one row; `None` if there are none.
-    pub(super) fn of(points: &[(Seq, TrackPoint)]) -> Option<Self> {
+    /// Builds a row from points that share one row. Returns `None` if there are no points.
+    pub(super) fn from_points(points: &[(Seq, TrackPoint)]) -> Option<Self> {
         let ((seq, point), rest) = points.split_first()?;
         let mut open = Self::new(*seq, point);
         for (seq, point) in rest {
-            // What came from one row goes into one, also if it grows by some bytes.
+            // The points came from one row and stay in one row, even if it grows by a few bytes.
             let _ = open.add(*seq, point, usize::MAX);
         }
         Some(open)
@@ -60,13 +61,13 @@ impl Open {
         u64::from(self.packer.count())
     }
 
-    /// Whether it is the same row with the same points.
-    pub(super) fn is_as(&self, other: Option<&Self>) -> bool {
+    /// Whether both are the same row with the same points.
+    pub(super) fn eq_points(&self, other: Option<&Self>) -> bool {
         let points = |open: &Self| (open.packer.first(), open.packer.last(), open.packer.count());
         other.is_some_and(|other| points(self) == points(other))
     }
 
-    /// Adds a point; if the row has no room for it, a new one is begun, and the full one comes back.
+    /// Appends a point. If the row is full, opens a new row and returns the full one.
     pub(super) fn push(open: &mut Option<Self>, seq: Seq, point: &TrackPoint) -> Option<Self> {
         if let Some(open) = open
             && open.add(seq, point, MAX_BATCH_BYTES)
@@ -76,7 +77,7 @@ impl Open {
         open.replace(Self::new(seq, point))
     }
 
-    /// Writes the row: with the state if it is the open one.
+    /// Writes the row. Only the open row has a `state`.
     pub(super) fn write(
         &self,
         connection: &Connection,
@@ -95,45 +96,46 @@ impl Open {
     }
 }
 
-/// A row without its points: what its columns say. The points have a checksum, the columns have none, so what is deleted,
-/// sent, or counted is decided by the points.
+/// The columns of a row without its points. Only the points have a checksum, so deletion, sending
+/// and counting rely on the points and not on the columns.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Row {
-    /// Where it stands.
+pub(super) struct BatchRow {
+    /// Primary key of the row.
     pub first: i64,
     pub last: i64,
     pub n: u64,
     pub level: u8,
 }
 
-/// What is wrong with a row.
+/// Why a row cannot be used as it is.
 #[derive(Debug)]
-pub(super) enum Fault {
-    Unreadable(PackedError),
-    /// It stands at another number than that of its first point.
-    Misplaced(Packed),
+pub(super) enum RowError {
+    Unreadable(TrackBatchError),
+    /// The key of the row differs from the number of its first point.
+    Misplaced(TrackBatch),
 }
 
-impl Row {
-    /// A column that has become of another type is as good as none.
-    pub(super) fn of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+impl BatchRow {
+    /// Reads the columns. A column of the wrong type gets its default.
+    pub(super) fn from_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
         let first: i64 = row.get(0)?;
         let n = row.get::<_, i64>(2).map_or(1, unsigned);
         let n = if (1..=u64::from(MAX_POINTS)).contains(&n) { n } else { 1 };
         Ok(Self { first, last: row.get(1).unwrap_or(first), n, level: row.get(3).unwrap_or(0) })
     }
 
-    /// Its points, and what they say of it; of a row that cannot be read, only its place is sure.
+    /// Reads the points and corrects the columns by them. For an unreadable row, only the key is
+    /// reliable.
     pub(super) fn read(
         self,
         connection: &Connection,
-    ) -> rusqlite::Result<(Self, Result<Packed, PackedError>)> {
+    ) -> rusqlite::Result<(Self, Result<TrackBatch, TrackBatchError>)> {
         let mut statement = connection.prepare("SELECT p FROM batch WHERE first = ?1")?;
         let packed = statement.query_row([self.first], |row| {
             Ok(unpack(row.get_ref(0)?.as_blob().unwrap_or_default()))
         })?;
         let row = match &packed {
-            Ok(Packed { points, level }) => Self {
+            Ok(TrackBatch { points, level }) => Self {
                 last: points.last().map_or(self.first, |(seq, _)| signed(seq.get())),
                 n: points.len() as u64,
                 level: *level,
@@ -149,11 +151,12 @@ impl Row {
         statement.execute([self.first]).map(drop)
     }
 
-    /// Out of the way of those that can be read, and kept for a newer agent or a curious person.
-    pub(super) fn move_away(
+    /// Moves the row to the table `unreadable`, so that it does not block readable rows. A newer
+    /// agent may be able to read it.
+    pub(super) fn quarantine(
         self,
         connection: &Connection,
-        error: &PackedError,
+        error: &TrackBatchError,
     ) -> rusqlite::Result<()> {
         connection.execute(
             "INSERT OR REPLACE INTO unreadable
@@ -162,18 +165,19 @@ impl Row {
             params![self.first, KIND_BATCH],
         )?;
         self.delete(connection)?;
-        tracing::warn!(seq = self.first, count = self.n, %error, "stored points cannot be read, kept aside");
+        tracing::warn!(seq = self.first, count = self.n, %error, "stored points unreadable: row quarantined");
         Ok(())
     }
 
-    /// Puts the row to its place, or away; returns how many points are there no more.
-    pub(super) fn set_right(self, connection: &Connection, fault: &Fault) -> rusqlite::Result<u64> {
+    /// Moves a misplaced row to its key and quarantines an unreadable one. Returns how many points
+    /// were removed from the table.
+    pub(super) fn repair(self, connection: &Connection, fault: &RowError) -> rusqlite::Result<u64> {
         match fault {
-            Fault::Unreadable(error) => self.move_away(connection, error)?,
-            Fault::Misplaced(packed) => {
+            RowError::Unreadable(error) => self.quarantine(connection, error)?,
+            RowError::Misplaced(packed) => {
                 self.delete(connection)?;
-                let Some(open) = Open::of(&packed.points) else { return Ok(self.n) };
-                // Two rows with one first number are two states of one row.
+                let Some(open) = OpenBatch::from_points(&packed.points) else { return Ok(self.n) };
+                // Two rows with the same first number are two states of one row.
                 let taken = connection
                     .prepare("SELECT 1 FROM batch WHERE first = ?1")?
                     .exists([signed(open.packer.first().get())])?;
@@ -187,12 +191,12 @@ impl Row {
     }
 }
 
-/// The rows that may have points in `range`, ascending, at most `limit`.
+/// Lists the rows that may hold points in `range`, in ascending order, at most `limit`.
 pub(super) fn rows_in(
     connection: &Connection,
     range: &RangeInclusive<Seq>,
     limit: usize,
-) -> rusqlite::Result<Vec<Row>> {
+) -> rusqlite::Result<Vec<BatchRow>> {
     connection
         .prepare(
             "SELECT first, last, n, level FROM batch
@@ -201,26 +205,26 @@ pub(super) fn rows_in(
         )?
         .query_map(
             params![signed(range.start().get()), signed(range.end().get()), signed(limit as u64)],
-            Row::of,
+            BatchRow::from_row,
         )?
         .collect()
 }
 
-/// What was read, and what cannot be.
+/// Points that were read, and rows that need repair.
 #[derive(Debug)]
-pub(super) struct Reading {
+pub(super) struct PointsRead {
     pub records: Vec<Record>,
-    pub unreadable: Vec<(Row, Fault)>,
+    pub unreadable: Vec<(BatchRow, RowError)>,
 }
 
-/// Points above `seq` and up to `until`, at least `limit` of them if there are as many; what cannot be read, or is not in
-/// its place, comes back beside them.
-pub(super) fn after(
+/// Reads points above `seq` up to `until`, at least `limit` if there are that many. Unreadable and
+/// misplaced rows are returned separately.
+pub(super) fn read_after(
     connection: &Connection,
     seq: Seq,
     until: Seq,
     limit: usize,
-) -> rusqlite::Result<Reading> {
+) -> rusqlite::Result<PointsRead> {
     let (mut records, mut unreadable) = (Vec::new(), Vec::new());
     let mut statement = connection.prepare(
         "SELECT first, last, n, level, p FROM batch
@@ -231,10 +235,10 @@ pub(super) fn after(
     while records.len() < limit {
         let Some(row) = rows.next()? else { break };
         match unpack(row.get_ref(4)?.as_blob().unwrap_or_default()) {
-            Ok(packed) if first_of(&packed) != Some(row.get(0)?) => {
-                unreadable.push((Row::of(row)?, Fault::Misplaced(packed)));
+            Ok(packed) if first_seq(&packed) != Some(row.get(0)?) => {
+                unreadable.push((BatchRow::from_row(row)?, RowError::Misplaced(packed)));
             }
-            Ok(Packed { points, .. }) => {
+            Ok(TrackBatch { points, .. }) => {
                 let wanted =
                     points.iter().filter(|(number, _)| (seq.next()..=until).contains(number));
                 records.extend(
@@ -242,22 +246,22 @@ pub(super) fn after(
                         .map(|(seq, point)| Record { seq: *seq, subject: Subject::Point(*point) }),
                 );
             }
-            Err(error) => unreadable.push((Row::of(row)?, Fault::Unreadable(error))),
+            Err(error) => unreadable.push((BatchRow::from_row(row)?, RowError::Unreadable(error))),
         }
     }
-    Ok(Reading { records, unreadable })
+    Ok(PointsRead { records, unreadable })
 }
 
-/// The number at which a row with these points stands.
-pub(super) fn first_of(packed: &Packed) -> Option<i64> {
+/// The key under which a row with these points belongs.
+pub(super) fn first_seq(packed: &TrackBatch) -> Option<i64> {
     packed.points.first().map(|(seq, _)| signed(seq.get()))
 }
 
-/// Deletes the points of `range`; a row that has others too is written again without them. Returns how many went from
-/// closed rows.
+/// Deletes the points of `range` and rewrites rows that also hold others. Returns how many points
+/// were removed from closed rows.
 pub(super) fn remove(
     transaction: &Transaction<'_>,
-    open: &mut Option<Open>,
+    open: &mut Option<OpenBatch>,
     range: &RangeInclusive<Seq>,
 ) -> rusqlite::Result<u64> {
     let mut removed = 0;
@@ -267,19 +271,19 @@ pub(super) fn remove(
         let (row, packed) = row.read(transaction)?;
         let rest = match packed {
             Err(error) => {
-                row.move_away(transaction, &error)?;
+                row.quarantine(transaction, &error)?;
                 None
             }
-            Ok(Packed { points, level }) => {
+            Ok(TrackBatch { points, level }) => {
                 let left: Vec<_> =
                     points.into_iter().filter(|(seq, _)| !range.contains(seq)).collect();
                 if left.len() as u64 == row.n {
                     continue;
                 }
                 row.delete(transaction)?;
-                let rest = Open::of(&left);
+                let rest = OpenBatch::from_points(&left);
                 if let Some(rest) = &rest {
-                    // An open one is written again at the end of the transaction, with the state.
+                    // The open row is written again, with the state, at the end of the transaction.
                     rest.write(transaction, level, None)?;
                 }
                 rest
@@ -288,13 +292,13 @@ pub(super) fn remove(
         if is_open {
             *open = rest;
         } else {
-            removed += row.n.saturating_sub(rest.as_ref().map_or(0, Open::count));
+            removed += row.n.saturating_sub(rest.as_ref().map_or(0, OpenBatch::count));
         }
     }
     Ok(removed)
 }
 
-/// First number and UTC of the oldest batch; none if there is no batch.
+/// Returns the first number and UTC of the oldest batch, or `None` if there is no batch.
 pub(super) fn oldest(connection: &Connection) -> rusqlite::Result<Option<(Seq, Option<UtcTime>)>> {
     let oldest: Option<(i64, Option<i64>)> = connection
         .prepare("SELECT first, utc_ms FROM batch ORDER BY first LIMIT 1")?
@@ -304,7 +308,7 @@ pub(super) fn oldest(connection: &Connection) -> rusqlite::Result<Option<(Seq, O
     Ok(oldest.map(|(first, utc_ms)| (Seq::new(unsigned(first)), utc(utc_ms))))
 }
 
-/// Points in closed rows, counted; a row that has lost its number counts as one.
+/// Counts the points in closed rows. A row with an invalid `n` counts as one point.
 pub(super) fn count_closed(connection: &Connection, open: Option<Seq>) -> rusqlite::Result<u64> {
     connection
         .prepare(

@@ -1,4 +1,4 @@
-//! What the outbox is told, and what it says of itself.
+//! Configuration and statistics of the outbox.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,37 +7,39 @@ use super::schema;
 use crate::core::record::Seq;
 use crate::units::UtcTime;
 
-/// Where the outbox is, what it promises, and how large it may become.
+/// Location, durability and size limits of the outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboxConfig {
-    /// The database; `-wal`, `.seq`, `.ballast` and `.corrupt-<n>` stand beside it.
+    /// Path of the database. `-wal`, `.seq`, `.ballast` and `.corrupt-<n>` files are created beside
+    /// it.
     pub path: PathBuf,
-    /// A file on tmpfs for what is not committed yet; none if there is no such place.
-    pub tail_path: Option<PathBuf>,
-    /// What is so old and not acknowledged is on flash. Zero is each fix, in one transaction a second.
+    /// Path of a tmpfs file for uncommitted records. `None` disables this journal.
+    pub journal_path: Option<PathBuf>,
+    /// Maximum age of a record that is neither acknowledged nor on flash. Zero commits every fix,
+    /// in at most one transaction per second.
     pub commit_after: Duration,
-    /// Bytes of the database at most; below [`Self::MIN_BYTES`] it counts as that.
+    /// Maximum size of the database in bytes. Values below [`Self::MIN_BYTES`] are raised to it.
     pub max_bytes: u64,
-    /// The newest point is at most so much younger than the oldest.
+    /// Maximum age difference between the newest and the oldest point. Older points are evicted.
     pub max_age: Duration,
 }
 
 impl OutboxConfig {
-    /// 60 days at 1 Hz, day and night.
+    /// Enough for 60 days of continuous driving at 1 Hz.
     pub const DEFAULT_MAX_BYTES: u64 = 64 * 1024 * 1024;
-    /// Below this the tables' own pages would be most of the file.
+    /// Below this, the tables' own pages would take most of the file.
     pub const MIN_BYTES: u64 = 128 * 1024;
-    /// What the power may cost.
+    /// Maximum data loss after a power cut.
     pub const DEFAULT_COMMIT_AFTER: Duration = Duration::from_secs(5);
-    /// What a backend still wants to know.
+    /// Age after which the data has no more value for a backend.
     pub const DEFAULT_MAX_AGE: Duration = Duration::from_hours(30 * 24);
 
-    /// With the default sizes and times, and without a tail file.
+    /// Uses the default sizes and times, and no journal.
     #[must_use]
     pub const fn new(path: PathBuf) -> Self {
         Self {
             path,
-            tail_path: None,
+            journal_path: None,
             commit_after: Self::DEFAULT_COMMIT_AFTER,
             max_bytes: Self::DEFAULT_MAX_BYTES,
             max_age: Self::DEFAULT_MAX_AGE,
@@ -49,33 +51,37 @@ impl OutboxConfig {
     }
 }
 
-/// What the outbox holds.
+/// Statistics of the outbox.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OutboxStats {
-    /// Points and events that wait for their acknowledgement, on flash or not.
+    /// Unacknowledged points and events, on flash or in memory.
     pub pending: u64,
-    /// Of these, events.
+    /// Unacknowledged events.
     pub events_pending: u64,
-    /// UTC of the one with the lowest `Seq`.
+    /// UTC of the unacknowledged record with the lowest `Seq`.
     pub oldest: Option<UtcTime>,
-    /// The highest `Seq` of a point that was accepted; before the first of a run, the one before its first.
+    /// Highest `Seq` of an accepted point. Before the first point of a run, it is the number before
+    /// the run's first.
     pub newest: Seq,
-    /// Up to this `Seq` there may be events to be read: they are on flash, or the disk fails.
+    /// Highest `Seq` up to which events can be read: they are on flash, or the disk is failing.
     pub events_newest: Seq,
-    /// Up to this `Seq`, every point that is not acknowledged is on flash.
+    /// Every unacknowledged point up to this `Seq` is on flash.
     pub durable: Seq,
-    /// The highest `Seq` that is reserved: what is above may not be published yet.
+    /// Highest reserved `Seq`. A record above it must not be published yet.
     pub reserved: Seq,
-    /// Points given up so that the trail is coarser, because the outbox was full, over its life.
+    /// Points removed by thinning because the outbox was full, since the outbox was created.
     pub thinned: u64,
-    /// Records given up because the outbox was full, they were too old, or the disk did not write, over its life.
+    /// Records evicted since the outbox was created: the outbox was full, they were too old, or the
+    /// disk did not accept writes.
     pub dropped: u64,
-    /// Whether the newest transaction failed: the disk does not write, and records wait in memory.
+    /// Whether the newest transaction failed, so that records stay in memory.
     pub failing: bool,
-    /// Bytes of the database.
+    /// Size of the database in bytes.
     pub bytes: u64,
-    /// Bytes that this process caused to be written since midnight UTC or its start, as the kernel counts.
+    /// Bytes that this process has written since midnight UTC or its start, according to the
+    /// kernel.
     pub written_bytes_today: u64,
-    /// The same of the whole device that holds the outbox, whoever wrote; none if the kernel does not say.
+    /// Bytes that all processes have written to the device of the outbox in that time. `None` if
+    /// the kernel does not report it.
     pub device_bytes_today: Option<u64>,
 }

@@ -1,45 +1,52 @@
-//! Events and documents through the handle: [`EventRecord`] → SQLite → [`EventRecord`].
+//! Events and state documents of the outbox.
 //!
-//! - An event and the documents that changed with it are committed in *one* transaction, or not at all.
-//! - No event is read before it is on flash, unless the disk fails.
+//! - An event and the documents that changed with it are committed in *one* transaction.
+//! - An event can be read only after it is on flash, unless the disk is failing.
 
-use super::{Document, Outbox, OutboxError, Store};
+use super::{StoredDoc, Outbox, OutboxError, Database};
 use crate::core::delivery::EventRecord;
 use crate::core::record::Seq;
 use crate::units::Uptime;
 
 impl Outbox {
-    /// Takes events, which ascend and share the numbers of the points, and the documents that changed with them: one
-    /// transaction, as soon as the disk allows. Events whose numbers are not above all earlier ones are known already.
+    /// Accepts events and the documents that changed with them. They are committed in one
+    /// transaction. Events ascend and share their numbers with the points; an event whose number is
+    /// not above all earlier ones is ignored as known.
     ///
-    /// Nothing of this waits for the disk: [`Self::is_urgent`] says that a transaction should follow at once. Until that is
-    /// done a kill, as a power cut, costs all that came in one call, or nothing of it. 10,000 events or 2 MiB wait at most;
-    /// then the oldest go, counted in [`OutboxStats::dropped`](super::OutboxStats::dropped). An event of more than 256 KiB, a
-    /// document of more than 64 KiB, and what would make documents more than 8,192 or 4 MiB (each time, or a quarter of a small outbox) is
-    /// refused with an error in the log.
-    pub fn accept_events(&self, events: Vec<EventRecord>, documents: Vec<Document>, now: Uptime) {
-        debug_assert!(events.is_sorted_by(|a, b| a.seq < b.seq), "events ascend");
-        debug_assert!(documents.iter().all(Document::fits), "documents are small");
-        let mut tail = self.tail();
+    /// This call does not wait for the disk; [`Self::is_urgent`] then reports that a transaction
+    /// should follow at once. Until it is done, a kill or a power cut loses either all or nothing
+    /// of one call.
+    ///
+    /// At most 10,000 events or 2 MiB wait in memory. Beyond that, the oldest are evicted and
+    /// counted in [`OutboxStats::dropped`](super::OutboxStats::dropped). An event above 256 KiB and
+    /// a document above 64 KiB are rejected with an error in the log. So is a document that would
+    /// exceed 8,192 documents or 4 MiB in total. In a small outbox, the limit is a quarter of its
+    /// size.
+    pub fn accept_events(&self, events: Vec<EventRecord>, documents: Vec<StoredDoc>, now: Uptime) {
+        debug_assert!(events.is_sorted_by(|a, b| a.seq < b.seq), "events must be in ascending order");
+        debug_assert!(documents.iter().all(StoredDoc::fits), "documents must be within their size limits");
+        let mut tail = self.lock_buffers();
         let given_up = tail.events.accept(events, documents, now);
-        tail.give_up(given_up);
-        self.publish(&tail);
+        tail.record_evicted_events(given_up);
+        self.publish_stats(&tail);
     }
 
-    /// The documents as they were when the file was opened, by key ascending; at most 8,192 and 4 MiB. None of another van,
-    /// once [`Self::claim`] has found that it was one.
+    /// The documents as of opening the file, in ascending order of key: at most 8,192 and 4 MiB.
+    /// Empty after [`Self::claim`] found that they belonged to another van.
     #[must_use]
     pub fn documents(&self) -> Vec<(String, Vec<u8>)> {
-        self.tail().documents.clone()
+        self.lock_buffers().documents.clone()
     }
 
-    /// At most `limit` events above `seq`, ascending; none only if there are no more. They are on flash; if the disk does not
-    /// write, or does not answer for 2 s, those that wait for it are among them.
-    /// [`OutboxStats::events_newest`](super::OutboxStats::events_newest) says when to ask again.
+    /// Reads at most `limit` events above `seq` in ascending order. An empty result means that
+    /// there are no more. The events are on flash; if the disk fails or does not respond for 2 s,
+    /// uncommitted ones are included.
+    /// [`OutboxStats::events_newest`](super::OutboxStats::events_newest) shows when to read again.
     ///
     /// # Errors
-    /// `Degraded`: what is on flash cannot be read now, and nothing waits in memory. While that is so and something waits,
-    /// that comes alone: ask from the lowest number that is not acknowledged when the link is made anew.
+    /// `Degraded` if the events on flash cannot be read and none are in memory. If some are in
+    /// memory, only those are returned; after the next reconnect, read again from the lowest
+    /// unacknowledged number.
     pub async fn events_after(
         &self,
         seq: Seq,
@@ -47,37 +54,38 @@ impl Outbox {
     ) -> Result<Vec<EventRecord>, OutboxError> {
         loop {
             let (in_file, newest, arrived) = {
-                let events = &self.tail().events;
-                (events.in_file(seq), events.stored_newest(), events.arrived())
+                let events = &self.lock_buffers().events;
+                (events.in_file(seq), events.stored_newest(), events.acked_seqs())
             };
-            let read = move |store: &mut Store| store.events_after(seq, limit, &arrived);
+            let read = move |store: &mut Database| store.events_after(seq, limit, &arrived);
             let stored = match in_file {
-                Some(_) => self.in_time(self.run(read)).await,
+                Some(_) => self.with_timeout(self.run(read)).await,
                 None => Ok(Vec::new()),
             };
-            let events = &self.tail().events;
+            let events = &self.lock_buffers().events;
             let mut found = match stored {
                 Ok(found) => found,
                 Err(error) => {
-                    let waiting = events.waiting_after(seq, limit);
+                    let waiting = events.unsaved_after(seq, limit);
                     return if waiting.is_empty() { Err(error) } else { Ok(waiting) };
                 }
             };
             if events.stored_newest() == newest {
                 let read_to = found.last().map_or(seq, |last| last.seq);
                 found.extend(
-                    events.waiting_after(read_to.max(newest.max(seq)), limit - found.len()),
+                    events.unsaved_after(read_to.max(newest.max(seq)), limit - found.len()),
                 );
                 return Ok(found);
             }
-            // Some have come into the file meanwhile, and were not in what was read.
+            // Some events were committed meanwhile and are missing from the result. Read again.
         }
     }
 
-    /// These have arrived, as [`Self::acknowledge`] says it of points. No point is concerned, whatever its number.
+    /// Marks the events as acknowledged, like [`Self::acknowledge`] does for points. Points with
+    /// the same numbers are not affected.
     pub fn acknowledge_events(&self, seqs: &[Seq]) {
-        let mut tail = self.tail();
+        let mut tail = self.lock_buffers();
         tail.events.acknowledge(seqs);
-        self.publish(&tail);
+        self.publish_stats(&tail);
     }
 }

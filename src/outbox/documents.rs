@@ -1,5 +1,5 @@
-//! Documents ↔ rows of `document`: small pieces of state by name, each with a CRC-32 of name and content before its
-//! content, so that a flipped bit is noticed.
+//! State documents, as rows of the table `document`. A CRC-32 of key and content precedes the
+//! content, so that a flipped bit is detected.
 
 use std::sync::Arc;
 
@@ -7,31 +7,32 @@ use rusqlite::{Connection, Transaction};
 
 use super::schema::signed;
 
-/// Of one document.
+/// Maximum size of one document's content.
 const MAX_BYTES: usize = 64 * 1024;
 
-/// Of its name.
+/// Maximum length of a key.
 const MAX_KEY_BYTES: usize = 256;
 
-/// Of all documents together.
+/// Maximum size of all documents together.
 pub(super) const MAX_ALL_BYTES: usize = 4 * 1024 * 1024;
 
-/// How many there may be: a full van's 5,000 parcels, 1,000 scans that wait for the time, and the rest.
+/// Maximum number of documents: 5,000 parcels of a full van, 1,000 scans without time, and the
+/// rest.
 pub(super) const MAX_DOCUMENTS: usize = 8192;
 
 const CRC_BYTES: usize = 4;
 
-/// A piece of state that outlives a power cut, by name.
+/// A named piece of state that survives a power cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Document {
-    /// Its name, at most 256 bytes.
+pub struct StoredDoc {
+    /// Key, at most 256 bytes.
     pub key: String,
-    /// Its content, at most 64 KiB; `None` removes it.
+    /// Content, at most 64 KiB. `None` deletes the document.
     pub value: Option<Vec<u8>>,
 }
 
-impl Document {
-    /// Whether name and content are within their bounds.
+impl StoredDoc {
+    /// Whether key and content are within their limits.
     pub(super) fn fits(&self) -> bool {
         self.value.as_ref().is_none_or(|value| fits(&self.key, value))
     }
@@ -41,7 +42,7 @@ pub(super) const fn fits(key: &str, value: &[u8]) -> bool {
     key.len() <= MAX_KEY_BYTES && value.len() <= MAX_BYTES
 }
 
-/// As it is stored: the checksum, then the content.
+/// Encodes the content for storage: checksum, then content.
 pub(super) fn encode(key: &str, value: &[u8]) -> Arc<[u8]> {
     let mut bytes = Vec::with_capacity(CRC_BYTES + value.len());
     bytes.extend_from_slice(&crc(key, value).to_le_bytes());
@@ -49,7 +50,7 @@ pub(super) fn encode(key: &str, value: &[u8]) -> Arc<[u8]> {
     bytes.into()
 }
 
-/// The content, if it is as it was written.
+/// Decodes stored content. Returns `None` if the checksum does not match.
 pub(super) fn decode<'a>(key: &str, bytes: &'a [u8]) -> Option<&'a [u8]> {
     let (stored, value) = bytes.split_first_chunk::<CRC_BYTES>()?;
     (u32::from_le_bytes(*stored) == crc(key, value)).then_some(value)
@@ -58,13 +59,14 @@ pub(super) fn decode<'a>(key: &str, bytes: &'a [u8]) -> Option<&'a [u8]> {
 fn crc(key: &str, value: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(key.as_bytes());
-    // A byte that no text has between them, so that no other split of the same bytes is right.
+    // A byte that never occurs in UTF-8 separates them. No other split of the same bytes has the
+    // same checksum.
     hasher.update(&[0xFF]);
     hasher.update(value);
     hasher.finalize()
 }
 
-/// All documents by key; those that are damaged are removed.
+/// Reads all documents in order of key and deletes damaged ones.
 pub(super) fn read(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<(String, Vec<u8>)>> {
     let (mut found, mut damaged) = (Vec::new(), Vec::new());
     let mut statement =
@@ -75,9 +77,9 @@ pub(super) fn read(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<(Strin
         if let Some(value) = decode(&key, row.get_ref(2)?.as_blob().unwrap_or_default()) {
             found.push((key.into_owned(), value.to_vec()));
         } else {
-            // The rest of a key may be a parcel's number.
+            // Log only the kind: the rest of the key may be a parcel number.
             let kind = key.split('/').next();
-            tracing::warn!(kind, "stored document is damaged, dropped");
+            tracing::warn!(kind, "stored document damaged: deleted");
             damaged.push(row.get::<_, i64>(0)?);
         }
     }
@@ -87,7 +89,7 @@ pub(super) fn read(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<(Strin
     Ok(found)
 }
 
-/// Writes a document that is encoded, or removes it.
+/// Writes an encoded document, or deletes it.
 pub(super) fn write(
     transaction: &Transaction<'_>,
     key: &str,
@@ -105,7 +107,7 @@ pub(super) fn write(
     .map(drop)
 }
 
-/// Removes them all; returns how many there were.
+/// Deletes all documents and returns their number.
 pub(super) fn clear(connection: &Connection) -> rusqlite::Result<usize> {
     connection.execute("DELETE FROM document", [])
 }

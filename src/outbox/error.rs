@@ -1,67 +1,60 @@
-//! What can go wrong with the outbox.
+//! Errors of the outbox.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What can go wrong, one variant for each way to react.
+/// Errors of the outbox, one variant per reaction of the caller.
 #[derive(Debug, thiserror::Error)]
 pub enum OutboxError {
-    /// Keep the records, wait, and try again: nothing was written.
-    #[error("{}: not written: {source}; it is tried again, meanwhile look at the disk's free space and health", path.display())]
+    /// Nothing was written: keep the records and try again later.
+    #[error("{}: not written: {source}: retrying; check the disk's free space and health", path.display())]
     Degraded {
-        /// The database.
         path: PathBuf,
-        /// What SQLite or the system said.
+        /// Cause from SQLite or the operating system.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// Stop: another process owns the file.
+    /// Fatal: another process owns the file.
     #[error("{}: in use by another process: stop the other waypost, or give this one its own outbox", path.display())]
     InUse {
-        /// The database.
         path: PathBuf,
     },
-    /// Stop: the file is not ours.
+    /// Fatal: the file is not an outbox.
     #[error("{}: not an outbox ({found}): move it away, or choose another path", path.display())]
     Foreign {
-        /// The file.
         path: PathBuf,
-        /// What is there instead.
+        /// Description of the existing content.
         found: String,
     },
-    /// Stop: a newer agent wrote it.
-    #[error("{}: schema {found}, this waypost knows {known}: install the newer waypost again", path.display())]
+    /// Fatal: a newer agent wrote the file.
+    #[error("{}: schema {found} is newer than {known}, the newest that this waypost supports: install the newer waypost again", path.display())]
     Newer {
-        /// The database.
         path: PathBuf,
-        /// Its schema.
+        /// Schema version of the file.
         found: i32,
-        /// The highest that this agent knows.
+        /// Newest schema version that this agent supports.
         known: i32,
     },
-    /// Stop: the place does not let us work.
+    /// Fatal: the directory does not allow access.
     #[error("{}: cannot be opened: {source}: create the directory, and let the agent's user write there", path.display())]
     Unusable {
-        /// The database.
         path: PathBuf,
-        /// What the system said.
+        /// Cause from the operating system.
         source: io::Error,
     },
-    /// Stop: what waits there is another van's.
-    #[error("{}: holds {pending} records of {other:?}, and this is {van:?}: let {other:?} send them first, or give this van its own outbox", path.display())]
+    /// Fatal: the outbox holds records of another van.
+    #[error("{}: holds {pending} records of {other:?}, but this is {van:?}: let {other:?} send them first, or give this van its own outbox", path.display())]
     OtherVan {
-        /// The database.
         path: PathBuf,
-        /// Whose records wait.
+        /// Owner of the records.
         other: String,
-        /// Who asks.
+        /// The van that claimed the outbox.
         van: String,
-        /// How many.
+        /// Number of pending records.
         pending: u64,
     },
-    /// Stop: the agent has closed it.
+    /// Fatal: the outbox was closed.
     #[error("{}: closed", path.display())]
     Closed {
-        /// The database.
         path: PathBuf,
     },
 }
@@ -74,8 +67,9 @@ impl OutboxError {
         Self::Degraded { path: path.to_owned(), source: Box::new(error) }
     }
 
-    /// The same for who has records in memory, and better waits than stops.
-    pub(super) fn waited_for(self, path: &Path) -> Self {
+    /// Turns a fatal error into a retryable one, for a running agent that still has records in
+    /// memory.
+    pub(super) fn retryable(self, path: &Path) -> Self {
         match self {
             Self::Degraded { .. } => self,
             other => Self::degraded(path, other),

@@ -1,56 +1,59 @@
-//! Events and documents in memory: what waits for its transaction, and what has arrived (pure).
+//! In-memory buffer for events and documents, before and after their transaction. No I/O.
 //!
-//! - What came in one call goes in one transaction; several calls may share one.
-//! - Nobody sees an event that is not on flash, unless the disk fails: then what waits here may be sent too.
-//! - Events and points share their numbers and nothing else: what is said of the ones never touches the others.
+//! - Everything from one call is committed in one transaction. Several calls may share one.
+//! - An event can be read only after it is on flash. If the disk fails, buffered events can be read
+//!   too.
+//! - Events and points share their numbers only. An operation on events never affects points, and
+//!   vice versa.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 use std::sync::Arc;
 
-use super::documents::{self, Document, MAX_ALL_BYTES, MAX_DOCUMENTS};
-use super::transaction::Pending;
+use super::documents::{self, StoredDoc, MAX_ALL_BYTES, MAX_DOCUMENTS};
+use super::transaction::WriteBatch;
 use crate::core::delivery::EventRecord;
 use crate::core::record::Seq;
 use crate::units::{Uptime, UtcTime};
 use crate::wire::stored;
 
-/// What a failing disk may keep waiting. Then the oldest are given up, and counted.
-const MAX_WAITING: usize = 10_000;
+/// Maximum number of uncommitted events while the disk fails. Beyond it, the oldest are evicted and
+/// counted.
+const MAX_UNSAVED: usize = 10_000;
 
-/// The same in bytes: some events name every parcel on board.
-const MAX_WAITING_BYTES: usize = 2 * 1024 * 1024;
+/// Maximum size of uncommitted events in bytes. Some events list every parcel on board.
+const MAX_UNSAVED_BYTES: usize = 2 * 1024 * 1024;
 
-/// Of one event as it is stored: a departure with 3,000 parcels.
+/// Maximum size of one stored event: a departure with 3,000 parcels.
 const MAX_EVENT_BYTES: usize = 256 * 1024;
 
-/// An event as it is stored.
+/// An event in its stored form.
 #[derive(Clone, Debug)]
-pub(super) struct Encoded {
+pub(super) struct EncodedEvent {
     pub seq: Seq,
     pub utc: UtcTime,
     pub bytes: Arc<[u8]>,
 }
 
-impl Encoded {
-    fn of(record: &EventRecord) -> Self {
+impl EncodedEvent {
+    fn from_record(record: &EventRecord) -> Self {
         let bytes = stored::encode_event(record).into();
         Self { seq: record.seq, utc: record.event.utc, bytes }
     }
 
-    fn decoded(&self) -> Option<EventRecord> {
+    fn decode(&self) -> Option<EventRecord> {
         stored::decode_event(&self.bytes).ok()
     }
 }
 
-/// What goes together: events in order, and of each document the newest.
+/// Events in order and the newest version of each changed document, committed together.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Group {
-    pub events: VecDeque<Encoded>,
+pub(super) struct EventGroup {
+    pub events: VecDeque<EncodedEvent>,
     pub documents: BTreeMap<String, Option<Arc<[u8]>>>,
 }
 
-impl Group {
+impl EventGroup {
     pub(super) fn is_empty(&self) -> bool {
         self.events.is_empty() && self.documents.is_empty()
     }
@@ -59,14 +62,14 @@ impl Group {
         self.events.iter().map(|event| event.bytes.len()).sum()
     }
 
-    /// Takes an event out; whether it was there.
+    /// Removes an event. Returns false if it was not there.
     fn remove(&mut self, seq: Seq) -> bool {
         let found = self.events.binary_search_by_key(&seq, |event| event.seq);
         found.is_ok_and(|at| self.events.remove(at).is_some())
     }
 
-    /// What came before this.
-    fn precede(&mut self, mut earlier: Self) {
+    /// Prepends an earlier group. Documents of this group win.
+    fn prepend(&mut self, mut earlier: Self) {
         earlier.events.append(&mut self.events);
         self.events = earlier.events;
         for (key, value) in earlier.documents {
@@ -75,17 +78,17 @@ impl Group {
     }
 }
 
-/// What the file holds of events.
+/// Statistics of the events in the database.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct StoredEvents {
-    /// Also those that are acknowledged and not deleted yet.
+    /// Includes acknowledged events that are not deleted yet.
     pub count: u64,
-    /// The highest number that was ever there.
+    /// Highest number ever stored.
     pub newest: Seq,
     pub oldest: Option<(Seq, UtcTime)>,
 }
 
-/// How large things may be: a small outbox has room for small ones.
+/// Size limits, scaled down for a small outbox.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
     event_bytes: usize,
@@ -93,29 +96,29 @@ struct Limits {
 }
 
 #[derive(Debug)]
-pub(super) struct Events {
-    waiting: Group,
-    since: Uptime,
-    /// What the running transaction takes along.
-    committing: Option<Group>,
-    /// Arrived, and still in the file.
+pub(super) struct EventBuffer {
+    unsaved: EventGroup,
+    unsaved_since: Uptime,
+    /// Group in the running transaction.
+    committing: Option<EventGroup>,
+    /// Acknowledged events that are still in the database.
     acked: BTreeSet<Seq>,
-    /// Of these, what the running transaction deletes.
-    settling: BTreeSet<Seq>,
+    /// Acknowledged events that the running transaction deletes.
+    deleting: BTreeSet<Seq>,
     newest: Seq,
-    /// Up to here a transaction that failed may be in the file all the same.
-    doubtful: Seq,
+    /// Events up to this number may be in the database although their transaction failed.
+    uncertain_to: Seq,
     failing: bool,
     stored: StoredEvents,
     reserved: Seq,
     limits: Limits,
-    /// Bytes of each document that is in the file or on its way there.
+    /// Size in bytes of each document that is stored or about to be.
     sizes: BTreeMap<String, usize>,
-    refused: bool,
+    rejection_logged: bool,
 }
 
-impl Events {
-    /// `documents` are those in the file, `max_bytes` is what the file may have.
+impl EventBuffer {
+    /// `documents` are those in the database. `max_bytes` is the maximum size of the database.
     pub(super) fn new(
         stored: StoredEvents,
         reserved: Seq,
@@ -128,31 +131,31 @@ impl Events {
             documents_bytes: quarter.min(MAX_ALL_BYTES),
         };
         Self {
-            waiting: Group::default(),
-            since: Uptime::ZERO,
+            unsaved: EventGroup::default(),
+            unsaved_since: Uptime::ZERO,
             committing: None,
             acked: BTreeSet::new(),
-            settling: BTreeSet::new(),
+            deleting: BTreeSet::new(),
             newest: stored.newest,
-            doubtful: Seq::ZERO,
+            uncertain_to: Seq::ZERO,
             failing: false,
             stored,
             reserved,
             limits,
             sizes: documents.iter().map(|(key, value)| (key.clone(), value.len())).collect(),
-            refused: false,
+            rejection_logged: false,
         }
     }
 
-    /// Takes what is new; returns how many events were given up for want of room.
+    /// Buffers new events and documents. Returns how many events were evicted for lack of space.
     pub(super) fn accept(
         &mut self,
         events: Vec<EventRecord>,
-        documents: Vec<Document>,
+        documents: Vec<StoredDoc>,
         now: Uptime,
     ) -> u64 {
-        if self.waiting.is_empty() {
-            self.since = now;
+        if self.unsaved.is_empty() {
+            self.unsaved_since = now;
         }
         let mut given_up = 0;
         for record in events {
@@ -160,28 +163,28 @@ impl Events {
                 continue;
             }
             self.newest = record.seq;
-            let event = Encoded::of(&record);
+            let event = EncodedEvent::from_record(&record);
             if event.bytes.len() > self.limits.event_bytes {
-                self.refuse("an event", event.bytes.len());
+                self.reject("event", event.bytes.len());
                 given_up += 1;
             } else {
-                self.waiting.events.push_back(event);
+                self.unsaved.events.push_back(event);
             }
         }
         for document in documents {
-            self.keep(document);
+            self.put_document(document);
         }
-        given_up + self.bound()
+        given_up + self.enforce_limits()
     }
 
-    fn keep(&mut self, Document { key, value }: Document) {
-        let waiting = &self.waiting.documents;
+    fn put_document(&mut self, StoredDoc { key, value }: StoredDoc) {
+        let waiting = &self.unsaved.documents;
         if waiting.len() >= 2 * MAX_DOCUMENTS && !waiting.contains_key(&key) {
-            return self.refuse("a document", key.len());
+            return self.reject("document", key.len());
         }
         let Some(value) = value else {
             if self.sizes.remove(&key).is_some() {
-                self.waiting.documents.insert(key, None);
+                self.unsaved.documents.insert(key, None);
             }
             return;
         };
@@ -191,101 +194,102 @@ impl Events {
             && all + value.len() <= self.limits.documents_bytes
             && (self.sizes.len() < MAX_DOCUMENTS || self.sizes.contains_key(&key));
         if !fits {
-            return self.refuse("a document", value.len());
+            return self.reject("document", value.len());
         }
         self.sizes.insert(key.clone(), value.len());
         let encoded = documents::encode(&key, &value);
-        self.waiting.documents.insert(key, Some(encoded));
+        self.unsaved.documents.insert(key, Some(encoded));
     }
 
-    fn refuse(&mut self, what: &str, bytes: usize) {
-        if !mem::replace(&mut self.refused, true) {
-            tracing::error!(what, bytes, "outbox refuses what is larger than it keeps");
+    fn reject(&mut self, what: &str, bytes: usize) {
+        if !mem::replace(&mut self.rejection_logged, true) {
+            tracing::error!(what, bytes, "outbox rejected an entry: too large");
         }
     }
 
-    /// Gives up the oldest of what is too much.
-    fn bound(&mut self) -> u64 {
-        let mut bytes = self.waiting.bytes();
+    /// Evicts the oldest events above the limits.
+    fn enforce_limits(&mut self) -> u64 {
+        let mut bytes = self.unsaved.bytes();
         let mut given_up = 0;
-        while self.waiting.events.len() > MAX_WAITING || bytes > MAX_WAITING_BYTES {
-            let Some(event) = self.waiting.events.pop_front() else { break };
+        while self.unsaved.events.len() > MAX_UNSAVED || bytes > MAX_UNSAVED_BYTES {
+            let Some(event) = self.unsaved.events.pop_front() else { break };
             bytes -= event.bytes.len();
             given_up += 1;
         }
         given_up
     }
 
-    /// These have arrived.
+    /// Marks events as acknowledged.
     pub(super) fn acknowledge(&mut self, seqs: &[Seq]) {
         for &seq in seqs {
-            let waited = self.waiting.remove(seq);
+            let backlog_samples = self.unsaved.remove(seq);
             let on_its_way = self.committing.as_mut().is_some_and(|group| group.remove(seq));
-            let in_file = seq <= self.stored.newest && !self.settling.contains(&seq);
-            if on_its_way || in_file && !waited || seq <= self.doubtful {
+            let in_file = seq <= self.stored.newest && !self.deleting.contains(&seq);
+            if on_its_way || in_file && !backlog_samples || seq <= self.uncertain_to {
                 self.acked.insert(seq);
             }
         }
     }
 
-    /// Events that are not on flash.
-    pub(super) fn waiting(&self) -> usize {
+    /// Number of events that are not on flash.
+    pub(super) fn unsaved_count(&self) -> usize {
         let committing = self.committing.as_ref().map_or(0, |group| group.events.len());
-        self.waiting.events.len() + committing
+        self.unsaved.events.len() + committing
     }
 
-    pub(super) fn is_safe(&self) -> bool {
-        self.waiting.is_empty() && self.committing.is_none()
+    pub(super) fn is_durable(&self) -> bool {
+        self.unsaved.is_empty() && self.committing.is_none()
     }
 
-    /// Since when something waits for a transaction.
+    /// Time since which data waits for a transaction.
     pub(super) fn due(&self) -> Option<Uptime> {
-        (!self.waiting.is_empty()).then_some(self.since)
+        (!self.unsaved.is_empty()).then_some(self.unsaved_since)
     }
 
     pub(super) fn has_acked(&self) -> bool {
         !self.acked.is_empty()
     }
 
-    /// Adds to a transaction what waits here.
-    pub(super) fn begin(&mut self, pending: &mut Pending) {
-        let group = mem::take(&mut self.waiting);
+    /// Moves the buffered data into a transaction.
+    pub(super) fn begin_commit(&mut self, pending: &mut WriteBatch) {
+        let group = mem::take(&mut self.unsaved);
         self.committing = (!group.is_empty()).then(|| group.clone());
         pending.newest = pending.newest.max(self.newest);
         pending.group = group;
-        self.settling = mem::take(&mut self.acked);
-        pending.settled.clone_from(&self.settling);
+        self.deleting = mem::take(&mut self.acked);
+        pending.acked_events.clone_from(&self.deleting);
     }
 
-    pub(super) fn done(&mut self) {
+    pub(super) fn commit_done(&mut self) {
         self.committing = None;
-        self.settling.clear();
-        self.doubtful = Seq::ZERO;
+        self.deleting.clear();
+        self.uncertain_to = Seq::ZERO;
         self.failing = false;
     }
 
-    /// It is not in the file, or nobody knows; returns how many events were given up for want of room.
-    pub(super) fn failed(&mut self) -> u64 {
+    /// The transaction failed, or its outcome is unknown. Returns how many events were evicted for
+    /// lack of space.
+    pub(super) fn commit_failed(&mut self) -> u64 {
         if let Some(group) = self.committing.take() {
-            self.doubtful = group.events.back().map_or(self.doubtful, |last| last.seq);
-            self.waiting.precede(group);
+            self.uncertain_to = group.events.back().map_or(self.uncertain_to, |last| last.seq);
+            self.unsaved.prepend(group);
         }
-        self.acked.append(&mut self.settling);
+        self.acked.append(&mut self.deleting);
         self.failing = true;
-        self.bound()
+        self.enforce_limits()
     }
 
-    /// The disk does not answer.
-    pub(super) const fn hang(&mut self) {
+    /// Marks the disk as unresponsive.
+    pub(super) const fn mark_stalled(&mut self) {
         self.failing = true;
     }
 
-    pub(super) const fn learn(&mut self, stored: StoredEvents, reserved: Seq) {
+    pub(super) const fn sync_from_file(&mut self, stored: StoredEvents, reserved: Seq) {
         self.stored = stored;
         self.reserved = reserved;
     }
 
-    /// Whether the file may have events above `seq`; up to which number it is known.
+    /// Highest number to read from the database for events above `seq`. `None` if it has none.
     pub(super) fn in_file(&self, seq: Seq) -> Option<Seq> {
         (self.stored.count > 0 && seq < self.stored.newest).then_some(self.stored.newest)
     }
@@ -294,45 +298,45 @@ impl Events {
         self.stored.newest
     }
 
-    /// What waits above `seq`, if the disk fails.
-    pub(super) fn waiting_after(&self, seq: Seq, limit: usize) -> Vec<EventRecord> {
+    /// Uncommitted events above `seq`, if the disk is failing.
+    pub(super) fn unsaved_after(&self, seq: Seq, limit: usize) -> Vec<EventRecord> {
         if !self.failing {
             return Vec::new();
         }
         let committing = self.committing.iter().flat_map(|group| &group.events);
         committing
-            .chain(&self.waiting.events)
+            .chain(&self.unsaved.events)
             .filter(|event| event.seq > seq && event.seq <= self.reserved)
-            .filter_map(Encoded::decoded)
+            .filter_map(EncodedEvent::decode)
             .take(limit)
             .collect()
     }
 
-    /// What has arrived and may still be in the file.
-    pub(super) fn arrived(&self) -> BTreeSet<Seq> {
-        self.acked.union(&self.settling).copied().collect()
+    /// Acknowledged events that may still be in the database.
+    pub(super) fn acked_seqs(&self) -> BTreeSet<Seq> {
+        self.acked.union(&self.deleting).copied().collect()
     }
 
-    /// How many have not arrived.
+    /// Number of unacknowledged events.
     pub(super) fn pending(&self) -> u64 {
-        self.in_file_pending() + self.waiting() as u64
+        self.in_file_pending() + self.unsaved_count() as u64
     }
 
     fn in_file_pending(&self) -> u64 {
-        let arrived = self.acked.iter().chain(&self.settling);
-        // What arrived before it was in the file is counted off when it is there.
+        let arrived = self.acked.iter().chain(&self.deleting);
+        // An event that was acknowledged before it was stored is subtracted once it is stored.
         let gone = arrived.filter(|seq| **seq <= self.stored.newest).count();
         self.stored.count.saturating_sub(gone as u64)
     }
 
     pub(super) fn oldest(&self) -> Option<(Seq, UtcTime)> {
         let committing = self.committing.iter().flat_map(|group| &group.events);
-        let first = committing.chain(&self.waiting.events).next();
+        let first = committing.chain(&self.unsaved.events).next();
         let stored = self.stored.oldest.filter(|_| self.in_file_pending() > 0);
         stored.or(first.map(|event| (event.seq, event.utc)))
     }
 
-    /// Up to which number there may be something to read.
+    /// Highest number up to which events can be read.
     pub(super) fn readable(&self) -> Seq {
         if self.failing {
             self.stored.newest.max(self.newest.min(self.reserved))
@@ -341,8 +345,8 @@ impl Events {
         }
     }
 
-    /// The documents in the file were another van's.
-    pub(super) fn forget_documents(&mut self) {
+    /// Clears the sizes: the stored documents belonged to another van.
+    pub(super) fn clear_documents(&mut self) {
         self.sizes.clear();
     }
 }

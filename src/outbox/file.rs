@@ -1,39 +1,40 @@
-//! What the file says, in memory: changed beside a transaction, and kept when that is committed.
+//! In-memory mirror of the database's metadata. Updated during a transaction and adopted when it
+//! commits.
 
 use rusqlite::Transaction;
 
-use super::batches::Open;
-use super::events::Group;
-use super::retention::{self, Gone};
+use super::batches::OpenBatch;
+use super::events::EventGroup;
+use super::retention::{self, Evicted};
 use super::rows::{self, Meta};
 use super::{OutboxConfig, documents, schema};
 use crate::core::record::{Record, Seq, Subject};
 use crate::units::UtcTime;
 
-/// Bytes of events and documents between two looks at the room that is left.
+/// Bytes of events and documents between two checks of the free space.
 const CHUNK_BYTES: usize = 16 * 1024;
 
-/// What the file says, as of the last transaction.
+/// State of the database as of the last commit.
 #[derive(Clone, Debug)]
-pub(super) struct File {
+pub(super) struct FileState {
     pub meta: Meta,
-    pub open: Option<Open>,
-    /// The state after `durable`, encoded.
+    pub open: Option<OpenBatch>,
+    /// Encoded trip state after `durable`.
     pub state: Vec<u8>,
-    /// Up to here every point is on flash or acknowledged.
+    /// Every point up to this number is on flash or acknowledged.
     pub durable: Seq,
-    /// How many of `meta.closed` are events.
+    /// Number of events within `meta.closed`.
     pub events: u64,
-    /// The highest number of an event that was ever there.
+    /// Highest event number ever stored.
     pub newest_event: Seq,
-    /// Up to here, records may have gone because there was no room.
-    pub gone_to: Seq,
+    /// Records up to this number may have been evicted for lack of space.
+    pub evicted_to: Seq,
 }
 
-impl File {
-    /// Points and events.
+impl FileState {
+    /// Number of points and events.
     pub(super) fn records(&self) -> u64 {
-        self.meta.closed + self.open.as_ref().map_or(0, Open::count)
+        self.meta.closed + self.open.as_ref().map_or(0, OpenBatch::count)
     }
 
     pub(super) fn points(&self) -> u64 {
@@ -41,7 +42,7 @@ impl File {
     }
 }
 
-impl File {
+impl FileState {
     pub(super) fn newest_utc(&self) -> Option<UtcTime> {
         self.open.as_ref().and_then(|open| UtcTime::from_unix_ms(open.utc_ms))
     }
@@ -56,16 +57,16 @@ impl File {
         let finished = &mut self.meta.finished;
         let incoming = retention::pages_for(records.len());
         let gone = retention::make_room(transaction, finished, open, incoming, config.max_pages())?;
-        self.count(gone);
+        self.record_evicted(gone);
         for record in records {
             match &record.subject {
                 Subject::Point(point) => {
-                    if let Some(full) = Open::push(&mut self.open, record.seq, point) {
+                    if let Some(full) = OpenBatch::push(&mut self.open, record.seq, point) {
                         full.write(transaction, 0, None)?;
                         self.meta.closed += full.count();
                         let newest = full.earliest_utc_ms;
-                        let old = retention::drop_old(transaction, newest, config.max_age)?;
-                        self.count(old);
+                        let old = retention::evict_expired(transaction, newest, config.max_age)?;
+                        self.record_evicted(old);
                     }
                 }
             }
@@ -73,16 +74,16 @@ impl File {
         Ok(())
     }
 
-    /// Events and the documents that changed with them.
+    /// Writes events and the documents that changed with them.
     pub(super) fn append_group(
         &mut self,
         transaction: &Transaction<'_>,
-        group: &Group,
+        group: &EventGroup,
         config: &OutboxConfig,
     ) -> rusqlite::Result<()> {
         let mut room = 0;
         for event in &group.events {
-            room = self.room_for(transaction, event.bytes.len(), room, config)?;
+            room = self.reserve_space(transaction, event.bytes.len(), room, config)?;
             if rows::insert(transaction, event)? {
                 self.meta.closed += 1;
                 self.events += 1;
@@ -91,14 +92,15 @@ impl File {
         }
         for (key, value) in &group.documents {
             let bytes = key.len() + value.as_ref().map_or(0, |value| value.len());
-            room = self.room_for(transaction, bytes, room, config)?;
+            room = self.reserve_space(transaction, bytes, room, config)?;
             documents::write(transaction, key, value.as_deref())?;
         }
         Ok(())
     }
 
-    /// Makes sure that `bytes` more have room, of which `room` was made before; returns what is left of it.
-    fn room_for(
+    /// Reserves space for `bytes`. `room` was reserved before; returns how much of the reservation
+    /// is left.
+    fn reserve_space(
         &mut self,
         transaction: &Transaction<'_>,
         bytes: usize,
@@ -113,26 +115,26 @@ impl File {
         let open = self.open.as_ref().map(|open| open.packer.first());
         let finished = &mut self.meta.finished;
         let gone = retention::make_room(transaction, finished, open, pages, config.max_pages())?;
-        self.count(gone);
+        self.record_evicted(gone);
         Ok(wanted - bytes)
     }
 
-    fn count(&mut self, gone: Gone) {
+    fn record_evicted(&mut self, gone: Evicted) {
         self.meta.thinned += gone.thinned;
         self.meta.dropped += gone.dropped;
-        self.meta.closed = self.meta.closed.saturating_sub(gone.all());
+        self.meta.closed = self.meta.closed.saturating_sub(gone.total());
         self.events = self.events.saturating_sub(gone.events);
-        self.gone_to = self.gone_to.max(Seq::new(schema::unsigned(gone.up_to)));
+        self.evicted_to = self.evicted_to.max(Seq::new(schema::unsigned(gone.up_to)));
     }
 
-    /// The state goes into the open row; without one, into `meta`.
+    /// Writes the trip state to the open row, or to `meta` if there is no open row.
     pub(super) fn finish(
         &mut self,
         transaction: &Transaction<'_>,
         before: &Self,
     ) -> rusqlite::Result<()> {
         match &self.open {
-            Some(open) if open.is_as(before.open.as_ref()) && self.state == before.state => {}
+            Some(open) if open.eq_points(before.open.as_ref()) && self.state == before.state => {}
             Some(open) => open.write(transaction, 0, Some(&self.state))?,
             None => (self.meta.state, self.meta.state_seq) = (self.state.clone(), self.durable),
         }

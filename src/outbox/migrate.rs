@@ -1,46 +1,47 @@
-//! Older files → the schema of this agent, in steps that a power cut may end anywhere.
+//! Schema migrations. A power cut between any two steps is safe.
 //!
-//! Version 1 had a row for each point, version 2 no documents and no events. The tables change in one transaction; the
-//! rows are packed in some more, oldest first, and an agent that finds rows of the old kind goes on with them.
+//! Version 1 had one row per point; version 2 had no documents and no events. The tables change in
+//! one transaction. The rows are then packed in several transactions, oldest first. An agent that
+//! finds rows of version 1 continues packing.
 
 use rusqlite::{Connection, Transaction, params};
 
-use super::batches::Open;
+use super::batches::OpenBatch;
 use super::schema::{BATCH_TABLE, DOCUMENT_TABLE, VERSION, signed, unsigned};
 use crate::core::record::{Seq, Subject};
 use crate::wire::stored;
 
-/// `kind` of a point that has a row of its own.
+/// Value of `kind` for a point with a row of its own.
 pub(super) const KIND_POINT: i64 = 1;
 
-/// Rows in one transaction: half a megabyte.
+/// Rows per transaction, about 0.5 MB.
 const CHUNK: u64 = 4096;
 
-/// From version `from` to this agent's: the tables.
-pub(super) fn begin(connection: &mut Connection, from: i32) -> rusqlite::Result<()> {
+/// Migrates the tables from version `from` to the current version.
+pub(super) fn migrate_tables(connection: &mut Connection, from: i32) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
     if from < 2 {
-        batches_from_rows(&transaction)?;
+        migrate_from_v1(&transaction)?;
     }
     transaction.execute_batch(DOCUMENT_TABLE)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
 }
 
-fn batches_from_rows(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+fn migrate_from_v1(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     transaction.execute_batch(BATCH_TABLE)?;
     for column in ["state_seq", "thinned", "finished_0", "finished_1", "finished_2"] {
         let add = format!("ALTER TABLE meta ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0");
         transaction.execute(&add, [])?;
     }
     transaction.execute("ALTER TABLE meta ADD COLUMN receiver_baud INTEGER", [])?;
-    // What was committed was committed up to the newest row, also if that has been deleted since.
+    // Everything up to the newest row was committed, even if that row was deleted since.
     transaction
         .execute("UPDATE meta SET state_seq = coalesce((SELECT max(seq) FROM record), 0)", [])
         .map(drop)
 }
 
-/// Packs rows of version 1; returns how many there were.
+/// Packs the rows of version 1 and returns their number.
 pub(super) fn pack_rows(connection: &mut Connection) -> rusqlite::Result<u64> {
     let mut packed = 0;
     loop {
@@ -58,17 +59,17 @@ fn pack_chunk(connection: &mut Connection) -> rusqlite::Result<u64> {
         .prepare("SELECT seq, subject FROM record WHERE kind = ?1 ORDER BY seq LIMIT ?2")?
         .query_map(params![KIND_POINT, signed(CHUNK)], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
-    let mut open: Option<Open> = None;
+    let mut open: Option<OpenBatch> = None;
     for (seq, subject) in &rows {
         match stored::decode(subject) {
             Ok(Subject::Point(point)) => {
                 let seq = Seq::new(unsigned(*seq));
-                if let Some(full) = Open::push(&mut open, seq, &point.rounded()) {
+                if let Some(full) = OpenBatch::push(&mut open, seq, &point.rounded()) {
                     full.write(&transaction, 0, None)?;
                 }
             }
             Err(error) => {
-                tracing::warn!(seq, %error, "stored record cannot be read, kept aside");
+                tracing::warn!(seq, %error, "stored record unreadable: row quarantined");
                 transaction.execute(
                     "INSERT OR REPLACE INTO unreadable SELECT * FROM record WHERE seq = ?1",
                     [seq],

@@ -1,24 +1,26 @@
-//! ③ KEEP: [`Record`], [`EventRecord`](crate::core::delivery::EventRecord) → SQLite → the same: what was accepted stays
-//! until the backend has it.
+//! Durable outbox for track points and events, on SQLite. Records stay until the backend has them.
 //!
-//! - **Promise.** A record that was accepted is in memory and in a file on tmpfs at once, and may be sent. What is
-//!   [`OutboxConfig::commit_after`] old and not acknowledged is on flash; a change of motion is on flash at once. A power
-//!   cut costs at most what is younger; a kill costs nothing. What is acknowledged in time never costs the card a byte.
-//! - **Events.** An event and the documents that changed with it are committed in *one* transaction, at once, and are not
-//!   seen before. Points and events share their numbers and nothing else.
-//! - Records and the journey state that they came from are committed in *one* transaction.
-//! - A `Seq` is never used twice. The pipeline gives them out in memory, and one may be published before it is committed;
-//!   so blocks of them are reserved durably beforehand (hi-lo), in the database and in a copy beside it (`<path>.seq`).
-//!   A run begins after the highest mark. An orderly stop gives nothing back: numbers are not scarce.
-//! - What has arrived is deleted with the next insert, or when it is much; until then it is not read any more.
-//! - The file is bounded in size and age. The oldest of the trail is thinned before it goes, events go last, and all of it
-//!   is counted.
-//! - A disk that does not write keeps the records in memory, and the relay goes on from there. A damaged file is set
-//!   aside, at the start and while running, and what can be read of it goes into a new one.
-//! - One process owns the file. All SQLite work runs on tokio's blocking pool, one call after the other, and a call that
-//!   has begun is finished, also when its caller has gone.
+//! - **Durability.** An accepted record is at once in memory and in a tmpfs journal, and may be
+//!   sent. An unacknowledged record is on flash after [`OutboxConfig::commit_after`]; a change of
+//!   motion is on flash at once. A power cut loses only younger records; a kill loses nothing. A
+//!   record that is acknowledged in time causes no flash writes.
+//! - **Events.** An event and the documents that changed with it are committed at once, in *one*
+//!   transaction, and cannot be read before. Points and events share only their numbers.
+//! - Records and the trip state behind them are committed in *one* transaction.
+//! - A `Seq` is never reused. The pipeline assigns numbers in memory, and a number may be published
+//!   before its record is committed. Blocks of numbers are therefore reserved durably in advance
+//!   (hi-lo), in the database and in a copy beside it (`<path>.seq`). A run starts above the
+//!   highest reservation. An orderly stop returns no numbers, because they are plentiful.
+//! - Acknowledged records are no longer read. The next insert deletes them, or a separate
+//!   transaction if there are many.
+//! - Size and age of the database are limited. The oldest track points are thinned before any are
+//!   evicted, and events are evicted last. Both are counted.
+//! - If the disk rejects writes, records stay in memory and are sent from there. A damaged file is
+//!   quarantined, at startup or while running, and its readable content is copied to a new one.
+//! - One process owns the file. All SQLite calls run one at a time on Tokio's blocking pool. A call
+//!   that has started is completed even if its caller is dropped.
 //!
-//! `docs/outbox.md` has the format, the figures and the operation.
+//! `docs/outbox.md` describes the format, the measurements and the operation.
 
 mod ballast;
 mod batches;
@@ -54,211 +56,214 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use tokio::sync::watch;
 
-use crate::core::journey::JourneyState;
+use crate::core::journey::TripState;
 use crate::core::record::{Record, Seq};
 use crate::units::Uptime;
 use crate::wire::VanId;
 pub use config::{OutboxConfig, OutboxStats};
-pub use documents::Document;
+pub use documents::StoredDoc;
 pub use error::OutboxError;
-use events::Events;
-use slot::{Slot, on_pool};
-use store::{Claim, Start, Store};
-use tail::Tail;
-use tail_file::TailFile;
-use tails::Tails;
+use events::EventBuffer;
+use slot::{DatabaseState, spawn_blocking};
+use store::{OwnershipCheck, StartReason, Database};
+use tail::WriteBuffer;
+use tail_file::TmpfsJournal;
+use tails::Buffers;
 
-/// A handle to the outbox; clones are handles to the same.
+/// A handle to the outbox. Clones share the same outbox.
 #[derive(Clone, Debug)]
 pub struct Outbox {
     config: Arc<OutboxConfig>,
-    /// An asynchronous lock, because it is fair: calls run in the order in which they were made.
-    slot: Arc<tokio::sync::Mutex<Slot>>,
-    /// Never held while the disk works.
-    tail: Arc<Mutex<Tails>>,
+    /// A Tokio mutex, because it is fair: calls run in the order in which they were made.
+    database: Arc<tokio::sync::Mutex<DatabaseState>>,
+    /// Never held during disk I/O.
+    buffers: Arc<Mutex<Buffers>>,
     stats: Arc<watch::Sender<OutboxStats>>,
-    /// What this run began with.
-    begin: Arc<Begin>,
-    /// Whose records these are, once that is known.
+    /// State at startup.
+    startup: Arc<StartupState>,
+    /// The van that owns the records, once it is known.
     van: Arc<OnceLock<String>>,
 }
 
 #[derive(Debug)]
-struct Begin {
+struct StartupState {
     session: u64,
     first_seq: Seq,
-    restored: JourneyState,
+    restored: TripState,
     receiver_baud: Option<u32>,
-    /// The van whose tail was taken over.
-    van_of_tail: String,
+    /// The van whose journal was restored.
+    journal_van: String,
 }
 
 impl Outbox {
-    /// Opens or creates the file, takes over what an earlier run left in the tail file, counts this start, and reserves
-    /// the first block of `Seq`s.
+    /// Opens or creates the database, restores the journal of an earlier run, counts this start and
+    /// reserves the first block of `Seq`s.
     ///
     /// # Errors
-    /// Any [`OutboxError`] but `Closed`. A damaged file is none: it is set aside. A tail file that cannot be used is none
-    /// either.
+    /// Any [`OutboxError`] except `Closed`. A damaged database is quarantined and a journal that
+    /// cannot be used is ignored; neither is an error.
     pub async fn open(config: OutboxConfig) -> Result<Self, OutboxError> {
         let opened = config.clone();
-        let (store, tail, begin) = on_pool(move || begin(&opened)).await?;
+        let (store, tail, begin) = spawn_blocking(move || open_blocking(&opened)).await?;
         Ok(Self {
             config: Arc::new(config),
             stats: Arc::new(watch::Sender::new(tail.stats())),
-            slot: Arc::new(tokio::sync::Mutex::new(Slot::Open(Box::new(store)))),
-            tail: Arc::new(Mutex::new(tail)),
-            begin: Arc::new(begin),
+            database: Arc::new(tokio::sync::Mutex::new(DatabaseState::Open(Box::new(store)))),
+            buffers: Arc::new(Mutex::new(tail)),
+            startup: Arc::new(begin),
             van: Arc::default(),
         })
     }
 
-    /// Which start of the agent this is, from 1.
+    /// Number of this agent start, from 1.
     #[must_use]
     pub fn session(&self) -> u64 {
-        self.begin.session
+        self.startup.session
     }
 
-    /// The first `Seq` that this run may use.
+    /// First `Seq` of this run.
     #[must_use]
     pub fn first_seq(&self) -> Seq {
-        self.begin.first_seq
+        self.startup.first_seq
     }
 
-    /// The newest state that an earlier run left; the default in a new file.
+    /// Newest trip state of an earlier run. The default for a new database.
     #[must_use]
-    pub fn restored(&self) -> JourneyState {
-        self.begin.restored
+    pub fn restored_state(&self) -> TripState {
+        self.startup.restored
     }
 
-    /// The speed at which the receiver was understood last, in Bd, as it was when the file was opened.
+    /// Last working baud rate of the receiver, as of opening the database.
     #[must_use]
     pub fn receiver_baud(&self) -> Option<u32> {
-        self.begin.receiver_baud
+        self.startup.receiver_baud
     }
 
-    /// Keeps the speed at which the receiver is understood; writes only when it is another one.
+    /// Stores the working baud rate of the receiver. Writes only if it changed.
     ///
     /// # Errors
-    /// `Degraded`: not kept; the next start hunts a little longer.
-    pub async fn remember_receiver_baud(&self, baud: u32) -> Result<(), OutboxError> {
+    /// `Degraded` if it was not stored. Baud-rate detection then takes longer at the next start.
+    pub async fn store_receiver_baud(&self, baud: u32) -> Result<(), OutboxError> {
         self.run(move |store| store.remember_receiver_baud(baud)).await
     }
 
-    /// What the outbox holds, now and at each change.
+    /// Subscribes to the statistics.
     #[must_use]
     pub fn stats(&self) -> watch::Receiver<OutboxStats> {
         self.stats.subscribe()
     }
 
-    /// Takes `records`, in ascending order, with the `state` after them: they may be sent at once, and outlive the process
-    /// if there is a tail file. Those whose numbers are not above all earlier ones are known already.
+    /// Accepts `records` in ascending order, and the `state` after them. They may be sent at once,
+    /// and survive a kill if there is a journal. Records whose numbers are not above all earlier
+    /// ones are ignored as known.
     ///
-    /// Nothing of this waits for the disk. [`Self::flush_due`] says when a transaction should follow.
-    pub fn accept(&self, records: &[Record], state: &JourneyState, now: Uptime) {
-        debug_assert!(records.is_sorted_by(|a, b| a.seq < b.seq), "records ascend");
-        let mut tail = self.tail();
-        let Tails { memory, file, .. } = &mut *tail;
-        let given_up_before = memory.given_up();
+    /// This call does not wait for the disk. [`Self::flush_due`] returns when a transaction should
+    /// follow.
+    pub fn accept(&self, records: &[Record], state: &TripState, now: Uptime) {
+        debug_assert!(records.is_sorted_by(|a, b| a.seq < b.seq), "records must be in ascending order");
+        let mut tail = self.lock_buffers();
+        let Buffers { points: memory, journal, .. } = &mut *tail;
+        let given_up_before = memory.evictions();
         let fresh = memory.accept(records, state, now);
-        if given_up_before == 0 && memory.given_up() > 0 {
-            tracing::error!("outbox does not keep up, giving up the oldest records in memory");
+        if given_up_before == 0 && memory.evictions() > 0 {
+            tracing::error!("outbox writes too slowly: oldest records in memory evicted");
         }
-        if let Some(file) = file.as_mut().filter(|_| !fresh.is_empty()) {
-            file.append(fresh, state, || memory.to_keep().0);
+        if let Some(file) = journal.as_mut().filter(|_| !fresh.is_empty()) {
+            file.append(fresh, state, || memory.unsaved().0);
         }
-        self.publish(&tail);
+        self.publish_stats(&tail);
     }
 
-    /// Up to which number points may be read: accepted, and reserved.
+    /// Highest number of points that may be read: accepted and reserved.
     #[must_use]
     pub fn readable(&self) -> Seq {
         let stats = self.stats.borrow();
         stats.newest.min(stats.reserved)
     }
 
-    /// When the next [`Self::flush`] is due; a time that has passed is now, and none is not until something happens.
+    /// When the next [`Self::flush`] is due. A past time means now; `None` means that nothing
+    /// waits.
     #[must_use]
     pub fn flush_due(&self) -> Option<Uptime> {
-        let tail = self.tail();
-        let points = tail.memory.due(self.config.commit_after, store::BLOCK);
+        let tail = self.lock_buffers();
+        let points = tail.points.due(self.config.commit_after, store::SEQ_BLOCK);
         [points, tail.events.due()].into_iter().flatten().min()
     }
 
-    /// Whether the next [`Self::flush`] should not wait for its turn: a departure, a halt, an event.
+    /// Whether the next [`Self::flush`] should run at once: after a departure, a halt or an event.
     #[must_use]
     pub fn is_urgent(&self) -> bool {
-        let tail = self.tail();
-        tail.memory.is_urgent() || tail.events.due().is_some()
+        let tail = self.lock_buffers();
+        tail.points.is_urgent() || tail.events.due().is_some()
     }
 
-    /// How many records are accepted, not acknowledged and not on flash.
+    /// Number of accepted records that are neither acknowledged nor on flash.
     #[must_use]
-    pub fn waiting(&self) -> usize {
-        let tail = self.tail();
-        tail.memory.waiting() + tail.events.waiting()
+    pub fn unsaved_count(&self) -> usize {
+        let tail = self.lock_buffers();
+        tail.points.unsaved_count() + tail.events.unsaved_count()
     }
 
-    /// Whether everything is on flash or acknowledged, and the state too.
+    /// Whether all records and the trip state are on flash or acknowledged.
     #[must_use]
-    pub fn is_safe(&self) -> bool {
-        let Tails { memory, events, .. } = &*self.tail();
-        memory.is_safe() && memory.state_is_safe() && events.is_safe()
+    pub fn is_durable(&self) -> bool {
+        let Buffers { points: memory, events, .. } = &*self.lock_buffers();
+        memory.is_durable() && memory.is_state_durable() && events.is_durable()
     }
 
-    /// Commits everything that waits, and deletes what has arrived.
+    /// Commits all buffered records and deletes acknowledged ones.
     ///
     /// # Errors
-    /// `Degraded`: nothing was written, and nothing is lost; call again later.
+    /// `Degraded` if nothing was written. No record is lost; call again later.
     pub async fn flush(&self) -> Result<(), OutboxError> {
         self.transact(true).await
     }
 
-    /// [`Self::flush`], but without the points if they are not due by `now`: an event does not make them cost flash that
-    /// may arrive in time.
+    /// Like [`Self::flush`], but leaves out points that are not due by `now`. An event thus does
+    /// not cause flash writes for points that may be acknowledged in time.
     ///
     /// # Errors
-    /// As [`Self::flush`].
+    /// `Degraded`, as for [`Self::flush`].
     pub async fn flush_by(&self, now: Uptime) -> Result<(), OutboxError> {
-        let points_due = self.tail().memory.due(self.config.commit_after, store::BLOCK);
+        let points_due = self.lock_buffers().points.due(self.config.commit_after, store::SEQ_BLOCK);
         self.transact(points_due.is_some_and(|due| due <= now)).await
     }
 
-    /// [`Self::accept`] and [`Self::flush`].
+    /// Calls [`Self::accept`] and [`Self::flush`].
     ///
     /// # Errors
-    /// As [`Self::flush`]; the records are accepted all the same.
+    /// `Degraded`, as for [`Self::flush`]. The records are accepted even then.
     pub async fn commit(
         &self,
         records: Vec<Record>,
-        state: JourneyState,
+        state: TripState,
     ) -> Result<(), OutboxError> {
         self.accept(&records, &state, Uptime::ZERO);
         self.flush().await
     }
 
-    /// Makes sure that what waits here is `van`'s: a backlog must not go out under another van's name.
+    /// Claims the outbox for `van`. A backlog must not be sent under another van's name.
     ///
     /// # Errors
-    /// `OtherVan`, if records of another van wait; `Degraded`.
+    /// `OtherVan` if records of another van are pending, or `Degraded`.
     pub async fn claim(&self, van: &VanId) -> Result<(), OutboxError> {
-        let (name, tail) = (van.to_string(), self.begin.van_of_tail.clone());
-        let waiting = self.tail().memory.waiting() as u64;
+        let (name, tail) = (van.to_string(), self.startup.journal_van.clone());
+        let waiting = self.lock_buffers().points.unsaved_count() as u64;
         match self.run(move |store| store.claim(&name, (&tail, waiting))).await? {
-            claim @ (Claim::Ours | Claim::TakenOver) => {
-                let mut tail = self.tail();
-                if let Some(file) = &mut tail.file {
+            claim @ (OwnershipCheck::Ours | OwnershipCheck::TakenOver) => {
+                let mut tail = self.lock_buffers();
+                if let Some(file) = &mut tail.journal {
                     file.claim(van.as_str());
                 }
-                if let Claim::TakenOver = claim {
+                if let OwnershipCheck::TakenOver = claim {
                     tail.documents.clear();
-                    tail.events.forget_documents();
+                    tail.events.clear_documents();
                 }
-                // A second claim is the first one's.
+                // A second claim by this process is for the same van.
                 drop(self.van.set(van.to_string()));
                 Ok(())
             }
-            Claim::Refused(other) => Err(OutboxError::OtherVan {
+            OwnershipCheck::OwnedByOther(other) => Err(OutboxError::OtherVan {
                 path: self.config.path.clone(),
                 other,
                 van: van.to_string(),
@@ -267,24 +272,24 @@ impl Outbox {
         }
     }
 
-    /// Makes sure that `used` and some thousands after it are reserved; most calls find that they are.
+    /// Reserves `used` and several thousand numbers above it. Most calls find them reserved.
     ///
     /// # Errors
-    /// `Degraded`: do not publish what is above [`OutboxStats::reserved`], and call again.
+    /// `Degraded`: do not publish above [`OutboxStats::reserved`], and call again.
     pub async fn reserve(&self, used: Seq) -> Result<(), OutboxError> {
         let reserved = self.stats.borrow().reserved.get();
-        if reserved.saturating_sub(used.get()) >= store::BLOCK / 2 {
+        if reserved.saturating_sub(used.get()) >= store::SEQ_BLOCK / 2 {
             return Ok(());
         }
-        self.in_time(self.run(move |store| store.reserve(used))).await
+        self.with_timeout(self.run(move |store| store.reserve(used))).await
     }
 
-    /// At most `limit` records above `seq`, and up to `until`, ascending; none only if there are no more. Records whose
-    /// numbers are not reserved, and those that have arrived, are not among them.
+    /// Reads at most `limit` points above `seq` and up to `until`, in ascending order. An empty
+    /// result means that there are no more. Unreserved and acknowledged numbers are left out.
     ///
     /// # Errors
-    /// `Degraded`: try again; also when the disk is busy for long.
-    pub async fn after(
+    /// `Degraded` if the disk fails or is busy for more than 2 s. Try again.
+    pub async fn records_after(
         &self,
         seq: Seq,
         until: Option<Seq>,
@@ -292,80 +297,84 @@ impl Outbox {
     ) -> Result<Vec<Record>, OutboxError> {
         loop {
             let (in_file, records, arrived) = {
-                let memory = &self.tail().memory;
-                (memory.in_file(seq), memory.after(seq, until, limit), memory.arrived())
+                let memory = &self.lock_buffers().points;
+                (memory.in_file(seq), memory.records_after(seq, until, limit), memory.acked_ranges())
             };
             let Some(floor) = in_file else { return Ok(records) };
             let to = until.map_or(floor, |until| until.min(floor));
-            let read = move |store: &mut Store| store.after(seq, to, limit, &arrived);
-            let mut stored = self.in_time(self.run(read)).await?;
+            let read = move |store: &mut Database| store.records_after(seq, to, limit, &arrived);
+            let mut stored = self.with_timeout(self.run(read)).await?;
             if stored.len() == limit || to < floor {
                 return Ok(stored);
             }
-            let memory = &self.tail().memory;
-            if memory.floor() == floor {
-                stored.extend(memory.after(floor, until, limit - stored.len()));
+            let memory = &self.lock_buffers().points;
+            if memory.file_only_to() == floor {
+                stored.extend(memory.records_after(floor, until, limit - stored.len()));
                 return Ok(stored);
             }
-            // Some have left the memory meanwhile, and were not in what was read.
+            // Some records left the memory meanwhile and are missing from the result. Read again.
         }
     }
 
-    /// The points of `range` have arrived: only after a PUBACK that says so. They are not read any more, and those that are on flash are
-    /// deleted with the next transaction. Nothing of this waits for the disk.
+    /// Marks the points of `range` as acknowledged. Call it only after a PUBACK that confirms them.
+    /// They are no longer read, and the next transaction deletes those on flash. This call does not
+    /// wait for the disk.
     pub fn acknowledge(&self, range: &RangeInclusive<Seq>) {
-        let mut tail = self.tail();
-        tail.memory.acknowledge(range);
-        tail.empty_file_if_safe();
-        self.publish(&tail);
+        let mut tail = self.lock_buffers();
+        tail.points.acknowledge(range);
+        tail.clear_journal_if_durable();
+        self.publish_stats(&tail);
     }
 
-    /// Whether what has arrived is still on flash.
+    /// Whether acknowledged records are still on flash.
     #[must_use]
-    pub fn has_unsettled(&self) -> bool {
-        let tail = self.tail();
-        tail.memory.has_acked() || tail.events.has_acked()
+    pub fn has_acked_rows(&self) -> bool {
+        let tail = self.lock_buffers();
+        tail.points.has_acked() || tail.events.has_acked()
     }
 
-    /// Deletes what has arrived, in a transaction of its own: when it is much, or nothing new comes.
+    /// Deletes acknowledged records in a transaction of its own, if there are many or no insert
+    /// follows.
     ///
     /// # Errors
-    /// `Degraded`: nothing was deleted, try again later.
-    pub async fn settle(&self) -> Result<(), OutboxError> {
-        if !self.has_unsettled() {
+    /// `Degraded` if nothing was deleted. Try again later.
+    pub async fn delete_acked(&self) -> Result<(), OutboxError> {
+        if !self.has_acked_rows() {
             return Ok(());
         }
-        self.in_time(self.transact(false)).await
+        self.with_timeout(self.transact(false)).await
     }
 
-    /// Commits what waits and closes the file, for an orderly stop. Every handle then reports `Closed`.
+    /// Commits all buffered records and closes the database, for an orderly stop. Every handle then
+    /// returns `Closed`.
     ///
     /// # Errors
-    /// `Degraded`: the file stays as it would after a power cut, and what was not committed stays in the tail file.
+    /// `Degraded`: the database is left as after a power cut, and uncommitted records stay in the
+    /// journal.
     pub async fn close(&self) -> Result<(), OutboxError> {
-        let mut slot = self.slot.clone().lock_owned().await;
+        let mut slot = self.database.clone().lock_owned().await;
         let this = self.clone();
-        on_pool(move || {
+        spawn_blocking(move || {
             let committed = match *slot {
-                Slot::Closed => return Ok(()),
-                Slot::Open(_) | Slot::Broken => this.transaction(&mut slot, true),
+                DatabaseState::Closed => return Ok(()),
+                DatabaseState::Open(_) | DatabaseState::Broken => this.transaction(&mut slot, true),
             };
-            let closed = match std::mem::replace(&mut *slot, Slot::Closed) {
-                Slot::Open(store) => {
+            let closed = match std::mem::replace(&mut *slot, DatabaseState::Closed) {
+                DatabaseState::Open(store) => {
                     store.close().map_err(|error| OutboxError::degraded(&this.config.path, error))
                 }
-                Slot::Broken | Slot::Closed => Ok(()),
+                DatabaseState::Broken | DatabaseState::Closed => Ok(()),
             };
             committed.and(closed)
         })
         .await
     }
 
-    fn tail(&self) -> MutexGuard<'_, Tails> {
-        self.tail.lock().expect(LOCK)
+    fn lock_buffers(&self) -> MutexGuard<'_, Buffers> {
+        self.buffers.lock().expect(LOCK)
     }
 
-    fn publish(&self, tail: &Tails) {
+    fn publish_stats(&self, tail: &Buffers) {
         let now = tail.stats();
         self.stats.send_if_modified(|stats| std::mem::replace(stats, now) != now);
     }
@@ -373,28 +382,29 @@ impl Outbox {
 
 const LOCK: &str = "no holder of the lock can panic";
 
-fn begin(config: &OutboxConfig) -> Result<(Store, Tails, Begin), OutboxError> {
-    // Read before the file is opened, for its numbers; taken over after, for what the file has.
-    let tail_file = config.tail_path.as_deref().and_then(|tail| TailFile::open(tail, &config.path));
+fn open_blocking(config: &OutboxConfig) -> Result<(Database, Buffers, StartupState), OutboxError> {
+    // The journal is read before the database is opened, because its numbers are needed there. It
+    // is restored afterwards, because the database decides which records are new.
+    let tail_file = config.journal_path.as_deref().and_then(|tail| TmpfsJournal::open(tail, &config.path));
     let (file, left) = tail_file.unzip();
     let left = left.unwrap_or_default();
-    let start = Start::Agent { newest_in_tail: left.newest };
-    let mut store = Store::open(config, start)?;
-    let mut memory = Tail::new(store.stored, store.state(), store.used_before);
-    let taken = memory.take_over(&left.records, left.newest, left.state);
+    let start = StartReason::Agent { newest_in_journal: left.newest };
+    let mut store = Database::open(config, start)?;
+    let mut memory = WriteBuffer::new(store.stats, store.state(), store.used_before);
+    let taken = memory.restore(&left.records, left.newest, left.state);
     if taken > 0 {
-        tracing::info!(records = taken, "taken over from the tail file of the last run");
+        tracing::info!(records = taken, "records restored from the journal of the last run");
     }
-    let begin = Begin {
+    let begin = StartupState {
         session: store.reservation().session,
         first_seq: store.used_before.next(),
-        restored: memory.to_keep().1,
-        van_of_tail: left.van,
-        // Only a hint where the hunt begins: what cannot be read is as good as unknown.
+        restored: memory.unsaved().1,
+        journal_van: left.van,
+        // Only a starting point for baud-rate detection: an unreadable value counts as unknown.
         receiver_baud: store.receiver_baud().unwrap_or_default(),
     };
     let documents = store.take_documents();
-    let (stored, max_bytes) = (store.stored, config.max_pages() * schema::PAGE_BYTES);
-    let events = Events::new(stored.events, stored.reserved, &documents, max_bytes);
-    Ok((store, Tails { memory, file, events, documents }, begin))
+    let (stored, max_bytes) = (store.stats, config.max_pages() * schema::PAGE_BYTES);
+    let events = EventBuffer::new(stored.events, stored.reserved, &documents, max_bytes);
+    Ok((store, Buffers { points: memory, journal: file, events, documents }, begin))
 }

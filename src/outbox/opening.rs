@@ -1,59 +1,60 @@
-//! A path → the connection and what the file says, of a damaged file too.
+//! Opens the database, including recovery from damage.
 
 use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::damage::{salvaged, set_aside, to_salvage};
-use super::rows::Found;
-use super::schema::{self, Refusal};
-use super::store::BLOCK;
+use super::damage::{mark_salvaged, quarantine, pending_salvage};
+use super::rows::OpenedFile;
+use super::schema::{self, OpenError};
+use super::store::SEQ_BLOCK;
 use super::{OutboxConfig, OutboxError, salvage, seq_file};
 use crate::core::record::Seq;
 
-/// A new file in the place of a damaged one, with what could be read of it.
+/// Replaces a damaged database with a new one that holds its readable content.
 pub(super) fn replace(
     config: &OutboxConfig,
     error: &rusqlite::Error,
-) -> Result<(Connection, Found), OutboxError> {
+) -> Result<(Connection, OpenedFile), OutboxError> {
     let path = &config.path;
-    set_aside(path, error)
+    quarantine(path, error)
         .map_err(|source| OutboxError::Unusable { path: path.clone(), source })?;
     let (connection, mut found) = connect(config).map_err(|refusal| match refusal {
-        Refusal::Stop(error) => error,
-        Refusal::Damaged(error) => OutboxError::degraded(path, error),
+        OpenError::Fatal(error) => error,
+        OpenError::Damaged(error) => OutboxError::degraded(path, error),
     })?;
     if seq_file::read(path).is_none() {
-        // Nothing says up to where numbers were published, but it is no further than this beyond what was committed.
+        // The highest published number is unknown, but it is at most this far above the committed
+        // ones.
         let reserved = &mut found.meta.reservation.reserved;
         *reserved =
-            Seq::new((*reserved).max(found.durable).max(found.newest_event).get() + 2 * BLOCK);
+            Seq::new((*reserved).max(found.durable).max(found.newest_event).get() + 2 * SEQ_BLOCK);
     }
     Ok((connection, found))
 }
 
-pub(super) fn connect(config: &OutboxConfig) -> Result<(Connection, Found), Refusal> {
+pub(super) fn connect(config: &OutboxConfig) -> Result<(Connection, OpenedFile), OpenError> {
     let mut connection = schema::connect(&config.path, config.max_pages())?;
     let found =
-        salvage_all(&config.path, &mut connection).and_then(|()| Found::read(&mut connection));
+        salvage_all(&config.path, &mut connection).and_then(|()| OpenedFile::read(&mut connection));
     match found {
         Ok(found) => Ok((connection, found)),
         Err(error) => {
             drop(connection);
-            Err(schema::refusal(&config.path, error))
+            Err(schema::open_error(&config.path, error))
         }
     }
 }
 
-/// Also what an earlier run has set aside, and did not come to salvage.
+/// Salvages all quarantined databases, including those that an earlier run did not finish.
 fn salvage_all(path: &Path, into: &mut Connection) -> rusqlite::Result<()> {
-    for (number, aside) in to_salvage(path) {
+    for (number, aside) in pending_salvage(path) {
         if let Err(error) = salvage::salvage(&aside, into) {
-            tracing::error!(%error, "what could be read of the damaged outbox was not kept");
+            tracing::error!(%error, "damaged outbox not salvaged");
         }
-        salvage::count(into)?;
-        if let Err(error) = salvaged(path, number) {
-            tracing::warn!(%error, "damaged outbox is salvaged, and once more at the next start");
+        salvage::update_count(into)?;
+        if let Err(error) = mark_salvaged(path, number) {
+            tracing::warn!(%error, "salvaged outbox not renamed: it is salvaged again at the next start");
         }
     }
     Ok(())

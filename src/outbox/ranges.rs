@@ -1,17 +1,19 @@
-//! Sets of `Seq`s as ranges: what has arrived, in few words, because it arrives in order (pure).
+//! Sets of `Seq`s as ranges. Acknowledgements arrive mostly in order, so a few ranges suffice. No
+//! I/O.
 
 use std::ops::RangeInclusive;
 
 use crate::core::record::Seq;
 
-/// Beyond so many gaps the ranges are settled at once, so that no broker makes them many.
-const MANY: usize = 64;
+/// Number of ranges from which acknowledged records are deleted at once. It bounds the memory that
+/// a broker can consume.
+const MAX_RANGES: usize = 64;
 
-/// Ranges that neither overlap nor touch, ascending.
+/// Ranges that neither overlap nor touch, in ascending order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Ranges(Vec<RangeInclusive<Seq>>);
+pub(super) struct SeqRanges(Vec<RangeInclusive<Seq>>);
 
-impl Ranges {
+impl SeqRanges {
     pub(super) fn insert(&mut self, range: &RangeInclusive<Seq>) {
         let (mut start, mut end) = (*range.start(), *range.end());
         let before = self.0.partition_point(|known| known.end().next() < start);
@@ -35,8 +37,8 @@ impl Ranges {
         self.0.is_empty()
     }
 
-    pub(super) fn are_many(&self) -> bool {
-        self.0.len() >= MANY
+    pub(super) fn is_fragmented(&self) -> bool {
+        self.0.len() >= MAX_RANGES
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &RangeInclusive<Seq>> {
@@ -55,7 +57,7 @@ mod tests {
     proptest! {
         #[test]
         fn ranges_are_the_set_of_what_was_put_in(parts in proptest::collection::vec((0_u64..60, 0_u64..9), 0..20)) {
-            let (mut ranges, mut set) = (Ranges::default(), BTreeSet::new());
+            let (mut ranges, mut set) = (SeqRanges::default(), BTreeSet::new());
             for (start, more) in parts {
                 ranges.insert(&(Seq::new(start)..=Seq::new(start + more)));
                 set.extend(start..=start + more);

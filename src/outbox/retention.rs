@@ -1,61 +1,63 @@
-//! What goes when the outbox is full or its content too old: the trail becomes coarser before any of it goes, from its
-//! oldest end, and events go last.
+//! Eviction when the outbox is full or its content is too old. Track points are thinned, oldest
+//! first, before any are evicted. Events are evicted last.
 //!
-//! Two neighbouring batches of one level become one that keeps about every second point, and all at which the van set off
-//! or came to a halt; at the third level the trail has a point in 8 s. A level is finished from the oldest batch to the
-//! newest before the next is begun, so the file holds at most four stretches of falling level, and three numbers say
-//! where they end.
+//! Thinning merges two neighbouring batches of one level into one. It keeps about every second
+//! point and every departure and halt; at the third level, the track has one point per 8 s. A level
+//! is completed from the oldest batch to the newest before the next level starts. The database
+//! therefore holds at most four sections of decreasing level, and three numbers mark their ends.
 
 use std::time::Duration;
 
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::batches::{MAX_BATCH_BYTES, Open, Row};
+use super::batches::{MAX_BATCH_BYTES, OpenBatch, BatchRow};
 use super::schema::{PAGE_BYTES, pages, signed};
 use crate::core::journey::Motion;
 use crate::core::record::{Seq, TrackPoint};
-use crate::wire::packed::{Packed, PackedError};
+use crate::wire::packed::{TrackBatch, TrackBatchError};
 
-/// Pages that a transaction may need beside its rows: interior nodes, the pointer map, the meta row.
+/// Pages that a transaction may need besides its rows: interior nodes, the pointer map and the meta
+/// row.
 const HEADROOM_PAGES: u64 = 32;
 
-/// A trail is not made coarser than this.
+/// Highest thinning level.
 pub(super) const MAX_LEVEL: u8 = 3;
 
-/// Events that go at once: deleting a handful of small rows frees no page.
-const EVENTS_AT_ONCE: u64 = 64;
+/// Events evicted at once. Deleting a handful of small rows frees no page.
+const EVENTS_PER_EVICTION: u64 = 64;
 
-/// Up to which row each level is finished: below the n-th number, every batch is thinned n + 1 times at least.
-pub(super) type Finished = [i64; MAX_LEVEL as usize];
+/// End of each completed level: below number n, every batch is thinned at least n + 1 times.
+pub(super) type ThinningProgress = [i64; MAX_LEVEL as usize];
 
-/// What went.
+/// Counts of evicted records.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Gone {
-    /// Points, so that the trail is coarser.
+pub(super) struct Evicted {
+    /// Points removed by thinning.
     pub thinned: u64,
-    /// Points and events, for good.
+    /// Points and events that were evicted.
     pub dropped: u64,
-    /// How many of these were events.
+    /// Events among the evicted records.
     pub events: u64,
-    /// The highest number that this may have concerned.
+    /// Highest number that may be affected.
     pub up_to: i64,
 }
 
-impl Gone {
-    pub(super) const fn all(self) -> u64 {
+impl Evicted {
+    pub(super) const fn total(self) -> u64 {
         self.thinned + self.dropped
     }
 }
 
-/// Makes room for so many pages, as far as there is something to go. `open` is the first number of the open row.
+/// Evicts records until `incoming_pages` are free, as far as possible. `open` is the first number
+/// of the open row.
 pub(super) fn make_room(
     transaction: &Transaction<'_>,
-    finished: &mut Finished,
+    finished: &mut ThinningProgress,
     open: Option<Seq>,
     incoming_pages: u64,
     max_pages: u64,
-) -> rusqlite::Result<Gone> {
-    let mut gone = Gone::default();
+) -> rusqlite::Result<Evicted> {
+    let mut gone = Evicted::default();
     loop {
         let used =
             pages(transaction, "page_count")?.saturating_sub(pages(transaction, "freelist_count")?);
@@ -81,21 +83,21 @@ pub(super) fn make_room(
     }
 }
 
-/// Makes one row of the two oldest neighbours of the lowest level; `None` if there are none.
+/// Merges the two oldest neighbouring rows of the lowest level. Returns `None` if there are none.
 fn thin(
     transaction: &Transaction<'_>,
-    finished: &mut Finished,
+    finished: &mut ThinningProgress,
     before: i64,
 ) -> rusqlite::Result<Option<u64>> {
     for level in 0..MAX_LEVEL {
         let level_at = usize::from(level);
         let end = level_at.checked_sub(1).map_or(before, |lower| finished[lower]);
-        let pair: Vec<Row> = transaction
+        let pair: Vec<BatchRow> = transaction
             .prepare(
                 "SELECT first, last, n, level FROM batch
                  WHERE first >= ?1 AND first < ?2 ORDER BY first LIMIT 2",
             )?
-            .query_map([finished[level_at], end], Row::of)?
+            .query_map([finished[level_at], end], BatchRow::from_row)?
             .collect::<rusqlite::Result<_>>()?;
         let [older, newer] = pair[..] else { continue };
         let (older, older_points) = older.read(transaction)?;
@@ -103,7 +105,7 @@ fn thin(
         let pair = [(older, older_points), (newer, newer_points)];
         finished[level_at] = newer.last + 1;
         if older.level.max(newer.level) != level {
-            // A file that was put together again is not in this order; what is coarser stays so.
+            // A salvaged database is not in this order. Coarser rows keep their level.
             finished[level_at] = newer.first;
             return Ok(Some(0));
         }
@@ -112,10 +114,10 @@ fn thin(
     Ok(None)
 }
 
-/// Returns how many points the two rows have lost.
+/// Merges two rows and returns how many points were removed.
 fn merge(
     transaction: &Transaction<'_>,
-    pair: [(Row, Result<Packed, PackedError>); 2],
+    pair: [(BatchRow, Result<TrackBatch, TrackBatchError>); 2],
     level: u8,
 ) -> rusqlite::Result<u64> {
     let (mut points, mut before) = (Vec::new(), 0);
@@ -123,7 +125,7 @@ fn merge(
         before += row.n;
         match packed {
             Ok(packed) => points.extend(packed.points),
-            Err(error) => row.move_away(transaction, &error)?,
+            Err(error) => row.quarantine(transaction, &error)?,
         }
         row.delete(transaction)?;
     }
@@ -132,19 +134,19 @@ fn merge(
         let kept = coarser(&points, keep);
         match fitting(&kept) {
             Some(open) => break Some(open),
-            // Points that are further apart take more bytes each.
+            // Points that are further apart need more bytes each.
             None if keep > 2 => keep -= keep.div_ceil(10),
-            None => break Open::of(&kept),
+            None => break OpenBatch::from_points(&kept),
         }
     };
-    let left = kept.as_ref().map_or(0, Open::count);
+    let left = kept.as_ref().map_or(0, OpenBatch::count);
     if let Some(kept) = kept {
         kept.write(transaction, level, None)?;
     }
     Ok(before.saturating_sub(left))
 }
 
-/// About `keep` of the points, evenly, with both ends and every change of motion.
+/// Selects about `keep` of the points at even intervals, plus both ends and every change of motion.
 fn coarser(points: &[(Seq, TrackPoint)], keep: usize) -> Vec<(Seq, TrackPoint)> {
     let mut motion: Option<Motion> = None;
     let of = points.len().saturating_sub(1).max(1);
@@ -160,16 +162,16 @@ fn coarser(points: &[(Seq, TrackPoint)], keep: usize) -> Vec<(Seq, TrackPoint)> 
     kept
 }
 
-fn fitting(points: &[(Seq, TrackPoint)]) -> Option<Open> {
-    Open::of(points).filter(|row| {
+fn fitting(points: &[(Seq, TrackPoint)]) -> Option<OpenBatch> {
+    OpenBatch::from_points(points).filter(|row| {
         row.packer.len() <= MAX_BATCH_BYTES && usize::from(row.packer.count()) == points.len()
     })
 }
 
-fn drop_oldest(transaction: &Transaction<'_>, before: i64) -> rusqlite::Result<Option<Row>> {
+fn drop_oldest(transaction: &Transaction<'_>, before: i64) -> rusqlite::Result<Option<BatchRow>> {
     let row = transaction
         .prepare("SELECT first, last, n, level FROM batch WHERE first < ?1 ORDER BY first LIMIT 1")?
-        .query_row([before], Row::of)
+        .query_row([before], BatchRow::from_row)
         .optional()?;
     let Some(row) = row else { return Ok(None) };
     let (row, _) = row.read(transaction)?;
@@ -177,39 +179,40 @@ fn drop_oldest(transaction: &Transaction<'_>, before: i64) -> rusqlite::Result<O
     Ok(Some(row))
 }
 
-/// Events go when nothing else is left, and are named.
+/// Evicts the oldest events, when no points are left, and logs their numbers.
 fn drop_events(transaction: &Transaction<'_>) -> rusqlite::Result<u64> {
     let seqs: Vec<i64> = transaction
         .prepare("DELETE FROM record WHERE seq IN (SELECT seq FROM record ORDER BY seq LIMIT ?1) RETURNING seq")?
-        .query_map(params![signed(EVENTS_AT_ONCE)], |row| row.get(0))?
+        .query_map(params![signed(EVENTS_PER_EVICTION)], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
     if !seqs.is_empty() {
-        tracing::error!(?seqs, "outbox is full of events, the oldest go; raise outbox.max_mib");
+        tracing::error!(?seqs, "outbox full: oldest events evicted; raise outbox.max_mib");
     }
     Ok(seqs.len() as u64)
 }
 
-/// Batches that are older than `max_age`, by the records' own time: `newest_utc_ms` is the earliest of a whole batch, and a
-/// batch is as old as the latest of its points, so that a single fix with a wrong date costs nothing, wherever it is.
-pub(super) fn drop_old(
+/// Evicts batches older than `max_age`, by the timestamps of the points. `newest_utc_ms` is the
+/// earliest timestamp of a whole batch, and a batch is as old as its latest point. A single fix
+/// with a wrong date therefore evicts nothing.
+pub(super) fn evict_expired(
     transaction: &Transaction<'_>,
     newest_utc_ms: i64,
     max_age: Duration,
-) -> rusqlite::Result<Gone> {
+) -> rusqlite::Result<Evicted> {
     let age_ms = i64::try_from(max_age.as_millis()).unwrap_or(i64::MAX);
     let in_time = newest_utc_ms.saturating_sub(age_ms)..=newest_utc_ms;
-    let mut gone = Gone::default();
+    let mut gone = Evicted::default();
     loop {
-        let oldest: Option<(Row, i64)> = transaction
+        let oldest: Option<(BatchRow, i64)> = transaction
             .prepare("SELECT first, last, n, level, utc_ms FROM batch ORDER BY first LIMIT 1")?
-            .query_row([], |row| Ok((Row::of(row)?, row.get(4).unwrap_or(0))))
+            .query_row([], |row| Ok((BatchRow::from_row(row)?, row.get(4).unwrap_or(0))))
             .optional()?;
         let Some((row, utc_ms)) = oldest else { return Ok(gone) };
         if in_time.contains(&utc_ms) {
             return Ok(gone);
         }
         let (row, packed) = row.read(transaction)?;
-        if packed.map_or(utc_ms, |packed| latest_of(&packed, newest_utc_ms)) >= *in_time.start() {
+        if packed.map_or(utc_ms, |packed| latest_utc_ms(&packed, newest_utc_ms)) >= *in_time.start() {
             return Ok(gone);
         }
         row.delete(transaction)?;
@@ -218,14 +221,15 @@ pub(super) fn drop_old(
     }
 }
 
-/// The latest UTC of a row's points that is not after `newest_utc_ms`: what is after it is astray, and must not keep the
-/// row, nor all behind it, for twenty years. A row that is after it as a whole is not old.
-fn latest_of(packed: &Packed, newest_utc_ms: i64) -> i64 {
+/// Latest UTC of a row's points up to `newest_utc_ms`. Later timestamps are wrong and must not keep
+/// the row, and all rows behind it, for twenty years. A row with only later timestamps is not old.
+fn latest_utc_ms(packed: &TrackBatch, newest_utc_ms: i64) -> i64 {
     let times = packed.points.iter().map(|(_, point)| point.fix.utc.as_unix_ms());
     times.filter(|utc_ms| *utc_ms <= newest_utc_ms).max().unwrap_or(i64::MAX)
 }
 
-/// Pages that so many points usually need, amply; the headroom is for those of a bad receiver.
+/// Generous estimate of the pages for this number of points. Headroom covers an unusually noisy
+/// receiver.
 pub(super) const fn pages_for(points: usize) -> u64 {
     (points as u64 * 12).div_ceil(PAGE_BYTES) + 1
 }

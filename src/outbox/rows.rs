@@ -1,39 +1,39 @@
-//! What an existing file says, and the rows of events.
+//! Metadata of an existing database, and rows of events.
 
 use std::collections::BTreeSet;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::batches::{KIND_BATCH, Open, Row, first_of};
+use super::batches::{KIND_BATCH, OpenBatch, BatchRow, first_seq};
 use super::documents;
-use super::events::Encoded;
+use super::events::EncodedEvent;
 use super::migrate::{self, KIND_POINT};
-use super::retention::Finished;
+use super::retention::ThinningProgress;
 use super::schema::{signed, unsigned};
 use super::seq_file::Reservation;
 use crate::core::delivery::EventRecord;
 use crate::core::record::{Seq, Subject};
 use crate::units::UtcTime;
 use crate::wire::packed::unpack;
-use crate::wire::stored::{self, StoredError};
+use crate::wire::stored::{self, RecordCodecError};
 
-/// `kind` of an event.
+/// Value of `kind` for an event.
 pub(super) const KIND_EVENT: i64 = 2;
 
-/// The row of `meta`.
+/// The row of the table `meta`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Meta {
     pub reservation: Reservation,
-    /// Points in closed rows, and events: the open row counts itself.
+    /// Points in closed rows, plus events. The points of the open row are not included.
     pub closed: u64,
     pub thinned: u64,
     pub dropped: u64,
-    /// The state, when there is no open row to hold it.
+    /// Encoded trip state, if there is no open row that holds it.
     pub state: Vec<u8>,
-    /// The highest number that was committed when this row was written.
+    /// Highest committed number when this row was written.
     pub state_seq: Seq,
     pub van: String,
-    pub finished: Finished,
+    pub finished: ThinningProgress,
 }
 
 impl Meta {
@@ -85,35 +85,35 @@ impl Meta {
     }
 }
 
-/// What an existing file says.
+/// Content of an existing database.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct OpenedFile {
     pub meta: Meta,
-    pub open: Option<Open>,
-    /// The state after `durable`, encoded.
+    pub open: Option<OpenBatch>,
+    /// Encoded trip state after `durable`.
     pub state: Vec<u8>,
-    /// Up to which number points are on flash or acknowledged.
+    /// Points up to this number are on flash or acknowledged.
     pub durable: Seq,
-    /// The highest number of an event that is there.
+    /// Highest number of a stored event.
     pub newest_event: Seq,
     pub events: u64,
     pub documents: Vec<(String, Vec<u8>)>,
 }
 
-impl Found {
+impl OpenedFile {
     pub(super) fn read(connection: &mut Connection) -> rusqlite::Result<Self> {
         migrate::pack_rows(connection)?;
         let transaction = connection.transaction()?;
         let mut meta = Meta::read(&transaction)?;
         let before = meta.clone();
-        meta.closed += try_again(&transaction)?;
-        // An event says nothing of the points around it: one with a lower number may come later.
+        meta.closed += restore_readable(&transaction)?;
+        // Event numbers are irrelevant here: a point with a lower number may be stored later.
         let mut durable = meta.state_seq;
         let (mut open, mut state) = (None, meta.state.clone());
         let row = transaction
             .prepare("SELECT first, last, n, level, state FROM batch ORDER BY first DESC LIMIT 1")?
             .query_row([], |row| {
-                Ok((Row::of(row)?, row.get::<_, Option<Vec<u8>>>(4).unwrap_or_default()))
+                Ok((BatchRow::from_row(row)?, row.get::<_, Option<Vec<u8>>>(4).unwrap_or_default()))
             })
             .optional()?;
         if let Some((row, its_state)) = row {
@@ -123,8 +123,8 @@ impl Found {
                 state = its_state;
                 match packed {
                     Ok(packed) => {
-                        open = Open::of(&packed.points);
-                        if first_of(&packed) != Some(row.first)
+                        open = OpenBatch::from_points(&packed.points);
+                        if first_seq(&packed) != Some(row.first)
                             && let Some(open) = &open
                         {
                             row.delete(&transaction)?;
@@ -132,7 +132,7 @@ impl Found {
                         }
                     }
                     Err(error) => {
-                        row.move_away(&transaction, &error)?;
+                        row.quarantine(&transaction, &error)?;
                         (meta.state, meta.state_seq) = (state.clone(), durable);
                     }
                 }
@@ -148,9 +148,9 @@ impl Found {
     }
 }
 
-/// Once at each start: an agent that was upgraded meanwhile may be able to read what the old one could not. Returns how
-/// many it can.
-fn try_again(transaction: &Transaction<'_>) -> rusqlite::Result<u64> {
+/// Restores quarantined rows that this agent can read, for example after an upgrade. Called once
+/// per start; returns how many records were restored.
+fn restore_readable(transaction: &Transaction<'_>) -> rusqlite::Result<u64> {
     let mut back = 0;
     let rows: Vec<(i64, i64, Vec<u8>)> = transaction
         .prepare("SELECT seq, kind, subject FROM unreadable WHERE seq > 0 ORDER BY seq LIMIT 1000")?
@@ -163,7 +163,7 @@ fn try_again(transaction: &Transaction<'_>) -> rusqlite::Result<u64> {
                 [seq, KIND_EVENT],
             )? as u64,
             KIND_BATCH => {
-                let Some(open) = unpack(&bytes).ok().and_then(|packed| Open::of(&packed.points))
+                let Some(open) = unpack(&bytes).ok().and_then(|packed| OpenBatch::from_points(&packed.points))
                 else {
                     continue;
                 };
@@ -173,7 +173,7 @@ fn try_again(transaction: &Transaction<'_>) -> rusqlite::Result<u64> {
             KIND_POINT => {
                 let Ok(Subject::Point(point)) = stored::decode(&bytes) else { continue };
                 let seq = Seq::new(unsigned(seq));
-                let Some(open) = Open::of(&[(seq, point.rounded())]) else { continue };
+                let Some(open) = OpenBatch::from_points(&[(seq, point.rounded())]) else { continue };
                 open.write(transaction, 0, None)?;
                 1
             }
@@ -184,37 +184,38 @@ fn try_again(transaction: &Transaction<'_>) -> rusqlite::Result<u64> {
     Ok(back)
 }
 
-/// Inserts an event; whether it was not there yet.
-pub(super) fn insert(connection: &Connection, event: &Encoded) -> rusqlite::Result<bool> {
+/// Inserts an event. Returns false if it was there already.
+pub(super) fn insert(connection: &Connection, event: &EncodedEvent) -> rusqlite::Result<bool> {
     connection
         .prepare("INSERT OR IGNORE INTO record VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![signed(event.seq.get()), KIND_EVENT, event.utc.as_unix_ms(), event.bytes])
         .map(|inserted| inserted == 1)
 }
 
-/// What is wrong with a row.
+/// Why a row cannot be used as it is.
 #[derive(Debug)]
-pub(super) enum Fault {
-    Unreadable(StoredError),
-    /// The event has this number, and the row stands at another.
+pub(super) enum EventRowError {
+    Unreadable(RecordCodecError),
+    /// The event has this number, but the row has another key.
     Misplaced(Seq),
 }
 
-/// What was read, and what is to be set right before it can be.
+/// Events that were read, and rows that need repair.
 #[derive(Debug, Default)]
-pub(super) struct Reading {
+pub(super) struct EventsRead {
     pub events: Vec<EventRecord>,
-    pub faults: Vec<(i64, Fault)>,
+    pub faults: Vec<(i64, EventRowError)>,
 }
 
-/// Events above `seq`, at most `limit`, without those that have `arrived`; what cannot be read comes back beside them.
-pub(super) fn after(
+/// Reads at most `limit` events above `seq`, without those in `arrived`. Unreadable and misplaced
+/// rows are returned separately.
+pub(super) fn read_after(
     connection: &Connection,
     seq: Seq,
     limit: usize,
     arrived: &BTreeSet<Seq>,
-) -> rusqlite::Result<Reading> {
-    let mut reading = Reading::default();
+) -> rusqlite::Result<EventsRead> {
+    let mut reading = EventsRead::default();
     let mut statement =
         connection.prepare("SELECT seq, subject FROM record WHERE seq > ?1 ORDER BY seq")?;
     let mut rows = statement.query([signed(seq.get())])?;
@@ -227,34 +228,35 @@ pub(super) fn after(
         }
         match stored::decode_event(row.get_ref(1)?.as_blob().unwrap_or_default()) {
             Ok(event) if event.seq == seq => reading.events.push(event),
-            Ok(event) => reading.faults.push((number, Fault::Misplaced(event.seq))),
-            Err(error) => reading.faults.push((number, Fault::Unreadable(error))),
+            Ok(event) => reading.faults.push((number, EventRowError::Misplaced(event.seq))),
+            Err(error) => reading.faults.push((number, EventRowError::Unreadable(error))),
         }
     }
     Ok(reading)
 }
 
-/// Puts the row to its place, or away; whether the event is there no more.
-pub(super) fn set_right(
+/// Moves a misplaced row to its key and quarantines an unreadable one. Returns whether the event
+/// was removed from the table.
+pub(super) fn repair(
     connection: &Connection,
     seq: i64,
-    fault: &Fault,
+    fault: &EventRowError,
 ) -> rusqlite::Result<bool> {
     match fault {
-        Fault::Misplaced(place) => {
+        EventRowError::Misplaced(place) => {
             let moved = connection.execute(
                 "UPDATE OR IGNORE record SET seq = ?2 WHERE seq = ?1",
                 [seq, signed(place.get())],
             )?;
-            // Two rows of one event are one too many.
+            // If both rows hold the same event, delete this one.
             connection.execute("DELETE FROM record WHERE seq = ?1", [seq])?;
             Ok(moved == 0)
         }
-        Fault::Unreadable(error) => move_away(connection, seq, error).map(|()| true),
+        EventRowError::Unreadable(error) => quarantine(connection, seq, error).map(|()| true),
     }
 }
 
-fn move_away(connection: &Connection, seq: i64, error: &StoredError) -> rusqlite::Result<()> {
+fn quarantine(connection: &Connection, seq: i64, error: &RecordCodecError) -> rusqlite::Result<()> {
     connection.execute(
         "INSERT OR REPLACE INTO unreadable
          SELECT seq, CAST(coalesce(kind, -1) AS INTEGER), CAST(coalesce(utc_ms, 0) AS INTEGER),
@@ -262,17 +264,17 @@ fn move_away(connection: &Connection, seq: i64, error: &StoredError) -> rusqlite
         [seq],
     )?;
     connection.execute("DELETE FROM record WHERE seq = ?1", [seq])?;
-    tracing::warn!(seq, %error, "stored record cannot be read, kept aside");
+    tracing::warn!(seq, %error, "stored record unreadable: row quarantined");
     Ok(())
 }
 
-/// Deletes the event with this number; whether it was there.
+/// Deletes the event with this number. Returns false if it was not there.
 pub(super) fn remove(transaction: &Transaction<'_>, seq: Seq) -> rusqlite::Result<bool> {
     let mut statement = transaction.prepare("DELETE FROM record WHERE seq = ?1")?;
     statement.execute([signed(seq.get())]).map(|removed| removed == 1)
 }
 
-/// Number and UTC of the oldest event.
+/// Returns number and UTC of the oldest event.
 pub(super) fn oldest(connection: &Connection) -> rusqlite::Result<Option<(Seq, UtcTime)>> {
     let row: Option<(i64, i64)> = connection
         .prepare("SELECT seq, utc_ms FROM record ORDER BY seq LIMIT 1")?
@@ -280,7 +282,7 @@ pub(super) fn oldest(connection: &Connection) -> rusqlite::Result<Option<(Seq, U
         .optional()?;
     Ok(row.map(|(seq, utc_ms)| {
         let utc = UtcTime::from_unix_ms(utc_ms).or_else(|| UtcTime::from_unix_ms(0));
-        (Seq::new(unsigned(seq)), utc.expect("1970 is a year that UTC has"))
+        (Seq::new(unsigned(seq)), utc.expect("1970 is a valid UTC year"))
     }))
 }
 

@@ -1,8 +1,9 @@
-//! A damaged file → what can still be read of it: rows from both ends of the table as far as it goes, and then every batch
-//! that is found in the bytes of the file.
+//! Salvage of a damaged database. Reads rows from both ends of each table until an error, then
+//! searches the raw bytes of the file for batches.
 //!
-//! A batch has a checksum and its own first number, so it needs no table around it. What is found that way may have been
-//! acknowledged already: it comes twice, which is harmless, and nothing that waits is left behind.
+//! A batch has a checksum and its own first number, so it can be found without its table. A batch
+//! found this way may be acknowledged already and is then sent twice, which is harmless. No pending
+//! batch is lost.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -13,26 +14,26 @@ use std::path::Path;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
-use super::batches::{self, Open};
+use super::batches::{self, OpenBatch};
 use super::documents;
 use super::migrate::KIND_POINT;
 use super::rows::{self, KIND_EVENT};
 use super::schema::{signed, unsigned};
-use super::seq_file::beside;
+use super::seq_file::with_suffix;
 use crate::core::record::Seq;
-use crate::wire::packed::{MAGIC, Packed, found_at, unpack};
+use crate::wire::packed::{MAGIC, TrackBatch, leading_batch, unpack};
 use crate::wire::stored;
 
-/// Rows in one transaction.
+/// Rows per transaction.
 const CHUNK: usize = 256;
 
-/// Bytes of the file that are looked at together; a batch at their end is seen again with the next.
-const WINDOW: usize = 256 * 1024;
+/// Bytes searched at a time. A batch at their end is seen again in the next window.
+const WINDOW_BYTES: usize = 256 * 1024;
 
-/// No batch is longer.
-const LONGEST: usize = 16 * 1024;
+/// Upper limit for the length of a batch in bytes.
+const MAX_BATCH_LEN: usize = 16 * 1024;
 
-/// What came over.
+/// Counts of salvaged records.
 #[derive(Clone, Copy, Debug, Default)]
 struct Salvaged {
     batches: u64,
@@ -42,23 +43,23 @@ struct Salvaged {
     found_in_bytes: u64,
 }
 
-/// A batch and what it covers.
+/// A batch and the numbers that it covers.
 #[derive(Debug)]
-struct Batch {
+struct SalvagedBatch {
     first: i64,
     last: i64,
     bytes: Vec<u8>,
 }
 
-impl Batch {
-    fn of(bytes: &[u8]) -> Option<(Self, Packed)> {
+impl SalvagedBatch {
+    fn parse(bytes: &[u8]) -> Option<(Self, TrackBatch)> {
         let packed = unpack(bytes).ok()?;
         let number = |at: Option<&(Seq, _)>| at.map(|(seq, _)| signed(seq.get()));
         let (first, last) = (number(packed.points.first())?, number(packed.points.last())?);
         Some((Self { first, last, bytes: bytes.to_vec() }, packed))
     }
 
-    fn insert(&self, into: &Connection, packed: &Packed) -> rusqlite::Result<u64> {
+    fn insert(&self, into: &Connection, packed: &TrackBatch) -> rusqlite::Result<u64> {
         let utc_ms = packed.points.first().map_or(0, |(_, point)| point.fix.utc.as_unix_ms());
         let n = signed(packed.points.len() as u64);
         let inserted = into
@@ -68,43 +69,44 @@ impl Batch {
     }
 }
 
-/// Fills `into`, a new outbox, from the file that was set `aside`, and says how much that was.
+/// Fills the new outbox `into` from the quarantined file `aside` and logs the counts.
 pub(super) fn salvage(aside: &Path, into: &mut Connection) -> rusqlite::Result<()> {
-    let mut salvaged = Salvaged::default();
+    let mut mark_salvaged = Salvaged::default();
     let old = open(aside).ok();
     let (mut below, mut above) = (0, i64::MAX);
     if let Some(old) = &old {
-        meta(old, into)?;
-        salvaged.records = records(old, into)?;
-        salvaged.documents = documents(old, into)?;
-        below = points(old, into, Direction::Forwards, &mut above, &mut salvaged)?;
+        salvage_meta(old, into)?;
+        mark_salvaged.records = salvage_records(old, into)?;
+        mark_salvaged.documents = salvage_documents(old, into)?;
+        below = salvage_points(old, into, Direction::Forwards, &mut above, &mut mark_salvaged)?;
         if below < above {
-            points(old, into, Direction::Backwards, &mut above, &mut salvaged)?;
+            salvage_points(old, into, Direction::Backwards, &mut above, &mut mark_salvaged)?;
         }
     }
     drop(old);
     for suffix in ["", "-wal"] {
-        match bytes(&beside(aside, suffix), below, above, into, &mut salvaged)? {
+        match scan_bytes(&with_suffix(aside, suffix), below, above, into, &mut mark_salvaged)? {
             Ok(()) => {}
             Err(error) => {
-                tracing::warn!(%error, suffix, "damaged outbox cannot be read as bytes");
+                tracing::warn!(%error, suffix, "damaged outbox not searched: its bytes cannot be read");
             }
         }
     }
-    let Salvaged { batches, points, records, documents, found_in_bytes } = salvaged;
+    let Salvaged { batches, points, records, documents, found_in_bytes } = mark_salvaged;
     tracing::warn!(
         batches,
         points,
         records,
         documents,
         found_in_bytes,
-        "what could be read of the damaged outbox is kept"
+        "damaged outbox salvaged"
     );
     Ok(())
 }
 
-/// Counts what came over, also if not all of it did: what is not counted would not be read. The open row counts itself.
-pub(super) fn count(into: &Connection) -> rusqlite::Result<()> {
+/// Updates the count of salvaged records, even after a partial salvage: uncounted records would not
+/// be read. The points of the open row are not included.
+pub(super) fn update_count(into: &Connection) -> rusqlite::Result<()> {
     let newest = "SELECT first, state FROM batch ORDER BY first DESC LIMIT 1";
     let open: Option<i64> = into
         .query_row(&format!("SELECT first FROM ({newest}) WHERE state IS NOT NULL"), [], |row| {
@@ -116,7 +118,7 @@ pub(super) fn count(into: &Connection) -> rusqlite::Result<()> {
     into.execute("UPDATE meta SET pending = ?1", [signed(pending)]).map(drop)
 }
 
-/// Opens without changing it: it is evidence.
+/// Opens the file without changing it, because it is evidence.
 fn open(aside: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let old = Connection::open_with_flags(aside, flags)?;
@@ -127,8 +129,8 @@ fn open(aside: &Path) -> rusqlite::Result<Connection> {
     Ok(old)
 }
 
-/// What the file said of itself, as far as it can be read.
-fn meta(old: &Connection, into: &Connection) -> rusqlite::Result<()> {
+/// Salvages the row of `meta`, as far as it is readable.
+fn salvage_meta(old: &Connection, into: &Connection) -> rusqlite::Result<()> {
     let number = |column: &str| {
         old.query_row(&format!("SELECT {column} FROM meta"), [], |row| row.get::<_, i64>(0))
             .map(|number| number.max(0))
@@ -153,10 +155,11 @@ fn meta(old: &Connection, into: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Documents, from both ends; one that is damaged is dropped. What was set aside later is newer.
-fn documents(old: &Connection, into: &mut Connection) -> rusqlite::Result<u64> {
+/// Salvages documents from both ends and drops damaged ones. Files that were quarantined later are
+/// newer and win.
+fn salvage_documents(old: &Connection, into: &mut Connection) -> rusqlite::Result<u64> {
     let transaction = into.transaction()?;
-    let mut salvaged = BTreeSet::new();
+    let mut mark_salvaged = BTreeSet::new();
     for order in ["ASC", "DESC"] {
         let ended = (|| {
             let mut statement =
@@ -166,10 +169,10 @@ fn documents(old: &Connection, into: &mut Connection) -> rusqlite::Result<u64> {
                 let Ok(key) = row.get::<_, String>(0) else { continue };
                 let bytes = row.get_ref(1)?.as_blob().unwrap_or_default();
                 if documents::decode(&key, bytes).is_none() {
-                    tracing::warn!(kind = key.split('/').next(), "damaged document is dropped");
-                } else if salvaged.len() < documents::MAX_DOCUMENTS {
+                    tracing::warn!(kind = key.split('/').next(), "damaged document dropped");
+                } else if mark_salvaged.len() < documents::MAX_DOCUMENTS {
                     documents::write(&transaction, &key, Some(bytes))?;
-                    salvaged.insert(key);
+                    mark_salvaged.insert(key);
                 }
             }
             Ok::<(), rusqlite::Error>(())
@@ -179,12 +182,12 @@ fn documents(old: &Connection, into: &mut Connection) -> rusqlite::Result<u64> {
         }
     }
     transaction.commit()?;
-    Ok(salvaged.len() as u64)
+    Ok(mark_salvaged.len() as u64)
 }
 
-/// Events, from both ends; and the rows of version 1, which are packed afterwards.
-fn records(old: &Connection, into: &mut Connection) -> rusqlite::Result<u64> {
-    let mut salvaged = 0;
+/// Salvages events from both ends, and rows of version 1, which are packed afterwards.
+fn salvage_records(old: &Connection, into: &mut Connection) -> rusqlite::Result<u64> {
+    let mut mark_salvaged = 0;
     for order in ["ASC", "DESC"] {
         let transaction = into.transaction()?;
         let sql = format!("SELECT seq, kind, utc_ms, subject FROM record ORDER BY seq {order}");
@@ -194,14 +197,14 @@ fn records(old: &Connection, into: &mut Connection) -> rusqlite::Result<u64> {
             while let Some(row) = rows.next()? {
                 let (seq, kind, utc_ms): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
                 let subject: Vec<u8> = row.get(3)?;
-                // What a row is, its content says.
+                // The content decides about the kind of a row.
                 let known = match stored::decode_event(&subject) {
                     Ok(event) => Some((signed(event.seq.get()), KIND_EVENT)),
                     Err(_) if kind != KIND_POINT => None,
                     Err(_) => stored::decode(&subject).ok().map(|_| (seq, KIND_POINT)),
                 };
                 if let Some((seq, kind)) = known {
-                    salvaged += transaction.execute(
+                    mark_salvaged += transaction.execute(
                         "INSERT OR IGNORE INTO record VALUES (?1, ?2, ?3, ?4)",
                         params![seq, kind, utc_ms, subject],
                     )? as u64;
@@ -214,7 +217,7 @@ fn records(old: &Connection, into: &mut Connection) -> rusqlite::Result<u64> {
             break;
         }
     }
-    Ok(salvaged)
+    Ok(mark_salvaged)
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -223,14 +226,14 @@ enum Direction {
     Backwards,
 }
 
-/// Takes rows over until an error; returns up to which number the table is known. `above` becomes the number from which on
-/// it is known, too.
-fn points(
+/// Salvages rows until an error. Returns the number up to which the table is known, and sets
+/// `above` to the number from which on it is known.
+fn salvage_points(
     old: &Connection,
     into: &mut Connection,
     direction: Direction,
     above: &mut i64,
-    salvaged: &mut Salvaged,
+    mark_salvaged: &mut Salvaged,
 ) -> rusqlite::Result<i64> {
     let order = if direction == Direction::Forwards { "ASC" } else { "DESC" };
     let mut known = 0;
@@ -247,7 +250,7 @@ fn points(
         match next {
             Ok(Some(row)) => {
                 if let Ok(bytes) = row.get::<_, Vec<u8>>(1)
-                    && let Some((batch, packed)) = Batch::of(&bytes)
+                    && let Some((batch, packed)) = SalvagedBatch::parse(&bytes)
                 {
                     if direction == Direction::Forwards {
                         known = batch.last;
@@ -261,7 +264,7 @@ fn points(
             Ok(None) | Err(_) => {}
         }
         if ended || chunk.len() == CHUNK {
-            keep(&mut chunk, into, salvaged)?;
+            insert_chunk(&mut chunk, into, mark_salvaged)?;
         }
         if ended {
             return Ok(known);
@@ -269,27 +272,27 @@ fn points(
     }
 }
 
-fn keep(
-    chunk: &mut Vec<(Batch, Packed)>,
+fn insert_chunk(
+    chunk: &mut Vec<(SalvagedBatch, TrackBatch)>,
     into: &mut Connection,
-    salvaged: &mut Salvaged,
+    mark_salvaged: &mut Salvaged,
 ) -> rusqlite::Result<()> {
     let transaction = into.transaction()?;
     for (batch, packed) in chunk.drain(..) {
         let points = batch.insert(&transaction, &packed)?;
-        salvaged.points += points;
-        salvaged.batches += u64::from(points > 0);
+        mark_salvaged.points += points;
+        mark_salvaged.batches += u64::from(points > 0);
     }
     transaction.commit()
 }
 
-/// Takes over what lies between two numbers and is found in the bytes of `file`.
-fn bytes(
+/// Salvages batches between two numbers from the bytes of `file`.
+fn scan_bytes(
     file: &Path,
     below: i64,
     above: i64,
     into: &mut Connection,
-    salvaged: &mut Salvaged,
+    mark_salvaged: &mut Salvaged,
 ) -> rusqlite::Result<io::Result<()>> {
     if below >= above {
         return Ok(Ok(()));
@@ -302,63 +305,65 @@ fn bytes(
     let mut window = Vec::new();
     loop {
         let before = window.len();
-        let read = match (&mut file).take(WINDOW as u64).read_to_end(&mut window) {
+        let read = match (&mut file).take(WINDOW_BYTES as u64).read_to_end(&mut window) {
             Ok(read) => read,
             Err(error) => return Ok(Err(error)),
         };
         let at_end = read == 0;
-        let until = if at_end { window.len() } else { window.len().saturating_sub(LONGEST) };
+        let until = if at_end { window.len() } else { window.len().saturating_sub(MAX_BATCH_LEN) };
         let transaction = into.transaction()?;
-        let at = batches_in(&window, until, below..above, &transaction, salvaged)?;
+        let at = batches_in(&window, until, below..above, &transaction, mark_salvaged)?;
         transaction.commit()?;
         if at_end {
             return Ok(Ok(()));
         }
         window.drain(..until.max(at).min(window.len()));
-        debug_assert!(window.len() <= before + WINDOW, "the window is bounded");
+        debug_assert!(window.len() <= before + WINDOW_BYTES, "the window must be bounded");
     }
 }
 
-/// Takes over the batches that begin in the first `until` bytes and lie within `between`; returns where the last one ends.
+/// Salvages the batches that start in the first `until` bytes and lie within `between`. Returns the
+/// end of the last one.
 fn batches_in(
     window: &[u8],
     until: usize,
     between: Range<i64>,
     into: &Connection,
-    salvaged: &mut Salvaged,
+    mark_salvaged: &mut Salvaged,
 ) -> rusqlite::Result<usize> {
     let mut at = 0;
-    while let Some(next) = find(&window[at..], until.saturating_sub(at)) {
+    while let Some(next) = find_magic(&window[at..], until.saturating_sub(at)) {
         at += next;
-        let Some((batch, packed)) = found_at(&window[at..]).and_then(Batch::of) else {
+        let Some((batch, packed)) = leading_batch(&window[at..]).and_then(SalvagedBatch::parse) else {
             at += MAGIC.len();
             continue;
         };
         if batch.first > between.start && batch.last < between.end {
             let points = overlay(into, &batch, &packed)?;
-            salvaged.points += points;
-            salvaged.batches += u64::from(points > 0);
-            salvaged.found_in_bytes += u64::from(points > 0);
+            mark_salvaged.points += points;
+            mark_salvaged.batches += u64::from(points > 0);
+            mark_salvaged.found_in_bytes += u64::from(points > 0);
         }
         at += batch.bytes.len();
     }
     Ok(at)
 }
 
-/// Where a batch may begin in the first `until` bytes.
-fn find(bytes: &[u8], until: usize) -> Option<usize> {
+/// Returns where a batch may start in the first `until` bytes.
+fn find_magic(bytes: &[u8], until: usize) -> Option<usize> {
     bytes.windows(MAGIC.len()).take(until).position(|window| *window == MAGIC)
 }
 
-/// Of several states of one row the widest counts: an open row that grew, a pair before and after it was thinned. Rows stay
-/// apart, so of what overlaps only the rest comes. Returns how many points more there are.
-fn overlay(into: &Connection, batch: &Batch, packed: &Packed) -> rusqlite::Result<u64> {
+/// Inserts a batch. Of several states of one row, the widest wins: an open row that grew, or a pair
+/// before and after thinning. Rows never overlap, so of an overlapping batch only the remainder is
+/// inserted. Returns how many points were added.
+fn overlay(into: &Connection, batch: &SalvagedBatch, packed: &TrackBatch) -> rusqlite::Result<u64> {
     let range = Seq::new(unsigned(batch.first))..=Seq::new(unsigned(batch.last));
     let known = batches::rows_in(into, &range, usize::MAX >> 1)?;
     if known.iter().any(|row| row.first <= batch.first && row.last >= batch.last) {
         return Ok(0);
     }
-    let (narrower, beside): (Vec<_>, Vec<_>) =
+    let (narrower, with_suffix): (Vec<_>, Vec<_>) =
         known.into_iter().partition(|row| row.first >= batch.first && row.last <= batch.last);
     let mut replaced = 0;
     for row in narrower {
@@ -366,9 +371,9 @@ fn overlay(into: &Connection, batch: &Batch, packed: &Packed) -> rusqlite::Resul
         replaced += row.n;
     }
     let is_beside =
-        |seq: Seq| beside.iter().any(|row| (row.first..=row.last).contains(&signed(seq.get())));
+        |seq: Seq| with_suffix.iter().any(|row| (row.first..=row.last).contains(&signed(seq.get())));
     let rest: Vec<_> = packed.points.iter().filter(|(seq, _)| !is_beside(*seq)).copied().collect();
-    if let Some(open) = Open::of(&rest) {
+    if let Some(open) = OpenBatch::from_points(&rest) {
         open.write(into, packed.level, None)?;
     }
     Ok((rest.len() as u64).saturating_sub(replaced))

@@ -1,4 +1,4 @@
-//! The file: PRAGMAs, tables, and migrations by `user_version`.
+//! Database schema: PRAGMAs, tables and migrations by `user_version`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -10,37 +10,39 @@ use rusqlite::{Connection, ErrorCode, FileControl, OpenFlags};
 
 use super::OutboxError;
 use super::migrate;
-use super::seq_file::beside;
+use super::seq_file::with_suffix;
 
-/// `WYPT`: tells our file from another application's.
+/// `WYPT`: distinguishes the outbox from databases of other applications.
 const APPLICATION_ID: i32 = 0x5759_5054;
 
-/// The header of a database up to its application id (SQLite file format §1.3).
+/// Length of the database header up to the application id (SQLite file format §1.3).
 const HEADER_BYTES: usize = 72;
 
-/// The schema that this agent writes.
+/// Current schema version.
 pub(super) const VERSION: i32 = 3;
 
-/// Bytes of a page: a commit of one row then writes 1–2 blocks of a flash card, not 2 of 4 KiB.
+/// Page size in bytes. A commit of one row writes 1 to 2 blocks of a flash card, instead of 2
+/// blocks of 4 KiB.
 pub(super) const PAGE_BYTES: u64 = 1024;
 
-/// A lock that is held longer than this is held for good: the outbox has one owner.
-const LOCK_WAIT: Duration = Duration::from_millis(500);
+/// Maximum wait for a lock. The outbox has one owner, so a longer lock means a second process.
+const BUSY_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// A file up to this size is checked whole at the start (a card reads it within 2 s); damage in a larger one shows when
-/// it is met.
+/// Files up to this size are checked completely at startup; a card reads them within 2 s. Damage in
+/// a larger file is detected on access.
 const QUICK_CHECK_MAX_BYTES: u64 = 32 * 1024 * 1024;
 
-/// Pages of database and, twice, of log that a new file begins with.
-const GROW_PAGES: u64 = 120;
+/// Initial size in pages of a new database, and of its WAL twice.
+const INITIAL_PAGES: u64 = 120;
 
-/// Before anything else: without `-shm`, and nobody else may write between our statements.
-const LOCKING: &str = "PRAGMA locking_mode = EXCLUSIVE;";
+/// Executed first. Avoids the `-shm` file and keeps other processes from writing between two
+/// statements.
+const LOCKING_PRAGMA: &str = "PRAGMA locking_mode = EXCLUSIVE;";
 
-/// What holds for the connection. WAL with FULL is what survives a power cut with the last commit; 256 pages of WAL
-/// bound what a flipped bit in it can take along, and the log keeps its size: a file that grows costs an entry in the file
-/// system's own journal with each flush.
-const CONNECTION: &str = "
+/// PRAGMAs of the connection. WAL with FULL keeps the last commit across a power cut. 256 pages of
+/// WAL limit the loss through a flipped bit in it. The WAL keeps its size, because a growing file
+/// costs a journal entry in the file system with each flush.
+const CONNECTION_PRAGMAS: &str = "
     PRAGMA page_size = 1024;
     PRAGMA auto_vacuum = INCREMENTAL;
     PRAGMA journal_mode = WAL;
@@ -51,8 +53,8 @@ const CONNECTION: &str = "
     PRAGMA temp_store = MEMORY;
     PRAGMA trusted_schema = OFF;";
 
-/// The trail in batches, with a place in each for the journey's state, which only the newest row uses. `unreadable`
-/// keeps what this agent cannot decode, out of the way of what it can.
+/// Track points in batches. Only the newest row uses the column for the trip state. `unreadable`
+/// holds rows that this agent cannot decode, so that they do not block readable ones.
 pub(super) const BATCH_TABLE: &str = "
     CREATE TABLE batch(
         first INTEGER PRIMARY KEY,
@@ -64,11 +66,11 @@ pub(super) const BATCH_TABLE: &str = "
         p BLOB NOT NULL
     ) STRICT;";
 
-/// Pieces of state by name, each with its CRC-32 before it.
+/// State documents by key, each with a leading CRC-32.
 pub(super) const DOCUMENT_TABLE: &str =
     "CREATE TABLE document(key TEXT PRIMARY KEY, value BLOB) STRICT;";
 
-/// Events, a row each; and the one row that says where this file stands.
+/// One row per event, and the single row of metadata.
 const OTHER_TABLES: &str = "
     CREATE TABLE record(
         seq INTEGER PRIMARY KEY,
@@ -99,25 +101,25 @@ const OTHER_TABLES: &str = "
     ) STRICT;
     INSERT INTO meta(id, session, seq_reserved, pending, dropped, state, van) VALUES (0, 0, 0, 0, 0, x'', '');";
 
-/// Why a file was not opened.
+/// Why a database was not opened.
 #[derive(Debug)]
-pub(super) enum Refusal {
-    /// It is ours and cannot be read any more: set it aside.
+pub(super) enum OpenError {
+    /// An outbox that is damaged and must be quarantined.
     Damaged(rusqlite::Error),
-    /// Somebody must act.
-    Stop(OutboxError),
+    /// An error that needs an operator.
+    Fatal(OutboxError),
 }
 
-/// Opens or creates the file, and brings its schema up to date.
-pub(super) fn connect(path: &Path, max_pages: u64) -> Result<Connection, Refusal> {
+/// Opens or creates the database and migrates its schema.
+pub(super) fn connect(path: &Path, max_pages: u64) -> Result<Connection, OpenError> {
     create(path)
-        .map_err(|source| Refusal::Stop(OutboxError::Unusable { path: path.to_owned(), source }))?;
+        .map_err(|source| OpenError::Fatal(OutboxError::Unusable { path: path.to_owned(), source }))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let refused = |error| refusal(path, error);
+    let refused = |error| open_error(path, error);
     let mut connection = Connection::open_with_flags(path, flags).map_err(refused)?;
     let version = (|| {
-        connection.busy_timeout(LOCK_WAIT)?;
-        connection.execute_batch(LOCKING)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.execute_batch(LOCKING_PRAGMA)?;
         identity(&connection)
     })()
     .map_err(refused)?;
@@ -126,20 +128,21 @@ pub(super) fn connect(path: &Path, max_pages: u64) -> Result<Connection, Refusal
         Identity::Ours(version) if version <= VERSION => {}
         Identity::Ours(found) => {
             let (path, known) = (path.to_owned(), VERSION);
-            return Err(Refusal::Stop(OutboxError::Newer { path, found, known }));
+            return Err(OpenError::Fatal(OutboxError::Newer { path, found, known }));
         }
         Identity::Foreign(found) => {
-            return Err(Refusal::Stop(OutboxError::Foreign { path: path.to_owned(), found }));
+            return Err(OpenError::Fatal(OutboxError::Foreign { path: path.to_owned(), found }));
         }
     }
     prepare(&mut connection, &version, max_pages).map_err(refused)?;
     Ok(connection)
 }
 
-/// A new file is its owner's alone: it says where a person drove.
+/// Creates the file with mode 0600, because it contains the driver's movements.
 fn create(path: &Path) -> io::Result<()> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        // Not opened a second time: closing it would drop the locks that SQLite may hold in this process.
+        // Do not open an existing file a second time. Closing it would drop the locks that SQLite
+        // holds in this process.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         other => other.map(drop),
     }
@@ -169,14 +172,14 @@ fn prepare(
     identity: &Identity,
     max_pages: u64,
 ) -> rusqlite::Result<()> {
-    connection.execute_batch(CONNECTION)?;
+    connection.execute_batch(CONNECTION_PRAGMAS)?;
     connection.file_control(None::<&str>, FileControl::PersistWal(&mut 1))?;
     connection.pragma_update(None, "max_page_count", signed(max_pages))?;
     match identity {
         Identity::Ours(VERSION) => check(connection),
         Identity::Ours(version) => {
             check(connection)?;
-            migrate::begin(connection, *version)
+            migrate::migrate_tables(connection, *version)
         }
         Identity::New | Identity::Foreign(_) => {
             let transaction = connection.transaction()?;
@@ -186,15 +189,15 @@ fn prepare(
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
             transaction.commit()?;
-            grow(connection, max_pages)
+            preallocate(connection, max_pages)
         }
     }
 }
 
-/// Gives log and database their usual size beforehand: growing by a page with each flush would cost a new van more than
-/// all that it writes.
-fn grow(connection: &mut Connection, max_pages: u64) -> rusqlite::Result<()> {
-    let pages = GROW_PAGES.min(max_pages / 4);
+/// Preallocates WAL and database. Growing by a page per flush would cost a new van more than all
+/// that it writes.
+fn preallocate(connection: &mut Connection, max_pages: u64) -> rusqlite::Result<()> {
+    let pages = INITIAL_PAGES.min(max_pages / 4);
     for _ in 0..2 {
         let transaction = connection.transaction()?;
         transaction.execute(
@@ -207,7 +210,8 @@ fn grow(connection: &mut Connection, max_pages: u64) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Damage that can be found in good time is found before the first record is trusted to the file.
+/// Checks the database for damage before it stores the first record, if that takes at most about 2
+/// s.
 fn check(connection: &Connection) -> rusqlite::Result<()> {
     if pages(connection, "page_count")? * PAGE_BYTES > QUICK_CHECK_MAX_BYTES {
         return Ok(());
@@ -221,29 +225,29 @@ fn check(connection: &Connection) -> rusqlite::Result<()> {
     Err(rusqlite::Error::SqliteFailure(corrupt, Some(verdict)))
 }
 
-/// `page_count` or `freelist_count`, as they are within the open transaction.
+/// Reads `page_count` or `freelist_count` within the open transaction.
 pub(super) fn pages(connection: &Connection, pragma: &str) -> rusqlite::Result<u64> {
     connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).map(unsigned)
 }
 
-/// Whether the file, not its surroundings, is at fault.
+/// Whether the file itself is damaged, not its environment.
 pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
-/// Whether room on the disk is all that is missing.
-pub(super) fn is_full(error: &rusqlite::Error) -> bool {
+/// Whether the disk is full.
+pub(super) fn is_disk_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
-/// Whether the connection may know less than the file: after a flush that failed, the kernel has forgotten what it could
-/// not write.
-pub(super) fn is_doubtful(error: &rusqlite::Error) -> bool {
+/// Whether the connection's view may differ from the file. After a failed fsync, the kernel drops
+/// the pages that it could not write.
+pub(super) fn is_io_failure(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen))
 }
 
-/// Also damage while a file is opened: our tables, or what must stand in them, are not there. Later the same errors
-/// would be our own mistake.
+/// Whether an error while opening means damage. This includes missing tables and rows; after
+/// opening, the same errors would be a defect of the agent.
 pub(super) fn is_damage_at_open(error: &rusqlite::Error) -> bool {
     is_damage(error)
         || matches!(
@@ -255,36 +259,37 @@ pub(super) fn is_damage_at_open(error: &rusqlite::Error) -> bool {
         || error.sqlite_extended_error_code() == Some(rusqlite::ffi::SQLITE_ERROR)
 }
 
-pub(super) fn refusal(path: &Path, error: rusqlite::Error) -> Refusal {
+pub(super) fn open_error(path: &Path, error: rusqlite::Error) -> OpenError {
     let owned = path.to_owned();
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            Refusal::Stop(OutboxError::InUse { path: owned })
+            OpenError::Fatal(OutboxError::InUse { path: owned })
         }
-        _ if is_damage_at_open(&error) && is_ours(path) => Refusal::Damaged(error),
+        _ if is_damage_at_open(&error) && is_ours(path) => OpenError::Damaged(error),
         Some(ErrorCode::NotADatabase) => {
-            Refusal::Stop(OutboxError::Foreign { path: owned, found: "not a database".to_owned() })
+            OpenError::Fatal(OutboxError::Foreign { path: owned, found: "not a database".to_owned() })
         }
-        _ => Refusal::Stop(OutboxError::Unusable { path: owned, source: io::Error::other(error) }),
+        _ => OpenError::Fatal(OutboxError::Unusable { path: owned, source: io::Error::other(error) }),
     }
 }
 
-/// Only what we made has a `.seq` beside it, or our id in its header: a card that lies may lose the one and damage the other
-/// in a van's first minutes. Who mistyped the path keeps the file that is there.
+/// Whether this file was an outbox: it has a `.seq` file beside it, or the application id in its
+/// header. An unreliable card may lose one and damage the other in a van's first minutes. A file
+/// behind a mistyped path is left alone.
 fn is_ours(path: &Path) -> bool {
     let mut header = [0; HEADER_BYTES];
-    beside(path, ".seq").exists()
+    with_suffix(path, ".seq").exists()
         || File::open(path).and_then(|mut file| file.read_exact(&mut header)).is_ok()
             && header.starts_with(b"SQLite format 3\0")
             && header.ends_with(&APPLICATION_ID.to_be_bytes())
 }
 
-/// SQLite's integers are signed; nothing of ours reaches the upper half.
+/// Converts to SQLite's signed integers. No number of the outbox reaches the upper half.
 pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// The other way; what is negative is damage, and counts as nothing.
+/// Converts from SQLite's signed integers. A negative number means damage and becomes 0.
 pub(super) fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }

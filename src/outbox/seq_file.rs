@@ -1,7 +1,8 @@
-//! Sequence reservation ↔ `<outbox>.seq`: a second copy, so that a lost or damaged database never leads to a `Seq` or
-//! session number that was used before.
+//! Copy of the sequence reservation in `<outbox>.seq`. If the database is lost or damaged, no `Seq`
+//! or session number is used twice.
 //!
-//! It is replaced whole — temporary file, fsync, rename, fsync of the directory — and only when a block is reserved.
+//! The file is replaced atomically (temporary file, fsync, rename, fsync of the directory), and
+//! only when a block is reserved.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -10,26 +11,26 @@ use std::path::{Path, PathBuf};
 
 use crate::core::record::Seq;
 
-/// The first word of the file and its format.
+/// Name and version of the file format.
 const MAGIC: &str = "waypost-seq 1";
 
-/// No van comes this far: 10 Hz for a billion years.
-const MAX: u64 = i64::MAX as u64 / 2;
+/// Highest plausible number: 10 Hz for a billion years.
+const MAX_SEQ: u64 = i64::MAX as u64 / 2;
 
-/// What must survive the database.
+/// Numbers that must survive a loss of the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reservation {
-    /// The highest `Seq` that may have been used.
+    /// Highest `Seq` that may have been used.
     pub reserved: Seq,
-    /// Agent starts so far.
+    /// Number of agent starts.
     pub session: u64,
 }
 
 impl Reservation {
-    /// Nothing was used yet.
+    /// No number was used yet.
     pub(super) const NONE: Self = Self { reserved: Seq::ZERO, session: 0 };
 
-    /// The higher of both, each.
+    /// The higher value of each field.
     pub(super) fn max(self, other: Self) -> Self {
         Self {
             reserved: self.reserved.max(other.reserved),
@@ -44,35 +45,35 @@ impl Reservation {
         }
         let mut number = |key: &str| lines.next()?.strip_prefix(key)?.trim().parse().ok();
         let (reserved, session) = (number("reserved ")?, number("session ")?);
-        // SQLite's integers end there, and half of it is damage.
-        if reserved > MAX || session > MAX {
+        // Half the range of SQLite's integers. A higher number means damage.
+        if reserved > MAX_SEQ || session > MAX_SEQ {
             return None;
         }
         Some(Self { reserved: Seq::new(reserved), session })
     }
 }
 
-/// `path` with `suffix` behind its name.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+/// Appends `suffix` to the file name of `path`.
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
 }
 
-/// The copy beside the database at `path`; `None` if there is none, or none that can be read.
+/// Reads the copy beside the database at `path`. Returns `None` if it is missing or unreadable.
 pub(super) fn read(path: &Path) -> Option<Reservation> {
-    let file = beside(path, ".seq");
+    let file = with_suffix(path, ".seq");
     let text = fs::read_to_string(&file).ok()?;
     let reservation = Reservation::parse(&text);
     if reservation.is_none() {
-        tracing::warn!(path = %file.display(), "copy of the sequence reservation is damaged, going by the database alone");
+        tracing::warn!(path = %file.display(), "copy of the sequence reservation damaged: using the database alone");
     }
     reservation
 }
 
 /// Replaces the copy beside the database at `path`.
 pub(super) fn write(path: &Path, reservation: Reservation) -> io::Result<()> {
-    let (file, temporary) = (beside(path, ".seq"), beside(path, ".seq.tmp"));
+    let (file, temporary) = (with_suffix(path, ".seq"), with_suffix(path, ".seq.tmp"));
     let Reservation { reserved, session } = reservation;
     let mut options = OpenOptions::new();
     let mut out = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
@@ -82,7 +83,7 @@ pub(super) fn write(path: &Path, reservation: Reservation) -> io::Result<()> {
     sync_directory_of(path)
 }
 
-/// Makes renames and new names beside `path` durable.
+/// Makes renames and new files beside `path` durable.
 pub(super) fn sync_directory_of(path: &Path) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
@@ -106,7 +107,7 @@ mod tests {
             "waypost-seq 2\nreserved 1\nsession 1\n",
             "waypost-seq 1\nreserved x\n",
         ] {
-            fs::write(beside(&path, ".seq"), bad).unwrap();
+            fs::write(with_suffix(&path, ".seq"), bad).unwrap();
             assert_eq!(read(&path), None, "{bad:?}");
         }
     }

@@ -1,24 +1,25 @@
-//! How work comes to the file: one call after the other, on the blocking pool, through damage, a full disk and flushes
-//! that fail.
+//! Serialises database access on the blocking pool, and recovers from damage, a full disk and a
+//! failed fsync.
 
 use std::time::Duration;
 
 use tokio::sync::OwnedMutexGuard;
 
 use super::seq_file::Reservation;
-use super::store::{Start, Store};
-use super::transaction::Pending;
+use super::store::{StartReason, Database};
+use super::transaction::WriteBatch;
 use super::{Outbox, OutboxError, schema};
-use crate::tasks::joined;
+use crate::tasks::unwrap_join;
 
-/// How long a reader waits for a disk that is busy: the relay has a live position to send.
-const READ_WITHIN: Duration = Duration::from_secs(2);
+/// Maximum wait of a reader for a busy disk. The uplink has a live position to send.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The store as it is now.
+/// State of the database handle.
 #[derive(Debug)]
-pub(super) enum Slot {
-    Open(Box<Store>),
-    /// The file was damaged, or nobody knows what a failed flush has left of it: it must be opened again.
+pub(super) enum DatabaseState {
+    Open(Box<Database>),
+    /// The file was damaged, or a failed fsync left it in an unknown state. It must be opened
+    /// again.
     Broken,
     Closed,
 }
@@ -26,105 +27,105 @@ pub(super) enum Slot {
 impl Outbox {
     pub(super) async fn transact(&self, with_records: bool) -> Result<(), OutboxError> {
         let work = async {
-            let mut slot = self.slot.clone().lock_owned().await;
+            let mut slot = self.database.clone().lock_owned().await;
             let this = self.clone();
-            on_pool(move || this.transaction(&mut slot, with_records)).await
+            spawn_blocking(move || this.transaction(&mut slot, with_records)).await
         };
         tokio::pin!(work);
-        if let Ok(done) = tokio::time::timeout(READ_WITHIN, &mut work).await {
+        if let Ok(done) = tokio::time::timeout(READ_TIMEOUT, &mut work).await {
             return done;
         }
-        // What waits may be read meanwhile, so that a dead card does not silence the van.
-        self.hang();
+        // Buffered events may be read meanwhile, so that a failed card does not stop the uplink.
+        self.on_stall();
         work.await
     }
 
-    fn hang(&self) {
-        let mut tail = self.tail();
-        tail.events.hang();
-        self.publish(&tail);
+    fn on_stall(&self) {
+        let mut tail = self.lock_buffers();
+        tail.events.mark_stalled();
+        self.publish_stats(&tail);
     }
 
     pub(super) fn transaction(
         &self,
-        slot: &mut Slot,
+        slot: &mut DatabaseState,
         with_records: bool,
     ) -> Result<(), OutboxError> {
-        let pending: Pending = self.tail().begin(with_records);
-        let result = self.work(slot, |store| {
+        let pending: WriteBatch = self.lock_buffers().begin_commit(with_records);
+        let result = self.execute(slot, |store| {
             store.commit(&pending)?;
-            Ok(store.stored)
+            Ok(store.stats)
         });
-        let mut tail = self.tail();
+        let mut tail = self.lock_buffers();
         match &result {
-            Ok(stored) => tail.done(&pending, *stored),
-            Err(_) => tail.failed(&pending),
+            Ok(stored) => tail.commit_done(&pending, *stored),
+            Err(_) => tail.commit_failed(&pending),
         }
-        tail.empty_file_if_safe();
-        self.publish(&tail);
+        tail.clear_journal_if_durable();
+        self.publish_stats(&tail);
         result.map(drop)
     }
 
     pub(super) async fn run<T: Send + 'static>(
         &self,
-        work: impl Fn(&mut Store) -> rusqlite::Result<T> + Send + 'static,
+        work: impl Fn(&mut Database) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, OutboxError> {
-        let mut slot: OwnedMutexGuard<Slot> = self.slot.clone().lock_owned().await;
+        let mut slot: OwnedMutexGuard<DatabaseState> = self.database.clone().lock_owned().await;
         let this = self.clone();
-        on_pool(move || {
-            let result = this.work(&mut slot, work);
-            if let Slot::Open(store) = &*slot {
-                let mut tail = this.tail();
-                tail.learn(store.stored);
-                this.publish(&tail);
+        spawn_blocking(move || {
+            let result = this.execute(&mut slot, work);
+            if let DatabaseState::Open(store) = &*slot {
+                let mut tail = this.lock_buffers();
+                tail.sync_from_file(store.stats);
+                this.publish_stats(&tail);
             }
             result
         })
         .await
     }
 
-    /// Does `work`; if the file turns out to be damaged, replaces it and does the work again; if the disk is full, gives up
-    /// the ballast for it.
-    fn work<T>(
+    /// Runs `work`. Replaces a damaged database and retries; releases the ballast of a full disk
+    /// and retries.
+    fn execute<T>(
         &self,
-        slot: &mut Slot,
-        work: impl Fn(&mut Store) -> rusqlite::Result<T>,
+        slot: &mut DatabaseState,
+        work: impl Fn(&mut Database) -> rusqlite::Result<T>,
     ) -> Result<T, OutboxError> {
         let path = &self.config.path;
-        let result = match work(self.opened(slot)?) {
+        let result = match work(self.reopen_if_broken(slot)?) {
             Err(error) if schema::is_damage(&error) => {
-                *slot = Slot::Broken;
+                *slot = DatabaseState::Broken;
                 let reservation = self.reservation();
-                let store = Store::replace(&self.config, reservation, &error)?;
-                *slot = Slot::Open(Box::new(store));
-                work(self.opened(slot)?)
+                let store = Database::replace(&self.config, reservation, &error)?;
+                *slot = DatabaseState::Open(Box::new(store));
+                work(self.reopen_if_broken(slot)?)
             }
-            Err(error) if schema::is_full(&error) && self.opened(slot)?.give_up_ballast() => {
-                work(self.opened(slot)?)
+            Err(error) if schema::is_disk_full(&error) && self.reopen_if_broken(slot)?.release_ballast() => {
+                work(self.reopen_if_broken(slot)?)
             }
             other => other,
         };
-        if result.as_ref().is_err_and(schema::is_doubtful) {
-            // What a failed flush has left is known only to who reads the file anew.
-            *slot = Slot::Broken;
+        if result.as_ref().is_err_and(schema::is_io_failure) {
+            // After a failed fsync, the content of the file is unknown until it is opened again.
+            *slot = DatabaseState::Broken;
         }
         result.map_err(|error| OutboxError::degraded(path, error))
     }
 
-    fn opened<'a>(&self, slot: &'a mut Slot) -> Result<&'a mut Store, OutboxError> {
-        if let Slot::Broken = slot {
+    fn reopen_if_broken<'a>(&self, slot: &'a mut DatabaseState) -> Result<&'a mut Database, OutboxError> {
+        if let DatabaseState::Broken = slot {
             let degraded = |error| OutboxError::degraded(&self.config.path, error);
-            // Whatever is in the way, a running agent waits for it to go.
-            let mut store = Store::open(&self.config, Start::Resumed(self.reservation()))
-                .map_err(|error| error.waited_for(&self.config.path))?;
+            // A running agent treats every error as retryable.
+            let mut store = Database::open(&self.config, StartReason::Resumed(self.reservation()))
+                .map_err(|error| error.retryable(&self.config.path))?;
             if let Some(van) = self.van.get() {
                 store.claim(van, ("", 0)).map_err(degraded)?;
             }
-            *slot = Slot::Open(Box::new(store));
+            *slot = DatabaseState::Open(Box::new(store));
         }
         match slot {
-            Slot::Open(store) => Ok(store),
-            Slot::Broken | Slot::Closed => {
+            DatabaseState::Open(store) => Ok(store),
+            DatabaseState::Broken | DatabaseState::Closed => {
                 Err(OutboxError::Closed { path: self.config.path.clone() })
             }
         }
@@ -132,21 +133,21 @@ impl Outbox {
 
     fn reservation(&self) -> Reservation {
         let reserved = self.stats.borrow().reserved;
-        Reservation { reserved, session: self.begin.session }
+        Reservation { reserved, session: self.startup.session }
     }
 
-    /// Who has a link to serve does not wait for a disk that takes seconds.
-    pub(super) async fn in_time<T>(
+    /// Limits the wait for the disk, for callers that serve a connection.
+    pub(super) async fn with_timeout<T>(
         &self,
         work: impl Future<Output = Result<T, OutboxError>>,
     ) -> Result<T, OutboxError> {
-        tokio::time::timeout(READ_WITHIN, work)
+        tokio::time::timeout(READ_TIMEOUT, work)
             .await
             .unwrap_or_else(|elapsed| Err(OutboxError::degraded(&self.config.path, elapsed)))
     }
 }
 
-/// Runs what blocks where it may block.
-pub(super) async fn on_pool<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    joined(tokio::task::spawn_blocking(work).await)
+/// Runs blocking code on Tokio's blocking pool.
+pub(super) async fn spawn_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    unwrap_join(tokio::task::spawn_blocking(work).await)
 }

@@ -1,25 +1,25 @@
-//! The journey's state ↔ bytes: one of format version, then postcard.
+//! Codec of the trip state: one byte of format version, then postcard.
 
-use crate::core::journey::JourneyState;
+use crate::core::journey::TripState;
 
-/// The format that this agent writes.
+/// Current format version.
 const VERSION: u8 = 1;
 
-pub(super) fn encode(state: &JourneyState) -> Vec<u8> {
-    postcard::to_extend(state, vec![VERSION]).expect("a state has no length that could be unknown")
+pub(super) fn encode(state: &TripState) -> Vec<u8> {
+    postcard::to_extend(state, vec![VERSION]).expect("the state has fields of known length only")
 }
 
-/// The state; the default, and a word in the log, if this agent cannot read it.
-pub(super) fn decode(bytes: &[u8]) -> JourneyState {
+/// Decodes the trip state. Falls back to the default, with a warning, if it cannot be decoded.
+pub(super) fn decode(bytes: &[u8]) -> TripState {
     match bytes {
-        [] => JourneyState::default(),
+        [] => TripState::default(),
         [VERSION, body @ ..] => postcard::from_bytes(body).unwrap_or_else(|error| {
-            tracing::warn!(%error, "saved journey state is damaged, beginning anew");
-            JourneyState::default()
+            tracing::warn!(%error, "saved trip state damaged: using the default");
+            TripState::default()
         }),
         [version, ..] => {
-            tracing::warn!(version, "saved journey state is newer than this agent, beginning anew");
-            JourneyState::default()
+            tracing::warn!(version, "saved trip state newer than this agent: using the default");
+            TripState::default()
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The file and its transactions: everything here blocks, and runs on the blocking pool.
+//! The database and its transactions. Everything here blocks and runs on the blocking pool.
 
 use std::io::ErrorKind;
 
@@ -7,120 +7,122 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::ballast::Ballast;
 use super::batches;
 use super::events::StoredEvents;
-use super::file::File;
+use super::file::FileState;
 use super::opening::{connect, replace};
-use super::rows::{self, Found, Meta};
-use super::schema::{PAGE_BYTES, Refusal, pages};
+use super::rows::{self, OpenedFile, Meta};
+use super::schema::{PAGE_BYTES, OpenError, pages};
 use super::seq_file::{self, Reservation};
-use super::transaction::{Pending, Stored};
-use super::wear::Wear;
+use super::transaction::{WriteBatch, FileStats};
+use super::wear::FlashWear;
 use super::{OutboxConfig, OutboxError, documents, state};
-use crate::core::journey::JourneyState;
+use crate::core::journey::TripState;
 use crate::core::record::Seq;
 
-/// `Seq`s that are reserved at once; the next block is reserved when less than half of this one remains. A reservation in
-/// the run is a byte for each fix; each start makes one, which is part of the 143 KB that a start and an orderly stop were
-/// measured to write. A start that uses ten of them wastes nothing that is scarce.
-pub(super) const BLOCK: u64 = 100_000;
+/// Number of `Seq`s per reservation. The next block is reserved when less than half of this one
+/// remains. A reservation during a run costs about one byte per fix. Each start makes one, which is
+/// part of the 143 KB that a start with an orderly stop was measured to write. Unused numbers are
+/// no loss.
+pub(super) const SEQ_BLOCK: u64 = 100_000;
 
-/// Records that are inserted between two looks at the room that is left.
-const CHUNK: usize = 1024;
+/// Records inserted between two checks of the free space.
+const INSERT_CHUNK: usize = 1024;
 
-/// Free pages that are given back when the outbox has become empty: below this the file stays, to be used again.
+/// Number of free pages from which an empty outbox shrinks. Fewer pages are kept for reuse.
 const SHRINK_FROM_PAGES: u64 = 1024;
 
-/// Pages that are given back at once, so that a stop does not take long.
+/// Pages freed at once. The limit keeps a stop short.
 const SHRINK_BY_PAGES: i64 = 4096;
 
-/// Whose transactions these are.
+/// Reason for opening the database.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Start {
-    /// The agent starts: counts a session, and reserves beyond the highest number that is known.
+pub(super) enum StartReason {
+    /// The agent starts: counts a session and reserves numbers above the highest known one.
     Agent {
-        /// The highest number in the tail file.
-        newest_in_tail: Seq,
+        /// Highest number in the journal.
+        newest_in_journal: Seq,
     },
-    /// The same run goes on, perhaps in another file.
+    /// The same run continues, possibly with a new file.
     Resumed(Reservation),
 }
 
-/// Whose the outbox is, when a van has asked for it.
+/// Result of a van's claim on the outbox.
 #[derive(Debug)]
-pub(super) enum Claim {
+pub(super) enum OwnershipCheck {
     Ours,
-    /// Ours from now on; it was another van's, and empty.
+    /// Claimed now. It belonged to another van and was empty.
     TakenOver,
-    /// Records of this van wait.
-    Refused(String),
+    /// Records of this van are pending.
+    OwnedByOther(String),
 }
 
 #[derive(Debug)]
-pub(super) struct Store {
+pub(super) struct Database {
     config: OutboxConfig,
     pub connection: Connection,
-    pub file: File,
-    /// Whether `<path>.seq` is behind the database.
+    pub file: FileState,
+    /// Whether `<path>.seq` is older than the database.
     copy_is_behind: bool,
-    /// The highest `Seq` before this run.
+    /// Highest `Seq` before this run.
     pub used_before: Seq,
-    /// As they were when the file was opened, until somebody takes them.
+    /// Documents as of opening the file, until they are taken.
     documents: Vec<(String, Vec<u8>)>,
     ballast: Ballast,
-    wear: Wear,
-    pub stored: Stored,
+    wear: FlashWear,
+    pub stats: FileStats,
 }
 
-impl Store {
-    /// Opens the file; one that is damaged is set aside, and what can be read of it goes into a new one.
-    pub(super) fn open(config: &OutboxConfig, start: Start) -> Result<Self, OutboxError> {
+impl Database {
+    /// Opens the database. A damaged one is quarantined, and its readable content is copied to a
+    /// new one.
+    pub(super) fn open(config: &OutboxConfig, start: StartReason) -> Result<Self, OutboxError> {
         let path = &config.path;
         let opened = match connect(config) {
-            Err(Refusal::Damaged(error)) => replace(config, &error)?,
+            Err(OpenError::Damaged(error)) => replace(config, &error)?,
             other => other.map_err(|refusal| match refusal {
-                Refusal::Stop(error) => error,
-                Refusal::Damaged(error) => OutboxError::degraded(path, error),
+                OpenError::Fatal(error) => error,
+                OpenError::Damaged(error) => OutboxError::degraded(path, error),
             })?,
         };
         let (connection, found) = opened;
-        Self::begin(config, connection, found, start)
+        Self::start(config, connection, found, start)
     }
 
-    /// A new file in the place of one that turned out to be damaged while the agent ran.
+    /// Replaces a database that was found to be damaged while the agent is running.
     pub(super) fn replace(
         config: &OutboxConfig,
         reservation: Reservation,
         error: &rusqlite::Error,
     ) -> Result<Self, OutboxError> {
-        // Whatever is in the way, a running agent waits for it to go.
+        // A running agent treats every error as retryable.
         replace(config, error)
             .and_then(|(connection, found)| {
-                Self::begin(config, connection, found, Start::Resumed(reservation))
+                Self::start(config, connection, found, StartReason::Resumed(reservation))
             })
-            .map_err(|error| error.waited_for(&config.path))
+            .map_err(|error| error.retryable(&config.path))
     }
 
-    fn begin(
+    fn start(
         config: &OutboxConfig,
         connection: Connection,
-        found: Found,
-        start: Start,
+        found: OpenedFile,
+        start: StartReason,
     ) -> Result<Self, OutboxError> {
         let degraded = |error| OutboxError::degraded(&config.path, error);
-        let Found { mut meta, open, state, durable, newest_event, events, documents } = found;
+        let OpenedFile { mut meta, open, state, durable, newest_event, events, documents } = found;
         let copy = seq_file::read(&config.path).unwrap_or(Reservation::NONE);
         let before = meta.reservation.max(copy);
         let highest = durable.max(newest_event);
         let before = Reservation { reserved: before.reserved.max(highest), ..before };
         let (reservation, used_before) = match start {
-            Start::Agent { newest_in_tail } => {
-                let used = before.reserved.max(newest_in_tail);
-                let reserved = Seq::new(used.get() + BLOCK);
+            StartReason::Agent { newest_in_journal } => {
+                let used = before.reserved.max(newest_in_journal);
+                let reserved = Seq::new(used.get() + SEQ_BLOCK);
                 (Reservation { reserved, session: before.session + 1 }, used)
             }
-            Start::Resumed(reservation) => (reservation.max(before), before.reserved),
+            StartReason::Resumed(reservation) => (reservation.max(before), before.reserved),
         };
         if reservation != copy {
-            // The copy first: then it is never behind a database that is lost later.
+            // Write the copy first, so that it is never older than a database that is lost later.
             seq_file::write(&config.path, reservation).map_err(|source| match source.kind() {
                 ErrorKind::StorageFull => OutboxError::degraded(&config.path, source),
                 _ => OutboxError::Unusable { path: config.path.clone(), source },
@@ -130,21 +132,21 @@ impl Store {
             meta.reservation = reservation;
             meta.write(&connection).map_err(degraded)?;
         }
-        let gone_to = Seq::ZERO;
-        let file = File { meta, open, state, durable, events, newest_event, gone_to };
+        let evicted_to = Seq::ZERO;
+        let file = FileState { meta, open, state, durable, events, newest_event, evicted_to };
         let mut store = Self {
-            stored: Stored::NONE,
+            stats: FileStats::NONE,
             ballast: Ballast::new(&config.path),
-            wear: Wear::of(&config.path),
+            wear: FlashWear::for_path(&config.path),
             config: config.clone(),
             connection,
             file,
             copy_is_behind: false,
             used_before,
-            // A run that goes on knows its documents.
-            documents: if let Start::Agent { .. } = start { documents } else { Vec::new() },
+            // A continued run has its documents in memory.
+            documents: if let StartReason::Agent { .. } = start { documents } else { Vec::new() },
         };
-        store.look().map_err(degraded)?;
+        store.refresh_stats().map_err(degraded)?;
         Ok(store)
     }
 
@@ -152,18 +154,19 @@ impl Store {
         self.file.meta.reservation
     }
 
-    /// The state of the last commit; the default in a new file.
-    pub(super) fn state(&self) -> JourneyState {
+    /// Trip state of the last commit. The default for a new database.
+    pub(super) fn state(&self) -> TripState {
         state::decode(&self.file.state)
     }
 
-    /// Everything in one transaction: what has arrived goes, what waits comes, with the state and the reservation.
-    pub(super) fn commit(&mut self, pending: &Pending) -> rusqlite::Result<()> {
-        let reserved = self.extended(pending.newest);
+    /// Commits one transaction: deletes acknowledged records and inserts buffered ones, with trip
+    /// state and reservation.
+    pub(super) fn commit(&mut self, pending: &WriteBatch) -> rusqlite::Result<()> {
+        let reserved = self.extended_reservation(pending.newest);
         self.write_copy(reserved);
         let mut file = self.file.clone();
         file.meta.reservation.reserved = reserved;
-        file.meta.dropped += pending.given_up;
+        file.meta.dropped += pending.evictions;
         if let Some(state) = &pending.state {
             file.state = state::encode(state);
         }
@@ -173,13 +176,13 @@ impl Store {
             let removed = batches::remove(&transaction, &mut file.open, range)?;
             file.meta.closed = file.meta.closed.saturating_sub(removed);
         }
-        for seq in &pending.settled {
+        for seq in &pending.acked_events {
             let removed = u64::from(rows::remove(&transaction, *seq)?);
             file.meta.closed = file.meta.closed.saturating_sub(removed);
             file.events = file.events.saturating_sub(removed);
         }
         let fresh = pending.records.partition_point(|record| record.seq <= file.durable);
-        for chunk in pending.records[fresh..].chunks(CHUNK) {
+        for chunk in pending.records[fresh..].chunks(INSERT_CHUNK) {
             file.append(&transaction, chunk, &self.config)?;
         }
         file.append_group(&transaction, &pending.group, &self.config)?;
@@ -188,32 +191,33 @@ impl Store {
         transaction.commit()?;
         let emptied = file.records() == 0 && self.file.records() > 0;
         self.file = file;
-        // From here on the records are in the file, and an error must not say that they are not.
-        if let Err(error) = self.tidy(emptied) {
-            tracing::warn!(%error, "outbox committed, and not tidied up");
+        // The records are committed from here on, so an error must not be returned.
+        if let Err(error) = self.maintain(emptied) {
+            tracing::warn!(%error, "outbox maintenance failed after a commit");
         }
         Ok(())
     }
 
-    fn tidy(&mut self, emptied: bool) -> rusqlite::Result<()> {
-        self.ballast.keep();
+    fn maintain(&mut self, emptied: bool) -> rusqlite::Result<()> {
+        self.ballast.retry_if_missing();
         let large = emptied && pages(&self.connection, "freelist_count")? > SHRINK_FROM_PAGES;
         let shrunk = if large { self.shrink() } else { Ok(()) };
-        self.look().and(shrunk)
+        self.refresh_stats().and(shrunk)
     }
 
-    /// Notes whose records these are, if none of another van wait. Another van's documents say nothing of this one.
-    pub(super) fn claim(&mut self, van: &str, tail: (&str, u64)) -> rusqlite::Result<Claim> {
+    /// Claims the outbox for `van`, unless records of another van are pending. Deletes documents of
+    /// a previous owner.
+    pub(super) fn claim(&mut self, van: &str, tail: (&str, u64)) -> rusqlite::Result<OwnershipCheck> {
         let owner = &self.file.meta.van;
         if self.file.records() > 0 && !owner.is_empty() && owner != van {
-            return Ok(Claim::Refused(owner.clone()));
+            return Ok(OwnershipCheck::OwnedByOther(owner.clone()));
         }
         let (owner_of_tail, records_in_tail) = tail;
         if records_in_tail > 0 && !owner_of_tail.is_empty() && owner_of_tail != van {
-            return Ok(Claim::Refused(owner_of_tail.to_owned()));
+            return Ok(OwnershipCheck::OwnedByOther(owner_of_tail.to_owned()));
         }
         if owner == van {
-            return Ok(Claim::Ours);
+            return Ok(OwnershipCheck::Ours);
         }
         let was_anothers = !owner.is_empty();
         let meta = Meta { van: van.to_owned(), ..self.file.meta.clone() };
@@ -225,44 +229,45 @@ impl Store {
         if removed > 0 {
             tracing::warn!(
                 documents = removed,
-                "outbox was another van's, its documents are removed"
+                "outbox belonged to another van: its documents were deleted"
             );
         }
-        Ok(if was_anothers { Claim::TakenOver } else { Claim::Ours })
+        Ok(if was_anothers { OwnershipCheck::TakenOver } else { OwnershipCheck::Ours })
     }
 
-    /// The documents as they were when the file was opened, for who asks first.
+    /// Takes the documents as of opening the file. Later calls return nothing.
     pub(super) fn take_documents(&mut self) -> Vec<(String, Vec<u8>)> {
         std::mem::take(&mut self.documents)
     }
 
-    /// The speed at which the receiver was understood last.
+    /// Last working baud rate of the receiver.
     pub(super) fn receiver_baud(&self) -> rusqlite::Result<Option<u32>> {
         self.connection.query_row("SELECT receiver_baud FROM meta", [], |row| row.get(0))
     }
 
-    /// Writes only when it is another one, so that flash is not worn by it.
+    /// Writes only if the value changed, to save flash writes.
     pub(super) fn remember_receiver_baud(&mut self, baud: u32) -> rusqlite::Result<()> {
         self.connection
             .execute("UPDATE meta SET receiver_baud = ?1 WHERE receiver_baud IS NOT ?1", [baud])
             .map(drop)
     }
 
-    /// Makes sure that at least half a block above `used` is reserved.
+    /// Reserves at least half a block above `used`.
     pub(super) fn reserve(&mut self, used: Seq) -> rusqlite::Result<()> {
-        let reserved = self.extended(used);
+        let reserved = self.extended_reservation(used);
         if reserved > self.reservation().reserved {
             self.write_copy(reserved);
             let mut meta = self.file.meta.clone();
             meta.reservation.reserved = reserved;
             meta.write(&self.connection)?;
             self.file.meta = meta;
-            self.stored.reserved = reserved;
+            self.stats.reserved = reserved;
         }
         Ok(())
     }
 
-    /// Everything into the one file, and closes it. The log keeps its size, so that the next run need not make it again.
+    /// Checkpoints the WAL and closes the database. The WAL keeps its size, so that the next run
+    /// does not have to grow it again.
     pub(super) fn close(self) -> Result<(), rusqlite::Error> {
         if pages(&self.connection, "freelist_count")? > SHRINK_FROM_PAGES {
             self.shrink()?;
@@ -271,19 +276,20 @@ impl Store {
         self.connection.close().map_err(|(_, error)| error)
     }
 
-    /// Gives up the ballast; whether there was one.
-    pub(super) fn give_up_ballast(&mut self) -> bool {
-        self.ballast.give_up()
+    /// Releases the ballast. Returns false if there was none.
+    pub(super) fn release_ballast(&mut self) -> bool {
+        self.ballast.release()
     }
 
-    /// The mark that leaves at least half a block after `used`.
-    fn extended(&self, used: Seq) -> Seq {
+    /// Reservation that leaves at least half a block above `used`.
+    fn extended_reservation(&self, used: Seq) -> Seq {
         let reserved = self.reservation().reserved;
         let left = reserved.get().saturating_sub(used.get());
-        if left >= BLOCK / 2 { reserved } else { Seq::new(used.get().saturating_add(BLOCK)) }
+        if left >= SEQ_BLOCK / 2 { reserved } else { Seq::new(used.get().saturating_add(SEQ_BLOCK)) }
     }
 
-    /// A copy that cannot be written is no reason to lose a record: the database has the mark too.
+    /// Writes the copy of the reservation. A failure is not fatal, because the database holds the
+    /// reservation too.
     fn write_copy(&mut self, reserved: Seq) {
         if reserved <= self.reservation().reserved && !self.copy_is_behind {
             return;
@@ -293,7 +299,7 @@ impl Store {
             Ok(()) => self.copy_is_behind = false,
             Err(error) => {
                 if !self.copy_is_behind {
-                    tracing::warn!(%error, "copy of the sequence reservation not written, trying again");
+                    tracing::warn!(%error, "copy of the sequence reservation not written: retrying");
                 }
                 self.copy_is_behind = true;
             }
@@ -301,43 +307,43 @@ impl Store {
     }
 
     fn shrink(&self) -> rusqlite::Result<()> {
-        // It frees a page at each step, so every row must be asked for.
+        // Each step frees one page, so all result rows must be read.
         self.connection.pragma(None, "incremental_vacuum", SHRINK_BY_PAGES, |_| Ok(()))
     }
 
-    /// What the statistics say of the file.
-    pub(super) fn look(&mut self) -> rusqlite::Result<()> {
-        let File { durable, gone_to, events, newest_event, .. } = self.file;
-        let known = StoredEvents { count: events, newest: newest_event, ..self.stored.events };
-        // What is known without asking the disk is known also if that does not answer.
-        self.stored = Stored {
+    /// Refreshes the statistics.
+    pub(super) fn refresh_stats(&mut self) -> rusqlite::Result<()> {
+        let FileState { durable, evicted_to, events, newest_event, .. } = self.file;
+        let known = StoredEvents { count: events, newest: newest_event, ..self.stats.events };
+        // Set the values that need no disk access first: they stay valid if the disk fails.
+        self.stats = FileStats {
             durable,
-            gone_to,
+            evicted_to,
             points: self.file.points(),
-            has_rows: self.stored.has_rows || self.file.points() > 0,
+            has_rows: self.stats.has_rows || self.file.points() > 0,
             events: known,
             reserved: self.file.meta.reservation.reserved,
-            ..self.stored
+            ..self.stats
         };
         let oldest = batches::oldest(&self.connection)?;
         let (has_rows, oldest_event) = (oldest.is_some(), rows::oldest(&self.connection)?);
-        let File { events, .. } = self.file;
+        let FileState { events, .. } = self.file;
         if has_rows != (self.file.points() > 0) || oldest_event.is_some() != (events > 0) {
-            // A flipped bit, or an agent that counted wrongly.
+            // The count is wrong because of a flipped bit or a defect in the agent: count again.
             let open = self.file.open.as_ref().map(|open| open.packer.first());
             self.file.events = rows::count(&self.connection)?;
             self.file.meta.closed =
                 batches::count_closed(&self.connection, open)? + self.file.events;
         }
         let meta = &self.file.meta;
-        let (written_bytes_today, device_bytes_today) = self.wear.today(self.file.newest_utc());
-        self.stored = Stored {
+        let (written_bytes_today, device_bytes_today) = self.wear.written_today(self.file.newest_utc());
+        self.stats = FileStats {
             points: self.file.points(),
             has_rows,
             oldest,
             events: StoredEvents { count: self.file.events, oldest: oldest_event, ..known },
             durable,
-            gone_to,
+            evicted_to,
             reserved: meta.reservation.reserved,
             thinned: meta.thinned,
             dropped: meta.dropped,
@@ -350,15 +356,15 @@ impl Store {
 }
 
 #[cfg(test)]
-impl Store {
-    /// Moves the log into the database, and forgets what was read of it.
+impl Database {
+    /// Checkpoints the WAL and clears the page cache.
     pub(super) fn checkpoint(&self) -> rusqlite::Result<()> {
         self.connection.pragma(None, "wal_checkpoint", "TRUNCATE", |_| Ok(()))?;
         self.connection.execute_batch("PRAGMA shrink_memory")
     }
 
-    /// Pages in the log since it was last written back.
-    pub(super) fn frames(&self) -> rusqlite::Result<i64> {
+    /// Number of frames in the WAL since the last checkpoint.
+    pub(super) fn wal_frames(&self) -> rusqlite::Result<i64> {
         let mut frames = 0;
         self.connection.pragma(None, "wal_checkpoint", "NOOP", |row| {
             frames = row.get(1)?;
@@ -367,12 +373,12 @@ impl Store {
         Ok(frames)
     }
 
-    /// Gives back every free page, so that what is damaged is something.
-    pub(super) fn pack(&self) -> rusqlite::Result<()> {
+    /// Frees every unused page, so that induced damage hits used pages.
+    pub(super) fn vacuum(&self) -> rusqlite::Result<()> {
         self.shrink()
     }
 
-    /// What a full disk does: `SQLITE_FULL` when the file should grow.
+    /// Simulates a full disk: SQLite returns `SQLITE_FULL` when the file would grow.
     pub(super) fn limit_pages(&self, pages: i64) -> rusqlite::Result<()> {
         self.connection.pragma_update(None, "max_page_count", pages)
     }

@@ -1,8 +1,11 @@
-//! The newest records in memory: what is not on flash yet, and some of what is (pure: time is an argument).
+//! In-memory buffer of the newest records: all uncommitted ones and a cache of committed ones. No
+//! I/O; time is an argument.
 //!
-//! - A record that is acknowledged before it is committed leaves here, and itself never costs the card a byte.
-//! - What was committed and not acknowledged stays for a while, so that a slow disk does not keep it from the relay.
-//! - Everything above `floor` that is not acknowledged is here; everything up to it is in the file, or nowhere.
+//! - A record that is acknowledged before its commit leaves the buffer and causes no flash writes.
+//! - A committed record stays for a while if it is not acknowledged, so that the uplink can read it
+//!   without the disk.
+//! - Every unacknowledged record above `floor` is in the buffer. Records up to it are only in the
+//!   database.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::mem;
@@ -10,86 +13,92 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::OutboxStats;
-use super::events::{Events, Group};
-use super::ranges::Ranges;
-use super::transaction::{Pending, Stored};
-use crate::core::journey::JourneyState;
+use super::events::{EventBuffer, EventGroup};
+use super::ranges::SeqRanges;
+use super::transaction::{WriteBatch, FileStats};
+use crate::core::journey::TripState;
 use crate::core::record::{Record, Seq, Subject};
 use crate::units::{Uptime, UtcTime};
 
-/// What a failing disk may keep waiting: 2.7 hours at 1 Hz, 2 MB. Then the oldest are given up, and counted.
-pub(super) const MAX_WAITING: usize = 10_000;
+/// Maximum number of uncommitted records while the disk fails: 2.7 hours at 1 Hz, 2 MB. Beyond it,
+/// the oldest are evicted and counted.
+pub(super) const MAX_UNSAVED: usize = 10_000;
 
-/// Committed records that are kept to be read without the disk: a quarter of an hour at 1 Hz, 150 KiB.
+/// Committed records kept for reading without disk access: about 15 minutes at 1 Hz, 150 KiB.
 const MAX_CACHED: usize = 1000;
 
-/// So many are worth a transaction at any time; no receiver gives as many in a second.
+/// Number of waiting records that triggers a transaction at once. No receiver produces as many in a
+/// second.
 const LARGE_COMMIT: usize = 500;
 
-/// The odometer of a van whose every fix arrives in time is written so often, for the sake of a power cut. It is what such a
-/// van writes at all, with departures and halts: measured at the device, 68 bytes a fix.
-const STATE_AFTER: Duration = Duration::from_mins(5);
+/// Interval for storing a changed odometer if every record is acknowledged in time. It limits the
+/// loss after a power cut. With departures and halts, it is all that such a van writes: 68 bytes
+/// per fix, measured at the device.
+const STATE_INTERVAL: Duration = Duration::from_mins(5);
 
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct BufferedRecord {
     record: Record,
-    /// When it was accepted.
-    since: Uptime,
+    /// Time of acceptance.
+    accepted_at: Uptime,
 }
 
 #[derive(Debug)]
-pub(super) struct Tail {
-    entries: VecDeque<Entry>,
-    floor: Seq,
+pub(super) struct WriteBuffer {
+    entries: VecDeque<BufferedRecord>,
+    file_only_to: Seq,
     newest: Seq,
-    stored: Stored,
-    state: JourneyState,
-    /// Since when the state differs from the one in the file.
+    file_stats: FileStats,
+    state: TripState,
+    /// Time since which the state differs from the one in the database.
     state_since: Option<Uptime>,
     urgent: bool,
-    /// Acknowledged, and still in the file.
-    acked: Ranges,
-    /// Of these, the ones that are known to be there.
-    counted: u64,
-    /// What the running transaction takes along: up to which number, and the acknowledged.
-    committing: Option<(Seq, Ranges)>,
-    /// Up to here a transaction that failed may be in the file all the same: only who reads it anew knows.
-    doubtful: Seq,
-    /// The newest transaction failed.
+    /// Acknowledged records that are still in the database.
+    acked: SeqRanges,
+    /// Number of `acked` records known to be in the database.
+    acked_in_file: u64,
+    /// Content of the running transaction: highest number, and acknowledged records.
+    committing: Option<(Seq, SeqRanges)>,
+    /// Records up to this number may be in the database although their transaction failed. Only
+    /// reopening it shows.
+    uncertain_to: Seq,
+    /// Whether the newest transaction failed.
     failing: bool,
-    /// Left while the transaction that may keep them was running: acknowledged, and given up.
-    left_acked: u64,
-    left_given_up: u64,
-    /// Records given up that the file has not counted yet.
-    given_up: u64,
+    /// Records that were acknowledged or evicted while the transaction that contains them was
+    /// running.
+    acked_in_commit: u64,
+    evicted_in_commit: u64,
+    /// Evicted records that are not counted in the database yet.
+    uncounted_evictions: u64,
 }
 
-impl Tail {
-    pub(super) fn new(stored: Stored, state: JourneyState, newest: Seq) -> Self {
+impl WriteBuffer {
+    pub(super) fn new(file_stats: FileStats, state: TripState, newest: Seq) -> Self {
         Self {
             entries: VecDeque::new(),
-            floor: stored.durable,
+            file_only_to: file_stats.durable,
             newest,
-            stored,
+            file_stats,
             state,
             state_since: None,
             urgent: false,
             failing: false,
-            acked: Ranges::default(),
-            counted: 0,
+            acked: SeqRanges::default(),
+            acked_in_file: 0,
             committing: None,
-            doubtful: Seq::ZERO,
-            left_acked: 0,
-            left_given_up: 0,
-            given_up: 0,
+            uncertain_to: Seq::ZERO,
+            acked_in_commit: 0,
+            evicted_in_commit: 0,
+            uncounted_evictions: 0,
         }
     }
 
-    /// Takes what is new of `records`, which ascend, with the state after them; returns what it took.
+    /// Buffers new records of `records`, which are in ascending order, and the state after them.
+    /// Returns the new ones.
     pub(super) fn accept<'a>(
         &mut self,
         records: &'a [Record],
-        state: &JourneyState,
+        state: &TripState,
         now: Uptime,
     ) -> &'a [Record] {
         let fresh = &records[records.partition_point(|record| record.seq <= self.newest)..];
@@ -99,26 +108,26 @@ impl Tail {
             self.state = *state;
             self.state_since.get_or_insert(now);
         }
-        self.entries.extend(fresh.iter().map(|record| Entry { record: *record, since: now }));
+        self.entries.extend(fresh.iter().map(|record| BufferedRecord { record: *record, accepted_at: now }));
         self.newest = fresh.last().map_or(self.newest, |record| record.seq);
-        while self.waiting() > MAX_WAITING {
-            self.give_up_oldest();
+        while self.unsaved_count() > MAX_UNSAVED {
+            self.evict_oldest();
         }
         fresh
     }
 
-    /// Takes what an earlier run left behind; numbers that the file has are known there.
-    pub(super) fn take_over(
+    /// Restores records of an earlier run. Skips those that are in the database.
+    pub(super) fn restore(
         &mut self,
         records: &[Record],
         newest: Seq,
-        state: Option<JourneyState>,
+        state: Option<TripState>,
     ) -> usize {
-        let durable = self.stored.durable;
+        let durable = self.file_stats.durable;
         let fresh = &records[records.partition_point(|record| record.seq <= durable)..];
         self.entries
-            .extend(fresh.iter().map(|record| Entry { record: *record, since: Uptime::ZERO }));
-        // How long they have waited already, nobody knows any more.
+            .extend(fresh.iter().map(|record| BufferedRecord { record: *record, accepted_at: Uptime::ZERO }));
+        // Their age is unknown, so commit them at once.
         self.urgent |= !fresh.is_empty();
         if let Some(state) = state.filter(|state| newest > durable && *state != self.state) {
             (self.state, self.state_since) = (state, Some(Uptime::ZERO));
@@ -126,81 +135,84 @@ impl Tail {
         fresh.len()
     }
 
-    /// So many others have been given up, which the file is to count.
-    pub(super) const fn give_up(&mut self, events: u64) {
-        self.given_up += events;
+    /// Adds evicted events to the count that is stored with the next commit.
+    pub(super) const fn add_evictions(&mut self, events: u64) {
+        self.uncounted_evictions += events;
     }
 
-    /// Records in memory that the disk did not take in time.
-    pub(super) const fn given_up(&self) -> u64 {
-        self.given_up + self.left_given_up
+    /// Number of records evicted from memory because the disk was too slow.
+    pub(super) const fn evictions(&self) -> u64 {
+        self.uncounted_evictions + self.evicted_in_commit
     }
 
-    fn give_up_oldest(&mut self) {
+    fn evict_oldest(&mut self) {
         let Some(entry) = self.entries.pop_front() else { return };
         let seq = entry.record.seq;
-        self.floor = seq;
-        if seq > self.stored.durable {
+        self.file_only_to = seq;
+        if seq > self.file_stats.durable {
             let under_way = self.committing.as_ref().is_some_and(|(until, _)| seq <= *until);
-            *(if under_way { &mut self.left_given_up } else { &mut self.given_up }) += 1;
+            *(if under_way { &mut self.evicted_in_commit } else { &mut self.uncounted_evictions }) += 1;
         }
     }
 
-    /// These have arrived.
+    /// Marks records as acknowledged.
     pub(super) fn acknowledge(&mut self, range: &RangeInclusive<Seq>) {
         let begin = self.entries.partition_point(|entry| entry.record.seq < *range.start());
         let end = self.entries.partition_point(|entry| entry.record.seq <= *range.end());
-        let durable = self.stored.durable;
+        let durable = self.file_stats.durable;
         let committing = self.committing.as_ref().map_or(Seq::ZERO, |(until, _)| *until);
         for entry in self.entries.drain(begin..end) {
             let seq = entry.record.seq;
-            self.counted += u64::from(seq <= durable);
-            self.left_acked += u64::from(seq > durable && seq <= committing);
+            self.acked_in_file += u64::from(seq <= durable);
+            self.acked_in_commit += u64::from(seq > durable && seq <= committing);
         }
-        let in_file = self.stored.has_rows && *range.start() <= durable;
-        if in_file || *range.start() <= committing.max(self.doubtful) {
+        let in_file = self.file_stats.has_rows && *range.start() <= durable;
+        if in_file || *range.start() <= committing.max(self.uncertain_to) {
             self.acked.insert(range);
         }
-        if self.waiting() == 0 && self.state_since.is_none() {
+        if self.unsaved_count() == 0 && self.state_since.is_none() {
             self.urgent = false;
         }
     }
 
-    /// How many are not on flash.
-    pub(super) fn waiting(&self) -> usize {
+    /// Number of records that are not on flash.
+    pub(super) fn unsaved_count(&self) -> usize {
         self.entries.len() - self.cached()
     }
 
     fn cached(&self) -> usize {
-        self.entries.partition_point(|entry| entry.record.seq <= self.stored.durable)
+        self.entries.partition_point(|entry| entry.record.seq <= self.file_stats.durable)
     }
 
-    /// When the next transaction is due, if records become `commit_after` old; zero is at once.
+    /// When the next transaction is due if records are committed after `commit_after`. Zero means
+    /// at once.
     pub(super) fn due(&self, commit_after: Duration, block: u64) -> Option<Uptime> {
-        let waiting = self.waiting();
-        let near = self.stored.reserved.get().saturating_sub(self.newest.get()) < block / 2;
-        let at_once = near
-            || self.given_up > 0
+        let waiting = self.unsaved_count();
+        let near = self.file_stats.reserved.get().saturating_sub(self.newest.get()) < block / 2;
+        let flush = near
+            || self.uncounted_evictions > 0
             || waiting >= LARGE_COMMIT
-            || self.acked.are_many()
+            || self.acked.is_fragmented()
             || self.is_urgent();
-        if at_once {
+        if flush {
             return Some(Uptime::ZERO);
         }
-        let oldest = self.entries.get(self.cached()).map(|entry| entry.since + commit_after);
-        let state = self.state_since.map(|since| since + STATE_AFTER.max(commit_after));
+        let oldest = self.entries.get(self.cached()).map(|entry| entry.accepted_at + commit_after);
+        let state = self.state_since.map(|since| since + STATE_INTERVAL.max(commit_after));
         [oldest, state].into_iter().flatten().min()
     }
 
-    /// Whether a transaction should begin sooner than a second after the last one: a departure, a halt.
+    /// Whether a transaction should start earlier than one second after the last one: after a
+    /// departure or a halt.
     pub(super) fn is_urgent(&self) -> bool {
-        self.urgent && (self.waiting() > 0 || self.state_since.is_some())
+        self.urgent && (self.unsaved_count() > 0 || self.state_since.is_some())
     }
 
-    /// Begins a transaction: with everything that waits, or with the acknowledged alone.
-    pub(super) fn begin(&mut self, with_records: bool) -> Pending {
-        let (mut records, mut state, mut until) = (Vec::new(), None, self.stored.durable);
-        // What changes while the transaction runs waits its own time: a van's odometer changes with every fix.
+    /// Starts a transaction, with all uncommitted records or with acknowledgements only.
+    pub(super) fn begin_commit(&mut self, with_records: bool) -> WriteBatch {
+        let (mut records, mut state, mut until) = (Vec::new(), None, self.file_stats.durable);
+        // A change during the transaction starts a new interval, because the odometer changes with
+        // every fix.
         let state_since = self.state_since.take_if(|_| with_records);
         if with_records {
             let waiting = self.entries.range(self.cached()..);
@@ -211,73 +223,74 @@ impl Tail {
         let acked = mem::take(&mut self.acked);
         self.committing = Some((until, acked.clone()));
         self.urgent &= !with_records;
-        Pending {
+        WriteBatch {
             records,
             state,
             newest: self.newest,
             until,
             acked,
-            group: Group::default(),
-            settled: BTreeSet::new(),
-            given_up: self.given_up,
-            counted: self.counted,
+            group: EventGroup::default(),
+            acked_events: BTreeSet::new(),
+            evictions: self.uncounted_evictions,
+            acked_in_file: self.acked_in_file,
             state_since,
         }
     }
 
-    /// The transaction is in the file.
-    pub(super) fn done(&mut self, pending: &Pending, stored: Stored) {
-        self.counted = self.counted - pending.counted + mem::take(&mut self.left_acked);
-        self.left_given_up = 0;
-        self.given_up -= pending.given_up;
+    /// The transaction was committed.
+    pub(super) fn commit_done(&mut self, pending: &WriteBatch, stored: FileStats) {
+        self.acked_in_file = self.acked_in_file - pending.acked_in_file + mem::take(&mut self.acked_in_commit);
+        self.evicted_in_commit = 0;
+        self.uncounted_evictions -= pending.evictions;
         self.committing = None;
-        self.doubtful = Seq::ZERO;
+        self.uncertain_to = Seq::ZERO;
         self.failing = false;
-        self.stored = stored;
+        self.file_stats = stored;
         self.trim();
     }
 
-    /// It is not, or nobody knows.
-    pub(super) fn failed(&mut self, pending: &Pending) {
-        self.given_up += mem::take(&mut self.left_given_up);
-        self.left_acked = 0;
+    /// The transaction failed, or its outcome is unknown.
+    pub(super) fn commit_failed(&mut self, pending: &WriteBatch) {
+        self.uncounted_evictions += mem::take(&mut self.evicted_in_commit);
+        self.acked_in_commit = 0;
         self.state_since = pending.state_since.or(self.state_since);
-        self.doubtful = self.doubtful.max(pending.until);
+        self.uncertain_to = self.uncertain_to.max(pending.until);
         self.failing = true;
         self.urgent = true;
         self.acked.extend(&pending.acked);
         self.committing = None;
     }
 
-    /// The file says what it holds, also when it was replaced.
-    pub(super) fn learn(&mut self, stored: Stored) {
-        self.stored = stored;
+    /// Adopts the statistics of the database, also after it was replaced.
+    pub(super) fn sync_from_file(&mut self, stored: FileStats) {
+        self.file_stats = stored;
         self.trim();
     }
 
     fn trim(&mut self) {
-        let gone_to = self.stored.gone_to.min(self.stored.durable);
-        let gone = self.entries.partition_point(|entry| entry.record.seq <= gone_to);
+        let evicted_to = self.file_stats.evicted_to.min(self.file_stats.durable);
+        let gone = self.entries.partition_point(|entry| entry.record.seq <= evicted_to);
         let surplus = self.cached().saturating_sub(MAX_CACHED).max(gone);
         if let Some(last) = self.entries.drain(..surplus).next_back() {
-            self.floor = last.record.seq;
+            self.file_only_to = last.record.seq;
         }
     }
 
-    /// What must be read of the file for records above `seq`: up to which number; `None` if nothing.
+    /// Highest number to read from the database for records above `seq`. `None` if nothing has to
+    /// be read.
     pub(super) fn in_file(&self, seq: Seq) -> Option<Seq> {
-        (seq < self.floor && self.stored.has_rows).then_some(self.floor)
+        (seq < self.file_only_to && self.file_stats.has_rows).then_some(self.file_only_to)
     }
 
-    /// Up to where records are in the file alone.
-    pub(super) const fn floor(&self) -> Seq {
-        self.floor
+    /// Records up to this number are only in the database.
+    pub(super) const fn file_only_to(&self) -> Seq {
+        self.file_only_to
     }
 
-    /// Records in memory above `seq`, whose numbers are reserved.
-    pub(super) fn after(&self, seq: Seq, until: Option<Seq>, limit: usize) -> Vec<Record> {
-        let begin = self.entries.partition_point(|entry| entry.record.seq <= seq.max(self.floor));
-        let until = until.map_or(self.stored.reserved, |until| until.min(self.stored.reserved));
+    /// Records in memory above `seq` whose numbers are reserved.
+    pub(super) fn records_after(&self, seq: Seq, until: Option<Seq>, limit: usize) -> Vec<Record> {
+        let begin = self.entries.partition_point(|entry| entry.record.seq <= seq.max(self.file_only_to));
+        let until = until.map_or(self.file_stats.reserved, |until| until.min(self.file_stats.reserved));
         self.entries
             .range(begin..)
             .map(|entry| entry.record)
@@ -286,8 +299,8 @@ impl Tail {
             .collect()
     }
 
-    /// What has arrived and is still in the file.
-    pub(super) fn arrived(&self) -> Ranges {
+    /// Acknowledged records that are still in the database.
+    pub(super) fn acked_ranges(&self) -> SeqRanges {
         let mut arrived = self.acked.clone();
         if let Some((_, committing)) = &self.committing {
             arrived.extend(committing);
@@ -295,50 +308,50 @@ impl Tail {
         arrived
     }
 
-    /// Whether acknowledged records are still in the file.
+    /// Whether acknowledged records are still in the database.
     pub(super) fn has_acked(&self) -> bool {
         !self.acked.is_empty()
     }
 
-    /// Whether nothing waits for its first transaction: then a second copy of it is of no use.
-    pub(super) fn is_safe(&self) -> bool {
-        self.waiting() == 0
+    /// Whether no record waits for its first transaction. The journal is then redundant.
+    pub(super) fn is_durable(&self) -> bool {
+        self.unsaved_count() == 0
     }
 
-    /// Whether the file has the state: not while a transaction runs that may bring it there.
-    pub(super) const fn state_is_safe(&self) -> bool {
+    /// Whether the database holds the state. False while a transaction with it is running.
+    pub(super) const fn is_state_durable(&self) -> bool {
         self.state_since.is_none() && self.committing.is_none()
     }
 
-    /// Everything that waits, and the state after it.
-    pub(super) fn to_keep(&self) -> (Vec<Record>, JourneyState) {
+    /// All uncommitted records, and the state after them.
+    pub(super) fn unsaved(&self) -> (Vec<Record>, TripState) {
         let waiting = self.entries.range(self.cached()..);
         (waiting.map(|entry| entry.record).collect(), self.state)
     }
 
-    /// The highest number of a point that was accepted.
+    /// Highest number of an accepted point.
     pub(super) const fn newest(&self) -> Seq {
         self.newest
     }
 
-    /// Points that have not arrived.
+    /// Number of unacknowledged points.
     fn pending(&self) -> u64 {
-        self.stored.points.saturating_sub(self.counted) + self.waiting() as u64
+        self.file_stats.points.saturating_sub(self.acked_in_file) + self.unsaved_count() as u64
     }
 
     /// Number and UTC of the oldest point.
     fn oldest(&self) -> Option<(Seq, Option<UtcTime>)> {
-        let in_file = self.stored.points.saturating_sub(self.counted);
+        let in_file = self.file_stats.points.saturating_sub(self.acked_in_file);
         let all_cached = in_file <= self.cached() as u64;
         let first = self.entries.front().map(|entry| match &entry.record.subject {
             Subject::Point(point) => (entry.record.seq, Some(point.fix.utc)),
         });
-        if all_cached { first } else { self.stored.oldest.or(first) }
+        if all_cached { first } else { self.file_stats.oldest.or(first) }
     }
 
-    /// What there is, with `events` beside the points.
-    pub(super) fn stats(&self, events: &Events) -> OutboxStats {
-        let Stored { durable, reserved, thinned, dropped, bytes, .. } = self.stored;
+    /// Statistics of points and `events`.
+    pub(super) fn stats(&self, events: &EventBuffer) -> OutboxStats {
+        let FileStats { durable, reserved, thinned, dropped, bytes, .. } = self.file_stats;
         let oldest_event = events.oldest().map(|(seq, utc)| (seq, Some(utc)));
         let oldest = self.oldest().into_iter().chain(oldest_event).min_by_key(|(seq, _)| *seq);
         OutboxStats {
@@ -350,11 +363,11 @@ impl Tail {
             durable,
             reserved,
             thinned,
-            dropped: dropped + self.given_up,
+            dropped: dropped + self.uncounted_evictions,
             failing: self.failing,
             bytes,
-            written_bytes_today: self.stored.written_bytes_today,
-            device_bytes_today: self.stored.device_bytes_today,
+            written_bytes_today: self.file_stats.written_bytes_today,
+            device_bytes_today: self.file_stats.device_bytes_today,
         }
     }
 }
@@ -367,30 +380,30 @@ mod tests {
 
     const COMMIT_AFTER: Duration = Duration::from_secs(5);
 
-    fn tail() -> Tail {
-        let stored = Stored { reserved: Seq::new(1_000_000), ..Stored::NONE };
-        Tail::new(stored, JourneyState::default(), Seq::ZERO)
+    fn write_buffer() -> WriteBuffer {
+        let stored = FileStats { reserved: Seq::new(1_000_000), ..FileStats::NONE };
+        WriteBuffer::new(stored, TripState::default(), Seq::ZERO)
     }
 
     #[test]
     fn a_state_that_changes_while_it_is_written_is_written_every_five_minutes_all_the_same() {
-        let mut tail = tail();
-        let (mut transactions, mut running) = (0, None::<(Pending, u32)>);
+        let mut tail = write_buffer();
+        let (mut transactions, mut running) = (0, None::<(WriteBatch, u32)>);
         for tenth in 1..=36_000_u32 {
             let now = Uptime::from_millis(u64::from(tenth) * 100);
             let seq = Seq::new(u64::from(tenth));
             tail.accept(&[record(seq, Motion::Moving)], &state(f64::from(tenth)), now);
             tail.acknowledge(&(Seq::ZERO..=seq));
             match running.take() {
-                // It takes longer than the state stays the same.
+                // The transaction takes longer than the interval between two changes of the state.
                 Some((pending, 0)) => {
-                    let stored = Stored { durable: pending.until, ..tail.stored };
-                    tail.done(&pending, stored);
+                    let stored = FileStats { durable: pending.until, ..tail.file_stats };
+                    tail.commit_done(&pending, stored);
                 }
                 Some((pending, ticks)) => running = Some((pending, ticks - 1)),
                 None if tail.due(COMMIT_AFTER, 1000).is_some_and(|due| due <= now) => {
                     transactions += 1;
-                    running = Some((tail.begin(true), 1));
+                    running = Some((tail.begin_commit(true), 1));
                 }
                 None => {}
             }
@@ -400,31 +413,31 @@ mod tests {
 
     #[test]
     fn a_state_that_was_not_written_is_as_old_as_before() {
-        let mut tail = tail();
+        let mut tail = write_buffer();
         let at = |s: u64| Uptime::from_millis(s * 1000);
         tail.accept(&[], &state(1.0), at(1));
-        let pending = tail.begin(true);
-        assert!(!tail.state_is_safe(), "the file does not have it yet");
+        let pending = tail.begin_commit(true);
+        assert!(!tail.is_state_durable(), "not in the database yet");
         tail.accept(&[], &state(2.0), at(2));
-        tail.failed(&pending);
+        tail.commit_failed(&pending);
         assert_eq!(tail.state_since, Some(at(1)));
-        let pending = tail.begin(true);
-        tail.done(&pending, tail.stored);
-        assert!(tail.state_is_safe());
+        let pending = tail.begin_commit(true);
+        tail.commit_done(&pending, tail.file_stats);
+        assert!(tail.is_state_durable());
     }
 
     #[test]
     fn what_arrives_after_a_commit_that_failed_is_deleted_if_that_was_in_the_file_after_all() {
-        let mut tail = tail();
+        let mut tail = write_buffer();
         let records: Vec<_> = (1..=5).map(|seq| record(Seq::new(seq), Motion::Moving)).collect();
         tail.accept(&records, &state(1.0), Uptime::ZERO);
-        let pending = tail.begin(true);
-        tail.failed(&pending);
+        let pending = tail.begin_commit(true);
+        tail.commit_failed(&pending);
         tail.acknowledge(&(Seq::new(1)..=Seq::new(5)));
-        let pending = tail.begin(true);
+        let pending = tail.begin_commit(true);
         assert!(pending.acked.contains(Seq::new(3)));
-        tail.done(&pending, Stored { durable: pending.until, ..tail.stored });
+        tail.commit_done(&pending, FileStats { durable: pending.until, ..tail.file_stats });
         tail.acknowledge(&(Seq::new(6)..=Seq::new(6)));
-        assert!(!tail.has_acked(), "what never was in the file is not looked for");
+        assert!(!tail.has_acked(), "records that never were in the database are not deleted");
     }
 }

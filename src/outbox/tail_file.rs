@@ -1,12 +1,12 @@
-//! The tail ↔ a file on tmpfs: what waits for its first transaction survives the process, though not the power, and
-//! costs the card nothing.
+//! Journal of uncommitted records in a tmpfs file. They survive a kill of the process, though not a
+//! power cut, without flash writes.
 //!
 //! ```text
-//! frame = length 4 | crc32 4 | body (little-endian, postcard); the first one says whose the tail is
+//! frame = length 4 | crc32 4 | body (little-endian, postcard); the first frame names the owner
 //! ```
 //!
-//! It is only ever appended to, and begun anew when nothing in it waits any more, or when most of it does not. A kill may
-//! tear the last frame; everything before it counts.
+//! The file is append-only. It is rewritten when no record in it is pending, or when most are not.
+//! A kill may truncate the last frame; all frames before it are valid.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -15,21 +15,23 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::seq_file::beside;
+use super::seq_file::with_suffix;
 use super::state;
-use crate::core::journey::JourneyState;
+use crate::core::journey::TripState;
 use crate::core::record::{Record, Seq};
 use crate::wire::stored;
 
 const FORMAT: u32 = 1;
 
-/// Beyond this size a tail is begun anew if it has doubled since the last time.
+/// Minimum size in bytes for a rotation. Above it, the journal is rotated when it has doubled since
+/// the last time.
 const COMPACT_FROM_BYTES: u64 = 64 * 1024;
 
-/// A tail is never so large: 10,000 records are 1 MB. What is larger is not one.
+/// Maximum size in bytes; 10,000 records take 1 MB. A larger file is not read.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Whose tail it is: the outbox by its place, which is the only thing about it that survives its loss, and the van.
+/// Owner of the journal: the path of the outbox, which survives a loss of the database, and the
+/// van.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Owner {
     format: u32,
@@ -37,7 +39,7 @@ struct Owner {
     van: String,
 }
 
-/// What was accepted at once.
+/// Records that were accepted in one call.
 #[derive(Debug, Serialize, Deserialize)]
 struct Accepted {
     newest: u64,
@@ -45,51 +47,52 @@ struct Accepted {
     records: Vec<(u64, Vec<u8>)>,
 }
 
-/// What an earlier run left behind.
+/// Content of an earlier run's journal.
 #[derive(Debug, Default)]
-pub(super) struct Left {
+pub(super) struct Recovered {
     pub van: String,
     pub newest: Seq,
-    pub state: Option<JourneyState>,
+    pub state: Option<TripState>,
     pub records: Vec<Record>,
 }
 
-/// The tail of this run.
+/// Journal of this run.
 #[derive(Debug)]
-pub(super) struct TailFile {
+pub(super) struct TmpfsJournal {
     path: PathBuf,
     owner: Owner,
     file: File,
     bytes: u64,
-    /// The size at which it is begun anew.
+    /// Size in bytes at which the journal is rotated.
     compact_at: u64,
-    /// It could not be written, and what follows a torn frame is lost.
+    /// The last write failed. Frames behind a truncated one are not readable.
     torn: bool,
     holds_records: bool,
 }
 
-impl TailFile {
-    /// Opens the tail at `path` of the outbox at `outbox`, and reads what is in it. Without it the agent works as well,
-    /// and a kill then costs what a power cut does; so all that can be wrong here is said, and no error.
-    pub(super) fn open(path: &Path, outbox: &Path) -> Option<(Self, Left)> {
+impl TmpfsJournal {
+    /// Opens the journal at `path` for the outbox at `outbox` and reads its content. The agent
+    /// works without a journal, but a kill then loses as much as a power cut. Errors are therefore
+    /// only logged.
+    pub(super) fn open(path: &Path, outbox: &Path) -> Option<(Self, Recovered)> {
         match Self::try_open(path, outbox) {
             Ok(opened) => Some(opened),
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "no tail file: a kill of the agent now costs what a power cut does; let the agent's user write into its directory (systemd: RuntimeDirectory=waypost), or set outbox.tail_path");
+                tracing::warn!(path = %path.display(), %error, "journal not opened: a kill of the agent now loses as much as a power cut; let the agent's user write into its directory (systemd: RuntimeDirectory=waypost), or set outbox.tail_path");
                 None
             }
         }
     }
 
-    fn try_open(path: &Path, outbox: &Path) -> io::Result<(Self, Left)> {
+    fn try_open(path: &Path, outbox: &Path) -> io::Result<(Self, Recovered)> {
         let outbox = std::path::absolute(outbox)?;
-        let mut file = opened(path)?;
+        let mut file = open_locked(path)?;
         let mut bytes = Vec::new();
         if file.metadata()?.len() <= MAX_BYTES {
             file.read_to_end(&mut bytes)?;
         }
-        let mut left = Left::default();
-        let mut frames = Frames(&bytes);
+        let mut left = Recovered::default();
+        let mut frames = FrameReader(&bytes);
         if let Some(owner) =
             frames.next().and_then(|frame| postcard::from_bytes::<Owner>(frame).ok())
         {
@@ -98,7 +101,7 @@ impl TailFile {
                 return Err(io::Error::other(format!("it belongs to the outbox at {whose}")));
             }
             left.van = owner.van;
-            frames.for_each(|frame| left.read(frame));
+            frames.for_each(|frame| left.add_frame(frame));
         }
         let owner = Owner { format: FORMAT, outbox, van: left.van.clone() };
         let compact_at = COMPACT_FROM_BYTES;
@@ -117,48 +120,48 @@ impl TailFile {
         ))
     }
 
-    /// Notes whose records these are.
+    /// Sets the van that owns the records.
     pub(super) fn claim(&mut self, van: &str) {
         van.clone_into(&mut self.owner.van);
     }
 
-    /// Appends what was accepted. `waiting` gives everything that waits, if the file is to be begun anew.
+    /// Appends accepted records. `waiting` returns all uncommitted records, for a rotation.
     pub(super) fn append(
         &mut self,
         records: &[Record],
-        state: &JourneyState,
+        state: &TripState,
         waiting: impl FnOnce() -> Vec<Record>,
     ) {
         self.holds_records = true;
         if self.torn || self.bytes > self.compact_at {
-            self.begin_anew(&waiting(), state);
+            self.rotate(&waiting(), state);
             return;
         }
-        let frame = accepted(records, state);
+        let frame = encode_records(records, state);
         let written = self.file.write_all(&frame);
-        self.note(frame.len(), written);
+        self.record_write(frame.len(), written);
     }
 
-    /// Whether something was accepted since it was last emptied.
+    /// Whether records were accepted since the journal was last cleared.
     pub(super) const fn holds_records(&self) -> bool {
         self.holds_records
     }
 
-    /// Nothing in it waits any more.
-    pub(super) fn empty(&mut self, newest: Seq, state: &JourneyState) {
-        let frames = [self.header(), body(newest, state, &[])].concat();
+    /// Clears the journal, because none of its records is pending.
+    pub(super) fn empty(&mut self, newest: Seq, state: &TripState) {
+        let frames = [self.header(), encode_frame(newest, state, &[])].concat();
         let written = self.file.set_len(0).and_then(|()| self.file.write_all(&frames));
         (self.bytes, self.torn, self.compact_at) = (0, false, COMPACT_FROM_BYTES);
         self.holds_records = false;
-        self.note(frames.len(), written);
+        self.record_write(frames.len(), written);
     }
 
-    /// Another file takes its place: a kill meanwhile leaves one of both.
-    pub(super) fn begin_anew(&mut self, waiting: &[Record], state: &JourneyState) {
-        let frames = [self.header(), accepted(waiting, state)].concat();
-        let temporary = beside(&self.path, ".tmp");
+    /// Replaces the file atomically. A kill meanwhile leaves either the old or the new one.
+    pub(super) fn rotate(&mut self, waiting: &[Record], state: &TripState) {
+        let frames = [self.header(), encode_records(waiting, state)].concat();
+        let temporary = with_suffix(&self.path, ".tmp");
         let written = fs::remove_file(&temporary).or(Ok(())).and_then(|()| {
-            let mut file = opened(&temporary)?;
+            let mut file = open_locked(&temporary)?;
             file.write_all(&frames)?;
             fs::rename(&temporary, &self.path)?;
             self.file = file;
@@ -167,26 +170,27 @@ impl TailFile {
         let bytes = frames.len() as u64;
         self.torn &= written.is_err();
         (self.bytes, self.compact_at) = (0, COMPACT_FROM_BYTES.max(bytes * 2));
-        self.note(frames.len(), written);
+        self.record_write(frames.len(), written);
     }
 
     fn header(&self) -> Vec<u8> {
-        frame(&postcard::to_stdvec(&self.owner).expect("strings have a length"))
+        frame(&postcard::to_stdvec(&self.owner).expect("strings have a known length"))
     }
 
-    fn note(&mut self, bytes: usize, written: io::Result<()>) {
+    fn record_write(&mut self, bytes: usize, written: io::Result<()>) {
         self.bytes += bytes as u64;
         if let Err(error) = written
             && !std::mem::replace(&mut self.torn, true)
         {
-            tracing::warn!(path = %self.path.display(), %error, "tail file not written, trying again; look at the space of its file system");
+            tracing::warn!(path = %self.path.display(), %error, "journal not written: retrying; check the free space of its file system");
         }
     }
 }
 
-impl Left {
-    /// What this agent cannot read is not taken over: a newer one wrote it, and should have stopped in order.
-    fn read(&mut self, frame: &[u8]) {
+impl Recovered {
+    /// Skips a frame that this agent cannot decode. A newer agent wrote it and should have been
+    /// stopped in order.
+    fn add_frame(&mut self, frame: &[u8]) {
         let Ok(accepted) = postcard::from_bytes::<Accepted>(frame) else { return };
         self.newest = self.newest.max(Seq::new(accepted.newest));
         self.state = Some(state::decode(&accepted.state));
@@ -200,26 +204,26 @@ impl Left {
     }
 }
 
-/// The file, for this process alone.
-fn opened(path: &Path) -> io::Result<File> {
+/// Opens and locks the file for this process.
+fn open_locked(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let file = options.read(true).append(true).create(true).mode(0o600).open(path)?;
-    file.try_lock().map_err(|_| io::Error::other("another process uses it"))?;
+    file.try_lock().map_err(|_| io::Error::other("locked by another process"))?;
     Ok(file)
 }
 
-fn accepted(records: &[Record], state: &JourneyState) -> Vec<u8> {
-    body(records.last().map_or(Seq::ZERO, |record| record.seq), state, records)
+fn encode_records(records: &[Record], state: &TripState) -> Vec<u8> {
+    encode_frame(records.last().map_or(Seq::ZERO, |record| record.seq), state, records)
 }
 
-fn body(newest: Seq, state: &JourneyState, records: &[Record]) -> Vec<u8> {
+fn encode_frame(newest: Seq, state: &TripState, records: &[Record]) -> Vec<u8> {
     let encoded = |record: &Record| (record.seq.get(), stored::encode(&record.subject));
     let accepted = Accepted {
         newest: newest.get(),
         state: state::encode(state),
         records: records.iter().map(encoded).collect(),
     };
-    frame(&postcard::to_stdvec(&accepted).expect("lists have a length"))
+    frame(&postcard::to_stdvec(&accepted).expect("lists have a known length"))
 }
 
 fn frame(body: &[u8]) -> Vec<u8> {
@@ -227,10 +231,10 @@ fn frame(body: &[u8]) -> Vec<u8> {
     [&length.to_le_bytes(), &crc32fast::hash(body).to_le_bytes(), body].concat()
 }
 
-/// The bodies of whole frames, up to the first that is not.
-struct Frames<'a>(&'a [u8]);
+/// Iterates over the bodies of complete frames, up to the first damaged one.
+struct FrameReader<'a>(&'a [u8]);
 
-impl<'a> Iterator for Frames<'a> {
+impl<'a> Iterator for FrameReader<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
@@ -254,7 +258,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, outbox) = (folder.path().join("tail"), folder.path().join("outbox.db"));
         fs::write(&outbox, "").unwrap();
-        let (mut tail, left) = TailFile::open(&path, &outbox).unwrap();
+        let (mut tail, left) = TmpfsJournal::open(&path, &outbox).unwrap();
         assert!(left.records.is_empty());
         tail.claim("VAN-1");
         let records: Vec<_> = (1..=5).map(|seq| record(Seq::new(seq), Motion::Moving)).collect();
@@ -266,7 +270,7 @@ mod tests {
         let mut before = 0;
         for length in 0..=whole.len() {
             fs::write(&path, &whole[..length]).unwrap();
-            let (_, left) = TailFile::open(&path, &outbox).unwrap();
+            let (_, left) = TmpfsJournal::open(&path, &outbox).unwrap();
             assert_eq!(left.records, records[..left.records.len()]);
             assert!(left.records.len() >= before);
             before = left.records.len();
@@ -281,14 +285,14 @@ mod tests {
         let [ours, other] = ["ours", "other"].map(|name| folder.path().join(name));
         fs::write(&ours, "").unwrap();
         fs::write(&other, "").unwrap();
-        let (mut tail, _) = TailFile::open(&path, &ours).unwrap();
+        let (mut tail, _) = TmpfsJournal::open(&path, &ours).unwrap();
         tail.append(&[], &state(1.0), Vec::new);
-        assert!(TailFile::open(&path, &ours).is_none(), "in use");
+        assert!(TmpfsJournal::open(&path, &ours).is_none(), "locked");
         drop(tail);
         let before = fs::read(&path).unwrap();
-        assert!(TailFile::open(&path, &other).is_none());
+        assert!(TmpfsJournal::open(&path, &other).is_none());
         assert_eq!(fs::read(&path).unwrap(), before);
-        assert!(TailFile::open(Path::new("/nowhere/tail"), &ours).is_none());
+        assert!(TmpfsJournal::open(Path::new("/nowhere/tail"), &ours).is_none());
     }
 
     #[test]
@@ -296,14 +300,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, outbox) = (folder.path().join("tail"), folder.path().join("outbox.db"));
         fs::write(&outbox, "").unwrap();
-        let (mut tail, _) = TailFile::open(&path, &outbox).unwrap();
+        let (mut tail, _) = TmpfsJournal::open(&path, &outbox).unwrap();
         for seq in 1..20_000 {
             let newest = record(Seq::new(seq), Motion::Moving);
             tail.append(&[newest], &state(1.0), || vec![newest]);
             assert!(tail.bytes < COMPACT_FROM_BYTES + 1000);
         }
         drop(tail);
-        let (_, left) = TailFile::open(&path, &outbox).unwrap();
+        let (_, left) = TmpfsJournal::open(&path, &outbox).unwrap();
         assert_eq!(left.newest, Seq::new(19_999));
     }
 }

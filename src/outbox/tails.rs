@@ -1,67 +1,67 @@
-//! The two tails together: every transaction takes what waits in both.
+//! The buffers of points and events. A transaction includes both.
 
 use super::OutboxStats;
-use super::events::Events;
-use super::tail::Tail;
-use super::tail_file::TailFile;
-use super::transaction::{Pending, Stored};
+use super::events::EventBuffer;
+use super::tail::WriteBuffer;
+use super::tail_file::TmpfsJournal;
+use super::transaction::{WriteBatch, FileStats};
 
-/// The tail of the points, twice, and that of the events.
+/// Buffer and journal of the points, and buffer of the events.
 #[derive(Debug)]
-pub(super) struct Tails {
-    pub memory: Tail,
-    pub file: Option<TailFile>,
-    pub events: Events,
-    /// As they were when the file was opened.
+pub(super) struct Buffers {
+    pub points: WriteBuffer,
+    pub journal: Option<TmpfsJournal>,
+    pub events: EventBuffer,
+    /// Documents as of opening the file.
     pub documents: Vec<(String, Vec<u8>)>,
 }
 
-impl Tails {
-    pub(super) fn begin(&mut self, with_points: bool) -> Pending {
-        let mut pending = self.memory.begin(with_points);
-        self.events.begin(&mut pending);
+impl Buffers {
+    pub(super) fn begin_commit(&mut self, with_points: bool) -> WriteBatch {
+        let mut pending = self.points.begin_commit(with_points);
+        self.events.begin_commit(&mut pending);
         pending
     }
 
-    pub(super) fn done(&mut self, pending: &Pending, stored: Stored) {
-        self.events.done();
-        self.events.learn(stored.events, stored.reserved);
-        self.memory.done(pending, stored);
+    pub(super) fn commit_done(&mut self, pending: &WriteBatch, stored: FileStats) {
+        self.events.commit_done();
+        self.events.sync_from_file(stored.events, stored.reserved);
+        self.points.commit_done(pending, stored);
     }
 
-    pub(super) fn failed(&mut self, pending: &Pending) {
-        self.memory.failed(pending);
-        let given_up = self.events.failed();
-        self.give_up(given_up);
+    pub(super) fn commit_failed(&mut self, pending: &WriteBatch) {
+        self.points.commit_failed(pending);
+        let given_up = self.events.commit_failed();
+        self.record_evicted_events(given_up);
     }
 
-    pub(super) fn learn(&mut self, stored: Stored) {
-        self.events.learn(stored.events, stored.reserved);
-        self.memory.learn(stored);
+    pub(super) fn sync_from_file(&mut self, stored: FileStats) {
+        self.events.sync_from_file(stored.events, stored.reserved);
+        self.points.sync_from_file(stored);
     }
 
-    /// So many events went because the disk did not take them.
-    pub(super) fn give_up(&mut self, events: u64) {
+    /// Counts events that were evicted because the disk was too slow.
+    pub(super) fn record_evicted_events(&mut self, events: u64) {
         if events > 0 {
-            if self.memory.given_up() == 0 {
-                tracing::error!("outbox does not keep up, giving up the oldest events in memory");
+            if self.points.evictions() == 0 {
+                tracing::error!("outbox writes too slowly: oldest events in memory evicted");
             }
-            self.memory.give_up(events);
+            self.points.add_evictions(events);
         }
     }
 
     pub(super) fn stats(&self) -> OutboxStats {
-        self.memory.stats(&self.events)
+        self.points.stats(&self.events)
     }
 
-    /// A second copy of what is on flash, or has arrived, is of no use.
-    pub(super) fn empty_file_if_safe(&mut self) {
-        if let Some(file) = &mut self.file
+    /// Clears the tmpfs journal once all its records are durable or acknowledged.
+    pub(super) fn clear_journal_if_durable(&mut self) {
+        if let Some(file) = &mut self.journal
             && file.holds_records()
-            && self.memory.is_safe()
+            && self.points.is_durable()
         {
-            let (_, state) = self.memory.to_keep();
-            file.empty(self.memory.newest(), &state);
+            let (_, state) = self.points.unsaved();
+            file.empty(self.points.newest(), &state);
         }
     }
 }

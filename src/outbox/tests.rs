@@ -1,4 +1,4 @@
-//! Promises of the outbox, on real files.
+//! Tests of the outbox on real files.
 
 use std::fs;
 use std::path::Path;
@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use super::state::encode as encode_state;
 use super::*;
-use crate::core::delivery::event::{Happening, Parcel, TimeSource};
+use crate::core::delivery::event::{EventKind, Parcel, TimeSource};
 use crate::core::delivery::{Event, EventId, EventRecord};
 use crate::core::fix::{Fix, FixMode, FixQuality};
 use crate::core::journey::Motion;
 use crate::core::record::{Subject, TrackPoint};
 use crate::units::{Distance, Position, Speed, UtcTime};
 
-/// A point of a drive, told by its number alone.
+/// A track point that depends on its number alone.
 pub(crate) fn record(seq: Seq, motion: Motion) -> Record {
     let number = i64::try_from(seq.get()).unwrap();
     let noise = f64::from(u32::try_from(number * 7919 % 1009).unwrap());
@@ -38,24 +38,24 @@ pub(crate) fn record(seq: Seq, motion: Motion) -> Record {
 }
 
 impl Outbox {
-    /// A disk that cannot be written for a while.
+    /// Simulates a disk that rejects writes.
     pub(crate) async fn forbid_writes(&self, forbidden: bool) {
         self.run(move |store| store.forbid_writes(forbidden)).await.unwrap();
     }
 
-    /// A disk that takes its time.
+    /// Simulates a slow disk.
     pub(crate) async fn busy(&self) -> impl Sized + use<> {
-        self.slot.clone().lock_owned().await
+        self.database.clone().lock_owned().await
     }
 
-    /// Has arrived, and is deleted.
+    /// Acknowledges points and deletes them.
     async fn remove(&self, ranges: &[RangeInclusive<Seq>]) -> Result<(), OutboxError> {
         ranges.iter().for_each(|range| self.acknowledge(range));
-        self.settle().await
+        self.delete_acked().await
     }
 }
 
-/// An event that is told by its number alone.
+/// An event that depends on its number alone.
 pub(crate) fn event(seq: Seq) -> EventRecord {
     let number = i64::try_from(seq.get()).unwrap();
     let parcel = Parcel { key: format!("PARCEL-{seq}"), epc: format!("urn:epc:id:test:{seq}") };
@@ -63,15 +63,15 @@ pub(crate) fn event(seq: Seq) -> EventRecord {
         id: EventId([seq.get().to_le_bytes(); 2].concat().try_into().unwrap()),
         utc: UtcTime::from_unix_ms(1_800_000_000_000 + number * 1000).unwrap(),
         time_source: TimeSource::Gnss,
-        place: None,
+        location: None,
         route: Some("ROUTE-7".to_owned()),
-        happening: Happening::Damaged { parcel, stop: None, station: None },
+        kind: EventKind::Damaged { parcel, stop: None, station: None },
     };
     EventRecord { seq, previous: None, event }
 }
 
-fn document(key: &str, value: &str) -> Document {
-    Document { key: key.to_owned(), value: Some(value.as_bytes().to_vec()) }
+fn document(key: &str, value: &str) -> StoredDoc {
+    StoredDoc { key: key.to_owned(), value: Some(value.as_bytes().to_vec()) }
 }
 
 async fn event_seqs(outbox: &Outbox) -> Vec<u64> {
@@ -93,22 +93,23 @@ async fn open(directory: &Path) -> Outbox {
 }
 
 async fn seqs(outbox: &Outbox) -> Vec<u64> {
-    let records = outbox.after(Seq::ZERO, None, usize::MAX >> 1).await.unwrap();
+    let records = outbox.records_after(Seq::ZERO, None, usize::MAX >> 1).await.unwrap();
     records.iter().map(|record| record.seq.get()).collect()
 }
 
-pub(crate) fn state(metres: f64) -> JourneyState {
-    JourneyState { odometer: Distance::from_metres(metres).unwrap(), ..JourneyState::default() }
+pub(crate) fn state(metres: f64) -> TripState {
+    TripState { odometer: Distance::from_metres(metres).unwrap(), ..TripState::default() }
 }
 
-/// Waits until the last handle's lock is gone: a handle that was dropped closes at once, as no call runs.
+/// Waits until the last handle's lock is released. A dropped handle closes at once, because no call
+/// is running.
 fn damage(path: &Path, from: usize, to: usize) {
     let mut bytes = fs::read(path).unwrap();
     let end = bytes.len().min(to);
     bytes[from..end].fill(0xA5);
     fs::write(path, bytes).unwrap();
-    // What the log still has would hide it.
-    fs::remove_file(seq_file::beside(path, "-wal")).unwrap();
+    // The content of the WAL would hide the damage.
+    fs::remove_file(seq_file::with_suffix(path, "-wal")).unwrap();
 }
 
 #[tokio::test]
@@ -116,18 +117,18 @@ async fn records_and_state_come_back_after_a_stop_and_after_a_power_cut() {
     let directory = tempfile::tempdir().unwrap();
     let outbox = open(directory.path()).await;
     assert_eq!((outbox.session(), outbox.first_seq()), (1, Seq::new(1)));
-    assert_eq!(outbox.restored(), JourneyState::default());
+    assert_eq!(outbox.restored_state(), TripState::default());
     outbox.commit(records(Seq::new(1), 3), state(7.0)).await.unwrap();
     drop(outbox);
     let outbox = open(directory.path()).await;
     assert_eq!(outbox.session(), 2);
-    assert_eq!(outbox.restored(), state(7.0));
+    assert_eq!(outbox.restored_state(), state(7.0));
     assert_eq!(seqs(&outbox).await, [1, 2, 3]);
     outbox.commit(Vec::new(), state(8.0)).await.unwrap();
     outbox.close().await.unwrap();
-    let error = outbox.after(Seq::ZERO, None, 1).await.unwrap_err();
+    let error = outbox.records_after(Seq::ZERO, None, 1).await.unwrap_err();
     assert!(matches!(error, OutboxError::Closed { .. }), "{error}");
-    assert_eq!(open(directory.path()).await.restored(), state(8.0));
+    assert_eq!(open(directory.path()).await.restored_state(), state(8.0));
 }
 
 #[tokio::test]
@@ -137,15 +138,15 @@ async fn a_seq_is_never_used_twice_even_if_the_run_before_committed_nothing() {
     for _ in 0..3 {
         let outbox = open(directory.path()).await;
         assert!(outbox.first_seq() > used);
-        // Published but never committed, up to the last number that may be published.
+        // Published but never committed, up to the highest number that may be published.
         used = outbox.stats().borrow().reserved;
-        assert_eq!(used.get(), outbox.first_seq().get() + store::BLOCK - 1);
+        assert_eq!(used.get(), outbox.first_seq().get() + store::SEQ_BLOCK - 1);
     }
     let outbox = open(directory.path()).await;
     let first = outbox.first_seq();
     outbox.commit(records(Seq::new(first.get() + 60_000), 1), state(0.0)).await.unwrap();
     let reserved = outbox.stats().borrow().reserved;
-    assert_eq!(reserved.get(), first.get() + 60_000 + store::BLOCK);
+    assert_eq!(reserved.get(), first.get() + 60_000 + store::SEQ_BLOCK);
     outbox.reserve(Seq::new(reserved.get() - 100)).await.unwrap();
     let reserved = outbox.stats().borrow().reserved;
     drop(outbox);
@@ -154,7 +155,8 @@ async fn a_seq_is_never_used_twice_even_if_the_run_before_committed_nothing() {
 
 #[tokio::test]
 async fn a_damaged_file_is_set_aside_what_can_be_read_is_kept_and_its_numbers_are_not_used_again() {
-    // Header and first pages; one page in the middle; everything from there on.
+    // Damage to the header and first pages, to one page in the middle, and to everything from there
+    // on.
     for (from, to, kept_at_least) in
         [(0, 4096, 4500), (30_000, 31_000, 4500), (30_000, 1 << 20, 1500)]
     {
@@ -163,25 +165,25 @@ async fn a_damaged_file_is_set_aside_what_can_be_read_is_kept_and_its_numbers_ar
         let outbox = open(directory.path()).await;
         outbox.commit(records(Seq::new(1), 5000), state(1.0)).await.unwrap();
         let reserved = outbox.stats().borrow().reserved;
-        outbox.run(|store| store.pack()).await.unwrap();
+        outbox.run(|store| store.vacuum()).await.unwrap();
         outbox.close().await.unwrap();
         damage(&path, from, to);
         let outbox = open(directory.path()).await;
         assert!(outbox.first_seq() > reserved);
         assert_eq!(outbox.session(), 2);
         let kept = seqs(&outbox).await;
-        assert!(kept.len() >= kept_at_least, "{} kept after {from}..{to}", kept.len());
+        assert!(kept.len() >= kept_at_least, "{} salvaged after {from}..{to}", kept.len());
         assert_eq!(outbox.stats().borrow().pending, kept.len() as u64);
-        assert!(seq_file::beside(&path, ".corrupt-1").exists());
+        assert!(seq_file::with_suffix(&path, ".corrupt-1").exists());
         outbox.commit(records(outbox.first_seq(), 1), state(1.0)).await.unwrap();
         let all = Seq::ZERO..=Seq::new(1 << 40);
         outbox.remove(&[all]).await.unwrap();
-        assert_eq!(outbox.stats().borrow().pending, 0, "what was kept can be deleted");
+        assert_eq!(outbox.stats().borrow().pending, 0, "salvaged records can be deleted");
         outbox.close().await.unwrap();
         damage(&path, 0, 4096);
         open(directory.path()).await;
-        assert!(seq_file::beside(&path, ".corrupt-2").exists());
-        assert!(!seq_file::beside(&path, ".corrupt-1").exists(), "only the newest is kept");
+        assert!(seq_file::with_suffix(&path, ".corrupt-2").exists());
+        assert!(!seq_file::with_suffix(&path, ".corrupt-1").exists(), "only the newest is kept");
     }
 }
 
@@ -198,17 +200,17 @@ async fn damage_that_is_met_while_running_costs_the_file_and_not_the_commit() {
     let garbage = vec![0xA5; usize::try_from(length).unwrap() - 4096];
     std::os::unix::fs::FileExt::write_all_at(&file, &garbage, 4096).unwrap();
     let session = outbox.session();
-    let newest = outbox.after(Seq::ZERO, None, usize::MAX >> 1).await.unwrap();
-    assert!(newest.len() >= 1000, "what is in memory as well is not lost: {}", newest.len());
+    let newest = outbox.records_after(Seq::ZERO, None, usize::MAX >> 1).await.unwrap();
+    assert!(newest.len() >= 1000, "records in memory are not lost: {}", newest.len());
     outbox.commit(records(Seq::new(20_001), 2), state(2.0)).await.unwrap();
     let kept = seqs(&outbox).await;
     assert!(kept.ends_with(&[19_999, 20_000, 20_001, 20_002]) && kept.len() >= 1002);
     assert_eq!(outbox.stats().borrow().pending, kept.len() as u64);
-    assert!(seq_file::beside(&path, ".corrupt-1").exists());
+    assert!(seq_file::with_suffix(&path, ".corrupt-1").exists());
     drop((outbox, file));
     let outbox = open(directory.path()).await;
-    assert_eq!((outbox.session(), outbox.restored()), (session + 1, state(2.0)));
-    assert_eq!(seqs(&outbox).await, kept, "and is on flash again");
+    assert_eq!((outbox.session(), outbox.restored_state()), (session + 1, state(2.0)));
+    assert_eq!(seqs(&outbox).await, kept, "they are on flash again");
 }
 
 #[tokio::test]
@@ -221,8 +223,8 @@ async fn a_new_file_that_cannot_be_made_while_running_is_waited_for() {
     let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
     let length = usize::try_from(file.metadata().unwrap().len()).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, &vec![0xA5; length - 4096], 4096).unwrap();
-    // A directory in its place keeps the copy of the reservation from being written.
-    let copy = seq_file::beside(&path, ".seq");
+    // A directory in its place prevents the copy of the reservation from being written.
+    let copy = seq_file::with_suffix(&path, ".seq");
     fs::remove_file(&copy).unwrap();
     fs::create_dir_all(copy.join("in the way")).unwrap();
     let fresh = records(Seq::new(5001), 2);
@@ -241,36 +243,36 @@ async fn a_damaged_file_that_says_it_is_ours_is_set_aside_without_a_copy_of_the_
     outbox.commit(records(Seq::new(1), 500), state(1.0)).await.unwrap();
     let reserved = outbox.stats().borrow().reserved;
     outbox.close().await.unwrap();
-    fs::remove_file(seq_file::beside(&path, ".seq")).unwrap();
+    fs::remove_file(seq_file::with_suffix(&path, ".seq")).unwrap();
     damage(&path, 1024, 4096);
     let outbox = open(directory.path()).await;
-    assert!(outbox.first_seq() > reserved, "what was published is not used again");
-    assert!(seq_file::beside(&path, ".corrupt-1").exists());
+    assert!(outbox.first_seq() > reserved, "published numbers are not reused");
+    assert!(seq_file::with_suffix(&path, ".corrupt-1").exists());
     outbox.commit(records(outbox.first_seq(), 1), state(1.0)).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_power_cut_while_a_damaged_file_is_replaced_costs_nothing() {
-    // Which files had their new names when it came: the log, then the database.
+    // Files that were renamed before the power cut: the WAL, then the database.
     for renamed in [&["-wal"][..], &["-wal", ""], &[""]] {
         let directory = tempfile::tempdir().unwrap();
         let path = config(directory.path()).path;
         let outbox = open(directory.path()).await;
         outbox.commit(records(Seq::new(1), 5000), state(1.0)).await.unwrap();
         outbox.close().await.unwrap();
-        let aside = seq_file::beside(&path, ".salvage-1");
+        let aside = seq_file::with_suffix(&path, ".salvage-1");
         for suffix in renamed {
-            fs::rename(seq_file::beside(&path, suffix), seq_file::beside(&aside, suffix)).unwrap();
+            fs::rename(seq_file::with_suffix(&path, suffix), seq_file::with_suffix(&aside, suffix)).unwrap();
         }
         if *renamed == [""] {
-            fs::remove_file(seq_file::beside(&path, "-wal")).unwrap();
+            fs::remove_file(seq_file::with_suffix(&path, "-wal")).unwrap();
         }
         let outbox = open(directory.path()).await;
         let kept = seqs(&outbox).await.len();
         assert!(kept >= 5000);
         assert_eq!(outbox.stats().borrow().pending, kept as u64);
-        assert!(!seq_file::beside(&aside, renamed[0]).exists());
-        assert!(seq_file::beside(&path, &format!(".corrupt-1{}", renamed[0])).exists());
+        assert!(!seq_file::with_suffix(&aside, renamed[0]).exists());
+        assert!(seq_file::with_suffix(&path, &format!(".corrupt-1{}", renamed[0])).exists());
     }
 }
 
@@ -294,7 +296,7 @@ async fn a_file_that_is_not_ours_to_use_is_left_as_it_is() {
     raw.execute_batch("CREATE TABLE songs(title TEXT)").unwrap();
     drop(raw);
     let text = OutboxConfig::new(directory.path().join("notes.txt"));
-    fs::write(&text.path, "not a database, but somebody's notes\n".repeat(100)).unwrap();
+    fs::write(&text.path, "not a database, but a text file\n".repeat(100)).unwrap();
     for config in [other, text] {
         let before = fs::read(&config.path).unwrap();
         let error = Outbox::open(config.clone()).await.unwrap_err();
@@ -311,7 +313,7 @@ async fn the_speed_of_the_receiver_is_remembered() {
     let folder = tempfile::tempdir().unwrap();
     let outbox = open(folder.path()).await;
     assert_eq!(outbox.receiver_baud(), None);
-    outbox.remember_receiver_baud(38_400).await.unwrap();
+    outbox.store_receiver_baud(38_400).await.unwrap();
     outbox.close().await.unwrap();
     assert_eq!(open(folder.path()).await.receiver_baud(), Some(38_400));
 }
@@ -335,9 +337,9 @@ async fn a_full_outbox_makes_the_oldest_coarser_counts_it_and_stays_within_its_s
         let newest = from.saturating_sub(500).max(1)..from;
         assert!(newest.clone().eq(kept.iter().copied().filter(|seq| newest.contains(seq))));
         let gaps: Vec<u64> = kept.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        assert!(gaps.iter().all(|gap| *gap <= 24), "a trail, not pieces");
+        assert!(gaps.iter().all(|gap| *gap <= 24), "a continuous track");
         if stats.dropped == dropped_before {
-            assert_eq!(kept[0], 1, "it becomes coarser before any of it goes");
+            assert_eq!(kept[0], 1, "it is thinned before any point is evicted");
         }
         dropped_before = stats.dropped;
     }
@@ -382,7 +384,7 @@ async fn a_wrong_date_at_any_place_of_a_row_drops_nothing_and_keeps_nothing() {
         .query_row("SELECT first FROM batch ORDER BY first LIMIT 1 OFFSET 1", [], |row| row.get(0))
         .unwrap();
     let first = usize::try_from(first).unwrap();
-    // The places around the first of a row, and some of the others.
+    // The positions around the first point of a row, and some others.
     let places: Vec<_> = (0..3).chain(first - 4..first + 2).chain((9..300).step_by(41)).collect();
     for date in ["2047-01-01T00:00:00.000Z", "1980-01-06T00:00:00.000Z"] {
         for at in places.iter().copied() {
@@ -407,21 +409,21 @@ async fn a_disk_without_room_degrades_the_outbox_and_leaves_nothing_half_written
     let directory = tempfile::tempdir().unwrap();
     let outbox = open(directory.path()).await;
     outbox.commit(records(Seq::new(1), 10), state(1.0)).await.unwrap();
-    outbox.run(|store| store.pack().and_then(|()| store.limit_pages(1))).await.unwrap();
-    let ballast = seq_file::beside(&config(directory.path()).path, ".ballast");
+    outbox.run(|store| store.vacuum().and_then(|()| store.limit_pages(1))).await.unwrap();
+    let ballast = seq_file::with_suffix(&config(directory.path()).path, ".ballast");
     assert!(ballast.exists());
     let batch = records(Seq::new(11), 9000);
     let error = outbox.commit(batch.clone(), state(2.0)).await.unwrap_err();
     assert!(matches!(error, OutboxError::Degraded { .. }), "{error}");
-    assert!(!ballast.exists(), "given up, so that there is room for deletions");
+    assert!(!ballast.exists(), "released for deletions");
     let stats = *outbox.stats().borrow();
     assert_eq!((stats.pending, stats.durable), (9010, Seq::new(10)));
-    assert_eq!(seqs(&outbox).await.len(), 9010, "the relay goes on from memory");
+    assert_eq!(seqs(&outbox).await.len(), 9010, "the uplink reads from memory");
     outbox.run(|store| store.limit_pages(100_000)).await.unwrap();
     outbox.commit(batch.clone(), state(2.0)).await.unwrap();
     outbox.commit(batch, state(2.0)).await.unwrap();
     let stats = *outbox.stats().borrow();
-    assert_eq!((stats.pending, stats.durable), (9010, Seq::new(9010)), "once, whoever repeats it");
+    assert_eq!((stats.pending, stats.durable), (9010, Seq::new(9010)), "stored once, despite repetitions");
 }
 
 #[tokio::test]
@@ -432,7 +434,7 @@ async fn points_that_cannot_be_read_do_not_stop_those_behind_them_and_are_kept()
     outbox.commit(records(Seq::new(1), 5000), state(1.0)).await.unwrap();
     outbox.close().await.unwrap();
     let raw = rusqlite::Connection::open(&path).unwrap();
-    // A flipped bit each, as a card does it.
+    // One flipped bit each, as on a failing card.
     let rows = "(SELECT first FROM batch ORDER BY first LIMIT 2 OFFSET 1)";
     let count: u32 = raw
         .query_row(&format!("SELECT sum(n) FROM batch WHERE first IN {rows}"), [], |row| row.get(0))
@@ -469,7 +471,7 @@ async fn a_call_that_was_abandoned_is_finished_before_the_next_one() {
         assert!(seqs(&outbox).await.contains(&(2 + 2 * round)));
     }
     drop(outbox);
-    assert_eq!(open(directory.path()).await.restored(), state(2.0));
+    assert_eq!(open(directory.path()).await.restored_state(), state(2.0));
 }
 
 #[tokio::test]
@@ -492,7 +494,7 @@ async fn wherever_the_log_is_cut_records_and_state_agree_and_no_seq_comes_again(
         let outbox = open(copy.path()).await;
         let count = seqs(&outbox).await.len() as u64;
         assert!(seqs(&outbox).await.into_iter().eq(1..=count));
-        let metres = outbox.restored().odometer.as_metres();
+        let metres = outbox.restored_state().odometer.as_metres();
         assert!(
             (metres - f64::from(u32::try_from(count).unwrap())).abs() < 0.1,
             "{count}, {metres} m"
@@ -504,7 +506,7 @@ async fn wherever_the_log_is_cut_records_and_state_agree_and_no_seq_comes_again(
     assert!(outcomes.iter().copied().eq((0..=24).step_by(3)), "each commit is all or nothing");
 }
 
-/// A file of version 1 as that agent made it: a row for each point.
+/// Creates a file of version 1 as its agent did, with one row per point.
 fn version_1(path: &Path, points: u64, damaged: u64) {
     let raw = rusqlite::Connection::open(path).unwrap();
     raw.execute_batch(
@@ -541,8 +543,8 @@ async fn a_file_of_version_1_is_taken_over_with_all_that_waits() {
     version_1(&config(directory.path()).path, 9000, 4321);
     let outbox = open(directory.path()).await;
     assert_eq!((outbox.session(), outbox.first_seq()), (8, Seq::new(20_001)));
-    assert_eq!(outbox.restored(), state(55.0));
-    let records = outbox.after(Seq::ZERO, None, usize::MAX >> 1).await.unwrap();
+    assert_eq!(outbox.restored_state(), state(55.0));
+    let records = outbox.records_after(Seq::ZERO, None, usize::MAX >> 1).await.unwrap();
     assert_eq!(records.len(), 8999);
     assert!(records.iter().all(|is| *is == record(is.seq, Motion::Moving)));
     let stats = *outbox.stats().borrow();
@@ -555,7 +557,7 @@ async fn a_file_of_version_1_is_taken_over_with_all_that_waits() {
     drop(outbox);
     let outbox = open(directory.path()).await;
     assert_eq!(outbox.stats().borrow().pending, 1001);
-    assert_eq!(outbox.restored(), state(56.0));
+    assert_eq!(outbox.restored_state(), state(56.0));
 }
 
 #[tokio::test]
@@ -564,7 +566,7 @@ async fn a_migration_that_was_cut_off_goes_on() {
     let path = config(directory.path()).path;
     version_1(&path, 9000, 0);
     let mut raw = rusqlite::Connection::open(&path).unwrap();
-    migrate::begin(&mut raw, 1).unwrap();
+    migrate::migrate_tables(&mut raw, 1).unwrap();
     drop(raw);
     let outbox = open(directory.path()).await;
     assert!(seqs(&outbox).await.into_iter().eq(1..=9000));
@@ -576,7 +578,7 @@ async fn a_kill_costs_nothing_and_a_power_cut_what_was_not_committed() {
     for tail_survives in [true, false] {
         let directory = tempfile::tempdir().unwrap();
         let tail = directory.path().join("tail");
-        let config = OutboxConfig { tail_path: Some(tail.clone()), ..config(directory.path()) };
+        let config = OutboxConfig { journal_path: Some(tail.clone()), ..config(directory.path()) };
         let outbox = Outbox::open(config.clone()).await.unwrap();
         outbox.claim(&VanId::new("VAN-1").unwrap()).await.unwrap();
         outbox.commit(records(Seq::new(1), 10), state(10.0)).await.unwrap();
@@ -591,8 +593,8 @@ async fn a_kill_costs_nothing_and_a_power_cut_what_was_not_committed() {
         let kept = seqs(&outbox).await;
         let expected: Vec<u64> =
             if tail_survives { (1..=15).collect() } else { (1..=10).collect() };
-        assert_eq!(kept, expected, "what was acknowledged may come again");
-        assert_eq!(outbox.restored(), state(if tail_survives { 15.0 } else { 10.0 }));
+        assert_eq!(kept, expected, "acknowledged points may be repeated");
+        assert_eq!(outbox.restored_state(), state(if tail_survives { 15.0 } else { 10.0 }));
         outbox.flush().await.unwrap();
         assert_eq!(outbox.stats().borrow().pending, kept.len() as u64);
         let error = outbox.claim(&VanId::new("VAN-2").unwrap()).await.unwrap_err();
@@ -600,8 +602,8 @@ async fn a_kill_costs_nothing_and_a_power_cut_what_was_not_committed() {
     }
 }
 
-/// Flipped bits of the integers of a row in the middle of the file, and of the open one: nothing is deleted unsent, and
-/// what has arrived is deleted.
+/// Flipped bits in the integers of a row in the middle, and of the open row. No unsent point is
+/// deleted, and every acknowledged one is.
 #[tokio::test]
 async fn a_flipped_bit_in_a_column_costs_no_point() {
     let directory = tempfile::tempdir().unwrap();
@@ -651,7 +653,7 @@ async fn rows_that_nobody_counts_are_found_read_and_deleted() {
         assert_eq!(seqs(&outbox).await, (1..=500).collect::<Vec<_>>());
         outbox.remove(&[Seq::ZERO..=Seq::new(500)]).await.unwrap();
         assert!(seqs(&outbox).await.is_empty());
-        assert_eq!(outbox.stats().borrow().pending, 0, "{pending} at first");
+        assert_eq!(outbox.stats().borrow().pending, 0, "{pending} at the start");
     }
 }
 
@@ -669,14 +671,14 @@ async fn a_column_that_has_lost_its_name_is_damage() {
     fs::write(&path, bytes).unwrap();
     let outbox = open(directory.path()).await;
     assert_eq!(seqs(&outbox).await, (1..=500).collect::<Vec<_>>());
-    assert!(seq_file::beside(&path, ".corrupt-1").exists());
+    assert!(seq_file::with_suffix(&path, ".corrupt-1").exists());
 }
 
 #[tokio::test]
 async fn what_a_kill_has_left_is_committed_at_once_since_nobody_knows_how_old_it_is() {
     let directory = tempfile::tempdir().unwrap();
-    let tail_path = Some(directory.path().join("tail"));
-    let config = OutboxConfig { tail_path, ..config(directory.path()) };
+    let journal_path = Some(directory.path().join("tail"));
+    let config = OutboxConfig { journal_path, ..config(directory.path()) };
     let outbox = Outbox::open(config.clone()).await.unwrap();
     outbox.accept(&records(Seq::new(1), 5), &state(5.0), Uptime::ZERO);
     drop(outbox);
@@ -684,7 +686,7 @@ async fn what_a_kill_has_left_is_committed_at_once_since_nobody_knows_how_old_it
     assert_eq!(outbox.flush_due(), Some(Uptime::ZERO));
     outbox.flush().await.unwrap();
     assert_eq!(outbox.flush_due(), None);
-    assert!(outbox.is_safe());
+    assert!(outbox.is_durable());
 }
 
 #[tokio::test]
@@ -692,7 +694,7 @@ async fn a_usual_commit_touches_one_page() {
     let directory = tempfile::tempdir().unwrap();
     let outbox = open(directory.path()).await;
     outbox.commit(records(Seq::new(1), 30), state(1.0)).await.unwrap();
-    let frames = |store: &mut Store| store.frames();
+    let frames = |store: &mut Database| store.wal_frames();
     let mut pages = Vec::new();
     let mut before = outbox.run(frames).await.unwrap();
     for commit in 0..12_u32 {
@@ -703,7 +705,7 @@ async fn a_usual_commit_touches_one_page() {
         before = after;
     }
     let usual = pages.iter().filter(|pages| **pages == 1).count();
-    assert!(usual >= 10, "{pages:?}: one page, and some more when a row is full");
+    assert!(usual >= 10, "{pages:?}: one page, and a few more when a row is full");
 }
 
 #[tokio::test(start_paused = true)]
@@ -711,15 +713,15 @@ async fn a_disk_that_hangs_keeps_nobody_from_what_is_in_memory() {
     let directory = tempfile::tempdir().unwrap();
     let outbox = open(directory.path()).await;
     outbox.commit(records(Seq::new(1), 3000), state(1.0)).await.unwrap();
-    let hanging = outbox.slot.clone().lock_owned().await;
+    let hanging = outbox.database.clone().lock_owned().await;
     outbox.accept(&records(Seq::new(3001), 10), &state(2.0), Uptime::ZERO);
-    let newest = outbox.after(Seq::new(2500), None, 5000).await.unwrap();
-    assert_eq!(newest.len(), 510, "committed and not");
+    let newest = outbox.records_after(Seq::new(2500), None, 5000).await.unwrap();
+    assert_eq!(newest.len(), 510, "committed and not committed");
     outbox.acknowledge(&(Seq::new(2001)..=Seq::new(3010)));
     assert_eq!(outbox.stats().borrow().pending, 2000);
     for refused in [
-        outbox.after(Seq::ZERO, None, 10).await.map(drop),
-        outbox.settle().await,
+        outbox.records_after(Seq::ZERO, None, 10).await.map(drop),
+        outbox.delete_acked().await,
         outbox.reserve(Seq::new(99_999)).await,
     ] {
         let error = refused.unwrap_err();
@@ -727,7 +729,7 @@ async fn a_disk_that_hangs_keeps_nobody_from_what_is_in_memory() {
     }
     drop(hanging);
     assert_eq!(seqs(&outbox).await.len(), 2000);
-    outbox.settle().await.unwrap();
+    outbox.delete_acked().await.unwrap();
     assert_eq!(outbox.stats().borrow().pending, 2000);
     drop(outbox);
     assert!(seqs(&open(directory.path()).await).await.into_iter().eq(1..=2000));
@@ -742,7 +744,7 @@ async fn after_a_flush_that_failed_the_file_is_read_anew_and_nothing_is_lost_or_
     outbox.accept(&records(Seq::new(301), 5), &state(2.0), Uptime::ZERO);
     outbox.acknowledge(&(Seq::new(11)..=Seq::new(20)));
     for commit in 0..5_u64 {
-        *outbox.slot.lock().await = Slot::Broken;
+        *outbox.database.lock().await = DatabaseState::Broken;
         outbox.commit(records(Seq::new(306 + commit), 1), state(3.0)).await.unwrap();
         let expected = (1..=10).chain(21..=306 + commit);
         assert!(seqs(&outbox).await.into_iter().eq(expected));
@@ -751,7 +753,7 @@ async fn after_a_flush_that_failed_the_file_is_read_anew_and_nothing_is_lost_or_
     assert_eq!(outbox.session(), 1);
     drop(outbox);
     let outbox = open(directory.path()).await;
-    assert_eq!((outbox.session(), outbox.restored()), (2, state(3.0)));
+    assert_eq!((outbox.session(), outbox.restored_state()), (2, state(3.0)));
     assert!(seqs(&outbox).await.into_iter().eq((1..=10).chain(21..=310)));
 }
 
@@ -765,13 +767,13 @@ async fn events_and_their_documents_come_back_and_are_nobodys_points() {
         vec![document("route", "4"), document("b", "x")],
         Uptime::ZERO,
     );
-    assert!(event_seqs(&outbox).await.is_empty(), "nobody sees it before it is on flash");
+    assert!(event_seqs(&outbox).await.is_empty(), "not readable before it is on flash");
     assert!(outbox.is_urgent());
     outbox.flush().await.unwrap();
     outbox.accept(&records(Seq::new(5), 2), &state(5.0), Uptime::ZERO);
     outbox.accept_events(
         vec![event(Seq::new(7))],
-        vec![document("route", "7"), Document { key: "b".to_owned(), value: None }],
+        vec![document("route", "7"), StoredDoc { key: "b".to_owned(), value: None }],
         Uptime::ZERO,
     );
     outbox.flush().await.unwrap();
@@ -782,7 +784,7 @@ async fn events_and_their_documents_come_back_and_are_nobodys_points() {
     assert_eq!((stats.newest, stats.events_newest), (Seq::new(6), Seq::new(7)));
     outbox.remove(&[Seq::new(1)..=Seq::new(7)]).await.unwrap();
     assert!(seqs(&outbox).await.is_empty());
-    assert_eq!(event_seqs(&outbox).await, [4, 7], "a range of points has no events");
+    assert_eq!(event_seqs(&outbox).await, [4, 7], "a range of points contains no events");
     drop(outbox);
     let outbox = open(directory.path()).await;
     assert_eq!(outbox.documents(), [("route".to_owned(), b"7".to_vec())]);
@@ -790,13 +792,13 @@ async fn events_and_their_documents_come_back_and_are_nobodys_points() {
     outbox.commit(records(outbox.first_seq(), 1), state(6.0)).await.unwrap();
     outbox.acknowledge_events(&[Seq::new(4), Seq::new(7), outbox.first_seq()]);
     assert!(event_seqs(&outbox).await.is_empty());
-    outbox.settle().await.unwrap();
+    outbox.delete_acked().await.unwrap();
     let stats = *outbox.stats().borrow();
     assert_eq!((stats.pending, stats.events_pending), (1, 0));
     drop(outbox);
     let outbox = open(directory.path()).await;
     assert!(event_seqs(&outbox).await.is_empty());
-    assert_eq!(seqs(&outbox).await.len(), 1, "what has arrived of events is no point");
+    assert_eq!(seqs(&outbox).await.len(), 1, "acknowledged events are not points");
 }
 
 #[tokio::test]
@@ -804,20 +806,20 @@ async fn a_point_that_comes_after_an_event_of_a_higher_number_is_no_old_one() {
     for survives in [true, false] {
         let directory = tempfile::tempdir().unwrap();
         let tail = directory.path().join("tail");
-        let config = OutboxConfig { tail_path: Some(tail.clone()), ..config(directory.path()) };
+        let config = OutboxConfig { journal_path: Some(tail.clone()), ..config(directory.path()) };
         let outbox = Outbox::open(config.clone()).await.unwrap();
         outbox.commit(records(Seq::new(1), 4), state(4.0)).await.unwrap();
-        // The sampler holds 5 back, while 6 happens.
+        // The sampler delays 5 while 6 occurs.
         outbox.accept_events(vec![event(Seq::new(6))], Vec::new(), Uptime::ZERO);
         outbox.flush_by(Uptime::ZERO).await.unwrap();
         assert_eq!(
             outbox.readable(),
             Seq::new(4),
-            "the trail's cursor does not pass what is held back"
+            "the cursor of the points does not pass the delayed one"
         );
         outbox.accept(&records(Seq::new(5), 1), &state(5.0), Uptime::ZERO);
         assert_eq!(seqs(&outbox).await, [1, 2, 3, 4, 5]);
-        assert_eq!(outbox.stats().borrow().durable, Seq::new(4), "an event says nothing of points");
+        assert_eq!(outbox.stats().borrow().durable, Seq::new(4), "events do not affect points");
         let reserved = outbox.stats().borrow().reserved;
         drop(outbox);
         if !survives {
@@ -835,13 +837,13 @@ async fn no_seq_comes_again_when_the_newest_was_an_events() {
     let directory = tempfile::tempdir().unwrap();
     let path = config(directory.path()).path;
     let outbox = open(directory.path()).await;
-    let far = Seq::new(3 * store::BLOCK);
+    let far = Seq::new(3 * store::SEQ_BLOCK);
     outbox.accept_events(vec![event(far)], Vec::new(), Uptime::ZERO);
     outbox.flush().await.unwrap();
-    assert!(outbox.stats().borrow().reserved.get() >= far.get() + store::BLOCK / 2);
+    assert!(outbox.stats().borrow().reserved.get() >= far.get() + store::SEQ_BLOCK / 2);
     outbox.close().await.unwrap();
-    // Both marks lost: what is there says it itself.
-    fs::remove_file(seq_file::beside(&path, ".seq")).unwrap();
+    // Both reservations are lost, but the records show the number.
+    fs::remove_file(seq_file::with_suffix(&path, ".seq")).unwrap();
     let raw = rusqlite::Connection::open(&path).unwrap();
     raw.execute("UPDATE meta SET seq_reserved = 0", []).unwrap();
     drop(raw);
@@ -861,7 +863,7 @@ async fn a_disk_that_does_not_write_keeps_events_in_memory_and_lets_them_be_sent
         vec![document("d", "3")],
         Uptime::ZERO,
     );
-    assert_eq!(event_seqs(&outbox).await, [1], "nobody knows yet that it fails");
+    assert_eq!(event_seqs(&outbox).await, [1], "the failure is not detected yet");
     outbox.flush().await.unwrap_err();
     assert_eq!(news.borrow().events_newest, Seq::new(3));
     assert_eq!(event_seqs(&outbox).await, [1, 2, 3]);
@@ -885,7 +887,7 @@ async fn a_disk_that_does_not_write_keeps_events_in_memory_and_lets_them_be_sent
 async fn a_disk_that_hangs_does_not_keep_events_from_being_sent() {
     let directory = tempfile::tempdir().unwrap();
     let outbox = open(directory.path()).await;
-    let hanging = outbox.slot.clone().lock_owned().await;
+    let hanging = outbox.database.clone().lock_owned().await;
     outbox.accept_events(vec![event(Seq::new(1))], Vec::new(), Uptime::ZERO);
     let flushing = tokio::spawn({
         let outbox = outbox.clone();
@@ -897,14 +899,14 @@ async fn a_disk_that_hangs_does_not_keep_events_from_being_sent() {
         news.wait_for(|stats| stats.events_newest == Seq::new(1)),
     )
     .await
-    .expect("the relay hears of it")
+    .expect("the uplink is notified")
     .unwrap();
     assert_eq!(event_seqs(&outbox).await, [1]);
     outbox.acknowledge_events(&[Seq::new(1)]);
     assert!(event_seqs(&outbox).await.is_empty());
     drop((hanging, news));
     flushing.await.unwrap().unwrap();
-    outbox.settle().await.unwrap();
+    outbox.delete_acked().await.unwrap();
     assert_eq!(outbox.stats().borrow().pending, 0);
     assert!(event_seqs(&outbox).await.is_empty());
 }
@@ -995,7 +997,7 @@ async fn events_and_documents_are_salvaged_and_a_damaged_document_is_dropped() {
     bytes[(page - 1) * 1024..page * 1024].fill(0xA5);
     fs::write(&path, bytes).unwrap();
     let outbox = open(directory.path()).await;
-    assert!(seq_file::beside(&path, ".corrupt-1").exists());
+    assert!(seq_file::with_suffix(&path, ".corrupt-1").exists());
     assert_eq!(event_seqs(&outbox).await, (1001..=1300).collect::<Vec<_>>());
     let stats = *outbox.stats().borrow();
     assert_eq!(stats.events_pending, 300);
@@ -1005,7 +1007,7 @@ async fn events_and_documents_are_salvaged_and_a_damaged_document_is_dropped() {
     assert!(outbox.first_seq() > Seq::new(1300));
 }
 
-/// Makes a file of version 2 of one of today's: it had everything but documents, and no events.
+/// Turns a current file into one of version 2, which had no documents and no events.
 fn version_2(path: &Path) {
     let raw = rusqlite::Connection::open(path).unwrap();
     raw.execute_batch("DROP TABLE document; PRAGMA user_version = 2").unwrap();
@@ -1029,7 +1031,7 @@ async fn a_file_of_version_2_is_taken_over_and_then_keeps_events() {
     version_2(&path);
     let outbox = open(directory.path()).await;
     assert!(seqs(&outbox).await.into_iter().eq(1..=500));
-    assert_eq!((outbox.restored(), outbox.session()), (state(5.0), 2));
+    assert_eq!((outbox.restored_state(), outbox.session()), (state(5.0), 2));
     assert_eq!(outbox.documents(), []);
     let seq = outbox.first_seq();
     outbox.accept_events(vec![event(seq)], vec![document("d", "1")], Uptime::ZERO);
@@ -1038,7 +1040,7 @@ async fn a_file_of_version_2_is_taken_over_and_then_keeps_events() {
     let outbox = open(directory.path()).await;
     assert_eq!(event_seqs(&outbox).await, [seq.get()]);
     assert_eq!(outbox.stats().borrow().pending, 501);
-    assert!(!seq_file::beside(&path, ".corrupt-1").exists());
+    assert!(!seq_file::with_suffix(&path, ".corrupt-1").exists());
 }
 
 #[tokio::test]
@@ -1061,7 +1063,7 @@ async fn a_full_outbox_gives_up_its_trail_before_its_events_and_stays_within_its
         assert_eq!((points.len() + events.len()) as u64, stats.pending);
         assert_eq!(events.len() as u64, stats.events_pending);
         let all = events.len() as u64 == 50 * (round + 1);
-        assert!(all || points.len() < 500, "the trail goes first: {} points", points.len());
+        assert!(all || points.len() < 500, "points are evicted first: {} left", points.len());
         assert_eq!(events.last(), Some(&accepted));
     }
     assert!(outbox.stats().borrow().events_pending < 1500);
@@ -1102,7 +1104,7 @@ async fn an_event_that_cannot_be_read_or_stands_elsewhere_does_not_stop_those_be
     }
     let outbox = open(directory.path()).await;
     outbox.acknowledge_events(&[1, 3, 4, 5].map(Seq::new));
-    outbox.settle().await.unwrap();
+    outbox.delete_acked().await.unwrap();
     assert_eq!(outbox.stats().borrow().pending, 0);
 }
 
@@ -1119,8 +1121,8 @@ async fn what_is_too_large_is_refused_and_does_not_stop_the_rest() {
     outbox.flush().await.unwrap();
     assert_eq!(outbox.stats().borrow().dropped, 1);
     assert_eq!(event_seqs(&outbox).await, [2]);
-    // What is removed makes room.
-    let documents = vec![Document { key: "a".to_owned(), value: None }, document("b", &almost)];
+    // A deleted document frees space.
+    let documents = vec![StoredDoc { key: "a".to_owned(), value: None }, document("b", &almost)];
     outbox.accept_events(Vec::new(), documents, Uptime::ZERO);
     outbox.flush().await.unwrap();
     drop(outbox);
@@ -1143,7 +1145,7 @@ async fn another_van_gets_neither_events_nor_documents_of_this_one() {
     outbox.claim(&one).await.unwrap();
     assert_eq!(outbox.documents().len(), 1);
     outbox.acknowledge_events(&[Seq::new(1)]);
-    outbox.settle().await.unwrap();
+    outbox.delete_acked().await.unwrap();
     drop(outbox);
     let outbox = open(directory.path()).await;
     outbox.claim(&two).await.unwrap();

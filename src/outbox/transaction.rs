@@ -1,27 +1,27 @@
-//! What one transaction takes along, and what the file holds after it.
+//! Content of one transaction, and statistics of the database after it.
 
 use std::collections::BTreeSet;
 
-use super::events::{Group, StoredEvents};
-use super::ranges::Ranges;
-use crate::core::journey::JourneyState;
+use super::events::{EventGroup, StoredEvents};
+use super::ranges::SeqRanges;
+use crate::core::journey::TripState;
 use crate::core::record::{Record, Seq};
 use crate::units::{Uptime, UtcTime};
 
-/// What the file holds.
+/// Statistics of the database.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stored {
-    /// Points, also those that are acknowledged and not deleted yet.
+pub(super) struct FileStats {
+    /// Points, including acknowledged ones that are not deleted yet.
     pub points: u64,
-    /// Whether there are rows of points, whatever the count says.
+    /// Whether rows of points exist, regardless of the count.
     pub has_rows: bool,
     /// Number and UTC of the oldest point.
     pub oldest: Option<(Seq, Option<UtcTime>)>,
     pub events: StoredEvents,
-    /// Up to here everything is on flash or acknowledged.
+    /// Every point up to this number is on flash or acknowledged.
     pub durable: Seq,
-    /// Up to here, records may have gone because there was no room.
-    pub gone_to: Seq,
+    /// Records up to this number may have been evicted for lack of space.
+    pub evicted_to: Seq,
     pub reserved: Seq,
     pub thinned: u64,
     pub dropped: u64,
@@ -32,15 +32,15 @@ pub(super) struct Stored {
     pub device_bytes_today: Option<u64>,
 }
 
-impl Stored {
-    /// Nothing yet.
+impl FileStats {
+    /// Statistics before the first read.
     pub(super) const NONE: Self = Self {
         points: 0,
         has_rows: false,
         oldest: None,
         events: StoredEvents { count: 0, newest: Seq::ZERO, oldest: None },
         durable: Seq::ZERO,
-        gone_to: Seq::ZERO,
+        evicted_to: Seq::ZERO,
         reserved: Seq::ZERO,
         thinned: 0,
         dropped: 0,
@@ -50,23 +50,23 @@ impl Stored {
     };
 }
 
-/// What one transaction takes along.
+/// Content of one transaction.
 #[derive(Clone, Debug)]
-pub(super) struct Pending {
+pub(super) struct WriteBatch {
     pub records: Vec<Record>,
-    pub state: Option<JourneyState>,
-    /// The highest number in use, also if its record has left already.
+    pub state: Option<TripState>,
+    /// Highest number in use, even if its record is acknowledged already.
     pub newest: Seq,
-    /// Up to here everything is on flash or acknowledged, when the transaction is done.
+    /// Every point up to this number is on flash or acknowledged after the commit.
     pub until: Seq,
-    pub acked: Ranges,
+    pub acked: SeqRanges,
     /// Events, and the documents that changed with them.
-    pub group: Group,
-    /// Events that have arrived.
-    pub settled: BTreeSet<Seq>,
-    pub given_up: u64,
-    /// How many of `acked` were counted off already.
-    pub counted: u64,
-    /// Since when `state` differs from the one in the file.
+    pub group: EventGroup,
+    /// Acknowledged events.
+    pub acked_events: BTreeSet<Seq>,
+    pub evictions: u64,
+    /// Number of `acked` records known to be in the database.
+    pub acked_in_file: u64,
+    /// Time since which `state` differs from the one in the database.
     pub state_since: Option<Uptime>,
 }

@@ -1,4 +1,5 @@
-//! What the outbox costs the card: the kernel's own figures, and how long a card lasts at that.
+//! Flash wear caused by the outbox: the kernel's write counters, and the expected lifetime of a
+//! card.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -6,16 +7,17 @@ use std::path::{Path, PathBuf};
 
 use crate::units::{Date, UtcTime};
 
-/// Erase cycles of TLC flash as its makers state them.
+/// Erase cycles of TLC flash according to its manufacturers.
 pub const TLC_CYCLES: f64 = 3000.0;
 
-/// Bytes that a card writes inside for each byte it is given, in small flushes: cards do not say, 4 is cautious for 4 KiB
-/// into pages of 16 KiB.
+/// Bytes that a card writes internally per byte received, with small flushes. Cards do not report
+/// it; 4 is a cautious value for 4 KiB into pages of 16 KiB.
 pub const WRITE_AMPLIFICATION: f64 = 4.0;
 
 const SECTOR_BYTES: u64 = 512;
 
-/// Years until a card of `capacity_bytes` has been written through, if `bytes_per_day` are, and its wear is levelled.
+/// Expected lifetime in years of a card of `capacity_bytes` with wear levelling, at
+/// `bytes_per_day`.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "an estimate")]
 pub fn card_life_years(capacity_bytes: u64, bytes_per_day: u64) -> f64 {
@@ -23,40 +25,41 @@ pub fn card_life_years(capacity_bytes: u64, bytes_per_day: u64) -> f64 {
     endurance / bytes_per_day.max(1) as f64 / 365.25
 }
 
-/// Bytes of the device that holds `path`, all its partitions together; `None` if it is on no block device.
+/// Size in bytes of the whole device that holds `path`, including all partitions. `None` if `path`
+/// is not on a block device.
 #[must_use]
 pub fn capacity_bytes(path: &Path) -> Option<u64> {
     let device = block_device(fs::metadata(path).ok()?.dev());
     let folder = device.parent()?;
-    // A partition stands in the folder of its disk.
+    // The directory of a partition lies in that of its disk.
     let disk =
         if folder.join("partition").exists() { folder.join("..") } else { folder.to_owned() };
     let sectors: u64 = fs::read_to_string(disk.join("size")).ok()?.trim().parse().ok()?;
     sectors.checked_mul(SECTOR_BYTES)
 }
 
-/// Counters of this process and of the device that holds the outbox.
+/// Write counters of this process and of the device that holds the outbox.
 #[derive(Debug)]
-pub(super) struct Wear {
-    /// `/sys/dev/block/MAJ:MIN/stat`, if the file is on a block device that has one.
+pub(super) struct FlashWear {
+    /// Path of `/sys/dev/block/MAJ:MIN/stat`. `None` if the file is not on such a device.
     device: Option<PathBuf>,
-    /// The day, and the counters when it began or the agent started.
+    /// Current day, and the counters at its start or at the start of the agent.
     day: Option<Date>,
     process_before: u64,
     device_before: Option<u64>,
 }
 
-impl Wear {
-    pub(super) fn of(path: &Path) -> Self {
+impl FlashWear {
+    pub(super) fn for_path(path: &Path) -> Self {
         let device = fs::metadata(path).ok().map(|file| block_device(file.dev()));
         let mut wear = Self { device, day: None, process_before: 0, device_before: None };
         (wear.process_before, wear.device_before) = (process_bytes(), wear.device_bytes());
         wear
     }
 
-    /// Bytes that this process caused to be written, and that the device was told to write, since the day of `newest`
-    /// began in UTC or the agent started. The device counts what others wrote too.
-    pub(super) fn today(&mut self, newest: Option<UtcTime>) -> (u64, Option<u64>) {
+    /// Returns the bytes written by this process, and those written to the device by all processes.
+    /// Both count from the start of `newest`'s UTC day or of the agent, whichever is later.
+    pub(super) fn written_today(&mut self, newest: Option<UtcTime>) -> (u64, Option<u64>) {
         let (process, device) = (process_bytes(), self.device_bytes());
         let day = newest.map(UtcTime::date);
         if day.is_some() && self.day.is_some() && day != self.day {
@@ -74,14 +77,14 @@ impl Wear {
     }
 }
 
-/// Where the kernel counts for a device number (Linux `gnu_dev_major`, `gnu_dev_minor`).
+/// Path of the kernel's counters for a device number (Linux `gnu_dev_major`, `gnu_dev_minor`).
 fn block_device(dev: u64) -> PathBuf {
     let major = (dev >> 8 & 0xFFF) | (dev >> 32 & !0xFFF);
     let minor = (dev & 0xFF) | (dev >> 12 & !0xFF & 0xFFFF_FFFF);
     PathBuf::from(format!("/sys/dev/block/{major}:{minor}/stat"))
 }
 
-/// The seventh field of a block device's `stat` (Documentation/block/stat.rst).
+/// Parses the seventh field of a block device's `stat` (Documentation/block/stat.rst).
 fn sectors_written(stat: &str) -> Option<u64> {
     stat.split_ascii_whitespace().nth(6)?.parse().ok()
 }
@@ -90,7 +93,7 @@ fn process_bytes() -> u64 {
     fs::read_to_string("/proc/self/io").ok().as_deref().and_then(write_bytes).unwrap_or(0)
 }
 
-/// What reached, or will reach, a device (proc(5): `write_bytes`).
+/// Parses the bytes that were, or will be, written to a device (proc(5): `write_bytes`).
 fn write_bytes(io: &str) -> Option<u64> {
     io.lines().find_map(|line| line.strip_prefix("write_bytes: "))?.parse().ok()
 }
@@ -119,15 +122,15 @@ mod tests {
     #[test]
     fn a_day_begins_at_midnight_utc() {
         let folder = tempfile::tempdir().unwrap();
-        let mut wear = Wear::of(folder.path());
+        let mut wear = FlashWear::for_path(folder.path());
         wear.device = None;
         let at = |text| UtcTime::parse(text);
         wear.process_before = 0;
-        let (first, _) = wear.today(at("2026-11-22T23:59:59.000Z"));
-        let (same, _) = wear.today(at("2026-11-22T23:59:59.500Z"));
+        let (first, _) = wear.written_today(at("2026-11-22T23:59:59.000Z"));
+        let (same, _) = wear.written_today(at("2026-11-22T23:59:59.500Z"));
         assert!(same >= first);
         wear.process_before = 0;
-        let (next, _) = wear.today(at("2026-11-23T00:00:00.000Z"));
+        let (next, _) = wear.written_today(at("2026-11-23T00:00:00.000Z"));
         assert_eq!(next, 0);
     }
 

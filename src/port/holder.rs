@@ -1,10 +1,11 @@
-//! Who has a file open, as `fuser` finds it: what `/proc` shows us of other processes.
+//! Finds the process that has a file open, from `/proc` as `fuser` does.
 
 use std::fs;
 use std::path::Path;
 
-/// The first process that has `path` open, as `name (process 123)`; `None` if none does that we may look into.
-pub(super) fn holder(path: &Path) -> Option<String> {
+/// Returns the first process that has `path` open, as `name (process 123)`. Processes of other
+/// users may be hidden.
+pub(super) fn find_owner(path: &Path) -> Option<String> {
     let path = path.canonicalize().ok()?;
     let has_it = |process: &Path| {
         let files = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();

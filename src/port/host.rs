@@ -1,18 +1,18 @@
-//! `host:port` → [`HostPort`].
+//! Host and TCP port of an address.
 
 use std::fmt;
 
 /// A host by name or address, and its TCP port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPort {
-    /// Without the brackets of an IPv6 address.
+    /// Name or address; IPv6 without brackets.
     pub host: String,
-    /// 1..=65535.
+    /// 1 to 65535.
     pub port: u16,
 }
 
 impl HostPort {
-    /// Reads `host:port`, `host` when there is a default port, and `[v6]:port`.
+    /// Parses `host:port`, `[v6]:port`, and `host` alone if there is a default port.
     #[must_use]
     pub fn parse(text: &str, default_port: Option<u16>) -> Option<Self> {
         let (host, port) = match text.rsplit_once(':') {

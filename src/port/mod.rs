@@ -1,6 +1,7 @@
-//! What is read from and may go at any time: ttys and connections, and when to open them again.
+//! Serial ports and TCP connections of devices that may disappear at any time, and when to reopen
+//! them.
 //!
-//! A tty is raw and ours alone: no byte of it has a meaning for the driver.
+//! Serial ports are opened raw and exclusively: no byte is interpreted by the tty driver.
 
 mod holder;
 mod host;
@@ -12,32 +13,33 @@ use std::time::Duration;
 use crate::backoff::Backoff;
 pub use host::HostPort;
 
-/// How often somebody looks whether a port that is not there has come back; it costs a look into a directory.
-const ABSENT_WAIT: Duration = Duration::from_millis(500);
-const FIRST_WAIT: Duration = Duration::from_millis(200);
-const MAX_WAIT: Duration = Duration::from_secs(5);
-/// What was there for so long was no loose plug.
-const GOOD_AFTER: Duration = Duration::from_secs(30);
+/// Interval of checks for a missing port. A check is one directory look-up.
+const ABSENT_POLL_INTERVAL: Duration = Duration::from_millis(500);
+const INITIAL_DELAY: Duration = Duration::from_millis(200);
+const MAX_DELAY: Duration = Duration::from_secs(5);
+/// After being open for this time, a disconnect is not counted as a failure.
+const STABLE_AFTER: Duration = Duration::from_secs(30);
 
-/// When something that is gone is opened again.
+/// Delays between attempts to open a port or connection.
 #[derive(Debug)]
-pub(crate) struct Reopening {
+pub(crate) struct ReconnectPolicy {
     backoff: Backoff,
 }
 
-impl Default for Reopening {
+impl Default for ReconnectPolicy {
     fn default() -> Self {
-        Self { backoff: Backoff::new(FIRST_WAIT, MAX_WAIT, fastrand::Rng::new()) }
+        Self { backoff: Backoff::new(INITIAL_DELAY, MAX_DELAY, fastrand::Rng::new()) }
     }
 }
 
-impl Reopening {
-    /// The wait after it was open for so long, or could not be opened. What is `absent` is looked for often.
-    pub(crate) fn next_wait(&mut self, was_open: Duration, absent: bool) -> Duration {
-        if absent || was_open >= GOOD_AFTER {
+impl ReconnectPolicy {
+    /// Returns the delay after a port was open for `was_open`, or could not be opened. An `absent`
+    /// port is checked often.
+    pub(crate) fn next_delay(&mut self, was_open: Duration, absent: bool) -> Duration {
+        if absent || was_open >= STABLE_AFTER {
             self.backoff.reset();
         }
-        if absent { ABSENT_WAIT } else { self.backoff.next_wait() }
+        if absent { ABSENT_POLL_INTERVAL } else { self.backoff.next_delay() }
     }
 }
 
@@ -47,11 +49,11 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_looked_for_often_and_what_fails_is_left_alone_for_longer() {
-        let mut reopening = Reopening::default();
-        assert_eq!(reopening.next_wait(Duration::ZERO, true), ABSENT_WAIT);
-        let waits: Vec<_> = (0..50).map(|_| reopening.next_wait(Duration::ZERO, false)).collect();
-        assert!(waits.iter().all(|wait| (FIRST_WAIT..=MAX_WAIT).contains(wait)));
-        assert!(waits.iter().max() > Some(&(MAX_WAIT / 2)));
-        assert!(reopening.next_wait(GOOD_AFTER, false) <= 2 * FIRST_WAIT);
+        let mut reopening = ReconnectPolicy::default();
+        assert_eq!(reopening.next_delay(Duration::ZERO, true), ABSENT_POLL_INTERVAL);
+        let waits: Vec<_> = (0..50).map(|_| reopening.next_delay(Duration::ZERO, false)).collect();
+        assert!(waits.iter().all(|wait| (INITIAL_DELAY..=MAX_DELAY).contains(wait)));
+        assert!(waits.iter().max() > Some(&(MAX_DELAY / 2)));
+        assert!(reopening.next_delay(STABLE_AFTER, false) <= 2 * INITIAL_DELAY);
     }
 }

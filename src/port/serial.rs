@@ -1,4 +1,4 @@
-//! A tty: raw and exclusive.
+//! Serial ports.
 
 use std::io;
 use std::path::Path;
@@ -7,11 +7,12 @@ use tokio_serial::{
     ClearBuffer, DataBits, FlowControl, Parity, SerialPort as _, SerialStream, StopBits,
 };
 
-use super::holder::holder;
+use super::holder::find_owner;
 
-/// Opens the tty at `baud` with 8N1 and without flow control, so that no byte has a meaning for the driver.
+/// Opens the tty at `baud` with 8N1 and without flow control, so that the driver passes all bytes
+/// unchanged.
 ///
-/// Another process that asks for the port as we do (`TIOCEXCL` and `flock`) is refused from then on.
+/// Other processes that request exclusive access (`TIOCEXCL` and `flock`) are then rejected.
 pub(crate) fn open(path: &Path, baud: u32) -> io::Result<SerialStream> {
     let port = tokio_serial::new(path.to_string_lossy(), baud)
         .data_bits(DataBits::Eight)
@@ -20,35 +21,36 @@ pub(crate) fn open(path: &Path, baud: u32) -> io::Result<SerialStream> {
         .flow_control(FlowControl::None)
         .exclusive(true);
     let opened = SerialStream::open(&port).and_then(|port| {
-        // What waits there was received at the speed that the port had before.
+        // Bytes in the queue were received at the previous baud rate.
         port.clear(ClearBuffer::Input)?;
         Ok(port)
     });
     opened.map_err(|error| {
         let error = io::Error::from(error);
         let remedy = match error.kind() {
-            // A port that somebody else has is "not found" too, by the library.
-            _ if !path.exists() => "not there: is it plugged in, and is the name right?".to_owned(),
+            // The library also reports a port in use as "not found".
+            _ if !path.exists() => "not found: is it plugged in, and is the name correct?".to_owned(),
             io::ErrorKind::PermissionDenied => {
-                "not allowed: add the agent's user to the group `dialout`".to_owned()
+                "permission denied: add the agent's user to the group `dialout`".to_owned()
             }
-            _ => match holder(path) {
-                Some(holder) => format!("{holder} has it: stop that, or give it another port"),
-                None => "cannot be opened: does another process have it?".to_owned(),
+            _ => match find_owner(path) {
+                Some(holder) => format!("in use by {holder}: stop that process or configure another port"),
+                None => "cannot be opened: is it in use by another process?".to_owned(),
             },
         };
         io::Error::new(error.kind(), format!("{}: {remedy} ({error})", path.display()))
     })
 }
 
-/// Goes on at another speed. What was received at the old one is thrown away.
-pub(crate) fn set_speed(port: &mut SerialStream, baud: u32) -> io::Result<()> {
+/// Changes the baud rate and discards what was received at the old one.
+pub(crate) fn set_baud_rate(port: &mut SerialStream, baud: u32) -> io::Result<()> {
     port.set_baud_rate(baud)?;
     Ok(port.clear(ClearBuffer::Input)?)
 }
 
-/// Whether the line has a speed. USB CDC-ACM, which Linux calls `ttyACM`, has none: whatever is set, every byte arrives.
-pub(crate) fn has_speed(path: &Path) -> bool {
+/// Whether the baud rate matters. It does not for USB CDC-ACM (`ttyACM`), which delivers every byte
+/// at any setting.
+pub(crate) fn has_baud_rate(path: &Path) -> bool {
     let tty = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     !tty.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"ttyACM"))
 }
@@ -65,7 +67,7 @@ mod tests {
             std::fs::write(&device, "").unwrap();
             std::fs::remove_file(&name).ok();
             std::os::unix::fs::symlink(&device, &name).unwrap();
-            assert_eq!((has_speed(&device), has_speed(&name)), (expected, expected), "{tty}");
+            assert_eq!((has_baud_rate(&device), has_baud_rate(&name)), (expected, expected), "{tty}");
         }
     }
 }

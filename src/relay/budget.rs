@@ -1,82 +1,86 @@
-//! What a month may cost → how far everything that can wait is stretched (pure).
+//! Monthly data budget: increases report intervals so that the month ends within the budget. No
+//! I/O.
 //!
-//! The measure is how much of what the calendar has left is used up ahead of it: the van may be ahead by a twentieth, and
-//! beyond that intervals grow in steps. As the month goes on the same share is less and less, so that it ends within the
-//! budget. Nothing is ever stopped but the backlog: events and changes of state always go, and positions eight times as
-//! rarely as configured at worst.
+//! The measure is how much of the remaining budget is used ahead of the calendar. Up to 5 % ahead,
+//! nothing changes; above it, intervals grow in steps. The limit is relative to the rest of the
+//! month, so it tightens as the month progresses. Only the backlog is ever stopped. Events and
+//! state changes are always sent, and positions at worst eight times less often than configured.
 
 use crate::units::{Date, UtcTime};
 
-/// How much more seldom than configured: 1, 2, 4 or 8.
+/// Factor for report intervals: 1, 2, 4 or 8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Stretch(u32);
+pub struct ThrottleFactor(u32);
 
-impl Stretch {
-    /// As configured.
+impl ThrottleFactor {
+    /// Intervals as configured.
     pub const NONE: Self = Self(1);
 
-    /// On a link where each byte costs.
+    /// Minimum factor on a metered connection.
     const METERED: Self = Self(2);
 
-    const MOST: Self = Self(8);
+    const MAX: Self = Self(8);
 
-    /// Steps, and up to how much of the rest each of them may be ahead.
+    /// Maximum usage ahead of the calendar for each factor, as a share of the remaining month.
     const STEPS: [(f64, Self); 3] = [(0.05, Self::NONE), (0.10, Self(2)), (0.15, Self(4))];
 
-    /// The factor.
+    /// Returns the factor.
     #[must_use]
     pub const fn factor(self) -> u32 {
         self.0
     }
 
-    /// Whether the backlog goes too.
-    pub(super) fn has_room_for_backlog(self) -> bool {
-        self < Self::MOST
+    /// Whether the backlog may be sent.
+    pub(super) fn allows_backlog(self) -> bool {
+        self < Self::MAX
     }
 }
 
-/// The estimate may be 3 % low, and a day's driving is ahead of the calendar by its night.
-const AIM: f64 = 0.96;
+/// Share of the budget to aim for. The estimate may be 3 % too low, and during the day the usage is
+/// ahead of the calendar because the night uses nothing.
+const TARGET_SHARE: f64 = 0.96;
 
-/// How far below its bound a step is left again.
-const LEAVES_BELOW: f64 = 0.02;
+/// Hysteresis: distance below the limit at which a lower factor is used again.
+const HYSTERESIS: f64 = 0.02;
 
-/// What the operator pays for.
+/// Data budget of the operator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Budget {
-    /// Bytes on the air a calendar month (UTC); `None` for no bound.
+    /// Bytes per calendar month (UTC). `None` disables the limit.
     pub monthly_bytes: Option<u64>,
-    /// Each byte costs, so that intervals are twice as long from the start.
+    /// Whether the connection is metered, so that intervals are always at least doubled.
     pub metered: bool,
 }
 
 impl Budget {
-    /// How far to stretch at `utc`, when so many bytes of its month are used. Nobody knows the month yet: as in the middle
-    /// of it. Where it is `held` already, it falls only well below the bound, so that it does not flicker.
-    pub(super) fn stretch(self, used: u64, utc: Option<UtcTime>, held: Stretch) -> Stretch {
-        let least = if self.metered { Stretch::METERED } else { Stretch::NONE };
-        let Some(budget) = self.monthly_bytes else { return least };
-        let gone = utc.map_or(0.5, gone_of_month);
-        let ahead = (share(used, budget) / AIM - gone) / (1.0 - gone).max(1e-6);
+    /// Returns the factor at `utc` when `used` bytes of its month are spent. An unknown month
+    /// counts as half over. The factor falls below `held` only well below the limit, so that it
+    /// does not flicker.
+    pub(super) fn throttle_factor(self, used: u64, utc: Option<UtcTime>, held: ThrottleFactor) -> ThrottleFactor {
+        let min_ahead = if self.metered { ThrottleFactor::METERED } else { ThrottleFactor::NONE };
+        let Some(budget) = self.monthly_bytes else { return min_ahead };
+        let gone = utc.map_or(0.5, elapsed_share_of_month);
+        let ahead = (used_share(used, budget) / TARGET_SHARE - gone) / (1.0 - gone).max(1e-6);
         let step = |ahead: f64| {
-            let step = Stretch::STEPS.into_iter().find(|(most, _)| ahead <= *most);
-            step.map_or(Stretch::MOST, |(_, stretch)| stretch)
+            let step = ThrottleFactor::STEPS.into_iter().find(|(most, _)| ahead <= *most);
+            step.map_or(ThrottleFactor::MAX, |(_, stretch)| stretch)
         };
-        step(ahead).max(step(ahead + LEAVES_BELOW).min(held)).max(least)
+        step(ahead).max(step(ahead + HYSTERESIS).min(held)).max(min_ahead)
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a month's bytes are below 2^52")]
-fn share(used: u64, budget: u64) -> f64 {
+fn used_share(used: u64, budget: u64) -> f64 {
     used as f64 / budget.max(1) as f64
 }
 
-/// How much of its month is over: 0..1.
-fn gone_of_month(utc: UtcTime) -> f64 {
+/// Elapsed share of the month: 0..1.
+fn elapsed_share_of_month(utc: UtcTime) -> f64 {
     let today = utc.date();
     let (year, month) =
         if today.month() == 12 { (today.year() + 1, 1) } else { (today.year(), today.month() + 1) };
-    // The month after the last that can be written has 31 days like any December.
+    // The month after the last representable one is missing; that last one is a December with 31
+    // days.
     let next = Date::new(year, month, 1);
     let days = Date::new(today.year(), today.month(), 1)
         .zip(next)
@@ -92,29 +96,30 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::relay::air::{AirMeter, Carrier, Cover, Traffic};
+    use crate::relay::air::{DataMeter, TransportOverhead, Encryption, TrafficKind};
 
-    /// A November of ten-hour days with a position each 5 s, a few points each 3 s and a state each minute, each so many
-    /// times as rare as the stretch says: bytes used in all, and the seconds spent at each factor.
+    /// Simulates a November of ten-hour days: a position per 5 s, a few points per 3 s and a state
+    /// per minute, each slowed down by the factor. Returns the total bytes, and the seconds spent
+    /// at each factor.
     fn november(budget: Budget) -> (u64, [u32; 9]) {
-        let mut meter = AirMeter::new(Carrier::plain(Cover::Tls), None);
+        let mut meter = DataMeter::new(TransportOverhead::plain(Encryption::Tls), None);
         let (mut used, mut seconds) = (0, [0; 9]);
-        let (mut held, mut changes) = (Stretch::NONE, 0);
+        let (mut held, mut changes) = (ThrottleFactor::NONE, 0);
         for day in 1..=30 {
             let morning = UtcTime::parse(&format!("2026-11-{day:02}T07:00:00.000Z")).unwrap();
             let mut waiting = 0.0;
-            meter.count(Traffic::Connection);
+            meter.count(TrafficKind::Connection);
             for second in 0..36_000_u32 {
                 let utc = morning.checked_add(Duration::from_secs(second.into())).unwrap();
-                used = meter.turn(Some(utc)).month;
+                used = meter.roll_over(Some(utc)).month;
                 let before = held;
-                held = budget.stretch(used, Some(utc), held);
+                held = budget.throttle_factor(used, Some(utc), held);
                 changes += u32::from(held != before);
                 let factor = held.factor();
                 seconds[factor as usize] += 1;
                 waiting += 0.15;
                 if second % (5 * factor) == 0 {
-                    meter.count(Traffic::Unanswered(23, 290));
+                    meter.count(TrafficKind::Qos0(23, 290));
                 }
                 if second % (3 * factor) == 0 && waiting >= 1.0 {
                     #[expect(
@@ -124,10 +129,10 @@ mod tests {
                     )]
                     let points = waiting as usize;
                     waiting = 0.0;
-                    meter.count(Traffic::Answered(20, 40 + 130 * points));
+                    meter.count(TrafficKind::Qos1(20, 40 + 130 * points));
                 }
                 if second % (60 * factor) == 0 {
-                    meter.count(Traffic::Answered(20, 700));
+                    meter.count(TrafficKind::Qos1(20, 700));
                 }
             }
         }
@@ -144,12 +149,12 @@ mod tests {
             let (used, seconds) = november(Budget { monthly_bytes, metered: false });
             let budget = control / 100 * percent;
             assert!(used <= budget, "{used} of {budget} bytes");
-            assert!(used >= budget / 100 * 90, "{used} of {budget} bytes: thrift without need");
-            assert!(seconds[1] > 0, "it begins as configured");
+            assert!(used >= budget / 100 * 90, "{used} of {budget} bytes: throttled too much");
+            assert!(seconds[1] > 0, "it starts as configured");
         }
         let enough = Some(control / 100 * 130);
         let (used, seconds) = november(Budget { monthly_bytes: enough, metered: false });
-        assert_eq!((used, seconds[1]), (control, 30 * 36_000), "nothing is stretched");
+        assert_eq!((used, seconds[1]), (control, 30 * 36_000), "nothing is throttled");
         let (metered, seconds) = november(Budget { monthly_bytes: None, metered: true });
         assert_eq!(seconds[2], 30 * 36_000);
         assert!(metered < control / 100 * 65);
@@ -165,12 +170,12 @@ mod tests {
             ("2026-12-31T23:59:59.999Z", 1.0),
             ("9999-12-31T00:00:00.000Z", 30.0 / 31.0),
         ] {
-            let is = gone_of_month(UtcTime::parse(utc).unwrap());
+            let is = elapsed_share_of_month(UtcTime::parse(utc).unwrap());
             assert!((is - gone).abs() < 1e-6, "{utc}: {is}");
         }
-        let spent = Budget { monthly_bytes: Some(1), metered: true };
+        let on_backlog_sent = Budget { monthly_bytes: Some(1), metered: true };
         let last = UtcTime::parse("2026-12-31T23:59:59.999Z");
-        assert_eq!(spent.stretch(u64::MAX, last, Stretch::NONE), Stretch::MOST);
-        assert_eq!(spent.stretch(0, None, Stretch::MOST), Stretch::METERED);
+        assert_eq!(on_backlog_sent.throttle_factor(u64::MAX, last, ThrottleFactor::NONE), ThrottleFactor::MAX);
+        assert_eq!(on_backlog_sent.throttle_factor(0, None, ThrottleFactor::MAX), ThrottleFactor::METERED);
     }
 }

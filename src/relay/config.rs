@@ -1,32 +1,32 @@
-//! What the relay is told: brokers, topics, cadences and windows.
+//! Configuration of the uplink: brokers, topics, intervals and windows.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use super::air::{Carrier, Cover, Framing, Way};
+use super::air::{TransportOverhead, Encryption, Framing, NetworkPath};
 use super::backoff::BackoffConfig;
 use super::budget::Budget;
 use super::tls::TlsConfig;
 use crate::units::Distance;
-use crate::wire::epcis::Names;
+use crate::wire::epcis::Identifiers;
 use crate::wire::{Encoding, Topics, VanId};
 
-/// Leads nowhere (RFC 2606 §2), until the operator's own is known.
-const NOBODYS_DOMAIN: &str = "waypost.invalid";
+/// Placeholder that never resolves (RFC 2606 §2), until the operator's domain is configured.
+const PLACEHOLDER_DOMAIN: &str = "waypost.invalid";
 
-/// Where the broker is.
+/// Address of a broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broker {
     /// Host name or IP address.
     pub host: String,
-    /// TCP port, mostly 1883.
+    /// TCP port, usually 1883.
     pub port: u16,
-    /// What carries the bytes.
+    /// Transport to the broker.
     pub transport: Transport,
 }
 
-/// As in the configuration.
+/// Formats the URL as in the configuration.
 impl fmt::Display for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { port, transport, .. } = self;
@@ -42,32 +42,32 @@ impl fmt::Display for Broker {
     }
 }
 
-/// An IPv6 address needs its brackets before the port.
+/// Adds the brackets that an IPv6 address needs before a port.
 pub(super) fn bracketed(host: &str) -> Cow<'_, str> {
     if host.contains(':') { format!("[{host}]").into() } else { host.into() }
 }
 
-/// What carries MQTT's bytes.
+/// Transport of the MQTT connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Transport {
-    /// TCP, not encrypted.
+    /// Plain TCP.
     #[default]
     Tcp,
     /// TLS 1.2 or 1.3.
     Tls(TlsConfig),
-    /// A WebSocket (RFC 6455; MQTT 5 §6).
+    /// WebSocket (RFC 6455; MQTT 5 §6).
     #[cfg(feature = "websocket")]
     WebSocket {
-        /// Where on the broker, from the first `/`.
+        /// Path on the broker, starting with `/`.
         path: String,
-        /// What it goes over, if it is encrypted.
+        /// TLS settings, if it is encrypted.
         tls: Option<TlsConfig>,
     },
 }
 
 impl Transport {
-    /// What is asked of the broker's certificate, if it must have one.
+    /// TLS settings, if the connection is encrypted.
     #[must_use]
     pub const fn tls(&self) -> Option<&TlsConfig> {
         match self {
@@ -78,48 +78,48 @@ impl Transport {
         }
     }
 
-    /// Whether MQTT goes through a WebSocket.
+    /// Whether MQTT is transported over a WebSocket.
     #[must_use]
     pub const fn is_websocket(&self) -> bool {
         !matches!(self, Self::Tcp | Self::Tls(_))
     }
 }
 
-/// Who makes the way to the broker by HTTP CONNECT (RFC 9110 §9.3.6). Counts only with the feature `proxy`; without it,
-/// the configuration takes none.
+/// HTTP CONNECT proxy (RFC 9110 §9.3.6). Requires the feature `proxy`; without it, the
+/// configuration rejects a proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proxy {
     /// Host name or IP address.
     pub host: String,
     /// TCP port.
     pub port: u16,
-    /// If it wants them: the scheme Basic (RFC 7617).
+    /// Credentials for the scheme Basic (RFC 7617), if required.
     pub credentials: Option<Credentials>,
 }
 
-/// As in the configuration.
+/// Formats the URL as in the configuration.
 impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "http://{}:{}", bracketed(&self.host), self.port)
     }
 }
 
-/// Which MQTT is spoken.
+/// MQTT protocol version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MqttVersion {
-    /// 5: PUBACK says whether the broker has taken a message.
+    /// MQTT 5: PUBACK reports whether the broker accepted a message.
     #[default]
     V5,
-    /// 3.1.1: PUBACK says nothing, and the backend must.
+    /// MQTT 3.1.1: PUBACK has no reason code, so the backend must acknowledge messages.
     V3_1_1,
 }
 
-/// How the agent proves who it is.
+/// User name and password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
-    /// User name: by convention the van's id.
+    /// User name, by convention the van's id.
     pub username: String,
-    /// Never shown.
+    /// Password. Never logged or displayed.
     pub password: String,
 }
 
@@ -129,75 +129,79 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// How the relay works.
+/// Configuration of the uplink.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RelayConfig {
-    /// Where to, in order of preference; at least one.
+pub struct UplinkConfig {
+    /// Brokers in order of preference; at least one.
     pub brokers: Vec<Broker>,
-    /// Through what, if not straight.
+    /// Proxy, if any.
     pub proxy: Option<Proxy>,
-    /// The van, as in the payloads.
+    /// Van id in the payloads.
     pub van: VanId,
-    /// Its topics.
+    /// Topics of the van.
     pub topics: Topics,
-    /// The operator's names for things, in events.
-    pub names: Names,
-    /// Client identifier, unique at the broker.
+    /// URI scheme of the operator for events.
+    pub names: Identifiers,
+    /// Client identifier, unique on the broker.
     pub client_id: String,
-    /// If the broker wants them.
+    /// Credentials, if the broker requires them.
     pub credentials: Option<Credentials>,
-    /// How often an idle link is tried: 5 s..=18 h.
+    /// Keep alive of an idle connection: 5 s to 18 h.
     pub keep_alive: Duration,
-    /// Which MQTT the broker speaks.
+    /// Protocol version of the broker.
     pub version: MqttVersion,
-    /// Keep what the backend has not acknowledged on `ack`, whatever the broker says; always so with MQTT 3.1.1.
+    /// Whether records stay until the backend acknowledges them on `ack`, regardless of PUBACK.
+    /// Always true with MQTT 3.1.1.
     pub require_ack: bool,
-    /// Keep what nobody has subscribed to.
+    /// Whether records stay if the topic has no subscriber.
     pub require_subscriber: bool,
-    /// `position` is said when who knows the last one, its speed and its course would draw the van so far off; `None`
-    /// for intervals alone.
+    /// Maximum error in metres of a dead-reckoned position. A larger error triggers a `position`.
+    /// `None` disables it, so that only the intervals apply.
     pub live_error: Option<Distance>,
-    /// `position` while driving, at the latest; zero is each fix. A change of motion is said at once.
+    /// Maximum interval of `position` while moving. Zero sends every fix. A change of motion is
+    /// sent at once.
     pub position_interval_moving: Duration,
-    /// `position` while standing, at the latest; zero is each fix.
+    /// Maximum interval of `position` while halted. Zero sends every fix.
     pub position_interval_halted: Duration,
-    /// How wrong the lines between the points of the trail are at most, as `track` says it; `None` if it has every fix.
+    /// Maximum error of the lines between track points, as published in `track`. `None` if the
+    /// track contains every fix.
     pub track_error: Option<Distance>,
-    /// How a `track` message is written.
+    /// Encoding of `track` messages.
     pub track_encoding: Encoding,
-    /// Points in a `track` message at most, 1..=500.
+    /// Maximum number of points in a `track` message, 1 to 500.
     pub track_batch: usize,
-    /// How long a fresh point waits for others.
+    /// Maximum time that a fresh point waits for others.
     pub track_interval: Duration,
-    /// `state`, beside its changes; at least 1 s.
+    /// Interval of `state` without changes, at least 1 s.
     pub state_interval: Duration,
-    /// Messages without PUBACK at most, 1..=1000.
+    /// Maximum number of messages without PUBACK, 1 to 1000.
     pub in_flight: u16,
-    /// Bytes of payload without PUBACK at most; fewer where the link is thin.
+    /// Maximum number of payload bytes without PUBACK. Flow control lowers it on a slow connection.
     pub in_flight_bytes: usize,
-    /// Bytes of backlog a second at most, if there is a bound; positions and fresh points go ahead of it anyway.
+    /// Maximum rate of the backlog in bytes per second. Positions and fresh points have priority
+    /// over the backlog anyway.
     pub backlog_bytes_per_s: Option<u32>,
-    /// Points of backlog in a `track` message at most, 1..=500.
+    /// Maximum number of backlog points in a `track` message, 1 to 500.
     pub backlog_batch: usize,
-    /// A PUBACK that takes longer means that the link is dead.
+    /// Maximum wait for a PUBACK. After it, the connection counts as dead.
     pub ack_timeout: Duration,
-    /// Whether the live position is mirrored for OwnTracks.
+    /// Whether the live position is also published for OwnTracks.
     pub owntracks: bool,
-    /// What a month may cost.
+    /// Monthly data budget.
     pub budget: Budget,
-    /// Between connections.
+    /// Delays between connections.
     pub backoff: BackoffConfig,
 }
 
-impl RelayConfig {
-    /// The defaults, for `van` with its topics below `root`.
+impl UplinkConfig {
+    /// Uses the defaults, with the topics of `van` below `root`.
     #[must_use]
     pub fn new(broker: Broker, root: &str, van: VanId) -> Self {
         Self {
             brokers: vec![broker],
             proxy: None,
             topics: Topics::new(root, &van),
-            names: Names::new(NOBODYS_DOMAIN, &van).expect("it is a host name"),
+            names: Identifiers::new(PLACEHOLDER_DOMAIN, &van).expect("the domain is a valid host name"),
             client_id: van.to_string(),
             van,
             credentials: None,
@@ -224,24 +228,24 @@ impl RelayConfig {
         }
     }
 
-    /// Whether PUBACK is not enough.
-    pub(super) fn waits_for_ack(&self) -> bool {
+    /// Whether a record needs the backend's `ack` in addition to PUBACK.
+    pub(super) fn requires_backend_ack(&self) -> bool {
         self.require_ack || self.version == MqttVersion::V3_1_1
     }
 
-    /// What the first broker's bytes cost.
-    pub(super) fn carrier(&self) -> Carrier {
+    /// Transport overhead of the first broker.
+    pub(super) fn transport_overhead(&self) -> TransportOverhead {
         let transport = self.brokers.first().map(|broker| &broker.transport);
-        let cover = match transport.and_then(Transport::tls) {
-            None => Cover::Nothing,
-            Some(tls) if tls.identity.is_some() => Cover::MutualTls,
-            Some(_) => Cover::Tls,
+        let encryption = match transport.and_then(Transport::tls) {
+            None => Encryption::Plain,
+            Some(tls) if tls.identity.is_some() => Encryption::MutualTls,
+            Some(_) => Encryption::Tls,
         };
         let is_websocket = transport.is_some_and(Transport::is_websocket);
-        Carrier {
-            cover,
+        TransportOverhead {
+            encryption,
             framing: if is_websocket { Framing::WebSocket } else { Framing::Bare },
-            way: if self.proxy.is_some() { Way::Proxy } else { Way::Straight },
+            path: if self.proxy.is_some() { NetworkPath::Proxy } else { NetworkPath::Direct },
         }
     }
 }

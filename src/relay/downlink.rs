@@ -1,57 +1,59 @@
-//! Manifests and commands → the engine, and its answers → `cmd/res`. The relay never waits for the engine.
+//! Passes manifests and commands to the engine, and command responses to `cmd/res`. The uplink
+//! never waits for the engine.
 //!
-//! - A manifest replaces one that waits; a command that finds [`MAX_COMMANDS`] waiting is given up, and counted.
-//! - An answer stays until the broker has taken it, also across connections, but not across a start of the agent. Of more
-//!   than [`MAX_ANSWERS`] the oldest goes.
+//! - A manifest replaces an unread one. A command is dropped and counted if [`MAX_COMMANDS`] are
+//!   unread.
+//! - A response stays until the broker has acknowledged it. It survives a reconnect but not a
+//!   restart of the agent. Beyond [`MAX_ANSWERS`], the oldest one is dropped.
 
 use std::collections::VecDeque;
 
 use tokio::sync::{mpsc, watch};
 
-/// Commands that wait for the engine; nobody gives a van more in the second that it takes.
+/// Maximum number of unread commands. The engine reads them within a second.
 pub const MAX_COMMANDS: usize = 32;
 
-/// Answers that wait for the broker.
-pub const MAX_ANSWERS: usize = 64;
+/// Maximum number of unacknowledged responses.
+pub const MAX_RESPONSES: usize = 64;
 
-/// Answers without PUBACK: whoever floods the van with commands does not hold up events.
-const MAX_UNDER_WAY: usize = 4;
+/// Maximum number of responses in flight, so that a flood of commands does not delay events.
+const MAX_IN_FLIGHT: usize = 4;
 
-/// A manifest is never larger: some thousand parcels.
+/// Maximum size of a manifest, enough for several thousand parcels.
 pub const MAX_MANIFEST_BYTES: usize = 256 * 1024;
 
-/// A command is never larger.
+/// Maximum size of a command.
 pub const MAX_COMMAND_BYTES: usize = 16 * 1024;
 
-/// What the backend says to the van. Payloads are as they came: nobody has looked at them.
+/// A message from the backend. The payload is not validated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Downlink {
-    /// The retained word on `manifest`, up to [`MAX_MANIFEST_BYTES`]; empty when it was withdrawn. It comes again with
-    /// each connection.
+    /// Retained message on `manifest`, up to [`MAX_MANIFEST_BYTES`]. Empty if the manifest was
+    /// cleared. It is received again on each connection.
     Manifest(Vec<u8>),
-    /// From `cmd`, up to [`MAX_COMMAND_BYTES`]. QoS 1: it may come twice.
+    /// Message on `cmd`, up to [`MAX_COMMAND_BYTES`]. With QoS 1 it may be received twice.
     Command(Vec<u8>),
 }
 
-/// What a command came to, for `cmd/res`.
+/// Response to a command, for `cmd/res`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// JSON.
+pub struct CommandResponse {
+    /// JSON payload.
     pub payload: Vec<u8>,
 }
 
-/// The relay's end and the engine's.
+/// Creates the channel between uplink and engine.
 #[must_use]
 pub fn downlink() -> (DownlinkSender, DownlinkReceiver) {
     let manifest = watch::Sender::new(None);
     let (commands, waiting) = mpsc::channel(MAX_COMMANDS);
     let seen = manifest.subscribe();
     let sender = DownlinkSender { manifest: manifest.clone(), commands };
-    let receiver = DownlinkReceiver { manifest, seen, commands: waiting };
+    let receiver = DownlinkReceiver { manifest, changes: seen, commands: waiting };
     (sender, receiver)
 }
 
-/// Where the relay puts what has come.
+/// The uplink's end of the channel.
 #[derive(Clone, Debug)]
 pub struct DownlinkSender {
     manifest: watch::Sender<Option<Vec<u8>>>,
@@ -63,48 +65,48 @@ impl DownlinkSender {
         self.manifest.send_replace(Some(payload));
     }
 
-    /// False if there is no room for it. Without an engine nobody misses it.
+    /// Returns false if the queue is full. Without an engine, the command is discarded silently.
     pub(super) fn command(&self, payload: Vec<u8>) -> bool {
         !matches!(self.commands.try_send(payload), Err(mpsc::error::TrySendError::Full(_)))
     }
 }
 
-/// Where the engine takes it.
+/// The engine's end of the channel.
 #[derive(Debug)]
 pub struct DownlinkReceiver {
-    /// A sender too, so that a manifest that was taken is not kept.
+    /// Also a sender, so that a manifest can be removed once it is taken.
     manifest: watch::Sender<Option<Vec<u8>>>,
-    seen: watch::Receiver<Option<Vec<u8>>>,
+    changes: watch::Receiver<Option<Vec<u8>>>,
     commands: mpsc::Receiver<Vec<u8>>,
 }
 
 impl DownlinkReceiver {
-    /// The next message, a manifest before commands; `None` when the relay is gone. Nothing is lost if the future is
-    /// dropped.
+    /// Receives the next message, manifests first. Returns `None` when the uplink is gone. Cancel
+    /// safe.
     pub async fn recv(&mut self) -> Option<Downlink> {
         loop {
-            if let Some(manifest) = self.waiting_manifest() {
+            if let Some(manifest) = self.take_manifest() {
                 return Some(Downlink::Manifest(manifest));
             }
             tokio::select! {
                 biased;
-                // It cannot fail: this end holds a sender.
-                _ = self.seen.changed() => {}
+                // Never fails, because this end holds a sender.
+                _ = self.changes.changed() => {}
                 command = self.commands.recv() => match command {
                     Some(command) => return Some(Downlink::Command(command)),
-                    None => return self.waiting_manifest().map(Downlink::Manifest),
+                    None => return self.take_manifest().map(Downlink::Manifest),
                 },
             }
         }
     }
 
-    /// What waits already.
+    /// Returns the next message without waiting.
     pub fn try_recv(&mut self) -> Option<Downlink> {
-        let manifest = self.waiting_manifest().map(Downlink::Manifest);
+        let manifest = self.take_manifest().map(Downlink::Manifest);
         manifest.or_else(|| self.commands.try_recv().ok().map(Downlink::Command))
     }
 
-    fn waiting_manifest(&mut self) -> Option<Vec<u8>> {
+    fn take_manifest(&mut self) -> Option<Vec<u8>> {
         let mut taken = None;
         self.manifest.send_if_modified(|manifest| {
             taken = manifest.take();
@@ -114,64 +116,65 @@ impl DownlinkReceiver {
     }
 }
 
-/// The answers without PUBACK, oldest first.
+/// Responses without PUBACK, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Answers {
-    waiting: VecDeque<Waiting>,
-    next: u64,
+pub(super) struct ResponseQueue {
+    pending: VecDeque<PendingResponse>,
+    next_number: u64,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct PendingResponse {
     number: u64,
     payload: Vec<u8>,
     sent: bool,
 }
 
-impl Answers {
-    /// Keeps an answer; false if an older one had to go for it.
-    pub(super) fn keep(&mut self, answer: Answer) -> bool {
-        let has_room = self.waiting.len() < MAX_ANSWERS;
+impl ResponseQueue {
+    /// Queues a response. Returns false if an older one was dropped for it.
+    pub(super) fn push(&mut self, answer: CommandResponse) -> bool {
+        let has_room = self.pending.len() < MAX_RESPONSES;
         if !has_room {
-            // What is under way still counts, and the broker may have it already.
-            let oldest = self.waiting.iter().position(|answer| !answer.sent).unwrap_or(0);
-            self.waiting.remove(oldest);
+            // Prefer to drop a response that is not in flight: the broker may have received the
+            // others.
+            let oldest = self.pending.iter().position(|answer| !answer.sent).unwrap_or(0);
+            self.pending.remove(oldest);
         }
-        self.waiting.push_back(Waiting { number: self.next, payload: answer.payload, sent: false });
-        self.next += 1;
+        self.pending.push_back(PendingResponse { number: self.next_number, payload: answer.payload, sent: false });
+        self.next_number += 1;
         has_room
     }
 
-    /// A new connection: none is on its way.
-    pub(super) fn begin_again(&mut self) {
-        self.waiting.iter_mut().for_each(|answer| answer.sent = false);
+    /// Marks all responses as unsent, for a new connection.
+    pub(super) fn reset_for_connection(&mut self) {
+        self.pending.iter_mut().for_each(|answer| answer.sent = false);
     }
 
-    /// The oldest that is not on its way.
-    pub(super) fn to_send(&self) -> Option<(u64, &[u8])> {
-        if self.waiting.iter().filter(|answer| answer.sent).count() >= MAX_UNDER_WAY {
+    /// Returns the oldest response that is not in flight.
+    pub(super) fn next_to_send(&self) -> Option<(u64, &[u8])> {
+        if self.pending.iter().filter(|answer| answer.sent).count() >= MAX_IN_FLIGHT {
             return None;
         }
-        let answer = self.waiting.iter().find(|answer| !answer.sent)?;
+        let answer = self.pending.iter().find(|answer| !answer.sent)?;
         Some((answer.number, &answer.payload))
     }
 
-    /// It is on its way.
-    pub(super) fn sent(&mut self, number: u64) {
-        let sent = self.waiting.iter_mut().find(|answer| answer.number == number);
+    /// Marks a response as in flight.
+    pub(super) fn mark_sent(&mut self, number: u64) {
+        let sent = self.pending.iter_mut().find(|answer| answer.number == number);
         if let Some(answer) = sent {
             answer.sent = true;
         }
     }
 
-    /// The broker has taken it, or never will.
-    pub(super) fn done(&mut self, number: u64) {
-        self.waiting.retain(|answer| answer.number != number);
+    /// Removes a response that was acknowledged or cannot be sent.
+    pub(super) fn remove(&mut self, number: u64) {
+        self.pending.retain(|answer| answer.number != number);
     }
 
-    /// Whether none waits.
+    /// Whether no response is queued.
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.pending.is_empty()
     }
 }
 
@@ -204,11 +207,11 @@ mod tests {
 
     #[test]
     fn answers_are_bounded_and_the_oldest_goes() {
-        let mut answers = Answers::default();
-        let answer = || Answer { payload: vec![0] };
-        assert!((0..MAX_ANSWERS).all(|_| answers.keep(answer())));
-        assert!(!answers.keep(answer()));
-        assert_eq!(answers.to_send().map(|(number, _)| number), Some(1));
-        assert_eq!(answers.waiting.len(), MAX_ANSWERS);
+        let mut answers = ResponseQueue::default();
+        let answer = || CommandResponse { payload: vec![0] };
+        assert!((0..MAX_RESPONSES).all(|_| answers.push(answer())));
+        assert!(!answers.push(answer()));
+        assert_eq!(answers.next_to_send().map(|(number, _)| number), Some(1));
+        assert_eq!(answers.pending.len(), MAX_RESPONSES);
     }
 }

@@ -1,4 +1,4 @@
-//! One connection: from the attempt to its end.
+//! A single connection to a broker, from the attempt to its end.
 
 mod answered;
 mod deadlines;
@@ -13,336 +13,337 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::cadence::{PositionCadence, StateCadence};
-use super::events::{Attempt, EventLane, ReadyEvent};
-use super::in_flight::{Fault, InFlight};
-use super::lanes::{Batch, Batching, Encoded, Lanes, Order};
-use super::link::{Closed, Link, LinkEvent, Links, ReasonCode, Stage, WaitsFor, Welcome};
-use super::pace::Pace;
-use super::subscription::Wanted;
-use super::{FAREWELL, Relay, Stop, Traffic};
+use super::events::{Attempt, EventQueue, ReadyEvent};
+use super::in_flight::{ProtocolViolation, InFlight};
+use super::lanes::{Batch, Batching, EncodedBatch, TrackQueue, TrackOrder};
+use super::link::{CloseReason, MqttConnection, ConnectionEvent, Connector, ReasonCode, ConnectStage, RetryTrigger, ConnackInfo};
+use super::pace::FlowControl;
+use super::subscription::SubscriptionPlan;
+use super::{DISCONNECT_TIMEOUT, Uplink, ShutdownSignal, TrafficKind};
 use crate::outbox::{OutboxError, OutboxStats};
 use crate::units::Uptime;
 use crate::wire::json::StopStatus;
 
-/// The client limits an attempt itself; this is for one that does not keep to it.
-const CONNECT_AT_MOST: Duration = Duration::from_secs(30);
+/// Timeout for the connection, in case the client does not enforce its own.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a PUBLISH holds beside topic and payload (MQTT 5 §3.3): fixed header 5, topic length 2, packet identifier 2,
-/// property length 1; the rest is for properties that a client may add.
+/// Overhead of a PUBLISH besides topic and payload (MQTT 5 §3.3): fixed header 5, topic length 2,
+/// packet identifier 2, property length 1. The remainder is for properties that a client may add.
 const PUBLISH_OVERHEAD_BYTES: usize = 64;
 
-/// A broker that does not allow a subscription cuts it at once; later, it is the network.
-const CUTS_WITHIN: Duration = Duration::from_secs(5);
+/// Time after SUBSCRIBE within which a disconnect counts as a rejected subscription. A later one is
+/// attributed to the network.
+const SUBSCRIBE_CUT_WINDOW: Duration = Duration::from_secs(5);
 
-/// Why an epoch ended.
+/// Why a connection ended.
 #[derive(Debug)]
-pub(super) enum End {
-    /// As told.
+pub(super) enum DisconnectReason {
+    /// The shutdown signal was received.
     Stopped,
-    /// The link is gone.
-    Lost { error: String, reason: Option<ReasonCode>, stage: Option<Stage>, waits_for: WaitsFor },
-    /// The outbox is gone.
+    /// The connection was lost or failed.
+    Lost { error: String, reason: Option<ReasonCode>, stage: Option<ConnectStage>, retry_trigger: RetryTrigger },
+    /// The outbox is closed.
     Outbox(OutboxError),
 }
 
-impl From<Closed> for End {
-    fn from(closed: Closed) -> Self {
+impl From<CloseReason> for DisconnectReason {
+    fn from(closed: CloseReason) -> Self {
         Self::Lost {
             error: closed.text().to_owned(),
-            reason: closed.reason(),
+            reason: closed.reason_code(),
             stage: closed.stage(),
-            waits_for: closed.waits_for(),
+            retry_trigger: closed.retry_trigger(),
         }
     }
 }
 
-impl From<Fault> for End {
-    fn from(fault: Fault) -> Self {
+impl From<ProtocolViolation> for DisconnectReason {
+    fn from(fault: ProtocolViolation) -> Self {
         Self::lost(fault.to_string())
     }
 }
 
-impl End {
+impl DisconnectReason {
     fn lost(error: String) -> Self {
-        Self::Lost { error, reason: None, stage: None, waits_for: WaitsFor::Broker }
+        Self::Lost { error, reason: None, stage: None, retry_trigger: RetryTrigger::Broker }
     }
 }
 
-/// What waits for PUBACK.
+/// Kinds of messages that await a PUBACK or SUBACK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Message {
+enum InFlightMessage {
     Subscription,
     Connection,
     State,
-    /// To a command, by its number.
-    Answer(u64),
+    /// Response to a command, by its number.
+    Response(u64),
     Event(Attempt),
     Track(Batch),
 }
 
-/// How far the leave-taking is.
+/// Progress of the shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Leave {
-    /// `offline` is still to be said.
-    ToSay,
-    /// It is under way, or has arrived.
-    Said,
+enum ShutdownStage {
+    /// `offline` is not published yet.
+    SendOffline,
+    /// `offline` is in flight or acknowledged.
+    OfflineSent,
     /// DISCONNECT was sent.
     Disconnecting,
 }
 
-/// How far SUBSCRIBE is.
+/// Progress of SUBSCRIBE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Subscribed {
-    ToDo,
-    UnderWay { since: Uptime },
-    Answered,
+enum SubscribeState {
+    NotSent,
+    Sent { since: Uptime },
+    Acknowledged,
 }
 
-/// What there is from CONNACK on.
+/// State of a connection after CONNACK.
 #[derive(Debug)]
 struct Session {
     since: Uptime,
-    welcome: Welcome,
-    in_flight: InFlight<Message>,
-    pace: Pace,
-    event_lane: EventLane,
-    /// An event that waits for room in the window.
+    connack: ConnackInfo,
+    in_flight: InFlight<InFlightMessage>,
+    flow_control: FlowControl,
+    event_queue: EventQueue,
+    /// An event that waits for space in the window.
     ready_event: Option<ReadyEvent>,
-    lanes: Lanes,
-    /// A batch that waits for room in the window.
-    ready: Option<Encoded>,
-    /// To what this connection subscribes.
-    wanted: Wanted,
-    subscription: Subscribed,
-    online_said: bool,
-    /// Messages of QoS 0 that were handed over, and are not sent yet.
-    positions_under_way: usize,
+    track_queue: TrackQueue,
+    /// A batch that waits for space in the window.
+    ready_batch: Option<EncodedBatch>,
+    /// Topics to which this connection subscribes.
+    plan: SubscriptionPlan,
+    subscription: SubscribeState,
+    online_sent: bool,
+    /// QoS 0 messages that the client has accepted but not sent.
+    unsent_positions: usize,
     position: PositionCadence,
-    /// What the last one said of the stop.
-    place_said: Option<(Option<StopStatus>, Option<u32>)>,
-    /// How many reports had been asked for when it was said.
-    reports_said: Option<u64>,
+    /// Stop status in the last sent position.
+    stop_sent: Option<(Option<StopStatus>, Option<u32>)>,
+    /// Number of report requests as of the last sent position.
+    report_requests_sent: Option<u64>,
     state: StateCadence,
-    /// After an error, the outbox is left alone until then.
+    /// Earliest time of the next access to the outbox after an error.
     outbox_not_before: Uptime,
-    /// The outbox's error that was logged.
+    /// Last logged error of the outbox.
     outbox_error: Option<String>,
-    /// What the broker has against `connection`, `state` and `cmd/res`.
-    control_refused: [Option<ReasonCode>; 3],
+    /// Reason codes with which the broker rejected `connection`, `state` and `cmd/res`.
+    control_rejections: [Option<ReasonCode>; 3],
 }
 
 impl Session {
-    fn tracks(&self) -> usize {
-        self.in_flight.iter().filter(|message| matches!(message, Message::Track(_))).count()
+    fn tracks_in_flight(&self) -> usize {
+        self.in_flight.iter().filter(|message| matches!(message, InFlightMessage::Track(_))).count()
     }
 
-    fn events(&self) -> usize {
-        self.in_flight.iter().filter(|message| matches!(message, Message::Event(_))).count()
+    fn events_in_flight(&self) -> usize {
+        self.in_flight.iter().filter(|message| matches!(message, InFlightMessage::Event(_))).count()
     }
 
     fn oldest_event(&self) -> Option<Attempt> {
         self.in_flight.iter().find_map(|message| match message {
-            Message::Event(attempt) => Some(*attempt),
+            InFlightMessage::Event(attempt) => Some(*attempt),
             _ => None,
         })
     }
 
-    /// The largest payload on `topic` that the broker takes.
+    /// Maximum payload that the broker accepts on `topic`.
     fn max_payload(&self, topic: &str) -> usize {
-        let packet = usize::try_from(self.welcome.max_packet_bytes).unwrap_or(usize::MAX);
+        let packet = usize::try_from(self.connack.max_packet_bytes).unwrap_or(usize::MAX);
         packet.saturating_sub(topic.len() + PUBLISH_OVERHEAD_BYTES)
     }
 }
 
-/// What ended the waiting.
-enum Happened {
-    Stop { closed: bool },
-    Link(LinkEvent),
+/// Reason for a wakeup of the loop.
+enum Wakeup {
+    Shutdown { closed: bool },
+    Connection(ConnectionEvent),
     Input,
-    Question,
-    Time(Uptime),
+    Probe,
+    Deadline(Uptime),
 }
 
-/// One connection.
-pub(super) struct Epoch<'a, L: Links> {
-    relay: &'a mut Relay<L>,
-    link: L::Link,
+/// The connection and its link to the uplink.
+pub(super) struct BrokerConnection<'a, L: Connector> {
+    uplink: &'a mut Uplink<L>,
+    connection: L::Connection,
     opened: Uptime,
-    /// When the broker last said something.
-    heard: Uptime,
+    /// Time of the last packet from the broker.
+    last_received_at: Uptime,
     session: Option<Session>,
     stats: watch::Receiver<OutboxStats>,
     drained: bool,
-    /// How far the leave-taking is, and until when it may take.
-    leave: Option<(Leave, Uptime)>,
+    /// Progress of the shutdown, and its deadline.
+    shutdown: Option<(ShutdownStage, Uptime)>,
     stop_open: bool,
     live_open: bool,
     health_open: bool,
 }
 
-impl<'a, L: Links> Epoch<'a, L> {
-    pub(super) fn new(relay: &'a mut Relay<L>, link: L::Link) -> Self {
-        let now = relay.pace.uptime();
-        let stats = relay.inputs.outbox.stats();
-        // What was sent on another connection does not wait for the backend on this one.
-        relay.acks.begin_again();
+impl<'a, L: Connector> BrokerConnection<'a, L> {
+    pub(super) fn new(uplink: &'a mut Uplink<L>, connection: L::Connection) -> Self {
+        let now = uplink.live_clock.uptime();
+        let stats = uplink.inputs.outbox.stats();
+        // Messages of an earlier connection do not await an `ack` on this one.
+        uplink.backend_acks.reset_for_connection();
         Self {
-            relay,
-            link,
+            uplink,
+            connection,
             opened: now,
-            heard: now,
+            last_received_at: now,
             session: None,
             stats,
             drained: false,
-            leave: None,
+            shutdown: None,
             stop_open: true,
             live_open: true,
             health_open: true,
         }
     }
 
-    /// Runs to the end, and says how long the link was up.
-    pub(super) async fn run(mut self, stop: &mut watch::Receiver<Stop>) -> (End, Duration) {
-        let now = self.relay.pace.uptime();
+    /// Runs the connection to its end. Returns the reason, and how long it was up.
+    pub(super) async fn run(mut self, stop: &mut watch::Receiver<ShutdownSignal>) -> (DisconnectReason, Duration) {
+        let now = self.uplink.live_clock.uptime();
         let first = *stop.borrow_and_update();
-        let end = match self.heed(first, now) {
+        let end = match self.on_shutdown_signal(first, now) {
             Err(end) => end,
             Ok(()) => loop {
-                if let Err(end) = self.turn(stop).await {
+                if let Err(end) = self.step(stop).await {
                     break end;
                 }
             },
         };
-        let now = self.relay.pace.uptime();
-        if let End::Lost { .. } = &end
+        let now = self.uplink.live_clock.uptime();
+        if let DisconnectReason::Lost { .. } = &end
             && let Some(oldest) = self.session.as_ref().and_then(Session::oldest_event)
         {
-            self.relay.suspects.lost_with(oldest, now);
+            self.uplink.suspects.record_disconnect(oldest, now);
         }
         (end, self.session.map_or(Duration::ZERO, |session| now.since(session.since)))
     }
 
-    /// Hands over what may go, then waits for something to happen. Nothing is lost with a branch that is cancelled: each
-    /// of them only looks.
-    async fn turn(&mut self, stop: &mut watch::Receiver<Stop>) -> Result<(), End> {
-        let now = self.relay.pace.uptime();
+    /// Sends what is due, then waits for the next wakeup. Every branch is cancel safe.
+    async fn step(&mut self, stop: &mut watch::Receiver<ShutdownSignal>) -> Result<(), DisconnectReason> {
+        let now = self.uplink.live_clock.uptime();
         // The outbox may be slow.
-        self.relay.pulse.clone().during(self.fill(now)).await?;
+        self.uplink.heartbeat.clone().beat_while(self.send_due(now)).await?;
         let deadline = self.deadline(now);
-        let Self { relay, link, stats, stop_open, live_open, health_open, .. } = self;
+        let Self { uplink: relay, connection: link, stats, stop_open, live_open, health_open, .. } = self;
         let happened = tokio::select! {
             biased;
-            changed = stop.changed(), if *stop_open => Happened::Stop { closed: changed.is_err() },
-            () = relay.pulse.answer() => Happened::Question,
-            event = link.event() => Happened::Link(event),
-            answer = relay.inputs.answers.recv(), if relay.answers_open => {
-                relay.take_answer(answer);
-                Happened::Input
+            changed = stop.changed(), if *stop_open => Wakeup::Shutdown { closed: changed.is_err() },
+            () = relay.heartbeat.beat() => Wakeup::Probe,
+            event = link.next_event() => Wakeup::Connection(event),
+            answer = relay.inputs.responses.recv(), if relay.responses_open => {
+                relay.queue_response(answer);
+                Wakeup::Input
             }
             changed = relay.inputs.live.changed(), if *live_open => {
                 *live_open = changed.is_ok();
-                Happened::Input
+                Wakeup::Input
             }
             changed = relay.inputs.health.changed(), if *health_open => {
                 *health_open = changed.is_ok();
-                Happened::Input
+                Wakeup::Input
             }
-            Ok(()) = stats.changed() => Happened::Input,
-            now = relay.pace.reached(deadline) => Happened::Time(now),
+            Ok(()) = stats.changed() => Wakeup::Input,
+            now = relay.live_clock.sleep_until(deadline) => Wakeup::Deadline(now),
         };
-        let now = self.relay.pace.uptime();
+        let now = self.uplink.live_clock.uptime();
         match happened {
-            Happened::Stop { closed: false } => {
+            Wakeup::Shutdown { closed: false } => {
                 let stop = *stop.borrow_and_update();
-                self.heed(stop, now)
+                self.on_shutdown_signal(stop, now)
             }
-            Happened::Stop { closed: true } => {
+            Wakeup::Shutdown { closed: true } => {
                 self.stop_open = false;
-                if self.drained { Ok(()) } else { self.take_leave(now + FAREWELL) }
+                if self.drained { Ok(()) } else { self.begin_shutdown(now + DISCONNECT_TIMEOUT) }
             }
-            Happened::Link(event) => self.event(event, now),
-            Happened::Input | Happened::Question => Ok(()),
-            Happened::Time(now) => self.overdue(now),
+            Wakeup::Connection(event) => self.on_event(event, now),
+            Wakeup::Input | Wakeup::Probe => Ok(()),
+            Wakeup::Deadline(now) => self.on_deadline(now),
         }
     }
 
-    fn heed(&mut self, stop: Stop, now: Uptime) -> Result<(), End> {
+    fn on_shutdown_signal(&mut self, stop: ShutdownSignal, now: Uptime) -> Result<(), DisconnectReason> {
         match stop {
-            Stop::Running => Ok(()),
-            Stop::Grace(grace) => self.take_leave(now + grace),
-            Stop::Drained => {
+            ShutdownSignal::Running => Ok(()),
+            ShutdownSignal::Grace(grace) => self.begin_shutdown(now + grace),
+            ShutdownSignal::Drained => {
                 self.drained = true;
                 Ok(())
             }
         }
     }
 
-    fn take_leave(&mut self, until: Uptime) -> Result<(), End> {
+    fn begin_shutdown(&mut self, until: Uptime) -> Result<(), DisconnectReason> {
         if self.session.is_none() {
-            return Err(End::Stopped);
+            return Err(DisconnectReason::Stopped);
         }
-        let stage = self.leave.map_or(Leave::ToSay, |(stage, _)| stage);
-        self.leave = Some((stage, until));
+        let stage = self.shutdown.map_or(ShutdownStage::SendOffline, |(stage, _)| stage);
+        self.shutdown = Some((stage, until));
         Ok(())
     }
 
-    fn event(&mut self, event: LinkEvent, now: Uptime) -> Result<(), End> {
-        if let LinkEvent::Closed(closed) = event {
+    fn on_event(&mut self, event: ConnectionEvent, now: Uptime) -> Result<(), DisconnectReason> {
+        if let ConnectionEvent::Closed(closed) = event {
             if self.session.is_none() {
-                self.relay.air.count_attempt(&closed);
+                self.uplink.data_meter.count_attempt(&closed);
             }
-            self.closed_over_subscription(&closed, now);
-            return Err(if self.leave.is_some() { End::Stopped } else { closed.into() });
+            self.record_subscription_failure(&closed, now);
+            return Err(if self.shutdown.is_some() { DisconnectReason::Stopped } else { closed.into() });
         }
-        if !matches!(event, LinkEvent::Sent(_)) {
-            self.heard = now;
+        if !matches!(event, ConnectionEvent::Sent(_)) {
+            self.last_received_at = now;
         }
-        if let LinkEvent::Connected(welcome) = event {
-            self.welcomed(welcome, now);
+        if let ConnectionEvent::Connected(welcome) = event {
+            self.on_connack(welcome, now);
         }
         let Some(session) = &mut self.session else { return Ok(()) };
         match event {
-            LinkEvent::Sent(0) => {
-                session.positions_under_way = session.positions_under_way.saturating_sub(1);
+            ConnectionEvent::Sent(0) => {
+                session.unsent_positions = session.unsent_positions.saturating_sub(1);
             }
-            LinkEvent::Sent(packet_id) => session.in_flight.sent(packet_id)?,
-            LinkEvent::Acked { packet_id, reason } => {
+            ConnectionEvent::Sent(packet_id) => session.in_flight.mark_sent(packet_id)?,
+            ConnectionEvent::Acked { packet_id, reason } => {
                 let under_way = session.in_flight.bytes();
-                let (message, bytes, since) = session.in_flight.acked(packet_id)?;
-                session.pace.acked((bytes, under_way), now.since(since), now);
-                session.in_flight.limit(session.pace.window());
-                self.answered(message, reason, now);
+                let (message, bytes, since) = session.in_flight.acknowledge(packet_id)?;
+                session.flow_control.on_ack((bytes, under_way), now.since(since), now);
+                session.in_flight.set_max_bytes(session.flow_control.window());
+                self.on_puback(message, reason, now);
             }
-            LinkEvent::Subscribed { packet_id, reasons } => {
-                if session.in_flight.acked(packet_id)?.0 != Message::Subscription {
-                    return Err(Fault::NotInFlight(packet_id).into());
+            ConnectionEvent::Subscribed { packet_id, reasons } => {
+                if session.in_flight.acknowledge(packet_id)?.0 != InFlightMessage::Subscription {
+                    return Err(ProtocolViolation::NotInFlight(packet_id).into());
                 }
-                self.subscribed(&reasons);
+                self.on_suback(&reasons);
             }
-            LinkEvent::Message { topic, payload, retained } => {
-                self.heard_of(&topic, payload, retained, now);
+            ConnectionEvent::Message { topic, payload, retained } => {
+                self.on_message(&topic, payload, retained, now);
             }
-            LinkEvent::Alive => self.relay.air.count(Traffic::Ping),
-            LinkEvent::Connected(_) | LinkEvent::Closed(_) => {}
+            ConnectionEvent::OtherPacket => self.uplink.data_meter.count(TrafficKind::Ping),
+            ConnectionEvent::Connected(_) | ConnectionEvent::Closed(_) => {}
         }
         Ok(())
     }
 
-    /// Whether what comes down is why the broker, and not the relay, ended the connection.
-    fn closed_over_subscription(&mut self, closed: &Closed, now: Uptime) {
+    /// Records a failed subscription, if an incoming message or SUBSCRIBE made the broker close the
+    /// connection.
+    fn record_subscription_failure(&mut self, closed: &CloseReason, now: Uptime) {
         let Some(session) = &self.session else { return };
-        if let Closed::Oversized { .. } = closed {
-            self.relay.go_without_downlink(session.wanted, closed.text(), now);
-        } else if let Subscribed::UnderWay { since } = session.subscription
-            && now.since(since) <= CUTS_WITHIN
+        if let CloseReason::Oversized { .. } = closed {
+            self.uplink.disable_subscription(session.plan, closed.text(), now);
+        } else if let SubscribeState::Sent { since } = session.subscription
+            && now.since(since) <= SUBSCRIBE_CUT_WINDOW
         {
-            self.relay.ended_before_suback(session.wanted, closed.text(), now);
+            self.uplink.on_closed_before_suback(session.plan, closed.text(), now);
         }
     }
 
-    fn welcomed(&mut self, welcome: Welcome, now: Uptime) {
-        let config = &self.relay.config;
+    fn on_connack(&mut self, welcome: ConnackInfo, now: Uptime) {
+        let config = &self.uplink.config;
         let batching = Batching {
             points: config.track_batch,
             backlog_points: config.backlog_batch,
@@ -350,34 +351,34 @@ impl<'a, L: Links> Epoch<'a, L> {
             max_error: config.track_error,
             encoding: config.track_encoding,
         };
-        let order = if config.waits_for_ack() { Order::Ascending } else { Order::FreshFirst };
-        let lanes = Lanes::new(batching, order, self.stats.borrow().newest);
-        let wanted = self.relay.subscription.wanted(config.waits_for_ack(), now);
+        let order = if config.requires_backend_ack() { TrackOrder::Ascending } else { TrackOrder::FreshFirst };
+        let lanes = TrackQueue::new(batching, order, self.stats.borrow().newest);
+        let wanted = self.uplink.subscription.plan(config.requires_backend_ack(), now);
         let window = config.in_flight.min(welcome.receive_max);
-        let pace = Pace::new(config.in_flight_bytes, config.backlog_bytes_per_s, now);
+        let pace = FlowControl::new(config.in_flight_bytes, config.backlog_bytes_per_s, now);
         self.session = Some(Session {
             since: now,
-            welcome,
+            connack: welcome,
             in_flight: InFlight::new(window, pace.window()),
-            pace,
-            event_lane: EventLane::default(),
+            flow_control: pace,
+            event_queue: EventQueue::default(),
             ready_event: None,
-            lanes,
-            ready: None,
-            wanted,
-            subscription: Subscribed::ToDo,
-            online_said: false,
-            positions_under_way: 0,
+            track_queue: lanes,
+            ready_batch: None,
+            plan: wanted,
+            subscription: SubscribeState::NotSent,
+            online_sent: false,
+            unsent_positions: 0,
             position: PositionCadence::default(),
-            place_said: None,
-            reports_said: None,
+            stop_sent: None,
+            report_requests_sent: None,
             state: StateCadence::default(),
             outbox_not_before: Uptime::ZERO,
             outbox_error: None,
-            control_refused: [None; 3],
+            control_rejections: [None; 3],
         });
-        self.relay.answers.begin_again();
-        self.relay.air.count(Traffic::Connection);
-        self.relay.report.connected();
+        self.uplink.responses.reset_for_connection();
+        self.uplink.data_meter.count(TrafficKind::Connection);
+        self.uplink.reporter.on_connected();
     }
 }

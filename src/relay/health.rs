@@ -1,73 +1,74 @@
-//! How the receiver and the route are, for `state` and `position` (pure).
+//! Health of the receiver and state of the route, for `state` and `position`. No I/O.
 
 use std::time::Duration;
 
 use crate::units::Uptime;
 use crate::wire::json::{Delay, Duty, GnssState, NextStop, Scanner, StopStatus};
 
-/// What the engine knows of the receiver and of the route.
+/// State of receiver and route, as known to the engine.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Health {
-    /// All but `age_s`, which the relay fills in.
+    /// Receiver state without `age_s`, which the uplink fills in.
     pub gnss: GnssState,
-    /// When the newest fix was read.
+    /// Time at which the newest fix was read.
     pub newest_fix_at: Option<Uptime>,
-    /// The route.
+    /// State of the route.
     pub route: RouteState,
-    /// What the backend wishes for a while.
-    pub wishes: Wishes,
-    /// The newest words for the driver, and when they came; not for the wire.
-    pub message: Option<(String, Uptime)>,
+    /// Temporary reporting overrides of the backend.
+    pub overrides: ReportingOverrides,
+    /// Newest message to the driver, and when it was received. Not published.
+    pub driver_message: Option<(String, Uptime)>,
 }
 
-/// What the backend wishes for a while. Times are the agent's.
+/// Temporary reporting overrides of the backend. Times are in the agent's clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wishes {
-    /// How often a report was asked for: each time position and state are said at once.
-    pub reports: u64,
-    /// Until then no point waits for others.
+pub struct ReportingOverrides {
+    /// Number of report requests. Each one sends position and state at once.
+    pub report_requests: u64,
+    /// Until this time, fresh points do not wait for others.
     pub flush_until: Uptime,
-    /// A position at least so often, and until when.
-    pub rate: Option<(Duration, Uptime)>,
+    /// Maximum interval of positions, and until when it applies.
+    pub position_interval: Option<(Duration, Uptime)>,
 }
 
-/// Where the van is on its route. The default is a van on duty without one.
+/// State of the route. The default is a van on duty without a route.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RouteState {
-    /// Whether the driver is on duty.
+    /// Duty of the driver.
     pub duty: Duty,
-    /// The route of the manifest.
+    /// Route of the manifest.
     pub route: Option<String>,
-    /// The manifest's revision that is in use.
+    /// Active revision of the manifest.
     pub manifest_rev: Option<u64>,
-    /// Why the newest manifest is not in use.
+    /// Why the newest manifest is not active.
     pub manifest_error: Option<String>,
-    /// Where the van goes.
+    /// Next stop.
     pub next_stop: Option<NextStop>,
-    /// How late it is.
+    /// Delay against the plan.
     pub delay: Option<Delay>,
-    /// What reads parcels.
+    /// Scanners and their states.
     pub scanners: Vec<Scanner>,
-    /// Whether it is under way, near or at the stop `stop_seq`; `None` to say what its motion says.
+    /// Whether the van is under way to, near or at the stop `stop_seq`. `None` to derive it from
+    /// the motion.
     pub stop_status: Option<StopStatus>,
-    /// The stop that `stop_status` is about.
+    /// Stop to which `stop_status` applies.
     pub stop_seq: Option<u32>,
-    /// Stops that are not finished, this one not counted.
+    /// Number of unfinished stops after this one.
     pub stops_remaining: Option<u32>,
 }
 
 impl Health {
-    /// Whether somebody who was told `before` should hear of this at once.
-    pub(super) fn is_news(&self, before: &Self) -> bool {
+    /// Whether a change since `before` must be reported at once.
+    pub(super) fn changed_since(&self, before: &Self) -> bool {
         self.gnss.receiver != before.gnss.receiver
             || self.gnss.mode != before.gnss.mode
-            || self.route.is_news(&before.route)
-            || self.wishes.reports != before.wishes.reports
+            || self.route.changed_since(&before.route)
+            || self.overrides.report_requests != before.overrides.report_requests
     }
 }
 
 impl RouteState {
-    fn is_news(&self, before: &Self) -> bool {
+    fn changed_since(&self, before: &Self) -> bool {
         let scanners = self.scanners.iter().map(|scanner| (&scanner.name, scanner.state));
         let scanners_before = before.scanners.iter().map(|scanner| (&scanner.name, scanner.state));
         self.duty != before.duty
@@ -78,8 +79,8 @@ impl RouteState {
             || !scanners.eq(scanners_before)
     }
 
-    /// What a live position says of the stop; its change is said at once.
-    pub(super) fn place(&self) -> (Option<StopStatus>, Option<u32>) {
+    /// Stop status in a live position. A change is sent at once.
+    pub(super) fn stop(&self) -> (Option<StopStatus>, Option<u32>) {
         (self.stop_status, self.stop_seq)
     }
 }

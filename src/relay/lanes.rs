@@ -1,88 +1,89 @@
-//! Outbox → batches for `track`: fresh points ahead of the backlog, each lane in the order of `Seq`. Where the backend
-//! acknowledges by a high-water mark the backlog goes first, and numbers ascend.
+//! Queue of `track` batches. Fresh points have priority over the backlog, and both are in order of
+//! `Seq`. If the backend acknowledges by a watermark, the backlog is sent first, so that numbers
+//! ascend.
 //!
-//! The boundary is the last record that was accepted when the connection was made: what came later is `live`. All of
-//! this belongs to one connection; the next begins again at the lowest record that is still in the outbox.
+//! Points accepted after the connection was made are live; earlier ones are backlog. The queue
+//! belongs to one connection. The next connection starts at the lowest record in the outbox.
 
 use std::time::Duration;
 
-use super::budget::Stretch;
-use super::cadence::stretched;
-use super::refusals::pause;
+use super::budget::ThrottleFactor;
+use super::cadence::throttled;
+use super::refusals::rejection_delay;
 use crate::core::record::{Record, Seq, Subject};
 use crate::outbox::{Outbox, OutboxError};
 use crate::units::{Distance, Uptime};
-use crate::wire::json::{Lane, Point, Track};
+use crate::wire::json::{TrackSource, Point, Track};
 use crate::wire::{Encoding, compact};
 
-/// Refused ranges that are remembered one by one; beyond that, neighbours become one.
-const MAX_PARKED: usize = 64;
+/// Maximum number of separately tracked rejected ranges. Beyond it, neighbours are merged.
+const MAX_DEFERRED: usize = 64;
 
-/// How batches are made.
+/// Parameters of batches.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Batching {
-    /// Fresh points in a batch at most.
+    /// Maximum number of fresh points in a batch.
     pub points: usize,
-    /// Points of backlog in a batch at most.
+    /// Maximum number of backlog points in a batch.
     pub backlog_points: usize,
-    /// How long a fresh point waits for others.
+    /// Maximum time that a fresh point waits for others.
     pub interval: Duration,
-    /// What the message says of the lines between its points.
+    /// Maximum error of the lines between points, as published.
     pub max_error: Option<Distance>,
-    /// How the message is written.
+    /// Encoding of the message.
     pub encoding: Encoding,
 }
 
 /// Whether the backlog may be sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Backlog {
-    MayGo,
-    Waits,
+    Allowed,
+    Held,
 }
 
-/// Which lane goes first.
+/// Order of fresh points and backlog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
+pub(super) enum TrackOrder {
     /// Fresh points overtake the backlog.
     FreshFirst,
-    /// By `Seq`, so that fresh points wait for the whole backlog.
+    /// By `Seq`: fresh points wait for the whole backlog.
     Ascending,
 }
 
-/// What a message on `track` carries.
+/// Content of a `track` message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Batch {
     pub first: Seq,
     pub last: Seq,
     pub points: u64,
-    pub lane: Lane,
-    /// How often it was refused.
-    pub refused: u32,
+    pub source: TrackSource,
+    /// Number of rejections.
+    pub rejections: u32,
 }
 
-/// A batch as it goes out.
+/// An encoded batch that is ready to be sent.
 #[derive(Debug)]
-pub(super) struct Encoded {
+pub(super) struct EncodedBatch {
     pub batch: Batch,
     pub payload: Vec<u8>,
 }
 
-/// Records of one lane, read ahead by one batch.
+/// A read position with one prefetched batch.
 #[derive(Debug)]
 struct Cursor {
-    lane: Lane,
-    /// Up to where the outbox was read.
-    read: Seq,
+    source: TrackSource,
+    /// The outbox was read up to this number.
+    read_to: Seq,
     until: Option<Seq>,
     records: Vec<Record>,
-    /// Since when the oldest of them waits.
+    /// Time since which the oldest record waits.
     since: Uptime,
-    refused: u32,
+    rejections: u32,
 }
 
 impl Cursor {
-    const fn new(lane: Lane, read: Seq, until: Option<Seq>) -> Self {
-        Self { lane, read, until, records: Vec::new(), since: Uptime::ZERO, refused: 0 }
+    const fn new(source: TrackSource, read_to: Seq, until: Option<Seq>) -> Self {
+        Self { source, read_to, until, records: Vec::new(), since: Uptime::ZERO, rejections: 0 }
     }
 
     async fn refill(
@@ -92,35 +93,35 @@ impl Cursor {
         now: Uptime,
     ) -> Result<(), OutboxError> {
         let missing = points.saturating_sub(self.records.len());
-        if missing == 0 || self.until.is_some_and(|until| self.read >= until) {
+        if missing == 0 || self.until.is_some_and(|until| self.read_to >= until) {
             return Ok(());
         }
         let readable = outbox.readable();
-        if self.read >= readable {
+        if self.read_to >= readable {
             return Ok(());
         }
-        let records = outbox.after(self.read, self.until, missing).await?;
+        let records = outbox.records_after(self.read_to, self.until, missing).await?;
         if self.records.is_empty() {
             self.since = now;
         }
-        self.read = match records.last() {
+        self.read_to = match records.last() {
             Some(last) if records.len() == missing => last.seq,
-            // No more: all that could be read before the call has been.
+            // There are no more: everything readable before the call was read.
             last => last.map_or(readable, |last| last.seq.max(readable)),
         };
         if let Some(until) = self.until {
-            self.read = self.read.min(until);
+            self.read_to = self.read_to.min(until);
         }
         self.records.extend(records);
         Ok(())
     }
 
-    /// As many points as fit into `max_bytes`, at least one.
-    fn encode(&mut self, van: &str, by: Batching, max_bytes: usize, now: Uptime) -> Encoded {
-        let points = if self.lane == Lane::Live { by.points } else { by.backlog_points };
+    /// Encodes as many points as fit into `max_bytes`, at least one.
+    fn encode(&mut self, van: &str, by: Batching, max_bytes: usize, now: Uptime) -> EncodedBatch {
+        let points = if self.source == TrackSource::Live { by.points } else { by.backlog_points };
         let mut count = self.records.len().min(points);
         let payload = loop {
-            let payload = payload(&self.records[..count], self.lane, van, by);
+            let payload = payload(&self.records[..count], self.source, van, by);
             if payload.len() <= max_bytes || count == 1 {
                 break payload;
             }
@@ -132,14 +133,14 @@ impl Cursor {
             first: taken.first().map_or(Seq::ZERO, |record| record.seq),
             last: taken.last().map_or(Seq::ZERO, |record| record.seq),
             points: taken.len() as u64,
-            lane: self.lane,
-            refused: self.refused,
+            source: self.source,
+            rejections: self.rejections,
         };
-        Encoded { batch, payload }
+        EncodedBatch { batch, payload }
     }
 }
 
-fn payload(records: &[Record], lane: Lane, van: &str, by: Batching) -> Vec<u8> {
+fn payload(records: &[Record], lane: TrackSource, van: &str, by: Batching) -> Vec<u8> {
     let points = records.iter().map(|record| {
         let Subject::Point(point) = &record.subject;
         (record.seq, point)
@@ -148,70 +149,70 @@ fn payload(records: &[Record], lane: Lane, van: &str, by: Batching) -> Vec<u8> {
         Encoding::Json => {
             let points = points.map(|(seq, point)| Point::new(seq, point, lane));
             let track = Track::new(van, by.max_error, points.collect());
-            serde_json::to_vec(&track).expect("numbers and strings are JSON")
+            serde_json::to_vec(&track).expect("numbers and strings are valid JSON")
         }
         Encoding::Compact => compact::encode(lane, by.max_error, points),
     }
 }
 
-const fn index(lane: Lane) -> usize {
+const fn index(lane: TrackSource) -> usize {
     match lane {
-        Lane::Live => 0,
-        Lane::Backlog => 1,
+        TrackSource::Live => 0,
+        TrackSource::Backlog => 1,
     }
 }
 
-/// A range that was refused, and waits.
+/// A rejected range that waits for a retry.
 #[derive(Clone, Copy, Debug)]
-struct Parked {
+struct DeferredRange {
     batch: Batch,
     until: Uptime,
 }
 
-/// The lanes of one connection.
+/// Track queue of one connection.
 #[derive(Debug)]
-pub(super) struct Lanes {
+pub(super) struct TrackQueue {
     batching: Batching,
-    order: Order,
-    stretch: Stretch,
+    order: TrackOrder,
+    throttle: ThrottleFactor,
     live: Cursor,
     backlog: Cursor,
-    /// The refused ranges that are being sent again: fresh points, and backlog.
-    again: [Option<Cursor>; 2],
-    parked: Vec<Parked>,
-    /// The source has ended: fresh points wait for nothing.
-    pub(super) at_once: bool,
+    /// Rejected ranges that are being retried: live, and backlog.
+    retry: [Option<Cursor>; 2],
+    deferred: Vec<DeferredRange>,
+    /// Whether fresh points are sent without waiting, because the source has ended.
+    pub(super) flush: bool,
 }
 
-impl Lanes {
-    /// Begins at the lowest record; `boundary` is the newest one of the backlog.
-    pub(super) fn new(batching: Batching, order: Order, boundary: Seq) -> Self {
+impl TrackQueue {
+    /// Starts at the lowest record. `boundary` is the newest record of the backlog.
+    pub(super) fn new(batching: Batching, order: TrackOrder, boundary: Seq) -> Self {
         let points = batching.points.clamp(1, Track::MAX_POINTS);
         let backlog_points = batching.backlog_points.clamp(1, Track::MAX_POINTS);
         Self {
             batching: Batching { points, backlog_points, ..batching },
             order,
-            stretch: Stretch::NONE,
-            live: Cursor::new(Lane::Live, boundary, None),
-            backlog: Cursor::new(Lane::Backlog, Seq::ZERO, Some(boundary)),
-            again: [None, None],
-            parked: Vec::new(),
-            at_once: false,
+            throttle: ThrottleFactor::NONE,
+            live: Cursor::new(TrackSource::Live, boundary, None),
+            backlog: Cursor::new(TrackSource::Backlog, Seq::ZERO, Some(boundary)),
+            retry: [None, None],
+            deferred: Vec::new(),
+            flush: false,
         }
     }
 
-    /// The next batch that is due, of at most `max_bytes` unless it is a single point.
+    /// Returns the next due batch, of at most `max_bytes` unless it is a single point.
     pub(super) async fn next(
         &mut self,
         outbox: &Outbox,
         van: &str,
         (max_bytes, backlog): (usize, Backlog),
         now: Uptime,
-    ) -> Result<Option<Encoded>, OutboxError> {
+    ) -> Result<Option<EncodedBatch>, OutboxError> {
         let batching = self.batching;
         let chosen = match self.order {
-            Order::FreshFirst => self.fresh_first(outbox, backlog, now).await?,
-            Order::Ascending => self.ascending(outbox, backlog, now).await?,
+            TrackOrder::FreshFirst => self.fresh_first(outbox, backlog, now).await?,
+            TrackOrder::Ascending => self.ascending(outbox, backlog, now).await?,
         };
         Ok(chosen.map(|cursor| cursor.encode(van, batching, max_bytes, now)))
     }
@@ -226,14 +227,14 @@ impl Lanes {
         if self.live_due().is_some_and(|due| now >= due) {
             return Ok(Some(&mut self.live));
         }
-        if backlog == Backlog::MayGo {
+        if backlog == Backlog::Allowed {
             self.refill_backlog(outbox, now).await?;
             if !self.backlog.records.is_empty() {
                 return Ok(Some(&mut self.backlog));
             }
         }
-        let again = self.refill_again(outbox, backlog, now).await?;
-        Ok(again.and_then(|lane| self.again[index(lane)].as_mut()))
+        let again = self.refill_retry(outbox, backlog, now).await?;
+        Ok(again.and_then(|lane| self.retry[index(lane)].as_mut()))
     }
 
     async fn ascending(
@@ -243,11 +244,11 @@ impl Lanes {
         now: Uptime,
     ) -> Result<Option<&mut Cursor>, OutboxError> {
         self.refill_backlog(outbox, now).await?;
-        if backlog == Backlog::Waits && !self.backlog.records.is_empty() {
+        if backlog == Backlog::Held && !self.backlog.records.is_empty() {
             return Ok(None);
         }
-        if let Some(lane) = self.refill_again(outbox, backlog, now).await? {
-            return Ok(self.again[index(lane)].as_mut());
+        if let Some(lane) = self.refill_retry(outbox, backlog, now).await? {
+            return Ok(self.retry[index(lane)].as_mut());
         }
         if !self.backlog.records.is_empty() {
             return Ok(Some(&mut self.backlog));
@@ -263,24 +264,24 @@ impl Lanes {
         Ok(())
     }
 
-    /// Fresh points wait so much longer.
-    pub(super) const fn stretch(&mut self, stretch: Stretch) {
-        self.stretch = stretch;
+    /// Sets the factor by which fresh points wait longer.
+    pub(super) const fn set_throttle(&mut self, stretch: ThrottleFactor) {
+        self.throttle = stretch;
     }
 
-    /// When, after `now`, something becomes due.
+    /// Returns the next deadline after `now`.
     pub(super) fn deadline(&self, now: Uptime) -> Option<Uptime> {
-        let parked = self.parked.iter().map(|parked| parked.until);
-        parked.chain(self.live_due()).filter(|due| *due > now).min()
+        let deferred = self.deferred.iter().map(|deferred| deferred.until);
+        deferred.chain(self.live_due()).filter(|due| *due > now).min()
     }
 
-    /// A batch was refused.
-    pub(super) fn park(&mut self, batch: Batch, now: Uptime) {
-        let refused = batch.refused.saturating_add(1);
-        let until = now + pause(refused);
-        self.parked.push(Parked { batch: Batch { refused, ..batch }, until });
-        self.parked.sort_by_key(|parked| (parked.batch.lane == Lane::Live, parked.batch.first));
-        if self.parked.len() > MAX_PARKED {
+    /// Defers a rejected batch.
+    pub(super) fn defer(&mut self, batch: Batch, now: Uptime) {
+        let refused = batch.rejections.saturating_add(1);
+        let until = now + rejection_delay(refused);
+        self.deferred.push(DeferredRange { batch: Batch { rejections: refused, ..batch }, until });
+        self.deferred.sort_by_key(|deferred| (deferred.batch.source == TrackSource::Live, deferred.batch.first));
+        if self.deferred.len() > MAX_DEFERRED {
             self.join_neighbours();
         }
     }
@@ -291,54 +292,55 @@ impl Lanes {
             return None;
         }
         let full = records.len() >= self.batching.points;
-        let interval = stretched(self.batching.interval, self.stretch);
-        Some(if full || self.at_once { Uptime::ZERO } else { *since + interval })
+        let interval = throttled(self.batching.interval, self.throttle);
+        Some(if full || self.flush { Uptime::ZERO } else { *since + interval })
     }
 
-    /// The lane of the refused range whose turn it is, if any: fresh points do not wait for the budget.
-    async fn refill_again(
+    /// Returns the source of the next rejected range that is due. Live points do not wait for the
+    /// data budget.
+    async fn refill_retry(
         &mut self,
         outbox: &Outbox,
         backlog: Backlog,
         now: Uptime,
-    ) -> Result<Option<Lane>, OutboxError> {
+    ) -> Result<Option<TrackSource>, OutboxError> {
         let points = self.batching.points;
-        let lanes: &[Lane] = match backlog {
-            Backlog::MayGo => &[Lane::Backlog, Lane::Live],
-            Backlog::Waits => &[Lane::Live],
+        let lanes: &[TrackSource] = match backlog {
+            Backlog::Allowed => &[TrackSource::Backlog, TrackSource::Live],
+            Backlog::Held => &[TrackSource::Live],
         };
         for lane in lanes {
             let at = index(*lane);
             loop {
-                if let Some(again) = &mut self.again[at] {
+                if let Some(again) = &mut self.retry[at] {
                     if again.records.is_empty() {
                         again.refill(outbox, points, now).await?;
                     }
                     if !again.records.is_empty() {
                         return Ok(Some(*lane));
                     }
-                    self.again[at] = None;
+                    self.retry[at] = None;
                 }
-                let is_due = |parked: &Parked| parked.batch.lane == *lane && now >= parked.until;
-                let Some(due) = self.parked.iter().position(is_due) else { break };
-                let Parked { batch, .. } = self.parked.remove(due);
+                let is_due = |deferred: &DeferredRange| deferred.batch.source == *lane && now >= deferred.until;
+                let Some(due) = self.deferred.iter().position(is_due) else { break };
+                let DeferredRange { batch, .. } = self.deferred.remove(due);
                 let before = Seq::new(batch.first.get().saturating_sub(1));
-                let cursor = Cursor::new(batch.lane, before, Some(batch.last));
-                self.again[at] = Some(Cursor { refused: batch.refused, ..cursor });
+                let cursor = Cursor::new(batch.source, before, Some(batch.last));
+                self.retry[at] = Some(Cursor { rejections: batch.rejections, ..cursor });
             }
         }
         Ok(None)
     }
 
-    /// Joins the first two of the same lane. What lies between them is on its way or has arrived: at worst it is
-    /// repeated.
+    /// Merges the first two neighbouring ranges of the same source. Points between them are in
+    /// flight or acknowledged; at worst they are sent twice.
     fn join_neighbours(&mut self) {
-        let same = |pair: &[Parked]| pair[0].batch.lane == pair[1].batch.lane;
-        if let Some(at) = self.parked.windows(2).position(same) {
-            let next = self.parked.remove(at + 1);
-            let kept = &mut self.parked[at];
+        let same = |pair: &[DeferredRange]| pair[0].batch.source == pair[1].batch.source;
+        if let Some(at) = self.deferred.windows(2).position(same) {
+            let next = self.deferred.remove(at + 1);
+            let kept = &mut self.deferred[at];
             kept.batch.last = kept.batch.last.max(next.batch.last);
-            kept.batch.refused = kept.batch.refused.max(next.batch.refused);
+            kept.batch.rejections = kept.batch.rejections.max(next.batch.rejections);
             kept.until = kept.until.max(next.until);
         }
     }
@@ -357,17 +359,17 @@ mod tests {
             max_error: None,
             encoding: Encoding::Json,
         };
-        let mut lanes = Lanes::new(batching, Order::FreshFirst, Seq::new(60_000));
+        let mut lanes = TrackQueue::new(batching, TrackOrder::FreshFirst, Seq::new(60_000));
         for number in 0..1000 {
-            let lane = if number % 10 == 0 { Lane::Live } else { Lane::Backlog };
+            let lane = if number % 10 == 0 { TrackSource::Live } else { TrackSource::Backlog };
             let (first, last) = (Seq::new(number * 60 + 1), Seq::new(number * 60 + 60));
-            lanes.park(Batch { first, last, points: 60, lane, refused: 0 }, Uptime::ZERO);
-            assert!(lanes.parked.len() <= MAX_PARKED);
+            lanes.defer(Batch { first, last, points: 60, source: lane, rejections: 0 }, Uptime::ZERO);
+            assert!(lanes.deferred.len() <= MAX_DEFERRED);
         }
         for number in 0..1000 {
-            let lane = if number % 10 == 0 { Lane::Live } else { Lane::Backlog };
-            let covered = lanes.parked.iter().map(|parked| parked.batch).any(|batch| {
-                batch.lane == lane
+            let lane = if number % 10 == 0 { TrackSource::Live } else { TrackSource::Backlog };
+            let covered = lanes.deferred.iter().map(|deferred| deferred.batch).any(|batch| {
+                batch.source == lane
                     && batch.first <= Seq::new(number * 60 + 1)
                     && batch.last >= Seq::new(number * 60 + 60)
             });

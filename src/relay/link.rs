@@ -1,42 +1,45 @@
-//! The edge to the MQTT client: one [`Link`] is one connection, from the attempt to its end, and is never used again.
+//! Interface to the MQTT client. One [`Link`] is one connection, from the attempt to its end, and
+//! is never reused.
 
 use std::future::Future;
 use std::time::Duration;
 
-/// Opens links. The tests' one is scripted, and [`MqttLinks`](super::mqtt::MqttLinks) speaks MQTT 5.
-pub trait Links: Send {
-    /// What it opens.
-    type Link: Link;
+/// Opens connections. Implemented by [`MqttLinks`](super::mqtt::MqttLinks), and by a scripted fake
+/// in tests.
+pub trait Connector: Send {
+    /// Connection type.
+    type Connection: MqttConnection;
 
-    /// Begins to connect, with `will` as the Will; the outcome is the link's first event.
-    fn open(&mut self, will: &Publication) -> Self::Link;
+    /// Starts to connect, with `will` as the Will. The connection's first event is the outcome.
+    fn open(&mut self, will: &Publication) -> Self::Connection;
 }
 
-/// One connection. Dropping it cuts it, and the broker publishes the Will.
-pub trait Link: Send {
-    /// Takes a message for sending, in the order of the calls, and never waits.
+/// One connection. Dropping it closes the socket, and the broker publishes the Will.
+pub trait MqttConnection: Send {
+    /// Queues a message for sending, in the order of the calls. Never waits.
     ///
     /// # Errors
-    /// [`Overrun`], when it already holds all that it can, or has ended: more was handed over than its window.
-    fn try_publish(&mut self, publication: Publication) -> Result<(), Overrun>;
+    /// [`Overrun`] if the queue is full or the connection has ended.
+    fn try_publish(&mut self, publication: Publication) -> Result<(), QueueFull>;
 
-    /// Sends one SUBSCRIBE with QoS 1 for these topics, under the same rules as a message: [`LinkEvent::Sent`] gives its
-    /// packet identifier, and [`LinkEvent::Subscribed`] answers it.
+    /// Queues one SUBSCRIBE with QoS 1 for these topics, like a message. [`LinkEvent::Sent`]
+    /// returns its packet identifier, and [`LinkEvent::Subscribed`] acknowledges it.
     ///
     /// # Errors
-    /// As [`Self::try_publish`].
-    fn try_subscribe(&mut self, topics: Vec<String>) -> Result<(), Overrun>;
+    /// The same as for [`Self::try_publish`].
+    fn try_subscribe(&mut self, topics: Vec<String>) -> Result<(), QueueFull>;
 
-    /// Sends DISCONNECT after all that was taken, so that the Will is not published; [`LinkEvent::Closed`] follows.
+    /// Queues a DISCONNECT behind all messages, so that the Will is not published.
+    /// [`LinkEvent::Closed`] follows.
     fn disconnect(&mut self);
 
-    /// The next event. Nothing is lost if the future is dropped. After [`LinkEvent::Closed`] it waits for ever.
-    fn event(&mut self) -> impl Future<Output = LinkEvent> + Send;
+    /// Returns the next event. Cancel safe. Pending forever after [`LinkEvent::Closed`].
+    fn next_event(&mut self) -> impl Future<Output = ConnectionEvent> + Send;
 }
 
-/// The link cannot take another message.
+/// The connection cannot queue another message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Overrun;
+pub struct QueueFull;
 
 /// A message to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,30 +48,30 @@ pub struct Publication {
     pub topic: String,
     /// JSON, or a compact message on `track`.
     pub payload: Vec<u8>,
-    /// How.
+    /// Delivery guarantee.
     pub delivery: Delivery,
-    /// What the payload is, where the protocol can say it (MQTT 5 §3.3.2.3.9).
+    /// Content type of the payload, sent with MQTT 5 only (MQTT 5 §3.3.2.3.9).
     pub content_type: Option<&'static str>,
 }
 
-/// How a message is delivered.
+/// Delivery guarantee of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// QoS 0: a newer one replaces it anyway.
+    /// QoS 0, for messages that are replaced by a newer one.
     AtMostOnce,
     /// QoS 1.
     AtLeastOnce,
-    /// QoS 1, and the broker keeps it for who subscribes later.
+    /// QoS 1, and the broker retains it for later subscribers.
     Retained,
 }
 
-/// What happened on a link.
+/// Events of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LinkEvent {
-    /// CONNACK with success: messages may be handed over.
-    Connected(Welcome),
-    /// The oldest message or SUBSCRIBE that was handed over and not yet sent is being sent, under this packet identifier;
-    /// 0 for QoS 0.
+pub enum ConnectionEvent {
+    /// CONNACK with success: messages may be published.
+    Connected(ConnackInfo),
+    /// The oldest unsent message or SUBSCRIBE is being sent under this packet identifier; 0 for QoS
+    /// 0.
     Sent(u16),
     /// PUBACK.
     Acked {
@@ -81,34 +84,34 @@ pub enum LinkEvent {
     Subscribed {
         /// Packet identifier.
         packet_id: u16,
-        /// A reason code for each topic (MQTT 5 §3.9.3).
+        /// Reason code per topic (MQTT 5 §3.9.3).
         reasons: Vec<ReasonCode>,
     },
-    /// A message came; the client has acknowledged it.
+    /// A message was received. The client has acknowledged it.
     Message {
         /// Topic name.
         topic: String,
-        /// As it came.
+        /// Received payload.
         payload: Vec<u8>,
-        /// The broker had kept it for who subscribes later.
+        /// Whether the broker had retained it.
         retained: bool,
     },
-    /// The broker said something else: it is there.
-    Alive,
-    /// The connection failed or ended; nothing follows.
-    Closed(Closed),
+    /// Another packet was received, which shows that the broker is alive.
+    OtherPacket,
+    /// The connection failed or ended. No event follows.
+    Closed(CloseReason),
 }
 
-/// What the broker asks for in CONNACK.
+/// Limits and capabilities of the broker from CONNACK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Welcome {
-    /// Receive Maximum: QoS 1 messages without PUBACK at most.
+pub struct ConnackInfo {
+    /// Receive Maximum: maximum number of QoS 1 messages without PUBACK.
     pub receive_max: u16,
-    /// Maximum Packet Size, bytes.
+    /// Maximum Packet Size in bytes.
     pub max_packet_bytes: u32,
-    /// The keep alive that holds.
+    /// Effective keep alive.
     pub keep_alive: Duration,
-    /// The broker keeps retained messages.
+    /// Whether the broker supports retained messages.
     pub retains: bool,
 }
 
@@ -119,20 +122,20 @@ pub struct ReasonCode(pub u8);
 impl ReasonCode {
     /// Accepted.
     pub const SUCCESS: Self = Self(0x00);
-    /// Accepted, and nobody has subscribed.
+    /// Accepted, but no client has subscribed.
     pub const NO_MATCHING_SUBSCRIBERS: Self = Self(0x10);
-    /// The ACL says no.
+    /// Rejected by the ACL.
     pub const NOT_AUTHORIZED: Self = Self(0x87);
-    /// Another client came with our client identifier.
+    /// Another client connected with the same client identifier.
     pub const SESSION_TAKEN_OVER: Self = Self(0x8E);
-    /// The broker keeps no retained messages.
+    /// The broker does not support retained messages.
     pub const RETAIN_NOT_SUPPORTED: Self = Self(0x9A);
-    /// The broker does not know QoS 1.
+    /// The broker does not support QoS 1.
     pub const QOS_NOT_SUPPORTED: Self = Self(0x9B);
     /// The packet is larger than the receiver allows.
     pub const PACKET_TOO_LARGE: Self = Self(0x95);
 
-    /// Whether the packet that it answers was refused (0x80 and above).
+    /// Whether the acknowledged packet was rejected (0x80 and above).
     #[must_use]
     pub const fn is_failure(self) -> bool {
         self.0 >= 0x80
@@ -145,25 +148,25 @@ impl std::fmt::Display for ReasonCode {
     }
 }
 
-/// How far a link came before it failed, in the order in which it is made.
+/// Stage at which a connection failed, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// The broker's name was not found.
+pub enum ConnectStage {
+    /// Name resolution failed.
     Dns,
-    /// Nobody answered there.
+    /// The TCP connection failed.
     Tcp,
-    /// The two do not trust each other.
-    Tls(Distrust),
-    /// The broker did not want us, or the connection was lost.
+    /// TLS authentication failed.
+    Tls(TlsFailure),
+    /// The broker refused the connection, or it was lost.
     Mqtt,
-    /// We are connected, and what we say is refused.
+    /// The broker rejects published messages.
     Publish,
 }
 
-impl Stage {
-    /// As it is written in `status`.
+impl ConnectStage {
+    /// Name of the stage in `status`.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Dns => "dns",
             Self::Tcp => "tcp",
@@ -173,39 +176,39 @@ impl Stage {
         }
     }
 
-    /// Why not, where more is known; as it is written in `status`.
+    /// Details of the failure, if known, as in `status`.
     #[must_use]
     pub const fn cause(self) -> Option<&'static str> {
         match self {
-            Self::Tls(distrust) => Some(distrust.name()),
+            Self::Tls(distrust) => Some(distrust.as_str()),
             Self::Dns | Self::Tcp | Self::Mqtt | Self::Publish => None,
         }
     }
 }
 
-/// Why there is no trust.
+/// Why TLS authentication failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Distrust {
-    /// Our own files cannot be used.
+pub enum TlsFailure {
+    /// The agent's own files are not usable.
     Files,
-    /// Nobody whom we know vouches for the broker.
+    /// The broker's certificate was issued by an unknown authority.
     UnknownAuthority,
     /// The broker's certificate has expired.
     Expired,
-    /// The broker's certificate is not valid yet by our clock.
+    /// The broker's certificate is not valid yet according to the agent's clock.
     NotYetValid,
-    /// The broker's certificate is for another name.
+    /// The broker's certificate was issued for another name.
     WrongName,
-    /// The broker does not accept us: our certificate is not good enough, or there is none.
+    /// The broker rejected the client certificate, or there is none.
     Refused,
-    /// Something else: mostly that no TLS is spoken there.
+    /// Any other failure, usually a peer that does not speak TLS.
     Other,
 }
 
-impl Distrust {
-    /// As it is written in `status`.
+impl TlsFailure {
+    /// Name of the failure in `status`.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Files => "files",
             Self::UnknownAuthority => "unknown_authority",
@@ -218,142 +221,143 @@ impl Distrust {
     }
 }
 
-/// Why a link ended.
+/// Why a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Closed {
-    /// There is no network: nothing left this host.
+pub enum CloseReason {
+    /// No network: no packet left this host.
     Offline {
-        /// Where that was noticed.
-        stage: Stage,
-        /// In words.
+        /// Stage at which it was detected.
+        stage: ConnectStage,
+        /// Description.
         text: String,
     },
     /// The broker was not reached.
-    Unreached {
-        /// How far we came.
-        stage: Stage,
-        /// In words.
+    Unreachable {
+        /// Stage that failed.
+        stage: ConnectStage,
+        /// Description.
         text: String,
     },
-    /// The connection broke, or nobody knows how far it came.
+    /// The connection broke, at an unknown stage.
     Broken {
-        /// In words.
+        /// Description.
         text: String,
     },
-    /// A certificate or a key is not good: ours, or the broker's.
+    /// A certificate or key is invalid, on either side.
     Untrusted {
-        /// Which.
-        distrust: Distrust,
-        /// In words.
+        /// Kind of failure.
+        failure: TlsFailure,
+        /// Description.
         text: String,
     },
-    /// Something came that is larger than we take.
+    /// The broker sent a packet above the maximum size.
     Oversized {
-        /// In words.
+        /// Description.
         text: String,
     },
-    /// CONNACK with a refusal.
+    /// CONNACK with a failure.
     Refused {
         /// Reason code.
         reason: ReasonCode,
-        /// In words.
+        /// Description.
         text: String,
     },
     /// The broker sent DISCONNECT.
-    Dismissed {
+    Disconnected {
         /// Reason code.
         reason: ReasonCode,
-        /// In words.
+        /// Description.
         text: String,
     },
 }
 
-impl Closed {
-    /// The broker's reason code, if it gave one.
+impl CloseReason {
+    /// Reason code of the broker, if it sent one.
     #[must_use]
-    pub const fn reason(&self) -> Option<ReasonCode> {
+    pub const fn reason_code(&self) -> Option<ReasonCode> {
         match self {
             Self::Offline { .. }
-            | Self::Unreached { .. }
+            | Self::Unreachable { .. }
             | Self::Broken { .. }
             | Self::Untrusted { .. }
             | Self::Oversized { .. } => None,
-            Self::Refused { reason, .. } | Self::Dismissed { reason, .. } => Some(*reason),
+            Self::Refused { reason, .. } | Self::Disconnected { reason, .. } => Some(*reason),
         }
     }
 
-    /// How far it came, as far as that is known.
+    /// Stage that failed, if known.
     #[must_use]
-    pub const fn stage(&self) -> Option<Stage> {
+    pub const fn stage(&self) -> Option<ConnectStage> {
         match self {
-            Self::Offline { stage, .. } | Self::Unreached { stage, .. } => Some(*stage),
-            Self::Untrusted { distrust, .. } => Some(Stage::Tls(*distrust)),
-            Self::Oversized { .. } | Self::Refused { .. } | Self::Dismissed { .. } => {
-                Some(Stage::Mqtt)
+            Self::Offline { stage, .. } | Self::Unreachable { stage, .. } => Some(*stage),
+            Self::Untrusted { failure: distrust, .. } => Some(ConnectStage::Tls(*distrust)),
+            Self::Oversized { .. } | Self::Refused { .. } | Self::Disconnected { .. } => {
+                Some(ConnectStage::Mqtt)
             }
             Self::Broken { .. } => None,
         }
     }
 
-    /// In words.
+    /// Description.
     #[must_use]
     pub fn text(&self) -> &str {
         match self {
             Self::Offline { text, .. }
-            | Self::Unreached { text, .. }
+            | Self::Unreachable { text, .. }
             | Self::Broken { text }
             | Self::Untrusted { text, .. }
             | Self::Oversized { text }
             | Self::Refused { text, .. }
-            | Self::Dismissed { text, .. } => text,
+            | Self::Disconnected { text, .. } => text,
         }
     }
 
-    /// The same, with the name of the broker.
+    /// Adds the broker's name to the description.
     #[must_use]
-    pub(super) fn by(mut self, broker: &str) -> Self {
+    pub(super) fn with_broker(mut self, broker: &str) -> Self {
         match &mut self {
             Self::Offline { text, .. }
-            | Self::Unreached { text, .. }
+            | Self::Unreachable { text, .. }
             | Self::Broken { text }
             | Self::Untrusted { text, .. }
             | Self::Oversized { text }
             | Self::Refused { text, .. }
-            | Self::Dismissed { text, .. } => *text = format!("{broker}: {text}"),
+            | Self::Disconnected { text, .. } => *text = format!("{broker}: {text}"),
         }
         self
     }
 
-    /// What must change before another attempt makes sense.
+    /// Returns what must change before a retry makes sense.
     #[must_use]
-    pub const fn waits_for(&self) -> WaitsFor {
+    pub const fn retry_trigger(&self) -> RetryTrigger {
         match self {
-            Self::Offline { .. } => WaitsFor::Network,
-            Self::Untrusted { .. } => WaitsFor::Person,
-            // Unsupported version, client identifier, user name or password, not authorized, banned, bad method.
+            Self::Offline { .. } => RetryTrigger::Network,
+            Self::Untrusted { .. } => RetryTrigger::Operator,
+            // Unsupported version, client identifier, user name or password, not authorized,
+            // banned, bad method.
             Self::Refused {
                 reason: ReasonCode(0x84 | 0x85 | 0x86 | 0x87 | 0x8A | 0x8C | 0x9B),
                 ..
-            } => WaitsFor::Person,
-            Self::Dismissed { reason, .. } if reason.0 == ReasonCode::SESSION_TAKEN_OVER.0 => {
-                WaitsFor::Person
+            } => RetryTrigger::Operator,
+            Self::Disconnected { reason, .. } if reason.0 == ReasonCode::SESSION_TAKEN_OVER.0 => {
+                RetryTrigger::Operator
             }
-            Self::Unreached { .. }
+            Self::Unreachable { .. }
             | Self::Broken { .. }
             | Self::Oversized { .. }
             | Self::Refused { .. }
-            | Self::Dismissed { .. } => WaitsFor::Broker,
+            | Self::Disconnected { .. } => RetryTrigger::Broker,
         }
     }
 }
 
-/// What must change before another attempt makes sense.
+/// Condition for a retry after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WaitsFor {
-    /// The network, and an attempt costs nobody anything.
+pub enum RetryTrigger {
+    /// The network must be back. An attempt has no cost.
     Network,
-    /// The broker, or the way to it.
+    /// The broker or the path to it must be back.
     Broker,
-    /// Somebody, who changes credentials or a client identifier; trying again soon would do harm.
-    Person,
+    /// An operator must change credentials or a client identifier. An early retry would cause harm.
+    Operator,
 }

@@ -1,16 +1,19 @@
-//! ④ OUT: outbox and live position → MQTT, over one [`Link`] after the other.
+//! Uplink: publishes the outbox and the live position over MQTT, one connection ([`Link`]) after
+//! another.
 //!
-//! - A connection is an *epoch*: a fresh client, a clean session, and everything that is still in the outbox is sent again
-//!   from the lowest `Seq`. Nothing of the client's own memory outlives it.
-//! - A record leaves the outbox only after a PUBACK that accepts it; where that says nothing (MQTT 3.1.1) or is not enough,
-//!   only after the backend's own word. A refusal keeps it; so does everything in which
-//!   client and broker contradict what was handed over, and that ends the epoch.
-//! - `position` goes first and is replaced, never queued; then events, one a message and in order; fresh points go before
-//!   the backlog.
-//! - A link that is gone is a state, not an error: the next epoch begins after a backoff with jitter.
+//! - Each connection has a new client and a clean session. Everything in the outbox is sent again
+//!   from the lowest `Seq`. The client keeps no state across connections.
+//! - A record leaves the outbox only after a PUBACK that accepts it. Where PUBACK has no reason
+//!   code (MQTT 3.1.1) or is not sufficient, it also needs an `ack` from the backend. A rejected
+//!   record stays. If client or broker contradict what was published, the record stays and the
+//!   connection is closed.
+//! - `position` has priority and is replaced, never queued. Events follow, one per message and in
+//!   order, then fresh points, then the backlog.
+//! - A lost connection is a state, not an error. The next attempt follows after a backoff with
+//!   jitter.
 //!
-//! [`Relay`] is the loop over epochs, `epoch` is one of them; `in_flight`, `backoff`, `cadence` and `refusals` decide and
-//! do nothing; `mqtt` is the only file that knows the client.
+//! [`Relay`] is the loop over connections, and `epoch` is one of them. `in_flight`, `backoff`,
+//! `cadence` and `refusals` decide without I/O. Only `mqtt` depends on the client library.
 
 mod acks;
 mod air;
@@ -42,279 +45,281 @@ use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
 use crate::core::record::{Record, Seq};
-use crate::outbox::{Document, Outbox, OutboxError};
-use crate::rollcall::Pulse;
+use crate::outbox::{StoredDoc, Outbox, OutboxError};
+use crate::rollcall::Heartbeat;
 use crate::units::Uptime;
 use crate::wire::VERSION;
-use crate::wire::json::{Connection, ConnectionState};
-use acks::Acks;
-pub use air::AirUse;
-use air::{AirMeter, Traffic};
+use crate::wire::json::{ConnectionStatus, ConnectionState};
+use acks::BackendAcks;
+pub use air::DataUsage;
+use air::{DataMeter, TrafficKind};
 pub use backoff::BackoffConfig;
-use backoff::Reconnect;
-pub use budget::{Budget, Stretch};
+use backoff::ReconnectBackoff;
+pub use budget::{Budget, ThrottleFactor};
 pub use cadence::PositionCadence;
-pub use config::{Broker, Credentials, MqttVersion, Proxy, RelayConfig, Transport};
-use downlink::Answers;
+pub use config::{Broker, Credentials, MqttVersion, Proxy, UplinkConfig, Transport};
+use downlink::ResponseQueue;
 pub use downlink::{
-    Answer, Downlink, DownlinkReceiver, DownlinkSender, MAX_ANSWERS, MAX_COMMAND_BYTES,
+    CommandResponse, Downlink, DownlinkReceiver, DownlinkSender, MAX_RESPONSES, MAX_COMMAND_BYTES,
     MAX_COMMANDS, MAX_MANIFEST_BYTES, downlink,
 };
-use epoch::{End, Epoch};
-use events::Suspects;
-pub use health::{Health, RouteState, Wishes};
-pub use in_flight::Fault;
+use epoch::{DisconnectReason, BrokerConnection};
+use events::DisconnectSuspects;
+pub use health::{Health, RouteState, ReportingOverrides};
+pub use in_flight::ProtocolViolation;
 pub use link::{
-    Closed, Delivery, Distrust, Link, LinkEvent, Links, Overrun, Publication, ReasonCode, Stage,
-    WaitsFor, Welcome,
+    CloseReason, Delivery, TlsFailure, MqttConnection, ConnectionEvent, Connector, QueueFull, Publication, ReasonCode, ConnectStage,
+    RetryTrigger, ConnackInfo,
 };
-use refusals::Refusals;
-use removals::Removals;
-use status::Report;
+use refusals::RejectionBackoff;
+use removals::Pruner;
+use status::StatusReporter;
 pub use status::{LinkState, LinkStatus};
-use subscription::{Subscription, Wanted};
+use subscription::{Subscription, SubscriptionPlan};
 pub use tls::{Identity, TlsConfig, own_certificate};
 
-/// How long the relay that has sent everything waits for the broker to take its leave.
-const FAREWELL: Duration = Duration::from_secs(5);
+/// Maximum wait for the broker to close the connection after everything was sent.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Under this name the outbox keeps the bytes on the air.
-const AIR_DOCUMENT: &str = "air";
+/// Key of the data usage among the outbox's documents.
+const DATA_USAGE_DOCUMENT: &str = "air";
 
-/// And so often: what a power cut forgets of them is little.
-const KEEP_AIR_EVERY: Duration = Duration::from_mins(15);
+/// Interval for storing the data usage. It bounds the loss after a power cut.
+const DATA_USAGE_INTERVAL: Duration = Duration::from_mins(15);
 
-/// What the relay reads.
+/// Inputs of the uplink.
 #[derive(Debug)]
 pub struct Inputs {
-    /// What must arrive.
+    /// Records to deliver.
     pub outbox: Outbox,
     /// The newest accepted fix.
     pub live: watch::Receiver<Option<Record>>,
-    /// How the receiver and the route are.
+    /// State of the receiver and the route.
     pub health: watch::Receiver<Health>,
-    /// The agent's time and UTC. The link's own timers run as the world does, also in a replay.
+    /// The agent's time and UTC. Timers of the connection use real time, even in a replay.
     pub clock: Clock,
-    /// Where manifests and commands go.
+    /// Destination of manifests and commands.
     pub downlink: DownlinkSender,
-    /// What commands came to.
-    pub answers: mpsc::Receiver<Answer>,
+    /// Responses to commands.
+    pub responses: mpsc::Receiver<CommandResponse>,
 }
 
-/// Whether, and how, the relay should stop.
+/// Shutdown request of the uplink.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Stop {
-    /// Not yet.
+pub enum ShutdownSignal {
+    /// No shutdown.
     #[default]
     Running,
-    /// Begin nothing new, wait for what is under way at most this long, and take leave.
+    /// Send nothing new, wait at most this long for acknowledgements, then disconnect.
     Grace(Duration),
-    /// No record will come any more: take leave when the outbox is empty. What the broker refuses keeps it from being so.
+    /// No further record will be accepted: disconnect when the outbox is empty. Records that the
+    /// broker rejects keep it from being empty.
     Drained,
 }
 
-/// Why the relay cannot go on.
+/// Why the uplink cannot continue.
 #[derive(Debug, thiserror::Error)]
-pub enum RelayError {
-    /// Stop: the outbox is closed or gone.
-    #[error("relay: {0}")]
+pub enum UplinkError {
+    /// Fatal: the outbox is closed.
+    #[error("uplink: {0}")]
     Outbox(#[source] OutboxError),
 }
 
 /// The loop over connections.
 #[derive(Debug)]
-pub struct Relay<L> {
-    config: RelayConfig,
+pub struct Uplink<L> {
+    config: UplinkConfig,
     inputs: Inputs,
-    links: L,
-    /// The world's time, in which the broker lives.
-    pace: Clock,
-    reconnect: Reconnect,
-    removals: Removals,
-    refusals: Refusals,
-    event_refusals: Refusals,
-    suspects: Suspects,
-    acks: Acks,
-    /// Events that no broker took so far because of their size: a person should know once.
+    connector: L,
+    /// Real time, for timers of the connection.
+    live_clock: Clock,
+    reconnect: ReconnectBackoff,
+    pruner: Pruner,
+    track_rejections: RejectionBackoff,
+    event_rejections: RejectionBackoff,
+    suspects: DisconnectSuspects,
+    backend_acks: BackendAcks,
+    /// Events above the maximum packet size of all brokers. Each is logged once.
     oversized: BTreeSet<Seq>,
     subscription: Subscription,
-    answers: Answers,
-    answers_open: bool,
-    air: AirMeter,
-    stretch: Stretch,
-    air_kept: Option<Vec<u8>>,
-    /// When the bytes on the air are kept again.
-    keep_air_at: Uptime,
-    report: Report,
-    pulse: Pulse,
+    responses: ResponseQueue,
+    responses_open: bool,
+    data_meter: DataMeter,
+    throttle: ThrottleFactor,
+    stored_data_usage: Option<Vec<u8>>,
+    /// Next time at which the data usage is stored.
+    store_data_usage_at: Uptime,
+    reporter: StatusReporter,
+    heartbeat: Heartbeat,
 }
 
-impl<L: Links> Relay<L> {
-    /// A relay that has done nothing yet.
+impl<L: Connector> Uplink<L> {
+    /// Creates an uplink. [`Self::run`] starts it.
     #[must_use]
-    pub fn new(config: RelayConfig, inputs: Inputs, links: L) -> Self {
+    pub fn new(config: UplinkConfig, inputs: Inputs, connector: L) -> Self {
         let documents = inputs.outbox.documents();
-        let air_kept =
-            documents.into_iter().find(|(key, _)| key == AIR_DOCUMENT).map(|(_, air)| air);
-        let pace = Clock::live();
+        let stored_data_usage =
+            documents.into_iter().find(|(key, _)| key == DATA_USAGE_DOCUMENT).map(|(_, air)| air);
+        let live_clock = Clock::live();
         Self {
-            acks: Acks::new(inputs.outbox.first_seq()),
-            air: AirMeter::new(config.carrier(), air_kept.as_deref()),
-            air_kept,
-            stretch: Stretch::NONE,
-            keep_air_at: pace.uptime() + KEEP_AIR_EVERY,
-            reconnect: Reconnect::new(config.backoff, fastrand::Rng::new()),
-            report: Report::new(inputs.clock.clone()),
+            backend_acks: BackendAcks::new(inputs.outbox.first_seq()),
+            data_meter: DataMeter::new(config.transport_overhead(), stored_data_usage.as_deref()),
+            stored_data_usage,
+            throttle: ThrottleFactor::NONE,
+            store_data_usage_at: live_clock.uptime() + DATA_USAGE_INTERVAL,
+            reconnect: ReconnectBackoff::new(config.backoff, fastrand::Rng::new()),
+            reporter: StatusReporter::new(inputs.clock.clone()),
             config,
             inputs,
-            links,
-            pace,
-            removals: Removals::default(),
-            refusals: Refusals::default(),
-            event_refusals: Refusals::default(),
-            suspects: Suspects::default(),
+            connector,
+            live_clock,
+            pruner: Pruner::default(),
+            track_rejections: RejectionBackoff::default(),
+            event_rejections: RejectionBackoff::default(),
+            suspects: DisconnectSuspects::default(),
             oversized: BTreeSet::new(),
             subscription: Subscription::default(),
-            answers: Answers::default(),
-            answers_open: true,
-            pulse: Pulse::default(),
+            responses: ResponseQueue::default(),
+            responses_open: true,
+            heartbeat: Heartbeat::default(),
         }
     }
 
-    /// Answers with this pulse.
+    /// Sets the heartbeat for the liveness check.
     #[must_use]
-    pub fn with_pulse(mut self, pulse: Pulse) -> Self {
-        self.pulse = pulse;
+    pub fn with_heartbeat(mut self, pulse: Heartbeat) -> Self {
+        self.heartbeat = pulse;
         self
     }
 
-    /// Rolls the same dice each time.
+    /// Seeds the random delays, for reproducible tests.
     #[must_use]
     pub fn with_seed(mut self, seed: u64) -> Self {
-        self.reconnect = Reconnect::new(self.config.backoff, fastrand::Rng::with_seed(seed));
+        self.reconnect = ReconnectBackoff::new(self.config.backoff, fastrand::Rng::with_seed(seed));
         self
     }
 
-    /// What the link does, now and at each change.
+    /// Subscribes to the connection status.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<LinkStatus> {
-        self.report.subscribe()
+        self.reporter.subscribe()
     }
 
-    /// Connects, sends, and connects again, until `stop` says otherwise or its sender is gone.
+    /// Connects, sends and reconnects until `stop` requests a shutdown or its sender is dropped.
     ///
     /// # Errors
-    /// [`RelayError`], if the outbox was closed. Whatever happens to the link is none.
-    pub async fn run(mut self, mut stop: watch::Receiver<Stop>) -> Result<(), RelayError> {
-        while !self.may_end(&stop) {
-            self.report.enter(LinkState::Connecting);
-            let began = self.pace.uptime();
-            let link = self.links.open(&self.connection(ConnectionState::ConnectionBroken));
-            let (end, lived) = Epoch::new(&mut self, link).run(&mut stop).await;
-            self.pulse.clone().during(self.flush()).await?;
-            self.reconnect.ended(lived);
+    /// [`RelayError`] if the outbox was closed. A connection failure is not an error.
+    pub async fn run(mut self, mut stop: watch::Receiver<ShutdownSignal>) -> Result<(), UplinkError> {
+        while !self.should_stop(&stop) {
+            self.reporter.set_state(LinkState::Connecting);
+            let began = self.live_clock.uptime();
+            let link = self.connector.open(&self.connection_message(ConnectionState::ConnectionBroken));
+            let (end, lived) = BrokerConnection::new(&mut self, link).run(&mut stop).await;
+            self.heartbeat.clone().beat_while(self.prune_outbox()).await?;
+            self.reconnect.on_disconnected(lived);
             match end {
-                End::Stopped => break,
-                End::Outbox(error) => return Err(RelayError::Outbox(error)),
-                End::Lost { error, reason, stage, waits_for } => {
-                    let tried = self.pace.uptime().since(began + lived);
-                    let wait = self.reconnect.next_wait(waits_for, tried);
-                    self.report.lost(error, (stage, reason), wait);
-                    self.wait(wait, &mut stop).await;
+                DisconnectReason::Stopped => break,
+                DisconnectReason::Outbox(error) => return Err(UplinkError::Outbox(error)),
+                DisconnectReason::Lost { error, reason, stage, retry_trigger } => {
+                    let logins = self.live_clock.uptime().since(began + lived);
+                    let wait = self.reconnect.next_delay(retry_trigger, logins);
+                    self.reporter.on_disconnected(error, (stage, reason), wait);
+                    self.wait_to_reconnect(wait, &mut stop).await;
                 }
             }
         }
-        self.look_at_air();
-        self.keep_air();
-        self.report.enter(LinkState::Stopped);
+        self.update_data_usage();
+        self.store_data_usage();
+        self.reporter.set_state(LinkState::Stopped);
         Ok(())
     }
 
-    /// Whether there is nothing left to do without a link.
-    fn may_end(&self, stop: &watch::Receiver<Stop>) -> bool {
+    /// Whether nothing is left that needs no connection.
+    fn should_stop(&self, stop: &watch::Receiver<ShutdownSignal>) -> bool {
         match *stop.borrow() {
-            Stop::Grace(_) => true,
-            Stop::Drained => self.inputs.outbox.stats().borrow().pending == 0,
-            Stop::Running => stop.has_changed().is_err(),
+            ShutdownSignal::Grace(_) => true,
+            ShutdownSignal::Drained => self.inputs.outbox.stats().borrow().pending == 0,
+            ShutdownSignal::Running => stop.has_changed().is_err(),
         }
     }
 
-    async fn wait(&mut self, wait: Duration, stop: &mut watch::Receiver<Stop>) {
+    async fn wait_to_reconnect(&mut self, wait: Duration, stop: &mut watch::Receiver<ShutdownSignal>) {
         let mut stats = self.inputs.outbox.stats();
-        let until = self.pace.uptime() + wait;
-        while !self.may_end(stop) {
+        let until = self.live_clock.uptime() + wait;
+        while !self.should_stop(stop) {
             tokio::select! {
                 changed = stop.changed() => if changed.is_err() { return },
                 Ok(()) = stats.changed() => {}
-                () = self.pulse.answer() => {}
-                answer = self.inputs.answers.recv(), if self.answers_open => self.take_answer(answer),
-                _ = self.pace.reached(Some(until)) => return,
+                () = self.heartbeat.beat() => {}
+                answer = self.inputs.responses.recv(), if self.responses_open => self.queue_response(answer),
+                _ = self.live_clock.sleep_until(Some(until)) => return,
             }
         }
     }
 
-    /// The engine answered a command; `None` when it never will again.
-    fn take_answer(&mut self, answer: Option<Answer>) {
-        match answer.map(|answer| self.answers.keep(answer)) {
-            None => self.answers_open = false,
+    /// Queues a command response of the engine. `None` means that the engine has stopped.
+    fn queue_response(&mut self, answer: Option<CommandResponse>) {
+        match answer.map(|answer| self.responses.push(answer)) {
+            None => self.responses_open = false,
             Some(true) => {}
-            Some(false) => self.report.count(|status| status.answers_lost += 1),
+            Some(false) => self.reporter.update(|status| status.responses_lost += 1),
         }
     }
 
-    fn ended_before_suback(&mut self, wanted: Wanted, error: &str, now: Uptime) {
-        if self.subscription.ended_unanswered(wanted, now) {
-            self.report.downlink(Some(format!("the broker ends who subscribes: {error}")));
+    fn on_closed_before_suback(&mut self, wanted: SubscriptionPlan, error: &str, now: Uptime) {
+        if self.subscription.on_closed_before_suback(wanted, now) {
+            self.reporter.set_downlink_error(Some(format!("the broker closes the connection after SUBSCRIBE: {error}")));
         }
     }
 
-    fn go_without_downlink(&mut self, wanted: Wanted, error: &str, now: Uptime) {
-        self.subscription.give_up(wanted, now);
-        self.report.downlink(Some(error.to_owned()));
+    fn disable_subscription(&mut self, wanted: SubscriptionPlan, error: &str, now: Uptime) {
+        self.subscription.disable(wanted, now);
+        self.reporter.set_downlink_error(Some(error.to_owned()));
     }
 
-    /// What has gone over the air, and how far to stretch for it.
-    fn look_at_air(&mut self) {
+    /// Updates the data usage and the throttle factor.
+    fn update_data_usage(&mut self) {
         let utc = self.inputs.clock.utc();
-        let used = self.air.turn(utc);
-        self.stretch = self.config.budget.stretch(used.month, utc, self.stretch);
-        self.report.air(used, self.stretch);
-        if self.pace.uptime() >= self.keep_air_at {
-            self.keep_air();
+        let used = self.data_meter.roll_over(utc);
+        self.throttle = self.config.budget.throttle_factor(used.month, utc, self.throttle);
+        self.reporter.set_data_usage(used, self.throttle);
+        if self.live_clock.uptime() >= self.store_data_usage_at {
+            self.store_data_usage();
         }
     }
 
-    /// It goes to the disk with what the engine commits next.
-    fn keep_air(&mut self) {
-        let now = self.pace.uptime();
-        self.keep_air_at = now + KEEP_AIR_EVERY;
+    /// Stores the data usage with the next commit of the engine.
+    fn store_data_usage(&mut self) {
+        let now = self.live_clock.uptime();
+        self.store_data_usage_at = now + DATA_USAGE_INTERVAL;
         if let Some(document) =
-            self.air.document().filter(|air| self.air_kept.as_ref() != Some(air))
+            self.data_meter.document().filter(|air| self.stored_data_usage.as_ref() != Some(air))
         {
-            self.air_kept = Some(document.clone());
-            let document = Document { key: AIR_DOCUMENT.to_owned(), value: Some(document) };
+            self.stored_data_usage = Some(document.clone());
+            let document = StoredDoc { key: DATA_USAGE_DOCUMENT.to_owned(), value: Some(document) };
             self.inputs.outbox.accept_events(Vec::new(), vec![document], now);
         }
     }
 
-    /// Removes what has arrived. A failure is none of the link's: it is tried again.
-    async fn flush(&mut self) -> Result<(), RelayError> {
-        let (now, failed_before) = (self.pace.uptime(), self.removals.have_failed());
-        match self.removals.flush(&self.inputs.outbox, now).await {
-            Err(error @ OutboxError::Closed { .. }) => return Err(RelayError::Outbox(error)),
+    /// Deletes acknowledged records from the outbox. A failure does not affect the connection and
+    /// is retried.
+    async fn prune_outbox(&mut self) -> Result<(), UplinkError> {
+        let (now, failed_before) = (self.live_clock.uptime(), self.pruner.has_failed());
+        match self.pruner.prune(&self.inputs.outbox, now).await {
+            Err(error @ OutboxError::Closed { .. }) => return Err(UplinkError::Outbox(error)),
             Err(error) if !failed_before => {
-                tracing::warn!(%error, "acknowledged records not removed, trying again");
+                tracing::warn!(%error, "acknowledged records not deleted: retrying");
             }
-            Ok(()) if failed_before => tracing::info!("acknowledged records removed"),
+            Ok(()) if failed_before => tracing::info!("acknowledged records deleted"),
             Ok(()) | Err(_) => {}
         }
         Ok(())
     }
 
-    fn connection(&self, state: ConnectionState) -> Publication {
-        // The Will is written before anybody knows when it will be said.
+    fn connection_message(&self, state: ConnectionState) -> Publication {
+        // The time at which the broker publishes the Will is unknown when it is created.
         let now = (state != ConnectionState::ConnectionBroken).then(|| self.inputs.clock.utc());
-        let connection = Connection {
+        let connection = ConnectionStatus {
             v: VERSION,
             van: self.config.van.to_string(),
             state,
@@ -324,7 +329,7 @@ impl<L: Links> Relay<L> {
         };
         Publication {
             topic: self.config.topics.connection.clone(),
-            payload: serde_json::to_vec(&connection).expect("numbers and strings are JSON"),
+            payload: serde_json::to_vec(&connection).expect("numbers and strings are valid JSON"),
             delivery: Delivery::Retained,
             content_type: None,
         }

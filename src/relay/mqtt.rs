@@ -1,10 +1,11 @@
-//! rumqttc as a [`Link`]: this, `v4` (MQTT 3.1.1), `v5` and `reasons` are the only files that know it.
+//! MQTT connections with rumqttc. Only this module and its submodules depend on it.
 //!
-//! Brokers are tried in order of preference: the next one after an attempt that failed, the first one again after a
-//! connection on which a message was accepted.
+//! Brokers are tried in order of preference. A failed attempt is followed by the next broker, and a
+//! connection on which a message was accepted by the first one.
 //!
-//! A link is a fresh client with its own event loop, which a task of its own polls: `poll` is not safe to cancel. The
-//! task ends with its first error, so the client never reconnects by itself, and its pending list is never used.
+//! Each connection has a new client and event loop, polled by a separate task because `poll` is not
+//! cancel safe. The task ends with its first error, so the client never reconnects by itself and
+//! its pending list is never used.
 
 mod reasons;
 mod v4;
@@ -23,112 +24,113 @@ use tokio::task::JoinHandle;
 use super::Credentials;
 use super::config::bracketed;
 use super::{
-    Broker, Closed, Delivery, Distrust, Link, LinkEvent, Links, MqttVersion, Overrun, Publication,
-    ReasonCode, RelayConfig, TlsConfig, Transport,
+    Broker, CloseReason, Delivery, TlsFailure, MqttConnection, ConnectionEvent, Connector, MqttVersion, QueueFull, Publication,
+    ReasonCode, UplinkConfig, TlsConfig, Transport,
 };
 use crate::clock::Clock;
 use crate::pem::PemError;
-use crate::tasks::joined;
+use crate::tasks::unwrap_join;
 
-/// DNS, TCP, TLS and CONNACK together; a radio that wakes up takes its time.
+/// Timeout in seconds for DNS, TCP, TLS and CONNACK together. A radio may need time to wake up.
 const CONNECT_TIMEOUT_S: u64 = 20;
 
-/// What rumqttc accepts at least.
+/// Minimum that rumqttc accepts.
 const MIN_KEEP_ALIVE: Duration = Duration::from_secs(5);
 
-/// What the protocol can say at most (a 16 bit number of seconds).
+/// Maximum of the protocol (16-bit number of seconds).
 const MAX_KEEP_ALIVE: Duration = Duration::from_secs(65_535);
 
-/// Beside the window, the client holds one position, its mirror, and DISCONNECT.
-const BESIDE_WINDOW: usize = 3;
+/// Queue slots besides the window: one position, its OwnTracks copy, and DISCONNECT.
+const EXTRA_QUEUE_SLOTS: usize = 3;
 
-/// The largest packet that we take: a manifest, and its topic and properties. The broker is told in CONNECT, and keeps
-/// what is larger (MQTT 5 §3.1.2.11.4).
+/// Maximum size of an incoming packet: a manifest with its topic and properties. It is announced in
+/// CONNECT, and the broker discards larger messages (MQTT 5 §3.1.2.11.4).
 const MAX_INCOMING_BYTES: u32 = 257 * 1024;
 
-/// Bytes of messages that wait for the relay, so that a flood of them does not fill the memory.
-const MAX_WAITING_BYTES: usize = 512 * 1024;
+/// Maximum bytes of queued incoming messages. Limits the memory that a flood of messages can use.
+const MAX_QUEUED_BYTES: usize = 512 * 1024;
 
-/// Events that wait for the relay. When it is full the task stops reading, and TCP slows the broker down.
-const EVENTS: usize = 256;
+/// Maximum number of queued events. If it is reached, the task stops reading and TCP throttles the
+/// broker.
+const EVENT_QUEUE_LEN: usize = 256;
 
-/// Opens links over MQTT 5 or 3.1.1.
+/// Opens connections with MQTT 5 or 3.1.1.
 #[derive(Debug)]
-pub struct MqttLinks {
-    config: RelayConfig,
-    /// By which certificates are judged.
+pub struct RumqttcConnector {
+    config: UplinkConfig,
+    /// Clock for the validation of certificates.
     clock: Clock,
-    /// Which broker is next.
-    next: usize,
-    /// What attempts taught of each.
-    taught: Vec<Arc<Taught>>,
+    /// Index of the next broker.
+    next_broker: usize,
+    /// Known behaviour of each broker.
+    quirks: Vec<Arc<BrokerQuirks>>,
 }
 
-/// What attempts taught of a broker.
+/// Known behaviour of a broker.
 #[derive(Debug, Default)]
-struct Taught {
-    /// It accepted a message in the last attempt.
-    stood: AtomicBool,
-    /// It keeps no message for later, so the Will must not ask for it.
+struct BrokerQuirks {
+    /// Whether it accepted a message in the last attempt.
+    accepted_message: AtomicBool,
+    /// Whether it does not support retained messages, so that the Will must not be retained.
     without_retain: AtomicBool,
 }
 
-impl MqttLinks {
-    /// For these brokers. Certificates are judged by `clock`.
+impl RumqttcConnector {
+    /// Creates a connector for the configured brokers. `clock` is used to validate certificates.
     #[must_use]
-    pub fn new(config: RelayConfig, clock: Clock) -> Self {
-        let taught = config.brokers.iter().map(|_| Arc::default()).collect();
-        Self { config, clock, next: 0, taught }
+    pub fn new(config: UplinkConfig, clock: Clock) -> Self {
+        let quirks = config.brokers.iter().map(|_| Arc::default()).collect();
+        Self { config, clock, next_broker: 0, quirks }
     }
 
-    /// Whose turn it is.
-    fn turn(&mut self) -> (Broker, Arc<Taught>) {
-        if self.taught.iter().any(|taught| taught.stood.swap(false, Ordering::Relaxed)) {
-            self.next = 0;
+    /// Selects the next broker.
+    fn select_broker(&mut self) -> (Broker, Arc<BrokerQuirks>) {
+        if self.quirks.iter().any(|quirks| quirks.accepted_message.swap(false, Ordering::Relaxed)) {
+            self.next_broker = 0;
         }
-        let turn = self.next % self.config.brokers.len();
-        self.next += 1;
-        (self.config.brokers[turn].clone(), self.taught[turn].clone())
+        let turn = self.next_broker % self.config.brokers.len();
+        self.next_broker += 1;
+        (self.config.brokers[turn].clone(), self.quirks[turn].clone())
     }
 }
 
-impl Links for MqttLinks {
-    type Link = MqttLink;
+impl Connector for RumqttcConnector {
+    type Connection = RumqttcConnection;
 
-    fn open(&mut self, will: &Publication) -> MqttLink {
-        let (broker, taught) = self.turn();
-        let (sender, events) = Sender::channel();
+    fn open(&mut self, will: &Publication) -> RumqttcConnection {
+        let (broker, quirks) = self.select_broker();
+        let (sender, events) = EventSender::channel();
         let (handle, client) = oneshot::channel();
-        let capacity = usize::from(self.config.in_flight.max(1)) + BESIDE_WINDOW;
+        let capacity = usize::from(self.config.in_flight.max(1)) + EXTRA_QUEUE_SLOTS;
         let (config, clock) = (self.config.clone(), self.clock.clone());
-        let attempt = Attempt { broker: broker.clone(), config, will: will.clone() };
+        let attempt = ConnectOptions { broker: broker.clone(), config, will: will.clone() };
         let driver = tokio::spawn(async move {
-            match ready(attempt.broker.transport.clone(), clock).await {
+            match rumqttc_transport(attempt.broker.transport.clone(), clock).await {
                 Ok(transport) => {
-                    // If nobody takes the client, nobody listens either.
+                    // If the receiver is dropped, the connection is dropped too.
                     match attempt.config.version {
                         MqttVersion::V5 => {
-                            let options = v5::options(&attempt, &taught, transport);
+                            let options = v5::options(&attempt, &quirks, transport);
                             let (client, events) = v5::connection(options, capacity);
                             let _ = handle.send(Handle::V5(client));
-                            drive(events, sender, &taught).await;
+                            drive(events, sender, &quirks).await;
                         }
                         MqttVersion::V3_1_1 => {
                             let options = v4::options(&attempt, transport);
                             let (client, events) = v4::connection(options, capacity);
                             let _ = handle.send(Handle::V4(client));
-                            drive(events, sender, &taught).await;
+                            drive(events, sender, &quirks).await;
                         }
                     }
                 }
                 Err(error) => {
-                    let (distrust, text) = (Distrust::Files, error.to_string());
-                    close(sender, Closed::Untrusted { distrust, text }).await;
+                    let (distrust, text) = (TlsFailure::Files, error.to_string());
+                    send_closed(sender, CloseReason::Untrusted { failure: distrust, text }).await;
                 }
             }
         });
         let several = self.config.brokers.len() > 1;
-        MqttLink {
+        RumqttcConnection {
             client: Client::Awaited(client),
             events,
             driver,
@@ -138,15 +140,15 @@ impl Links for MqttLinks {
     }
 }
 
-/// What a connection begins with.
-struct Attempt {
+/// Parameters of a connection attempt.
+struct ConnectOptions {
     broker: Broker,
-    config: RelayConfig,
+    config: UplinkConfig,
     will: Publication,
 }
 
-impl Attempt {
-    /// As rumqttc wants it: a host, or the whole URL of a WebSocket.
+impl ConnectOptions {
+    /// Address in rumqttc's format: a host, or the URL of a WebSocket.
     fn address(&self) -> String {
         if self.broker.transport.is_websocket() {
             self.broker.to_string()
@@ -170,63 +172,64 @@ impl Attempt {
     }
 }
 
-fn network() -> NetworkOptions {
+fn network_options() -> NetworkOptions {
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
     network.set_connection_timeout(CONNECT_TIMEOUT_S);
     network
 }
 
-/// Certificates are on a card that may take its time.
-async fn ready(transport: Transport, clock: Clock) -> Result<rumqttc::Transport, PemError> {
+/// Loads certificates, which may take some time from a card.
+async fn rumqttc_transport(transport: Transport, clock: Clock) -> Result<rumqttc::Transport, PemError> {
     Ok(match transport {
         Transport::Tcp => rumqttc::Transport::tcp(),
-        Transport::Tls(tls) => rumqttc::Transport::tls_with_config(loaded(tls, clock).await?),
+        Transport::Tls(tls) => rumqttc::Transport::tls_with_config(load_tls(tls, clock).await?),
         #[cfg(feature = "websocket")]
         Transport::WebSocket { tls: None, .. } => rumqttc::Transport::ws(),
         #[cfg(feature = "websocket")]
         Transport::WebSocket { tls: Some(tls), .. } => {
-            rumqttc::Transport::wss_with_config(loaded(tls, clock).await?)
+            rumqttc::Transport::wss_with_config(load_tls(tls, clock).await?)
         }
     })
 }
 
-async fn loaded(tls: TlsConfig, clock: Clock) -> Result<TlsConfiguration, PemError> {
+async fn load_tls(tls: TlsConfig, clock: Clock) -> Result<TlsConfiguration, PemError> {
     let loaded = tokio::task::spawn_blocking(move || tls.load(&clock)).await;
-    Ok(TlsConfiguration::Rustls(joined(loaded)?))
+    Ok(TlsConfiguration::Rustls(unwrap_join(loaded)?))
 }
 
-/// One connection over MQTT.
-pub struct MqttLink {
+/// A single MQTT connection.
+pub struct RumqttcConnection {
     client: Client,
-    events: mpsc::Receiver<Waiting>,
+    events: mpsc::Receiver<QueuedEvent>,
     driver: JoinHandle<()>,
-    /// The broker keeps messages for later.
+    /// Whether the broker supports retained messages.
     retains: bool,
-    /// Which one it is, if there are several.
+    /// The broker, if several are configured.
     broker: Option<Broker>,
 }
 
-/// There is one as soon as the certificates are read, and that is before the broker says anything.
+/// The client is available once the certificates are loaded, which is before any packet from the
+/// broker.
 enum Client {
     Awaited(oneshot::Receiver<Handle>),
     Ready(Handle),
 }
 
-/// The client of either version.
+/// Client of either protocol version.
 enum Handle {
     V5(rumqttc::v5::AsyncClient),
     V4(rumqttc::AsyncClient),
 }
 
 impl Handle {
-    fn hand_over(&self, publication: Publication, retains: bool) -> bool {
+    fn publish(&self, publication: Publication, retains: bool) -> bool {
         let Publication { topic, payload, delivery, content_type } = publication;
         let retain = delivery == Delivery::Retained && retains;
         match self {
             Self::V5(client) => {
                 let qos = v5::qos(delivery);
-                match content_type.map(v5::content) {
+                match content_type.map(v5::content_properties) {
                     None => client.try_publish(topic, qos, retain, payload).is_ok(),
                     Some(properties) => client
                         .try_publish_with_properties(topic, qos, retain, payload, properties)
@@ -268,73 +271,73 @@ impl Client {
     }
 }
 
-impl std::fmt::Debug for MqttLink {
+impl std::fmt::Debug for RumqttcConnection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("MqttLink").finish_non_exhaustive()
     }
 }
 
-impl Drop for MqttLink {
+impl Drop for RumqttcConnection {
     fn drop(&mut self) {
         self.driver.abort();
     }
 }
 
-impl Link for MqttLink {
-    fn try_publish(&mut self, publication: Publication) -> Result<(), Overrun> {
-        let client = self.client.get().ok_or(Overrun)?;
-        client.hand_over(publication, self.retains).then_some(()).ok_or(Overrun)
+impl MqttConnection for RumqttcConnection {
+    fn try_publish(&mut self, publication: Publication) -> Result<(), QueueFull> {
+        let client = self.client.get().ok_or(QueueFull)?;
+        client.publish(publication, self.retains).then_some(()).ok_or(QueueFull)
     }
 
-    fn try_subscribe(&mut self, topics: Vec<String>) -> Result<(), Overrun> {
-        let client = self.client.get().ok_or(Overrun)?;
-        client.subscribe(topics).then_some(()).ok_or(Overrun)
+    fn try_subscribe(&mut self, topics: Vec<String>) -> Result<(), QueueFull> {
+        let client = self.client.get().ok_or(QueueFull)?;
+        client.subscribe(topics).then_some(()).ok_or(QueueFull)
     }
 
     fn disconnect(&mut self) {
-        // If it does not take it, it has ended, or will be cut when the grace is over.
+        // A failure means that the connection has ended or will be closed after the grace period.
         let _ = self.client.get().map(Handle::disconnect);
     }
 
-    async fn event(&mut self) -> LinkEvent {
-        match (self.events.recv().await.map(|(event, _)| event), &self.broker) {
-            (Some(LinkEvent::Connected(welcome)), broker) => {
+    async fn next_event(&mut self) -> ConnectionEvent {
+        match (self.events.recv().await.map(|(next_event, _)| next_event), &self.broker) {
+            (Some(ConnectionEvent::Connected(welcome)), broker) => {
                 self.retains = welcome.retains;
                 if let Some(broker) = broker {
-                    tracing::info!(%broker, "this broker accepts");
+                    tracing::info!(%broker, "broker accepted the connection");
                 }
-                LinkEvent::Connected(welcome)
+                ConnectionEvent::Connected(welcome)
             }
-            (Some(LinkEvent::Closed(closed)), Some(broker)) => {
-                LinkEvent::Closed(closed.by(&broker.to_string()))
+            (Some(ConnectionEvent::Closed(closed)), Some(broker)) => {
+                ConnectionEvent::Closed(closed.with_broker(&broker.to_string()))
             }
-            (Some(event), _) => event,
+            (Some(next_event), _) => next_event,
             (None, _) => std::future::pending().await,
         }
     }
 }
 
-/// What a client polls.
-trait Polled: Send {
-    /// The next event, if it is one for the relay.
-    fn poll(&mut self) -> impl Future<Output = Result<Option<LinkEvent>, Closed>> + Send;
+/// Event loop of either protocol version.
+trait MqttEventLoop: Send {
+    /// Returns the next event, or `None` if the event is irrelevant.
+    fn poll(&mut self) -> impl Future<Output = Result<Option<ConnectionEvent>, CloseReason>> + Send;
 
-    /// What was read together with the error has happened all the same.
-    fn rest(&mut self) -> Vec<LinkEvent>;
+    /// Returns the events that were read together with the error.
+    fn drain_after_error(&mut self) -> Vec<ConnectionEvent>;
 }
 
-/// Polls until the first error. Ends also when nobody listens any more.
-async fn drive(mut connection: impl Polled, sender: Sender, taught: &Taught) {
+/// Polls until the first error, or until the receiver is dropped.
+async fn drive(mut connection: impl MqttEventLoop, sender: EventSender, quirks: &BrokerQuirks) {
     let closed = loop {
         match connection.poll().await {
             Ok(event) => {
-                let ends = matches!(event, Some(LinkEvent::Closed(_)));
+                let ends = matches!(event, Some(ConnectionEvent::Closed(_)));
                 match &event {
-                    Some(LinkEvent::Connected(welcome)) => {
-                        taught.without_retain.store(!welcome.retains, Ordering::Relaxed);
+                    Some(ConnectionEvent::Connected(welcome)) => {
+                        quirks.without_retain.store(!welcome.retains, Ordering::Relaxed);
                     }
-                    Some(LinkEvent::Acked { reason, .. }) if !reason.is_failure() => {
-                        taught.stood.store(true, Ordering::Relaxed);
+                    Some(ConnectionEvent::Acked { reason, .. }) if !reason.is_failure() => {
+                        quirks.accepted_message.store(true, Ordering::Relaxed);
                     }
                     _ => {}
                 }
@@ -347,40 +350,40 @@ async fn drive(mut connection: impl Polled, sender: Sender, taught: &Taught) {
             Err(closed) => break closed,
         }
     };
-    for event in connection.rest() {
+    for event in connection.drain_after_error() {
         if !sender.send(event).await {
             return;
         }
     }
-    if closed.reason() == Some(ReasonCode::RETAIN_NOT_SUPPORTED) {
-        taught.without_retain.store(true, Ordering::Relaxed);
+    if closed.reason_code() == Some(ReasonCode::RETAIN_NOT_SUPPORTED) {
+        quirks.without_retain.store(true, Ordering::Relaxed);
     }
-    close(sender, closed).await;
+    send_closed(sender, closed).await;
 }
 
-async fn close(sender: Sender, closed: Closed) {
-    sender.send(LinkEvent::Closed(closed)).await;
+async fn send_closed(sender: EventSender, closed: CloseReason) {
+    sender.send(ConnectionEvent::Closed(closed)).await;
 }
 
-/// An event, and the room that a message takes.
-type Waiting = (LinkEvent, Option<OwnedSemaphorePermit>);
+/// An event, and the permit for the memory of its message.
+type QueuedEvent = (ConnectionEvent, Option<OwnedSemaphorePermit>);
 
-/// Where events wait for the relay.
-struct Sender {
-    events: mpsc::Sender<Waiting>,
+/// Sends events to the uplink.
+struct EventSender {
+    events: mpsc::Sender<QueuedEvent>,
     room: Arc<Semaphore>,
 }
 
-impl Sender {
-    fn channel() -> (Self, mpsc::Receiver<Waiting>) {
-        let (events, waiting) = mpsc::channel(EVENTS);
-        (Self { events, room: Arc::new(Semaphore::new(MAX_WAITING_BYTES)) }, waiting)
+impl EventSender {
+    fn channel() -> (Self, mpsc::Receiver<QueuedEvent>) {
+        let (events, waiting) = mpsc::channel(EVENT_QUEUE_LEN);
+        (Self { events, room: Arc::new(Semaphore::new(MAX_QUEUED_BYTES)) }, waiting)
     }
 
-    /// False if nobody listens any more.
-    async fn send(&self, event: LinkEvent) -> bool {
+    /// Returns false if the receiver was dropped.
+    async fn send(&self, event: ConnectionEvent) -> bool {
         let room = match &event {
-            LinkEvent::Message { payload, .. } => {
+            ConnectionEvent::Message { payload, .. } => {
                 let bytes = u32::try_from(payload.len()).unwrap_or(MAX_INCOMING_BYTES);
                 let room = self.room.clone().acquire_many_owned(bytes.min(MAX_INCOMING_BYTES));
                 tokio::select! {

@@ -1,28 +1,28 @@
-//! What the link does, for people: `status`, systemd's status line, the log.
+//! Connection status for `status`, systemd's status line and the log.
 
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::air::AirUse;
-use super::budget::Stretch;
-use super::link::{ReasonCode, Stage};
+use super::air::DataUsage;
+use super::budget::ThrottleFactor;
+use super::link::{ReasonCode, ConnectStage};
 use crate::clock::Clock;
 use crate::units::Uptime;
 
-/// What the link does.
+/// State of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkState {
-    /// An attempt is under way.
+    /// A connection attempt is in progress.
     Connecting,
-    /// The broker has accepted us.
+    /// The broker has accepted the connection.
     Connected,
-    /// The next attempt waits.
+    /// Waiting for the next attempt.
     BackingOff {
-        /// How long, in the world's time.
+        /// Delay until the next attempt, in real time.
         wait: Duration,
     },
-    /// The relay has ended.
+    /// The uplink has ended.
     Stopped,
 }
 
@@ -37,53 +37,55 @@ impl std::fmt::Display for LinkState {
     }
 }
 
-/// The link, and what went over it since the agent started.
+/// Connection status, and counters since the start of the agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkStatus {
-    /// What it does.
+    /// State of the connection.
     pub state: LinkState,
-    /// Since when, by the agent's clock.
+    /// Time of the last state change, by the agent's clock.
     pub since: Uptime,
-    /// Why the last connection failed or ended; `None` while all is well.
+    /// Why the last connection failed or ended. `None` without a failure.
     pub last_error: Option<String>,
-    /// The reason code of the last refusal: CONNACK, DISCONNECT, or PUBACK of `track` or `event`; `None` while all is well.
+    /// Reason code of the last rejection: CONNACK, DISCONNECT, or PUBACK of `track` or `event`.
+    /// `None` without a failure.
     pub last_reason: Option<ReasonCode>,
-    /// How far the link came, or that what we say is refused; `None` while all is well, or if nobody knows.
-    pub stage: Option<Stage>,
-    /// Why manifests or commands do not come; `None` while all is well.
+    /// Stage that failed. `None` without a failure, or if unknown.
+    pub stage: Option<ConnectStage>,
+    /// Why manifests or commands are not received. `None` without a failure.
     pub downlink_error: Option<String>,
-    /// Messages from the backend.
+    /// Messages received from the backend.
     pub downlink_messages: u64,
-    /// Of them, those that nobody took: a retained or a doubtful command, too large, or one too many.
+    /// Received messages that were dropped: a retained or invalid command, too large, or above the
+    /// queue limit.
     pub downlink_dropped: u64,
-    /// Words of the backend on `ack` that could not be read, or not be true.
-    pub acks_unfit: u64,
-    /// Answers to commands that the broker refused, or that were too many.
-    pub answers_lost: u64,
-    /// Messages on `position`.
+    /// Invalid `ack` messages: malformed or implausible.
+    pub acks_invalid: u64,
+    /// Command responses that the broker rejected, or that were dropped from the queue.
+    pub responses_lost: u64,
+    /// Sent `position` messages.
     pub positions: u64,
-    /// Messages on `track`, repetitions included.
+    /// Sent `track` messages, including repetitions.
     pub track_messages: u64,
-    /// Messages on `event`, repetitions included.
+    /// Sent `event` messages, including repetitions.
     pub event_messages: u64,
-    /// Events that the broker has acknowledged.
+    /// Acknowledged events.
     pub events_acked: u64,
-    /// Events that are larger than the broker takes.
+    /// Events above the broker's maximum packet size.
     pub events_too_large: u64,
-    /// Points that the broker has acknowledged.
+    /// Acknowledged points.
     pub points_acked: u64,
-    /// Bytes of payload that were handed over, repetitions included.
+    /// Published payload bytes, including repetitions.
     pub payload_bytes: u64,
-    /// Estimated bytes on the air, headers and handshakes included.
-    pub air: AirUse,
-    /// How far a budget stretches what can wait.
-    pub stretch: Stretch,
-    /// Connections after the first.
+    /// Estimated data usage, including headers and handshakes.
+    pub data_usage: DataUsage,
+    /// Factor by which the data budget increases report intervals.
+    pub throttle: ThrottleFactor,
+    /// Number of reconnects.
     pub reconnects: u64,
 }
 
 impl LinkStatus {
-    /// A first attempt, at `since`.
+    /// Status before the first attempt, at `since`.
     pub(crate) const fn new(since: Uptime) -> Self {
         Self {
             state: LinkState::Connecting,
@@ -94,8 +96,8 @@ impl LinkStatus {
             downlink_error: None,
             downlink_messages: 0,
             downlink_dropped: 0,
-            acks_unfit: 0,
-            answers_lost: 0,
+            acks_invalid: 0,
+            responses_lost: 0,
             positions: 0,
             track_messages: 0,
             event_messages: 0,
@@ -103,40 +105,41 @@ impl LinkStatus {
             events_too_large: 0,
             points_acked: 0,
             payload_bytes: 0,
-            air: AirUse { today: 0, month: 0 },
-            stretch: Stretch::NONE,
+            data_usage: DataUsage { today: 0, month: 0 },
+            throttle: ThrottleFactor::NONE,
             reconnects: 0,
         }
     }
 }
 
-/// A network that fails now in one way and now in another does not fill the log.
-const LOGGED_AT_MOST_EVERY: Duration = Duration::from_mins(1);
+/// Minimum interval between two logged failures. A network with changing errors must not fill the
+/// log.
+const MIN_LOG_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Nor does a budget.
-const STRETCH_AT_MOST_EVERY: Duration = Duration::from_hours(1);
+/// Minimum interval between two logged changes of the throttle factor.
+const MIN_THROTTLE_LOG_INTERVAL: Duration = Duration::from_hours(1);
 
-/// Keeps [`LinkStatus`], and logs its changes.
+/// Updates [`LinkStatus`] and logs changes.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(super) struct StatusReporter {
     status: watch::Sender<LinkStatus>,
     clock: Clock,
     connected_before: bool,
-    /// The loss that was logged last, and when.
-    logged: Option<(Uptime, String)>,
-    /// When a stretch was logged, and which.
-    stretch_logged: (Option<Uptime>, Stretch),
+    /// Last logged failure, and when.
+    last_logged: Option<(Uptime, String)>,
+    /// Last logged throttle factor, and when.
+    throttle_logged: (Option<Uptime>, ThrottleFactor),
 }
 
-impl Report {
+impl StatusReporter {
     pub(super) fn new(clock: Clock) -> Self {
         let status = LinkStatus::new(clock.uptime());
         Self {
             status: watch::Sender::new(status),
             clock,
             connected_before: false,
-            logged: None,
-            stretch_logged: (None, Stretch::NONE),
+            last_logged: None,
+            throttle_logged: (None, ThrottleFactor::NONE),
         }
     }
 
@@ -144,28 +147,28 @@ impl Report {
         self.status.subscribe()
     }
 
-    pub(super) fn count(&self, change: impl FnOnce(&mut LinkStatus)) {
-        self.status.send_modify(change);
+    pub(super) fn update(&self, state_mut: impl FnOnce(&mut LinkStatus)) {
+        self.status.send_modify(state_mut);
     }
 
-    /// A change of the stretch is logged, once an hour at most.
-    pub(super) fn air(&mut self, air: AirUse, stretch: Stretch) {
+    /// Sets data usage and throttle factor. Logs a change of the factor, at most once per hour.
+    pub(super) fn set_data_usage(&mut self, air: DataUsage, stretch: ThrottleFactor) {
         let now = self.clock.uptime();
-        if self.stretch_logged.1 != stretch
-            && self.stretch_logged.0.is_none_or(|at| now.since(at) >= STRETCH_AT_MOST_EVERY)
+        if self.throttle_logged.1 != stretch
+            && self.throttle_logged.0.is_none_or(|at| now.since(at) >= MIN_THROTTLE_LOG_INTERVAL)
         {
-            self.stretch_logged = (Some(now), stretch);
+            self.throttle_logged = (Some(now), stretch);
             let (cadence, month_bytes) = (stretch.factor(), air.month);
-            tracing::info!(cadence, month_bytes, "what can wait is sent so many times as rarely");
+            tracing::info!(cadence, month_bytes, "data budget: report intervals multiplied");
         }
         self.status.send_if_modified(|status| {
-            let is_news = (status.air, status.stretch) != (air, stretch);
-            (status.air, status.stretch) = (air, stretch);
+            let is_news = (status.data_usage, status.throttle) != (air, stretch);
+            (status.data_usage, status.throttle) = (air, stretch);
             is_news
         });
     }
 
-    pub(super) fn enter(&self, state: LinkState) {
+    pub(super) fn set_state(&self, state: LinkState) {
         let now = self.clock.uptime();
         self.status.send_modify(|status| {
             if status.state != state {
@@ -175,58 +178,59 @@ impl Report {
         });
     }
 
-    pub(super) fn connected(&mut self) {
+    pub(super) fn on_connected(&mut self) {
         let again = std::mem::replace(&mut self.connected_before, true);
-        self.count(|status| {
+        self.update(|status| {
             status.reconnects += u64::from(again);
             status.last_error = None;
             status.last_reason = None;
             status.stage = None;
         });
-        self.enter(LinkState::Connected);
+        self.set_state(LinkState::Connected);
         tracing::info!("connected to the broker");
     }
 
-    /// Why nothing comes down, or that it does again: logged when it changes.
-    pub(super) fn downlink(&self, error: Option<String>) {
+    /// Sets the downlink error. Logs a change.
+    pub(super) fn set_downlink_error(&self, error: Option<String>) {
         if self.status.borrow().downlink_error == error {
             return;
         }
         match &error {
-            Some(error) => tracing::warn!(%error, "manifests and commands do not come"),
-            None => tracing::info!("manifests and commands come again"),
+            Some(error) => tracing::warn!(%error, "downlink subscription lost"),
+            None => tracing::info!("downlink subscription restored"),
         }
-        self.count(|status| status.downlink_error = error);
+        self.update(|status| status.downlink_error = error);
     }
 
-    /// The link ended or was refused: logged when it was up, or fails for another reason than before.
-    pub(super) fn lost(
+    /// Records a lost or refused connection. Logs it if it was up, or if the reason is new.
+    pub(super) fn on_disconnected(
         &mut self,
         error: String,
-        (stage, reason): (Option<Stage>, Option<ReasonCode>),
+        (stage, reason): (Option<ConnectStage>, Option<ReasonCode>),
         wait: Duration,
     ) {
         let backoff_ms = wait.as_millis();
-        if self.is_worth_a_line(&error) {
-            self.logged = Some((self.clock.uptime(), error.clone()));
+        if self.should_log(&error) {
+            self.last_logged = Some((self.clock.uptime(), error.clone()));
             let reason = reason.map(tracing::field::display);
-            tracing::info!(%error, reason, backoff_ms, "no link to the broker, trying again");
+            tracing::info!(%error, reason, backoff_ms, "no connection to the broker: retrying");
         }
-        self.count(|status| {
+        self.update(|status| {
             status.last_error = Some(error);
             status.last_reason = reason;
             status.stage = stage;
         });
-        self.enter(LinkState::BackingOff { wait });
+        self.set_state(LinkState::BackingOff { wait });
     }
 
-    /// What is not logged for being too soon is still news a minute later.
-    fn is_worth_a_line(&self, error: &str) -> bool {
+    /// Whether the failure must be logged. A reason that was suppressed by the interval is logged
+    /// after it.
+    fn should_log(&self, error: &str) -> bool {
         let was_up = self.status.borrow().state == LinkState::Connected;
         let now = self.clock.uptime();
         was_up
-            || self.logged.as_ref().is_none_or(|(at, logged)| {
-                logged != error && now.since(*at) >= LOGGED_AT_MOST_EVERY
+            || self.last_logged.as_ref().is_none_or(|(at, logged)| {
+                logged != error && now.since(*at) >= MIN_LOG_INTERVAL
             })
     }
 }
@@ -237,16 +241,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_reason_that_stays_is_logged_even_if_it_began_right_after_another() {
-        let mut report = Report::new(Clock::live());
+        let mut report = StatusReporter::new(Clock::live());
         let mut fails = async |seconds, error: &str| {
             tokio::time::sleep(Duration::from_secs(seconds)).await;
-            let line = report.is_worth_a_line(error);
-            report.lost(error.to_owned(), (None, None), Duration::from_secs(60));
+            let line = report.should_log(error);
+            report.on_disconnected(error.to_owned(), (None, None), Duration::from_secs(60));
             line
         };
         assert!(fails(0, "connection reset").await);
-        assert!(!fails(2, "certificate expired").await, "a minute has one line");
+        assert!(!fails(2, "certificate expired").await, "one line per minute");
         assert!(fails(60, "certificate expired").await);
-        assert!(!fails(600, "certificate expired").await, "no news");
+        assert!(!fails(600, "certificate expired").await, "already logged");
     }
 }

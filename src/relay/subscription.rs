@@ -1,86 +1,88 @@
-//! Whether the next connection subscribes (pure).
+//! Decides whether the next connection subscribes. No I/O.
 //!
-//! What comes down must never cost what goes up: some brokers cut who subscribes to what they do not allow, and a retained
-//! message that is too large would come again on each connection. Then the van connects without, and tries later.
+//! Receiving must never prevent sending. Some brokers close the connection when a client subscribes
+//! to a denied topic. A retained message above the maximum size would be received again on each
+//! connection. The van then connects without a subscription and retries later.
 
 use std::time::Duration;
 
-use super::config::RelayConfig;
+use super::config::UplinkConfig;
 use crate::units::Uptime;
 
-/// A broker that ends so many connections in a row before SUBACK does it because of SUBSCRIBE.
-const TRIES: u32 = 3;
+/// Number of consecutive connections that end before SUBACK, after which the subscription is
+/// disabled.
+const MAX_FAILURES: u32 = 3;
 
-/// How long the van then connects without.
-const WITHOUT_FOR: Duration = Duration::from_hours(1);
+/// Time for which the subscription is disabled.
+const DISABLED_FOR: Duration = Duration::from_hours(1);
 
-/// What a connection subscribes to.
+/// Topics to which a connection subscribes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
-    /// Manifests and commands; and the backend's word, if it is waited for.
+pub(super) enum SubscriptionPlan {
+    /// Manifests and commands, and `ack` if it is required.
     All,
-    /// The backend's word, without which nothing leaves the outbox.
-    AckAlone,
-    /// Nothing.
+    /// Only `ack`, without which no record leaves the outbox.
+    AckOnly,
+    /// No topics.
     Nothing,
 }
 
-impl Wanted {
-    /// The topics, in the order of SUBSCRIBE. Where PUBACK is enough, the backend's word would only cost data.
-    pub(super) fn topics(self, config: &RelayConfig) -> Vec<&String> {
+impl SubscriptionPlan {
+    /// Topics in the order of SUBSCRIBE. `ack` is left out if PUBACK is sufficient, to save data.
+    pub(super) fn topics(self, config: &UplinkConfig) -> Vec<&String> {
         let topics = &config.topics;
-        let ack = config.waits_for_ack().then_some(&topics.ack);
+        let ack = config.requires_backend_ack().then_some(&topics.ack);
         match self {
             Self::All => [&topics.manifest, &topics.command].into_iter().chain(ack).collect(),
-            Self::AckAlone => ack.into_iter().collect(),
+            Self::AckOnly => ack.into_iter().collect(),
             Self::Nothing => Vec::new(),
         }
     }
 }
 
-/// What connections taught. It outlives them.
+/// Experience of earlier connections. Outlives them.
 #[derive(Debug, Default)]
 pub(super) struct Subscription {
-    unanswered: u32,
+    failures: u32,
     not_before: Uptime,
-    /// Not even to the backend's word.
+    /// Earliest subscription to `ack`.
     ack_not_before: Uptime,
 }
 
 impl Subscription {
-    /// What to subscribe to now.
-    pub(super) fn wanted(&self, waits_for_ack: bool, now: Uptime) -> Wanted {
+    /// Returns the topics for a connection at `now`.
+    pub(super) fn plan(&self, requires_backend_ack: bool, now: Uptime) -> SubscriptionPlan {
         if now >= self.not_before {
-            Wanted::All
-        } else if waits_for_ack && now >= self.ack_not_before {
-            Wanted::AckAlone
+            SubscriptionPlan::All
+        } else if requires_backend_ack && now >= self.ack_not_before {
+            SubscriptionPlan::AckOnly
         } else {
-            Wanted::Nothing
+            SubscriptionPlan::Nothing
         }
     }
 
-    /// SUBACK came.
-    pub(super) const fn answered(&mut self) {
-        self.unanswered = 0;
+    /// Handles SUBACK.
+    pub(super) const fn on_suback(&mut self) {
+        self.failures = 0;
     }
 
-    /// The connection ended before SUBACK; whether the van now goes without.
-    pub(super) fn ended_unanswered(&mut self, wanted: Wanted, now: Uptime) -> bool {
-        self.unanswered += 1;
-        let gives_up = self.unanswered >= TRIES;
+    /// The connection ended before SUBACK. Returns whether the subscription is now disabled.
+    pub(super) fn on_closed_before_suback(&mut self, wanted: SubscriptionPlan, now: Uptime) -> bool {
+        self.failures += 1;
+        let gives_up = self.failures >= MAX_FAILURES;
         if gives_up {
-            self.give_up(wanted, now);
+            self.disable(wanted, now);
         }
         gives_up
     }
 
-    /// What came was too large, and ended the connection.
-    pub(super) fn give_up(&mut self, wanted: Wanted, now: Uptime) {
-        self.unanswered = 0;
+    /// Disables the subscription, for example after a message above the maximum size.
+    pub(super) fn disable(&mut self, wanted: SubscriptionPlan, now: Uptime) {
+        self.failures = 0;
         match wanted {
-            Wanted::All => self.not_before = now + WITHOUT_FOR,
-            Wanted::AckAlone => self.ack_not_before = now + WITHOUT_FOR,
-            Wanted::Nothing => {}
+            SubscriptionPlan::All => self.not_before = now + DISABLED_FOR,
+            SubscriptionPlan::AckOnly => self.ack_not_before = now + DISABLED_FOR,
+            SubscriptionPlan::Nothing => {}
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Promises of the relay, in virtual time: the outbox is real, the broker is scripted.
+//! Tests of the uplink in virtual time, with a real outbox and a scripted broker.
 
 mod acks;
 mod air;
@@ -16,50 +16,50 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use self::broker::{Broker, FakeLinks};
+use self::broker::{Broker, FakeConnector};
 use super::*;
-use crate::core::journey::{JourneyState, Motion};
+use crate::core::journey::{TripState, Motion};
 use crate::core::record::Seq;
 use crate::outbox::OutboxConfig;
 use crate::outbox::tests::record;
 use crate::wire::{Encoding, VanId, json};
 
-/// A van without wheels: an outbox, a relay, and the scripted broker.
+/// A simulated van: an outbox, an uplink and the scripted broker.
 struct Van {
     outbox: Outbox,
     live: watch::Sender<Option<Record>>,
     health: watch::Sender<Health>,
     orders: DownlinkReceiver,
-    answers: mpsc::Sender<Answer>,
-    stop: watch::Sender<Stop>,
+    responses: mpsc::Sender<CommandResponse>,
+    stop: watch::Sender<ShutdownSignal>,
     status: watch::Receiver<LinkStatus>,
     broker: Broker,
-    relay: JoinHandle<Result<(), RelayError>>,
+    uplink: JoinHandle<Result<(), UplinkError>>,
     next: Seq,
     motion: Motion,
     _directory: tempfile::TempDir,
 }
 
-pub(super) fn config() -> RelayConfig {
+pub(super) fn config() -> UplinkConfig {
     let broker = super::Broker { host: "broker".to_owned(), port: 1883, transport: Transport::Tcp };
-    RelayConfig::new(broker, "fleet", VanId::new("VAN-1").unwrap())
+    UplinkConfig::new(broker, "fleet", VanId::new("VAN-1").unwrap())
 }
 
 impl Van {
-    async fn start(config: RelayConfig, broker: Broker) -> Self {
+    async fn start(config: UplinkConfig, broker: Broker) -> Self {
         Self::start_with_backlog(config, broker, 0).await
     }
 
-    /// The relay finds `backlog` records of before.
-    async fn start_with_backlog(config: RelayConfig, broker: Broker, backlog: u64) -> Self {
+    /// Starts an uplink with a backlog of `backlog` records.
+    async fn start_with_backlog(config: UplinkConfig, broker: Broker, backlog: u64) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let outbox =
             Outbox::open(OutboxConfig::new(directory.path().join("outbox.db"))).await.unwrap();
         let (live, live_seen) = watch::channel(None);
         let (health, health_seen) = watch::channel(Health::default());
-        let (stop, stop_seen) = watch::channel(Stop::Running);
+        let (stop, stop_seen) = watch::channel(ShutdownSignal::Running);
         let clock = Clock::live();
-        clock.learn_utc(
+        clock.set_utc(
             crate::units::UtcTime::parse("2026-11-22T09:41:07.000Z").unwrap(),
             clock.uptime(),
         );
@@ -68,36 +68,36 @@ impl Van {
             van_outbox.1.push(record(van_outbox.0, Motion::Moving));
             van_outbox.0 = van_outbox.0.next();
         }
-        outbox.commit(van_outbox.1, JourneyState::default()).await.unwrap();
+        outbox.commit(van_outbox.1, TripState::default()).await.unwrap();
         let (downlink, orders) = downlink();
-        let (answers, answered) = mpsc::channel(MAX_ANSWERS);
+        let (answers, answered) = mpsc::channel(MAX_RESPONSES);
         let inputs = Inputs {
             outbox: outbox.clone(),
             live: live_seen,
             health: health_seen,
             clock,
             downlink,
-            answers: answered,
+            responses: answered,
         };
-        let links = FakeLinks::new(broker.clone());
-        let relay = Relay::new(config, inputs, links).with_seed(7);
+        let links = FakeConnector::new(broker.clone());
+        let relay = Uplink::new(config, inputs, links).with_seed(7);
         Self {
             outbox,
             live,
             health,
             orders,
-            answers,
+            responses: answers,
             stop,
             status: relay.status(),
             broker,
-            relay: tokio::spawn(relay.run(stop_seen)),
+            uplink: tokio::spawn(relay.run(stop_seen)),
             next: van_outbox.0,
             motion: Motion::Moving,
             _directory: directory,
         }
     }
 
-    /// A fix each second, committed every five.
+    /// Produces one fix per second and commits every five.
     async fn drive(&mut self, seconds: u64) {
         let mut records = Vec::new();
         for second in 1..=seconds {
@@ -108,7 +108,7 @@ impl Van {
             records.push(record);
             if second % 5 == 0 || second == seconds {
                 let records = std::mem::take(&mut records);
-                self.outbox.commit(records, JourneyState::default()).await.unwrap();
+                self.outbox.commit(records, TripState::default()).await.unwrap();
             }
         }
     }
@@ -117,14 +117,14 @@ impl Van {
         self.outbox.stats().borrow().pending
     }
 
-    /// Waits in virtual time, and not for ever.
+    /// Waits in virtual time, with a limit.
     async fn until(&self, what: &str, limit: Duration, done: impl Fn(&Self) -> bool) {
-        let waited = async {
+        let backlog_samples = async {
             while !done(self) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        let in_time = tokio::time::timeout(limit, waited).await.is_ok();
+        let in_time = tokio::time::timeout(limit, backlog_samples).await.is_ok();
         assert!(in_time, "{what} within {limit:?}: {:?}", self.outbox.stats().borrow());
     }
 
@@ -132,9 +132,9 @@ impl Van {
         self.until("delivered", limit, |van| van.pending() == 0).await;
     }
 
-    async fn finish(self, stop: Stop, limit: Duration) {
+    async fn finish(self, stop: ShutdownSignal, limit: Duration) {
         self.stop.send_replace(stop);
-        let ended = tokio::time::timeout(limit, self.relay).await.expect("the relay ends");
+        let ended = tokio::time::timeout(limit, self.uplink).await.expect("the uplink ends");
         ended.unwrap().unwrap();
     }
 }

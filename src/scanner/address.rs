@@ -1,4 +1,4 @@
-//! Where a scanner's lines come from, as written in the configuration.
+//! Parses the address of a scanner, as written in the configuration.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,32 +6,34 @@ use std::str::FromStr;
 
 use crate::port::HostPort;
 
-/// A source of lines.
+/// A source of scanner lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// `serial:PATH[@BAUD]`: a tty, best by its name in `/dev/serial/by-id`; 8N1, raw.
+    /// `serial:PATH[@BAUD]`: a raw tty with 8N1, preferably by its stable name in
+    /// `/dev/serial/by-id`.
     Serial {
-        /// Of the tty.
+        /// Path of the tty.
         path: PathBuf,
-        /// Its speed in Bd; `None`: [`Address::USUAL_BAUD`]. USB CDC-ACM has none.
+        /// Baud rate; `None`: [`Address::USUAL_BAUD`]. USB CDC-ACM ports ignore it.
         baud: Option<u32>,
     },
-    /// `tcp:HOST:PORT`: a serial server, or a reader that waits for a connection.
+    /// `tcp:HOST:PORT`: a serial server, or a reader that accepts connections.
     Tcp(HostPort),
-    /// `unix:PATH`: a stream socket on which somebody listens.
+    /// `unix:PATH`: a listening stream socket.
     Unix(PathBuf),
-    /// `fifo:PATH`: a named pipe. Whoever writes into it may come and go.
+    /// `fifo:PATH`: a named pipe, whose writers may change.
     Fifo(PathBuf),
-    /// `evdev:PATH`: a scanner that is a keyboard, by its name in `/dev/input/by-id`. It is held: nothing else hears it.
+    /// `evdev:PATH`: a scanner that acts as a keyboard, by its name in `/dev/input/by-id`. It is
+    /// grabbed, so that no other program receives its keys.
     #[cfg(feature = "hid")]
     Evdev(PathBuf),
 }
 
 impl Address {
-    /// What most scanners have when they leave the factory.
-    pub const USUAL_BAUD: u32 = 9600;
+    /// Factory setting of most scanners.
+    pub const DEFAULT_BAUD: u32 = 9600;
 
-    /// What may be missing because it was unplugged.
+    /// Path of the device, which is missing while it is unplugged.
     pub(super) fn path(&self) -> Option<&PathBuf> {
         match self {
             Self::Serial { path, .. } | Self::Unix(path) | Self::Fifo(path) => Some(path),
@@ -42,9 +44,9 @@ impl Address {
     }
 }
 
-/// The text is no address of a scanner.
+/// The text is not the address of a scanner.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is none of serial:PATH[@BAUD], tcp:HOST:PORT, unix:PATH, fifo:PATH")]
+#[error("{0:?} is not one of serial:PATH[@BAUD], tcp:HOST:PORT, unix:PATH, fifo:PATH")]
 pub struct InvalidAddress(String);
 
 impl FromStr for Address {
@@ -54,7 +56,7 @@ impl FromStr for Address {
         let path = |path: &str| (!path.is_empty()).then(|| PathBuf::from(path));
         let address = match text.split_once(':') {
             Some(("serial", rest)) => {
-                // A name may have an @ of its own, but no speed behind it.
+                // The path may contain an @ itself, but then no number follows it.
                 let baud = rest.rsplit_once('@').and_then(|(_, baud)| baud.parse().ok());
                 let baud = baud.filter(|baud| *baud > 0);
                 let name =

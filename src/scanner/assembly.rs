@@ -1,52 +1,54 @@
-//! Bytes of a scanner → what it read, line by line (pure: time is an argument).
+//! Assembles lines from the bytes of a scanner (sans-I/O).
 //!
-//! A line ends at CR or LF, or when nothing came for [`IDLE`]: not every scanner is set up to end a code. STX and ETX
-//! around it are the frame and no part of it; GS, RS, EOT and all else within are (ISO/IEC 15434, GS1 General
-//! Specifications §7.8).
+//! A line ends at CR or LF, or after [`IDLE`] without a byte, since not every scanner is set up to
+//! terminate its codes. Enclosing STX and ETX are removed; GS, RS, EOT and other characters within
+//! a code are kept (ISO/IEC 15434, GS1 General Specifications §7.8).
 
 use std::time::Duration;
 
 use crate::units::Uptime;
 
-/// Between two codes is more time than this, and between two characters of one less.
-const IDLE: Duration = Duration::from_millis(80);
+/// Silence that ends a line: longer than the gap between two characters, shorter than between two
+/// codes.
+const IDLE_TIMEOUT: Duration = Duration::from_millis(80);
 
-/// PDF417 holds 1850 letters, Data Matrix 2335, QR 4296; what stands on labels is a tenth of that.
-pub(super) const MAX_LINE: usize = 4096;
+/// Maximum length of a line in bytes. PDF417 holds 1850 letters, Data Matrix 2335, QR 4296; labels
+/// use about a tenth of that.
+pub(super) const MAX_LINE_BYTES: usize = 4096;
 
 const STX: u8 = 0x02;
 const ETX: u8 = 0x03;
 
-/// A line, or something that is none.
+/// Result of assembling a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Assembled {
-    /// 1..=[`MAX_LINE`] bytes without their ends.
+pub(super) enum AssembledLine {
+    /// A line of 1 to [`MAX_LINE`] bytes, without its terminator.
     Line(Vec<u8>),
-    /// Longer than that: thrown away to its end.
+    /// A longer line, discarded up to its end.
     TooLong,
 }
 
-/// Holds what came of a line so far: [`MAX_LINE`] bytes at the most.
+/// Assembler of one scanner. It buffers at most [`MAX_LINE`] bytes.
 #[derive(Debug, Default)]
-pub(super) struct Assembler {
+pub(super) struct LineAssembler {
     line: Vec<u8>,
     overlong: bool,
-    /// When the newest byte of an open line came.
+    /// Time of the newest byte of an unfinished line.
     newest_at: Option<Uptime>,
 }
 
-impl Assembler {
-    /// Takes what came at `at`.
-    pub(super) fn push(&mut self, bytes: &[u8], at: Uptime, mut take: impl FnMut(Assembled)) {
+impl LineAssembler {
+    /// Processes bytes that were read at `at`.
+    pub(super) fn push(&mut self, bytes: &[u8], at: Uptime, mut take: impl FnMut(AssembledLine)) {
         if let Some(ended) = self.tick(at) {
             take(ended);
         }
         for byte in bytes {
             if matches!(byte, b'\r' | b'\n') {
-                if let Some(ended) = self.end() {
+                if let Some(ended) = self.finish_line() {
                     take(ended);
                 }
-            } else if self.line.len() < MAX_LINE && !self.overlong {
+            } else if self.line.len() < MAX_LINE_BYTES && !self.overlong {
                 self.line.push(*byte);
                 self.newest_at = Some(at);
             } else {
@@ -57,28 +59,28 @@ impl Assembler {
         }
     }
 
-    /// When an open line ends by itself.
+    /// Time at which an unfinished line ends.
     pub(super) fn deadline(&self) -> Option<Uptime> {
-        self.newest_at.map(|at| at + IDLE)
+        self.newest_at.map(|at| at + IDLE_TIMEOUT)
     }
 
-    /// The line that has ended because nothing came.
-    pub(super) fn tick(&mut self, now: Uptime) -> Option<Assembled> {
+    /// Returns the line that ends because no byte followed.
+    pub(super) fn tick(&mut self, now: Uptime) -> Option<AssembledLine> {
         self.deadline().filter(|deadline| now >= *deadline)?;
-        self.end()
+        self.finish_line()
     }
 
-    /// The line that is open, as it is.
-    pub(super) fn end(&mut self) -> Option<Assembled> {
+    /// Ends the current line and returns it.
+    pub(super) fn finish_line(&mut self) -> Option<AssembledLine> {
         self.newest_at = None;
         let line = std::mem::take(&mut self.line);
         if std::mem::take(&mut self.overlong) {
-            return Some(Assembled::TooLong);
+            return Some(AssembledLine::TooLong);
         }
         let is_frame = |byte: &u8| matches!(*byte, STX | ETX);
         let begin = line.iter().position(|byte| !is_frame(byte))?;
         let end = line.iter().rposition(|byte| !is_frame(byte))?;
-        Some(Assembled::Line(line[begin..=end].to_vec()))
+        Some(AssembledLine::Line(line[begin..=end].to_vec()))
     }
 }
 
@@ -91,9 +93,9 @@ mod tests {
         Uptime::from_millis(ms)
     }
 
-    /// What chunks at these times give, and what is open 80 ms later.
-    fn assembled(chunks: &[(u64, &[u8])]) -> Vec<Assembled> {
-        let (mut assembler, mut all) = (Assembler::default(), Vec::new());
+    /// Lines assembled from chunks at these times, including a line that ends 80 ms after the last.
+    fn assembled(chunks: &[(u64, &[u8])]) -> Vec<AssembledLine> {
+        let (mut assembler, mut all) = (LineAssembler::default(), Vec::new());
         for (ms, bytes) in chunks {
             assembler.push(bytes, at(*ms), |one| all.push(one));
         }
@@ -105,8 +107,8 @@ mod tests {
 
     fn lines(chunks: &[(u64, &[u8])]) -> Vec<Vec<u8>> {
         let line = |one| match one {
-            Assembled::Line(line) => line,
-            Assembled::TooLong => panic!("too long"),
+            AssembledLine::Line(line) => line,
+            AssembledLine::TooLong => panic!("too long"),
         };
         assembled(chunks).into_iter().map(line).collect()
     }
@@ -136,10 +138,10 @@ mod tests {
 
     #[test]
     fn a_line_without_end_is_thrown_away_to_its_end_and_counts_once() {
-        let (longest, longer) = (vec![b'A'; MAX_LINE], vec![b'B'; 5 * MAX_LINE]);
+        let (longest, longer) = (vec![b'A'; MAX_LINE_BYTES], vec![b'B'; 5 * MAX_LINE_BYTES]);
         let bytes = [&longest, &b"\r"[..], &longer, b"\rC\r"].concat();
         let expected =
-            [Assembled::Line(longest), Assembled::TooLong, Assembled::Line(b"C".to_vec())];
+            [AssembledLine::Line(longest), AssembledLine::TooLong, AssembledLine::Line(b"C".to_vec())];
         assert_eq!(assembled(&[(0, &bytes)]), expected);
     }
 
@@ -147,14 +149,14 @@ mod tests {
         #[test]
         fn no_flood_grows_and_no_chunking_matters(bytes: Vec<u8>, cut in 0_usize..64) {
             let (mut whole, mut parts) = (Vec::new(), Vec::new());
-            let mut assembler = Assembler::default();
+            let mut assembler = LineAssembler::default();
             assembler.push(&bytes, at(0), |one| whole.push(one));
-            whole.extend(assembler.end());
+            whole.extend(assembler.finish_line());
             for part in bytes.chunks(cut + 1) {
                 assembler.push(part, at(0), |one| parts.push(one));
-                prop_assert!(assembler.line.len() <= MAX_LINE);
+                prop_assert!(assembler.line.len() <= MAX_LINE_BYTES);
             }
-            parts.extend(assembler.end());
+            parts.extend(assembler.finish_line());
             prop_assert_eq!(whole, parts);
         }
     }

@@ -1,7 +1,9 @@
-//! A scanner that types: key presses of an event device (`linux/input.h`) → the bytes that they type.
+//! Scanners that act as keyboards: translates key events of an event device (`linux/input.h`) into
+//! text.
 //!
-//! The layout is the US one, in which scanners type unless they are told otherwise. GS has no key: scanners send Ctrl+],
-//! F8, F12, or Alt with 029 on the keypad. Held for ourselves, what is typed reaches no console.
+//! The layout is US, the factory setting of scanners. GS has no key: scanners send Ctrl+], F8, F12,
+//! or Alt with 029 on the keypad. The device is grabbed, so that the input does not reach a
+//! console.
 
 use std::fs::File;
 use std::io;
@@ -13,13 +15,14 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::unix::pipe;
 
-/// `struct input_event`: two words of time, type and code of two bytes, value of four.
+/// Size of `struct input_event`: two words of time, two bytes each of type and code, four bytes of
+/// value.
 const EVENT_BYTES: usize = 2 * size_of::<usize>() + 8;
 
-/// Events in one read; a scanner makes six of each character.
+/// Maximum events per read. A scanner produces six per character.
 const READ_EVENTS: usize = 32;
 
-/// `EAGAIN` instead of waiting (`O_NONBLOCK` of every Linux architecture that Rust knows but MIPS and SPARC).
+/// `O_NONBLOCK` on every Linux architecture that Rust supports except MIPS and SPARC.
 const NONBLOCKING: i32 = 0o4000;
 
 const EV_SYN: u16 = 0;
@@ -28,34 +31,34 @@ const EV_KEY: u16 = 1;
 
 const GS: u8 = 0x1D;
 
-/// What keys 2 to 57 type, without and with Shift; 0 for nothing.
+/// Characters of the keys 2 to 57, without and with Shift; 0 for none.
 const PLAIN: &[u8; 56] = b"1234567890-=\x08\tqwertyuiop[]\r\0asdfghjkl;'`\0\\zxcvbnm,./\0*\0 ";
 const SHIFTED: &[u8; 56] = b"!@#$%^&*()_+\x08\tQWERTYUIOP{}\r\0ASDFGHJKL:\"~\0|ZXCVBNM<>?\0*\0 ";
 
-/// What keys 71 to 83 type: the keypad.
+/// Characters of the keypad, keys 71 to 83.
 const KEYPAD: &[u8; 13] = b"789-456+1230.";
 
-/// The device, opened and held: nobody else hears it any more.
+/// A grabbed event device; no other program receives its events.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct GrabbedKeyboard {
     keyboard: Keyboard<pipe::Receiver>,
-    /// Lets go when it is dropped.
+    /// Releases the device when dropped.
     _device: evdev::Device,
 }
 
-impl Held {
-    /// Opens the event device at `path` for ourselves alone.
+impl GrabbedKeyboard {
+    /// Opens and grabs the event device at `path`.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let file = File::options().read(true).custom_flags(NONBLOCKING).open(path)?;
         let mut device = evdev::Device::from_fd(file.try_clone()?.into())?;
         device.grab()?;
-        // It is no pipe, and is waited for in the same way.
+        // The device is not a pipe, but is polled in the same way.
         let keyboard = Keyboard::new(pipe::Receiver::from_file_unchecked(file)?);
         Ok(Self { keyboard, _device: device })
     }
 }
 
-impl AsyncRead for Held {
+impl AsyncRead for GrabbedKeyboard {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -65,32 +68,32 @@ impl AsyncRead for Held {
     }
 }
 
-/// Reads events and gives what they type.
+/// Reads events and returns the characters that they produce.
 #[derive(Debug)]
 pub(super) struct Keyboard<R> {
     events: R,
-    keys: Keys,
-    /// An event of which the rest is to come.
-    part: Vec<u8>,
-    /// Typed, and not taken yet.
+    keys: KeyState,
+    /// Incomplete event.
+    partial: Vec<u8>,
+    /// Characters not read yet.
     typed: Vec<u8>,
 }
 
 impl<R> Keyboard<R> {
     pub(super) fn new(events: R) -> Self {
-        Self { events, keys: Keys::default(), part: Vec::new(), typed: Vec::new() }
+        Self { events, keys: KeyState::default(), partial: Vec::new(), typed: Vec::new() }
     }
 
-    fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.part.extend_from_slice(bytes);
-        let whole = self.part.len() / EVENT_BYTES * EVENT_BYTES;
-        for event in self.part.drain(..whole).as_slice().chunks_exact(EVENT_BYTES) {
+    fn decode_events(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.partial.extend_from_slice(bytes);
+        let whole = self.partial.len() / EVENT_BYTES * EVENT_BYTES;
+        for event in self.partial.drain(..whole).as_slice().chunks_exact(EVENT_BYTES) {
             let [.., t0, t1, c0, c1, v0, v1, v2, v3] = *event else { continue };
             let (kind, code) = (u16::from_ne_bytes([t0, t1]), u16::from_ne_bytes([c0, c1]));
             match (kind, code, i32::from_ne_bytes([v0, v1, v2, v3])) {
-                // Of the code that is being typed, a part is missing.
-                (EV_SYN, SYN_DROPPED, _) => return Err(io::Error::other("keys were lost")),
-                (EV_KEY, code, value) => self.typed.extend(self.keys.turn(code, value)),
+                // A part of the current code is missing.
+                (EV_SYN, SYN_DROPPED, _) => return Err(io::Error::other("key events were lost")),
+                (EV_KEY, code, value) => self.typed.extend(self.keys.on_key(code, value)),
                 _ => {}
             }
         }
@@ -111,7 +114,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for Keyboard<R> {
             if read.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            self.take(read.filled())?;
+            self.decode_events(read.filled())?;
         }
         let count = self.typed.len().min(buffer.remaining());
         buffer.put_slice(&self.typed[..count]);
@@ -120,31 +123,31 @@ impl<R: AsyncRead + Unpin> AsyncRead for Keyboard<R> {
     }
 }
 
-/// Which keys are held.
+/// State of the modifier keys.
 #[derive(Debug, Default)]
-struct Keys {
+struct KeyState {
     shift: u8,
     control: u8,
-    capitals: bool,
-    /// The number that is being typed while Alt is held.
+    caps_lock: bool,
+    /// The number entered on the keypad while Alt is pressed.
     alt: Option<u8>,
 }
 
-impl Keys {
-    /// What a key types when it is pressed (1), held (2) or let go (0).
-    fn turn(&mut self, code: u16, value: i32) -> Option<u8> {
+impl KeyState {
+    /// Returns the character of a key event. `value` is 1 for press, 2 for repeat, 0 for release.
+    fn on_key(&mut self, code: u16, value: i32) -> Option<u8> {
         let pressed = value == 1;
         match code {
             _ if value == 2 => None,
-            42 | 54 => held(&mut self.shift, code == 54, pressed),
-            29 | 97 => held(&mut self.control, code == 97, pressed),
+            42 | 54 => set_modifier(&mut self.shift, code == 54, pressed),
+            29 | 97 => set_modifier(&mut self.control, code == 97, pressed),
             56 | 100 => {
                 let typed = self.alt.take().filter(|typed| *typed != 0);
                 self.alt = pressed.then_some(0);
                 typed
             }
             58 if pressed => {
-                self.capitals = !self.capitals;
+                self.caps_lock = !self.caps_lock;
                 None
             }
             _ if !pressed => None,
@@ -168,9 +171,9 @@ impl Keys {
 
     fn character(&self, key: usize) -> Option<u8> {
         let (plain, shifted) = (PLAIN[key], SHIFTED[key]);
-        let shift = (self.shift != 0) != (self.capitals && plain.is_ascii_lowercase());
+        let shift = (self.shift != 0) != (self.caps_lock && plain.is_ascii_lowercase());
         let typed = match (self.control != 0, plain) {
-            // Ctrl+6 is RS and Ctrl+- is US: with Shift they are ^ and _.
+            // Ctrl+6 is RS and Ctrl+- is US, from the shifted characters ^ and _.
             (true, b'6' | b'-') => shifted & 0x1F,
             (true, b'a'..=b'z' | b'[' | b']' | b'\\') => plain & 0x1F,
             _ if shift => shifted,
@@ -180,8 +183,8 @@ impl Keys {
     }
 }
 
-/// There are two of each, left and right.
-fn held(keys: &mut u8, right: bool, pressed: bool) -> Option<u8> {
+/// Updates a modifier that has a left and a right key.
+fn set_modifier(keys: &mut u8, right: bool, pressed: bool) -> Option<u8> {
     let key = if right { 2 } else { 1 };
     *keys = if pressed { *keys | key } else { *keys & !key };
     None
@@ -201,11 +204,11 @@ mod tests {
     }
 
     fn key(code: u16, value: i32) -> Vec<u8> {
-        // As the kernel sends it: the scan code before, the report after.
+        // As sent by the kernel: a scan code, the key, a report.
         [event(4, 4, 0x7001E), event(EV_KEY, code, value), event(EV_SYN, 0, 0)].concat()
     }
 
-    /// Presses and lets go of each; `(key, held while it is pressed)`.
+    /// Presses and releases each key; `(key, modifiers pressed meanwhile)`.
     fn typing(keys: &[(u16, &[u16])]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (code, modifiers) in keys {
@@ -237,7 +240,7 @@ mod tests {
             (28, &[]),
         ]);
         assert_eq!(typed(&bytes).await.unwrap(), b"]C101aZ\r");
-        // With caps lock, letters change and digits do not; Shift turns it round.
+        // Caps lock affects letters but not digits; Shift inverts it.
         let bytes = typing(&[(58, &[]), (30, &[]), (2, &[]), (30, SHIFT), (58, &[]), (30, &[])]);
         assert_eq!(typed(&bytes).await.unwrap(), b"A1aa");
         let bytes =
@@ -281,9 +284,9 @@ mod tests {
     #[test]
     fn no_events_make_it_fail() {
         let mut noise = fastrand::Rng::with_seed(7);
-        let mut keys = Keys::default();
+        let mut keys = KeyState::default();
         for _ in 0..100_000 {
-            keys.turn(noise.u16(..200), noise.i32(-1..4));
+            keys.on_key(noise.u16(..200), noise.i32(-1..4));
         }
     }
 }

@@ -1,8 +1,8 @@
-//! ① IN: lines of bar-code scanners and radio-tag readers → [`Scan`](Event::Scan)s, each code once.
+//! Reads barcode scanners and RFID readers, and emits each code once as [`Scan`](Event::Scan).
 //!
-//! A scanner that is gone is a state and not an error, as with the receiver: it is opened again for ever, with capped
-//! backoff. What it sends is foreign: memory is bounded, nothing of it is logged, and what is no code is counted. Nobody
-//! who does not read makes it grow: then the scanner waits.
+//! A lost scanner is a state, not an error: it is reopened without limit, with capped backoff.
+//! Scanner input is untrusted: memory is bounded, content is not logged, and invalid lines are only
+//! counted. If events are not consumed, reading pauses.
 
 mod address;
 mod assembly;
@@ -25,89 +25,89 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::core::delivery::event::ReadBy;
-use crate::port::{Reopening, serial, tcp};
+use crate::core::delivery::event::ReaderKind;
+use crate::port::{ReconnectPolicy, serial, tcp};
 use crate::units::Uptime;
 pub use address::{Address, InvalidAddress};
 pub use pattern::TagPattern;
-use reading::{Reading, Readings};
-pub use roster::{Roster, Standing};
+use reading::{DedupedRead, ScanDedup};
+pub use roster::{ScannerRegistry, ScannerSummary};
 
-/// Somebody who comes late finds at most so many events; then the scanner's own buffer fills.
+/// Capacity of the event channel. If it is full, the scanner's own buffer fills.
 pub const CHANNEL_EVENTS: usize = 64;
 
-/// One read.
+/// Size of the read buffer.
 const READ_BYTES: usize = 1024;
 
-/// How often garbage is told of while it goes on.
-const GARBAGE_EVERY: Duration = Duration::from_secs(1);
+/// Minimum interval of reports about invalid lines.
+const GARBAGE_REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A scanner and how to treat it.
+/// Configuration of a scanner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScannerConfig {
-    /// Its name in messages to people and to the backend.
+    /// Name in messages to people and to the backend.
     pub name: String,
-    /// Where its lines come from.
+    /// Address of the scanner.
     pub address: Address,
-    /// What it reads.
     pub kind: ScannerKind,
 }
 
-/// What a scanner reads.
+/// Type of a scanner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScannerKind {
-    /// Bar codes of one or two dimensions.
+    /// Barcodes of one or two dimensions.
     Barcode,
-    /// Radio tags; how the reader writes them.
+    /// RFID tags, with the line format of the reader.
     Rfid(TagPattern),
 }
 
 impl ScannerKind {
-    /// As in events.
+    /// Returns the type as recorded in events.
     #[must_use]
-    pub const fn read_by(&self) -> ReadBy {
+    pub const fn read_by(&self) -> ReaderKind {
         match self {
-            Self::Barcode => ReadBy::Barcode,
-            Self::Rfid(_) => ReadBy::Rfid,
+            Self::Barcode => ReaderKind::Barcode,
+            Self::Rfid(_) => ReaderKind::Rfid,
         }
     }
 }
 
-/// A code or a tag that was read.
+/// A code or tag that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScanLine {
-    /// Which scanner, by its place in the configuration, from 0.
+    /// Index of the scanner in the configuration, from 0.
     pub scanner: usize,
-    /// What it reads.
-    pub by: ReadBy,
-    /// 1..=4096 bytes: the code as the scanner sent it, without its end; of a tag its EPC in upper-case hexadecimal.
+    pub by: ReaderKind,
+    /// 1 to 4096 bytes: the code without its terminator, or the EPC of a tag in upper-case
+    /// hexadecimal.
     pub bytes: Vec<u8>,
-    /// When it is said. A code was read just then, a tag in the 5 s before. Never earlier than that of the line before.
+    /// Time of the event, not before that of the previous one. A code was read just before it, a
+    /// tag within the 5 s before it.
     pub at: Uptime,
-    /// The strongest that a tag was received at, dBm.
+    /// Strongest signal of a tag, dBm.
     pub rssi: Option<i8>,
-    /// The antenna of that.
+    /// Antenna of the strongest signal.
     pub antenna: Option<u8>,
-    /// How often a tag was read in its window; 1 for a code.
+    /// Number of reads of a tag in its window; 1 for a code.
     pub reads: u32,
 }
 
-/// Whether a scanner can send.
+/// Connection state of a scanner.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ScannerState {
     /// Not opened yet.
     #[default]
     Connecting,
-    /// Open. It may say nothing for hours.
+    /// Open. Hours without a scan are normal.
     Open,
-    /// Cannot be opened, or was pulled out. Why, for people.
+    /// Cannot be opened, or was unplugged; with the reason for people.
     Gone(String),
 }
 
 impl ScannerState {
-    /// As in `state` on the wire.
+    /// Returns the name of the state in the control protocol.
     #[must_use]
-    pub const fn name(&self) -> &'static str {
+    pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Connecting => "connecting",
             Self::Open => "open",
@@ -116,33 +116,33 @@ impl ScannerState {
     }
 }
 
-/// What scanners say.
+/// Event of a scanner.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// Something was read.
+pub enum ScannerEvent {
+    /// A code or tag was read.
     Scan(ScanLine),
-    /// The scanner of this number changed.
+    /// The state of the scanner with this index changed.
     State(usize, ScannerState),
-    /// The scanner of this number has sent so many lines since the agent started that are no code and no tag. Said once a
-    /// second at the most.
+    /// Number of invalid lines from the scanner with this index since the agent started. Reported
+    /// at most once per second.
     Garbage(usize, u64),
 }
 
-/// Reads the scanner of this `index` until `stop`, or until nobody hears any more.
+/// Reads the scanner `index` until `stop`, or until the receiver of `events` is dropped.
 pub async fn run(
     config: ScannerConfig,
     index: usize,
     clock: Clock,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<ScannerEvent>,
     stop: CancellationToken,
 ) {
-    let readings = Readings::new(&config.kind);
+    let dedup = ScanDedup::new(&config.kind);
     let mut scanner =
-        Scanner { config, index, clock, events, readings, said_garbage: (Uptime::ZERO, 0) };
+        Scanner { config, index, clock, events, dedup, reported_garbage: (Uptime::ZERO, 0) };
     tokio::select! {
         biased;
         () = stop.cancelled() => {}
-        Unheard = scanner.reopen() => {}
+        ReceiverDropped = scanner.reopen() => {}
     }
 }
 
@@ -151,118 +151,118 @@ struct Scanner {
     config: ScannerConfig,
     index: usize,
     clock: Clock,
-    events: mpsc::Sender<Event>,
-    readings: Readings,
-    /// When garbage was told of last, and how much.
-    said_garbage: (Uptime, u64),
+    events: mpsc::Sender<ScannerEvent>,
+    dedup: ScanDedup,
+    /// Time and count of the last report about invalid lines.
+    reported_garbage: (Uptime, u64),
 }
 
-/// Nobody reads any more.
+/// The receiver of the events was dropped.
 #[derive(Debug)]
-struct Unheard;
+struct ReceiverDropped;
 
 impl Scanner {
-    /// Opens, reads until it is gone, and opens again.
-    async fn reopen(&mut self) -> Unheard {
-        let mut reopening = Reopening::default();
+    /// Opens the scanner, reads until it is lost, and reopens it.
+    async fn reopen(&mut self) -> ReceiverDropped {
+        let mut reopening = ReconnectPolicy::default();
         let mut said = ScannerState::Connecting;
         loop {
             let began = self.clock.uptime();
             let reason = match self.read_once(&mut said).await {
-                // A tty that hangs up reads as ended, again and again (Ok(0)); it is gone and not idle.
+                // A hung-up tty returns Ok(0) repeatedly; the device is lost and not idle.
                 Ok(Ok(())) => "hung up".to_owned(),
                 Ok(Err(error)) => error.to_string(),
-                Err(Unheard) => return Unheard,
+                Err(ReceiverDropped) => return ReceiverDropped,
             };
             let was_open = self.clock.uptime().since(began);
-            let left = self.readings.interrupt();
+            let left = self.dedup.on_disconnect();
             let gone = ScannerState::Gone(reason);
-            if self.say(left).await.is_err() || self.enter(gone, &mut said).await.is_err() {
-                return Unheard;
+            if self.send_reads(left).await.is_err() || self.send_state(gone, &mut said).await.is_err() {
+                return ReceiverDropped;
             }
             let is_absent = self.config.address.path().is_some_and(|path| !path.exists());
-            tokio::time::sleep(reopening.next_wait(was_open, is_absent)).await;
+            tokio::time::sleep(reopening.next_delay(was_open, is_absent)).await;
         }
     }
 
-    /// Opens the scanner and reads until it is gone.
-    async fn read_once(&mut self, said: &mut ScannerState) -> Result<io::Result<()>, Unheard> {
+    /// Opens the scanner and reads until it is lost.
+    async fn read_once(&mut self, said: &mut ScannerState) -> Result<io::Result<()>, ReceiverDropped> {
         let mut opened = match open(&self.config.address).await {
             Ok(opened) => opened,
             Err(error) => return Ok(Err(error)),
         };
-        self.enter(ScannerState::Open, said).await?;
+        self.send_state(ScannerState::Open, said).await?;
         self.read(&mut opened).await
     }
 
     async fn read(
         &mut self,
         reader: &mut (impl AsyncRead + Unpin),
-    ) -> Result<io::Result<()>, Unheard> {
+    ) -> Result<io::Result<()>, ReceiverDropped> {
         let mut buffer = [0; READ_BYTES];
         loop {
-            let deadline = self.readings.deadline();
-            let readings = tokio::select! {
+            let deadline = self.dedup.deadline();
+            let dedup = tokio::select! {
                 biased;
                 read = reader.read(&mut buffer) => match read {
                     Ok(0) => return Ok(Ok(())),
-                    Ok(count) => self.readings.push(&buffer[..count], self.clock.uptime()),
+                    Ok(count) => self.dedup.push(&buffer[..count], self.clock.uptime()),
                     Err(error) => return Ok(Err(error)),
                 },
-                now = self.clock.reached(deadline) => self.readings.tick(now),
+                now = self.clock.sleep_until(deadline) => self.dedup.tick(now),
             };
-            self.say(readings).await?;
+            self.send_reads(dedup).await?;
         }
     }
 
-    /// Says what was read, and now and then what was not understood.
-    async fn say(&mut self, readings: Vec<Reading>) -> Result<(), Unheard> {
+    /// Sends the reads, and the count of invalid lines at most once per second.
+    async fn send_reads(&mut self, dedup: Vec<DedupedRead>) -> Result<(), ReceiverDropped> {
         let (scanner, by, at) = (self.index, self.config.kind.read_by(), self.clock.uptime());
-        for Reading { bytes, rssi, antenna, reads } in readings {
+        for DedupedRead { bytes, rssi, antenna, reads } in dedup {
             let line = ScanLine { scanner, by, bytes, at, rssi, antenna, reads };
-            self.send(Event::Scan(line)).await?;
+            self.send(ScannerEvent::Scan(line)).await?;
         }
-        let (said_at, said) = self.said_garbage;
-        let garbage = self.readings.garbage();
-        if garbage > said && (said == 0 || at.since(said_at) >= GARBAGE_EVERY) {
-            self.said_garbage = (at, garbage);
-            self.send(Event::Garbage(scanner, garbage)).await?;
+        let (said_at, said) = self.reported_garbage;
+        let garbage = self.dedup.garbage();
+        if garbage > said && (said == 0 || at.since(said_at) >= GARBAGE_REPORT_INTERVAL) {
+            self.reported_garbage = (at, garbage);
+            self.send(ScannerEvent::Garbage(scanner, garbage)).await?;
         }
         Ok(())
     }
 
-    async fn enter(&self, state: ScannerState, said: &mut ScannerState) -> Result<(), Unheard> {
+    async fn send_state(&self, state: ScannerState, said: &mut ScannerState) -> Result<(), ReceiverDropped> {
         if *said == state {
             return Ok(());
         }
         *said = state.clone();
-        self.send(Event::State(self.index, state)).await
+        self.send(ScannerEvent::State(self.index, state)).await
     }
 
-    async fn send(&self, event: Event) -> Result<(), Unheard> {
-        self.events.send(event).await.map_err(|_| Unheard)
+    async fn send(&self, event: ScannerEvent) -> Result<(), ReceiverDropped> {
+        self.events.send(event).await.map_err(|_| ReceiverDropped)
     }
 }
 
 async fn open(address: &Address) -> io::Result<Box<dyn AsyncRead + Send + Unpin>> {
     let named = |path: &Path, error: io::Error| {
-        let remedy = if path.exists() { "cannot be opened" } else { "not there" };
+        let remedy = if path.exists() { "cannot be opened" } else { "not found" };
         io::Error::new(error.kind(), format!("{}: {remedy} ({error})", path.display()))
     };
     Ok(match address {
         Address::Serial { path, baud } => {
-            Box::new(serial::open(path, baud.unwrap_or(Address::USUAL_BAUD))?)
+            Box::new(serial::open(path, baud.unwrap_or(Address::DEFAULT_BAUD))?)
         }
-        Address::Tcp(host) => Box::new(tcp::connect_for_long(host).await?),
+        Address::Tcp(host) => Box::new(tcp::connect_keepalive(host).await?),
         Address::Unix(path) => {
             Box::new(UnixStream::connect(path).await.map_err(|error| named(path, error))?)
         }
         #[cfg(feature = "hid")]
         Address::Evdev(path) => {
-            Box::new(keyboard::Held::open(path).map_err(|error| named(path, error))?)
+            Box::new(keyboard::GrabbedKeyboard::open(path).map_err(|error| named(path, error))?)
         }
         Address::Fifo(path) => {
-            // Opened for both, it does not end when its last writer goes.
+            // Opened for reading and writing, the pipe does not end with its last writer.
             let opened = pipe::OpenOptions::new().read_write(true).open_receiver(path);
             Box::new(opened.map_err(|error| named(path, error))?)
         }

@@ -1,21 +1,23 @@
-//! A line of a radio-tag reader → [`TagRead`], by the reader's [`TagPattern`] (pure).
+//! Parses the lines of an RFID reader into [`TagRead`]s by a [`TagPattern`] (sans-I/O).
 //!
-//! Nothing is guessed: a line that the pattern does not fit has no tag in it.
+//! Formats are not guessed: a line that does not match the pattern is invalid.
 
 use std::fmt;
 
 use regex_lite::{Captures, Regex, RegexBuilder};
 
-/// No reader says more of a tag in a line; what is longer is not even looked at.
+/// Maximum length of a line; longer ones are not matched.
 const MAX_LINE: usize = 512;
 
-/// Bytes that a compiled pattern may take: two hundred characters of regex, or `{1,100}` in some of them.
+/// Maximum size of a compiled pattern in bytes: about 200 characters of regex, or a few repetitions
+/// like `{1,100}`.
 const MAX_COMPILED: usize = 256 * 1024;
 
-/// Hexadecimal digits of an EPC: 64 to 496 bits, in the words of 16 bits of the tag's EPC bank (ISO/IEC 18000-63).
+/// Hexadecimal digits of an EPC: 64 to 496 bits, in 16-bit words of the EPC bank (ISO/IEC
+/// 18000-63).
 const EPC_DIGITS: std::ops::RangeInclusive<usize> = 16..=124;
 
-/// The patterns that have a name: what readers in autonomous mode send.
+/// Named patterns for readers in autonomous mode.
 const PRESETS: &[(&str, &str)] = &[
     // 3174257BF4499602D2000000, or 3174 257B F449 9602 D200 0000.
     ("bare", r"^(?<epc>[0-9A-Fa-f]{4}( ?[0-9A-Fa-f]{4})*)$"),
@@ -30,53 +32,54 @@ const PRESETS: &[(&str, &str)] = &[
     ("terse", r"^(?<count>\d+), *(?<ant>\d+), *\d+, *(?<epc>[0-9A-Fa-f ]+)$"),
 ];
 
-/// What the lines of a reader look like.
+/// Line format of a reader.
 #[derive(Clone)]
 pub struct TagPattern {
-    /// As it was written: a preset's name, or a regex.
+    /// Preset name or regex, as configured.
     text: String,
     regex: Regex,
 }
 
-/// A tag, as one line says it.
+/// A tag as reported by one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TagRead {
-    /// Upper-case hexadecimal, whole words of 16 bits.
+    /// EPC in upper-case hexadecimal, in whole 16-bit words.
     pub(super) epc: String,
-    /// dBm.
+    /// Signal strength, dBm.
     pub(super) rssi: Option<i8>,
-    /// The reader's number of it.
+    /// Antenna number of the reader.
     pub(super) antenna: Option<u8>,
-    /// How often the reader read it for this line.
+    /// Number of reads that this line reports.
     pub(super) count: u32,
 }
 
 impl TagPattern {
-    /// The names of the patterns that need no regex.
+    /// Names of the preset patterns.
     pub const PRESETS: [&str; 4] = ["bare", "key-value", "count", "terse"];
 
-    /// A preset by its name, or a regex with a group `epc`, and `rssi`, `ant` and `count` if the reader says them.
+    /// Creates a pattern from a preset name, or from a regex with a group `epc` and optional groups
+    /// `rssi`, `ant` and `count`.
     ///
     /// # Errors
-    /// The regex cannot be used, and why.
+    /// The text is not a preset, or the regex is invalid, too large, or has no group `epc`.
     pub fn new(text: &str) -> Result<Self, String> {
         let preset = PRESETS.iter().find(|(name, _)| *name == text).map(|(_, regex)| *regex);
-        let is_name = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        if preset.is_none() && is_name(text) {
+        let matches = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if preset.is_none() && matches(text) {
             return Err(format!(
-                "{text:?} is none of {}, and no regex with a group (?<epc>...)",
+                "{text:?} is not one of {} and not a regex with a group (?<epc>...)",
                 Self::PRESETS.join(", ")
             ));
         }
         let regex = RegexBuilder::new(preset.unwrap_or(text)).size_limit(MAX_COMPILED).build();
-        let regex = regex.map_err(|error| format!("{text:?} is no regex: {error}"))?;
+        let regex = regex.map_err(|error| format!("{text:?} is not a valid regex: {error}"))?;
         if !regex.capture_names().flatten().any(|name| name == "epc") {
-            return Err(format!("{text:?} has no group (?<epc>...), which is the tag's number"));
+            return Err(format!("{text:?} has no group (?<epc>...) for the EPC of the tag"));
         }
         Ok(Self { text: text.to_owned(), regex })
     }
 
-    /// The tag of a line, if it has one.
+    /// Parses a line; `None` if it does not match.
     pub(super) fn read(&self, line: &[u8]) -> Option<TagRead> {
         let line = std::str::from_utf8(line).ok().filter(|line| line.len() <= MAX_LINE)?;
         let found = self.regex.captures(line)?;
@@ -88,7 +91,7 @@ impl TagPattern {
 
 impl Default for TagPattern {
     fn default() -> Self {
-        Self::new("bare").expect("a preset is a regex with an EPC")
+        Self::new("bare").expect("each preset is a valid pattern")
     }
 }
 
@@ -110,7 +113,7 @@ fn number<T: std::str::FromStr>(found: &Captures<'_>, group: &str) -> Option<T> 
     found.name(group)?.as_str().parse().ok()
 }
 
-/// Readers write groups with blanks, colons or hyphens between them.
+/// Removes the blanks, colons or hyphens that readers write between groups of digits.
 fn epc(text: &str) -> Option<String> {
     let digits = text.chars().filter(|c| !matches!(c, ' ' | ':' | '-'));
     let digits: String = digits.map(|c| c.to_ascii_uppercase()).collect();
@@ -163,7 +166,7 @@ mod tests {
     fn every_recorded_line_has_one_preset_or_needs_a_regex() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/parcels/tracking_numbers.json");
         let Ok(vectors) = std::fs::read_to_string(path) else {
-            eprintln!("skipped: {path} is not here");
+            eprintln!("skipped: {path} does not exist");
             return;
         };
         let vectors: serde_json::Value = serde_json::from_str(&vectors).unwrap();
@@ -198,17 +201,17 @@ mod tests {
         }
         assert_eq!(TagPattern::default().read(b"\xff\xfe3174257BF4499602"), None);
         let anything = TagPattern::new("(?<epc>[0-9A-F]+)").unwrap();
-        assert_eq!(anything.read(&[b'A'; 4096]), None, "nothing of that length is looked at");
+        assert_eq!(anything.read(&[b'A'; 4096]), None, "overlong lines are not matched");
     }
 
     #[test]
     fn a_pattern_that_cannot_be_used_is_refused_with_the_remedy() {
         for (text, says) in [
-            ("bear", "none of bare, key-value, count, terse"),
-            ("", "none of bare"),
+            ("bear", "not one of bare, key-value, count, terse"),
+            ("", "not one of bare"),
             ("([0-9A-F]+)", "no group (?<epc>...)"),
-            ("(?<epc>[0-9A-F]+", "no regex"),
-            ("(?<epc>(([0-9A-F]{1,999}){1,999}){1,999})", "no regex"),
+            ("(?<epc>[0-9A-F]+", "not a valid regex"),
+            ("(?<epc>(([0-9A-F]{1,999}){1,999}){1,999})", "not a valid regex"),
         ] {
             let error = TagPattern::new(text).unwrap_err();
             assert!(error.contains(says), "{error}");

@@ -1,43 +1,42 @@
-//! [`Event`]s → how each scanner is, and its changes in the log.
+//! Tracks the state of each scanner from its [`Event`]s and logs state changes.
 
 use std::time::Duration;
 
-use super::{Event, ScannerConfig, ScannerState};
-use crate::core::delivery::event::ReadBy;
+use super::{ScannerEvent, ScannerConfig, ScannerState};
+use crate::core::delivery::event::ReaderKind;
 use crate::units::Uptime;
 
-/// A loose plug does not fill the log: a change so soon after the last is for those who look for it.
-const LOGGED_AT_MOST_EVERY: Duration = Duration::from_secs(30);
+/// Minimum interval of log lines above debug level per scanner, so that a loose plug does not fill
+/// the log.
+const LOG_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How a scanner is.
+/// State and counters of a scanner.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// As in the configuration.
+pub struct ScannerSummary {
+    /// Name of the scanner in the configuration.
     pub name: String,
-    /// What it reads.
-    pub by: ReadBy,
-    /// Whether it can send.
+    pub by: ReaderKind,
     pub state: ScannerState,
-    /// What it has said since the agent started.
+    /// Codes and tags read since the agent started.
     pub scans: u64,
-    /// When it said the newest.
+    /// Time of the newest of them.
     pub newest_at: Option<Uptime>,
-    /// Lines that were no code and no tag, since the agent started.
+    /// Invalid lines since the agent started.
     pub garbage: u64,
 }
 
 /// All scanners, in the order of the configuration.
 #[derive(Debug)]
-pub struct Roster {
-    standings: Vec<Standing>,
+pub struct ScannerRegistry {
+    summaries: Vec<ScannerSummary>,
     logged_at: Vec<Option<Uptime>>,
 }
 
-impl Roster {
-    /// None of them opened yet.
+impl ScannerRegistry {
+    /// Creates the registry, with no scanner opened.
     #[must_use]
     pub fn new(scanners: &[ScannerConfig]) -> Self {
-        let standing = |scanner: &ScannerConfig| Standing {
+        let standing = |scanner: &ScannerConfig| ScannerSummary {
             name: scanner.name.clone(),
             by: scanner.kind.read_by(),
             state: ScannerState::default(),
@@ -45,39 +44,39 @@ impl Roster {
             newest_at: None,
             garbage: 0,
         };
-        let standings: Vec<Standing> = scanners.iter().map(standing).collect();
-        Self { logged_at: vec![None; standings.len()], standings }
+        let summaries: Vec<ScannerSummary> = scanners.iter().map(standing).collect();
+        Self { logged_at: vec![None; summaries.len()], summaries }
     }
 
-    /// How they are.
+    /// Returns the state of all scanners.
     #[must_use]
-    pub fn standings(&self) -> &[Standing] {
-        &self.standings
+    pub fn summaries(&self) -> &[ScannerSummary] {
+        &self.summaries
     }
 
-    /// Takes what a scanner said at `now`.
-    pub fn note(&mut self, event: &Event, now: Uptime) {
-        let (Event::Scan(super::ScanLine { scanner, .. })
-        | Event::State(scanner, _)
-        | Event::Garbage(scanner, _)) = event;
-        let Some(standing) = self.standings.get_mut(*scanner) else { return };
+    /// Processes an event that arrived at `now`.
+    pub fn record(&mut self, event: &ScannerEvent, now: Uptime) {
+        let (ScannerEvent::Scan(super::ScanLine { scanner, .. })
+        | ScannerEvent::State(scanner, _)
+        | ScannerEvent::Garbage(scanner, _)) = event;
+        let Some(standing) = self.summaries.get_mut(*scanner) else { return };
         match event {
-            Event::Scan(scan) => {
+            ScannerEvent::Scan(scan) => {
                 standing.scans += 1;
                 standing.newest_at = Some(scan.at);
             }
-            Event::Garbage(_, lines) => {
+            ScannerEvent::Garbage(_, lines) => {
                 if standing.garbage == 0 {
                     tracing::warn!(
                         scanner = standing.name,
-                        "scanner sends what is no code: look at its speed, its kind and its pattern"
+                        "scanner input invalid: check baud, kind and pattern of the scanner"
                     );
                 }
                 standing.garbage = *lines;
             }
-            Event::State(_, state) => {
+            ScannerEvent::State(_, state) => {
                 let logged_at = &mut self.logged_at[*scanner];
-                let lately = logged_at.is_some_and(|at| now.since(at) < LOGGED_AT_MOST_EVERY);
+                let lately = logged_at.is_some_and(|at| now.since(at) < LOG_INTERVAL);
                 if !lately {
                     *logged_at = Some(now);
                 }
@@ -94,10 +93,10 @@ fn log(scanner: &str, state: &ScannerState, lately: bool) {
         (ScannerState::Open, false) => tracing::info!(scanner, "scanner open"),
         (ScannerState::Open, true) => tracing::debug!(scanner, "scanner open"),
         (ScannerState::Gone(error), false) => {
-            tracing::warn!(scanner, error, "scanner gone, trying again");
+            tracing::warn!(scanner, error, "scanner lost, reconnecting");
         }
         (ScannerState::Gone(error), true) => {
-            tracing::debug!(scanner, error, "scanner gone, trying again");
+            tracing::debug!(scanner, error, "scanner lost, reconnecting");
         }
     }
 }
@@ -114,18 +113,18 @@ mod tests {
             address: "fifo:/x".parse::<Address>().unwrap(),
             kind: ScannerKind::Barcode,
         };
-        let mut roster = Roster::new(&[scanner("hand"), scanner("dock")]);
+        let mut roster = ScannerRegistry::new(&[scanner("hand"), scanner("dock")]);
         let at = Uptime::from_millis(7000);
-        let (by, bytes) = (ReadBy::Barcode, b"A".to_vec());
+        let (by, bytes) = (ReaderKind::Barcode, b"A".to_vec());
         let scan = ScanLine { scanner: 1, by, bytes, at, rssi: None, antenna: None, reads: 1 };
-        roster.note(&Event::State(1, ScannerState::Open), at);
-        roster.note(&Event::Scan(scan), at);
-        roster.note(&Event::Garbage(1, 3), at);
-        roster.note(&Event::State(0, ScannerState::Gone("out".to_owned())), at);
-        roster.note(&Event::State(9, ScannerState::Open), at);
-        let [hand, dock] = roster.standings() else { panic!() };
-        assert_eq!((hand.state.name(), hand.scans), ("gone", 0));
-        assert_eq!((dock.state.name(), dock.scans, dock.newest_at), ("open", 1, Some(at)));
+        roster.record(&ScannerEvent::State(1, ScannerState::Open), at);
+        roster.record(&ScannerEvent::Scan(scan), at);
+        roster.record(&ScannerEvent::Garbage(1, 3), at);
+        roster.record(&ScannerEvent::State(0, ScannerState::Gone("out".to_owned())), at);
+        roster.record(&ScannerEvent::State(9, ScannerState::Open), at);
+        let [hand, dock] = roster.summaries() else { panic!() };
+        assert_eq!((hand.state.as_str(), hand.scans), ("gone", 0));
+        assert_eq!((dock.state.as_str(), dock.scans, dock.newest_at), ("open", 1, Some(at)));
         assert_eq!(dock.garbage, 3);
     }
 }

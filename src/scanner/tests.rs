@@ -1,4 +1,4 @@
-//! Real ptys and sockets, on the world's clock: what a scanner does when it goes and comes back.
+//! Tests with real ptys and sockets in real time: scanners that disappear and return.
 
 use std::path::PathBuf;
 
@@ -9,9 +9,9 @@ use tokio_serial::{SerialPort as _, SerialStream};
 
 use super::*;
 
-/// Scanners that are read until the test is over.
+/// Scanners that are read until the end of the test.
 struct Listening {
-    events: mpsc::Receiver<Event>,
+    events: mpsc::Receiver<ScannerEvent>,
     stop: CancellationToken,
     scanners: tokio::task::JoinSet<()>,
 }
@@ -29,14 +29,14 @@ impl Listening {
         Self { events, stop, scanners: tasks }
     }
 
-    async fn next(&mut self) -> Event {
+    async fn next(&mut self) -> ScannerEvent {
         timeout(Duration::from_secs(20), self.events.recv()).await.unwrap().unwrap()
     }
 
-    /// The next scan, whatever is said between.
+    /// Waits for the next scan, ignoring other events.
     async fn scan(&mut self) -> ScanLine {
         loop {
-            if let Event::Scan(scan) = self.next().await {
+            if let ScannerEvent::Scan(scan) = self.next().await {
                 return scan;
             }
         }
@@ -45,7 +45,7 @@ impl Listening {
     async fn becomes(&mut self, is: impl Fn(&ScannerState) -> bool) -> ScannerState {
         loop {
             match self.next().await {
-                Event::State(_, state) if is(&state) => return state,
+                ScannerEvent::State(_, state) if is(&state) => return state,
                 _ => {}
             }
         }
@@ -73,7 +73,7 @@ fn rfid(pattern: &str) -> ScannerKind {
     ScannerKind::Rfid(TagPattern::new(pattern).unwrap())
 }
 
-/// A pty and a name for its far end, as `/dev/serial/by-id` gives one.
+/// Creates a pty and a symbolic link to its far end, like one in `/dev/serial/by-id`.
 fn plug(name: &PathBuf) -> (SerialStream, SerialStream) {
     let (near, mut far) = SerialStream::pair().unwrap();
     far.set_exclusive(false).unwrap();
@@ -95,9 +95,9 @@ async fn a_serial_scanner_gives_every_byte_as_it_is_and_comes_back_under_its_nam
     listening.becomes(is_open).await;
     near.write_all(&[RAW, b"\r\n"].concat()).await.unwrap();
     let scan = listening.scan().await;
-    assert_eq!((scan.by, scan.bytes.as_slice(), scan.reads), (ReadBy::Barcode, RAW, 1));
+    assert_eq!((scan.by, scan.bytes.as_slice(), scan.reads), (ReaderKind::Barcode, RAW, 1));
 
-    // Pulled out in the middle of a code: half of it is no code.
+    // Unplugged within a code: the truncated code is discarded.
     near.write_all(b"1Z999AA1").await.unwrap();
     sleep(Duration::from_millis(20)).await;
     drop(near);
@@ -110,12 +110,12 @@ async fn a_serial_scanner_gives_every_byte_as_it_is_and_comes_back_under_its_nam
         tokio::select! {
             () = &mut second => break,
             event = listening.events.recv() => {
-                assert!(matches!(event, Some(Event::State(0, ScannerState::Gone(_)))), "{event:?}");
+                assert!(matches!(event, Some(ScannerEvent::State(0, ScannerState::Gone(_)))), "{event:?}");
                 said += 1;
             }
         }
     }
-    assert!(said <= 3, "{said} words in a second: a busy loop");
+    assert!(said <= 3, "{said} events in a second: a busy loop");
 
     let (mut near, far) = plug(&name);
     drop(far);
@@ -148,10 +148,10 @@ async fn two_scanners_at_once_are_told_apart_and_one_that_goes_leaves_the_other_
     assert_eq!(listening.scan().await.bytes, b"ONE");
     assert_eq!(listening.scan().await.bytes, b"TWO");
 
-    // What the reader had read is said when it goes.
+    // Reads of the reader are reported on its disconnect.
     drop(reader);
     let tag = listening.scan().await;
-    assert_eq!((tag.scanner, tag.by, tag.reads), (1, ReadBy::Rfid, 3));
+    assert_eq!((tag.scanner, tag.by, tag.reads), (1, ReaderKind::Rfid, 3));
     assert_eq!((tag.rssi, tag.antenna), (Some(-57), Some(1)));
     assert_eq!(tag.bytes, b"3174257BF4499602D2000000");
     hand.write_all(b"THREE\r").await.unwrap();
@@ -186,9 +186,9 @@ async fn nobody_there_is_said_once_with_the_place_and_tried_again() {
     let address = format!("unix:{}", path.display());
     let mut listening = Listening::to(&[(&address, rfid("bare"))]);
     let ScannerState::Gone(why) = listening.becomes(is_gone).await else { unreachable!() };
-    assert!(why.contains("reader.sock: not there"), "{why}");
+    assert!(why.contains("reader.sock: not found"), "{why}");
     sleep(Duration::from_millis(1200)).await;
-    assert!(listening.events.try_recv().is_err(), "the same is no news");
+    assert!(listening.events.try_recv().is_err(), "an unchanged state is not repeated");
     let _reader = UnixListener::bind(&path).unwrap();
     listening.becomes(is_open).await;
     listening.end_when_stopped().await;
@@ -211,14 +211,14 @@ async fn a_flood_of_garbage_is_counted_and_a_code_after_it_is_read() {
         let (mut told, mut newest) = (0, 0);
         loop {
             match listening.next().await {
-                Event::Scan(scan) => break (scan.bytes, told, newest),
-                Event::Garbage(0, lines) => (told, newest) = (told + 1, lines),
+                ScannerEvent::Scan(scan) => break (scan.bytes, told, newest),
+                ScannerEvent::Garbage(0, lines) => (told, newest) = (told + 1, lines),
                 _ => {}
             }
         }
     };
     let ((), (bytes, told, newest)) = tokio::join!(flood, listen);
     assert_eq!(bytes, b"CODE");
-    assert!(newest > 0 && told < 20, "{newest} lines were told {told} times");
+    assert!(newest > 0 && told < 20, "{newest} lines were reported {told} times");
     listening.end_when_stopped().await;
 }

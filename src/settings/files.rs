@@ -1,37 +1,39 @@
-//! A path → the texts of a configuration: the file, and the drop-ins beside it in `conf.d`.
+//! Reads a configuration file and its drop-ins in `conf.d`.
 //!
-//! Drop-ins are in the order of their names' bytes, and each goes before what came before it.
+//! Drop-ins are read in byte order of their names; each overrides the files before it.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::ConfigError;
 
-/// The folder of drop-ins, beside the file.
+/// Directory of drop-ins, next to the file.
 const FOLDER: &str = "conf.d";
 
-/// One text of a configuration.
+/// One file of a configuration.
 #[derive(Debug)]
-pub struct Layer {
-    /// The path of the file; of a drop-in, from the file's folder on: `conf.d/20-van.toml`.
+pub struct ConfigLayer {
+    /// Path of the file; for a drop-in relative to the file's directory, such as
+    /// `conf.d/20-van.toml`.
     pub name: String,
-    /// What it says, or why it cannot be read.
+    /// Content of the file, or the reason why it cannot be read.
     pub text: Result<String, String>,
 }
 
-/// The file, and then its drop-ins.
+/// Reads the file and its drop-ins.
 ///
 /// # Errors
-/// The file cannot be read, or `conf.d` cannot be listed. A drop-in that cannot be read is a problem like any other.
-pub(super) fn read(path: &Path) -> Result<Vec<Layer>, ConfigError> {
+/// The file cannot be read, or `conf.d` cannot be listed. An unreadable drop-in is reported with
+/// the other problems.
+pub(super) fn read(path: &Path) -> Result<Vec<ConfigLayer>, ConfigError> {
     let unreadable =
         |path: &Path, source| ConfigError::Unreadable { path: path.to_owned(), source };
     let text = std::fs::read_to_string(path).map_err(|source| unreadable(path, source))?;
-    let mut layers = vec![Layer { name: path.display().to_string(), text: Ok(text) }];
+    let mut layers = vec![ConfigLayer { name: path.display().to_string(), text: Ok(text) }];
     let folder = path.parent().unwrap_or(Path::new("")).join(FOLDER);
     for drop_in in drop_ins(&folder).map_err(|source| unreadable(&folder, source))? {
         let name = drop_in.file_name().unwrap_or_default().to_string_lossy();
-        layers.push(Layer {
+        layers.push(ConfigLayer {
             name: format!("{FOLDER}/{name}"),
             text: std::fs::read_to_string(&drop_in)
                 .map_err(|error| format!("cannot be read: {error}")),
@@ -40,7 +42,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Layer>, ConfigError> {
     Ok(layers)
 }
 
-/// What ends in `.toml` and is not hidden, by name. An editor's copy is neither.
+/// Lists the visible files that end in `.toml`, by name. This excludes the backup files of editors.
 fn drop_ins(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -1,7 +1,7 @@
-//! Tables of keys → a program's configuration file: read with its drop-ins, checked, written, documented.
+//! Schema-driven TOML configuration: reading with drop-ins, validation, default file and reference.
 //!
-//! Both programs describe their keys once ([`Book`]); the shipped file, its reference, the manual and every report of a
-//! problem are made of that.
+//! Both programs describe their keys once in a [`Book`]. The shipped file, the reference, the
+//! manual page and all error reports are derived from it.
 
 mod files;
 mod secrets;
@@ -11,23 +11,23 @@ mod written;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-pub use files::Layer;
+pub use files::ConfigLayer;
 pub use values::{Override, Values};
 
-/// What a value must be.
+/// Type of a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Kind {
-    /// A text in quotes.
+pub enum ValueKind {
+    /// A string.
     Text,
     /// `true` or `false`.
     Flag,
-    /// A whole number between two bounds, both included.
+    /// A whole number between two bounds, inclusive.
     Integer(i64, i64),
-    /// A number between two bounds, both included.
+    /// A number between two bounds, inclusive.
     Number(f64, f64),
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for ValueKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text => f.write_str("text"),
@@ -38,106 +38,104 @@ impl fmt::Display for Kind {
     }
 }
 
-/// One key.
+/// Specification of a key.
 #[derive(Debug)]
-pub struct Key {
-    /// `section.key` or `section.subsection.key`; a quantity ends in its unit.
+pub struct KeySpec {
+    /// `section.key` or `section.subsection.key`. The name of a quantity ends in its unit.
     pub name: &'static str,
-    /// What its value must be.
-    pub kind: Kind,
-    /// As TOML.
+    pub kind: ValueKind,
+    /// Default value as TOML.
     pub default: &'static str,
-    /// For the person who edits the file.
+    /// Description for the person who edits the file.
     pub help: &'static str,
 }
 
-/// A key, for a table of them.
+/// Creates a key specification.
 #[must_use]
-pub const fn key(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Key {
-    Key { name, kind, default, help }
+pub const fn key(name: &'static str, kind: ValueKind, default: &'static str, help: &'static str) -> KeySpec {
+    KeySpec { name, kind, default, help }
 }
 
-impl Key {
-    /// Its name within its section or table.
-    pub fn last(&self) -> &'static str {
-        self.name.rsplit_once('.').expect("every name has a section").1
+impl KeySpec {
+    /// Returns the name within the section or table.
+    pub fn short_name(&self) -> &'static str {
+        self.name.rsplit_once('.').expect("every key name contains a dot").1
     }
 }
 
-/// A list of tables: `[[name]]`, any number of times up to a bound.
+/// Specification of an array of tables, `[[name]]`.
 #[derive(Debug)]
-pub struct List {
-    /// As between `[[` and `]]`.
+pub struct TableListSpec {
+    /// Name between `[[` and `]]`.
     pub name: &'static str,
-    /// How many tables it may have.
-    pub most: usize,
-    /// For the person who edits the file.
+    /// Maximum number of tables.
+    pub max_tables: usize,
+    /// Description for the person who edits the file.
     pub help: &'static str,
-    /// Their names are `list.key`; one whose default is empty must be there.
-    pub keys: &'static [Key],
+    /// Keys of each table, named `list.key`. A key with an empty default is required.
+    pub keys: &'static [KeySpec],
 }
 
-/// All that a program can be told.
+/// Schema of a program's configuration.
 #[derive(Debug)]
-pub struct Book {
-    /// Its name, for people.
+pub struct ConfigSchema {
+    /// Name of the program, for people.
     pub program: &'static str,
-    /// How the shipped file begins.
-    pub head: &'static str,
-    /// How the reference begins, ahead of the table of keys.
-    pub page: &'static str,
-    /// In the order of the file.
-    pub keys: &'static [Key],
-    /// In the order of the file, after the keys.
-    pub lists: &'static [List],
+    /// First lines of the shipped file.
+    pub file_header: &'static str,
+    /// First lines of the reference, before the table of keys.
+    pub reference_intro: &'static str,
+    /// Keys in the order of the file.
+    pub keys: &'static [KeySpec],
+    /// Arrays of tables in the order of the file, after the keys.
+    pub lists: &'static [TableListSpec],
 }
 
-/// Whether a configuration that is shown says where each value comes from.
+/// Whether the rendered configuration names the origin of each value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origins {
-    /// In a comment after each: the file, or `default`.
+pub enum ShowOrigins {
+    /// In a comment: the file, or `default`.
     Shown,
-    /// The values alone.
+    /// Values only.
     Hidden,
 }
 
-/// Why a configuration cannot be used.
+/// Failure to load a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// There is no such file, or it must not be read.
+    /// The file does not exist or cannot be read.
     #[error("{path}: cannot be read: {source}", path = path.display())]
     Unreadable {
-        /// The file.
         path: PathBuf,
-        /// Why.
         source: std::io::Error,
     },
-    /// It was read, and something is wrong with it.
+    /// The configuration has errors.
     #[error("{0}")]
-    NotUsable(Report),
+    Invalid(ConfigErrors),
 }
 
-/// Everything that is wrong with a configuration.
+/// All errors of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
+pub struct ConfigErrors {
     /// The file, or the command line.
     pub origin: String,
-    /// One line each: key, value, remedy.
+    /// One line per error: key, value, remedy.
     pub problems: Vec<String>,
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: not usable", self.origin)?;
+        write!(f, "{}: invalid configuration", self.origin)?;
         self.problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
     }
 }
 
-impl Book {
-    /// Reads a file and the drop-ins beside it, and makes a configuration of it by `check`.
+impl ConfigSchema {
+    /// Loads a file and its drop-ins, and converts the values with `check`.
     ///
     /// # Errors
-    /// The file cannot be read, or is not usable: then every problem of it and its drop-ins.
+    /// The file cannot be read, or is invalid; then the error lists all problems of the file and
+    /// its drop-ins.
     pub fn load<T>(
         &'static self,
         path: &Path,
@@ -147,13 +145,13 @@ impl Book {
         self.read(files::read(path)?, overrides, check)
     }
 
-    /// As [`Self::load`], of layers that have been read.
+    /// Validates layers that have been read, and converts the values with `check`.
     ///
     /// # Errors
-    /// Every problem, if there is one.
+    /// The configuration is invalid; the error lists all problems.
     pub fn read<T>(
         &'static self,
-        layers: Vec<Layer>,
+        layers: Vec<ConfigLayer>,
         overrides: &[Override],
         check: impl FnOnce(&mut Values) -> Option<T>,
     ) -> Result<(T, Values), ConfigError> {
@@ -163,27 +161,27 @@ impl Book {
         match (config, values.problems()) {
             (Some(config), []) => Ok((config, values)),
             (_, problems) => {
-                Err(ConfigError::NotUsable(Report { origin, problems: problems.to_vec() }))
+                Err(ConfigError::Invalid(ConfigErrors { origin, problems: problems.to_vec() }))
             }
         }
     }
 
-    /// The shipped file: every key with its default and a sentence.
+    /// Renders the shipped file: every key with its default and description.
     #[must_use]
     pub fn default_file(&self) -> String {
         written::default_file(self)
     }
 
-    /// The reference: every key with what it may be.
+    /// Renders the reference: every key with its type, default and description.
     #[must_use]
     pub fn reference(&self) -> String {
         written::reference(self)
     }
 
-    /// Every key for the manual: its name, what it may be, its default as TOML, and what it means.
+    /// Returns every key for the manual page: name, type, default as TOML, description.
     ///
-    /// Those of lists follow, as `list.key`; where the default is empty the key must be there.
-    pub fn documented(
+    /// Keys of arrays of tables follow as `list.key`. A key with an empty default is required.
+    pub fn entries(
         &'static self,
     ) -> impl Iterator<Item = (&'static str, String, &'static str, &'static str)> {
         let of_lists = self.lists.iter().flat_map(|list| list.keys);
@@ -195,9 +193,9 @@ impl Book {
 }
 
 impl Values {
-    /// All of it as one file with every key.
+    /// Renders the effective configuration as one file with every key.
     #[must_use]
-    pub fn effective(&self, origins: Origins) -> String {
+    pub fn to_toml(&self, origins: ShowOrigins) -> String {
         written::effective(self, origins)
     }
 }

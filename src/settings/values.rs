@@ -1,50 +1,50 @@
-//! The values of a configuration by key, where each comes from, and everything that is wrong with them.
+//! Values of a configuration by key, their origins, and all problems found.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use toml::Value;
 
-use super::files::Layer;
-use super::{Book, Key, Kind, List};
+use super::files::ConfigLayer;
+use super::{ConfigSchema, KeySpec, ValueKind, TableListSpec};
 
-/// A key that the command line sets.
+/// A value given on the command line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Override {
     /// `section.key`.
     pub key: &'static str,
-    /// What it becomes.
     pub value: String,
 }
 
-/// What gave a key its value, where that is not the default.
+/// Origin of a value other than the default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
-    /// The file, which is the first, or a drop-in.
+    /// Index of the file (0) or drop-in.
     Layer(usize),
     CommandLine,
 }
 
-/// Every key with a value of the right kind and range, and the problems found so far.
+/// Validated values of all keys, and the problems found so far.
 #[derive(Debug)]
 pub struct Values {
-    book: &'static Book,
+    schema: &'static ConfigSchema,
     values: BTreeMap<String, Value>,
-    /// How many tables each list has.
+    /// Number of tables of each array.
     counts: BTreeMap<&'static str, usize>,
-    /// Of all that is written somewhere: keys, lists, and what should not be there.
+    /// Origins of all names found in the files: keys, arrays, and unknown names.
     origins: BTreeMap<String, Origin>,
-    /// The file and its drop-ins.
+    /// Names of the file and its drop-ins.
     names: Vec<String>,
     problems: Vec<String>,
 }
 
 impl Values {
-    /// Reads layers, each of which goes before those ahead of it. What is unknown, or of a wrong kind or range, is a
-    /// problem. Where one could not be read, nothing else is said: it would be of the defaults.
-    pub fn read(book: &'static Book, layers: Vec<Layer>, overrides: &[Override]) -> Self {
+    /// Reads layers, each of which overrides those before it. Unknown names and values of a wrong
+    /// type or range are problems. If a layer cannot be read, only that is reported, because the
+    /// other values would be defaults.
+    pub fn read(schema: &'static ConfigSchema, layers: Vec<ConfigLayer>, overrides: &[Override]) -> Self {
         let mut this = Self {
-            book,
+            schema,
             values: BTreeMap::new(),
             counts: BTreeMap::new(),
             origins: BTreeMap::new(),
@@ -54,10 +54,10 @@ impl Values {
         let mut tables: Vec<toml::Table> = layers
             .into_iter()
             .enumerate()
-            .filter_map(|(index, layer)| match parsed(layer.text) {
+            .filter_map(|(index, layer)| match parse_toml(layer.text) {
                 Ok(table) => Some(table),
                 Err(problem) => {
-                    this.problems.push(format!("{}{problem}", this.place(index)));
+                    this.problems.push(format!("{}{problem}", this.layer_prefix(index)));
                     None
                 }
             })
@@ -73,14 +73,15 @@ impl Values {
         this
     }
 
-    /// What a problem in a layer begins with. The file's own name stands above them all.
-    fn place(&self, layer: usize) -> String {
+    /// Prefix of a problem in a layer. It is empty for the main file, which the report names in its
+    /// first line.
+    fn layer_prefix(&self, layer: usize) -> String {
         if layer == 0 { String::new() } else { format!("{}: ", self.names[layer]) }
     }
 
-    /// The last layer that has a list has all of it.
+    /// An array of tables is taken completely from the last layer that has it.
     fn read_lists(&mut self, layers: &mut [toml::Table]) {
-        for list in self.book.lists {
+        for list in self.schema.lists {
             let all = layers.iter_mut().enumerate();
             let given = all.filter_map(|(index, layer)| Some((index, layer.remove(list.name)?)));
             if let Some((index, tables)) = given.last() {
@@ -93,28 +94,28 @@ impl Values {
     fn read_keys(&mut self, mut given: BTreeMap<String, Value>, overrides: &[Override]) {
         for Override { key, value } in overrides {
             let is_text =
-                self.book.keys.iter().any(|known| known.name == *key && known.kind == Kind::Text);
+                self.schema.keys.iter().any(|known| known.name == *key && known.kind == ValueKind::Text);
             let text = || Value::String(value.clone());
-            // As it would stand in the file; what is no TOML is reported as the text that it is.
+            // Parsed as TOML, as in the file. Text that is not TOML is reported as a string.
             let value = if is_text { text() } else { value.parse().unwrap_or_else(|_| text()) };
             given.insert((*key).to_owned(), value);
             self.origins.insert((*key).to_owned(), Origin::CommandLine);
         }
-        for key in self.book.keys {
-            let default = || key.default.parse::<Value>().expect("a default is TOML");
+        for key in self.schema.keys {
+            let default = || key.default.parse::<Value>().expect("every default is valid TOML");
             let value = given.remove(key.name).unwrap_or_else(default);
-            match checked(key, value) {
+            match check_value(key, value) {
                 Ok(value) => drop(self.values.insert(key.name.to_owned(), value)),
-                Err(problem) => self.problem(key.name, &problem),
+                Err(problem) => self.report_problem(key.name, &problem),
             }
         }
         for unknown in given.keys() {
-            let meant = similar(unknown, self.book.keys.iter().map(|key| key.name));
-            self.problem(unknown, &format!("is not a key of {}{meant}", self.book.program));
+            let meant = suggestion(unknown, self.schema.keys.iter().map(|key| key.name));
+            self.report_problem(unknown, &format!("is not a key of {}{meant}", self.schema.program));
         }
     }
 
-    /// Puts the keys of a layer into `given` by their whole names.
+    /// Adds the keys of a layer to `given` by their full names.
     fn flatten_layer(
         &mut self,
         layer: usize,
@@ -123,42 +124,42 @@ impl Values {
     ) {
         for (section, value) in sections {
             self.origins.insert(section.clone(), Origin::Layer(layer));
-            let meant = || similar(&section, self.book.lists.iter().map(|list| list.name));
+            let meant = || suggestion(&section, self.schema.lists.iter().map(|list| list.name));
             let problem = match value {
                 Value::Table(table)
                     if self
-                        .book
+                        .schema
                         .keys
                         .iter()
                         .any(|key| key.name.starts_with(&format!("{section}."))) =>
                 {
-                    for (name, value) in self.flattened(layer, &section, table) {
+                    for (name, value) in self.flatten_section(layer, &section, table) {
                         self.origins.insert(name.clone(), Origin::Layer(layer));
                         given.insert(name, value);
                     }
                     continue;
                 }
                 Value::Table(_) => {
-                    format!("[{section}] is not a section of {}{}", self.book.program, meant())
+                    format!("[{section}] is not a section of {}{}", self.schema.program, meant())
                 }
                 Value::Array(list) if list.iter().all(Value::is_table) => {
-                    format!("[[{section}]] is not a list of {}{}", self.book.program, meant())
+                    format!("[[{section}]] is not an array of tables of {}{}", self.schema.program, meant())
                 }
-                _ => "stands outside a section".to_owned(),
+                _ => "is outside a section".to_owned(),
             };
-            self.problem(&section, &problem);
+            self.report_problem(&section, &problem);
         }
     }
 
-    /// Every table of a list, by names such as `scanner[1].source`.
-    fn read_list(&mut self, list: &List, origin: Origin, given: Value) {
+    /// Reads every table of an array, under names such as `scanner[1].source`.
+    fn read_list(&mut self, list: &TableListSpec, origin: Origin, given: Value) {
         let Value::Array(tables) = given else {
-            return self.problem(list.name, &format!("is a list: write [[{}]]", list.name));
+            return self.report_problem(list.name, &format!("is an array of tables: write [[{}]]", list.name));
         };
-        if tables.len() > list.most {
-            let (count, most) = (tables.len(), list.most);
+        if tables.len() > list.max_tables {
+            let (count, most) = (tables.len(), list.max_tables);
             return self
-                .problem(list.name, &format!("{count} tables are too many: at most {most}"));
+                .report_problem(list.name, &format!("{count} tables exceed the maximum of {most}"));
         }
         self.counts.insert(list.name, tables.len());
         for (index, table) in tables.into_iter().enumerate() {
@@ -170,40 +171,40 @@ impl Values {
                     }
                     self.read_table(list, &place, table);
                 }
-                other => self.problem(&place, &format!("{} is not a table", shown(&other))),
+                other => self.report_problem(&place, &format!("{} is not a table", display(&other))),
             }
         }
     }
 
-    fn read_table(&mut self, list: &List, place: &str, mut table: toml::Table) {
+    fn read_table(&mut self, list: &TableListSpec, place: &str, mut table: toml::Table) {
         for key in list.keys {
-            let name = format!("{place}.{}", key.last());
+            let name = format!("{place}.{}", key.short_name());
             let default = || key.default.parse::<Value>().ok();
-            match table.remove(key.last()).or_else(default).map(|value| checked(key, value)) {
+            match table.remove(key.short_name()).or_else(default).map(|value| check_value(key, value)) {
                 Some(Ok(value)) => drop(self.values.insert(name, value)),
-                Some(Err(problem)) => self.problem(&name, &problem),
-                None => self.problem(&name, &format!("is missing: {}", key.help)),
+                Some(Err(problem)) => self.report_problem(&name, &problem),
+                None => self.report_problem(&name, &format!("is required: {}", key.help)),
             }
         }
         for unknown in table.keys() {
-            let meant = similar(unknown, list.keys.iter().map(Key::last));
+            let meant = suggestion(unknown, list.keys.iter().map(KeySpec::short_name));
             let name = format!("{place}.{unknown}");
-            self.problem(&name, &format!("is not a key of [[{}]]{meant}", list.name));
+            self.report_problem(&name, &format!("is not a key of [[{}]]{meant}", list.name));
         }
     }
 
-    pub(super) fn book(&self) -> &'static Book {
-        self.book
+    pub(super) fn schema(&self) -> &'static ConfigSchema {
+        self.schema
     }
 
-    /// The names of a list's tables, such as `scanner[1]`.
+    /// Returns the names of an array's tables, such as `scanner[1]`.
     pub fn tables(&self, list: &str) -> Vec<String> {
         let count = self.counts.get(list).copied().unwrap_or(0);
         (1..=count).map(|number| format!("{list}[{number}]")).collect()
     }
 
-    /// The keys of a section by their whole names, and those of its subsections.
-    fn flattened(
+    /// Returns the keys of a section and its subsections by their full names.
+    fn flatten_section(
         &mut self,
         layer: usize,
         section: &str,
@@ -213,9 +214,9 @@ impl Values {
         for (key, value) in table {
             let name = format!("{section}.{key}");
             let is_section =
-                self.book.keys.iter().any(|known| known.name.starts_with(&format!("{name}.")));
+                self.schema.keys.iter().any(|known| known.name.starts_with(&format!("{name}.")));
             match value {
-                // There is one level of them.
+                // Subsections are not nested.
                 Value::Table(inner) if is_section => {
                     keys.extend(
                         inner.into_iter().map(|(key, value)| (format!("{name}.{key}"), value)),
@@ -223,7 +224,7 @@ impl Values {
                 }
                 _ if is_section => {
                     self.origins.insert(name.clone(), Origin::Layer(layer));
-                    self.problem(&name, &format!("is a section: write [{name}]"));
+                    self.report_problem(&name, &format!("is a section: write [{name}]"));
                 }
                 value => keys.push((name, value)),
             }
@@ -231,27 +232,27 @@ impl Values {
         keys
     }
 
-    /// Says what is wrong with a key, a list, or one of its tables, and in which drop-in it is.
-    pub fn problem(&mut self, key: &str, problem: &str) {
+    /// Records a problem of a key, an array, or one of its tables, with the name of the drop-in.
+    pub fn report_problem(&mut self, key: &str, problem: &str) {
         let of_list = || self.origins.get(key.split_once('[')?.0);
         let place = match self.origins.get(key).or_else(of_list) {
-            Some(Origin::Layer(layer)) => self.place(*layer),
+            Some(Origin::Layer(layer)) => self.layer_prefix(*layer),
             Some(Origin::CommandLine) | None => String::new(),
         };
         self.problems.push(format!("{place}{key}: {problem}"));
     }
 
-    /// The drop-ins that were read, in their order.
+    /// Returns the names of the drop-ins, in the order of reading.
     pub fn drop_ins(&self) -> Vec<String> {
         self.names.iter().skip(1).cloned().collect()
     }
 
-    /// What a key is, where its value is in order.
+    /// Returns the value of a key if it is valid.
     pub fn value(&self, key: &str) -> Option<&Value> {
         self.values.get(key)
     }
 
-    /// The file that has a key, or `default`.
+    /// Returns the name of the file that sets a key, or `default`.
     pub fn origin(&self, key: &str) -> &str {
         match self.origins.get(key) {
             Some(Origin::Layer(layer)) => &self.names[*layer],
@@ -260,18 +261,18 @@ impl Values {
         }
     }
 
-    /// Everything that is wrong.
+    /// Returns all problems.
     pub fn problems(&self) -> &[String] {
         &self.problems
     }
 
-    /// The text of a key, if it is in order.
+    /// Returns the string of a key if it is valid.
     pub fn text(&mut self, key: &str) -> Option<String> {
-        Some(self.values.get(key)?.as_str().expect("the kind was checked").to_owned())
+        Some(self.values.get(key)?.as_str().expect("the type was checked").to_owned())
     }
 
-    /// A text that means something more.
-    pub fn parsed<T>(
+    /// Parses the string of a key. A parse error is recorded as a problem.
+    pub fn parse<T>(
         &mut self,
         key: &str,
         parse: impl FnOnce(&str) -> Result<T, String>,
@@ -279,59 +280,59 @@ impl Values {
         match parse(&self.text(key)?) {
             Ok(parsed) => Some(parsed),
             Err(problem) => {
-                self.problem(key, &problem);
+                self.report_problem(key, &problem);
                 None
             }
         }
     }
 
-    /// Whether a key says `true`, if it is in order.
+    /// Returns the boolean of a key if it is valid.
     pub fn flag(&self, key: &str) -> Option<bool> {
         self.values.get(key)?.as_bool()
     }
 
-    /// An integer whose range the key's bounds keep within `T`.
+    /// Returns the integer of a key if it is valid. The bounds of the key must fit into `T`.
     pub fn integer<T: TryFrom<i64>>(&self, key: &str) -> Option<T> {
         T::try_from(self.values.get(key)?.as_integer()?).ok()
     }
 
-    /// The number of a key, if it is in order.
+    /// Returns the number of a key if it is valid.
     pub fn number(&self, key: &str) -> Option<f64> {
         self.values.get(key)?.as_float()
     }
 
-    /// The seconds of a key, if it is in order.
+    /// Returns the duration of a key in seconds if it is valid.
     pub fn seconds(&self, key: &str) -> Option<Duration> {
         self.number(key).map(Duration::from_secs_f64)
     }
 }
 
-fn parsed(text: Result<String, String>) -> Result<toml::Table, String> {
+fn parse_toml(text: Result<String, String>) -> Result<toml::Table, String> {
     text?.parse().map_err(|error: toml::de::Error| {
         format!("is not TOML: {}", error.to_string().trim().replace('\n', "\n  "))
     })
 }
 
-/// The value, if it is of the key's kind and within its bounds. A whole number may stand for a number.
-fn checked(key: &Key, value: Value) -> Result<Value, String> {
+/// Checks the type and range of a value. An integer is accepted for a number.
+fn check_value(key: &KeySpec, value: Value) -> Result<Value, String> {
     match (key.kind, value) {
-        (Kind::Text, value @ Value::String(_)) | (Kind::Flag, value @ Value::Boolean(_)) => {
+        (ValueKind::Text, value @ Value::String(_)) | (ValueKind::Flag, value @ Value::Boolean(_)) => {
             Ok(value)
         }
-        (Kind::Integer(min, max), Value::Integer(number)) if (min..=max).contains(&number) => {
+        (ValueKind::Integer(min, max), Value::Integer(number)) if (min..=max).contains(&number) => {
             Ok(Value::Integer(number))
         }
-        (Kind::Integer(min, max), Value::Integer(number)) => {
+        (ValueKind::Integer(min, max), Value::Integer(number)) => {
             Err(format!("{number} is outside {min}..={max}"))
         }
-        (Kind::Number(min, max), value @ (Value::Integer(_) | Value::Float(_))) => {
+        (ValueKind::Number(min, max), value @ (Value::Integer(_) | Value::Float(_))) => {
             let number = match value {
                 #[expect(
                     clippy::cast_precision_loss,
-                    reason = "beyond 2^53 it is out of every range"
+                    reason = "values beyond 2^53 exceed every range"
                 )]
                 Value::Integer(number) => number as f64,
-                value => value.as_float().expect("it is a float"),
+                value => value.as_float().expect("the value is a float"),
             };
             if (min..=max).contains(&number) {
                 Ok(Value::Float(number))
@@ -339,15 +340,15 @@ fn checked(key: &Key, value: Value) -> Result<Value, String> {
                 Err(format!("{number} is outside {min}..={max}"))
             }
         }
-        (Kind::Text, value) => Err(format!("{} is not a text in quotes", shown(&value))),
-        (Kind::Flag, value) => Err(format!("{} is neither true nor false", shown(&value))),
-        (Kind::Integer(..), value) => Err(format!("{} is not a whole number", shown(&value))),
-        (Kind::Number(..), value) => Err(format!("{} is not a number", shown(&value))),
+        (ValueKind::Text, value) => Err(format!("{} is not a string in quotes", display(&value))),
+        (ValueKind::Flag, value) => Err(format!("{} is neither true nor false", display(&value))),
+        (ValueKind::Integer(..), value) => Err(format!("{} is not a whole number", display(&value))),
+        (ValueKind::Number(..), value) => Err(format!("{} is not a number", display(&value))),
     }
 }
 
-/// A value as the person wrote it.
-pub(super) fn shown(value: &Value) -> String {
+/// Formats a value as in the file.
+pub(super) fn display(value: &Value) -> String {
     match value {
         Value::String(text) => format!("{text:?}"),
         Value::Integer(number) => number.to_string(),
@@ -359,14 +360,14 @@ pub(super) fn shown(value: &Value) -> String {
     }
 }
 
-/// The known name that was most likely meant.
-fn similar<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> String {
+/// Suggests the known name that is most similar.
+fn suggestion<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> String {
     let distance = |name: &&str| edit_distance(name, unknown);
     let nearest = known.min_by_key(distance).filter(|name| distance(name) <= unknown.len() / 3);
-    nearest.map(|name| format!(": is {name} meant?")).unwrap_or_default()
+    nearest.map(|name| format!(": did you mean {name}?")).unwrap_or_default()
 }
 
-/// Levenshtein's distance.
+/// Levenshtein distance.
 fn edit_distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.bytes().enumerate() {

@@ -1,44 +1,44 @@
-//! `[delivery]` of a route file → [`Delivery`]: how many parcels there are, and what goes wrong with them.
+//! Section `[delivery]` of a route file: number of parcels, mishaps and scan errors.
 
 use std::time::Duration;
 
 use super::keys::Section;
-use super::route::{Depot, Purpose, Share, Stop, Van};
+use super::route::{Depot, Purpose, Fraction, Stop, Van};
 
-/// What the van carries, and what becomes of it. Which parcels and which stops is drawn from the seed.
+/// Parcels of the van and their mishaps. The seed decides which parcels and stops are affected.
 ///
-/// Where the day has fewer parcels or stops than that, it has fewer mishaps.
+/// A day with fewer parcels or stops than configured mishaps has fewer mishaps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Delivery {
-    /// Each stop is due 1 to so many, 1..=10.
+    /// Maximum number of parcels per stop, 1..=10; each stop has at least one.
     pub max_parcels_per_stop: usize,
-    /// The part of the parcels with a radio tag.
-    pub rfid_share: Share,
-    /// How often each tag on board is read, about; some reads are missed.
+    /// Share of the parcels with an RFID tag.
+    pub rfid_share: Fraction,
+    /// Mean interval between two reads of each tag on board; some reads are missed.
     pub tag_read: Duration,
-    /// Parcels that nobody takes: they come back to the station.
+    /// Parcels that are not accepted at their stop; they return to the station.
     pub attempts: usize,
-    /// Of those attempts, so many are first scanned as if delivered, and taken back.
+    /// Number of attempts that are first scanned as delivered and then undone.
     pub undone_scans: usize,
-    /// Parcels found damaged at their stop: they come back too.
+    /// Parcels found damaged at their stop; they return to the station.
     pub damaged: usize,
     /// Parcels of the manifest that were never loaded.
     pub forgotten: usize,
-    /// Parcels that leave the van unseen, at a stop of others.
+    /// Parcels that leave the van undetected, at another parcel's stop.
     pub lost: usize,
-    /// Parcels scanned at a stop where they are not due, and laid back.
+    /// Parcels scanned at a stop where they are not due, and put back.
     pub wrong_stop_scans: usize,
-    /// Scans of parcels that the manifest does not know.
+    /// Scans of parcels that are not in the manifest.
     pub unknown_scans: usize,
-    /// Lines that the scanner spoils.
+    /// Scanner lines that are corrupted.
     pub garbage: usize,
-    /// Parcels whose label is read twice in a moment.
+    /// Parcels whose label is read twice in quick succession.
     pub repeated_reads: usize,
 }
 
-pub(super) fn read(mut table: Section<'_>) -> Delivery {
+pub(super) fn parse_delivery(mut table: Section<'_>) -> Delivery {
     let mut count = |key, default: u64| {
-        let number = table.whole(key, 0..=500, default);
+        let number = table.whole_number(key, 0..=500, default);
         usize::try_from(number).expect("500 at most")
     };
     let (attempts, undone_scans) = (count("attempts", 2), count("undone_scans", 0));
@@ -46,13 +46,13 @@ pub(super) fn read(mut table: Section<'_>) -> Delivery {
     let (wrong_stop_scans, unknown_scans) =
         (count("wrong_stop_scans", 1), count("unknown_scans", 1));
     let (garbage, repeated_reads) = (count("garbage", 1), count("repeated_reads", 2));
-    let most = table.whole("max_parcels_per_stop", 1..=10, 3);
+    let most = table.whole_number("max_parcels_per_stop", 1..=10, 3);
     let rfid_share = table.number("rfid_share", 0.0..=1.0, 0.3);
-    let tag_read = Duration::from_secs(table.whole("tag_read_s", 1..=600, 3));
+    let tag_read = Duration::from_secs(table.whole_number("tag_read_s", 1..=600, 3));
     table.finish();
     Delivery {
         max_parcels_per_stop: usize::try_from(most).expect("10 at most"),
-        rfid_share: Share::new(rfid_share).expect("it was checked"),
+        rfid_share: Fraction::new(rfid_share).expect("the range was checked"),
         tag_read,
         attempts,
         undone_scans,
@@ -66,16 +66,17 @@ pub(super) fn read(mut table: Section<'_>) -> Delivery {
     }
 }
 
-/// A parcel a second, and half a minute before and after.
+/// Time for loading, in seconds, besides one second per parcel: 30 s before and 30 s after.
 const LOADING_MARGIN_S: usize = 60;
-/// The driver gets out.
+/// Time until the driver starts to unload, in seconds.
 const UNLOADING_MARGIN_S: usize = 30;
-/// Until a van that stands counts as arrived, and from the last scan to the door.
+/// Time at a stop besides the handovers, in seconds: detection of the arrival, and the way from the
+/// last scan to the departure.
 const STOP_MARGIN_S: usize = 20;
-/// For each parcel of a stop.
-const HANDING_OVER_S: usize = 5;
+/// Time per parcel at a stop, in seconds.
+const HANDOVER_S: usize = 5;
 
-/// Nobody loads a hundred parcels in a minute.
+/// Reports times at the depot and at stops that are too short for the number of parcels.
 pub(super) fn check_times(
     file: &mut Section<'_>,
     delivery: &Delivery,
@@ -84,29 +85,29 @@ pub(super) fn check_times(
     stops: &[Stop],
 ) {
     let most = delivery.max_parcels_per_stop;
-    let least = |seconds: usize| Duration::from_secs(u64::try_from(seconds).expect("a few"));
-    let loading = least(LOADING_MARGIN_S + most * stops.len());
+    let min_ahead = |seconds: usize| Duration::from_secs(u64::try_from(seconds).expect("a few"));
+    let loading = min_ahead(LOADING_MARGIN_S + most * stops.len());
     if depot.loading < loading {
         let (given, needed) = (depot.loading.as_secs(), loading.as_secs());
         let parcels = most * stops.len();
         let text =
-            format!("{given} is too short to load up to {parcels} parcels: {needed} or more");
-        file.problem("depot.loading_s", &text);
+            format!("{given} s is too short to load {parcels} parcels: set {needed} s or more");
+        file.add_problem("depot.loading_s", &text);
     }
-    let unloading = least(UNLOADING_MARGIN_S + 2 * (delivery.attempts + delivery.damaged));
+    let unloading = min_ahead(UNLOADING_MARGIN_S + 2 * (delivery.attempts + delivery.damaged));
     if depot.unloading < unloading {
         let (given, needed) = (depot.unloading.as_secs(), unloading.as_secs());
-        let text = format!("{given} is too short to scan what comes back: {needed} or more");
-        file.problem("depot.unloading_s", &text);
+        let text = format!("{given} s is too short to scan returns: set {needed} s or more");
+        file.add_problem("depot.unloading_s", &text);
     }
-    let shortest = 1.0 - van.dwell_spread.get();
-    let dwell = least(STOP_MARGIN_S + HANDING_OVER_S * most).div_f64(shortest);
+    let min_rtt = 1.0 - van.dwell_spread.get();
+    let dwell = min_ahead(STOP_MARGIN_S + HANDOVER_S * most).div_f64(min_rtt);
     for (index, stop) in stops.iter().enumerate() {
         if stop.purpose == Purpose::Delivery && stop.dwell < dwell {
             let (given, needed) = (stop.dwell.as_secs(), dwell.as_secs_f64().ceil());
             let text =
-                format!("{given} is too short to hand over {most} parcels: {needed} or more");
-            file.problem(&format!("stops[{index}].dwell_s"), &text);
+                format!("{given} s is too short to hand over {most} parcels: set {needed} s or more");
+            file.add_problem(&format!("stops[{index}].dwell_s"), &text);
         }
     }
 }

@@ -1,51 +1,54 @@
-//! Truth → what is measured: a position error that wanders slowly, as the ionosphere and the houses make it.
+//! Error model of the receiver: a slowly varying position error, as caused by the ionosphere and by
+//! reflections.
 //!
-//! First-order Gauss-Markov: a standing receiver drifts some metres within minutes and jitters by centimetres, which
-//! is what a parked van looks like. White noise would drive circles of that size every second.
+//! The error is a first-order Gauss-Markov process. A standing receiver drifts by metres within
+//! minutes and jitters by centimetres, like a parked van. White noise would move it by the full
+//! error every second.
 
 use super::drive::STEP_S;
-use super::random::{Random, Stream, Wander};
+use super::random::{Random, Stream, GaussMarkov};
 use super::sky::Dops;
 use super::way::{Point, Surroundings};
 use crate::units::{Course, Speed};
 
-/// The error of the receiver in one instant.
+/// Position and velocity error of the receiver.
 #[derive(Debug)]
 pub(super) struct PositionError {
     random: Random,
-    /// East, north, up: unit vectors that wander.
-    drift: [Wander; 3],
-    /// East and north of the speed.
-    speed: [Wander; 2],
-    /// Under the open sky, 68 % of each axis.
+    /// East, north and up, each with a standard deviation of 1.
+    drift: [GaussMarkov; 3],
+    /// East and north components of the velocity error.
+    speed: [GaussMarkov; 2],
+    /// Error of each axis under the open sky, in metres (68 %).
     base_m: f64,
-    /// What `scale` tends to.
+    /// Value that `scale` approaches.
     target: f64,
-    /// Of the base: by geometry and houses.
+    /// Factor on `base_m` from satellite geometry and buildings.
     scale: f64,
     urban: bool,
 }
 
-/// Seconds in which an error is forgotten.
-const DRIFT_S: f64 = 90.0;
-const SPEED_S: f64 = 1.5;
-/// Metres per second, 68 % of each axis: Doppler is far better than positions.
+/// Correlation time of an error, in seconds.
+const DRIFT_MEMORY_S: f64 = 90.0;
+const SPEED_MEMORY_S: f64 = 1.5;
+/// Velocity error of each axis in metres per second (68 %). Doppler is far better than positions.
 const SPEED_ERROR_MPS: f64 = 0.04;
-/// Reflections of houses.
-const URBAN: f64 = 2.5;
-/// 68 % of a circle lie within 1.5 standard deviations of its axes.
-const CIRCLE: f64 = 1.515;
+/// Factor for reflections from buildings.
+const URBAN_FACTOR: f64 = 2.5;
+/// The 68 % radius of a circle, in standard deviations of its axes.
+const CIRCLE_68_PERCENT: f64 = 1.515;
 
 impl PositionError {
     pub(super) fn new(seed: u64, radius_m: f64) -> Self {
         let mut random = Random::new(seed, Stream::Error);
-        let drift = std::array::from_fn(|_| Wander::new(DRIFT_S / STEP_S, &mut random));
-        let speed = std::array::from_fn(|_| Wander::new(SPEED_S / STEP_S, &mut random));
-        let base_m = radius_m / CIRCLE;
+        let drift = std::array::from_fn(|_| GaussMarkov::new(DRIFT_MEMORY_S / STEP_S, &mut random));
+        let speed = std::array::from_fn(|_| GaussMarkov::new(SPEED_MEMORY_S / STEP_S, &mut random));
+        let base_m = radius_m / CIRCLE_68_PERCENT;
         Self { random, drift, speed, base_m, target: 1.0, scale: 1.0, urban: false }
     }
 
-    /// 100 ms go by. The scale follows within seconds, for no receiver jumps when it loses one satellite.
+    /// Advances by 100 ms. The scale changes over seconds, because no receiver jumps when it loses
+    /// one satellite.
     pub(super) fn step(&mut self) {
         let wanders = self.drift.iter_mut().chain(&mut self.speed);
         wanders.for_each(|wander| wander.step(&mut self.random));
@@ -55,10 +58,10 @@ impl PositionError {
     pub(super) fn observe(&mut self, surroundings: Surroundings, dops: Option<Dops>) {
         let Some(Dops { hdop, .. }) = dops else { return };
         self.urban = surroundings == Surroundings::Urban;
-        self.target = hdop.clamp(0.5, 5.0) * if self.urban { URBAN } else { 1.0 };
+        self.target = hdop.clamp(0.5, 5.0) * if self.urban { URBAN_FACTOR } else { 1.0 };
     }
 
-    /// 68 % of each axis, in metres, as a receiver estimates it.
+    /// Returns the error of each axis in metres (68 %), as a receiver estimates it.
     pub(super) fn radius_m(&self) -> f64 {
         self.base_m * self.scale
     }
@@ -75,14 +78,14 @@ impl PositionError {
         1.5 * self.radius_m() * self.drift[2].value()
     }
 
-    /// The velocity with its error, as speed and course.
-    pub(super) fn blur(&self, speed_mps: f64, course: Course) -> (Speed, Course) {
-        let error_mps = SPEED_ERROR_MPS * if self.urban { URBAN } else { 1.0 };
+    /// Returns the velocity with its error, as speed and course.
+    pub(super) fn add_velocity_error(&self, speed_mps: f64, course: Course) -> (Speed, Course) {
+        let error_mps = SPEED_ERROR_MPS * if self.urban { URBAN_FACTOR } else { 1.0 };
         let (sin, cos) = course.as_degrees().to_radians().sin_cos();
         let east = speed_mps * sin + error_mps * self.speed[0].value();
         let north = speed_mps * cos + error_mps * self.speed[1].value();
         let speed = Speed::from_mps((east * east + north * north).sqrt());
         let course = Course::from_degrees(east.atan2(north).to_degrees().rem_euclid(360.0));
-        (speed.expect("a van's"), course.expect("a remainder of 360"))
+        (speed.expect("a van's"), course.expect("the course is below 360°"))
     }
 }

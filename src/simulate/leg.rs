@@ -1,65 +1,66 @@
-//! Marks → [`Leg`]: a road with rounded corners, and the speed that each piece of it allows.
+//! Plans one leg of the route: a road with rounded corners, and the speed limit of each segment.
 //!
-//! A corner is a parabola (products and sums only, so that every platform drives the same line), and the speeds at the
-//! ends of the pieces come from one pass against the direction of travel: whoever keeps to them can always brake in time.
+//! A corner is a parabola, computed with products and sums only, so that every platform drives the
+//! same line. One pass against the direction of travel sets the speed at the end of each segment,
+//! such that the van can always brake in time.
 
 use super::random::Random;
 use super::route::Van;
-use super::way::{Mark, Point, Surroundings};
+use super::way::{RoadPoint, Point, Surroundings};
 
-/// A straight line, short in corners.
+/// A straight part of the road; corners consist of short ones.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Piece {
+pub(super) struct RoadSegment {
     pub(super) from: Point,
     pub(super) to: Point,
     pub(super) length_m: f64,
     pub(super) limit_mps: f64,
-    /// At most, when leaving it.
+    /// Maximum speed at its end.
     pub(super) end_mps: f64,
-    /// A red light at its end, for so many steps.
+    /// Duration of the red light at its end, in steps; 0 without a light.
     pub(super) wait_steps: u32,
     pub(super) surroundings: Surroundings,
 }
 
-impl Piece {
+impl RoadSegment {
     fn new(from: Point, to: Point, limit_mps: f64, surroundings: Surroundings) -> Self {
         let length_m = from.distance_m(to);
         Self { from, to, length_m, limit_mps, end_mps: limit_mps, wait_steps: 0, surroundings }
     }
 
-    /// Degrees clockwise from north.
+    /// Returns the course in degrees clockwise from north.
     pub(super) fn course_deg(&self) -> f64 {
-        let (east, north) = self.from.to(self.to);
+        let (east, north) = self.from.offset_to(self.to);
         east.atan2(north).to_degrees().rem_euclid(360.0)
     }
 }
 
-/// The braking that is planned for, as a part of the van's: the rest corrects what the steps round.
+/// Share of the van's braking used for planning. The rest compensates for the rounding of steps.
 const PLANNED_BRAKING: f64 = 0.85;
-/// Nobody turns the wheel on the spot.
+/// Lower limit for the speed in corners, in metres per second.
 const SLOWEST_CORNER_MPS: f64 = 1.5;
-/// Straight lines of which a corner consists.
-const CORNER_PIECES: u8 = 8;
-/// Where traffic lights stand: the cosine of 45°.
+/// Number of straight segments in a corner.
+const CORNER_SEGMENTS: u8 = 8;
+/// Traffic lights occur at corners of 45° or more: its cosine.
 const CROSSING_COSINE: f64 = 0.71;
 
-/// The pieces of the way from a standstill at `from` to a standstill at the last mark.
-pub(super) fn plan(from: Point, way: &[Mark], van: &Van, random: &mut Random) -> Vec<Piece> {
-    let mut pieces: Vec<Piece> = Vec::new();
+/// Returns the segments of the road from a standstill at `from` to a standstill at the last point.
+pub(super) fn plan_leg(from: Point, way: &[RoadPoint], van: &Van, random: &mut Random) -> Vec<RoadSegment> {
+    let mut pieces: Vec<RoadSegment> = Vec::new();
     let mut start = from;
-    let way: Vec<&Mark> = distinct(from, way);
+    let way: Vec<&RoadPoint> = distinct(from, way);
     for (index, mark) in way.iter().enumerate() {
         let Some(next) = way.get(index + 1) else {
-            pieces.push(Piece::new(start, mark.point, mark.limit_mps, mark.surroundings));
+            pieces.push(RoadSegment::new(start, mark.point, mark.limit_mps, mark.surroundings));
             break;
         };
         let corner = Corner::new(start, mark, next.point, van);
-        let mut straight = Piece::new(start, corner.entry, mark.limit_mps, mark.surroundings);
+        let mut straight = RoadSegment::new(start, corner.entry, mark.limit_mps, mark.surroundings);
         if let Some(steps) = corner.light_steps(mark, van, random) {
             straight.wait_steps = steps;
         }
         pieces.push(straight);
-        corner.round(&mut pieces);
+        corner.append_segments(&mut pieces);
         start = corner.exit;
     }
     pieces.retain(|piece| piece.length_m > 0.0);
@@ -67,10 +68,10 @@ pub(super) fn plan(from: Point, way: &[Mark], van: &Van, random: &mut Random) ->
     pieces
 }
 
-/// Two marks on one spot have no direction between them.
-fn distinct(from: Point, way: &[Mark]) -> Vec<&Mark> {
+/// Drops points that coincide with the point before, because they give no direction.
+fn distinct(from: Point, way: &[RoadPoint]) -> Vec<&RoadPoint> {
     let mut last = from;
-    let mut kept: Vec<&Mark> = Vec::with_capacity(way.len());
+    let mut kept: Vec<&RoadPoint> = Vec::with_capacity(way.len());
     for mark in way {
         if last.distance_m(mark.point) >= 1.0 {
             last = mark.point;
@@ -80,8 +81,9 @@ fn distinct(from: Point, way: &[Mark]) -> Vec<&Mark> {
     kept
 }
 
-/// Against the direction of travel: slow enough for the next piece, and able to brake for what comes after.
-fn limit_ends(pieces: &mut [Piece], braking_mps2: f64) {
+/// Limits the end speeds, against the direction of travel, so that the van can brake for all later
+/// segments.
+fn limit_ends(pieces: &mut [RoadSegment], braking_mps2: f64) {
     let mut allowed_mps: f64 = 0.0;
     for piece in pieces.iter_mut().rev() {
         if piece.wait_steps > 0 {
@@ -93,30 +95,30 @@ fn limit_ends(pieces: &mut [Piece], braking_mps2: f64) {
     }
 }
 
-/// The speed that the rest of a piece allows.
-pub(super) fn allowed_mps(piece: &Piece, rest_m: f64, van: &Van) -> f64 {
+/// Returns the speed allowed with `rest_m` metres left on the segment.
+pub(super) fn allowed_mps(piece: &RoadSegment, rest_m: f64, van: &Van) -> f64 {
     let braking_mps2 = van.braking_mps2 * PLANNED_BRAKING;
     let squared = piece.end_mps * piece.end_mps + 2.0 * braking_mps2 * rest_m.max(0.0);
     squared.sqrt().min(piece.limit_mps)
 }
 
-/// Where two straight roads meet.
+/// The corner between two straight roads.
 struct Corner {
     entry: Point,
     at: Point,
     exit: Point,
-    /// Of the angle by which the road turns: 1 is straight on, −1 is back.
+    /// Cosine of the angle of the turn: 1 is straight on, −1 is back.
     cosine: f64,
     limit_mps: f64,
     surroundings: Surroundings,
 }
 
 impl Corner {
-    fn new(start: Point, mark: &Mark, next: Point, van: &Van) -> Self {
+    fn new(start: Point, mark: &RoadPoint, next: Point, van: &Van) -> Self {
         let (before, after) = (start.distance_m(mark.point), mark.point.distance_m(next));
-        let ((e1, n1), (e2, n2)) = (start.to(mark.point), mark.point.to(next));
+        let ((e1, n1), (e2, n2)) = (start.offset_to(mark.point), mark.point.offset_to(next));
         let cosine = ((e1 * e2 + n1 * n2) / (before * after)).clamp(-1.0, 1.0);
-        // A fast road has wide bends, a street's corner is cut by some metres.
+        // Fast roads have wide bends; a corner in a street is cut by some metres.
         let wide_m = (0.04 * mark.limit_mps * mark.limit_mps).clamp(6.0, 40.0);
         let cut_m = wide_m.min(before * 0.45).min(after * 0.45);
         // tan² of half the angle, without trigonometry; the radius that fits a tangent of `cut_m`.
@@ -124,29 +126,29 @@ impl Corner {
         let radius_m = cut_m / tan_squared.sqrt().max(1e-6);
         let bend_mps = (van.cornering_mps2 * radius_m).sqrt().max(SLOWEST_CORNER_MPS);
         Self {
-            entry: mark.point.towards(start, cut_m / before),
+            entry: mark.point.interpolate(start, cut_m / before),
             at: mark.point,
-            exit: mark.point.towards(next, cut_m / after),
+            exit: mark.point.interpolate(next, cut_m / after),
             cosine,
             limit_mps: bend_mps.min(mark.limit_mps),
             surroundings: mark.surroundings,
         }
     }
 
-    fn light_steps(&self, mark: &Mark, van: &Van, random: &mut Random) -> Option<u32> {
+    fn light_steps(&self, mark: &RoadPoint, van: &Van, random: &mut Random) -> Option<u32> {
         let crossing = self.cosine < CROSSING_COSINE && mark.surroundings == Surroundings::Urban;
         let red = crossing && random.chance(van.light_chance.get());
         red.then(|| super::steps_of(van.light.as_secs_f64() * random.between(0.1, 1.0)).max(1))
     }
 
-    fn round(&self, pieces: &mut Vec<Piece>) {
+    fn append_segments(&self, pieces: &mut Vec<RoadSegment>) {
         let mut from = self.entry;
-        for step in 1..=CORNER_PIECES {
-            let part = f64::from(step) / f64::from(CORNER_PIECES);
+        for step in 1..=CORNER_SEGMENTS {
+            let part = f64::from(step) / f64::from(CORNER_SEGMENTS);
             let (before, after) =
-                (self.entry.towards(self.at, part), self.at.towards(self.exit, part));
-            let to = before.towards(after, part);
-            pieces.push(Piece::new(from, to, self.limit_mps, self.surroundings));
+                (self.entry.interpolate(self.at, part), self.at.interpolate(self.exit, part));
+            let to = before.interpolate(after, part);
+            pieces.push(RoadSegment::new(from, to, self.limit_mps, self.surroundings));
             from = to;
         }
     }

@@ -1,25 +1,25 @@
-//! Route, parcels and timetable → the manifest of the day, as the backend would publish it (docs/contract.md).
+//! Builds the manifest of the day as the backend publishes it (docs/mqtt-contract.md).
 //!
-//! Places are rounded to about a metre: nobody surveys front doors better. The windows are an hour about the arrival, on
-//! full quarters.
+//! Positions are rounded to about a metre, the accuracy of a typical address database. Time windows
+//! cover about an hour around the arrival and start and end on full quarters.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::parcel::{Parcel, Wishes, delivery_stops};
+use super::parcel::{Parcel, RecipientPreferences, delivery_stops};
 use super::plan::stop_id;
 use super::route::Route;
 use super::timetable::Timetable;
 use super::way::Point;
 use crate::units::UtcTime;
 
-/// URI of the station, of GS1's prefix 952.
-const STATION: &str = "https://id.gs1.org/414/9521234000013";
+/// URI of the station, with GS1's example prefix 952.
+const STATION_URI: &str = "https://id.gs1.org/414/9521234000013";
 const STATION_RADIUS_M: u32 = 150;
 const STOP_RADIUS_M: u32 = 60;
-/// Before the day and after it.
-const VALID: Duration = Duration::from_secs(3600);
+/// The manifest is valid from this long before the day until this long after it.
+const VALIDITY_MARGIN: Duration = Duration::from_secs(3600);
 const QUARTER_MS: i64 = 15 * 60 * 1000;
 
 #[derive(Serialize)]
@@ -53,11 +53,11 @@ struct Stop<'a> {
     service_s: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     safe_place: Option<&'static str>,
-    parcels: Vec<Item<'a>>,
+    parcels: Vec<ParcelItem<'a>>,
 }
 
 #[derive(Serialize)]
-struct Item<'a> {
+struct ParcelItem<'a> {
     id: &'a str,
     epc: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,21 +70,21 @@ struct Item<'a> {
     signature_required: bool,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires a reference")]
 const fn is_false(yes: &bool) -> bool {
     !*yes
 }
 
-pub(super) fn json(route: &Route, parcels: &[Parcel], table: &Timetable) -> String {
+pub(super) fn to_json(route: &Route, parcels: &[Parcel], table: &Timetable) -> String {
     let start = route.settings.start;
-    let station = route.place(Point::default()).rounded_to_1e5();
+    let station = route.position_of(Point::default()).rounded_to_1e5();
     let after = |time: Duration| start.checked_add(time).expect("the year was checked");
-    let from = start.checked_sub(VALID).expect("the year was checked");
+    let from = start.checked_sub(VALIDITY_MARGIN).expect("the year was checked");
     let stops = delivery_stops(route).map(|(index, seq)| {
         let stop = &route.stops[index];
-        let place = route.place(stop.point()).rounded_to_1e5();
+        let place = route.position_of(stop.point()).rounded_to_1e5();
         let due = parcels.iter().filter(|parcel| parcel.stop == index);
-        let parcels: Vec<Item<'_>> = due.map(item).collect();
+        let parcels: Vec<ParcelItem<'_>> = due.map(item).collect();
         let leave = parcels.iter().any(|parcel| parcel.authority_to_leave);
         Stop {
             seq,
@@ -104,13 +104,13 @@ pub(super) fn json(route: &Route, parcels: &[Parcel], table: &Timetable) -> Stri
         rev: 1,
         date: start.date().to_string(),
         station: Station {
-            id: STATION,
+            id: STATION_URI,
             lat: station.lat_deg(),
             lon: station.lon_deg(),
             radius_m: STATION_RADIUS_M,
         },
         valid_from: from.to_string(),
-        valid_until: after(table.end + VALID).to_string(),
+        valid_until: after(table.end + VALIDITY_MARGIN).to_string(),
         stops: stops.collect(),
     };
     let mut text = serde_json::to_string_pretty(&manifest).expect("text and numbers");
@@ -118,18 +118,18 @@ pub(super) fn json(route: &Route, parcels: &[Parcel], table: &Timetable) -> Stri
     text
 }
 
-fn item(parcel: &Parcel) -> Item<'_> {
-    Item {
+fn item(parcel: &Parcel) -> ParcelItem<'_> {
+    ParcelItem {
         id: &parcel.key,
         epc: &parcel.epc,
         carrier: parcel.carrier,
         rfid: parcel.tag.as_deref().map(|tag| [tag]),
-        authority_to_leave: parcel.wishes == Wishes::LeaveIt,
-        signature_required: parcel.wishes == Wishes::Signature,
+        authority_to_leave: parcel.preferences == RecipientPreferences::AuthorityToLeave,
+        signature_required: parcel.preferences == RecipientPreferences::SignatureRequired,
     }
 }
 
-/// From the quarter of an hour before that of the arrival, to an hour later.
+/// Returns the window from the quarter before the one of the arrival to an hour later.
 fn window(arrival: UtcTime) -> [String; 2] {
     let quarter = arrival.as_unix_ms().div_euclid(QUARTER_MS);
     let at = |quarter: i64| UtcTime::from_unix_ms(quarter * QUARTER_MS).expect("the same day");

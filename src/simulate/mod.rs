@@ -1,26 +1,30 @@
-//! Route → NMEA and scans: what a named receiver on the roof of a van would send during its day, and its scanners.
+//! Simulator: the NMEA output of a GNSS receiver on a van, and the output of its scanners, for a
+//! whole day.
 //!
-//! A [`Route`] says where the van goes, how it drives and when. [`Simulation`] is that drive, epoch by epoch: the bytes of
-//! all sentences of one instant, and beside them the [`Truth`] that a test holds the agent against. [`Day`] is the drive
-//! with its parcels: bursts, lines of the scanners and [`Fact`]s in one time order, and the manifest. [`output`] writes
-//! them to files, to standard output or to ptys.
+//! A [`Route`] describes the stops, the roads, the vehicle and the times. [`Simulation`] drives it
+//! epoch by epoch: it yields all sentences of one instant and the [`Truth`] that tests compare the
+//! agent with. [`Day`] adds the parcels: it yields epochs, scanner lines and ground-truth events in
+//! one time order, and provides the manifest. [`output`] writes them to files, standard output or
+//! ptys.
 //!
 //! ```text
 //! route ─ drive ─────────── truth ─┐
-//!   │      └─ reception ─ fix? ────┼─ receiver ─ sentences ─ burst ─┐
-//!   ├─ sky ─ view ─ error ─────────┘                                │
-//!   ├─ drive ─ timetable ─┬─ plan ─ scans, facts ───────────────────┼─ day ─ output
-//!   │                     │   └──── stays ─ tag reads ──────────────┘
+//!   │      └─ reception ─ fix? ────┼─ receiver ─ sentences ─ epochs ─┐
+//!   ├─ sky ─ view ─ error ─────────┘                                 │
+//!   ├─ drive ─ timetable ─┬─ plan ─ scans, ground truth ─────────────┼─ day ─ output
+//!   │                     │   └──── tag presences ─ tag reads ───────┘
 //!   └─ parcels ───────────┴─ manifest
 //! ```
 //!
-//! - **Same seed, same bytes.** Each part draws from a stream of its own, so another receiver or another rate is the
-//!   same drive. Drive and noise use arithmetic that IEEE 754 defines to the last bit. Sines (map projection,
-//!   satellites) and arc tangents (courses) come from the platform's libm, where x86-64 and aarch64 may differ in the
-//!   last place: all results are rounded to what NMEA prints, ten orders of magnitude coarser, so that this practically
-//!   never shows. It could show in one digit of one field; it cannot accumulate.
-//! - **The rate changes nothing but the rate.** Van, error and reception move in steps of 100 ms, the sky in seconds.
-//! - **Flat.** One leg of the route is planned at a time, and nothing is kept of what was sent.
+//! - **Same seed, same bytes.** Each part draws from its own random stream, so another receiver or
+//!   rate gives the same drive. Drive and noise use arithmetic that IEEE 754 defines to the last
+//!   bit. Sines (map projection, satellites) and arc tangents (courses) come from the platform's
+//!   libm, where x86-64 and aarch64 may differ in the last place. NMEA rounds all results ten
+//!   orders of magnitude coarser, so a difference is very unlikely. It could affect one digit of
+//!   one field; it cannot accumulate.
+//! - **The rate affects only the sampling.** Van, error and reception advance in steps of 100 ms,
+//!   the sky in steps of 1 s.
+//! - **Constant memory.** One leg of the route is planned at a time, and output is not retained.
 
 mod command;
 mod day;
@@ -57,73 +61,72 @@ use std::time::Duration;
 pub use command::{SimulateArgs, command};
 pub use day::Day;
 pub use delivery::Delivery;
-pub use moment::{Alert, Fact, Happening, Moment, Scan, Scanner, Summary};
-pub use parcel::{Fate, Parcel};
+pub use moment::{ScanAlert, GroundTruthEvent, GroundTruthKind, DayEvent, Scan, Scanner, Summary};
+pub use parcel::{ParcelOutcome, Parcel};
 pub use profile::ReceiverType;
-pub use route::{Purpose, Rate, Route, RouteError, Settings, Share};
-pub use way::{Mark, Point, Surroundings};
+pub use route::{Purpose, Rate, Route, RouteError, Settings, Fraction};
+pub use way::{RoadPoint, Point, Surroundings};
 
-use self::drive::{Drive, State};
+use self::drive::{Drive, DriveState};
 use self::error::PositionError;
-use self::receiver::{Instant, Receiver, Solution};
+use self::receiver::{ReceiverInput, Receiver, Solution};
 use self::sentence::SentenceWriter;
-use self::sky::{Sky, View};
+use self::sky::{Sky, SkyView};
 use crate::units::{Course, Position, Speed, Uptime, UtcTime};
 
-/// What a receiver sends for one instant, and what was true then.
+/// All sentences of one epoch, with the ground truth.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Burst {
-    /// When the first byte leaves the receiver, since power-on: [`Simulation::LATENCY`] after the instant itself.
+pub struct EpochBytes {
+    /// Time at which the first byte leaves the receiver, since power-on: [`Simulation::LATENCY`]
+    /// after the epoch.
     pub at: Uptime,
-    /// All sentences of the instant.
+    /// All sentences of the epoch.
     pub bytes: Vec<u8>,
-    /// What an errorless receiver would know.
+    /// The values that a receiver without errors would report.
     pub truth: Truth,
 }
 
-/// The van in one instant.
+/// Ground truth of the van at one instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Truth {
-    /// The instant.
     pub utc: UtcTime,
-    /// Of the antenna.
+    /// Position of the antenna.
     pub position: Position,
-    /// Over ground.
+    /// Speed over ground.
     pub speed: Speed,
-    /// Over ground; of a van that stands, the last one.
+    /// Course over ground; at a standstill, the last one.
     pub course: Course,
-    /// Not one millimetre a second.
+    /// True below 1 mm/s.
     pub standing: bool,
-    /// The stop at which it stands to deliver, as an index of [`Route::stops`].
+    /// Index of the stop in [`Route::stops`] where the van is parked (delivery or break).
     pub stop: Option<usize>,
-    /// Between two portals.
     pub in_tunnel: bool,
-    /// Whether the burst claims a position of this instant.
+    /// Whether the sentences report a position of this epoch.
     pub has_fix: bool,
 }
 
-/// A day as its epochs, made when they are asked for.
+/// The epochs of a day, generated on demand.
 #[derive(Debug)]
 pub struct Simulation {
     route: Arc<Route>,
     drive: Drive,
     sky: Sky,
-    view: View,
+    view: SkyView,
     error: PositionError,
     reception: Reception,
     receiver: Receiver,
     /// Steps of 100 ms since power-on.
     step: u32,
-    over: bool,
+    finished: bool,
 }
 
 const STEPS_PER_S: u32 = 10;
 
 impl Simulation {
-    /// What a receiver needs for its computation; usual are 30..150 ms.
+    /// Processing time of the receiver; 30..150 ms are typical.
     pub const LATENCY: Duration = Duration::from_millis(60);
 
-    /// The day of `route`, from power-on.
+    /// Starts the day of `route` at power-on.
     #[must_use]
     pub fn new(route: Route) -> Self {
         let route = Arc::new(route);
@@ -133,15 +136,15 @@ impl Simulation {
         let mut simulation = Self {
             drive: Drive::new(Arc::clone(&route)),
             sky: Sky::new(seed, profile.systems, route.depot.position),
-            view: View::default(),
+            view: SkyView::default(),
             error: PositionError::new(seed, route.error_m),
             reception: Reception::new(cold_start),
             receiver: Receiver::new(profile, writer),
             step: 0,
-            over: false,
+            finished: false,
             route,
         };
-        simulation.listen();
+        simulation.update_reception();
         simulation
     }
 
@@ -149,26 +152,26 @@ impl Simulation {
         Uptime::from_millis(u64::from(self.step) * 100)
     }
 
-    /// One step of everything that moves. False when the day is over.
+    /// Advances all models by one step. Returns false when the day is over.
     fn advance(&mut self) -> bool {
         let going = self.drive.step();
         self.step += 1;
         self.error.step();
-        self.listen();
+        self.update_reception();
         let ended =
             self.route.settings.duration.is_some_and(|end| self.uptime().since_start() >= end);
         going && !ended
     }
 
-    fn listen(&mut self) {
-        let State { surroundings, .. } = self.drive.state();
+    fn update_reception(&mut self) {
+        let DriveState { surroundings, .. } = self.drive.state();
         let uptime = self.uptime();
         if self.step.is_multiple_of(STEPS_PER_S) {
             let unix_s = f64::from(self.step / STEPS_PER_S) + self.start_unix_s();
-            self.view = if self.reception.knows_time(uptime) {
+            self.view = if self.reception.has_time(uptime) {
                 self.sky.observe(unix_s, surroundings)
             } else {
-                View::default()
+                SkyView::default()
             };
             self.error.observe(surroundings, self.view.dops);
         }
@@ -182,17 +185,17 @@ impl Simulation {
     }
 
     fn truth(&self) -> Truth {
-        let State { point, speed_mps, course_deg, surroundings, stop } = self.drive.state();
+        let DriveState { point, speed_mps, course_deg, surroundings, stop } = self.drive.state();
         let start = self.route.settings.start;
         let utc = start.checked_add(self.uptime().since_start());
-        let speed = Speed::from_mps(speed_mps).expect("the limit is a speed");
+        let speed = Speed::from_mps(speed_mps).expect("a speed limit is a valid speed");
         let in_tunnel = surroundings == Surroundings::Tunnel;
         let heard = self.reception.has_fix(self.uptime(), self.step);
         Truth {
             utc: utc.expect("the year was checked"),
-            position: self.route.place(point),
+            position: self.route.position_of(point),
             speed,
-            course: Course::from_degrees(course_deg).expect("a remainder of 360"),
+            course: Course::from_degrees(course_deg).expect("the course is below 360°"),
             standing: speed == Speed::default(),
             stop,
             in_tunnel,
@@ -200,14 +203,14 @@ impl Simulation {
         }
     }
 
-    /// What the receiver makes of the truth.
+    /// Returns the receiver's position and velocity with their errors; `None` without a fix.
     fn solution(&self, truth: &Truth) -> Option<Solution> {
         let dops = self.view.dops.filter(|_| truth.has_fix)?;
-        let State { point, speed_mps, .. } = self.drive.state();
+        let DriveState { point, speed_mps, .. } = self.drive.state();
         let point = self.error.displace(point);
-        let (speed, course) = self.error.blur(speed_mps, truth.course);
+        let (speed, course) = self.error.add_velocity_error(speed_mps, truth.course);
         Some(Solution {
-            position: self.route.place(point),
+            position: self.route.position_of(point),
             altitude_msl_m: self.route.depot.altitude_msl_m + self.error.height_m(),
             speed,
             course,
@@ -216,20 +219,20 @@ impl Simulation {
         })
     }
 
-    fn burst(&mut self) -> Burst {
+    fn epoch_bytes(&mut self) -> EpochBytes {
         let truth = self.truth();
         let uptime = self.uptime();
-        let now = Instant {
+        let now = ReceiverInput {
             uptime,
-            utc: Some(truth.utc).filter(|_| self.reception.knows_time(uptime)),
+            utc: Some(truth.utc).filter(|_| self.reception.has_time(uptime)),
             view: &self.view,
             solution: self.solution(&truth),
         };
-        let bytes = self.receiver.burst(&now);
-        Burst { at: uptime + Self::LATENCY, bytes, truth }
+        let bytes = self.receiver.encode_epoch(&now);
+        EpochBytes { at: uptime + Self::LATENCY, bytes, truth }
     }
 
-    /// The route, as it is driven.
+    /// Returns the route with the settings in use.
     #[must_use]
     pub fn route(&self) -> &Route {
         &self.route
@@ -237,26 +240,26 @@ impl Simulation {
 }
 
 impl Iterator for Simulation {
-    type Item = Burst;
+    type Item = EpochBytes;
 
-    fn next(&mut self) -> Option<Burst> {
-        if self.over {
+    fn next(&mut self) -> Option<EpochBytes> {
+        if self.finished {
             return None;
         }
-        let burst = self.burst();
+        let burst = self.epoch_bytes();
         let hz = u32::try_from(self.route.settings.rate.as_hz()).expect("at most 10");
-        self.over = !(0..STEPS_PER_S / hz).all(|_| self.advance());
+        self.finished = !(0..STEPS_PER_S / hz).all(|_| self.advance());
         Some(burst)
     }
 }
 
-/// Whether the receiver has found the satellites: after power-on, and again after each tunnel.
+/// Signal acquisition: after power-on, and again after each tunnel.
 #[derive(Debug)]
 struct Reception {
     cold_start: Duration,
-    /// Since which step it is under a roof.
+    /// Step at which the van entered the current tunnel.
     covered_since: Option<u32>,
-    /// From which step it has a fix.
+    /// First step with a fix.
     fix_from: u32,
 }
 
@@ -265,12 +268,13 @@ impl Reception {
         Self { cold_start, covered_since: None, fix_from: 0 }
     }
 
-    /// The first satellite tells the time; a position takes four, and the other half of the cold start.
-    fn knows_time(&self, at: Uptime) -> bool {
+    /// Returns whether the time is known. The first satellite gives the time; a position needs four
+    /// and takes until the end of the cold start.
+    fn has_time(&self, at: Uptime) -> bool {
         at.since_start() >= self.cold_start / 2
     }
 
-    /// It takes 1 s to find the satellites again, and up to 5 s after a long tunnel.
+    /// Advances by one step. Reacquisition takes 1 s, and up to 5 s after a long tunnel.
     fn step(&mut self, surroundings: Surroundings, step: u32) {
         if surroundings == Surroundings::Tunnel {
             self.covered_since.get_or_insert(step);
@@ -285,7 +289,7 @@ impl Reception {
     }
 }
 
-/// The nearest number of steps to a duration of at most some hours.
+/// Returns the nearest number of steps for a duration of up to some hours.
 fn steps_of(seconds: f64) -> u32 {
     #[expect(
         clippy::cast_possible_truncation,

@@ -1,47 +1,47 @@
-//! What a day is made of, in time order, and its line of JSON in a file.
+//! Events of a simulated day, and their JSON lines.
 
 use serde::Serialize;
 use std::time::Duration;
 
-use super::Burst;
+use super::EpochBytes;
 use crate::units::{Distance, Uptime, UtcTime};
 
-/// The next thing that somebody can read, or that is true.
+/// The next event of the day, in time order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Moment {
-    /// What the receiver sends.
-    Burst(Burst),
-    /// What a scanner sends.
+pub enum DayEvent {
+    /// Output of the receiver.
+    Epoch(EpochBytes),
+    /// Output of a scanner.
     Scan(Scan),
-    /// What happens, whether or not somebody reads it.
-    Fact(Fact),
+    /// A ground-truth event, which no device reports.
+    GroundTruth(GroundTruthEvent),
 }
 
-impl Moment {
-    /// Since power-on.
+impl DayEvent {
+    /// Returns the time since power-on.
     #[must_use]
     pub const fn at(&self) -> Uptime {
         match self {
-            Self::Burst(burst) => burst.at,
+            Self::Epoch(burst) => burst.at,
             Self::Scan(scan) => scan.at,
-            Self::Fact(fact) => fact.at,
+            Self::GroundTruth(fact) => fact.at,
         }
     }
 }
 
-/// Which scanner.
+/// A scanner of the van.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scanner {
-    /// The driver's, for bar codes.
+    /// The driver's bar-code scanner.
     Hand,
-    /// Antennas about the hold, for radio tags.
+    /// RFID antennas around the cargo hold.
     Portal,
 }
 
 impl Scanner {
-    /// As in the file of scans.
+    /// Returns the name in the file of scans.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Hand => "hand",
             Self::Portal => "portal",
@@ -49,88 +49,86 @@ impl Scanner {
     }
 }
 
-/// One line of a scanner.
+/// One line from a scanner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scan {
-    /// When it is sent, since power-on.
+    /// Time of transmission, since power-on.
     pub at: Uptime,
-    /// By which.
     pub scanner: Scanner,
-    /// Without its end; ASCII, control characters included.
+    /// The line without its terminator; ASCII, control characters included.
     pub line: String,
 }
 
 impl Scan {
-    /// As on the wire: the line, CR and LF.
+    /// Returns the bytes on the wire: the line, CR and LF.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
         [self.line.as_bytes(), b"\r\n"].concat()
     }
 
-    /// `{"at_ms":…,"scanner":…,"line":…}`, without an end of line.
+    /// Renders `{"at_ms":…,"scanner":…,"line":…}`, without a line terminator.
     #[must_use]
-    pub fn json(&self) -> String {
+    pub fn to_json(&self) -> String {
         let Self { at, scanner, line } = self;
-        json(&ScanLine { at_ms: at.since_start().as_millis(), scanner: scanner.name(), line })
+        to_json(&ScanLine { at_ms: at.since_start().as_millis(), scanner: scanner.as_str(), line })
     }
 }
 
-/// Something that happens.
+/// An event of the ground truth.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fact {
-    /// When, since power-on. Of what a scan tells, when its last byte is due.
+pub struct GroundTruthEvent {
+    /// Time since power-on. For an event with a scan, the time at which the last byte of the scan
+    /// is due.
     pub at: Uptime,
-    /// When.
     pub utc: UtcTime,
-    /// What.
-    pub happening: Happening,
-    /// The key of the parcel that it happens to.
+    pub kind: GroundTruthKind,
+    /// Key of the parcel concerned.
     pub parcel: Option<String>,
-    /// The name in the manifest of the stop at which it happens.
+    /// Manifest id of the stop where it happens.
     pub stop: Option<String>,
 }
 
-/// What happens. The names are those of the agent's events, where it has one.
+/// Kind of a ground-truth event. Names equal those of the agent's events where the agent has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Happening {
+pub enum GroundTruthKind {
     /// Scanned at the station.
     Loaded,
     /// Left behind at the station.
     Forgotten,
-    /// The van sets off.
+    /// The van leaves the station.
     Departed,
-    /// The van stands at a stop.
+    /// The van stops at a stop.
     Arrived,
     /// The van leaves a stop.
     Left,
     /// Handed over.
     Delivered,
-    /// Not taken by anybody.
+    /// Delivery attempted without success.
     Attempted,
     /// Found damaged.
     Damaged,
-    /// Out of the van, and nobody saw it.
+    /// Removed from the van undetected.
     Lost,
-    /// Scanned, and nothing changes by it.
-    Seen(Alert),
-    /// The driver begins work, or goes on after a break.
+    /// Scanned without a change of state.
+    Seen(ScanAlert),
+    /// The driver starts work, or resumes it after a break.
     OnDuty,
-    /// The driver has a break.
+    /// The driver starts a break.
     OnBreak,
-    /// The driver goes home.
+    /// The driver ends work.
     OffDuty,
-    /// The van stands at the station again.
-    CameBack,
+    /// The van is back at the station.
+    RouteReturned,
     /// Scanned at the station in the evening.
     Returned,
     /// The day is over.
     Completed(Summary),
 }
 
-impl Happening {
-    /// As in the file.
+impl GroundTruthKind {
+    /// Returns the name in the truth file.
     #[must_use]
-    pub const fn name(&self) -> &'static str {
+    pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Loaded => "parcel.loaded",
             Self::Forgotten => "parcel.forgotten",
@@ -145,32 +143,32 @@ impl Happening {
             Self::OnDuty => "duty.on",
             Self::OnBreak => "duty.break",
             Self::OffDuty => "duty.off",
-            Self::CameBack => "route.returned",
+            Self::RouteReturned => "route.returned",
             Self::Returned => "parcel.returned",
             Self::Completed(_) => "route.completed",
         }
     }
 
-    /// Whether it is what becomes of the parcel in the end.
+    /// Returns whether this is the final state of a parcel.
     #[must_use]
-    pub const fn is_end(&self) -> bool {
+    pub const fn is_final(&self) -> bool {
         matches!(self, Self::Forgotten | Self::Delivered | Self::Lost | Self::Returned)
     }
 }
 
-/// Why a person should look at a scan.
+/// Reason why a scan needs attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Alert {
+pub enum ScanAlert {
     /// Due at another stop.
     WrongStop,
     /// Not in the manifest.
     Unknown,
 }
 
-impl Alert {
-    /// As in the file.
+impl ScanAlert {
+    /// Returns the name in the truth file.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::WrongStop => "wrong_stop",
             Self::Unknown => "unknown",
@@ -178,18 +176,17 @@ impl Alert {
     }
 }
 
-/// What the day was in truth.
+/// Ground-truth totals of the day.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Stops of the manifest.
+    /// Stops in the manifest.
     pub stops_total: usize,
-    /// Stops at which the van stood.
+    /// Stops that the van served.
     pub stops_served: usize,
-    /// Parcels of the manifest.
+    /// Parcels in the manifest.
     pub parcels: usize,
-    /// Handed over.
     pub delivered: usize,
-    /// Tried, and not handed over.
+    /// Attempted without success.
     pub attempted: usize,
     /// Found damaged.
     pub damaged: usize,
@@ -197,37 +194,37 @@ pub struct Summary {
     pub returned: usize,
     /// Never loaded.
     pub forgotten: usize,
-    /// Out of the van, and nobody saw it.
+    /// Removed from the van undetected.
     pub lost: usize,
-    /// Standing at stops, together.
+    /// Total time at stops.
     pub dwell: Duration,
-    /// Standing for breaks, together.
+    /// Total time of breaks.
     pub breaks: Duration,
-    /// Standing anywhere else between departure and return.
+    /// Total standstill elsewhere between departure and return.
     pub idle: Duration,
-    /// From departure to return.
+    /// Time from departure to return.
     pub duration: Duration,
-    /// By the odometer, from departure to return.
+    /// Distance from departure to return, by the odometer.
     pub distance: Distance,
 }
 
-impl Fact {
-    /// One line of JSON, without an end of line.
+impl GroundTruthEvent {
+    /// Renders one line of JSON, without a line terminator.
     #[must_use]
-    pub fn json(&self) -> String {
-        let Self { at, utc, happening, parcel, stop } = self;
+    pub fn to_json(&self) -> String {
+        let Self { at, utc, kind: happening, parcel, stop } = self;
         let alert = match happening {
-            Happening::Seen(alert) => Some(alert.name()),
+            GroundTruthKind::Seen(alert) => Some(alert.as_str()),
             _ => None,
         };
         let summary = match happening {
-            Happening::Completed(summary) => Some(SummaryLine::from(summary)),
+            GroundTruthKind::Completed(summary) => Some(SummaryLine::from(summary)),
             _ => None,
         };
-        json(&FactLine {
+        to_json(&GroundTruthLine {
             utc: utc.to_string(),
             at_ms: at.since_start().as_millis(),
-            happening: happening.name(),
+            happening: happening.as_str(),
             parcel: parcel.as_deref(),
             stop: stop.as_deref(),
             alert,
@@ -236,7 +233,7 @@ impl Fact {
     }
 }
 
-fn json(line: &impl Serialize) -> String {
+fn to_json(line: &impl Serialize) -> String {
     serde_json::to_string(line).expect("text and numbers")
 }
 
@@ -248,7 +245,7 @@ struct ScanLine<'a> {
 }
 
 #[derive(Serialize)]
-struct FactLine<'a> {
+struct GroundTruthLine<'a> {
     utc: String,
     at_ms: u128,
     happening: &'static str,

@@ -1,26 +1,27 @@
-//! Serial numbers → [`Label`]s: parcel numbers of several carriers with right check digits, and how a scanner reads them.
+//! Generates parcel labels: numbers of several carriers with valid check digits, and the lines that
+//! scanners send for them.
 //!
-//! For demonstration and tests: the SSCCs are of GS1's prefix 952, which nobody owns, and UPS's shipper is the one of its
-//! samples. No two labels of an [`Issuer`] are alike, because each number contains the serial number.
+//! For demonstration and tests. SSCCs use GS1's example prefix 952, and UPS numbers use the shipper
+//! number of its samples. No two labels of a `LabelGenerator` are equal, because each number
+//! contains the serial number.
 
 use super::random::Random;
 
-/// What is printed on a parcel, and what its radio tag says.
+/// The printed label of a parcel, and its RFID tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Label {
-    /// As people type it, and as the manifest has it.
+    /// The number as people type it; the key in the manifest.
     pub(super) key: String,
-    /// Its URI.
     pub(super) epc: String,
-    /// Whose number it is; `None` of an SSCC, which names no carrier.
+    /// Carrier of the number; `None` for an SSCC, which names no carrier.
     pub(super) carrier: Option<&'static str>,
-    /// What a scanner sends for it, with its AIM identifier (ISO/IEC 15424).
+    /// Line that a scanner sends for it, with the AIM identifier (ISO/IEC 15424).
     pub(super) line: String,
-    /// The EPC of its radio tag in hexadecimal, if such a number can have one.
+    /// The EPC of its RFID tag in hexadecimal, if the number can be encoded.
     pub(super) tag: Option<String>,
 }
 
-/// Whose numbers there are.
+/// Number series of the carriers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Series {
     Sscc,
@@ -34,8 +35,8 @@ enum Series {
     Amazon,
 }
 
-/// How often each is met.
-const MIX: [Series; 12] = [
+/// Relative frequency of each series.
+const SERIES_MIX: [Series; 12] = [
     Series::Sscc,
     Series::Sscc,
     Series::Sscc,
@@ -50,43 +51,44 @@ const MIX: [Series; 12] = [
     Series::Amazon,
 ];
 
-/// FNC1 as scanners send it, after an element of variable length (GS1 General Specifications §7.8.4).
+/// FNC1 as sent by scanners after an element of variable length (GS1 General Specifications
+/// §7.8.4).
 const GS: char = '\u{1d}';
 
-/// Company prefix of the SSCCs.
-const COMPANY: u64 = 9_521_234;
+/// GS1 company prefix of the SSCCs.
+const COMPANY_PREFIX: u64 = 9_521_234;
 
-/// Numbers labels, from 1 for the first van.
+/// Generates labels with serial numbers, from 1 for the first van.
 #[derive(Debug, Default)]
-pub(super) struct Issuer {
+pub(super) struct LabelGenerator {
     serial: u64,
 }
 
-impl Issuer {
-    /// How many numbers each van of a fleet has for itself.
-    const PER_VAN: u64 = 9_000;
+impl LabelGenerator {
+    /// Size of the serial number range of each van.
+    const SERIALS_PER_VAN: u64 = 9_000;
 
-    /// The labels of one van of a fleet, 1..=999.
-    pub(super) const fn of_van(van: u32) -> Self {
-        Self { serial: (van as u64).saturating_sub(1) * Self::PER_VAN }
+    /// Starts the range of one van of a fleet, 1..=999.
+    pub(super) const fn for_van(van: u32) -> Self {
+        Self { serial: (van as u64).saturating_sub(1) * Self::SERIALS_PER_VAN }
     }
 
-    /// A label of whichever carrier.
-    pub(super) fn any(&mut self, random: &mut Random) -> Label {
-        self.of(MIX[random.index(MIX.len())])
+    /// Returns a label of a random carrier.
+    pub(super) fn next_any(&mut self, random: &mut Random) -> Label {
+        self.next_in_series(SERIES_MIX[random.index(SERIES_MIX.len())])
     }
 
-    /// A label with a radio tag.
-    pub(super) fn tagged(&mut self) -> Label {
-        self.of(Series::Sscc)
+    /// Returns a label that can have an RFID tag.
+    pub(super) fn next_tagged(&mut self) -> Label {
+        self.next_in_series(Series::Sscc)
     }
 
-    /// A label that no other carrier's number looks like.
-    pub(super) fn stranger(&mut self) -> Label {
-        self.of(Series::Ups)
+    /// Returns a label whose number cannot be mistaken for another carrier's.
+    pub(super) fn next_unlisted(&mut self) -> Label {
+        self.next_in_series(Series::Ups)
     }
 
-    fn of(&mut self, series: Series) -> Label {
+    fn next_in_series(&mut self, series: Series) -> Label {
         self.serial += 1;
         let serial = self.serial;
         match series {
@@ -122,7 +124,7 @@ impl Issuer {
     }
 }
 
-/// A number that is printed as it is, in Code 128.
+/// Returns a label with the bare number in Code 128.
 fn plain(carrier: &'static str, key: String) -> Label {
     let epc = format!("https://id.example.com/carrier/{carrier}/obj/{key}");
     Label { epc, carrier: Some(carrier), line: format!("]C0{key}"), tag: None, key }
@@ -131,18 +133,19 @@ fn plain(carrier: &'static str, key: String) -> Label {
 /// AI 00 in GS1-128: extension digit 3, company prefix, serial reference, check digit.
 fn sscc(serial: u64) -> Label {
     let reference = 3_000_000_000 + serial;
-    let body = format!("3{COMPANY}{serial:09}");
+    let body = format!("3{COMPANY_PREFIX}{serial:09}");
     let key = format!("{body}{}", gs1_check(&body));
     Label {
         epc: format!("https://id.gs1.org/00/{key}"),
         carrier: None,
         line: format!("]C100{key}"),
-        tag: Some(sscc_96(COMPANY, reference)),
+        tag: Some(sscc_96(COMPANY_PREFIX, reference)),
         key,
     }
 }
 
-/// SSCC-96 (TDS 2.0 §14.6.2): header 0x31, filter 0, partition 5 (a company prefix of 7 digits, a reference of 10).
+/// SSCC-96 (TDS 2.0 §14.6.2): header 0x31, filter 0, partition 5 (a company prefix of 7 digits, a
+/// reference of 10).
 fn sscc_96(company: u64, reference: u64) -> String {
     let bits = 0x31_u128 << 88 | 5 << 82 | u128::from(company) << 58 | u128::from(reference) << 24;
     format!("{bits:024X}")
@@ -158,7 +161,7 @@ fn gs1_check(body: &str) -> u32 {
     (10 - weighted.map(|(digit, weight)| digit * weight).sum::<u32>() % 10) % 10
 }
 
-/// UPU S10 §5: weighted remainder of 11.
+/// UPU S10 §5: weighted sum modulo 11.
 fn s10_check(body: &str) -> u32 {
     let sum: u32 =
         digits(body).zip([8, 6, 4, 2, 3, 5, 9, 7]).map(|(digit, weight)| digit * weight).sum();
@@ -169,7 +172,8 @@ fn s10_check(body: &str) -> u32 {
     }
 }
 
-/// UPS: weights 1, 2, 1, … from the left, where A counts 2, B 3 and so on, of which the last digit counts.
+/// UPS: weights 1, 2, 1, … from the left, with A = 2, B = 3 and so on; only the last digit of a
+/// value counts.
 fn ups_check(body: &str) -> u32 {
     let value = |byte: u8| match byte {
         b'0'..=b'9' => u32::from(byte - b'0'),
@@ -179,7 +183,7 @@ fn ups_check(body: &str) -> u32 {
     (10 - weighted.map(|(byte, weight)| value(byte) * weight).sum::<u32>() % 10) % 10
 }
 
-/// `FedEx`: weights 3, 1, 7, … from the left, remainder of 11, of which the last digit counts.
+/// `FedEx`: weights 3, 1, 7, … from the left, modulo 11; only the last digit counts.
 fn fedex_check(body: &str) -> u32 {
     let weighted = digits(body).zip([3, 1, 7].into_iter().cycle());
     weighted.map(|(digit, weight)| digit * weight).sum::<u32>() % 11 % 10
@@ -215,15 +219,15 @@ mod tests {
 
     #[test]
     fn a_tag_is_coded_as_in_gs1s_example() {
-        // TDS has 3174257BF4499602D2000000, whose filter is 3.
+        // TDS gives 3174257BF4499602D2000000, with filter 3.
         assert_eq!(sscc_96(614_141, 1_234_567_890), "3114257BF4499602D2000000");
     }
 
     #[test]
     fn labels_differ_and_are_written_as_carriers_write_them() {
         let mut random = Random::new(1, Stream::Parcels);
-        let mut issuer = Issuer::default();
-        let labels: Vec<Label> = (0..500).map(|_| issuer.any(&mut random)).collect();
+        let mut issuer = LabelGenerator::default();
+        let labels: Vec<Label> = (0..500).map(|_| issuer.next_any(&mut random)).collect();
         let keys: BTreeSet<&str> = labels.iter().map(|label| label.key.as_str()).collect();
         assert_eq!(keys.len(), labels.len());
         let lengths = [

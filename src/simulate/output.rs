@@ -1,6 +1,7 @@
-//! [`Day`] → standard output, files and ptys, as fast as the van drives or faster.
+//! Writes a day to standard output, files and ptys, in real time or faster.
 //!
-//! Each output is a task of its own with the one clock, so that a scanner does not wait for the receiver's slow line.
+//! Each output is a task of its own with a shared clock, so that a scanner does not wait for the
+//! receiver's slow line.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,12 +13,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Day;
-use super::moment::{Moment, Scanner};
+use super::moment::{DayEvent, Scanner};
 use super::pty::LineSpeed;
-use super::sink::{Piece, Place, Sink};
+use super::sink::{OutputChunk, OutputTarget, Sink};
 use crate::clock::Clock;
 
-/// Where the receiver's bytes go.
+/// Destination of the receiver's bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Standard output, bytes only.
@@ -26,51 +27,51 @@ pub enum Output {
     File(PathBuf),
     /// A serial line.
     Pty {
-        /// A symbolic link to it, removed at the end.
+        /// Symbolic link to the pty, removed at the end.
         link: Option<PathBuf>,
-        /// Bits a second; a byte has ten. Above 0.
+        /// Bits per second, above 0; a byte takes ten bits.
         baud: u32,
     },
 }
 
-/// Where everything goes.
+/// Destinations of all outputs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outputs {
     /// The receiver's sentences.
     pub nmea: Output,
-    /// A file of JSON lines for the lines of all scanners.
+    /// JSON lines file for the lines of all scanners.
     pub scans: Option<PathBuf>,
-    /// A link to the pty of the scanner in the driver's hand.
+    /// Link to the pty of the hand scanner.
     pub hand: Option<PathBuf>,
-    /// A link to the pty of the reader of radio tags.
+    /// Link to the pty of the RFID reader.
     pub portal: Option<PathBuf>,
-    /// A file of JSON lines for what happens in truth.
+    /// JSON lines file for the ground truth.
     pub truth: Option<PathBuf>,
 }
 
 impl Outputs {
-    /// The receiver's sentences alone.
+    /// Creates outputs for the receiver's sentences alone.
     #[must_use]
     pub const fn nmea(nmea: Output) -> Self {
         Self { nmea, scans: None, hand: None, portal: None, truth: None }
     }
 
-    /// Whether somebody may read as it happens.
+    /// Returns whether a program may read an output live.
     pub(super) const fn is_live(&self) -> bool {
         matches!(self.nmea, Output::Pty { .. }) || self.hand.is_some() || self.portal.is_some()
     }
 }
 
-/// How fast a day goes by.
+/// Speed of the simulated day.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Pace {
-    /// This many times as fast as the world; above 0.
+pub enum PlaybackSpeed {
+    /// Multiple of real time; above 0.
     Times(f64),
-    /// As fast as it can be written; then the outputs do not wait for each other.
+    /// As fast as the outputs accept it; the outputs are then not synchronised with each other.
     Max,
 }
 
-impl FromStr for Pace {
+impl FromStr for PlaybackSpeed {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -80,77 +81,77 @@ impl FromStr for Pace {
         let times = text.parse().ok().filter(|times| (0.01..=10_000.0).contains(times));
         times
             .map(Self::Times)
-            .ok_or_else(|| "neither a number in 0.01..=10000 nor `max`".to_owned())
+            .ok_or_else(|| "must be a number in 0.01..=10000 or `max`".to_owned())
     }
 }
 
-/// Why a simulation ended early. There is one reaction: stop, and say where.
+/// Failure of an output, which ends the simulation.
 #[derive(Debug, thiserror::Error)]
-#[error("{place}: {doing}: {source}")]
+#[error("{target}: {failure}: {source}")]
 pub struct OutputError {
-    place: String,
-    doing: &'static str,
+    target: String,
+    failure: &'static str,
     source: io::Error,
 }
 
-/// What was sent over one line or into one file.
+/// Counters of one line or file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sent {
-    /// Epochs or lines, those included that a pty threw away.
-    pub pieces: u64,
-    /// Bytes of them.
+pub struct SentCounts {
+    /// Epochs or lines, including those that a pty discarded.
+    pub chunks: u64,
     pub bytes: u64,
-    /// Pieces that nobody read from the pty.
+    /// Chunks that were not read from the pty.
     pub unread: u64,
-    /// Pieces that the pty's line was too slow for.
-    pub crowded_out: u64,
+    /// Chunks dropped because the pty's line was too slow.
+    pub overrun: u64,
 }
 
-/// What was sent.
+/// Counters of all outputs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AllSent {
+pub struct SentSummary {
     /// The receiver's epochs.
-    pub nmea: Sent,
-    /// Lines of both scanners over their ptys.
-    pub scanners: Sent,
+    pub nmea: SentCounts,
+    /// Lines of both scanners on their ptys.
+    pub scanners: SentCounts,
 }
 
-/// Writes the whole day, or until SIGINT or SIGTERM, or until nobody reads standard output any more.
+/// Writes the whole day. Ends early on SIGINT or SIGTERM, or when the reader of standard output
+/// closes it.
 ///
 /// # Errors
 ///
-/// If an output cannot be opened or written.
-pub async fn run(day: Day, outputs: Outputs, pace: Pace) -> Result<AllSent, OutputError> {
+/// Fails if an output cannot be opened or written.
+pub async fn run(day: Day, outputs: Outputs, pace: PlaybackSpeed) -> Result<SentSummary, OutputError> {
     let clock = match pace {
-        Pace::Times(factor) => Some(Clock::scaled(factor)),
-        Pace::Max => None,
+        PlaybackSpeed::Times(factor) => Some(Clock::scaled(factor)),
+        PlaybackSpeed::Max => None,
     };
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let mut lanes = Vec::new();
     for (kind, output) in outputs.by_kind() {
-        let place = output.name();
+        let place = output.display_name();
         let sink = Sink::open(output, day.route()).await.map_err(|source| OutputError {
-            place: place.clone(),
-            doing: "cannot be opened",
+            target: place.clone(),
+            failure: "cannot be opened",
             source,
         })?;
-        let (to, pieces) = mpsc::channel(AHEAD);
+        let (to, pieces) = mpsc::channel(CHANNEL_CAPACITY);
         lanes.push((kind, to));
-        let lane = Lane { kind, place, sink, pieces, clock: clock.clone(), stop: stop.clone() };
+        let lane = OutputTask { kind, target: place, sink, chunks: pieces, clock: clock.clone(), stop: stop.clone() };
         tasks.spawn(lane.run());
     }
-    let stopped = interrupted().map_err(|source| OutputError {
-        place: "signals".to_owned(),
-        doing: "cannot be awaited",
+    let stopped = shutdown_signal().map_err(|source| OutputError {
+        target: "signals".to_owned(),
+        failure: "cannot be registered",
         source,
     })?;
     let all = async {
         tokio::select! {
-            () = hand_out(day, lanes) => {}
+            () = distribute(day, lanes) => {}
             () = stop.cancelled() => {}
         }
-        gather(tasks, &stop).await
+        collect_results(tasks, &stop).await
     };
     let stopped = async {
         stopped.await;
@@ -163,32 +164,32 @@ pub async fn run(day: Day, outputs: Outputs, pace: Pace) -> Result<AllSent, Outp
     }
 }
 
-/// Pieces that wait for their time in front of each output: the one with the most does not hold up the others.
-const AHEAD: usize = 64;
+/// Chunks queued per output; lets the outputs run independently of the busiest one.
+const CHANNEL_CAPACITY: usize = 64;
 
-/// Gives each output what it is for, until the day is over or one of them is.
-async fn hand_out(day: Day, lanes: Vec<(Kind, mpsc::Sender<Piece>)>) {
+/// Distributes the events to the outputs until the day ends or an output closes.
+async fn distribute(day: Day, lanes: Vec<(OutputKind, mpsc::Sender<OutputChunk>)>) {
     for moment in day {
         for (kind, to) in &lanes {
-            let Some(bytes) = kind.of(&moment) else { continue };
-            if to.send(Piece { at: moment.at(), bytes }).await.is_err() {
+            let Some(bytes) = kind.encode(&moment) else { continue };
+            if to.send(OutputChunk { at: moment.at(), bytes }).await.is_err() {
                 return;
             }
         }
     }
 }
 
-/// Waits for all outputs. The first that ends early ends them all.
-async fn gather(
-    mut tasks: JoinSet<Result<(Kind, Sent), OutputError>>,
+/// Waits for all outputs. The first one that fails stops the others.
+async fn collect_results(
+    mut tasks: JoinSet<Result<(OutputKind, SentCounts), OutputError>>,
     stop: &CancellationToken,
-) -> Result<AllSent, OutputError> {
-    let mut all = AllSent::default();
+) -> Result<SentSummary, OutputError> {
+    let mut all = SentSummary::default();
     let mut failed = None;
     while let Some(ended) = tasks.join_next().await {
         match ended.expect("no output panics, and none is aborted") {
-            Ok((Kind::Nmea, sent)) => all.nmea = sent,
-            Ok((Kind::Scanner(_), sent)) => all.scanners.add(sent),
+            Ok((OutputKind::Nmea, sent)) => all.nmea = sent,
+            Ok((OutputKind::Scanner(_), sent)) => all.scanners.add(sent),
             Ok(_) => {}
             Err(error) => {
                 stop.cancel();
@@ -202,7 +203,7 @@ async fn gather(
     }
 }
 
-fn interrupted() -> io::Result<impl Future<Output = ()>> {
+fn shutdown_signal() -> io::Result<impl Future<Output = ()>> {
     let (mut interrupt, mut terminate) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     Ok(async move {
@@ -213,90 +214,90 @@ fn interrupted() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// What an output is for.
+/// Content of an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum OutputKind {
     /// The receiver's bytes.
     Nmea,
     /// One scanner's bytes.
     Scanner(Scanner),
     /// All scanners' lines as JSON.
     Scans,
-    /// Facts as JSON.
+    /// Ground truth as JSON.
     Truth,
 }
 
-impl Kind {
-    fn of(self, moment: &Moment) -> Option<Vec<u8>> {
+impl OutputKind {
+    fn encode(self, moment: &DayEvent) -> Option<Vec<u8>> {
         match (self, moment) {
-            (Self::Nmea, Moment::Burst(burst)) => Some(burst.bytes.clone()),
-            (Self::Scanner(which), Moment::Scan(scan)) if scan.scanner == which => {
+            (Self::Nmea, DayEvent::Epoch(burst)) => Some(burst.bytes.clone()),
+            (Self::Scanner(which), DayEvent::Scan(scan)) if scan.scanner == which => {
                 Some(scan.bytes())
             }
-            (Self::Scans, Moment::Scan(scan)) => Some((scan.json() + "\n").into_bytes()),
-            (Self::Truth, Moment::Fact(fact)) => Some((fact.json() + "\n").into_bytes()),
+            (Self::Scans, DayEvent::Scan(scan)) => Some((scan.to_json() + "\n").into_bytes()),
+            (Self::Truth, DayEvent::GroundTruth(fact)) => Some((fact.to_json() + "\n").into_bytes()),
             _ => None,
         }
     }
 }
 
 impl Outputs {
-    fn by_kind(self) -> Vec<(Kind, Place)> {
-        let usb = |link| Place::Pty(Some(link), LineSpeed::Usb);
+    fn by_kind(self) -> Vec<(OutputKind, OutputTarget)> {
+        let usb = |link| OutputTarget::Pty(Some(link), LineSpeed::Usb);
         let nmea = match self.nmea {
-            Output::Stdout => Place::Stdout,
-            Output::File(path) => Place::Log(path),
-            Output::Pty { link, baud } => Place::Pty(link, LineSpeed::Baud(baud)),
+            Output::Stdout => OutputTarget::Stdout,
+            Output::File(path) => OutputTarget::Log(path),
+            Output::Pty { link, baud } => OutputTarget::Pty(link, LineSpeed::Baud(baud)),
         };
         let others = [
-            (Kind::Scans, self.scans.map(Place::File)),
-            (Kind::Scanner(Scanner::Hand), self.hand.map(usb)),
-            (Kind::Scanner(Scanner::Portal), self.portal.map(usb)),
-            (Kind::Truth, self.truth.map(Place::File)),
+            (OutputKind::Scans, self.scans.map(OutputTarget::File)),
+            (OutputKind::Scanner(Scanner::Hand), self.hand.map(usb)),
+            (OutputKind::Scanner(Scanner::Portal), self.portal.map(usb)),
+            (OutputKind::Truth, self.truth.map(OutputTarget::File)),
         ];
         let others = others.into_iter().filter_map(|(kind, place)| Some((kind, place?)));
-        std::iter::once((Kind::Nmea, nmea)).chain(others).collect()
+        std::iter::once((OutputKind::Nmea, nmea)).chain(others).collect()
     }
 }
 
-impl Sent {
+impl SentCounts {
     const fn add(&mut self, other: Self) {
-        self.pieces += other.pieces;
+        self.chunks += other.chunks;
         self.bytes += other.bytes;
         self.unread += other.unread;
-        self.crowded_out += other.crowded_out;
+        self.overrun += other.overrun;
     }
 }
 
-/// One output at work.
-struct Lane {
-    kind: Kind,
-    place: String,
+/// The task of one output.
+struct OutputTask {
+    kind: OutputKind,
+    target: String,
     sink: Sink,
-    pieces: mpsc::Receiver<Piece>,
+    chunks: mpsc::Receiver<OutputChunk>,
     clock: Option<Clock>,
     stop: CancellationToken,
 }
 
-impl Lane {
-    async fn run(mut self) -> Result<(Kind, Sent), OutputError> {
-        let mut sent = Sent::default();
+impl OutputTask {
+    async fn run(mut self) -> Result<(OutputKind, SentCounts), OutputError> {
+        let mut sent = SentCounts::default();
         let written = self.write(&mut sent).await;
         match written.and(self.sink.finish(&mut sent).await) {
             Ok(()) => Ok((self.kind, sent)),
             Err(source) => {
-                Err(OutputError { place: self.place, doing: "cannot be written", source })
+                Err(OutputError { target: self.target, failure: "cannot be written", source })
             }
         }
     }
 
-    async fn write(&mut self, sent: &mut Sent) -> io::Result<()> {
-        while let Some(piece) = self.pieces.recv().await {
+    async fn write(&mut self, sent: &mut SentCounts) -> io::Result<()> {
+        while let Some(piece) = self.chunks.recv().await {
             tokio::select! {
                 written = self.sink.send(&piece, self.clock.as_ref()) => written?,
                 () = self.stop.cancelled() => break,
             }
-            sent.pieces += 1;
+            sent.chunks += 1;
             sent.bytes += u64::try_from(piece.bytes.len()).expect("a piece is short");
         }
         Ok(())

@@ -1,51 +1,51 @@
-//! Timetable and parcels → [`Plan`]: all scans of the driver and all facts of the day, in one time order.
+//! Plans all scans of the driver and all ground-truth events of the day, in one time order.
 //!
-//! The driver scans at the end of a stop, when hands are free again: the first scan comes [`SETTLED`] after the van
-//! stood still at the earliest, and the last [`LEAVING`] before it moves at the latest.
+//! The driver scans at the end of a stop. The first scan comes at least `FIRST_SCAN_DELAY` after
+//! the standstill, and the last one at least `LAST_SCAN_MARGIN` before the departure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::moment::{Alert, Fact, Happening, Moment, Scan, Scanner, Summary};
-use super::number::Issuer;
-use super::parcel::{Fate, Parcel, delivery_stops};
+use super::moment::{ScanAlert, GroundTruthEvent, GroundTruthKind, DayEvent, Scan, Scanner, Summary};
+use super::number::LabelGenerator;
+use super::parcel::{ParcelOutcome, Parcel, delivery_stops};
 use super::random::{Random, Stream};
 use super::route::{Purpose, Route};
-use super::slips::{Slip, Slips};
-use super::tags::Stay;
+use super::slips::{Anomaly, Anomalies};
+use super::tags::TagPresence;
 use super::timetable::{Timetable, Visit};
 use crate::units::{Distance, Uptime};
 
-/// What is known of the day before it begins.
+/// The part of the day that is planned in advance.
 #[derive(Debug)]
 pub(super) struct Plan {
-    /// Scans by hand and facts, in time order.
-    pub(super) moments: Vec<Moment>,
-    /// When which radio tag is in the van.
-    pub(super) stays: Vec<Stay>,
+    /// Manual scans and ground-truth events, in time order.
+    pub(super) events: Vec<DayEvent>,
+    /// Times at which each RFID tag is in the van.
+    pub(super) tag_presences: Vec<TagPresence>,
     pub(super) summary: Summary,
 }
 
-/// After a standstill, before the first scan.
-pub(super) const SETTLED: Duration = Duration::from_secs(12);
-/// After the last scan, before the van moves.
-pub(super) const LEAVING: Duration = Duration::from_secs(4);
+/// Minimum time from the standstill to the first scan.
+pub(super) const FIRST_SCAN_DELAY: Duration = Duration::from_secs(12);
+/// Minimum time from the last scan to the departure.
+pub(super) const LAST_SCAN_MARGIN: Duration = Duration::from_secs(4);
 
-/// From the driver's first scan to the first parcel's.
-const HELLO: Duration = Duration::from_secs(10);
-/// Between two parcels at the station.
+/// Time from the scan that starts the duty to the first parcel's scan.
+const ON_DUTY_LEAD: Duration = Duration::from_secs(10);
+/// Time between two parcels at the station.
 const LOADING_GAP_S: f64 = 3.0;
-/// After the last parcel, before the van sets off.
-const DOORS_S: f64 = 30.0;
+/// Time from the last parcel's scan to the departure.
+const DEPARTURE_MARGIN_S: f64 = 30.0;
 
-/// One pull of the trigger at a stop.
-struct Act {
-    /// Seconds after the one before.
+/// One scan at a stop.
+struct DriverAction {
+    /// Seconds since the scan before.
     gap_s: f64,
     line: String,
-    tells: Option<(Happening, String)>,
-    /// The parcel that was taken out of the van for it.
-    takes: Option<usize>,
+    ground_truth: Option<(GroundTruthKind, String)>,
+    /// Index of the parcel that is taken out of the van for it.
+    unloads: Option<usize>,
 }
 
 struct Planner<'a> {
@@ -53,41 +53,41 @@ struct Planner<'a> {
     parcels: &'a [Parcel],
     table: &'a Timetable,
     random: Random,
-    slips: Slips,
-    /// Names of the stops in the manifest, by index.
-    names: BTreeMap<usize, String>,
-    moments: Vec<Moment>,
-    stays: Vec<Stay>,
+    anomalies: Anomalies,
+    /// Manifest ids of the stops, by index.
+    stop_ids: BTreeMap<usize, String>,
+    events: Vec<DayEvent>,
+    tag_presences: Vec<TagPresence>,
 }
 
-/// The whole day.
+/// Plans the whole day.
 pub(super) fn plan(
     route: &Route,
     parcels: &[Parcel],
-    mut issuer: Issuer,
+    mut issuer: LabelGenerator,
     table: &Timetable,
 ) -> Plan {
     let mut random = Random::new(route.settings.seed, Stream::Scans);
-    let slips = Slips::draw(route, parcels, &mut issuer, &mut random);
+    let slips = Anomalies::draw(route, parcels, &mut issuer, &mut random);
     let names = delivery_stops(route).map(|(index, seq)| (index, stop_id(seq))).collect();
-    let (moments, stays) = (Vec::new(), Vec::new());
-    let mut planner = Planner { route, parcels, table, random, slips, names, moments, stays };
-    planner.load();
+    let (events, stays) = (Vec::new(), Vec::new());
+    let mut planner = Planner { route, parcels, table, random, anomalies: slips, stop_ids: names, events, tag_presences: stays };
+    planner.plan_loading();
     for (index, visit) in table.visits.iter().enumerate() {
         match route.stops[index].purpose {
-            Purpose::Delivery => planner.deliver(index, *visit),
-            Purpose::Break => planner.rest(*visit),
+            Purpose::Delivery => planner.plan_stop(index, *visit),
+            Purpose::Break => planner.plan_break(*visit),
         }
     }
-    planner.come_back();
+    planner.plan_return();
     let summary = summary(route, parcels, table);
-    planner.tell(table.end, Happening::Completed(summary), None, None);
-    let Planner { mut moments, stays, .. } = planner;
-    moments.sort_by_key(Moment::at);
-    Plan { moments, stays, summary }
+    planner.record(table.end, GroundTruthKind::Completed(summary), None, None);
+    let Planner { mut events, tag_presences: stays, .. } = planner;
+    events.sort_by_key(DayEvent::at);
+    Plan { events, tag_presences: stays, summary }
 }
 
-/// The name in the manifest of the stop with this number.
+/// Returns the manifest id of the stop with this number.
 pub(super) fn stop_id(seq: u32) -> String {
     format!("stop-{seq}")
 }
@@ -95,215 +95,215 @@ pub(super) fn stop_id(seq: u32) -> String {
 impl Planner<'_> {
     fn scan(&mut self, at: Duration, line: &str) {
         let (at, line) = (Uptime::new(at), line.to_owned());
-        self.moments.push(Moment::Scan(Scan { at, scanner: Scanner::Hand, line }));
+        self.events.push(DayEvent::Scan(Scan { at, scanner: Scanner::Hand, line }));
     }
 
-    fn tell(
+    fn record(
         &mut self,
         at: Duration,
-        happening: Happening,
+        happening: GroundTruthKind,
         parcel: Option<&str>,
         stop: Option<usize>,
     ) {
         let utc = self.route.settings.start.checked_add(at).expect("the year was checked");
-        let stop = stop.and_then(|index| self.names.get(&index)).cloned();
+        let stop = stop.and_then(|index| self.stop_ids.get(&index)).cloned();
         let (at, parcel) = (Uptime::new(at), parcel.map(str::to_owned));
-        self.moments.push(Moment::Fact(Fact { at, utc, happening, parcel, stop }));
+        self.events.push(DayEvent::GroundTruth(GroundTruthEvent { at, utc, kind: happening, parcel, stop }));
     }
 
-    fn stay(&mut self, parcel: usize, from: Duration, until: Duration) {
+    fn add_tag_presence(&mut self, parcel: usize, from: Duration, until: Duration) {
         if let Some(tag) = &self.parcels[parcel].tag {
-            self.stays.push(Stay { tag: tag.clone(), from, until });
+            self.tag_presences.push(TagPresence { tag: tag.clone(), from, until });
         }
     }
 
-    /// A part of a second to some seconds, to the millisecond.
-    fn some(&mut self, from_s: f64, to_s: f64) -> Duration {
-        seconds(self.random.between(from_s, to_s))
+    /// Draws a duration, rounded to the millisecond.
+    fn random_duration(&mut self, from_s: f64, to_s: f64) -> Duration {
+        duration_from_s(self.random.between(from_s, to_s))
     }
 
-    /// The last stop's parcels go in first.
-    fn load(&mut self) {
+    /// Plans the loading, in reverse order of the stops.
+    fn plan_loading(&mut self) {
         let departed = self.table.departed;
         let parcels = self.parcels;
         let taken: Vec<(usize, &Parcel)> =
-            parcels.iter().enumerate().filter(|(_, one)| one.fate != Fate::Forgotten).collect();
-        let gap_s = gap_s(departed.as_secs_f64() - 2.0 * DOORS_S, taken.len());
-        let mut at = departed.saturating_sub(seconds(DOORS_S + gap_s * whole(taken.len())));
-        self.change_duty(at.saturating_sub(HELLO), Happening::OnDuty);
+            parcels.iter().enumerate().filter(|(_, one)| one.outcome != ParcelOutcome::Forgotten).collect();
+        let gap_s = gap_s(departed.as_secs_f64() - 2.0 * DEPARTURE_MARGIN_S, taken.len());
+        let mut at = departed.saturating_sub(duration_from_s(DEPARTURE_MARGIN_S + gap_s * count_f64(taken.len())));
+        self.change_duty(at.saturating_sub(ON_DUTY_LEAD), GroundTruthKind::OnDuty);
         for (index, parcel) in taken.into_iter().rev() {
-            let late = self.some(0.0, 0.5 * gap_s);
-            self.scan(at + late, &parcel.line);
-            self.tell(at + late, Happening::Loaded, Some(&parcel.key), None);
-            if self.slips.is_read_twice_at_the_station(index) {
-                let again = self.some(0.2, 0.5 * gap_s);
-                self.scan(at + late + again, &parcel.line);
+            let backdate = self.random_duration(0.0, 0.5 * gap_s);
+            self.scan(at + backdate, &parcel.line);
+            self.record(at + backdate, GroundTruthKind::Loaded, Some(&parcel.key), None);
+            if self.anomalies.is_repeated_at_station(index) {
+                let again = self.random_duration(0.2, 0.5 * gap_s);
+                self.scan(at + backdate + again, &parcel.line);
             }
-            self.remain(index, at + late, departed);
-            at += seconds(gap_s);
+            self.add_time_aboard(index, at + backdate, departed);
+            at += duration_from_s(gap_s);
         }
-        for parcel in parcels.iter().filter(|parcel| parcel.fate == Fate::Forgotten) {
-            self.tell(departed, Happening::Forgotten, Some(&parcel.key), None);
+        for parcel in parcels.iter().filter(|parcel| parcel.outcome == ParcelOutcome::Forgotten) {
+            self.record(departed, GroundTruthKind::Forgotten, Some(&parcel.key), None);
         }
-        self.tell(departed, Happening::Departed, None, None);
+        self.record(departed, GroundTruthKind::Departed, None, None);
     }
 
-    /// How long a parcel that nobody takes out is in the van: that of the lost until it is lost, else a guess for
-    /// [`Self::take_out`] to correct.
-    fn remain(&mut self, index: usize, loaded: Duration, departed: Duration) {
-        let aboard = loaded + self.some(2.0, 15.0);
-        let Fate::Lost(stop) = self.parcels[index].fate else {
-            return self.stay(index, aboard.min(departed), self.table.end);
+    /// Records the tag's presence of a parcel that is not handed over. A lost parcel leaves at a
+    /// random time; for others `end_tag_presence` corrects the end.
+    fn add_time_aboard(&mut self, index: usize, loaded: Duration, departed: Duration) {
+        let aboard = loaded + self.random_duration(2.0, 15.0);
+        let ParcelOutcome::Lost(stop) = self.parcels[index].outcome else {
+            return self.add_tag_presence(index, aboard.min(departed), self.table.end);
         };
         let visit = self.table.visits[stop];
         let at =
-            visit.arrived + seconds(visit.dwell().as_secs_f64() * self.random.between(0.3, 0.7));
-        self.stay(index, aboard.min(departed), at);
+            visit.arrived + duration_from_s(visit.dwell().as_secs_f64() * self.random.between(0.3, 0.7));
+        self.add_tag_presence(index, aboard.min(departed), at);
         let key = &self.parcels[index].key;
-        self.tell(at, Happening::Lost, Some(key), Some(stop));
+        self.record(at, GroundTruthKind::Lost, Some(key), Some(stop));
     }
 
-    fn take_out(&mut self, index: usize, at: Duration) {
+    fn end_tag_presence(&mut self, index: usize, at: Duration) {
         let tag = self.parcels[index].tag.as_deref();
-        let stay = self.stays.iter_mut().rev().find(|stay| Some(stay.tag.as_str()) == tag);
-        if let Some(stay) = stay {
-            stay.until = at.max(stay.from);
+        let add_tag_presence = self.tag_presences.iter_mut().rev().find(|add_tag_presence| Some(add_tag_presence.tag.as_str()) == tag);
+        if let Some(add_tag_presence) = add_tag_presence {
+            add_tag_presence.until = at.max(add_tag_presence.from);
         }
     }
 
-    fn deliver(&mut self, stop: usize, visit: Visit) {
-        self.tell(visit.arrived, Happening::Arrived, None, Some(stop));
-        let acts = self.acts(stop);
+    fn plan_stop(&mut self, stop: usize, visit: Visit) {
+        self.record(visit.arrived, GroundTruthKind::Arrived, None, Some(stop));
+        let acts = self.actions_at(stop);
         let gaps = acts.iter().skip(1).map(|act| act.gap_s).sum::<f64>();
-        let last = visit.left.saturating_sub(LEAVING + self.some(0.0, 6.0));
-        let room = last.saturating_sub(visit.arrived + SETTLED).as_secs_f64();
-        // Whoever has more to scan than time scans faster.
+        let last = visit.left.saturating_sub(LAST_SCAN_MARGIN + self.random_duration(0.0, 6.0));
+        let room = last.saturating_sub(visit.arrived + FIRST_SCAN_DELAY).as_secs_f64();
+        // With more scans than time, the driver scans faster.
         let haste = if gaps > room { room / gaps } else { 1.0 };
-        let mut at = last.saturating_sub(seconds(gaps * haste));
+        let mut at = last.saturating_sub(duration_from_s(gaps * haste));
         for (number, act) in acts.into_iter().enumerate() {
             if number > 0 {
-                at += seconds(act.gap_s * haste);
+                at += duration_from_s(act.gap_s * haste);
             }
             self.scan(at, &act.line);
-            if let Some(index) = act.takes {
-                let out = at.saturating_sub(self.some(3.0, 15.0)).max(visit.arrived);
-                self.take_out(index, out);
-                if self.parcels[index].fate != Fate::Delivered {
-                    self.stay(index, visit.left, self.table.end);
+            if let Some(index) = act.unloads {
+                let out = at.saturating_sub(self.random_duration(3.0, 15.0)).max(visit.arrived);
+                self.end_tag_presence(index, out);
+                if self.parcels[index].outcome != ParcelOutcome::Delivered {
+                    self.add_tag_presence(index, visit.left, self.table.end);
                 }
             }
-            if let Some((happening, key)) = act.tells {
-                self.tell(at, happening, Some(&key), Some(stop));
+            if let Some((happening, key)) = act.ground_truth {
+                self.record(at, happening, Some(&key), Some(stop));
             }
         }
-        self.tell(visit.left, Happening::Left, None, Some(stop));
+        self.record(visit.left, GroundTruthKind::Left, None, Some(stop));
     }
 
-    /// What the driver scans at a stop, the slips first.
-    fn acts(&mut self, stop: usize) -> Vec<Act> {
+    /// Returns the driver's scans at a stop, the anomalies first.
+    fn actions_at(&mut self, stop: usize) -> Vec<DriverAction> {
         let mut acts = Vec::new();
-        for slip in self.slips.take(stop) {
+        for slip in self.anomalies.drain_stop(stop) {
             let (line, tells) = match slip {
-                Slip::Unknown(label) => {
-                    (label.line, Some((Happening::Seen(Alert::Unknown), label.key)))
+                Anomaly::UnknownParcel(label) => {
+                    (label.line, Some((GroundTruthKind::Seen(ScanAlert::Unknown), label.key)))
                 }
-                Slip::WrongStop(index) => {
+                Anomaly::WrongStop(index) => {
                     let Parcel { line, key, .. } = &self.parcels[index];
-                    (line.clone(), Some((Happening::Seen(Alert::WrongStop), key.clone())))
+                    (line.clone(), Some((GroundTruthKind::Seen(ScanAlert::WrongStop), key.clone())))
                 }
-                Slip::Garbage(line) => (line, None),
+                Anomaly::Garbage(line) => (line, None),
             };
-            acts.push(Act { gap_s: self.random.between(3.0, 5.0), line, tells, takes: None });
+            acts.push(DriverAction { gap_s: self.random.between(3.0, 5.0), line, ground_truth: tells, unloads: None });
         }
         let parcels = self.parcels;
         let here = parcels.iter().enumerate().filter(|(_, parcel)| parcel.stop == stop);
         for (index, parcel) in here {
-            self.hand_over(index, parcel, &mut acts);
+            self.push_parcel_actions(index, parcel, &mut acts);
         }
         acts
     }
 
-    fn hand_over(&mut self, index: usize, parcel: &Parcel, acts: &mut Vec<Act>) {
-        let mut push = |gap_s: f64, line: &str, tells: Option<Happening>| {
+    fn push_parcel_actions(&mut self, index: usize, parcel: &Parcel, acts: &mut Vec<DriverAction>) {
+        let mut push = |gap_s: f64, line: &str, tells: Option<GroundTruthKind>| {
             let tells = tells.map(|happening| (happening, parcel.key.clone()));
             let takes = tells.is_some().then_some(index);
-            acts.push(Act { gap_s, line: line.to_owned(), tells, takes });
+            acts.push(DriverAction { gap_s, line: line.to_owned(), ground_truth: tells, unloads: takes });
         };
         let gap_s = self.random.between(3.5, 6.0);
-        match parcel.fate {
-            Fate::Delivered => {
-                push(gap_s, &parcel.line, Some(Happening::Delivered));
-                if self.slips.is_read_twice_at_its_stop(index) {
+        match parcel.outcome {
+            ParcelOutcome::Delivered => {
+                push(gap_s, &parcel.line, Some(GroundTruthKind::Delivered));
+                if self.anomalies.is_repeated_at_stop(index) {
                     push(self.random.between(0.3, 1.2), &parcel.line, None);
                 }
             }
-            Fate::Attempted => {
-                if self.slips.is_undone(index) {
+            ParcelOutcome::Attempted => {
+                if self.anomalies.is_undone(index) {
                     push(gap_s, &parcel.line, None);
                     push(3.0, "]C0VANCTL:UNDO", None);
                 }
                 push(gap_s, "]C0VANCTL:ATTEMPT:AQ", None);
-                push(2.5, &parcel.line, Some(Happening::Attempted));
+                push(2.5, &parcel.line, Some(GroundTruthKind::Attempted));
             }
-            Fate::Damaged => {
+            ParcelOutcome::Damaged => {
                 push(gap_s, "]C0VANCTL:DAMAGED", None);
-                push(2.5, &parcel.line, Some(Happening::Damaged));
+                push(2.5, &parcel.line, Some(GroundTruthKind::Damaged));
             }
-            Fate::Forgotten | Fate::Lost(_) => {}
+            ParcelOutcome::Forgotten | ParcelOutcome::Lost(_) => {}
         }
     }
 
-    fn rest(&mut self, visit: Visit) {
-        self.change_duty(visit.arrived + SETTLED, Happening::OnBreak);
-        self.change_duty(visit.left.saturating_sub(LEAVING), Happening::OnDuty);
+    fn plan_break(&mut self, visit: Visit) {
+        self.change_duty(visit.arrived + FIRST_SCAN_DELAY, GroundTruthKind::OnBreak);
+        self.change_duty(visit.left.saturating_sub(LAST_SCAN_MARGIN), GroundTruthKind::OnDuty);
     }
 
-    /// By a printed control code.
-    fn change_duty(&mut self, at: Duration, happening: Happening) {
+    /// Plans a scan of the printed control code.
+    fn change_duty(&mut self, at: Duration, happening: GroundTruthKind) {
         let line = match happening {
-            Happening::OnBreak => "]C0VANCTL:DUTY:BREAK",
-            Happening::OffDuty => "]C0VANCTL:DUTY:OFF",
+            GroundTruthKind::OnBreak => "]C0VANCTL:DUTY:BREAK",
+            GroundTruthKind::OffDuty => "]C0VANCTL:DUTY:OFF",
             _ => "]C0VANCTL:DUTY:ON",
         };
         if self.route.delivery.is_some() {
             self.scan(at, line);
         }
-        self.tell(at, happening, None, None);
+        self.record(at, happening, None, None);
     }
 
-    fn come_back(&mut self) {
+    fn plan_return(&mut self) {
         let Timetable { returned, end, .. } = *self.table;
-        self.tell(returned, Happening::CameBack, None, None);
+        self.record(returned, GroundTruthKind::RouteReturned, None, None);
         let parcels = self.parcels;
         let back = parcels.iter().enumerate();
         let back: Vec<(usize, &Parcel)> = back
-            .filter(|(_, parcel)| matches!(parcel.fate, Fate::Attempted | Fate::Damaged))
+            .filter(|(_, parcel)| matches!(parcel.outcome, ParcelOutcome::Attempted | ParcelOutcome::Damaged))
             .collect();
-        let first = returned + 2 * SETTLED;
-        let room = end.saturating_sub(first + 2 * LEAVING);
+        let first = returned + 2 * FIRST_SCAN_DELAY;
+        let room = end.saturating_sub(first + 2 * LAST_SCAN_MARGIN);
         let gap_s = gap_s(room.as_secs_f64(), back.len());
         let mut at = first;
         for (index, parcel) in back {
             self.scan(at, &parcel.line);
-            self.tell(at, Happening::Returned, Some(&parcel.key), None);
-            self.take_out(index, at.saturating_sub(Duration::from_secs(2)));
-            at += seconds(gap_s);
+            self.record(at, GroundTruthKind::Returned, Some(&parcel.key), None);
+            self.end_tag_presence(index, at.saturating_sub(Duration::from_secs(2)));
+            at += duration_from_s(gap_s);
         }
-        self.change_duty(end.saturating_sub(LEAVING).max(returned), Happening::OffDuty);
+        self.change_duty(end.saturating_sub(LAST_SCAN_MARGIN).max(returned), GroundTruthKind::OffDuty);
     }
 }
 
-/// Three seconds for each, or what there is.
+/// Returns the gap between scans: three seconds, or less if there is not enough time.
 fn gap_s(room_s: f64, count: usize) -> f64 {
-    (room_s / whole(count.max(1))).clamp(0.0, LOADING_GAP_S)
+    (room_s / count_f64(count.max(1))).clamp(0.0, LOADING_GAP_S)
 }
 
-fn whole(count: usize) -> f64 {
+fn count_f64(count: usize) -> f64 {
     f64::from(u32::try_from(count).expect("500 stops with 10 parcels at most"))
 }
 
-/// To the millisecond.
-fn seconds(seconds: f64) -> Duration {
+/// Rounds to the millisecond.
+fn duration_from_s(seconds: f64) -> Duration {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -314,24 +314,24 @@ fn seconds(seconds: f64) -> Duration {
 }
 
 fn summary(route: &Route, parcels: &[Parcel], table: &Timetable) -> Summary {
-    let count = |is: fn(Fate) -> bool| parcels.iter().filter(|parcel| is(parcel.fate)).count();
+    let count = |is: fn(ParcelOutcome) -> bool| parcels.iter().filter(|parcel| is(parcel.outcome)).count();
     let standing = |purpose| -> Duration {
         let visits = route.stops.iter().zip(&table.visits);
         visits.filter(|(stop, _)| stop.purpose == purpose).map(|(_, visit)| visit.dwell()).sum()
     };
     let stops = delivery_stops(route).count();
     let (attempted, damaged) =
-        (count(|fate| fate == Fate::Attempted), count(|fate| fate == Fate::Damaged));
+        (count(|outcome| outcome == ParcelOutcome::Attempted), count(|outcome| outcome == ParcelOutcome::Damaged));
     Summary {
         stops_total: stops,
         stops_served: stops,
         parcels: parcels.len(),
-        delivered: count(|fate| fate == Fate::Delivered),
+        delivered: count(|outcome| outcome == ParcelOutcome::Delivered),
         attempted,
         damaged,
         returned: attempted + damaged,
-        forgotten: count(|fate| fate == Fate::Forgotten),
-        lost: count(|fate| matches!(fate, Fate::Lost(_))),
+        forgotten: count(|outcome| outcome == ParcelOutcome::Forgotten),
+        lost: count(|outcome| matches!(outcome, ParcelOutcome::Lost(_))),
         dwell: standing(Purpose::Delivery),
         breaks: standing(Purpose::Break),
         idle: table.idle,

@@ -1,20 +1,21 @@
-//! Name → [`Profile`]: what kinds of receivers send, as recordings of the real ones show it.
+//! Profiles of receiver types: the NMEA dialects, as found in recordings of real receivers.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::sky::System;
 
-/// Whose NMEA it is.
+/// A type of receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReceiverType {
-    /// `ublox-m8`: GPS and GLONASS, talker GN, RMC first, 5 decimals of a minute; no course at a standstill.
+    /// `ublox-m8`: GPS and GLONASS, talker GN, RMC first, 5 decimals of a minute; no course at a
+    /// standstill.
     UbloxM8,
-    /// `ublox-m10`: GPS, GLONASS and Galileo in NMEA 4.11, with GNS and GST switched on.
+    /// `ublox-m10`: GPS, GLONASS and Galileo in NMEA 4.11, with GNS and GST enabled.
     UbloxM10,
-    /// `sirf-star`: GPS alone, GGA first, GSV every 5 s; holds its course at a standstill.
+    /// `sirf-star`: GPS only, GGA first, GSV every 5 s; holds its course at a standstill.
     SirfStar,
-    /// `mtk-3339`: GPS alone, GSV every 5 s; counts from 1980 until it knows the time.
+    /// `mtk-3339`: GPS only, GSV every 5 s; counts from 1980 until the time is known.
     Mtk3339,
     /// `gga-only`: no speed, no date; without satellites it repeats its last sentence.
     GgaOnly,
@@ -23,7 +24,6 @@ pub enum ReceiverType {
 }
 
 impl ReceiverType {
-    /// All of them.
     pub const ALL: [Self; 6] = [
         Self::UbloxM8,
         Self::UbloxM10,
@@ -33,9 +33,9 @@ impl ReceiverType {
         Self::RmcOnly,
     ];
 
-    /// As in route files and on the command line.
+    /// Returns the name in route files and on the command line.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::UbloxM8 => "ublox-m8",
             Self::UbloxM10 => "ublox-m10",
@@ -60,7 +60,7 @@ impl ReceiverType {
 
 impl fmt::Display for ReceiverType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(self.as_str())
     }
 }
 
@@ -68,13 +68,13 @@ impl FromStr for ReceiverType {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|one| one.name() == text).ok_or_else(|| {
-            format!("is no receiver: write one of {}", Self::ALL.map(Self::name).join(", "))
+        Self::ALL.into_iter().find(|one| one.as_str() == text).ok_or_else(|| {
+            format!("is unknown: write one of {}", Self::ALL.map(Self::as_str).join(", "))
         })
     }
 }
 
-/// A kind of sentence.
+/// A sentence type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Formatter {
     Rmc,
@@ -87,55 +87,55 @@ pub(super) enum Formatter {
     Gns,
 }
 
-/// The standard that a receiver follows.
+/// NMEA version that a receiver follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Version {
     /// No mode indicators.
     V2_2,
     /// Mode indicators in RMC, VTG and GLL.
     V2_3,
-    /// Navigational status in RMC, identifiers of system and signal in GSA and GSV.
+    /// Navigational status in RMC, system and signal identifiers in GSA and GSV.
     V4_11,
 }
 
-/// The course of a van that stands.
+/// Course of a standing van.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum IdleCourse {
     /// An empty field.
     Empty,
-    /// The last one of the drive.
+    /// The last course while driving.
     Held,
-    /// Whatever the noise says.
+    /// Random noise.
     Noise,
 }
 
-/// What is sent without a fix, once there has been one.
+/// Output after the fix is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WithoutFix {
     /// Empty fields.
     Empty,
-    /// The last position, marked as void, and the time goes on.
+    /// The last position, marked as void, with the current time.
     LastPosition,
-    /// The last sentence again, as if it were valid; only its time stands still.
+    /// The last sentence with its old time, marked as valid.
     Frozen,
 }
 
-/// The time before any satellite told it.
+/// Time before the first satellite is received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ColdClock {
     /// Empty fields.
     Empty,
-    /// It runs from the first day of GPS, 1980-01-06.
+    /// Counts from the first day of GPS, 1980-01-06.
     FromGpsEpoch,
 }
 
-/// The dialect of a receiver.
+/// NMEA dialect of a receiver.
 #[derive(Debug)]
 pub(super) struct Profile {
-    /// Of the sentences about the fix.
+    /// Talker of the sentences about the fix.
     pub(super) talker: &'static str,
     pub(super) systems: &'static [System],
-    /// In the order in which they are sent.
+    /// Sentences in the order of transmission.
     pub(super) sentences: &'static [Formatter],
     pub(super) version: Version,
     pub(super) minute_decimals: u32,
@@ -143,11 +143,11 @@ pub(super) struct Profile {
     pub(super) knots_decimals: usize,
     pub(super) kmh_decimals: usize,
     pub(super) dop_decimals: usize,
-    /// The least digits of the number of satellites.
+    /// Minimum number of digits for the satellite count.
     pub(super) count_digits: usize,
-    /// Age and station of differential corrections, which there are none: the last fields of GGA.
+    /// Last fields of GGA, age and station of differential corrections, which are never present.
     pub(super) gga_end: &'static str,
-    /// GGA after the position, without a fix.
+    /// Fields of GGA after the position, without a fix.
     pub(super) gga_void: &'static str,
     pub(super) vtg_void: &'static str,
     pub(super) dop_void: &'static str,

@@ -1,11 +1,14 @@
-//! Bursts → a pty, byte by byte at the speed of a serial line, whether or not somebody listens.
+//! Simulated serial line: writes epochs to a pty, byte by byte at the line's speed, with or without
+//! a reader.
 //!
-//! - A line never waits for its reader: when the last burst is still there untouched, nobody listens, and it is thrown
-//!   away for the next. So a reader that comes finds the newest burst and no old ones.
-//! - The far end stays open here, so that readers may come and go without a hang-up; what they write is read and
-//!   forgotten.
-//! - A reader of another speed reads what a UART of that speed would: it is the line's speed that the reader set.
-//! - A receiver that has more to say than the line carries drops whole bursts, once it is a second behind.
+//! - The line never waits for its reader. If the last burst is still unread, no program is reading,
+//!   and the burst is discarded for the next one. A new reader therefore gets only the newest
+//!   burst.
+//! - The far end stays open here, so that readers can come and go without a hang-up. Bytes that
+//!   they write are discarded.
+//! - A reader at another baud rate receives the bytes that a UART at that rate would produce.
+//! - If the receiver produces more than the line carries, whole bursts are dropped once the line is
+//!   1 s behind.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -21,11 +24,11 @@ use rustix::io::Errno;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{self, OptionalActions, QueueSelector};
 
-use super::uart::as_heard;
+use super::uart::sample_at_baud;
 use crate::clock::Clock;
 use crate::units::Uptime;
 
-/// A serial line, of which the other end is a file in `/dev/pts`.
+/// A serial line whose other end is a file in `/dev/pts`.
 #[derive(Debug)]
 pub(super) struct PtyLine {
     near: OwnedFd,
@@ -34,48 +37,49 @@ pub(super) struct PtyLine {
     link: Option<PathBuf>,
     speed: LineSpeed,
     byte_time: Duration,
-    /// When the last byte of the last burst has left.
+    /// Time at which the last byte of the last burst has been sent.
     free_at: Uptime,
-    /// Bytes of the last burst.
+    /// Number of bytes of the last burst.
     last_bytes: usize,
-    reader: Reader,
-    /// Bursts that nobody read.
+    reader: ReaderState,
+    /// Bursts that were not read.
     pub(super) unread: u64,
-    /// Bursts for which the line was too slow.
-    pub(super) crowded_out: u64,
+    /// Bursts dropped because the line was too slow.
+    pub(super) overrun: u64,
 }
 
-/// How fast bytes go over a line.
+/// Speed of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LineSpeed {
-    /// A UART at so many bits a second; a byte has ten. Above 0.
+    /// A UART with this many bits per second, above 0; a byte takes ten bits.
     Baud(u32),
-    /// USB: whatever speed the reader sets means nothing.
+    /// USB, where the configured baud rate has no effect.
     Usb,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Reader {
-    Listens,
-    Away,
+enum ReaderState {
+    Present,
+    Absent,
 }
 
-/// Written at once: less than the FIFO of a usual USB adapter, so that a reader sees sentences in parts.
+/// Bytes per write: less than the FIFO of a typical USB adapter, so that a reader sees sentences in
+/// parts.
 const CHUNK_BYTES: usize = 16;
-/// What a tty has before anybody sets it.
-const USUAL_BAUD: u32 = 9600;
-/// A reader of a busy host may be this late, by the host's clock.
-const PATIENCE: Duration = Duration::from_millis(250);
-const LOOK_AGAIN: Duration = Duration::from_millis(2);
-/// What a receiver's own buffer holds, in time.
-const BACKLOG: Duration = Duration::from_secs(1);
+/// Baud rate of a tty before it is configured.
+const DEFAULT_BAUD: u32 = 9600;
+/// Maximum delay of a reader on a busy host, by the host's clock.
+const READ_TIMEOUT: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
+/// Capacity of a receiver's output buffer, as time.
+const MAX_LAG: Duration = Duration::from_secs(1);
 
 impl PtyLine {
-    /// Opens a pty and links to it. A link that another run left is replaced; another kind of file is not.
+    /// Opens a pty and links to it. An existing symbolic link is replaced; any other file is not.
     pub(super) fn open(link: Option<PathBuf>, speed: LineSpeed) -> io::Result<Self> {
         let (near, far, path) = pair(match speed {
             LineSpeed::Baud(baud) => baud,
-            LineSpeed::Usb => USUAL_BAUD,
+            LineSpeed::Usb => DEFAULT_BAUD,
         })?;
         if let Some(link) = &link {
             if link.is_symlink() {
@@ -88,8 +92,8 @@ impl PtyLine {
             LineSpeed::Baud(baud) => Duration::from_secs(10) / baud,
             LineSpeed::Usb => Duration::ZERO,
         };
-        let (free_at, last_bytes, reader) = (Uptime::ZERO, 0, Reader::Listens);
-        let (unread, crowded_out) = (0, 0);
+        let (free_at, last_bytes, reader) = (Uptime::ZERO, 0, ReaderState::Present);
+        let (unread, overrun) = (0, 0);
         Ok(Self {
             near,
             far,
@@ -101,16 +105,16 @@ impl PtyLine {
             last_bytes,
             reader,
             unread,
-            crowded_out,
+            overrun,
         })
     }
 
-    /// Where a reader finds it.
+    /// Returns the path for readers: the link, or else the device.
     pub(super) fn path(&self) -> &Path {
         self.link.as_deref().unwrap_or(&self.path)
     }
 
-    /// Sends a burst from `at` on as fast as the line is, or at once without a clock.
+    /// Sends a burst from `at` on at the line's speed, or at once without a clock.
     pub(super) async fn send(
         &mut self,
         burst: &[u8],
@@ -118,26 +122,26 @@ impl PtyLine {
         clock: Option<&Clock>,
     ) -> io::Result<()> {
         let start = at.max(self.free_at);
-        if clock.is_some() && start.since(at) > BACKLOG {
-            self.crowded_out += 1;
-            self.say_once(
-                self.crowded_out,
-                "the line is slower than the receiver: bursts are left out",
+        if clock.is_some() && start.since(at) > MAX_LAG {
+            self.overrun += 1;
+            self.warn_once(
+                self.overrun,
+                "the line is slower than the receiver; bursts are dropped",
             );
             return Ok(());
         }
         if let Some(clock) = clock {
-            clock.reached(Some(start)).await;
+            clock.sleep_until(Some(start)).await;
         }
-        self.forget_what_readers_write();
-        self.clear_unread().await?;
+        self.drain_input();
+        self.discard_unread().await?;
         (self.free_at, self.last_bytes) = (start, 0);
         for chunk in burst.chunks(CHUNK_BYTES) {
-            // Whoever is late does not wait for the next tick of a timer with every chunk.
+            // A late writer does not wait for the next timer tick with every chunk.
             if let Some(clock) = clock.filter(|clock| clock.uptime() < self.free_at) {
-                clock.reached(Some(self.free_at)).await;
+                clock.sleep_until(Some(self.free_at)).await;
             }
-            let heard = self.heard(chunk)?;
+            let heard = self.sample(chunk)?;
             if !self.write(&heard)? {
                 break;
             }
@@ -146,21 +150,22 @@ impl PtyLine {
             self.last_bytes += heard.len();
         }
         if clock.is_none() {
-            // The kernel delivers later than it takes: only then is it known whether somebody reads.
-            tokio::time::sleep(LOOK_AGAIN).await;
+            // The kernel delivers after the write returns; only then is it known whether a program
+            // reads.
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         Ok(())
     }
 
-    /// What the reader's UART makes of a chunk.
-    fn heard(&self, chunk: &[u8]) -> io::Result<Vec<u8>> {
+    /// Returns the bytes that the reader's UART receives for a chunk.
+    fn sample(&self, chunk: &[u8]) -> io::Result<Vec<u8>> {
         let LineSpeed::Baud(baud) = self.speed else { return Ok(chunk.to_vec()) };
-        // A tty has one speed for both ends: this is what the reader has set.
+        // A tty has one speed for both ends: the one that the reader has set.
         let heard_baud = termios::tcgetattr(&self.far)?.output_speed().max(1);
-        Ok(as_heard(chunk, baud, heard_baud))
+        Ok(sample_at_baud(chunk, baud, heard_baud))
     }
 
-    /// False if the pty is full, which a burst that nobody reads is too short for.
+    /// Returns false if the pty is full. One unread burst is too short for that.
     fn write(&mut self, mut bytes: &[u8]) -> io::Result<bool> {
         while !bytes.is_empty() {
             match rustix::io::write(&self.near, bytes) {
@@ -173,35 +178,35 @@ impl PtyLine {
         Ok(true)
     }
 
-    /// Gives a reader time to take the last burst, and throws it away if there is none.
-    async fn clear_unread(&mut self) -> io::Result<()> {
-        let mut waited = Duration::ZERO;
-        while self.untouched()? {
-            if self.reader == Reader::Listens && waited < PATIENCE {
-                tokio::time::sleep(LOOK_AGAIN).await;
-                waited += LOOK_AGAIN;
+    /// Waits for the reader to read the last burst, and discards the burst if there is no reader.
+    async fn discard_unread(&mut self) -> io::Result<()> {
+        let mut backlog_samples = Duration::ZERO;
+        while self.is_unread()? {
+            if self.reader == ReaderState::Present && backlog_samples < READ_TIMEOUT {
+                tokio::time::sleep(POLL_INTERVAL).await;
+                backlog_samples += POLL_INTERVAL;
                 continue;
             }
-            self.reader = Reader::Away;
+            self.reader = ReaderState::Absent;
             self.unread += 1;
-            self.say_once(self.unread, "nobody reads the pty: what is sent is thrown away");
+            self.warn_once(self.unread, "no program reads the pty; output is discarded");
             termios::tcflush(&self.far, QueueSelector::IFlush)?;
-            // The TIOCEXCL of a reader that left stays, and would keep it out when it returns.
+            // TIOCEXCL of a previous reader persists and would lock it out when it returns.
             termios::ioctl_tiocnxcl(&self.far)?;
             return Ok(());
         }
-        self.reader = Reader::Listens;
+        self.reader = ReaderState::Present;
         Ok(())
     }
 
-    fn untouched(&self) -> io::Result<bool> {
+    fn is_unread(&self) -> io::Result<bool> {
         let waiting = usize::try_from(rustix::io::ioctl_fionread(&self.far)?).unwrap_or(usize::MAX);
         Ok(self.last_bytes > 0 && waiting >= self.last_bytes)
     }
 
-    fn forget_what_readers_write(&mut self) {
+    fn drain_input(&mut self) {
         let mut scratch = [0; 256];
-        // More than a burst of commands each time would be a loop that a stranger controls.
+        // The limit keeps a reader that writes without pause from blocking the loop.
         for _ in 0..16 {
             if !matches!(rustix::io::read(&self.near, &mut scratch), Ok(1..)) {
                 return;
@@ -209,14 +214,15 @@ impl PtyLine {
         }
     }
 
-    fn say_once(&self, count: u64, message: &str) {
+    fn warn_once(&self, count: u64, message: &str) {
         if count == 1 {
             eprintln!("waypost: {}: {message}", self.path().display());
         }
     }
 }
 
-/// Both ends of a raw pty at `baud`, and the far one's name. Neither blocks, nor becomes the terminal that controls us.
+/// Opens both ends of a raw pty at `baud`, and returns the far end's path. Neither end blocks or
+/// becomes the controlling terminal.
 fn pair(baud: u32) -> io::Result<(OwnedFd, File, PathBuf)> {
     let near = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
     grantpt(&near)?;
@@ -238,7 +244,7 @@ impl Drop for PtyLine {
         if let Some(link) = &self.link
             && std::fs::read_link(link).is_ok_and(|target| target == self.path)
         {
-            // Whoever removed it meanwhile did our work.
+            // Ignored: the link may already have been removed.
             let _ = std::fs::remove_file(link);
         }
     }
@@ -264,10 +270,10 @@ mod tests {
         tokio_serial::new(line.path().to_str().unwrap(), baud).open_native_async().unwrap()
     }
 
-    /// Sends a burst that nobody takes, and waits until the kernel has delivered it.
+    /// Sends a burst that is not read, and waits until the kernel has delivered it.
     async fn send_unread(line: &mut PtyLine, burst: &str) {
         line.send(burst.as_bytes(), Uptime::ZERO, None).await.unwrap();
-        while !line.untouched().unwrap() {
+        while !line.is_unread().unwrap() {
             std::thread::yield_now();
         }
     }
@@ -307,7 +313,7 @@ mod tests {
         let mut read = [0; 6];
         let mut returned = reader(&line);
         returned.read_exact(&mut read).await.unwrap();
-        assert_eq!((&read, line.unread), (b"$501\r\n", 500), "a reader may go and come back");
+        assert_eq!((&read, line.unread), (b"$501\r\n", 500), "a reader may leave and return");
     }
 
     #[tokio::test(start_paused = true)]
@@ -343,7 +349,7 @@ mod tests {
             let at = Uptime::from_millis(number * 100);
             line.send(&[b'x'; 240], at, Some(&clock)).await.unwrap();
         }
-        assert!((25..45).contains(&line.crowded_out), "{} of 50", line.crowded_out);
+        assert!((25..45).contains(&line.overrun), "{} of 50", line.overrun);
     }
 
     #[tokio::test]
@@ -355,7 +361,7 @@ mod tests {
         assert_eq!(std::fs::read_link(&link).unwrap(), line.path);
         drop(line);
         assert!(!link.is_symlink());
-        std::fs::write(&link, "somebody's file").unwrap();
+        std::fs::write(&link, "another program's file").unwrap();
         assert!(PtyLine::open(Some(link.clone()), LineSpeed::Usb).is_err());
         assert_eq!(std::fs::read(&link).unwrap(), b"somebody's file");
     }

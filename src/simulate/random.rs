@@ -1,24 +1,25 @@
-//! Seed → numbers: the same on every platform and in every version of the toolchain.
+//! Random numbers from a seed, identical on every platform and toolchain.
 //!
-//! Integers and IEEE 754 addition, multiplication and square root only, which are exact everywhere. Each part of the
-//! simulation draws from a stream of its own, so that another receiver or rate does not change the drive.
+//! Uses integers and IEEE 754 addition, multiplication and square root only, which are exact
+//! everywhere. Each part of the simulation has its own stream, so that another receiver or rate
+//! does not change the drive.
 
-/// A part of the simulation that draws numbers.
+/// A part of the simulation that draws random numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stream {
-    /// What the driver does.
+    /// The drive.
     Drive = 1,
-    /// The error of the position.
+    /// The position error.
     Error = 2,
     /// Signal strengths.
     Sky = 3,
-    /// Bytes that the line spoils.
+    /// Bytes corrupted on the line.
     Line = 4,
-    /// What is on board, and what becomes of it.
+    /// Parcels and their outcomes.
     Parcels = 5,
-    /// When the driver scans what.
+    /// Times and order of the driver's scans.
     Scans = 6,
-    /// When a radio tag is read.
+    /// Times of RFID reads.
     Tags = 7,
 }
 
@@ -41,53 +42,54 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Evenly in 0..1.
+    /// Returns a uniform value in 0..1.
     pub(super) fn unit(&mut self) -> f64 {
         let bits = u32::try_from(self.next() >> 32).expect("32 bits are left");
         f64::from(bits) / 4_294_967_296.0
     }
 
-    /// Evenly in `from..to`.
+    /// Returns a uniform value in `from..to`.
     pub(super) fn between(&mut self, from: f64, to: f64) -> f64 {
         from + (to - from) * self.unit()
     }
 
-    /// True in this share of the calls.
+    /// Returns true with this probability.
     pub(super) fn chance(&mut self, share: f64) -> bool {
         self.unit() < share
     }
 
-    /// Evenly one of `0..count`; `count` must be above 0.
+    /// Returns a uniform value in `0..count`; `count` must be above 0.
     pub(super) fn index(&mut self, count: usize) -> usize {
         let count = u64::try_from(count).expect("a length fits");
         usize::try_from(self.next() % count).expect("it is below a length")
     }
 
-    /// Near enough to a standard normal: the sum of twelve (Irwin–Hall) needs no logarithm, and ends at ±6.
+    /// Approximates a standard normal by the sum of twelve uniform values (Irwin–Hall), which needs
+    /// no logarithm. The range is ±6.
     pub(super) fn normal(&mut self) -> f64 {
         (0..12).map(|_| self.unit()).sum::<f64>() - 6.0
     }
 }
 
-/// A value that wanders about zero and forgets: a first-order Gauss-Markov process with a standard deviation of 1.
+/// First-order Gauss-Markov process with mean 0 and standard deviation 1.
 #[derive(Clone, Debug)]
-pub(super) struct Wander {
+pub(super) struct GaussMarkov {
     value: f64,
-    /// What of the value is left after a step.
-    kept: f64,
-    /// What is added in a step.
-    fresh: f64,
+    /// Factor on the value per step.
+    decay: f64,
+    /// Factor on the noise added per step.
+    noise_gain: f64,
 }
 
-impl Wander {
-    /// Forgets within about `steps` steps.
+impl GaussMarkov {
+    /// Creates a process with a correlation time of about `steps` steps.
     pub(super) fn new(steps: f64, random: &mut Random) -> Self {
-        let kept = 1.0 - 1.0 / steps;
-        Self { value: random.normal(), kept, fresh: (1.0 - kept * kept).sqrt() }
+        let decay = 1.0 - 1.0 / steps;
+        Self { value: random.normal(), decay, noise_gain: (1.0 - decay * decay).sqrt() }
     }
 
     pub(super) fn step(&mut self, random: &mut Random) {
-        self.value = self.kept * self.value + self.fresh * random.normal();
+        self.value = self.decay * self.value + self.noise_gain * random.normal();
     }
 
     pub(super) const fn value(&self) -> f64 {
@@ -108,7 +110,7 @@ mod tests {
     #[test]
     fn a_wander_has_the_deviation_it_promises() {
         let mut random = Random::new(1, Stream::Error);
-        let mut wander = Wander::new(100.0, &mut random);
+        let mut wander = GaussMarkov::new(100.0, &mut random);
         let mut squares = 0.0;
         for _ in 0..1_000_000 {
             wander.step(&mut random);

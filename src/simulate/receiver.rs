@@ -1,14 +1,14 @@
-//! What is true and what is in view → the sentences of one epoch, in the receiver's dialect.
+//! Renders one epoch as sentences in the receiver's dialect.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::profile::{ColdClock, Formatter, IdleCourse, Profile, Version, WithoutFix};
 use super::sentence::{self, SentenceWriter};
-use super::sky::{Dops, Satellite, System, View};
+use super::sky::{Dops, Satellite, System, SkyView};
 use crate::units::{Course, Date, Position, Speed, TimeOfDay, Uptime, UtcTime};
 
-/// What the receiver computed.
+/// Position and velocity computed by the receiver.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Solution {
     pub(super) position: Position,
@@ -16,48 +16,48 @@ pub(super) struct Solution {
     pub(super) speed: Speed,
     pub(super) course: Course,
     pub(super) dops: Dops,
-    /// 68 % of each axis, in metres.
+    /// Error of each axis in metres (68 %).
     pub(super) error_m: f64,
 }
 
-/// What the receiver knows in one instant.
+/// State of the receiver at one epoch.
 #[derive(Debug)]
-pub(super) struct Instant<'a> {
+pub(super) struct ReceiverInput<'a> {
     pub(super) uptime: Uptime,
-    /// Once a satellite has told it.
+    /// Present once a satellite has provided the time.
     pub(super) utc: Option<UtcTime>,
-    pub(super) view: &'a View,
+    pub(super) view: &'a SkyView,
     pub(super) solution: Option<Solution>,
 }
 
-/// A receiver of some type, and what it remembers.
+/// A receiver of one type, with its memory.
 #[derive(Debug)]
 pub(super) struct Receiver {
     profile: &'static Profile,
     writer: SentenceWriter,
-    last: Option<Solution>,
+    last_solution: Option<Solution>,
     /// The GGA of the last fix, for receivers that repeat it.
     last_gga: Option<String>,
     held_course: Option<Course>,
 }
 
-/// Below this, the course is noise.
-const IDLE: f64 = 0.5;
-/// Height of the geoid above the ellipsoid, in metres: that of central Europe, for all routes.
+/// Below this speed in metres per second, the course is noise.
+const MIN_COURSE_SPEED_MPS: f64 = 0.5;
+/// Geoid height above the ellipsoid in metres, for central Europe; used for all routes.
 const GEOID_M: f64 = 47.0;
 
 impl Receiver {
     pub(super) fn new(profile: &'static Profile, writer: SentenceWriter) -> Self {
-        Self { profile, writer, last: None, last_gga: None, held_course: None }
+        Self { profile, writer, last_solution: None, last_gga: None, held_course: None }
     }
 
-    /// All sentences of the instant.
-    pub(super) fn burst(&mut self, now: &Instant<'_>) -> Vec<u8> {
+    /// Renders all sentences of the epoch.
+    pub(super) fn encode_epoch(&mut self, now: &ReceiverInput<'_>) -> Vec<u8> {
         if let Some(solution) = now.solution {
-            if solution.speed.as_mps() >= IDLE {
+            if solution.speed.as_mps() >= MIN_COURSE_SPEED_MPS {
                 self.held_course = Some(solution.course);
             }
-            self.last = Some(solution);
+            self.last_solution = Some(solution);
         }
         let mut out = Vec::with_capacity(1024);
         for formatter in self.profile.sentences {
@@ -68,7 +68,7 @@ impl Receiver {
         out
     }
 
-    fn bodies(&mut self, formatter: Formatter, now: &Instant<'_>) -> Vec<String> {
+    fn bodies(&mut self, formatter: Formatter, now: &ReceiverInput<'_>) -> Vec<String> {
         let fields = match formatter {
             Formatter::Rmc => self.rmc(now),
             Formatter::Vtg => self.vtg(now),
@@ -82,8 +82,8 @@ impl Receiver {
         vec![format!("{}{fields}", self.profile.talker)]
     }
 
-    /// Date and time as the receiver believes them.
-    fn clock(&self, now: &Instant<'_>) -> (Option<TimeOfDay>, Option<Date>) {
+    /// Returns the receiver's date and time.
+    fn clock(&self, now: &ReceiverInput<'_>) -> (Option<TimeOfDay>, Option<Date>) {
         let utc = now.utc.or_else(|| match self.profile.cold_clock {
             ColdClock::Empty => None,
             ColdClock::FromGpsEpoch => gps_epoch()?.checked_add(now.uptime.since_start()),
@@ -91,7 +91,7 @@ impl Receiver {
         (utc.map(UtcTime::time_of_day), utc.map(UtcTime::date))
     }
 
-    fn time(&self, now: &Instant<'_>) -> String {
+    fn time(&self, now: &ReceiverInput<'_>) -> String {
         let time = self.clock(now).0;
         time.map(|time| sentence::time(time, self.profile.second_decimals)).unwrap_or_default()
     }
@@ -102,7 +102,7 @@ impl Receiver {
 
     fn course(&self, solution: &Solution) -> String {
         let course = match self.profile.idle_course {
-            _ if solution.speed.as_mps() >= IDLE => Some(solution.course),
+            _ if solution.speed.as_mps() >= MIN_COURSE_SPEED_MPS => Some(solution.course),
             IdleCourse::Noise => Some(solution.course),
             IdleCourse::Held => self.held_course,
             IdleCourse::Empty => None,
@@ -110,9 +110,9 @@ impl Receiver {
         course.map(|course| format!("{:.2}", course.as_degrees())).unwrap_or_default()
     }
 
-    fn rmc(&self, now: &Instant<'_>) -> String {
+    fn rmc(&self, now: &ReceiverInput<'_>) -> String {
         let profile = self.profile;
-        let held = self.last.filter(|_| profile.without_fix == WithoutFix::LastPosition);
+        let held = self.last_solution.filter(|_| profile.without_fix == WithoutFix::LastPosition);
         let (status, mode) = if now.solution.is_some() { ('A', 'A') } else { ('V', 'N') };
         let motion = match now.solution.or(held) {
             Some(solution) => format!(
@@ -135,7 +135,7 @@ impl Receiver {
         fields
     }
 
-    fn vtg(&self, now: &Instant<'_>) -> String {
+    fn vtg(&self, now: &ReceiverInput<'_>) -> String {
         let Some(solution) = now.solution else { return format!("VTG,{}", self.profile.vtg_void) };
         let (knots_decimals, kmh_decimals) =
             (self.profile.knots_decimals, self.profile.kmh_decimals);
@@ -147,7 +147,7 @@ impl Receiver {
         )
     }
 
-    fn gga(&mut self, now: &Instant<'_>) -> String {
+    fn gga(&mut self, now: &ReceiverInput<'_>) -> String {
         let profile = self.profile;
         let (talker, time) = (profile.talker, self.time(now));
         let Some(solution) = now.solution else {
@@ -155,7 +155,7 @@ impl Receiver {
             let last = self.last_gga.clone().filter(|_| frozen);
             return last.unwrap_or_else(|| format!("{talker}GGA,{time},,,,,{}", profile.gga_void));
         };
-        // NMEA 0183 has two digits for it, u-blox stops at 12.
+        // NMEA 0183 has two digits for it; u-blox stops at 12.
         let used = used(now.view).count().min(12);
         let body = format!(
             "{talker}GGA,{time},{},1,{used:0digits$},{:.dops$},{:.1},M,{GEOID_M:.1},M,{}",
@@ -170,7 +170,7 @@ impl Receiver {
         body
     }
 
-    fn gsa(&self, now: &Instant<'_>) -> Vec<String> {
+    fn gsa(&self, now: &ReceiverInput<'_>) -> Vec<String> {
         let profile = self.profile;
         let (mode, dops) = match now.solution {
             Some(Solution { dops: Dops { pdop, hdop, vdop }, .. }) => {
@@ -195,15 +195,15 @@ impl Receiver {
         profile.systems.iter().map(sentence).collect()
     }
 
-    fn gsv(&self, now: &Instant<'_>) -> Vec<String> {
+    fn gsv(&self, now: &ReceiverInput<'_>) -> Vec<String> {
         let due = Duration::from_secs(self.profile.gsv_every_s).as_millis();
         if !now.uptime.since_start().as_millis().is_multiple_of(due) {
             return Vec::new();
         }
-        self.profile.systems.iter().flat_map(|system| self.gsv_of(*system, now.view)).collect()
+        self.profile.systems.iter().flat_map(|system| self.gsv_for_system(*system, now.view)).collect()
     }
 
-    fn gsv_of(&self, system: System, view: &View) -> Vec<String> {
+    fn gsv_for_system(&self, system: System, view: &SkyView) -> Vec<String> {
         let identified = self.profile.version >= Version::V4_11;
         let talker = system.talker();
         let satellites: Vec<_> =
@@ -216,7 +216,7 @@ impl Receiver {
             let mut body = format!("{talker}GSV,{sentences},{},{total:02}", index + 1);
             for one in four {
                 let (number, elevation) = (one.number, one.elevation_deg);
-                // Azimuth is 000..359, so 359.7 is cut and not rounded.
+                // Azimuth is 000..359, so 359.7 is truncated, not rounded.
                 let azimuth = one.azimuth_deg.floor();
                 let snr = one.snr_db.map(|snr| format!("{snr:02.0}")).unwrap_or_default();
                 let _ = write!(body, ",{number:02},{elevation:02.0},{azimuth:03.0},{snr}");
@@ -229,7 +229,7 @@ impl Receiver {
         fours.collect()
     }
 
-    fn gll(&self, now: &Instant<'_>) -> String {
+    fn gll(&self, now: &ReceiverInput<'_>) -> String {
         let time = self.time(now);
         match now.solution {
             Some(solution) => format!("GLL,{},{time},A,A", self.position(&solution)),
@@ -237,7 +237,7 @@ impl Receiver {
         }
     }
 
-    fn gst(&self, now: &Instant<'_>) -> String {
+    fn gst(&self, now: &ReceiverInput<'_>) -> String {
         let time = self.time(now);
         let Some(Solution { error_m, dops, .. }) = now.solution else {
             return format!("GST,{time},,,,,,,");
@@ -246,8 +246,8 @@ impl Receiver {
         format!("GST,{time},{:.0},,,,{error_m:.1},{error_m:.1},{height_m:.1}", error_m * 10.0)
     }
 
-    /// One mode for each of GPS, GLONASS, Galileo and `BeiDou`, the last of which no type here receives.
-    fn gns(&self, now: &Instant<'_>) -> String {
+    /// Has one mode each for GPS, GLONASS, Galileo and `BeiDou`; no type here receives `BeiDou`.
+    fn gns(&self, now: &ReceiverInput<'_>) -> String {
         let time = self.time(now);
         let Some(solution) = now.solution else {
             return format!("GNS,{time},,,,,NNNN,00,99.99,,,,,V");
@@ -265,7 +265,7 @@ impl Receiver {
     }
 }
 
-fn used(view: &View) -> impl Iterator<Item = &Satellite> {
+fn used(view: &SkyView) -> impl Iterator<Item = &Satellite> {
     view.satellites.iter().filter(|one| one.used)
 }
 
@@ -273,7 +273,7 @@ fn knots(solution: &Solution) -> f64 {
     solution.speed.as_mps() * (3600.0 / 1852.0)
 }
 
-/// 1980-01-06.
+/// Returns 1980-01-06.
 fn gps_epoch() -> Option<UtcTime> {
     UtcTime::from_unix_ms(315_964_800_000)
 }

@@ -1,9 +1,10 @@
-//! Values → fields, fields → sentences (NMEA 0183 v4.11 §5.3): formatting, checksums, and the line that spoils some.
+//! Formats NMEA fields and sentences (NMEA 0183 v4.11 §5.3), adds checksums, and corrupts some
+//! sentences.
 
 use super::random::{Random, Stream};
 use crate::units::{Date, Position, TimeOfDay};
 
-/// Writes sentences one after the other.
+/// Writes consecutive sentences.
 #[derive(Debug)]
 pub(super) struct SentenceWriter {
     random: Random,
@@ -15,7 +16,8 @@ impl SentenceWriter {
         Self { random: Random::new(seed, Stream::Line), bad_share }
     }
 
-    /// Appends `$body*hh` and CR LF. A spoilt sentence has one wrong character between `$` and `*`.
+    /// Appends `$body*hh` and CR LF. A corrupted sentence has one wrong character between `$` and
+    /// `*`.
     pub(super) fn write(&mut self, body: &str, out: &mut Vec<u8>) {
         let checksum = body.bytes().fold(0, |sum: u8, byte| sum ^ byte);
         let start = out.len() + 1;
@@ -24,13 +26,13 @@ impl SentenceWriter {
         out.extend_from_slice(format!("*{checksum:02X}\r\n").as_bytes());
         if self.random.chance(self.bad_share) {
             let spoilt = &mut out[start + self.random.index(body.len())];
-            // The lowest bit alone would turn `+` into `*`.
+            // Flipping the lowest bit could turn `+` into `*`.
             *spoilt = if *spoilt == b'8' { b'9' } else { b'8' };
         }
     }
 }
 
-/// `ddmm.mmmm,N,dddmm.mmmm,E`, rounded in integers.
+/// Formats `ddmm.mmmm,N,dddmm.mmmm,E`, rounded with integers.
 pub(super) fn position(position: Position, decimals: u32) -> String {
     let latitude = angle(position.lat_e9(), 2, decimals);
     let longitude = angle(position.lon_e9(), 3, decimals);
@@ -42,13 +44,13 @@ pub(super) fn position(position: Position, decimals: u32) -> String {
 fn angle(e9: i64, degree_digits: usize, decimals: u32) -> String {
     let scale = 10_u64.pow(decimals);
     let units = (e9.unsigned_abs() * 60 * scale + 500_000_000) / 1_000_000_000;
-    let (degrees, rest) = (units / (60 * scale), units % (60 * scale));
-    let (minutes, fraction) = (rest / scale, rest % scale);
+    let (degrees_from_e7, rest) = (units / (60 * scale), units % (60 * scale));
+    let (format_elapsed, fraction) = (rest / scale, rest % scale);
     let digits = usize::try_from(decimals).expect("a few");
-    format!("{degrees:0degree_digits$}{minutes:02}.{fraction:0digits$}")
+    format!("{degrees_from_e7:0degree_digits$}{format_elapsed:02}.{fraction:0digits$}")
 }
 
-/// `hhmmss.sss`.
+/// Formats `hhmmss.sss`.
 pub(super) fn time(time: TimeOfDay, decimals: usize) -> String {
     let ms = time.as_millis();
     let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
@@ -56,7 +58,7 @@ pub(super) fn time(time: TimeOfDay, decimals: usize) -> String {
     format!("{hour:02}{minute:02}{second:02}.{}", &fraction[..decimals.min(3)])
 }
 
-/// `ddmmyy`.
+/// Formats `ddmmyy`.
 pub(super) fn date(date: Date) -> String {
     format!("{:02}{:02}{:02}", date.day(), date.month(), date.year().rem_euclid(100))
 }

@@ -1,34 +1,34 @@
-//! Pieces → one place: standard output, a file or a pty.
+//! Writes chunks to one target: standard output, a file or a pty.
 
 use std::io;
 use std::path::PathBuf;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt, BufWriter};
 
-use super::output::Sent;
+use super::output::SentCounts;
 use super::pty::{LineSpeed, PtyLine};
 use super::route::Route;
 use crate::clock::Clock;
 use crate::units::Uptime;
 
-/// Bytes, and when the first of them is due.
-pub(super) struct Piece {
+/// Bytes, and the time at which the first of them is due.
+pub(super) struct OutputChunk {
     pub(super) at: Uptime,
     pub(super) bytes: Vec<u8>,
 }
 
-/// Where pieces go.
-pub(super) enum Place {
+/// Target of an output.
+pub(super) enum OutputTarget {
     Stdout,
-    /// With a header.
+    /// A file with a header.
     Log(PathBuf),
     File(PathBuf),
     Pty(Option<PathBuf>, LineSpeed),
 }
 
-impl Place {
-    /// For people.
-    pub(super) fn name(&self) -> String {
+impl OutputTarget {
+    /// Returns the name for messages.
+    pub(super) fn display_name(&self) -> String {
         match self {
             Self::Stdout => "standard output".to_owned(),
             Self::Log(path) | Self::File(path) | Self::Pty(Some(path), _) => {
@@ -39,25 +39,25 @@ impl Place {
     }
 }
 
-/// A place that is open.
+/// An open target.
 pub(super) enum Sink {
     Stream(BufWriter<Box<dyn AsyncWrite + Unpin + Send>>),
     Pty(PtyLine),
 }
 
 impl Sink {
-    pub(super) async fn open(place: Place, route: &Route) -> io::Result<Self> {
+    pub(super) async fn open(place: OutputTarget, route: &Route) -> io::Result<Self> {
         let (file, header) = match place {
-            Place::Stdout => {
+            OutputTarget::Stdout => {
                 return Ok(Self::Stream(BufWriter::new(Box::new(tokio::io::stdout()))));
             }
-            Place::Pty(link, speed) => {
+            OutputTarget::Pty(link, speed) => {
                 let line = PtyLine::open(link, speed)?;
                 eprintln!("waypost: {}", line.path().display());
                 return Ok(Self::Pty(line));
             }
-            Place::Log(path) => (tokio::fs::File::create(path).await?, header(route)),
-            Place::File(path) => (tokio::fs::File::create(path).await?, String::new()),
+            OutputTarget::Log(path) => (tokio::fs::File::create(path).await?, header(route)),
+            OutputTarget::File(path) => (tokio::fs::File::create(path).await?, String::new()),
         };
         let mut stream: BufWriter<Box<dyn AsyncWrite + Unpin + Send>> =
             BufWriter::new(Box::new(file));
@@ -65,11 +65,11 @@ impl Sink {
         Ok(Self::Stream(stream))
     }
 
-    pub(super) async fn send(&mut self, piece: &Piece, clock: Option<&Clock>) -> io::Result<()> {
+    pub(super) async fn send(&mut self, piece: &OutputChunk, clock: Option<&Clock>) -> io::Result<()> {
         match self {
             Self::Stream(stream) => {
                 if let Some(clock) = clock {
-                    clock.reached(Some(piece.at)).await;
+                    clock.sleep_until(Some(piece.at)).await;
                 }
                 stream.write_all(&piece.bytes).await?;
                 if clock.is_some() { stream.flush().await } else { Ok(()) }
@@ -78,18 +78,18 @@ impl Sink {
         }
     }
 
-    pub(super) async fn finish(&mut self, sent: &mut Sent) -> io::Result<()> {
+    pub(super) async fn finish(&mut self, sent: &mut SentCounts) -> io::Result<()> {
         match self {
             Self::Stream(stream) => stream.flush().await,
             Self::Pty(line) => {
-                (sent.unread, sent.crowded_out) = (line.unread, line.crowded_out);
+                (sent.unread, sent.overrun) = (line.unread, line.overrun);
                 Ok(())
             }
         }
     }
 }
 
-/// The header of a log, as in gpsd's collection of recordings.
+/// Returns the header of a log, in the format of gpsd's collection of recordings.
 fn header(route: &Route) -> String {
     let settings = &route.settings;
     format!(

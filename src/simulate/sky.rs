@@ -1,11 +1,13 @@
-//! Time and place → [`View`]: which satellites stand where, how strong they are, which are used, and how good that is.
+//! Satellite model: positions, signal strengths, the satellites in use, and the dilutions of
+//! precision.
 //!
-//! The orbits are circles with the real inclinations, radii and periods, but evenly spaced: no almanac, and no claim
-//! that satellite 7 was there on that day. The dilutions of precision follow from the geometry of the used ones.
+//! The orbits are circles with the real inclinations, radii and periods, but evenly spaced. There
+//! is no almanac, so the positions of individual satellites are fictitious. The dilutions of
+//! precision follow from the geometry of the satellites in use.
 
 use std::f64::consts::TAU;
 
-use super::random::{Random, Stream, Wander};
+use super::random::{Random, Stream, GaussMarkov};
 use super::way::Surroundings;
 use crate::units::Position;
 
@@ -18,7 +20,7 @@ pub(super) enum System {
 }
 
 impl System {
-    /// Talker of its GSV sentences.
+    /// Returns the talker of its GSV sentences.
     pub(super) const fn talker(self) -> &'static str {
         match self {
             Self::Gps => "GP",
@@ -27,7 +29,7 @@ impl System {
         }
     }
 
-    /// GNSS system identifier (NMEA 0183 v4.11, GSA field 18).
+    /// Returns the GNSS system identifier (NMEA 0183 v4.11, GSA field 18).
     pub(super) const fn id(self) -> u8 {
         match self {
             Self::Gps => 1,
@@ -36,7 +38,7 @@ impl System {
         }
     }
 
-    /// Signal identifier of L1 C/A or E1 (NMEA 0183 v4.11, last field of GSV).
+    /// Returns the signal identifier of L1 C/A or E1 (NMEA 0183 v4.11, last field of GSV).
     pub(super) const fn signal(self) -> u8 {
         match self {
             Self::Gps | Self::Glonass => 1,
@@ -76,12 +78,13 @@ impl Orbits {
         Self { first, planes, per_plane, inclination_deg, radius_m, period_s }
     }
 
-    /// Earth-centred, earth-fixed metres of the `index`th satellite.
+    /// Returns the position of the `index`th satellite in earth-centred, earth-fixed metres.
     fn position(&self, index: u8, unix_s: f64) -> [f64; 3] {
         const SIDEREAL_DAY_S: f64 = 86_164.1;
         let (plane, slot) = (f64::from(index / self.per_plane), f64::from(index % self.per_plane));
         let (planes, slots) = (f64::from(self.planes), f64::from(self.per_plane));
-        // A third of a slot from plane to plane, so that they do not rise in step.
+        // Planes are offset by a third of a slot, so that their satellites do not rise
+        // simultaneously.
         let in_orbit = TAU * ((unix_s / self.period_s).fract() + (slot + plane / 3.0) / slots);
         let node = TAU * (plane / planes - (unix_s / SIDEREAL_DAY_S).fract());
         let (sin_u, cos_u) = in_orbit.sin_cos();
@@ -115,31 +118,31 @@ pub(super) struct Dops {
     pub(super) vdop: f64,
 }
 
-/// What the antenna sees.
+/// The satellites in view of the antenna.
 #[derive(Clone, Debug, Default)]
-pub(super) struct View {
+pub(super) struct SkyView {
     pub(super) satellites: Vec<Satellite>,
-    /// Of the used ones, if they are enough for a fix.
+    /// Dilutions of the satellites in use, if they suffice for a fix.
     pub(super) dops: Option<Dops>,
 }
 
-/// All satellites of the receiver's constellations, and how their signals fade.
+/// All satellites of the receiver's constellations, with the fading of their signals.
 #[derive(Debug)]
 pub(super) struct Sky {
     random: Random,
     antenna: Antenna,
-    satellites: Vec<(System, u8, Wander)>,
+    satellites: Vec<(System, u8, GaussMarkov)>,
 }
 
 impl Sky {
     const HORIZON_DEG: f64 = 3.0;
-    /// Below this, a receiver knows of a satellite, but does not hear it.
-    const HEARD_DB: f64 = 13.0;
-    const USED_DB: f64 = 21.0;
-    const USED_ELEVATION_DEG: f64 = 7.0;
+    /// Below this signal strength, a satellite is in view but not received.
+    const MIN_TRACKED_DB: f64 = 13.0;
+    const MIN_USED_DB: f64 = 21.0;
+    const MIN_USED_ELEVATION_DEG: f64 = 7.0;
     /// GSA has twelve fields.
     const MAX_USED: usize = 12;
-    /// Houses fade a signal within some seconds.
+    /// Correlation time of the fading by buildings, in seconds.
     const FADING_S: f64 = 8.0;
 
     pub(super) fn new(seed: u64, systems: &[System], at: Position) -> Self {
@@ -148,40 +151,40 @@ impl Sky {
         for &system in systems {
             let orbits = system.orbits();
             for index in 0..orbits.planes * orbits.per_plane {
-                satellites.push((system, index, Wander::new(Self::FADING_S, &mut random)));
+                satellites.push((system, index, GaussMarkov::new(Self::FADING_S, &mut random)));
             }
         }
         Self { random, antenna: Antenna::new(at), satellites }
     }
 
-    /// Looks up; to be called once a second.
-    pub(super) fn observe(&mut self, unix_s: f64, surroundings: Surroundings) -> View {
+    /// Computes the satellites in view; must be called once per second.
+    pub(super) fn observe(&mut self, unix_s: f64, surroundings: Surroundings) -> SkyView {
         let mut satellites = Vec::new();
         for (system, index, fading) in &mut self.satellites {
             fading.step(&mut self.random);
             let orbits = system.orbits();
-            let (elevation_deg, azimuth_deg) = self.antenna.sight(orbits.position(*index, unix_s));
+            let (elevation_deg, azimuth_deg) = self.antenna.line_of_sight(orbits.position(*index, unix_s));
             if elevation_deg < Self::HORIZON_DEG {
                 continue;
             }
             let snr_db = snr_db(elevation_deg, fading.value(), surroundings);
-            let used = elevation_deg >= Self::USED_ELEVATION_DEG && snr_db >= Self::USED_DB;
+            let used = elevation_deg >= Self::MIN_USED_ELEVATION_DEG && snr_db >= Self::MIN_USED_DB;
             satellites.push(Satellite {
                 system: *system,
                 number: orbits.first + *index,
                 elevation_deg,
                 azimuth_deg,
-                snr_db: Some(snr_db).filter(|snr| *snr >= Self::HEARD_DB),
+                snr_db: Some(snr_db).filter(|snr| *snr >= Self::MIN_TRACKED_DB),
                 used,
             });
         }
         drop_surplus(&mut satellites);
         let dops = dops(&satellites);
-        View { satellites, dops }
+        SkyView { satellites, dops }
     }
 }
 
-/// Twelve channels for each constellation.
+/// Limits each constellation to twelve channels.
 fn drop_surplus(satellites: &mut [Satellite]) {
     for system in [System::Gps, System::Glonass, System::Galileo] {
         let used = satellites.iter_mut().filter(|one| one.system == system && one.used);
@@ -189,23 +192,24 @@ fn drop_surplus(satellites: &mut [Satellite]) {
     }
 }
 
-/// From 28 dB-Hz at the horizon to 48 overhead; houses take most from the low ones.
+/// Returns the signal strength: 28 dB-Hz at the horizon to 48 overhead; buildings attenuate low
+/// satellites most.
 fn snr_db(elevation_deg: f64, fading: f64, surroundings: Surroundings) -> f64 {
     let height = elevation_deg.to_radians().sin();
     match surroundings {
         Surroundings::Open => 28.0 + 20.0 * height + 1.5 * fading,
-        // The highest always remain: a street is open to above.
-        Surroundings::Urban if height > 0.85 => (36.0 + 4.0 * fading).max(Sky::USED_DB),
+        // The highest satellites remain in use, because a street is open to the sky.
+        Surroundings::Urban if height > 0.85 => (36.0 + 4.0 * fading).max(Sky::MIN_USED_DB),
         Surroundings::Urban => 12.0 + 30.0 * height + 4.0 * fading,
         Surroundings::Tunnel => 0.0,
     }
     .clamp(0.0, 54.0)
 }
 
-/// A place on the ground, and its directions.
+/// A position on the ground, and its local axes.
 #[derive(Debug)]
 struct Antenna {
-    place: [f64; 3],
+    position: [f64; 3],
     east: [f64; 3],
     north: [f64; 3],
     up: [f64; 3],
@@ -218,24 +222,25 @@ impl Antenna {
         let (sin_lon, cos_lon) = at.lon_deg().to_radians().sin_cos();
         let up = [cos_lat * cos_lon, cos_lat * sin_lon, sin_lat];
         Self {
-            place: up.map(|part| part * MEAN_RADIUS_M),
+            position: up.map(|part| part * MEAN_RADIUS_M),
             east: [-sin_lon, cos_lon, 0.0],
             north: [-sin_lat * cos_lon, -sin_lat * sin_lon, cos_lat],
             up,
         }
     }
 
-    /// Elevation and azimuth in degrees.
-    fn sight(&self, satellite: [f64; 3]) -> (f64, f64) {
+    /// Returns elevation and azimuth in degrees.
+    fn line_of_sight(&self, satellite: [f64; 3]) -> (f64, f64) {
         let along =
-            |axis: &[f64; 3]| (0..3).map(|i| axis[i] * (satellite[i] - self.place[i])).sum::<f64>();
+            |axis: &[f64; 3]| (0..3).map(|i| axis[i] * (satellite[i] - self.position[i])).sum::<f64>();
         let (east, north, up) = (along(&self.east), along(&self.north), along(&self.up));
         let flat = (east * east + north * north).sqrt();
         (up.atan2(flat).to_degrees(), east.atan2(north).to_degrees().rem_euclid(360.0))
     }
 }
 
-/// The roots of the diagonal of (GᵀG)⁻¹, where each row of G is a line of sight and the clock.
+/// Returns the square roots of the diagonal of (GᵀG)⁻¹. Each row of G is a line of sight and the
+/// clock.
 fn dops(satellites: &[Satellite]) -> Option<Dops> {
     let mut normal = [[0.0; 4]; 4];
     let mut used = 0;
@@ -254,7 +259,8 @@ fn dops(satellites: &[Satellite]) -> Option<Dops> {
     (dops.pdop < 20.0).then_some(dops)
 }
 
-/// The diagonal of the inverse of a symmetric positive definite matrix (Gauss-Jordan); `None` if there is none.
+/// Returns the diagonal of the inverse of a symmetric positive definite matrix (Gauss-Jordan).
+/// `None` if it is singular.
 fn inverse_diagonal(mut left: [[f64; 4]; 4]) -> Option<[f64; 4]> {
     let mut right: [[f64; 4]; 4] =
         std::array::from_fn(|i| std::array::from_fn(|j| f64::from(u8::from(i == j))));
@@ -294,7 +300,7 @@ mod tests {
                 [Surroundings::Open, Surroundings::Urban].into_iter().enumerate()
             {
                 let view = sky.observe(unix_s, surroundings);
-                let dops = view.dops.expect("a street is open to above");
+                let dops = view.dops.expect("a street is open to the sky");
                 assert!(dops.hdop > 0.3 && dops.pdop > dops.hdop.max(dops.vdop), "{dops:?}");
                 sum[kind] += dops.hdop;
             }

@@ -1,41 +1,42 @@
-//! `[delivery]` and seed → [`Slips`]: what the driver and the scanner get wrong, and where.
+//! Draws the errors of the driver and the scanner, and the stops where they occur.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::delivery::Delivery;
-use super::number::{Issuer, Label};
-use super::parcel::{Fate, Parcel, draw};
+use super::number::{LabelGenerator, Label};
+use super::parcel::{ParcelOutcome, Parcel, draw_parcel};
 use super::random::Random;
 use super::route::Route;
 
-/// A scan that changes nothing.
+/// A scan that changes no state.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Slip {
+pub(super) enum Anomaly {
     /// A parcel of another stop.
     WrongStop(usize),
-    /// A parcel that the manifest does not know.
-    Unknown(Label),
-    /// Nothing that is printed anywhere.
+    /// A parcel that is not in the manifest.
+    UnknownParcel(Label),
+    /// Text that is not on any label.
     Garbage(String),
 }
 
-/// All slips of a day.
+/// All anomalies of a day.
 #[derive(Debug, Default)]
-pub(super) struct Slips {
-    at_stops: BTreeMap<usize, Vec<Slip>>,
-    twice_at_the_station: BTreeSet<usize>,
-    twice_at_its_stop: BTreeSet<usize>,
+pub(super) struct Anomalies {
+    at_stops: BTreeMap<usize, Vec<Anomaly>>,
+    repeated_at_station: BTreeSet<usize>,
+    repeated_at_stop: BTreeSet<usize>,
     undone: BTreeSet<usize>,
 }
 
-/// Nearer stops than this have fences that overlap, and no wrong stop, in metres.
-const APART_M: f64 = 200.0;
+/// Minimum distance between the two stops of a wrong-stop scan, in metres; closer geofences
+/// overlap.
+const MIN_STOP_DISTANCE_M: f64 = 200.0;
 
-impl Slips {
+impl Anomalies {
     pub(super) fn draw(
         route: &Route,
         parcels: &[Parcel],
-        issuer: &mut Issuer,
+        issuer: &mut LabelGenerator,
         random: &mut Random,
     ) -> Self {
         let mut slips = Self::default();
@@ -43,14 +44,14 @@ impl Slips {
         let somewhere = |random: &mut Random| parcels[random.index(parcels.len())].stop;
         for _ in 0..delivery.wrong_stop_scans {
             if let Some((stop, index)) = wrong_stop(route, parcels, random) {
-                slips.add(stop, Slip::WrongStop(index));
+                slips.add(stop, Anomaly::WrongStop(index));
             }
         }
         for _ in 0..delivery.unknown_scans {
-            slips.add(somewhere(random), Slip::Unknown(issuer.stranger()));
+            slips.add(somewhere(random), Anomaly::UnknownParcel(issuer.next_unlisted()));
         }
         for _ in 0..delivery.garbage {
-            slips.add(somewhere(random), Slip::Garbage(garbage(parcels, random)));
+            slips.add(somewhere(random), Anomaly::Garbage(garbage(parcels, random)));
         }
         slips.draw_repeats(delivery, parcels, random);
         slips
@@ -58,35 +59,35 @@ impl Slips {
 
     fn draw_repeats(&mut self, delivery: &Delivery, parcels: &[Parcel], random: &mut Random) {
         for number in 0..delivery.repeated_reads {
-            let Some(index) = draw(parcels, random, |_| true) else { continue };
+            let Some(index) = draw_parcel(parcels, random, |_| true) else { continue };
             let twice = if number % 2 == 0 {
-                &mut self.twice_at_the_station
+                &mut self.repeated_at_station
             } else {
-                &mut self.twice_at_its_stop
+                &mut self.repeated_at_stop
             };
             twice.insert(index);
         }
         let attempted =
-            |(index, parcel): (usize, &Parcel)| (parcel.fate == Fate::Attempted).then_some(index);
+            |(index, parcel): (usize, &Parcel)| (parcel.outcome == ParcelOutcome::Attempted).then_some(index);
         let attempted = parcels.iter().enumerate().filter_map(attempted);
         self.undone = attempted.take(delivery.undone_scans).collect();
     }
 
-    fn add(&mut self, stop: usize, slip: Slip) {
+    fn add(&mut self, stop: usize, slip: Anomaly) {
         self.at_stops.entry(stop).or_default().push(slip);
     }
 
-    /// Those at a stop, once.
-    pub(super) fn take(&mut self, stop: usize) -> Vec<Slip> {
+    /// Removes and returns the anomalies at a stop.
+    pub(super) fn drain_stop(&mut self, stop: usize) -> Vec<Anomaly> {
         self.at_stops.remove(&stop).unwrap_or_default()
     }
 
-    pub(super) fn is_read_twice_at_the_station(&self, parcel: usize) -> bool {
-        self.twice_at_the_station.contains(&parcel)
+    pub(super) fn is_repeated_at_station(&self, parcel: usize) -> bool {
+        self.repeated_at_station.contains(&parcel)
     }
 
-    pub(super) fn is_read_twice_at_its_stop(&self, parcel: usize) -> bool {
-        self.twice_at_its_stop.contains(&parcel)
+    pub(super) fn is_repeated_at_stop(&self, parcel: usize) -> bool {
+        self.repeated_at_stop.contains(&parcel)
     }
 
     pub(super) fn is_undone(&self, parcel: usize) -> bool {
@@ -94,19 +95,19 @@ impl Slips {
     }
 }
 
-/// A stop, and a parcel that is on board there and due elsewhere later.
+/// Draws a stop, and a parcel on board that is due at a later stop.
 fn wrong_stop(route: &Route, parcels: &[Parcel], random: &mut Random) -> Option<(usize, usize)> {
     let place = |stop: usize| route.stops[stop].point();
     let hosts = |due: usize| {
         let earlier = parcels.iter().map(|parcel| parcel.stop).filter(move |stop| *stop < due);
-        earlier.filter(move |stop| place(*stop).distance_m(place(due)) > APART_M)
+        earlier.filter(move |stop| place(*stop).distance_m(place(due)) > MIN_STOP_DISTANCE_M)
     };
-    let index = draw(parcels, random, |parcel| hosts(parcel.stop).next().is_some())?;
+    let index = draw_parcel(parcels, random, |parcel| hosts(parcel.stop).next().is_some())?;
     let hosts: Vec<usize> = hosts(parcels[index].stop).collect();
     Some((hosts[random.index(hosts.len())], index))
 }
 
-/// Half a label, or noise.
+/// Returns half a label, or noise.
 fn garbage(parcels: &[Parcel], random: &mut Random) -> String {
     if random.chance(0.5) {
         let line = &parcels[random.index(parcels.len())].line;
@@ -114,6 +115,6 @@ fn garbage(parcels: &[Parcel], random: &mut Random) -> String {
     }
     let length = 4 + random.index(20);
     let noise = |_| char::from(u8::try_from(1 + random.index(127)).expect("below 128"));
-    // An end of line would make two lines of it.
+    // A line terminator would split the line.
     (0..length).map(noise).filter(|letter| !matches!(letter, '\r' | '\n')).collect()
 }

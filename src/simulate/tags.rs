@@ -1,4 +1,5 @@
-//! [`Stay`]s → what the antennas about the hold read: each tag on board every few seconds, and now and then not.
+//! RFID reads of the antennas around the cargo hold. Each tag on board is read every few seconds,
+//! with occasional misses.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -8,44 +9,44 @@ use super::moment::{Scan, Scanner};
 use super::random::{Random, Stream};
 use crate::units::Uptime;
 
-/// A time that a radio tag spends in the van, since power-on.
+/// Time that an RFID tag spends in the van, since power-on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stay {
+pub(super) struct TagPresence {
     /// The EPC in hexadecimal.
     pub(super) tag: String,
     pub(super) from: Duration,
     pub(super) until: Duration,
 }
 
-/// How often a tag is shadowed by what lies on it.
-const MISSED: f64 = 0.15;
+/// Share of reads that are missed because other parcels shield the tag.
+const MISS_RATE: f64 = 0.15;
 
-/// All reads of the day, made when they are asked for.
+/// All reads of the day, generated on demand.
 #[derive(Debug)]
 pub(super) struct TagReads {
     random: Random,
-    every_s: f64,
-    stays: Vec<Stay>,
-    /// The next try for each stay, in milliseconds.
+    interval_s: f64,
+    presences: Vec<TagPresence>,
+    /// The next read of each presence, in milliseconds.
     next: BinaryHeap<Reverse<(u64, usize)>>,
 }
 
 impl TagReads {
-    pub(super) fn new(seed: u64, every: Duration, stays: Vec<Stay>) -> Self {
+    pub(super) fn new(seed: u64, interval: Duration, stays: Vec<TagPresence>) -> Self {
         let random = Random::new(seed, Stream::Tags);
-        let every_s = every.as_secs_f64();
-        let mut reads = Self { random, every_s, stays, next: BinaryHeap::new() };
-        for index in 0..reads.stays.len() {
-            reads.try_after(reads.stays[index].from, index);
+        let interval_s = interval.as_secs_f64();
+        let mut reads = Self { random, interval_s, presences: stays, next: BinaryHeap::new() };
+        for index in 0..reads.presences.len() {
+            reads.schedule_read(reads.presences[index].from, index);
         }
         reads
     }
 
-    fn try_after(&mut self, at: Duration, stay: usize) {
-        let at = at + Duration::from_secs_f64(self.every_s * self.random.between(0.5, 1.5));
-        if at < self.stays[stay].until {
+    fn schedule_read(&mut self, at: Duration, add_tag_presence: usize) {
+        let at = at + Duration::from_secs_f64(self.interval_s * self.random.between(0.5, 1.5));
+        if at < self.presences[add_tag_presence].until {
             let ms = u64::try_from(at.as_millis()).expect("a part of a day");
-            self.next.push(Reverse((ms, stay)));
+            self.next.push(Reverse((ms, add_tag_presence)));
         }
     }
 }
@@ -54,11 +55,11 @@ impl Iterator for TagReads {
     type Item = Scan;
 
     fn next(&mut self) -> Option<Scan> {
-        while let Some(Reverse((ms, stay))) = self.next.pop() {
-            let missed = self.random.chance(MISSED);
-            self.try_after(Duration::from_millis(ms), stay);
+        while let Some(Reverse((ms, add_tag_presence))) = self.next.pop() {
+            let missed = self.random.chance(MISS_RATE);
+            self.schedule_read(Duration::from_millis(ms), add_tag_presence);
             if !missed {
-                let line = self.stays[stay].tag.clone();
+                let line = self.presences[add_tag_presence].tag.clone();
                 return Some(Scan { at: Uptime::from_millis(ms), scanner: Scanner::Portal, line });
             }
         }

@@ -1,4 +1,4 @@
-//! Promises of the whole simulation, over the shipped routes.
+//! Properties of the whole simulation, checked over the shipped routes.
 
 use std::path::Path;
 
@@ -28,8 +28,8 @@ fn short() -> Route {
     Route::parse(Path::new("short.toml"), text).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn with(mut route: Route, change: impl FnOnce(&mut Settings)) -> Simulation {
-    change(&mut route.settings);
+fn with(mut route: Route, state_mut: impl FnOnce(&mut Settings)) -> Simulation {
+    state_mut(&mut route.settings);
     Simulation::new(route)
 }
 
@@ -37,7 +37,7 @@ fn bytes(simulation: Simulation) -> Vec<u8> {
     simulation.flat_map(|burst| burst.bytes).collect()
 }
 
-fn sentences(burst: &Burst) -> Vec<&str> {
+fn sentences(burst: &EpochBytes) -> Vec<&str> {
     std::str::from_utf8(&burst.bytes).unwrap().lines().collect()
 }
 
@@ -75,7 +75,8 @@ fn the_bytes_of_a_seed_are_known() {
     let found = ReceiverType::ALL.map(|receiver| {
         format!("{:016x}", hash(bytes(with(short(), |settings| settings.receiver = receiver))))
     });
-    // FNV-1a. Whoever changes what is sent changes this; no platform and no compiler may.
+    // FNV-1a. The values change with the output of the simulator, never with a platform or
+    // compiler.
     assert_eq!(found, KNOWN);
 }
 
@@ -102,7 +103,7 @@ fn every_checksum_is_right_unless_the_line_spoils_it() {
 #[test]
 fn the_line_spoils_the_share_that_was_asked_for() {
     let spoilt = with(short(), |settings| {
-        settings.bad_checksum_rate = Share::new(0.05).unwrap();
+        settings.bad_checksum_rate = Fraction::new(0.05).unwrap();
         settings.rate = Rate::from_hz(10).unwrap();
     });
     let (mut all, mut bad) = (0, 0);
@@ -139,10 +140,10 @@ fn the_receiver_does_not_change_the_drive() {
     assert_eq!(places(ReceiverType::UbloxM10), places(ReceiverType::RmcOnly));
 }
 
-/// Drives a shipped day at 10 Hz by a receiver that costs little, and holds it against physics.
+/// Drives a shipped day at 10 Hz with a cheap receiver type, and checks it against physics.
 fn is_driven_as_a_van_would(name: &str, least_km: f64) {
     let route = shipped(name);
-    let limit_mps = route.stops.iter().flat_map(|stop| &stop.way).map(|mark| mark.limit_mps);
+    let limit_mps = route.stops.iter().flat_map(|stop| &stop.road).map(|mark| mark.limit_mps);
     let limit_mps = limit_mps.fold(0.0, f64::max);
     let mut stood_steps = vec![0_u32; route.stops.len()];
     let (van, stops) = (route.van, route.stops.clone());
@@ -153,7 +154,7 @@ fn is_driven_as_a_van_would(name: &str, least_km: f64) {
         settings.receiver = ReceiverType::RmcOnly;
         settings.rate = Rate::from_hz(10).unwrap();
     });
-    for Burst { truth, .. } in day {
+    for EpochBytes { truth, .. } in day {
         let speed = truth.speed.as_mps();
         assert!(speed <= limit_mps + 0.001, "{speed} m/s at {}", truth.utc);
         if let Some(before) = last {
@@ -162,7 +163,8 @@ fn is_driven_as_a_van_would(name: &str, least_km: f64) {
             assert!(bounds.contains(&gained), "{gained} m/s² at {}", truth.utc);
             let moved = before.position.distance_to(truth.position).as_metres();
             let expected = (before.speed.as_mps() + speed) / 20.0;
-            // The end of a leg is reached within a step; where the van turns back, it is left by the way it came.
+            // The van reaches the end of a leg within a step; where it turns back, it leaves by the
+            // same road.
             assert!(moved < expected + 0.12, "{moved} m, {expected} at {}", truth.utc);
             (driven_m, expected_m) = (driven_m + moved, expected_m + expected);
         }
@@ -174,7 +176,7 @@ fn is_driven_as_a_van_would(name: &str, least_km: f64) {
     }
     for (index, (steps, stop)) in stood_steps.iter().zip(&stops).enumerate() {
         let part = f64::from(*steps) / 10.0 / stop.dwell.as_secs_f64();
-        assert!((0.69..1.31).contains(&part), "stop {index} stood {part} of its dwell");
+        assert!((0.69..1.31).contains(&part), "stop {index}: stood for {part} of its dwell");
     }
     let end = last.unwrap();
     assert!(end.standing && end.position.distance_to(depot).as_metres() < 0.1);
@@ -192,7 +194,7 @@ fn the_country_is_driven_as_a_van_would() {
     is_driven_as_a_van_would("rural.toml", 120.0);
 }
 
-/// How far the sentence is from the truth, if it says where the van is.
+/// Returns the distance of the sentence's position from the truth, if it has one.
 fn compare(sentence: &str, truth: &Truth) -> Option<f64> {
     let (time, lat, lon) = match parse_str(sentence) {
         Ok(ParseResult::RMC(rmc)) => {
@@ -317,11 +319,11 @@ fn one_report_names_every_mistake_of_a_route() {
     "#;
     let report = Route::parse(Path::new("bad.toml"), text).unwrap_err().to_string();
     let expected = [
-        "bad.toml: not usable",
-        "  start_utc: `yesterday` is no UTC in the years 2000..2068, as in 2026-11-23T06:30:00Z",
-        "  receiver: `sextant` is no receiver: write one of ublox-m8, ublox-m10, sirf-star, \
+        "bad.toml: invalid route file",
+        "  start_utc: `yesterday` is not a UTC time in 2000..2068, such as 2026-11-23T06:30:00Z",
+        "  receiver: `sextant` is unknown: write one of ublox-m8, ublox-m10, sirf-star, \
          mtk-3339, gga-only, rmc-only",
-        "  rate_hz: 3 is none of 1, 2, 5 and 10",
+        "  rate_hz: 3 is not one of 1, 2, 5, 10",
         "  depot.lat_deg: 91 is not a number in -80..=80",
         "  stops[0].way: `fast` is neither a point (`EAST,NORTH` in whole metres from the depot, \
          as in `120,-340`) nor a sign (`50km/h`, `open`, `urban`, `tunnel`)",
@@ -342,7 +344,7 @@ async fn a_log_file_has_a_header_and_then_the_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("short.nmea");
     let outputs = output::Outputs::nmea(output::Output::File(path.clone()));
-    let sent = output::run(Day::new(short()), outputs, output::Pace::Max).await.unwrap();
+    let sent = output::run(Day::new(short()), outputs, output::PlaybackSpeed::Max).await.unwrap();
     let expected = bytes(Simulation::new(short()));
     let written = std::fs::read_to_string(path).unwrap();
     let header: String = written.lines().take(4).map(|line| format!("{line}\n")).collect();

@@ -1,7 +1,7 @@
-//! [`Drive`] → [`Timetable`]: the day in advance, driven once without a receiver.
+//! Timetable of the day, computed in advance by one drive without a receiver.
 //!
-//! The drive does not depend on what listens, so this is the day that [`Simulation`](super::Simulation) will show, to
-//! the step.
+//! The drive does not depend on the receiver, so the timetable matches
+//! [`Simulation`](super::Simulation) to the step.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,24 +9,24 @@ use std::time::Duration;
 use super::drive::Drive;
 use super::route::Route;
 
-/// When the van is where, since power-on.
+/// Times of the van's stops, since power-on.
 #[derive(Debug)]
 pub(super) struct Timetable {
     /// One for each of [`Route::stops`], in their order.
     pub(super) visits: Vec<Visit>,
-    /// When it leaves the depot.
+    /// Departure from the depot.
     pub(super) departed: Duration,
-    /// When it stands at the depot again.
+    /// Return to the depot.
     pub(super) returned: Duration,
-    /// When the receiver is switched off.
+    /// Time at which the receiver is switched off.
     pub(super) end: Duration,
-    /// Standing between departure and return, and not at a stop.
+    /// Standstill between departure and return, except at stops.
     pub(super) idle: Duration,
-    /// From departure to return.
+    /// Distance from departure to return.
     pub(super) distance_m: f64,
 }
 
-/// Standing at a stop.
+/// Standstill at a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Visit {
     pub(super) arrived: Duration,
@@ -42,7 +42,7 @@ impl Visit {
 const STEP: Duration = Duration::from_millis(100);
 
 impl Timetable {
-    pub(super) fn of(route: &Arc<Route>) -> Self {
+    pub(super) fn from_route(route: &Arc<Route>) -> Self {
         let mut drive = Drive::new(Arc::clone(route));
         let mut table = Self {
             visits: Vec::with_capacity(route.stops.len()),

@@ -1,44 +1,48 @@
-//! Bytes on a line → what a UART of another speed makes of them.
+//! Simulates a UART that reads a line at another baud rate.
 //!
-//! The line is high when it rests. A byte is a low start bit, eight data bits with the lowest first, and a high stop bit.
-//! The reader waits for the line to fall, and then looks at it in the middle of each of *its* bits; that is why a wrong
-//! speed gives bytes that are wrong, too many or too few, and why some sentences of a nearly right speed survive.
+//! The idle line is high. A byte is a low start bit, eight data bits with the lowest first, and a
+//! high stop bit. The reader waits for a falling edge and then samples the line in the middle of
+//! each of *its* bits. A wrong rate therefore gives wrong, additional or missing bytes, and some
+//! sentences survive at a nearly right rate.
 
 /// Start bit, eight bits, stop bit.
 const FRAME_BITS: u64 = 10;
 
-/// What a reader at `heard_baud` reads of `bytes` that were sent without a pause at `sent_baud`. Both speeds above 0.
+/// Returns the bytes that a reader at `heard_baud` receives for `bytes`, sent without a pause at
+/// `sent_baud`. Both rates must be above 0.
 ///
-/// As Linux gives it to a raw tty: a byte whose stop bit was missing is handed on as it was seen.
-pub(crate) fn as_heard(bytes: &[u8], sent_baud: u32, heard_baud: u32) -> Vec<u8> {
+/// A byte without a stop bit is delivered as sampled, as Linux does for a raw tty.
+pub(crate) fn sample_at_baud(bytes: &[u8], sent_baud: u32, heard_baud: u32) -> Vec<u8> {
     if sent_baud == heard_baud {
         return bytes.to_vec();
     }
-    let line = Line { bytes, sent: u64::from(sent_baud), heard: u64::from(heard_baud) };
+    let line = LineSignal { bytes, sender_baud: u64::from(sent_baud), reader_baud: u64::from(heard_baud) };
     let mut heard = Vec::new();
     let mut at = 0;
-    while let Some(start) = line.next_fall(at) {
-        let bits = (1..=8).map(|bit| line.is_high(start + line.middle_of(bit)));
+    while let Some(start) = line.next_falling_edge(at) {
+        let bits = (1..=8).map(|bit| line.is_high(start + line.bit_centre(bit)));
         heard.push(bits.enumerate().fold(0, |byte, (bit, high)| byte | u8::from(high) << bit));
-        // The stop bit is over half-way: from there on, the next fall is the next start.
-        at = line.next_rest(start + line.middle_of(FRAME_BITS - 1));
+        // The sample of the stop bit is past its middle, so the next falling edge is the next start
+        // bit.
+        at = line.next_idle(start + line.bit_centre(FRAME_BITS - 1));
     }
     heard
 }
 
-/// Time is counted in parts of a bit, of which a sent bit has `heard` and a heard bit has `sent`: so all of it is whole.
-struct Line<'a> {
+/// Time is counted in fractions of a bit: a sent bit has `heard` units and a received bit has
+/// `sent`. All times are therefore integers.
+struct LineSignal<'a> {
     bytes: &'a [u8],
-    sent: u64,
-    heard: u64,
+    sender_baud: u64,
+    reader_baud: u64,
 }
 
-impl Line<'_> {
-    fn middle_of(&self, heard_bit: u64) -> u64 {
-        heard_bit * self.sent + self.sent / 2
+impl LineSignal<'_> {
+    fn bit_centre(&self, heard_bit: u64) -> u64 {
+        heard_bit * self.sender_baud + self.sender_baud / 2
     }
 
-    /// The bit on the line; high after the end.
+    /// Returns the bit on the line; high after the end.
     fn bit(&self, number: u64) -> bool {
         let byte = usize::try_from(number / FRAME_BITS).ok().and_then(|at| self.bytes.get(at));
         match (byte, number % FRAME_BITS) {
@@ -49,30 +53,30 @@ impl Line<'_> {
     }
 
     fn is_high(&self, at: u64) -> bool {
-        self.bit(at / self.heard)
+        self.bit(at / self.reader_baud)
     }
 
-    /// The first time from `at` on at which the line falls from high to low.
-    fn next_fall(&self, at: u64) -> Option<u64> {
-        let first = at / self.heard;
+    /// Returns the time of the first falling edge at or after `at`.
+    fn next_falling_edge(&self, at: u64) -> Option<u64> {
+        let first = at / self.reader_baud;
         let bits = self.bytes.len() as u64 * FRAME_BITS;
         (first..bits)
             .find(|&bit| {
-                !self.bit(bit) && (bit == 0 || self.bit(bit - 1)) && bit * self.heard >= at
+                !self.bit(bit) && (bit == 0 || self.bit(bit - 1)) && bit * self.reader_baud >= at
             })
-            .map(|bit| bit * self.heard)
+            .map(|bit| bit * self.reader_baud)
     }
 
-    /// The first time from `at` on at which the line is high.
-    fn next_rest(&self, at: u64) -> u64 {
-        let mut bit = at / self.heard;
+    /// Returns the first time at or after `at` at which the line is high.
+    fn next_idle(&self, at: u64) -> u64 {
+        let mut bit = at / self.reader_baud;
         if self.bit(bit) {
             return at;
         }
         while !self.bit(bit) {
             bit += 1;
         }
-        bit * self.heard
+        bit * self.reader_baud
     }
 }
 
@@ -84,20 +88,20 @@ mod tests {
 
     #[test]
     fn the_right_speed_is_heard_as_it_was_sent() {
-        assert_eq!(as_heard(SENTENCE, 9600, 9600), SENTENCE);
-        // A crystal that is 2 % off is still understood.
-        assert_eq!(as_heard(SENTENCE, 10_000, 9_800), SENTENCE);
-        assert_eq!(as_heard(SENTENCE, 9_800, 10_000), SENTENCE);
+        assert_eq!(sample_at_baud(SENTENCE, 9600, 9600), SENTENCE);
+        // A crystal that is 2 % off still works.
+        assert_eq!(sample_at_baud(SENTENCE, 10_000, 9_800), SENTENCE);
+        assert_eq!(sample_at_baud(SENTENCE, 9_800, 10_000), SENTENCE);
     }
 
     #[test]
     fn a_wrong_speed_gives_what_a_real_line_gives() {
-        assert_eq!(as_heard(b"\x00", 9600, 115_200), [0]);
-        assert_eq!(as_heard(b"\xff", 9600, 19_200), [0b1111_1110]);
+        assert_eq!(sample_at_baud(b"\x00", 9600, 115_200), [0]);
+        assert_eq!(sample_at_baud(b"\xff", 9600, 19_200), [0b1111_1110]);
         let speeds = [4800, 9600, 19_200, 38_400, 57_600, 115_200, 230_400, 460_800, 921_600];
         for sent in speeds {
             for heard in speeds.into_iter().filter(|heard| *heard != sent) {
-                let bytes = as_heard(SENTENCE, sent, heard);
+                let bytes = sample_at_baud(SENTENCE, sent, heard);
                 assert!(!bytes.is_empty() && bytes.len() <= 5 * SENTENCE.len());
                 assert!(!bytes.windows(5).any(|part| part == b"GPGSA"), "{sent} {heard}");
                 assert!(bytes.iter().any(|byte| *byte >= 0x80 || *byte == 0), "{sent} {heard}");

@@ -1,4 +1,4 @@
-//! Where the receiver's sentences come from, as written in the configuration.
+//! Parses the address of a GNSS source, as written in the configuration.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,17 +6,17 @@ use std::str::FromStr;
 
 use crate::port::HostPort;
 
-/// gpsd's registered port.
+/// Registered port of gpsd.
 const GPSD_PORT: u16 = 2947;
 
 /// A source of NMEA 0183.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// `serial:/dev/ttyUSB0`: a tty, best by its name in `/dev/serial/by-id`.
+    /// `serial:/dev/ttyUSB0`: a tty, preferably by its stable name in `/dev/serial/by-id`.
     Serial(PathBuf),
-    /// `tcp:host:port`: raw NMEA, as serial servers and phones send it.
+    /// `tcp:host:port`: raw NMEA, as sent by serial servers and phones.
     Tcp(HostPort),
-    /// `gpsd:host[:port]`: raw NMEA of every device that gpsd has.
+    /// `gpsd:host[:port]`: raw NMEA of all devices of a gpsd.
     Gpsd(HostPort),
     /// `log:FILE`: a recording, timed by its own UTC.
     Log(PathBuf),
@@ -25,21 +25,21 @@ pub enum Address {
 }
 
 impl Address {
-    /// Whether the other end waits when nobody reads.
+    /// Whether the source waits while it is not read, as files and pipes do.
     #[must_use]
-    pub const fn waits(&self) -> bool {
+    pub const fn is_recorded(&self) -> bool {
         matches!(self, Self::Log(_) | Self::Stdin)
     }
 
-    /// Whether there is a connection that can be half open.
+    /// Whether the source is a network connection, which can be half open.
     pub(super) const fn is_network(&self) -> bool {
         matches!(self, Self::Tcp(_) | Self::Gpsd(_))
     }
 }
 
-/// The text is no address of a source.
+/// The text is not the address of a source.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is none of serial:PATH, tcp:HOST:PORT, gpsd:HOST[:PORT], log:FILE, stdin:")]
+#[error("{0:?} is not one of serial:PATH, tcp:HOST:PORT, gpsd:HOST[:PORT], log:FILE, stdin:")]
 pub struct InvalidAddress(String);
 
 impl FromStr for Address {

@@ -1,4 +1,4 @@
-//! gpsd: NMEA as the receivers wrote it.
+//! Connection to gpsd, for NMEA as the receivers sent it.
 
 use std::io;
 
@@ -7,11 +7,11 @@ use tokio::net::TcpStream;
 
 use crate::port::{HostPort, tcp};
 
-/// Asks gpsd for sentences as the receivers wrote them (`?WATCH` of `gpsd_json(5)`). Its own JSON lines begin with `{` and
-/// are no sentences, so the framing passes over them.
+/// Request for raw sentences (`?WATCH` of `gpsd_json(5)`). gpsd's JSON lines begin with `{`, and
+/// the framing skips them because they are not sentences.
 const WATCH: &[u8] = b"?WATCH={\"enable\":true,\"nmea\":true,\"raw\":0};\n";
 
-/// Connects to gpsd and asks it for NMEA.
+/// Connects to gpsd and requests NMEA.
 pub(super) async fn watch(host: &HostPort) -> io::Result<TcpStream> {
     let mut gpsd = tcp::connect(host).await?;
     gpsd.write_all(WATCH).await?;

@@ -1,59 +1,59 @@
-//! A serial line that is open: hunts for its speed, hands on what comes, and measures how full it is.
+//! Reads an open serial line: detects its baud rate, forwards bytes and measures the line load.
 
 use std::io;
 
 use tokio::io::AsyncReadExt as _;
 use tokio_serial::SerialStream;
 
-use super::hunt::{Hunt, Turn};
-use super::load::{Load, Measured};
-use super::setup::{Setup, SetupResult, is_boot};
-use super::{Chunk, Event, LineState, READ_BYTES, ReceiverState, Source, Unheard};
+use super::hunt::{BaudDetector, Detection};
+use super::load::{LineLoad, LoadSample};
+use super::setup::{UbloxSetup, SetupResult, is_boot_message};
+use super::{Chunk, SourceEvent, LineState, READ_BYTES, ReceiverState, Source, ReceiverDropped};
 use crate::core::ubx::Message;
 use crate::port::serial;
 use crate::units::Uptime;
 
 #[derive(Debug)]
-pub(super) struct Line<'a> {
+pub(super) struct SerialLine<'a> {
     source: &'a Source,
     port: SerialStream,
-    hunt: &'a mut Hunt,
-    load: Option<Load>,
-    setup: Option<Setup>,
-    /// What was logged of it: the same once more is no news.
-    said_setup: Option<SetupResult>,
+    baud_detector: &'a mut BaudDetector,
+    load: Option<LineLoad>,
+    setup: Option<UbloxSetup>,
+    /// Last logged result of the setup, so that an unchanged one is not logged again.
+    logged_setup: Option<SetupResult>,
     state: LineState,
-    said: Option<ReceiverState>,
-    heard_at: Uptime,
-    /// Whether anything but silence came since the port was opened.
-    heard: bool,
+    reported: Option<ReceiverState>,
+    last_byte_at: Uptime,
+    /// Whether any byte was received since the port was opened.
+    received_any: bool,
 }
 
-impl<'a> Line<'a> {
-    pub(super) fn new(source: &'a Source, port: SerialStream, hunt: &'a mut Hunt) -> Self {
+impl<'a> SerialLine<'a> {
+    pub(super) fn new(source: &'a Source, port: SerialStream, hunt: &'a mut BaudDetector) -> Self {
         let heard_at = source.clock.uptime();
-        hunt.begin(heard_at);
+        hunt.on_open(heard_at);
         let mut line = Self {
             source,
             port,
-            hunt,
+            baud_detector: hunt,
             load: None,
-            setup: source.config.line.setup.clone().map(Setup::new),
-            said_setup: None,
+            setup: source.config.line.setup.clone().map(UbloxSetup::new),
+            logged_setup: None,
             state: LineState::default(),
-            said: None,
-            heard_at,
-            heard: false,
+            reported: None,
+            last_byte_at: heard_at,
+            received_any: false,
         };
-        if line.hunt.is_good() {
-            line.measure();
+        if line.baud_detector.is_locked() {
+            line.reset_load();
         }
         line
     }
 
-    /// Reads until the end.
-    pub(super) async fn read(mut self) -> Result<io::Result<()>, Unheard> {
-        self.say_line(LineState::default()).await?;
+    /// Reads until the port is closed or fails.
+    pub(super) async fn read(mut self) -> Result<io::Result<()>, ReceiverDropped> {
+        self.send_line_state(LineState::default()).await?;
         let mut buffer = [0; READ_BYTES];
         loop {
             let deadline = self.deadline();
@@ -61,172 +61,172 @@ impl<'a> Line<'a> {
                 biased;
                 read = self.port.read(&mut buffer) => match read {
                     Ok(0) => return Ok(Ok(())),
-                    Ok(count) => self.heard(buffer[..count].to_vec()).await?,
+                    Ok(count) => self.on_bytes(buffer[..count].to_vec()).await?,
                     Err(error) => return Ok(Err(error)),
                 },
-                now = self.source.clock.reached(deadline) => self.tick(now).await?,
+                now = self.source.clock.sleep_until(deadline) => self.tick(now).await?,
             }
         }
     }
 
     fn deadline(&self) -> Option<Uptime> {
-        let silent = (self.said != Some(ReceiverState::Silent))
-            .then(|| self.heard_at + self.source.config.silent_after);
-        let setup = self.setup.as_ref().and_then(Setup::deadline);
-        [silent, self.hunt.deadline(), setup].into_iter().flatten().min()
+        let silent = (self.reported != Some(ReceiverState::Silent))
+            .then(|| self.last_byte_at + self.source.config.silent_after);
+        let setup = self.setup.as_ref().and_then(UbloxSetup::deadline);
+        [silent, self.baud_detector.deadline(), setup].into_iter().flatten().min()
     }
 
-    async fn heard(&mut self, bytes: Vec<u8>) -> Result<(), Unheard> {
+    async fn on_bytes(&mut self, bytes: Vec<u8>) -> Result<(), ReceiverDropped> {
         let at = self.source.clock.uptime();
-        (self.heard_at, self.heard) = (at, true);
+        (self.last_byte_at, self.received_any) = (at, true);
         let (count, answers) = (bytes.len(), self.setup.as_ref().map(|_| bytes.clone()));
-        let (mut sentences, mut booted) = (false, false);
+        let (mut sentences, mut on_boot) = (false, false);
         let mut handed_on = Vec::new();
         let before = self.state.clone();
-        match self.hunt.push(Chunk { bytes, at }, &mut handed_on, |sentence| {
+        match self.baud_detector.push(Chunk { bytes, at }, &mut handed_on, |sentence| {
             sentences = true;
-            booted |= is_boot(sentence);
+            on_boot |= is_boot_message(sentence);
         }) {
-            Turn::None => {}
-            Turn::Found => self.found(),
-            Turn::Lost => self.lost(),
+            Detection::None => {}
+            Detection::Found => self.on_baud_found(),
+            Detection::Lost => self.on_baud_lost(),
         }
         if let Some(answers) = answers {
-            self.set_up(&answers, sentences && self.hunt.is_good(), booted, at);
+            self.run_setup(&answers, sentences && self.baud_detector.is_locked(), on_boot, at);
         }
-        self.weigh(count, at);
-        // First, so that the `state` that a change of the receiver causes has it.
-        self.say_line(before).await?;
-        if self.hunt.is_good() {
-            self.say(ReceiverState::Open).await?;
-        } else if self.hunt.failed() > 0 || self.said.is_some() {
-            self.say(ReceiverState::Hunting).await?;
+        self.update_load(count, at);
+        // Sent before the receiver state, so that the resulting `state` message includes it.
+        self.send_line_state(before).await?;
+        if self.baud_detector.is_locked() {
+            self.send_state(ReceiverState::Open).await?;
+        } else if self.baud_detector.failed() > 0 || self.reported.is_some() {
+            self.send_state(ReceiverState::DetectingBaud).await?;
         }
         for chunk in handed_on {
-            self.source.say(Event::Bytes(chunk)).await?;
+            self.source.send(SourceEvent::Bytes(chunk)).await?;
         }
         Ok(())
     }
 
-    async fn tick(&mut self, now: Uptime) -> Result<(), Unheard> {
-        if now.since(self.heard_at) >= self.source.config.silent_after {
+    async fn tick(&mut self, now: Uptime) -> Result<(), ReceiverDropped> {
+        if now.since(self.last_byte_at) >= self.source.config.silent_after {
             let before = self.state.clone();
             self.state.load_percent = None;
-            // It may have lost its power, and with it what it was told.
+            // The receiver may have lost its power, and with it its settings.
             if let Some(setup) = &mut self.setup {
                 setup.restart();
             }
-            self.say(ReceiverState::Silent).await?;
-            self.say_line(before).await?;
+            self.send_state(ReceiverState::Silent).await?;
+            self.send_line_state(before).await?;
         }
         let before = self.state.clone();
         let message = self.setup.as_mut().and_then(|setup| setup.tick(now));
-        self.send(message);
-        self.say_line(before).await?;
-        let Some(baud) = self.hunt.tick(now) else { return Ok(()) };
-        if let Err(error) = serial::set_speed(&mut self.port, baud) {
-            // Not every adapter can do every speed; this one's time passes without a sentence.
-            tracing::debug!(baud, %error, "speed not set");
+        self.write_message(message);
+        self.send_line_state(before).await?;
+        let Some(baud) = self.baud_detector.tick(now) else { return Ok(()) };
+        if let Err(error) = serial::set_baud_rate(&mut self.port, baud) {
+            // Some adapters do not support every rate. The trial then ends without a sentence.
+            tracing::debug!(baud, %error, "baud rate not set");
         }
-        if self.heard && self.hunt.has_tried_all() {
+        if self.received_any && self.baud_detector.has_tried_all() {
             tracing::warn!(
-                "no speed gives sentences, going on: does the receiver send NMEA 0183, and is it wired to RX and ground?"
+                "no baud rate yields sentences, still trying: does the receiver send NMEA 0183, and are RX and ground connected?"
             );
         }
-        if self.heard && self.said != Some(ReceiverState::Silent) {
-            self.say(ReceiverState::Hunting).await?;
+        if self.received_any && self.reported != Some(ReceiverState::Silent) {
+            self.send_state(ReceiverState::DetectingBaud).await?;
         }
         Ok(())
     }
 
-    fn found(&mut self) {
-        if let Some(baud) = self.hunt.baud().filter(|_| self.hunt.failed() > 0) {
-            tracing::info!(baud, "receiver's speed found");
+    fn on_baud_found(&mut self) {
+        if let Some(baud) = self.baud_detector.baud().filter(|_| self.baud_detector.failed() > 0) {
+            tracing::info!(baud, "receiver baud rate detected");
         }
-        self.measure();
+        self.reset_load();
     }
 
-    fn lost(&mut self) {
+    fn on_baud_lost(&mut self) {
         self.load = None;
         self.state = LineState::default();
         if let Some(setup) = &mut self.setup {
             setup.restart();
         }
-        if let Some(baud) = self.hunt.baud()
-            && let Err(error) = serial::set_speed(&mut self.port, baud)
+        if let Some(baud) = self.baud_detector.baud()
+            && let Err(error) = serial::set_baud_rate(&mut self.port, baud)
         {
-            tracing::debug!(baud, %error, "speed not set");
+            tracing::debug!(baud, %error, "baud rate not set");
         }
     }
 
-    fn set_up(&mut self, bytes: &[u8], understood: bool, booted: bool, at: Uptime) {
+    fn run_setup(&mut self, bytes: &[u8], understood: bool, on_boot: bool, at: Uptime) {
         let Some(setup) = &mut self.setup else { return };
-        if booted {
-            setup.booted(at);
+        if on_boot {
+            setup.on_boot(at);
         }
         let message = setup.push(bytes, understood, at);
-        self.send(message);
+        self.write_message(message);
     }
 
-    /// Sends what is to be sent, and notes what came of the set-up.
-    fn send(&mut self, message: Option<Message>) {
+    /// Sends a pending message and records the result of the setup.
+    fn write_message(&mut self, message: Option<Message>) {
         if let Some(message) = message
             && let Err(error) = self.port.try_write(&message.frame())
         {
-            // As if it had got lost on the way: it is sent once more.
-            tracing::debug!(%error, "message to the receiver not written");
+            // Treated like a message lost on the line: it is sent again.
+            tracing::debug!(%error, "write to the receiver failed");
         }
-        let result = self.setup.as_ref().and_then(Setup::result);
+        let result = self.setup.as_ref().and_then(UbloxSetup::result);
         if result != self.state.setup {
-            let news = result.is_some() && self.said_setup != result;
+            let news = result.is_some() && self.logged_setup != result;
             match &result {
                 None => {}
                 Some(_) if !news => {}
-                Some(SetupResult::Done) => tracing::info!("receiver set up"),
+                Some(SetupResult::Done) => tracing::info!("receiver configured"),
                 Some(refused) => tracing::warn!(
                     setup = %refused,
-                    "receiver not set up as gnss.ublox says: leave out what it does not know, or is it no u-blox?"
+                    "receiver configuration failed: remove unsupported settings from gnss.ublox, or disable it if this is not a u-blox"
                 ),
             }
             if news {
-                self.said_setup.clone_from(&result);
+                self.logged_setup.clone_from(&result);
             }
             self.state.setup = result;
         }
     }
 
-    /// Counts what came.
-    fn weigh(&mut self, bytes: usize, at: Uptime) {
+    /// Updates the line load.
+    fn update_load(&mut self, bytes: usize, at: Uptime) {
         let measured = self.load.as_mut().and_then(|load| load.count(bytes, at));
-        let Some(Measured { percent, became_full }) = measured else { return };
+        let Some(LoadSample { percent, became_full }) = measured else { return };
         self.state.load_percent = Some(percent);
         if became_full {
             tracing::warn!(
                 line_percent = percent,
                 baud = self.state.baud,
-                "the line is full, sentences come late or cut: raise the receiver's speed or turn GSV off"
+                "serial line saturated, sentences are late or truncated: raise the receiver's baud rate or disable GSV"
             );
         }
     }
 
-    fn measure(&mut self) {
-        self.state.baud = self.hunt.baud();
-        self.load = self.state.baud.map(Load::new);
+    fn reset_load(&mut self) {
+        self.state.baud = self.baud_detector.baud();
+        self.load = self.state.baud.map(LineLoad::new);
     }
 
-    async fn say(&mut self, state: ReceiverState) -> Result<(), Unheard> {
-        if self.said.as_ref() == Some(&state) {
+    async fn send_state(&mut self, state: ReceiverState) -> Result<(), ReceiverDropped> {
+        if self.reported.as_ref() == Some(&state) {
             return Ok(());
         }
-        self.said = Some(state.clone());
-        self.source.say(Event::Receiver(state)).await
+        self.reported = Some(state.clone());
+        self.source.send(SourceEvent::Receiver(state)).await
     }
 
-    /// Says what is known of the line, if it is not what was known `before`.
-    async fn say_line(&self, before: LineState) -> Result<(), Unheard> {
+    /// Sends the state of the line if it differs from `before`.
+    async fn send_line_state(&self, before: LineState) -> Result<(), ReceiverDropped> {
         if self.state == before {
             return Ok(());
         }
-        self.source.say(Event::Line(self.state.clone())).await
+        self.source.send(SourceEvent::Line(self.state.clone())).await
     }
 }

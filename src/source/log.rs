@@ -1,7 +1,7 @@
-//! A recorded log as (Uptime, bytes), timed by its own UTC.
+//! Reads a recorded NMEA log as timed chunks, with times from its own UTC.
 //!
-//! The bytes of one epoch come at one time. Lines that begin with `#` are comments, as in gpsd's recordings; of these
-//! the header `# Date: YYYY-MM-DD` says when the recording was made.
+//! All bytes of an epoch have the same time. Lines that begin with `#` are comments, as in gpsd's
+//! recordings; the header `# Date: YYYY-MM-DD` gives the date of the recording.
 
 use std::io::{self, BufRead};
 use std::time::Duration;
@@ -12,35 +12,36 @@ use crate::core::framing::Framer;
 use crate::core::sentence::Sentence;
 use crate::units::{Date, TimeOfDay, Uptime};
 
-/// No sentence is as long; a binary log without line ends is read in pieces of this size.
+/// Maximum length of a line, longer than any sentence. Binary data without line ends are read in
+/// pieces of this size.
 const MAX_LINE_BYTES: usize = 4096;
 
-/// An epoch is smaller; what is longer is handed on in pieces.
+/// Maximum length of a chunk, larger than any epoch; longer data are split.
 const MAX_CHUNK_BYTES: usize = 64 * 1024;
 
-/// A gap that is longer was no drive: the recording was stopped and went on later.
+/// Maximum gap that counts as time. In a longer gap the recording was stopped.
 const MAX_GAP: Duration = Duration::from_hours(1);
 
-/// Reads a recorded log.
+/// Reader of a recorded log.
 #[derive(Debug)]
 pub struct RecordedLog<R> {
     reader: R,
     line: Vec<u8>,
-    /// The chunk that is being gathered.
-    gathered: Vec<u8>,
+    /// The chunk being collected.
+    pending: Vec<u8>,
     framer: Framer,
     at: Uptime,
     time: Option<TimeOfDay>,
 }
 
 impl<R: BufRead> RecordedLog<R> {
-    /// Reads from the beginning, which is [`Uptime::ZERO`].
+    /// Creates a reader that starts at [`Uptime::ZERO`].
     pub fn new(reader: R) -> Self {
         let framer = Framer::default();
         Self {
             reader,
             line: Vec::new(),
-            gathered: Vec::new(),
+            pending: Vec::new(),
             framer,
             at: Uptime::ZERO,
             time: None,
@@ -50,7 +51,7 @@ impl<R: BufRead> RecordedLog<R> {
     /// Reads the next chunk; `None` at the end.
     ///
     /// # Errors
-    /// Whatever the reader gives; [`io::ErrorKind::UnexpectedEof`] never.
+    /// The reader failed. [`io::ErrorKind::UnexpectedEof`] is never returned.
     pub fn next_chunk(&mut self) -> io::Result<Option<Chunk>> {
         loop {
             self.line.clear();
@@ -62,16 +63,16 @@ impl<R: BufRead> RecordedLog<R> {
             }
             let before = self.at;
             self.advance();
-            let full = self.gathered.len() + self.line.len() > MAX_CHUNK_BYTES;
+            let full = self.pending.len() + self.line.len() > MAX_CHUNK_BYTES;
             let chunk = if self.at != before || full { self.take_chunk(before) } else { None };
-            self.gathered.append(&mut self.line);
+            self.pending.append(&mut self.line);
             if chunk.is_some() {
                 return Ok(chunk);
             }
         }
     }
 
-    /// Up to and with the next CR or LF: some old recordings have CR alone.
+    /// Reads up to and including the next CR or LF. Some old recordings use CR alone.
     fn read_line(&mut self) -> io::Result<usize> {
         loop {
             let buffer = match self.reader.fill_buf() {
@@ -90,10 +91,10 @@ impl<R: BufRead> RecordedLog<R> {
     }
 
     fn take_chunk(&mut self, at: Uptime) -> Option<Chunk> {
-        (!self.gathered.is_empty()).then(|| Chunk { bytes: std::mem::take(&mut self.gathered), at })
+        (!self.pending.is_empty()).then(|| Chunk { bytes: std::mem::take(&mut self.pending), at })
     }
 
-    /// Moves the time on to that of the line, if it has one.
+    /// Advances the time to that of the line, if it has one.
     fn advance(&mut self) {
         let mut newest = None;
         self.framer.push(&self.line, self.at, |line, _| {
@@ -111,10 +112,10 @@ impl<R: BufRead> RecordedLog<R> {
     }
 }
 
-/// The `# Date:` in the comments before the first sentence.
+/// Reads the `# Date:` header from the comments before the first sentence.
 ///
 /// # Errors
-/// Whatever the reader gives.
+/// The reader failed.
 pub fn header_date(reader: impl BufRead) -> io::Result<Option<Date>> {
     let mut lines = reader.take(MAX_LINE_BYTES as u64).split(b'\n');
     while let Some(line) = lines.next().transpose()?.filter(|line| line.starts_with(b"#")) {
@@ -125,7 +126,7 @@ pub fn header_date(reader: impl BufRead) -> io::Result<Option<Date>> {
     Ok(None)
 }
 
-/// `# Date: 2019-04-06`, with month and day optional, as gpsd's test driver reads it.
+/// Parses `# Date: 2019-04-06`, with optional month and day, as gpsd's test driver does.
 fn date_header(line: &[u8]) -> Option<Date> {
     let text = std::str::from_utf8(line).ok()?.strip_prefix("# Date:")?.trim_start();
     let text = text.split(|c: char| c != '-' && !c.is_ascii_digit()).next()?;

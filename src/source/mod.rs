@@ -1,7 +1,8 @@
-//! ① IN: bytes, and the [`Uptime`] at which they were read.
+//! GNSS sources: deliver bytes with the [`Uptime`] at which they were read.
 //!
-//! A receiver that is gone is a state and not an error: serial ports and connections are opened again for ever, with
-//! capped backoff. A serial line whose speed is another one than was said is understood all the same. A recording and standard input end; then the channel closes, and the agent finishes its work.
+//! A lost receiver is a state, not an error: serial ports and connections are reopened without
+//! limit, with capped backoff. The baud rate of a serial line is detected if the configured one is
+//! wrong. Recordings and standard input end; the channel is then closed, and the agent shuts down.
 
 mod address;
 mod gpsd;
@@ -28,129 +29,129 @@ pub use setup::SetupResult;
 
 use crate::clock::Clock;
 use crate::core::ubx::Settings;
-use crate::port::{Reopening, serial, tcp};
+use crate::port::{ReconnectPolicy, serial, tcp};
 use crate::units::Uptime;
-use hunt::Hunt;
-use line::Line;
+use hunt::BaudDetector;
+use line::SerialLine;
 
-/// Bytes as they were read.
+/// Bytes of one read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk {
-    /// At least one.
+    /// At least one byte.
     pub bytes: Vec<u8>,
-    /// When.
+    /// Time of the read.
     pub at: Uptime,
 }
 
-/// What a source says.
+/// Event of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// Bytes came.
+pub enum SourceEvent {
+    /// Bytes were read.
     Bytes(Chunk),
-    /// The source changed.
+    /// The receiver state changed.
     Receiver(ReceiverState),
-    /// Something else is known of the serial line than before. What was known ends with [`ReceiverState::Gone`].
+    /// The state of the serial line changed. [`ReceiverState::Gone`] resets it.
     Line(LineState),
 }
 
-/// What is known of a serial line.
+/// State of a serial line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LineState {
-    /// The speed at which the receiver is understood, in Bd.
+    /// Detected baud rate, Bd.
     pub baud: Option<u32>,
-    /// How much of what the line carries the receiver says, over the last 10 s: 0..=100.
+    /// Utilisation of the line over the last 10 s, 0 to 100 %.
     pub load_percent: Option<u8>,
-    /// What came of setting the receiver up; `None` until it is over, or if it is not wanted.
+    /// Result of the u-blox setup; `None` until it is complete, or if it is disabled.
     pub setup: Option<SetupResult>,
 }
 
-/// Whether bytes can come.
+/// State of the receiver.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ReceiverState {
     /// Not opened yet.
     #[default]
     Connecting,
-    /// Open, and bytes came lately.
+    /// Open, and bytes arrive.
     Open,
-    /// Open, and what comes is understood at none of the speeds that were tried so far.
-    Hunting,
-    /// Open, and nothing has come for [`SourceConfig::silent_after`].
+    /// Open, but no sentence could be decoded at any rate tried so far.
+    DetectingBaud,
+    /// Open, but nothing arrived for [`SourceConfig::silent_after`].
     Silent,
-    /// Cannot be opened, or was pulled out. Why, for people.
+    /// Cannot be opened, or was unplugged; with the reason for people.
     Gone(String),
 }
 
-/// One read. At 115,200 Bd a receiver fills it in 89 ms.
+/// Size of the read buffer. At 115,200 Bd a receiver fills it in 89 ms.
 const READ_BYTES: usize = 1024;
 
-/// A reader that comes late finds at most so many chunks; then the tty's own buffer fills.
+/// Capacity of the event channel. If it is full, the tty's own buffer fills.
 pub const CHANNEL_CHUNKS: usize = 64;
 
-/// A source and how to treat it.
+/// Configuration of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceConfig {
-    /// Where the sentences come from.
+    /// Address of the receiver.
     pub address: Address,
-    /// How to treat a serial line.
+    /// Settings of a serial line.
     pub line: LineConfig,
-    /// How long an open source may say nothing before it is called silent.
+    /// Time without a byte after which an open source is reported as silent.
     pub silent_after: Duration,
 }
 
-/// A serial line and how to treat it.
+/// Settings of a serial line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LineConfig {
-    /// Its speed in Bd, or the one that the hunt begins with.
+    /// Baud rate, or the first one to try.
     pub baud: u32,
-    /// Whether other speeds are tried.
-    pub hunt: Hunting,
-    /// The speed at which the receiver was understood in an earlier run; tried after [`Self::baud`].
+    /// Whether other rates are tried.
+    pub auto_baud: AutoBaud,
+    /// Rate detected in an earlier run; tried after [`Self::baud`].
     pub last_good_baud: Option<u32>,
-    /// How long each speed is tried: a receiver says something in each second, and not at its beginning.
+    /// Duration of a trial. A receiver sends every second, at an unknown moment.
     pub dwell: Duration,
-    /// What a u-blox receiver is told; `None`: nothing is ever written to the receiver.
+    /// Settings for a u-blox receiver; `None`: nothing is written to the receiver.
     pub setup: Option<Settings>,
 }
 
-/// Whether other speeds than the given one are tried.
+/// Automatic baud-rate detection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hunting {
-    /// The speed is what it is said to be.
+pub enum AutoBaud {
+    /// The configured rate is used as it is.
     Off,
-    /// Until sentences come.
+    /// Other rates are tried until sentences arrive.
     On,
 }
 
 impl LineConfig {
-    /// What most receivers have when they leave the factory.
-    pub const USUAL_BAUD: u32 = 9600;
-    /// Two sentences of a receiver that sends one a second, whenever the first was.
+    /// Factory setting of most receivers.
+    pub const DEFAULT_BAUD: u32 = 9600;
+    /// Long enough for two sentences of a receiver that sends one per second.
     pub const DWELL: Duration = Duration::from_millis(2500);
 }
 
 impl Default for LineConfig {
     fn default() -> Self {
-        let (baud, dwell) = (Self::USUAL_BAUD, Self::DWELL);
-        Self { baud, hunt: Hunting::On, last_good_baud: None, dwell, setup: None }
+        let (baud, dwell) = (Self::DEFAULT_BAUD, Self::DWELL);
+        Self { baud, auto_baud: AutoBaud::On, last_good_baud: None, dwell, setup: None }
     }
 }
 
 impl SourceConfig {
-    /// A connection that says nothing for so long may be half open: the other end lost its power.
+    /// Silence after which a connection is reopened, because the other end may have lost its power.
     const RECONNECT_AFTER: Duration = Duration::from_mins(1);
 }
 
-/// Reads until `stop`, or until a source that ends has ended. Then it drops `events`.
+/// Reads until `stop`, or until a finite source has ended. Then drops `events`.
 ///
-/// A recording begins at `begin`, and the time at which it ended is returned: there the next one begins.
+/// A recording starts at `begin`. Returns the time at which it ended, where the next one starts.
 ///
 /// # Errors
-/// A recording or standard input cannot be read. Everything else is a [`ReceiverState`].
+/// A recording or standard input cannot be read. Other failures are reported as [`ReceiverState`].
 pub async fn run(
     config: SourceConfig,
     clock: Clock,
     begin: Uptime,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<SourceEvent>,
     stop: CancellationToken,
 ) -> io::Result<Uptime> {
     let source = Source { config, clock, events };
@@ -165,12 +166,12 @@ pub async fn run(
 struct Source {
     config: SourceConfig,
     clock: Clock,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<SourceEvent>,
 }
 
-/// The engine is gone: nobody reads any more.
+/// The engine has dropped the receiving end of the channel.
 #[derive(Debug)]
-struct Unheard;
+struct ReceiverDropped;
 
 impl Source {
     async fn run(&self, begin: Uptime) -> io::Result<Uptime> {
@@ -182,7 +183,7 @@ impl Source {
                 }
             }
             Address::Serial(path) => {
-                let mut hunt = self.hunt();
+                let mut hunt = self.baud_detector();
                 self.reopen(Some((path, &mut hunt))).await;
             }
             Address::Tcp(_) | Address::Gpsd(_) => self.reopen(None).await,
@@ -200,17 +201,17 @@ impl Source {
         }
     }
 
-    /// The hunt for the speed of the port.
-    fn hunt(&self) -> Hunt {
-        let LineConfig { baud, hunt, last_good_baud, dwell, .. } = self.config.line;
+    /// Creates the baud-rate detector of the port.
+    fn baud_detector(&self) -> BaudDetector {
+        let LineConfig { baud, auto_baud: hunt, last_good_baud, dwell, .. } = self.config.line;
         match hunt {
-            Hunting::On => Hunt::new([Some(baud), last_good_baud].into_iter().flatten(), dwell),
-            Hunting::Off => Hunt::given(Some(baud)),
+            AutoBaud::On => BaudDetector::new([Some(baud), last_good_baud].into_iter().flatten(), dwell),
+            AutoBaud::Off => BaudDetector::fixed(Some(baud)),
         }
     }
 
-    /// Opens the port or the connection, and reads until it is gone.
-    async fn read_once(&self, port: Option<(&Path, &mut Hunt)>) -> Result<io::Result<()>, Unheard> {
+    /// Opens the port or connection and reads until it is lost.
+    async fn read_once(&self, port: Option<(&Path, &mut BaudDetector)>) -> Result<io::Result<()>, ReceiverDropped> {
         let Some((path, hunt)) = port else {
             return match self.connect().await {
                 Ok(mut connection) => self.read(&mut connection).await,
@@ -219,36 +220,36 @@ impl Source {
         };
         let baud = hunt.first_baud().unwrap_or(self.config.line.baud);
         match serial::open(path, baud) {
-            // Another device may have the name now.
-            Ok(port) if serial::has_speed(path) => Line::new(self, port, hunt).read().await,
-            Ok(port) => Line::new(self, port, &mut Hunt::given(None)).read().await,
+            // The name may refer to another device than before.
+            Ok(port) if serial::has_baud_rate(path) => SerialLine::new(self, port, hunt).read().await,
+            Ok(port) => SerialLine::new(self, port, &mut BaudDetector::fixed(None)).read().await,
             Err(error) => Ok(Err(error)),
         }
     }
 
-    /// Opens, reads until it is gone, and opens again.
-    async fn reopen(&self, mut port: Option<(&Path, &mut Hunt)>) {
-        let mut reopening = Reopening::default();
+    /// Opens the source, reads until it is lost, and reopens it.
+    async fn reopen(&self, mut port: Option<(&Path, &mut BaudDetector)>) {
+        let mut reopening = ReconnectPolicy::default();
         loop {
             let began = self.clock.uptime();
             let port_now = port.as_mut().map(|(path, hunt)| (*path, &mut **hunt));
             let reason = match self.read_once(port_now).await {
-                // A tty that hangs up reads as ended, again and again (Ok(0)); it is gone and not idle.
+                // A hung-up tty returns Ok(0) repeatedly; the device is lost and not idle.
                 Ok(Ok(())) => "hung up".to_owned(),
                 Ok(Err(error)) => error.to_string(),
-                Err(Unheard) => return,
+                Err(ReceiverDropped) => return,
             };
             let was_open = self.clock.uptime().since(began);
-            if self.say(Event::Receiver(ReceiverState::Gone(reason))).await.is_err() {
+            if self.send(SourceEvent::Receiver(ReceiverState::Gone(reason))).await.is_err() {
                 return;
             }
             let is_absent = port.as_ref().is_some_and(|(path, _)| !path.exists());
-            tokio::time::sleep(reopening.next_wait(was_open, is_absent)).await;
+            tokio::time::sleep(reopening.next_delay(was_open, is_absent)).await;
         }
     }
 
-    /// Reads what is no serial port until the end.
-    async fn read(&self, reader: &mut (impl AsyncRead + Unpin)) -> Result<io::Result<()>, Unheard> {
+    /// Reads a source other than a serial port until its end.
+    async fn read(&self, reader: &mut (impl AsyncRead + Unpin)) -> Result<io::Result<()>, ReceiverDropped> {
         let mut buffer = [0; READ_BYTES];
         let mut said = None;
         let mut heard_at = self.clock.uptime();
@@ -263,46 +264,46 @@ impl Source {
             };
             if said.as_ref() != Some(&state) {
                 said = Some(state.clone());
-                self.say(Event::Receiver(state)).await?;
+                self.send(SourceEvent::Receiver(state)).await?;
             }
             let at = self.clock.uptime();
             if let Ok(Ok(count)) = read {
                 heard_at = at;
-                self.say(Event::Bytes(Chunk { bytes: buffer[..count].to_vec(), at })).await?;
+                self.send(SourceEvent::Bytes(Chunk { bytes: buffer[..count].to_vec(), at })).await?;
             } else if self.config.address.is_network()
                 && at.since(heard_at) >= SourceConfig::RECONNECT_AFTER
             {
                 return Ok(Err(io::Error::new(
                     io::ErrorKind::TimedOut,
-                    "said nothing for a minute: connecting again",
+                    "no data for a minute: reconnecting",
                 )));
             }
         }
     }
 
-    /// Plays a recording from `begin` on at its own pace, or faster; when it ended.
+    /// Plays a recording from `begin`, in real time or faster. Returns the time of its end.
     async fn play(&self, path: &Path, begin: Uptime) -> io::Result<Uptime> {
         let file = std::fs::File::open(path).map_err(|error| {
             io::Error::new(error.kind(), format!("{}: {error}", path.display()))
         })?;
         let mut log = log::RecordedLog::new(io::BufReader::new(file));
         let mut end = begin;
-        if self.say(Event::Receiver(ReceiverState::Open)).await.is_err() {
+        if self.send(SourceEvent::Receiver(ReceiverState::Open)).await.is_err() {
             return Ok(end);
         }
         while let Some(Chunk { bytes, at }) = log.next_chunk()? {
             end = begin + at.since_start();
-            if !self.clock.is_by_data() {
-                self.clock.reached(Some(end)).await;
+            if !self.clock.is_driven_by_data() {
+                self.clock.sleep_until(Some(end)).await;
             }
-            if self.say(Event::Bytes(Chunk { bytes, at: end })).await.is_err() {
+            if self.send(SourceEvent::Bytes(Chunk { bytes, at: end })).await.is_err() {
                 break;
             }
         }
         Ok(end)
     }
 
-    async fn say(&self, event: Event) -> Result<(), Unheard> {
-        self.events.send(event).await.map_err(|_| Unheard)
+    async fn send(&self, event: SourceEvent) -> Result<(), ReceiverDropped> {
+        self.events.send(event).await.map_err(|_| ReceiverDropped)
     }
 }

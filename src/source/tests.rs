@@ -1,4 +1,4 @@
-//! Real sockets and ptys, on the world's clock: what a device does when it goes and comes back.
+//! Tests with real sockets and ptys in real time: devices that disappear and return.
 
 use std::path::PathBuf;
 
@@ -10,9 +10,9 @@ use tokio_serial::{SerialPort, SerialStream};
 
 use super::*;
 
-/// A source that runs until the test is over.
+/// A source that runs until the end of the test.
 struct Listening {
-    events: mpsc::Receiver<Event>,
+    events: mpsc::Receiver<SourceEvent>,
     stop: CancellationToken,
     source: JoinHandle<io::Result<Uptime>>,
 }
@@ -29,15 +29,15 @@ impl Listening {
         Self { events, stop, source: tokio::spawn(source) }
     }
 
-    async fn next(&mut self) -> Event {
+    async fn next(&mut self) -> SourceEvent {
         timeout(Duration::from_secs(20), self.events.recv()).await.unwrap().unwrap()
     }
 
-    /// Bytes until there are as many as in `expected`, whatever is said between.
-    async fn hears(&mut self, expected: &[u8]) {
+    /// Receives at least as many bytes as `expected` and compares them, ignoring other events.
+    async fn receives(&mut self, expected: &[u8]) {
         let mut heard = Vec::new();
         while heard.len() < expected.len() {
-            if let Event::Bytes(chunk) = self.next().await {
+            if let SourceEvent::Bytes(chunk) = self.next().await {
                 heard.extend(chunk.bytes);
             }
         }
@@ -48,7 +48,7 @@ impl Listening {
         let until_then = async {
             loop {
                 match self.next().await {
-                    Event::Receiver(state) if is(&state) => return state,
+                    SourceEvent::Receiver(state) if is(&state) => return state,
                     _ => {}
                 }
             }
@@ -68,7 +68,7 @@ async fn listener() -> (TcpListener, HostPort) {
     (listener, HostPort { host: "127.0.0.1".to_owned(), port })
 }
 
-/// What a receiver says at once.
+/// Output of a receiver in one burst.
 const BURST: &[u8] = b"$GPRMC,081836,A,3751.65,S,14507.36,E,000.0,360.0,130998,011.3,E*62\r\n\
         $GPGSA,A,3,04,05,,09,12,,,24,,,,,2.5,1.3,2.1*39\r\n";
 
@@ -85,7 +85,7 @@ async fn a_connection_that_ends_is_made_again() {
     for words in ["$GPGGA,1*00\r\n", "$GPGGA,2*00\r\n"] {
         let (mut receiver, _) = server.accept().await.unwrap();
         receiver.write_all(words.as_bytes()).await.unwrap();
-        listening.hears(words.as_bytes()).await;
+        listening.receives(words.as_bytes()).await;
         drop(receiver);
         assert_eq!(listening.becomes(is_gone).await, ReceiverState::Gone("hung up".to_owned()));
     }
@@ -105,7 +105,7 @@ async fn gpsd_is_asked_for_sentences_as_they_were_received() {
     assert_eq!((&watch["enable"], &watch["nmea"]), (&true.into(), &true.into()));
     let words = b"{\"class\":\"VERSION\"}\r\n$GPGGA,1*00\r\n";
     gpsd.get_mut().write_all(words).await.unwrap();
-    listening.hears(words).await;
+    listening.receives(words).await;
     listening.ends_when_stopped().await;
 }
 
@@ -121,7 +121,7 @@ async fn nobody_there_is_said_with_the_address_and_tried_again() {
     listening.ends_when_stopped().await;
 }
 
-/// Says the same for ever.
+/// Sends the same burst repeatedly.
 async fn talk(near: &mut SerialStream) {
     loop {
         near.write_all(BURST).await.ok();
@@ -129,7 +129,7 @@ async fn talk(near: &mut SerialStream) {
     }
 }
 
-/// A pty and a name for its far end, as `/dev/serial/by-id` gives one.
+/// Creates a pty and a symbolic link to its far end, like one in `/dev/serial/by-id`.
 fn plug(name: &PathBuf) -> (SerialStream, SerialStream) {
     let (near, mut far) = SerialStream::pair().unwrap();
     far.set_exclusive(false).unwrap();
@@ -143,12 +143,12 @@ async fn an_unplugged_receiver_is_gone_and_not_a_busy_loop_and_comes_back_under_
     let folder = tempfile::tempdir().unwrap();
     let name = folder.path().join("receiver");
     let (mut near, far) = plug(&name);
-    // The agent's end alone keeps the line open, as with a real tty.
+    // Only the agent holds the far end open, as with a real tty.
     let mut listening = Listening::to(Address::Serial(name.clone()), LONG);
     drop(far);
     tokio::select! {
         () = talk(&mut near) => unreachable!(),
-        () = listening.hears(BURST) => {}
+        () = listening.receives(BURST) => {}
     }
 
     drop(near);
@@ -161,7 +161,7 @@ async fn an_unplugged_receiver_is_gone_and_not_a_busy_loop_and_comes_back_under_
         tokio::select! {
             () = &mut second => break,
             event = listening.events.recv() => {
-                let Some(Event::Receiver(ReceiverState::Gone(why))) = event else { panic!("{event:?}") };
+                let Some(SourceEvent::Receiver(ReceiverState::Gone(why))) = event else { panic!("{event:?}") };
                 assert!(why.contains("plugged in"), "{why}");
                 said += 1;
             }
@@ -174,7 +174,7 @@ async fn an_unplugged_receiver_is_gone_and_not_a_busy_loop_and_comes_back_under_
     drop(far);
     tokio::select! {
         () = talk(&mut near) => unreachable!(),
-        () = listening.hears(BURST) => {}
+        () = listening.receives(BURST) => {}
     }
     listening.ends_when_stopped().await;
 }
@@ -187,7 +187,7 @@ async fn a_port_that_another_process_has_is_not_shared() {
     drop(far);
     let first = serial::open(&name, 9600).unwrap();
     let error = serial::open(&name, 9600).unwrap_err().to_string();
-    let we = format!("(process {}) has it: stop that", std::process::id());
+    let we = format!("(process {}): stop that process", std::process::id());
     assert!(error.contains(&we), "{error}");
     drop(first);
 }
@@ -197,11 +197,11 @@ async fn silence_is_said_once_and_ends_with_the_next_byte() {
     let (server, host) = listener().await;
     let mut listening = Listening::to(Address::Tcp(host), Duration::from_millis(100));
     let (mut receiver, _) = server.accept().await.unwrap();
-    assert_eq!(listening.next().await, Event::Receiver(ReceiverState::Silent));
+    assert_eq!(listening.next().await, SourceEvent::Receiver(ReceiverState::Silent));
     tokio::time::sleep(Duration::from_millis(500)).await;
     receiver.write_all(b"$").await.unwrap();
-    assert_eq!(listening.next().await, Event::Receiver(ReceiverState::Open));
-    listening.hears(b"$").await;
+    assert_eq!(listening.next().await, SourceEvent::Receiver(ReceiverState::Open));
+    listening.receives(b"$").await;
     listening.ends_when_stopped().await;
 }
 
@@ -214,12 +214,12 @@ async fn what_nobody_takes_stays_with_the_sender_and_memory_does_not_grow() {
     let mut sent = 0;
     while let Ok(written) = timeout(Duration::from_millis(500), flood.write(&garbage)).await {
         sent += written.unwrap();
-        assert!(sent < 64 * garbage.len(), "somebody keeps it");
+        assert!(sent < 64 * garbage.len(), "the data are buffered without limit");
     }
-    // The kernel's buffers are full. Read, it all comes, and never more than a read at once.
+    // The kernel's buffers are full. All of it can be read, at most one buffer per read.
     let mut read = 0;
     while read < sent {
-        if let Event::Bytes(chunk) = listening.next().await {
+        if let SourceEvent::Bytes(chunk) = listening.next().await {
             assert!(chunk.bytes.len() <= READ_BYTES);
             read += chunk.bytes.len();
         }
@@ -227,7 +227,7 @@ async fn what_nobody_takes_stays_with_the_sender_and_memory_does_not_grow() {
     listening.ends_when_stopped().await;
 }
 
-/// Serial receivers on ptys whose readers hear what a UART of their speed would.
+/// Simulated serial receivers on ptys that are only readable at the right baud rate.
 #[cfg(feature = "simulate")]
 mod speeds {
     use std::sync::Arc;
@@ -235,7 +235,7 @@ mod speeds {
 
     use super::*;
     use crate::core::sentence::Sentence;
-    use crate::simulate::uart::as_heard;
+    use crate::simulate::uart::sample_at_baud;
 
     const DWELL: Duration = Duration::from_millis(250);
     const PERIOD: Duration = Duration::from_millis(100);
@@ -253,12 +253,12 @@ mod speeds {
         }
     }
 
-    /// A receiver at `baud` that says `burst` ten times a second; at 0 it says nothing.
+    /// A receiver at `baud` that sends `burst` ten times per second; silent at 0.
     fn talking(baud: u32, burst: &'static [u8]) -> Talking {
         let folder = tempfile::tempdir().unwrap();
         let name = folder.path().join("receiver");
         let (mut near, far) = plug(&name);
-        // Keeps the line from hanging up, without the lock that a reader takes.
+        // Keeps the line open without the exclusive lock of a reader.
         let open = std::fs::File::open(&name).unwrap();
         drop(far);
         let baud = Arc::new(AtomicU32::new(baud));
@@ -267,10 +267,10 @@ mod speeds {
             let _open = open;
             loop {
                 tokio::time::sleep(PERIOD).await;
-                // Both ends of a pty have one speed: the reader's.
+                // Both ends of a pty share one baud rate, that of the reader.
                 let (sent, heard) = (speed.load(Ordering::Relaxed), near.baud_rate().unwrap());
                 if sent > 0 {
-                    near.write_all(&as_heard(burst, sent, heard)).await.unwrap();
+                    near.write_all(&sample_at_baud(burst, sent, heard)).await.unwrap();
                 }
             }
         };
@@ -287,16 +287,16 @@ mod speeds {
     }
 
     impl Listening {
-        /// Waits for the line's speed, and then for two bursts of sentences without a byte that is not of them.
+        /// Waits for the line's baud rate, then for two bursts without an invalid byte.
         async fn understands(&mut self, baud: u32) {
             loop {
                 match self.next().await {
-                    Event::Line(LineState { baud: Some(found), .. }) if found == baud => break,
-                    Event::Bytes(chunk) => panic!("noise: {}", chunk.bytes.escape_ascii()),
+                    SourceEvent::Line(LineState { baud: Some(found), .. }) if found == baud => break,
+                    SourceEvent::Bytes(chunk) => panic!("noise: {}", chunk.bytes.escape_ascii()),
                     _ => {}
                 }
             }
-            self.hears(&[BURST, BURST].concat()).await;
+            self.receives(&[BURST, BURST].concat()).await;
         }
     }
 
@@ -324,7 +324,7 @@ mod speeds {
         let mut agent = listening(&receiver, line, LONG);
         agent.understands(115_200).await;
         receiver.baud.store(9600, Ordering::Relaxed);
-        agent.becomes(|state| *state == ReceiverState::Hunting).await;
+        agent.becomes(|state| *state == ReceiverState::DetectingBaud).await;
         agent.understands(9600).await;
         agent.ends_when_stopped().await;
     }
@@ -333,7 +333,7 @@ mod speeds {
     async fn silence_leaves_a_good_speed_and_stops_no_hunt() {
         let receiver = talking(0, BURST);
         let mut agent = listening(&receiver, quick(), DWELL / 2);
-        assert_eq!(agent.next().await, Event::Receiver(ReceiverState::Silent));
+        assert_eq!(agent.next().await, SourceEvent::Receiver(ReceiverState::Silent));
         tokio::time::sleep(DWELL * 3).await;
         receiver.baud.store(38_400, Ordering::Relaxed);
         agent.understands(38_400).await;
@@ -341,8 +341,8 @@ mod speeds {
         agent.becomes(|state| *state == ReceiverState::Silent).await;
         tokio::time::sleep(DWELL * 6).await;
         receiver.baud.store(38_400, Ordering::Relaxed);
-        assert_eq!(agent.next().await, Event::Receiver(ReceiverState::Open));
-        agent.hears(BURST).await;
+        assert_eq!(agent.next().await, SourceEvent::Receiver(ReceiverState::Open));
+        agent.receives(BURST).await;
         agent.ends_when_stopped().await;
     }
 
@@ -352,7 +352,7 @@ mod speeds {
         let line = LineConfig { dwell: DWELL / 10, ..LineConfig::default() };
         let mut agent = listening(&receiver, line, LONG);
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert_eq!(agent.next().await, Event::Receiver(ReceiverState::Hunting));
+        assert_eq!(agent.next().await, SourceEvent::Receiver(ReceiverState::DetectingBaud));
         assert!(agent.events.try_recv().is_err());
         agent.ends_when_stopped().await;
     }
@@ -360,12 +360,12 @@ mod speeds {
     #[tokio::test]
     async fn a_speed_that_is_not_to_be_hunted_for_stays_and_hands_on_what_comes() {
         let receiver = talking(38_400, BURST);
-        let line = LineConfig { hunt: Hunting::Off, ..quick() };
+        let line = LineConfig { auto_baud: AutoBaud::Off, ..quick() };
         let mut agent = listening(&receiver, line, LONG);
-        assert!(matches!(agent.next().await, Event::Line(LineState { baud: Some(9600), .. })));
+        assert!(matches!(agent.next().await, SourceEvent::Line(LineState { baud: Some(9600), .. })));
         let mut heard = Vec::new();
         while heard.len() < 500 {
-            if let Event::Bytes(chunk) = agent.next().await {
+            if let SourceEvent::Bytes(chunk) = agent.next().await {
                 heard.extend(chunk.bytes);
             }
         }
@@ -376,7 +376,7 @@ mod speeds {
     }
 }
 
-/// A u-blox receiver on a pty, as far as it is asked.
+/// A fake u-blox receiver on a pty.
 mod ublox {
     use tokio::io::AsyncReadExt as _;
 
@@ -398,7 +398,8 @@ mod ublox {
         frame
     }
 
-    /// Talks NMEA, and gives each message to `answer`; what it is to send comes back. Returns with what was asked.
+    /// Sends NMEA and passes each message to `answer`, whose result is sent back. Each message is
+    /// also reported to `asked`.
     async fn fake(
         near: SerialStream,
         asked: mpsc::UnboundedSender<(u8, u8)>,
@@ -458,14 +459,14 @@ mod ublox {
             Self { agent, asked, fake, _folder: folder }
         }
 
-        /// The result, and the sentences that came meanwhile as they must.
+        /// Waits for the setup result and checks that the receiver stays open meanwhile.
         async fn result(&mut self) -> String {
             loop {
                 match self.agent.next().await {
-                    Event::Line(LineState { setup: Some(result), .. }) => {
+                    SourceEvent::Line(LineState { setup: Some(result), .. }) => {
                         return result.to_string();
                     }
-                    Event::Receiver(state) => assert_eq!(state, ReceiverState::Open),
+                    SourceEvent::Receiver(state) => assert_eq!(state, ReceiverState::Open),
                     _ => {}
                 }
             }
@@ -536,8 +537,8 @@ mod ublox {
     async fn another_makers_receiver_goes_on_without() {
         let mut bench = Bench::new(|_| Vec::new());
         assert_eq!(bench.result().await, "refused: no answer");
-        assert_eq!(bench.asked().len(), 5, "version, and two ways twice");
-        bench.agent.hears(BURST).await;
+        assert_eq!(bench.asked().len(), 5, "version query, and two encodings sent twice");
+        bench.agent.receives(BURST).await;
         bench.end().await;
     }
 }

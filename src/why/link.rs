@@ -1,233 +1,234 @@
-//! The link's chain of causes: name, way, trust, admission, answer (pure).
+//! Checks of the connection to the broker: name, TCP, TLS, MQTT, publish (pure).
 
-use super::{Asked, Evidence, Finding, Part, Probe, Reached};
+use super::{AgentStatusResult, Evidence, Finding, Check, Probe, ProbeResult};
 use crate::config::Config;
 use crate::control::span;
 use crate::control::status::LinkStatus;
 
-/// In the order of cause.
+/// Evaluates the checks in causal order.
 pub(super) fn chain(evidence: &Evidence) -> Vec<Finding> {
     let config = evidence.config.as_deref().ok();
     match evidence.status().map(|status| &status.link) {
         Some(link) if link.state == "connected" => vec![
-            Finding::fine(Part::Mqtt, format!("connected for {}", span(link.for_s))),
+            Finding::ok(Check::Mqtt, format!("connected for {}", span(link.for_s))),
             publish(link, config),
         ],
         Some(link) => {
-            let dns = on_the_way(Part::Dns, evidence, Some(link));
-            let tcp = on_the_way(Part::Tcp, evidence, Some(link));
+            let dns = reachability(Check::Dns, evidence, Some(link));
+            let tcp = reachability(Check::Tcp, evidence, Some(link));
             let tls = is_tls(config).then(|| tls(link, config));
             [Some(dns), Some(tcp), tls, Some(mqtt(link, config))].into_iter().flatten().collect()
         }
         None => {
             let mut chain =
-                vec![on_the_way(Part::Dns, evidence, None), on_the_way(Part::Tcp, evidence, None)];
+                vec![reachability(Check::Dns, evidence, None), reachability(Check::Tcp, evidence, None)];
             chain.extend(tls_files(evidence).filter(|_| is_tls(config)));
             let words = match evidence.agent {
-                Asked::NoSocket => "`systemctl status waypost` has a line of it",
-                _ => "nobody to ask while the agent does not run",
+                AgentStatusResult::NoSocket => "see `systemctl status waypost`",
+                _ => "unknown while the agent is not running",
             };
-            chain.push(Finding::unknown(Part::Mqtt, words));
+            chain.push(Finding::unknown(Check::Mqtt, words));
             chain
         }
     }
 }
 
-/// Where nobody knows, there may be some.
+/// Whether a broker uses TLS. Without a configuration it is assumed to.
 fn is_tls(config: Option<&Config>) -> bool {
     let tls = |config: &Config| {
-        config.relay.brokers.iter().any(|broker| broker.transport.tls().is_some())
+        config.uplink.brokers.iter().any(|broker| broker.transport.tls().is_some())
     };
     config.is_none_or(tls)
 }
 
-/// Whether the agent's last attempt ended at `part`, in its own words.
-fn ended_at(link: Option<&LinkStatus>, part: Part) -> Option<&str> {
-    let link = link.filter(|link| link.stage.as_deref() == Some(part.name()))?;
+/// Error of the agent's last attempt, if it failed at `part`.
+fn failed_at(link: Option<&LinkStatus>, part: Check) -> Option<&str> {
+    let link = link.filter(|link| link.stage.as_deref() == Some(part.as_str()))?;
     Some(link.last_error.as_deref().unwrap_or("failed"))
 }
 
-/// The name, or the way: by our own look, and by the agent's word.
-fn on_the_way(part: Part, evidence: &Evidence, link: Option<&LinkStatus>) -> Finding {
+/// Evaluates name resolution or TCP, from this program's attempts and the agent's status.
+fn reachability(part: Check, evidence: &Evidence, link: Option<&LinkStatus>) -> Finding {
     let failed = |probe: &Probe| {
-        let Probe { broker, reached } = probe;
+        let Probe { broker, result: reached } = probe;
         match (part, reached) {
-            (_, Reached::NotFound(why)) => Some(format!("{broker}: {why}")),
-            (Part::Tcp, Reached::NoAnswer(why)) => Some(format!("{broker}: {why}")),
+            (_, ProbeResult::NameNotFound(why)) => Some(format!("{broker}: {why}")),
+            (Check::Tcp, ProbeResult::Unreachable(why)) => Some(format!("{broker}: {why}")),
             _ => None,
         }
     };
     let failures: Vec<String> = evidence.probes.iter().filter_map(failed).collect();
     let config = evidence.config.as_deref().ok();
-    let is_proxied = config.is_some_and(|config| config.relay.proxy.is_some());
+    let is_proxied = config.is_some_and(|config| config.uplink.proxy.is_some());
     let remedy = match part {
-        Part::Dns if is_proxied => {
-            "is there a network (`ip route`), does it resolve names (`getent hosts NAME`), and is the name in mqtt.proxy right?"
+        Check::Dns if is_proxied => {
+            "check the network (`ip route`), name resolution (`getent hosts NAME`) and the name in mqtt.proxy"
         }
-        Part::Dns => {
-            "is there a network (`ip route`), does it resolve names (`getent hosts NAME`), and is the name in mqtt.broker right?"
+        Check::Dns => {
+            "check the network (`ip route`), name resolution (`getent hosts NAME`) and the name in mqtt.broker"
         }
         _ if is_proxied => {
-            "is there a network, does the proxy run, does it let this van in (mqtt.proxy, mqtt.proxy_username) and through to mqtt.broker, and does the broker run?"
+            "check the network, that the proxy runs and admits this van (mqtt.proxy, mqtt.proxy_username), that it allows mqtt.broker, and that the broker runs"
         }
         _ => {
-            "is there a network, does the broker run, and are port and firewall right (mqtt.broker)?"
+            "check the network, that the broker runs, its port (mqtt.broker) and the firewall"
         }
     };
     if !evidence.probes.is_empty() && failures.len() == evidence.probes.len() {
-        return Finding::wrong(part, failures.join("; "), remedy);
+        return Finding::fail(part, failures.join("; "), remedy);
     }
-    if let Some(error) = ended_at(link, part) {
-        // Behind a proxy, this program has not looked any further.
+    if let Some(error) = failed_at(link, part) {
+        // Behind a proxy this program has tested the proxy only.
         let also = if evidence.probes.is_empty() || is_proxied {
             ""
         } else {
-            "; this program comes further now"
+            "; this check gets further now"
         };
-        return Finding::wrong(part, format!("{error}{also}"), remedy);
+        return Finding::fail(part, format!("{error}{also}"), remedy);
     }
     match (failures.is_empty(), evidence.probes.is_empty()) {
         (_, true) if link.is_some_and(|link| link.stage.is_some()) => {
-            Finding::fine(part, "the agent came further")
+            Finding::ok(part, "passed by the agent")
         }
-        (_, true) => Finding::unknown(part, "not looked at"),
+        (_, true) => Finding::unknown(part, "not checked"),
         (true, false) if is_proxied => {
-            Finding::fine(part, "as far as the proxy; what is behind it is not looked at from here")
+            Finding::ok(part, "reached the proxy; the connection behind it is not checked from here")
         }
-        (true, false) if part == Part::Dns => Finding::fine(part, "the name is found"),
-        (true, false) => Finding::fine(part, "something listens there"),
-        (false, false) => Finding::fine(part, format!("of one at least; {}", failures.join("; "))),
+        (true, false) if part == Check::Dns => Finding::ok(part, "name resolved"),
+        (true, false) => Finding::ok(part, "port open"),
+        (false, false) => Finding::ok(part, format!("at least one succeeded; {}", failures.join("; "))),
     }
 }
 
 fn tls(link: &LinkStatus, config: Option<&Config>) -> Finding {
-    let Some(error) = ended_at(Some(link), Part::Tls) else {
+    let Some(error) = failed_at(Some(link), Check::Tls) else {
         return match link.stage.as_deref() {
-            Some("mqtt" | "publish") => Finding::fine(Part::Tls, "the two trust each other"),
-            _ => Finding::unknown(Part::Tls, "nothing against it is known"),
+            Some("mqtt" | "publish") => Finding::ok(Check::Tls, "handshake succeeded"),
+            _ => Finding::unknown(Check::Tls, "no error known"),
         };
     };
     let ca_file = config.and_then(|config| {
-        let mut tls = config.relay.brokers.iter().filter_map(|broker| broker.transport.tls());
+        let mut tls = config.uplink.brokers.iter().filter_map(|broker| broker.transport.tls());
         tls.next().map(|tls| tls.ca_file.display().to_string())
     });
     let ca_file = ca_file.unwrap_or_else(|| "mqtt.ca_file".to_owned());
     let remedy = match link.cause.as_deref() {
         Some("files") => {
-            "put the file there, readable for the user waypost (docs/install.md, Secrets); `waypost check`".to_owned()
+            "provide the file, readable for the user waypost (docs/install.md, Secrets); validate with `waypost check`".to_owned()
         }
         Some("unknown_authority") => format!(
-            "a wrong authority: {ca_file} must hold the certificate of who signed the broker's"
+            "unknown CA: {ca_file} must contain the CA certificate that signed the broker's"
         ),
         Some("expired") => "the broker's certificate has expired: renew it at the broker".to_owned(),
         Some("not_yet_valid") => {
-            "our clock is behind: it is right with the first fix".to_owned()
+            "the van's clock is behind: it is set by the first fix".to_owned()
         }
         Some("wrong_name") => {
-            "write the name in mqtt.broker for which the broker's certificate is".to_owned()
+            "use a name in mqtt.broker that the broker's certificate contains".to_owned()
         }
         Some("refused") => {
-            "the broker does not take ours: mqtt.cert_file and mqtt.key_file, and whether it has expired".to_owned()
+            "the broker rejects the van's certificate: check mqtt.cert_file, mqtt.key_file and its expiry".to_owned()
         }
-        _ => "does the broker speak TLS on this port? 8883 is usual, and 443 for wss; mqtt:// and ws:// are without".to_owned(),
+        _ => "check that the broker uses TLS on this port: usually 8883, or 443 for wss; mqtt:// and ws:// are without TLS".to_owned(),
     };
-    Finding::wrong(Part::Tls, error, remedy)
+    Finding::fail(Check::Tls, error, remedy)
 }
 
-/// Without an agent.
+/// TLS check without a running agent.
 fn tls_files(evidence: &Evidence) -> Option<Finding> {
     Some(match evidence.tls_files.as_ref()? {
-        Ok(()) => Finding::unknown(Part::Tls, "our files are in order; the broker's are not known"),
+        Ok(()) => Finding::unknown(Check::Tls, "local files are valid; the broker's certificate is not checked"),
         Err(error) => {
-            let remedy = "put the file there, readable for the user waypost; `waypost check`";
-            Finding::wrong(Part::Tls, error, remedy)
+            let remedy = "provide the file, readable for the user waypost; validate with `waypost check`";
+            Finding::fail(Check::Tls, error, remedy)
         }
     })
 }
 
-/// There is no link.
+/// MQTT check without a connection.
 fn mqtt(link: &LinkStatus, config: Option<&Config>) -> Finding {
     let LinkStatus { state, for_s, backoff_s, last_error, last_reason, .. } = link;
     let Some(error) = last_error else {
-        return Finding::unknown(Part::Mqtt, format!("{state} for {}", span(*for_s)));
+        return Finding::unknown(Check::Mqtt, format!("{state} for {}", span(*for_s)));
     };
-    let again = backoff_s.map(|wait| format!("; it tries again after {wait:.0} s"));
+    let again = backoff_s.map(|wait| format!("; retrying after {wait:.0} s"));
     let reason = last_reason.as_ref().map(|reason| format!(" (reason {reason})"));
     let words = format!("{error}{}{}", reason.unwrap_or_default(), again.unwrap_or_default());
-    Finding::wrong(Part::Mqtt, words, admission_remedy(last_reason.as_deref(), config))
+    Finding::fail(Check::Mqtt, words, connect_remedy(last_reason.as_deref(), config))
 }
 
 fn has_websocket(config: &Config) -> bool {
-    config.relay.brokers.iter().any(|broker| broker.transport.is_websocket())
+    config.uplink.brokers.iter().any(|broker| broker.transport.is_websocket())
 }
 
-/// CONNACK and DISCONNECT (MQTT 5 §3.2.2.2, §3.14.2.1).
-fn admission_remedy(reason: Option<&str>, config: Option<&Config>) -> String {
-    let without = config.is_some_and(|config| config.relay.credentials.is_none());
+/// Remedies for the reason codes of CONNACK and DISCONNECT (MQTT 5 §3.2.2.2, §3.14.2.1).
+fn connect_remedy(reason: Option<&str>, config: Option<&Config>) -> String {
+    let without = config.is_some_and(|config| config.uplink.credentials.is_none());
     match reason {
         Some("0x86" | "0x87" | "0x8C") if without => {
-            "the broker wants a user name: mqtt.username and mqtt.password_file".to_owned()
+            "the broker requires a user name: set mqtt.username and mqtt.password_file".to_owned()
         }
         Some("0x86" | "0x87" | "0x8C") => {
-            "user name or password are wrong, or not known to the broker: mqtt.username, mqtt.password_file".to_owned()
+            "user name or password is wrong or unknown to the broker: check mqtt.username and mqtt.password_file".to_owned()
         }
-        Some("0x84") => "the broker speaks another MQTT: mqtt.version = \"3.1.1\"".to_owned(),
-        Some("0x85") => "the broker does not allow the van's id as client identifier: van.id".to_owned(),
-        Some("0x8A") => "the broker has banned this van: ask who runs it".to_owned(),
-        Some("0x8E") => "another client has this van's id: give each its own van.id".to_owned(),
-        Some("0x95") => "the broker takes smaller messages only: track.batch_points".to_owned(),
+        Some("0x84") => "the broker uses another protocol version: set mqtt.version = \"3.1.1\"".to_owned(),
+        Some("0x85") => "the broker rejects the van's id as client identifier: change van.id".to_owned(),
+        Some("0x8A") => "the broker has banned this van: contact its operator".to_owned(),
+        Some("0x8E") => "another client uses this van's id: give each van its own van.id".to_owned(),
+        Some("0x95") => "messages exceed the broker's packet limit: reduce track.batch_points".to_owned(),
         Some("0x88" | "0x89" | "0x97" | "0x9F" | "0x8B") => {
-            "the broker is full, busy or going down; the agent waits and tries again: ask who runs it".to_owned()
+            "the broker is full, busy or shutting down, and the agent retries: contact its operator".to_owned()
         }
-        Some(_) => "the broker's log says why".to_owned(),
+        Some(_) => "see the broker's log".to_owned(),
         None if config.is_some_and(has_websocket) => {
-            "the connection broke: a thin network, a broker that ends it (its log says why), or a port and path that are not its WebSocket's (mqtt.broker)".to_owned()
+            "connection lost: check the network, the broker's log, and the WebSocket's port and path in mqtt.broker".to_owned()
         }
         None => {
-            "the connection broke: a thin network, a broker that ends it (its log says why), or a port that is not MQTT's".to_owned()
+            "connection lost: check the network, the broker's log, and that the port in mqtt.broker is an MQTT port".to_owned()
         }
     }
 }
 
-/// The broker refuses nothing that we say; but what it would have to cut the link for is not said at all.
-fn accepted(link: &LinkStatus) -> Finding {
+/// Publish check without rejections. Events above the broker's packet limit are held back, because
+/// sending them would end the connection.
+fn publish_accepted(link: &LinkStatus) -> Finding {
     let LinkStatus { points_acked, events_too_large, .. } = link;
     if *events_too_large == 0 {
-        return Finding::fine(Part::Publish, format!("{points_acked} points acknowledged"));
+        return Finding::ok(Check::Publish, format!("{points_acked} points acknowledged"));
     }
-    Finding::wrong(
-        Part::Publish,
-        format!("{events_too_large} events are larger than the broker takes; they wait"),
-        "let the broker take larger packets (mosquitto: max_packet_size)",
+    Finding::fail(
+        Check::Publish,
+        format!("{events_too_large} events exceed the broker's packet limit and are held back"),
+        "raise the broker's packet limit (mosquitto: max_packet_size)",
     )
 }
 
-/// There is a link, and perhaps an answer (MQTT 5 §3.4.2.1).
+/// Publish check with a connection (MQTT 5 §3.4.2.1).
 fn publish(link: &LinkStatus, config: Option<&Config>) -> Finding {
     let refused = link.last_reason.as_deref().filter(|_| link.stage.as_deref() == Some("publish"));
     let Some(reason) = refused else {
         return match &link.downlink_error {
-            Some(error) => Finding::wrong(
-                Part::Publish,
-                format!("manifests and commands do not come: {error}"),
-                "let this van subscribe to its topics manifest, command and ack (the broker's ACL)",
+            Some(error) => Finding::fail(
+                Check::Publish,
+                format!("manifests and commands cannot be received: {error}"),
+                "allow this van to subscribe to its topics manifest, command and ack (the broker's ACL)",
             ),
-            None => accepted(link),
+            None => publish_accepted(link),
         };
     };
-    let topic = config.map_or("FLEET/VAN/track", |config| &config.relay.topics.track);
+    let topic = config.map_or("FLEET/VAN/track", |config| &config.uplink.topics.track);
     let remedy = match reason {
-        "0x87" => format!("let this van publish to {topic} and its neighbours (the broker's ACL)"),
+        "0x87" => format!("allow this van to publish to {topic} and its other topics (the broker's ACL)"),
         "0x97" => {
-            "the broker is full, or this van has used up its quota: ask who runs it".to_owned()
+            "the broker is full, or this van has exceeded its quota: contact its operator".to_owned()
         }
         "0x10" => format!(
-            "nobody subscribes to {topic}: start the backend, or mqtt.require_subscriber = false"
+            "no subscriber for {topic}: start the backend, or set mqtt.require_subscriber = false"
         ),
-        "0x95" => "the broker takes smaller messages only: track.batch_points".to_owned(),
-        "0x99" => "the broker checks payloads, and wants another form of them".to_owned(),
-        _ => "the broker's log says why".to_owned(),
+        "0x95" => "messages exceed the broker's packet limit: reduce track.batch_points".to_owned(),
+        "0x99" => "the broker validates payloads and rejects this format: check its configuration".to_owned(),
+        _ => "see the broker's log".to_owned(),
     };
-    let words = format!("the broker refuses records (reason {reason}); nothing is lost, they wait");
-    Finding::wrong(Part::Publish, words, remedy)
+    let words = format!("the broker rejects records (reason {reason}); they are kept and retried");
+    Finding::fail(Check::Publish, words, remedy)
 }

@@ -1,7 +1,7 @@
-//! Looks at what can be looked at on this host → [`Evidence`].
+//! Gathers the [`Evidence`] for the diagnosis on this host.
 //!
-//! The agent is asked first. Where it has a link, nobody else goes to the broker; where it runs, nobody else opens its
-//! receiver.
+//! The agent is queried first. While it is connected, no other connection to the broker is made;
+//! while it runs, the receiver is not opened.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,30 +11,31 @@ use std::time::Duration;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-use super::{Asked, Evidence, Probe, Reached};
+use super::{AgentStatusResult, Evidence, Probe, ProbeResult};
 use crate::config::Config;
 use crate::control::client::{Client, ClientError, DEFAULT_PATH};
-use crate::control::{Answer, Nothing, Question};
+use crate::control::{Response, Empty, Request};
 use crate::port::{serial, tcp};
-use crate::relay::RelayConfig;
+use crate::relay::UplinkConfig;
 use crate::source::{Address, SourceConfig};
 
-/// For each name, and for each way.
-const WITHIN: Duration = Duration::from_secs(5);
+/// Time limit for each name look-up and each connection attempt.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Gathers the evidence. `control` is the agent's socket, if it is not the one of the configuration.
+/// Gathers the evidence. `control` overrides the control socket of the configuration.
 ///
 /// # Errors
-/// [`ClientError::NotAllowed`]: who asks may not ask the agent, and would be told nonsense.
-pub async fn look(path: &Path, control: Option<&Path>) -> Result<Evidence, ClientError> {
+/// [`ClientError::NotAllowed`]: this user may not query the agent, so that the diagnosis would be
+/// wrong.
+pub async fn gather(path: &Path, control: Option<&Path>) -> Result<Evidence, ClientError> {
     let config = Config::load(path, &[]).map(Box::new);
     let agent = match (control, &config) {
-        (Some(control), _) => ask(control)?,
+        (Some(control), _) => query_agent(control)?,
         (None, Ok(config)) => match &config.control {
-            Some(control) => ask(control)?,
-            None => Asked::NoSocket,
+            Some(control) => query_agent(control)?,
+            None => AgentStatusResult::NoSocket,
         },
-        (None, Err(_)) => ask(Path::new(DEFAULT_PATH))?,
+        (None, Err(_)) => query_agent(Path::new(DEFAULT_PATH))?,
     };
     let mut evidence = Evidence {
         agent,
@@ -46,28 +47,29 @@ pub async fn look(path: &Path, control: Option<&Path>) -> Result<Evidence, Clien
     let Ok(config) = &evidence.config else { return Ok(evidence) };
     let link = evidence.status().map(|status| status.link.state.clone());
     if link.as_deref() != Some("connected") {
-        evidence.probes = probes(&config.relay).await;
+        evidence.probes = probe_brokers(&config.uplink).await;
     }
-    if let Asked::Silent(_) = evidence.agent {
-        evidence.device = open(&config.source).await;
-        evidence.tls_files = Some(config.examine_files(path).map_err(|error| error.to_string()));
+    if let AgentStatusResult::NoResponse(_) = evidence.agent {
+        evidence.device = try_source(&config.source).await;
+        evidence.tls_files = Some(config.check_files(path).map_err(|error| error.to_string()));
     }
     Ok(evidence)
 }
 
-fn ask(control: &Path) -> Result<Asked, ClientError> {
+fn query_agent(control: &Path) -> Result<AgentStatusResult, ClientError> {
     let answer =
-        Client::connect(control).and_then(|mut client| client.ask(&Question::Status(Nothing {})));
+        Client::connect(control).and_then(|mut client| client.request(&Request::Status(Empty {})));
     match answer {
-        Ok(Answer::Status(status)) => Ok(Asked::Answered(status)),
-        Ok(_) => Ok(Asked::Silent("the agent said no status".to_owned())),
+        Ok(Response::Status(status)) => Ok(AgentStatusResult::Answered(status)),
+        Ok(_) => Ok(AgentStatusResult::NoResponse("unexpected response of the agent: no status".to_owned())),
         Err(error @ ClientError::NotAllowed(_)) => Err(error),
-        Err(error) => Ok(Asked::Silent(error.to_string())),
+        Err(error) => Ok(AgentStatusResult::NoResponse(error.to_string())),
     }
 }
 
-/// Whether the receiver can be opened; it is closed again. Standard input is nobody's but the agent's.
-async fn open(source: &SourceConfig) -> Option<Result<(), String>> {
+/// Tries to open the receiver and closes it again. Standard input belongs to the agent and is not
+/// tried.
+async fn try_source(source: &SourceConfig) -> Option<Result<(), String>> {
     let opened = match &source.address {
         Address::Serial(path) => serial::open(path, source.line.baud).map(drop),
         Address::Tcp(host) | Address::Gpsd(host) => tcp::connect(host).await.map(drop),
@@ -79,33 +81,33 @@ async fn open(source: &SourceConfig) -> Option<Result<(), String>> {
     Some(opened.map_err(|error| error.to_string()))
 }
 
-/// Of the brokers; where a proxy makes the way, it alone is reached from here.
-async fn probes(config: &RelayConfig) -> Vec<Probe> {
+/// Tries to connect to each broker, or only to the proxy if there is one.
+async fn probe_brokers(config: &UplinkConfig) -> Vec<Probe> {
     if let Some(proxy) = &config.proxy {
-        let reached = reach(&proxy.host, proxy.port).await;
-        return vec![Probe { broker: format!("the proxy {proxy}"), reached }];
+        let result = probe_broker(&proxy.host, proxy.port).await;
+        return vec![Probe { broker: format!("the proxy {proxy}"), result }];
     }
     let mut probes = Vec::new();
     for broker in &config.brokers {
-        let reached = reach(&broker.host, broker.port).await;
-        probes.push(Probe { broker: broker.to_string(), reached });
+        let reached = probe_broker(&broker.host, broker.port).await;
+        probes.push(Probe { broker: broker.to_string(), result: reached });
     }
     probes
 }
 
-async fn reach(host: &str, port: u16) -> Reached {
-    let late = |_| Err(io::Error::from(io::ErrorKind::TimedOut));
-    let looked_up = timeout(WITHIN, lookup_host((host, port))).await;
+async fn probe_broker(host: &str, port: u16) -> ProbeResult {
+    let backdate = |_| Err(io::Error::from(io::ErrorKind::TimedOut));
+    let looked_up = timeout(PROBE_TIMEOUT, lookup_host((host, port))).await;
     let addresses: Vec<SocketAddr> = match looked_up {
         Ok(Ok(addresses)) => addresses.collect(),
-        Ok(Err(error)) => return Reached::NotFound(error.to_string()),
-        Err(_) => return Reached::NotFound("no name server answers within 5 s".to_owned()),
+        Ok(Err(error)) => return ProbeResult::NameNotFound(error.to_string()),
+        Err(_) => return ProbeResult::NameNotFound("no response from a name server within 5 s".to_owned()),
     };
-    match timeout(WITHIN, TcpStream::connect(&*addresses)).await.unwrap_or_else(late) {
-        Ok(_) => Reached::Answered,
+    match timeout(PROBE_TIMEOUT, TcpStream::connect(&*addresses)).await.unwrap_or_else(backdate) {
+        Ok(_) => ProbeResult::Reachable,
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-            Reached::NoAnswer("nobody answers within 5 s".to_owned())
+            ProbeResult::Unreachable("no response within 5 s".to_owned())
         }
-        Err(error) => Reached::NoAnswer(error.to_string()),
+        Err(error) => ProbeResult::Unreachable(error.to_string()),
     }
 }

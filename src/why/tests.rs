@@ -1,12 +1,12 @@
-//! Evidence by hand, and which part is named.
+//! Tests of the diagnosis from constructed evidence.
 
 use super::*;
 use crate::control::status::{FixStatus, LinkStatus, ReceiverStatus};
 
 const CONFIG: &str = "van.id = \"VAN-042\"\nmqtt.broker = \"mqtts://broker.example.com\"\nmqtt.username = \"VAN-042\"\ngnss.hunt = false\n";
 
-/// A van that lacks nothing.
-fn well() -> Evidence {
+/// Evidence without a failure.
+fn healthy() -> Evidence {
     let status = Status {
         version: "0.1.0".to_owned(),
         van: "VAN-042".to_owned(),
@@ -26,7 +26,7 @@ fn well() -> Evidence {
         ..Status::default()
     };
     Evidence {
-        agent: Asked::Answered(Box::new(status)),
+        agent: AgentStatusResult::Answered(Box::new(status)),
         config: Ok(Box::new(Config::parse(CONFIG, "test", &[]).unwrap())),
         device: None,
         tls_files: None,
@@ -34,20 +34,20 @@ fn well() -> Evidence {
     }
 }
 
-fn with(change: impl FnOnce(&mut Status)) -> Evidence {
-    let mut evidence = well();
-    if let Asked::Answered(status) = &mut evidence.agent {
-        change(status);
+fn with(state_mut: impl FnOnce(&mut Status)) -> Evidence {
+    let mut evidence = healthy();
+    if let AgentStatusResult::Answered(status) = &mut evidence.agent {
+        state_mut(status);
     }
     evidence
 }
 
-/// No link: how far it came, why there is no trust, and the broker's reason.
+/// No connection, with the stage of the failure, its TLS cause, and the broker's reason code.
 fn link(stage: Option<&str>, cause: Option<&str>, reason: Option<&str>) -> Evidence {
     let mut evidence = with(|status| {
         status.link = LinkStatus {
             state: "no link".to_owned(),
-            last_error: Some("in the agent's words".to_owned()),
+            last_error: Some("the agent's error".to_owned()),
             stage: stage.map(str::to_owned),
             cause: cause.map(str::to_owned),
             last_reason: reason.map(str::to_owned),
@@ -55,15 +55,15 @@ fn link(stage: Option<&str>, cause: Option<&str>, reason: Option<&str>) -> Evide
             ..LinkStatus::default()
         };
     });
-    evidence.probes = vec![probe(Reached::Answered)];
+    evidence.probes = vec![probe(ProbeResult::Reachable)];
     evidence
 }
 
-fn probe(reached: Reached) -> Probe {
-    Probe { broker: "mqtts://broker.example.com:8883".to_owned(), reached }
+fn probe(reached: ProbeResult) -> Probe {
+    Probe { broker: "mqtts://broker.example.com:8883".to_owned(), result: reached }
 }
 
-fn reached(reached: &[Reached]) -> Evidence {
+fn reached(reached: &[ProbeResult]) -> Evidence {
     let mut evidence = link(None, None, None);
     evidence.probes = reached.iter().cloned().map(probe).collect();
     evidence
@@ -76,44 +76,44 @@ fn refused(reason: &str) -> Evidence {
     })
 }
 
-fn receiver(change: impl FnOnce(&mut ReceiverStatus)) -> Evidence {
-    with(|status| change(&mut status.receiver))
+fn receiver(state_mut: impl FnOnce(&mut ReceiverStatus)) -> Evidence {
+    with(|status| state_mut(&mut status.receiver))
 }
 
 fn state(state: &str) -> Evidence {
     receiver(|receiver| receiver.state = state.to_owned())
 }
 
-/// The part that is named, and a word of its remedy.
-fn named(evidence: &Evidence) -> (Option<Part>, String) {
-    let judgement = judge(evidence);
+/// The first failed check and its remedy.
+fn fault_named(evidence: &Evidence) -> (Option<Check>, String) {
+    let judgement = diagnose(evidence);
     let first = judgement.findings.into_iter().find(|one| Some(one.part) == judgement.first);
     (judgement.first, first.and_then(|first| first.remedy).unwrap_or_default())
 }
 
 #[test]
 fn a_van_that_lacks_nothing_is_said_to_be_well() {
-    let judgement = judge(&well());
+    let judgement = diagnose(&healthy());
     assert_eq!(judgement.first, None);
     assert!(judgement.findings.iter().all(|one| one.verdict == Verdict::Fine), "{judgement}");
-    assert!(judgement.to_string().ends_with("nothing is wrong\n"));
+    assert!(judgement.to_string().ends_with("no problems found\n"));
 }
 
 #[test]
 fn each_fault_of_the_receiver_is_named_with_its_remedy() {
     let no_fix = |receiver: &mut ReceiverStatus| receiver.mode = 1;
     for (evidence, part, remedy) in [
-        (state("gone"), Part::Device, "/dev/serial/by-id"),
-        (state("silent"), Part::Bytes, "power"),
-        (state("hunting"), Part::Sentences, "NMEA 0183"),
-        (receiver(|one| one.sentence_age_s = None), Part::Sentences, "gnss.hunt = true"),
-        (receiver(|one| one.sentence_age_s = Some(60.0)), Part::Sentences, "gnss.baud"),
+        (state("gone"), Check::Device, "/dev/serial/by-id"),
+        (state("silent"), Check::Bytes, "power"),
+        (state("hunting"), Check::Sentences, "NMEA 0183"),
+        (receiver(|one| one.sentence_age_s = None), Check::Sentences, "gnss.hunt = true"),
+        (receiver(|one| one.sentence_age_s = Some(60.0)), Check::Sentences, "gnss.baud"),
         (
             receiver(|one| {
                 no_fix(one);
                 one.antenna = Some("open".to_owned());
             }),
-            Part::Antenna,
+            Check::Antenna,
             "plug",
         ),
         (
@@ -121,16 +121,16 @@ fn each_fault_of_the_receiver_is_named_with_its_remedy() {
                 no_fix(one);
                 one.antenna = Some("short".to_owned());
             }),
-            Part::Antenna,
+            Check::Antenna,
             "crushed",
         ),
-        (receiver(no_fix), Part::Fix, "patience"),
+        (receiver(no_fix), Check::Fix, "wait a minute"),
         (
             receiver(|one| {
                 no_fix(one);
                 one.sats_in_view = Some(0);
             }),
-            Part::Fix,
+            Check::Fix,
             "antenna",
         ),
         (
@@ -138,13 +138,13 @@ fn each_fault_of_the_receiver_is_named_with_its_remedy() {
                 no_fix(one);
                 one.cn0_dbhz = Some(20);
             }),
-            Part::Fix,
+            Check::Fix,
             "chargers",
         ),
-        (receiver(|one| one.waits_for_date = true), Part::Clock, "RMC or ZDA"),
+        (receiver(|one| one.waits_for_date = true), Check::Clock, "RMC or ZDA"),
     ] {
-        let (first, said) = named(&evidence);
-        assert_eq!(first, Some(part), "{}", judge(&evidence));
+        let (first, said) = fault_named(&evidence);
+        assert_eq!(first, Some(part), "{}", diagnose(&evidence));
         assert!(said.contains(remedy), "{remedy}: {said}");
     }
 }
@@ -157,53 +157,53 @@ fn what_only_follows_from_a_fault_is_not_called_wrong() {
         status.fix = None;
         status.time = "unknown".to_owned();
     });
-    let judgement = judge(&evidence);
+    let judgement = diagnose(&evidence);
     let wrong = judgement.findings.iter().filter(|one| one.verdict == Verdict::Wrong);
-    assert_eq!(wrong.map(|one| one.part).collect::<Vec<_>>(), [Part::Device]);
-    assert!(judgement.to_string().contains("device comes first"), "{judgement}");
+    assert_eq!(wrong.map(|one| one.part).collect::<Vec<_>>(), [Check::Device]);
+    assert!(judgement.to_string().contains("first resolve: device"), "{judgement}");
 }
 
 #[test]
 fn a_passive_antenna_with_a_fix_is_no_fault() {
     let evidence = receiver(|one| one.antenna = Some("open".to_owned()));
-    assert_eq!(judge(&evidence).first, None);
+    assert_eq!(diagnose(&evidence).first, None);
 }
 
 #[test]
 fn each_fault_of_the_link_is_named_with_its_remedy() {
-    let not_found = || Reached::NotFound("no such name".to_owned());
-    let no_answer = || Reached::NoAnswer("refused".to_owned());
+    let not_found = || ProbeResult::NameNotFound("no such name".to_owned());
+    let no_answer = || ProbeResult::Unreachable("refused".to_owned());
     for (evidence, part, remedy) in [
-        (link(Some("dns"), None, None), Part::Dns, "mqtt.broker"),
-        (reached(&[not_found(), not_found()]), Part::Dns, "getent"),
-        (link(Some("tcp"), None, None), Part::Tcp, "firewall"),
-        (reached(&[no_answer()]), Part::Tcp, "port"),
-        (reached(&[not_found(), no_answer()]), Part::Tcp, "port"),
-        (reached(&[no_answer(), Reached::Answered]), Part::Mqtt, "log"),
-        (link(Some("tls"), Some("files"), None), Part::Tls, "readable"),
-        (link(Some("tls"), Some("unknown_authority"), None), Part::Tls, "wrong authority"),
-        (link(Some("tls"), Some("expired"), None), Part::Tls, "renew"),
-        (link(Some("tls"), Some("not_yet_valid"), None), Part::Tls, "clock"),
-        (link(Some("tls"), Some("wrong_name"), None), Part::Tls, "name"),
-        (link(Some("tls"), Some("refused"), None), Part::Tls, "mqtt.cert_file"),
-        (link(Some("tls"), Some("other"), None), Part::Tls, "speak TLS"),
-        (link(Some("mqtt"), None, Some("0x86")), Part::Mqtt, "mqtt.password_file"),
-        (link(Some("mqtt"), None, Some("0x87")), Part::Mqtt, "mqtt.password_file"),
-        (link(Some("mqtt"), None, Some("0x84")), Part::Mqtt, "3.1.1"),
-        (link(Some("mqtt"), None, Some("0x8E")), Part::Mqtt, "own van.id"),
-        (link(Some("mqtt"), None, Some("0x97")), Part::Mqtt, "full"),
-        (refused("0x87"), Part::Publish, "ACL"),
-        (refused("0x97"), Part::Publish, "full"),
-        (refused("0x10"), Part::Publish, "require_subscriber"),
+        (link(Some("dns"), None, None), Check::Dns, "mqtt.broker"),
+        (reached(&[not_found(), not_found()]), Check::Dns, "getent"),
+        (link(Some("tcp"), None, None), Check::Tcp, "firewall"),
+        (reached(&[no_answer()]), Check::Tcp, "port"),
+        (reached(&[not_found(), no_answer()]), Check::Tcp, "port"),
+        (reached(&[no_answer(), ProbeResult::Reachable]), Check::Mqtt, "log"),
+        (link(Some("tls"), Some("files"), None), Check::Tls, "readable"),
+        (link(Some("tls"), Some("unknown_authority"), None), Check::Tls, "unknown CA"),
+        (link(Some("tls"), Some("expired"), None), Check::Tls, "renew"),
+        (link(Some("tls"), Some("not_yet_valid"), None), Check::Tls, "clock"),
+        (link(Some("tls"), Some("wrong_name"), None), Check::Tls, "name"),
+        (link(Some("tls"), Some("refused"), None), Check::Tls, "mqtt.cert_file"),
+        (link(Some("tls"), Some("other"), None), Check::Tls, "uses TLS"),
+        (link(Some("mqtt"), None, Some("0x86")), Check::Mqtt, "mqtt.password_file"),
+        (link(Some("mqtt"), None, Some("0x87")), Check::Mqtt, "mqtt.password_file"),
+        (link(Some("mqtt"), None, Some("0x84")), Check::Mqtt, "3.1.1"),
+        (link(Some("mqtt"), None, Some("0x8E")), Check::Mqtt, "own van.id"),
+        (link(Some("mqtt"), None, Some("0x97")), Check::Mqtt, "full"),
+        (refused("0x87"), Check::Publish, "ACL"),
+        (refused("0x97"), Check::Publish, "full"),
+        (refused("0x10"), Check::Publish, "require_subscriber"),
         (
             with(|status| status.link.downlink_error = Some("refused".to_owned())),
-            Part::Publish,
+            Check::Publish,
             "subscribe",
         ),
-        (with(|status| status.link.events_too_large = 1), Part::Publish, "max_packet_size"),
+        (with(|status| status.link.events_too_large = 1), Check::Publish, "max_packet_size"),
     ] {
-        let (first, said) = named(&evidence);
-        assert_eq!(first, Some(part), "{}", judge(&evidence));
+        let (first, said) = fault_named(&evidence);
+        assert_eq!(first, Some(part), "{}", diagnose(&evidence));
         assert!(said.contains(remedy), "{remedy}: {said}");
     }
 }
@@ -216,52 +216,52 @@ fn behind_a_proxy_only_the_way_to_it_is_judged_from_here() {
         evidence.config = Ok(Box::new(Config::parse(&text, "test", &[]).unwrap()));
         evidence
     };
-    let judgement = judge(&proxied(link(Some("tcp"), None, None)));
-    let tcp = judgement.findings.iter().find(|one| one.part == Part::Tcp).unwrap();
-    assert_eq!(tcp.words, "in the agent's words", "nobody came further here");
+    let judgement = diagnose(&proxied(link(Some("tcp"), None, None)));
+    let tcp = judgement.findings.iter().find(|one| one.part == Check::Tcp).unwrap();
+    assert_eq!(tcp.words, "the agent's error", "this program did not get further");
     assert!(tcp.remedy.as_ref().unwrap().contains("mqtt.proxy_username"));
-    let judgement = judge(&proxied(link(Some("mqtt"), None, Some("0x86")))).to_string();
-    assert!(judgement.contains("not looked at from here"), "{judgement}");
-    let (first, said) = named(&proxied(reached(&[Reached::NotFound("no such name".to_owned())])));
-    assert_eq!(first, Some(Part::Dns));
+    let judgement = diagnose(&proxied(link(Some("mqtt"), None, Some("0x86")))).to_string();
+    assert!(judgement.contains("not checked from here"), "{judgement}");
+    let (first, said) = fault_named(&proxied(reached(&[ProbeResult::NameNotFound("no such name".to_owned())])));
+    assert_eq!(first, Some(Check::Dns));
     assert!(said.contains("the name in mqtt.proxy"), "{said}");
 }
 
 #[test]
 fn a_failing_disk_and_a_lost_scanner_are_named() {
     for (evidence, part) in [
-        (with(|status| status.outbox.failing = true), Part::Outbox),
-        (with(|status| status.scanners[0].state = "gone".to_owned()), Part::Scanners),
+        (with(|status| status.outbox.failing = true), Check::Outbox),
+        (with(|status| status.scanners[0].state = "gone".to_owned()), Check::Scanners),
     ] {
-        assert_eq!(named(&evidence).0, Some(part));
+        assert_eq!(fault_named(&evidence).0, Some(part));
     }
     let given_up = with(|status| status.outbox.dropped = 3);
-    assert!(judge(&given_up).to_string().contains("3 given up"), "{}", judge(&given_up));
+    assert!(diagnose(&given_up).to_string().contains("3 evicted"), "{}", diagnose(&given_up));
 }
 
 #[test]
 fn without_an_agent_that_is_named_first_and_what_can_be_looked_at_is() {
     let silent = Evidence {
-        agent: Asked::Silent("no agent answers".to_owned()),
+        agent: AgentStatusResult::NoResponse("no agent answers".to_owned()),
         device: Some(Err("not there".to_owned())),
         tls_files: Some(Err("ca.pem: cannot be read".to_owned())),
-        probes: vec![probe(Reached::Answered)],
-        ..well()
+        probes: vec![probe(ProbeResult::Reachable)],
+        ..healthy()
     };
-    let judgement = judge(&silent);
-    assert_eq!(judgement.first, Some(Part::Agent));
+    let judgement = diagnose(&silent);
+    assert_eq!(judgement.first, Some(Check::Agent));
     let wrong = judgement.findings.iter().filter(|one| one.verdict == Verdict::Wrong);
     let wrong: Vec<_> = wrong.map(|one| one.part).collect();
-    assert_eq!(wrong, [Part::Agent, Part::Device, Part::Tls]);
+    assert_eq!(wrong, [Check::Agent, Check::Device, Check::Tls]);
 
-    let misconfigured = Evidence { config: Err("not usable\n  van.id".to_owned()), ..silent };
-    let (first, said) = named(&misconfigured);
-    assert_eq!(first, Some(Part::Agent));
+    let misconfigured = Evidence { config: Err("invalid configuration\n  van.id".to_owned()), ..silent };
+    let (first, said) = fault_named(&misconfigured);
+    assert_eq!(first, Some(Check::Agent));
     assert!(said.contains("journalctl"), "{said}");
-    let judgement = judge(&misconfigured);
+    let judgement = diagnose(&misconfigured);
     assert_eq!(judgement.findings[1].verdict, Verdict::Wrong, "{judgement}");
-    let running = Evidence { config: Err("not allowed".to_owned()), ..well() };
-    assert_eq!(judge(&running).first, None, "who runs has read it");
+    let running = Evidence { config: Err("not allowed".to_owned()), ..healthy() };
+    assert_eq!(diagnose(&running).first, None, "a running agent has read its configuration");
 }
 
 #[test]
@@ -270,5 +270,5 @@ fn no_word_of_a_receiver_reaches_the_terminal_as_a_command() {
         one.mode = 1;
         one.warning = Some("jam\x1b[2Jmed".to_owned());
     });
-    assert!(!judge(&evidence).to_string().contains('\x1b'));
+    assert!(!diagnose(&evidence).to_string().contains('\x1b'));
 }

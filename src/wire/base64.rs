@@ -1,6 +1,8 @@
-//! Bytes ↔ text in base64: read in both alphabets (RFC 4648 §4 and §5), with or without padding, and written in the first.
+//! Base64: decodes both alphabets (RFC 4648 §4 and §5), with or without padding, and encodes the
+//! first.
 
-/// The bytes that a text stands for; `None` if it has another letter. What is left of a last, incomplete byte is dropped.
+/// Decodes a text; `None` if it contains any other character. Bits of a last, incomplete byte are
+/// dropped.
 #[must_use]
 pub fn decode(text: &str) -> Option<Vec<u8>> {
     let (mut bytes, mut bits, mut count) = (Vec::new(), 0_u32, 0);
@@ -22,7 +24,7 @@ pub fn decode(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// The text of bytes, in the alphabet of §4, padded.
+/// Encodes bytes in the alphabet of §4, with padding.
 #[must_use]
 pub fn encode(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -1,9 +1,9 @@
-//! Payload of the topic `cmd` → [`Command`], and [`Answer`] → payload of `cmd/res`.
+//! Payloads of the topics `cmd` and `cmd/res`: commands and their results.
 
 use serde::{Deserialize, Serialize};
 
 use super::VERSION;
-use crate::core::delivery::command::{Answer, AnswerStatus, Command, CommandId, Order};
+use crate::core::delivery::command::{CommandResult, CommandStatus, Command, CommandId, CommandKind};
 use crate::core::delivery::duty::Duty;
 use crate::core::delivery::event::Preferences;
 use crate::core::delivery::manifest::{MAX_KEY, MAX_NAME, MAX_TEXT};
@@ -11,34 +11,34 @@ use crate::core::delivery::saying::DelayReason;
 use crate::core::parcel::code::normalised;
 use crate::units::UtcTime;
 
-/// No command is longer, in bytes.
+/// Maximum size of a command in bytes.
 pub const MAX_BYTES: usize = 4 * 1024;
 
-/// Why a command is not understood.
+/// Reason why a command is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CommandRefusal {
-    /// Nobody can be answered.
-    #[error("no command: {0}; write JSON as docs/contract.md says")]
-    Nobody(String),
-    /// The sender can be told.
+pub enum CommandError {
+    /// The command has no valid id, so no result can be sent.
+    #[error("not a command: {0}; send JSON as described in docs/mqtt-contract.md")]
+    Unanswerable(String),
+    /// The command has an id, so a result is sent.
     #[error("command {id}: {detail}")]
     Rejected {
-        /// Its number.
+        /// Id of the command.
         id: CommandId,
-        /// What is wrong with it.
+        /// Description of the error.
         detail: String,
     },
 }
 
-impl CommandRefusal {
-    /// What the sender is told, if the command has a number.
+impl CommandError {
+    /// Returns the result to send, if the command has an id.
     #[must_use]
-    pub fn answer(&self, utc: Option<UtcTime>) -> Option<Answer> {
+    pub fn to_result(&self, utc: Option<UtcTime>) -> Option<CommandResult> {
         match self {
-            Self::Nobody(_) => None,
-            Self::Rejected { id, detail } => Some(Answer {
+            Self::Unanswerable(_) => None,
+            Self::Rejected { id, detail } => Some(CommandResult {
                 id: *id,
-                status: AnswerStatus::Rejected,
+                status: CommandStatus::Rejected,
                 detail: Some(detail.clone()),
                 utc,
             }),
@@ -47,7 +47,7 @@ impl CommandRefusal {
 }
 
 #[derive(Deserialize)]
-struct Payload {
+struct CommandPayload {
     v: u64,
     cmd: String,
     #[serde(default)]
@@ -55,7 +55,7 @@ struct Payload {
     expires: Option<String>,
 }
 
-/// The arguments of all commands: none has two meanings.
+/// Arguments of all commands. Each has the same meaning in every command.
 #[derive(Default, Deserialize)]
 struct Args {
     route: Option<String>,
@@ -73,123 +73,124 @@ struct Args {
     for_s: Option<u32>,
 }
 
-/// Reads a payload.
+/// Parses a payload.
 ///
 /// # Errors
-/// [`CommandRefusal::Nobody`] if there is no number to answer to, else [`CommandRefusal::Rejected`].
-pub fn read(payload: &[u8]) -> Result<Command, CommandRefusal> {
+/// Returns [`CommandRefusal::Nobody`] if the command has no valid id, else
+/// [`CommandRefusal::Rejected`].
+pub fn parse(payload: &[u8]) -> Result<Command, CommandError> {
     if payload.len() > MAX_BYTES {
-        return Err(CommandRefusal::Nobody(format!("{} bytes are more than 4 KiB", payload.len())));
+        return Err(CommandError::Unanswerable(format!("{} bytes exceed 4 KiB", payload.len())));
     }
-    let head: Head =
-        serde_json::from_slice(payload).map_err(|e| CommandRefusal::Nobody(e.to_string()))?;
+    let head: CommandHead =
+        serde_json::from_slice(payload).map_err(|e| CommandError::Unanswerable(e.to_string()))?;
     let id = CommandId::parse(&head.id)
-        .ok_or_else(|| CommandRefusal::Nobody("its id is no UUID".to_owned()))?;
-    let reject = |detail: String| CommandRefusal::Rejected { id, detail };
-    let payload: Payload = serde_json::from_slice(payload).map_err(|e| reject(e.to_string()))?;
+        .ok_or_else(|| CommandError::Unanswerable("id is not a UUID".to_owned()))?;
+    let reject = |detail: String| CommandError::Rejected { id, detail };
+    let payload: CommandPayload = serde_json::from_slice(payload).map_err(|e| reject(e.to_string()))?;
     if payload.v != u64::from(VERSION) {
-        return Err(reject(format!("v is {}: this van reads version 1", payload.v)));
+        return Err(reject(format!("v is {}: this van supports version 1", payload.v)));
     }
     let expires = match payload.expires {
         None => None,
         Some(text) => Some(
-            UtcTime::parse(&text).ok_or_else(|| reject("expires: write RFC 3339".to_owned()))?,
+            UtcTime::parse(&text).ok_or_else(|| reject("expires must be RFC 3339".to_owned()))?,
         ),
     };
-    let order = order(payload.cmd, payload.args).map_err(|detail| reject(detail.to_owned()))?;
-    Ok(Command { id, expires, order })
+    let order = parse_kind(payload.cmd, payload.args).map_err(|detail| reject(detail.to_owned()))?;
+    Ok(Command { id, expires, kind: order })
 }
 
 #[derive(Deserialize)]
-struct Head {
+struct CommandHead {
     id: String,
 }
 
-fn order(name: String, args: Args) -> Result<Order, &'static str> {
+fn parse_kind(name: String, args: Args) -> Result<CommandKind, &'static str> {
     let parcel = match &args.parcel {
         Some(parcel) if parcel.len() > MAX_KEY => return Err("args.parcel is too long"),
         Some(parcel) => Some(normalised(parcel)).filter(|key| !key.is_empty()),
         None => None,
     };
     Ok(match name.as_str() {
-        "report_now" => Order::ReportNow { parcel },
+        "report_now" => CommandKind::ReportNow { parcel },
         "set_rate" => {
             let interval_s = args.interval_s.ok_or("args.interval_s is missing")?;
             if !(1..=3600).contains(&interval_s) {
-                return Err("args.interval_s: 1 to 3600");
+                return Err("args.interval_s must be 1 to 3600");
             }
-            Order::SetRate { interval_s, for_s: args.for_s.unwrap_or(600).min(86_400) }
+            CommandKind::SetRate { interval_s, for_s: args.for_s.unwrap_or(600).min(86_400) }
         }
-        "flush" => Order::Flush,
+        "flush" => CommandKind::Flush,
         "update_preferences" => {
             let preferences = Preferences {
                 authority_to_leave: args.authority_to_leave,
-                safe_place: bounded(args.safe_place, MAX_TEXT)?,
-                neighbour: bounded(args.neighbour, MAX_TEXT)?,
+                safe_place: check_text(args.safe_place, MAX_TEXT)?,
+                neighbour: check_text(args.neighbour, MAX_TEXT)?,
                 signature_required: args.signature_required,
             };
-            let (route, stop) = (bounded(args.route, MAX_NAME)?, bounded(args.stop, MAX_NAME)?);
+            let (route, stop) = (check_text(args.route, MAX_NAME)?, check_text(args.stop, MAX_NAME)?);
             if stop.is_none() && parcel.is_none() {
                 return Err("args.parcel or args.stop is missing");
             }
-            Order::UpdatePreferences { route, stop, parcel, preferences }
+            CommandKind::UpdatePreferences { route, stop, parcel, preferences }
         }
-        "recall_parcel" => Order::Recall { parcel: parcel.ok_or("args.parcel is missing")? },
+        "recall_parcel" => CommandKind::Recall { parcel: parcel.ok_or("args.parcel is missing")? },
         "message" => {
-            let text = bounded(args.text, MAX_TEXT)?.ok_or("args.text is missing")?;
-            Order::Message { text }
+            let text = check_text(args.text, MAX_TEXT)?.ok_or("args.text is missing")?;
+            CommandKind::Message { text }
         }
         "duty" => {
             let duty = args.duty.ok_or("args.duty is missing")?;
-            Order::Duty(Duty::parse(&duty).ok_or("args.duty: on, off or break")?)
+            CommandKind::Duty(Duty::parse(&duty).ok_or("args.duty must be on, off or break")?)
         }
-        "delay" => Order::Delay(match args.reason.as_deref() {
+        "delay" => CommandKind::Delay(match args.reason.as_deref() {
             None | Some("none") => None,
             Some(reason) => {
-                let reason = DelayReason::parse(reason).ok_or("args.reason is none of ours")?;
+                let reason = DelayReason::parse(reason).ok_or("args.reason is not a delay reason")?;
                 Some((reason, args.seconds.unwrap_or(900).min(86_400)))
             }
         }),
-        "rotate_log" => Order::RotateLog,
+        "rotate_log" => CommandKind::RotateLog,
         _ => {
             let mut name = name;
             name.truncate(name.floor_char_boundary(MAX_NAME));
-            Order::Unsupported { name }
+            CommandKind::Unsupported { name }
         }
     })
 }
 
-fn bounded(text: Option<String>, max: usize) -> Result<Option<String>, &'static str> {
+fn check_text(text: Option<String>, max: usize) -> Result<Option<String>, &'static str> {
     match text {
-        Some(text) if text.len() > max => Err("args: a text is too long"),
-        Some(text) if text.chars().any(char::is_control) => Err("args: a control character"),
+        Some(text) if text.len() > max => Err("args contains a text that is too long"),
+        Some(text) if text.chars().any(char::is_control) => Err("args contains a control character"),
         text => Ok(text.filter(|text| !text.is_empty())),
     }
 }
 
-/// The payload of `cmd/res`.
+/// Payload of `cmd/res`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CommandResult {
+pub struct CommandResultPayload {
     /// Payload version: 1.
     pub v: u8,
-    /// Of the command.
+    /// Id of the command.
     pub id: String,
     /// `accepted`, `done`, `rejected`, `expired` or `stale`.
     pub status: String,
-    /// Why, in words.
+    /// Human-readable reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// When; absent if the time was not known.
+    /// Time of the result; absent if the time was unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ts: Option<String>,
 }
 
-impl From<&Answer> for CommandResult {
-    fn from(answer: &Answer) -> Self {
+impl From<&CommandResult> for CommandResultPayload {
+    fn from(answer: &CommandResult) -> Self {
         Self {
             v: VERSION,
             id: answer.id.to_string(),
-            status: answer.status.name().to_owned(),
+            status: answer.status.as_str().to_owned(),
             detail: answer.detail.clone(),
             ts: answer.utc.map(|utc| utc.to_string()),
         }
@@ -202,8 +203,8 @@ mod tests {
 
     const ID: &str = "0b6f6f0e-8a3c-4a0e-9b61-0a2f4b1b8f10";
 
-    fn command(rest: &str) -> Result<Order, CommandRefusal> {
-        read(format!(r#"{{"v":1,"id":"{ID}",{rest}}}"#).as_bytes()).map(|command| command.order)
+    fn command(rest: &str) -> Result<CommandKind, CommandError> {
+        parse(format!(r#"{{"v":1,"id":"{ID}",{rest}}}"#).as_bytes()).map(|command| command.kind)
     }
 
     #[test]
@@ -215,20 +216,20 @@ mod tests {
         };
         let parcel = || Some("1Z999AA10123456784".to_owned());
         for (text, expected) in [
-            (r#""cmd":"report_now""#, Order::ReportNow { parcel: None }),
+            (r#""cmd":"report_now""#, CommandKind::ReportNow { parcel: None }),
             (
                 r#""cmd":"report_now","args":{"parcel":"1z999aa10123456784"}"#,
-                Order::ReportNow { parcel: parcel() },
+                CommandKind::ReportNow { parcel: parcel() },
             ),
             (
                 r#""cmd":"set_rate","args":{"interval_s":1,"for_s":60}"#,
-                Order::SetRate { interval_s: 1, for_s: 60 },
+                CommandKind::SetRate { interval_s: 1, for_s: 60 },
             ),
-            (r#""cmd":"flush","colour":"red""#, Order::Flush),
+            (r#""cmd":"flush","colour":"red""#, CommandKind::Flush),
             (
                 r#""cmd":"update_preferences","args":{"route":"R","stop":"stop-18","parcel":"1Z999AA10123456784",
                    "authority_to_leave":true,"safe_place":"garage"}"#,
-                Order::UpdatePreferences {
+                CommandKind::UpdatePreferences {
                     route: Some("R".to_owned()),
                     stop: Some("stop-18".to_owned()),
                     parcel: parcel(),
@@ -237,20 +238,20 @@ mod tests {
             ),
             (
                 r#""cmd":"recall_parcel","args":{"parcel":"1Z999AA10123456784"}"#,
-                Order::Recall { parcel: parcel().unwrap() },
+                CommandKind::Recall { parcel: parcel().unwrap() },
             ),
             (
                 r#""cmd":"message","args":{"text":"call us"}"#,
-                Order::Message { text: "call us".to_owned() },
+                CommandKind::Message { text: "call us".to_owned() },
             ),
-            (r#""cmd":"duty","args":{"duty":"break"}"#, Order::Duty(Duty::Break)),
+            (r#""cmd":"duty","args":{"duty":"break"}"#, CommandKind::Duty(Duty::Break)),
             (
                 r#""cmd":"delay","args":{"reason":"weather","seconds":1800}"#,
-                Order::Delay(Some((DelayReason::Weather, 1800))),
+                CommandKind::Delay(Some((DelayReason::Weather, 1800))),
             ),
-            (r#""cmd":"delay""#, Order::Delay(None)),
-            (r#""cmd":"rotate_log""#, Order::RotateLog),
-            (r#""cmd":"fly""#, Order::Unsupported { name: "fly".to_owned() }),
+            (r#""cmd":"delay""#, CommandKind::Delay(None)),
+            (r#""cmd":"rotate_log""#, CommandKind::RotateLog),
+            (r#""cmd":"fly""#, CommandKind::Unsupported { name: "fly".to_owned() }),
         ] {
             assert_eq!(command(text), Ok(expected), "{text}");
         }
@@ -267,7 +268,7 @@ mod tests {
             &[b' '; 4097],
             deep.as_bytes(),
         ] {
-            assert!(matches!(read(payload), Err(CommandRefusal::Nobody(_))));
+            assert!(matches!(parse(payload), Err(CommandError::Unanswerable(_))));
         }
         for text in [
             r#""cmd":"duty""#,
@@ -280,8 +281,8 @@ mod tests {
             r#""kmd":"flush""#,
         ] {
             let refusal = command(text).expect_err(text);
-            let answer = refusal.answer(None).expect("it has a number");
-            assert_eq!(answer.status, AnswerStatus::Rejected, "{text}");
+            let answer = refusal.to_result(None).expect("it has an id");
+            assert_eq!(answer.status, CommandStatus::Rejected, "{text}");
         }
     }
 }

@@ -1,84 +1,85 @@
-//! Points of the trail ↔ a compact message on `track` (pure). `docs/compact.md` has every byte of it.
+//! Compact encoding of the messages on `track`. `docs/compact.md` documents every byte. No I/O.
 //!
 //! ```text
 //! magic 2 | version 1 | flags 1 | max_error_dm 2 | packed batches …      (little-endian)
 //! ```
 //!
-//! - It says what [`Track`] says and nothing more: positions have the precision of the contract, and what JSON leaves
-//!   out is left out here.
-//! - No text begins as it does, so a reader tells it from JSON by the first byte.
-//! - Any bytes are a message or an error.
+//! - A message is equivalent to [`Track`]: positions have the precision of the contract, and
+//!   members that the JSON omits are omitted.
+//! - The first byte is never the start of a text, so readers can distinguish it from JSON.
+//! - Decoding arbitrary bytes gives a message or an error, never a panic.
 
-use super::json::{Lane, Point, Track, said_course};
-use super::packed::{self, Packed, PackedError, Packer, Precision, unpack};
+use super::json::{TrackSource, Point, Track, published_course};
+use super::packed::{self, TrackBatch, TrackBatchError, TrackBatchBuilder, Precision, unpack};
 use crate::core::fix::Fix;
 use crate::core::record::{Seq, TrackPoint};
 use crate::units::Distance;
 
-/// What a message begins with: not UTF-8, so no JSON.
+/// First bytes of a message. They are not UTF-8, and therefore not JSON.
 pub const MAGIC: [u8; 2] = [0xD7, b'W'];
 
-/// The format that this agent writes.
+/// Supported format version.
 const VERSION: u8 = 1;
 
-/// Bytes before the batches.
+/// Size of the header in bytes.
 const HEADER: usize = 6;
 
-/// The points are of the backlog.
+/// Flag: the points are from the backlog.
 const BACKLOG: u8 = 1;
 
-/// Why bytes are no compact message.
+/// Reason why bytes are not a valid compact message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CompactError {
-    /// Not one of ours, or not its beginning.
+    /// The bytes do not start with a compact message.
     #[error("not a compact message: it does not begin with d757")]
-    NoMessage,
+    NotCompact,
     /// Written by a newer agent.
-    #[error("compact message of version {0}, and 1 is known: read it with a newer waypost")]
+    #[error("compact message has version {0}, only 1 is supported: use a newer waypost")]
     Version(u8),
-    /// One of its batches.
+    /// A batch is invalid.
     #[error(transparent)]
-    Batch(PackedError),
-    /// Cut off, or changed on its way.
+    Batch(TrackBatchError),
+    /// Truncated or corrupted in transit.
     #[error("compact message is damaged: {0}")]
     Damaged(&'static str),
 }
 
-/// A message.
+/// Compact message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Whether its points are fresh.
-    pub lane: Lane,
-    /// As [`Track::max_error_m`].
+    /// Whether the points were recorded while connected.
+    pub source: TrackSource,
+    /// Same meaning as [`Track::max_error_m`].
     pub max_error: Option<Distance>,
-    /// Its points, ascending: 1..=500.
+    /// Points in ascending order of `seq`: 1..=500.
     pub points: Vec<(Seq, TrackPoint)>,
 }
 
 impl Message {
-    /// The JSON that says the same of `van`, whose name is in the topic.
+    /// Converts to the JSON payload of `van`. The van id is not in the message but in its topic.
     #[must_use]
     pub fn track(&self, van: &str) -> Track {
-        let points = self.points.iter().map(|(seq, point)| Point::new(*seq, point, self.lane));
+        let points = self.points.iter().map(|(seq, point)| Point::new(*seq, point, self.source));
         Track::new(van, self.max_error, points.collect())
     }
 }
 
-/// Encodes points, which ascend. An error bound is kept to 0.1 m, up to 6.5 km.
+/// Encodes points, which must be in ascending order. The error bound is rounded to 0.1 m and
+/// limited to 6.5 km.
 #[must_use]
 pub fn encode<'a>(
-    lane: Lane,
+    lane: TrackSource,
     max_error: Option<Distance>,
     points: impl IntoIterator<Item = (Seq, &'a TrackPoint)>,
 ) -> Vec<u8> {
     let mut bytes = MAGIC.to_vec();
-    bytes.extend([VERSION, if lane == Lane::Backlog { BACKLOG } else { 0 }]);
+    bytes.extend([VERSION, if lane == TrackSource::Backlog { BACKLOG } else { 0 }]);
     bytes.extend(max_error.map_or(0, decimetres).to_le_bytes());
-    let mut open: Option<Packer> = None;
+    let mut open: Option<TrackBatchBuilder> = None;
     for (seq, point) in points {
-        let point = said(point);
+        let point = as_published(point);
         if !open.as_mut().is_some_and(|open| open.push(seq, &point, usize::from(u16::MAX))) {
-            let full = open.replace(Packer::new(seq, &point, Precision::Said));
+            let full = open.replace(TrackBatchBuilder::new(seq, &point, Precision::Published));
             bytes.extend(full.iter().flat_map(|full| full.pack(0)));
         }
     }
@@ -86,13 +87,13 @@ pub fn encode<'a>(
     bytes
 }
 
-/// What the contract says of a point.
-fn said(point: &TrackPoint) -> TrackPoint {
-    let fix = Fix { height_hae: None, course: said_course(point), ..point.fix };
+/// Removes the fields that are not published.
+fn as_published(point: &TrackPoint) -> TrackPoint {
+    let fix = Fix { height_hae: None, course: published_course(point), ..point.fix };
     TrackPoint { fix, ..*point }
 }
 
-/// At least 1: zero stands for "every fix is there".
+/// Rounds to decimetres, at least 1: zero means that the batch contains every fix.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates")]
 fn decimetres(error: Distance) -> u16 {
     ((error.as_metres() * 10.0).round() as u16).max(1)
@@ -101,37 +102,38 @@ fn decimetres(error: Distance) -> u16 {
 /// Decodes a whole message.
 ///
 /// # Errors
-/// [`CompactError`]: these are other bytes, or damaged, or newer than this agent.
+/// Returns an error if the bytes are not a compact message, are damaged, or are written by a newer
+/// agent.
 pub fn decode(bytes: &[u8]) -> Result<Message, CompactError> {
     match decode_first(bytes)? {
         (message, []) => Ok(message),
-        _ => Err(CompactError::Damaged("something follows it")),
+        _ => Err(CompactError::Damaged("trailing bytes")),
     }
 }
 
-/// Decodes the message that `bytes` begin with; also returns what follows it.
+/// Decodes the leading message. Also returns the bytes after it.
 ///
 /// # Errors
-/// As [`decode`].
+/// Same errors as [`decode`].
 pub fn decode_first(bytes: &[u8]) -> Result<(Message, &[u8]), CompactError> {
     if !bytes.starts_with(&MAGIC) {
-        return Err(CompactError::NoMessage);
+        return Err(CompactError::NotCompact);
     }
     let Some((&[_, _, version, flags, low, high], mut rest)) = bytes.split_first_chunk::<HEADER>()
     else {
-        return Err(CompactError::Damaged("ends too early"));
+        return Err(CompactError::Damaged("unexpected end"));
     };
     if version != VERSION {
         return Err(CompactError::Version(version));
     }
     if flags & !BACKLOG != 0 {
-        return Err(CompactError::Damaged("a flag that nobody sets"));
+        return Err(CompactError::Damaged("unknown flag"));
     }
     let max_error = match u16::from_le_bytes([low, high]) {
         0 => None,
         decimetres => Distance::from_metres(f64::from(decimetres) / 10.0),
     };
-    let lane = if flags == BACKLOG { Lane::Backlog } else { Lane::Live };
+    let lane = if flags == BACKLOG { TrackSource::Backlog } else { TrackSource::Live };
     let mut points = Vec::new();
     while points.is_empty() || rest.starts_with(&packed::MAGIC) {
         let (batch, after) = first_batch(rest)?;
@@ -141,23 +143,23 @@ pub fn decode_first(bytes: &[u8]) -> Result<(Message, &[u8]), CompactError> {
             _ => true,
         };
         if !ascends {
-            return Err(CompactError::Damaged("points that do not ascend"));
+            return Err(CompactError::Damaged("points do not ascend"));
         }
         points.extend(batch);
         if points.len() > Track::MAX_POINTS {
             return Err(CompactError::Damaged("more than 500 points"));
         }
     }
-    Ok((Message { lane, max_error, points }, rest))
+    Ok((Message { source: lane, max_error, points }, rest))
 }
 
 type Batch<'a> = (Vec<(Seq, TrackPoint)>, &'a [u8]);
 
 fn first_batch(bytes: &[u8]) -> Result<Batch<'_>, CompactError> {
-    let length = packed::length(bytes).filter(|length| *length <= bytes.len());
-    let length = length.ok_or(CompactError::Damaged("ends too early"))?;
+    let length = packed::batch_len(bytes).filter(|length| *length <= bytes.len());
+    let length = length.ok_or(CompactError::Damaged("unexpected end"))?;
     let (batch, rest) = bytes.split_at(length);
-    let Packed { points, .. } = unpack(batch).map_err(CompactError::Batch)?;
+    let TrackBatch { points, .. } = unpack(batch).map_err(CompactError::Batch)?;
     Ok((points, rest))
 }
 
@@ -177,7 +179,7 @@ mod tests {
                 (Seq::new(seq), *point)
             })
             .collect();
-        let lane = if seq % 2 == 0 { Lane::Live } else { Lane::Backlog };
+        let lane = if seq % 2 == 0 { TrackSource::Live } else { TrackSource::Backlog };
         let max_error = Distance::from_metres(5.0).filter(|_| seq % 3 != 0);
         let json = points.iter().map(|(seq, point)| Point::new(*seq, point, lane)).collect();
         let bytes = encode(lane, max_error, points.iter().map(|(seq, point)| (*seq, point)));
@@ -217,6 +219,6 @@ mod tests {
         assert!(says(b"").contains("does not begin"));
         assert!(says(b"\xd7W\x02\0\0\0").contains("version 2"));
         assert!(says(b"\xd7W\x01\x80\0\0").contains("flag"));
-        assert!(says(b"\xd7W\x01\0\0\0").contains("ends too early"));
+        assert!(says(b"\xd7W\x01\0\0\0").contains("unexpected end"));
     }
 }

@@ -1,11 +1,13 @@
-//! [`EventRecord`] ↔ one message of CloudEvents around one EPCIS 2.0 event: the payloads on `event`.
+//! Payloads of `event`: a CloudEvents message that contains one EPCIS 2.0 event.
 //!
-//! - `data` is a complete event: it has its own `@context` and is valid by GS1's JSON schema, whatever the record says.
-//! - `id` names the message and `data.eventID` what happened. They are alike but in a retraction: EPCIS wants the wrong
-//!   event said again under its own eventID (§7.4.1.4), and CloudEvents wants no two messages of a source to have one id
-//!   (CloudEvents 1.0, `id`), so that a consumer that drops repeats by it does not drop the retraction.
-//! - Every extension is prefixed with `van:`; unprefixed ones are not valid.
-//! - `recordTime` is left out, since whoever captures the event sets it. The agent knows UTC only, so
+//! - `data` is a complete event with its own `@context`. It is valid against GS1's JSON schema for
+//!   every record.
+//! - `id` identifies the message, and `data.eventID` the event. They only differ in a retraction.
+//!   EPCIS requires the retracted event under its own eventID (§7.4.1.4), whereas CloudEvents
+//!   requires a unique `id` per source (CloudEvents 1.0, `id`). A consumer that removes duplicates
+//!   by `id` therefore keeps the retraction.
+//! - Every extension has the prefix `van:`; extensions without prefix are invalid.
+//! - `recordTime` is omitted, because the capturing system sets it. The agent only knows UTC, so
 //!   `eventTimeZoneOffset` is `+00:00`.
 
 mod draft;
@@ -22,41 +24,41 @@ mod tests;
 pub use message::{
     Action, BizTransaction, CloudEvent, EpcisEvent, EpcisType, ErrorDeclaration, Location, Source,
 };
-pub use names::{InvalidNames, Names};
+pub use names::{InvalidIdentifiers, Identifiers};
 pub use uri::{is_uri, segment};
 
 use serde_json::Map;
 
-use self::happenings::Writer;
-use crate::core::delivery::event::Happening;
+use self::happenings::EventMapper;
+use crate::core::delivery::event::EventKind;
 use crate::core::delivery::{Event, EventId, EventRecord};
 use crate::core::record::Seq;
 
-/// The MQTT 5 content type of these payloads (CloudEvents MQTT binding §3.2.1).
+/// MQTT 5 content type of these payloads (CloudEvents MQTT binding §3.2.1).
 pub const CONTENT_TYPE: &str = "application/cloudevents+json";
 
-/// Why bytes are no event of this contract.
+/// Reason why bytes are not an event of this contract.
 #[derive(Debug, thiserror::Error)]
 pub enum EventError {
-    /// Not JSON, or without a member that each event has.
+    /// Not JSON, or without a required member.
     #[error("not an event: {0}")]
     Malformed(#[from] serde_json::Error),
-    /// Another CloudEvents.
-    #[error("CloudEvents {0:?}: only 1.0 is understood, so have the sender write that")]
+    /// Unsupported version of CloudEvents.
+    #[error("CloudEvents {0:?}: only 1.0 is supported; set specversion to 1.0")]
     Specversion(String),
 }
 
-/// The message that says `record`, as structured JSON.
+/// Encodes a record as a message in structured JSON.
 #[must_use]
-pub fn encode(record: &EventRecord, names: &Names) -> Vec<u8> {
+pub fn encode(record: &EventRecord, names: &Identifiers) -> Vec<u8> {
     serde_json::to_vec(&message(record, names))
-        .expect("strings and finite numbers under string keys")
+        .expect("only string keys and finite numbers")
 }
 
-/// Reads what [`encode`] writes, and keeps members that it does not know.
+/// Decodes the output of [`encode`] and preserves unknown members.
 ///
 /// # Errors
-/// [`EventError`].
+/// Returns an error for malformed JSON, a missing member or an unsupported version.
 pub fn decode(payload: &[u8]) -> Result<CloudEvent, EventError> {
     let event: CloudEvent = serde_json::from_slice(payload)?;
     if event.specversion == CloudEvent::SPECVERSION {
@@ -66,39 +68,39 @@ pub fn decode(payload: &[u8]) -> Result<CloudEvent, EventError> {
     }
 }
 
-fn message(record: &EventRecord, names: &Names) -> CloudEvent {
+fn message(record: &EventRecord, names: &Identifiers) -> CloudEvent {
     let EventRecord { seq, previous, event } = record;
     CloudEvent {
         specversion: CloudEvent::SPECVERSION.to_owned(),
         id: urn(event.id),
         source: names.van.clone(),
-        kind: names.kind(event.happening.name()),
+        kind: names.event_type(event.kind.as_str()),
         time: event.utc.to_string(),
         subject: event.route.clone(),
         datacontenttype: Some("application/ld+json".to_owned()),
-        sequence: number(*seq),
-        previoussequence: previous.map(number),
+        sequence: sequence_string(*seq),
+        previoussequence: previous.map(sequence_string),
         dataclassification: Some("confidential".to_owned()),
         dataregulation: Some("GDPR".to_owned()),
-        data: data(*seq, event, names),
+        data: epcis_event(*seq, event, names),
         other: Map::new(),
     }
 }
 
-/// What is said of `event`. Of a retraction: what was retracted, once more, and that it is wrong. EPCIS has no
-/// retraction of a retraction: that declares the first event wrong again.
-fn data(seq: Seq, event: &Event, names: &Names) -> EpcisEvent {
+/// Returns the EPCIS event. A retraction repeats the retracted event with an error declaration.
+/// EPCIS cannot retract a retraction, so that one declares the first event wrong again.
+fn epcis_event(seq: Seq, event: &Event, names: &Identifiers) -> EpcisEvent {
     let (mut fact, mut fact_seq) = (event, seq);
-    while let Happening::Retracted { event, seq, .. } = &fact.happening {
+    while let EventKind::Retracted { event, seq, .. } = &fact.kind {
         (fact, fact_seq) = (event, *seq);
     }
-    let mut data = Writer { names, event: fact, seq: fact_seq }
-        .write()
-        .expect("the loop ends at what is no retraction");
-    if let Happening::Retracted { error, corrected_by, .. } = &event.happening {
+    let mut data = EventMapper { identifiers: names, event: fact, seq: fact_seq }
+        .map()
+        .expect("the loop ends at an event that is not a retraction");
+    if let EventKind::Retracted { error, corrected_by, .. } = &event.kind {
         data.error_declaration = Some(ErrorDeclaration {
             declaration_time: event.utc.to_string(),
-            reason: Some(error.name().to_owned()),
+            reason: Some(error.as_str().to_owned()),
             corrective_event_ids: corrected_by.iter().copied().map(urn).collect(),
             other: Map::new(),
         });
@@ -106,12 +108,12 @@ fn data(seq: Seq, event: &Event, names: &Names) -> EpcisEvent {
     data
 }
 
-/// So that the order of strings is that of numbers.
-fn number(seq: Seq) -> String {
+/// Formats a sequence number with zero padding, so that strings sort like numbers.
+fn sequence_string(seq: Seq) -> String {
     format!("{:012}", seq.get())
 }
 
-/// RFC 9562 §4.
+/// Formats a UUID as URN (RFC 9562 §4).
 fn urn(id: EventId) -> String {
     format!("urn:uuid:{id}")
 }

@@ -1,30 +1,30 @@
-//! Payload of the topic `manifest` → [`Manifest`]. Members that are not known are ignored.
+//! Payload of the topic `manifest`. Unknown members are ignored.
 
 use serde::Deserialize;
 
 use super::VERSION;
-use crate::core::delivery::manifest::{Draft, Manifest, ManifestRefusal};
+use crate::core::delivery::manifest::{RawManifest, Manifest, ManifestError};
 
-/// No manifest is longer, in bytes.
+/// Maximum size of a manifest in bytes.
 pub const MAX_BYTES: usize = 256 * 1024;
 
-/// Reads a payload; `None` = an empty one: the route is withdrawn.
+/// Parses a payload. An empty payload gives `None`: it withdraws the route.
 ///
 /// # Errors
-/// The first thing that is wrong, with its place.
-pub fn read(payload: &[u8]) -> Result<Option<Manifest>, ManifestRefusal> {
+/// Returns the first error, with its path.
+pub fn parse(payload: &[u8]) -> Result<Option<Manifest>, ManifestError> {
     if payload.is_empty() {
         return Ok(None);
     }
     if payload.len() > MAX_BYTES {
-        let remedy = "at most 256 KiB; split the route";
-        return Err(ManifestRefusal::new("the payload", payload.len(), remedy));
+        let remedy = "must be at most 256 KiB; split the route";
+        return Err(ManifestError::new("the payload", payload.len(), remedy));
     }
-    let version: Version = serde_json::from_slice(payload).map_err(|error| refused(&error))?;
+    let version: Version = serde_json::from_slice(payload).map_err(|error| invalid_json(&error))?;
     if version.v != u64::from(VERSION) {
-        return Err(ManifestRefusal::new("v", version.v, "this van reads version 1"));
+        return Err(ManifestError::new("v", version.v, "this van supports version 1"));
     }
-    let draft: Draft = serde_json::from_slice(payload).map_err(|error| refused(&error))?;
+    let draft: RawManifest = serde_json::from_slice(payload).map_err(|error| invalid_json(&error))?;
     Manifest::new(draft).map(Some)
 }
 
@@ -33,15 +33,15 @@ struct Version {
     v: u64,
 }
 
-/// `serde_json` says line and column, and stops at 128 levels.
-fn refused(error: &serde_json::Error) -> ManifestRefusal {
-    // The words of the error quote the payload.
+/// Converts a JSON error. `serde_json` reports line and column, and limits nesting to 128 levels.
+fn invalid_json(error: &serde_json::Error) -> ManifestError {
+    // The text of `error` quotes the payload, which may contain personal data.
     let what = match error.classify() {
-        serde_json::error::Category::Data => "of another shape",
-        _ => "no JSON",
+        serde_json::error::Category::Data => "not in the expected format",
+        _ => "not JSON",
     };
     let place = format!("line {} column {}", error.line(), error.column());
-    ManifestRefusal::new(place, what, "write it as docs/contract.md says")
+    ManifestError::new(place, what, "see docs/mqtt-contract.md for the format")
 }
 
 #[cfg(test)]
@@ -59,13 +59,13 @@ mod tests {
 
     #[test]
     fn a_manifest_is_read_and_strange_members_are_ignored() {
-        let manifest = read(EXAMPLE.as_bytes()).unwrap().unwrap();
+        let manifest = parse(EXAMPLE.as_bytes()).unwrap().unwrap();
         assert_eq!((manifest.route.as_str(), manifest.rev), ("R-20261122-042", 3));
-        assert_eq!((manifest.stops.len(), manifest.parcels()), (2, 2));
+        assert_eq!((manifest.stops.len(), manifest.parcel_count()), (2, 2));
         let first = &manifest.stops[0].parcels[0];
         assert_eq!(first.preferences.authority_to_leave, Some(true));
         assert_eq!(first.preferences.safe_place.as_deref(), Some("porch"));
-        assert_eq!(read(b"").unwrap(), None, "withdrawn");
+        assert_eq!(parse(b"").unwrap(), None, "withdrawn");
     }
 
     #[test]
@@ -79,11 +79,11 @@ mod tests {
             (&long, "the payload"),
             (newer.as_bytes(), "v is 2"),
             (no_stops.as_bytes(), "line 8 column "),
-            (b"{", "line 1 column 1 is no JSON"),
-            (b"\xff", "line 1 column 1 is no JSON"),
+            (b"{", "line 1 column 1 is not JSON"),
+            (b"\xff", "line 1 column 1 is not JSON"),
             (b"[]", "line 1 column "),
         ] {
-            let refusal = read(payload).expect_err(place).to_string();
+            let refusal = parse(payload).expect_err(place).to_string();
             assert!(refusal.starts_with(place), "{refusal}");
         }
     }

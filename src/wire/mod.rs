@@ -1,7 +1,8 @@
-//! [`Record`](crate::core::record::Record) ↔ topic and payload. The agent and the backend share this definition.
+//! MQTT contract: topics and payloads, shared by the agent and the backend.
 //!
-//! Names and units are those of `docs/contract.md`; readers ignore members that they do not know. `"v": 1` in a
-//! payload and `v1` in a topic change together, and only when an old reader would misread a new payload.
+//! Names and units are documented in `docs/mqtt-contract.md`. Readers ignore unknown members. `"v":
+//! 1` in a payload and `v1` in a topic change together, and only if an old reader would misread a
+//! new payload.
 
 pub mod base64;
 pub mod command;
@@ -17,7 +18,7 @@ mod topic;
 
 pub use topic::{InvalidVanId, Topics, VanId};
 
-/// How the messages on `track` are written. A reader tells them apart by their first byte.
+/// Encoding of the messages on `track`. Readers distinguish them by the first byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Encoding {
     /// [`json::Track`].
@@ -27,5 +28,5 @@ pub enum Encoding {
     Compact,
 }
 
-/// The version of payloads and topics.
+/// Version of payloads and topics.
 pub const VERSION: u8 = 1;

@@ -1,15 +1,15 @@
-//! Live position → OwnTracks JSON, so that its recorder, its map and everything else that reads it work unmodified.
+//! Live position as OwnTracks JSON, for the OwnTracks recorder, map and other consumers.
 //!
-//! Members and units are those of the booklet's `_type: "location"` (owntracks.org/booklet/tech/json): km/h, whole metres
-//! and degrees.
+//! Members and units are those of `_type: "location"` in the OwnTracks booklet
+//! (owntracks.org/booklet/tech/json): km/h, and whole metres and degrees.
 
 use serde::{Deserialize, Serialize};
 
 use super::VanId;
-use super::json::{decimals, said_course};
+use super::json::{decimals, published_course};
 use crate::core::record::TrackPoint;
 
-/// A location.
+/// OwnTracks location.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Location {
     /// `location`.
@@ -24,7 +24,7 @@ pub struct Location {
     /// 68 % horizontal radius, m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acc: Option<i64>,
-    /// Above mean sea level, m.
+    /// Altitude above mean sea level, m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alt: Option<i64>,
     /// Speed over ground, km/h.
@@ -33,14 +33,14 @@ pub struct Location {
     /// Course over ground, degrees true, 0..360; absent below 0.5 m/s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cog: Option<i64>,
-    /// The last two characters of the van's id, for its place on the map.
+    /// Tracker id: the last two characters of the van id, shown on the map.
     pub tid: String,
-    /// What triggered it: `t`, the timer.
+    /// Trigger: `t`, the timer.
     pub t: String,
 }
 
 impl Location {
-    /// Where `van` is.
+    /// Returns the location of `van` at `point`.
     #[must_use]
     pub fn new(van: &VanId, point: &TrackPoint) -> Self {
         let TrackPoint { fix, .. } = point;
@@ -50,10 +50,10 @@ impl Location {
             lat: decimals(fix.position.lat_deg(), 5),
             lon: decimals(fix.position.lon_deg(), 5),
             tst: fix.utc.as_unix_ms().div_euclid(1000),
-            acc: fix.accuracy.map(|accuracy| whole(accuracy.as_metres())),
-            alt: fix.altitude_msl.map(|altitude| whole(altitude.as_metres())),
-            vel: fix.speed.map(|speed| whole(speed.as_mps() * 3.6)),
-            cog: said_course(point).map(|course| whole(course.as_degrees()) % 360),
+            acc: fix.accuracy.map(|accuracy| round(accuracy.as_metres())),
+            alt: fix.altitude_msl.map(|altitude| round(altitude.as_metres())),
+            vel: fix.speed.map(|speed| round(speed.as_mps() * 3.6)),
+            cog: published_course(point).map(|course| round(course.as_degrees()) % 360),
             tid: van[van.len().saturating_sub(2)..].to_owned(),
             t: "t".to_owned(),
         }
@@ -61,7 +61,7 @@ impl Location {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "units keep it far below 2^53")]
-fn whole(value: f64) -> i64 {
+fn round(value: f64) -> i64 {
     value.round() as i64
 }
 

@@ -1,7 +1,7 @@
-//! A signed payload of the topic `cmd` → the command in it, if whoever has the key signed it for this van.
+//! Signed commands: verifies the envelope on the topic `cmd` against the van's public key.
 //!
-//! What is signed names the van, so that a command to one says nothing to another. That it may come twice, or late, is
-//! dealt with where all commands are: by their number and by `expires`.
+//! The signature covers the van id, so that a command for one van is invalid for another. Replay
+//! and delay are handled as for all commands, by id and `expires`.
 
 use std::borrow::Cow;
 
@@ -11,32 +11,33 @@ use serde::Deserialize;
 use super::command::MAX_BYTES;
 use super::{VERSION, VanId, base64};
 
-/// What a signature is over begins with this: one made for another purpose is none here.
+/// Prefix of the signed bytes. It prevents the reuse of signatures made for another purpose.
 const PURPOSE: &str = "waypost cmd v1";
 
-/// `SubjectPublicKeyInfo` of an Ed25519 key (RFC 8410 §4), ahead of the key.
+/// `SubjectPublicKeyInfo` prefix of an Ed25519 key (RFC 8410 §4), before the key bytes.
 const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
-/// Whose commands count for a van.
+/// Public key that the commands for a van must be signed with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandKey {
     key: [u8; ED25519_PUBLIC_KEY_LEN],
     van: VanId,
 }
 
-/// It is a key of another kind.
+/// The key is not an Ed25519 key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("is no Ed25519 public key: openssl genpkey -algorithm ed25519, then openssl pkey -pubout")]
+#[error("not an Ed25519 public key: run openssl genpkey -algorithm ed25519, then openssl pkey -pubout")]
 pub struct NotEd25519;
 
-/// Why a command does not count. Nobody is told: who cannot sign has no number that could be answered.
+/// Reason why a command is not accepted as signed. No result is sent, since an unsigned id cannot
+/// be trusted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotSigned {
-    /// There is nothing that could be a signature.
-    #[error("no signed command: {0}; write an envelope as docs/contract.md says")]
+pub enum SignatureError {
+    /// The payload is not a valid envelope.
+    #[error("not a signed command: {0}; send the envelope described in docs/mqtt-contract.md")]
     Envelope(String),
-    /// There is one, and it is wrong.
-    #[error("not signed for this van with the key to mqtt.command_key")]
+    /// The signature does not match.
+    #[error("not signed for this van with the private key that belongs to mqtt.command_key")]
     Signature,
 }
 
@@ -50,35 +51,35 @@ struct Envelope<'a> {
 }
 
 impl CommandKey {
-    /// The key in a `SubjectPublicKeyInfo`, for commands to `van`.
+    /// Reads the key from a `SubjectPublicKeyInfo`, for commands to `van`.
     ///
     /// # Errors
-    /// [`NotEd25519`].
+    /// Returns [`NotEd25519`] for any other kind of key.
     pub fn new(spki: &[u8], van: VanId) -> Result<Self, NotEd25519> {
         let key = spki.strip_prefix(&SPKI).and_then(|key| key.try_into().ok());
         key.map(|key| Self { key, van }).ok_or(NotEd25519)
     }
 
-    /// The bytes that were signed, which are the JSON of the command.
+    /// Verifies the envelope and returns the signed bytes: the JSON of the command.
     ///
     /// # Errors
-    /// [`NotSigned`].
-    pub fn open(&self, payload: &[u8]) -> Result<Vec<u8>, NotSigned> {
-        let refuse = |problem: &str| NotSigned::Envelope(problem.to_owned());
+    /// Returns [`NotSigned`] if the envelope is malformed or the signature does not match.
+    pub fn open(&self, payload: &[u8]) -> Result<Vec<u8>, SignatureError> {
+        let refuse = |problem: &str| SignatureError::Envelope(problem.to_owned());
         if payload.len() > MAX_BYTES {
-            return Err(refuse("it is longer than 4 KiB"));
+            return Err(refuse("longer than 4 KiB"));
         }
         let Envelope { v, signed, sig } = serde_json::from_slice(payload)
-            .map_err(|error| NotSigned::Envelope(error.to_string()))?;
+            .map_err(|error| SignatureError::Envelope(error.to_string()))?;
         if v != u64::from(VERSION) {
-            return Err(refuse("its v is not 1"));
+            return Err(refuse("v is not 1"));
         }
-        let signed = base64::decode(&signed).ok_or_else(|| refuse("signed is no base64"))?;
-        let sig = base64::decode(&sig).ok_or_else(|| refuse("sig is no base64"))?;
+        let signed = base64::decode(&signed).ok_or_else(|| refuse("signed is not base64"))?;
+        let sig = base64::decode(&sig).ok_or_else(|| refuse("sig is not base64"))?;
         let message = [format!("{PURPOSE}\n{}\n", self.van).as_bytes(), &signed].concat();
         UnparsedPublicKey::new(&ED25519, self.key)
             .verify(&message, &sig)
-            .map_err(|_| NotSigned::Signature)?;
+            .map_err(|_| SignatureError::Signature)?;
         Ok(signed)
     }
 }
@@ -95,7 +96,7 @@ pub(crate) mod tests {
         Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap()
     }
 
-    /// Of VAN-042.
+    /// Returns the key of VAN-042.
     pub(crate) fn van() -> CommandKey {
         let spki = [&SPKI[..], dispatcher().public_key().as_ref()].concat();
         CommandKey::new(&spki, VanId::new("VAN-042").unwrap()).unwrap()
@@ -111,8 +112,8 @@ pub(crate) mod tests {
         format!(r#"{{"v":1,"signed":"{command}","sig":"{sig}"}}"#)
     }
 
-    /// A command that VAN-042 takes.
-    pub(crate) fn for_the_van(command: &[u8]) -> Vec<u8> {
+    /// Returns a command signed for VAN-042.
+    pub(crate) fn signed_for_van(command: &[u8]) -> Vec<u8> {
         envelope(command, &message("VAN-042", command)).into_bytes()
     }
 
@@ -137,19 +138,19 @@ pub(crate) mod tests {
             message("VAN-042\n", COMMAND),
         ] {
             let payload = envelope(COMMAND, &signed);
-            assert_eq!(van().open(payload.as_bytes()), Err(NotSigned::Signature));
+            assert_eq!(van().open(payload.as_bytes()), Err(SignatureError::Signature));
         }
         let right = envelope(COMMAND, &message("VAN-042", COMMAND));
-        let mut stranger = van();
-        stranger.key = Ed25519KeyPair::from_seed_unchecked(&[8; 32])
+        let mut next_unlisted = van();
+        next_unlisted.key = Ed25519KeyPair::from_seed_unchecked(&[8; 32])
             .unwrap()
             .public_key()
             .as_ref()
             .try_into()
             .unwrap();
-        assert_eq!(stranger.open(right.as_bytes()), Err(NotSigned::Signature));
+        assert_eq!(next_unlisted.open(right.as_bytes()), Err(SignatureError::Signature));
         let short = right.replace(r#""sig":""#, r#""sig":"AA"#);
-        assert_eq!(van().open(short.as_bytes()), Err(NotSigned::Signature));
+        assert_eq!(van().open(short.as_bytes()), Err(SignatureError::Signature));
     }
 
     #[test]
@@ -165,7 +166,7 @@ pub(crate) mod tests {
             right.replace("sig\":\"", "sig\":\"*").into_bytes(),
             format!("{right}{}", " ".repeat(4096)).into_bytes(),
         ] {
-            assert!(matches!(van().open(&payload), Err(NotSigned::Envelope(_))));
+            assert!(matches!(van().open(&payload), Err(SignatureError::Envelope(_))));
         }
     }
 

@@ -1,31 +1,33 @@
-//! A record's subject as bytes in the outbox: one byte of format version, then [postcard](https://postcard.jamesmunns.com).
+//! Record codec of the outbox: one format version byte, then
+//! [postcard](https://postcard.jamesmunns.com).
 //!
-//! An upgraded agent reads what the old one kept: the struct behind a version never changes. Who needs another field
-//! adds a version and a conversion. An event has a CRC-32 behind its version, and its number before it: what it says is
-//! evidence, and a flipped bit must not say something else.
+//! An upgraded agent reads the records of an older one. The struct of a version therefore never
+//! changes: a new field requires a new version and a conversion. An event has a CRC-32 after its
+//! version, and its sequence number before its data. Events are evidence, so a flipped bit must be
+//! detected.
 
 use crate::core::delivery::EventRecord;
 use crate::core::record::Subject;
 
-/// The version of a subject that this agent writes.
+/// Format version of new subjects.
 pub const VERSION: u8 = 1;
 
-/// The version of an event that this agent writes: 1 had no number of the event before.
+/// Format version of new events. Version 1 lacks the sequence number of the previous event.
 pub const EVENT_VERSION: u8 = 2;
 
-/// Why stored bytes are no subject.
+/// Reason why stored bytes cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StoredError {
+pub enum RecordCodecError {
     /// Written by a newer agent.
     #[error(
-        "stored with format {0}, this agent knows no later than {EVENT_VERSION}: install the newer agent again to send it"
+        "stored in format {0}, this agent supports up to {EVENT_VERSION}: reinstall the newer agent to send it"
     )]
     Version(u8),
-    /// Damaged.
-    #[error("not readable as an event: its checksum is wrong")]
+    /// The checksum of an event does not match.
+    #[error("event is corrupt: checksum mismatch")]
     Checksum,
     /// Damaged.
-    #[error("not readable as a record: {0}")]
+    #[error("record is corrupt: {0}")]
     Malformed(postcard::Error),
 }
 
@@ -33,31 +35,31 @@ pub enum StoredError {
 #[must_use]
 pub fn encode(subject: &Subject) -> Vec<u8> {
     postcard::to_extend(subject, vec![VERSION])
-        .expect("a subject has no length that could be unknown")
+        .expect("a subject has no sequences of unknown length")
 }
 
 /// Decodes every version up to [`VERSION`].
 ///
 /// # Errors
-/// [`StoredError`], when the bytes are damaged or newer than this agent.
-pub fn decode(bytes: &[u8]) -> Result<Subject, StoredError> {
+/// Returns an error if the bytes are damaged or written by a newer agent.
+pub fn decode(bytes: &[u8]) -> Result<Subject, RecordCodecError> {
     match bytes {
-        [VERSION, body @ ..] => whole(body),
-        [version, ..] => Err(StoredError::Version(*version)),
-        [] => Err(StoredError::Malformed(postcard::Error::DeserializeUnexpectedEnd)),
+        [VERSION, body @ ..] => decode_exact(body),
+        [version, ..] => Err(RecordCodecError::Version(*version)),
+        [] => Err(RecordCodecError::Malformed(postcard::Error::DeserializeUnexpectedEnd)),
     }
 }
 
 /// Encodes with [`EVENT_VERSION`].
 #[must_use]
 pub fn encode_event(EventRecord { seq, previous, event }: &EventRecord) -> Vec<u8> {
-    checked(EVENT_VERSION, &(seq, previous, event))
+    encode_checked(EVENT_VERSION, &(seq, previous, event))
 }
 
-/// Behind its version and its checksum.
-fn checked<T: serde::Serialize>(version: u8, body: &T) -> Vec<u8> {
+/// Encodes a body after its version and checksum.
+fn encode_checked<T: serde::Serialize>(version: u8, body: &T) -> Vec<u8> {
     let mut bytes = postcard::to_extend(body, vec![version, 0, 0, 0, 0])
-        .expect("an event has no length that could be unknown");
+        .expect("an event has no sequences of unknown length");
     let crc = crc32fast::hash(&bytes[HEADER_BYTES..]);
     bytes[1..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
     bytes
@@ -66,36 +68,36 @@ fn checked<T: serde::Serialize>(version: u8, body: &T) -> Vec<u8> {
 /// Decodes every version up to [`EVENT_VERSION`].
 ///
 /// # Errors
-/// [`StoredError`], when the bytes are damaged or newer than this agent.
-pub fn decode_event(bytes: &[u8]) -> Result<EventRecord, StoredError> {
+/// Returns an error if the bytes are damaged or written by a newer agent.
+pub fn decode_event(bytes: &[u8]) -> Result<EventRecord, RecordCodecError> {
     match bytes {
         [version @ 1..=EVENT_VERSION, a, b, c, d, body @ ..] => {
             if crc32fast::hash(body) != u32::from_le_bytes([*a, *b, *c, *d]) {
-                return Err(StoredError::Checksum);
+                return Err(RecordCodecError::Checksum);
             }
             let (seq, previous, event) = if *version == 1 {
-                let (seq, event) = whole(body)?;
+                let (seq, event) = decode_exact(body)?;
                 (seq, None, event)
             } else {
-                whole(body)?
+                decode_exact(body)?
             };
             Ok(EventRecord { seq, previous, event })
         }
         [] | [1..=EVENT_VERSION, ..] => {
-            Err(StoredError::Malformed(postcard::Error::DeserializeUnexpectedEnd))
+            Err(RecordCodecError::Malformed(postcard::Error::DeserializeUnexpectedEnd))
         }
-        [version, ..] => Err(StoredError::Version(*version)),
+        [version, ..] => Err(RecordCodecError::Version(*version)),
     }
 }
 
 /// Version and CRC-32.
 const HEADER_BYTES: usize = 5;
 
-fn whole<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, StoredError> {
+fn decode_exact<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, RecordCodecError> {
     match postcard::take_from_bytes(body) {
         Ok((it, [])) => Ok(it),
-        Ok(_) => Err(StoredError::Malformed(postcard::Error::DeserializeBadEncoding)),
-        Err(error) => Err(StoredError::Malformed(error)),
+        Ok(_) => Err(RecordCodecError::Malformed(postcard::Error::DeserializeBadEncoding)),
+        Err(error) => Err(RecordCodecError::Malformed(error)),
     }
 }
 
@@ -107,8 +109,8 @@ mod tests {
 
     use super::*;
     use crate::core::delivery::event::{
-        Alert, Error, Happening, Method, Outcome, Parcel, Place, Preferences, Proof, ReadBy,
-        Reading, Reason, Sighting, StopRef, Summary, TimeSource,
+        Alert, ErrorReason, EventKind, ProofMethod, Outcome, Parcel, EventLocation, Preferences, Proof, ReaderKind,
+        ScanSource, FailureReason, Sighting, StopRef, RouteSummary, TimeSource,
     };
     use crate::core::delivery::{Event, EventId};
     use crate::units::{Course, Distance, Dop, Position, Speed, UtcTime};
@@ -117,8 +119,8 @@ mod tests {
         UtcTime::from_unix_ms(1_800_000_000_000).unwrap()
     }
 
-    fn event(happening: Happening) -> Event {
-        let place = Place {
+    fn event(happening: EventKind) -> Event {
+        let place = EventLocation {
             position: Position::from_degrees(48.1, 11.5).unwrap(),
             utc: utc(),
             accuracy: Distance::from_metres(4.5),
@@ -130,20 +132,20 @@ mod tests {
             id: EventId([7; 16]),
             utc: utc(),
             time_source: TimeSource::Holdover,
-            place: Some(place),
+            location: Some(place),
             route: Some("ROUTE-7".to_owned()),
-            happening,
+            kind: happening,
         }
     }
 
-    fn deliveries(
+    fn delivery_kinds(
         parcel: &Parcel,
         stop: &StopRef,
         station: &str,
-        reading: &Reading,
-    ) -> Vec<Happening> {
+        reading: &ScanSource,
+    ) -> Vec<EventKind> {
         let proof = Box::new(Proof {
-            method: Method::ScanOutside,
+            method: ProofMethod::ScanOutside,
             fix_age: Some(Duration::from_millis(1500)),
             distance_to_stop: Distance::from_metres(12.0),
             radius: Distance::from_metres(40.0),
@@ -154,72 +156,72 @@ mod tests {
             },
         });
         let (parcel, station) = (parcel.clone(), station.to_owned());
-        let (stop, reading) = (Some(stop.clone()), reading.clone());
+        let (stop, source) = (Some(stop.clone()), reading.clone());
         vec![
-            Happening::Delivered {
+            EventKind::Delivered {
                 parcel: parcel.clone(),
                 stop: stop.clone(),
                 outcome: Outcome::Neighbour,
                 proof: proof.clone(),
-                reading: reading.clone(),
+                source: source.clone(),
             },
-            Happening::Attempted {
+            EventKind::Attempted {
                 parcel: parcel.clone(),
                 stop,
-                reason: Reason::Other,
+                reason: FailureReason::Other,
                 attempt: 2,
                 proof,
             },
-            Happening::Returned { parcel: parcel.clone(), station, reason: Some(Reason::Refused) },
-            Happening::Seen { parcel, reading, alert: Some(Alert::NotLoaded) },
+            EventKind::Returned { parcel: parcel.clone(), station, reason: Some(FailureReason::Refused) },
+            EventKind::Seen { parcel, source, alert: Some(Alert::NotLoaded) },
         ]
     }
 
-    /// One of each kind.
-    fn happenings() -> Vec<Happening> {
+    /// One event of each kind.
+    fn event_kinds() -> Vec<EventKind> {
         let parcel = Parcel { key: "P1".to_owned(), epc: "urn:epc:id:test:1".to_owned() };
         let stop = StopRef { seq: 3, id: "stop-3".to_owned() };
         let station = "urn:station".to_owned();
-        let reading = Reading {
-            by: ReadBy::Rfid,
+        let reading = ScanSource {
+            reader: ReaderKind::Rfid,
             symbology: Some("]C1".to_owned()),
             raw: Some("P1".to_owned()),
             check_ok: Some(true),
         };
         let place =
-            event(Happening::Completed { station: String::new(), summary: Summary::default() })
-                .place;
-        let last_seen = Some(Sighting { id: EventId([9; 16]), utc: utc(), place });
+            event(EventKind::Completed { station: String::new(), summary: RouteSummary::default() })
+                .location;
+        let last_seen = Some(Sighting { id: EventId([9; 16]), utc: utc(), location: place });
         let (parcels, radius) = (vec![parcel.clone()], Distance::from_metres(40.0).unwrap());
-        let mut all = deliveries(&parcel, &stop, &station, &reading);
+        let mut all = delivery_kinds(&parcel, &stop, &station, &reading);
         let some = || Some(stop.clone());
         let (present, missing, window) = (parcels.clone(), parcels.clone(), Duration::from_secs(9));
         all.extend([
-            Happening::Loaded { parcel: parcel.clone(), reading, station: station.clone() },
-            Happening::Departed {
+            EventKind::Loaded { parcel: parcel.clone(), source: reading, station: station.clone() },
+            EventKind::Departed {
                 station: station.clone(),
                 parcels: parcels.clone(),
                 stops_total: 9,
             },
-            Happening::Arrived { stop: stop.clone(), parcels, stops_remaining: 8, radius },
-            Happening::NotFound { parcel: parcel.clone(), stop: some(), last_seen },
-            Happening::Inventory { present, missing, unexpected: Vec::new(), window },
-            Happening::Damaged { parcel: parcel.clone(), stop: some(), station: None },
-            Happening::Void { parcel, station: station.clone() },
-            Happening::Completed {
+            EventKind::Arrived { stop: stop.clone(), parcels, stops_remaining: 8, radius },
+            EventKind::NotFound { parcel: parcel.clone(), stop: some(), last_seen },
+            EventKind::Inventory { present, missing, unexpected: Vec::new(), window },
+            EventKind::Damaged { parcel: parcel.clone(), stop: some(), station: None },
+            EventKind::Void { parcel, station: station.clone() },
+            EventKind::Completed {
                 station,
-                summary: Summary { delivered: 5, ..Summary::default() },
+                summary: RouteSummary { delivered: 5, ..RouteSummary::default() },
             },
         ]);
         let (event, corrected_by) = (Box::new(event(all[0].clone())), vec![EventId([1; 16])]);
-        let error = Error::IncorrectData;
-        all.push(Happening::Retracted { event, seq: Seq::new(5), error, corrected_by });
+        let error = ErrorReason::IncorrectData;
+        all.push(EventKind::Retracted { event, seq: Seq::new(5), error, corrected_by });
         all
     }
 
     #[test]
     fn an_event_comes_back_with_its_number_and_every_flipped_bit_is_noticed() {
-        for happening in happenings() {
+        for happening in event_kinds() {
             let (seq, previous) = (Seq::new(70_000), Some(Seq::new(69_998)));
             let record = EventRecord { seq, previous, event: event(happening) };
             let bytes = encode_event(&record);
@@ -235,12 +237,12 @@ mod tests {
         }
     }
 
-    /// Whoever changes an event's fields needs another version: what is on flash is of these.
+    /// Stored events have these bytes: a change to an event's fields requires a new version.
     #[test]
     fn an_event_of_each_version_has_the_bytes_that_it_always_had() {
         let (seq, previous) = (Seq::new(5), Some(Seq::new(3)));
-        let events = || happenings().into_iter().map(event);
-        let first: Vec<u8> = events().flat_map(|event| checked(1, &(seq, event))).collect();
+        let events = || event_kinds().into_iter().map(event);
+        let first: Vec<u8> = events().flat_map(|event| encode_checked(1, &(seq, event))).collect();
         assert_eq!(crc32fast::hash(&first), 2_555_302_509);
         let second = events().flat_map(|event| encode_event(&EventRecord { seq, previous, event }));
         assert_eq!(crc32fast::hash(&second.collect::<Vec<_>>()), 830_811_021);
@@ -248,8 +250,8 @@ mod tests {
 
     #[test]
     fn what_an_older_agent_left_is_read_and_says_nothing_of_the_event_before() {
-        for event in happenings().into_iter().map(event) {
-            let old = checked(1, &(Seq::new(5), &event));
+        for event in event_kinds().into_iter().map(event) {
+            let old = encode_checked(1, &(Seq::new(5), &event));
             let record = EventRecord { seq: Seq::new(5), previous: None, event };
             assert_eq!(decode_event(&old), Ok(record));
         }

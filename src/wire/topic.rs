@@ -4,20 +4,20 @@ use std::fmt;
 
 use super::VERSION;
 
-/// A van's name in topics; also its MQTT client identifier and user name.
+/// Van id: a topic level, also the MQTT client identifier and user name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VanId(String);
 
-/// The text is no van id.
+/// The text is not a valid van id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a van id: 1 to 64 of A-Z a-z 0-9 _ . : -")]
 pub struct InvalidVanId(pub String);
 
 impl VanId {
-    /// What the contract allows: `^[A-Za-z0-9_.:-]{1,64}$`.
+    /// Validates a van id: `^[A-Za-z0-9_.:-]{1,64}$`.
     ///
     /// # Errors
-    /// [`InvalidVanId`] with the text that is none.
+    /// Returns [`InvalidVanId`] with the invalid text, shortened to 80 characters.
     pub fn new(text: &str) -> Result<Self, InvalidVanId> {
         let allowed = |c: u8| c.is_ascii_alphanumeric() || b"_.:-".contains(&c);
         if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
@@ -27,7 +27,6 @@ impl VanId {
         }
     }
 
-    /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -40,33 +39,33 @@ impl fmt::Display for VanId {
     }
 }
 
-/// The topic names of one van.
+/// Topic names of one van.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topics {
     /// Live position: newest only, QoS 0.
     pub position: String,
-    /// The complete trail in batches, QoS 1.
+    /// Complete track in batches, QoS 1.
     pub track: String,
-    /// What happened to parcels, one event a message, QoS 1.
+    /// Delivery events, one per message, QoS 1.
     pub event: String,
-    /// Whether the agent is connected: retained, also the Will, QoS 1.
+    /// Connection state of the agent: retained, also the Will, QoS 1.
     pub connection: String,
-    /// Health of receiver and outbox: retained, QoS 1.
+    /// State of receiver, outbox and route: retained, QoS 1.
     pub state: String,
-    /// What the van should deliver: retained, from the backend, QoS 1.
+    /// Route manifest from the backend: retained, QoS 1.
     pub manifest: String,
-    /// Commands from the backend, never retained, QoS 1.
+    /// Commands from the backend: never retained, QoS 1.
     pub command: String,
-    /// What they came to, QoS 1.
+    /// Results of commands, QoS 1.
     pub command_result: String,
-    /// What the backend has stored, QoS 1.
+    /// Acknowledgements of stored events and track points, QoS 1.
     pub ack: String,
-    /// Where OwnTracks looks for the live position: `owntracks/{first level of root}/{van}`.
+    /// Live position for OwnTracks: `owntracks/{first level of root}/{van}`.
     pub owntracks: String,
 }
 
 impl Topics {
-    /// The topics of `van` below `root`.
+    /// Returns the topics of `van` below `root`.
     #[must_use]
     pub fn new(root: &str, van: &VanId) -> Self {
         let topic = |name: &str| format!("{root}/v{VERSION}/{van}/{name}");

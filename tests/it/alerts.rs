@@ -1,4 +1,5 @@
-//! Letters and webhooks over real sockets, on both stores: each once, and none that is stale.
+//! Emails and webhooks over real sockets, on both stores: each is sent once, and no stale one is
+//! sent.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -8,26 +9,26 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-use waypost::backend::alerts::{self, Subscribed, Subscription};
+use waypost::backend::alerts::{self, SubscribeResult, Subscription};
 use waypost::backend::event::{Event, Origin, Role};
 use waypost::backend::live::Change;
 use waypost::backend::store::parcels::Parcel;
-use waypost::backend::store::routes::{Others, Put, Route};
+use waypost::backend::store::routes::{ConflictPolicy, PutRouteResult, Route};
 use waypost::backend::store::{Statement, Store, events};
-use waypost::backend::{Config, Shared};
+use waypost::backend::{Config, AppState};
 
 use crate::support::backend::{config, on_both, set_clock, shared, utc};
-use crate::support::post_office::{self, Heard, post_office};
+use crate::support::post_office::{self, ReceivedMessages, start_smtp_server};
 
 const EPC: &str = "https://id.gs1.org/00/395212340000000014";
 const TOKEN: &str = "mQZ5m1H7Ck6pW2o0bq3x9w";
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-/// Takes POSTs.
-fn hook() -> (SocketAddr, Heard) {
+/// Starts an HTTP server that accepts POST requests.
+fn hook() -> (SocketAddr, ReceivedMessages) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (address, heard) = (listener.local_addr().unwrap(), Heard::default());
-    let posts = Arc::clone(&heard);
+    let (address, heard) = (listener.local_addr().unwrap(), ReceivedMessages::default());
+    let webhook_posts = Arc::clone(&heard);
     thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
@@ -46,7 +47,7 @@ fn hook() -> (SocketAddr, Heard) {
             }
             let mut body = vec![0; length];
             reader.read_exact(&mut body).unwrap();
-            posts.lock().unwrap().push(format!("{head}\n{}", String::from_utf8(body).unwrap()));
+            webhook_posts.lock().unwrap().push(format!("{head}\n{}", String::from_utf8(body).unwrap()));
             let answer = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
             stream.write_all(answer).unwrap();
         }
@@ -54,37 +55,37 @@ fn hook() -> (SocketAddr, Heard) {
     (address, heard)
 }
 
-struct Set {
-    shared: Shared,
-    letters: Heard,
-    posts: Heard,
+struct TestSetup {
+    shared: AppState,
+    emails: ReceivedMessages,
+    webhook_posts: ReceivedMessages,
     hook: SocketAddr,
 }
 
 fn configured(smtp: SocketAddr, private: bool) -> Config {
     let mut config = config();
-    config.alerts.smtp = Some(post_office::smtp(smtp));
-    config.alerts.webhook_secret = Some(SECRET.to_owned());
-    config.alerts.webhook_private = private;
+    config.notifications.smtp = Some(post_office::smtp_config(smtp));
+    config.notifications.webhook_secret = Some(SECRET.to_owned());
+    config.notifications.allow_private_webhooks = private;
     config
 }
 
-fn instance(store: Store, now: &str, config: Config) -> Shared {
+fn instance(store: Store, now: &str, config: Config) -> AppState {
     let mut shared = shared(store, now);
     shared.config = Arc::new(config);
     shared
 }
 
-/// A parcel that is due today, and somebody who waits for it.
-async fn set(store: Store, now: &str) -> Set {
-    let (smtp, letters) = post_office();
-    let (hook, posts) = hook();
+/// Stores a parcel that is due today, with a subscriber.
+async fn set(store: Store, now: &str) -> TestSetup {
+    let (smtp, emails) = start_smtp_server();
+    let (hook, webhook_posts) = hook();
     let shared = instance(store, now, configured(smtp, true));
     put(&shared).await;
-    Set { shared, letters, posts, hook }
+    TestSetup { shared, emails, webhook_posts, hook }
 }
 
-async fn put(shared: &Shared) {
+async fn put(shared: &AppState) {
     let manifest = json!({"v": 1, "route": "R", "rev": 1,
         "station": {"id": "https://id.gs1.org/414/9521234000013", "lat": 48.1, "lon": 11.5, "radius_m": 150},
         "valid_from": "2026-11-23T05:00:00Z", "valid_until": "2026-11-23T22:00:00Z",
@@ -122,17 +123,17 @@ async fn put(shared: &Shared) {
         case_at: None,
         case_note: None,
     };
-    let done = shared.store.put_route(&route, &[parcel], &[], Others::Stay).await.unwrap();
-    assert_eq!(done, Put::Created);
+    let done = shared.store.put_route(&route, &[parcel], &[], ConflictPolicy::Reject).await.unwrap();
+    assert_eq!(done, PutRouteResult::Created);
 }
 
-/// A van says that something happened.
-async fn said(shared: &Shared, kind: &str, at: &str) {
+/// Stores an event of a van.
+async fn store_event(shared: &AppState, kind: &str, at: &str) {
     shared.store.write(events::insert(&event(shared, kind, at))).await.unwrap();
 }
 
-/// A van takes back what it said.
-async fn taken_back(shared: &Shared, kind: &str, at: &str) {
+/// Stores a van's retraction of an event.
+async fn retract_event(shared: &AppState, kind: &str, at: &str) {
     let mut event = event(shared, kind, at);
     event.id += "/wrong";
     event.retracts = true;
@@ -140,7 +141,7 @@ async fn taken_back(shared: &Shared, kind: &str, at: &str) {
     shared.store.write(events::insert(&event)).await.unwrap();
 }
 
-fn event(shared: &Shared, kind: &str, at: &str) -> Event {
+fn event(shared: &AppState, kind: &str, at: &str) -> Event {
     let id = format!("urn:uuid:{kind}/{at}");
     let data = json!({"type": "ObjectEvent", "action": "OBSERVE", "eventID": id, "eventTime": at,
         "epcList": [EPC], "van:stopSequence": 1, "van:outcome": "handed_to_resident"});
@@ -163,27 +164,27 @@ fn event(shared: &Shared, kind: &str, at: &str) -> Event {
     }
 }
 
-async fn subscribe(shared: &Shared, channel: &str, address: &str) -> Subscribed {
+async fn subscribe(shared: &AppState, channel: &str, address: &str) -> SubscribeResult {
     let subscription =
         Subscription { channel: channel.to_owned(), address: address.to_owned(), language: None };
     alerts::subscribe(shared, TOKEN, &subscription).await.unwrap()
 }
 
-async fn both_subscribe(set: &Set) {
-    let Subscribed::Taken(view) = subscribe(&set.shared, "email", "max@example.com").await else {
+async fn both_subscribe(set: &TestSetup) {
+    let SubscribeResult::Accepted(view) = subscribe(&set.shared, "email", "max@example.com").await else {
         panic!("not taken")
     };
     assert_eq!(view.address, "m…@example.com");
     let url = format!("http://{}/hook", set.hook);
-    assert!(matches!(subscribe(&set.shared, "webhook", &url).await, Subscribed::Taken(_)));
+    assert!(matches!(subscribe(&set.shared, "webhook", &url).await, SubscribeResult::Accepted(_)));
 }
 
-fn kinds(posts: &Heard) -> Vec<String> {
-    let posts = posts.lock().unwrap();
+fn kinds(webhook_posts: &ReceivedMessages) -> Vec<String> {
+    let webhook_posts = webhook_posts.lock().unwrap();
     let body = |post: &String| -> Value {
         serde_json::from_str(post.split("\n\n").last().unwrap()).unwrap()
     };
-    posts.iter().map(|post| body(post)["data"]["kind"].as_str().unwrap().to_owned()).collect()
+    webhook_posts.iter().map(|post| body(post)["data"]["kind"].as_str().unwrap().to_owned()).collect()
 }
 
 fn hmac(post: &str) -> (String, Vec<u8>) {
@@ -211,33 +212,33 @@ async fn each_kind_is_told_once_despite_repeats_restarts_and_two_instances() {
             set_clock(&set.shared, now);
             let other = instance(store.clone(), now, (*set.shared.config).clone());
             for _ in 0..2 {
-                said(&set.shared, kind, at).await;
-                let (one, two) = tokio::join!(alerts::round(&set.shared), alerts::round(&other));
+                store_event(&set.shared, kind, at).await;
+                let (one, two) = tokio::join!(alerts::run_once(&set.shared), alerts::run_once(&other));
                 one.unwrap();
                 two.unwrap();
             }
             let restarted = instance(store.clone(), now, (*set.shared.config).clone());
-            alerts::round(&restarted).await.unwrap();
+            alerts::run_once(&restarted).await.unwrap();
         }
-        let letters = set.letters.lock().unwrap().clone();
-        assert_eq!(letters.len(), 3, "out for delivery, at the last stop, delivered: {letters:?}");
-        let mut kinds = kinds(&set.posts);
+        let emails = set.emails.lock().unwrap().clone();
+        assert_eq!(emails.len(), 3, "out for delivery, at the last stop, delivered: {emails:?}");
+        let mut kinds = kinds(&set.webhook_posts);
         assert_eq!(kinds.last().unwrap(), "delivered");
         kinds.sort();
         assert_eq!(kinds, ["delivered", "next_stops", "out_for_delivery"]);
         for subject in
-            ["Ihr Paket wird zugestellt", "Ihr Paket ist gleich da", "Ihr Paket wurde zugestellt"]
+            ["Ihr Paket ist in Zustellung", "Ihr Paket ist gleich da", "Ihr Paket wurde zugestellt"]
         {
             let subject = format!("Subject: {subject}\n");
             assert_eq!(
-                letters.iter().filter(|letter| letter.contains(&subject)).count(),
+                emails.iter().filter(|letter| letter.contains(&subject)).count(),
                 1,
                 "{subject}"
             );
         }
         let end = "List-Unsubscribe: <https://track.example.com/unsubscribe/";
-        assert!(letters.iter().all(|letter| letter.contains(end)), "{letters:?}");
-        let (signed, signature) = hmac(&set.posts.lock().unwrap()[2]);
+        assert!(emails.iter().all(|letter| letter.contains(end)), "{emails:?}");
+        let (signed, signature) = hmac(&set.webhook_posts.lock().unwrap()[2]);
         let secret = waypost::wire::base64::decode(SECRET.strip_prefix("whsec_").unwrap()).unwrap();
         let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &secret);
         ring::hmac::verify(&key, signed.as_bytes(), &signature).unwrap();
@@ -250,18 +251,18 @@ async fn after_eight_hours_without_a_link_only_what_is_still_true_is_told() {
     on_both(async |store| {
         let set = set(store, "2026-11-23T06:00:00Z").await;
         both_subscribe(&set).await;
-        alerts::round(&set.shared).await.unwrap();
+        alerts::run_once(&set.shared).await.unwrap();
         set_clock(&set.shared, "2026-11-23T17:00:00Z");
-        said(&set.shared, "route.departed", "2026-11-23T08:00:00.000Z").await;
-        alerts::round(&set.shared).await.unwrap();
-        assert_eq!(kinds(&set.posts), [""; 0], "it left nine hours ago");
-        said(&set.shared, "stop.arrived", "2026-11-23T08:59:00.000Z").await;
-        said(&set.shared, "parcel.delivered", "2026-11-23T09:00:00.000Z").await;
-        alerts::round(&set.shared).await.unwrap();
-        assert_eq!(kinds(&set.posts), ["delivered"]);
-        let letters = set.letters.lock().unwrap().clone();
-        assert_eq!(letters.len(), 1);
-        assert!(letters[0].contains("2026-11-23 09:00"), "{}", letters[0]);
+        store_event(&set.shared, "route.departed", "2026-11-23T08:00:00.000Z").await;
+        alerts::run_once(&set.shared).await.unwrap();
+        assert_eq!(kinds(&set.webhook_posts), [""; 0], "it left nine hours ago");
+        store_event(&set.shared, "stop.arrived", "2026-11-23T08:59:00.000Z").await;
+        store_event(&set.shared, "parcel.delivered", "2026-11-23T09:00:00.000Z").await;
+        alerts::run_once(&set.shared).await.unwrap();
+        assert_eq!(kinds(&set.webhook_posts), ["delivered"]);
+        let emails = set.emails.lock().unwrap().clone();
+        assert_eq!(emails.len(), 1);
+        assert!(emails[0].contains("2026-11-23 09:00"), "{}", emails[0]);
     })
     .await;
 }
@@ -272,19 +273,19 @@ async fn a_server_that_is_away_is_tried_again_and_what_is_not_so_any_more_is_not
         let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let away = instance(store.clone(), "2026-11-23T06:00:00Z", configured(nobody, true));
         put(&away).await;
-        assert!(matches!(subscribe(&away, "email", "max@example.com").await, Subscribed::Taken(_)));
+        assert!(matches!(subscribe(&away, "email", "max@example.com").await, SubscribeResult::Accepted(_)));
         set_clock(&away, "2026-11-23T07:00:10Z");
-        said(&away, "route.departed", "2026-11-23T07:00:00.000Z").await;
-        alerts::round(&away).await.unwrap();
-        let (smtp, letters) = post_office();
+        store_event(&away, "route.departed", "2026-11-23T07:00:00.000Z").await;
+        alerts::run_once(&away).await.unwrap();
+        let (smtp, emails) = start_smtp_server();
         let there = instance(store, "2026-11-23T07:00:20Z", configured(smtp, true));
-        alerts::round(&there).await.unwrap();
-        assert_eq!(letters.lock().unwrap().len(), 0, "not yet");
+        alerts::run_once(&there).await.unwrap();
+        assert_eq!(emails.lock().unwrap().len(), 0, "not yet");
         set_clock(&there, "2026-11-23T07:10:00Z");
-        alerts::round(&there).await.unwrap();
-        let letters = letters.lock().unwrap().clone();
-        assert_eq!(letters.len(), 1, "{letters:?}");
-        assert!(letters[0].contains("Ihr Paket wird zugestellt"), "and none of being near");
+        alerts::run_once(&there).await.unwrap();
+        let emails = emails.lock().unwrap().clone();
+        assert_eq!(emails.len(), 1, "{emails:?}");
+        assert!(emails[0].contains("Ihr Paket ist in Zustellung"), "no alert of being near");
     })
     .await;
 }
@@ -292,8 +293,8 @@ async fn a_server_that_is_away_is_tried_again_and_what_is_not_so_any_more_is_not
 #[tokio::test]
 async fn a_webhook_reaches_no_private_address_and_a_subscription_ends_without_a_login() {
     on_both(async |store| {
-        let (smtp, letters) = post_office();
-        let (hook, posts) = hook();
+        let (smtp, emails) = start_smtp_server();
+        let (hook, webhook_posts) = hook();
         let shared = instance(store.clone(), "2026-11-23T06:00:00Z", configured(smtp, false));
         put(&shared).await;
         for wrong in [
@@ -303,19 +304,19 @@ async fn a_webhook_reaches_no_private_address_and_a_subscription_ends_without_a_
             "https://".to_owned(),
         ] {
             let answer = subscribe(&shared, "webhook", &wrong).await;
-            assert!(matches!(answer, Subscribed::Wrong(_)), "{wrong}: {answer:?}");
+            assert!(matches!(answer, SubscribeResult::Invalid(_)), "{wrong}: {answer:?}");
         }
         let url = format!("https://localhost:{}/", hook.port());
-        assert!(matches!(subscribe(&shared, "webhook", &url).await, Subscribed::Taken(_)));
-        let Subscribed::Taken(letter) = subscribe(&shared, "email", "max@example.com").await else {
+        assert!(matches!(subscribe(&shared, "webhook", &url).await, SubscribeResult::Accepted(_)));
+        let SubscribeResult::Accepted(letter) = subscribe(&shared, "email", "max@example.com").await else {
             panic!("not taken")
         };
         assert!(!alerts::unsubscribe(&shared, "another", &letter.id).await.unwrap());
         assert!(alerts::unsubscribe(&shared, TOKEN, &letter.id).await.unwrap());
         set_clock(&shared, "2026-11-23T08:00:10Z");
-        said(&shared, "parcel.delivered", "2026-11-23T08:00:00.000Z").await;
-        alerts::round(&shared).await.unwrap();
-        assert!(posts.lock().unwrap().is_empty() && letters.lock().unwrap().is_empty());
+        store_event(&shared, "parcel.delivered", "2026-11-23T08:00:00.000Z").await;
+        alerts::run_once(&shared).await.unwrap();
+        assert!(webhook_posts.lock().unwrap().is_empty() && emails.lock().unwrap().is_empty());
         let sql = "SELECT state, error FROM alert";
         let rows = store.read(Statement::new(sql, [])).await.unwrap();
         assert_eq!(rows.len(), 1);
@@ -332,43 +333,43 @@ async fn who_sends_is_woken_by_what_happens() {
         both_subscribe(&set).await;
         let stop = CancellationToken::new();
         let running = tokio::spawn(alerts::run(set.shared.clone(), stop.clone()));
-        // Its first look at everything finds nothing.
+        // The first full scan finds nothing.
         tokio::time::sleep(Duration::from_millis(1500)).await;
         set_clock(&set.shared, "2026-11-23T08:00:10Z");
-        said(&set.shared, "parcel.delivered", "2026-11-23T08:00:00.000Z").await;
-        set.shared.tell(Change::Parcels { epcs: Arc::new([EPC.to_owned()]), van: None }).await;
+        store_event(&set.shared, "parcel.delivered", "2026-11-23T08:00:00.000Z").await;
+        set.shared.publish_change(Change::Parcels { epcs: Arc::new([EPC.to_owned()]), van: None }).await;
         let told = async {
-            while set.letters.lock().unwrap().is_empty() || kinds(&set.posts).is_empty() {
+            while set.emails.lock().unwrap().is_empty() || kinds(&set.webhook_posts).is_empty() {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        // Sooner than the next look at everything.
+        // Before the next full scan.
         tokio::time::timeout(Duration::from_secs(40), told).await.unwrap();
-        assert_eq!(kinds(&set.posts), ["delivered"]);
+        assert_eq!(kinds(&set.webhook_posts), ["delivered"]);
         stop.cancel();
         running.await.unwrap().unwrap();
     })
     .await;
 }
 
-/// Neither SMTP nor HTTP can promise more than at least once; who gets it twice can tell by its name.
+/// SMTP and HTTP guarantee at-least-once delivery only; a recipient detects a duplicate by its id.
 #[tokio::test]
 async fn what_a_process_sent_before_it_died_is_sent_again_under_the_same_name() {
     on_both(async |store| {
         let set = set(store.clone(), "2026-11-23T06:00:00Z").await;
         both_subscribe(&set).await;
         set_clock(&set.shared, "2026-11-23T08:00:10Z");
-        said(&set.shared, "parcel.delivered", "2026-11-23T08:00:00.000Z").await;
-        alerts::round(&set.shared).await.unwrap();
-        // As the row was before it was noted that it was sent.
+        store_event(&set.shared, "parcel.delivered", "2026-11-23T08:00:00.000Z").await;
+        alerts::run_once(&set.shared).await.unwrap();
+        // Restores the row to its state before it was marked as sent.
         let until = utc("2026-11-23T08:02:10Z");
         let sql = "UPDATE alert SET state = 'waiting', tries = 0, claimed_until = $1 WHERE state = 'sent'";
         store.write(vec![Statement::new(sql, [until.into()])]).await.unwrap();
-        alerts::round(&set.shared).await.unwrap();
-        assert_eq!(set.letters.lock().unwrap().len(), 1, "it is claimed");
+        alerts::run_once(&set.shared).await.unwrap();
+        assert_eq!(set.emails.lock().unwrap().len(), 1, "it is claimed");
         set_clock(&set.shared, "2026-11-23T08:02:11Z");
-        alerts::round(&set.shared).await.unwrap();
-        for (heard, field) in [(&set.letters, "message-id:"), (&set.posts, "webhook-id:")] {
+        alerts::run_once(&set.shared).await.unwrap();
+        for (heard, field) in [(&set.emails, "message-id:"), (&set.webhook_posts, "webhook-id:")] {
             let heard = heard.lock().unwrap();
             let name = |text: &String| {
                 let is_it = |line: &&str| line.to_ascii_lowercase().starts_with(field);
@@ -388,21 +389,21 @@ async fn a_hand_over_that_was_taken_back_in_time_does_not_keep_the_true_one_from
         let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let away = instance(store.clone(), "2026-11-23T06:00:00Z", configured(nobody, true));
         put(&away).await;
-        assert!(matches!(subscribe(&away, "email", "max@example.com").await, Subscribed::Taken(_)));
+        assert!(matches!(subscribe(&away, "email", "max@example.com").await, SubscribeResult::Accepted(_)));
         set_clock(&away, "2026-11-23T08:00:10Z");
-        said(&away, "parcel.delivered", "2026-11-23T08:00:00.000Z").await;
-        alerts::round(&away).await.unwrap();
-        taken_back(&away, "parcel.delivered", "2026-11-23T08:00:00.000Z").await;
-        let (smtp, letters) = post_office();
+        store_event(&away, "parcel.delivered", "2026-11-23T08:00:00.000Z").await;
+        alerts::run_once(&away).await.unwrap();
+        retract_event(&away, "parcel.delivered", "2026-11-23T08:00:00.000Z").await;
+        let (smtp, emails) = start_smtp_server();
         let there = instance(store, "2026-11-23T08:05:00Z", configured(smtp, true));
-        alerts::round(&there).await.unwrap();
-        assert_eq!(letters.lock().unwrap().len(), 0, "it was not so");
-        said(&there, "parcel.delivered", "2026-11-23T08:04:00.000Z").await;
+        alerts::run_once(&there).await.unwrap();
+        assert_eq!(emails.lock().unwrap().len(), 0, "it was retracted");
+        store_event(&there, "parcel.delivered", "2026-11-23T08:04:00.000Z").await;
         for _ in 0..2 {
-            alerts::round(&there).await.unwrap();
-            let letters = letters.lock().unwrap().clone();
-            assert_eq!(letters.len(), 1, "{letters:?}");
-            assert!(letters[0].contains("Ihr Paket wurde zugestellt"));
+            alerts::run_once(&there).await.unwrap();
+            let emails = emails.lock().unwrap().clone();
+            assert_eq!(emails.len(), 1, "{emails:?}");
+            assert!(emails[0].contains("Ihr Paket wurde zugestellt"));
         }
     })
     .await;

@@ -1,4 +1,4 @@
-//! Which module may use which, what the core must not know, and what a van must not carry.
+//! Module dependencies, the restrictions of the core, and the dependencies of the van's binary.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::support::{repository, rust_files};
 
-/// Each module, and what it may use of the crate besides itself, `units` and `core`.
+/// Modules of this crate that each module may use besides itself, `units` and `core`.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("units", &[]),
     ("clock", &[]),
@@ -82,7 +82,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// (module, file, text without tests) of all of `src` but its roots.
+/// Returns (module, file, text without tests) of all of `src` except its roots.
 fn sources() -> Vec<(String, PathBuf, String)> {
     let src = repository("src");
     let mut files = Vec::new();
@@ -143,7 +143,7 @@ fn the_core_knows_no_clock_no_runtime_no_randomness_and_no_files() {
         let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
         for line in code.filter(|_| module == "core" || module == "units") {
             for word in banned {
-                assert!(!line.contains(word), "{} says {word}: {line}", file.display());
+                assert!(!line.contains(word), "{} contains {word}: {line}", file.display());
             }
         }
     }
@@ -182,6 +182,6 @@ fn a_van_carries_neither_simulator_nor_broker_nor_web_server() {
         "openssl-sys",
         "proptest",
     ] {
-        assert!(!crates.contains(&unwanted), "the van carries {unwanted}");
+        assert!(!crates.contains(&unwanted), "the van depends on {unwanted}");
     }
 }

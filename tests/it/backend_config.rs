@@ -1,4 +1,4 @@
-//! `config/waypost-backend.toml` states the defaults; a bad file gives every problem in one report.
+//! `config/waypost-backend.toml` states the defaults, and a report lists every problem of a file.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -34,9 +34,9 @@ fn broker_and_domain_are_all_that_must_be_filled_in() {
     let shipped = fs::read_to_string(repository("config/waypost-backend.toml")).unwrap();
     assert_eq!(
         report(&shipped),
-        "waypost-backend.toml: not usable\n  \
-         mqtt.broker: \"\" is no broker: write mqtts://HOST[:PORT] or mqtt://HOST[:PORT]\n  \
-         parcels.domain: \"\" is no domain: write the vans' delivery.domain, such as id.example.com"
+        "waypost-backend.toml: invalid configuration\n  \
+         mqtt.broker: \"\" is not a broker URL; use mqtts://HOST[:PORT] or mqtt://HOST[:PORT]\n  \
+         parcels.domain: \"\" is not a domain; set it to delivery.domain of the vans, such as id.example.com"
     );
     let filled = shipped
         .replace("broker = \"\"", "broker = \"mqtt://b\"")
@@ -76,21 +76,21 @@ fn every_problem_is_in_one_report_with_its_key_and_value_and_remedy() {
     "#;
     assert_eq!(
         report(text),
-        r#"waypost-backend.toml: not usable
+        r#"waypost-backend.toml: invalid configuration
   exposure.max_stops_away: 1000 is outside 0..=100
-  mqtt.pasword_file: is not a key of waypost-backend: is mqtt.password_file meant?
-  store.url: has a password: write it in store.password_file
-  mqtt.broker: "broker" is no broker: write mqtts://HOST[:PORT] or mqtt://HOST[:PORT]
-  mqtt.client_id: "a b" is no name: 1 to 64 of A-Z a-z 0-9 _ . -
-  mqtt.topic_root: "a/#" cannot begin a topic: levels between single /, without + # $ and spaces
-  http.listen: "8080" is no address and port: write one such as 127.0.0.1:8080
-  http.key_file: there is a http.cert_file and no key to it
-  http.public_url: "track.example.com" is no address of a site: write https://track.example.com
-  token[1].sha256: is no SHA-256: 64 hexadecimal digits, as `waypost-backend token` writes them
-  token[1].scopes: "admin" is none of routes, capture, retract, events, desk, metrics
-  parcels.domain: "Example" is no domain: write the vans' delivery.domain, such as id.example.com
-  alerts.smtp_url: "mail.example.com" is no server: write smtp://HOST[:PORT], smtps://HOST[:PORT] or smtp+starttls://HOST[:PORT]
-  pages.tiles: "http://tiles" is no pattern of tiles: write https://HOST/{z}/{x}/{y}.png"#
+  mqtt.pasword_file: is not a key of waypost-backend: did you mean mqtt.password_file?
+  store.url: contains a password; move it to store.password_file
+  mqtt.broker: "broker" is not a broker URL; use mqtts://HOST[:PORT] or mqtt://HOST[:PORT]
+  mqtt.client_id: "a b" is not a valid name; use 1 to 64 characters of A-Z a-z 0-9 _ . -
+  mqtt.topic_root: "a/#" is not a topic prefix; use levels separated by single /, without + # $ and spaces
+  http.listen: "8080" is not an address and port; use one such as 127.0.0.1:8080
+  http.key_file: is required with http.cert_file
+  http.public_url: "track.example.com" is not a site URL; use one such as https://track.example.com
+  token[1].sha256: is not a SHA-256; use 64 hexadecimal digits, as printed by `waypost-backend token`
+  token[1].scopes: "admin" is not one of routes, capture, retract, events, desk, metrics
+  parcels.domain: "Example" is not a domain; set it to delivery.domain of the vans, such as id.example.com
+  alerts.smtp_url: "mail.example.com" is not an SMTP URL; use smtp://HOST[:PORT], smtps://HOST[:PORT] or smtp+starttls://HOST[:PORT]
+  pages.tiles: "http://tiles" is not a tile URL; use https://HOST/{z}/{x}/{y}.png"#
     );
 }
 
@@ -104,7 +104,7 @@ fn a_secret_is_read_from_its_file_and_never_shown() {
          mqtt.username = \"u\"\nmqtt.password_file = {file:?}\nalerts.webhook_secret_file = {file:?}\n"
     );
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-    assert_eq!(report(&text).matches("everybody on this computer may read it").count(), 3);
+    assert_eq!(report(&text).matches("readable by all users").count(), 3);
     fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
     let config = Config::parse(&text, "x", &[]).unwrap();
     assert_eq!(config.mqtt.password.as_deref(), Some("s3 cret"));
@@ -135,5 +135,5 @@ fn tokens_are_as_many_as_there_are_tables() {
     let config = Config::parse(&format!("{SHORT}{}", table("a")), "x", &[]).unwrap();
     assert_eq!(config.tokens[0].scopes, [Scope::Desk, Scope::Events]);
     let report = report(&format!("{SHORT}{}{}", table("a"), table("a")));
-    assert!(report.contains("token[2].name: \"a\" is the name of another token too"), "{report}");
+    assert!(report.contains("token[2].name: \"a\" is already the name of another token"), "{report}");
 }

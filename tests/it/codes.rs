@@ -1,18 +1,18 @@
-//! What scanners and tags' readers give, against examples that the carriers and GS1 publish.
+//! Decoding of scans and RFID reads, tested with examples published by the carriers and GS1.
 
 use std::fs;
 
 use proptest::prelude::*;
 use serde_json::Value;
 use waypost::core::parcel::code::{Candidate, Code};
-use waypost::core::parcel::epc::tag;
+use waypost::core::parcel::epc::parse_tag;
 
 use crate::support::shared;
 
 /// The operator in the examples.
 const DOMAIN: &str = "id.example.com";
 
-/// The examples of `section`; none where they are not.
+/// Returns the examples of `section`; empty if they are not installed.
 fn examples(section: &str) -> Vec<Value> {
     let Some(path) = shared("parcels/tracking_numbers.json") else { return Vec::new() };
     let all: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
@@ -23,7 +23,7 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap()
 }
 
-/// What the examples call a kind of number, and what a scan of it is called.
+/// Returns the kind of an example's number, in this crate's terms.
 fn kind(number: &Value) -> &str {
     match text(number, "type") {
         "amazon_logistics" => "amazon_tba",
@@ -34,40 +34,40 @@ fn kind(number: &Value) -> &str {
         "sscc_ai00" => "sscc",
         "ups" => "ups_1z",
         "usps_impb_n" | "usps_impb_c" => "usps_impb",
-        // 22 digits from 91 are the newer number: an example of a scan says so.
+        // 22 digits from 91 are the newer number, as an example of a scan shows.
         "usps_legacy" if text(number, "normalized").len() > 20 => "usps_impb",
         other => other,
     }
 }
 
 fn find<'a>(code: &'a Code, kind: &str) -> Option<&'a Candidate> {
-    code.candidates.iter().find(|candidate| candidate.kind.name() == kind)
+    code.candidates.iter().find(|candidate| candidate.kind.as_str() == kind)
 }
 
 #[test]
 fn each_number_of_the_carriers_is_recognised_with_its_key_and_its_check_digit() {
-    // Where another shape is as good, and the manifest must tell.
+    // Another kind is equally plausible, so only the manifest can decide.
     let ambiguous = ["fedex_ground_sscc_18", "purolator_numeric", "dhl_piece_id"];
     let (mut best, mut among) = (0, 0);
     for number in examples("numbers") {
         let (printed, kind) = (text(&number, "number"), kind(&number));
         let Some(key) = number["lookup_key"].as_str() else { continue };
-        let code = Code::read(printed.as_bytes()).unwrap();
+        let code = Code::parse(printed.as_bytes()).unwrap();
         let one = find(&code, kind).unwrap_or_else(|| panic!("{printed}: no {kind}: {code:?}"));
         assert_eq!(one.key, key, "{printed}");
         assert_eq!(one.check_ok, number["check_ok"].as_bool(), "{printed}");
-        assert_eq!(code.known(|candidate| candidate == key).map(|one| one.key.as_str()), Some(key));
+        assert_eq!(code.match_manifest(|candidate| candidate == key).map(|one| one.key.as_str()), Some(key));
         if let Some(epc) = number["epc"].as_str() {
             assert_eq!(one.uri(DOMAIN), epc);
         }
-        if code.best() == one {
+        if code.most_likely() == one {
             best += 1;
         } else {
             assert!(ambiguous.contains(&kind), "{printed}: {kind} is not the best of {code:?}");
             among += 1;
         }
     }
-    eprintln!("{best} numbers are what they are at once, {among} when the manifest knows them");
+    eprintln!("{best} numbers are identified at once, {among} with the manifest");
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn a_number_that_is_wrong_is_kept_and_never_called_right() {
             continue;
         }
         let (printed, kind) = (text(&number, "number"), kind(&number));
-        let code = Code::read(printed.as_bytes()).unwrap();
+        let code = Code::parse(printed.as_bytes()).unwrap();
         let expected = number["check_ok"].as_bool();
         match find(&code, kind) {
             Some(one) => {
@@ -88,20 +88,20 @@ fn a_number_that_is_wrong_is_kept_and_never_called_right() {
             None => others += 1,
         }
     }
-    eprintln!("{warned} wrong numbers are kept with a warning, {others} are of another shape");
+    eprintln!("{warned} wrong numbers are stored with a warning, {others} are of another kind");
 }
 
 #[test]
 fn each_scan_says_what_is_printed() {
     for scan in examples("scans") {
         let (raw, expect) = (text(&scan, "raw"), &scan["expect"]);
-        let code = Code::read(raw.as_bytes()).unwrap();
-        let best = code.best();
+        let code = Code::parse(raw.as_bytes()).unwrap();
+        let best = code.most_likely();
         assert_eq!(code.symbology.map(|one| one.aim()).as_deref(), expect["aim"].as_str(), "{raw}");
-        assert_eq!(best.kind.name(), text(expect, "kind"), "{raw}: {code:?}");
+        assert_eq!(best.kind.as_str(), text(expect, "kind"), "{raw}: {code:?}");
         match expect["key"].as_str() {
             Some(key) => assert_eq!(best.key, key, "{raw}"),
-            None => assert!(!best.kind.names_a_parcel(), "{raw}"),
+            None => assert!(!best.kind.identifies_parcel(), "{raw}"),
         }
         if let Some(epc) = expect["epc"].as_str() {
             assert_eq!(best.uri(DOMAIN), epc);
@@ -143,7 +143,7 @@ fn each_scan_says_what_is_printed() {
 fn each_tag_has_the_uri_of_its_bar_code_or_its_own() {
     for example in examples("epc_tags") {
         let hex = text(&example, "epc_hex");
-        let said = tag(hex).unwrap();
+        let said = parse_tag(hex).unwrap();
         let own = format!("https://{DOMAIN}/rfid/obj/{hex}");
         assert_eq!(said.uri(DOMAIN), example["digital_link"].as_str().unwrap_or(&own), "{hex}");
         assert_eq!(said.field("scheme"), example["scheme"].as_str(), "{hex}");
@@ -152,13 +152,13 @@ fn each_tag_has_the_uri_of_its_bar_code_or_its_own() {
     for line in examples("rfid_lines") {
         let raw = text(&line, "raw").trim();
         match line["expect_epc"].as_str() {
-            Some(hex) => assert_eq!(tag(hex).unwrap().key, "106141412345678908"),
-            None => assert_eq!(tag(raw), None, "a frame must not be guessed: {raw}"),
+            Some(hex) => assert_eq!(parse_tag(hex).unwrap().key, "106141412345678908"),
+            None => assert_eq!(parse_tag(raw), None, "a frame must not be guessed: {raw}"),
         }
     }
 }
 
-/// Numbers of every shape that do not depend on the examples.
+/// Numbers of every kind, independent of the examples.
 const NUMBERS: [&str; 10] = [
     "1Z999AA10123456784",
     "RR473124829GB",
@@ -189,7 +189,7 @@ proptest! {
             }
         }
         let typed: String = typed.into_iter().collect();
-        let read = |text: &str| Code::read(text.as_bytes()).unwrap().candidates;
+        let read = |text: &str| Code::parse(text.as_bytes()).unwrap().candidates;
         prop_assert_eq!(read(&typed), read(number));
     }
 }

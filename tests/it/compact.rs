@@ -1,4 +1,4 @@
-//! Compact messages say what JSON says, of drives as receivers say them, to our decoder and to the one of the docs.
+//! Compact messages decode to the same data as JSON, with our decoder and with the one in the docs.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -7,24 +7,24 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use waypost::core::calendar::Era;
-use waypost::core::journey::{JourneyConfig, JourneyState};
+use waypost::core::calendar::DateHint;
+use waypost::core::journey::{TripConfig, TripState};
 use waypost::core::record::{Seq, Subject, TrackPoint};
 use waypost::core::sampling::{Bounds, Sampling};
-use waypost::core::{Output, Pipeline, PipelineConfig};
+use waypost::core::{PipelineOutput, Pipeline, PipelineConfig};
 use waypost::simulate::ReceiverType;
 use waypost::units::{Distance, Uptime};
 use waypost::wire::compact;
-use waypost::wire::json::{Lane, Point, Track};
+use waypost::wire::json::{TrackSource, Point, Track};
 
 use crate::support::{WAYPOST, installed, repository, shared, simulated};
 
 type Points = Vec<(Seq, TrackPoint)>;
 
 fn points(sampling: Sampling, chunks: Vec<(Uptime, Vec<u8>)>) -> Points {
-    let config = PipelineConfig { era: Era::AsSaid, journey: JourneyConfig::default(), sampling };
-    let mut pipeline = Pipeline::new(config, Seq::new(1), JourneyState::default());
-    let mut output = Output::default();
+    let config = PipelineConfig { date_hint: DateHint::AsReported, trip: TripConfig::default(), sampling };
+    let mut pipeline = Pipeline::new(config, Seq::new(1), TripState::default());
+    let mut output = PipelineOutput::default();
     for (at, bytes) in chunks {
         pipeline.push(&bytes, at, &mut output);
     }
@@ -47,13 +47,13 @@ fn recorded(path: &Path) -> Vec<(Uptime, Vec<u8>)> {
         .collect()
 }
 
-/// Messages of `points`: JSON, and the compact one that says the same.
+/// Encodes `points` as JSON, and as compact messages with the same content.
 fn messages(points: &[(Seq, TrackPoint)], size: usize) -> Vec<(Track, Vec<u8>)> {
     let max_error = |number| (number % 4 != 0).then(|| Distance::from_metres(5.0)).flatten();
     let batches = points.chunks(size).enumerate();
     batches
         .map(|(number, batch)| {
-            let lane = if number % 2 == 0 { Lane::Live } else { Lane::Backlog };
+            let lane = if number % 2 == 0 { TrackSource::Live } else { TrackSource::Backlog };
             let json = batch.iter().map(|(seq, point)| Point::new(*seq, point, lane)).collect();
             let compact = batch.iter().map(|(seq, point)| (*seq, point));
             let track = Track::new("VAN-042", max_error(number), json);
@@ -62,7 +62,7 @@ fn messages(points: &[(Seq, TrackPoint)], size: usize) -> Vec<(Track, Vec<u8>)> 
         .collect()
 }
 
-/// What a program makes of messages on its standard input.
+/// Returns the tracks that a program decodes from messages on its standard input.
 fn tracks(program: &mut Command, input: Vec<u8>) -> Vec<Value> {
     let mut child = program.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
@@ -101,7 +101,7 @@ fn what_is_decoded_is_the_json_that_would_have_been_sent() {
     }
 }
 
-/// The first block of this kind in `docs/compact.md`.
+/// Returns the first block of this kind in `docs/compact.md`.
 fn documented(kind: &str) -> String {
     let text = std::fs::read_to_string(repository("docs/compact.md")).unwrap();
     let (_, block) = text.split_once(&format!("```{kind}\n")).unwrap();
@@ -114,7 +114,7 @@ fn the_documented_example_is_what_the_agent_writes() {
     let points = points(Sampling::Raw, drive);
     let batch = &points[points.len() - 3..];
     let max_error = Distance::from_metres(5.0);
-    let bytes = compact::encode(Lane::Backlog, max_error, batch.iter().map(|(seq, at)| (*seq, at)));
+    let bytes = compact::encode(TrackSource::Backlog, max_error, batch.iter().map(|(seq, at)| (*seq, at)));
     let hex: String = documented("hex").split_whitespace().collect();
     let written = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     assert_eq!(hex, written);

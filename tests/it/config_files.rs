@@ -1,4 +1,4 @@
-//! `config/waypost.toml` states the defaults; a bad file gives every problem in one report.
+//! `config/waypost.toml` states the defaults, and a report lists every problem of a file.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -31,9 +31,9 @@ fn van_and_broker_are_all_that_must_be_filled_in() {
     let shipped = fs::read_to_string(repository("config/waypost.toml")).unwrap();
     assert_eq!(
         report(&shipped),
-        "waypost.toml: not usable\n  \
-         van.id: is empty: write the van's name, or in van.id_from where it is\n  \
-         mqtt.broker: \"\" is no broker: write mqtts://HOST[:PORT] or mqtt://HOST[:PORT]"
+        "waypost.toml: invalid configuration\n  \
+         van.id: is empty; set the van's name here, or its source in van.id_from\n  \
+         mqtt.broker: \"\" is not a broker URL; use mqtts://HOST[:PORT] or mqtt://HOST[:PORT]"
     );
     let filled = shipped
         .replace("id = \"\"", "id = \"VAN-042\"")
@@ -68,19 +68,19 @@ fn every_problem_is_in_one_report_with_its_key_and_value_and_remedy() {
     "#;
     assert_eq!(
         report(text),
-        r#"waypost.toml: not usable
+        r#"waypost.toml: invalid configuration
   fleet: [fleet] is not a section of waypost
   mqtt.keep_alive_s: 5 is outside 10..=1200
   gnss.baud: "fast" is not a whole number
   gnss.ublox.rate_hz: 20 is outside 1..=10
-  mqtt.pasword_file: is not a key of waypost: is mqtt.password_file meant?
+  mqtt.pasword_file: is not a key of waypost: did you mean mqtt.password_file?
   van.id: "van 42" is not a van id: 1 to 64 of A-Z a-z 0-9 _ . : -
-  gnss.source: "usb:0" is none of serial:PATH, tcp:HOST:PORT, gpsd:HOST[:PORT], log:FILE, stdin:
-  gnss.ublox.constellations: "Gallileo" is none of GPS, Galileo, BeiDou, GLONASS, joined by +
+  gnss.source: "usb:0" is not one of serial:PATH, tcp:HOST:PORT, gpsd:HOST[:PORT], log:FILE, stdin:
+  gnss.ublox.constellations: "Gallileo" is not one of GPS, Galileo, BeiDou, GLONASS, joined by +
   journey.depart_speed_mps: 0.6 is not above stop_speed_mps (0.8)
-  outbox.path: is empty: name the file
-  mqtt.broker: "http://broker" is no broker: write mqtts://HOST[:PORT] or mqtt://HOST[:PORT]
-  mqtt.topic_root: "a/+/b" cannot begin a topic: levels between single /, without + # $ and spaces"#
+  outbox.path: is empty; set the path of the file
+  mqtt.broker: "http://broker" is not a broker URL; use mqtts://HOST[:PORT] or mqtt://HOST[:PORT]
+  mqtt.topic_root: "a/+/b" is not a topic prefix; use levels separated by single /, without + # $ and spaces"#
     );
 }
 
@@ -89,13 +89,13 @@ fn a_file_that_is_no_toml_is_reported_where_it_breaks() {
     let report = report("[van]\nid = VAN-042\n");
     assert!(
         report.starts_with(
-            "waypost.toml: not usable\n  is not TOML: TOML parse error at line 2, column 6"
+            "waypost.toml: invalid configuration\n  is not TOML: TOML parse error at line 2, column 6"
         ),
         "{report}"
     );
     assert!(
         !report.contains("mqtt.broker"),
-        "nothing is said of a file that could not be read: {report}"
+        "no problem is reported for an unreadable file: {report}"
     );
 }
 
@@ -111,7 +111,7 @@ fn a_password_is_read_from_its_file_and_never_shown() {
         )
     };
     let config = Config::parse(&text(file.to_str().unwrap()), "waypost.toml", &[]).unwrap();
-    assert_eq!(config.relay.credentials.as_ref().unwrap().password, "s3cret");
+    assert_eq!(config.uplink.credentials.as_ref().unwrap().password, "s3cret");
     assert!(!format!("{config:?}").contains("s3cret"));
     let report = report(&text("/nowhere/password"));
     assert!(report.contains("mqtt.password_file: /nowhere/password: cannot be read"), "{report}");
@@ -146,7 +146,7 @@ fn scanners_and_privacy_zones_are_as_many_as_there_are_tables() {
     assert!((radius.as_metres() - 200.0).abs() < 0.01);
     assert_eq!(config.control, None);
     let delivery = config.delivery;
-    let names = config.relay.names;
+    let names = config.uplink.names;
     assert_eq!(names.van, "https://id.example.com/fleet/obj/VAN-042");
     assert_eq!(names.namespace, "https://ns.id.example.com/van/");
     assert_eq!(names.type_prefix, "com.example.id.van");
@@ -206,28 +206,28 @@ fn what_is_wrong_in_a_list_is_named_with_its_place() {
     "#;
     assert_eq!(
         report(text),
-        r#"waypost.toml: not usable
-  scanner[1].source: is missing: Where its lines come from: serial:PATH[@BAUD] (best a name in /dev/serial/by-id), tcp:HOST:PORT, unix:PATH (a stream socket) or fifo:PATH
+        r#"waypost.toml: invalid configuration
+  scanner[1].source: is required: Source of its lines: serial:PATH[@BAUD] (preferably a name in /dev/serial/by-id), tcp:HOST:PORT, unix:PATH (a stream socket) or fifo:PATH
   scanner[1].baud: 110 is outside 1200..=4000000
-  scanner[1].sorce: is not a key of [[scanner]]: is source meant?
+  scanner[1].sorce: is not a key of [[scanner]]: did you mean source?
   privacy_zone[1].lat: 91 is outside -90..=90
   privacy_zone[1].lon: "east" is not a number
-  scaner: [[scaner]] is not a list of waypost: is scanner meant?
-  delivery.domain: "Example" is no domain: write a host name that you own, such as `id.example.com`
-  delivery.namespace: "https://id.example.com/van" is no namespace: write a URI that ends with `/` or `#`
-  delivery.type_prefix: "com..van" is no prefix of types: write a-z 0-9 in parts with dots, as `com.example.van`
-  scanner[2].name: "hand door" is no name: 1 to 32 of A-Z a-z 0-9 _ . -
-  scanner[2].source: "usb:1" is none of serial:PATH[@BAUD], tcp:HOST:PORT, unix:PATH, fifo:PATH
-  scanner[2].pattern: "bear" is none of bare, key-value, count, terse, and no regex with a group (?<epc>...)
+  scaner: [[scaner]] is not an array of tables of waypost: did you mean scanner?
+  delivery.domain: "Example" is not a domain: write a host name that you own, such as `id.example.com`
+  delivery.namespace: "https://id.example.com/van" is not a namespace: write a URI that ends with `/` or `#`
+  delivery.type_prefix: "com..van" is not a type prefix: write a-z 0-9 in parts with dots, as `com.example.van`
+  scanner[2].name: "hand door" is not a valid name; use 1 to 32 characters of A-Z a-z 0-9 _ . -
+  scanner[2].source: "usb:1" is not one of serial:PATH[@BAUD], tcp:HOST:PORT, unix:PATH, fifo:PATH
+  scanner[2].pattern: "bear" is not one of bare, key-value, count, terse and not a regex with a group (?<epc>...)
   scanner[2].kind: "laser" is neither barcode nor rfid
-  scanner[4].name: "a" is the name of another scanner too
+  scanner[4].name: "a" is already the name of another scanner; choose a unique name
   delivery.duty_at_start: "maybe" is neither on nor off"#
     );
     let van = "van.id = \"VAN-042\"\nmqtt.broker = \"mqtt://b\"\n";
     for (list, says) in [
-        ("scanner.name = \"x\"", "scanner: is a list: write [[scanner]]"),
+        ("scanner.name = \"x\"", "scanner: is an array of tables: write [[scanner]]"),
         ("scanner = [1]", "scanner[1]: 1 is not a table"),
-        (&"[[scanner]]\n".repeat(9), "scanner: 9 tables are too many: at most 8"),
+        (&"[[scanner]]\n".repeat(9), "scanner: 9 tables exceed the maximum of 8"),
     ] {
         let report = report(&format!("{van}{list}\n"));
         assert!(report.contains(says), "{report}");

@@ -1,15 +1,15 @@
-//! Types, the documented payloads and the contract's own examples say the same.
+//! Types, the documented payloads and the contract's own examples agree.
 
 use std::fs;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use waypost::wire::json::{Ack, Connection, Position, State, Track};
+use waypost::wire::json::{Ack, ConnectionStatus, Position, State, Track};
 
 use crate::support::{repository, shared};
 
-/// Reads `example` as `T` and writes it again.
+/// Parses `example` as `T` and serialises it again.
 fn round_trip<T: Serialize + DeserializeOwned>(example: &Value) -> Value {
     let typed: T = serde_json::from_value(example.clone())
         .unwrap_or_else(|error| panic!("{error}: {example}"));
@@ -20,7 +20,7 @@ fn by_topic(topic: &str, example: &Value) -> Value {
     match topic {
         "position" => round_trip::<Position>(example),
         "track" => round_trip::<Track>(example),
-        "connection" => round_trip::<Connection>(example),
+        "connection" => round_trip::<ConnectionStatus>(example),
         "state" => round_trip::<State>(example),
         "ack" => round_trip::<Ack>(example),
         other => panic!("no topic {other}"),
@@ -29,7 +29,7 @@ fn by_topic(topic: &str, example: &Value) -> Value {
 
 #[test]
 fn the_documented_payloads_are_what_the_agent_writes() {
-    let text = fs::read_to_string(repository("docs/contract.md")).unwrap();
+    let text = fs::read_to_string(repository("docs/mqtt-contract.md")).unwrap();
     let mut seen = Vec::new();
     for block in text.split("```json ").skip(1) {
         let (topic, rest) = block.split_once('\n').unwrap();

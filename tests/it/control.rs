@@ -1,6 +1,7 @@
-//! The built binary on both sides of its socket: an agent on a log, and the commands that ask it.
+//! The built binary on both sides of its control socket: an agent on a log, and the client
+//! commands.
 
-#![expect(clippy::disallowed_methods, reason = "real parts run in the world's time")]
+#![expect(clippy::disallowed_methods, reason = "real parts run in real time")]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -14,7 +15,7 @@ use serde_json::Value;
 
 use crate::support::{Process, WAYPOST, repository};
 
-/// An agent whose receiver has said a drive and is silent, whose broker is not there, and that has a scanner.
+/// An agent with a silent receiver after one drive, an unreachable broker, and a scanner.
 struct Van {
     folder: tempfile::TempDir,
     agent: Process,
@@ -30,7 +31,7 @@ impl Van {
             let drive = fs::read(repository("tests/fixtures/nmea/errand-ublox-m8.nmea")).unwrap();
             let (mut stream, _) = receiver.accept().unwrap();
             stream.write_all(&drive[..60_000]).unwrap();
-            // Open until the agent goes.
+            // Open until the agent ends.
             stream.read_exact(&mut [0]).ok();
         });
         assert!(Command::new("mkfifo").arg(path("codes")).status().unwrap().success());
@@ -113,7 +114,7 @@ fn status_says_how_each_part_is_and_never_where_the_van_is() {
         assert!(!all.contains(secret), "{secret} in {all}");
     }
 
-    // A scan is counted, and not said.
+    // The scan is counted, but its code is not published.
     fs::write(van.path("codes"), "1Z999AA10123456784\r\n").unwrap();
     let status = van.status_when("scan", |status| status["scanners"][0]["scans"] == 1);
     let scanner = &status["scanners"][0];
@@ -136,14 +137,14 @@ fn status_says_how_each_part_is_and_never_where_the_van_is() {
 fn watching_goes_on_as_lines_where_nobody_looks_at_a_terminal() {
     let van = Van::start();
     for arguments in [&["status", "--watch"][..], &["status", "--watch", "--json"]] {
-        let mut watching = Process(van.command(arguments).stdout(Stdio::piped()).spawn().unwrap());
-        let lines = BufReader::new(watching.0.stdout.take().unwrap()).lines();
+        let mut running = Process(van.command(arguments).stdout(Stdio::piped()).spawn().unwrap());
+        let lines = BufReader::new(running.0.stdout.take().unwrap()).lines();
         let lines: Vec<String> = lines.take(2).map(Result::unwrap).collect();
         assert!(lines.iter().all(|line| line.contains("no link") || line.contains("connecting")));
         assert!(lines.iter().all(|line| !line.contains('\x1b')), "{lines:?}");
         assert_eq!(arguments.len() == 3, lines[1].starts_with('{'), "{lines:?}");
     }
-    let watching = Process(
+    let running = Process(
         van.command(&["status", "--watch"])
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -151,27 +152,27 @@ fn watching_goes_on_as_lines_where_nobody_looks_at_a_terminal() {
             .unwrap(),
     );
     std::thread::sleep(Duration::from_millis(300));
-    assert!(van.agent.terminate(), "who watches does not keep the agent");
-    let mut watching = watching;
-    assert_eq!(watching.0.wait().unwrap().code(), Some(1));
+    assert!(van.agent.terminate(), "a watching client does not keep the agent running");
+    let mut running = running;
+    assert_eq!(running.0.wait().unwrap().code(), Some(1));
 }
 
 #[test]
 fn commands_say_what_came_of_them_and_end_with_the_code_for_it() {
     let van = Van::start();
     for (arguments, code, says) in [
-        (&["scan", "1Z999AA10123456784"][..], 0, "kept until the van knows the time"),
+        (&["scan", "1Z999AA10123456784"][..], 0, "queued until the time is known"),
         (
             &["outcome", "1Z999AA10123456784", "attempt", "--code", "AQ"],
             1,
             "wait for the first fix",
         ),
         (&["outcome", "1Z9", "delivered", "--how", "safe-place"], 1, "wait for the first fix"),
-        (&["delay", "XX"], 1, "is no reason for a delay"),
-        (&["duty", "break"], 0, "noted"),
-        (&["delay", "AO"], 1, "begin the duty first"),
+        (&["delay", "XX"], 1, "is not a reason for a delay"),
+        (&["duty", "break"], 0, "recorded"),
+        (&["delay", "AO"], 1, "set the duty to on first"),
         (&["scan", ""], 1, "a code has 1 to 4096 bytes"),
-        (&["log", "debug"], 0, "logging from debug on"),
+        (&["log", "debug"], 0, "log level debug set"),
         (&["log", "loud"], 64, "possible values: error"),
         (&["duty", "holiday"], 64, "possible values: on"),
         (&["outcome", "1Z9", "eaten"], 64, "not-found"),
@@ -207,7 +208,7 @@ fn garbage_slow_clients_and_a_second_agent_do_not_disturb_the_first() {
             slow
         })
         .collect();
-    // Who watches and does not read fills his own buffer.
+    // A watching client that does not read fills its own buffer only.
     let mut deaf = connect();
     deaf.write_all(b"{\"watch\":{}}\n").unwrap();
     let mut garbage = connect();
@@ -223,7 +224,7 @@ fn garbage_slow_clients_and_a_second_agent_do_not_disturb_the_first() {
         .unwrap();
     assert_eq!(second.status.code(), Some(1));
     let said = String::from_utf8(second.stderr).unwrap();
-    let first = format!("another agent answers there (process {})", van.agent.0.id());
+    let first = format!("in use by another agent (process {})", van.agent.0.id());
     assert!(said.contains(&first), "{said}");
     assert_eq!(van.status()["van"], "VAN-042");
     assert!(van.agent.terminate());

@@ -1,4 +1,4 @@
-//! `waypost simulate` with parcels, as a whole: arguments, files and ptys of the built binary.
+//! `waypost simulate` with parcels: arguments, files and ptys of the built binary.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -89,7 +89,7 @@ fn wait_until(otherwise: &str, is_so: impl Fn() -> bool) {
     assert!(so, "{otherwise}");
 }
 
-/// What comes over a pty until it hangs up.
+/// Reads a pty until it hangs up.
 fn read(link: &Path) -> std::thread::JoinHandle<Vec<String>> {
     let tty = tokio_serial::new(link.to_str().unwrap(), 115_200).timeout(Duration::from_secs(30));
     let tty = BufReader::new(tty.open().unwrap());
@@ -119,8 +119,8 @@ fn both_scanners_are_read_from_their_ptys_and_stop_with_the_signal() {
         let sent = scans.iter().filter(|scan| scan["scanner"] == scanner);
         let mut sent = sent.map(|scan| scan["line"].as_str().unwrap());
         assert!(heard.len() > 3, "{scanner}: {heard:?}");
-        // A busy host may read too late for some; none is made up, and none changes places. The signal may have come
-        // between the pty and the file.
+        // A busy host may read too late and miss some lines, but lines are never invented or
+        // reordered. The signal may have come between the writes to the pty and to the file.
         let mut certain = heard[..heard.len() - 2].iter();
         assert!(certain.all(|line| sent.any(|one| one == line)), "{scanner}: {heard:?}");
     }

@@ -1,4 +1,5 @@
-//! The whole agent in virtual time: broker away, acknowledgements lost, agent restarted. Nothing is missing.
+//! The whole agent in virtual time: broker unreachable, acknowledgements lost, agent restarted. No
+//! record is lost.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,9 +8,9 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use waypost::clock::Clock;
 use waypost::config::{Config, Override};
-use waypost::core::calendar::Era;
+use waypost::core::calendar::DateHint;
 use waypost::core::sampling::Sampling;
-use waypost::daemon::{Agent, AgentError, AtEnd};
+use waypost::daemon::{Agent, AgentError, OnSourceEnd};
 use waypost::replay::{self, Emit};
 use waypost::simulate::{ReceiverType, Route, Simulation};
 use waypost::source::{Address, SourceConfig};
@@ -21,12 +22,12 @@ use crate::support::repository;
 struct VirtualVan {
     folder: tempfile::TempDir,
     broker: ScriptedBroker,
-    /// How many fixes the log has; fewer than seconds, because the route has a tunnel.
+    /// Number of fixes in the log; fewer than seconds, because the route has a tunnel.
     fixes: usize,
 }
 
 impl VirtualVan {
-    /// With a log of so many seconds from the middle of a city day.
+    /// Creates a log of this many seconds from the middle of a city day.
     fn new(seconds: u64) -> Self {
         let mut route = Route::load(&repository("config/routes/city.toml")).unwrap();
         route.settings.receiver = ReceiverType::Mtk3339;
@@ -34,13 +35,13 @@ impl VirtualVan {
         let folder = tempfile::tempdir().unwrap();
         let log: Vec<u8> = Simulation::new(route).skip(900).flat_map(|burst| burst.bytes).collect();
         let mut fixes = Vec::new();
-        replay::emit(log.as_slice(), Era::AsSaid, Sampling::Raw, Emit::Fixes, &mut fixes).unwrap();
+        replay::emit(log.as_slice(), DateHint::AsReported, Sampling::Raw, Emit::Fixes, &mut fixes).unwrap();
         let fixes = fixes.split(|byte| *byte == b'\n').count() - 1;
         std::fs::write(folder.path().join("drive.nmea"), log).unwrap();
         Self { folder, broker: ScriptedBroker::default(), fixes }
     }
 
-    /// The agent with the outbox of the folder, and the log as its source.
+    /// Opens the agent with the outbox of the folder, and the log as its source.
     async fn open(&self) -> (Agent<ScriptedBroker>, SourceConfig) {
         let outbox = self.folder.path().join("outbox.db");
         let set = |key, value: &str| Override { key, value: value.to_owned() };
@@ -53,14 +54,14 @@ impl VirtualVan {
         let config = Config::parse("track.sampling = \"raw\"", "test", &overrides).unwrap();
         let source = SourceConfig { address: Address::Log(self.log()), ..config.source.clone() };
         let agent =
-            Agent::open(config, Era::AsSaid, Clock::live(), self.broker.clone()).await.unwrap();
+            Agent::open(config, DateHint::AsReported, Clock::live(), self.broker.clone()).await.unwrap();
         (agent, source)
     }
 
     /// Starts the agent on the log.
     async fn start(
         &self,
-        at_end: AtEnd,
+        at_end: OnSourceEnd,
         stop: tokio::sync::oneshot::Receiver<()>,
     ) -> JoinHandle<Result<(), AgentError>> {
         let (agent, source) = self.open().await;
@@ -76,7 +77,8 @@ impl VirtualVan {
     }
 }
 
-/// How many numbers are missing between the first and the last, and how many came more than once.
+/// Returns the count of missing numbers between the first and the last, and the count of
+/// duplicates.
 fn missing_and_doubled(seqs: &[u64]) -> (usize, usize) {
     let mut unique = seqs.to_vec();
     unique.sort_unstable();
@@ -92,7 +94,7 @@ fn never() -> tokio::sync::oneshot::Receiver<()> {
 #[tokio::test(start_paused = true)]
 async fn an_hour_without_a_broker_loses_nothing_and_keeps_the_order() {
     let van = VirtualVan::new(4000);
-    let agent = van.start(AtEnd::Drain, never()).await;
+    let agent = van.start(OnSourceEnd::Drain, never()).await;
     sleep(Duration::from_hours(1)).await;
     assert!(van.broker.track_seqs().is_empty());
     van.broker.go_up();
@@ -101,7 +103,7 @@ async fn an_hour_without_a_broker_loses_nothing_and_keeps_the_order() {
     let seqs = van.broker.track_seqs();
     assert_eq!(missing_and_doubled(&seqs), (0, 0));
     assert_eq!((seqs.iter().min(), seqs.len()), (Some(&1), van.fixes));
-    // The backlog is in order, and so is what was recorded after the link came back.
+    // The backlog is in order, and so are the points recorded after the reconnect.
     let tracks = van.broker.payloads("/track");
     for lane in [true, false] {
         let of_lane = |point: &&serde_json::Value| point.get("backlog").is_some() == lane;
@@ -116,9 +118,10 @@ async fn an_hour_without_a_broker_loses_nothing_and_keeps_the_order() {
 async fn the_agents_loops_answer_whatever_the_link_does() {
     let van = VirtualVan::new(1500);
     let (agent, source) = van.open().await;
-    let roll_call = agent.watches().roll_call;
-    let agent = tokio::spawn(agent.run(vec![source], AtEnd::Drain, std::future::pending()));
-    // Nobody there, connected, cut, connected again: what a watchdog would ask every 5 s is answered each time.
+    let liveness = agent.watches().liveness;
+    let agent = tokio::spawn(agent.run(vec![source], OnSourceEnd::Drain, std::future::pending()));
+    // Unreachable, connected, cut, connected again: the watchdog's probes every 5 s are answered in
+    // each phase.
     for quarter in 0..4 {
         if quarter % 2 == 1 {
             van.broker.go_up();
@@ -126,9 +129,9 @@ async fn the_agents_loops_answer_whatever_the_link_does() {
             van.broker.go_down();
         }
         for _ in 0..60 {
-            roll_call.ask();
+            liveness.probe();
             sleep(Duration::from_secs(5)).await;
-            assert_eq!(roll_call.silent().count(), 0, "in quarter {quarter}");
+            assert_eq!(liveness.unresponsive().count(), 0, "in quarter {quarter}");
         }
     }
     agent.await.unwrap().unwrap();
@@ -137,7 +140,7 @@ async fn the_agents_loops_answer_whatever_the_link_does() {
 #[tokio::test(start_paused = true)]
 async fn the_newest_position_goes_before_the_backlog() {
     let van = VirtualVan::new(3000);
-    let agent = van.start(AtEnd::Drain, never()).await;
+    let agent = van.start(OnSourceEnd::Drain, never()).await;
     sleep(Duration::from_mins(40)).await;
     van.broker.go_up();
     while van.broker.payloads("/track").is_empty() {
@@ -155,7 +158,7 @@ async fn cuts_and_lost_acknowledgements_double_messages_and_lose_none() {
     let van = VirtualVan::new(3000);
     van.broker.go_up();
     van.broker.lose_acknowledgements(7);
-    let agent = van.start(AtEnd::Drain, never()).await;
+    let agent = van.start(OnSourceEnd::Drain, never()).await;
     for _ in 0..12 {
         sleep(Duration::from_secs(170)).await;
         van.broker.go_down();
@@ -165,10 +168,10 @@ async fn cuts_and_lost_acknowledgements_double_messages_and_lose_none() {
     van.broker.lose_acknowledgements(0);
     agent.await.unwrap().unwrap();
     let seqs = van.broker.track_seqs();
-    let (missing, doubled) = missing_and_doubled(&seqs);
+    let (missing, duplicates) = missing_and_doubled(&seqs);
     assert_eq!(seqs.iter().min(), Some(&1));
     assert_eq!((missing, seqs.iter().max()), (0, Some(&(van.fixes as u64))));
-    assert!(doubled > 0, "a lost acknowledgement doubles its message");
+    assert!(duplicates > 0, "a lost acknowledgement duplicates its message");
 }
 
 #[tokio::test(start_paused = true)]
@@ -176,7 +179,7 @@ async fn an_agent_that_is_stopped_says_so_and_the_next_one_sends_the_rest() {
     let van = VirtualVan::new(1200);
     van.broker.go_up();
     let (stop, stopped) = tokio::sync::oneshot::channel();
-    let agent = van.start(AtEnd::Stop, stopped).await;
+    let agent = van.start(OnSourceEnd::Stop, stopped).await;
     sleep(Duration::from_mins(5)).await;
     stop.send(()).unwrap();
     agent.await.unwrap().unwrap();
@@ -186,11 +189,11 @@ async fn an_agent_that_is_stopped_says_so_and_the_next_one_sends_the_rest() {
     };
     assert_eq!(said(&van), ["online", "offline"]);
 
-    let agent = van.start(AtEnd::Drain, never()).await;
+    let agent = van.start(OnSourceEnd::Drain, never()).await;
     agent.await.unwrap().unwrap();
     assert_eq!(said(&van), ["online", "offline", "online", "offline"]);
     assert_eq!(van.broker.payloads("/connection")[2]["session"], 2);
-    // The second agent numbers from the next block on, so that no number is ever used twice.
+    // The second agent starts at the next block, so that no number is used twice.
     let (first, second): (Vec<u64>, Vec<u64>) =
         van.broker.track_seqs().iter().partition(|seq| **seq <= 100_000);
     assert_eq!((missing_and_doubled(&first), first.first()), ((0, 0), Some(&1)));
@@ -201,7 +204,7 @@ async fn an_agent_that_is_stopped_says_so_and_the_next_one_sends_the_rest() {
 #[tokio::test(start_paused = true)]
 async fn a_backlog_does_not_go_out_under_another_vans_name() {
     let van = VirtualVan::new(60);
-    van.start(AtEnd::Stop, never()).await.await.unwrap().unwrap();
+    van.start(OnSourceEnd::Stop, never()).await.await.unwrap().unwrap();
     let set = |key, value: &str| Override { key, value: value.to_owned() };
     let outbox = van.folder.path().join("outbox.db");
     let overrides = [
@@ -211,7 +214,7 @@ async fn a_backlog_does_not_go_out_under_another_vans_name() {
         set("outbox.tail_path", ""),
     ];
     let config = Config::parse("track.sampling = \"raw\"", "test", &overrides).unwrap();
-    let refused = Agent::open(config, Era::AsSaid, Clock::live(), van.broker.clone()).await;
+    let refused = Agent::open(config, DateHint::AsReported, Clock::live(), van.broker.clone()).await;
     let error = refused.unwrap_err().to_string();
     assert!(error.contains("VAN-042") && error.contains("VAN-043"), "{error}");
 }
@@ -228,7 +231,7 @@ async fn logs_one_after_the_other_are_one_drive_at_any_speed() {
     let mut emitted = Vec::new();
     replay::emit(
         replay::open(&logs).unwrap(),
-        Era::AsSaid,
+        DateHint::AsReported,
         Sampling::Raw,
         Emit::Records,
         &mut emitted,
@@ -251,8 +254,8 @@ async fn logs_one_after_the_other_are_one_drive_at_any_speed() {
     };
     let sources = logs.iter().map(source).collect();
     let agent =
-        Agent::open(config, Era::AsSaid, Clock::by_data(), van.broker.clone()).await.unwrap();
-    agent.run(sources, AtEnd::Drain, std::future::pending()).await.unwrap();
+        Agent::open(config, DateHint::AsReported, Clock::driven_by_data(), van.broker.clone()).await.unwrap();
+    agent.run(sources, OnSourceEnd::Drain, std::future::pending()).await.unwrap();
     let tracks = van.broker.payloads("/track");
     let sent: Vec<_> =
         tracks.iter().flat_map(|track| track["points"].as_array().unwrap()).collect();

@@ -1,10 +1,10 @@
-//! The built binary: `waypost demo` from its start to its own verdict.
+//! The built binary: `waypost demo` from its start to its exit code.
 
 use std::process::Command;
 
 use crate::support::WAYPOST;
 
-/// In real time: it is the one test of all parts together, broker and signals included.
+/// Runs in real time; this is the one test of all parts together, broker and signals included.
 #[test]
 fn a_dead_zone_costs_nothing_and_the_demo_ends_in_order() {
     let temporary = tempfile::tempdir().unwrap();
@@ -36,13 +36,13 @@ fn a_dead_zone_costs_nothing_and_the_demo_ends_in_order() {
     };
     assert!(
         said.contains("/desk") && !said.contains("127.0.0.1:0/"),
-        "links lead somewhere: {said}"
+        "links have a port: {said}"
     );
     assert_eq!(fact("missing"), "none", "{said}");
     assert_eq!(fact("waiting"), "0 in the outbox", "{said}");
     assert!(fact("wire").contains("1 reconnect"), "the network was cut: {said}");
-    assert!(!fact("received").contains("; 0 of"), "a backlog came: {said}");
-    assert!(fact("events").ends_with("0 doubled by id; each stage once"), "{said}");
+    assert!(!fact("received").contains("; 0 of"), "a backlog was received: {said}");
+    assert!(fact("events").ends_with("0 duplicate ids; each stage once"), "{said}");
     let parcels = fact("parcels");
     assert!(parcels.contains(" out") && parcels.contains(" delivered"), "{said}");
     assert!(!said.contains('\x1b'), "no terminal, no colours: {said}");

@@ -1,14 +1,14 @@
-//! A fleet's configuration in parts: `waypost.toml` and `conf.d/*.toml`, and what they come to.
+//! A fleet's configuration in parts: `waypost.toml` and `conf.d/*.toml`, and the effective result.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use waypost::config::{Config, Origins};
+use waypost::config::{Config, ShowOrigins};
 
 use crate::support::WAYPOST;
 
-/// A folder as `/etc/waypost` is.
+/// A folder laid out like `/etc/waypost`.
 struct Etc(tempfile::TempDir);
 
 impl Etc {
@@ -29,13 +29,13 @@ impl Etc {
         Config::load(&self.path("waypost.toml"), &[]).unwrap()
     }
 
-    /// The report, without the folder.
+    /// Returns the report, without the folder.
     fn report(&self) -> String {
         let error = Config::load(&self.path("waypost.toml"), &[]).unwrap_err().to_string();
         error.replace(&format!("{}/", self.0.path().display()), "")
     }
 
-    fn show(&self, origins: Origins) -> String {
+    fn show(&self, origins: ShowOrigins) -> String {
         let shown = Config::show(&self.path("waypost.toml"), origins).unwrap();
         shown.replace(&format!("{}/", self.0.path().display()), "")
     }
@@ -70,8 +70,8 @@ fn drop_ins_go_before_the_file_key_by_key_in_the_order_of_their_names() {
     let config = etc.load();
     assert_eq!(config.drop_ins, ["conf.d/10-fleet.toml", "conf.d/20-van.toml"]);
     assert_eq!(config.van.as_str(), "VAN-3");
-    assert_eq!(config.relay.brokers[0].to_string(), "mqtt://two:1883");
-    assert_eq!(config.relay.keep_alive.as_secs(), 60);
+    assert_eq!(config.uplink.brokers[0].to_string(), "mqtt://two:1883");
+    assert_eq!(config.uplink.keep_alive.as_secs(), 60);
     assert_eq!(config.source.line.setup.unwrap().rate_hz, 2);
     let names: Vec<_> = config.scanners.iter().map(|scanner| scanner.name.as_str()).collect();
     assert_eq!(names, ["hand", "door"]);
@@ -101,15 +101,15 @@ fn every_problem_is_in_one_report_with_the_drop_in_that_it_is_in() {
     ]);
     assert_eq!(
         etc.report(),
-        "waypost.toml: not usable\n  \
-         conf.d/10-fleet.toml: scanner[1].source: is missing: Where its lines come from: serial:PATH[@BAUD] (best a name in /dev/serial/by-id), tcp:HOST:PORT, unix:PATH (a stream socket) or fifo:PATH\n  \
+        "waypost.toml: invalid configuration\n  \
+         conf.d/10-fleet.toml: scanner[1].source: is required: Source of its lines: serial:PATH[@BAUD] (preferably a name in /dev/serial/by-id), tcp:HOST:PORT, unix:PATH (a stream socket) or fifo:PATH\n  \
          conf.d/10-fleet.toml: flet: [flet] is not a section of waypost\n  \
          conf.d/20-van.toml: gnss.ublox: is a section: write [gnss.ublox]\n  \
-         conf.d/20-van.toml: x: stands outside a section\n  \
+         conf.d/20-van.toml: x: is outside a section\n  \
          conf.d/20-van.toml: mqtt.keep_alive_s: 5 is outside 10..=1200\n  \
          mqtt.in_flight: 0 is outside 1..=1000\n  \
-         conf.d/20-van.toml: mqtt.keep_alife_s: is not a key of waypost: is mqtt.keep_alive_s meant?\n  \
-         conf.d/10-fleet.toml: mqtt.broker: \"http://b\" is no broker: write mqtts://HOST[:PORT] or mqtt://HOST[:PORT]"
+         conf.d/20-van.toml: mqtt.keep_alife_s: is not a key of waypost: did you mean mqtt.keep_alive_s?\n  \
+         conf.d/10-fleet.toml: mqtt.broker: \"http://b\" is not a broker URL; use mqtts://HOST[:PORT] or mqtt://HOST[:PORT]"
     );
 }
 
@@ -132,13 +132,13 @@ fn what_is_shown_is_a_file_that_says_the_same() {
         ("conf.d/b.toml", "mqtt.live_error_m = 12\ndelivery.domain = \"id.example.com\""),
     ]);
     let config = etc.load();
-    for origins in [Origins::Hidden, Origins::Shown] {
+    for origins in [ShowOrigins::Hidden, ShowOrigins::Shown] {
         let shown = Config::parse(&etc.show(origins), "shown", &[]).unwrap();
         let shown = Config { drop_ins: config.drop_ins.clone(), ..shown };
         assert_eq!(format!("{shown:?}"), format!("{config:?}"));
     }
-    assert!(!etc.show(Origins::Hidden).contains("  # "));
-    let shown = etc.show(Origins::Shown);
+    assert!(!etc.show(ShowOrigins::Hidden).contains("  # "));
+    let shown = etc.show(ShowOrigins::Shown);
     for line in [
         "id = \"VAN-1\"  # waypost.toml",
         "live_error_m = 12.0  # conf.d/b.toml",

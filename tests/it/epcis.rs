@@ -1,31 +1,31 @@
-//! What goes out on `event` is EPCIS 2.0, by GS1's own schema.
+//! Messages on `event` are valid EPCIS 2.0 by GS1's own schema.
 
 use std::collections::BTreeSet;
 use std::fs;
 
 use serde_json::Value;
 use waypost::wire::VanId;
-use waypost::wire::epcis::{Names, decode, encode};
+use waypost::wire::epcis::{Identifiers, decode, encode};
 
-use crate::support::happenings::{Telling, records};
-use crate::support::schema::{complaints, epcis_schema, read_json};
+use crate::support::happenings::{EventDetail, records};
+use crate::support::schema::{validation_errors, epcis_schema, read_json};
 use crate::support::{repository, shared};
 
-fn names() -> Names {
+fn names() -> Identifiers {
     let van = VanId::new("VAN-042").unwrap();
-    Names {
+    Identifiers {
         van: "https://id.gs1.org/8004/9521234VAN042".to_owned(),
         gateway: Some("https://id.gs1.org/8004/9521234GW000317".to_owned()),
-        ..Names::new("id.example.com", &van).unwrap()
+        ..Identifiers::new("id.example.com", &van).unwrap()
     }
 }
 
-/// Everything that can happen, in each way to say it, under all names or the least.
+/// Returns every kind of event at every level of detail, with all URI schemes or the minimum.
 fn messages() -> Vec<Value> {
-    let least = Names::new("id.example.com", &VanId::new("VAN-042").unwrap()).unwrap();
+    let min_ahead = Identifiers::new("id.example.com", &VanId::new("VAN-042").unwrap()).unwrap();
     let mut messages = Vec::new();
     for (telling, names) in
-        [(Telling::Full, &names()), (Telling::Bare, &least), (Telling::Strange, &least)]
+        [(EventDetail::Full, &names()), (EventDetail::Bare, &min_ahead), (EventDetail::Strange, &min_ahead)]
     {
         names.check().unwrap();
         let encoded = records(telling).into_iter().map(|record| encode(&record, names));
@@ -50,7 +50,7 @@ fn whatever_happens_is_a_valid_event_of_epcis() {
     let Some(schema) = epcis_schema() else { return };
     let events: Vec<Value> =
         messages().into_iter().map(|message| message["data"].clone()).collect();
-    let Some(complaints) = complaints(&schema, &events) else { return };
+    let Some(complaints) = validation_errors(&schema, &events) else { return };
     for (event, complaint) in events.iter().zip(complaints) {
         assert_eq!(complaint, "", "{event:#}");
     }
@@ -63,7 +63,7 @@ fn the_schema_refuses_what_must_be_refused_and_nothing_else() {
         let Some(files) = files(folder) else { return };
         assert_eq!(files.len(), number, "{folder}");
         let (names, documents): (Vec<String>, Vec<Value>) = files.into_iter().unzip();
-        let Some(complaints) = complaints(&schema, &documents) else { return };
+        let Some(complaints) = validation_errors(&schema, &documents) else { return };
         for (name, complaint) in names.iter().zip(complaints) {
             assert_eq!(complaint.is_empty(), valid, "{name}: {complaint:?}");
         }
@@ -84,7 +84,7 @@ fn whatever_happens_is_read_again_to_the_last_member() {
 
 #[test]
 fn each_kind_of_event_is_in_the_documentation() {
-    let documentation = fs::read_to_string(repository("docs/contract.md")).unwrap();
+    let documentation = fs::read_to_string(repository("docs/mqtt-contract.md")).unwrap();
     let kinds: BTreeSet<String> = messages()
         .iter()
         .map(|message| message["type"].as_str().unwrap().to_owned())
@@ -113,7 +113,7 @@ fn each_extension_is_in_the_documentation() {
             _ => (),
         }
     }
-    let documentation = fs::read_to_string(repository("docs/contract.md")).unwrap();
+    let documentation = fs::read_to_string(repository("docs/mqtt-contract.md")).unwrap();
     let mut found = BTreeSet::new();
     for message in messages() {
         extensions(&message, &mut found);

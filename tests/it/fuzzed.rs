@@ -1,4 +1,5 @@
-//! The bodies of the fuzz targets on mutated drives: the properties of `fuzz/` without a fuzzer, the same each time.
+//! The bodies of the fuzz targets on mutated drives: the properties of `fuzz/` without a fuzzer,
+//! deterministic.
 
 #[path = "../../fuzz/src/lib.rs"]
 #[expect(unreachable_pub, reason = "it is the library of the fuzz targets")]
@@ -10,7 +11,8 @@ use waypost::simulate::ReceiverType;
 
 use crate::support::simulated;
 
-/// What mutations put in: separators, the pauses of a script, and fields with which receivers have surprised.
+/// Fragments for mutations: separators, pauses of a script, and field values that caused trouble
+/// with real receivers.
 const FRAGMENTS: [&[u8]; 24] = [
     b"$",
     b"*",
@@ -50,7 +52,7 @@ const LABELS: [&[u8]; 8] = [
     b"\x31\x74\x25\x7b\xf4\x49\x96\x02\xd2\x00\x00\x00",
 ];
 
-/// What mutations put into labels.
+/// Fragments for mutations of labels.
 const ELEMENTS: [&[u8]; 12] = [
     b"\x1d",
     b"]C1",
@@ -66,10 +68,10 @@ const ELEMENTS: [&[u8]; 12] = [
     b"VANCTL:",
 ];
 
-/// Where, and what is done there.
+/// Position and kind of a mutation.
 type Mutation = (prop::sample::Index, u8, u8);
 
-/// Drives of different receivers as scripts: each epoch, then a second.
+/// Returns drives of different receivers as scripts: each epoch, then a second.
 fn scripts() -> Vec<Vec<u8>> {
     let script = |receiver| {
         let epochs = simulated("config/routes/city.toml", receiver, 60);
@@ -110,7 +112,7 @@ fn mutated(script: &[u8], fragments: &[&[u8]], mutations: &[Mutation]) -> Vec<u8
     bytes
 }
 
-/// The same cases each time, so that a failure is the change's and not the day's.
+/// Runs the same cases each time, so that a failure is caused by the change and not by chance.
 fn on_mutated(scripts: &[Vec<u8>], fragments: &[&[u8]], property: fn(&[u8])) {
     let config = ProptestConfig {
         cases: 400,

@@ -1,6 +1,8 @@
-//! A thousand simulated visits by a receiver that errs: how many arrivals are false, missed or told twice, and how late.
+//! A thousand simulated visits with an inaccurate receiver: counts of false, missed and duplicate
+//! arrivals, and their delay.
 //!
-//! The truth is made first, and the fixes from it. They go through the journey, as in the pipeline.
+//! The truth is generated first, and the fixes from it. They pass the trip detector, as in the
+//! pipeline.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -10,12 +12,12 @@
 
 use std::time::Duration;
 
-use waypost::core::delivery::event::{Happening, ReadBy};
-use waypost::core::delivery::manifest::{Draft, DraftParcel, DraftStation, DraftStop};
-use waypost::core::delivery::view::{StopStatus, View};
-use waypost::core::delivery::{Delivery, DeliveryConfig, Happenings, Manifest, Scan};
+use waypost::core::delivery::event::{EventKind, ReaderKind};
+use waypost::core::delivery::manifest::{RawManifest, RawParcel, RawStation, RawStop};
+use waypost::core::delivery::view::{StopStatus, DeliverySnapshot};
+use waypost::core::delivery::{DeliveryTracker, DeliveryConfig, DeliveryOutput, Manifest, Scan};
 use waypost::core::fix::{Fix, FixMode, FixQuality};
-use waypost::core::journey::{Journey, JourneyConfig, JourneyState};
+use waypost::core::journey::{TripDetector, TripConfig, TripState};
 use waypost::units::{Distance, Position, Speed, Uptime, UtcTime};
 
 const RADIUS_M: f64 = 60.0;
@@ -49,9 +51,9 @@ fn position([east, north]: [f64; 2]) -> Position {
     Position::from_degrees(lat, lon).unwrap()
 }
 
-/// Where the van is, how fast, and at which stop it stands.
+/// Position and speed of the van, and the stop where it is parked.
 #[derive(Clone, Copy)]
-struct Moment {
+struct TruthSample {
     at: [f64; 2],
     mps: f64,
     stands_at: Option<usize>,
@@ -61,8 +63,8 @@ struct Moment {
 struct Town {
     stops: Vec<[f64; 2]>,
     passed: Vec<bool>,
-    /// Ten moments a second.
-    truth: Vec<Moment>,
+    /// Ten samples per second.
+    truth: Vec<TruthSample>,
 }
 
 impl Town {
@@ -73,7 +75,7 @@ impl Town {
         let mut east = 400.0;
         for visit in 0..visits {
             if visit % 3 == 2 {
-                // Someone who is not served lives beside the road.
+                // An address beside the road without a delivery.
                 east += random.between(80.0, 150.0);
                 town.stops.push([east, random.between(10.0, 50.0)]);
                 town.passed.push(true);
@@ -86,9 +88,9 @@ impl Town {
             let stop = [east, random.between(-20.0, 20.0)];
             town.stops.push(stop);
             town.passed.push(false);
-            let parked =
+            let deferred =
                 [stop[0] + random.between(-15.0, 15.0), stop[1] + random.between(-15.0, 15.0)];
-            town.drive(&mut at, parked, random.between(30.0, 50.0) / 3.6);
+            town.drive(&mut at, deferred, random.between(30.0, 50.0) / 3.6);
             town.stand(at, Some(town.stops.len() - 1), random.between(30.0, 180.0));
         }
         town.drive(&mut at, [east + 1500.0, 0.0], 12.0);
@@ -96,12 +98,12 @@ impl Town {
     }
 
     fn stand(&mut self, at: [f64; 2], stands_at: Option<usize>, seconds: f64) {
-        let moment = Moment { at, mps: 0.0, stands_at };
-        let moments = std::iter::repeat_n(moment, (seconds * 10.0) as usize);
-        self.truth.extend(moments);
+        let moment = TruthSample { at, mps: 0.0, stands_at };
+        let events = std::iter::repeat_n(moment, (seconds * 10.0) as usize);
+        self.truth.extend(events);
     }
 
-    /// Speeds up with 1.5 m/s², brakes with 2 m/s².
+    /// Accelerates at 1.5 m/s², brakes at 2 m/s².
     fn drive(&mut self, at: &mut [f64; 2], to: [f64; 2], cruise_mps: f64) {
         let (from, way) = (*at, [to[0] - at[0], to[1] - at[1]]);
         let length = way[0].hypot(way[1]);
@@ -112,16 +114,16 @@ impl Town {
             driven += mps / 10.0;
             let share = (driven / length).min(1.0);
             *at = [from[0] + way[0] * share, from[1] + way[1] * share];
-            self.truth.push(Moment { at: *at, mps, stands_at: None });
+            self.truth.push(TruthSample { at: *at, mps, stands_at: None });
         }
         *at = to;
     }
 
     fn manifest(&self) -> Manifest {
-        let degrees = |at: [f64; 2]| (position(at).lat_deg(), position(at).lon_deg());
+        let degrees_from_e7 = |at: [f64; 2]| (position(at).lat_deg(), position(at).lon_deg());
         let stops = self.stops.iter().enumerate().map(|(index, at)| {
-            let (lat, lon) = degrees(*at);
-            let parcel = DraftParcel {
+            let (lat, lon) = degrees_from_e7(*at);
+            let parcel = RawParcel {
                 id: format!("PARCEL-{index}"),
                 epc: None,
                 rfid: Vec::new(),
@@ -130,7 +132,7 @@ impl Town {
                 safe_place: None,
                 neighbour: None,
             };
-            DraftStop {
+            RawStop {
                 seq: u32::try_from(index).unwrap(),
                 id: format!("stop-{index}"),
                 lat,
@@ -142,12 +144,12 @@ impl Town {
                 parcels: vec![parcel],
             }
         });
-        let (lat, lon) = degrees([0.0, 0.0]);
-        Manifest::new(Draft {
+        let (lat, lon) = degrees_from_e7([0.0, 0.0]);
+        Manifest::new(RawManifest {
             route: "R".to_owned(),
             rev: 1,
             date: None,
-            station: DraftStation {
+            station: RawStation {
                 id: "https://example.com/loc/1".to_owned(),
                 lat,
                 lon,
@@ -161,7 +163,8 @@ impl Town {
     }
 }
 
-/// A receiver that errs: slowly by 3 to 10 m, and now and then by 30 to 60 m for some seconds.
+/// A receiver with slowly varying errors of 3 to 10 m, and occasional ones of 30 to 60 m for some
+/// seconds.
 struct Receiver {
     sigma_m: f64,
     error: [f64; 2],
@@ -169,7 +172,7 @@ struct Receiver {
 }
 
 impl Receiver {
-    const MEMORY_S: f64 = 40.0;
+    const CORRELATION_S: f64 = 40.0;
 
     fn new(random: &mut Random) -> Self {
         let sigma_m = random.between(3.0, 10.0) / std::f64::consts::SQRT_2;
@@ -177,8 +180,8 @@ impl Receiver {
         Self { sigma_m, error, reflection: ([0.0; 2], 0) }
     }
 
-    fn fix(&mut self, random: &mut Random, truth: Moment, ms: u32, hz: u32) -> Fix {
-        let keeps = (-1.0 / (f64::from(hz) * Self::MEMORY_S)).exp();
+    fn fix(&mut self, random: &mut Random, truth: TruthSample, ms: u32, hz: u32) -> Fix {
+        let keeps = (-1.0 / (f64::from(hz) * Self::CORRELATION_S)).exp();
         let fresh = self.sigma_m * (1.0 - keeps * keeps).sqrt();
         for error in &mut self.error {
             *error = *error * keeps + fresh * random.normal();
@@ -222,51 +225,52 @@ impl Receiver {
 
 fn load(at: Uptime) -> Scan {
     let bytes = b"PARCEL-0".to_vec();
-    Scan { source: "hand".to_owned(), by: ReadBy::Barcode, bytes, at, rssi: None, antenna: None }
+    Scan { source: "hand".to_owned(), reader: ReaderKind::Barcode, bytes, at, rssi: None, antenna: None }
 }
 
-/// Holds what is told of a town against the truth.
-struct Watch<'a> {
+/// Compares the reported visits of a town with the truth.
+struct VisitChecker<'a> {
     town: &'a Town,
     score: &'a mut Score,
-    /// Of each stop: when the van came to stand, when it was gone, how often its arrival was told.
+    /// For each stop: time of the standstill, time of the departure, and count of reported
+    /// arrivals.
     stops: Vec<(Option<f64>, Option<f64>, u32)>,
-    /// Where the van stands by what is told.
+    /// Stop where the van is parked according to the reports.
     open: Option<usize>,
 }
 
-impl<'a> Watch<'a> {
+impl<'a> VisitChecker<'a> {
     fn new(town: &'a Town, score: &'a mut Score) -> Self {
         Self { town, score, stops: vec![(None, None, 0); town.stops.len()], open: None }
     }
 
-    /// It is gone when it is well outside, or stands elsewhere.
-    fn see(&mut self, truth: Moment, now_s: f64) {
+    /// The van has departed when it is well outside, or parked elsewhere.
+    fn on_truth(&mut self, truth: TruthSample, now_s: f64) {
         for (index, (at, (stood, left, _))) in
             self.town.stops.iter().zip(&mut self.stops).enumerate()
         {
             if truth.stands_at == Some(index) {
                 stood.get_or_insert(now_s);
             }
-            let way_m = (at[0] - truth.at[0]).hypot(at[1] - truth.at[1]);
-            let elsewhere = truth.stands_at.is_some_and(|stop| stop != index);
-            if stood.is_some() && (elsewhere || way_m > RADIUS_M + 30.0) {
+            let road_distance_m = (at[0] - truth.at[0]).hypot(at[1] - truth.at[1]);
+            let delete_by_key = truth.stands_at.is_some_and(|stop| stop != index);
+            if stood.is_some() && (delete_by_key || road_distance_m > RADIUS_M + 30.0) {
                 left.get_or_insert(now_s);
             }
         }
     }
 
-    fn hear(&mut self, stop: usize, now_s: f64) {
+    fn on_arrival(&mut self, stop: usize, now_s: f64) {
         let (stood, left, told) = &mut self.stops[stop];
         *told += 1;
         match stood.filter(|_| left.is_none()) {
             Some(since) if *told == 1 => self.score.arrival_s.push(now_s - since),
-            Some(_) => self.score.doubled += 1,
-            None => self.score.falsely += 1,
+            Some(_) => self.score.duplicates += 1,
+            None => self.score.false_arrivals += 1,
         }
     }
 
-    fn look(&mut self, view: &View, now_s: f64) {
+    fn on_view(&mut self, view: &DeliverySnapshot, now_s: f64) {
         let at = view.stop_seq.filter(|_| view.stop_status == Some(StopStatus::StoppedAt));
         let at = at.map(|seq| seq as usize);
         if let Some(stop) = self.open.filter(|_| self.open != at) {
@@ -292,9 +296,9 @@ impl<'a> Watch<'a> {
 struct Score {
     visits: u32,
     passed: u32,
-    falsely: u32,
+    false_arrivals: u32,
     missed: u32,
-    doubled: u32,
+    duplicates: u32,
     departures: u32,
     early: u32,
     arrival_s: Vec<f64>,
@@ -313,34 +317,34 @@ impl Score {
         let mut random = Random(seed);
         let town = Town::new(&mut random, visits);
         let mut receiver = Receiver::new(&mut random);
-        let mut delivery = Delivery::new(DeliveryConfig::new("VAN", "example.com"), &[]);
-        let mut journey = Journey::new(JourneyConfig::default(), JourneyState::default());
-        let mut out = Happenings::default();
+        let mut delivery = DeliveryTracker::new(DeliveryConfig::new("VAN", "example.com"), &[]);
+        let mut journey = TripDetector::new(TripConfig::default(), TripState::default());
+        let mut out = DeliveryOutput::default();
         delivery.manifest(Ok(Some(town.manifest())), Uptime::ZERO, &mut out);
-        let mut watch = Watch::new(&town, self);
+        let mut watch = VisitChecker::new(&town, self);
         for (index, truth) in town.truth.iter().enumerate() {
             let ms = u32::try_from(index).unwrap() * 100;
             let now_s = f64::from(ms) / 1000.0;
-            watch.see(*truth, now_s);
+            watch.on_truth(*truth, now_s);
             if index % (10 / hz as usize) != 0 {
                 continue;
             }
             let fix = receiver.fix(&mut random, *truth, ms, hz);
             journey.observe(&fix);
-            let JourneyState { motion, odometer, .. } = journey.state();
-            let position = journey.held_to().unwrap_or(fix.position);
+            let TripState { motion, odometer, .. } = journey.state();
+            let position = journey.anchor().unwrap_or(fix.position);
             delivery.observe(&Fix { position, ..fix }, motion, odometer, &mut out);
             if ms == 60_000 {
                 delivery.scan(&load(fix.read_at), &mut out);
             }
             for record in out.events.drain(..) {
-                if let Happening::Arrived { stop, .. } = record.event.happening {
-                    watch.hear(stop.seq as usize, now_s);
+                if let EventKind::Arrived { stop, .. } = record.event.kind {
+                    watch.on_arrival(stop.seq as usize, now_s);
                 }
             }
-            out.kept.clear();
+            out.state_docs.clear();
             if ms % 1000 == 0 {
-                watch.look(&delivery.view(), now_s);
+                watch.on_view(&delivery.snapshot(), now_s);
             }
         }
         watch.finish();
@@ -351,9 +355,9 @@ impl Score {
         for seed in 0..towns {
             score.drive(seed * 7919 + u64::from(hz), 20, hz);
         }
-        let Self { visits, passed, falsely, missed, doubled, departures, early, .. } = &score;
+        let Self { visits, passed, false_arrivals, missed, duplicates, departures, early, .. } = &score;
         eprintln!(
-            "{hz} Hz: {visits} visits, {passed} passed by: {falsely} false, {missed} missed, {doubled} told twice; \
+            "{hz} Hz: {visits} visits, {passed} passed by: {false_arrivals} false, {missed} missed, {duplicates} told twice; \
              arrival told after {:.0} s (p50), {:.0} s (p99); {departures} departures, {early} too early, \
              told after {:.0} s (p50), {:.0} s (p99)",
             Self::percentile(&score.arrival_s, 0.5),
@@ -366,7 +370,7 @@ impl Score {
 
     fn assert(&self, share: f64) {
         let most = (f64::from(self.visits) * share) as u32;
-        assert!(self.falsely <= most && self.missed <= most && self.doubled <= most, "{self:?}");
+        assert!(self.false_arrivals <= most && self.missed <= most && self.duplicates <= most, "{self:?}");
         assert!(Self::percentile(&self.arrival_s, 0.5) <= 15.0);
         assert!(Self::percentile(&self.arrival_s, 0.99) <= Duration::from_secs(45).as_secs_f64());
     }

@@ -1,4 +1,5 @@
-//! Every `tests/fixtures/nmea/*.nmea` gives its `*.expected.jsonl`. `UPDATE=1` rewrites them; the diff is reviewed.
+//! Golden test: every `tests/fixtures/nmea/*.nmea` gives its `*.expected.jsonl`. `UPDATE=1`
+//! rewrites them; the diff is reviewed.
 
 use std::fs;
 use std::io::BufReader;
@@ -16,7 +17,7 @@ fn a_recorded_log_gives_the_records_that_were_reviewed() {
     logs.retain(|path| path.extension().is_some_and(|extension| extension == "nmea"));
     assert!(logs.len() >= 4, "the fixtures are in {}", folder.display());
     for log in logs {
-        let era = replay::era(None, std::slice::from_ref(&log)).unwrap();
+        let era = replay::date_hint(None, std::slice::from_ref(&log)).unwrap();
         let mut given = Vec::new();
         replay::emit(
             BufReader::new(fs::File::open(&log).unwrap()),
@@ -45,7 +46,7 @@ fn two_replays_of_one_log_are_the_same_bytes() {
     let log = repository("tests/fixtures/nmea/errand-ublox-m8.nmea");
     let replay = || {
         let mut lines = Vec::new();
-        let era = replay::era(None, std::slice::from_ref(&log)).unwrap();
+        let era = replay::date_hint(None, std::slice::from_ref(&log)).unwrap();
         replay::emit(
             replay::open(std::slice::from_ref(&log)).unwrap(),
             era,

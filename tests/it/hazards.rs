@@ -1,4 +1,5 @@
-//! docs/hazards.md: what it points to exists, and what no run can show is read from the sources.
+//! Checks that the references in docs/hazards.md exist, and checks the sources for hazards that no
+//! run can show.
 
 use std::fs;
 
@@ -23,7 +24,7 @@ fn every_test_that_the_hazards_name_exists() {
         let Ok(number) = cells[0].trim().parse::<u32>() else { continue };
         numbers.push(number);
         let named: Vec<&str> = cells[3].split('`').skip(1).step_by(2).collect();
-        assert!(!named.is_empty(), "{number} is shown by nothing");
+        assert!(!named.is_empty(), "{number} has no test");
         for name in named {
             match name.split_once(".py") {
                 None => assert!(sources.contains(&format!("fn {name}(")), "{number}: no {name}"),
@@ -47,7 +48,7 @@ fn the_client_is_asked_for_nothing_that_waits_or_needs_an_alias() {
         .collect();
     assert!(client.contains(".try_publish("));
     for banned in [".publish(", ".publish_bytes(", "disconnect().await", "topic_alias"] {
-        assert!(!client.contains(banned), "src/relay/mqtt.rs says {banned}");
+        assert!(!client.contains(banned), "src/relay/mqtt.rs contains {banned}");
     }
 }
 

@@ -1,4 +1,5 @@
-//! Who the van is, and what proves it: an id from elsewhere, secrets that nobody else reads, commands that are signed.
+//! Identity and credentials of the van: an id from another source, secrets with restricted access,
+//! and signed commands.
 
 use std::fs;
 use std::io::Write as _;
@@ -26,7 +27,7 @@ impl Folder {
         path.to_str().unwrap().to_owned()
     }
 
-    /// A certificate for `name`, and its key.
+    /// Creates a certificate for `name`, and its key.
     fn certify(&self, name: Option<&str>) -> (String, String) {
         let mut params = CertificateParams::new(vec!["van".to_owned()]).unwrap();
         params.distinguished_name = rcgen::DistinguishedName::new();
@@ -39,11 +40,11 @@ impl Folder {
     }
 }
 
-/// The van's id, or the report without its head.
+/// Returns the van's id, or the report without its heading.
 fn van(text: &str) -> Result<String, String> {
     match Config::parse(&format!("mqtt.broker = \"mqtts://b\"\n{text}"), "x", &[]) {
         Ok(config) => Ok(config.van.to_string()),
-        Err(error) => Err(error.to_string().replace("x: not usable\n  ", "")),
+        Err(error) => Err(error.to_string().replace("x: invalid configuration\n  ", "")),
     }
 }
 
@@ -69,7 +70,7 @@ fn an_id_that_cannot_be_had_is_a_problem_with_its_place_and_remedy() {
     for (text, expected) in [
         (
             "van.id_from = \"dmi\"".to_owned(),
-            "van.id_from: \"dmi\" is none of file:PATH, hostname, machine-id, certificate; empty: van.id has it"
+            "van.id_from: \"dmi\" is not one of file:PATH, hostname, machine-id, certificate; leave it empty to use van.id"
                 .to_owned(),
         ),
         (
@@ -82,7 +83,7 @@ fn an_id_that_cannot_be_had_is_a_problem_with_its_place_and_remedy() {
         ),
         (
             "van.id_from = \"certificate\"".to_owned(),
-            "van.id_from: is certificate, and there is no mqtt.cert_file".to_owned(),
+            "van.id_from: is certificate, but mqtt.cert_file is empty".to_owned(),
         ),
         (
             format!("{keyed} = \"{cert}\""),
@@ -94,7 +95,7 @@ fn an_id_that_cannot_be_had_is_a_problem_with_its_place_and_remedy() {
         ),
         (
             "van.id = \"A\"\nvan.id_from = \"elsewhere\"".to_owned(),
-            "van.id_from: \"elsewhere\" is none of file:PATH, hostname, machine-id, certificate; empty: van.id has it"
+            "van.id_from: \"elsewhere\" is not one of file:PATH, hostname, machine-id, certificate; leave it empty to use van.id"
                 .to_owned(),
         ),
     ] {
@@ -127,7 +128,7 @@ fn a_secret_that_everybody_may_read_is_refused_with_the_remedy() {
     for (secret, name) in [(&password, "mqtt.password_file"), (&key, "mqtt.key_file")] {
         chmod(secret, 0o644);
         let problem = format!(
-            "  {name}: {secret}: everybody on this computer may read it (mode 0644): chmod o-r {secret}\n"
+            "  {name}: {secret}: readable by all users (mode 0644): chmod o-r {secret}\n"
         );
         for command in ["check", "run"] {
             let (code, said) = run(command);
@@ -138,9 +139,9 @@ fn a_secret_that_everybody_may_read_is_refused_with_the_remedy() {
     }
 }
 
-/// The blocks of `docs/contract.md` between these marks.
+/// Returns the blocks of `docs/mqtt-contract.md` between these marks.
 fn recipe(mark: &str) -> String {
-    let contract = fs::read_to_string(repository("docs/contract.md")).unwrap();
+    let contract = fs::read_to_string(repository("docs/mqtt-contract.md")).unwrap();
     let (_, after) = contract.split_once(&format!("```sh {mark}\n")).expect(mark);
     after.split_once("```").unwrap().0.to_owned()
 }
@@ -176,7 +177,7 @@ fn the_recipe_of_the_contract_signs_what_the_van_takes() {
         Config::parse(&text, "x", &[]).map(|config| config.command_key.unwrap())
     };
     let opened = of("VAN-042", key.to_str().unwrap()).unwrap().open(&payload).unwrap();
-    command::read(&opened).unwrap();
+    command::parse(&opened).unwrap();
     assert!(of("VAN-043", key.to_str().unwrap()).unwrap().open(&payload).is_err());
     let report = of("VAN-042", private.to_str().unwrap()).unwrap_err().to_string();
     assert!(report.contains("mqtt.command_key: "), "{report}");

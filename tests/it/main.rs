@@ -1,4 +1,4 @@
-//! Promises of the whole crate, one file for each kind.
+//! Integration tests of the whole crate, one file per subject.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 

@@ -1,8 +1,9 @@
-//! The built backend as its operator runs it: certificates that are wrong, renewed or half renewed, and what it says of them.
+//! Operation of the built backend with invalid, renewed or partly renewed certificates, and its log
+//! messages.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "how long it takes on the clock on the wall is what is waited for"
+    reason = "the test waits in real time"
 )]
 
 use std::fs;
@@ -24,17 +25,17 @@ use crate::tls::Authority;
 
 const BACKEND: &str = env!("CARGO_BIN_EXE_waypost-backend");
 
-/// As long as anything takes on a machine that is busy with other tests.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// Longer than any step takes on a machine that is busy with other tests.
+const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// A folder with certificates, a broker and a backend.
-struct Place {
+struct Installation {
     folder: tempfile::TempDir,
     port: u16,
     parts: Vec<Process>,
 }
 
-impl Place {
+impl Installation {
     fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap(), port: free_port(), parts: Vec::new() }
     }
@@ -44,7 +45,7 @@ impl Place {
     }
 
     fn put(&self, name: &str, text: &str) {
-        // In one step, as whoever renews certificates should.
+        // Replaces the file atomically, as a renewal should.
         let new = self.path("new");
         fs::write(&new, text).unwrap();
         fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).unwrap();
@@ -58,7 +59,7 @@ impl Place {
         certificate
     }
 
-    /// mosquitto that wants certificates; `None` where there is none.
+    /// Starts a mosquitto that requires certificates; `None` if it is not installed.
     fn broker(&mut self) -> Option<u16> {
         let program = installed("mosquitto")?;
         let (port, folder) = (free_port(), self.folder.path().display().to_string());
@@ -91,14 +92,14 @@ impl Place {
         pid
     }
 
-    /// How often the log has a text.
-    fn said(&self, words: &str) -> usize {
+    /// Counts the occurrences of a text in the log.
+    fn count_in_log(&self, words: &str) -> usize {
         let log =
             ["log", "out"].map(|name| fs::read_to_string(self.path(name)).unwrap_or_default());
         log.concat().matches(words).count()
     }
 
-    /// A question over a connection that is ended by the server.
+    /// Requests `/healthz` over a connection that the server closes.
     fn health(&self) -> String {
         let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) else {
             return String::new();
@@ -112,19 +113,19 @@ impl Place {
 }
 
 fn until(what: &str, is_so: impl Fn() -> bool) {
-    let begun = Instant::now();
+    let started = Instant::now();
     while !is_so() {
-        assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        assert!(started.elapsed() < TIMEOUT, "not within {TIMEOUT:?}: {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
 }
 
 #[test]
 fn a_broker_that_is_not_trusted_is_said_once_and_heals_with_the_right_authority() {
-    let mut place = Place::new();
-    let (authority, stranger) = (Authority::new(), Authority::new());
+    let mut place = Installation::new();
+    let (authority, next_unlisted) = (Authority::new(), Authority::new());
     place.put("ca.pem", &authority.pem);
-    place.put("trusted.pem", &stranger.pem);
+    place.put("trusted.pem", &next_unlisted.pem);
     place.certify(&authority, "broker", "localhost");
     place.certify(&authority, "backend", "waypost-backend");
     let Some(port) = place.broker() else { return };
@@ -134,25 +135,25 @@ fn a_broker_that_is_not_trusted_is_said_once_and_heals_with_the_right_authority(
         "mqtt.broker = \"mqtts://localhost:{port}\"\nmqtt.ca_file = {ca:?}\nmqtt.cert_file = {cert:?}\nmqtt.key_file = {key:?}\n"
     ));
     let away = "no connection to the broker";
-    until("it says why", || place.said(away) == 1 && place.said("invalid peer certificate") >= 1);
+    until("it is logged", || place.count_in_log(away) == 1 && place.count_in_log("invalid peer certificate") >= 1);
     let health = place.health();
     assert!(health.contains(" 200 ") && health.contains("\"degraded\""), "{health}");
     place.put("trusted.pem", "no certificate at all");
     std::thread::sleep(Duration::from_secs(3));
     place.put("trusted.pem", &authority.pem);
     until("it heals", || place.health().contains("\"ok\""));
-    assert_eq!(place.said(away), 1, "a link that stays away is said once");
-    // Who does not show a certificate is not let in, and keeps trying.
+    assert_eq!(place.count_in_log(away), 1, "a permanent failure is logged once");
+    // A client without a certificate is rejected, and retries.
     place.parts.pop();
     place.start(&format!("mqtt.broker = \"mqtts://localhost:{port}\"\nmqtt.ca_file = {ca:?}\n"));
-    until("it is refused", || place.said(away) == 1);
+    until("it is rejected", || place.count_in_log(away) == 1);
     place.parts.pop();
     place.start(&format!("mqtt.broker = \"mqtts://127.0.0.1:{port}\"\nmqtt.ca_file = {ca:?}\n"));
-    until("another name", || place.said("not valid for name") >= 1);
+    until("another name", || place.count_in_log("not valid for name") >= 1);
 }
 
-/// A connection to the web server, and the certificate that it showed.
-fn connected(place: &Place, roots: &RootCertStore) -> StreamOwned<ClientConnection, TcpStream> {
+/// Opens a connection to the web server, which presents its certificate.
+fn connected(place: &Installation, roots: &RootCertStore) -> StreamOwned<ClientConnection, TcpStream> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -175,7 +176,7 @@ fn answered(stream: &mut StreamOwned<ClientConnection, TcpStream>) -> bool {
     String::from_utf8_lossy(&answer[..length]).contains("200 OK")
 }
 
-fn shows(place: &Place, roots: &RootCertStore, pem: &str) -> bool {
+fn shows(place: &Installation, roots: &RootCertStore, pem: &str) -> bool {
     let stream = connected(place, roots);
     let expected = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
     stream.conn.peer_certificates().is_some_and(|chain| chain[0] == expected)
@@ -183,13 +184,13 @@ fn shows(place: &Place, roots: &RootCertStore, pem: &str) -> bool {
 
 #[test]
 fn a_renewed_certificate_is_shown_to_the_next_and_a_bad_one_is_refused_and_said_once() {
-    let mut place = Place::new();
+    let mut place = Installation::new();
     let authority = Authority::new();
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap();
     let first = place.certify(&authority, "web", "localhost");
     let [cert, key] = ["web.pem", "web.key"].map(|name| place.path(name));
-    // Nobody listens there: the pages do not need the broker.
+    // No broker listens there, and the pages do not need one.
     let broker = free_port();
     let pid = place.start(&format!(
         "mqtt.broker = \"mqtt://127.0.0.1:{broker}\"\nhttp.cert_file = {cert:?}\nhttp.key_file = {key:?}\n"
@@ -198,21 +199,21 @@ fn a_renewed_certificate_is_shown_to_the_next_and_a_bad_one_is_refused_and_said_
     assert!(shows(&place, &roots, &first));
     let mut open = connected(&place, &roots);
     assert!(answered(&mut open));
-    // Half of a renewal: the key of another certificate, then something that is none.
+    // A partial renewal: the key of another certificate, then a file that is not a certificate.
     let (second, second_key) = authority.certify("localhost", 2099);
     place.put("web.pem", &second);
-    until("it is refused", || place.said("certificate not renewed") == 1);
-    // Who is silent for longer than 20 s is cut off.
+    until("it is rejected", || place.count_in_log("certificate reload failed") == 1);
+    // The server closes connections that are idle for more than 20 s.
     assert!(answered(&mut open));
     std::thread::sleep(Duration::from_secs(12));
     assert!(answered(&mut open));
-    assert_eq!(place.said("certificate not renewed"), 1, "said once");
-    assert!(shows(&place, &roots, &first), "the old one stays");
+    assert_eq!(place.count_in_log("certificate reload failed"), 1, "logged once");
+    assert!(shows(&place, &roots, &first), "the old one remains in use");
     place.put("web.key", &second_key);
-    until("it is renewed by itself", || place.said("certificate renewed") == 1);
+    until("it is renewed by itself", || place.count_in_log("certificate reloaded") == 1);
     assert!(shows(&place, &roots, &second));
-    assert!(answered(&mut open), "an open connection goes on");
-    // At once, when it is told.
+    assert!(answered(&mut open), "an open connection continues");
+    // At once, after the reload signal.
     let third = place.certify(&authority, "web", "localhost");
     assert!(Command::new("kill").args(["-HUP", &pid.to_string()]).status().unwrap().success());
     until("it is renewed at once", || shows(&place, &roots, &third));

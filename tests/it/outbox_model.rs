@@ -1,20 +1,21 @@
-//! The outbox against a plain list: whatever is accepted, acknowledged, closed, killed, or cut off from power in whatever
-//! order, nothing that waits is lost but what the promise allows, and no number is used twice.
+//! Model test: the outbox against a plain list. Records are accepted and acknowledged, and the
+//! outbox is closed, killed or cut off from power, in any order. No pending record is lost beyond
+//! the documented limits, and no number is used twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use waypost::core::delivery::event::{Happening, Parcel, TimeSource};
+use waypost::core::delivery::event::{EventKind, Parcel, TimeSource};
 use waypost::core::delivery::{Event, EventId, EventRecord};
 use waypost::core::fix::{Fix, FixMode, FixQuality};
-use waypost::core::journey::{JourneyState, Motion};
+use waypost::core::journey::{TripState, Motion};
 use waypost::core::record::{Record, Seq, Subject, TrackPoint};
-use waypost::outbox::{Document, Outbox, OutboxConfig};
+use waypost::outbox::{StoredDoc, Outbox, OutboxConfig};
 use waypost::units::{Distance, Position, Speed, Uptime, UtcTime};
 
-/// So many fill a third of the file.
-const MANY_EVENTS: usize = 250;
+/// Enough events to fill a third of the file.
+const FLOOD_EVENTS: usize = 250;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -22,8 +23,8 @@ enum Step {
         count: u64,
         skipped: u64,
     },
-    /// With a document that holds the last number, or without one any more; and with a point that the sampler has held
-    /// back, so that it comes after events of higher numbers.
+    /// Optionally with a document that holds the last number, or with its removal. A point held
+    /// back by the sampler may follow events of higher numbers.
     AcceptEvents {
         count: u64,
         document: u8,
@@ -31,14 +32,14 @@ enum Step {
         held_back: bool,
     },
     Flush,
-    /// What an event makes urgent, while the points have time.
+    /// Flushes urgent events while points may wait.
     FlushEvents,
-    /// Of the events that are on flash, so many from such a place on.
+    /// Acknowledges a run of events on flash.
     AckEvents {
         from: usize,
         count: usize,
     },
-    /// Of those that wait, so many from such a place on.
+    /// Acknowledges a run of pending records.
     Ack {
         from: usize,
         count: usize,
@@ -51,7 +52,7 @@ enum Step {
     Reopen,
     Kill,
     PowerCut,
-    /// More than there is room for.
+    /// More records than the file has room for.
     Flood,
 }
 
@@ -101,14 +102,14 @@ fn event(seq: u64) -> EventRecord {
         id: EventId(u128::from(seq).to_le_bytes()),
         utc: UtcTime::from_unix_ms(1_800_000_000_000 + i64::try_from(seq).unwrap() * 1000).unwrap(),
         time_source: TimeSource::Gnss,
-        place: None,
+        location: None,
         route: None,
-        happening: Happening::Damaged { parcel, stop: None, station: None },
+        kind: EventKind::Damaged { parcel, stop: None, station: None },
     };
     EventRecord { seq: Seq::new(seq), previous: None, event }
 }
 
-/// Longer ones and shorter ones, and the number in it.
+/// Returns content of varying length that contains the number.
 fn content(seq: u64) -> Vec<u8> {
     format!("{seq} ").repeat(usize::try_from(seq % 400).unwrap() + 1).into_bytes()
 }
@@ -117,18 +118,18 @@ fn metres(seq: u64) -> Distance {
     Distance::from_metres(f64::from(u32::try_from(seq).unwrap())).unwrap()
 }
 
-/// The odometer tells after which record it was.
-fn state(seq: u64) -> JourneyState {
-    JourneyState { odometer: metres(seq), ..JourneyState::default() }
+/// The odometer identifies the record.
+fn state(seq: u64) -> TripState {
+    TripState { odometer: metres(seq), ..TripState::default() }
 }
 
-/// What the outbox should hold.
+/// The expected content of the outbox.
 #[derive(Debug, Default)]
 struct Model {
     waiting: BTreeSet<u64>,
     acked: BTreeSet<u64>,
     newest: u64,
-    /// What was accepted before the last transaction survives the power.
+    /// Number of the last record that survives a power cut: accepted before the last transaction.
     durable: u64,
     given_up: u64,
     /// On flash, and not acknowledged.
@@ -162,18 +163,18 @@ struct Bench {
 
 fn config(folder: &Path) -> OutboxConfig {
     OutboxConfig {
-        tail_path: Some(folder.join("tail")),
+        journal_path: Some(folder.join("tail")),
         max_bytes: 192 * 1024,
         ..OutboxConfig::new(folder.join("outbox.db"))
     }
 }
 
-/// In pieces: a reader waits for so long and no longer, also on a busy machine.
+/// Reads in pieces, because a reader's wait is limited, also on a busy machine.
 async fn all_points(outbox: &Outbox) -> Vec<Record> {
     let mut all: Vec<Record> = Vec::new();
     loop {
         let read = all.last().map_or(Seq::ZERO, |last| last.seq);
-        let records = outbox.after(read, None, 2000).await.unwrap();
+        let records = outbox.records_after(read, None, 2000).await.unwrap();
         if records.is_empty() {
             return all;
         }
@@ -212,7 +213,7 @@ impl Bench {
         let value = kept.then(|| content(self.next - 1));
         self.model.fresh_events.extend(events.iter().map(|event| event.seq.get()));
         self.model.fresh_documents.insert(key.clone(), value.clone());
-        self.outbox.accept_events(events, vec![Document { key, value }], Uptime::ZERO);
+        self.outbox.accept_events(events, vec![StoredDoc { key, value }], Uptime::ZERO);
         if let Some(seq) = held_back {
             self.model.newest = seq;
             self.outbox.accept(&[record(seq)], &state(seq), Uptime::ZERO);
@@ -228,7 +229,7 @@ impl Bench {
         self.model.acked_events.extend(some);
     }
 
-    /// In pieces, as the relay reads them.
+    /// Reads in pieces, as the uplink does.
     async fn event_seqs(&self) -> Vec<u64> {
         let mut seqs: Vec<u64> = Vec::new();
         loop {
@@ -263,7 +264,7 @@ impl Bench {
         self.model.commit_events();
     }
 
-    /// Nothing is there that should not be, nothing is missing, and it is counted.
+    /// Checks that the outbox has no additional records, misses none, and counts them correctly.
     async fn check(&mut self) {
         let seqs = self.seqs().await;
         assert!(seqs.is_sorted_by(|a, b| a < b));
@@ -276,13 +277,13 @@ impl Bench {
         assert!(events.is_subset(&self.model.events), "too early, or had arrived: {events:?}");
         let lost = (self.model.waiting.difference(&is).count()
             + self.model.events.difference(&events).count()) as u64;
-        assert!(lost <= given_up - self.model.given_up, "{lost} are lost: {stats:?}");
-        assert!(is.is_subset(&self.model.waiting), "what had arrived is there again");
-        // Room for events is made when the newest points are there already, and may thin them once; and the trail goes before
-        // the events do, so where those are many, little of it is left.
+        assert!(lost <= given_up - self.model.given_up, "{lost} lost: {stats:?}");
+        assert!(is.is_subset(&self.model.waiting), "acknowledged events have returned");
+        // Making room for events may thin the newest points once. Track points are evicted before
+        // events, so with many events few points are left.
         let newest: Vec<_> = self.model.waiting.iter().rev().take(100).collect();
         let kept = newest.iter().filter(|seq| is.contains(seq)).count();
-        let (enough, many) = (kept * 3 >= newest.len(), events.len() >= MANY_EVENTS);
+        let (enough, many) = (kept * 3 >= newest.len(), events.len() >= FLOOD_EVENTS);
         assert!(enough || many, "{kept} of {}, {} events, {stats:?}", newest.len(), events.len());
         assert_eq!(is.last(), self.model.waiting.last());
         let newest = self.model.events.last().copied().unwrap_or(0);
@@ -291,10 +292,10 @@ impl Bench {
         self.model.events = events;
     }
 
-    /// What is acknowledged and not deleted counts as pending at most until it is.
+    /// Checks that acknowledged records count as pending only until they are deleted.
     async fn settled(&mut self) {
-        let settles = self.outbox.has_unsettled();
-        self.outbox.settle().await.unwrap();
+        let settles = self.outbox.has_acked_rows();
+        self.outbox.delete_acked().await.unwrap();
         if settles {
             self.model.commit_events();
         }
@@ -316,7 +317,7 @@ impl Bench {
         let outbox = Outbox::open(config(folder.path())).await.unwrap();
         let next = outbox.first_seq().get();
         assert!(next > used, "{next} was used: {used}");
-        // What was acknowledged may come again.
+        // Acknowledged records may reappear.
         let again = all_points(&outbox).await;
         let again = again.iter().map(|record| record.seq.get());
         model.waiting.extend(again.filter(|seq| model.acked.contains(seq)));
@@ -326,7 +327,7 @@ impl Bench {
         model.fresh_events.clear();
         model.fresh_documents.clear();
         assert!(outbox.documents().into_iter().eq(model.documents.clone()), "all or nothing");
-        assert_eq!(outbox.restored().odometer, metres(model.newest), "state and records agree");
+        assert_eq!(outbox.restored_state().odometer, metres(model.newest), "state and records agree");
         Self { folder, outbox, model, next }
     }
 }
@@ -346,7 +347,7 @@ async fn play(steps: Vec<Step>) {
             Step::FlushEvents => {
                 bench.outbox.flush_by(Uptime::ZERO).await.unwrap();
                 bench.model.commit_events();
-                // Points that are many, or came from a tail file, did not wait.
+                // Many points, or points from a journal file, were written at once.
                 if bench.outbox.stats().borrow().durable.get() >= bench.model.newest {
                     bench.model.durable = bench.model.newest;
                 }
@@ -358,7 +359,7 @@ async fn play(steps: Vec<Step>) {
                 let waiting: Vec<_> = bench.model.waiting.iter().copied().collect();
                 let after = waiting.get(from).copied().unwrap_or(0);
                 let until = waiting.get(from + 3 * limit / 2).map(|seq| Seq::new(*seq));
-                let read = bench.outbox.after(Seq::new(after), until, limit).await.unwrap();
+                let read = bench.outbox.records_after(Seq::new(after), until, limit).await.unwrap();
                 let wanted =
                     |seq: &&u64| **seq > after && until.is_none_or(|until| **seq <= until.get());
                 let expected = waiting.iter().filter(wanted).take(limit).copied();

@@ -1,4 +1,4 @@
-//! What the package carries beside the binary is in step with it: manual, completions, unit.
+//! Files of the package are in step with the binary: manuals, completions and the systemd unit.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -10,10 +10,10 @@ use waypost::config::Config;
 
 use crate::support::{installed, repository};
 
-/// What only a developer's build has.
+/// Features of a developer's build only.
 const NOT_IN_THE_VAN: [&str; 2] = ["simulate", "demo"];
 
-/// The arguments of the van's binary.
+/// Returns the arguments of the van's binary.
 fn command() -> clap::Command {
     let all = waypost::cli::command();
     let ours = |command: &&clap::Command| !NOT_IN_THE_VAN.contains(&command.get_name());
@@ -25,7 +25,7 @@ fn command() -> clap::Command {
     van
 }
 
-/// A line of text that roff takes as text. A hyphen that is typed is a minus sign (`man-pages(7)`).
+/// Escapes a line of text for roff. A typed hyphen is a minus sign (`man-pages(7)`).
 fn roff(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-");
     let lines = text.lines().map(|line| match line.as_bytes().first() {
@@ -72,20 +72,20 @@ fn options(page: &mut String, command: &clap::Command) {
     }
 }
 
-/// The commands that do something: those below `config`, and not `config` itself.
+/// Returns the commands without subcommands.
 fn leaves(command: &clap::Command) -> Vec<&clap::Command> {
     let below = command.get_subcommands().filter(|one| one.get_name() != "help");
     below.flat_map(|one| if one.has_subcommands() { leaves(one) } else { vec![one] }).collect()
 }
 
-/// waypost(1).
+/// Renders waypost(1).
 fn manual() -> String {
     let mut page = title("waypost", 1, "tracking agent for delivery vans");
     page.push_str(&commands("waypost", &command()));
     page + &fs::read_to_string(repository("packaging/man/waypost.1.in")).unwrap()
 }
 
-/// Synopsis, description and every command.
+/// Renders synopsis, description and every command.
 fn commands(name: &str, command: &clap::Command) -> String {
     let mut page = String::new();
     let about = command.get_about().unwrap().to_string();
@@ -108,7 +108,7 @@ fn commands(name: &str, command: &clap::Command) -> String {
     page
 }
 
-/// waypost-backend(1).
+/// Renders waypost-backend(1).
 #[cfg(feature = "backend")]
 fn manual_of_the_backend() -> String {
     let mut command = waypost::backend::cli::command();
@@ -118,7 +118,7 @@ fn manual_of_the_backend() -> String {
     page + &fs::read_to_string(repository("packaging/man/waypost-backend.1.in")).unwrap()
 }
 
-/// waypost-backend.toml(5).
+/// Renders waypost-backend.toml(5).
 #[cfg(feature = "backend")]
 fn manual_of_the_backends_configuration() -> String {
     let mut page = title("waypost-backend.toml", 5, "configuration of waypost-backend");
@@ -130,11 +130,11 @@ fn manual_of_the_backends_configuration() -> String {
          are read after the file in the order of their names, and go before it key by key.\n.PP\nThe table\n.B [[token]]\n\
          may be there several times, or not at all; below its keys are\n.B token.name\nand so on.\n.SH KEYS\n",
     );
-    page.push_str(&keys(waypost::backend::Config::documented()));
+    page.push_str(&keys(waypost::backend::Config::entries()));
     page + ".SH SEE ALSO\n.BR waypost\\-backend (1)\n"
 }
 
-/// waypost.toml(5).
+/// Renders waypost.toml(5).
 fn manual_of_the_configuration() -> String {
     let mut page = title("waypost.toml", 5, "configuration of waypost");
     page.push_str(
@@ -147,7 +147,7 @@ fn manual_of_the_configuration() -> String {
          writes what they come to.\n.PP\nTables\n.B [[scanner]]\nand\n.B [[privacy_zone]]\n\
          may be there several times, or not at all; below their keys are\n.B scanner.name\nand so on.\n.SH KEYS\n",
     );
-    page.push_str(&keys(Config::documented()));
+    page.push_str(&keys(Config::entries()));
     page + ".SH SEE ALSO\n.BR waypost (1)\n"
 }
 
@@ -191,7 +191,7 @@ fn manual_and_completions_are_those_of_the_vans_binary() {
         let shipped = fs::read_to_string(&path).unwrap_or_default();
         assert!(shipped == text, "UPDATE=1 rewrites {name}");
         for word in NOT_IN_THE_VAN {
-            assert!(!text.contains(&format!("waypost {word}")), "{name} says {word}");
+            assert!(!text.contains(&format!("waypost {word}")), "{name} contains {word}");
         }
     }
 }
@@ -230,7 +230,7 @@ fn the_bill_of_materials_names_what_cargo_compiles_into_the_van() {
         .output()
         .unwrap();
     assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
-    // `name v1.2.3`, and `(*)` or a path behind it.
+    // `name v1.2.3`, followed by `(*)` or a path.
     let compiled: BTreeSet<(String, String)> = String::from_utf8(tree.stdout)
         .unwrap()
         .lines()
@@ -239,7 +239,7 @@ fn the_bill_of_materials_names_what_cargo_compiles_into_the_van() {
         .filter(|(name, _)| name != "waypost")
         .collect();
     assert!(compiled.len() > 50, "{compiled:?}");
-    // SQLite is C, and rides in a crate.
+    // SQLite is a C library bundled in a crate.
     let sqlite = named.iter().find(|(name, _)| name == "sqlite").cloned().expect("it is bundled");
     named.remove(&sqlite);
     assert_eq!(named, compiled);
@@ -269,7 +269,7 @@ fn the_unit_keeps_to_the_codes_and_times_of_the_agent() {
 #[test]
 fn systemd_finds_the_unit_in_order_and_hardly_exposed() {
     let Some(analyze) = installed("systemd-analyze") else { return };
-    // The score that it must not exceed, in tenths.
+    // Maximum score, in tenths.
     let threshold = "--threshold=13";
     let output = Command::new(analyze)
         .args(["security", "--offline=true", "--no-pager", threshold])

@@ -1,28 +1,28 @@
-//! How small the trail becomes, on drives as receivers say them.
+//! Size of the stored track, on drives in the formats of real receivers.
 
 use std::time::Duration;
 
-use waypost::core::calendar::Era;
+use waypost::core::calendar::DateHint;
 use waypost::core::record::{Record, Subject, TrackPoint};
 use waypost::simulate::ReceiverType;
 use waypost::units::Uptime;
 use waypost::wire::compact;
-use waypost::wire::json::{Lane, Point};
-use waypost::wire::packed::{Packer, Precision, unpack};
+use waypost::wire::json::{TrackSource, Point};
+use waypost::wire::packed::{TrackBatchBuilder, Precision, unpack};
 
 use crate::support::{records, repository, shared, simulated};
 
-/// What the outbox lets a batch have.
+/// Maximum size of a batch in the outbox.
 const BATCH_BYTES: usize = 900;
 
-/// Bytes of all batches, header included, for each point.
+/// Returns the bytes of all batches per point, headers included.
 fn bytes_per_point(records: &[Record]) -> f64 {
-    let (mut bytes, mut packers) = (0, Vec::<Packer>::new());
+    let (mut bytes, mut packers) = (0, Vec::<TrackBatchBuilder>::new());
     for record in records {
         let Subject::Point(point) = &record.subject else { continue };
         let fits = packers.last_mut().is_some_and(|last| last.push(record.seq, point, BATCH_BYTES));
         if !fits {
-            packers.push(Packer::new(record.seq, point, Precision::Kept));
+            packers.push(TrackBatchBuilder::new(record.seq, point, Precision::Stored));
         }
     }
     for packer in &packers {
@@ -40,27 +40,28 @@ fn recorded(path: &std::path::Path) -> Vec<Record> {
     let chunks = lines.map(|(line, bytes)| {
         (Uptime::new(Duration::from_millis(500 * line as u64)), bytes.to_vec())
     });
-    records(Era::AsSaid, chunks.collect::<Vec<_>>()).0
+    records(DateHint::AsReported, chunks.collect::<Vec<_>>()).0
 }
 
 #[test]
 fn a_point_is_said_where_it_was_proven_to_be_whether_the_outbox_kept_it_or_not() {
-    // Four decimals of a minute: many are in the middle between two that the wire can say.
+    // With four decimals of a minute, many values are halfway between two that the wire format can
+    // represent.
     let drive = simulated("config/routes/rural.toml", ReceiverType::Mtk3339, 3600);
-    let (drive, _) = records(Era::AsSaid, drive);
+    let (drive, _) = records(DateHint::AsReported, drive);
     assert!(drive.len() > 3000);
     for record in drive {
         let Subject::Point(point) = record.subject else { continue };
         let proven = point.fix.position.rounded_to_1e5();
         let proven = (proven.lat_deg(), proven.lon_deg());
         let json = |point: &TrackPoint| {
-            let said = Point::new(record.seq, point, Lane::Live);
+            let said = Point::new(record.seq, point, TrackSource::Live);
             (said.lat, said.lon)
         };
         assert_eq!(json(&point), proven);
-        let batch = Packer::new(record.seq, &point, Precision::Kept).pack(0);
+        let batch = TrackBatchBuilder::new(record.seq, &point, Precision::Stored).pack(0);
         assert_eq!(json(&unpack(&batch).unwrap().points[0].1), proven);
-        let message = compact::encode(Lane::Live, None, [(record.seq, &point)]);
+        let message = compact::encode(TrackSource::Live, None, [(record.seq, &point)]);
         let track = compact::decode(&message).unwrap().track("VAN-042");
         assert_eq!((track.points[0].lat, track.points[0].lon), proven);
     }
@@ -76,7 +77,7 @@ fn a_point_takes_nine_bytes_at_most_whatever_the_receiver() {
         ("sirf-star", ReceiverType::SirfStar),
     ] {
         let drive = simulated("config/routes/city.toml", receiver, 3600);
-        drives.push((name.to_owned(), records(Era::AsSaid, drive).0));
+        drives.push((name.to_owned(), records(DateHint::AsReported, drive).0));
     }
     drives.push((
         "errand".to_owned(),

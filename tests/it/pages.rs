@@ -1,4 +1,4 @@
-//! The pages for people lead somewhere, and leave out no part that the program names.
+//! Links in the documentation resolve, and no part named by the program is missing from it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ fn pages() -> Vec<PathBuf> {
     docs.chain([repository("README.md")]).collect()
 }
 
-/// The lines outside of code.
+/// Returns the lines outside of code blocks.
 fn prose(page: &Path) -> Vec<String> {
     let text = fs::read_to_string(page).unwrap();
     let mut in_code = false;
@@ -25,7 +25,7 @@ fn prose(page: &Path) -> Vec<String> {
     text.lines().filter(|line| is_prose(line)).map(str::to_owned).collect()
 }
 
-/// What a heading is called in a link.
+/// Returns the anchor of a heading.
 fn anchor(heading: &str) -> String {
     let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
     heading.trim().to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")
@@ -63,7 +63,7 @@ fn each_link_between_the_pages_leads_to_a_page_and_a_heading() {
 }
 
 #[test]
-fn each_part_that_why_judges_has_its_row_in_the_page_on_trouble() {
+fn each_check_of_doctor_has_its_row_in_the_troubleshooting_page() {
     let control = fs::read_to_string(repository("docs/control.md")).unwrap();
     let named = control.split_once("`part` (").unwrap().1.split_once(')').unwrap().0;
     let named: Vec<_> = named.split('`').skip(1).step_by(2).collect();
@@ -74,5 +74,5 @@ fn each_part_that_why_judges_has_its_row_in_the_page_on_trouble() {
         .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
         .map(|(part, _)| part)
         .collect();
-    assert_eq!(rows, named, "in the order of cause");
+    assert_eq!(rows, named, "in the order of the checks");
 }

@@ -1,6 +1,7 @@
-//! Real parts: a pty as the serial line, the built binary, mosquitto. Where mosquitto is absent, this says that it skips.
+//! Real parts: a pty as the serial line, the built binary, and mosquitto. Skipped if mosquitto is
+//! not installed.
 
-#![expect(clippy::disallowed_methods, reason = "real parts run in the world's time")]
+#![expect(clippy::disallowed_methods, reason = "real parts run in real time")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -57,7 +58,7 @@ impl Bench {
         broker
     }
 
-    /// A van in the middle of its day, ten times as fast as the world.
+    /// Starts a van in the middle of its day, at ten times real time.
     fn receiver(&self) -> Process {
         let mut simulate = Command::new(WAYPOST);
         simulate.arg("simulate").arg(repository("config/routes/rural.toml"));
@@ -78,7 +79,7 @@ impl Bench {
         )
     }
 
-    /// Everything on the van's topics as (topic's last level, payload).
+    /// Subscribes to the van's topics and yields (last topic level, payload).
     fn subscriber(&self) -> (Process, mpsc::Receiver<(String, Value)>) {
         let mut subscribe = Command::new("mosquitto_sub");
         subscribe.args([
@@ -112,12 +113,12 @@ impl Bench {
 fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
     let started = Instant::now();
     while !ready() {
-        assert!(started.elapsed() < Duration::from_secs(20), "{what} does not come");
+        assert!(started.elapsed() < Duration::from_secs(20), "{what} does not arrive");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// How often each number came on `track`.
+/// Count of each sequence number on `track`.
 #[derive(Default)]
 struct Seen {
     track: BTreeMap<u64, u32>,
@@ -139,12 +140,12 @@ impl Seen {
         }
     }
 
-    /// Takes messages until there are `points` different points.
+    /// Processes messages until `points` different points have arrived.
     fn take_until(&mut self, received: &mpsc::Receiver<(String, Value)>, points: usize) {
         let started = Instant::now();
         while self.track.len() < points {
             let message =
-                received.recv_timeout(Duration::from_secs(30)).expect("the trail goes on");
+                received.recv_timeout(Duration::from_secs(30)).expect("the trail continues");
             self.take(&message);
             assert!(
                 started.elapsed() < Duration::from_secs(60),
@@ -154,7 +155,8 @@ impl Seen {
         }
     }
 
-    /// Numbers that never came, within each run of the agent: a run begins with a block of 100,000.
+    /// Returns the numbers missing within each run of the agent: a run starts with a block of
+    /// 100,000.
     fn missing(&self) -> Vec<u64> {
         let runs = self.track.keys().map(|seq| (seq - 1) / 100_000);
         let last_of =
@@ -182,7 +184,8 @@ fn a_receiver_on_a_pty_is_seen_by_a_subscriber_of_a_real_broker_and_nothing_is_m
     assert!(seen.positions > 20, "{} positions", seen.positions);
     assert_eq!(seen.connection, ["online"]);
 
-    // The broker is gone, and the agent is killed while it is: what was committed before is sent by the next one.
+    // The broker is down, and the agent is killed meanwhile. The next one sends the records
+    // committed before.
     drop((subscriber, broker));
     std::thread::sleep(Duration::from_secs(3));
     drop(agent);
@@ -193,7 +196,7 @@ fn a_receiver_on_a_pty_is_seen_by_a_subscriber_of_a_real_broker_and_nothing_is_m
     let before = seen.track.len();
     seen.take_until(&received, before + 60);
 
-    // The receiver is unplugged and comes back under its name.
+    // The receiver is unplugged and returns under its name.
     drop(receiver);
     std::thread::sleep(Duration::from_secs(1));
     let receiver = bench.receiver();

@@ -1,4 +1,5 @@
-//! What `docs/recipes.md` says of other people's programs does what it says, with the parts of them that can be had.
+//! Checks the recipes of `docs/recipes.md` for third-party programs, with the parts that can be
+//! installed.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -14,7 +15,7 @@ use crate::support::schema::read_json;
 use crate::support::van::Van;
 use crate::support::{Process, installed, repository};
 
-/// The first block of this language below this heading.
+/// Returns the first block of this language below this heading.
 fn block(heading: &str, language: &str) -> String {
     let page = fs::read_to_string(repository("docs/recipes.md")).unwrap();
     let below = page.split_once(&format!("\n## {heading}")).expect(heading).1;
@@ -49,7 +50,7 @@ fn home_assistants_templates_make_a_tracker_of_a_position() {
     let said: Value = serde_json::from_slice(&output.stdout).unwrap();
     let position = read_json(&example("position"));
     let tracker = &said["attributes"];
-    // Numbers, or Home Assistant takes them for nothing.
+    // Values must be numbers, or Home Assistant ignores them.
     assert_eq!(tracker["latitude"], position["lat"]);
     assert_eq!(tracker["longitude"], position["lon"]);
     assert_eq!(tracker["gps_accuracy"], position["acc_m"]);
@@ -64,7 +65,7 @@ fn home_assistants_templates_make_a_tracker_of_a_position() {
     assert_eq!(said["topics"], Value::Array(topics));
 }
 
-/// Several processes in a group of their own.
+/// Several processes in their own process group.
 struct Pipe(Process);
 
 impl Drop for Pipe {
@@ -74,7 +75,7 @@ impl Drop for Pipe {
     }
 }
 
-/// Answers each POST after the first, which it hangs up on, and says what it brought.
+/// Hangs up on the first POST, responds to each later one, and yields their bodies.
 fn traccar() -> (u16, mpsc::Receiver<Value>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -122,7 +123,7 @@ fn the_lines_for_traccar_carry_over_each_point_even_if_it_is_away_at_first() {
         command.args(["-t", &format!("fleet/v1/VAN-042/{level}"), "-f"]).arg(example(level));
         assert!(command.status().unwrap().success());
     };
-    // The broker keeps nothing for a session that is not there yet.
+    // The broker queues nothing for a session that does not exist yet.
     let first = loop {
         publish("position");
         if let Ok(first) = heard.recv_timeout(Duration::from_millis(500)) {

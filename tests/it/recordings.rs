@@ -1,4 +1,5 @@
-//! Real receivers' recordings, which are not ours to publish: they are beside the repository, or these tests skip.
+//! Recordings of real receivers, which this repository cannot redistribute. Skipped if they are not
+//! beside the repository.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,15 +13,15 @@ use tokio_serial::{SerialPort as _, SerialStream};
 use tokio_util::sync::CancellationToken;
 use waypost::clock::Clock;
 use waypost::config::{Config, Override};
-use waypost::core::Output;
-use waypost::core::calendar::Era;
+use waypost::core::PipelineOutput;
+use waypost::core::calendar::DateHint;
 use waypost::core::fix::Fix;
 use waypost::core::framing::Framer;
 use waypost::core::sampling::Sampling;
 use waypost::core::sentence::{Content, Sentence};
 use waypost::replay::{self, Emit};
 use waypost::source::log::RecordedLog;
-use waypost::source::{self, Event};
+use waypost::source::{self, SourceEvent};
 use waypost::units::{Course, Height, Position, Speed, TimeOfDay, Uptime};
 
 use crate::support::{fastrand_like, pipeline, records, shared};
@@ -50,7 +51,7 @@ fn wherever_the_crate_reads_a_sentence_of_a_fix_both_readers_agree() {
     assert!(compared == 0 || compared > 8000, "only {compared} sentences were compared");
 }
 
-/// `None` if the crate's reading has nothing that we read.
+/// Compares the two parsers; `None` if the crate's result contains nothing that we parse.
 fn agree(ours: &Content, theirs: &nmea::ParseResult) -> Option<bool> {
     use nmea::ParseResult as Theirs;
     let position = |lat: Option<f64>, lon: Option<f64>| Position::from_degrees(lat?, lon?);
@@ -59,12 +60,13 @@ fn agree(ours: &Content, theirs: &nmea::ParseResult) -> Option<bool> {
         (Some(a), Some(b)) => a.as_mmps().abs_diff(b.as_mmps()) <= 1,
         (a, b) => a == b,
     };
-    // The crate adds degrees and minutes the other way round: the last of nine decimals may differ.
+    // The crate adds degrees and minutes in the other order, so the last of nine decimals may
+    // differ.
     let at = |a: Option<Position>, b: Option<Position>| match (a, b) {
         (Some(a), Some(b)) => {
             (a.lat_deg() - b.lat_deg()).abs() < 2e-9 && (a.lon_deg() - b.lon_deg()).abs() < 2e-9
         }
-        // What is out of range reaches nobody here.
+        // Our parser drops values that are out of range.
         (None, _) => true,
         (Some(_), None) => false,
     };
@@ -114,7 +116,7 @@ fn agree(ours: &Content, theirs: &nmea::ParseResult) -> Option<bool> {
     })
 }
 
-/// The recording as the replay reads it: the bytes of each epoch at one time.
+/// Returns the recording as the replay reads it: the bytes of each epoch at one time.
 fn chunks(bytes: &[u8]) -> Vec<(Uptime, Vec<u8>)> {
     let mut log = RecordedLog::new(BufReader::new(bytes));
     let mut chunks = Vec::new();
@@ -124,14 +126,15 @@ fn chunks(bytes: &[u8]) -> Vec<(Uptime, Vec<u8>)> {
     chunks
 }
 
-/// The lines of `replay --emit fixes`.
+/// Returns the lines of `replay --emit fixes`.
 fn fixes(bytes: &[u8]) -> String {
     let mut lines = Vec::new();
-    replay::emit(bytes, Era::AsSaid, Sampling::Raw, Emit::Fixes, &mut lines).unwrap();
+    replay::emit(bytes, DateHint::AsReported, Sampling::Raw, Emit::Fixes, &mut lines).unwrap();
     String::from_utf8(lines).unwrap()
 }
 
-/// Each line end, which is what `$...*hh` is followed by, as `end`. Binary frames between the lines stay as they are.
+/// Replaces each line end after `$...*hh` with `end`. Binary frames between the lines are
+/// unchanged.
 fn with_line_ends(bytes: &[u8], end: &[u8]) -> Vec<u8> {
     let mut all = Vec::with_capacity(bytes.len() * 9 / 8);
     let mut within = false;
@@ -151,31 +154,32 @@ fn with_line_ends(bytes: &[u8], end: &[u8]) -> Vec<u8> {
 
 #[test]
 fn every_log_gives_the_same_records_however_its_bytes_are_cut() {
-    let mut dice = fastrand_like(11);
+    let mut fnv1a = fastrand_like(11);
     for log in logs() {
         let chunks = chunks(&fs::read(&log).unwrap());
-        let (whole, reception) = records(Era::AsSaid, chunks.iter().cloned());
+        let (whole, reception) = records(DateHint::AsReported, chunks.iter().cloned());
         let mut cut = Vec::new();
         for (at, bytes) in &chunks {
             let mut rest = bytes.as_slice();
             while !rest.is_empty() {
-                let size = usize::try_from(1 + dice() % 64).unwrap().min(rest.len());
+                let size = usize::try_from(1 + fnv1a() % 64).unwrap().min(rest.len());
                 let (piece, after) = rest.split_at(size);
                 cut.push((*at, piece));
                 rest = after;
             }
         }
         let bytes = chunks.iter().flat_map(|(at, bytes)| bytes.chunks(1).map(|byte| (*at, byte)));
-        assert!(records(Era::AsSaid, bytes) == (whole.clone(), reception), "{}", log.display());
-        assert!(records(Era::AsSaid, cut) == (whole.clone(), reception), "{}", log.display());
+        assert!(records(DateHint::AsReported, bytes) == (whole.clone(), reception), "{}", log.display());
+        assert!(records(DateHint::AsReported, cut) == (whole.clone(), reception), "{}", log.display());
         let bare = chunks.iter().map(|(at, bytes)| (*at, with_line_ends(bytes, b"\r")));
-        assert!(records(Era::AsSaid, bare).0 == whole, "{} with CR", log.display());
+        assert!(records(DateHint::AsReported, bare).0 == whole, "{} with CR", log.display());
     }
 }
 
 #[test]
 fn every_log_gives_the_same_fixes_with_any_line_ends_and_between_garbage() {
-    // Text, binary with a frame's beginning of u-blox and of SiRF, half a sentence, and whole lines that are none.
+    // Text, binary data with the start of a u-blox and of a SiRF frame, half a sentence, and whole
+    // invalid lines.
     let garbage: [&[u8]; 4] = [
         b"login: \r\nAT+GMM\r\nOK\r\n",
         b"\xb5\x62\x01\x07\x5c\x00\xa0\xa2\x00\x00\xff\xfe",
@@ -201,7 +205,8 @@ fn every_log_gives_the_same_fixes_with_any_line_ends_and_between_garbage() {
     }
 }
 
-/// A driver that gives some byte a meaning of its own would change what is read: binary frames hold all of them.
+/// Binary frames contain every byte value, so a driver that interprets control bytes would change
+/// the result.
 #[tokio::test]
 async fn every_log_gives_the_same_records_through_a_pty() {
     let logs = logs();
@@ -213,7 +218,7 @@ async fn every_log_gives_the_same_records_through_a_pty() {
         set("van.id", "VAN"),
         set("mqtt.broker", "mqtt://nowhere"),
         set("gnss.source", &format!("serial:{path}")),
-        // The bytes are looked at, not the sentences.
+        // The test compares bytes, not sentences.
         set("gnss.hunt", "false"),
     ];
     let source = Config::parse("", "test", &overrides).unwrap().source;
@@ -223,7 +228,7 @@ async fn every_log_gives_the_same_records_through_a_pty() {
         tokio::spawn(source::run(source, Clock::live(), Uptime::ZERO, sender, stop.clone()));
     for log in logs {
         let chunks = chunks(&fs::read(&log).unwrap());
-        let whole = records(Era::AsSaid, chunks.iter().cloned());
+        let whole = records(DateHint::AsReported, chunks.iter().cloned());
         let mut read = Vec::new();
         // A tty's buffer has 4096 bytes.
         for (at, piece) in
@@ -234,21 +239,21 @@ async fn every_log_gives_the_same_records_through_a_pty() {
             while rest > 0 {
                 let event = timeout(Duration::from_secs(20), events.recv()).await;
                 let event = event.expect("the bytes come").expect("the port stays open");
-                if let Event::Bytes(chunk) = event {
-                    rest = rest.checked_sub(chunk.bytes.len()).expect("no byte comes twice");
+                if let SourceEvent::Bytes(chunk) = event {
+                    rest = rest.checked_sub(chunk.bytes.len()).expect("no byte is delivered twice");
                     read.push((at, chunk.bytes));
                 }
             }
         }
-        assert!(records(Era::AsSaid, read) == whole, "{} through a pty", log.display());
+        assert!(records(DateHint::AsReported, read) == whole, "{} through a pty", log.display());
     }
     stop.cancel();
     reading.await.unwrap().unwrap();
 }
 
-/// What a recording says at one time, undamaged, by whichever sentence.
+/// Valid field values of a recording at one time, from all sentences.
 #[derive(Default)]
-struct Said {
+struct ParsedFields {
     times: Vec<TimeOfDay>,
     positions: Vec<Position>,
     speeds: Vec<Speed>,
@@ -256,7 +261,7 @@ struct Said {
     altitudes: Vec<Height>,
 }
 
-impl Said {
+impl ParsedFields {
     fn add(&mut self, line: &[u8]) {
         let Ok(Sentence { content, .. }) = Sentence::parse(line) else { return };
         self.times.extend(content.time());
@@ -280,8 +285,8 @@ impl Said {
     }
 }
 
-fn said(chunks: &[(Uptime, Vec<u8>)]) -> BTreeMap<Uptime, Said> {
-    let mut said = BTreeMap::<_, Said>::new();
+fn parse_recording(chunks: &[(Uptime, Vec<u8>)]) -> BTreeMap<Uptime, ParsedFields> {
+    let mut said = BTreeMap::<_, ParsedFields>::new();
     let mut framer = Framer::default();
     for (at, bytes) in chunks {
         framer.push(bytes, *at, |line, began| said.entry(began).or_default().add(line));
@@ -289,11 +294,12 @@ fn said(chunks: &[(Uptime, Vec<u8>)]) -> BTreeMap<Uptime, Said> {
     said
 }
 
-/// Whether the recording says so at that time. A speed may have come with the bytes before: VTG carries no time.
-fn is_said(fix: &Fix, said: &BTreeMap<Uptime, Said>) -> bool {
+/// Returns whether the recording has the fix at that time. The speed may be in the bytes before,
+/// because VTG carries no time.
+fn is_in_recording(fix: &Fix, said: &BTreeMap<Uptime, ParsedFields>) -> bool {
     let Some(now) = said.get(&fix.read_at) else { return false };
     let before = said.range(..fix.read_at).next_back().map(|(_, before)| before);
-    let moved = |there: &dyn Fn(&Said) -> bool| there(now) || before.is_some_and(there);
+    let moved = |there: &dyn Fn(&ParsedFields) -> bool| there(now) || before.is_some_and(there);
     now.times.contains(&fix.utc.time_of_day())
         && now.positions.contains(&fix.position)
         && fix.altitude_msl.is_none_or(|altitude| now.altitudes.contains(&altitude))
@@ -301,31 +307,32 @@ fn is_said(fix: &Fix, said: &BTreeMap<Uptime, Said>) -> bool {
         && fix.course.is_none_or(|course| moved(&|said| said.courses.contains(&course)))
 }
 
-/// The fixes as they were measured, each when it is the newest: a record may hold a parked van where it is.
+/// Returns the fixes as measured, each when it is the newest, because a record may freeze a parked
+/// van's position.
 fn measured(chunks: &[(Uptime, Vec<u8>)]) -> Vec<Fix> {
-    let mut pipeline = pipeline(Era::AsSaid);
-    let mut output = Output::default();
+    let mut pipeline = pipeline(DateHint::AsReported);
+    let mut output = PipelineOutput::default();
     let mut fixes = Vec::new();
     for (at, bytes) in chunks {
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             pipeline.push(line, *at, &mut output);
-            fixes.extend(pipeline.reception().newest);
+            fixes.extend(pipeline.receiver_stats().newest);
         }
     }
     pipeline.finish(&mut output);
-    fixes.extend(pipeline.reception().newest);
+    fixes.extend(pipeline.receiver_stats().newest);
     fixes.dedup();
     fixes
 }
 
-/// One byte in `one_in` is another one.
+/// Replaces one byte in `one_in`.
 fn corrupted(
     chunks: &[(Uptime, Vec<u8>)],
     one_in: u64,
-    dice: &mut impl FnMut() -> u64,
+    fnv1a: &mut impl FnMut() -> u64,
 ) -> Vec<(Uptime, Vec<u8>)> {
-    let mut spoil = |byte: &u8| match dice().is_multiple_of(one_in) {
-        true => byte ^ u8::try_from(1 + dice() % 255).unwrap(),
+    let mut spoil = |byte: &u8| match fnv1a().is_multiple_of(one_in) {
+        true => byte ^ u8::try_from(1 + fnv1a() % 255).unwrap(),
         false => *byte,
     };
     chunks.iter().map(|(at, bytes)| (*at, bytes.iter().map(&mut spoil).collect())).collect()
@@ -336,16 +343,17 @@ fn damaged_bytes_give_no_wrong_epoch() {
     let (mut compared, mut wrong) = (0, Vec::new());
     for log in logs() {
         let chunks = chunks(&fs::read(&log).unwrap());
-        let said = said(&chunks);
+        let said = parse_recording(&chunks);
         let days: Vec<_> = measured(&chunks).iter().map(|fix| fix.utc.date()).collect();
         for (one_in, seeds) in [(1000, 1..=4), (100, 5..=6)] {
             for seed in seeds {
                 let noisy = corrupted(&chunks, one_in, &mut fastrand_like(seed));
                 for fix in measured(&noisy) {
                     compared += 1;
-                    // At one in a hundred a field may pass a checksum of eight bits; a position must not.
+                    // At one byte in a hundred, a field may pass an eight-bit checksum; a position
+                    // must not.
                     let right = match one_in {
-                        1000 => is_said(&fix, &said) && days.contains(&fix.utc.date()),
+                        1000 => is_in_recording(&fix, &said) && days.contains(&fix.utc.date()),
                         _ => said[&fix.read_at].positions.contains(&fix.position),
                     };
                     if !right {
@@ -375,7 +383,7 @@ fn a_recording_of_a_simulator_or_without_fix_gives_no_fix() {
         let mut lines = Vec::new();
         replay::emit(
             BufReader::new(fs::File::open(log).unwrap()),
-            Era::AsSaid,
+            DateHint::AsReported,
             Sampling::Raw,
             Emit::Fixes,
             &mut lines,

@@ -1,6 +1,7 @@
-//! SIGHUP: a wrong configuration changes nothing, a right one takes effect, and no record is lost between the two.
+//! SIGHUP: an invalid configuration changes nothing, a valid one takes effect, and no record is
+//! lost.
 
-#![expect(clippy::disallowed_methods, reason = "real parts run in the world's time")]
+#![expect(clippy::disallowed_methods, reason = "real parts run in real time")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -29,7 +30,7 @@ fn log(van: &Van) -> String {
     fs::read_to_string(van.path("log")).unwrap()
 }
 
-/// `None` while nobody answers.
+/// Returns `None` while the agent does not respond.
 fn status(van: &Van) -> Option<Value> {
     let mut command = Command::new(WAYPOST);
     command.args(["status", "--json", "--control"]).arg(van.path("control"));
@@ -45,9 +46,9 @@ fn hang_up(van: &Van) {
     assert!(Command::new("kill").args(["-HUP", &agent]).status().unwrap().success());
 }
 
-/// Writes down what the broker gets, as `TOPIC PAYLOAD`.
+/// Writes the received messages to a file, as `TOPIC PAYLOAD`.
 fn subscribe(van: &mut Van, port: u16, more: &[&str]) -> Option<()> {
-    // Each line as it comes.
+    // Line buffered.
     let mut command = Command::new("stdbuf");
     command.arg("-oL").arg(installed("mosquitto_sub")?);
     command.args(["-p", &port.to_string(), "-q", "1", "-t", "#", "-F", "%t %p"]).args(more);
@@ -57,7 +58,7 @@ fn subscribe(van: &mut Van, port: u16, more: &[&str]) -> Option<()> {
     Some(())
 }
 
-/// The numbers of the points that came below `root`, each once, ascending.
+/// Returns the numbers of the points received below `root`, each once, ascending.
 fn seqs(van: &Van, root: &str) -> Vec<u64> {
     let messages = fs::read_to_string(van.path("messages")).unwrap();
     let topic = format!("{root}/VAN-042/track ");
@@ -70,7 +71,7 @@ fn seqs(van: &Van, root: &str) -> Vec<u64> {
     seqs
 }
 
-/// The runs of numbers that follow each other: (first, last).
+/// Returns the runs of consecutive numbers as (first, last).
 fn runs(seqs: &[u64]) -> Vec<(u64, u64)> {
     let runs = seqs.chunk_by(|one, next| one + 1 == *next);
     runs.map(|run| (run[0], run[run.len() - 1])).collect()
@@ -87,9 +88,9 @@ fn a_wrong_configuration_changes_nothing_and_a_right_one_sends_on_what_waited() 
 
     van.configure(&source, "mqtt://", raw);
     hang_up(&van);
-    let refused = "configuration not usable, going on as before";
+    let refused = "configuration invalid, keeping the previous one";
     until("a refusal", &van, || log(&van).contains(refused));
-    assert!(log(&van).contains("mqtt.broker: \"mqtt://\" is no broker"), "{}", log(&van));
+    assert!(log(&van).contains("mqtt.broker: \"mqtt://\" is not a broker URL"), "{}", log(&van));
     let before = pending(&van).unwrap();
     until("more records", &van, || pending(&van) > Some(before));
 
@@ -105,7 +106,7 @@ fn a_wrong_configuration_changes_nothing_and_a_right_one_sends_on_what_waited() 
     let log = log(&van);
     assert_eq!(log.matches(refused).count(), 1, "{log}");
     assert_eq!(log.matches("goes on with the configuration").count(), 1, "{log}");
-    assert!(!log.contains("tail file"), "{log}");
+    assert!(!log.contains("journal not"), "{log}");
     let runs = runs(&seqs(&van, "two/v1"));
     assert!(runs.len() == 2 && runs[0].0 == 1 && runs[0].1 > before, "{runs:?} of {before}: {log}");
     assert_eq!(status(&van).unwrap()["outbox"]["dropped"], 0);
@@ -116,7 +117,7 @@ fn a_wrong_configuration_changes_nothing_and_a_right_one_sends_on_what_waited() 
 fn a_certificate_that_was_renewed_is_used_from_the_next_connection_on_and_no_record_is_lost() {
     let (mut van, source) = Van::new();
     let authority = Authority::new();
-    let renew = |van: &Van, file: &str, name: &str| {
+    let reload_if_changed = |van: &Van, file: &str, name: &str| {
         let (certificate, key) = authority.certify(name, 2099);
         fs::write(van.path(&format!("{file}.pem")), certificate).unwrap();
         let key_file = van.path(&format!("{file}.key"));
@@ -125,8 +126,8 @@ fn a_certificate_that_was_renewed_is_used_from_the_next_connection_on_and_no_rec
         fs::set_permissions(&key_file, fs::Permissions::from_mode(owners_alone)).unwrap();
     };
     fs::write(van.path("ca.pem"), &authority.pem).unwrap();
-    renew(&van, "broker", "localhost");
-    renew(&van, "van", "first");
+    reload_if_changed(&van, "broker", "localhost");
+    reload_if_changed(&van, "van", "first");
     let folder = van.folder.path().display().to_string();
     let conf = format!(
         "cafile {folder}/ca.pem\ncertfile {folder}/broker.pem\nkeyfile {folder}/broker.key\n\
@@ -146,7 +147,7 @@ fn a_certificate_that_was_renewed_is_used_from_the_next_connection_on_and_no_rec
     };
     until("the first certificate", &van, || let_in(&van, "first"));
     until("records", &van, || seqs(&van, "fleet/v1").len() > 5);
-    renew(&van, "van", "renewed");
+    reload_if_changed(&van, "van", "renewed");
     hang_up(&van);
     until("the renewed certificate", &van, || let_in(&van, "renewed"));
     let before = seqs(&van, "fleet/v1").len();
@@ -155,7 +156,7 @@ fn a_certificate_that_was_renewed_is_used_from_the_next_connection_on_and_no_rec
     let runs = runs(&seqs(&van, "fleet/v1"));
     assert!(runs.len() == 2 && runs[0].0 == 1, "{runs:?}: {}", log(&van));
 
-    // What cannot be used is not taken.
+    // An invalid certificate is rejected.
     fs::write(van.path("van.pem"), "nothing").unwrap();
     hang_up(&van);
     until("a refusal", &van, || log(&van).contains("van.pem: has no certificate (PEM)"));

@@ -1,23 +1,24 @@
-//! The agent in virtual time gives the same records as a replay at once, byte for byte.
+//! The agent in virtual time produces the same records as a replay at full speed, byte for byte.
 
 use std::io::BufReader;
 use std::path::PathBuf;
 
 use waypost::clock::Clock;
 use waypost::config::{Config, Override};
-use waypost::core::calendar::Era;
+use waypost::core::calendar::DateHint;
 use waypost::core::record::{Record, Seq, Subject};
 use waypost::core::sampling::Sampling;
-use waypost::daemon::{Agent, AtEnd};
+use waypost::daemon::{Agent, OnSourceEnd};
 use waypost::outbox::Outbox;
 use waypost::replay::{self, Emit};
 use waypost::source::{Address, SourceConfig};
-use waypost::wire::json::{Lane, Point};
+use waypost::wire::json::{TrackSource, Point};
 
 use crate::support::broker::ScriptedBroker;
 use crate::support::repository;
 
-/// Runs the agent on a log until the log has ended, with a broker that is never there, and returns what it has stored.
+/// Runs the agent with an unreachable broker until the log has ended, and returns the stored
+/// records.
 async fn stored_by_the_agent(log: PathBuf, clock: Clock) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("outbox.db");
@@ -31,14 +32,14 @@ async fn stored_by_the_agent(log: PathBuf, clock: Clock) -> String {
     let config = Config::parse("track.sampling = \"raw\"", "test", &overrides).unwrap();
     let source = SourceConfig { address: Address::Log(log), ..config.source.clone() };
     let outbox = config.outbox.clone();
-    let agent = Agent::open(config, Era::AsSaid, clock, ScriptedBroker::default()).await.unwrap();
-    agent.run(vec![source], AtEnd::Stop, std::future::pending()).await.unwrap();
+    let agent = Agent::open(config, DateHint::AsReported, clock, ScriptedBroker::default()).await.unwrap();
+    agent.run(vec![source], OnSourceEnd::Stop, std::future::pending()).await.unwrap();
 
     let outbox = Outbox::open(outbox).await.unwrap();
-    let records = outbox.after(Seq::ZERO, None, usize::MAX >> 1).await.unwrap();
+    let records = outbox.records_after(Seq::ZERO, None, usize::MAX >> 1).await.unwrap();
     let line = |record: &Record| match &record.subject {
         Subject::Point(point) => {
-            serde_json::to_string(&Point::new(record.seq, point, Lane::Live)).unwrap() + "\n"
+            serde_json::to_string(&Point::new(record.seq, point, TrackSource::Live)).unwrap() + "\n"
         }
         _ => unreachable!("there is no other kind"),
     };
@@ -51,9 +52,9 @@ async fn the_agent_in_virtual_time_stores_what_a_replay_emits() {
         let log = repository(&format!("tests/fixtures/nmea/{name}.nmea"));
         let mut emitted = Vec::new();
         let reader = BufReader::new(std::fs::File::open(&log).unwrap());
-        replay::emit(reader, Era::AsSaid, Sampling::Raw, Emit::Records, &mut emitted).unwrap();
+        replay::emit(reader, DateHint::AsReported, Sampling::Raw, Emit::Records, &mut emitted).unwrap();
         let emitted = String::from_utf8(emitted).unwrap();
-        for clock in [Clock::live(), Clock::scaled(10.0), Clock::by_data()] {
+        for clock in [Clock::live(), Clock::scaled(10.0), Clock::driven_by_data()] {
             let stored = stored_by_the_agent(log.clone(), clock.clone()).await;
             assert!(stored == emitted, "{name} with {clock:?}");
         }

@@ -1,20 +1,21 @@
-//! The types, `docs/contract/*.schema.json`, the examples beside them and `asyncapi.json` say the same.
+//! The types, `docs/contract/*.schema.json`, the examples beside them and `asyncapi.json` agree.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::{env, fs};
 
 use serde_json::{Value, json};
-use waypost::wire::command::{self, CommandResult};
-use waypost::wire::epcis::{CONTENT_TYPE, CloudEvent, Names, encode};
-use waypost::wire::json::{Ack, Connection, Position, State, Track};
+use waypost::wire::command::{self, CommandResultPayload};
+use waypost::wire::epcis::{CONTENT_TYPE, CloudEvent, Identifiers, encode};
+use waypost::wire::json::{Ack, ConnectionStatus, Position, State, Track};
 use waypost::wire::{Topics, VanId, manifest};
 
-use crate::support::happenings::{Telling, delivery, records};
-use crate::support::schema::{complaints, read_json};
+use crate::support::happenings::{EventDetail, delivery, records};
+use crate::support::schema::{validation_errors, read_json};
 use crate::support::{repository, shared};
 
-/// Each payload: its schema, the level of its topic, who says it, its QoS and whether it is retained.
+/// Each payload: its schema, the level of its topic, its publisher, its QoS, and whether it is
+/// retained.
 const PAYLOADS: [(&str, &str, &str, u8, bool); 9] = [
     ("position", "position", "send", 0, false),
     ("track", "track", "send", 1, false),
@@ -39,17 +40,18 @@ fn example(name: &str) -> Value {
     read_json(&contract(&format!("{name}.example.json")))
 }
 
-fn names() -> Names {
-    Names {
+fn names() -> Identifiers {
+    Identifiers {
         van: "https://id.gs1.org/8004/9521234VAN042".to_owned(),
         gateway: Some("https://id.gs1.org/8004/9521234GW000317".to_owned()),
         type_prefix: "com.example.van".to_owned(),
         namespace: "https://ns.example.com/van/".to_owned(),
-        ..Names::new("id.example.com", &VanId::new("VAN-042").unwrap()).unwrap()
+        ..Identifiers::new("id.example.com", &VanId::new("VAN-042").unwrap()).unwrap()
     }
 }
 
-/// What the type behind a payload writes after it has read `value`; `None` if the agent only reads it.
+/// Parses `value` with the payload's type and serialises it again; `None` if the agent only reads
+/// it.
 fn written(name: &str, value: &Value) -> Option<Value> {
     let bytes = value.to_string();
     let value = value.clone();
@@ -58,23 +60,23 @@ fn written(name: &str, value: &Value) -> Option<Value> {
         "position" => json!(serde_json::from_value::<Position>(value).expect(read)),
         "track" => json!(serde_json::from_value::<Track>(value).expect(read)),
         "event" => json!(serde_json::from_value::<CloudEvent>(value).expect(read)),
-        "connection" => json!(serde_json::from_value::<Connection>(value).expect(read)),
+        "connection" => json!(serde_json::from_value::<ConnectionStatus>(value).expect(read)),
         "state" => json!(serde_json::from_value::<State>(value).expect(read)),
         "ack" => json!(serde_json::from_value::<Ack>(value).expect(read)),
-        "command_result" => json!(serde_json::from_value::<CommandResult>(value).expect(read)),
+        "command_result" => json!(serde_json::from_value::<CommandResultPayload>(value).expect(read)),
         "manifest" => {
-            manifest::read(bytes.as_bytes()).expect(read).expect("it is not empty");
+            manifest::parse(bytes.as_bytes()).expect(read).expect("it is not empty");
             return None;
         }
         "command" => {
-            command::read(bytes.as_bytes()).expect(read);
+            command::parse(bytes.as_bytes()).expect(read);
             return None;
         }
         _ => return None,
     })
 }
 
-/// Members of `value` that the schema does not name, by their paths.
+/// Collects the paths of members of `value` that the schema does not declare.
 fn undeclared(schema: &Value, value: &Value, path: &str, found: &mut Vec<String>) {
     match value {
         Value::Object(members) => {
@@ -120,7 +122,7 @@ fn each_example_is_valid_and_a_member_less_is_not() {
             less.as_object_mut().unwrap().remove(member.as_str().unwrap()).expect("it was there");
             documents.push(less);
         }
-        let Some(complaints) = complaints(&schema(name), &documents) else { return };
+        let Some(complaints) = validation_errors(&schema(name), &documents) else { return };
         assert_eq!(complaints[0], "", "{name}");
         for (document, complaint) in documents.iter().zip(complaints).skip(1) {
             assert_ne!(complaint, "", "{name}: {document}");
@@ -131,14 +133,14 @@ fn each_example_is_valid_and_a_member_less_is_not() {
 #[test]
 fn whatever_happens_is_valid_by_our_schema_too() {
     let message = |record| serde_json::from_slice(&encode(&record, &names())).unwrap();
-    let messages: Vec<Value> = Telling::ALL.into_iter().flat_map(records).map(message).collect();
+    let messages: Vec<Value> = EventDetail::ALL.into_iter().flat_map(records).map(message).collect();
     let declared = read_json(&schema("event"));
     for message in &messages {
         let mut found = Vec::new();
         undeclared(&declared, message, "event", &mut found);
         assert_eq!(found, Vec::<String>::new(), "{message}");
     }
-    let Some(complaints) = complaints(&schema("event"), &messages) else { return };
+    let Some(complaints) = validation_errors(&schema("event"), &messages) else { return };
     for (message, complaint) in messages.iter().zip(complaints) {
         assert_eq!(complaint, "", "{message}");
     }
@@ -169,7 +171,7 @@ fn others_examples_of_the_same_contract_are_valid() {
         if name == "connection" {
             examples.push(read_json(&folder.join("example_connection_will.json")));
         }
-        let Some(complaints) = complaints(&schema(name), &examples) else { return };
+        let Some(complaints) = validation_errors(&schema(name), &examples) else { return };
         assert!(complaints.iter().all(String::is_empty), "{name}: {complaints:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! TLS against mosquitto, with an authority of our own: who is let in, who is not, and that a renewal needs no restart.
+//! TLS against mosquitto with a test authority: access, rejection, and renewal without a restart.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -13,8 +13,8 @@ use rcgen::{
 };
 use waypost::clock::Clock;
 use waypost::config::{Config, Override};
-use waypost::relay::mqtt::MqttLinks;
-use waypost::relay::{Closed, Delivery, Link, LinkEvent, Links, Publication, WaitsFor};
+use waypost::relay::mqtt::RumqttcConnector;
+use waypost::relay::{CloseReason, Delivery, MqttConnection, ConnectionEvent, Connector, Publication, RetryTrigger};
 
 use crate::support::{Process, installed};
 
@@ -33,7 +33,7 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
-    /// Certificate and key for `name`, good until the end of `last_year`.
+    /// Creates certificate and key for `name`, valid until the end of `last_year`.
     pub(crate) fn certify(&self, name: &str, last_year: i32) -> (String, String) {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -46,7 +46,7 @@ impl Authority {
     }
 }
 
-/// mosquitto on `localhost` that wants certificates, and its files.
+/// mosquitto on `localhost` that requires certificates, and its files.
 struct Bench {
     folder: tempfile::TempDir,
     mosquitto: PathBuf,
@@ -55,7 +55,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// `None`, and a line that says so, where there is no mosquitto.
+    /// Returns `None` and reports a skip if mosquitto is not installed.
     fn new() -> Option<Self> {
         let mosquitto = installed("mosquitto")?;
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -102,12 +102,12 @@ impl Bench {
         broker
     }
 
-    fn links(&self, ca: &str, identity: Option<&str>) -> MqttLinks {
+    fn links(&self, ca: &str, identity: Option<&str>) -> RumqttcConnector {
         let file = |name: &str| self.folder.path().join(name).display().to_string();
         let port = self.port;
         let mut values = vec![
             ("van.id", "VAN-042".to_owned()),
-            // Nobody listens at the first: brokers are tried in their order.
+            // The first broker is unreachable; brokers are tried in order.
             ("mqtt.broker", format!("mqtts://localhost:1, mqtts://localhost:{port}")),
             ("mqtt.ca_file", file(ca)),
         ];
@@ -118,7 +118,7 @@ impl Bench {
         let overrides: Vec<_> =
             values.into_iter().map(|(key, value)| Override { key, value }).collect();
         let config = Config::parse("", "test", &overrides).unwrap();
-        MqttLinks::new(config.relay, Clock::live())
+        RumqttcConnector::new(config.uplink, Clock::live())
     }
 }
 
@@ -131,27 +131,27 @@ fn will() -> Publication {
     }
 }
 
-/// What comes of one attempt at each of the two brokers.
-async fn second_of_two(links: &mut MqttLinks) -> LinkEvent {
-    let first = links.open(&will()).event().await;
+/// Returns the result of one attempt at each of the two brokers.
+async fn second_of_two(links: &mut RumqttcConnector) -> ConnectionEvent {
+    let first = links.open(&will()).next_event().await;
     assert!(
-        matches!(&first, LinkEvent::Closed(Closed::Unreached { text, .. }) if text.contains("localhost:1:")),
+        matches!(&first, ConnectionEvent::Closed(CloseReason::Unreachable { text, .. }) if text.contains("localhost:1:")),
         "{first:?}"
     );
     let mut second = links.open(&will());
-    let event = second.event().await;
-    if let LinkEvent::Connected(_) = &event {
+    let event = second.next_event().await;
+    if let ConnectionEvent::Connected(_) = &event {
         second.try_publish(will()).unwrap();
-        while !matches!(second.event().await, LinkEvent::Acked { .. }) {}
+        while !matches!(second.next_event().await, ConnectionEvent::Acked { .. }) {}
         second.disconnect();
     }
     event
 }
 
-fn refusal(event: &LinkEvent) -> &str {
+fn refusal(event: &ConnectionEvent) -> &str {
     match event {
-        LinkEvent::Closed(closed @ Closed::Untrusted { text, .. }) => {
-            assert_eq!(closed.waits_for(), WaitsFor::Person);
+        ConnectionEvent::Closed(closed @ CloseReason::Untrusted { text, .. }) => {
+            assert_eq!(closed.retry_trigger(), RetryTrigger::Operator);
             text
         }
         other => panic!("{other:?}"),
@@ -166,7 +166,7 @@ async fn a_van_with_its_certificate_is_let_in_and_nobody_is_talked_to_without_tr
     let _broker = bench.start_broker();
 
     let event = second_of_two(&mut bench.links("ca.pem", Some("van"))).await;
-    assert!(matches!(event, LinkEvent::Connected(_)), "{event:?}");
+    assert!(matches!(event, ConnectionEvent::Connected(_)), "{event:?}");
 
     let event = second_of_two(&mut bench.links("stranger.pem", Some("van"))).await;
     assert!(refusal(&event).contains("invalid peer certificate"), "{event:?}");
@@ -174,7 +174,7 @@ async fn a_van_with_its_certificate_is_let_in_and_nobody_is_talked_to_without_tr
     let event = second_of_two(&mut bench.links("ca.pem", None)).await;
     assert!(refusal(&event).contains("ertificate"), "{event:?}");
 
-    let event = bench.links("missing.pem", None).open(&will()).event().await;
+    let event = bench.links("missing.pem", None).open(&will()).next_event().await;
     assert!(refusal(&event).contains("missing.pem: cannot be read"), "{event:?}");
 }
 
@@ -190,5 +190,5 @@ async fn an_expired_certificate_is_refused_by_its_reason_and_a_renewed_one_needs
     bench.certify("broker", "localhost", 2099);
     let _broker = bench.start_broker();
     let event = second_of_two(&mut links).await;
-    assert!(matches!(event, LinkEvent::Connected(_)), "{event:?}");
+    assert!(matches!(event, ConnectionEvent::Connected(_)), "{event:?}");
 }

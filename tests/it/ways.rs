@@ -1,4 +1,5 @@
-//! Ways to the broker: a WebSocket, and a proxy. Against mosquitto, with an authority of our own and a proxy of real sockets.
+//! Transports to the broker: a WebSocket and a proxy, against mosquitto with a test authority and a
+//! proxy on real sockets.
 
 use waypost::config::{Config, Override};
 
@@ -15,7 +16,7 @@ fn a_build_without_websockets_says_so_and_names_the_key() {
     for url in ["ws://b", "wss://b:443/mqtt", "mqtts://a, wss://b"] {
         let problem = parsed(&[("mqtt.broker", url)]).unwrap_err();
         assert!(problem.contains("mqtt.broker: "), "{problem}");
-        assert!(problem.contains("this build has none (feature `websocket`)"), "{problem}");
+        assert!(problem.contains("this build does not support (feature `websocket`)"), "{problem}");
     }
 }
 
@@ -25,7 +26,7 @@ fn a_build_without_proxies_says_so_and_names_the_key() {
     let proxied = [("mqtt.broker", "mqtts://b"), ("mqtt.proxy", "http://proxy:3128")];
     let problem = parsed(&proxied).unwrap_err();
     assert!(problem.contains("mqtt.proxy: "), "{problem}");
-    assert!(problem.contains("this build knows no proxy (feature `proxy`)"), "{problem}");
+    assert!(problem.contains("this build does not support proxies (feature `proxy`)"), "{problem}");
 }
 
 #[cfg(feature = "websocket")]
@@ -40,17 +41,17 @@ fn the_url_of_a_websocket_is_read_as_it_is_written() {
         ("wss://broker.example.com:8084/mqtt", "wss://broker.example.com:8084/mqtt"),
     ] {
         let config = parsed(&[("mqtt.broker", url)]).unwrap();
-        assert_eq!(config.relay.brokers[0].to_string(), shown);
+        assert_eq!(config.uplink.brokers[0].to_string(), shown);
     }
     for (url, says) in [
-        ("ws://", "is no broker: write wss://HOST[:PORT][/PATH]"),
-        ("ws:///mqtt", "is no broker"),
-        ("wss://broker:0/mqtt", "is no broker"),
-        ("ws://van:secret@broker/mqtt", "is no broker"),
-        ("wss://[::1]/mqtt", "a certificate is for a name"),
-        ("wss://broker/mqtt?token=secret", "the path of a WebSocket is made of"),
-        ("wss://broker/a b", "the path of a WebSocket is made of"),
-        ("wss://broker/mqtt#x", "the path of a WebSocket is made of"),
+        ("ws://", "is not a broker URL; use wss://HOST[:PORT][/PATH]"),
+        ("ws:///mqtt", "is not a broker URL"),
+        ("wss://broker:0/mqtt", "is not a broker URL"),
+        ("ws://van:secret@broker/mqtt", "is not a broker URL"),
+        ("wss://[::1]/mqtt", "TLS needs a host name"),
+        ("wss://broker/mqtt?token=secret", "invalid WebSocket path"),
+        ("wss://broker/a b", "invalid WebSocket path"),
+        ("wss://broker/mqtt#x", "invalid WebSocket path"),
     ] {
         let problem = parsed(&[("mqtt.broker", url)]).unwrap_err();
         assert!(problem.contains(says), "{url}: {problem}");
@@ -70,15 +71,15 @@ fn a_proxy_speaks_http_and_nothing_else_and_its_password_stands_in_a_file() {
         ("http://[fd00::1]:8080/", "http://[fd00::1]:8080"),
     ] {
         let config = with(&[("mqtt.proxy", url)]).unwrap();
-        assert_eq!(config.relay.proxy.unwrap().to_string(), shown);
+        assert_eq!(config.uplink.proxy.unwrap().to_string(), shown);
     }
-    assert!(with(&[]).unwrap().relay.proxy.is_none());
+    assert!(with(&[]).unwrap().uplink.proxy.is_none());
     for (url, says) in [
-        ("socks5://proxy:1080", "SOCKS is not spoken here: write http://HOST:PORT"),
-        ("socks5h://proxy:1080", "SOCKS is not spoken here"),
-        ("https://proxy:3128", "TLS to the proxy itself is not spoken here"),
-        ("http://proxy", "is no proxy: write http://HOST:PORT"),
-        ("proxy:3128", "is no proxy"),
+        ("socks5://proxy:1080", "SOCKS is not supported: use http://HOST:PORT"),
+        ("socks5h://proxy:1080", "SOCKS is not supported"),
+        ("https://proxy:3128", "TLS to the proxy itself is not supported"),
+        ("http://proxy", "is not a proxy URL: use http://HOST:PORT"),
+        ("proxy:3128", "is not a proxy URL"),
         ("http://van:secret@proxy:3128", "mqtt.proxy_password_file"),
     ] {
         let problem = with(&[("mqtt.proxy", url)]).unwrap_err();
@@ -87,7 +88,7 @@ fn a_proxy_speaks_http_and_nothing_else_and_its_password_stands_in_a_file() {
     }
     let nameless = [("mqtt.proxy", "http://p:1"), ("mqtt.proxy_password_file", "/etc/hostname")];
     let problem = with(&nameless).unwrap_err();
-    assert!(problem.contains("there is a password and no mqtt.proxy_username"), "{problem}");
+    assert!(problem.contains("is set without mqtt.proxy_username"), "{problem}");
 }
 
 #[cfg(any(feature = "websocket", feature = "proxy"))]
@@ -99,14 +100,14 @@ mod bench {
     use std::time::Duration;
 
     use waypost::clock::Clock;
-    use waypost::relay::mqtt::MqttLinks;
-    use waypost::relay::{Delivery, Link, LinkEvent, Links, Publication};
+    use waypost::relay::mqtt::RumqttcConnector;
+    use waypost::relay::{Delivery, MqttConnection, ConnectionEvent, Connector, Publication};
 
     use crate::support::van::free_port;
     use crate::support::{Process, installed};
     use crate::tls::Authority;
 
-    /// mosquitto with a listener for each way, and its files.
+    /// mosquitto with a listener for each transport, and its files.
     pub(super) struct Broker {
         folder: tempfile::TempDir,
         pub(super) mqtt: u16,
@@ -117,7 +118,7 @@ mod bench {
     }
 
     impl Broker {
-        /// `None`, and a line that says so, where there is no mosquitto.
+        /// Returns `None` and reports a skip if mosquitto is not installed.
         pub(super) fn start() -> Option<Self> {
             let mosquitto = installed("mosquitto")?;
             let folder = tempfile::tempdir().unwrap();
@@ -135,7 +136,7 @@ mod bench {
             let [mqtt, mqtts, ws, wss] = [(); 4].map(|()| free_port());
             let (pem, key) = (file("broker.pem"), file("broker.key"));
             let tls = format!("certfile {}\nkeyfile {}", pem.display(), key.display());
-            // The address of a WebSocket's listener is the name of an interface.
+            // The address of a WebSocket listener is the name of an interface.
             let conf = format!(
                 "user root\nallow_anonymous true\nlistener {mqtt} 127.0.0.1\n\
                  listener {mqtts} 127.0.0.1\n{tls}\nlistener {ws} lo\nprotocol websockets\n\
@@ -157,15 +158,15 @@ mod bench {
             self.folder.path().join(name)
         }
 
-        /// Links that trust this broker's authority, unless they are told of another.
-        pub(super) fn links(&self, url: &str, more: &[(&'static str, &str)]) -> MqttLinks {
+        /// Creates links that trust this broker's authority, unless `more` configures another one.
+        pub(super) fn links(&self, url: &str, more: &[(&'static str, &str)]) -> RumqttcConnector {
             let ca = self.file("ca.pem").display().to_string();
             let values = [&[("mqtt.broker", url), ("mqtt.ca_file", &ca)], more].concat();
-            MqttLinks::new(super::parsed(&values).unwrap().relay, Clock::live())
+            RumqttcConnector::new(super::parsed(&values).unwrap().uplink, Clock::live())
         }
     }
 
-    pub(super) fn said(payload: &[u8]) -> Publication {
+    pub(super) fn publication(payload: &[u8]) -> Publication {
         Publication {
             topic: "fleet/v1/VAN-042/connection".to_owned(),
             payload: payload.to_vec(),
@@ -174,33 +175,33 @@ mod bench {
         }
     }
 
-    /// What comes of one attempt. If it is a connection, a small and a large message go over it, one comes back, and it is
-    /// ended in order.
-    pub(super) async fn attempt(links: &mut MqttLinks) -> LinkEvent {
-        let mut link = links.open(&said(b"{}"));
-        let event = link.event().await;
-        if let LinkEvent::Connected(_) = &event {
-            link.try_subscribe(vec![said(b"").topic]).unwrap();
-            // mosquitto says 4 KB each 100 ms through a WebSocket.
+    /// Returns the result of one attempt. On success, publishes a small and a large message,
+    /// receives one, and disconnects in order.
+    pub(super) async fn attempt(links: &mut RumqttcConnector) -> ConnectionEvent {
+        let mut link = links.open(&publication(b"{}"));
+        let event = link.next_event().await;
+        if let ConnectionEvent::Connected(_) = &event {
+            link.try_subscribe(vec![publication(b"").topic]).unwrap();
+            // mosquitto sends 4 KB every 100 ms through a WebSocket.
             let large = vec![b' '; 20_000];
-            link.try_publish(said(b"small")).unwrap();
-            link.try_publish(said(&large)).unwrap();
+            link.try_publish(publication(b"small")).unwrap();
+            link.try_publish(publication(&large)).unwrap();
             let (mut acked, mut came) = (0, Vec::new());
             while acked < 2 || came.last() != Some(&large) {
-                match link.event().await {
-                    LinkEvent::Acked { .. } => acked += 1,
-                    LinkEvent::Message { payload, .. } => came.push(payload),
-                    LinkEvent::Closed(closed) => panic!("{closed:?}"),
+                match link.next_event().await {
+                    ConnectionEvent::Acked { .. } => acked += 1,
+                    ConnectionEvent::Message { payload, .. } => came.push(payload),
+                    ConnectionEvent::Closed(closed) => panic!("{closed:?}"),
                     _ => {}
                 }
             }
             link.disconnect();
-            while !matches!(link.event().await, LinkEvent::Closed(_)) {}
+            while !matches!(link.next_event().await, ConnectionEvent::Closed(_)) {}
         }
         event
     }
 
-    /// Each MQTT.
+    /// The MQTT versions.
     pub(super) const VERSIONS: [&str; 2] = ["5", "3.1.1"];
 }
 
@@ -209,7 +210,7 @@ mod websocket {
     use std::io::{Read as _, Write as _};
     use std::net::TcpListener;
 
-    use waypost::relay::{Closed, Distrust, LinkEvent, Stage, WaitsFor};
+    use waypost::relay::{CloseReason, TlsFailure, ConnectionEvent, ConnectStage, RetryTrigger};
 
     use super::bench::{Broker, VERSIONS, attempt};
 
@@ -224,7 +225,7 @@ mod websocket {
             ] {
                 let mut links = broker.links(&url, &[("mqtt.version", version)]);
                 let event = attempt(&mut links).await;
-                assert!(matches!(event, LinkEvent::Connected(_)), "{url}, {version}: {event:?}");
+                assert!(matches!(event, ConnectionEvent::Connected(_)), "{url}, {version}: {event:?}");
             }
         }
     }
@@ -232,25 +233,26 @@ mod websocket {
     #[tokio::test]
     async fn nobody_is_talked_to_without_trust_through_a_websocket_either() {
         let Some(broker) = Broker::start() else { return };
-        let stranger = broker.file("stranger.pem").display().to_string();
+        let next_unlisted = broker.file("stranger.pem").display().to_string();
         let (wss, ws) = (broker.wss, broker.ws);
         for version in VERSIONS {
             for (host, port, ca, why) in [
-                ("localhost", wss, Some(&*stranger), Distrust::UnknownAuthority),
-                ("127.0.0.1", wss, None, Distrust::WrongName),
-                ("localhost", ws, None, Distrust::Other),
+                ("localhost", wss, Some(&*next_unlisted), TlsFailure::UnknownAuthority),
+                ("127.0.0.1", wss, None, TlsFailure::WrongName),
+                ("localhost", ws, None, TlsFailure::Other),
             ] {
                 let mut values = vec![("mqtt.version", version)];
                 values.extend(ca.map(|ca| ("mqtt.ca_file", ca)));
                 let mut links = broker.links(&format!("wss://{host}:{port}/mqtt"), &values);
-                let LinkEvent::Closed(closed) = attempt(&mut links).await else { panic!("{host}") };
-                assert_eq!(closed.stage(), Some(Stage::Tls(why)), "{version}: {closed:?}");
-                assert_eq!(closed.waits_for(), WaitsFor::Person);
+                let ConnectionEvent::Closed(closed) = attempt(&mut links).await else { panic!("{host}") };
+                assert_eq!(closed.stage(), Some(ConnectStage::Tls(why)), "{version}: {closed:?}");
+                assert_eq!(closed.retry_trigger(), RetryTrigger::Operator);
             }
         }
     }
 
-    /// A web server that has no WebSocket there, says what it likes, or another protocol than MQTT.
+    /// Starts a web server without a WebSocket, which sends a fixed response or speaks another
+    /// protocol than MQTT.
     fn web_server(answer: &'static str) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -281,17 +283,17 @@ mod websocket {
                 let url = format!("ws://127.0.0.1:{}/mqtt", web_server(answer));
                 let mut links = broker.links(&url, &[("mqtt.version", version)]);
                 let event = attempt(&mut links).await;
-                let LinkEvent::Closed(Closed::Broken { text }) = &event else {
+                let ConnectionEvent::Closed(CloseReason::Broken { text }) = &event else {
                     panic!("{event:?}")
                 };
                 assert!(text.contains(says), "{text}");
             }
         }
         for url in ["ws://127.0.0.1:1/mqtt", "ws://[::1]:1/mqtt"] {
-            let LinkEvent::Closed(closed) = attempt(&mut broker.links(url, &[])).await else {
+            let ConnectionEvent::Closed(closed) = attempt(&mut broker.links(url, &[])).await else {
                 panic!("{url}")
             };
-            assert_eq!(closed.stage(), Some(Stage::Tcp), "{closed:?}");
+            assert_eq!(closed.stage(), Some(ConnectStage::Tcp), "{closed:?}");
         }
     }
 }
@@ -305,7 +307,7 @@ mod proxy {
     use std::sync::{Arc, Mutex};
     use std::{fs, thread};
 
-    use waypost::relay::{LinkEvent, Stage, WaitsFor};
+    use waypost::relay::{ConnectionEvent, ConnectStage, RetryTrigger};
 
     use super::bench::{Broker, VERSIONS, attempt};
     use crate::support::van::free_port;
@@ -313,7 +315,7 @@ mod proxy {
     /// `Proxy-Authorization` of van and secret (RFC 7617).
     const CREDENTIALS: &str = "Basic dmFuOnNlY3JldA==";
 
-    /// A proxy that knows HTTP CONNECT: where it was asked to go, and how many bytes went through it.
+    /// An HTTP CONNECT proxy that records the requested target and the bytes forwarded.
     #[derive(Clone, Default)]
     pub(super) struct Proxy {
         asked: Arc<Mutex<Vec<String>>>,
@@ -322,7 +324,7 @@ mod proxy {
     }
 
     impl Proxy {
-        /// On a free port; one that asks for credentials lets nobody through without.
+        /// Starts on a free port; with `credentials`, rejects requests without them.
         pub(super) fn start(credentials: Option<&'static str>) -> (Self, String) {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let url = format!("http://127.0.0.1:{}", listener.local_addr().unwrap().port());
@@ -396,7 +398,7 @@ mod proxy {
             for version in VERSIONS {
                 let more = [("mqtt.proxy", &*through), ("mqtt.version", version)];
                 let event = attempt(&mut broker.links(&url, &more)).await;
-                assert!(matches!(event, LinkEvent::Connected(_)), "{url}, {version}: {event:?}");
+                assert!(matches!(event, ConnectionEvent::Connected(_)), "{url}, {version}: {event:?}");
                 assert_eq!(proxy.asked(), [format!("localhost:{port}")], "{url}");
             }
         }
@@ -407,11 +409,11 @@ mod proxy {
     async fn trust_is_between_van_and_broker_whoever_makes_the_way() {
         let Some(broker) = Broker::start() else { return };
         let (_, through) = Proxy::start(None);
-        let stranger = broker.file("stranger.pem").display().to_string();
-        let more = [("mqtt.proxy", &*through), ("mqtt.ca_file", &stranger)];
+        let next_unlisted = broker.file("stranger.pem").display().to_string();
+        let more = [("mqtt.proxy", &*through), ("mqtt.ca_file", &next_unlisted)];
         let mut links = broker.links(&format!("mqtts://localhost:{}", broker.mqtts), &more);
-        let LinkEvent::Closed(closed) = attempt(&mut links).await else { panic!("let in") };
-        assert_eq!(closed.waits_for(), WaitsFor::Person, "{closed:?}");
+        let ConnectionEvent::Closed(closed) = attempt(&mut links).await else { panic!("access granted") };
+        assert_eq!(closed.retry_trigger(), RetryTrigger::Operator, "{closed:?}");
     }
 
     #[tokio::test]
@@ -425,18 +427,18 @@ mod proxy {
         let url = format!("mqtt://localhost:{}", broker.mqtt);
         for version in VERSIONS {
             let mut values = vec![("mqtt.proxy", &*through), ("mqtt.version", version)];
-            let LinkEvent::Closed(closed) = attempt(&mut broker.links(&url, &values)).await else {
-                panic!("let through")
+            let ConnectionEvent::Closed(closed) = attempt(&mut broker.links(&url, &values)).await else {
+                panic!("forwarded")
             };
-            assert_eq!(closed.stage(), Some(Stage::Tcp));
+            assert_eq!(closed.stage(), Some(ConnectStage::Tcp));
             assert!(
-                closed.text().contains("the proxy wants a user name and password"),
+                closed.text().contains("the proxy requires a user name and password"),
                 "{closed:?}"
             );
             values.push(("mqtt.proxy_username", "van"));
             values.push(("mqtt.proxy_password_file", &password));
             let event = attempt(&mut broker.links(&url, &values)).await;
-            assert!(matches!(event, LinkEvent::Connected(_)), "{event:?}");
+            assert!(matches!(event, ConnectionEvent::Connected(_)), "{event:?}");
         }
     }
 
@@ -447,30 +449,30 @@ mod proxy {
         let nobody = format!("http://127.0.0.1:{}", free_port());
         let a_broker = format!("http://127.0.0.1:{}", broker.mqtt);
         for (proxy, says) in [
-            (&through, "the proxy does not make the way to the broker (502)"),
-            (&nobody, "the proxy: Connection refused"),
-            (&a_broker, "the proxy does not answer as one that knows HTTP CONNECT"),
+            (&through, "the proxy refused the tunnel to the broker (502)"),
+            (&nobody, "proxy: Connection refused"),
+            (&a_broker, "the proxy did not respond to HTTP CONNECT with a valid response"),
         ] {
             for version in VERSIONS {
                 let more = [("mqtt.proxy", &**proxy), ("mqtt.version", version)];
                 let mut links = broker.links("mqtt://localhost:1", &more);
-                let LinkEvent::Closed(closed) = attempt(&mut links).await else {
+                let ConnectionEvent::Closed(closed) = attempt(&mut links).await else {
                     panic!("{proxy}")
                 };
                 assert!(closed.text().contains(says), "{closed:?}");
-                assert_eq!(closed.stage(), Some(Stage::Tcp));
+                assert_eq!(closed.stage(), Some(ConnectStage::Tcp));
             }
         }
         let more = [("mqtt.proxy", "http://proxy.invalid:3128")];
         let mut links = broker.links("mqtt://localhost:1", &more);
-        let LinkEvent::Closed(closed) = attempt(&mut links).await else { panic!("let through") };
-        assert_eq!(closed.stage(), Some(Stage::Dns), "{closed:?}");
+        let ConnectionEvent::Closed(closed) = attempt(&mut links).await else { panic!("forwarded") };
+        assert_eq!(closed.stage(), Some(ConnectStage::Dns), "{closed:?}");
     }
 }
 
 #[cfg(all(feature = "websocket", feature = "proxy"))]
 mod agent {
-    #![expect(clippy::disallowed_methods, reason = "real parts run in the world's time")]
+    #![expect(clippy::disallowed_methods, reason = "real parts run in real time")]
 
     use std::time::{Duration, Instant};
 
@@ -488,7 +490,7 @@ mod agent {
         van.run(&source, &format!("ws://localhost:{ws}"), &more);
         let began = Instant::now();
         loop {
-            let (code, said) = van.why();
+            let (code, said) = van.doctor();
             if code == Some(0) && said.to_string().contains("connected for") {
                 break;
             }
@@ -503,7 +505,7 @@ mod agent {
         let nobody = format!("http://127.0.0.1:{}", free_port());
         for (proxy, says) in [
             (nobody, ["the proxy http://", "refused", "mqtt.proxy"]),
-            (locked, ["the proxy wants", "(407)", "mqtt.proxy_username"]),
+            (locked, ["the proxy requires", "(407)", "mqtt.proxy_username"]),
         ] {
             let (mut van, source) = Van::new();
             let more = format!("mqtt.proxy = \"{proxy}\"\n");
@@ -517,6 +519,6 @@ mod agent {
         let (mut van, source) = Van::new();
         let Some(port) = van.mosquitto("allow_anonymous true") else { return };
         van.run(&source, &format!("ws://127.0.0.1:{port}"), "");
-        van.names("mqtt", &["Websocket", "port and path that are not its WebSocket's"]);
+        van.names("mqtt", &["Websocket", "the WebSocket's port and path"]);
     }
 }

@@ -1,6 +1,6 @@
-//! `waypost why` against real parts: each staged fault is named, and its remedy.
+//! `waypost doctor` against real parts: each staged fault is named with its remedy.
 
-#![expect(clippy::disallowed_methods, reason = "real parts run in the world's time")]
+#![expect(clippy::disallowed_methods, reason = "real parts run in real time")]
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -15,14 +15,15 @@ use crate::support::van::{Van, free_port, simulated};
 use crate::support::{Process, WAYPOST, installed};
 use crate::tls::Authority;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A receiver behind a serial server that says this each second; nothing at all if it is empty.
+/// A receiver behind a serial server that sends these sentences every second; nothing if it is
+/// empty.
 fn served(sentences: &'static [&'static str]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
-        // Whoever asks before the agent listens looks at the receiver too.
+        // A doctor that starts before the agent listens connects to the receiver as well.
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             std::thread::spawn(move || {
@@ -42,7 +43,7 @@ fn served(sentences: &'static [&'static str]) -> String {
 }
 
 impl Van {
-    pub(crate) fn why(&self) -> (Option<i32>, Value) {
+    pub(crate) fn doctor(&self) -> (Option<i32>, Value) {
         let mut command = Command::new(WAYPOST);
         command.args(["why", "--json", "--config"]).arg(self.path("waypost.toml"));
         let output = command.output().unwrap();
@@ -51,14 +52,14 @@ impl Van {
         (output.status.code(), said.unwrap_or_else(|_| panic!("{error}")))
     }
 
-    /// Until `part` is the first that is wrong; its words and its remedy have `says`.
+    /// Waits until `part` is the first failed check, and its message and remedy contain `says`.
     pub(crate) fn names(&self, part: &str, says: &[&str]) {
         let began = Instant::now();
         loop {
-            let (code, said) = self.why();
+            let (code, said) = self.doctor();
             let findings = said["findings"].as_array().unwrap().iter();
             let wrong = findings.filter(|one| one["verdict"] == "wrong").count();
-            // Nothing else was staged; but the receiver has only just begun.
+            // Only one fault was staged, but the receiver has just started.
             if said["first"] == part && wrong == 1 {
                 assert_eq!(code, Some(1));
                 let found = finding(&said, part);
@@ -66,7 +67,7 @@ impl Van {
                 assert!(says.iter().all(|says| text.contains(says)), "{says:?} in {text}");
                 return;
             }
-            assert!(began.elapsed() < PATIENCE, "{part} is not named: {said:#}");
+            assert!(began.elapsed() < TIMEOUT, "{part} is not named: {said:#}");
             std::thread::sleep(Duration::from_millis(200));
         }
     }
@@ -77,7 +78,7 @@ fn finding<'a>(said: &'a Value, part: &str) -> &'a Value {
     findings.find(|one| one["part"] == part).unwrap_or_else(|| panic!("{part} in {said:#}"))
 }
 
-/// A fault of the receiver, with a broker that is well.
+/// A fault of the receiver, with a working broker.
 fn receiver_fault(
     stage: impl FnOnce(&Van) -> (String, Option<Process>),
     more: &str,
@@ -99,18 +100,18 @@ fn a_van_that_lacks_nothing_is_well() {
     van.run(&source, &format!("mqtt://127.0.0.1:{port}"), "");
     let began = Instant::now();
     loop {
-        let (code, said) = van.why();
+        let (code, said) = van.doctor();
         if code == Some(0) && finding(&said, "clock")["verdict"] == "fine" {
             assert!(said["first"].is_null(), "{said:#}");
             break;
         }
-        assert!(began.elapsed() < PATIENCE, "{said:#}");
+        assert!(began.elapsed() < TIMEOUT, "{said:#}");
         std::thread::sleep(Duration::from_millis(200));
     }
     let mut text = Command::new(WAYPOST);
     text.args(["why", "--config"]).arg(van.path("waypost.toml"));
     let text = String::from_utf8(text.output().unwrap().stdout).unwrap();
-    assert!(text.ends_with("nothing is wrong\n"), "{text}");
+    assert!(text.ends_with("no problems found\n"), "{text}");
 }
 
 #[test]
@@ -119,7 +120,7 @@ fn no_device_is_named() {
         |van| (format!("serial:{}", van.path("nothing").display()), None),
         "",
         "device",
-        &["not there: is it plugged in", "/dev/serial/by-id"],
+        &["not found: is it plugged in", "/dev/serial/by-id"],
     );
 }
 
@@ -132,7 +133,7 @@ fn a_wrong_speed_is_named() {
         },
         "gnss.baud = 9600\ngnss.hunt = false\n",
         "sentences",
-        &["not understood", "a wrong speed", "gnss.hunt = true"],
+        &["cannot be decoded", "wrong baud rate", "gnss.hunt = true"],
     );
 }
 
@@ -140,19 +141,20 @@ fn a_wrong_speed_is_named() {
 fn no_antenna_is_named() {
     let says: &[&str] =
         &["GNRMC,,V,,,,,,,,,,N", "GNGGA,,,,,,0,00,99.99,,,,,,", "GNTXT,01,01,02,ANTSTATUS=OPEN"];
-    receiver_fault(|_| (served(says), None), "", "antenna", &["says open", "plug"]);
+    receiver_fault(|_| (served(says), None), "", "antenna", &["reports open", "plug"]);
 }
 
 #[test]
 fn a_receiver_that_says_nothing_is_named() {
-    receiver_fault(|_| (served(&[]), None), "", "bytes", &["says nothing", "power"]);
+    receiver_fault(|_| (served(&[]), None), "", "bytes", &["sends nothing", "power"]);
 }
 
 #[test]
 fn a_clock_that_nobody_knows_is_named() {
     receiver_fault(
         |van| {
-            // Its time of day is not the host's, whatever that is: neither of the two can be believed.
+            // The receiver's time of day differs from the host's, so neither of them can be
+            // trusted.
             let host = fs::metadata(van.path("mosquitto.conf")).unwrap().modified().unwrap();
             let since_1970 = host.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
             let hour = (since_1970 / 3600 + 12) % 24;
@@ -207,7 +209,7 @@ fn tls_fault(last_year: i32, trusted: Option<&Authority>, says: &[&str]) {
 
 #[test]
 fn a_wrong_authority_is_named() {
-    tls_fault(2099, Some(&Authority::new()), &["a wrong authority", "ca.pem"]);
+    tls_fault(2099, Some(&Authority::new()), &["unknown CA", "ca.pem"]);
 }
 
 #[test]
@@ -231,8 +233,8 @@ fn a_wrong_password_is_named() {
         van.path("password").display()
     );
     van.run(&source, &format!("mqtt://127.0.0.1:{port}"), &more);
-    van.names("mqtt", &["user name or password are wrong", "mqtt.password_file"]);
-    assert!(!van.why().1.to_string().contains("wrong\\n"));
+    van.names("mqtt", &["user name or password is wrong", "mqtt.password_file"]);
+    assert!(!van.doctor().1.to_string().contains("wrong\\n"));
 }
 
 #[test]
@@ -250,7 +252,7 @@ fn an_acl_that_says_no_is_named_while_the_van_is_connected() {
     van.names("publish", &["reason 0x87", "fleet/v1/VAN-042/track", "ACL"]);
 }
 
-/// An MQTT 5 broker that lets everybody in and has room for nothing: PUBACK 0x97.
+/// An MQTT 5 broker that accepts every client and has no quota: PUBACK 0x97.
 fn full_broker() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -267,7 +269,7 @@ fn full_broker() -> u16 {
     port
 }
 
-/// The next packet: its first byte and its body (MQTT 5 §2.1).
+/// Reads the next packet: its first byte and its body (MQTT 5 §2.1).
 fn packet(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
     let mut byte = || {
         let mut byte = [0];
@@ -312,7 +314,7 @@ fn a_broker_that_is_full_is_named() {
 fn an_agent_that_does_not_run_is_named_and_the_rest_is_looked_at_all_the_same() {
     let (van, source) = Van::new();
     van.configure(&source, &format!("mqtt://127.0.0.1:{}", free_port()), "");
-    let (code, said) = van.why();
+    let (code, said) = van.doctor();
     assert_eq!((code, &said["first"]), (Some(1), &"agent".into()));
     assert!(finding(&said, "agent")["remedy"].as_str().unwrap().contains("journalctl"));
     for (part, verdict) in
@@ -321,7 +323,7 @@ fn an_agent_that_does_not_run_is_named_and_the_rest_is_looked_at_all_the_same() 
         assert_eq!(finding(&said, part)["verdict"], verdict, "{said:#}");
     }
     fs::write(van.path("waypost.toml"), "van.id = \"\"\n").unwrap();
-    let said = van.why().1;
+    let said = van.doctor().1;
     let found = finding(&said, "configuration");
     assert_eq!(found["verdict"], "wrong");
     assert!(found["words"].as_str().unwrap().contains("mqtt.broker"), "{found}");

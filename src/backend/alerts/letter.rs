@@ -1,4 +1,5 @@
-//! An alert → a letter (RFC 5322), small, in plain text and HTML, with a way to end it (RFC 2369, RFC 8058).
+//! Renders an alert as an e-mail (RFC 5322): short, plain text and HTML, with unsubscribe headers
+//! (RFC 2369, RFC 8058).
 
 use std::time::Duration;
 
@@ -9,21 +10,21 @@ use lettre::transport::smtp::client::{Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
 
 use super::Failure;
-use super::send::Sending;
-use super::texts::texts;
+use super::send::OutgoingAlert;
+use super::texts::templates_for;
 use crate::backend::config::SmtpConfig;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A server that takes letters.
+/// Sends e-mails through an SMTP server.
 #[derive(Debug)]
-pub(super) struct Post {
+pub(super) struct Mailer {
     transport: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,
 }
 
-impl Post {
-    /// `None` where the configuration makes no sense: it was checked when it was read.
+impl Mailer {
+    /// Returns `None` for an invalid configuration; loading has already rejected those.
     pub(super) fn new(config: &SmtpConfig) -> Option<Self> {
         let (scheme, rest) = config.url.split_once("://")?;
         let rest = rest.trim_end_matches('/');
@@ -47,47 +48,46 @@ impl Post {
         Some(Self { transport: builder.build(), from: config.from.parse().ok()? })
     }
 
-    /// Sends a letter.
-    pub(super) async fn send(&self, sending: &Sending) -> Result<(), Failure> {
-        let message = self.letter(sending)?;
+    pub(super) async fn send(&self, sending: &OutgoingAlert) -> Result<(), Failure> {
+        let message = self.compose(sending)?;
         match self.transport.send(message).await {
             Ok(_) => Ok(()),
-            Err(error) if error.is_permanent() => Err(Failure::Never(error.to_string())),
-            Err(error) => Err(Failure::Later(error.to_string())),
+            Err(error) if error.is_permanent() => Err(Failure::Permanent(error.to_string())),
+            Err(error) => Err(Failure::Transient(error.to_string())),
         }
     }
 
-    fn letter(&self, sending: &Sending) -> Result<Message, Failure> {
-        let never = |error: &dyn std::fmt::Display| Failure::Never(error.to_string());
-        let words = texts(sending.language.as_deref());
-        let (subject, body) = words.of(sending.kind);
+    fn compose(&self, sending: &OutgoingAlert) -> Result<Message, Failure> {
+        let never = |error: &dyn std::fmt::Display| Failure::Permanent(error.to_string());
+        let words = templates_for(sending.language.as_deref());
+        let (subject, body) = words.for_kind(sending.kind);
         let mut text = body.replace("{number}", &sending.number);
-        if let Some(at) = &sending.at {
+        if let Some(at) = &sending.happened_at {
             let at = at.get(..16).unwrap_or(at).replace('T', " ");
-            text = format!("{text} {}", words.happened.replace("{at}", &at));
+            text = format!("{text} {}", words.happened_at.replace("{at}", &at));
         }
-        let (page, end) = (&sending.page, format!("{}?lang={}", sending.end, words.language));
-        let plain = format!("{text}\n\n{}: {page}\n\n{}: {end}\n", words.page, words.end);
+        let (page, end) = (&sending.page_url, format!("{}?lang={}", sending.unsubscribe_url, words.language));
+        let plain = format!("{text}\n\n{}: {page}\n\n{}: {end}\n", words.page_link, words.unsubscribe_link);
         let html = format!(
             "<!doctype html><html lang=\"{}\"><meta charset=\"utf-8\"><p>{}</p><p><a href=\"{}\">{}</a></p>\
              <p><small><a href=\"{}\">{}</a></small></p></html>",
             words.language,
-            escaped(&text),
-            escaped(page),
-            words.page,
-            escaped(&end),
-            words.end
+            escape_html(&text),
+            escape_html(page),
+            words.page_link,
+            escape_html(&end),
+            words.unsubscribe_link
         );
         let host = self.from.email.domain();
         let header = |name: &str, value: String| {
-            let name = HeaderName::new_from_ascii(name.to_owned()).expect("a name of ours");
+            let name = HeaderName::new_from_ascii(name.to_owned()).expect("a constant ASCII name");
             HeaderValue::new(name, value)
         };
         Message::builder()
             .from(self.from.clone())
             .to(sending.address.parse().map_err(|error| never(&error))?)
             .subject(subject)
-            // The same each time that it is tried: who gets it twice sees that it is one.
+            // The Message-ID is the same for every attempt, so mail programs recognise duplicates.
             .message_id(Some(format!("<{}@{host}>", sending.id)))
             .raw_header(header("List-Unsubscribe", format!("<{end}>")))
             .raw_header(header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned()))
@@ -97,17 +97,17 @@ impl Post {
     }
 }
 
-/// Text for HTML.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
+/// Escapes a text for HTML.
+fn escape_html(text: &str) -> String {
+    let mut escape_html = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            c => escaped.push(c),
+            '&' => escape_html.push_str("&amp;"),
+            '<' => escape_html.push_str("&lt;"),
+            '>' => escape_html.push_str("&gt;"),
+            '"' => escape_html.push_str("&quot;"),
+            c => escape_html.push(c),
         }
     }
-    escaped
+    escape_html
 }

@@ -1,13 +1,14 @@
-//! Changes of parcels → people who asked to be told: letters and webhooks, each kind once.
+//! Notifies subscribers of parcels by e-mail and webhook, once per kind.
 //!
 //! ```text
-//! changes ─ parcels with subscribers ─ page ─ rule ─ rows, one for each subscriber and kind ─ sender ─ SMTP, HTTP
+//! changes ─ parcels with subscribers ─ page ─ rules ─ rows (subscriber, kind) ─ dispatcher ─ SMTP, HTTP
 //! ```
 //!
-//! - **Once**: the row's key is subscriber and kind, so that what comes twice, after a restart or on two instances at once
-//!   makes no second one. A row is sent by the instance that claims it.
-//! - **Never stale** ([`rule`]): a rule looks at how things are when the row is made, and again when it is sent.
-//! - Addresses are in no log and in no error; whoever has the link sees them masked.
+//! - **Once**: subscriber and kind are the key of a row. A repeated change, after a restart or on
+//!   two instances at once, inserts no second row. Only the instance that claims a row sends it.
+//! - **Never stale** ([`rule`]): a rule evaluates the current state when the row is inserted, and
+//!   again before it is sent.
+//! - Logs and errors contain no addresses. The tracking page shows them masked.
 
 mod letter;
 pub mod rule;
@@ -23,83 +24,83 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use self::send::Sender;
+use self::send::AlertDispatcher;
 use super::live::Change;
 use super::store::StoreError;
 use super::store::subscribers::Subscriber;
-use super::view::parcel::AlertView;
-use super::{Shared, octets, situation};
+use super::view::parcel::SubscriptionView;
+use super::{AppState, octets, situation};
 
-/// Changes are gathered for so long.
-const GATHER: Duration = Duration::from_secs(1);
-/// All that somebody waits for is looked at so often: changes may have been missed, and time alone makes a van late.
-const SWEEP: Duration = Duration::from_mins(1);
-/// Of one parcel.
-const MOST_SUBSCRIBERS: usize = 8;
-/// RFC 5321 §4.5.3.1.3 allows no longer address; of a URL nobody needs more than this.
-const LONGEST_EMAIL: usize = 254;
-const LONGEST_URL: usize = 500;
+/// Changes are collected for this time and then evaluated together.
+const BATCH_DELAY: Duration = Duration::from_secs(1);
+/// Interval of a full evaluation of all parcels with subscribers, to catch missed changes and
+/// delays that arise from time alone.
+const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
+/// Maximum number of subscribers per parcel.
+const MAX_SUBSCRIBERS: usize = 8;
+/// Maximum length of an e-mail address in bytes (RFC 5321 §4.5.3.1.3).
+const MAX_EMAIL_LEN: usize = 254;
+/// Maximum length of a webhook URL in bytes.
+const MAX_URL_LEN: usize = 500;
 
-/// Why something was not sent. The words have no address.
+/// Why an alert was not sent. The text contains no address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Failure {
-    /// The same may work later.
-    Later(String),
-    /// It will never work.
-    Never(String),
+    /// A retry may succeed.
+    Transient(String),
+    /// No retry can succeed.
+    Permanent(String),
 }
 
-/// What somebody who wants to be told gives.
+/// Request to be notified about a parcel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscription {
     /// `email` or `webhook`.
     pub channel: String,
-    /// An address or a URL.
+    /// E-mail address or URL.
     pub address: String,
-    /// BCP 47; the parcel's if absent.
+    /// Language of the messages, BCP 47; the parcel's language if absent.
     pub language: Option<String>,
 }
 
-/// What became of it.
+/// Result of a subscription request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Subscribed {
-    /// Nobody has this token, or its page has expired.
+pub enum SubscribeResult {
+    /// The token is unknown, or its page has expired.
     Unknown,
-    /// The address or channel cannot be used: what, and the remedy.
-    Wrong(String),
-    /// A parcel has so many subscribers at most.
+    /// The address or channel is invalid: the reason and the remedy.
+    Invalid(String),
+    /// The parcel has reached [`MOST_SUBSCRIBERS`].
     TooMany,
-    /// It is known, now or since before.
-    Taken(AlertView),
+    /// The subscription exists, new or from before.
+    Accepted(SubscriptionView),
 }
 
-/// Somebody wants to be told of the parcel with this token. What the page says already is not told.
-///
-/// # Errors
-/// [`StoreError`].
+/// Subscribes to notifications about the parcel with this token. Alerts that apply already are
+/// marked as sent.
 pub async fn subscribe(
-    shared: &Shared,
+    shared: &AppState,
     token: &str,
     subscription: &Subscription,
-) -> Result<Subscribed, StoreError> {
+) -> Result<SubscribeResult, StoreError> {
     let now = shared.now();
     let parcel = shared.store.parcel_by_token(token).await?;
-    let Some(parcel) = parcel.filter(|parcel| !situation::is_gone(parcel, now)) else {
-        return Ok(Subscribed::Unknown);
+    let Some(parcel) = parcel.filter(|parcel| !situation::is_expired(parcel, now)) else {
+        return Ok(SubscribeResult::Unknown);
     };
-    let address = match checked(shared, subscription) {
+    let address = match validate_address(shared, subscription) {
         Ok(address) => address,
-        Err(problem) => return Ok(Subscribed::Wrong(problem)),
+        Err(problem) => return Ok(SubscribeResult::Invalid(problem)),
     };
     let same = |one: &&Subscriber| one.channel == subscription.channel && one.address == address;
     let there = shared.store.subscribers(&parcel.epc).await?;
     if let Some(known) = there.iter().find(same) {
-        return Ok(Subscribed::Taken(known.view()));
+        return Ok(SubscribeResult::Accepted(known.view()));
     }
-    if there.len() >= MOST_SUBSCRIBERS {
-        return Ok(Subscribed::TooMany);
+    if there.len() >= MAX_SUBSCRIBERS {
+        return Ok(SubscribeResult::TooMany);
     }
-    let language = subscription.language.clone().filter(|language| is_language(language));
+    let language = subscription.language.clone().filter(|language| is_language_tag(language));
     let new = Subscriber {
         id: octets::random_uuid(),
         epc: parcel.epc.clone(),
@@ -107,55 +108,52 @@ pub async fn subscribe(
         address: address.clone(),
         language,
     };
-    let page = situation::page_of(shared, &parcel).await?;
-    let known: Vec<_> = rule::due(&page.view, page.known_at, now);
-    let known: Vec<&str> = known.iter().map(|due| due.kind.name()).collect();
+    let page = situation::page_for_parcel(shared, &parcel).await?;
+    let known: Vec<_> = rule::due_alerts(&page.view, page.data_as_of, now);
+    let known: Vec<&str> = known.iter().map(|due| due.kind.as_str()).collect();
     shared.store.put_subscriber(&new, &known, now).await?;
     let epcs: Arc<[String]> = Arc::new([parcel.epc.clone()]);
-    shared.tell(Change::Parcels { epcs, van: None }).await;
-    // Two requests at once make one subscriber.
+    shared.publish_change(Change::Parcels { epcs, van: None }).await;
+    // Two concurrent requests create only one subscriber.
     let there = shared.store.subscribers(&parcel.epc).await?;
-    Ok(Subscribed::Taken(there.iter().find(same).unwrap_or(&new).view()))
+    Ok(SubscribeResult::Accepted(there.iter().find(same).unwrap_or(&new).view()))
 }
 
-/// Ends a subscription of the parcel with this token; whether there was one.
-///
-/// # Errors
-/// [`StoreError`].
-pub async fn unsubscribe(shared: &Shared, token: &str, id: &str) -> Result<bool, StoreError> {
+/// Deletes a subscription of the parcel with this token; returns whether it existed.
+pub async fn unsubscribe(shared: &AppState, token: &str, id: &str) -> Result<bool, StoreError> {
     let Some(parcel) = shared.store.parcel_by_token(token).await? else { return Ok(false) };
-    let ended = shared.store.end_subscriber(id, Some(&parcel.epc)).await?;
+    let ended = shared.store.delete_subscriber(id, Some(&parcel.epc)).await?;
     if ended {
         let epcs: Arc<[String]> = Arc::new([parcel.epc]);
-        shared.tell(Change::Parcels { epcs, van: None }).await;
+        shared.publish_change(Change::Parcels { epcs, van: None }).await;
     }
     Ok(ended)
 }
 
-fn checked(shared: &Shared, subscription: &Subscription) -> Result<String, String> {
+fn validate_address(shared: &AppState, subscription: &Subscription) -> Result<String, String> {
     let Subscription { channel, address, .. } = subscription;
     let address = address.trim();
-    let alerts = &shared.config.alerts;
+    let alerts = &shared.config.notifications;
     match channel.as_str() {
-        "email" if alerts.smtp.is_none() => Err("channel: no e-mail is sent here".into()),
+        "email" if alerts.smtp.is_none() => Err("channel: e-mail is not configured; use webhook".into()),
         "email" => {
             let known: Result<lettre::Address, _> = address.parse();
             match known {
-                Ok(known) if address.len() <= LONGEST_EMAIL && address.is_ascii() => {
+                Ok(known) if address.len() <= MAX_EMAIL_LEN && address.is_ascii() => {
                     Ok(known.to_string())
                 }
-                _ => Err("address: write an e-mail address such as you@example.com".into()),
+                _ => Err("address: enter an e-mail address such as you@example.com".into()),
             }
         }
         "webhook" if alerts.webhook_secret.is_none() => {
-            Err("channel: no webhooks are sent here".into())
+            Err("channel: webhooks are not configured; use email".into())
         }
         "webhook" => {
             let uri: Option<ureq::http::Uri> =
-                address.parse().ok().filter(|_| address.len() <= LONGEST_URL);
+                address.parse().ok().filter(|_| address.len() <= MAX_URL_LEN);
             let scheme_ok = |uri: &ureq::http::Uri| match uri.scheme_str() {
                 Some("https") => true,
-                Some("http") => alerts.webhook_private,
+                Some("http") => alerts.allow_private_webhooks,
                 _ => false,
             };
             let plain = |uri: &ureq::http::Uri| {
@@ -163,37 +161,37 @@ fn checked(shared: &Shared, subscription: &Subscription) -> Result<String, Strin
             };
             match uri.filter(|uri| scheme_ok(uri) && plain(uri)) {
                 Some(_) => Ok(address.to_owned()),
-                None => Err("address: write a URL such as https://example.com/hook".into()),
+                None => Err("address: enter a URL such as https://example.com/hook".into()),
             }
         }
-        _ => Err("channel: email or webhook".into()),
+        _ => Err("channel: must be email or webhook".into()),
     }
 }
 
-fn is_language(text: &str) -> bool {
+fn is_language_tag(text: &str) -> bool {
     text.len() <= 35 && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-')
 }
 
-fn page_link(shared: &Shared, token: &str) -> String {
+fn tracking_url(shared: &AppState, token: &str) -> String {
     format!("{}/t/{token}", shared.config.http.public_url.trim_end_matches('/'))
 }
 
-fn end_link(shared: &Shared, subscriber: &str) -> String {
+fn unsubscribe_url(shared: &AppState, subscriber: &str) -> String {
     format!("{}/unsubscribe/{subscriber}", shared.config.http.public_url.trim_end_matches('/'))
 }
 
-/// What changed since it was last looked at.
+/// Changes since the last evaluation.
 #[derive(Debug, Default)]
-struct Changed {
+struct PendingChanges {
     epcs: HashSet<String>,
     vans: HashSet<String>,
-    /// Anything may have.
+    /// Evaluate all parcels with subscribers.
     all: bool,
 }
 
-impl Changed {
-    fn take(&mut self, change: Change) {
-        match change {
+impl PendingChanges {
+    fn record(&mut self, state_mut: Change) {
+        match state_mut {
             Change::Parcels { epcs, van } => {
                 self.epcs.extend(epcs.iter().cloned());
                 self.vans.extend(van.map(|van| van.to_string()));
@@ -201,7 +199,7 @@ impl Changed {
             Change::Van { van } | Change::Position { van } | Change::Route { van, .. } => {
                 self.vans.insert(van.to_string());
             }
-            Change::Missed => self.all = true,
+            Change::Lagged => self.all = true,
         }
     }
 
@@ -210,83 +208,77 @@ impl Changed {
     }
 }
 
-/// Tells subscribers until `stop`.
-///
-/// # Errors
-/// None: a store that does not answer is asked again.
-pub async fn run(shared: Shared, stop: CancellationToken) -> Result<(), StoreError> {
-    let sender = Sender::new(&shared);
-    let mut changes = shared.live.watch();
-    let mut changed = Changed { all: true, ..Changed::default() };
-    let mut sweep = interval(SWEEP);
+/// Notifies subscribers until `stop`. Retries while the store is unavailable.
+pub async fn run(shared: AppState, stop: CancellationToken) -> Result<(), StoreError> {
+    let sender = AlertDispatcher::new(&shared);
+    let mut changes = shared.change_feed.subscribe();
+    let mut changed = PendingChanges { all: true, ..PendingChanges::default() };
+    let mut sweep = interval(SWEEP_INTERVAL);
     let mut failing = false;
     loop {
-        let gathered = sleep(GATHER);
-        tokio::pin!(gathered);
+        let pending = sleep(BATCH_DELAY);
+        tokio::pin!(pending);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                () = &mut gathered => break,
+                () = &mut pending => break,
                 _ = sweep.tick() => changed.all = true,
-                change = changes.recv() => match change {
-                    Ok(change) => changed.take(change),
+                state_mut = changes.recv() => match state_mut {
+                    Ok(state_mut) => changed.record(state_mut),
                     Err(RecvError::Lagged(_)) => changed.all = true,
                     Err(RecvError::Closed) => return Ok(()),
                 },
             }
         }
-        let done = tell(&shared, &sender, &changed).await;
+        let done = enqueue_and_send(&shared, &sender, &changed).await;
         match &done {
             Ok(()) => {
                 if failing {
-                    tracing::info!("alerts go out again");
+                    tracing::info!("alerts resumed: store available");
                 }
-                changed = Changed::default();
+                changed = PendingChanges::default();
             }
-            Err(error) if !failing => tracing::warn!(%error, "alerts wait for the store"),
+            Err(error) if !failing => tracing::warn!(%error, "alerts paused: store error"),
             Err(_) => {}
         }
         failing = done.is_err();
     }
 }
 
-/// Makes rows of what changed, and sends what is due.
-async fn tell(shared: &Shared, sender: &Sender, changed: &Changed) -> Result<(), StoreError> {
+/// Inserts rows for changes, and sends pending rows.
+async fn enqueue_and_send(shared: &AppState, sender: &AlertDispatcher, changed: &PendingChanges) -> Result<(), StoreError> {
     if !changed.is_empty() {
-        note(shared, changed).await?;
+        enqueue(shared, changed).await?;
     }
     while sender.send_due(shared).await? > 0 {}
     Ok(())
 }
 
-/// Makes rows of what subscribers should be told.
-async fn note(shared: &Shared, changed: &Changed) -> Result<(), StoreError> {
+/// Inserts a row for each alert that is due.
+async fn enqueue(shared: &AppState, changed: &PendingChanges) -> Result<(), StoreError> {
     let store = &shared.store;
     let mut waited_for = HashSet::new();
     if changed.all {
-        waited_for.extend(store.waited_for().await?);
+        waited_for.extend(store.parcels_with_subscribers().await?);
     } else {
         let epcs: Vec<&str> = changed.epcs.iter().map(String::as_str).collect();
-        waited_for.extend(store.waited_for_of(&epcs).await?);
+        waited_for.extend(store.parcels_with_subscribers_among(&epcs).await?);
         for van in &changed.vans {
-            waited_for.extend(store.waited_for_on(van).await?);
+            waited_for.extend(store.parcels_with_subscribers_for_van(van).await?);
         }
     }
     for epc in waited_for {
         let Some(parcel) = store.parcel(&epc).await? else { continue };
-        let page = situation::page_of(shared, &parcel).await?;
+        let page = situation::page_for_parcel(shared, &parcel).await?;
         let now = shared.now();
-        for due in rule::due(&page.view, page.known_at, now) {
-            store.put_alerts(&epc, due.kind.name(), due.fresh_until, now).await?;
+        for due in rule::due_alerts(&page.view, page.data_as_of, now) {
+            store.enqueue_alerts(&epc, due.kind.as_str(), due.fresh_until, now).await?;
         }
     }
     Ok(())
 }
 
-/// One round of [`run`], as if anything might have changed: makes rows of what is due, and sends them.
-///
-/// # Errors
-/// [`StoreError`].
-pub async fn round(shared: &Shared) -> Result<(), StoreError> {
-    tell(shared, &Sender::new(shared), &Changed { all: true, ..Changed::default() }).await
+/// Runs one round of [`run`] over all parcels with subscribers.
+pub async fn run_once(shared: &AppState) -> Result<(), StoreError> {
+    enqueue_and_send(shared, &AlertDispatcher::new(shared), &PendingChanges { all: true, ..PendingChanges::default() }).await
 }

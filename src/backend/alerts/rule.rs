@@ -1,46 +1,47 @@
-//! What a page says now → what its subscribers should have been told. Pure.
+//! Rules that derive the due alerts from a tracking page. Pure.
 //!
-//! A rule looks at how things are, never at how they came to be: what comes twice, late or all at once after an outage is
-//! the same. What was told once is told never again, which the table's key sees to.
+//! A rule evaluates the current state only, never the history. Repeated, late or batched input
+//! after an outage therefore gives the same result. The key of the table prevents a second
+//! notification.
 
 use std::time::Duration;
 
 use crate::backend::view::parcel::{ParcelView, Stage, Status};
 use crate::units::UtcTime;
 
-/// Stops before one's own at which the van is near.
+/// The van is near from this number of stops before the recipient's own.
 const NEAR_STOPS: u32 = 3;
-/// Who is told that the van is near, is told by what was known so long ago at most …
-const NEAR_KNOWN: Duration = Duration::from_mins(5);
-/// … and within so long.
-const NEAR_FRESH: Duration = Duration::from_mins(5);
-/// A delay, likewise.
-const DELAY_KNOWN: Duration = Duration::from_mins(15);
-const DELAY_FRESH: Duration = Duration::from_mins(30);
-/// A van that left longer ago is no news.
-const DEPARTED_FRESH: Duration = Duration::from_hours(3);
-/// What has ended stays true; after a day nobody waits for the letter.
-const END_FRESH: Duration = Duration::from_hours(24);
+/// Maximum age of the position behind a "van is near" alert.
+const NEAR_MAX_DATA_AGE: Duration = Duration::from_mins(5);
+/// A "van is near" alert is dropped if not sent within this time.
+const NEAR_VALID_FOR: Duration = Duration::from_mins(5);
+/// Maximum age of the position behind a delay alert.
+const DELAY_MAX_DATA_AGE: Duration = Duration::from_mins(15);
+/// A delay alert is dropped if not sent within this time.
+const DELAY_VALID_FOR: Duration = Duration::from_mins(30);
+/// An "out for delivery" alert is dropped this long after the departure.
+const DEPARTED_VALID_FOR: Duration = Duration::from_hours(3);
+/// An alert about an outcome is dropped after this time.
+const OUTCOME_VALID_FOR: Duration = Duration::from_hours(24);
 
-/// What somebody is told, each once.
+/// Kind of an alert. Each is sent once per subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// The van is out with it.
+pub enum AlertKind {
+    /// The parcel is out for delivery.
     OutForDelivery,
-    /// It is `NEAR_STOPS` away.
+    /// The van is at most `NEAR_STOPS` stops away.
     NextStops,
-    /// It is late.
+    /// The delivery is late.
     Delayed,
-    /// It was handed over.
+    /// The parcel was delivered.
     Delivered,
-    /// Nobody took it.
+    /// The delivery attempt failed.
     Attempted,
-    /// It is damaged or not to be found.
+    /// The parcel is damaged or missing.
     Problem,
 }
 
-impl Kind {
-    /// All of them.
+impl AlertKind {
     pub const ALL: [Self; 6] = [
         Self::OutForDelivery,
         Self::NextStops,
@@ -50,9 +51,8 @@ impl Kind {
         Self::Problem,
     ];
 
-    /// As it is stored and sent.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::OutForDelivery => "out_for_delivery",
             Self::NextStops => "next_stops",
@@ -63,67 +63,66 @@ impl Kind {
         }
     }
 
-    /// Of a stored name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 }
 
-/// Something to be told.
+/// An alert that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Due {
-    /// What.
-    pub kind: Kind,
-    /// When it happened, as far as it happened at a moment.
-    pub since: Option<UtcTime>,
-    /// After this it is not sent any more.
+pub struct DueAlert {
+    pub kind: AlertKind,
+    /// Time of the event; `None` for a state without a single moment.
+    pub happened_at: Option<UtcTime>,
+    /// The alert is dropped after this time.
     pub fresh_until: UtcTime,
 }
 
-/// What follows from a page at `now`. `known_at` is when the newest thing that is known of the van was true.
+/// Returns the alerts that are due at `now`. `known_at` is the time of the newest information about
+/// the van.
 #[must_use]
-pub fn due(view: &ParcelView, known_at: Option<UtcTime>, now: UtcTime) -> Vec<Due> {
+pub fn due_alerts(view: &ParcelView, data_as_of: Option<UtcTime>, now: UtcTime) -> Vec<DueAlert> {
     let mut due = Vec::new();
-    let mut say = |kind: Kind, since: Option<UtcTime>, fresh_until: Option<UtcTime>| {
+    let mut say = |kind: AlertKind, since: Option<UtcTime>, fresh_until: Option<UtcTime>| {
         let fresh_until = fresh_until.filter(|until| *until >= now);
-        due.extend(fresh_until.map(|fresh_until| Due { kind, since, fresh_until }));
+        due.extend(fresh_until.map(|fresh_until| DueAlert { kind, happened_at: since, fresh_until }));
     };
     let known = |within: Duration| {
-        known_at.and_then(|at| at.checked_add(within)).is_some_and(|until| until >= now)
+        data_as_of.and_then(|at| at.checked_add(within)).is_some_and(|until| until >= now)
     };
     match view.status {
         Status::OutForDelivery | Status::Arrived => {
-            let left = when(view, Stage::OutForDelivery);
-            say(Kind::OutForDelivery, left, left.and_then(|at| at.checked_add(DEPARTED_FRESH)));
+            let left = last_time_of(view, Stage::OutForDelivery);
+            say(AlertKind::OutForDelivery, left, left.and_then(|at| at.checked_add(DEPARTED_VALID_FOR)));
             let near = view.stops_away.is_some_and(|stops| stops <= NEAR_STOPS);
-            if near && view.delay.is_none() && known(NEAR_KNOWN) {
-                say(Kind::NextStops, None, now.checked_add(NEAR_FRESH));
+            if near && view.delay.is_none() && known(NEAR_MAX_DATA_AGE) {
+                say(AlertKind::NextStops, None, now.checked_add(NEAR_VALID_FOR));
             }
-            if view.delay.is_some() && known(DELAY_KNOWN) {
-                say(Kind::Delayed, None, now.checked_add(DELAY_FRESH));
+            if view.delay.is_some() && known(DELAY_MAX_DATA_AGE) {
+                say(AlertKind::Delayed, None, now.checked_add(DELAY_VALID_FOR));
             }
         }
-        Status::Delivered => end(view, Kind::Delivered, Stage::Delivered, &mut say),
-        Status::Attempted => end(view, Kind::Attempted, Stage::Attempted, &mut say),
-        Status::Problem => say(Kind::Problem, None, now.checked_add(END_FRESH)),
+        Status::Delivered => push_outcome(view, AlertKind::Delivered, Stage::Delivered, &mut say),
+        Status::Attempted => push_outcome(view, AlertKind::Attempted, Stage::Attempted, &mut say),
+        Status::Problem => say(AlertKind::Problem, None, now.checked_add(OUTCOME_VALID_FOR)),
         Status::Announced | Status::InTransit | Status::AtStation | Status::Returned => {}
     }
     due
 }
 
-fn end(
+fn push_outcome(
     view: &ParcelView,
-    kind: Kind,
+    kind: AlertKind,
     stage: Stage,
-    say: &mut impl FnMut(Kind, Option<UtcTime>, Option<UtcTime>),
+    say: &mut impl FnMut(AlertKind, Option<UtcTime>, Option<UtcTime>),
 ) {
-    let at = when(view, stage);
-    say(kind, at, at.and_then(|at| at.checked_add(END_FRESH)));
+    let at = last_time_of(view, stage);
+    say(kind, at, at.and_then(|at| at.checked_add(OUTCOME_VALID_FOR)));
 }
 
-/// When a stage was last.
-fn when(view: &ParcelView, stage: Stage) -> Option<UtcTime> {
+/// Returns the time of the last step of a stage.
+fn last_time_of(view: &ParcelView, stage: Stage) -> Option<UtcTime> {
     let step = view.timeline.iter().rev().find(|step| step.stage == stage)?;
     UtcTime::parse(&step.at)
 }
@@ -131,7 +130,7 @@ fn when(view: &ParcelView, stage: Stage) -> Option<UtcTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::view::parcel::{DelayView, Manage, Step};
+    use crate::backend::view::parcel::{DelayView, PreferenceState, Step};
 
     fn utc(text: &str) -> UtcTime {
         UtcTime::parse(text).unwrap()
@@ -151,17 +150,17 @@ mod tests {
             delay: None,
             live: None,
             proof: None,
-            manage: Manage::default(),
+            manage: PreferenceState::default(),
             alerts: Vec::new(),
             expires_at: None,
             language: None,
         }
     }
 
-    fn told(view: &ParcelView, known_min_ago: u64, now: &str) -> Vec<&'static str> {
+    fn due_kinds(view: &ParcelView, known_min_ago: u64, now: &str) -> Vec<&'static str> {
         let now = utc(now);
         let known = now.checked_sub(Duration::from_mins(known_min_ago));
-        due(view, known, now).into_iter().map(|due| due.kind.name()).collect()
+        due_alerts(view, known, now).into_iter().map(|due| due.kind.as_str()).collect()
     }
 
     #[test]
@@ -181,11 +180,11 @@ mod tests {
             (out(Some(3), false), 1, "2026-11-23T11:00:00Z", &["next_stops"]),
             (out(Some(3), true), 1, "2026-11-23T11:00:00Z", &["delayed"]),
             (out(Some(3), true), 16, "2026-11-23T11:00:00Z", &[]),
-            // Eight hours without a link, and all of it comes at once: only the end is told.
+            // After eight hours offline everything arrives at once: only the outcome is sent.
             (delivered.clone(), 480, "2026-11-23T17:00:00Z", &["delivered"]),
             (delivered, 0, "2026-11-24T17:00:00Z", &[]),
         ] {
-            assert_eq!(told(&view, known_min_ago, now), expected, "{now} {known_min_ago}");
+            assert_eq!(due_kinds(&view, known_min_ago, now), expected, "{now} {known_min_ago}");
         }
     }
 }

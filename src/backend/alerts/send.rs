@@ -1,69 +1,70 @@
-//! Rows of alerts that wait → letters and webhooks. An instance claims a row for some minutes before it sends it.
+//! Sends pending alerts by e-mail and webhook. An instance leases a row before it sends it.
 //!
-//! Before it is sent, the page is looked at once more: what is not so any more, or too old, is not told. A process that dies
-//! between sending and saying so sends again, under the same name: that is all that e-mail and HTTP can promise.
+//! The page is evaluated again before sending; an alert that no longer applies or has expired is
+//! dropped. Delivery is at-least-once: after a crash between sending and recording, the alert is
+//! sent again under the same ID.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::letter::Post;
-use super::rule::{self, Kind};
-use super::webhook::{Hooks, Reach};
-use super::{Failure, end_link, page_link};
-use crate::backend::Shared;
+use super::letter::Mailer;
+use super::rule::{self, AlertKind};
+use super::webhook::{WebhookClient, EgressPolicy};
+use super::{Failure, unsubscribe_url, tracking_url};
+use crate::backend::AppState;
 use crate::backend::situation;
 use crate::backend::store::StoreError;
-use crate::backend::store::subscribers::{Outcome, Waiting};
+use crate::backend::store::subscribers::{AlertResult, ClaimedAlert};
 use crate::units::UtcTime;
 
-/// A claim lasts longer than any sending.
-const CLAIM: Duration = Duration::from_mins(2);
-/// Sent at once.
-const AT_ONCE: u32 = 16;
-/// Between tries; the last one again and again.
-const WAITS_MIN: [u64; 6] = [1, 3, 10, 30, 60, 120];
-/// Nobody waits for longer than this.
-const GIVE_UP: Duration = Duration::from_hours(24);
+/// Lease of a claimed row; longer than any send timeout.
+const LEASE: Duration = Duration::from_mins(2);
+/// Maximum number of alerts that are sent concurrently.
+const MAX_CONCURRENT: u32 = 16;
+/// Delays between attempts, in minutes; the last one repeats.
+const RETRY_DELAYS_MIN: [u64; 6] = [1, 3, 10, 30, 60, 120];
+/// An alert is abandoned this long after its creation.
+const GIVE_UP_AFTER: Duration = Duration::from_hours(24);
 
-/// What is sent to whom.
+/// An alert, ready to be sent to one subscriber.
 #[derive(Clone, Debug)]
-pub(super) struct Sending {
-    /// The name of this message, the same each time that it is tried.
+pub(super) struct OutgoingAlert {
+    /// Message ID, the same for every attempt.
     pub(super) id: String,
-    pub(super) kind: Kind,
+    pub(super) kind: AlertKind,
     pub(super) number: String,
-    /// When it happened.
-    pub(super) at: Option<String>,
+    /// Time of the event.
+    pub(super) happened_at: Option<String>,
     pub(super) address: String,
     pub(super) language: Option<String>,
-    pub(super) page: String,
-    /// Where no more of it can be asked for.
-    pub(super) end: String,
+    pub(super) page_url: String,
+    /// Unsubscribe URL.
+    pub(super) unsubscribe_url: String,
     pub(super) now: UtcTime,
 }
 
-/// What sends.
+/// Sends alerts through the configured channels.
 #[derive(Clone, Debug)]
-pub(super) struct Sender {
-    post: Option<Arc<Post>>,
-    hooks: Option<Hooks>,
+pub(super) struct AlertDispatcher {
+    mailer: Option<Arc<Mailer>>,
+    webhooks: Option<WebhookClient>,
 }
 
-impl Sender {
-    pub(super) fn new(shared: &Shared) -> Self {
-        let config = &shared.config.alerts;
-        let reach = if config.webhook_private { Reach::Private } else { Reach::Public };
-        let hooks = config.webhook_secret.as_deref().map(|secret| Hooks::new(secret, reach));
-        Self { post: config.smtp.as_ref().and_then(Post::new).map(Arc::new), hooks }
+impl AlertDispatcher {
+    pub(super) fn new(shared: &AppState) -> Self {
+        let config = &shared.config.notifications;
+        let reach = if config.allow_private_webhooks { EgressPolicy::AllowPrivate } else { EgressPolicy::PublicOnly };
+        let hooks = config.webhook_secret.as_deref().map(|secret| WebhookClient::new(secret, reach));
+        Self { mailer: config.smtp.as_ref().and_then(Mailer::new).map(Arc::new), webhooks: hooks }
     }
 
-    /// Sends what is due, and how much was claimed.
-    pub(super) async fn send_due(&self, shared: &Shared) -> Result<usize, StoreError> {
+    /// Sends pending alerts; returns the number of claimed rows.
+    pub(super) async fn send_due(&self, shared: &AppState) -> Result<usize, StoreError> {
         let now = shared.now();
-        let until = now.checked_add(CLAIM).unwrap_or(now);
-        let claimed = shared.store.claim_alerts(now, until, AT_ONCE).await?;
+        let until = now.checked_add(LEASE).unwrap_or(now);
+        let claimed = shared.store.claim_alerts(now, until, MAX_CONCURRENT).await?;
         let count = claimed.len();
         let mut sending = JoinSet::new();
         for waiting in claimed {
@@ -72,68 +73,68 @@ impl Sender {
         }
         let mut result = Ok(count);
         while let Some(sent) = sending.join_next().await {
-            if let Err(error) = crate::tasks::joined(sent) {
+            if let Err(error) = crate::tasks::unwrap_join(sent) {
                 result = Err(error);
             }
         }
         result
     }
 
-    async fn send_one(&self, shared: &Shared, waiting: Waiting) -> Result<(), StoreError> {
+    async fn send_one(&self, shared: &AppState, waiting: ClaimedAlert) -> Result<(), StoreError> {
         let outcome = match prepare(shared, &waiting).await? {
-            None => Outcome::Stale,
+            None => AlertResult::Stale,
             Some(sending) => match self.send(&waiting, sending).await {
-                Ok(()) => Outcome::Sent,
-                Err(Failure::Never(error)) => Outcome::Dead(error),
-                Err(Failure::Later(error)) => later(&waiting, error, shared.now()),
+                Ok(()) => AlertResult::Sent,
+                Err(Failure::Permanent(error)) => AlertResult::Failed(error),
+                Err(Failure::Transient(error)) => schedule_retry(&waiting, error, shared.now()),
             },
         };
-        shared.store.alert_came_to(&waiting, &outcome).await
+        shared.store.record_alert_result(&waiting, &outcome).await
     }
 
-    async fn send(&self, waiting: &Waiting, sending: Sending) -> Result<(), Failure> {
-        let off = || Failure::Later("this channel is not configured".to_owned());
+    async fn send(&self, waiting: &ClaimedAlert, sending: OutgoingAlert) -> Result<(), Failure> {
+        let off = || Failure::Transient("channel is not configured".to_owned());
         match waiting.channel.as_str() {
-            "email" => self.post.as_ref().ok_or_else(off)?.send(&sending).await,
+            "email" => self.mailer.as_ref().ok_or_else(off)?.send(&sending).await,
             _ => {
-                let hooks = self.hooks.clone().ok_or_else(off)?;
+                let hooks = self.webhooks.clone().ok_or_else(off)?;
                 let sent = tokio::task::spawn_blocking(move || hooks.send(&sending)).await;
-                sent.unwrap_or_else(|_| Err(Failure::Never("sending failed".to_owned())))
+                sent.unwrap_or_else(|_| Err(Failure::Permanent("send task panicked".to_owned())))
             }
         }
     }
 }
 
-/// What is to be sent; `None` if it is not so any more, or too old.
-async fn prepare(shared: &Shared, waiting: &Waiting) -> Result<Option<Sending>, StoreError> {
+/// Prepares an alert for sending; `None` if it no longer applies or has expired.
+async fn prepare(shared: &AppState, waiting: &ClaimedAlert) -> Result<Option<OutgoingAlert>, StoreError> {
     let now = shared.now();
-    let Some(kind) = Kind::parse(&waiting.kind).filter(|_| waiting.fresh_until >= now) else {
+    let Some(kind) = AlertKind::parse(&waiting.kind).filter(|_| waiting.fresh_until >= now) else {
         return Ok(None);
     };
     let Some(parcel) = shared.store.parcel(&waiting.epc).await? else { return Ok(None) };
-    let page = situation::page_of(shared, &parcel).await?;
-    let due = rule::due(&page.view, page.known_at, now);
+    let page = situation::page_for_parcel(shared, &parcel).await?;
+    let due = rule::due_alerts(&page.view, page.data_as_of, now);
     let Some(due) = due.into_iter().find(|due| due.kind == kind) else { return Ok(None) };
-    Ok(Some(Sending {
-        id: format!("{}.{}", waiting.subscriber, kind.name()),
+    Ok(Some(OutgoingAlert {
+        id: format!("{}.{}", waiting.subscriber, kind.as_str()),
         kind,
         number: parcel.number,
-        at: due.since.map(|at| at.to_string()),
+        happened_at: due.happened_at.map(|at| at.to_string()),
         address: waiting.address.clone(),
         language: waiting.language.clone().or(parcel.language),
-        page: page_link(shared, &parcel.token),
-        end: end_link(shared, &waiting.subscriber),
+        page_url: tracking_url(shared, &parcel.token),
+        unsubscribe_url: unsubscribe_url(shared, &waiting.subscriber),
         now,
     }))
 }
 
-fn later(waiting: &Waiting, error: String, now: UtcTime) -> Outcome {
+fn schedule_retry(waiting: &ClaimedAlert, error: String, now: UtcTime) -> AlertResult {
     let tries = usize::try_from(waiting.tries).unwrap_or(usize::MAX);
-    let wait = WAITS_MIN[tries.min(WAITS_MIN.len() - 1)];
+    let wait = RETRY_DELAYS_MIN[tries.min(RETRY_DELAYS_MIN.len() - 1)];
     let at = now.checked_add(Duration::from_mins(wait));
-    let give_up = waiting.made_at.checked_add(GIVE_UP);
+    let give_up = waiting.made_at.checked_add(GIVE_UP_AFTER);
     match at {
-        Some(at) if give_up.is_some_and(|give_up| at < give_up) => Outcome::Again(at, error),
-        _ => Outcome::Dead(error),
+        Some(at) if give_up.is_some_and(|give_up| at < give_up) => AlertResult::Retry(at, error),
+        _ => AlertResult::Failed(error),
     }
 }

@@ -1,47 +1,47 @@
-//! The words of letters, in each language. A new language is one more row.
+//! E-mail texts, one set per language.
 
-use super::rule::Kind;
+use super::rule::AlertKind;
 
-/// The words of a language.
+/// E-mail texts of one language.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Texts {
+pub(super) struct Templates {
     pub(super) language: &'static str,
     pub(super) subject: [&'static str; 6],
-    /// `{number}` and, where it is known when, `{at}`.
+    /// Placeholder: `{number}`.
     pub(super) body: [&'static str; 6],
-    pub(super) page: &'static str,
-    pub(super) happened: &'static str,
-    pub(super) end: &'static str,
+    pub(super) page_link: &'static str,
+    pub(super) happened_at: &'static str,
+    pub(super) unsubscribe_link: &'static str,
 }
 
-/// In the order of [`Kind::ALL`].
-const ENGLISH: Texts = Texts {
+/// Ordered like [`Kind::ALL`].
+const ENGLISH: Templates = Templates {
     language: "en",
     subject: [
         "Your parcel is out for delivery",
-        "Your parcel is nearly there",
-        "Your parcel is late",
-        "Your parcel was delivered",
-        "We could not deliver your parcel",
+        "Your parcel is nearby",
+        "Your parcel is delayed",
+        "Your parcel has been delivered",
+        "We couldn’t deliver your parcel",
         "There is a problem with your parcel",
     ],
     body: [
-        "Your parcel {number} is in the van and on its way to you.",
-        "Your parcel {number} is at most three stops away.",
-        "Your parcel {number} comes later than planned.",
-        "Your parcel {number} was delivered.",
-        "Your parcel {number} could not be delivered.",
-        "Something is wrong with your parcel {number}. We are looking into it.",
+        "Your parcel {number} is out for delivery.",
+        "Your parcel {number} is no more than three stops away.",
+        "Your parcel {number} is delayed.",
+        "Your parcel {number} has been delivered.",
+        "We couldn’t deliver your parcel {number}.",
+        "There is a problem with your parcel {number}. We are looking into it.",
     ],
-    page: "All about it",
-    happened: "That was at {at} (UTC).",
-    end: "No more messages about this parcel",
+    page_link: "Track your parcel",
+    happened_at: "Time: {at} UTC.",
+    unsubscribe_link: "Unsubscribe from updates for this parcel",
 };
 
-const GERMAN: Texts = Texts {
+const GERMAN: Templates = Templates {
     language: "de",
     subject: [
-        "Ihr Paket wird zugestellt",
+        "Ihr Paket ist in Zustellung",
         "Ihr Paket ist gleich da",
         "Ihr Paket verspätet sich",
         "Ihr Paket wurde zugestellt",
@@ -49,28 +49,28 @@ const GERMAN: Texts = Texts {
         "Es gibt ein Problem mit Ihrem Paket",
     ],
     body: [
-        "Ihr Paket {number} ist im Zustellfahrzeug und auf dem Weg zu Ihnen.",
-        "Bis zu Ihrem Paket {number} sind es höchstens drei Stopps.",
-        "Ihr Paket {number} kommt später als geplant.",
+        "Ihr Paket {number} ist im Zustellfahrzeug auf dem Weg zu Ihnen.",
+        "Ihr Paket {number} ist höchstens drei Stopps entfernt.",
+        "Die Zustellung Ihres Pakets {number} verspätet sich.",
         "Ihr Paket {number} wurde zugestellt.",
         "Ihr Paket {number} konnte nicht zugestellt werden.",
-        "Mit Ihrem Paket {number} stimmt etwas nicht. Wir kümmern uns darum.",
+        "Es gibt ein Problem mit Ihrem Paket {number}. Wir kümmern uns darum.",
     ],
-    page: "Alles dazu",
-    happened: "Das war am {at} (UTC).",
-    end: "Keine Nachrichten zu diesem Paket mehr",
+    page_link: "Sendung verfolgen",
+    happened_at: "Zeitpunkt: {at} UTC.",
+    unsubscribe_link: "Benachrichtigungen zu diesem Paket abbestellen",
 };
 
-/// The words for a BCP 47 language; English where there are none.
-pub(super) fn texts(language: Option<&str>) -> &'static Texts {
+/// Returns the texts for a BCP 47 language, English as the fallback.
+pub(super) fn templates_for(language: Option<&str>) -> &'static Templates {
     let primary = language.and_then(|language| language.split('-').next()).unwrap_or("en");
     let all = [&GERMAN, &ENGLISH];
     all.into_iter().find(|texts| texts.language.eq_ignore_ascii_case(primary)).unwrap_or(&ENGLISH)
 }
 
-impl Texts {
-    pub(super) fn of(&self, kind: Kind) -> (&'static str, &'static str) {
-        let index = Kind::ALL.iter().position(|one| *one == kind).unwrap_or(0);
+impl Templates {
+    pub(super) fn for_kind(&self, kind: AlertKind) -> (&'static str, &'static str) {
+        let index = AlertKind::ALL.iter().position(|one| *one == kind).unwrap_or(0);
         (self.subject[index], self.body[index])
     }
 }

@@ -1,7 +1,7 @@
-//! An alert → a POST of a `CloudEvent`, signed as Standard Webhooks 1.0 has it.
+//! Sends an alert as a `CloudEvent` by HTTP POST, signed according to Standard Webhooks 1.0.
 //!
-//! The address is a stranger's: it is resolved once, checked, and connected to as it was checked, no redirect is followed,
-//! no proxy is asked, and nothing of the answer is kept but its status.
+//! The target URL is untrusted. It is resolved once, checked, and connected to at the checked
+//! address. Redirects and proxies are disabled, and only the status of the response is used.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,50 +15,50 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
 use super::Failure;
-use super::send::Sending;
+use super::send::OutgoingAlert;
 use crate::wire::base64;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where webhooks may go.
+/// Networks that webhooks may target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reach {
-    /// Only to addresses of the Internet, by TLS.
-    Public,
-    /// Anywhere: the operator allowed it.
-    Private,
+pub(super) enum EgressPolicy {
+    /// Public Internet addresses only, over TLS.
+    PublicOnly,
+    /// Any address; enabled by the operator.
+    AllowPrivate,
 }
 
-/// A client for webhooks. Clones are one.
+/// HTTP client for webhooks. Clones share the connection pool.
 #[derive(Clone, Debug)]
-pub(super) struct Hooks {
+pub(super) struct WebhookClient {
     agent: Agent,
     key: hmac::Key,
 }
 
-impl Hooks {
-    /// A client that signs with `secret`: `whsec_` and base64, or any text.
-    pub(super) fn new(secret: &str, reach: Reach) -> Self {
+impl WebhookClient {
+    /// Creates a client that signs with `secret`: `whsec_` and base64, or arbitrary text.
+    pub(super) fn new(secret: &str, reach: EgressPolicy) -> Self {
         let bytes = secret.strip_prefix("whsec_").and_then(base64::decode);
         let bytes = bytes.unwrap_or_else(|| secret.as_bytes().to_vec());
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider).build();
         let config = Agent::config_builder()
             .tls_config(tls)
-            .https_only(reach == Reach::Public)
+            .https_only(reach == EgressPolicy::PublicOnly)
             .http_status_as_error(false)
             .max_redirects(0)
             .proxy(None)
             .timeout_global(Some(TIMEOUT))
             .user_agent("waypost-backend")
             .build();
-        let agent = Agent::with_parts(config, DefaultConnector::new(), Checked { reach });
+        let agent = Agent::with_parts(config, DefaultConnector::new(), PublicOnlyResolver { policy: reach });
         Self { agent, key: hmac::Key::new(hmac::HMAC_SHA256, &bytes) }
     }
 
-    /// Sends one; blocks for up to ten seconds.
-    pub(super) fn send(&self, sending: &Sending) -> Result<(), Failure> {
-        let body = event(sending).to_string();
+    /// Sends an alert; blocks for up to ten seconds.
+    pub(super) fn send(&self, sending: &OutgoingAlert) -> Result<(), Failure> {
+        let body = cloud_event(sending).to_string();
         let seconds = sending.now.as_unix_ms() / 1000;
         let signed = format!("{}.{seconds}.{body}", sending.id);
         let signature = hmac::sign(&self.key, signed.as_bytes());
@@ -72,52 +72,52 @@ impl Hooks {
             .send(body.as_bytes());
         match answer.map(|answer| answer.status().as_u16()) {
             Ok(200..=299) => Ok(()),
-            // Too many, too early, too slow: the same may work later.
+            // Timeouts, rate limits and server errors are transient.
             Ok(status @ (408 | 425 | 429 | 500..=599)) => {
-                Err(Failure::Later(format!("status {status}")))
+                Err(Failure::Transient(format!("status {status}")))
             }
-            Ok(status) => Err(Failure::Never(format!("status {status}"))),
-            Err(ureq::Error::Other(error)) if error.is::<NotAllowed>() => {
-                Err(Failure::Never(error.to_string()))
+            Ok(status) => Err(Failure::Permanent(format!("status {status}"))),
+            Err(ureq::Error::Other(error)) if error.is::<PrivateAddress>() => {
+                Err(Failure::Permanent(error.to_string()))
             }
             Err(error @ (ureq::Error::BadUri(_) | ureq::Error::RequireHttpsOnly(_))) => {
-                Err(Failure::Never(error.to_string()))
+                Err(Failure::Permanent(error.to_string()))
             }
-            Err(error) => Err(Failure::Later(error.to_string())),
+            Err(error) => Err(Failure::Transient(error.to_string())),
         }
     }
 }
 
-/// CloudEvents 1.0.
-fn event(sending: &Sending) -> serde_json::Value {
+/// Builds the CloudEvents 1.0 payload.
+fn cloud_event(sending: &OutgoingAlert) -> serde_json::Value {
     let mut event = json!({
         "specversion": "1.0",
         "id": sending.id,
-        "source": sending.page.split("/t/").next().unwrap_or_default(),
-        "type": format!("waypost.parcel.{}.v1", sending.kind.name()),
-        "time": sending.at.clone().unwrap_or_else(|| sending.now.to_string()),
+        "source": sending.page_url.split("/t/").next().unwrap_or_default(),
+        "type": format!("waypost.parcel.{}.v1", sending.kind.as_str()),
+        "time": sending.happened_at.clone().unwrap_or_else(|| sending.now.to_string()),
         "datacontenttype": "application/json",
-        "data": {"number": sending.number, "kind": sending.kind.name(), "page": sending.page},
+        "data": {"number": sending.number, "kind": sending.kind.as_str(), "page": sending.page_url},
     });
-    if let Some(at) = &sending.at {
+    if let Some(at) = &sending.happened_at {
         event["data"]["happened_at"] = at.as_str().into();
     }
     event
 }
 
-/// The address belongs to a network that webhooks must not reach.
+/// The address belongs to a network that webhooks must not target.
 #[derive(Debug, thiserror::Error)]
-#[error("the address is of a private network: use a public one, or set alerts.webhook_private")]
-struct NotAllowed;
+#[error("the address is in a private network; use a public address or set alerts.webhook_private")]
+struct PrivateAddress;
 
-/// Resolves as usual, and refuses what is not of the Internet. What it gives is what is connected to, so that a name that
-/// says something else the next time gains nothing.
+/// Resolver that rejects private addresses. The client connects to the resolved addresses, which
+/// prevents DNS rebinding.
 #[derive(Debug)]
-struct Checked {
-    reach: Reach,
+struct PublicOnlyResolver {
+    policy: EgressPolicy,
 }
 
-impl Resolver for Checked {
+impl Resolver for PublicOnlyResolver {
     fn resolve(
         &self,
         uri: &ureq::http::Uri,
@@ -126,14 +126,14 @@ impl Resolver for Checked {
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let addresses = DefaultResolver::default().resolve(uri, config, timeout)?;
         let private = addresses.iter().any(|address| !is_public(address.ip()));
-        if self.reach == Reach::Public && private {
-            return Err(ureq::Error::Other(Box::new(NotAllowed)));
+        if self.policy == EgressPolicy::PublicOnly && private {
+            return Err(ureq::Error::Other(Box::new(PrivateAddress)));
         }
         Ok(addresses)
     }
 }
 
-/// Whether an address is of the Internet: none of those of the registries of special-purpose addresses (RFC 6890).
+/// Whether an address is public: in none of the special-purpose registries (RFC 6890).
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {
@@ -153,7 +153,7 @@ fn is_public(address: IpAddr) -> bool {
             let [first, second, ..] = v6.segments();
             match v6.to_ipv4_mapped() {
                 Some(v4) => is_public(IpAddr::V4(v4)),
-                // Only 2000::/3 is in use; 6to4, Teredo and NAT64 lead to addresses of IPv4.
+                // Only 2000::/3 is allocated; 6to4, Teredo and NAT64 embed IPv4 addresses.
                 None => {
                     first & 0xe000 == 0x2000
                         && first != 0x2002

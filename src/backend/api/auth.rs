@@ -1,8 +1,9 @@
-//! A token or a session's cookie → who asks, and whether that is enough.
+//! Authentication by bearer token or session cookie, and authorization by scope.
 //!
-//! - Of a token the configuration has the SHA-256 only. All of them are compared, each in constant time.
-//! - A cookie opens the desk and nothing else, and changes something only with a sign that one of our own pages sent it:
-//!   a header of ours, or the browser's word that it is of the same origin.
+//! - The configuration contains only the SHA-256 of a token. Every entry is compared in constant
+//!   time.
+//! - A cookie is valid for the dispatcher console only. A change by cookie also needs proof of the
+//!   same origin: the header `X-Waypost`, or the browser's `Sec-Fetch-Site` or `Origin`.
 
 use std::marker::PhantomData;
 
@@ -14,15 +15,14 @@ use subtle::ConstantTimeEq as _;
 use super::problem::Problem;
 use super::session;
 use crate::backend::config::{Scope, Token};
-use crate::backend::{Shared, octets};
+use crate::backend::{AppState, octets};
 
-/// Scopes as types, for [`Allowed`].
+/// Scopes as marker types for [`Allowed`].
 pub mod scope {
     use crate::backend::config::Scope;
 
-    /// What a request needs.
-    pub trait Needs: Send {
-        /// The scope.
+    /// Marker type of a required scope.
+    pub trait ScopeMarker: Send {
         const SCOPE: Scope;
     }
 
@@ -32,7 +32,7 @@ pub mod scope {
             #[derive(Clone, Copy, Debug)]
             pub enum $name {}
 
-            impl Needs for $name {
+            impl ScopeMarker for $name {
                 const SCOPE: Scope = Scope::$name;
             }
         )*};
@@ -52,55 +52,56 @@ pub mod scope {
     }
 }
 
-/// Extracts who asks, if that one may: `Allowed<scope::Routes>` as an argument of a handler. 401 or 403 otherwise.
+/// Extractor that requires a scope: `Allowed<scope::Routes>` as a handler argument. Rejects with
+/// 401 or 403.
 #[derive(Clone, Debug)]
-pub struct Allowed<S> {
-    /// Name of the token, for the audit log and for the source of what is captured.
-    pub who: String,
-    needs: PhantomData<fn() -> S>,
+pub struct RequireScope<S> {
+    /// Name of the token, for the audit log and as the source of captured events.
+    pub token_name: String,
+    scope: PhantomData<fn() -> S>,
 }
 
-impl<S: scope::Needs> FromRequestParts<Shared> for Allowed<S> {
+impl<S: scope::ScopeMarker> FromRequestParts<AppState> for RequireScope<S> {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
-        let token = match bearer(&parts.headers) {
-            Some(secret) => known(&shared.config.tokens, secret).ok_or_else(unknown)?,
+    async fn from_request_parts(parts: &mut Parts, shared: &AppState) -> Result<Self, Problem> {
+        let token = match bearer_token(&parts.headers) {
+            Some(secret) => authenticate(&shared.config.tokens, secret).ok_or_else(unauthorized)?,
             None if S::SCOPE == Scope::Desk => {
-                let token = session::holder(shared, &parts.headers).await?.ok_or_else(unknown)?;
-                if !parts.method.is_safe() && !own_page(shared, &parts.headers) {
-                    return Err(foreign());
+                let token = session::session_token(shared, &parts.headers).await?.ok_or_else(unauthorized)?;
+                if !parts.method.is_safe() && !is_same_origin(shared, &parts.headers) {
+                    return Err(csrf_rejected());
                 }
                 token
             }
-            None => return Err(unknown()),
+            None => return Err(unauthorized()),
         };
         if !token.scopes.contains(&S::SCOPE) {
-            return Err(Problem::new(StatusCode::FORBIDDEN, "this token has not the scope for it"));
+            return Err(Problem::new(StatusCode::FORBIDDEN, "this token lacks the required scope"));
         }
-        Ok(Self { who: token.name.clone(), needs: PhantomData })
+        Ok(Self { token_name: token.name.clone(), scope: PhantomData })
     }
 }
 
-fn unknown() -> Problem {
-    let problem = Problem::new(StatusCode::UNAUTHORIZED, "send Authorization: Bearer with a token");
+fn unauthorized() -> Problem {
+    let problem = Problem::new(StatusCode::UNAUTHORIZED, "send Authorization: Bearer with a valid token");
     problem.with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
 }
 
-fn foreign() -> Problem {
-    Problem::new(StatusCode::FORBIDDEN, "a change by cookie needs the header X-Waypost: 1")
+fn csrf_rejected() -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, "requests that change data with a cookie need the header X-Waypost: 1")
 }
 
 /// The secret of `Authorization: Bearer …` (RFC 6750 §2.1).
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, secret) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim())
 }
 
-/// The token that has this secret.
+/// Returns the token with this secret, in constant time per entry.
 #[must_use]
-pub fn known<'a>(tokens: &'a [Token], secret: &str) -> Option<&'a Token> {
+pub fn authenticate<'a>(tokens: &'a [Token], secret: &str) -> Option<&'a Token> {
     let hash = octets::sha256(secret);
     let mut found = None;
     for token in tokens {
@@ -112,14 +113,14 @@ pub fn known<'a>(tokens: &'a [Token], secret: &str) -> Option<&'a Token> {
     found
 }
 
-/// Whether one of our own pages sent it, and no other page made the browser send it.
-pub(super) fn own_page(shared: &Shared, headers: &HeaderMap) -> bool {
+/// Whether a page of this origin sent the request, rather than a cross-site page.
+pub(super) fn is_same_origin(shared: &AppState, headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     if text("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none") {
         return false;
     }
     let origin = shared.config.http.public_url.trim_end_matches('/');
-    if text("origin").is_some_and(|from| !same_host(from, origin, text("host"))) {
+    if text("origin").is_some_and(|from| !origin_matches(from, origin, text("host"))) {
         return false;
     }
     headers.contains_key("x-waypost")
@@ -127,8 +128,8 @@ pub(super) fn own_page(shared: &Shared, headers: &HeaderMap) -> bool {
         || text("origin").is_some()
 }
 
-/// Whether an origin is the public one, or that of the host that was asked.
-fn same_host(from: &str, public: &str, host: Option<&str>) -> bool {
+/// Whether an origin equals the public URL or the requested host.
+fn origin_matches(from: &str, public: &str, host: Option<&str>) -> bool {
     let asked = from.split_once("://").map(|(_, authority)| authority);
     from == public || asked.is_some() && asked == host
 }

@@ -1,4 +1,4 @@
-//! A connection and what a proxy says of it → the address of who asks, for limits only; it is never stored.
+//! Client address behind an optional proxy. It is used for rate limits only and never stored.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,20 +7,21 @@ use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 
-use crate::backend::Shared;
+use crate::backend::AppState;
 
-/// The other end of the connection; [`super::serve()`] puts it into each request.
+/// Peer address of the connection; [`super::serve()`] adds it to each request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer(pub SocketAddr);
+pub struct PeerAddr(pub SocketAddr);
 
-/// Whose limits count: an IPv4 address, or the 64 bits of an IPv6 network that one household has (RFC 6177).
+/// Key of per-client limits: an IPv4 address, or the /64 of an IPv6 address, as assigned to a
+/// household (RFC 6177).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientAddress(pub IpAddr);
 
 impl ClientAddress {
-    /// The address whose limits count.
+    /// Converts an address to the key of per-client limits.
     #[must_use]
-    pub fn of(address: IpAddr) -> Self {
+    pub fn from_ip(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
             IpAddr::V6(address) => {
                 let network = address.to_bits() & !u128::from(u64::MAX);
@@ -31,20 +32,20 @@ impl ClientAddress {
     }
 }
 
-impl FromRequestParts<Shared> for ClientAddress {
+impl FromRequestParts<AppState> for ClientAddress {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Infallible> {
-        let peer = parts.extensions.get::<Peer>();
-        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(peer)| peer.ip());
-        // Only a proxy of ours is believed, and of its list only what it wrote itself: the last.
-        let trusted = shared.config.http.behind_proxy && peer.to_canonical().is_loopback();
-        let said = if trusted { forwarded(&parts.headers) } else { None };
-        Ok(Self::of(said.unwrap_or(peer)))
+    async fn from_request_parts(parts: &mut Parts, shared: &AppState) -> Result<Self, Infallible> {
+        let peer = parts.extensions.get::<PeerAddr>();
+        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |PeerAddr(peer)| peer.ip());
+        // Trusts only a proxy on this host, and only the last entry, which that proxy appended.
+        let trusted = shared.config.http.trust_forwarded_for && peer.to_canonical().is_loopback();
+        let said = if trusted { forwarded_for(&parts.headers) } else { None };
+        Ok(Self::from_ip(said.unwrap_or(peer)))
     }
 }
 
-fn forwarded(headers: &HeaderMap) -> Option<IpAddr> {
+fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
     let last = headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?;
     let last = last.rsplit(',').next()?.trim();
     let bare = last.trim_start_matches('[').trim_end_matches(']');
@@ -57,7 +58,7 @@ mod tests {
 
     #[test]
     fn a_household_is_one_address() {
-        let of = |text: &str| ClientAddress::of(text.parse().unwrap()).0.to_string();
+        let of = |text: &str| ClientAddress::from_ip(text.parse().unwrap()).0.to_string();
         assert_eq!(of("192.0.2.7"), "192.0.2.7");
         assert_eq!(of("::ffff:192.0.2.7"), "192.0.2.7");
         assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
@@ -81,7 +82,7 @@ mod tests {
                 headers.append("x-forwarded-for", line.parse().unwrap());
             }
             assert_eq!(
-                forwarded(&headers),
+                forwarded_for(&headers),
                 expected.map(|text| text.parse().unwrap()),
                 "{lines:?}"
             );

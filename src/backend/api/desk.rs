@@ -1,4 +1,5 @@
-//! A dispatcher → vans, a van's day, the trace of a parcel. Whose day and which parcel somebody looks at is written down.
+//! Dispatcher API: vans, history of a van, parcel traces. Access to personal data is recorded in
+//! the audit log.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,170 +10,170 @@ use axum::response::Response;
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 
-use super::auth::{Allowed, known, own_page, scope};
-use super::customer::full;
-use super::problem::{Body, Problem, Query};
-use super::stream::events;
-use super::{ClientAddress, Counter, Stopping, session};
+use super::auth::{RequireScope, authenticate, is_same_origin, scope};
+use super::customer::too_many_streams;
+use super::problem::{JsonBody, Problem, QueryParams};
+use super::stream::event_stream;
+use super::{ClientAddress, ApiState, ShutdownToken, session};
 use crate::backend::config::Scope;
 use crate::backend::live::Change;
-use crate::backend::store::{masked, parcels};
-use crate::backend::view::desk::{DayView, TraceView, VanView};
-use crate::backend::{Shared, epc, situation};
+use crate::backend::store::{mask_number, parcels};
+use crate::backend::view::desk::{HistoryView, TraceView, VanView};
+use crate::backend::{AppState, epc, situation};
 use crate::units::UtcTime;
 
-/// Longest name of a van or number of a parcel that is looked at, bytes.
-const NAME_BYTES: usize = 128;
+/// Maximum length of a van id or parcel number in bytes.
+const MAX_NAME_BYTES: usize = 128;
 
-/// Longest note to a case, bytes.
-const NOTE_BYTES: usize = 500;
+/// Maximum length of a case note in bytes.
+const MAX_NOTE_BYTES: usize = 500;
 
-/// Most of a day that is shown at once.
-const SPAN: Duration = Duration::from_hours(48);
+/// Maximum length of a time range in one request.
+const MAX_TIME_RANGE: Duration = Duration::from_hours(48);
 
-/// Rows of a list, unless fewer are asked for.
-const ROWS: u32 = 100;
+/// Default number of rows per page.
+const DEFAULT_ROWS: u32 = 100;
 
-/// Most rows of a list.
-const MOST_ROWS: u32 = 1000;
+/// Maximum number of rows per page.
+const MAX_ROWS: u32 = 1000;
 
-type Counters = Extension<Arc<Counter>>;
+type SharedApiState = Extension<Arc<ApiState>>;
 
-/// A token that is shown once.
+/// Login with an API token.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Shows {
+pub(super) struct LoginRequest {
     token: String,
 }
 
 /// `POST /api/v1/session`
 pub(super) async fn log_in(
-    State(shared): State<Shared>,
-    Extension(counter): Counters,
+    State(shared): State<AppState>,
+    Extension(counter): SharedApiState,
     client: ClientAddress,
     headers: HeaderMap,
-    Body(Shows { token }): Body<Shows>,
+    JsonBody(LoginRequest { token }): JsonBody<LoginRequest>,
 ) -> Result<(StatusCode, [(header::HeaderName, HeaderValue); 1]), Problem> {
     let now = shared.clock.uptime();
-    counter.tried.take(&client, now).map_err(|wait| Problem::too_many(wait.as_secs() + 1))?;
-    if !own_page(&shared, &headers) {
+    counter.logins.acquire(&client, now).map_err(|wait| Problem::too_many(wait.as_secs() + 1))?;
+    if !is_same_origin(&shared, &headers) {
         return Err(Problem::new(StatusCode::FORBIDDEN, "send the header X-Waypost: 1"));
     }
-    let token = known(&shared.config.tokens, &token)
+    let token = authenticate(&shared.config.tokens, &token)
         .filter(|token| token.scopes.contains(&Scope::Desk))
-        .ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, "token: none of a desk; check it"))?;
-    counter.tried.give_back(&client);
-    let cookie = session::begin(&shared, token).await?;
-    counter.looks.shown(&shared, &token.name, "session", "begun").await?;
+        .ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, "token: unknown, or without the scope desk; check it"))?;
+    counter.logins.refund(&client);
+    let cookie = session::create(&shared, token).await?;
+    counter.audit_log.record(&shared, &token.name, "session", "begun").await?;
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]))
 }
 
-/// `DELETE /api/v1/session`; also without one, so that a page can always come back to the beginning.
+/// `DELETE /api/v1/session`; succeeds without a session, so a page can always return to the login.
 pub(super) async fn log_out(
-    State(shared): State<Shared>,
+    State(shared): State<AppState>,
     headers: HeaderMap,
 ) -> Result<(StatusCode, [(header::HeaderName, HeaderValue); 1]), Problem> {
-    if !own_page(&shared, &headers) {
+    if !is_same_origin(&shared, &headers) {
         return Err(Problem::new(StatusCode::FORBIDDEN, "send the header X-Waypost: 1"));
     }
-    let cookie = session::end(&shared, &headers).await?;
+    let cookie = session::revoke(&shared, &headers).await?;
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]))
 }
 
 /// `GET /api/v1/vans`
 pub(super) async fn vans(
-    State(shared): State<Shared>,
-    Extension(counter): Counters,
-    allowed: Allowed<scope::Desk>,
+    State(shared): State<AppState>,
+    Extension(counter): SharedApiState,
+    allowed: RequireScope<scope::Desk>,
 ) -> Result<Json<Vec<VanView>>, Problem> {
-    counter.looks.shown(&shared, &allowed.who, "vans", "all").await?;
+    counter.audit_log.record(&shared, &allowed.token_name, "vans", "all").await?;
     Ok(Json(situation::vans(&shared).await?))
 }
 
 /// `GET /api/v1/vans/live`
-pub(super) async fn live(
-    State(shared): State<Shared>,
-    Extension(counter): Counters,
-    stopping: Option<Extension<Stopping>>,
+pub(super) async fn stream(
+    State(shared): State<AppState>,
+    Extension(counter): SharedApiState,
+    stopping: Option<Extension<ShutdownToken>>,
     client: ClientAddress,
-    allowed: Allowed<scope::Desk>,
+    allowed: RequireScope<scope::Desk>,
 ) -> Result<Response, Problem> {
-    let place = counter.streams.take(client).ok_or_else(full)?;
-    counter.looks.shown(&shared, &allowed.who, "vans", "live").await?;
-    let vans = counter.fleet.watch(&shared).await?;
-    Ok(events(vans, stopping.map(|Extension(stopping)| stopping), place))
+    let place = counter.streams.acquire(client).ok_or_else(too_many_streams)?;
+    counter.audit_log.record(&shared, &allowed.token_name, "vans", "live").await?;
+    let vans = counter.fleet_feed.subscribe(&shared).await?;
+    Ok(event_stream(vans, stopping.map(|Extension(stopping)| stopping), place))
 }
 
 /// `GET /api/v1/vans/{van}`
 pub(super) async fn van(
-    State(shared): State<Shared>,
-    Extension(counter): Counters,
-    allowed: Allowed<scope::Desk>,
+    State(shared): State<AppState>,
+    Extension(counter): SharedApiState,
+    allowed: RequireScope<scope::Desk>,
     Path(van): Path<String>,
 ) -> Result<Json<VanView>, Problem> {
-    let van = named(&van, unknown_van)?;
+    let van = validate_name(&van, unknown_van)?;
     let view = situation::van(&shared, van).await?.ok_or_else(unknown_van)?;
-    counter.looks.shown(&shared, &allowed.who, "van", van).await?;
+    counter.audit_log.record(&shared, &allowed.token_name, "van", van).await?;
     Ok(Json(view))
 }
 
-/// From when to when.
+/// Time range.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Span {
+pub(super) struct TimeRange {
     from: Option<String>,
     until: Option<String>,
 }
 
-/// `GET /api/v1/vans/{van}/day?from=&until=`; without them the last twelve hours.
+/// `GET /api/v1/vans/{van}/day?from=&until=`; the default range is the last twelve hours.
 pub(super) async fn day(
-    State(shared): State<Shared>,
-    Extension(counter): Counters,
-    allowed: Allowed<scope::Desk>,
+    State(shared): State<AppState>,
+    Extension(counter): SharedApiState,
+    allowed: RequireScope<scope::Desk>,
     Path(van): Path<String>,
-    Query(span): Query<Span>,
-) -> Result<Json<DayView>, Problem> {
-    let van = named(&van, unknown_van)?;
-    let until = instant("until", span.until.as_deref())?.unwrap_or(shared.now());
+    QueryParams(span): QueryParams<TimeRange>,
+) -> Result<Json<HistoryView>, Problem> {
+    let van = validate_name(&van, unknown_van)?;
+    let until = parse_time("until", span.until.as_deref())?.unwrap_or(shared.now());
     let half_a_day = until.checked_sub(Duration::from_hours(12)).unwrap_or(until);
-    let from = instant("from", span.from.as_deref())?.unwrap_or(half_a_day);
+    let from = parse_time("from", span.from.as_deref())?.unwrap_or(half_a_day);
     let long = u128::try_from(until.millis_since(from)).map_err(|_| {
-        Problem::bad_request(format!("from: {from} is later than until; exchange them"))
+        Problem::bad_request(format!("from: {from} is later than until; swap them"))
     })?;
-    if long > SPAN.as_millis() {
-        return Err(Problem::bad_request("from, until: more than 48 h; ask for less at once"));
+    if long > MAX_TIME_RANGE.as_millis() {
+        return Err(Problem::bad_request("from, until: longer than 48 h; request a shorter range"));
     }
     let view = situation::day(&shared, van, from, until).await?.ok_or_else(unknown_van)?;
     let target = format!("{van} {from}/{until}");
-    counter.looks.shown(&shared, &allowed.who, "day", &target).await?;
+    counter.audit_log.record(&shared, &allowed.token_name, "day", &target).await?;
     Ok(Json(view))
 }
 
-fn instant(name: &str, text: Option<&str>) -> Result<Option<UtcTime>, Problem> {
+fn parse_time(name: &str, text: Option<&str>) -> Result<Option<UtcTime>, Problem> {
     let Some(text) = text else { return Ok(None) };
     UtcTime::parse(text).map(Some).ok_or_else(|| {
-        Problem::bad_request(format!("{name}: no time; write it as 2026-11-22T09:41:07Z"))
+        Problem::bad_request(format!("{name}: not a time; use a form such as 2026-11-22T09:41:07Z"))
     })
 }
 
 /// `GET /api/v1/trace/{number}`
 pub(super) async fn trace(
-    State(shared): State<Shared>,
-    Extension(counter): Counters,
-    allowed: Allowed<scope::Desk>,
+    State(shared): State<AppState>,
+    Extension(counter): SharedApiState,
+    allowed: RequireScope<scope::Desk>,
     Path(number): Path<String>,
 ) -> Result<Json<TraceView>, Problem> {
-    let number = named(&number, unknown_parcel)?;
+    let number = validate_name(&number, unknown_parcel)?;
     let view = situation::trace(&shared, number).await?.ok_or_else(unknown_parcel)?;
-    let target = masked(&epc::number(number));
-    counter.looks.shown(&shared, &allowed.who, "trace", &target).await?;
+    let target = mask_number(&epc::normalize_number(number));
+    counter.audit_log.record(&shared, &allowed.token_name, "trace", &target).await?;
     Ok(Json(view))
 }
 
-/// What somebody says of a missing parcel.
+/// Update of a search case for a missing parcel.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Case {
+pub(super) struct CaseUpdate {
     state: CaseState,
     #[serde(default)]
     note: Option<String>,
@@ -189,19 +190,19 @@ enum CaseState {
 
 /// `PUT /api/v1/trace/{number}/case`
 pub(super) async fn case(
-    State(shared): State<Shared>,
-    Extension(counter): Counters,
-    allowed: Allowed<scope::Desk>,
+    State(shared): State<AppState>,
+    Extension(counter): SharedApiState,
+    allowed: RequireScope<scope::Desk>,
     Path(number): Path<String>,
-    Body(Case { state, note }): Body<Case>,
+    JsonBody(CaseUpdate { state, note }): JsonBody<CaseUpdate>,
 ) -> Result<Json<TraceView>, Problem> {
-    let number = named(&number, unknown_parcel)?;
-    if note.as_ref().is_some_and(|note| note.len() > NOTE_BYTES || note.contains(is_control)) {
+    let number = validate_name(&number, unknown_parcel)?;
+    if note.as_ref().is_some_and(|note| note.len() > MAX_NOTE_BYTES || note.contains(is_control)) {
         return Err(Problem::bad_request(format!(
-            "note: at most {NOTE_BYTES} bytes, and no control characters but line feeds"
+            "note: at most {MAX_NOTE_BYTES} bytes, without control characters other than line feeds"
         )));
     }
-    let mut found = shared.store.parcels_called(number, &shared.config.domain).await?;
+    let mut found = shared.store.find_parcels(number, &shared.config.domain).await?;
     if found.is_empty() {
         return Err(unknown_parcel());
     }
@@ -212,11 +213,11 @@ pub(super) async fn case(
         CaseState::Found => "found",
         CaseState::Lost => "lost",
     };
-    let said = parcels::case(&parcel.epc, name, note.as_deref(), shared.now());
+    let said = parcels::set_case(&parcel.epc, name, note.as_deref(), shared.now());
     shared.store.write(vec![said]).await?;
-    let target = format!("{} {name}", masked(&parcel.number));
-    counter.looks.shown(&shared, &allowed.who, "case", &target).await?;
-    shared.tell(Change::Parcels { epcs: Arc::new([parcel.epc]), van: None }).await;
+    let target = format!("{} {name}", mask_number(&parcel.number));
+    counter.audit_log.record(&shared, &allowed.token_name, "case", &target).await?;
+    shared.publish_change(Change::Parcels { epcs: Arc::new([parcel.epc]), van: None }).await;
     let view = situation::trace(&shared, number).await?.ok_or_else(unknown_parcel)?;
     Ok(Json(view))
 }
@@ -225,47 +226,47 @@ fn is_control(letter: char) -> bool {
     letter.is_control() && letter != '\n'
 }
 
-/// Which part of a list, newest first: rows before the number `before`.
+/// Pagination, newest first: rows with a number below `before`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Part {
+pub(super) struct PageParams {
     before: Option<i64>,
     limit: Option<u32>,
 }
 
-impl Part {
+impl PageParams {
     fn before(&self) -> i64 {
         self.before.unwrap_or(i64::MAX)
     }
 
     fn limit(&self) -> u32 {
-        self.limit.unwrap_or(ROWS).clamp(1, MOST_ROWS)
+        self.limit.unwrap_or(DEFAULT_ROWS).clamp(1, MAX_ROWS)
     }
 }
 
-/// A message that nobody could read.
+/// A message that could not be parsed.
 #[derive(Debug, Serialize)]
-pub(super) struct PoisonView {
+pub(super) struct DeadLetterView {
     n: i64,
     received_at: String,
     topic: String,
     reason: String,
-    /// How long it was.
+    /// Original size of the message in bytes.
     bytes: u64,
-    /// Its beginning, as far as it is text.
+    /// Start of the message, decoded lossily as UTF-8.
     payload: String,
 }
 
 /// `GET /api/v1/poison?before=&limit=`
-pub(super) async fn poison(
-    State(shared): State<Shared>,
-    Extension(counter): Counters,
-    allowed: Allowed<scope::Desk>,
-    Query(part): Query<Part>,
-) -> Result<Json<Vec<PoisonView>>, Problem> {
-    let rows = shared.store.poison(part.before(), part.limit()).await?;
-    counter.looks.shown(&shared, &allowed.who, "poison", "").await?;
-    let view = |poison: crate::backend::store::Poison| PoisonView {
+pub(super) async fn dead_letters(
+    State(shared): State<AppState>,
+    Extension(counter): SharedApiState,
+    allowed: RequireScope<scope::Desk>,
+    QueryParams(part): QueryParams<PageParams>,
+) -> Result<Json<Vec<DeadLetterView>>, Problem> {
+    let rows = shared.store.dead_letters(part.before(), part.limit()).await?;
+    counter.audit_log.record(&shared, &allowed.token_name, "poison", "").await?;
+    let view = |poison: crate::backend::store::DeadLetter| DeadLetterView {
         n: poison.n,
         received_at: poison.received_at.to_string(),
         topic: poison.topic,
@@ -276,9 +277,9 @@ pub(super) async fn poison(
     Ok(Json(rows.into_iter().map(view).collect()))
 }
 
-/// Who looked at what.
+/// An entry of the audit log.
 #[derive(Debug, Serialize)]
-pub(super) struct LookView {
+pub(super) struct AuditEntryView {
     n: i64,
     at: String,
     who: String,
@@ -288,30 +289,30 @@ pub(super) struct LookView {
 
 /// `GET /api/v1/audit?before=&limit=`
 pub(super) async fn audit(
-    State(shared): State<Shared>,
-    _: Allowed<scope::Desk>,
-    Query(part): Query<Part>,
-) -> Result<Json<Vec<LookView>>, Problem> {
-    let looks = shared.store.looks(part.before(), part.limit()).await?;
-    let view = |(n, look): (i64, crate::backend::store::Look)| LookView {
+    State(shared): State<AppState>,
+    _: RequireScope<scope::Desk>,
+    QueryParams(part): QueryParams<PageParams>,
+) -> Result<Json<Vec<AuditEntryView>>, Problem> {
+    let looks = shared.store.audit_entries(part.before(), part.limit()).await?;
+    let view = |(n, look): (i64, crate::backend::store::AuditEntry)| AuditEntryView {
         n,
         at: look.at.to_string(),
-        who: look.who,
-        what: look.what,
+        who: look.actor,
+        what: look.action,
         target: look.target,
     };
     Ok(Json(looks.into_iter().map(view).collect()))
 }
 
-fn named(name: &str, unknown: fn() -> Problem) -> Result<&str, Problem> {
-    let fits = !name.is_empty() && name.len() <= NAME_BYTES && !name.contains(char::is_control);
+fn validate_name(name: &str, unknown: fn() -> Problem) -> Result<&str, Problem> {
+    let fits = !name.is_empty() && name.len() <= MAX_NAME_BYTES && !name.contains(char::is_control);
     if fits { Ok(name) } else { Err(unknown()) }
 }
 
 fn unknown_van() -> Problem {
-    Problem::not_found("nothing was ever heard of a van of this name")
+    Problem::not_found("unknown van; check its id")
 }
 
 fn unknown_parcel() -> Problem {
-    Problem::not_found("nothing was ever heard of a parcel of this number")
+    Problem::not_found("unknown parcel; check its number")
 }

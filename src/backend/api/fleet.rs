@@ -1,6 +1,8 @@
-//! Vans that a dispatcher looks at → what is seen of each, evaluated once for all dispatchers.
+//! Fleet feed for dispatchers. Each van is evaluated once per change and fanned out to all
+//! subscribers.
 //!
-//! A van that has changed is sent at once, and then at most once in each [`TICK`]. Somebody new is given all vans first.
+//! A changed van is published at once, then at most once per [`TICK`]. A new subscriber receives
+//! all vans first.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -10,187 +12,190 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::stream::{Next, Series};
-use crate::backend::Shared;
+use super::stream::{SseItem, EventSource};
+use crate::backend::AppState;
 use crate::backend::live::Change;
 use crate::backend::situation;
 use crate::backend::store::StoreError;
 use crate::backend::view::desk::VanView;
 
-/// A van is sent at most once in this time.
+/// Minimum interval between two updates of a van.
 const TICK: Duration = Duration::from_millis(500);
 
-/// After so many ticks all vans are looked at again: some things change by time alone, such as that nothing was heard.
-const LOOKED_AGAIN: u32 = 30;
+/// All vans are evaluated again after this number of ticks, for changes that only depend on time,
+/// such as a silent van.
+const REFRESH_TICKS: u32 = 30;
 
-/// Views that a dispatcher's connection may be behind.
-const BEHIND: usize = 1024;
+/// Capacity of the broadcast channel; a subscriber that lags further behind receives all vans
+/// again.
+const CHANNEL_CAPACITY: usize = 1024;
 
-/// What is sent to all dispatchers.
+/// Broadcast of van updates. Its task runs only while there are subscribers.
 #[derive(Debug)]
-pub(super) struct Fleet {
+pub(super) struct FleetFeed {
     views: broadcast::Sender<Arc<str>>,
-    watching: Mutex<bool>,
+    running: Mutex<bool>,
 }
 
-impl Default for Fleet {
+impl Default for FleetFeed {
     fn default() -> Self {
-        Self { views: broadcast::Sender::new(BEHIND), watching: Mutex::default() }
+        Self { views: broadcast::Sender::new(CHANNEL_CAPACITY), running: Mutex::default() }
     }
 }
 
-impl Fleet {
-    /// All vans as they are now, then those that change.
-    pub(super) async fn watch(self: &Arc<Self>, shared: &Shared) -> Result<Vans, StoreError> {
+impl FleetFeed {
+    /// Subscribes: returns all vans, then their updates.
+    pub(super) async fn subscribe(self: &Arc<Self>, shared: &AppState) -> Result<FleetStream, StoreError> {
         let changes = {
-            let mut watching = self.watching.lock().expect("no holder of the lock can panic");
+            let mut running = self.running.lock().expect("no holder of the lock can panic");
             let changes = self.views.subscribe();
-            if !*watching {
-                *watching = true;
-                tokio::spawn(Arc::clone(self).keep(shared.clone(), shared.live.watch()));
+            if !*running {
+                *running = true;
+                tokio::spawn(Arc::clone(self).run(shared.clone(), shared.change_feed.subscribe()));
             }
             changes
         };
-        let first = all(shared).await?;
-        Ok(Vans { shared: shared.clone(), waiting: first, changes })
+        let first = all_views(shared).await?;
+        Ok(FleetStream { shared: shared.clone(), pending: first, changes })
     }
 
-    async fn keep(self: Arc<Self>, shared: Shared, mut changes: broadcast::Receiver<Change>) {
-        let mut seen = Seen::default();
+    async fn run(self: Arc<Self>, shared: AppState, mut changes: broadcast::Receiver<Change>) {
+        let mut seen = SendState::default();
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut ticks = 0_u32;
         loop {
-            let mut due = Due::default();
+            let mut due = DueVans::default();
             tokio::select! {
-                change = changes.recv() => match change {
-                    Ok(change) => due.vans.extend(seen.now_or_later(&change)),
-                    Err(RecvError::Lagged(_)) => seen.all = true,
+                state_mut = changes.recv() => match state_mut {
+                    Ok(state_mut) => due.vans.extend(seen.on_change(&state_mut)),
+                    Err(RecvError::Lagged(_)) => seen.all_due = true,
                     Err(RecvError::Closed) => return,
                 },
                 _ = tick.tick() => {
-                    if self.nobody_looks() {
+                    if self.stop_if_unwatched() {
                         return;
                     }
                     ticks = ticks.wrapping_add(1);
-                    due = seen.due(ticks.is_multiple_of(LOOKED_AGAIN));
+                    due = seen.take_due(ticks.is_multiple_of(REFRESH_TICKS));
                 }
             }
-            if let Err(error) = self.send(&shared, &mut seen, due).await {
-                tracing::debug!(%error, "vans not evaluated");
-                seen.all = true;
+            if let Err(error) = self.publish_due(&shared, &mut seen, due).await {
+                tracing::debug!(%error, "fleet view refresh failed");
+                seen.all_due = true;
             }
         }
     }
 
-    /// Whether the last dispatcher is gone; whoever comes next begins anew.
-    fn nobody_looks(&self) -> bool {
-        let mut watching = self.watching.lock().expect("no holder of the lock can panic");
-        *watching = self.views.receiver_count() > 0;
-        !*watching
+    /// Whether there are no subscribers. The task then ends; the next subscriber starts a new one.
+    fn stop_if_unwatched(&self) -> bool {
+        let mut running = self.running.lock().expect("no holder of the lock can panic");
+        *running = self.views.receiver_count() > 0;
+        !*running
     }
 
-    async fn send(&self, shared: &Shared, seen: &mut Seen, due: Due) -> Result<(), StoreError> {
+    async fn publish_due(&self, shared: &AppState, seen: &mut SendState, due: DueVans) -> Result<(), StoreError> {
         let views = if due.all {
             situation::vans(shared).await?
         } else {
             let vans: Vec<&str> = due.vans.iter().map(AsRef::as_ref).collect();
-            situation::vans_called(shared, &vans).await?
+            situation::vans_by_id(shared, &vans).await?
         };
         for view in views {
-            if seen.is_new(&view) {
-                // The last dispatcher may have just left.
-                self.views.send(json(&view)).ok();
+            if seen.record_if_changed(&view) {
+                // The last subscriber may have just disconnected.
+                self.views.send(to_json(&view)).ok();
             }
         }
         Ok(())
     }
 }
 
-/// What has to be evaluated now.
+/// Vans to evaluate now.
 #[derive(Debug, Default)]
-struct Due {
+struct DueVans {
     all: bool,
     vans: HashSet<Arc<str>>,
 }
 
-/// What was sent, and what will be.
+/// Updates that were published or are pending.
 #[derive(Debug, Default)]
-struct Seen {
-    last: HashMap<String, VanView>,
-    /// Sent since the last tick.
-    recent: HashSet<Arc<str>>,
-    /// Changed since then.
-    later: HashSet<Arc<str>>,
-    all: bool,
+struct SendState {
+    last_sent: HashMap<String, VanView>,
+    /// Vans that were published since the last tick.
+    sent_this_tick: HashSet<Arc<str>>,
+    /// Vans that changed after their last update.
+    pending: HashSet<Arc<str>>,
+    all_due: bool,
 }
 
-impl Seen {
-    /// The van of a change, if it was not sent since the last tick.
-    fn now_or_later(&mut self, change: &Change) -> Option<Arc<str>> {
-        let van = match change {
+impl SendState {
+    /// Returns the van of a change if it was not published since the last tick; otherwise marks it
+    /// as pending.
+    fn on_change(&mut self, state_mut: &Change) -> Option<Arc<str>> {
+        let van = match state_mut {
             Change::Position { van } | Change::Van { van } | Change::Route { van, .. } => van,
             Change::Parcels { van, .. } => van.as_ref()?,
-            Change::Missed => {
-                self.all = true;
+            Change::Lagged => {
+                self.all_due = true;
                 return None;
             }
         };
-        if self.recent.insert(Arc::clone(van)) {
+        if self.sent_this_tick.insert(Arc::clone(van)) {
             return Some(Arc::clone(van));
         }
-        self.later.insert(Arc::clone(van));
+        self.pending.insert(Arc::clone(van));
         None
     }
 
-    fn due(&mut self, again: bool) -> Due {
-        let vans = std::mem::take(&mut self.later);
-        self.recent.clone_from(&vans);
-        Due { all: std::mem::take(&mut self.all) || again, vans }
+    fn take_due(&mut self, again: bool) -> DueVans {
+        let vans = std::mem::take(&mut self.pending);
+        self.sent_this_tick.clone_from(&vans);
+        DueVans { all: std::mem::take(&mut self.all_due) || again, vans }
     }
 
-    /// Whether a view says something that was not sent before; that time has passed is nothing new.
-    fn is_new(&mut self, view: &VanView) -> bool {
+    /// Records a view; returns whether it differs from the last one, ignoring its age.
+    fn record_if_changed(&mut self, view: &VanView) -> bool {
         let ageless = VanView { position_age_s: None, ..view.clone() };
-        let known = self.last.get(&view.van);
+        let known = self.last_sent.get(&view.van);
         if known == Some(&ageless) {
             return false;
         }
-        self.last.insert(view.van.clone(), ageless);
+        self.last_sent.insert(view.van.clone(), ageless);
         true
     }
 }
 
-fn json(view: &VanView) -> Arc<str> {
-    serde_json::to_string(view).expect("every member of a view has a JSON form").into()
+fn to_json(view: &VanView) -> Arc<str> {
+    serde_json::to_string(view).expect("every field of a view serializes").into()
 }
 
-async fn all(shared: &Shared) -> Result<VecDeque<Arc<str>>, StoreError> {
-    Ok(situation::vans(shared).await?.iter().map(json).collect())
+async fn all_views(shared: &AppState) -> Result<VecDeque<Arc<str>>, StoreError> {
+    Ok(situation::vans(shared).await?.iter().map(to_json).collect())
 }
 
-/// Vans as a series of views.
+/// Event source of van updates.
 #[derive(Debug)]
-pub(super) struct Vans {
-    shared: Shared,
-    waiting: VecDeque<Arc<str>>,
+pub(super) struct FleetStream {
+    shared: AppState,
+    pending: VecDeque<Arc<str>>,
     changes: broadcast::Receiver<Arc<str>>,
 }
 
-impl Series for Vans {
-    async fn next(&mut self) -> Next {
+impl EventSource for FleetStream {
+    async fn next(&mut self) -> SseItem {
         loop {
-            if let Some(view) = self.waiting.pop_front() {
-                return Next::Event("van", view);
+            if let Some(view) = self.pending.pop_front() {
+                return SseItem::Event("van", view);
             }
             match self.changes.recv().await {
-                Ok(view) => return Next::Event("van", view),
-                // What was missed is somewhere in all vans.
-                Err(RecvError::Lagged(_)) => match all(&self.shared).await {
-                    Ok(vans) => self.waiting = vans,
-                    Err(_) => return Next::End,
+                Ok(view) => return SseItem::Event("van", view),
+                // After a lag, all vans are sent again.
+                Err(RecvError::Lagged(_)) => match all_views(&self.shared).await {
+                    Ok(vans) => self.pending = vans,
+                    Err(_) => return SseItem::End,
                 },
-                Err(RecvError::Closed) => return Next::End,
+                Err(RecvError::Closed) => return SseItem::End,
             }
         }
     }
@@ -202,16 +207,16 @@ mod tests {
 
     #[test]
     fn a_van_is_due_at_once_and_then_once_a_tick() {
-        let mut seen = Seen::default();
+        let mut seen = SendState::default();
         let van: Arc<str> = "VAN-042".into();
         let moved = Change::Position { van: Arc::clone(&van) };
-        assert_eq!(seen.now_or_later(&moved), Some(Arc::clone(&van)));
-        assert_eq!(seen.now_or_later(&moved), None);
-        assert_eq!(seen.now_or_later(&moved), None);
-        assert_eq!(seen.due(false).vans.len(), 1, "what came since then");
-        assert_eq!(seen.now_or_later(&moved), None, "sent by the tick just now");
-        assert_eq!(seen.due(false).vans.len(), 1);
-        assert_eq!(seen.due(false).vans.len(), 0);
-        assert_eq!(seen.now_or_later(&moved), Some(van), "it was quiet for a tick");
+        assert_eq!(seen.on_change(&moved), Some(Arc::clone(&van)));
+        assert_eq!(seen.on_change(&moved), None);
+        assert_eq!(seen.on_change(&moved), None);
+        assert_eq!(seen.take_due(false).vans.len(), 1, "changes since then");
+        assert_eq!(seen.on_change(&moved), None, "just published by the tick");
+        assert_eq!(seen.take_due(false).vans.len(), 1);
+        assert_eq!(seen.take_due(false).vans.len(), 0);
+        assert_eq!(seen.on_change(&moved), Some(van), "no change for a tick");
     }
 }

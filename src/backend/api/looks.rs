@@ -1,65 +1,65 @@
-//! Who looked at what → the audit log.
+//! Audit log for the HTTP API.
 //!
-//! What was shown is written down before it is shown. What was refused is written a little later and many at once, so that
-//! nobody keeps the disk busy by asking in vain; of too many of those some are left out.
+//! Successful reads are recorded before the response is sent. Denials are batched, so rejected
+//! requests cannot saturate the disk; denials beyond the capacity of the queue are dropped.
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::backend::Shared;
-use crate::backend::store::{Look, StoreError};
+use crate::backend::AppState;
+use crate::backend::store::{AuditEntry, StoreError};
 
-/// Refusals that wait to be written.
-const WAITING: usize = 1024;
+/// Capacity of the queue of denials.
+const QUEUE_CAPACITY: usize = 1024;
 
-/// How long the first of them waits for others.
-const GATHER: Duration = Duration::from_millis(250);
+/// Time for which denials are collected before they are written.
+const BATCH_DELAY: Duration = Duration::from_millis(250);
 
-/// Writes looks down.
+/// Writes audit entries.
 #[derive(Debug, Default)]
-pub(super) struct Looks {
-    refusals: OnceLock<mpsc::Sender<Look>>,
+pub(super) struct AuditLog {
+    denials: OnceLock<mpsc::Sender<AuditEntry>>,
 }
 
-impl Looks {
-    /// Writes down what is about to be shown.
-    pub(super) async fn shown(
+impl AuditLog {
+    /// Records a successful access.
+    pub(super) async fn record(
         &self,
-        shared: &Shared,
+        shared: &AppState,
         who: &str,
         what: &str,
         target: &str,
     ) -> Result<(), StoreError> {
-        shared.store.record_looks(&[look(shared, who, what, target)]).await
+        shared.store.insert_audit(&[entry(shared, who, what, target)]).await
     }
 
-    /// Notes what was refused.
-    pub(super) fn refused(&self, shared: &Shared, who: &str, what: &str, target: &str) {
-        let refusals = self.refusals.get_or_init(|| {
-            let (sender, receiver) = mpsc::channel(WAITING);
-            tokio::spawn(write(shared.clone(), receiver));
+    /// Queues a denied access.
+    pub(super) fn record_denied(&self, shared: &AppState, who: &str, what: &str, target: &str) {
+        let refusals = self.denials.get_or_init(|| {
+            let (sender, receiver) = mpsc::channel(QUEUE_CAPACITY);
+            tokio::spawn(write_denials(shared.clone(), receiver));
             sender
         });
-        refusals.try_send(look(shared, who, what, target)).ok();
+        refusals.try_send(entry(shared, who, what, target)).ok();
     }
 }
 
-fn look(shared: &Shared, who: &str, what: &str, target: &str) -> Look {
-    Look { at: shared.now(), who: who.to_owned(), what: what.to_owned(), target: target.to_owned() }
+fn entry(shared: &AppState, who: &str, what: &str, target: &str) -> AuditEntry {
+    AuditEntry { at: shared.now(), actor: who.to_owned(), action: what.to_owned(), target: target.to_owned() }
 }
 
-async fn write(shared: Shared, mut refusals: mpsc::Receiver<Look>) {
+async fn write_denials(shared: AppState, mut refusals: mpsc::Receiver<AuditEntry>) {
     let mut looks = Vec::new();
     while let Some(first) = refusals.recv().await {
         looks.push(first);
-        tokio::time::sleep(GATHER).await;
+        tokio::time::sleep(BATCH_DELAY).await;
         while let Ok(look) = refusals.try_recv() {
             looks.push(look);
         }
-        if let Err(error) = shared.store.record_looks(&looks).await {
-            tracing::debug!(%error, "refusals not in the audit log");
+        if let Err(error) = shared.store.insert_audit(&looks).await {
+            tracing::debug!(%error, "denials not recorded in the audit log");
         }
         looks.clear();
     }

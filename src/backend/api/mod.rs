@@ -1,14 +1,17 @@
-//! HTTP → what a customer and a dispatcher may see, as JSON and as server-sent events.
+//! HTTP API for recipients and dispatchers: JSON and server-sent events.
 //!
 //! ```text
-//! serve     connections: TLS, limits, the graceful end
-//! auth      who asks: tokens with scopes, the desk's session
-//! customer  number and postcode → link → page, live          desk   vans, days, traces, live
+//! serve     connections: TLS, limits, graceful shutdown
+//! auth      tokens with scopes, dispatcher sessions
+//! customer  number and postcode → link → page, stream
+//! desk      vans, history, traces, stream
 //! ```
 //!
-//! - **Nothing of a person is cached**: every answer says `no-store` unless its own part says otherwise.
-//! - **Pages of other origins may read nothing**: there is no CORS, and a session's changes need a sign of our own pages.
-//! - What is refused is an `application/problem+json` (RFC 9457).
+//! - **Personal data is not cached**: every response has `no-store` unless its handler overrides
+//!   it.
+//! - **Cross-origin access is impossible**: there is no CORS, and changes by session need proof of
+//!   the same origin.
+//! - Errors are `application/problem+json` (RFC 9457).
 
 pub mod auth;
 pub mod client;
@@ -32,85 +35,86 @@ use std::time::Duration;
 use axum::routing::{delete, get, post, put};
 use axum::{Extension, Router};
 
-pub use self::auth::{Allowed, scope};
+pub use self::auth::{RequireScope, scope};
 pub use self::client::ClientAddress;
-use self::fleet::Fleet;
-use self::looks::Looks;
-use self::places::Places;
-pub use self::problem::{Body, Fault, Problem, Query};
-use self::rate::{Buckets, Rate};
-pub use self::serve::{Stopping, serve};
-use self::watched::Watched;
-use crate::backend::Shared;
+use self::fleet::FleetFeed;
+use self::looks::AuditLog;
+use self::places::ConnectionLimiter;
+pub use self::problem::{JsonBody, FieldError, Problem, QueryParams};
+use self::rate::{RateLimiter, Quota};
+pub use self::serve::{ShutdownToken, serve};
+use self::watched::TrackingFeed;
+use crate::backend::AppState;
 
-/// Asking by number and postcode: of one address.
-const ASKED: Rate = Rate { burst: 20, every: Duration::from_secs(6) };
+/// Quota of lookups per client address.
+const LOOKUP_QUOTA: Quota = Quota { burst: 20, interval: Duration::from_secs(6) };
 
-/// Wrong postcodes of one number: what is left to guess is not worth the wait, and the link of the parcel goes on working.
-const WRONG: Rate = Rate { burst: 6, every: Duration::from_hours(1) };
+/// Quota of wrong postcodes per number. It makes guessing infeasible; the link of the parcel keeps
+/// working.
+const POSTCODE_QUOTA: Quota = Quota { burst: 6, interval: Duration::from_hours(1) };
 
-/// Changes of one page: wishes, addresses to be told at.
-const CHANGED: Rate = Rate { burst: 10, every: Duration::from_mins(1) };
+/// Quota of changes per tracking page: delivery preferences and subscriptions.
+const CHANGE_QUOTA: Quota = Quota { burst: 10, interval: Duration::from_mins(1) };
 
-/// Tokens that are tried for a session: of one address.
-const TRIED: Rate = Rate { burst: 10, every: Duration::from_secs(10) };
+/// Quota of login attempts per client address.
+const LOGIN_QUOTA: Quota = Quota { burst: 10, interval: Duration::from_secs(10) };
 
-/// Keys that are remembered of each; 50 bytes each.
-const REMEMBERED: usize = 50_000;
+/// Maximum number of keys per rate limiter, 50 bytes each.
+const MAX_TRACKED_KEYS: usize = 50_000;
 
-/// Streams at a time.
-const STREAMS: usize = 6000;
+/// Maximum number of concurrent streams.
+const MAX_STREAMS: usize = 6000;
 
-/// Of them those of one address: many people may be behind one.
-const STREAMS_OF_ONE: usize = 60;
+/// Maximum number of concurrent streams per client address, which many users may share.
+const MAX_STREAMS_PER_CLIENT: usize = 60;
 
-/// What the parts of this API share beside [`Shared`].
+/// State of the API beside [`Shared`]: rate limiters, audit log and feeds.
 #[derive(Debug)]
-struct Counter {
-    asked: Buckets<ClientAddress>,
-    wrong: Buckets<[u8; 16]>,
-    changed: Buckets<[u8; 16]>,
-    tried: Buckets<ClientAddress>,
-    streams: Places,
-    looks: Looks,
-    watched: Arc<Watched>,
-    fleet: Arc<Fleet>,
+struct ApiState {
+    lookups: RateLimiter<ClientAddress>,
+    postcode_failures: RateLimiter<[u8; 16]>,
+    page_changes: RateLimiter<[u8; 16]>,
+    logins: RateLimiter<ClientAddress>,
+    streams: ConnectionLimiter,
+    audit_log: AuditLog,
+    tracking_feed: Arc<TrackingFeed>,
+    fleet_feed: Arc<FleetFeed>,
 }
 
-impl Counter {
+impl ApiState {
     fn new() -> Self {
         Self {
-            asked: Buckets::new(ASKED, REMEMBERED),
-            wrong: Buckets::new(WRONG, REMEMBERED),
-            changed: Buckets::new(CHANGED, REMEMBERED),
-            tried: Buckets::new(TRIED, REMEMBERED),
-            streams: Places::new(STREAMS, STREAMS_OF_ONE),
-            looks: Looks::default(),
-            watched: Arc::default(),
-            fleet: Arc::default(),
+            lookups: RateLimiter::new(LOOKUP_QUOTA, MAX_TRACKED_KEYS),
+            postcode_failures: RateLimiter::new(POSTCODE_QUOTA, MAX_TRACKED_KEYS),
+            page_changes: RateLimiter::new(CHANGE_QUOTA, MAX_TRACKED_KEYS),
+            logins: RateLimiter::new(LOGIN_QUOTA, MAX_TRACKED_KEYS),
+            streams: ConnectionLimiter::new(MAX_STREAMS, MAX_STREAMS_PER_CLIENT),
+            audit_log: AuditLog::default(),
+            tracking_feed: Arc::default(),
+            fleet_feed: Arc::default(),
         }
     }
 }
 
-/// The customer's and the dispatcher's paths. What it remembers of who asks is its own: call it once.
-pub fn router() -> Router<Shared> {
+/// Returns the routes of the API. Each call creates its own rate limiters, so call it once.
+pub fn router() -> Router<AppState> {
     Router::new()
-        .route("/", post(customer::form))
-        .route("/api/v1/track", post(customer::ask))
+        .route("/", post(customer::lookup_form))
+        .route("/api/v1/track", post(customer::lookup))
         .route("/api/v1/track/{token}", get(customer::page))
-        .route("/api/v1/track/{token}/live", get(customer::live))
-        .route("/api/v1/track/{token}/wish", put(customer::wish))
+        .route("/api/v1/track/{token}/live", get(customer::stream))
+        .route("/api/v1/track/{token}/wish", put(customer::set_preferences))
         .route("/api/v1/track/{token}/alerts", post(customer::subscribe))
         .route("/api/v1/track/{token}/alerts/{id}", delete(customer::unsubscribe))
-        .route("/api/v1/pages", get(customer::pages))
+        .route("/api/v1/pages", get(customer::branding))
         .route("/api/v1/session", post(desk::log_in).delete(desk::log_out))
         .route("/api/v1/vans", get(desk::vans))
-        .route("/api/v1/vans/live", get(desk::live))
+        .route("/api/v1/vans/live", get(desk::stream))
         .route("/api/v1/vans/{van}", get(desk::van))
         .route("/api/v1/vans/{van}/day", get(desk::day))
         .route("/api/v1/trace/{number}", get(desk::trace))
         .route("/api/v1/trace/{number}/case", put(desk::case))
-        .route("/api/v1/poison", get(desk::poison))
+        .route("/api/v1/poison", get(desk::dead_letters))
         .route("/api/v1/audit", get(desk::audit))
-        .layer(Extension(Arc::new(Counter::new())))
+        .layer(Extension(Arc::new(ApiState::new())))
 }

@@ -1,62 +1,62 @@
-//! Who takes part ↔ how many may, in all and of one address: connections, streams.
+//! Concurrent-connection limiter with a global and a per-client limit.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use super::client::ClientAddress;
 
-/// A limited number of places. Clones share them.
+/// Limits concurrent connections or streams. Clones share their state.
 #[derive(Clone, Debug)]
-pub struct Places {
-    all: usize,
-    of_one: usize,
-    taken: Arc<Mutex<Taken>>,
+pub struct ConnectionLimiter {
+    max: usize,
+    max_per_client: usize,
+    in_use: Arc<Mutex<InUse>>,
 }
 
 #[derive(Debug, Default)]
-struct Taken {
-    all: usize,
+struct InUse {
+    total: usize,
     by_client: HashMap<ClientAddress, usize>,
 }
 
-/// A place; free again when this is dropped.
+/// A permit; released on drop.
 #[derive(Debug)]
-pub struct Place {
-    places: Places,
+pub struct Permit {
+    limiter: ConnectionLimiter,
     client: ClientAddress,
 }
 
-impl Places {
-    /// So many places, and so many of them for one address.
+impl ConnectionLimiter {
+    /// Creates a limiter with a global limit and a limit per client address.
     #[must_use]
-    pub fn new(all: usize, of_one: usize) -> Self {
-        Self { all, of_one, taken: Arc::default() }
+    pub fn new(max: usize, max_per_client: usize) -> Self {
+        Self { max, max_per_client, in_use: Arc::default() }
     }
 
-    /// A place for a client; `None` if there is none, or it has its share.
+    /// Acquires a permit; `None` if the global or the client's limit is reached.
     #[must_use]
-    pub fn take(&self, client: ClientAddress) -> Option<Place> {
-        let mut taken = self.taken.lock().expect("no holder of the lock can panic");
+    pub fn acquire(&self, client: ClientAddress) -> Option<Permit> {
+        let mut taken = self.in_use.lock().expect("no holder of the lock can panic");
         let of_client = taken.by_client.get(&client).copied().unwrap_or(0);
-        if taken.all >= self.all || of_client >= self.of_one {
+        if taken.total >= self.max || of_client >= self.max_per_client {
             return None;
         }
-        taken.all += 1;
+        taken.total += 1;
         taken.by_client.insert(client, of_client + 1);
-        Some(Place { places: self.clone(), client })
+        Some(Permit { limiter: self.clone(), client })
     }
 
-    /// How many are taken now.
+    /// Returns the number of permits in use.
     #[must_use]
-    pub fn taken(&self) -> usize {
-        self.taken.lock().expect("no holder of the lock can panic").all
+    pub fn in_use(&self) -> usize {
+        self.in_use.lock().expect("no holder of the lock can panic").total
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
-        let mut taken = self.places.taken.lock().expect("no holder of the lock can panic");
-        taken.all -= 1;
+        let mut taken = self.limiter.in_use.lock().expect("no holder of the lock can panic");
+        taken.total -= 1;
         if let Some(of_client) = taken.by_client.get_mut(&self.client) {
             *of_client -= 1;
             if *of_client == 0 {
@@ -73,15 +73,15 @@ mod tests {
     #[test]
     fn one_address_cannot_take_all_places_and_a_place_comes_back() {
         let [a, b, c] = ["192.0.2.1", "192.0.2.2", "192.0.2.3"]
-            .map(|address| ClientAddress::of(address.parse().unwrap()));
-        let places = Places::new(3, 2);
-        let first = places.take(a).unwrap();
-        let _second = places.take(a).unwrap();
-        assert!(places.take(a).is_none(), "its share");
-        let _third = places.take(b).unwrap();
-        assert!(places.take(c).is_none(), "all are taken");
+            .map(|address| ClientAddress::from_ip(address.parse().unwrap()));
+        let places = ConnectionLimiter::new(3, 2);
+        let first = places.acquire(a).unwrap();
+        let _second = places.acquire(a).unwrap();
+        assert!(places.acquire(a).is_none(), "limit per client");
+        let _third = places.acquire(b).unwrap();
+        assert!(places.acquire(c).is_none(), "global limit");
         drop(first);
-        assert!(places.take(c).is_some());
-        assert_eq!(places.taken(), 2);
+        assert!(places.acquire(c).is_some());
+        assert_eq!(places.in_use(), 2);
     }
 }

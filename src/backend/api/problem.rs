@@ -1,4 +1,4 @@
-//! What was refused, and why → `application/problem+json` (RFC 9457).
+//! Errors as `application/problem+json` (RFC 9457), and extractors that produce them.
 
 use axum::Json;
 use axum::body::Bytes;
@@ -12,43 +12,44 @@ use serde::de::DeserializeOwned;
 
 use crate::backend::store::StoreError;
 
-/// After so many seconds it is worth asking a store again that did not answer.
-const STORE_AGAIN_S: u64 = 5;
+/// `Retry-After` in seconds when the store is unavailable.
+const STORE_RETRY_AFTER_S: u64 = 5;
 
-/// Why a request was refused.
+/// An error response.
 #[derive(Clone, Debug, Serialize)]
 pub struct Problem {
-    /// `about:blank`: the status says what kind it is (RFC 9457 §4.2.1).
+    /// Always `about:blank`: the status defines the type (RFC 9457 §4.2.1).
     #[serde(rename = "type")]
     kind: &'static str,
     title: &'static str,
-    #[serde(serialize_with = "number")]
+    #[serde(serialize_with = "serialize_status")]
     status: StatusCode,
     #[serde(skip_serializing_if = "String::is_empty")]
     detail: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<Fault>,
+    errors: Vec<FieldError>,
     #[serde(skip)]
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// One thing that is wrong in a document.
+/// An error in one field of a document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Fault {
-    /// Where: a JSON Pointer, a line, a parameter.
+pub struct FieldError {
+    /// Location: a JSON Pointer, a line, or a parameter.
     pub place: String,
-    /// What stands there.
+    /// The invalid value.
     pub value: String,
-    /// What should.
+    /// The valid values.
     pub remedy: String,
 }
 
-fn number<S: serde::Serializer>(status: &StatusCode, out: S) -> Result<S::Ok, S::Error> {
+fn serialize_status<S: serde::Serializer>(status: &StatusCode, out: S) -> Result<S::Ok, S::Error> {
     out.serialize_u16(status.as_u16())
 }
 
 impl Problem {
-    /// A problem of this status; `detail` names place, value and remedy, and nothing that the asker did not send.
+    /// Creates a problem. `detail` names place, value and remedy, and reveals nothing that the
+    /// client did not send.
     #[must_use]
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self {
@@ -61,52 +62,48 @@ impl Problem {
         }
     }
 
-    /// 400.
     #[must_use]
     pub fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
-    /// 404.
     #[must_use]
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, detail)
     }
 
-    /// 409.
     #[must_use]
     pub fn conflict(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, detail)
     }
 
-    /// 429: the same may be asked after `retry_after_s` seconds.
+    /// 429 with `Retry-After` in seconds.
     #[must_use]
     pub fn too_many(retry_after_s: u64) -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "too many requests; wait, then ask again")
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too many requests; wait for Retry-After, then try again")
             .retry_after(retry_after_s)
     }
 
-    /// 503: not now.
+    /// 503 with `Retry-After` in seconds.
     #[must_use]
     pub fn unavailable(detail: impl Into<String>, retry_after_s: u64) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(retry_after_s)
     }
 
-    /// Lists all that is wrong.
+    /// Adds the errors of single fields.
     #[must_use]
-    pub fn with_errors(mut self, errors: Vec<Fault>) -> Self {
+    pub fn with_errors(mut self, errors: Vec<FieldError>) -> Self {
         self.errors = errors;
         self
     }
 
-    /// With a header.
+    /// Adds a header.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
     }
 
-    /// The status.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         self.status
@@ -127,49 +124,50 @@ impl IntoResponse for Problem {
     }
 }
 
-/// What the database says is for the log: it may quote what is stored.
+/// Database errors go only to the log: they may quote stored data.
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unreachable(_) | StoreError::Crossed(_) => {
-                Self::unavailable("the store does not answer", STORE_AGAIN_S)
+            StoreError::Unavailable(_) | StoreError::Conflict(_) => {
+                Self::unavailable("the store is unavailable", STORE_RETRY_AFTER_S)
             }
-            StoreError::Open { .. } | StoreError::Refused(_) => {
-                tracing::error!("the store refused a request's statement");
-                tracing::debug!(%error, "what the store said");
+            StoreError::Open { .. } | StoreError::Rejected(_) => {
+                tracing::error!("store rejected a statement of a request");
+                tracing::debug!(%error, "store error");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "")
             }
         }
     }
 }
 
-/// A JSON document of the request, whose faults are told as a [`Problem`].
+/// Extractor of a JSON body; rejects with a [`Problem`].
 #[derive(Clone, Copy, Debug)]
-pub struct Body<T>(pub T);
+pub struct JsonBody<T>(pub T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         if !is_json(request.headers().get(header::CONTENT_TYPE)) {
             return Err(Problem::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "Content-Type: write application/json",
+                "Content-Type: use application/json",
             ));
         }
         let bytes =
-            Bytes::from_request(request, state).await.map_err(|rejection| bytes(&rejection))?;
+            Bytes::from_request(request, state).await.map_err(|rejection| body_rejection(&rejection))?;
         serde_json::from_slice(&bytes)
             .map(Self)
-            .map_err(|error| Problem::bad_request(format!("the document: {error}")))
+            .map_err(|error| Problem::bad_request(format!("invalid document: {error}")))
     }
 }
 
-fn bytes(rejection: &BytesRejection) -> Problem {
+fn body_rejection(rejection: &BytesRejection) -> Problem {
     Problem::new(rejection.status(), rejection.body_text())
 }
 
-/// A form of another origin's page can send three content types without asking first, and this is none of them.
+/// Cross-origin forms can send only three content types without a preflight, none of which is
+/// accepted here.
 fn is_json(value: Option<&HeaderValue>) -> bool {
     let essence =
         value.and_then(|value| value.to_str().ok()).and_then(|text| text.split(';').next());
@@ -180,11 +178,11 @@ fn is_json(value: Option<&HeaderValue>) -> bool {
     })
 }
 
-/// The parameters behind `?`, whose faults are told as a [`Problem`].
+/// Extractor of query parameters; rejects with a [`Problem`].
 #[derive(Clone, Copy, Debug)]
-pub struct Query<T>(pub T);
+pub struct QueryParams<T>(pub T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryParams<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {

@@ -1,7 +1,7 @@
-//! Who asks how often → whether once more is too often. In memory, bounded; each instance counts for itself.
+//! Per-key rate limiter (GCRA). State is in memory, bounded, and per instance.
 //!
-//! A bucket is one instant, the time at which it would be full again (the generic cell rate algorithm, ITU-T I.371): a
-//! key that is not there has a full one.
+//! A bucket is a single instant, the time at which it is full again (generic cell rate algorithm,
+//! ITU-T I.371). A missing key has a full bucket.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -10,68 +10,68 @@ use std::time::Duration;
 
 use crate::units::Uptime;
 
-/// How often something may happen.
+/// A rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
-    /// So often at once.
+pub struct Quota {
+    /// Number of requests allowed at once.
     pub burst: u32,
-    /// Then once in this time.
-    pub every: Duration,
+    /// Interval at which one more request is allowed.
+    pub interval: Duration,
 }
 
-/// A bucket for each key.
+/// One bucket per key.
 #[derive(Debug)]
-pub struct Buckets<K> {
-    rate: Rate,
-    most: usize,
+pub struct RateLimiter<K> {
+    quota: Quota,
+    max_keys: usize,
     full_at: Mutex<HashMap<K, Uptime>>,
 }
 
-impl<K: Clone + Eq + Hash> Buckets<K> {
-    /// At most `most` keys are remembered: above that, those that would be full again first are forgotten.
+impl<K: Clone + Eq + Hash> RateLimiter<K> {
+    /// Creates a limiter of at most `most` keys. Above that, the fullest buckets are evicted.
     #[must_use]
-    pub fn new(rate: Rate, most: usize) -> Self {
-        Self { rate, most, full_at: Mutex::default() }
+    pub fn new(quota: Quota, max_keys: usize) -> Self {
+        Self { quota, max_keys, full_at: Mutex::default() }
     }
 
-    /// Takes one from a key's bucket.
+    /// Takes one token from a key's bucket.
     ///
     /// # Errors
-    /// It is empty: how long until there is one.
-    pub fn take(&self, key: &K, now: Uptime) -> Result<(), Duration> {
+    /// The bucket is empty; the error is the time until the next token.
+    pub fn acquire(&self, key: &K, now: Uptime) -> Result<(), Duration> {
         let mut full_at = self.full_at.lock().expect("no holder of the lock can panic");
         let filled = full_at.get(key).map_or(now, |full_at| (*full_at).max(now));
-        let empty = self.rate.every * self.rate.burst;
-        let after = filled + self.rate.every;
+        let empty = self.quota.interval * self.quota.burst;
+        let after = filled + self.quota.interval;
         if after.since(now) > empty {
             return Err(after.since(now).saturating_sub(empty));
         }
-        if full_at.len() >= self.most && !full_at.contains_key(key) {
-            make_room(&mut full_at, now);
+        if full_at.len() >= self.max_keys && !full_at.contains_key(key) {
+            evict(&mut full_at, now);
         }
         full_at.insert(key.clone(), after);
         Ok(())
     }
 
-    /// Gives back what was taken: it was no attack.
-    pub fn give_back(&self, key: &K) {
+    /// Returns a token, after a request that proved legitimate.
+    pub fn refund(&self, key: &K) {
         let mut buckets = self.full_at.lock().expect("no holder of the lock can panic");
         if let Some(full_at) = buckets.get_mut(key) {
-            *full_at = Uptime::new(full_at.since_start().saturating_sub(self.rate.every));
+            *full_at = Uptime::new(full_at.since_start().saturating_sub(self.quota.interval));
         }
     }
 }
 
-/// Forgets the full ones; where that is less than half, the fullest half.
-fn make_room<K: Eq + Hash>(full_at: &mut HashMap<K, Uptime>, now: Uptime) {
+/// Evicts full buckets; if fewer than half are full, evicts the fullest half.
+fn evict<K: Eq + Hash>(full_at: &mut HashMap<K, Uptime>, now: Uptime) {
     let most = full_at.len();
     full_at.retain(|_, full_at| *full_at > now);
     if full_at.len() > most / 2 {
         let mut times: Vec<Uptime> = full_at.values().copied().collect();
-        let middle = times.len() / 2;
-        let (_, median, _) = times.select_nth_unstable(middle);
+        let centre_deg = times.len() / 2;
+        let (_, median, _) = times.select_nth_unstable(centre_deg);
         let median = *median;
-        let mut room = middle;
+        let mut room = centre_deg;
         full_at.retain(|_, full_at| {
             let goes = *full_at <= median && room > 0;
             room -= usize::from(goes);
@@ -84,7 +84,7 @@ fn make_room<K: Eq + Hash>(full_at: &mut HashMap<K, Uptime>, now: Uptime) {
 mod tests {
     use super::*;
 
-    const RATE: Rate = Rate { burst: 3, every: Duration::from_secs(10) };
+    const QUOTA: Quota = Quota { burst: 3, interval: Duration::from_secs(10) };
 
     fn at(s: u64) -> Uptime {
         Uptime::from_millis(s * 1000)
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_burst_passes_then_one_in_each_time() {
-        let buckets = Buckets::new(RATE, 10);
+        let buckets = RateLimiter::new(QUOTA, 10);
         let wait = |s| Err(Duration::from_secs(s));
         for (now, expected) in [
             (at(100), Ok(())),
@@ -107,28 +107,28 @@ mod tests {
             (at(1000), Ok(())),
             (at(1000), wait(10)),
         ] {
-            assert_eq!(buckets.take(&'a', now), expected, "{now:?}");
+            assert_eq!(buckets.acquire(&'a', now), expected, "{now:?}");
         }
-        assert_eq!(buckets.take(&'b', at(1000)), Ok(()), "others are not touched");
+        assert_eq!(buckets.acquire(&'b', at(1000)), Ok(()), "other keys are independent");
     }
 
     #[test]
     fn what_is_given_back_can_be_taken_again() {
-        let buckets = Buckets::new(RATE, 10);
+        let buckets = RateLimiter::new(QUOTA, 10);
         for _ in 0..100 {
-            assert_eq!(buckets.take(&(), at(5)), Ok(()));
-            buckets.give_back(&());
+            assert_eq!(buckets.acquire(&(), at(5)), Ok(()));
+            buckets.refund(&());
         }
     }
 
     #[test]
     fn many_keys_take_no_more_room_and_do_not_free_the_worst() {
-        let buckets = Buckets::new(RATE, 100);
-        while buckets.take(&u32::MAX, at(0)).is_ok() {}
+        let buckets = RateLimiter::new(QUOTA, 100);
+        while buckets.acquire(&u32::MAX, at(0)).is_ok() {}
         for key in 0..10_000 {
-            assert_eq!(buckets.take(&key, at(0)), Ok(()));
+            assert_eq!(buckets.acquire(&key, at(0)), Ok(()));
             assert!(buckets.full_at.lock().unwrap().len() <= 100);
         }
-        assert!(buckets.take(&u32::MAX, at(0)).is_err(), "it is forgotten last");
+        assert!(buckets.acquire(&u32::MAX, at(0)).is_err(), "the emptiest bucket is evicted last");
     }
 }

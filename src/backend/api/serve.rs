@@ -1,8 +1,9 @@
-//! Connections → requests of the router, within limits, until the instance stops.
+//! HTTP server: accepts connections within limits, until the instance stops.
 //!
-//! - Nobody holds a place without using it: a handshake, a request's head, a request and an answer that is not taken have
-//!   their time, and one address has its share of the places.
-//! - Stopping ends the accepting first, then what is idle and all streams; requests are finished within [`GRACE`].
+//! - A client cannot hold a connection without using it. TLS handshake, request head, request and
+//!   an unread response have timeouts, and each client address has a connection limit.
+//! - Shutdown stops accepting first, then closes idle connections and all streams. Requests in
+//!   progress finish within [`GRACE`].
 
 use std::io;
 use std::net::SocketAddr;
@@ -26,157 +27,158 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::client::{ClientAddress, Peer};
-use super::places::Places;
+use super::client::{ClientAddress, PeerAddr};
+use super::places::ConnectionLimiter;
 use super::shell;
-use super::tls::Certificate;
-use crate::backend::Shared;
+use super::tls::ReloadableCert;
+use crate::backend::AppState;
 use crate::pem::PemError;
 
-/// What is being answered when the instance stops has so long.
-pub const GRACE: Duration = Duration::from_secs(10);
+/// Time for requests in progress to finish at shutdown.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
-/// Connections at a time.
-const CONNECTIONS: usize = 8192;
+/// Maximum number of connections.
+const MAX_CONNECTIONS: usize = 8192;
 
-/// Of them those of one address; behind a proxy all are the proxy's.
-const OF_ONE: usize = 256;
+/// Maximum number of connections per client address. Behind a proxy this limit does not apply.
+const MAX_CONNECTIONS_PER_CLIENT: usize = 256;
 
-/// A TLS handshake takes at most so long.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Timeout of a TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The head of a request takes at most so long, and so does the wait for the next one.
-const HEAD: Duration = Duration::from_secs(20);
+/// Timeout of a request head, and of an idle connection between two requests.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Largest head of a request, bytes.
-const HEAD_BYTES: usize = 16 * 1024;
+/// Maximum size of a request head in bytes.
+const MAX_HEADER_BYTES: usize = 16 * 1024;
 
-/// A client that takes nothing of what it asked for is cut off after so long.
-const STALLED: Duration = Duration::from_secs(30);
+/// A connection is closed if the client does not read its response for this time.
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often the files of the certificate are looked at.
-const RENEWED: Duration = Duration::from_secs(10);
+/// Interval at which the certificate files are checked for changes.
+const CERTIFICATE_POLL_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The instance stops: streams that never end by themselves end then.
+/// Shutdown signal in the extensions of a request; ends streams.
 #[derive(Clone, Debug)]
-pub struct Stopping(pub CancellationToken);
+pub struct ShutdownToken(pub CancellationToken);
 
-/// It cannot begin to serve.
+/// The server cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The certificate cannot be used.
+    /// The certificate is unusable.
     #[error(transparent)]
     Tls(#[from] PemError),
-    /// The system refuses.
-    #[error("the system refuses a signal: {0}")]
-    System(#[from] io::Error),
+    /// A signal handler cannot be installed.
+    #[error("cannot install a signal handler: {0}")]
+    Signal(#[from] io::Error),
 }
 
-/// Serves what the router has until `stop`, then ends all connections.
+/// Serves the router until `stop`, then closes all connections.
 ///
 /// # Errors
-/// [`ServeError`], before the first connection.
+/// [`ServeError`], before the first connection is accepted.
 pub async fn serve(
-    shared: Shared,
+    shared: AppState,
     listener: TcpListener,
-    router: Router<Shared>,
+    router: Router<AppState>,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
-    let mut certificate = shared.config.http.tls.as_ref().map(Certificate::load).transpose()?;
+    let mut certificate = shared.config.http.tls.as_ref().map(ReloadableCert::load).transpose()?;
     let mut hang_up = signal(SignalKind::hangup())?;
-    let mut look = interval(RENEWED);
+    let mut look = interval(CERTIFICATE_POLL_INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let share = if shared.config.http.behind_proxy { CONNECTIONS } else { OF_ONE };
-    let places = Places::new(CONNECTIONS, share);
-    let app = TowerToHyperService::new(shell::around(shared, router));
+    let share = if shared.config.http.trust_forwarded_for { MAX_CONNECTIONS } else { MAX_CONNECTIONS_PER_CLIENT };
+    let places = ConnectionLimiter::new(MAX_CONNECTIONS, share);
+    let app = TowerToHyperService::new(shell::with_middleware(shared, router));
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    let client = ClientAddress::of(peer.ip());
-                    let Some(place) = places.take(client) else { continue };
-                    let tls = certificate.as_ref().map(Certificate::config);
+                    let client = ClientAddress::from_ip(peer.ip());
+                    let Some(place) = places.acquire(client) else { continue };
+                    let tls = certificate.as_ref().map(ReloadableCert::config);
                     let (app, stop) = (app.clone(), stop.clone());
                     connections.spawn(async move {
-                        connection(stream, tls, Seat { peer, app, stop }).await;
+                        serve_connection(stream, tls, ConnectionContext { peer, app, stop }).await;
                         drop(place);
                     });
                 }
-                // Out of file descriptors: it gets better when some connections have ended.
+                // Out of file descriptors; retry when connections have closed.
                 Err(error) => {
                     tracing::debug!(%error, "connection not accepted");
                     sleep(Duration::from_millis(100)).await;
                 }
             },
             Some(()) = hang_up.recv() => if let Some(certificate) = &mut certificate {
-                certificate.forget_seen();
-                certificate.renew();
+                certificate.reset_mtimes();
+                certificate.reload_if_changed();
             },
             _ = look.tick() => if let Some(certificate) = &mut certificate {
-                certificate.renew();
+                certificate.reload_if_changed();
             },
-            Some(ended) = connections.join_next() => crate::tasks::joined(ended),
+            Some(ended) = connections.join_next() => crate::tasks::unwrap_join(ended),
         }
     }
     drop(listener);
     while let Some(ended) = connections.join_next().await {
-        crate::tasks::joined(ended);
+        crate::tasks::unwrap_join(ended);
     }
     Ok(())
 }
 
-/// What a connection needs.
-struct Seat {
+/// Context of a connection.
+struct ConnectionContext {
     peer: SocketAddr,
     app: TowerToHyperService<Router>,
     stop: CancellationToken,
 }
 
-async fn connection(stream: TcpStream, tls: Option<Arc<ServerConfig>>, seat: Seat) {
-    // The kernel also counts a window that stays shut (tcp(7)), so that who asks and does not read holds nothing.
+async fn serve_connection(stream: TcpStream, tls: Option<Arc<ServerConfig>>, seat: ConnectionContext) {
+    // The kernel also counts a zero receive window (tcp(7)), so a client that stops reading is
+    // disconnected.
     let socket = SockRef::from(&stream);
     if let Err(error) =
-        socket.set_tcp_nodelay(true).and_then(|()| socket.set_tcp_user_timeout(Some(STALLED)))
+        socket.set_tcp_nodelay(true).and_then(|()| socket.set_tcp_user_timeout(Some(STALL_TIMEOUT)))
     {
-        tracing::debug!(%error, "connection gone before its first request");
+        tracing::debug!(%error, "connection closed before its first request");
         return;
     }
     let Some(tls) = tls else { return requests(stream, seat).await };
-    let handshake = timeout(HANDSHAKE, TlsAcceptor::from(tls).accept(stream));
+    let handshake = timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(tls).accept(stream));
     let stopped = seat.stop.clone();
     tokio::select! {
         () = stopped.cancelled() => {}
         shaken = handshake => match shaken {
             Ok(Ok(stream)) => requests(stream, seat).await,
-            Ok(Err(error)) => tracing::debug!(%error, "no handshake"),
-            Err(_) => tracing::debug!("handshake too slow"),
+            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+            Err(_) => tracing::debug!("TLS handshake timed out"),
         },
     }
 }
 
-async fn requests<I>(stream: I, Seat { peer, app, stop }: Seat)
+async fn requests<I>(stream: I, ConnectionContext { peer, app, stop }: ConnectionContext)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let stopping = Stopping(stop.clone());
+    let stopping = ShutdownToken(stop.clone());
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(PeerAddr(peer));
         request.extensions_mut().insert(stopping.clone());
         app.call(request)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
-        .max_buf_size(HEAD_BYTES)
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_HEADER_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            match timeout(GRACE, connection).await {
+            match timeout(SHUTDOWN_GRACE, connection).await {
                 Ok(ended) => ended,
                 Err(_) => return,
             }

@@ -1,8 +1,9 @@
-//! A token, shown once → a cookie that opens the desk for a working day.
+//! Dispatcher sessions: exchanges a token for a signed cookie that is valid for a working day.
 //!
-//! The cookie says who, until when and which session, signed with a key of the store: every instance can read it, and a
-//! database that is given away opens nothing for longer than that key is used. It dies with its token: the signature covers the
-//! token's hash, too. A session that was ended stays ended although its cookie is still signed.
+//! The cookie contains token name, expiry and session ID, signed with a key in the store that all
+//! instances share. A leaked database copy is useless once that key is replaced. The signature
+//! covers the token's hash, so a session ends with its token. A revoked session stays revoked
+//! although its cookie is still signed.
 
 use std::time::Duration;
 
@@ -10,100 +11,99 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use ring::hmac;
 
 use super::problem::Problem;
-use crate::backend::Shared;
+use crate::backend::AppState;
 use crate::backend::config::{Scope, Token};
 use crate::backend::octets::{hex, random, unhex};
 use crate::backend::store::StoreError;
 use crate::units::UtcTime;
 
-/// How long a session lasts.
-const LASTS: Duration = Duration::from_hours(12);
+/// Lifetime of a session.
+const VALID_FOR: Duration = Duration::from_hours(12);
 
-/// Name of the setting with the key.
-const KEY: &str = "session.key";
+/// Name of the setting that contains the signing key.
+const KEY_SETTING: &str = "session.key";
 
-/// What names of settings of ended sessions begin with.
-const ENDED: &str = "session.ended.";
+/// Prefix of the settings that record revoked sessions.
+const REVOKED_PREFIX: &str = "session.ended.";
 
-/// Longest cookie that is looked at.
-const LONGEST: usize = 512;
+/// Maximum length of a cookie value in bytes.
+const MAX_COOKIE_LEN: usize = 512;
 
-/// Whether the browser speaks TLS with us, or with a proxy ahead of us.
+/// Whether the browser connects over TLS, to this server or to a proxy.
 #[must_use]
-pub fn is_https(shared: &Shared) -> bool {
+pub fn is_https(shared: &AppState) -> bool {
     shared.config.http.tls.is_some() || shared.config.http.public_url.starts_with("https:")
 }
 
-/// `__Host-` makes the browser itself see to it that no other host and no plain connection set it (RFC 6265bis §4.1.3.2).
-fn name(shared: &Shared) -> &'static str {
+/// The `__Host-` prefix makes the browser reject cookies of other hosts and of plain connections
+/// (RFC 6265bis §4.1.3.2).
+fn cookie_name(shared: &AppState) -> &'static str {
     if is_https(shared) { "__Host-waypost" } else { "waypost" }
 }
 
-/// `Set-Cookie` of a new session of this token.
+/// Creates a session for a token; returns its `Set-Cookie` header.
 ///
 /// # Errors
-/// The store does not answer.
-pub async fn begin(shared: &Shared, token: &Token) -> Result<HeaderValue, Problem> {
+/// The store is unavailable.
+pub async fn create(shared: &AppState, token: &Token) -> Result<HeaderValue, Problem> {
     let now = shared.now();
-    let until = now.checked_add(LASTS).unwrap_or(now).as_unix_ms();
+    let until = now.checked_add(VALID_FOR).unwrap_or(now).as_unix_ms();
     let session = random::<16>();
-    let key = shared.store.setting_once(KEY, &hex(&random::<32>())).await?;
+    let key = shared.store.get_or_insert_setting(KEY_SETTING, &hex(&random::<32>())).await?;
     let said = format!("{until}.{}.{}", hex(&session), hex(token.name.as_bytes()));
-    let signature = hmac::sign(&signing(&key), signed(&said, token).as_bytes());
-    shared.store.forget_settings(ENDED, now).await?;
-    Ok(cookie(shared, &format!("{said}.{}", hex(signature.as_ref())), LASTS))
+    let signature = hmac::sign(&signing_key(&key), signing_input(&said, token).as_bytes());
+    shared.store.delete_expired_settings(REVOKED_PREFIX, now).await?;
+    Ok(set_cookie(shared, &format!("{said}.{}", hex(signature.as_ref())), VALID_FOR))
 }
 
-/// Ends the session of a cookie, if there is one; the answer is the `Set-Cookie` that removes it.
+/// Revokes the session of a cookie, if any; returns the `Set-Cookie` header that deletes the
+/// cookie.
 ///
 /// # Errors
-/// The store does not answer.
-pub async fn end(shared: &Shared, headers: &HeaderMap) -> Result<HeaderValue, Problem> {
-    if holder(shared, headers).await?.is_some()
-        && let Some(said) = sent(shared, headers).and_then(Said::read)
+/// The store is unavailable.
+pub async fn revoke(shared: &AppState, headers: &HeaderMap) -> Result<HeaderValue, Problem> {
+    if session_token(shared, headers).await?.is_some()
+        && let Some(said) = cookie_value(shared, headers).and_then(SessionCookie::parse)
     {
-        let name = format!("{ENDED}{}", said.session);
-        shared.store.setting_once(&name, &said.until_ms.to_string()).await?;
+        let name = format!("{REVOKED_PREFIX}{}", said.session);
+        shared.store.get_or_insert_setting(&name, &said.expires_ms.to_string()).await?;
     }
-    Ok(cookie(shared, "", Duration::ZERO))
+    Ok(set_cookie(shared, "", Duration::ZERO))
 }
 
-/// The token whose session a request's cookie is.
-///
-/// # Errors
-/// The store does not answer.
-pub(super) async fn holder<'a>(
-    shared: &'a Shared,
+/// Returns the token of the request's session.
+pub(super) async fn session_token<'a>(
+    shared: &'a AppState,
     headers: &HeaderMap,
 ) -> Result<Option<&'a Token>, StoreError> {
-    let Some(said) = sent(shared, headers).and_then(Said::read) else { return Ok(None) };
-    if UtcTime::from_unix_ms(said.until_ms).is_none_or(|until| until <= shared.now()) {
+    let Some(said) = cookie_value(shared, headers).and_then(SessionCookie::parse) else { return Ok(None) };
+    if UtcTime::from_unix_ms(said.expires_ms).is_none_or(|until| until <= shared.now()) {
         return Ok(None);
     }
     let tokens = &shared.config.tokens;
     let token = tokens.iter().find(|token| {
-        token.scopes.contains(&Scope::Desk) && hex(token.name.as_bytes()) == said.who
+        token.scopes.contains(&Scope::Desk) && hex(token.name.as_bytes()) == said.token_name
     });
     let Some(token) = token else { return Ok(None) };
-    let ended = format!("{ENDED}{}", said.session);
-    let settings = shared.store.settings(&[KEY, &ended]).await?;
+    let ended = format!("{REVOKED_PREFIX}{}", said.session);
+    let settings = shared.store.settings(&[KEY_SETTING, &ended]).await?;
     let [Some(key), None] = settings.as_slice() else { return Ok(None) };
-    let valid = hmac::verify(&signing(key), signed(said.text, token).as_bytes(), &said.signature);
+    let valid = hmac::verify(&signing_key(key), signing_input(said.payload, token).as_bytes(), &said.signature);
     Ok(valid.is_ok().then_some(token))
 }
 
-/// A cookie's parts, none of which is believed yet.
-struct Said<'a> {
-    text: &'a str,
-    until_ms: i64,
+/// The parts of a cookie, not verified yet.
+struct SessionCookie<'a> {
+    payload: &'a str,
+    expires_ms: i64,
     session: &'a str,
-    who: &'a str,
+    token_name: &'a str,
     signature: Vec<u8>,
 }
 
-impl<'a> Said<'a> {
-    fn read(value: &'a str) -> Option<Self> {
-        if value.len() > LONGEST {
+impl<'a> SessionCookie<'a> {
+    fn parse(value: &'a str) -> Option<Self> {
+        if value.len() > MAX_COOKIE_LEN {
             return None;
         }
         let (text, signature) = value.rsplit_once('.')?;
@@ -113,26 +113,26 @@ impl<'a> Said<'a> {
             return None;
         }
         Some(Self {
-            text,
-            until_ms: until.parse().ok()?,
+            payload: text,
+            expires_ms: until.parse().ok()?,
             session,
-            who,
+            token_name: who,
             signature: unhex(signature)?,
         })
     }
 }
 
-fn signed(said: &str, token: &Token) -> String {
+fn signing_input(said: &str, token: &Token) -> String {
     format!("{said}.{}", token.sha256.to_ascii_lowercase())
 }
 
-fn signing(key: &str) -> hmac::Key {
+fn signing_key(key: &str) -> hmac::Key {
     hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes())
 }
 
-/// The value of our cookie; of several the first, as browsers send the most specific one first.
-fn sent<'a>(shared: &Shared, headers: &'a HeaderMap) -> Option<&'a str> {
-    let ours = name(shared);
+/// Returns the value of the session cookie. Browsers send the most specific one first.
+fn cookie_value<'a>(shared: &AppState, headers: &'a HeaderMap) -> Option<&'a str> {
+    let ours = cookie_name(shared);
     let lines = headers.get_all(header::COOKIE).into_iter().filter_map(|line| line.to_str().ok());
     lines
         .flat_map(|line| line.split(';'))
@@ -140,12 +140,12 @@ fn sent<'a>(shared: &Shared, headers: &'a HeaderMap) -> Option<&'a str> {
         .find_map(|(name, value)| (name == ours).then_some(value))
 }
 
-fn cookie(shared: &Shared, value: &str, lasts: Duration) -> HeaderValue {
+fn set_cookie(shared: &AppState, value: &str, lasts: Duration) -> HeaderValue {
     let secure = if is_https(shared) { "; Secure" } else { "" };
     let text = format!(
         "{}={value}; Path=/; Max-Age={}; HttpOnly; SameSite=Strict{secure}",
-        name(shared),
+        cookie_name(shared),
         lasts.as_secs()
     );
-    text.parse().expect("it has only hexadecimal digits and words of ours")
+    text.parse().expect("it contains only hexadecimal digits and constants")
 }

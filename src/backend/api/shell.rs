@@ -1,4 +1,4 @@
-//! What is the same for all requests: limits around them, headers on every answer, problems instead of bare words.
+//! Middleware for all routes: timeout, body limit, security headers, RFC 9457 error bodies.
 
 use std::time::Duration;
 
@@ -10,20 +10,20 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::problem::Problem;
 use super::session;
-use crate::backend::Shared;
+use crate::backend::AppState;
 
-/// Largest document of a request, unless a part sets its own [`DefaultBodyLimit`].
-const BODY_BYTES: usize = 64 * 1024;
+/// Maximum size of a request body in bytes, unless a route sets its own [`DefaultBodyLimit`].
+const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// An answer begins within so long. Streams have begun by then.
-const ANSWERED: Duration = Duration::from_secs(30);
+/// Timeout until the response starts. Streams start before that.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Headers of every answer whose part has not set its own: nothing may be loaded or run, framed, guessed or kept.
-const HEADERS: &[(&str, &str)] = &[
+/// Default headers of every response: deny loading, scripts, framing, sniffing and caching.
+const DEFAULT_HEADERS: &[(&str, &str)] = &[
     ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),
-    // The link of a page is a secret: no other site learns it from where its visitors come.
+    // The link of a tracking page is a secret and must not leak through the `Referer` header.
     ("referrer-policy", "no-referrer"),
     ("cache-control", "no-store"),
     ("cross-origin-resource-policy", "same-origin"),
@@ -32,30 +32,30 @@ const HEADERS: &[(&str, &str)] = &[
     ("x-robots-tag", "noindex, nofollow"),
 ];
 
-/// The router with everything that holds for all of it.
-pub fn around(shared: Shared, router: Router<Shared>) -> Router {
+/// Wraps the router with the middleware.
+pub fn with_middleware(shared: AppState, router: Router<AppState>) -> Router {
     router
-        .fallback(async || Problem::not_found("there is nothing at this path"))
+        .fallback(async || Problem::not_found("unknown path"))
         .method_not_allowed_fallback(async || {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path has other methods: see Allow")
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed; see the header Allow")
         })
-        .layer(DefaultBodyLimit::max(BODY_BYTES))
-        .layer(from_fn(in_time))
-        .layer(from_fn_with_state(shared.clone(), dressed))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(from_fn(timeout))
+        .layer(from_fn_with_state(shared.clone(), security_headers))
         .with_state(shared)
 }
 
-async fn in_time(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(ANSWERED, next.run(request)).await {
+async fn timeout(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(RESPONSE_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Problem::unavailable("it took too long", 5).into_response(),
+        Err(_) => Problem::unavailable("request timed out", 5).into_response(),
     }
 }
 
-async fn dressed(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    let mut response = in_words(next.run(request).await);
+async fn security_headers(State(shared): State<AppState>, request: Request, next: Next) -> Response {
+    let mut response = problem_body(next.run(request).await);
     let headers = response.headers_mut();
-    for (name, value) in HEADERS {
+    for (name, value) in DEFAULT_HEADERS {
         headers.entry(*name).or_insert(HeaderValue::from_static(value));
     }
     if session::is_https(&shared) {
@@ -65,8 +65,8 @@ async fn dressed(State(shared): State<Shared>, request: Request, next: Next) -> 
     response
 }
 
-/// Refusals of the framework are bare text.
-fn in_words(response: Response) -> Response {
+/// Replaces plain-text errors of the framework by problem documents.
+fn problem_body(response: Response) -> Response {
     let status = response.status();
     let kind = response.headers().get(header::CONTENT_TYPE);
     let bare = kind.is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"));

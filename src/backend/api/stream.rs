@@ -1,4 +1,4 @@
-//! A series of documents → server-sent events that end when the instance stops.
+//! Server-sent events from an event source, closed at shutdown.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -8,71 +8,71 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream::unfold;
 
-use super::places::Place;
-use super::serve::Stopping;
+use super::places::Permit;
+use super::serve::ShutdownToken;
 
-/// A comment goes out so often that no proxy takes the connection for dead.
-const ALIVE: Duration = Duration::from_secs(15);
+/// Interval of keep-alive comments, shorter than the idle timeout of common proxies.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// A browser that lost the connection waits so long before it comes back.
-const AGAIN: Duration = Duration::from_secs(2);
+/// Reconnect delay for browsers.
+const RETRY_DELAY: Duration = Duration::from_secs(2);
 
-/// What is sent next.
+/// Next item of an event source.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    /// An event of this name with a document.
+pub(super) enum SseItem {
+    /// An event with a JSON document.
     Event(&'static str, Arc<str>),
-    /// A last event without a document.
+    /// The final event, without a document.
     Last(&'static str),
-    /// Nothing will come any more.
+    /// The source has ended.
     End,
 }
 
-/// Something that gives documents one after the other.
-pub(super) trait Series: Send + 'static {
-    /// Waits for the next.
-    fn next(&mut self) -> impl Future<Output = Next> + Send;
+/// A source of events for one client.
+pub(super) trait EventSource: Send + 'static {
+    /// Waits for the next item.
+    fn next(&mut self) -> impl Future<Output = SseItem> + Send;
 }
 
-/// Where a stream is.
+/// State of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum StreamState {
     New,
-    Going,
-    Ended,
+    Open,
+    Closed,
 }
 
-/// Sends a series as long as the client listens. The place is free when it has ended.
-pub(super) fn events<S: Series>(series: S, stopping: Option<Stopping>, place: Place) -> Response {
-    let begin = (series, stopping, place, Stage::New);
+/// Streams events until the client disconnects. The permit is released at the end.
+pub(super) fn event_stream<S: EventSource>(series: S, stopping: Option<ShutdownToken>, place: Permit) -> Response {
+    let begin = (series, stopping, place, StreamState::New);
     let stream = unfold(begin, async |(mut series, stopping, place, stage)| {
-        if stage == Stage::Ended {
+        if stage == StreamState::Closed {
             return None;
         }
         let next = tokio::select! {
             next = series.next() => next,
-            () = stopped(stopping.as_ref()) => Next::End,
+            () = shutdown_requested(stopping.as_ref()) => SseItem::End,
         };
         let (event, then) = match next {
-            Next::Event(name, document) => {
-                (Event::default().event(name).data(&*document), Stage::Going)
+            SseItem::Event(name, document) => {
+                (Event::default().event(name).data(&*document), StreamState::Open)
             }
-            Next::Last(name) => (Event::default().event(name).data("{}"), Stage::Ended),
-            Next::End => return None,
+            SseItem::Last(name) => (Event::default().event(name).data("{}"), StreamState::Closed),
+            SseItem::End => return None,
         };
-        let event = if stage == Stage::New { event.retry(AGAIN) } else { event };
+        let event = if stage == StreamState::New { event.retry(RETRY_DELAY) } else { event };
         Some((Ok::<_, Infallible>(event), (series, stopping, place, then)))
     });
     let mut response =
-        Sse::new(stream).keep_alive(KeepAlive::new().interval(ALIVE)).into_response();
-    // A proxy that gathers answers before it passes them on would hold the van back (nginx).
+        Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE_INTERVAL)).into_response();
+    // Disables response buffering in nginx, which would delay events.
     response.headers_mut().insert("x-accel-buffering", axum::http::HeaderValue::from_static("no"));
     response
 }
 
-async fn stopped(stopping: Option<&Stopping>) {
+async fn shutdown_requested(stopping: Option<&ShutdownToken>) {
     match stopping {
-        Some(Stopping(stop)) => stop.cancelled().await,
+        Some(ShutdownToken(stop)) => stop.cancelled().await,
         None => std::future::pending().await,
     }
 }

@@ -1,4 +1,4 @@
-//! Certificate and key → the server's TLS, read anew when the files change: who renews a certificate restarts nothing.
+//! Server certificate that is reloaded when its files change, without a restart.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,61 +9,61 @@ use rustls::crypto::ring;
 
 use crate::pem::{self, PemError};
 
-/// A certificate that is looked at again.
 #[derive(Debug)]
-pub(super) struct Certificate {
+pub(super) struct ReloadableCert {
     files: (PathBuf, PathBuf),
-    seen: Seen,
+    mtimes: FileMtimes,
     config: Arc<ServerConfig>,
 }
 
-/// When both files were changed last, as far as the file system says.
-type Seen = [Option<SystemTime>; 2];
+/// Modification times of both files; `None` if unknown.
+type FileMtimes = [Option<SystemTime>; 2];
 
-impl Certificate {
+impl ReloadableCert {
     pub(super) fn load(files: &(PathBuf, PathBuf)) -> Result<Self, PemError> {
-        Ok(Self { files: files.clone(), seen: seen(files), config: read(files)? })
+        Ok(Self { files: files.clone(), mtimes: file_mtimes(files), config: load_config(files)? })
     }
 
-    /// For the next connection.
+    /// Returns the configuration for the next connection.
     pub(super) fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.config)
     }
 
-    /// Reads the files again if they have changed. With files that cannot be used the old certificate stays.
-    pub(super) fn renew(&mut self) {
-        let seen = seen(&self.files);
-        if seen == self.seen {
+    /// Reloads the files if they have changed. Keeps the old certificate if the new files are
+    /// unusable.
+    pub(super) fn reload_if_changed(&mut self) {
+        let seen = file_mtimes(&self.files);
+        if seen == self.mtimes {
             return;
         }
-        // Also of files that are no good: what is said once is enough, and a renewal may be half done.
-        self.seen = seen;
-        match read(&self.files) {
+        // Also recorded for unusable files: one log line is enough, and a renewal may be half done.
+        self.mtimes = seen;
+        match load_config(&self.files) {
             Ok(config) => {
                 self.config = config;
-                tracing::info!("certificate renewed");
+                tracing::info!("certificate reloaded");
             }
-            Err(error) => tracing::warn!(%error, "certificate not renewed"),
+            Err(error) => tracing::warn!(%error, "certificate reload failed"),
         }
     }
 
-    /// Looks at the files although they may not have changed.
-    pub(super) fn forget_seen(&mut self) {
-        self.seen = Seen::default();
+    /// Makes the next call reload the files in any case.
+    pub(super) fn reset_mtimes(&mut self) {
+        self.mtimes = FileMtimes::default();
     }
 }
 
-fn seen(files: &(PathBuf, PathBuf)) -> Seen {
+fn file_mtimes(files: &(PathBuf, PathBuf)) -> FileMtimes {
     [&files.0, &files.1].map(|path| std::fs::metadata(path).and_then(|of| of.modified()).ok())
 }
 
-fn read((certificate, key): &(PathBuf, PathBuf)) -> Result<Arc<ServerConfig>, PemError> {
+fn load_config((certificate, key): &(PathBuf, PathBuf)) -> Result<Arc<ServerConfig>, PemError> {
     let refused = |error| PemError::new(certificate, &error);
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(refused)?
         .with_no_client_auth()
-        .with_single_cert(pem::certificates(certificate)?, pem::private_key(key)?)
+        .with_single_cert(pem::load_cert_chain(certificate)?, pem::load_private_key(key)?)
         .map_err(refused)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))

@@ -1,11 +1,13 @@
-//! Pages that somebody looks at → what they show, each evaluated once for all who look at it.
+//! Live tracking pages. Each page is evaluated once per change and fanned out to all subscribers.
 //!
-//! - A page is evaluated when something that it depends on changes, when time alone changes it (a fix becomes too old), and
-//!   now and then in case neither was noticed. It is sent only when it says something else than before.
-//! - Whoever begins to look waits for an evaluation that began after that: what was shown to others before may be more than
-//!   the rule of exposure allows now.
-//! - One task hears of all changes and wakes the pages of that van, parcel or route: a change costs nothing to other pages.
-//! - Positions come often and wait a little for the next evaluation. Everything else is seen at once.
+//! - A page is evaluated when one of its dependencies changes, when time alone changes it (a fix
+//!   becomes too old), and periodically in case a change was missed. It is published only if its
+//!   content differs.
+//! - A new subscriber waits for an evaluation that began after it subscribed. An older one may show
+//!   more than the visibility policy allows now.
+//! - One task receives all changes and wakes the pages of that van, parcel or route. Other pages
+//!   cost nothing.
+//! - Position updates are throttled. All other changes are evaluated at once.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,274 +18,277 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, Semaphore, broadcast, watch};
 use tokio::time::sleep;
 
-use super::stream::{Next, Series};
-use crate::backend::Shared;
+use super::stream::{SseItem, EventSource};
+use crate::backend::AppState;
 use crate::backend::live::Change;
-use crate::backend::situation::{self, Found, Page};
+use crate::backend::situation::{self, TrackingPageResult, TrackingPage};
 use crate::backend::view::parcel::ParcelView;
 
-/// A page is looked at again after so long although nothing happened.
-const LOOKED_AGAIN: Duration = Duration::from_secs(10);
+/// Interval of evaluations without a change.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A page is not evaluated more often than this for positions alone.
-const PACE: Duration = Duration::from_millis(400);
+/// Minimum interval between evaluations that only positions cause.
+const POSITION_INTERVAL: Duration = Duration::from_millis(400);
 
-/// Nor more often than this, whatever the time at which it is said to change.
-const SOONEST: Duration = Duration::from_millis(50);
+/// Minimum interval between evaluations that only time causes.
+const MIN_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A store that did not answer is asked again after so long.
-const STORE_AGAIN: Duration = Duration::from_secs(2);
+/// Retry delay while the store is unavailable.
+const STORE_RETRY_DELAY: Duration = Duration::from_secs(2);
 
-/// Evaluations at a time.
-const AT_A_TIME: usize = 8;
+/// Maximum number of concurrent evaluations.
+const MAX_CONCURRENT_EVALUATIONS: usize = 8;
 
-/// What a page shows.
+/// State of a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Shown {
-    /// It has not been evaluated yet.
-    Nothing,
-    /// This view, as JSON.
+pub(super) enum FeedState {
+    /// Not evaluated yet.
+    Pending,
+    /// Content as JSON.
     View(Arc<str>),
-    /// Nobody has this token.
+    /// The token is unknown.
     Unknown,
     /// The page has expired.
-    Gone,
+    Expired,
 }
 
-/// All pages that somebody looks at.
+/// Feed of all pages with subscribers.
 #[derive(Debug)]
-pub(super) struct Watched {
-    pages: Mutex<Pages>,
+pub(super) struct TrackingFeed {
+    pages: Mutex<FeedIndex>,
     evaluations: Semaphore,
 }
 
-impl Default for Watched {
+impl Default for TrackingFeed {
     fn default() -> Self {
-        Self { pages: Mutex::default(), evaluations: Semaphore::new(AT_A_TIME) }
+        Self { pages: Mutex::default(), evaluations: Semaphore::new(MAX_CONCURRENT_EVALUATIONS) }
     }
 }
 
 #[derive(Debug, Default)]
-struct Pages {
-    by_token: HashMap<String, Arc<Watch>>,
-    by_key: HashMap<Key, Vec<Arc<Watch>>>,
+struct FeedIndex {
+    by_token: HashMap<String, Arc<FeedEntry>>,
+    by_key: HashMap<Dependency, Vec<Arc<FeedEntry>>>,
     listening: bool,
 }
 
-/// What a page depends on.
+/// Dependency of a page.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Key {
+enum Dependency {
     Van(String),
     Parcel(String),
     Route(String),
 }
 
 #[derive(Debug)]
-struct Watch {
-    shown: watch::Sender<Shown>,
-    /// How many have begun to look …
-    joined: AtomicU64,
-    /// … and how many of them had when the last evaluation began that is over.
-    answered: watch::Sender<u64>,
-    /// Something happened.
-    happened: Notify,
-    /// The van has moved.
+struct FeedEntry {
+    state: watch::Sender<FeedState>,
+    /// Total number of subscriptions.
+    subscribed: AtomicU64,
+    /// Number of subscribers when the last finished evaluation began.
+    served: watch::Sender<u64>,
+    /// Wakes the evaluation at once.
+    changed: Notify,
+    /// Wakes the evaluation after a position update.
     moved: Notify,
 }
 
-impl Default for Watch {
+impl Default for FeedEntry {
     fn default() -> Self {
         Self {
-            shown: watch::Sender::new(Shown::Nothing),
-            joined: AtomicU64::new(0),
-            answered: watch::Sender::new(0),
-            happened: Notify::new(),
+            state: watch::Sender::new(FeedState::Pending),
+            subscribed: AtomicU64::new(0),
+            served: watch::Sender::new(0),
+            changed: Notify::new(),
             moved: Notify::new(),
         }
     }
 }
 
-impl Watched {
-    /// What the page of a token shows from now on: [`Shown::Nothing`] is over when this returns.
-    pub(super) async fn watch(
+impl TrackingFeed {
+    /// Subscribes to a page. Its state is no longer [`Shown::Nothing`] when this returns.
+    pub(super) async fn subscribe(
         self: &Arc<Self>,
-        shared: &Shared,
+        shared: &AppState,
         token: &str,
-    ) -> watch::Receiver<Shown> {
-        let (shown, mut answered, mine) = self.join(shared, token);
-        // An error means that the page is over: the last that it showed stays.
+    ) -> watch::Receiver<FeedState> {
+        let (shown, mut answered, mine) = self.register(shared, token);
+        // An error means that the page was removed; its last state remains valid.
         answered.wait_for(|answered| *answered >= mine).await.ok();
         shown
     }
 
-    /// The page, the count of those who were answered, and from which count on this one is.
-    fn join(
+    /// Registers a subscriber; returns the state, the served count, and the count that includes
+    /// this subscriber.
+    fn register(
         self: &Arc<Self>,
-        shared: &Shared,
+        shared: &AppState,
         token: &str,
-    ) -> (watch::Receiver<Shown>, watch::Receiver<u64>, u64) {
+    ) -> (watch::Receiver<FeedState>, watch::Receiver<u64>, u64) {
         let mut pages = self.pages.lock().expect("no holder of the lock can panic");
         if !pages.listening {
             pages.listening = true;
-            // From this moment on, so that no change falls between the first evaluation and the listening.
-            tokio::spawn(Arc::clone(self).listen(shared.live.watch()));
+            // The subscription exists before the first evaluation, so no change is missed between
+            // both.
+            tokio::spawn(Arc::clone(self).listen(shared.change_feed.subscribe()));
         }
         let known = pages.by_token.get(token).cloned();
         let watch = known.clone().unwrap_or_default();
-        let mine = watch.joined.fetch_add(1, Ordering::SeqCst) + 1;
-        let receivers = (watch.shown.subscribe(), watch.answered.subscribe(), mine);
+        let mine = watch.subscribed.fetch_add(1, Ordering::SeqCst) + 1;
+        let receivers = (watch.state.subscribe(), watch.served.subscribe(), mine);
         if known.is_some() {
-            watch.happened.notify_one();
+            watch.changed.notify_one();
         } else {
             pages.by_token.insert(token.to_owned(), Arc::clone(&watch));
-            tokio::spawn(Arc::clone(self).keep(shared.clone(), token.to_owned(), watch));
+            tokio::spawn(Arc::clone(self).run(shared.clone(), token.to_owned(), watch));
         }
         receivers
     }
 
     async fn listen(self: Arc<Self>, mut changes: broadcast::Receiver<Change>) {
         loop {
-            let change = changes.recv().await;
+            let state_mut = changes.recv().await;
             let mut pages = self.pages.lock().expect("no holder of the lock can panic");
-            if pages.by_token.is_empty() || matches!(change, Err(RecvError::Closed)) {
+            if pages.by_token.is_empty() || matches!(state_mut, Err(RecvError::Closed)) {
                 pages.listening = false;
                 return;
             }
-            match change {
-                Ok(change) => pages.wake(&change),
-                Err(_) => pages.by_token.values().for_each(|watch| watch.happened.notify_one()),
+            match state_mut {
+                Ok(state_mut) => pages.wake(&state_mut),
+                Err(_) => pages.by_token.values().for_each(|watch| watch.changed.notify_one()),
             }
         }
     }
 
-    /// Evaluates a page as long as somebody looks at it.
-    async fn keep(self: Arc<Self>, shared: Shared, token: String, watch: Arc<Watch>) {
+    /// Evaluates a page while it has subscribers.
+    async fn run(self: Arc<Self>, shared: AppState, token: String, watch: Arc<FeedEntry>) {
         let mut last: Option<ParcelView> = None;
         let mut keys = Vec::new();
         loop {
-            if self.nobody_looks(&token, &watch, &keys) {
+            if self.remove_if_unwatched(&token, &watch, &keys) {
                 return;
             }
-            let joined = watch.joined.load(Ordering::SeqCst);
+            let joined = watch.subscribed.load(Ordering::SeqCst);
             let found = self.evaluate(&shared, &token).await;
             let page = match found {
-                Some(Found::Page(page)) => Some(page),
-                Some(Found::Unknown) => break drop(watch.shown.send_replace(Shown::Unknown)),
-                Some(Found::Gone) => break drop(watch.shown.send_replace(Shown::Gone)),
+                Some(TrackingPageResult::Page(page)) => Some(page),
+                Some(TrackingPageResult::Unknown) => break drop(watch.state.send_replace(FeedState::Unknown)),
+                Some(TrackingPageResult::Expired) => break drop(watch.state.send_replace(FeedState::Expired)),
                 None => None,
             };
             if let Some(page) = &page {
-                show(&watch, &page.view, &mut last);
-                watch.answered.send_replace(joined);
-                let depends = depends_on(page);
+                publish_if_changed(&watch, &page.view, &mut last);
+                watch.served.send_replace(joined);
+                let depends = dependencies(page);
                 if depends != keys {
                     let mut pages = self.pages.lock().expect("no holder of the lock can panic");
-                    pages.depend(&watch, &keys, &depends);
+                    pages.update_dependencies(&watch, &keys, &depends);
                     keys = depends;
-                    // What changed before it was listened to.
+                    // Changes before the new dependencies were registered.
                     continue;
                 }
             }
-            wait(&shared, &watch, page.as_deref()).await;
+            wait_for_change(&shared, &watch, page.as_deref()).await;
         }
-        self.pages.lock().expect("no holder of the lock can panic").forget(&token, &watch, &keys);
+        self.pages.lock().expect("no holder of the lock can panic").remove(&token, &watch, &keys);
     }
 
-    async fn evaluate(&self, shared: &Shared, token: &str) -> Option<Found> {
-        let _turn = self.evaluations.acquire().await.expect("it is never closed");
-        match situation::parcel(shared, token).await {
+    async fn evaluate(&self, shared: &AppState, token: &str) -> Option<TrackingPageResult> {
+        let _turn = self.evaluations.acquire().await.expect("the semaphore is never closed");
+        match situation::page_by_token(shared, token).await {
             Ok(found) => Some(found),
             Err(error) => {
-                tracing::debug!(%error, "page not evaluated");
+                tracing::debug!(%error, "tracking page refresh failed");
                 None
             }
         }
     }
 
-    /// Whether the last who looked is gone; then the page is forgotten, before somebody else can begin to look.
-    fn nobody_looks(&self, token: &str, watch: &Arc<Watch>, keys: &[Key]) -> bool {
+    /// Removes the page if it has no subscribers, before another one can join; returns whether it
+    /// did.
+    fn remove_if_unwatched(&self, token: &str, watch: &Arc<FeedEntry>, keys: &[Dependency]) -> bool {
         let mut pages = self.pages.lock().expect("no holder of the lock can panic");
-        let nobody = watch.shown.receiver_count() == 0;
+        let nobody = watch.state.receiver_count() == 0;
         if nobody {
-            pages.forget(token, watch, keys);
+            pages.remove(token, watch, keys);
         }
         nobody
     }
 }
 
-/// Waits until the page may show something else, or nobody looks at it any more.
-async fn wait(shared: &Shared, watch: &Watch, page: Option<&Page>) {
-    let again = if page.is_some() { LOOKED_AGAIN } else { STORE_AGAIN };
-    let changes_at = page.and_then(|page| page.changes_at).map(|at| {
+/// Waits until the page may have changed, or has no more subscribers.
+async fn wait_for_change(shared: &AppState, watch: &FeedEntry, page: Option<&TrackingPage>) {
+    let again = if page.is_some() { REFRESH_INTERVAL } else { STORE_RETRY_DELAY };
+    let next_change_at = page.and_then(|page| page.next_change_at).map(|at| {
         let ms = u64::try_from(at.millis_since(shared.now())).unwrap_or(0);
-        shared.clock.uptime() + Duration::from_millis(ms + 1).max(SOONEST)
+        shared.clock.uptime() + Duration::from_millis(ms + 1).max(MIN_INTERVAL)
     });
     let moved = async {
-        tokio::join!(watch.moved.notified(), sleep(PACE));
+        tokio::join!(watch.moved.notified(), sleep(POSITION_INTERVAL));
     };
     tokio::select! {
-        () = watch.happened.notified() => {}
+        () = watch.changed.notified() => {}
         () = moved => {}
-        _ = shared.clock.reached(changes_at), if changes_at.is_some() => {}
+        _ = shared.clock.sleep_until(next_change_at), if next_change_at.is_some() => {}
         () = sleep(again) => {}
-        () = watch.shown.closed() => {}
+        () = watch.state.closed() => {}
     }
 }
 
-fn depends_on(page: &Page) -> Vec<Key> {
-    let of = |name: &Option<String>, key: fn(String) -> Key| name.clone().map(key);
+fn dependencies(page: &TrackingPage) -> Vec<Dependency> {
+    let of = |name: &Option<String>, key: fn(String) -> Dependency| name.clone().map(key);
     let keys =
-        [Some(Key::Parcel(page.epc.clone())), of(&page.route, Key::Route), of(&page.van, Key::Van)];
+        [Some(Dependency::Parcel(page.epc.clone())), of(&page.route, Dependency::Route), of(&page.van, Dependency::Van)];
     keys.into_iter().flatten().collect()
 }
 
-/// Sends a view if it says something else than the last, whatever time it is.
-fn show(watch: &Watch, view: &ParcelView, last: &mut Option<ParcelView>) {
+/// Publishes a view if it differs from the last one, ignoring its time.
+fn publish_if_changed(watch: &FeedEntry, view: &ParcelView, last: &mut Option<ParcelView>) {
     let same = last.as_mut().is_some_and(|last| {
         last.at.clone_from(&view.at);
         last == view
     });
     if !same {
-        let json = serde_json::to_string(view).expect("every member of a view has a JSON form");
-        watch.shown.send_replace(Shown::View(json.into()));
+        let json = serde_json::to_string(view).expect("every field of a view serializes");
+        watch.state.send_replace(FeedState::View(json.into()));
         *last = Some(view.clone());
     }
 }
 
-impl Pages {
-    fn wake(&self, change: &Change) {
-        let van = |van: &str| Key::Van(van.to_owned());
-        match change {
+impl FeedIndex {
+    fn wake(&self, state_mut: &Change) {
+        let van = |van: &str| Dependency::Van(van.to_owned());
+        match state_mut {
             Change::Position { van: moved } => {
-                self.of(&van(moved)).for_each(|watch| watch.moved.notify_one());
+                self.entries_for(&van(moved)).for_each(|watch| watch.moved.notify_one());
             }
-            Change::Van { van: said } => self.happened(&van(said)),
+            Change::Van { van: said } => self.notify(&van(said)),
             Change::Parcels { epcs, van: said } => {
-                epcs.iter().for_each(|epc| self.happened(&Key::Parcel(epc.clone())));
-                // Other parcels of that van have a stop less before them.
+                epcs.iter().for_each(|epc| self.notify(&Dependency::Parcel(epc.clone())));
+                // The stop count of other parcels on that van changes too.
                 if let Some(said) = said {
-                    self.happened(&van(said));
+                    self.notify(&van(said));
                 }
             }
             Change::Route { route, van: of } => {
-                self.happened(&Key::Route(route.as_ref().to_owned()));
-                self.happened(&van(of));
+                self.notify(&Dependency::Route(route.as_ref().to_owned()));
+                self.notify(&van(of));
             }
-            Change::Missed => {
-                self.by_key.values().flatten().for_each(|watch| watch.happened.notify_one());
+            Change::Lagged => {
+                self.by_key.values().flatten().for_each(|watch| watch.changed.notify_one());
             }
         }
     }
 
-    fn of(&self, key: &Key) -> impl Iterator<Item = &Arc<Watch>> {
+    fn entries_for(&self, key: &Dependency) -> impl Iterator<Item = &Arc<FeedEntry>> {
         self.by_key.get(key).into_iter().flatten()
     }
 
-    fn happened(&self, key: &Key) {
-        self.of(key).for_each(|watch| watch.happened.notify_one());
+    fn notify(&self, key: &Dependency) {
+        self.entries_for(key).for_each(|watch| watch.changed.notify_one());
     }
 
-    fn depend(&mut self, watch: &Arc<Watch>, before: &[Key], now: &[Key]) {
+    fn update_dependencies(&mut self, watch: &Arc<FeedEntry>, before: &[Dependency], now: &[Dependency]) {
         for key in before {
             if let Some(watches) = self.by_key.get_mut(key) {
                 watches.retain(|other| !Arc::ptr_eq(other, watch));
@@ -297,39 +302,39 @@ impl Pages {
         }
     }
 
-    fn forget(&mut self, token: &str, watch: &Arc<Watch>, keys: &[Key]) {
-        self.depend(watch, keys, &[]);
+    fn remove(&mut self, token: &str, watch: &Arc<FeedEntry>, keys: &[Dependency]) {
+        self.update_dependencies(watch, keys, &[]);
         if self.by_token.get(token).is_some_and(|other| Arc::ptr_eq(other, watch)) {
             self.by_token.remove(token);
         }
     }
 }
 
-/// A page as a series of views.
+/// Event source of a tracking page.
 #[derive(Debug)]
-pub(super) struct Views {
-    shown: watch::Receiver<Shown>,
-    begun: bool,
+pub(super) struct TrackingStream {
+    state: watch::Receiver<FeedState>,
+    started: bool,
 }
 
-impl Views {
-    /// What it shows now, and then whatever it shows.
-    pub(super) fn new(shown: watch::Receiver<Shown>) -> Self {
-        Self { shown, begun: false }
+impl TrackingStream {
+    /// Yields the current state, then every change.
+    pub(super) fn new(state: watch::Receiver<FeedState>) -> Self {
+        Self { state, started: false }
     }
 }
 
-impl Series for Views {
-    async fn next(&mut self) -> Next {
+impl EventSource for TrackingStream {
+    async fn next(&mut self) -> SseItem {
         loop {
-            if self.begun && self.shown.changed().await.is_err() {
-                return Next::End;
+            if self.started && self.state.changed().await.is_err() {
+                return SseItem::End;
             }
-            self.begun = true;
-            match self.shown.borrow_and_update().clone() {
-                Shown::View(json) => return Next::Event("view", json),
-                Shown::Unknown | Shown::Gone => return Next::Last("gone"),
-                Shown::Nothing => {}
+            self.started = true;
+            match self.state.borrow_and_update().clone() {
+                FeedState::View(json) => return SseItem::Event("view", json),
+                FeedState::Unknown | FeedState::Expired => return SseItem::Last("gone"),
+                FeedState::Pending => {}
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Values by key → [`Config`]. Each problem names its key, the value and the remedy; all are found.
+//! Validates configuration values. Every problem is reported with its key, value and remedy.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::Level;
 
 use super::{
-    AlertsConfig, Config, ExposureRule, HttpConfig, MqttConfig, MqttTls, PagesConfig, Retention,
+    NotificationsConfig, Config, VisibilityPolicy, HttpConfig, MqttConfig, MqttTls, PagesConfig, Retention,
     Scope, SmtpConfig, StoreConfig, Token,
 };
 use crate::settings::Values;
@@ -18,14 +18,14 @@ pub(super) fn config(values: &mut Values) -> Option<Config> {
     let http = http(values);
     let tokens = tokens(values);
     let domain = domain(values);
-    let exposure = exposure(values);
+    let exposure = visibility(values);
     let retention = retention(values);
-    let alerts = alerts(values);
+    let alerts = notifications(values);
     let pages = pages(values);
-    let log_level = values.parsed("log.level", |level| {
+    let log_level = values.parse("log.level", |level| {
         level
             .parse::<Level>()
-            .map_err(|_| format!("{level:?} is none of error, warn, info, debug, trace"))
+            .map_err(|_| format!("{level:?} is not one of error, warn, info, debug, trace"))
     });
     Some(Config {
         store: store?,
@@ -33,22 +33,22 @@ pub(super) fn config(values: &mut Values) -> Option<Config> {
         http: http?,
         tokens: tokens?,
         domain: domain?,
-        exposure: exposure?,
+        visibility: exposure?,
         retention: retention?,
-        alerts: alerts?,
+        notifications: alerts?,
         pages: pages?,
         log_level: log_level?,
     })
 }
 
-/// What commands need that work on the store alone.
+/// Validates only the keys for commands on the store.
 pub(super) fn store_and_domain(values: &mut Values) -> Option<(StoreConfig, String)> {
     let (store, domain) = (store(values), domain(values));
     Some((store?, domain?))
 }
 
 fn domain(values: &mut Values) -> Option<String> {
-    values.parsed("parcels.domain", |domain| {
+    values.parse("parcels.domain", |domain| {
         let label = |label: &str| {
             !label.is_empty()
                 && label.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
@@ -57,7 +57,7 @@ fn domain(values: &mut Values) -> Option<String> {
             Ok(domain.to_owned())
         } else {
             Err(format!(
-                "{domain:?} is no domain: write the vans' delivery.domain, such as id.example.com"
+                "{domain:?} is not a domain; set it to delivery.domain of the vans, such as id.example.com"
             ))
         }
     })
@@ -66,28 +66,28 @@ fn domain(values: &mut Values) -> Option<String> {
 fn store(values: &mut Values) -> Option<StoreConfig> {
     let path = values.text("store.path")?;
     let password = values.secret("store.password_file")?;
-    let url = values.parsed("store.url", |url| {
+    let url = values.parse("store.url", |url| {
         let scheme = ["postgresql://", "postgres://"].iter().find_map(|it| url.strip_prefix(it));
         match scheme {
             _ if url.is_empty() => Ok(String::new()),
             None => Err(format!(
-                "{url:?} is no URL of PostgreSQL: write postgresql://USER@HOST/DATABASE"
+                "{url:?} is not a PostgreSQL URL; use postgresql://USER@HOST/DATABASE"
             )),
             Some(rest) if rest.split('/').next().is_some_and(has_password) => {
-                // The value is a secret.
-                Err("has a password: write it in store.password_file".to_owned())
+                // The value contains a secret and is not printed.
+                Err("contains a password; move it to store.password_file".to_owned())
             }
             Some(_) => crate::backend::store::check_url(url).map(|()| url.to_owned()),
         }
     })?;
     match (url.is_empty(), password) {
         (true, None) if path.is_empty() => {
-            values.problem("store.path", "is empty: name the file, or a store.url");
+            values.report_problem("store.path", "is empty; set the path of the file, or store.url");
             None
         }
         (true, None) => Some(StoreConfig::Sqlite(PathBuf::from(path))),
         (true, Some(_)) => {
-            values.problem("store.password_file", "there is a password and no store.url");
+            values.report_problem("store.password_file", "is set without store.url; set store.url or remove the password");
             None
         }
         (false, None) => Some(StoreConfig::Postgres(url)),
@@ -103,9 +103,9 @@ fn has_password(authority: &str) -> bool {
 }
 
 fn mqtt(values: &mut Values) -> Option<MqttConfig> {
-    let broker = values.parsed("mqtt.broker", |url| {
+    let broker = values.parse("mqtt.broker", |url| {
         let refused =
-            || format!("{url:?} is no broker: write mqtts://HOST[:PORT] or mqtt://HOST[:PORT]");
+            || format!("{url:?} is not a broker URL; use mqtts://HOST[:PORT] or mqtt://HOST[:PORT]");
         let (secure, rest) = match url.split_once("://") {
             Some(("mqtts", rest)) => (true, rest),
             Some(("mqtt", rest)) => (false, rest),
@@ -117,22 +117,22 @@ fn mqtt(values: &mut Values) -> Option<MqttConfig> {
     });
     let client = values.certificate("mqtt.cert_file", "mqtt.key_file");
     let ca = values.text("mqtt.ca_file")?;
-    let client_id = values.parsed("mqtt.client_id", name_of_a_client);
-    let share_group = values.parsed("mqtt.share_group", name_of_a_client);
-    let topic_root = values.parsed("mqtt.topic_root", |root| {
+    let client_id = values.parse("mqtt.client_id", parse_client_id);
+    let share_group = values.parse("mqtt.share_group", parse_client_id);
+    let topic_root = values.parse("mqtt.topic_root", |root| {
         let level = |level: &str| !level.is_empty() && !level.contains(['+', '#', ' ', '\0']);
         if root.split('/').all(level) && !root.starts_with('$') {
             Ok(root.to_owned())
         } else {
             Err(format!(
-                "{root:?} cannot begin a topic: levels between single /, without + # $ and spaces"
+                "{root:?} is not a topic prefix; use levels separated by single /, without + # $ and spaces"
             ))
         }
     });
     let username = Some(values.text("mqtt.username")?).filter(|name| !name.is_empty());
     let password = values.secret("mqtt.password_file")?;
     if password.is_some() && username.is_none() {
-        values.problem("mqtt.password_file", "there is a password and no mqtt.username");
+        values.report_problem("mqtt.password_file", "is set without mqtt.username; set mqtt.username or remove the password");
         return None;
     }
     let (secure, host, port) = broker?;
@@ -146,7 +146,7 @@ fn mqtt(values: &mut Values) -> Option<MqttConfig> {
         password,
         topic_root: topic_root?,
         share_group: share_group?,
-        ack: values.flag("mqtt.ack")?,
+        publish_acks: values.flag("mqtt.ack")?,
         owntracks: values.flag("mqtt.owntracks")?,
     })
 }
@@ -163,72 +163,72 @@ fn host_and_port(text: &str, default: u16) -> Option<(String, u16)> {
     (!host.is_empty() && host.chars().all(good)).then(|| (host.to_owned(), port))
 }
 
-fn name_of_a_client(name: &str) -> Result<String, String> {
-    named(name, 64)
+fn parse_client_id(name: &str) -> Result<String, String> {
+    parse_identifier(name, 64)
 }
 
-fn named(name: &str, most: usize) -> Result<String, String> {
+fn parse_identifier(name: &str, most: usize) -> Result<String, String> {
     let good = |c: u8| c.is_ascii_alphanumeric() || b"_.-".contains(&c);
     if (1..=most).contains(&name.len()) && name.bytes().all(good) {
         Ok(name.to_owned())
     } else {
-        Err(format!("{name:?} is no name: 1 to {most} of A-Z a-z 0-9 _ . -"))
+        Err(format!("{name:?} is not a valid name; use 1 to {most} characters of A-Z a-z 0-9 _ . -"))
     }
 }
 
 fn http(values: &mut Values) -> Option<HttpConfig> {
-    let listen: Option<std::net::SocketAddr> = values.parsed("http.listen", |listen| {
+    let listen: Option<std::net::SocketAddr> = values.parse("http.listen", |listen| {
         listen.parse().map_err(|_| {
-            format!("{listen:?} is no address and port: write one such as 127.0.0.1:8080")
+            format!("{listen:?} is not an address and port; use one such as 127.0.0.1:8080")
         })
     });
     let tls = values.certificate("http.cert_file", "http.key_file");
-    let public_url = values.parsed("http.public_url", |url| {
+    let public_url = values.parse("http.public_url", |url| {
         let web = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
         match web {
             _ if url.is_empty() => Ok(None),
             Some(rest) if !rest.is_empty() && !rest.contains(['?', '#', ' ']) => {
                 Ok(Some(url.trim_end_matches('/').to_owned()))
             }
-            _ => Err(format!("{url:?} is no address of a site: write https://track.example.com")),
+            _ => Err(format!("{url:?} is not a site URL; use one such as https://track.example.com")),
         }
     });
     let (listen, tls) = (listen?, tls?);
     Some(HttpConfig {
         listen,
-        public_url: public_url?.unwrap_or_else(|| HttpConfig::own_url(listen, tls.is_some())),
+        public_url: public_url?.unwrap_or_else(|| HttpConfig::default_public_url(listen, tls.is_some())),
         tls,
-        behind_proxy: values.flag("http.behind_proxy")?,
+        trust_forwarded_for: values.flag("http.behind_proxy")?,
     })
 }
 
 fn tokens(values: &mut Values) -> Option<Vec<Token>> {
     let mut tokens: Vec<Token> = Vec::new();
     for table in values.tables("token") {
-        let name = values.parsed(&format!("{table}.name"), |name| {
-            named(name, 32).and_then(|name| {
+        let name = values.parse(&format!("{table}.name"), |name| {
+            parse_identifier(name, 32).and_then(|name| {
                 if tokens.iter().any(|token| token.name == name) {
-                    Err(format!("{name:?} is the name of another token too"))
+                    Err(format!("{name:?} is already the name of another token; choose a unique name"))
                 } else {
                     Ok(name)
                 }
             })
         });
-        let sha256 = values.parsed(&format!("{table}.sha256"), |hash| {
+        let sha256 = values.parse(&format!("{table}.sha256"), |hash| {
             if hash.len() == 64 && hash.bytes().all(|c| c.is_ascii_hexdigit()) {
                 Ok(hash.to_ascii_lowercase())
             } else {
-                Err("is no SHA-256: 64 hexadecimal digits, as `waypost-backend token` writes them"
+                Err("is not a SHA-256; use 64 hexadecimal digits, as printed by `waypost-backend token`"
                     .to_owned())
             }
         });
-        let scopes = values.parsed(&format!("{table}.scopes"), |scopes| {
+        let scopes = values.parse(&format!("{table}.scopes"), |scopes| {
             scopes
                 .split(',')
                 .map(|scope| {
                     let scope = scope.trim();
                     Scope::parse(scope)
-                        .ok_or_else(|| format!("{scope:?} is none of {}", Scope::names()))
+                        .ok_or_else(|| format!("{scope:?} is not one of {}", Scope::names()))
                 })
                 .collect::<Result<Vec<_>, _>>()
         });
@@ -237,8 +237,8 @@ fn tokens(values: &mut Values) -> Option<Vec<Token>> {
     Some(tokens)
 }
 
-fn exposure(values: &mut Values) -> Option<ExposureRule> {
-    Some(ExposureRule {
+fn visibility(values: &mut Values) -> Option<VisibilityPolicy> {
+    Some(VisibilityPolicy {
         max_stops_away: values.integer("exposure.max_stops_away")?,
         max_fix_age: Duration::from_secs(values.integer("exposure.max_fix_age_s")?),
     })
@@ -251,17 +251,17 @@ fn retention(values: &mut Values) -> Option<Retention> {
         events: days("retention.events_days")?,
         page: days("retention.page_days")?,
         audit: days("retention.audit_days")?,
-        poison: days("retention.poison_days")?,
+        dead_letters: days("retention.poison_days")?,
     })
 }
 
-fn alerts(values: &mut Values) -> Option<AlertsConfig> {
-    let url = values.parsed("alerts.smtp_url", |url| {
+fn notifications(values: &mut Values) -> Option<NotificationsConfig> {
+    let url = values.parse("alerts.smtp_url", |url| {
         let known = ["smtp://", "smtps://", "smtp+starttls://"];
         if url.is_empty() || known.iter().any(|scheme| url.strip_prefix(scheme).is_some_and(|host| !host.is_empty())) {
             Ok(url.to_owned())
         } else {
-            Err(format!("{url:?} is no server: write smtp://HOST[:PORT], smtps://HOST[:PORT] or smtp+starttls://HOST[:PORT]"))
+            Err(format!("{url:?} is not an SMTP URL; use smtp://HOST[:PORT], smtps://HOST[:PORT] or smtp+starttls://HOST[:PORT]"))
         }
     })?;
     let from = values.text("alerts.from")?;
@@ -272,20 +272,20 @@ fn alerts(values: &mut Values) -> Option<AlertsConfig> {
         (false, Ok(_)) => Some(SmtpConfig { url, username, password, from }),
         (false, Err(_)) => {
             let problem =
-                format!("{from:?} is nobody who writes: write Parcels <parcels@example.com>");
-            values.problem("alerts.from", &problem);
+                format!("{from:?} is not a sender; use a form such as Parcels <parcels@example.com>");
+            values.report_problem("alerts.from", &problem);
             return None;
         }
     };
-    Some(AlertsConfig {
+    Some(NotificationsConfig {
         smtp,
         webhook_secret: values.secret("alerts.webhook_secret_file")?,
-        webhook_private: values.flag("alerts.webhook_private")?,
+        allow_private_webhooks: values.flag("alerts.webhook_private")?,
     })
 }
 
 fn pages(values: &mut Values) -> Option<PagesConfig> {
-    let tiles = values.parsed("pages.tiles", |tiles| {
+    let tiles = values.parse("pages.tiles", |tiles| {
         let complete = ["{z}", "{x}", "{y}"].iter().all(|part| tiles.contains(part));
         if tiles.is_empty()
             || (tiles.starts_with("https://") && complete && !tiles.contains([' ', ';', '\'', '"']))
@@ -293,14 +293,14 @@ fn pages(values: &mut Values) -> Option<PagesConfig> {
             Ok(Some(tiles.to_owned()).filter(|tiles| !tiles.is_empty()))
         } else {
             Err(format!(
-                "{tiles:?} is no pattern of tiles: write https://HOST/{{z}}/{{x}}/{{y}}.png"
+                "{tiles:?} is not a tile URL; use https://HOST/{{z}}/{{x}}/{{y}}.png"
             ))
         }
     });
     let given = |text: String| Some(text).filter(|text| !text.is_empty());
     Some(PagesConfig {
-        tiles: tiles?,
-        tiles_by: given(values.text("pages.tiles_by")?),
+        tile_url: tiles?,
+        attribution: given(values.text("pages.tiles_by")?),
         operator: given(values.text("pages.operator")?),
     })
 }

@@ -1,215 +1,215 @@
-//! Every key of `waypost-backend.toml`: name, kind, default and what it means.
+//! Schema of `waypost-backend.toml`: name, type, default and description of every key.
 
-use crate::settings::Kind::{Flag, Integer, Text};
-use crate::settings::{Book, Key, List, key};
+use crate::settings::ValueKind::{Flag, Integer, Text};
+use crate::settings::{ConfigSchema, KeySpec, TableListSpec, key};
 
-/// `waypost-backend.toml`, its keys and its lists.
-pub(super) static BOOK: Book = Book {
+/// Keys and table lists of `waypost-backend.toml`.
+pub(super) static SCHEMA: ConfigSchema = ConfigSchema {
     program: "waypost-backend",
-    head: "# waypost-backend: configuration of the tracking backend. Every key stands here with its default.\n\
-           # Only mqtt.broker and parcels.domain must be filled in. `waypost-backend check` names everything that is wrong.\n",
-    page: PAGE,
+    file_header: "# waypost-backend: configuration of the tracking backend. Every key is listed with its default.\n\
+           # Only mqtt.broker and parcels.domain are required. `waypost-backend check` reports every problem.\n",
+    reference_intro: REFERENCE_INTRO,
     keys: KEYS,
     lists: LISTS,
 };
 
-const PAGE: &str = "\
+const REFERENCE_INTRO: &str = "\
 # Configuration of the backend\n\n\
-Every key of `waypost-backend.toml`, written from the table that the backend checks a file against\n\
-(`src/backend/config/keys.rs`). A key that is left out has its default; one that is unknown, of the wrong kind or out\n\
-of range is reported by `waypost-backend check`, all of them at once. Drop-ins in `conf.d/*.toml` beside the file are read\n\
-as the agent's are ([configuration.md](../configuration.md)). Secrets are files whose first line is the secret; one that\n\
-everybody on the computer may read is refused.\n\n";
+Every key of `waypost-backend.toml`, generated from the table that the backend validates a file against\n\
+(`src/backend/config/keys.rs`). A missing key has its default. A key that is unknown, of the wrong type or out\n\
+of range is reported by `waypost-backend check`, all in one report. Drop-ins in `conf.d/*.toml` beside the file are merged\n\
+as for the agent ([configuration.md](../configuration.md)). Secrets are files with the secret in their first line. A\n\
+world-readable secret file is rejected.\n\n";
 
-/// In the order of the file.
-const KEYS: &[Key] = &[
+/// Ordered as in the file.
+const KEYS: &[KeySpec] = &[
     key(
         "store.path",
         Text,
         r#""/var/lib/waypost-backend/backend.db""#,
-        "The SQLite file, while store.url is empty. One process uses it",
+        "SQLite file, used while store.url is empty. Only one process may use it",
     ),
     key(
         "store.url",
         Text,
         r#""""#,
-        "PostgreSQL instead of a file: postgresql://USER@HOST[:PORT]/DATABASE, or postgresql:///DATABASE?host=/run/postgresql&user=USER for its socket. Any number of instances may share it. Without the password",
+        "PostgreSQL instead of a file: postgresql://USER@HOST[:PORT]/DATABASE, or postgresql:///DATABASE?host=/run/postgresql&user=USER for its socket. Any number of instances may share it. Must not contain the password",
     ),
     key(
         "store.password_file",
         Text,
         r#""""#,
-        "File whose first line is PostgreSQL's password; empty for none",
+        "File with the PostgreSQL password in its first line; empty for none",
     ),
     key(
         "mqtt.broker",
         Text,
         r#""""#,
-        "The MQTT 5 broker of the vans: mqtts://HOST[:PORT] with TLS (port 8883), or mqtt://HOST[:PORT] without (port 1883) (required)",
+        "MQTT 5 broker of the vans: mqtts://HOST[:PORT] with TLS (port 8883), or mqtt://HOST[:PORT] without (port 1883) (required)",
     ),
     key(
         "mqtt.ca_file",
         Text,
         r#""/etc/ssl/certs/ca-certificates.crt""#,
-        "With mqtts: PEM file of the authorities that may vouch for the broker",
+        "With mqtts: PEM file of the CA certificates that the broker is verified against",
     ),
     key(
         "mqtt.cert_file",
         Text,
         r#""""#,
-        "With mqtts: PEM file of the backend's own certificate, if the broker wants one; empty for none",
+        "With mqtts: PEM file of the client certificate, if the broker requires one; empty for none",
     ),
-    key("mqtt.key_file", Text, r#""""#, "PEM file of the private key to it"),
+    key("mqtt.key_file", Text, r#""""#, "PEM file of the client's private key"),
     key(
         "mqtt.client_id",
         Text,
         r#""waypost-backend""#,
-        "MQTT client identifier: the same after each start, and another for each instance",
+        "MQTT client identifier: stable across restarts and unique per instance",
     ),
     key("mqtt.username", Text, r#""""#, "User name; empty for none"),
     key(
         "mqtt.password_file",
         Text,
         r#""""#,
-        "File whose first line is the password; empty for none",
+        "File with the password in its first line; empty for none",
     ),
-    key("mqtt.topic_root", Text, r#""fleet""#, "As in the vans' waypost.toml"),
+    key("mqtt.topic_root", Text, r#""fleet""#, "First levels of all topics; the same as mqtt.topic_root of the vans"),
     key(
         "mqtt.share_group",
         Text,
         r#""waypost-backend""#,
-        "Instances of one group share the vans' messages ($share, MQTT 5 section 4.8.2)",
+        "Instances of one group share the messages of the vans ($share, MQTT 5 section 4.8.2)",
     ),
     key(
         "mqtt.ack",
         Flag,
         "true",
-        "Tell vans on the topic ack what is stored. Those that speak MQTT 3.1.1 wait for it; others do not subscribe to it",
+        "Publish what is stored on the topic ack. Vans with MQTT 3.1.1 require it; others do not subscribe to it",
     ),
     key(
         "mqtt.owntracks",
         Flag,
         "false",
-        "Take positions of OwnTracks too: owntracks/{topic_root}/{van}",
+        "Accept positions of OwnTracks phones: owntracks/{topic_root}/{van}",
     ),
     key("http.listen", Text, r#""127.0.0.1:8080""#, "Address and port of pages and API"),
     key(
         "http.cert_file",
         Text,
         r#""""#,
-        "PEM file of the certificate for https; empty where a proxy does that. Read anew at SIGHUP",
+        "PEM file of the certificate for HTTPS; empty if a proxy terminates TLS. Reloaded on SIGHUP",
     ),
-    key("http.key_file", Text, r#""""#, "PEM file of the private key to it"),
+    key("http.key_file", Text, r#""""#, "PEM file of the certificate's private key"),
     key(
         "http.public_url",
         Text,
         r#""""#,
-        "What links begin with, such as https://track.example.com; empty: http.listen itself",
+        "Prefix of links, such as https://track.example.com; empty: derived from http.listen",
     ),
     key(
         "http.behind_proxy",
         Flag,
         "false",
-        "Believe the last address in X-Forwarded-For of requests that come from this host: a proxy is ahead",
+        "Trust the last address in X-Forwarded-For of requests from this host; for a reverse proxy on the same host",
     ),
     key(
         "parcels.domain",
         Text,
         r#""""#,
-        "In the URIs of parcels that GS1 does not number; the vans' delivery.domain (required)",
+        "Domain in the URIs of parcels without a GS1 number; the same as delivery.domain of the vans (required)",
     ),
     key(
         "exposure.max_stops_away",
         Integer(0, 100),
         "10",
-        "A recipient sees the van when it is at most so many stops away",
+        "Recipients see the van only within this number of stops",
     ),
     key(
         "exposure.max_fix_age_s",
         Integer(5, 3600),
         "90",
-        "... and when its position is at most so many seconds old",
+        "Recipients see the van only while its position is not older than this, in seconds",
     ),
-    key("retention.track_days", Integer(1, 3650), "60", "Days that the vans' trails are kept"),
+    key("retention.track_days", Integer(1, 3650), "60", "Retention of track points, in days"),
     key(
         "retention.events_days",
         Integer(1, 3650),
         "365",
-        "Days that events are kept, with their proofs of delivery",
+        "Retention of events with their proofs of delivery, in days",
     ),
     key(
         "retention.page_days",
         Integer(1, 365),
         "30",
-        "Days after its end that a parcel's page is there",
+        "Retention of a tracking page after delivery or return, in days",
     ),
     key(
         "retention.audit_days",
         Integer(1, 3650),
         "365",
-        "Days that it is known who looked at what",
+        "Retention of the audit log, in days",
     ),
     key(
         "retention.poison_days",
         Integer(1, 365),
         "30",
-        "Days that messages which nobody could read are kept",
+        "Retention of dead letters, in days",
     ),
     key(
         "alerts.smtp_url",
         Text,
         r#""""#,
-        "Server that takes letters: smtp://HOST[:PORT], smtps://HOST[:PORT] or smtp+starttls://HOST[:PORT]; empty: no letters",
+        "SMTP server: smtp://HOST[:PORT], smtps://HOST[:PORT] or smtp+starttls://HOST[:PORT]; empty: no e-mail",
     ),
-    key("alerts.smtp_username", Text, r#""""#, "User name there; empty for none"),
+    key("alerts.smtp_username", Text, r#""""#, "SMTP user name; empty for none"),
     key(
         "alerts.smtp_password_file",
         Text,
         r#""""#,
-        "File whose first line is the password; empty for none",
+        "File with the SMTP password in its first line; empty for none",
     ),
-    key("alerts.from", Text, r#""""#, "Who writes: Parcels <parcels@example.com>"),
+    key("alerts.from", Text, r#""""#, "Sender of e-mails: Parcels <parcels@example.com>"),
     key(
         "alerts.webhook_secret_file",
         Text,
         r#""""#,
-        "File whose first line signs webhooks (HMAC-SHA-256); empty: no webhooks",
+        "File with the webhook signing key (HMAC-SHA-256) in its first line; empty: no webhooks",
     ),
     key(
         "alerts.webhook_private",
         Flag,
         "false",
-        "Whether webhooks may go to addresses of private networks and of this host",
+        "Allow webhooks to private networks and to this host",
     ),
     key(
         "pages.tiles",
         Text,
         r#""""#,
-        "Map tiles, such as https://tile.example.com/{z}/{x}/{y}.png; empty: the pages load nothing from elsewhere",
+        "URL of map tiles, such as https://tile.example.com/{z}/{x}/{y}.png; empty: the pages load nothing from other hosts",
     ),
-    key("pages.tiles_by", Text, r#""""#, "Whose tiles they are, to be shown on the map"),
-    key("pages.operator", Text, r#""""#, "The operator's name on the pages"),
+    key("pages.tiles_by", Text, r#""""#, "Attribution of the tiles, shown on the map"),
+    key("pages.operator", Text, r#""""#, "Name of the operator, shown on the pages"),
     key("log.level", Text, r#""info""#, "error, warn, info, debug or trace"),
 ];
 
-/// In the order of the file, after the keys.
-const LISTS: &[List] = &[List {
+/// Table lists, ordered as in the file, after the keys.
+const LISTS: &[TableListSpec] = &[TableListSpec {
     name: "token",
-    most: 64,
-    help: "Who may use the API: a table for each. `waypost-backend token NAME SCOPES` makes a token and writes its table",
+    max_tables: 64,
+    help: "Clients of the API, one table each. `waypost-backend token NAME SCOPES` creates a token and prints its table",
     keys: &[
-        key("token.name", Text, "", "Who it is, for the audit log: 1 to 32 of A-Z a-z 0-9 _ . -"),
+        key("token.name", Text, "", "Name of the client in the audit log: 1 to 32 of A-Z a-z 0-9 _ . -"),
         key(
             "token.sha256",
             Text,
             "",
-            "SHA-256 of the token, hexadecimal: the token itself stands nowhere",
+            "SHA-256 of the token, hexadecimal; the token itself is not stored",
         ),
         key(
             "token.scopes",
             Text,
             "",
-            "What for, separated by commas: routes (put routes, send commands), capture (events and lists of others), retract (take back what came by other tokens), events (ask for events), desk (what a dispatcher sees), metrics",
+            "Permissions, separated by commas: routes (put routes, send commands), capture (capture events, import carrier lists), retract (retract events of other tokens), events (query events), desk (dispatcher console), metrics",
         ),
     ],
 }];

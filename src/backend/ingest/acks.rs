@@ -1,64 +1,65 @@
-//! What was stored → payloads of `ack`, for vans that wait for them: exact ranges, per van at most each second (pure).
+//! Collects stored sequence numbers into `ack` payloads: exact ranges, at most one message per van
+//! and second. Pure.
 
 use std::collections::BTreeMap;
 
-use super::reading::{Message, Said};
+use super::reading::{Payload, VanMessage};
 use crate::units::UtcTime;
 use crate::wire::VERSION;
 use crate::wire::json::{Ack, SeqRange};
 
-/// Of one van, in the order of their first numbers.
+/// Stored ranges of one van, by their first number.
 #[derive(Debug, Default)]
-struct Stored {
+struct PendingAck {
     events: BTreeMap<u64, u64>,
     track: BTreeMap<u64, u64>,
 }
 
-/// What was stored and not said yet.
+/// Stored ranges that are not yet published.
 #[derive(Debug, Default)]
 pub(super) struct Acks {
-    stored: BTreeMap<String, Stored>,
+    pending: BTreeMap<String, PendingAck>,
 }
 
 impl Acks {
-    /// This is stored.
-    pub(super) fn note(&mut self, said: &Said) {
-        match &said.message {
-            Message::Event(event) => {
+    /// Records a stored message.
+    pub(super) fn record(&mut self, said: &VanMessage) {
+        match &said.payload {
+            Payload::Event(event) => {
                 if let Some(seq) = event.event.seq {
-                    self.stored.entry(said.van.clone()).or_default().events.insert(seq, seq);
+                    self.pending.entry(said.van.clone()).or_default().events.insert(seq, seq);
                 }
             }
-            // All that the van sent between a message's first and last point is in that message.
-            Message::Track(fixes) => {
+            // A message contains everything that the van sent between its first and last point.
+            Payload::Track(fixes) => {
                 if let (Some(first), Some(last)) = (fixes.first(), fixes.last()) {
-                    let track = &mut self.stored.entry(said.van.clone()).or_default().track;
+                    let track = &mut self.pending.entry(said.van.clone()).or_default().track;
                     let known = track.entry(first.point.seq).or_default();
                     *known = last.point.seq.max(*known);
                 }
             }
-            Message::Position(_)
-            | Message::State(..)
-            | Message::Connection(_)
-            | Message::CommandResult(_) => {}
+            Payload::Position(_)
+            | Payload::State(..)
+            | Payload::Connection(_)
+            | Payload::CommandResult(_) => {}
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.stored.is_empty()
+        self.pending.is_empty()
     }
 
-    /// The next word to a van, and to whom.
-    pub(super) fn next(&mut self, now: UtcTime) -> Option<(String, Ack)> {
-        let mut entry = self.stored.first_entry()?;
+    /// Returns the next `ack` with the id of its van.
+    pub(super) fn next_ack(&mut self, now: UtcTime) -> Option<(String, Ack)> {
+        let mut entry = self.pending.first_entry()?;
         let van = entry.key().clone();
         let stored = entry.get_mut();
         let ack = Ack {
             v: VERSION,
             event_seq: None,
             track_seq: None,
-            events: ranges(&mut stored.events),
-            track: ranges(&mut stored.track),
+            events: take_ranges(&mut stored.events),
+            track: take_ranges(&mut stored.track),
             ts: Some(now.to_string()),
         };
         if stored.events.is_empty() && stored.track.is_empty() {
@@ -68,8 +69,8 @@ impl Acks {
     }
 }
 
-/// Takes the first ranges of those, ascending, and none that touches another.
-fn ranges(stored: &mut BTreeMap<u64, u64>) -> Vec<SeqRange> {
+/// Takes the first ranges in ascending order, merging those that touch.
+fn take_ranges(stored: &mut BTreeMap<u64, u64>) -> Vec<SeqRange> {
     let mut ranges: Vec<SeqRange> = Vec::new();
     while let Some(entry) = stored.first_entry() {
         let (first, last) = (*entry.key(), *entry.get());
@@ -89,15 +90,15 @@ fn ranges(stored: &mut BTreeMap<u64, u64>) -> Vec<SeqRange> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::ingest::reading::{Fix, Reader};
+    use crate::backend::ingest::reading::{Fix, MessageParser};
 
-    fn track(seqs: &[u64]) -> Said {
+    fn track(seqs: &[u64]) -> VanMessage {
         let root = env!("CARGO_MANIFEST_DIR");
         let path = format!("{root}/docs/contract/track.example.json");
         let payload = std::fs::read(path).unwrap();
         let now = UtcTime::parse("2026-11-22T10:00:00Z").unwrap();
-        let mut said = Reader::new("fleet").read("fleet/v1/VAN-042/track", &payload, now).unwrap();
-        let Message::Track(fixes) = &mut said.message else { panic!("it is a track") };
+        let mut said = MessageParser::new("fleet").parse("fleet/v1/VAN-042/track", &payload, now).unwrap();
+        let Payload::Track(fixes) = &mut said.payload else { panic!("it is a track") };
         let one = fixes[0].clone();
         let fix = |seq: &u64| {
             let mut fix: Fix = one.clone();
@@ -113,17 +114,17 @@ mod tests {
         let now = UtcTime::parse("2026-11-22T10:00:00Z").unwrap();
         let mut acks = Acks::default();
         for n in (0..100_u64).rev() {
-            acks.note(&track(&[10 * n, 10 * n + 5]));
+            acks.record(&track(&[10 * n, 10 * n + 5]));
         }
-        acks.note(&track(&[6, 9]));
-        acks.note(&track(&[0, 2]));
-        let (van, first) = acks.next(now).unwrap();
+        acks.record(&track(&[6, 9]));
+        acks.record(&track(&[0, 2]));
+        let (van, first) = acks.next_ack(now).unwrap();
         assert_eq!((van.as_str(), first.track.len()), ("VAN-042", Ack::MAX_RANGES));
         assert_eq!(first.track[0], SeqRange { first: 0, last: 15 }, "0..5, 6..9 and 10..15");
         assert!(first.track.windows(2).all(|pair| pair[0].last + 1 < pair[1].first));
-        let (_, second) = acks.next(now).unwrap();
+        let (_, second) = acks.next_ack(now).unwrap();
         assert_eq!(second.track.last(), Some(&SeqRange { first: 990, last: 995 }));
         assert_eq!(first.track.len() + second.track.len(), 99);
-        assert!(acks.is_empty() && acks.next(now).is_none());
+        assert!(acks.is_empty() && acks.next_ack(now).is_none());
     }
 }

@@ -1,9 +1,10 @@
-//! Messages → the store, however long that takes: what comes back is stored, or set aside with its reason.
+//! Writes messages to the store, retrying until each is stored or dead-lettered with a reason.
 //!
-//! - A store that does not answer is asked again, each time after a longer pause. Nothing is given up meanwhile, and the
-//!   broker holds back what exceeds Receive Maximum.
-//! - Of a batch that the store refuses, the halves are tried, down to the one message that it does not take. That is set
-//!   aside. A store that refuses even to set it aside is at fault itself, as with a full disk, and is waited for.
+//! - An unavailable store is retried with growing delays. Nothing is dropped meanwhile, and the
+//!   broker holds back messages beyond Receive Maximum.
+//! - A batch rejected by the store is split in halves, down to the one message at fault, which
+//!   becomes a dead letter. If the store rejects even the dead letter, as with a full disk, the
+//!   store is at fault and the write is retried.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -12,31 +13,32 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::counters::Counters;
-use super::domains::Domains;
-use super::reading::{Message, Poison, van_of_source};
-use crate::backend::Shared;
-use crate::backend::store::{Arrival, StoreError, Taken};
+use super::domains::DomainMismatches;
+use super::reading::{Payload, InvalidMessage, van_from_source};
+use crate::backend::AppState;
+use crate::backend::store::{IncomingMessage, StoreError, IngestResult};
 use crate::backoff::Backoff;
 
-/// Sources whose van is remembered.
+/// Maximum number of cached source owners; the cache is cleared when full.
 const MAX_SOURCES: usize = 200_000;
 
-/// The store's words in a reason.
-const MAX_WORDS: usize = 300;
+/// Maximum length in characters of a database error in a dead letter's reason.
+const MAX_REASON_CHARS: usize = 300;
 
-/// Whose each source of events is, if its URI does not say so. Who used it first has it.
+/// Owner of each event source whose URI does not name a van. The first van that uses a source owns
+/// it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Sources(Arc<Mutex<HashMap<String, String>>>);
+pub(super) struct SourceOwners(Arc<Mutex<HashMap<String, String>>>);
 
-impl Sources {
-    /// The van of a source; `asks` if nobody on this instance knew.
-    async fn van(&self, source: &str, asks: &str, shared: &Shared) -> Result<String, StoreError> {
-        let known = self.0.lock().expect("no holder of the lock can panic").get(source).cloned();
+impl SourceOwners {
+    /// Returns the owner of a source; `asks` becomes the owner if the source is unused.
+    async fn owner(&self, source: &str, asks: &str, shared: &AppState) -> Result<String, StoreError> {
+        let known = self.0.lock().expect("no lock holder panics").get(source).cloned();
         if let Some(known) = known {
             return Ok(known);
         }
-        let van = shared.store.van_of_source(source).await?.unwrap_or_else(|| asks.to_owned());
-        let mut sources = self.0.lock().expect("no holder of the lock can panic");
+        let van = shared.store.van_by_source(source).await?.unwrap_or_else(|| asks.to_owned());
+        let mut sources = self.0.lock().expect("no lock holder panics");
         if sources.len() >= MAX_SOURCES {
             sources.clear();
         }
@@ -45,43 +47,43 @@ impl Sources {
     }
 }
 
-/// One way of messages into the store.
+/// Writes batches of messages to the store.
 #[derive(Clone, Debug)]
-pub(super) struct Storing {
-    pub(super) shared: Shared,
-    pub(super) sources: Sources,
-    pub(super) domains: Domains,
+pub(super) struct BatchWriter {
+    pub(super) shared: AppState,
+    pub(super) source_owners: SourceOwners,
+    pub(super) domain_mismatches: DomainMismatches,
     pub(super) counters: Arc<Counters>,
 }
 
-impl Storing {
-    /// Stores all of it.
-    pub(super) async fn store(&self, arrivals: &mut [Arrival]) -> Taken {
-        let mut pause = Pause::new(&self.counters);
+impl BatchWriter {
+    /// Stores all messages.
+    pub(super) async fn write(&self, arrivals: &mut [IncomingMessage]) -> IngestResult {
+        let mut pause = StoreRetry::new(&self.counters);
         for arrival in arrivals.iter_mut() {
-            while let Err(error) = self.check_names(arrival).await {
+            while let Err(error) = self.check_identity(arrival).await {
                 pause.wait(&error).await;
             }
         }
-        let mut all = Taken::default();
+        let mut all = IngestResult::default();
         let mut parts: Vec<Range<usize>> = Vec::new();
         parts.push(0..arrivals.len());
         while let Some(part) = parts.pop() {
             let page = self.shared.config.retention.page;
-            match self.shared.store.take(&arrivals[part.clone()], self.shared.now(), page).await {
+            match self.shared.store.ingest(&arrivals[part.clone()], self.shared.now(), page).await {
                 Ok(taken) => {
-                    pause.over();
-                    self.counters.take(&taken);
+                    pause.succeeded();
+                    self.counters.record(&taken);
                     all.add(taken);
                 }
-                Err(StoreError::Refused(_)) if part.len() > 1 => {
-                    let middle = part.start + part.len() / 2;
-                    parts.extend([middle..part.end, part.start..middle]);
+                Err(StoreError::Rejected(_)) if part.len() > 1 => {
+                    let centre_deg = part.start + part.len() / 2;
+                    parts.extend([centre_deg..part.end, part.start..centre_deg]);
                 }
-                Err(StoreError::Refused(words)) if arrivals[part.start].said.is_ok() => {
-                    let words: String = words.chars().take(MAX_WORDS).collect();
-                    arrivals[part.start].said =
-                        Err(Poison::new(format!("the database refuses: {words}")));
+                Err(StoreError::Rejected(words)) if arrivals[part.start].parsed.is_ok() => {
+                    let words: String = words.chars().take(MAX_REASON_CHARS).collect();
+                    arrivals[part.start].parsed =
+                        Err(InvalidMessage::new(format!("rejected by the database: {words}")));
                     parts.push(part);
                 }
                 Err(error) => {
@@ -93,52 +95,52 @@ impl Storing {
         all
     }
 
-    /// Sets aside an event whose source is another van's, and notes whose domain is not ours.
-    async fn check_names(&self, arrival: &mut Arrival) -> Result<(), StoreError> {
-        let Ok(said) = &arrival.said else { return Ok(()) };
-        let Message::Event(event) = &said.message else { return Ok(()) };
-        self.domains.look(&said.van, &event.event, &self.shared, &self.counters).await?;
-        if van_of_source(&event.event.source).is_some() {
+    /// Dead-letters an event whose source belongs to another van, and records domain mismatches.
+    async fn check_identity(&self, arrival: &mut IncomingMessage) -> Result<(), StoreError> {
+        let Ok(said) = &arrival.parsed else { return Ok(()) };
+        let Payload::Event(event) = &said.payload else { return Ok(()) };
+        self.domain_mismatches.check(&said.van, &event.event, &self.shared, &self.counters).await?;
+        if van_from_source(&event.event.source).is_some() {
             return Ok(());
         }
-        let owner = self.sources.van(&event.event.source, &said.van, &self.shared).await?;
+        let owner = self.source_owners.owner(&event.event.source, &said.van, &self.shared).await?;
         if owner != said.van {
             let reason =
-                format!("its source is that of {owner:.64}, and it came from {}", said.van);
-            arrival.said = Err(Poison::new(reason));
+                format!("source belongs to {owner:.64} but the topic is that of {}", said.van);
+            arrival.parsed = Err(InvalidMessage::new(reason));
         }
         Ok(())
     }
 }
 
-/// Waits for a store that does not answer, and says so once.
+/// Retry delay for an unavailable store; logs the outage once.
 #[derive(Debug)]
-struct Pause<'a> {
+struct StoreRetry<'a> {
     backoff: Backoff,
-    waits: bool,
+    is_waiting: bool,
     counters: &'a Counters,
 }
 
-impl<'a> Pause<'a> {
+impl<'a> StoreRetry<'a> {
     fn new(counters: &'a Counters) -> Self {
         const FIRST: Duration = Duration::from_millis(100);
         let backoff = Backoff::new(FIRST, Duration::from_secs(10), fastrand::Rng::new());
-        Self { backoff, waits: false, counters }
+        Self { backoff, is_waiting: false, counters }
     }
 
     async fn wait(&mut self, error: &StoreError) {
-        if !std::mem::replace(&mut self.waits, true) {
-            tracing::error!(%error, "store does not take messages: the broker keeps them");
-            self.counters.store_refuses.store(true, Ordering::Relaxed);
+        if !std::mem::replace(&mut self.is_waiting, true) {
+            tracing::error!(%error, "store unavailable: messages stay with the broker");
+            self.counters.store_unavailable.store(true, Ordering::Relaxed);
         }
-        self.counters.store_waits.fetch_add(1, Ordering::Relaxed);
-        tokio::time::sleep(self.backoff.next_wait()).await;
+        self.counters.store_retries.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(self.backoff.next_delay()).await;
     }
 
-    fn over(&mut self) {
-        if std::mem::take(&mut self.waits) {
-            tracing::info!("store takes messages again");
-            self.counters.store_refuses.store(false, Ordering::Relaxed);
+    fn succeeded(&mut self) {
+        if std::mem::take(&mut self.is_waiting) {
+            tracing::info!("store available again");
+            self.counters.store_unavailable.store(false, Ordering::Relaxed);
         }
         self.backoff.reset();
     }

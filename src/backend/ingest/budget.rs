@@ -1,31 +1,31 @@
-//! How many rows of poison may be written: a stranger who says nonsense fills no disk.
+//! Rate limit for dead letters, so that invalid messages cannot fill the disk.
 
 use std::time::Duration;
 
 use crate::units::Uptime;
 
-/// Rows a minute; the rest is counted.
-const MAX_POISON_A_MINUTE: u32 = 1_000;
+/// Maximum number of dead letters stored per minute; further ones are only counted.
+const MAX_DEAD_LETTERS_PER_MINUTE: u32 = 1_000;
 
-/// Rows of poison that may still be written in this minute.
+/// Number of dead letters that may still be stored in the current minute.
 #[derive(Debug)]
-pub(super) struct PoisonBudget {
-    since: Uptime,
-    left: u32,
+pub(super) struct DeadLetterLimit {
+    window_start: Uptime,
+    remaining: u32,
 }
 
-impl PoisonBudget {
+impl DeadLetterLimit {
     pub(super) const fn new(now: Uptime) -> Self {
-        Self { since: now, left: MAX_POISON_A_MINUTE }
+        Self { window_start: now, remaining: MAX_DEAD_LETTERS_PER_MINUTE }
     }
 
-    /// Whether there is room for one more, which is taken then.
-    pub(super) fn admits(&mut self, now: Uptime) -> bool {
-        if now.since(self.since) >= Duration::from_mins(1) {
+    /// Takes one from the budget; returns whether any was left.
+    pub(super) fn try_acquire(&mut self, now: Uptime) -> bool {
+        if now.since(self.window_start) >= Duration::from_mins(1) {
             *self = Self::new(now);
         }
-        let admits = self.left > 0;
-        self.left = self.left.saturating_sub(1);
+        let admits = self.remaining > 0;
+        self.remaining = self.remaining.saturating_sub(1);
         admits
     }
 }

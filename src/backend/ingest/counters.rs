@@ -1,41 +1,40 @@
-//! What the consumer has done since it began, for `/metrics`.
+//! Counters of the consumer since its start, for `/metrics`.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::backend::store::Taken;
+use crate::backend::store::IngestResult;
 
-/// Counts, and two states. All are read and written without order between them.
+/// Counters and two states, read and written with relaxed ordering.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Messages that came, repeats included.
+    /// Received messages, including repeats.
     pub messages: AtomicU64,
-    /// Events that were new.
+    /// New events.
     pub events: AtomicU64,
-    /// Events that were there before.
+    /// Repeated events.
     pub events_repeated: AtomicU64,
-    /// Points of trails that were new.
+    /// New track points.
     pub points: AtomicU64,
-    /// Points that were there before.
+    /// Repeated track points.
     pub points_repeated: AtomicU64,
-    /// Messages that nobody can use, with a row that says why.
-    pub poison: AtomicU64,
-    /// The same without a row, because there were too many.
-    pub poison_unkept: AtomicU64,
-    /// Events whose names are made with another domain than ours.
-    pub other_domain: AtomicU64,
-    /// Messages without QoS that came faster than the store takes them.
-    pub unkept: AtomicU64,
-    /// Transactions.
+    /// Invalid messages stored as dead letters.
+    pub dead_letters: AtomicU64,
+    /// Invalid messages dropped by the rate limit.
+    pub dead_letters_dropped: AtomicU64,
+    /// Events whose URIs use a domain other than ours.
+    pub domain_mismatches: AtomicU64,
+    /// QoS 0 messages dropped because the store was too slow.
+    pub messages_dropped: AtomicU64,
     pub batches: AtomicU64,
-    /// Times that the store did not answer.
-    pub store_waits: AtomicU64,
-    /// Whether the store does not take what comes.
-    pub store_refuses: AtomicBool,
+    /// Retries of the store.
+    pub store_retries: AtomicU64,
+    /// Whether the store is unavailable.
+    pub store_unavailable: AtomicBool,
     /// Connections to the broker.
     pub connections: AtomicU64,
-    /// Messages that came and are not in the store yet.
-    pub waiting: AtomicU64,
-    /// Whether there is a connection.
+    /// Received messages that are not stored yet.
+    pub messages_queued: AtomicU64,
+    /// Whether the broker is connected.
     pub connected: AtomicBool,
 }
 
@@ -44,12 +43,12 @@ impl Counters {
         counter.fetch_add(count, Ordering::Relaxed);
     }
 
-    pub(super) fn take(&self, taken: &Taken) {
+    pub(super) fn record(&self, taken: &IngestResult) {
         Self::add(&self.batches, 1);
         Self::add(&self.events, taken.events_new);
         Self::add(&self.events_repeated, taken.events_repeated);
         Self::add(&self.points, taken.points_new);
         Self::add(&self.points_repeated, taken.points_repeated);
-        Self::add(&self.poison, taken.poison);
+        Self::add(&self.dead_letters, taken.dead_letters);
     }
 }

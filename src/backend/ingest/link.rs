@@ -1,7 +1,8 @@
-//! One connection after the other to the broker, and what came on it that is not stored yet.
+//! The MQTT consumer: one connection after another, and the messages received but not yet stored.
 //!
-//! The connection is driven to its next event and never dropped on the way, so that an acknowledgement either goes out on
-//! the connection on which its message came, or not at all: packet identifiers mean something else on the next.
+//! The event loop is always polled to its next event and never dropped midway. A PUBACK is
+//! therefore sent on the connection of its message or not at all, since packet identifiers are
+//! valid per connection only.
 
 mod answers;
 
@@ -18,217 +19,222 @@ use rumqttc::v5::{AsyncClient, Event};
 use tokio_util::sync::CancellationToken;
 
 use super::acks::Acks;
-use super::batch::{Sources, Storing};
-use super::budget::PoisonBudget;
+use super::batch::{SourceOwners, BatchWriter};
+use super::budget::DeadLetterLimit;
 use super::counters::Counters;
-use super::domains::Domains;
-use super::reading::{Message, Poison, Reader, Said};
-use super::subscription::{filters, refused, states};
-use super::telling::tell;
-use crate::backend::Shared;
+use super::domains::DomainMismatches;
+use super::reading::{Payload, InvalidMessage, MessageParser, VanMessage};
+use super::subscription::{filters, check_suback, state_filter};
+use super::telling::publish_changes;
+use crate::backend::AppState;
 use crate::backend::mqtt::{self, Session};
-use crate::backend::store::{Arrival, MAX_POISON_BYTES, Taken};
+use crate::backend::store::{IncomingMessage, MAX_DEAD_LETTER_BYTES, IngestResult};
 use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::units::Uptime;
 
-/// Messages on their way without PUBACK: with those of the largest size 64 MiB, with usual ones a few.
+/// Receive Maximum: messages in flight without PUBACK. At most 64 MiB with the largest payloads, a
+/// few MiB usually.
 const RECEIVE_MAX: u16 = 256;
 
-/// Requests to the connection: an acknowledgement for each message, and what is said besides.
-const REQUESTS: usize = 2 * RECEIVE_MAX as usize + 128;
+/// Capacity of the request channel: one acknowledgement per message, plus other publishes.
+const REQUEST_QUEUE_SIZE: usize = 2 * RECEIVE_MAX as usize + 128;
 
-/// Messages that wait for their transaction. The broker keeps back what would be more of QoS 1; what is sent with less is lost
-/// while the store does not keep up.
+/// Maximum number of queued messages. The broker holds back further QoS 1 messages; further QoS 0
+/// messages are dropped.
 const MAX_QUEUE: usize = 4 * RECEIVE_MAX as usize;
 
-/// Messages of one transaction. One that is larger holds the writer of SQLite longer than pages may wait.
+/// Maximum number of messages per transaction. Larger ones would hold SQLite's writer longer than
+/// page requests can wait.
 const MAX_BATCH: usize = 256;
 
-/// So many messages do not wait for more. Half of what mosquitto has on its way unless told.
-const ENOUGH: usize = 10;
+/// A batch of this size starts at once. Half of mosquitto's default in-flight window.
+const MIN_BATCH: usize = 10;
 
-/// Fewer wait so long for company: each transaction is a write to disk.
-const LINGER: Duration = Duration::from_millis(10);
+/// Delay before a smaller batch starts; every transaction costs a write to disk.
+const BATCH_DELAY: Duration = Duration::from_millis(10);
 
-/// Vans whose newest position waits for its transaction.
+/// Maximum number of vans with a queued newest position.
 const MAX_POSITIONS: usize = 100_000;
 
-/// Of a topic that nobody knows, so many bytes are kept.
+/// Maximum stored length of an unknown topic, in bytes.
 const MAX_TOPIC_BYTES: usize = 1_024;
 
-/// A new session asks for retained `state` so long.
-const ASK_STATES: Duration = Duration::from_secs(30);
+/// Time for which a new session subscribes to retained `state`.
+const RETAINED_STATE_WINDOW: Duration = Duration::from_secs(30);
 
-/// A connection that lasts so long is a good one.
-const STEADY: Duration = Duration::from_secs(10);
+/// A connection that lasts this long resets the reconnect backoff.
+const STABLE_AFTER: Duration = Duration::from_secs(10);
 
-/// What is being stored when the process should stop has so long.
-const LAST_BATCH: Duration = Duration::from_secs(5);
+/// Maximum time for the running batch on shutdown.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A message that came.
+/// A received message.
 #[derive(Debug)]
-struct Waiting {
-    /// `None` if it says nothing.
-    arrival: Option<Arrival>,
-    /// Which connection it came on, and its packet identifier there.
+struct QueuedMessage {
+    /// `None` if the payload is empty.
+    message: Option<IncomingMessage>,
+    /// Connection number and packet identifier, for the PUBACK.
     packet: Option<(u64, u16)>,
 }
 
-/// What a transaction gave back.
+/// Result of a stored batch.
 #[derive(Debug)]
-struct Stored {
-    arrivals: Vec<Arrival>,
+struct StoredBatch {
+    messages: Vec<IncomingMessage>,
     packets: Vec<(u64, u16)>,
-    taken: Taken,
+    result: IngestResult,
 }
 
-type Storage = Pin<Box<dyn Future<Output = Stored> + Send>>;
+type StoreFuture = Pin<Box<dyn Future<Output = StoredBatch> + Send>>;
 
-/// Why a connection is over.
-enum Over {
+/// Reason for the end of a connection.
+enum DisconnectReason {
     Stopped,
-    Broken(String),
+    Failed(String),
 }
 
-/// The consumer of an instance.
+/// MQTT consumer of an instance.
 pub(super) struct Consumer {
-    shared: Shared,
+    shared: AppState,
     counters: Arc<Counters>,
-    storing: Storing,
-    reader: Reader,
-    queue: VecDeque<Waiting>,
-    /// What is stored, and found no room among the requests yet.
-    unsaid: VecDeque<(u64, u16)>,
-    /// The newest of each van that is not on its way to the store.
-    positions: HashMap<String, Arrival>,
-    on_its_way: Option<Storage>,
-    since: Option<Uptime>,
-    /// For what is waited for: the world's, also where the day is a simulated one.
+    writer: BatchWriter,
+    parser: MessageParser,
+    queue: VecDeque<QueuedMessage>,
+    /// PUBACKs of stored messages that do not fit into the request channel yet.
+    pending_pubacks: VecDeque<(u64, u16)>,
+    /// Newest queued position of each van.
+    latest_positions: HashMap<String, IncomingMessage>,
+    batch_in_progress: Option<StoreFuture>,
+    oldest_queued_at: Option<Uptime>,
+    /// Real-time clock for delays, also in simulated time.
     timer: Clock,
     acks: Acks,
-    poison: PoisonBudget,
-    /// Counts connections.
-    connection: u64,
+    dead_letter_limit: DeadLetterLimit,
+    /// Number of the current connection.
+    connection_number: u64,
     is_connected: bool,
 }
 
 impl Consumer {
-    pub(super) fn new(shared: Shared, counters: Arc<Counters>) -> Self {
-        let storing = Storing {
+    pub(super) fn new(shared: AppState, counters: Arc<Counters>) -> Self {
+        let writer = BatchWriter {
             shared: shared.clone(),
-            sources: Sources::default(),
-            domains: Domains::default(),
+            source_owners: SourceOwners::default(),
+            domain_mismatches: DomainMismatches::default(),
             counters: Arc::clone(&counters),
         };
-        let reader = Reader::new(&shared.config.mqtt.topic_root);
+        let parser = MessageParser::new(&shared.config.mqtt.topic_root);
         let timer = Clock::live();
         Self {
             shared,
             counters,
-            storing,
-            reader,
+            writer,
+            parser,
             queue: VecDeque::new(),
-            unsaid: VecDeque::new(),
-            positions: HashMap::new(),
-            on_its_way: None,
-            since: None,
-            poison: PoisonBudget::new(timer.uptime()),
+            pending_pubacks: VecDeque::new(),
+            latest_positions: HashMap::new(),
+            batch_in_progress: None,
+            oldest_queued_at: None,
+            dead_letter_limit: DeadLetterLimit::new(timer.uptime()),
             timer,
             acks: Acks::default(),
-            connection: 0,
+            connection_number: 0,
             is_connected: false,
         }
     }
 
-    /// Connects again and again until it is stopped.
+    /// Connects and reconnects until `stop`.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         const FIRST: Duration = Duration::from_millis(250);
         let mut backoff = Backoff::new(FIRST, Duration::from_secs(30), fastrand::Rng::new());
         let mut is_known_away = false;
         loop {
-            self.connection += 1;
-            let begun = self.timer.uptime();
-            let over = self.connected(&stop).await;
+            self.connection_number += 1;
+            let started = self.timer.uptime();
+            let over = self.run_connection(&stop).await;
             let was_connected = std::mem::take(&mut self.is_connected);
             self.counters.connected.store(false, Ordering::Relaxed);
-            let Over::Broken(words) = over else { return };
-            // Who is let in and thrown out again, as by another of the same name, comes back ever more slowly.
-            if was_connected && self.timer.uptime().since(begun) >= STEADY {
+            let DisconnectReason::Failed(words) = over else { return };
+            // If the broker drops each new connection, as with a duplicate client identifier, the
+            // backoff keeps growing.
+            if was_connected && self.timer.uptime().since(started) >= STABLE_AFTER {
                 backoff.reset();
                 is_known_away = false;
             }
             if !std::mem::replace(&mut is_known_away, true) {
                 tracing::warn!(
                     error = words,
-                    "no connection to the broker, vans' messages wait there"
+                    "broker connection failed: messages stay queued at the broker"
                 );
             }
-            let wait = tokio::time::sleep(backoff.next_wait());
+            let wait = tokio::time::sleep(backoff.next_delay());
             let mut wait = pin!(wait);
             loop {
                 tokio::select! {
                     () = &mut wait => break,
-                    () = stop.cancelled() => return self.last(None).await,
-                    stored = next(&mut self.on_its_way) => self.stored(stored, None).await,
+                    () = stop.cancelled() => return self.finish_batch(None).await,
+                    stored = wait_for_batch(&mut self.batch_in_progress) => self.on_batch_stored(stored, None).await,
                 }
             }
         }
     }
 
-    /// One connection, until it breaks or everything is stopped.
-    async fn connected(&mut self, stop: &CancellationToken) -> Over {
-        let session = Session::Kept { receive_max: RECEIVE_MAX };
+    /// Runs one connection until it fails or `stop`.
+    async fn run_connection(&mut self, stop: &CancellationToken) -> DisconnectReason {
+        let session = Session::Persistent { receive_max: RECEIVE_MAX };
         let config = Arc::clone(&self.shared.config);
         let mut options = match mqtt::options(&config.mqtt, &config.mqtt.client_id, session) {
             Ok(options) => options,
-            Err(error) => return Over::Broken(error.to_string()),
+            Err(error) => return DisconnectReason::Failed(error.to_string()),
         };
         options.set_manual_acks(true);
-        let (client, mut event_loop) = AsyncClient::new(options, REQUESTS);
+        let (client, mut event_loop) = AsyncClient::new(options, REQUEST_QUEUE_SIZE);
         let mut each_second = tokio::time::interval(Duration::from_secs(1));
         let mut ask_no_more: Option<Uptime> = None;
         loop {
-            // Kept across all turns of the inner loop: dropped halfway, a packet could be lost.
+            // The future is kept across iterations; dropping it midway could lose a packet.
             let polled = {
                 let mut poll = pin!(event_loop.poll());
                 loop {
-                    self.begin();
-                    self.acknowledge(&client);
-                    let due = self.due();
+                    self.start_batch();
+                    self.send_pubacks(&client);
+                    let due = self.batch_due_at();
                     tokio::select! {
                         biased;
-                        stored = next(&mut self.on_its_way) => self.stored(stored, Some(&client)).await,
+                        stored = wait_for_batch(&mut self.batch_in_progress) => self.on_batch_stored(stored, Some(&client)).await,
                         polled = &mut poll => break Some(polled),
                         () = stop.cancelled() => break None,
-                        _ = self.timer.reached(due) => {}
-                        _ = self.timer.reached(ask_no_more) => {
+                        _ = self.timer.sleep_until(due) => {}
+                        _ = self.timer.sleep_until(ask_no_more) => {
                             ask_no_more = None;
-                            client.try_unsubscribe(states(&config)).ok();
+                            client.try_unsubscribe(state_filter(&config)).ok();
                         }
-                        _ = each_second.tick() => self.say_acks(&client),
+                        _ = each_second.tick() => self.publish_acks(&client),
                     }
                 }
             };
             match polled {
                 Some(Ok(event)) => {
-                    if let Err(words) = self.hear(event, &client, &mut ask_no_more) {
-                        return Over::Broken(words);
+                    if let Err(words) = self.on_event(event, &client, &mut ask_no_more) {
+                        return DisconnectReason::Failed(words);
                     }
                 }
-                Some(Err(error)) => return Over::Broken(mqtt::words(&error)),
+                Some(Err(error)) => return DisconnectReason::Failed(mqtt::describe_error(&error)),
                 None => {
-                    self.last(Some(&client)).await;
-                    mqtt::leave(&client, &mut event_loop).await;
-                    return Over::Stopped;
+                    self.finish_batch(Some(&client)).await;
+                    mqtt::disconnect(&client, &mut event_loop).await;
+                    return DisconnectReason::Stopped;
                 }
             }
         }
     }
 
+    /// Handles an event.
+    ///
     /// # Errors
-    /// Why this connection is of no use.
-    fn hear(
+    /// Returns why the connection is unusable.
+    fn on_event(
         &mut self,
         event: Event,
         client: &AsyncClient,
@@ -236,106 +242,106 @@ impl Consumer {
     ) -> Result<(), String> {
         match event {
             Event::Incoming(Packet::ConnAck(connack)) => {
-                *ask_no_more = self.begin_connection(&connack, client);
+                *ask_no_more = self.on_connack(&connack, client);
                 Ok(())
             }
-            Event::Incoming(Packet::SubAck(suback)) => refused(&suback),
+            Event::Incoming(Packet::SubAck(suback)) => check_suback(&suback),
             Event::Incoming(Packet::Publish(publish)) => {
-                self.receive(&publish);
+                self.on_publish(&publish);
                 Ok(())
             }
             _ => Ok(()),
         }
     }
 
-    fn begin_connection(&mut self, connack: &ConnAck, client: &AsyncClient) -> Option<Uptime> {
+    fn on_connack(&mut self, connack: &ConnAck, client: &AsyncClient) -> Option<Uptime> {
         self.is_connected = true;
         self.counters.connected.store(true, Ordering::Relaxed);
         Counters::add(&self.counters.connections, 1);
         tracing::info!(session_kept = connack.session_present, "connected to the broker");
         if connack.session_present {
-            // They come again; without a session they do not, and are stored as they are.
+            // The broker sends these again. Without a session it does not, so they stay queued.
             self.queue.clear();
-            self.since = self.since.filter(|_| !self.positions.is_empty());
+            self.oldest_queued_at = self.oldest_queued_at.filter(|_| !self.latest_positions.is_empty());
         }
         let config = &self.shared.config;
         let mut filters = filters(config);
         let is_new = !connack.session_present;
         if is_new {
-            filters.push(Filter::new(states(config), QoS::AtLeastOnce));
+            filters.push(Filter::new(state_filter(config), QoS::AtLeastOnce));
         } else {
-            // Of a run that was killed while it asked.
-            client.try_unsubscribe(states(config)).ok();
+            // Left over from a run that was killed within the retained-state window.
+            client.try_unsubscribe(state_filter(config)).ok();
         }
         client.try_subscribe_many(filters).ok();
-        is_new.then(|| self.timer.uptime() + ASK_STATES)
+        is_new.then(|| self.timer.uptime() + RETAINED_STATE_WINDOW)
     }
 
-    fn receive(&mut self, publish: &Publish) {
+    fn on_publish(&mut self, publish: &Publish) {
         Counters::add(&self.counters.messages, 1);
-        let packet = (publish.qos != QoS::AtMostOnce).then_some((self.connection, publish.pkid));
+        let packet = (publish.qos != QoS::AtMostOnce).then_some((self.connection_number, publish.pkid));
         let topic = String::from_utf8_lossy(&publish.topic).into_owned();
-        // Whoever clears a retained message says nothing.
+        // An empty payload clears a retained message and carries no data.
         let said = (!publish.payload.is_empty())
-            .then(|| self.reader.read(&topic, &publish.payload, self.shared.now()));
-        let arrival = said.and_then(|said| self.arrival(topic, &publish.payload, said));
+            .then(|| self.parser.parse(&topic, &publish.payload, self.shared.now()));
+        let arrival = said.and_then(|said| self.to_incoming(topic, &publish.payload, said));
         match arrival {
-            Some(arrival) if is_position(&arrival) && packet.is_none() => self.observe(arrival),
+            Some(arrival) if is_position(&arrival) && packet.is_none() => self.on_position(arrival),
             Some(_) if packet.is_none() && self.queue.len() >= MAX_QUEUE => {
-                Counters::add(&self.counters.unkept, 1);
+                Counters::add(&self.counters.messages_dropped, 1);
             }
             arrival if arrival.is_some() || packet.is_some() => {
-                self.queue.push_back(Waiting { arrival, packet });
-                self.since.get_or_insert_with(|| self.timer.uptime());
+                self.queue.push_back(QueuedMessage { message: arrival, packet });
+                self.oldest_queued_at.get_or_insert_with(|| self.timer.uptime());
             }
             _ => {}
         }
-        self.count_waiting();
+        self.update_queue_gauge();
     }
 
-    /// What is kept of a message, if anything.
-    fn arrival(
+    /// Prepares a message for storage; `None` if the rate limit drops it.
+    fn to_incoming(
         &mut self,
         mut topic: String,
         payload: &[u8],
-        said: Result<Said, Poison>,
-    ) -> Option<Arrival> {
-        if said.is_err() && !self.poison.admits(self.timer.uptime()) {
-            Counters::add(&self.counters.poison_unkept, 1);
+        said: Result<VanMessage, InvalidMessage>,
+    ) -> Option<IncomingMessage> {
+        if said.is_err() && !self.dead_letter_limit.try_acquire(self.timer.uptime()) {
+            Counters::add(&self.counters.dead_letters_dropped, 1);
             return None;
         }
         topic.truncate(topic.floor_char_boundary(MAX_TOPIC_BYTES));
-        let payload_kept = payload[..payload.len().min(MAX_POISON_BYTES)].to_vec();
-        Some(Arrival { topic, payload: payload_kept, bytes: payload.len(), said })
+        let payload_kept = payload[..payload.len().min(MAX_DEAD_LETTER_BYTES)].to_vec();
+        Some(IncomingMessage { topic, payload: payload_kept, bytes: payload.len(), parsed: said })
     }
 
-    /// A live position: who watches is told at once, and the newest of each van goes into the next transaction.
-    fn observe(&mut self, arrival: Arrival) {
-        let Ok(Said { van, message: Message::Position(position) }) = &arrival.said else { return };
-        if !self.shared.live.observe((**position).clone()) {
+    /// Handles a live position: publishes it at once and queues the newest one per van.
+    fn on_position(&mut self, arrival: IncomingMessage) {
+        let Ok(VanMessage { van, payload: Payload::Position(position) }) = &arrival.parsed else { return };
+        if !self.shared.change_feed.observe((**position).clone()) {
             return;
         }
-        if self.positions.len() < MAX_POSITIONS || self.positions.contains_key(van) {
-            self.positions.insert(van.clone(), arrival);
-            self.since.get_or_insert_with(|| self.timer.uptime());
+        if self.latest_positions.len() < MAX_POSITIONS || self.latest_positions.contains_key(van) {
+            self.latest_positions.insert(van.clone(), arrival);
+            self.oldest_queued_at.get_or_insert_with(|| self.timer.uptime());
         }
     }
 
-    fn count_waiting(&self) {
-        let waiting = self.queue.len() + self.positions.len();
-        self.counters.waiting.store(waiting as u64, Ordering::Relaxed);
+    fn update_queue_gauge(&self) {
+        let waiting = self.queue.len() + self.latest_positions.len();
+        self.counters.messages_queued.store(waiting as u64, Ordering::Relaxed);
     }
 
-    /// When what waits has had company enough.
-    fn due(&self) -> Option<Uptime> {
-        if self.on_its_way.is_some() { None } else { self.since.map(|since| since + LINGER) }
+    /// Time at which the queued messages must be stored.
+    fn batch_due_at(&self) -> Option<Uptime> {
+        if self.batch_in_progress.is_some() { None } else { self.oldest_queued_at.map(|since| since + BATCH_DELAY) }
     }
 
-    /// Begins a transaction, if it is time.
-    fn begin(&mut self) {
+    /// Starts a batch if one is due.
+    fn start_batch(&mut self) {
         let is_due =
-            self.queue.len() >= ENOUGH || self.due().is_some_and(|due| due <= self.timer.uptime());
-        if self.on_its_way.is_some() || self.since.is_none() || !is_due {
+            self.queue.len() >= MIN_BATCH || self.batch_due_at().is_some_and(|due| due <= self.timer.uptime());
+        if self.batch_in_progress.is_some() || self.oldest_queued_at.is_none() || !is_due {
             return;
         }
         let mut arrivals = Vec::new();
@@ -343,54 +349,54 @@ impl Consumer {
         let count = self.queue.len().min(MAX_BATCH);
         for waiting in self.queue.drain(..count) {
             packets.extend(waiting.packet);
-            arrivals.extend(waiting.arrival);
+            arrivals.extend(waiting.message);
         }
-        arrivals.extend(self.positions.drain().map(|(_, arrival)| arrival));
-        self.since = (!self.queue.is_empty()).then(|| self.timer.uptime());
-        let storing = self.storing.clone();
-        self.on_its_way = Some(Box::pin(async move {
-            let taken = storing.store(&mut arrivals).await;
-            Stored { arrivals, packets, taken }
+        arrivals.extend(self.latest_positions.drain().map(|(_, arrival)| arrival));
+        self.oldest_queued_at = (!self.queue.is_empty()).then(|| self.timer.uptime());
+        let storing = self.writer.clone();
+        self.batch_in_progress = Some(Box::pin(async move {
+            let taken = storing.write(&mut arrivals).await;
+            StoredBatch { messages: arrivals, packets, result: taken }
         }));
     }
 
-    /// Acknowledges what is stored, and tells of it.
-    async fn stored(&mut self, stored: Stored, client: Option<&AsyncClient>) {
-        self.on_its_way = None;
-        self.unsaid.extend(stored.packets);
+    /// Acknowledges a stored batch and publishes its changes.
+    async fn on_batch_stored(&mut self, stored: StoredBatch, client: Option<&AsyncClient>) {
+        self.batch_in_progress = None;
+        self.pending_pubacks.extend(stored.packets);
         if let Some(client) = client {
-            self.acknowledge(client);
+            self.send_pubacks(client);
         }
-        if self.shared.config.mqtt.ack {
-            for said in stored.arrivals.iter().filter_map(|arrival| arrival.said.as_ref().ok()) {
-                self.acks.note(said);
+        if self.shared.config.mqtt.publish_acks {
+            for said in stored.messages.iter().filter_map(|arrival| arrival.parsed.as_ref().ok()) {
+                self.acks.record(said);
             }
         }
-        self.count_waiting();
+        self.update_queue_gauge();
         let shared = self.shared.clone();
-        tell(&shared, stored.taken).await;
+        publish_changes(&shared, stored.result).await;
     }
 
-    /// Lets what is being stored come to its end, and acknowledges it.
-    async fn last(&mut self, client: Option<&AsyncClient>) {
-        if self.on_its_way.is_none() {
+    /// Waits for the running batch and acknowledges it.
+    async fn finish_batch(&mut self, client: Option<&AsyncClient>) {
+        if self.batch_in_progress.is_none() {
             return;
         }
-        let stored = tokio::time::timeout(LAST_BATCH, next(&mut self.on_its_way)).await;
+        let stored = tokio::time::timeout(SHUTDOWN_TIMEOUT, wait_for_batch(&mut self.batch_in_progress)).await;
         if let Ok(stored) = stored {
-            self.stored(stored, client).await;
+            self.on_batch_stored(stored, client).await;
         }
     }
 }
 
-/// What the storage gives, when it gives something.
-async fn next(on_its_way: &mut Option<Storage>) -> Stored {
+/// Waits for the running batch; pending forever if there is none.
+async fn wait_for_batch(on_its_way: &mut Option<StoreFuture>) -> StoredBatch {
     match on_its_way {
         Some(storage) => storage.await,
         None => std::future::pending().await,
     }
 }
 
-fn is_position(arrival: &Arrival) -> bool {
-    matches!(&arrival.said, Ok(Said { message: Message::Position(_), .. }))
+fn is_position(arrival: &IncomingMessage) -> bool {
+    matches!(&arrival.parsed, Ok(VanMessage { payload: Payload::Position(_), .. }))
 }

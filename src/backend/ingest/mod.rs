@@ -1,30 +1,34 @@
-//! Messages of vans → the store, each once: MQTT 5, QoS 1, PUBACK after the commit.
+//! Ingests van messages into the store exactly once: MQTT 5, QoS 1, PUBACK after the commit.
 //!
 //! ```text
-//! broker ─ PUBLISH → reading (message or poison) → queue ─ batch → store, one transaction
+//! broker ─ PUBLISH → parse (message or dead letter) → queue ─ batch → store, one transaction
 //!    ▲                                                               │
-//!    └──────────── PUBACK, `ack` ◄── counters, live ◄────────────────┘
+//!    └──────────── PUBACK, `ack` ◄── counters, change feed ◄─────────┘
 //! ```
 //!
-//! - **Nothing is acknowledged before it is on disk**, and what was not acknowledged comes again: the session is kept for a
-//!   day, and repeats change nothing. So this process may be killed at any moment.
-//! - **A slow store slows the broker.** Receive Maximum bounds what is on its way; memory stays flat.
-//! - **One bad message stops no line**: it is set aside with its reason, and acknowledged.
+//! - **Nothing is acknowledged before it is on disk.** The broker redelivers unacknowledged
+//!   messages: the session is kept for a day, and repeats change nothing. The process may be killed
+//!   at any moment.
+//! - **A slow store slows the broker.** Receive Maximum bounds the messages in flight, so memory
+//!   stays constant.
+//! - **An invalid message does not block others.** It is stored as a dead letter with its reason,
+//!   and acknowledged.
 //!
-//! # Which instance gets what
+//! # Distribution over instances
 //!
-//! Instances of one group share `track`, `event`, `state`, `position` and `cmd/res` (`$share/{group}/…`, MQTT 5 §4.8.2): each
-//! message goes to one of them.
+//! Instances of one group share `track`, `event`, `state`, `position` and `cmd/res`
+//! (`$share/{group}/…`, MQTT 5 §4.8.2): each message is delivered to one of them.
 //!
-//! - A shared subscription brings no retained message. So an instance whose session is new asks for all `state` unshared for
-//!   half a minute.
-//! - `connection` comes to all: it is rare, a Will has no time, and only one line in the broker's order tells a Will
-//!   from the `online` that followed it.
-//! - `position` is shared too, with QoS 0: a million vans would be too much for each instance to read. Who gets a
-//!   newest position writes it to the store and tells the others.
-//! - A broker may keep an absent instance's share until that is back, or until its session ends (mosquitto does, and then it
-//!   is gone). So an instance that is killed comes back under the same client identifier; vans that wait for `ack` have
-//!   all that was not stored. A broker with `max_inflight_messages` of 20, as mosquitto's default, is served in batches of 20.
+//! - Shared subscriptions deliver no retained messages. An instance with a new session therefore
+//!   subscribes to all `state` topics unshared for half a minute.
+//! - `connection` is delivered to every instance. It is rare, a Will has no time, and only the
+//!   broker's order separates a Will from the next `online`.
+//! - `position` is shared with QoS 0, since one instance could not process a million vans. The
+//!   receiving instance writes the newest position to the store and notifies the others.
+//! - A broker may queue an absent instance's share until it returns or its session ends (mosquitto
+//!   does, then discards it). A killed instance returns under the same client identifier. Vans that
+//!   wait for `ack` keep all unstored messages. With a broker limit `max_inflight_messages` of 20,
+//!   as mosquitto's default, batches have 20 messages.
 
 mod acks;
 mod batch;
@@ -43,42 +47,35 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::counters::Counters;
 use self::link::Consumer;
-use super::Shared;
+use super::AppState;
 
-/// The consumer of an instance.
 #[derive(Debug)]
 pub struct Ingest {
-    shared: Shared,
+    shared: AppState,
     counters: Arc<Counters>,
 }
 
 impl Ingest {
-    /// For the broker and the store of an instance.
     #[must_use]
-    pub fn new(shared: Shared) -> Self {
+    pub fn new(shared: AppState) -> Self {
         Self { shared, counters: Arc::default() }
     }
 
-    /// What it has done; they go on counting.
+    /// Returns the shared counters.
     #[must_use]
     pub fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.counters)
     }
 
-    /// Consumes until it is stopped: then what is being stored is stored and acknowledged, and the rest waits at the broker.
-    ///
-    /// # Errors
-    /// None: what is away is waited for.
+    /// Consumes until `stop`; then stores and acknowledges the running batch. The rest stays queued
+    /// at the broker.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Infallible> {
         Consumer::new(self.shared, self.counters).run(stop).await;
         Ok(())
     }
 }
 
-/// Consumes until it is stopped, for whoever wants no counters.
-///
-/// # Errors
-/// None: what is away is waited for.
-pub async fn run(shared: Shared, stop: CancellationToken) -> Result<(), Infallible> {
+/// Consumes until `stop`, without access to the counters.
+pub async fn run(shared: AppState, stop: CancellationToken) -> Result<(), Infallible> {
     Ingest::new(shared).run(stop).await
 }

@@ -1,11 +1,12 @@
-//! Topic and payload → [`Message`], or [`Poison`] with its reason (pure).
+//! Parses a topic and payload into a `Payload` or an `InvalidMessage` with its reason. Pure.
 //!
-//! - Any bytes on any topic are one of the two. What a stranger sends costs a look at no more than [`MAX_BYTES`] of it.
-//! - **A van speaks for itself only**: the topic's van, which the broker's ACL vouches for, is the payload's; an event's
-//!   `source` that names a van names this one.
-//! - Members that are not known are ignored; another version of payload, envelope or kind is poison, and never guessed at.
-//! - Times lie between 2000 and a day from now; those of which only the newest is kept, at most ten minutes from now: a wrong
-//!   clock's would stay the newest, and hide what the van says once its clock is right.
+//! - Any bytes on any topic give one of the two. Untrusted input costs at most [`MAX_BYTES`] of
+//!   parsing.
+//! - **A van can only report about itself.** The broker's ACL authenticates the van of the topic.
+//!   It must match the van of the payload and the van in an event's `source`.
+//! - Unknown members are ignored. Another version of payload, envelope or event type is invalid.
+//! - Times must lie between 2000 and one day ahead. Where only the newest value is kept, the limit
+//!   is ten minutes ahead; a wrong clock would otherwise hide all later values.
 
 use std::time::Duration;
 
@@ -16,297 +17,291 @@ use serde_json::Value;
 use crate::backend::epc;
 use crate::backend::event::{Event, Origin, Role};
 use crate::units::{Position as Place, UtcTime};
-use crate::wire::command::CommandResult;
+use crate::wire::command::CommandResultPayload;
 use crate::wire::epcis::{self, EpcisEvent};
-use crate::wire::json::{Connection, Point, Position, State, Track};
+use crate::wire::json::{ConnectionStatus, Point, Position, State, Track};
 use crate::wire::{VERSION, VanId, compact, owntracks};
 
-/// No payload of the contract is longer, in bytes.
+/// Maximum payload size in bytes.
 pub const MAX_BYTES: usize = 256 * 1024;
 
-/// Things of one event.
+/// Maximum number of EPCs per event.
 const MAX_EPCS: usize = 5_000;
 
-/// Of one name or URI, in bytes.
+/// Maximum length of a name or URI in bytes.
 const MAX_NAME_BYTES: usize = 1_024;
 
-/// A van's clock may be ahead of ours by so much.
-const MAX_AHEAD: Duration = Duration::from_hours(24);
+/// Maximum lead of a van's clock over ours.
+const MAX_CLOCK_SKEW: Duration = Duration::from_hours(24);
 
-/// The same of what only the newest is kept of: position, state, connection.
-const MAX_NEWEST_AHEAD: Duration = Duration::from_mins(10);
+/// Maximum clock lead for position, state and connection, of which only the newest is kept.
+const MAX_LIVE_CLOCK_SKEW: Duration = Duration::from_mins(10);
 
 /// 2000-01-01.
 const EARLIEST_UNIX_MS: i64 = 946_684_800_000;
 
-/// A receiver that says more is wrong, m/s.
+/// Maximum plausible speed in m/s.
 const MAX_SPEED_MPS: f64 = 200.0;
 
-/// Numbers above this are not exact in every reader of JSON (RFC 8259 §6).
+/// Larger integers are not exact in every JSON parser (RFC 8259 §6).
 const MAX_SEQ: u64 = 1 << 53;
 
-/// What nobody can use, and why.
+/// A message that cannot be processed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
-pub struct Poison {
-    /// In words, with the value and what it should be. It quotes nothing longer than a name.
+pub struct InvalidMessage {
+    /// Names the member, its value and the expected value. Quotes nothing longer than a name.
     pub reason: String,
 }
 
-impl Poison {
+impl InvalidMessage {
     pub(in crate::backend) fn new(reason: impl Into<String>) -> Self {
         Self { reason: reason.into() }
     }
 }
 
-/// Something that a van said.
+/// A parsed message from a van.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Said {
-    /// Its id, as the topic has it.
+pub struct VanMessage {
+    /// Van id from the topic.
     pub van: String,
-    /// What.
-    pub message: Message,
+    pub payload: Payload,
 }
 
-/// What a van says.
+/// Parsed content of a message.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Message {
-    /// Its newest fix.
+pub enum Payload {
+    /// Newest position.
     Position(Box<Position>),
-    /// A part of its trail.
+    /// Part of the track.
     Track(Vec<Fix>),
-    /// What happened.
+    /// An event.
     Event(Box<VanEvent>),
-    /// Its health, and the payload as it came.
+    /// Agent state with its time.
     State(Box<State>, UtcTime),
-    /// Whether it is there.
-    Connection(Box<Connection>),
-    /// What a command came to.
-    CommandResult(Box<CommandResult>),
+    /// Connection state.
+    Connection(Box<ConnectionStatus>),
+    /// Result of a command.
+    CommandResult(Box<CommandResultPayload>),
 }
 
-/// A point of the trail.
+/// A track point.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fix {
-    /// UTC of the fix.
+    /// UTC time of the fix.
     pub time: UtcTime,
-    /// The rest.
     pub point: Point,
 }
 
-/// An event of a van.
+/// An event reported by a van.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VanEvent {
-    /// The event.
     pub event: Event,
-    /// Number of the van's event before, if it says so.
+    /// Sequence number of the van's previous event, if reported.
     pub previous: Option<u64>,
 }
 
-/// Reads messages below one root of topics.
+/// Parser for the topics below one root.
 #[derive(Clone, Debug)]
-pub struct Reader {
-    /// `fleet/v1/`
+pub struct MessageParser {
+    /// For example `fleet/v1/`.
     prefix: String,
-    /// `owntracks/fleet/`
+    /// For example `owntracks/fleet/`.
     owntracks: String,
 }
 
-impl Reader {
-    /// For the vans below `root`, which may have several levels.
+impl MessageParser {
+    /// Creates a parser for the vans below `root`, which may have several levels.
     #[must_use]
     pub fn new(root: &str) -> Self {
         let first = root.split('/').next().unwrap_or(root);
         Self { prefix: format!("{root}/v{VERSION}/"), owntracks: format!("owntracks/{first}/") }
     }
 
-    /// What a message says, at `now`.
-    ///
-    /// # Errors
-    /// [`Poison`].
-    pub fn read(&self, topic: &str, payload: &[u8], now: UtcTime) -> Result<Said, Poison> {
+    /// Parses a message received at `now`.
+    pub fn parse(&self, topic: &str, payload: &[u8], now: UtcTime) -> Result<VanMessage, InvalidMessage> {
         if payload.len() > MAX_BYTES {
-            return Err(Poison::new(format!("{} bytes: at most {MAX_BYTES}", payload.len())));
+            return Err(InvalidMessage::new(format!("{} bytes; at most {MAX_BYTES} are accepted", payload.len())));
         }
         if let Some(van) = topic.strip_prefix(&self.owntracks) {
             let van = van_id(van)?;
-            let message = Message::Position(Box::new(phone(&van, payload, now)?));
-            return Ok(Said { van, message });
+            let message = Payload::Position(Box::new(parse_owntracks(&van, payload, now)?));
+            return Ok(VanMessage { van, payload: message });
         }
         let rest = topic.strip_prefix(&self.prefix);
         let (van, name) = rest
             .and_then(|rest| rest.split_once('/'))
-            .ok_or_else(|| Poison::new("a topic that is none of the contract"))?;
+            .ok_or_else(|| InvalidMessage::new("unknown topic: not defined by the contract"))?;
         let van = van_id(van)?;
         let message = match name {
-            "position" => Message::Position(Box::new(position(&van, payload, now)?)),
-            "track" => Message::Track(track(&van, payload, now)?),
-            "event" => Message::Event(Box::new(event(&van, payload, now)?)),
-            "state" => state(&van, payload, now)?,
-            "connection" => Message::Connection(Box::new(connection(&van, payload, now)?)),
-            "cmd/res" => Message::CommandResult(Box::new(result(payload)?)),
-            _ => return Err(Poison::new("a topic that is none of the contract")),
+            "position" => Payload::Position(Box::new(parse_position(&van, payload, now)?)),
+            "track" => Payload::Track(parse_track(&van, payload, now)?),
+            "event" => Payload::Event(Box::new(parse_event(&van, payload, now)?)),
+            "state" => parse_state(&van, payload, now)?,
+            "connection" => Payload::Connection(Box::new(parse_connection(&van, payload, now)?)),
+            "cmd/res" => Payload::CommandResult(Box::new(parse_command_result(payload)?)),
+            _ => return Err(InvalidMessage::new("unknown topic: not defined by the contract")),
         };
-        Ok(Said { van, message })
+        Ok(VanMessage { van, payload: message })
     }
 }
 
-fn van_id(text: &str) -> Result<String, Poison> {
-    VanId::new(text).map(|van| van.to_string()).map_err(|error| Poison::new(error.to_string()))
+fn van_id(text: &str) -> Result<String, InvalidMessage> {
+    VanId::new(text).map(|van| van.to_string()).map_err(|error| InvalidMessage::new(error.to_string()))
 }
 
-/// Any JSON that has a version.
+/// Any versioned JSON payload.
 #[derive(Deserialize)]
 struct Version {
     v: u64,
 }
 
-/// Reads JSON, and says of what is none what it is: another version first.
-fn json<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Poison> {
+/// Parses JSON; on failure an unsupported version is reported first.
+fn parse_json<T: DeserializeOwned>(payload: &[u8]) -> Result<T, InvalidMessage> {
     serde_json::from_slice(payload).map_err(|error| {
         match serde_json::from_slice::<Version>(payload) {
-            Ok(Version { v }) if v != u64::from(VERSION) => version(v),
-            _ => not_json(&error),
+            Ok(Version { v }) if v != u64::from(VERSION) => wrong_version(v),
+            _ => json_error(&error),
         }
     })
 }
 
-fn version(v: u64) -> Poison {
-    Poison::new(format!("v is {v}: version {VERSION} is read here"))
+fn wrong_version(v: u64) -> InvalidMessage {
+    InvalidMessage::new(format!("v is {v}; only version {VERSION} is supported"))
 }
 
-/// Where it stops to be what it should be. The words of the error may quote the payload, so they are cut.
-fn not_json(error: &serde_json::Error) -> Poison {
+/// Describes a JSON error. The text may quote the payload, so it is truncated.
+fn json_error(error: &serde_json::Error) -> InvalidMessage {
     let what = match error.classify() {
-        serde_json::error::Category::Data => "of another shape",
-        _ => "no JSON",
+        serde_json::error::Category::Data => "JSON does not match the schema",
+        _ => "invalid JSON",
     };
     let words: String = error.to_string().chars().take(160).collect();
-    Poison::new(format!("{what}: {words}"))
+    InvalidMessage::new(format!("{what}: {words}"))
 }
 
-/// Version and van of a payload.
-fn known(v: u8, said: &str, van: &str) -> Result<(), Poison> {
+/// Checks version and van of a payload.
+fn check_header(v: u8, said: &str, van: &str) -> Result<(), InvalidMessage> {
     if v != VERSION {
-        return Err(version(v.into()));
+        return Err(wrong_version(v.into()));
     }
     if said != van {
         let said: String = said.chars().take(64).collect();
-        return Err(Poison::new(format!("it claims to be {said:?}, and came from {van}")));
+        return Err(InvalidMessage::new(format!("payload claims to be {said:?} but the topic is that of {van}")));
     }
     Ok(())
 }
 
-fn time(text: &str, now: UtcTime) -> Result<UtcTime, Poison> {
+fn parse_time(text: &str, now: UtcTime) -> Result<UtcTime, InvalidMessage> {
     let shown = || text.chars().take(40).collect::<String>();
     let time = UtcTime::parse(text)
-        .ok_or_else(|| Poison::new(format!("{:?} is no time: RFC 3339", shown())))?;
-    let latest = now.checked_add(MAX_AHEAD).unwrap_or(now);
+        .ok_or_else(|| InvalidMessage::new(format!("{:?} is not an RFC 3339 time", shown())))?;
+    let latest = now.checked_add(MAX_CLOCK_SKEW).unwrap_or(now);
     if time.as_unix_ms() < EARLIEST_UNIX_MS || time > latest {
-        return Err(Poison::new(format!("{} is no time of a van: 2000 to tomorrow", shown())));
+        return Err(InvalidMessage::new(format!("{} is out of range: from the year 2000 to tomorrow", shown())));
     }
     Ok(time)
 }
 
-/// The time of something of which only the newest is kept.
-fn newest(time: UtcTime, now: UtcTime) -> Result<UtcTime, Poison> {
-    if time > now.checked_add(MAX_NEWEST_AHEAD).unwrap_or(now) {
-        return Err(Poison::new(format!("{time} is ahead of {now}: at most ten minutes")));
+/// Checks the time of a value of which only the newest is kept.
+fn check_not_ahead(time: UtcTime, now: UtcTime) -> Result<UtcTime, InvalidMessage> {
+    if time > now.checked_add(MAX_LIVE_CLOCK_SKEW).unwrap_or(now) {
+        return Err(InvalidMessage::new(format!("{time} is ahead of {now} by more than ten minutes")));
     }
     Ok(time)
 }
 
-fn seq(seq: u64) -> Result<u64, Poison> {
+fn check_seq(seq: u64) -> Result<u64, InvalidMessage> {
     if seq > MAX_SEQ {
-        return Err(Poison::new(format!("number {seq} is above 2^53")));
+        return Err(InvalidMessage::new(format!("sequence number {seq} is above 2^53")));
     }
     Ok(seq)
 }
 
-fn point(point: &Point, now: UtcTime) -> Result<UtcTime, Poison> {
-    seq(point.seq)?;
+fn check_point(point: &Point, now: UtcTime) -> Result<UtcTime, InvalidMessage> {
+    check_seq(point.seq)?;
     if Place::from_degrees(point.lat, point.lon).is_none() {
-        return Err(Poison::new(format!("lat {}, lon {}: no place", point.lat, point.lon)));
+        return Err(InvalidMessage::new(format!("lat {}, lon {}: not a valid position", point.lat, point.lon)));
     }
     if point.speed_mps.is_some_and(|speed| !(0.0..=MAX_SPEED_MPS).contains(&speed)) {
-        return Err(Poison::new("speed_mps: 0 to 200"));
+        return Err(InvalidMessage::new("speed_mps: must be 0 to 200"));
     }
     let radius = [point.acc_m, point.odo_m].into_iter().flatten();
     if radius.chain(point.course_deg).any(|value| !(0.0..=1e10).contains(&value)) {
-        return Err(Poison::new("acc_m, odo_m or course_deg: no number of the contract"));
+        return Err(InvalidMessage::new("acc_m, odo_m or course_deg: must be 0 to 1e10"));
     }
-    time(&point.ts, now)
+    parse_time(&point.ts, now)
 }
 
-fn position(van: &str, payload: &[u8], now: UtcTime) -> Result<Position, Poison> {
-    let mut position: Position = json(payload)?;
-    known(position.v, &position.van, van)?;
-    // One spelling, whatever offset the sender writes: times are compared as texts elsewhere.
-    position.point.ts = newest(point(&position.point, now)?, now)?.to_string();
+fn parse_position(van: &str, payload: &[u8], now: UtcTime) -> Result<Position, InvalidMessage> {
+    let mut position: Position = parse_json(payload)?;
+    check_header(position.v, &position.van, van)?;
+    // Normalized to one spelling, since times are compared as text elsewhere.
+    position.point.ts = check_not_ahead(check_point(&position.point, now)?, now)?.to_string();
     if position.route.as_ref().is_some_and(|route| route.len() > MAX_NAME_BYTES) {
-        return Err(Poison::new("route: too long"));
+        return Err(InvalidMessage::new("route: longer than 1,024 bytes"));
     }
     Ok(position)
 }
 
-fn track(van: &str, payload: &[u8], now: UtcTime) -> Result<Vec<Fix>, Poison> {
+fn parse_track(van: &str, payload: &[u8], now: UtcTime) -> Result<Vec<Fix>, InvalidMessage> {
     let track: Track = if payload.starts_with(&compact::MAGIC) {
         let message = compact::decode(payload);
-        message.map_err(|error| Poison::new(error.to_string()))?.track(van)
+        message.map_err(|error| InvalidMessage::new(error.to_string()))?.track(van)
     } else {
-        json(payload)?
+        parse_json(payload)?
     };
-    known(track.v, &track.van, van)?;
+    check_header(track.v, &track.van, van)?;
     if !(1..=Track::MAX_POINTS).contains(&track.points.len()) {
-        return Err(Poison::new(format!("{} points: 1 to 500", track.points.len())));
+        return Err(InvalidMessage::new(format!("{} points; 1 to 500 are allowed", track.points.len())));
     }
     if !track.points.windows(2).all(|pair| pair[0].seq < pair[1].seq) {
-        return Err(Poison::new("points that do not ascend"));
+        return Err(InvalidMessage::new("points are not in ascending order of seq"));
     }
-    let fix = |its: Point| Ok(Fix { time: point(&its, now)?, point: its });
+    let fix = |its: Point| Ok(Fix { time: check_point(&its, now)?, point: its });
     track.points.into_iter().map(fix).collect()
 }
 
-fn state(van: &str, payload: &[u8], now: UtcTime) -> Result<Message, Poison> {
-    let state: State = json(payload)?;
-    known(state.v, &state.van, van)?;
-    let time = newest(time(&state.ts, now)?, now)?;
-    Ok(Message::State(Box::new(state), time))
+fn parse_state(van: &str, payload: &[u8], now: UtcTime) -> Result<Payload, InvalidMessage> {
+    let state: State = parse_json(payload)?;
+    check_header(state.v, &state.van, van)?;
+    let time = check_not_ahead(parse_time(&state.ts, now)?, now)?;
+    Ok(Payload::State(Box::new(state), time))
 }
 
-fn connection(van: &str, payload: &[u8], now: UtcTime) -> Result<Connection, Poison> {
-    let mut connection: Connection = json(payload)?;
-    known(connection.v, &connection.van, van)?;
-    seq(connection.session)?;
+fn parse_connection(van: &str, payload: &[u8], now: UtcTime) -> Result<ConnectionStatus, InvalidMessage> {
+    let mut connection: ConnectionStatus = parse_json(payload)?;
+    check_header(connection.v, &connection.van, van)?;
+    check_seq(connection.session)?;
     if let Some(ts) = &mut connection.ts {
-        *ts = newest(time(ts, now)?, now)?.to_string();
+        *ts = check_not_ahead(parse_time(ts, now)?, now)?.to_string();
     }
     Ok(connection)
 }
 
-fn result(payload: &[u8]) -> Result<CommandResult, Poison> {
-    let mut result: CommandResult = json(payload)?;
+fn parse_command_result(payload: &[u8]) -> Result<CommandResultPayload, InvalidMessage> {
+    let mut result: CommandResultPayload = parse_json(payload)?;
     if result.v != VERSION {
-        return Err(version(result.v.into()));
+        return Err(wrong_version(result.v.into()));
     }
     if !["accepted", "done", "rejected", "expired", "stale"].contains(&result.status.as_str()) {
-        return Err(Poison::new("status: accepted, done, rejected, expired or stale"));
+        return Err(InvalidMessage::new("status: must be accepted, done, rejected, expired or stale"));
     }
     if result.id.len() > 64 {
-        return Err(Poison::new("id: no UUID"));
+        return Err(InvalidMessage::new("id: longer than 64 bytes; must be a UUID"));
     }
     result.detail = result.detail.map(|detail| detail.chars().take(500).collect());
     Ok(result)
 }
 
-/// A phone with OwnTracks says its place as a van does, by the second.
-fn phone(van: &str, payload: &[u8], now: UtcTime) -> Result<Position, Poison> {
-    let said: owntracks::Location = json(payload)?;
+/// Parses a position from an OwnTracks phone, with a resolution of one second.
+fn parse_owntracks(van: &str, payload: &[u8], now: UtcTime) -> Result<Position, InvalidMessage> {
+    let said: owntracks::Location = parse_json(payload)?;
     if said.kind != "location" {
-        return Err(Poison::new("_type: location"));
+        return Err(InvalidMessage::new("_type: must be location"));
     }
     let ts = said.tst.checked_mul(1000).and_then(UtcTime::from_unix_ms);
-    let ts = ts.ok_or_else(|| Poison::new("tst: seconds since 1970"))?.to_string();
+    let ts = ts.ok_or_else(|| InvalidMessage::new("tst: must be seconds since 1970"))?.to_string();
     #[expect(clippy::cast_precision_loss, reason = "whole metres and km/h")]
     let real = |value: i64| value as f64;
     let its = Point {
@@ -326,37 +321,37 @@ fn phone(van: &str, payload: &[u8], now: UtcTime) -> Result<Position, Poison> {
         odo_m: None,
         backlog: false,
     };
-    newest(point(&its, now)?, now)?;
+    check_not_ahead(check_point(&its, now)?, now)?;
     let van = van.to_owned();
     Ok(Position { v: VERSION, van, point: its, route: None, stop_seq: None, stops_remaining: None })
 }
 
-fn event(van: &str, payload: &[u8], now: UtcTime) -> Result<VanEvent, Poison> {
+fn parse_event(van: &str, payload: &[u8], now: UtcTime) -> Result<VanEvent, InvalidMessage> {
     let said = epcis::decode(payload).map_err(|error| match error {
-        epcis::EventError::Malformed(error) => not_json(&error),
+        epcis::EventError::Malformed(error) => json_error(&error),
         other @ epcis::EventError::Specversion(_) => {
-            Poison::new(other.to_string().chars().take(200).collect::<String>())
+            InvalidMessage::new(other.to_string().chars().take(200).collect::<String>())
         }
     })?;
     for name in [&said.id, &said.source, &said.kind, &said.data.event_id] {
         if name.is_empty() || name.len() > MAX_NAME_BYTES {
-            return Err(Poison::new("id, source, type or eventID: 1 to 1,024 bytes"));
+            return Err(InvalidMessage::new("id, source, type or eventID: must have 1 to 1,024 bytes"));
         }
     }
     if said.subject.as_ref().is_some_and(|subject| subject.len() > MAX_NAME_BYTES) {
-        return Err(Poison::new("subject: too long"));
+        return Err(InvalidMessage::new("subject: longer than 1,024 bytes"));
     }
-    own_source(&said.source, van)?;
-    let kind = kind(&said.kind)?;
-    time(&said.time, now)?;
+    check_source(&said.source, van)?;
+    let kind = parse_kind(&said.kind)?;
+    parse_time(&said.time, now)?;
     let number = |text: &str| text.parse().ok().filter(|number| *number <= MAX_SEQ);
-    let seq = number(&said.sequence).ok_or_else(|| Poison::new("sequence: digits"))?;
+    let seq = number(&said.sequence).ok_or_else(|| InvalidMessage::new("sequence: must be digits"))?;
     let previous = match &said.previoussequence {
         None => None,
         Some(text) => Some(
             number(text)
                 .filter(|previous| *previous < seq)
-                .ok_or_else(|| Poison::new("previoussequence: digits, below sequence"))?,
+                .ok_or_else(|| InvalidMessage::new("previoussequence: must be digits, below sequence"))?,
         ),
     };
     let event = Event {
@@ -369,44 +364,46 @@ fn event(van: &str, payload: &[u8], now: UtcTime) -> Result<VanEvent, Poison> {
         van: Some(van.to_owned()),
         seq: Some(seq),
         route: said.subject,
-        time: time(&said.data.event_time, now)?,
+        time: parse_time(&said.data.event_time, now)?,
         captured_at: now,
         retracts: said.data.error_declaration.is_some(),
-        epcs: epcs(&said.data)?,
+        epcs: collect_epcs(&said.data)?,
         job: None,
-        data: serde_json::to_value(&said.data).map_err(|error| not_json(&error))?,
+        data: serde_json::to_value(&said.data).map_err(|error| json_error(&error))?,
     };
     Ok(VanEvent { event, previous })
 }
 
-/// A source that the van's id is in, as `https://{domain}/fleet/obj/{van}`, must have this van's. One of GS1's numbers has
-/// no id in it: to whom that belongs is for the store to know. What others say comes under names that no van has.
-fn own_source(source: &str, van: &str) -> Result<(), Poison> {
+/// Checks an event's source. One that contains a van id, such as
+/// `https://{domain}/fleet/obj/{van}`, must contain this van's id. A GS1 number contains none; its
+/// owner is looked up in the store. Sources reserved for captures, imports and the backend are
+/// rejected.
+fn check_source(source: &str, van: &str) -> Result<(), InvalidMessage> {
     let is_others = ["capture:", "import:"].iter().any(|name| source.starts_with(name));
     if is_others || source.ends_with("/backend") {
-        return Err(Poison::new("its source is none of a van"));
+        return Err(InvalidMessage::new("source is not that of a van"));
     }
-    match van_of_source(source) {
+    match van_from_source(source) {
         Some(named) if named != van => {
             let named: String = named.chars().take(64).collect();
-            Err(Poison::new(format!("its source claims to be {named:?}, and it came from {van}")))
+            Err(InvalidMessage::new(format!("source claims to be {named:?} but the topic is that of {van}")))
         }
         _ => Ok(()),
     }
 }
 
-/// The van's id in a source of the operator's own.
+/// The van id in a source URI of the operator's domain.
 #[must_use]
-pub fn van_of_source(source: &str) -> Option<&str> {
+pub fn van_from_source(source: &str) -> Option<&str> {
     source.rsplit_once("/fleet/obj/").map(|(_, van)| van)
 }
 
-/// `com.example.van.parcel.delivered.v1` → `parcel.delivered`.
-fn kind(text: &str) -> Result<String, Poison> {
-    let unknown = || Poison::new(format!("type {text:.80?}: prefix, two words and v1"));
+/// Shortens `com.example.van.parcel.delivered.v1` to `parcel.delivered`.
+fn parse_kind(text: &str) -> Result<String, InvalidMessage> {
+    let unknown = || InvalidMessage::new(format!("type {text:.80?}: must be a prefix, two names and v1"));
     let (name, version) = text.rsplit_once(".v").ok_or_else(unknown)?;
     if version != VERSION.to_string() {
-        return Err(Poison::new(format!("type {text:.80?}: kinds of version 1 are read here")));
+        return Err(InvalidMessage::new(format!("type {text:.80?}: only version 1 is supported")));
     }
     let mut words = name.rsplit('.');
     let (Some(last), Some(first)) = (words.next(), words.next()) else { return Err(unknown()) };
@@ -418,8 +415,8 @@ fn kind(text: &str) -> Result<String, Poison> {
     Ok(format!("{first}.{last}"))
 }
 
-/// What an event is about, each thing once.
-fn epcs(data: &EpcisEvent) -> Result<Vec<(String, Role)>, Poison> {
+/// EPCs that an event is about, without duplicates.
+fn collect_epcs(data: &EpcisEvent) -> Result<Vec<(String, Role)>, InvalidMessage> {
     let list = |list: &Option<Vec<String>>, role| -> Vec<(String, Role)> {
         list.iter().flatten().map(|uri| (epc::canonical(uri), role)).collect()
     };
@@ -427,17 +424,17 @@ fn epcs(data: &EpcisEvent) -> Result<Vec<(String, Role)>, Poison> {
     found.extend(list(&data.child_epcs, Role::Child));
     found.extend(data.parent_id.iter().map(|uri| (epc::canonical(uri), Role::Parent)));
     if found.len() > MAX_EPCS {
-        return Err(Poison::new(format!("{} things: at most {MAX_EPCS}", found.len())));
+        return Err(InvalidMessage::new(format!("{} EPCs; at most {MAX_EPCS} are allowed", found.len())));
     }
     if found.iter().any(|(uri, _)| uri.is_empty() || uri.len() > MAX_NAME_BYTES) {
-        return Err(Poison::new("a thing without a name, or with one of more than 1,024 bytes"));
+        return Err(InvalidMessage::new("an EPC is empty or longer than 1,024 bytes"));
     }
     let mut once = std::collections::BTreeSet::new();
     found.retain(|(uri, _)| once.insert(uri.clone()));
     Ok(found)
 }
 
-/// A member of the event as text, for a column.
+/// A text member of the event.
 #[must_use]
 pub fn member<'a>(data: &'a Value, name: &str) -> Option<&'a str> {
     data.get(name)?.as_str()
@@ -453,12 +450,12 @@ mod tests {
         UtcTime::parse("2026-11-22T10:00:00Z").unwrap()
     }
 
-    fn reader() -> Reader {
-        Reader::new("acme/fleet")
+    fn reader() -> MessageParser {
+        MessageParser::new("acme/fleet")
     }
 
-    fn read(name: &str, payload: &[u8]) -> Result<Said, Poison> {
-        reader().read(&format!("acme/fleet/v1/VAN-042/{name}"), payload, now())
+    fn read(name: &str, payload: &[u8]) -> Result<VanMessage, InvalidMessage> {
+        reader().parse(&format!("acme/fleet/v1/VAN-042/{name}"), payload, now())
     }
 
     fn example(name: &str) -> String {
@@ -480,36 +477,36 @@ mod tests {
         for (name, file) in NAMES {
             let said = read(name, example(file).as_bytes()).expect(name);
             assert_eq!(said.van, "VAN-042");
-            if let Message::Event(event) = said.message {
+            if let Payload::Event(event) = said.payload {
                 assert_eq!(event.event.kind, "parcel.delivered");
                 assert_eq!((event.event.seq, event.previous), (Some(3342), Some(3340)));
                 assert!(!event.event.epcs.is_empty() && !event.event.retracts);
             }
         }
-        let phone =
+        let parse_owntracks =
             br#"{"_type":"location","lat":48.1,"lon":11.5,"tst":1795341600,"tid":"42","t":"t"}"#;
-        let said = reader().read("owntracks/acme/anna", phone, now()).unwrap();
-        assert!(matches!(said.message, Message::Position(_)));
+        let said = reader().parse("owntracks/acme/anna", parse_owntracks, now()).unwrap();
+        assert!(matches!(said.payload, Payload::Position(_)));
     }
 
-    /// (topic, what is replaced in its example, by what, words of the reason)
+    /// (topic, text to replace in its example, replacement, part of the reason)
     const WRONG: [(&str, &str, &str, &str); 16] = [
-        ("position", "48.13791", "98.1", "no place"),
+        ("position", "48.13791", "98.1", "not a valid position"),
         ("position", "VAN-042", "VAN-043", "claims to be \"VAN-043\""),
         ("position", "2026-11-22", "2026-11-24", "2000 to tomorrow"),
         ("position", "2026-11-22", "1999-11-22", "2000 to tomorrow"),
         ("position", "09:41:07", "10:10:01", "ten minutes"),
-        ("event", "\"source\": \"", "\"source\": \"capture:", "none of a van"),
+        ("event", "\"source\": \"", "\"source\": \"capture:", "not that of a van"),
         ("position", "3310", "9007199254740993", "above 2^53"),
         ("position", "8.31", "831", "speed_mps"),
-        ("track", "3204", "3201", "do not ascend"),
+        ("track", "3204", "3201", "ascending order"),
         ("track", "\"v\": 1", "\"v\": 7", "v is 7"),
         ("event", "parcel.delivered.v1", "parcel.delivered.v2", "version 1"),
-        ("event", "parcel.delivered.v1", "PARCEL.v1", "two words"),
+        ("event", "parcel.delivered.v1", "PARCEL.v1", "two names"),
         ("event", "000000003340", "000000003342", "previoussequence"),
         ("event", "\"specversion\": \"1.0\"", "\"specversion\": \"0.3\"", "CloudEvents"),
-        ("state", "\"ts\": \"", "\"ts\": \"x", "is no time"),
-        ("connection", "214", "-1", "another shape"),
+        ("state", "\"ts\": \"", "\"ts\": \"x", "not an RFC 3339 time"),
+        ("connection", "214", "-1", "match the schema"),
     ];
 
     #[test]
@@ -524,13 +521,13 @@ mod tests {
         for topic in
             ["fleet/v1/VAN-042/event", "acme/fleet/v2/VAN-042/event", "acme/fleet/v1/x", ""]
         {
-            assert!(reader().read(topic, b"{}", now()).is_err(), "{topic}");
+            assert!(reader().parse(topic, b"{}", now()).is_err(), "{topic}");
         }
-        assert!(reader().read("acme/fleet/v1/a b/state", b"{}", now()).is_err());
+        assert!(reader().parse("acme/fleet/v1/a b/state", b"{}", now()).is_err());
     }
 
     #[test]
-    fn a_source_that_names_another_van_is_poison_and_a_number_of_gs1_names_none() {
+    fn a_source_that_names_another_van_is_rejected_and_a_number_of_gs1_names_none() {
         let named = |van: &str| {
             let source = format!("https://id.example.com/fleet/obj/{van}");
             let mut event: Value = serde_json::from_str(&example("event")).unwrap();
@@ -544,7 +541,7 @@ mod tests {
     #[test]
     fn a_time_is_kept_in_one_spelling() {
         let example = example("position").replace("09:41:07.000Z", "10:41:07+01:00");
-        let Message::Position(position) = read("position", example.as_bytes()).unwrap().message
+        let Payload::Position(position) = read("position", example.as_bytes()).unwrap().payload
         else {
             panic!("it is a position")
         };
@@ -567,7 +564,7 @@ mod tests {
             bytes[index] = byte;
             let _ = read(name, &bytes);
             let _ = read("track", &[&compact::MAGIC[..], &noise].concat());
-            let _ = reader().read(&String::from_utf8_lossy(&noise), &noise, now());
+            let _ = reader().parse(&String::from_utf8_lossy(&noise), &noise, now());
         }
     }
 }

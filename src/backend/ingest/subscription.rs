@@ -1,4 +1,4 @@
-//! What an instance subscribes to: see [`super`], which instance gets what.
+//! Topic filters of an instance; see [`super`] for the distribution over instances.
 
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, RetainForwardRule, SubAck, SubscribeReasonCode};
@@ -6,12 +6,12 @@ use rumqttc::v5::mqttbytes::v5::{Filter, RetainForwardRule, SubAck, SubscribeRea
 use crate::backend::Config;
 use crate::wire::VERSION;
 
-/// The topics of `state`, unshared.
-pub(super) fn states(config: &Config) -> String {
+/// Topic filter of `state`, unshared.
+pub(super) fn state_filter(config: &Config) -> String {
     format!("{}/v{VERSION}/+/state", config.mqtt.topic_root)
 }
 
-/// Everything that is subscribed to after each connection.
+/// Topic filters subscribed to after each connection.
 pub(super) fn filters(config: &Config) -> Vec<Filter> {
     let mqtt = &config.mqtt;
     let (root, group) = (&mqtt.topic_root, &mqtt.share_group);
@@ -21,7 +21,7 @@ pub(super) fn filters(config: &Config) -> Vec<Filter> {
         durable.into_iter().map(|name| shared(name, QoS::AtLeastOnce)).collect();
     filters.push(shared("position", QoS::AtMostOnce));
     let mut connection = Filter::new(format!("{root}/v{VERSION}/+/connection"), QoS::AtLeastOnce);
-    // Not with each of our connections again, but with each of our sessions.
+    // Retained messages are needed once per session, not once per connection.
     connection.retain_forward_rule = RetainForwardRule::OnNewSubscribe;
     filters.push(connection);
     if mqtt.owntracks {
@@ -31,14 +31,16 @@ pub(super) fn filters(config: &Config) -> Vec<Filter> {
     filters
 }
 
+/// Checks a SUBACK.
+///
 /// # Errors
-/// The broker does not let us have something, and so we would miss it for good.
-pub(super) fn refused(suback: &SubAck) -> Result<(), String> {
+/// Returns a message if the broker rejected a topic filter; its messages would be missed for good.
+pub(super) fn check_suback(suback: &SubAck) -> Result<(), String> {
     let codes = suback.return_codes.iter();
     match codes.into_iter().find(|code| !matches!(code, SubscribeReasonCode::Success(_))) {
         None => Ok(()),
         Some(code) => Err(format!(
-            "the broker refuses a subscription ({code:?}): it needs shared subscriptions, and an ACL that lets us read"
+            "subscription rejected by the broker ({code:?}): enable shared subscriptions and grant read access in its ACL"
         )),
     }
 }

@@ -1,17 +1,17 @@
-//! What is new in the store → who watches.
+//! Publishes the changes of a stored batch.
 
-use crate::backend::Shared;
+use crate::backend::AppState;
 use crate::backend::live::Change;
-use crate::backend::store::Taken;
+use crate::backend::store::IngestResult;
 
-/// Tells who watches.
-pub(super) async fn tell(shared: &Shared, taken: Taken) {
+/// Publishes changed vans and parcels, and wakes the downlink if a van connected.
+pub(super) async fn publish_changes(shared: &AppState, taken: IngestResult) {
     for van in &taken.vans {
-        shared.tell(Change::Van { van: van.as_str().into() }).await;
+        shared.publish_change(Change::Van { van: van.as_str().into() }).await;
     }
     for (van, epcs) in taken.epcs {
         let epcs: Vec<String> = epcs.into_iter().collect();
-        shared.tell(Change::Parcels { epcs: epcs.into(), van: Some(van.into()) }).await;
+        shared.publish_change(Change::Parcels { epcs: epcs.into(), van: Some(van.into()) }).await;
     }
     if !taken.connected.is_empty() {
         shared.downlink.notify_one();

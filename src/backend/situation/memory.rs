@@ -1,139 +1,141 @@
-//! Routes that were looked at: manifest and facts, so that a look reads only what is new.
+//! Cache of routes with manifest and events, so that a query loads only new events.
 //!
-//! Forgetting is harmless: what is not remembered is read. An event gets its number before its transaction is over, so that
-//! a lower number may be seen after a higher one; numbers of the last minutes are therefore read again.
+//! A cache miss only costs a query. Events get their number before their transaction commits, so a
+//! lower number may become visible after a higher one. The numbers of the last minutes are
+//! therefore loaded again.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use super::kept::Kept;
-use crate::backend::Shared;
+use super::kept::BoundedCache;
+use crate::backend::AppState;
 use crate::backend::store::StoreError;
 use crate::backend::store::situation::Revision;
-use crate::backend::view::fact::Fact;
-use crate::backend::view::known::KnownRoute;
-use crate::backend::view::progress::{Last, Progress};
-use crate::core::delivery::manifest::{Listed, Stop};
+use crate::backend::view::fact::TrackingEvent;
+use crate::backend::view::known::RouteInput;
+use crate::backend::view::progress::{LastStopState, Progress};
+use crate::core::delivery::manifest::{ManifestParcel, Stop};
 use crate::units::UtcTime;
 use crate::wire::json::Position;
 use crate::wire::manifest;
 
-/// Bytes of routes that are remembered, at most: a route of 25 parcels has about 50 kB at the end of its day, one of 150 about
-/// 300. What does not fit is read anew each time that somebody looks at it.
-const MOST_BYTES: usize = 256 << 20;
-/// Texts of a fact, and of a stop or a parcel of a manifest.
-const TEXTS_BYTES: usize = 320;
-/// Routes, and events, that are read with one question.
-const TOGETHER: usize = 256;
-/// No transaction takes longer.
-const SETTLED_AFTER: Duration = Duration::from_mins(5);
-/// Gaps are looked for so often.
-const GAPS_EVERY: Duration = Duration::from_mins(1);
+/// Maximum size of the cache, bytes. At the end of its day, a route of 25 parcels takes about 50
+/// kB, one of 150 parcels about 300 kB. Routes beyond the limit are loaded for each query.
+const MAX_BYTES: usize = 256 << 20;
+/// Estimated heap size of the texts of an event, a stop or a manifest parcel, bytes.
+const TEXT_BYTES_ESTIMATE: usize = 320;
+/// Maximum number of routes or events per query.
+const BATCH_SIZE: usize = 256;
+/// Upper bound of a transaction's duration.
+const MAX_TRANSACTION_TIME: Duration = Duration::from_mins(5);
+/// Interval between two checks for gaps of a van.
+const GAP_CHECK_INTERVAL: Duration = Duration::from_mins(1);
 
-/// What an instance remembers of routes. Clones are one.
+/// Cache of routes. Clones share their entries.
 #[derive(Clone, Debug)]
-pub struct Memory {
-    routes: Arc<Mutex<Kept<Entry>>>,
+pub struct RouteCache {
+    routes: Arc<Mutex<BoundedCache<Entry>>>,
     gaps: Arc<Mutex<HashMap<String, (UtcTime, bool)>>>,
 }
 
-impl Default for Memory {
+impl Default for RouteCache {
     fn default() -> Self {
-        Self { routes: Arc::new(Mutex::new(Kept::new(MOST_BYTES))), gaps: Arc::default() }
+        Self { routes: Arc::new(Mutex::new(BoundedCache::new(MAX_BYTES))), gaps: Arc::default() }
     }
 }
 
 #[derive(Clone, Debug)]
 struct Entry {
-    remembered: Remembered,
+    cached: CachedRoute,
     rev: u64,
-    /// Numbers of the events that are in the facts, as far as they may come again, and when those were captured.
-    known: BTreeMap<i64, UtcTime>,
-    /// Up to this number everything is known.
-    settled: i64,
+    /// Numbers of recent events that the next query may return again, with their capture times.
+    recent_events: BTreeMap<i64, UtcTime>,
+    /// All events up to this number are cached.
+    watermark: i64,
 }
 
-/// What was said of a route lately.
+/// Newly loaded events of a route.
 #[derive(Debug, Default)]
-struct New {
-    facts: Vec<Fact>,
+struct NewEvents {
+    facts: Vec<TrackingEvent>,
     numbers: Vec<(i64, UtcTime)>,
 }
 
-/// A route, and how far it is with or without the last stop.
+/// A route with its progress before and after the departure from the last stop.
 #[derive(Clone, Debug)]
-pub(super) struct Remembered {
-    pub(super) route: Arc<KnownRoute>,
-    stands: Arc<OnceLock<Arc<Progress>>>,
-    left: Arc<OnceLock<Arc<Progress>>>,
+pub(super) struct CachedRoute {
+    pub(super) route: Arc<RouteInput>,
+    at_last_stop: Arc<OnceLock<Arc<Progress>>>,
+    after_last_stop: Arc<OnceLock<Arc<Progress>>>,
 }
 
-impl Remembered {
-    fn new(route: KnownRoute) -> Self {
-        Self { route: Arc::new(route), stands: Arc::default(), left: Arc::default() }
+impl CachedRoute {
+    fn new(route: RouteInput) -> Self {
+        Self { route: Arc::new(route), at_last_stop: Arc::default(), after_last_stop: Arc::default() }
     }
 
-    /// How far it is, now that the van's newest position is `position`.
+    /// Returns the progress for the newest position of the van.
     pub(super) fn progress(&self, position: Option<&Position>) -> Arc<Progress> {
-        let of = |last| Arc::new(Progress::of(&self.route, last));
-        let stands = self.stands.get_or_init(|| of(Last::Stands));
+        let of = |last| Arc::new(Progress::from_events(&self.route, last));
+        let stands = self.at_last_stop.get_or_init(|| of(LastStopState::Present));
         if stands.has_left(&self.route, position) {
-            return Arc::clone(self.left.get_or_init(|| of(Last::Left)));
+            return Arc::clone(self.after_last_stop.get_or_init(|| of(LastStopState::Left)));
         }
         Arc::clone(stands)
     }
 }
 
-impl Memory {
-    /// A route as it is in the store now; `None` if there is none of this name.
+impl RouteCache {
+    /// Returns the current state of a route; `None` if the route is unknown.
     pub(super) async fn route(
         &self,
-        shared: &Shared,
+        shared: &AppState,
         name: &str,
-    ) -> Result<Option<Remembered>, StoreError> {
+    ) -> Result<Option<CachedRoute>, StoreError> {
         match shared.store.revision(name).await? {
-            Some(revision) => Ok(self.revisions(shared, &[revision]).await?.remove(name)),
+            Some(revision) => Ok(self.load_revisions(shared, &[revision]).await?.remove(name)),
             None => Ok(None),
         }
     }
 
-    /// Routes of which these revisions are in the store now, by their names, with a few questions about all of them.
-    pub(super) async fn revisions(
+    /// Returns the routes of the given revisions by id, with a constant number of queries per
+    /// batch.
+    pub(super) async fn load_revisions(
         &self,
-        shared: &Shared,
-        revisions: &[Revision],
-    ) -> Result<HashMap<String, Remembered>, StoreError> {
+        shared: &AppState,
+        load_revisions: &[Revision],
+    ) -> Result<HashMap<String, CachedRoute>, StoreError> {
         let now = shared.now();
         let mut found = HashMap::new();
-        // What is read of so many at once is a matter of megabytes.
-        for revisions in revisions.chunks(TOGETHER) {
-            let mut entries = self.known(shared, revisions).await?;
-            catch_up(shared, &mut entries).await?;
+        // A batch takes a few megabytes.
+        for load_revisions in load_revisions.chunks(BATCH_SIZE) {
+            let mut entries = self.get_or_load(shared, load_revisions).await?;
+            load_new_events(shared, &mut entries).await?;
             for (revision, mut entry) in entries {
-                if entry.remembered.route.withdrawn != revision.withdrawn {
-                    let mut route = KnownRoute::clone(&entry.remembered.route);
+                if entry.cached.route.withdrawn != revision.withdrawn {
+                    let mut route = RouteInput::clone(&entry.cached.route);
                     route.withdrawn = revision.withdrawn;
-                    entry.remembered = Remembered::new(route);
+                    entry.cached = CachedRoute::new(route);
                 }
-                found.insert(revision.route.clone(), entry.remembered.clone());
-                self.keep(&revision.route, entry, now);
+                found.insert(revision.route.clone(), entry.cached.clone());
+                self.store(&revision.route, entry, now);
             }
         }
         Ok(found)
     }
 
-    /// What is remembered of revisions, and the manifests of the others.
-    async fn known<'a>(
+    /// Returns cached entries, and loads the manifests of the others.
+    async fn get_or_load<'a>(
         &self,
-        shared: &Shared,
-        revisions: &'a [Revision],
+        shared: &AppState,
+        load_revisions: &'a [Revision],
     ) -> Result<Vec<(&'a Revision, Entry)>, StoreError> {
         let (mut known, mut unknown) = (Vec::new(), Vec::new());
         {
             let routes = self.routes.lock().expect("no holder of the lock can panic");
-            for revision in revisions {
-                match routes.get(&revision.route).filter(|entry| entry.is(revision)) {
+            for revision in load_revisions {
+                match routes.get(&revision.route).filter(|entry| entry.is_current(revision)) {
                     Some(entry) => known.push((revision, entry.clone())),
                     None => unknown.push(revision),
                 }
@@ -148,38 +150,38 @@ impl Memory {
             manifests.into_iter().map(|put| (put.route.clone(), put)).collect();
         for revision in unknown {
             let Some(put) = manifests.remove(&revision.route) else { continue };
-            // What was put was checked then.
-            let Ok(Some(manifest)) = manifest::read(put.manifest.as_bytes()) else {
-                tracing::error!("a route in the store cannot be read");
+            // The manifest was validated when it was put.
+            let Ok(Some(manifest)) = manifest::parse(put.manifest.as_bytes()) else {
+                tracing::error!("stored manifest is invalid");
                 continue;
             };
-            let route = KnownRoute::new(&put.van, manifest, put.put_at, &shared.config.domain);
+            let route = RouteInput::new(&put.van, manifest, put.put_at, &shared.config.domain);
             known.push((revision, Entry::new(revision.rev, route)));
         }
         Ok(known)
     }
 
-    fn keep(&self, name: &str, entry: Entry, now: UtcTime) {
+    fn store(&self, name: &str, entry: Entry, now: UtcTime) {
         let mut routes = self.routes.lock().expect("no holder of the lock can panic");
-        // Somebody else may have read further meanwhile.
+        // A concurrent query may have loaded more events.
         let behind = |there: &Entry| {
             there.rev == entry.rev
-                && there.remembered.route.facts.len() > entry.remembered.route.facts.len()
+                && there.cached.route.events.len() > entry.cached.route.events.len()
         };
         if !routes.get(name).is_some_and(behind) {
-            let bytes = entry.bytes();
-            routes.put(name, entry, bytes, now);
+            let bytes = entry.size_bytes();
+            routes.insert(name, entry, bytes, now);
         }
     }
 
-    /// Of these vans those of which something that they said lately never came.
-    pub(super) async fn gaps(
+    /// Returns those of the given vans with missing sequence numbers in the last two hours.
+    pub(super) async fn vans_with_gaps(
         &self,
-        shared: &Shared,
+        shared: &AppState,
         vans: &[&str],
     ) -> Result<HashSet<String>, StoreError> {
         const LATELY: Duration = Duration::from_hours(2);
-        // What is still on its way is no gap.
+        // Recent messages may still be in flight.
         const ON_ITS_WAY: Duration = Duration::from_mins(5);
         let now = shared.now();
         let (Some(from), Some(until)) = (now.checked_sub(LATELY), now.checked_sub(ON_ITS_WAY))
@@ -187,7 +189,7 @@ impl Memory {
             return Ok(HashSet::new());
         };
         let fresh =
-            |(at, _): &&(UtcTime, bool)| at.checked_add(GAPS_EVERY).is_some_and(|at| at > now);
+            |(at, _): &&(UtcTime, bool)| at.checked_add(GAP_CHECK_INTERVAL).is_some_and(|at| at > now);
         let (mut with, mut stale) = (HashSet::new(), Vec::new());
         {
             let known = self.gaps.lock().expect("no holder of the lock can panic");
@@ -211,68 +213,68 @@ impl Memory {
 }
 
 impl Entry {
-    fn new(rev: u64, route: KnownRoute) -> Self {
-        let remembered = Remembered::new(route);
-        Self { remembered, rev, known: BTreeMap::new(), settled: 0 }
+    fn new(rev: u64, route: RouteInput) -> Self {
+        let cached = CachedRoute::new(route);
+        Self { cached, rev, recent_events: BTreeMap::new(), watermark: 0 }
     }
 
-    /// About so many bytes of memory, with both kinds of progress.
-    fn bytes(&self) -> usize {
-        let route = &self.remembered.route;
+    /// Estimated size including both progress values.
+    fn size_bytes(&self) -> usize {
+        let route = &self.cached.route;
         let parcels: usize = route.epcs.iter().map(Vec::len).sum();
-        let epcs: usize = route.facts.iter().map(|fact| fact.epcs.len()).sum();
-        route.facts.len() * (size_of::<Fact>() + TEXTS_BYTES)
-            + epcs * (size_of::<String>() + TEXTS_BYTES / 5)
-            + route.manifest.stops.len() * (size_of::<Stop>() + TEXTS_BYTES)
-            + parcels * (size_of::<Listed>() + 2 * TEXTS_BYTES)
-            + self.known.len() * 3 * size_of::<(i64, UtcTime)>()
+        let epcs: usize = route.events.iter().map(|fact| fact.epcs.len()).sum();
+        route.events.len() * (size_of::<TrackingEvent>() + TEXT_BYTES_ESTIMATE)
+            + epcs * (size_of::<String>() + TEXT_BYTES_ESTIMATE / 5)
+            + route.manifest.stops.len() * (size_of::<Stop>() + TEXT_BYTES_ESTIMATE)
+            + parcels * (size_of::<ManifestParcel>() + 2 * TEXT_BYTES_ESTIMATE)
+            + self.recent_events.len() * 3 * size_of::<(i64, UtcTime)>()
     }
 
-    /// Whether it is of this revision.
-    fn is(&self, revision: &Revision) -> bool {
-        self.rev == revision.rev && self.remembered.route.put_at == revision.put_at
+    /// Whether the entry matches this revision.
+    fn is_current(&self, revision: &Revision) -> bool {
+        self.rev == revision.rev && self.cached.route.put_at == revision.put_at
     }
 
-    /// Takes what was said of the route and is not in its facts yet.
-    fn take(&mut self, new: New) {
-        let mut route = KnownRoute::clone(&self.remembered.route);
-        Arc::make_mut(&mut route.facts).extend(new.facts);
-        self.known.extend(new.numbers);
-        self.remembered = Remembered::new(route);
+    /// Appends new events.
+    fn append(&mut self, new: NewEvents) {
+        let mut route = RouteInput::clone(&self.cached.route);
+        Arc::make_mut(&mut route.events).extend(new.facts);
+        self.recent_events.extend(new.numbers);
+        self.cached = CachedRoute::new(route);
     }
 
-    /// Numbers that may come again are those from the first that was captured a moment ago.
-    fn settle(&mut self, now: UtcTime) {
-        let settled = |at: UtcTime| at.checked_add(SETTLED_AFTER).is_some_and(|at| at < now);
-        let open = self.known.iter().find(|(_, at)| !settled(**at)).map(|(n, _)| *n);
-        if let Some((last, _)) = self.known.range(..open.unwrap_or(i64::MAX)).next_back() {
-            self.settled = *last;
-            self.known = self.known.split_off(&(self.settled + 1));
+    /// Advances the watermark to the last event that is older than any open transaction.
+    fn advance_watermark(&mut self, now: UtcTime) {
+        let settled = |at: UtcTime| at.checked_add(MAX_TRANSACTION_TIME).is_some_and(|at| at < now);
+        let open = self.recent_events.iter().find(|(_, at)| !settled(**at)).map(|(n, _)| *n);
+        if let Some((last, _)) = self.recent_events.range(..open.unwrap_or(i64::MAX)).next_back() {
+            self.watermark = *last;
+            self.recent_events = self.recent_events.split_off(&(self.watermark + 1));
         }
     }
 }
 
-/// Reads what is new of routes.
-async fn catch_up(shared: &Shared, entries: &mut [(&Revision, Entry)]) -> Result<(), StoreError> {
+/// Loads the new events of routes.
+async fn load_new_events(shared: &AppState, entries: &mut [(&Revision, Entry)]) -> Result<(), StoreError> {
     let asked: Vec<(&str, i64)> =
-        entries.iter().map(|(revision, entry)| (revision.route.as_str(), entry.settled)).collect();
-    let said = shared.store.events_of_routes_after(&asked).await?;
-    let is_new = |(place, n): &&(usize, i64)| !entries[*place].1.known.contains_key(n);
+        entries.iter().map(|(revision, entry)| (revision.route.as_str(), entry.watermark)).collect();
+    let said = shared.store.events_for_routes_after(&asked).await?;
+    let is_new = |(place, n): &&(usize, i64)| !entries[*place].1.recent_events.contains_key(n);
     let new: Vec<(usize, i64)> = said.iter().filter(is_new).copied().collect();
-    let mut by_route: HashMap<usize, New> = HashMap::new();
-    for new in new.chunks(TOGETHER) {
+    let mut by_route: HashMap<usize, NewEvents> = HashMap::new();
+    for new in new.chunks(BATCH_SIZE) {
         let numbers: Vec<i64> = new.iter().map(|(_, n)| *n).collect();
         let places: HashMap<i64, usize> = new.iter().map(|(place, n)| (*n, *place)).collect();
-        for event in shared.store.events_numbered(&numbers).await? {
+        for event in shared.store.events_by_number(&numbers).await? {
             let new = by_route.entry(places[&event.n]).or_default();
-            new.facts.push(Fact::of_route(&event));
+            new.facts.push(TrackingEvent::from_route_event(&event));
             new.numbers.push((event.n, event.captured_at));
         }
     }
     for (place, new) in by_route {
-        entries[place].1.take(new);
+        entries[place].1.append(new);
     }
     let now = shared.now();
-    entries.iter_mut().for_each(|(_, entry)| entry.settle(now));
+    entries.iter_mut().for_each(|(_, entry)| entry.advance_watermark(now));
     Ok(())
 }

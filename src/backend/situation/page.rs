@@ -1,114 +1,108 @@
-//! A customer's page: what is known of one parcel, and a wish.
+//! Queries of the tracking page: the parcel, and delivery preferences.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::driven;
+use super::load_route_with_van;
 use crate::backend::live::Change;
 use crate::backend::store::commands::{self, Command};
 use crate::backend::store::parcels::{self, Parcel};
 use crate::backend::store::{StoreError, subscribers};
-use crate::backend::view::fact::Fact;
-use crate::backend::view::known::{KnownCommand, KnownParcel};
-use crate::backend::view::page::{self, Inputs, OnRoute};
-use crate::backend::view::parcel::{AlertView, ParcelView, Wish};
-use crate::backend::view::wish::{self, Stand};
-use crate::backend::{Shared, octets};
+use crate::backend::view::fact::TrackingEvent;
+use crate::backend::view::known::{CommandInput, ParcelInput};
+use crate::backend::view::page::{self, PageInput, RouteContext};
+use crate::backend::view::parcel::{SubscriptionView, ParcelView, DeliveryPreference};
+use crate::backend::view::wish::{self, PreferenceContext};
+use crate::backend::{AppState, octets};
 use crate::units::UtcTime;
 
-/// A route without an end is over after so long.
-const LONGEST: Duration = Duration::from_hours(24);
+/// Assumed duration of a route without an end.
+const MAX_ROUTE_DURATION: Duration = Duration::from_hours(24);
 
-/// What a link leads to.
+/// Result of looking up a tracking link.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Found {
-    /// Nobody has this token.
+pub enum TrackingPageResult {
+    /// The token is unknown.
     Unknown,
     /// The page has expired.
-    Gone,
-    /// The page.
-    Page(Box<Page>),
+    Expired,
+    Page(Box<TrackingPage>),
 }
 
-/// A parcel's page, and what changes it.
+/// A tracking page and its dependencies.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Page {
-    /// What is seen.
+pub struct TrackingPage {
+    /// Content of the page.
     pub view: ParcelView,
-    /// The parcel's URI, as in [`Change::Parcels`].
+    /// URI of the parcel, as in [`Change::Parcels`].
     pub epc: String,
-    /// Its route.
     pub route: Option<String>,
-    /// The van of that route.
+    /// Van of the route.
     pub van: Option<String>,
-    /// When time alone changes what is seen, at the soonest: a fix becomes too old, the page expires.
-    pub changes_at: Option<UtcTime>,
-    /// When the newest of what is known of the route and its van was true.
-    pub known_at: Option<UtcTime>,
+    /// Earliest time at which the content changes without an event: the fix becomes too old, or the
+    /// page expires.
+    pub next_change_at: Option<UtcTime>,
+    /// Time of the newest information about route and van.
+    pub data_as_of: Option<UtcTime>,
 }
 
-/// What became of a wish.
+/// Result of setting delivery preferences.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Asked {
-    /// Nobody has this token.
+pub enum PreferenceResult {
+    /// The token is unknown.
     Unknown,
     /// The page has expired.
-    Gone,
-    /// It is too late: why, as in [`Manage::closed_because`](crate::backend::view::parcel::Manage).
+    Expired,
+    /// The change is too late: the reason, as in
+    /// [`Manage::closed_because`](crate::backend::view::parcel::Manage).
     TooLate(&'static str),
-    /// The wish cannot be taken as it is: place, value and remedy.
-    Wrong(String),
-    /// It was taken: the page as it is now.
-    Taken(Box<Page>),
+    /// The preferences are invalid: place, value and remedy.
+    Invalid(String),
+    /// The preferences were stored: the updated page.
+    Accepted(Box<TrackingPage>),
 }
 
-/// The page of a token.
-///
-/// # Errors
-/// [`StoreError`].
-pub async fn parcel(shared: &Shared, token: &str) -> Result<Found, StoreError> {
+/// Returns the tracking page of a token.
+pub async fn page_by_token(shared: &AppState, token: &str) -> Result<TrackingPageResult, StoreError> {
     let Some(parcel) = shared.store.parcel_by_token(token).await? else {
-        return Ok(Found::Unknown);
+        return Ok(TrackingPageResult::Unknown);
     };
-    if is_gone(&parcel, shared.now()) {
-        return Ok(Found::Gone);
+    if is_expired(&parcel, shared.now()) {
+        return Ok(TrackingPageResult::Expired);
     }
-    Ok(Found::Page(Box::new(page_of(shared, &parcel).await?)))
+    Ok(TrackingPageResult::Page(Box::new(page_for_parcel(shared, &parcel).await?)))
 }
 
-/// The page of a parcel, whether or not it has expired.
-///
-/// # Errors
-/// [`StoreError`].
-pub async fn page_of(shared: &Shared, parcel: &Parcel) -> Result<Page, StoreError> {
+/// Returns the page of a parcel, expired or not.
+pub async fn page_for_parcel(shared: &AppState, parcel: &Parcel) -> Result<TrackingPage, StoreError> {
     let store = &shared.store;
     let driven = async {
         match &parcel.route {
-            Some(route) => driven(shared, route).await,
+            Some(route) => load_route_with_van(shared, route).await,
             None => Ok(None),
         }
     };
     let (events, driven, commands, alerts) = tokio::try_join!(
-        store.events_of_epc(&parcel.epc),
+        store.events_for_epc(&parcel.epc),
         driven,
-        store.commands_of_epc(&parcel.epc, 8),
+        store.commands_for_epc(&parcel.epc, 8),
         store.subscribers(&parcel.epc),
     )?;
-    let facts: Vec<Fact> = events.iter().map(Fact::of).collect();
+    let facts: Vec<TrackingEvent> = events.iter().map(TrackingEvent::from_event).collect();
     let alerts = alerts.iter().map(subscribers::Subscriber::view).collect();
-    let known = known(parcel, &commands, alerts);
-    let on_route = driven.as_ref().map(|driven| OnRoute {
+    let known = parcel_input(parcel, &commands, alerts);
+    let route_context = driven.as_ref().map(|driven| RouteContext {
         route: &driven.route,
         progress: &driven.progress,
         van: &driven.van,
     });
     let now = shared.now();
     let inputs =
-        Inputs { parcel: &known, facts: &facts, on_route, rule: &shared.config.exposure, now };
-    let view = page::parcel(&inputs);
-    Ok(Page {
-        changes_at: page::changes_at(&view, &inputs),
-        known_at: on_route.and_then(|on| page::known_at(&on)),
+        PageInput { parcel: &known, events: &facts, route_context, policy: &shared.config.visibility, now };
+    let view = page::tracking_page(&inputs);
+    Ok(TrackingPage {
+        next_change_at: page::next_change_at(&view, &inputs),
+        data_as_of: route_context.and_then(|on| page::data_as_of(&on)),
         view,
         epc: parcel.epc.clone(),
         route: parcel.route.clone(),
@@ -116,20 +110,20 @@ pub async fn page_of(shared: &Shared, parcel: &Parcel) -> Result<Page, StoreErro
     })
 }
 
-/// A row, as views see it.
-pub(super) fn known(parcel: &Parcel, commands: &[Command], alerts: Vec<AlertView>) -> KnownParcel {
+/// Converts a row to the input of the views.
+pub(super) fn parcel_input(parcel: &Parcel, commands: &[Command], alerts: Vec<SubscriptionView>) -> ParcelInput {
     let asked = parcel.preferences.as_deref().and_then(|wish| serde_json::from_str(wish).ok());
     let wishes = commands
         .iter()
         .find(|command| matches!(command.name.as_str(), "update_preferences" | "recall_parcel"));
-    KnownParcel {
+    ParcelInput {
         epc: parcel.epc.clone(),
         number: parcel.number.clone(),
         stop_id: parcel.stop_id.clone(),
         gift: parcel.gift,
         language: parcel.language.clone(),
-        asked,
-        command: wishes.map(|command| KnownCommand {
+        preferences: asked,
+        command: wishes.map(|command| CommandInput {
             name: command.name.clone(),
             status: command.status.clone(),
             made_at: command.made_at,
@@ -141,46 +135,42 @@ pub(super) fn known(parcel: &Parcel, commands: &[Command], alerts: Vec<AlertView
     }
 }
 
-/// Whether the page of a parcel has expired.
 #[must_use]
-pub(in crate::backend) fn is_gone(parcel: &Parcel, now: UtcTime) -> bool {
+pub(in crate::backend) fn is_expired(parcel: &Parcel, now: UtcTime) -> bool {
     parcel.expires_at.is_some_and(|expires| expires <= now)
 }
 
-/// Takes a recipient's wish: it is kept, and goes to the van.
-///
-/// # Errors
-/// [`StoreError`].
-pub async fn wish(shared: &Shared, token: &str, wish: &Wish) -> Result<Asked, StoreError> {
+/// Stores a recipient's delivery preferences and sends them to the van.
+pub async fn set_preferences(shared: &AppState, token: &str, wish: &DeliveryPreference) -> Result<PreferenceResult, StoreError> {
     let now = shared.now();
     let Some(parcel) = shared.store.parcel_by_token(token).await? else {
-        return Ok(Asked::Unknown);
+        return Ok(PreferenceResult::Unknown);
     };
-    if is_gone(&parcel, now) {
-        return Ok(Asked::Gone);
+    if is_expired(&parcel, now) {
+        return Ok(PreferenceResult::Expired);
     }
-    let wish = match wish::checked(wish, now.date()) {
+    let wish = match wish::validate(wish, now.date()) {
         Ok(wish) => wish,
-        Err(problem) => return Ok(Asked::Wrong(problem)),
+        Err(problem) => return Ok(PreferenceResult::Invalid(problem)),
     };
-    let page = page_of(shared, &parcel).await?;
-    let stand = Stand {
+    let page = page_for_parcel(shared, &parcel).await?;
+    let stand = PreferenceContext {
         status: page.view.status,
         on_a_route: page.van.is_some(),
         stops_away: page.view.stops_away,
     };
-    if let Some(why) = wish::too_late(&wish, stand) {
-        return Ok(Asked::TooLate(why));
+    if let Some(why) = wish::rejection_reason(&wish, stand) {
+        return Ok(PreferenceResult::TooLate(why));
     }
     let (Some(van), Some(route)) = (&page.van, &page.route) else {
-        return Ok(Asked::TooLate(wish::NOT_ANNOUNCED));
+        return Ok(PreferenceResult::TooLate(wish::NOT_ANNOUNCED));
     };
     let same = page.view.manage.asked.as_ref() == Some(&wish)
         && page.view.manage.answer.as_deref() != Some("rejected");
     if !same {
         let expires = match shared.store.revision(route).await? {
             Some(revision) => revision.span.1,
-            None => now.checked_add(LONGEST).unwrap_or(now),
+            None => now.checked_add(MAX_ROUTE_DURATION).unwrap_or(now),
         };
         let id = octets::random_uuid();
         let (name, doc) = wish::command(&wish, &id, (&parcel.number, route), expires);
@@ -189,16 +179,16 @@ pub async fn wish(shared: &Shared, token: &str, wish: &Wish) -> Result<Asked, St
             expires_at: Some(expires),
             ..Command::new(id, van.clone(), name.to_owned(), doc, now)
         };
-        let text = serde_json::to_string(&wish).expect("texts and truths");
-        let kept = vec![parcels::wish(&parcel.epc, &text), commands::insert(&command)];
+        let text = serde_json::to_string(&wish).expect("texts and booleans serialize");
+        let kept = vec![parcels::set_preferences(&parcel.epc, &text), commands::insert(&command)];
         shared.store.write(kept).await?;
         shared.downlink.notify_one();
         let epcs: Arc<[String]> = Arc::new([parcel.epc.clone()]);
-        shared.tell(Change::Parcels { epcs, van: None }).await;
+        shared.publish_change(Change::Parcels { epcs, van: None }).await;
     }
-    match self::parcel(shared, token).await? {
-        Found::Page(page) => Ok(Asked::Taken(page)),
-        Found::Unknown => Ok(Asked::Unknown),
-        Found::Gone => Ok(Asked::Gone),
+    match self::page_by_token(shared, token).await? {
+        TrackingPageResult::Page(page) => Ok(PreferenceResult::Accepted(page)),
+        TrackingPageResult::Unknown => Ok(PreferenceResult::Unknown),
+        TrackingPageResult::Expired => Ok(PreferenceResult::Expired),
     }
 }

@@ -1,11 +1,12 @@
-//! Changes → the other instances, by LISTEN and NOTIFY of PostgreSQL; with SQLite there are no others.
+//! Notifies other instances of changes with PostgreSQL's LISTEN and NOTIFY. With SQLite there are
+//! no other instances.
 //!
-//! - What is announced is that something changed, never what it is now: a listener finds that in the store. A payload has
-//!   at most 8000 bytes, and each one serialises commits for a moment, so that many changes go in one and each van is named
-//!   once: 10,000 vans are 20 payloads, and no more than `PAUSE` allows.
-//! - Positions are heard by each instance from the broker, and are announced only by who tells so; then the listener reads
-//!   the newest of those vans from the store.
-//! - Who was not connected has missed something, and is told so ([`Change::Missed`]).
+//! - A notification names what changed, and the listener reads the new state from the store. A
+//!   payload has at most 8000 bytes and serializes commits briefly. Changes are therefore batched
+//!   and each van is named once: 10,000 vans are 20 payloads, at most one per `NOTIFY_INTERVAL`.
+//! - Each instance receives positions from the broker, so positions are notified only on explicit
+//!   request. The listener then reads the newest ones of those vans from the store.
+//! - An instance that was disconnected may have missed changes and is informed by `Change::Lagged`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -16,54 +17,57 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{Engine, Statement, Store, StoreError, Value};
-use crate::backend::Shared;
+use crate::backend::AppState;
 use crate::backend::live::Change;
 use crate::wire::json::Position;
 
 const CHANNEL: &str = "waypost";
 
-/// PostgreSQL takes less than 8000; the rest is for names of members.
-const MOST_BYTES: usize = 7_600;
+/// Maximum payload size in bytes. PostgreSQL's limit is 8000; the rest is reserved for member
+/// names.
+const MAX_PAYLOAD_BYTES: usize = 7_600;
 
-/// Names that wait while the server is away. When there are more, all that the others learn is that they missed some.
-const MOST_WAITING: usize = 20_000;
+/// Maximum number of queued keys while the server is unavailable. On overflow the queue is cleared
+/// and the others are informed that they missed changes.
+const MAX_PENDING: usize = 20_000;
 
-/// Between two payloads, and before the next attempt at a server that is away.
-const PAUSE: Duration = Duration::from_millis(50);
-const AWAY: Duration = Duration::from_secs(2);
+/// Minimum interval between two payloads.
+const NOTIFY_INTERVAL: Duration = Duration::from_millis(50);
+/// Delay before a retry while the server is unavailable.
+const RETRY_DELAY: Duration = Duration::from_secs(2);
 
-/// Changes that wait to be announced. Clones are one.
+/// Queue of changes to be notified. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Announcer {
-    waiting: Arc<Mutex<Waiting>>,
-    more: Arc<Notify>,
+pub(super) struct ChangeNotifier {
+    pending: Arc<Mutex<PendingKeys>>,
+    wakeup: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
-    names: BTreeSet<Name>,
-    is_missed: bool,
+struct PendingKeys {
+    keys: BTreeSet<ChangeKey>,
+    is_overflowed: bool,
 }
 
-/// What a change is about.
+/// Key of a change.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Name {
+enum ChangeKey {
     Parcel(String, Option<String>),
     Route(String, String),
     Van(String),
     Position(String),
 }
 
-/// A payload.
+/// Payload of a notification.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Announcement {
-    /// Which instance says it: it does not listen to itself.
+struct ChangeNotification {
+    /// Id of the sending instance, which ignores its own notifications.
     from: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     positions: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     vans: Vec<String>,
-    /// Parcels by the van that spoke of them; nobody is the empty name.
+    /// Parcels by the van that reported them; the empty name means no van.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     parcels: BTreeMap<String, Vec<String>>,
     /// Route and van.
@@ -73,46 +77,46 @@ struct Announcement {
     missed: bool,
 }
 
-impl Announcer {
-    fn add(&self, change: &Change) {
-        let names: Vec<Name> = match change {
-            Change::Position { van } => vec![Name::Position(van.to_string())],
-            Change::Van { van } => vec![Name::Van(van.to_string())],
+impl ChangeNotifier {
+    fn add(&self, state_mut: &Change) {
+        let names: Vec<ChangeKey> = match state_mut {
+            Change::Position { van } => vec![ChangeKey::Position(van.to_string())],
+            Change::Van { van } => vec![ChangeKey::Van(van.to_string())],
             Change::Parcels { epcs, van } => {
                 let van = van.as_deref();
-                epcs.iter().map(|epc| Name::Parcel(epc.clone(), van.map(str::to_owned))).collect()
+                epcs.iter().map(|epc| ChangeKey::Parcel(epc.clone(), van.map(str::to_owned))).collect()
             }
-            Change::Route { route, van } => vec![Name::Route(route.to_string(), van.to_string())],
-            Change::Missed => return,
+            Change::Route { route, van } => vec![ChangeKey::Route(route.to_string(), van.to_string())],
+            Change::Lagged => return,
         };
         {
-            let mut waiting = self.waiting.lock().expect("no holder of the lock can panic");
-            if waiting.names.len() + names.len() > MOST_WAITING {
-                waiting.names.clear();
-                waiting.is_missed = true;
+            let mut waiting = self.pending.lock().expect("no lock holder panics");
+            if waiting.keys.len() + names.len() > MAX_PENDING {
+                waiting.keys.clear();
+                waiting.is_overflowed = true;
             } else {
-                waiting.names.extend(names);
+                waiting.keys.extend(names);
             }
         }
-        self.more.notify_one();
+        self.wakeup.notify_one();
     }
 
-    /// As much as one payload holds.
-    fn take(&self, from: &str) -> Option<Announcement> {
-        let mut waiting = self.waiting.lock().expect("no holder of the lock can panic");
-        let missed = std::mem::take(&mut waiting.is_missed);
-        let mut announcement = Announcement { from: from.to_owned(), missed, ..Default::default() };
+    /// Takes as many keys as fit into one payload.
+    fn drain(&self, from: &str) -> Option<ChangeNotification> {
+        let mut waiting = self.pending.lock().expect("no lock holder panics");
+        let missed = std::mem::take(&mut waiting.is_overflowed);
+        let mut announcement = ChangeNotification { from: from.to_owned(), missed, ..Default::default() };
         let mut bytes = 0;
-        while let Some(name) = waiting.names.pop_first() {
-            let size = name.size();
-            // A name that no payload holds is told by what is always true.
-            if size > MOST_BYTES {
+        while let Some(name) = waiting.keys.pop_first() {
+            let size = name.json_size();
+            // An oversized key is replaced by the general notification.
+            if size > MAX_PAYLOAD_BYTES {
                 announcement.missed = true;
                 continue;
             }
             bytes += size;
-            if bytes > MOST_BYTES {
-                waiting.names.insert(name);
+            if bytes > MAX_PAYLOAD_BYTES {
+                waiting.keys.insert(name);
                 break;
             }
             announcement.add(name);
@@ -121,9 +125,9 @@ impl Announcer {
     }
 }
 
-impl Name {
-    /// In JSON, at most: quotes, commas, and what has to be escaped.
-    fn size(&self) -> usize {
+impl ChangeKey {
+    /// Upper bound of the size in JSON, with quotes, commas and escapes.
+    fn json_size(&self) -> usize {
         let of = |text: &str| serde_json::Value::from(text).to_string().len() + 8;
         match self {
             Self::Parcel(epc, van) => of(epc) + of(van.as_deref().unwrap_or_default()),
@@ -133,19 +137,19 @@ impl Name {
     }
 }
 
-impl Announcement {
-    fn add(&mut self, name: Name) {
+impl ChangeNotification {
+    fn add(&mut self, name: ChangeKey) {
         match name {
-            Name::Parcel(epc, van) => {
+            ChangeKey::Parcel(epc, van) => {
                 self.parcels.entry(van.unwrap_or_default()).or_default().push(epc);
             }
-            Name::Route(route, van) => self.routes.push((route, van)),
-            Name::Van(van) => self.vans.push(van),
-            Name::Position(van) => self.positions.push(van),
+            ChangeKey::Route(route, van) => self.routes.push((route, van)),
+            ChangeKey::Van(van) => self.vans.push(van),
+            ChangeKey::Position(van) => self.positions.push(van),
         }
     }
 
-    /// All but positions.
+    /// All changes except positions.
     fn changes(&self) -> Vec<Change> {
         let vans = self.vans.iter().map(|van| Change::Van { van: van.as_str().into() });
         let parcels = self.parcels.iter().map(|(van, epcs)| Change::Parcels {
@@ -156,34 +160,32 @@ impl Announcement {
             route: route.as_str().into(),
             van: van.as_str().into(),
         });
-        let missed = self.missed.then_some(Change::Missed);
+        let missed = self.missed.then_some(Change::Lagged);
         vans.chain(parcels).chain(routes).chain(missed).collect()
     }
 }
 
 impl Store {
-    /// Notes a change for the other instances; [`run`] tells them, soon and many at once. With SQLite nothing.
-    pub fn announce(&self, change: &Change) {
+    /// Queues a change for the other instances; [`run`] sends it soon, in a batch. No effect with
+    /// SQLite.
+    pub fn notify_change(&self, state_mut: &Change) {
         if let Engine::Postgres(_) = &self.engine {
-            self.announcer.add(change);
+            self.notifier.add(state_mut);
         }
     }
 
-    /// The newest positions of these vans that the store has.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Newest stored positions of these vans.
     pub async fn newest_positions(&self, vans: &[String]) -> Result<Vec<Position>, StoreError> {
-        const AT_ONCE: usize = 64;
-        let places: Vec<String> = (1..=AT_ONCE).map(|place| format!("${place}")).collect();
+        const BATCH_SIZE: usize = 64;
+        let places: Vec<String> = (1..=BATCH_SIZE).map(|place| format!("${place}")).collect();
         let sql = format!(
             "SELECT position FROM van WHERE position IS NOT NULL AND van IN ({})",
             places.join(", ")
         );
         let mut positions = Vec::new();
-        for vans in vans.chunks(AT_ONCE) {
+        for vans in vans.chunks(BATCH_SIZE) {
             let mut values: Vec<Value> = vans.iter().map(|van| van.as_str().into()).collect();
-            values.resize(AT_ONCE, Value::Null);
+            values.resize(BATCH_SIZE, Value::Null);
             let rows = self.read(Statement::new(sql.clone(), values)).await?;
             positions.extend(rows.iter().filter_map(|row| serde_json::from_str(row.text(0)).ok()));
         }
@@ -191,73 +193,73 @@ impl Store {
     }
 }
 
-/// Tells the other instances what [`Store::announce`] notes, and this one what they say, until `stop`. It reconnects by
-/// itself. With SQLite it only waits.
-pub async fn run(shared: Shared, stop: CancellationToken) {
+/// Sends queued changes to the other instances and receives theirs, until `stop`. Reconnects
+/// automatically. With SQLite it only waits for `stop`.
+pub async fn run(shared: AppState, stop: CancellationToken) {
     let Engine::Postgres(_) = &shared.store.engine else { return stop.cancelled().await };
-    // Two processes on two hosts may have one number; a random one they do not.
+    // Random, since process ids of two hosts may be equal.
     let from = format!("{:016x}", fastrand::u64(..));
     tokio::select! {
         () = stop.cancelled() => {}
-        () = speak(&shared.store, &from) => {}
+        () = send_notifications(&shared.store, &from) => {}
         () = listen(&shared, &from) => {}
     }
 }
 
-async fn speak(store: &Store, from: &str) {
+async fn send_notifications(store: &Store, from: &str) {
     loop {
-        store.announcer.more.notified().await;
-        while let Some(announcement) = store.announcer.take(from) {
-            let text = serde_json::to_string(&announcement).expect("texts only");
+        store.notifier.wakeup.notified().await;
+        while let Some(announcement) = store.notifier.drain(from) {
+            let text = serde_json::to_string(&announcement).expect("strings serialize");
             let notify = Statement::new(
                 "SELECT CAST(pg_notify($1, $2) AS TEXT)",
                 [CHANNEL.into(), text.into()],
             );
             while store.read(notify.clone()).await.is_err() {
-                tokio::time::sleep(AWAY).await;
+                tokio::time::sleep(RETRY_DELAY).await;
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(NOTIFY_INTERVAL).await;
         }
     }
 }
 
-async fn listen(shared: &Shared, from: &str) {
+async fn listen(shared: &AppState, from: &str) {
     let Engine::Postgres(engine) = &shared.store.engine else { return };
     let mut is_first = true;
     loop {
         let Ok(mut notifications) = engine.listen(CHANNEL).await else {
-            tokio::time::sleep(AWAY).await;
+            tokio::time::sleep(RETRY_DELAY).await;
             continue;
         };
         if !is_first {
-            tracing::info!("hearing other instances again");
-            shared.live.tell(Change::Missed);
+            tracing::info!("change notifications restored");
+            shared.change_feed.publish(Change::Lagged);
         }
         is_first = false;
         while let Some(text) = notifications.recv().await {
-            match serde_json::from_str::<Announcement>(&text) {
+            match serde_json::from_str::<ChangeNotification>(&text) {
                 Ok(announcement) if announcement.from != from => {
-                    heard(shared, &announcement).await;
+                    on_notification(shared, &announcement).await;
                 }
-                // Our own, or something that a newer instance says.
+                // Our own notification, or one of a newer version.
                 Ok(_) | Err(_) => {}
             }
         }
-        tracing::warn!("not hearing other instances until the database answers");
+        tracing::warn!("change notifications lost until the database is available");
     }
 }
 
-async fn heard(shared: &Shared, announcement: &Announcement) {
-    for change in announcement.changes() {
-        if matches!(change, Change::Route { .. } | Change::Missed) {
+async fn on_notification(shared: &AppState, announcement: &ChangeNotification) {
+    for state_mut in announcement.changes() {
+        if matches!(state_mut, Change::Route { .. } | Change::Lagged) {
             shared.downlink.notify_one();
         }
-        shared.live.tell(change);
+        shared.change_feed.publish(state_mut);
     }
     let positions = shared.store.newest_positions(&announcement.positions).await;
     for position in positions.unwrap_or_default() {
-        // Whether it was news here makes no difference: who watches is told by `observe`.
-        let _is_newer = shared.live.observe(position);
+        // The result is irrelevant: `observe` notifies the subscribers.
+        let _is_newer = shared.change_feed.observe(position);
     }
 }
 
@@ -267,21 +269,21 @@ mod tests {
 
     #[test]
     fn many_changes_are_few_payloads_of_fewer_than_8000_bytes_and_each_is_told_once() {
-        let announcer = Announcer::default();
+        let notifier = ChangeNotifier::default();
         for _ in 0..2 {
             for n in 0..1000 {
                 let van: Arc<str> = format!("VAN \"{n}\"").into();
-                announcer.add(&Change::Position { van: van.clone() });
+                notifier.add(&Change::Position { van: van.clone() });
                 let epcs = [format!("https://id.gs1.org/00/{n:018}")].into();
-                announcer.add(&Change::Parcels { epcs, van: Some(van) });
+                notifier.add(&Change::Parcels { epcs, van: Some(van) });
             }
         }
-        announcer.add(&Change::Route { route: "R".into(), van: "V".into() });
+        notifier.add(&Change::Route { route: "R".into(), van: "V".into() });
         let (mut payloads, mut positions, mut parcels, mut routes) = (0, 0, 0, 0);
-        while let Some(announcement) = announcer.take("0123456789abcdef") {
+        while let Some(announcement) = notifier.drain("0123456789abcdef") {
             let text = serde_json::to_string(&announcement).unwrap();
             assert!(text.len() < 8000, "{}", text.len());
-            assert_eq!(serde_json::from_str::<Announcement>(&text).unwrap(), announcement);
+            assert_eq!(serde_json::from_str::<ChangeNotification>(&text).unwrap(), announcement);
             payloads += 1;
             positions += announcement.positions.len();
             parcels += announcement
@@ -297,12 +299,12 @@ mod tests {
 
     #[test]
     fn what_waits_is_bounded_and_the_others_learn_that_they_missed_some() {
-        let announcer = Announcer::default();
-        for n in 0..=MOST_WAITING {
-            announcer.add(&Change::Van { van: format!("{n}").into() });
+        let notifier = ChangeNotifier::default();
+        for n in 0..=MAX_PENDING {
+            notifier.add(&Change::Van { van: format!("{n}").into() });
         }
-        let first = announcer.take("a").unwrap();
+        let first = notifier.drain("a").unwrap();
         assert!(first.missed && first.vans.is_empty());
-        assert_eq!(announcer.take("a"), None);
+        assert_eq!(notifier.drain("a"), None);
     }
 }

@@ -1,84 +1,72 @@
-//! Who looked at what, and the settings that all instances share.
+//! Audit log, dead letters and settings shared by all instances.
 
 use super::{Statement, Store, StoreError, Value};
 use crate::backend::octets;
 use crate::units::UtcTime;
 
-/// Somebody looked at something.
+/// An entry of the audit log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Look {
-    /// When.
+pub struct AuditEntry {
     pub at: UtcTime,
-    /// Name of the token, or `customer`.
-    pub who: String,
-    /// What was done: `day`, `trace`, `track`.
-    pub what: String,
-    /// At what: a van, a masked number with its outcome. Never an address.
+    /// Name of the API token, or `customer`.
+    pub actor: String,
+    /// Action: `day`, `trace`, `track`.
+    pub action: String,
+    /// Object of the action: a van, or a masked number with its outcome. Never an address.
     pub target: String,
 }
 
-/// A message that nobody could read.
+/// A message that could not be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Poison {
-    /// In the order in which they came.
+pub struct DeadLetter {
+    /// Row number, in order of arrival.
     pub n: i64,
-    /// Where it came.
     pub topic: String,
-    /// Why nobody could read it.
+    /// Why it is invalid.
     pub reason: String,
-    /// Its beginning.
+    /// Beginning of the payload.
     pub payload: Vec<u8>,
-    /// How long it was.
+    /// Size of the whole payload in bytes.
     pub bytes: u64,
-    /// When.
     pub received_at: UtcTime,
 }
 
 impl Store {
-    /// Writes down who looked at what.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn record_looks(&self, looks: &[Look]) -> Result<(), StoreError> {
+    /// Adds entries to the audit log.
+    pub async fn insert_audit(&self, looks: &[AuditEntry]) -> Result<(), StoreError> {
         let statements = looks.iter().map(|look| {
             Statement::new(
                 "INSERT INTO audit (at_time, who, what, target) VALUES ($1, $2, $3, $4)",
-                [look.at.into(), text(&look.who), text(&look.what), text(&look.target)],
+                [look.at.into(), text(&look.actor), text(&look.action), text(&look.target)],
             )
         });
         self.write(statements.collect()).await.map(drop)
     }
 
-    /// Who looked at what, newest first: at most `limit`, older than the number `before`.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn looks(&self, before: i64, limit: u32) -> Result<Vec<(i64, Look)>, StoreError> {
+    /// Audit entries, newest first: at most `limit`, older than row `before`.
+    pub async fn audit_entries(&self, before: i64, limit: u32) -> Result<Vec<(i64, AuditEntry)>, StoreError> {
         let rows = self.read(Statement::new(
             "SELECT n, at_time, who, what, target FROM audit WHERE n < $1 ORDER BY n DESC LIMIT $2",
             [Value::from(before), Value::from(limit)],
         ));
         let rows = rows.await?;
-        let look = |row: &super::Row| Look {
+        let look = |row: &super::Row| AuditEntry {
             at: row.utc(1),
-            who: row.text(2).to_owned(),
-            what: row.text(3).to_owned(),
+            actor: row.text(2).to_owned(),
+            action: row.text(3).to_owned(),
             target: row.text(4).to_owned(),
         };
         Ok(rows.iter().map(|row| (row.int(0), look(row))).collect())
     }
 
-    /// What nobody could read, newest first: at most `limit`, older than the number `before`.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn poison(&self, before: i64, limit: u32) -> Result<Vec<Poison>, StoreError> {
+    /// Dead letters, newest first: at most `limit`, older than row `before`.
+    pub async fn dead_letters(&self, before: i64, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
         let rows = self.read(Statement::new(
             "SELECT n, topic, reason, payload, bytes, received_at FROM poison WHERE n < $1 \
              ORDER BY n DESC LIMIT $2",
             [Value::from(before), Value::from(limit)],
         ));
-        let poison = |row: &super::Row| Poison {
+        let poison = |row: &super::Row| DeadLetter {
             n: row.int(0),
             topic: row.text(1).to_owned(),
             reason: row.text(2).to_owned(),
@@ -89,10 +77,7 @@ impl Store {
         Ok(rows.await?.iter().map(poison).collect())
     }
 
-    /// The values of settings, in the order of the names, which must be at most four.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Values of up to four settings, in the order of `names`.
     pub async fn settings(&self, names: &[&str]) -> Result<Vec<Option<String>>, StoreError> {
         let place = |index: usize| names.get(index).map_or(Value::Null, |name| text(name));
         let rows = self.read(Statement::new(
@@ -106,11 +91,9 @@ impl Store {
         Ok(names.iter().map(value).collect())
     }
 
-    /// Sets what is not set yet, and says what it is then: of several instances one wins.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn setting_once(&self, name: &str, value: &str) -> Result<String, StoreError> {
+    /// Inserts a setting unless it exists, and returns the stored value. Of several instances one
+    /// wins.
+    pub async fn get_or_insert_setting(&self, name: &str, value: &str) -> Result<String, StoreError> {
         if let Some(known) = self.settings(&[name]).await?.remove(0) {
             return Ok(known);
         }
@@ -122,13 +105,10 @@ impl Store {
         Ok(self.settings(&[name]).await?.remove(0).unwrap_or_else(|| value.to_owned()))
     }
 
-    /// Forgets settings whose names begin so and whose value is a time (ms since 1970) that has passed.
+    /// Deletes settings with this name prefix whose value is a past time (ms since 1970).
     ///
-    /// Such times have 13 digits for centuries to come, and in texts of one length the order is that of numbers.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn forget_settings(&self, prefix: &str, now: UtcTime) -> Result<(), StoreError> {
+    /// Such times have 13 digits for centuries to come, so their texts sort as numbers.
+    pub async fn delete_expired_settings(&self, prefix: &str, now: UtcTime) -> Result<(), StoreError> {
         self.write(vec![Statement::new(
             "DELETE FROM setting WHERE substr(name, 1, $1) = $2 AND value < $3",
             [Value::from(prefix.len() as u64), text(prefix), text(&now.as_unix_ms().to_string())],
@@ -138,9 +118,10 @@ impl Store {
     }
 }
 
-/// A number as it stands in the audit log: its end, and what it can be recognised by if one has it.
+/// Masks a parcel number for the audit log: its last digits, and a hash by which a known number can
+/// be recognised.
 #[must_use]
-pub fn masked(number: &str) -> String {
+pub fn mask_number(number: &str) -> String {
     let end: String = number.chars().skip(number.chars().count().saturating_sub(4)).collect();
     format!("…{end} {}", &octets::sha256(number)[..8])
 }

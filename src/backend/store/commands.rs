@@ -1,47 +1,48 @@
-//! Commands for vans: put, sent, answered.
+//! Commands for vans and their status.
 //!
-//! `waiting` until a van was there to take it, `sent` until it answers, then the van's own word: `accepted`, `done`,
-//! `rejected`, `expired`, `stale`. What nobody answers in its time is `expired` too.
+//! A command is `waiting` until its van is connected and `sent` until the van responds. The van's
+//! result is `accepted`, `done`, `rejected`, `expired` or `stale`. A command without a response
+//! before its deadline is `expired` too.
 
 use std::time::Duration;
 
 use super::{Row, Statement, Store, StoreError};
 use crate::units::UtcTime;
 
-/// A command without `expires` is tried for so long.
-const DEFAULT_LIFE: Duration = Duration::from_hours(24);
+/// Lifetime of a command without `expires`.
+const DEFAULT_TTL: Duration = Duration::from_hours(24);
 
-/// A command, and what became of it.
+/// A command with its status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
-    /// UUID: the van knows a repeat by it.
+    /// UUID, by which the van detects repeats.
     pub id: String,
-    /// For which van.
+    /// Id of the target van.
     pub van: String,
-    /// The parcel that it is about.
+    /// Parcel that the command is about.
     pub epc: Option<String>,
-    /// `update_preferences` and the like.
+    /// Command name, for example `update_preferences`.
     pub name: String,
-    /// The payload of `cmd`, whole.
+    /// Complete payload of `cmd`.
     pub doc: String,
-    /// When somebody gave it.
+    /// Time of creation.
     pub made_at: UtcTime,
-    /// After this it is not sent any more.
+    /// Deadline after which the command is not sent.
     pub expires_at: Option<UtcTime>,
-    /// When it was last handed to the broker.
+    /// Time at which it was last published.
     pub sent_at: Option<UtcTime>,
-    /// How often that was.
+    /// Number of attempts.
     pub tries: u64,
     /// `waiting`, `sent`, `accepted`, `done`, `rejected`, `expired` or `stale`.
     pub status: String,
-    /// The van's words.
+    /// Message from the van.
     pub detail: Option<String>,
-    /// When the van's word came.
+    /// Time of the van's response.
     pub answered_at: Option<UtcTime>,
 }
 
 impl Command {
-    /// One that waits.
+    /// Creates a command with status `waiting`.
     #[must_use]
     pub fn new(id: String, van: String, name: String, doc: String, made_at: UtcTime) -> Self {
         Self {
@@ -60,7 +61,7 @@ impl Command {
         }
     }
 
-    fn read(row: &Row) -> Self {
+    fn from_row(row: &Row) -> Self {
         let text = |column| row.maybe_text(column).map(str::to_owned);
         Self {
             id: row.text(0).to_owned(),
@@ -82,7 +83,7 @@ impl Command {
 const COLUMNS: &str =
     "id, van, epc, name, doc, made_at, expires_at, sent_at, tries, status, detail, answered_at";
 
-/// The statement that keeps a new command; a second one with the same id changes nothing.
+/// Statement that inserts a command; a repeated id changes nothing.
 #[must_use]
 pub fn insert(command: &Command) -> Statement {
     Statement::new(
@@ -100,9 +101,9 @@ pub fn insert(command: &Command) -> Statement {
     )
 }
 
-/// The statement that keeps a van's answer. `accepted` may be followed by another word, and nothing else by `accepted`.
+/// Statement that stores the van's result. Only `accepted` may be followed by another result.
 #[must_use]
-pub fn answered(
+pub fn set_result(
     van: &str,
     id: &str,
     status: &str,
@@ -117,42 +118,32 @@ pub fn answered(
 }
 
 impl Store {
-    /// Keeps a new command, and whether it is new. Then [`Shared::downlink`](crate::backend::Shared::downlink) should be told.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Stores a command and returns whether it is new. The caller then wakes
+    /// [`Shared::downlink`](crate::backend::Shared::downlink).
     pub async fn put_command(&self, command: &Command) -> Result<bool, StoreError> {
-        Ok(self.write(vec![insert(command)]).await?[0].changed > 0)
+        Ok(self.write(vec![insert(command)]).await?[0].rows_affected > 0)
     }
 
     /// A command by its id.
-    ///
-    /// # Errors
-    /// [`StoreError`].
     pub async fn command(&self, id: &str) -> Result<Option<Command>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM command WHERE id = $1");
         let rows = self.read(Statement::new(sql, [id.into()])).await?;
-        Ok(rows.first().map(Command::read))
+        Ok(rows.first().map(Command::from_row))
     }
 
     /// The newest `limit` commands about a parcel, newest first.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn commands_of_epc(&self, epc: &str, limit: u32) -> Result<Vec<Command>, StoreError> {
-        self.commands("epc = $1 ORDER BY made_at DESC, id LIMIT $2", epc, limit).await
+    pub async fn commands_for_epc(&self, epc: &str, limit: u32) -> Result<Vec<Command>, StoreError> {
+        self.select_commands("epc = $1 ORDER BY made_at DESC, id LIMIT $2", epc, limit).await
     }
 
-    async fn commands(&self, of: &str, key: &str, limit: u32) -> Result<Vec<Command>, StoreError> {
+    async fn select_commands(&self, of: &str, key: &str, limit: u32) -> Result<Vec<Command>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM command WHERE {of}");
         let rows = self.read(Statement::new(sql, [key.into(), limit.into()])).await?;
-        Ok(rows.iter().map(Command::read).collect())
+        Ok(rows.iter().map(Command::from_row).collect())
     }
 
-    /// Takes up to `limit` commands that are due, as this instance's own for `lease`: until then no other sends them.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Claims up to `limit` due commands for this instance; no other instance sends them during
+    /// `lease`.
     pub async fn claim_commands(
         &self,
         now: UtcTime,
@@ -161,11 +152,12 @@ impl Store {
     ) -> Result<Vec<Command>, StoreError> {
         let next = now.checked_add(lease).unwrap_or(now);
         let expire = Statement::new(
-            "UPDATE command SET status = 'expired', detail = 'nobody answered in its time', answered_at = $1 \
+            "UPDATE command SET status = 'expired', detail = 'no response before the deadline', answered_at = $1 \
              WHERE status IN ('waiting', 'sent') AND COALESCE(expires_at, made_at + $2) <= $1",
-            [now.into(), millis(DEFAULT_LIFE).into()],
+            [now.into(), millis(DEFAULT_TTL).into()],
         );
-        // The inner question again in the outer one: PostgreSQL looks at it again after waiting for another's UPDATE.
+        // The condition is repeated, since PostgreSQL re-evaluates only the outer one after waiting
+        // for another UPDATE.
         let claim = Statement::new(
             format!(
                 "UPDATE command SET next_at = $2, sent_at = $1, tries = tries + 1 WHERE status IN ('waiting', 'sent') \
@@ -175,14 +167,12 @@ impl Store {
             [now.into(), next.into(), limit.into()],
         );
         let outcomes = self.write(vec![expire, claim]).await?;
-        Ok(outcomes[1].rows.iter().map(Command::read).collect())
+        Ok(outcomes[1].rows.iter().map(Command::from_row).collect())
     }
 
-    /// A command was handed over, or nobody was there to take it; it is due again at `next_at`.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn command_sent(
+    /// Records that a command was sent, or that its van was not connected. It is due again at
+    /// `next_at`.
+    pub async fn record_command_sent(
         &self,
         id: &str,
         taken: bool,
@@ -197,9 +187,9 @@ impl Store {
     }
 }
 
-/// The statement that makes due what a van that has just connected did not answer yet.
+/// Statement that makes the unanswered commands of a van due, after it connected.
 #[must_use]
-pub fn due_again(van: &str) -> Statement {
+pub fn retry_unanswered(van: &str) -> Statement {
     Statement::new(
         "UPDATE command SET next_at = 0 WHERE van = $1 AND status IN ('waiting', 'sent') AND next_at > 0",
         [van.into()],

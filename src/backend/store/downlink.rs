@@ -1,11 +1,11 @@
-//! Routes that wait for their van.
+//! Routes that must be published to their vans.
 //!
-//! A van has one manifest. So a route goes out when its own time has come, or when the one that the van drives before it
-//! is driven to its end or out of its time; one that another has displaced waits again for its turn. A withdrawn one empties
-//! the place unless another takes it.
+//! A van has one manifest. A route is due once its time begins, or once the van's previous route is
+//! completed or over. A displaced route is pending again. A withdrawn route clears the manifest,
+//! unless another route replaces it.
 //!
-//! What is sent is said by who has claimed it. A claim that was lost meanwhile, as by somebody slow, says nothing of what the
-//! broker has: the route waits then, and who sends it next has the last word.
+//! Only the holder of a claim records a route as sent. If a slow instance lost its claim, the
+//! broker's state is unknown: the route stays pending, and the next sender decides.
 
 use std::time::Duration;
 
@@ -13,34 +13,31 @@ use super::routes::driven;
 use super::{Row, Statement, Store, StoreError};
 use crate::units::UtcTime;
 
-/// A route to be said to its van.
+/// A route to be published to its van.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WaitingRoute {
-    /// Its name.
+pub struct PendingRoute {
     pub route: String,
-    /// The van's id.
     pub van: String,
-    /// Its revision.
     pub rev: u64,
-    /// Whether it was withdrawn: then the payload is empty.
+    /// Whether it was withdrawn; the payload is then empty.
     pub withdrawn: bool,
-    /// The payload.
+    /// Payload for the van.
     pub manifest: String,
-    /// Whether another route of the van has or takes its place, so that nothing is to be said.
+    /// Whether another route of the van replaces it, so that nothing is published.
     pub is_replaced: bool,
-    /// Until when it is claimed: the claim's name.
+    /// End of the claim, which also identifies it.
     pub claimed_until: UtcTime,
 }
 
-/// Begin and end of a route by the name `of`.
-fn span(of: &str) -> [String; 2] {
+/// SQL expressions for start and end of the route with the alias `of`.
+fn span_sql(of: &str) -> [String; 2] {
     let from = format!("COALESCE({of}.valid_from, {of}.put_at)");
     let until = format!("COALESCE({of}.valid_until, {from} + 86400000)");
     [from, until]
 }
 
-fn claim() -> String {
-    let ([from, until], [other_from, other_until]) = (span("waits"), span("other"));
+fn claim_sql() -> String {
+    let ([from, until], [other_from, other_until]) = (span_sql("waits"), span_sql("other"));
     let driven = driven!("other");
     format!(
         "UPDATE route SET claimed_until = $2 WHERE COALESCE(claimed_until, 0) <= $1 AND route IN (\
@@ -56,29 +53,24 @@ fn claim() -> String {
 }
 
 impl Store {
-    /// Takes up to `limit` routes that wait for their van, as this instance's own for `lease`; withdrawn ones first.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Claims up to `limit` pending routes for this instance and `lease`; withdrawn ones first.
     pub async fn claim_routes(
         &self,
         now: UtcTime,
         lease: Duration,
         limit: u32,
-    ) -> Result<Vec<WaitingRoute>, StoreError> {
+    ) -> Result<Vec<PendingRoute>, StoreError> {
         let until = now.checked_add(lease).unwrap_or(now);
-        let claim = Statement::new(claim(), [now.into(), until.into(), limit.into()]);
+        let claim = Statement::new(claim_sql(), [now.into(), until.into(), limit.into()]);
         let outcomes = self.write(vec![claim]).await?;
-        let mut found: Vec<WaitingRoute> = outcomes[0].rows.iter().map(waiting).collect();
+        let mut found: Vec<PendingRoute> = outcomes[0].rows.iter().map(pending_route_from_row).collect();
         found.sort_by_key(|route| !route.withdrawn);
         Ok(found)
     }
 
-    /// The broker has a route as it was claimed, and none of the van's others. What was changed since waits again.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn route_sent(&self, route: &WaitingRoute) -> Result<(), StoreError> {
+    /// Records that the broker has the claimed revision and no other route of the van. Later
+    /// changes stay pending.
+    pub async fn record_route_sent(&self, route: &PendingRoute) -> Result<(), StoreError> {
         let sent = Statement::new(
             "UPDATE route SET claimed_until = 0, sent_rev = CASE WHEN rev = $2 AND withdrawn = $3 THEN rev END \
              WHERE route = $1 AND (claimed_until = $4 OR rev <> $2 OR withdrawn <> $3)",
@@ -104,9 +96,9 @@ impl Store {
     }
 }
 
-fn waiting(row: &Row) -> WaitingRoute {
+fn pending_route_from_row(row: &Row) -> PendingRoute {
     let withdrawn = row.int(3) != 0;
-    WaitingRoute {
+    PendingRoute {
         route: row.text(0).to_owned(),
         van: row.text(1).to_owned(),
         rev: row.count(2),

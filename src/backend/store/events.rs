@@ -1,20 +1,21 @@
-//! Events ↔ rows: whoever said them, once each.
+//! Events of all sources, each stored once.
 //!
-//! What an event is about ([`Event::epcs`]) is read from the event itself; the table `event_epc` is the index to it.
+//! The EPCs of an event ([`Event::epcs`]) are parsed from its document; the table `event_epc` is an
+//! index on them.
 
 use super::{Row, Statement, Store, StoreError, Value};
 use crate::backend::epc;
 use crate::backend::event::{Event, Origin};
 use crate::units::UtcTime;
 
-/// Of one answer: a van says fewer in a week.
-const MOST: i64 = 20_000;
+/// Maximum number of events per query; more than a van reports in a week.
+const MAX_EVENTS: i64 = 20_000;
 
-/// What [`event`] reads.
+/// Columns read by `event_from_row`.
 pub(super) const COLUMNS: &str = "event.n, event.source, event.id, event.event_id, event.kind, event.origin, event.van, event.seq, \
      event.route, event.event_time, event.captured_at, event.retracts, event.job, event.doc";
 
-/// What is inserted of an event, in the order of [`values`].
+/// Inserted columns of an event, in the order of `row_values`.
 macro_rules! columns {
     () => {
         "source, id, event_id, kind, origin, van, seq, previous_seq, route, event_time, captured_at, retracts, \
@@ -23,22 +24,23 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
-/// PostgreSQL takes a place in a SELECT for a text unless told.
-const PLACES: &str = "$1, $2, $3, $4, $5, $6, CAST($7 AS BIGINT), CAST($8 AS BIGINT), $9, CAST($10 AS BIGINT), \
+/// PostgreSQL assumes the type TEXT for an untyped parameter in a SELECT, so numbers are cast.
+const PLACEHOLDERS: &str = "$1, $2, $3, $4, $5, $6, CAST($7 AS BIGINT), CAST($8 AS BIGINT), $9, CAST($10 AS BIGINT), \
      CAST($11 AS BIGINT), CAST($12 AS BIGINT), $13, $14, $15, $16, $17, $18, $19, $20";
 
-/// Things that one statement names, largest first: few texts to prepare, whatever the event.
-const CHUNKS: [usize; 4] = [256, 64, 8, 1];
+/// Numbers of EPCs per statement, largest first. Few distinct sizes keep the prepared-statement
+/// cache small.
+const CHUNK_SIZES: [usize; 4] = [256, 64, 8, 1];
 
-/// Keeps an event, and what it is about. The first statement inserts a row if the event is new, and none if it is there.
+/// Statements that insert an event and its EPCs. The first one inserts a row if the event is new.
 ///
-/// An event that says something else under a name that is taken changes nothing.
+/// An event with different content under an existing key changes nothing.
 #[must_use]
 pub fn insert(event: &Event) -> Vec<Statement> {
     let doc = event.data.to_string();
-    let mut statements = vec![row_of(event, &doc)];
+    let mut statements = vec![insert_row(event, &doc)];
     let mut epcs = event.epcs.as_slice();
-    for size in CHUNKS {
+    for size in CHUNK_SIZES {
         while epcs.len() >= size {
             let (chunk, rest) = epcs.split_at(size);
             epcs = rest;
@@ -55,7 +57,7 @@ pub fn insert(event: &Event) -> Vec<Statement> {
             let mut values: Vec<Value> =
                 vec![event.source.as_str().into(), event.id.as_str().into(), doc.as_str().into()];
             for (epc, role) in chunk {
-                values.extend([epc.as_str().into(), role.name().into()]);
+                values.extend([epc.as_str().into(), role.as_str().into()]);
             }
             statements.push(Statement::new(sql, values));
         }
@@ -63,12 +65,13 @@ pub fn insert(event: &Event) -> Vec<Statement> {
     statements
 }
 
-/// Keeps an event if the revision of a route that `doc` tells of is the one that is there: see [`super::routes`].
-pub(super) fn insert_for(event: &Event, route: &[Value; 3]) -> Vec<Statement> {
+/// Statements that insert an event only if this revision of the route is the stored one; see
+/// [`super::routes`].
+pub(super) fn insert_if_current(event: &Event, route: &[Value; 3]) -> Vec<Statement> {
     let mut statements = insert(event);
     let first = &mut statements[0];
     first.sql = format!(
-        "INSERT INTO event ({}) SELECT {PLACES} FROM route \
+        "INSERT INTO event ({}) SELECT {PLACEHOLDERS} FROM route \
          WHERE route.route = $21 AND route.rev = $22 AND route.digest = $23 ON CONFLICT (source, id) DO NOTHING",
         columns!()
     )
@@ -77,18 +80,19 @@ pub(super) fn insert_for(event: &Event, route: &[Value; 3]) -> Vec<Statement> {
     statements
 }
 
-fn row_of(event: &Event, doc: &str) -> Statement {
+fn insert_row(event: &Event, doc: &str) -> Statement {
     Statement::new(
         format!(
-            "INSERT INTO event ({}) VALUES ({PLACES}) ON CONFLICT (source, id) DO NOTHING",
+            "INSERT INTO event ({}) VALUES ({PLACEHOLDERS}) ON CONFLICT (source, id) DO NOTHING",
             columns!()
         ),
-        values(event, doc, None, event.captured_at),
+        row_values(event, doc, None, event.captured_at),
     )
 }
 
-/// An event's row. `previous` is the number of the record before, which only vans say: without it nothing is missing.
-pub(super) fn values(
+/// Values of an event's row. `previous` is the sequence number of the van's previous event; without
+/// it no gap is detected.
+pub(super) fn row_values(
     event: &Event,
     doc: impl Into<Value>,
     previous: Option<u64>,
@@ -99,7 +103,7 @@ pub(super) fn values(
         event.id.as_str().into(),
         event.event_id.as_str().into(),
         event.kind.as_str().into(),
-        event.origin.name().into(),
+        event.origin.as_str().into(),
         event.van.as_deref().into(),
         event.seq.into(),
         previous.into(),
@@ -111,15 +115,15 @@ pub(super) fn values(
         event.member("action").into(),
         event.member("bizStep").into(),
         event.member("disposition").into(),
-        event.place("readPoint").into(),
-        event.place("bizLocation").into(),
+        event.location_id("readPoint").into(),
+        event.location_id("bizLocation").into(),
         event.job.as_deref().into(),
         doc.into(),
     ]
 }
 
-/// The event of a row of [`COLUMNS`].
-pub(super) fn event(row: &Row) -> Event {
+/// Builds the event of a row of [`COLUMNS`].
+pub(super) fn event_from_row(row: &Row) -> Event {
     let data = serde_json::from_str(row.text(13)).unwrap_or_default();
     Event {
         n: row.int(0),
@@ -134,36 +138,30 @@ pub(super) fn event(row: &Row) -> Event {
         time: row.utc(9),
         captured_at: row.utc(10),
         retracts: row.int(11) != 0,
-        epcs: epc::things(&data),
+        epcs: epc::epcs_in(&data),
         job: row.maybe_text(12).map(str::to_owned),
         data,
     }
 }
 
 impl Store {
-    /// Everything that names a thing, in the order of `eventTime`, then of capture.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn events_of_epc(&self, epc: &str) -> Result<Vec<Event>, StoreError> {
-        self.events(
+    /// Events that name an EPC, ordered by `eventTime`, then by capture.
+    pub async fn events_for_epc(&self, epc: &str) -> Result<Vec<Event>, StoreError> {
+        self.select_events(
             "JOIN event_epc ON event_epc.n = event.n WHERE event_epc.epc = $1 ORDER BY event.event_time, event.n",
             vec![epc.into()],
         )
         .await
     }
 
-    /// What a van said happened from `from` to before `until`, in the order of `eventTime`, then of capture.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn events_of_van(
+    /// A van's events from `from` until before `until`, ordered by `eventTime`, then by capture.
+    pub async fn events_for_van(
         &self,
         van: &str,
         from: UtcTime,
         until: UtcTime,
     ) -> Result<Vec<Event>, StoreError> {
-        self.events(
+        self.select_events(
             "WHERE event.van = $1 AND event.event_time >= $2 AND event.event_time < $3 \
              AND event.kind <> 'erased' ORDER BY event.event_time, event.n",
             vec![van.into(), from.into(), until.into()],
@@ -171,64 +169,55 @@ impl Store {
         .await
     }
 
-    /// What happened under this `eventID`, its retractions too, in the order of capture.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn events_called(&self, event_id: &str) -> Result<Vec<Event>, StoreError> {
-        self.events(
+    /// Events with this `eventID`, including retractions, in order of capture.
+    pub async fn events_by_event_id(&self, event_id: &str) -> Result<Vec<Event>, StoreError> {
+        self.select_events(
             "WHERE event.event_id = $1 AND event.kind <> 'erased' ORDER BY event.n",
             vec![event_id.into()],
         )
         .await
     }
 
-    /// Who said what happened under each of these `eventID`s: `eventID` and source, without retractions.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn sources_of(
+    /// Pairs of `eventID` and source for these `eventID`s, without retractions.
+    pub async fn sources_by_event_id(
         &self,
         event_ids: &[&str],
     ) -> Result<Vec<(String, String)>, StoreError> {
         const SQL: &str = "WITH asked (id) AS (VALUES {keys}) SELECT DISTINCT event.event_id, event.source \
              FROM asked CROSS JOIN event WHERE event.event_id = asked.id AND event.retracts = 0";
         let keys: Vec<_> = event_ids.iter().map(|id| vec![(*id).into()]).collect();
-        let rows = self.read_about(SQL, &[], &keys).await?;
+        let rows = self.read_batched(SQL, &[], &keys).await?;
         Ok(rows.iter().map(|row| (row.text(0).to_owned(), row.text(1).to_owned())).collect())
     }
 
-    /// Which of these messages of a source are there, with their events as text.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn events_known(
+    /// Those of a source's messages that are stored, with their events as text.
+    pub async fn existing_events(
         &self,
         source: &str,
         ids: &[String],
     ) -> Result<Vec<(String, String)>, StoreError> {
-        const TOGETHER: usize = 100;
-        let places: Vec<String> = (0..TOGETHER).map(|index| format!("${}", index + 2)).collect();
+        const BATCH_SIZE: usize = 100;
+        let places: Vec<String> = (0..BATCH_SIZE).map(|index| format!("${}", index + 2)).collect();
         let sql = format!(
             "SELECT id, doc FROM event WHERE source = $1 AND id IN ({})",
             places.join(", ")
         );
         let mut known = Vec::new();
-        for ids in ids.chunks(TOGETHER) {
+        for ids in ids.chunks(BATCH_SIZE) {
             let mut values: Vec<Value> = vec![source.into()];
-            values.extend((0..TOGETHER).map(|index| ids.get(index).map(String::as_str).into()));
+            values.extend((0..BATCH_SIZE).map(|index| ids.get(index).map(String::as_str).into()));
             let rows = self.read(Statement::new(sql.clone(), values)).await?;
             known.extend(rows.iter().map(|row| (row.text(0).to_owned(), row.text(1).to_owned())));
         }
         Ok(known)
     }
 
-    async fn events(
+    async fn select_events(
         &self,
         which: &'static str,
         values: Vec<Value>,
     ) -> Result<Vec<Event>, StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM event {which} LIMIT {MOST}");
-        Ok(self.read(Statement::new(sql, values)).await?.iter().map(event).collect())
+        let sql = format!("SELECT {COLUMNS} FROM event {which} LIMIT {MAX_EVENTS}");
+        Ok(self.read(Statement::new(sql, values)).await?.iter().map(event_from_row).collect())
     }
 }

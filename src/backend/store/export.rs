@@ -1,5 +1,5 @@
-//! One parcel, or one van → everything that is known of it, as lines of JSON: what somebody gets who asks what is kept of them
-//! (GDPR Art. 15). Each line is a row with the name of its table.
+//! Exports all data about a parcel or a van as JSON lines, for requests for access (GDPR Art. 15).
+//! Each line is a row with the name of its table.
 
 use std::io::{self, Write};
 
@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json};
 use super::{Row, Statement, Store, StoreError, Value};
 use crate::units::UtcTime;
 
-/// Whose.
+/// Subject of an export.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// A parcel's canonical URI ([`crate::backend::epc`]).
@@ -17,19 +17,18 @@ pub enum Subject {
     Van(String),
 }
 
-/// Why there is no export, or only a part of it.
+/// Why an export failed or is incomplete.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Where it is written to.
+    /// Writing to the output failed.
     #[error("writing the export: {0}")]
     Write(#[from] io::Error),
 }
 
-/// Rows of one answer.
-const PAGE: i64 = 1000;
+/// Maximum number of rows per query.
+const PAGE_SIZE: i64 = 1000;
 
 const EVENT: [&str; 9] =
     ["source", "id", "event_id", "kind", "origin", "van", "event_time", "captured_at", "doc"];
@@ -69,45 +68,45 @@ const TRACK: [&str; 12] = [
     "received_at",
 ];
 
-/// What is asked of a table: `$1` is whose, `$2` since when.
-struct Question {
+/// Query on one table; `$1` is the subject, `$2` the earliest time.
+struct ExportQuery {
+    table: &'static str,
+    columns: &'static [&'static str],
+    filter: &'static str,
+}
+
+const fn query(
     table: &'static str,
     columns: &'static [&'static str],
     which: &'static str,
+) -> ExportQuery {
+    ExportQuery { table, columns, filter: which }
 }
 
-const fn of(
-    table: &'static str,
-    columns: &'static [&'static str],
-    which: &'static str,
-) -> Question {
-    Question { table, columns, which }
-}
-
-const OF_PARCEL: &[Question] = &[
-    of("parcel", &PARCEL, "epc = $1 AND put_at >= $2"),
-    of("command", &COMMAND, "epc = $1 AND made_at >= $2"),
-    of("subscriber", &SUBSCRIBER, "epc = $1 AND made_at >= $2"),
-    of("alert", &ALERT, "epc = $1 AND made_at >= $2"),
-    of(
+const PARCEL_QUERIES: &[ExportQuery] = &[
+    query("parcel", &PARCEL, "epc = $1 AND put_at >= $2"),
+    query("command", &COMMAND, "epc = $1 AND made_at >= $2"),
+    query("subscriber", &SUBSCRIBER, "epc = $1 AND made_at >= $2"),
+    query("alert", &ALERT, "epc = $1 AND made_at >= $2"),
+    query(
         "event",
         &EVENT,
         "n IN (SELECT n FROM event_epc WHERE epc = $1) AND captured_at >= $2 ORDER BY n",
     ),
 ];
 
-const OF_VAN: &[Question] = &[
-    of("van", &VAN, "van = $1 AND heard_at >= $2"),
-    of("route", &ROUTE, "van = $1 AND put_at >= $2"),
-    of("command", &COMMAND, "van = $1 AND made_at >= $2"),
-    of("event", &EVENT, "van = $1 AND event_time >= $2 ORDER BY event_time, n"),
+const VAN_QUERIES: &[ExportQuery] = &[
+    query("van", &VAN, "van = $1 AND heard_at >= $2"),
+    query("route", &ROUTE, "van = $1 AND put_at >= $2"),
+    query("command", &COMMAND, "van = $1 AND made_at >= $2"),
+    query("event", &EVENT, "van = $1 AND event_time >= $2 ORDER BY event_time, n"),
 ];
 
 impl Store {
-    /// Writes everything about a parcel or a van that is not older than `since`; how many lines.
+    /// Writes all data about the subject since `since` and returns the number of lines.
     ///
     /// # Errors
-    /// [`ExportError`]; then what was written is a part.
+    /// On an error the output is incomplete.
     pub async fn export(
         &self,
         subject: &Subject,
@@ -115,29 +114,29 @@ impl Store {
         out: &mut (dyn Write + Send),
     ) -> Result<u64, ExportError> {
         let (whose, questions) = match subject {
-            Subject::Parcel(epc) => (epc, OF_PARCEL),
-            Subject::Van(van) => (van, OF_VAN),
+            Subject::Parcel(epc) => (epc, PARCEL_QUERIES),
+            Subject::Van(van) => (van, VAN_QUERIES),
         };
         let mut lines = 0;
-        for question in questions {
+        for probe in questions {
             let sql = format!(
                 "SELECT {} FROM {} WHERE {}",
-                question.columns.join(", "),
-                question.table,
-                question.which
+                probe.columns.join(", "),
+                probe.table,
+                probe.filter
             );
             let asked = Statement::new(sql, [whose.as_str().into(), since.into()]);
             let rows = self.read(asked).await?;
-            lines += written(question.table, question.columns, &rows, out)?;
+            lines += write_rows(probe.table, probe.columns, &rows, out)?;
         }
         match subject {
             Subject::Parcel(_) => Ok(lines),
-            Subject::Van(van) => Ok(lines + self.whole_trail(van, since, out).await?),
+            Subject::Van(van) => Ok(lines + self.export_track(van, since, out).await?),
         }
     }
 
-    /// Months of a van's trail do not go into the memory at once.
-    async fn whole_trail(
+    /// Exports a van's track in pages, since months of it would not fit into memory.
+    async fn export_track(
         &self,
         van: &str,
         since: UtcTime,
@@ -150,11 +149,11 @@ impl Store {
         let (mut time, mut seq) = (since.as_unix_ms(), -1);
         let mut lines = 0;
         loop {
-            let values = [van.into(), time.into(), seq.into(), PAGE.into()];
+            let values = [van.into(), time.into(), seq.into(), PAGE_SIZE.into()];
             let rows = self.read(Statement::new(sql.clone(), values)).await?;
-            lines += written("track", &TRACK, &rows, out)?;
+            lines += write_rows("track", &TRACK, &rows, out)?;
             match rows.last() {
-                Some(last) if rows.len() == usize::try_from(PAGE).unwrap_or(usize::MAX) => {
+                Some(last) if rows.len() == usize::try_from(PAGE_SIZE).unwrap_or(usize::MAX) => {
                     (time, seq) = (last.int(1), last.int(2));
                 }
                 _ => return Ok(lines),
@@ -163,7 +162,7 @@ impl Store {
     }
 }
 
-fn written(
+fn write_rows(
     table: &str,
     columns: &[&str],
     rows: &[Row],
@@ -173,14 +172,14 @@ fn written(
         let mut line = Map::new();
         line.insert("table".to_owned(), table.into());
         for (column, value) in columns.iter().zip(&row.0) {
-            line.insert((*column).to_owned(), json(column, value));
+            line.insert((*column).to_owned(), column_json(column, value));
         }
         writeln!(out, "{}", Json::Object(line))?;
     }
     Ok(rows.len() as u64)
 }
 
-fn json(column: &str, value: &Value) -> Json {
+fn column_json(column: &str, value: &Value) -> Json {
     let is_time = column == "time" || column.ends_with("_at") || column.ends_with("_time");
     match value {
         Value::Null | Value::Bytes(_) => Json::Null,
@@ -189,7 +188,7 @@ fn json(column: &str, value: &Value) -> Json {
         }
         Value::Int(number) => (*number).into(),
         Value::Real(number) => (*number).into(),
-        // JSON as JSON, and what was no JSON as the text that it is.
+        // Stored JSON is embedded; anything else is exported as text.
         Value::Text(text)
             if ["doc", "preferences", "position", "state", "connection"].contains(&column) =>
         {

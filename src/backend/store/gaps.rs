@@ -1,61 +1,57 @@
-//! What did not arrive of a van, as far as it can be proved.
+//! Detects records of a van that are provably missing.
 //!
-//! - **Events**: each says the number of the one before (`previoussequence`), whatever run of the agent told it. An event
-//!   without its predecessor proves that one is missing, or still on its way. The newest of all has nobody to miss it.
-//! - **Trail**: a van that drives says a point every 60 s, one that stands every 15 min (docs/contract.md). A longer silence
-//!   may be a garage, or the end of a duty; then no numbers are used either. Where numbers went on meanwhile, fixes were
-//!   made, and a point among them is missing. Across a start of the agent, where numbers jump, nothing is provable.
+//! - **Events**: each carries the number of the previous one (`previoussequence`), across restarts
+//!   of the agent. An event without its predecessor proves that one is missing or still in transit.
+//!   The loss of the newest event cannot be detected.
+//! - **Track**: a moving van reports a point every 60 s, a halted one every 15 min
+//!   (docs/mqtt-contract.md). A longer silence may be a garage or the end of duty, during which no
+//!   sequence numbers are used. If numbers were used meanwhile, fixes were recorded and a point is
+//!   missing. Across a restart of the agent, where numbers jump, nothing can be proved.
 
 use super::{Row, Statement, Store, StoreError, Value};
 use crate::backend::view::desk::GapView;
 use crate::units::UtcTime;
 
-/// More gaps than this are not listed.
+/// Maximum number of reported gaps.
 const MAX_GAPS: i64 = 1_000;
 
-/// A van that drives is silent for 60 s at most; a fix may take a while.
-const DRIVING_MS: i64 = 75_000;
+/// Maximum silence of a moving van in milliseconds: 60 s, plus time for a fix.
+const MAX_DRIVING_SILENCE_MS: i64 = 75_000;
 
-/// A van that stands is silent for 15 min at most.
-const STANDING_MS: i64 = 16 * 60_000;
+/// Maximum silence of a halted van in milliseconds: 15 min, plus a margin.
+const MAX_HALTED_SILENCE_MS: i64 = 16 * 60_000;
 
-/// A van that stood says a point as soon as it has set off, which is nearer than this.
-const SET_OFF_MM: i64 = 200_000;
+/// A halted van reports a point within this distance of setting off, in millimetres.
+const MAX_SET_OFF_MM: i64 = 200_000;
 
-/// A van that stood, and stands elsewhere, has driven meanwhile.
-const MOVED_MM: i64 = 60_000;
+/// A halted van that is at least this far away has moved meanwhile, in millimetres.
+const MIN_MOVED_MM: i64 = 60_000;
 
-/// Numbers of events between two points, at most.
-const FEW: i64 = 20;
+/// Maximum number of event numbers between two consecutive points.
+const MAX_EVENTS_BETWEEN_POINTS: i64 = 20;
 
-/// The agent reserves numbers in blocks of so many, and begins a new block when it starts.
-const BLOCK: i64 = 100_000;
+/// Size of the blocks in which the agent reserves sequence numbers; a restart begins a new block.
+const SEQ_BLOCK: i64 = 100_000;
 
 impl Store {
-    /// What is missing of a van's records between two times, in the order of their numbers: first events, then trail.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Missing records of a van in a time span, ordered by number: events first, then track.
     pub async fn gaps(
         &self,
         van: &str,
         from: UtcTime,
         until: UtcTime,
     ) -> Result<Vec<GapView>, StoreError> {
-        let mut values = of_silences(from, until);
+        let mut values = silence_values(from, until);
         values.extend([van.into(), MAX_GAPS.into()]);
         let trail = self.read(Statement::new(TRAIL, values));
         let values = [from.into(), until.into(), van.into(), MAX_GAPS.into()];
         let events = self.read(Statement::new(EVENTS, values));
         let (events, trail) = tokio::try_join!(events, trail)?;
-        let events = events.iter().map(|row| gap(row, "event"));
-        Ok(events.chain(trail.iter().map(|row| gap(row, "trail"))).collect())
+        let events = events.iter().map(|row| gap_from_row(row, "event"));
+        Ok(events.chain(trail.iter().map(|row| gap_from_row(row, "trail"))).collect())
     }
 
-    /// Which of these vans miss something between two times, as [`Self::gaps`] would say.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Those of these vans with at least one gap according to [`Self::gaps`].
     pub async fn vans_with_gaps(
         &self,
         vans: &[&str],
@@ -63,12 +59,12 @@ impl Store {
         until: UtcTime,
     ) -> Result<Vec<String>, StoreError> {
         let keys: Vec<_> = vans.iter().map(|van| vec![(*van).into()]).collect();
-        let rows = self.read_about(ANY, &of_silences(from, until), &keys).await?;
+        let rows = self.read_batched(VANS_WITH_GAPS, &silence_values(from, until), &keys).await?;
         Ok(rows.iter().map(|row| row.text(0).to_owned()).collect())
     }
 }
 
-/// Events from `$1` to `$2` of the van of this name whose predecessor is not there.
+/// Events of the van from `$1` to `$2` whose predecessor is missing.
 macro_rules! orphans {
     ($van:literal) => {
         concat!(
@@ -80,7 +76,7 @@ macro_rules! orphans {
     };
 }
 
-/// Points from `$1` to `$2` of the van of this name behind a silence in which fixes were made.
+/// Points of the van from `$1` to `$2` that follow a silence during which fixes were recorded.
 macro_rules! silences {
     ($van:literal) => {
         concat!(
@@ -96,13 +92,13 @@ macro_rules! silences {
     };
 }
 
-/// Values of `$1` to `$8` of [`orphans`] and [`silences`].
-fn of_silences(from: UtcTime, until: UtcTime) -> Vec<Value> {
-    let bounds = [DRIVING_MS, STANDING_MS, FEW, BLOCK, SET_OFF_MM, MOVED_MM];
+/// Values of `$1` to `$8` in `orphans` and `silences`.
+fn silence_values(from: UtcTime, until: UtcTime) -> Vec<Value> {
+    let bounds = [MAX_DRIVING_SILENCE_MS, MAX_HALTED_SILENCE_MS, MAX_EVENTS_BETWEEN_POINTS, SEQ_BLOCK, MAX_SET_OFF_MM, MIN_MOVED_MM];
     [from.into(), until.into()].into_iter().chain(bounds.map(Value::Int)).collect()
 }
 
-/// Number and time of the record before, last missing number, time of the record behind.
+/// Number and time of the record before the gap, last missing number, time of the record after it.
 const EVENTS: &str = concat!(
     "SELECT before.seq, before.event_time, event.previous_seq, event.event_time \
      FROM event LEFT JOIN event AS before ON before.van = event.van AND before.seq = \
@@ -117,7 +113,7 @@ const TRAIL: &str = concat!(
     " ORDER BY seq LIMIT $10"
 );
 
-const ANY: &str = concat!(
+const VANS_WITH_GAPS: &str = concat!(
     "WITH asked (van) AS (VALUES {keys}) SELECT asked.van FROM asked WHERE EXISTS (SELECT 1 FROM event WHERE ",
     orphans!("asked.van"),
     ") OR EXISTS (SELECT 1 FROM ",
@@ -125,7 +121,7 @@ const ANY: &str = concat!(
     ")"
 );
 
-fn gap(row: &Row, lane: &str) -> GapView {
+fn gap_from_row(row: &Row, lane: &str) -> GapView {
     let last = row.count(2);
     let behind = row.utc(3);
     GapView {

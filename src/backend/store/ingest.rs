@@ -1,69 +1,65 @@
-//! What vans say → rows, many messages in one transaction, each thing once.
+//! Stores parsed van messages, many in one transaction, each exactly once.
 //!
-//! - An event that is there stays as it is, and so do the things that it names: who says it again changes nothing.
-//! - Of a van's position, state and connection the newest by its own time stays, in whatever order they come.
-//! - Rows are in the order of their keys, so that two instances do not wait for each other crosswise.
+//! - A stored event and its EPCs never change; a repeat has no effect.
+//! - Of a van's positions, states and connections, the newest by its own time is kept, whatever the
+//!   order of arrival.
+//! - Rows are sorted by key to avoid deadlocks between instances.
 
 mod texts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use self::texts::{CONNECTION, EVENT_EPCS, EVENTS, HEARD, POISON, POSITIONS, STATE, TRACK, many};
-use super::retention::bound_poison;
-use super::{Outcome, Statement, Store, StoreError, Value, commands, events};
+use self::texts::{CONNECTION, EVENT_EPCS, EVENTS, SEEN_VANS, DEAD_LETTERS, POSITIONS, STATE, TRACK, bulk_insert};
+use super::retention::limit_dead_letters;
+use super::{QueryResult, Statement, Store, StoreError, Value, commands, events};
 use crate::backend::event::{Event, Role};
-use crate::backend::ingest::reading::{Fix, Message, Poison, Said, VanEvent};
+use crate::backend::ingest::reading::{Fix, Payload, InvalidMessage, VanMessage, VanEvent};
 use crate::units::UtcTime;
-use crate::wire::json::{Connection, ConnectionState, Position, StopStatus};
+use crate::wire::json::{ConnectionStatus, ConnectionState, Position, StopStatus};
 
-/// Of a payload that nobody could read, so many bytes are kept.
-pub const MAX_POISON_BYTES: usize = 4 * 1024;
+/// Maximum stored size of an invalid payload, in bytes.
+pub const MAX_DEAD_LETTER_BYTES: usize = 4 * 1024;
 
-/// A message as it came, and what it says.
+/// A received message with its parse result.
 #[derive(Clone, Debug)]
-pub struct Arrival {
-    /// Its topic.
+pub struct IncomingMessage {
     pub topic: String,
-    /// The payload; of poison at most [`MAX_POISON_BYTES`].
+    /// Payload; of an invalid message at most `MAX_DEAD_LETTER_BYTES`.
     pub payload: Vec<u8>,
-    /// How many bytes it had.
+    /// Size of the received payload in bytes.
     pub bytes: usize,
-    /// What it says.
-    pub said: Result<Said, Poison>,
+    /// Parse result.
+    pub parsed: Result<VanMessage, InvalidMessage>,
 }
 
-/// What came of a batch.
+/// Result of storing a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Taken {
-    /// Events that were new.
+pub struct IngestResult {
     pub events_new: u64,
-    /// Events that were there.
     pub events_repeated: u64,
-    /// Points that were new.
     pub points_new: u64,
-    /// Points that were there.
     pub points_repeated: u64,
-    /// Messages that were set aside.
-    pub poison: u64,
-    /// Vans whose position was the newest.
+    /// Messages stored as dead letters.
+    pub dead_letters: u64,
+    /// Vans whose newest position was updated.
     pub positions: BTreeSet<String>,
-    /// Vans that said something of themselves.
+    /// Vans whose state or connection was updated.
     pub vans: BTreeSet<String>,
-    /// Canonical URIs that a new event names, by van.
+    /// Canonical URIs named by new events, by van.
     pub epcs: BTreeMap<String, BTreeSet<String>>,
-    /// Vans that have connected.
+    /// Vans that connected.
     pub connected: BTreeSet<String>,
 }
 
-impl Taken {
-    /// What came of another part of the batch.
+impl IngestResult {
+    /// Adds the result of another part of the batch.
     pub(in crate::backend) fn add(&mut self, other: Self) {
         self.events_new += other.events_new;
         self.events_repeated += other.events_repeated;
         self.points_new += other.points_new;
         self.points_repeated += other.points_repeated;
-        self.poison += other.poison;
+        self.dead_letters += other.dead_letters;
         self.positions.extend(other.positions);
         self.vans.extend(other.vans);
         self.connected.extend(other.connected);
@@ -73,57 +69,55 @@ impl Taken {
     }
 }
 
-/// What a statement of the batch was about.
+/// Subject of a statement, for evaluating its result.
 #[derive(Clone, Debug)]
-enum About {
+enum StatementSubject {
     Events,
     Points,
     Positions,
     State(String),
     Connection(String, ConnectionState),
-    Poison(u64),
+    DeadLetters(u64),
     Nothing,
 }
 
-/// A batch on its way into statements.
+/// A batch of messages, grouped for bulk statements.
 #[derive(Debug, Default)]
 struct Batch<'a> {
     events: BTreeMap<(&'a str, &'a str), &'a VanEvent>,
-    events_said: u64,
+    events_received: u64,
     points: BTreeMap<(&'a str, i64, u64), &'a Fix>,
-    points_said: u64,
+    points_received: u64,
     positions: BTreeMap<&'a str, &'a Position>,
     states: BTreeMap<&'a str, (UtcTime, String)>,
-    connections: Vec<(&'a str, &'a Connection)>,
-    answers: Vec<Statement>,
-    ends: Vec<Statement>,
-    poison: Vec<Vec<Value>>,
-    heard: BTreeSet<&'a str>,
+    connections: Vec<(&'a str, &'a ConnectionStatus)>,
+    command_results: Vec<Statement>,
+    parcel_ends: Vec<Statement>,
+    dead_letters: Vec<Vec<Value>>,
+    seen_vans: BTreeSet<&'a str>,
 }
 
 impl Store {
-    /// Takes messages, all or none, and says what was new. A parcel's page is gone `page` after its end.
+    /// Stores messages in one transaction and reports what was new. A parcel's page expires `page`
+    /// after its end.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] if one of them is nothing that the database takes; then none of them was taken.
-    pub async fn take(
+    /// `StoreError::Rejected` if the database rejects one of them; then none is stored.
+    pub async fn ingest(
         &self,
-        arrivals: &[Arrival],
+        arrivals: &[IncomingMessage],
         now: UtcTime,
         page: Duration,
-    ) -> Result<Taken, StoreError> {
-        let batch = Batch::of(arrivals, now, page);
-        let (abouts, statements): (Vec<About>, Vec<Statement>) =
+    ) -> Result<IngestResult, StoreError> {
+        let batch = Batch::from_messages(arrivals, now, page);
+        let (abouts, statements): (Vec<StatementSubject>, Vec<Statement>) =
             batch.statements(now).into_iter().unzip();
         let outcomes = self.write(statements).await?;
-        Ok(batch.taken(&abouts, &outcomes))
+        Ok(batch.result(&abouts, &outcomes))
     }
 
-    /// The van that has used a source of events, if any has.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn van_of_source(&self, source: &str) -> Result<Option<String>, StoreError> {
+    /// The van that used an event source first, if any.
+    pub async fn van_by_source(&self, source: &str) -> Result<Option<String>, StoreError> {
         let sql = "SELECT van FROM event WHERE source = $1 AND van IS NOT NULL LIMIT 1";
         let rows = self.read(Statement::new(sql, [source.into()])).await?;
         Ok(rows.first().and_then(|row| row.maybe_text(0).map(str::to_owned)))
@@ -131,15 +125,15 @@ impl Store {
 }
 
 impl<'a> Batch<'a> {
-    fn of(arrivals: &'a [Arrival], now: UtcTime, page: Duration) -> Self {
+    fn from_messages(arrivals: &'a [IncomingMessage], now: UtcTime, page: Duration) -> Self {
         let mut batch = Self::default();
         for arrival in arrivals {
-            match &arrival.said {
+            match &arrival.parsed {
                 Ok(said) => batch.add(said, now, page),
                 Err(poison) => {
-                    let cut = arrival.payload.len().min(MAX_POISON_BYTES);
+                    let cut = arrival.payload.len().min(MAX_DEAD_LETTER_BYTES);
                     let bytes = i64::try_from(arrival.bytes).unwrap_or(i64::MAX);
-                    batch.poison.push(vec![
+                    batch.dead_letters.push(vec![
                         arrival.topic.as_str().into(),
                         poison.reason.as_str().into(),
                         arrival.payload[..cut].to_vec().into(),
@@ -152,88 +146,89 @@ impl<'a> Batch<'a> {
         batch
     }
 
-    fn add(&mut self, said: &'a Said, now: UtcTime, page: Duration) {
+    fn add(&mut self, said: &'a VanMessage, now: UtcTime, page: Duration) {
         let van = said.van.as_str();
-        self.heard.insert(van);
-        match &said.message {
-            Message::Event(event) => {
-                self.events_said += 1;
+        self.seen_vans.insert(van);
+        match &said.payload {
+            Payload::Event(event) => {
+                self.events_received += 1;
                 let key = (event.event.source.as_str(), event.event.id.as_str());
-                self.ends.extend(ends(&event.event, page));
+                self.parcel_ends.extend(parcel_end_statements(&event.event, page));
                 self.events.entry(key).or_insert(event);
             }
-            Message::Track(fixes) => {
-                self.points_said += fixes.len() as u64;
+            Payload::Track(fixes) => {
+                self.points_received += fixes.len() as u64;
                 for fix in fixes {
                     let key = (van, fix.time.as_unix_ms(), fix.point.seq);
                     self.points.entry(key).or_insert(fix);
                 }
             }
-            Message::Position(position) => {
+            Payload::Position(position) => {
                 let newest = self.positions.entry(van).or_insert(position);
                 if newest.point.ts < position.point.ts {
                     *newest = position;
                 }
             }
-            Message::State(state, time) => {
-                let text = serde_json::to_string(state).expect("numbers that were read from JSON");
+            Payload::State(state, time) => {
+                let text = serde_json::to_string(state).expect("values parsed from JSON serialize");
                 let newest = self.states.entry(van).or_insert_with(|| (*time, text.clone()));
                 if newest.0 < *time {
                     *newest = (*time, text);
                 }
             }
-            Message::Connection(connection) => self.connections.push((van, connection)),
-            Message::CommandResult(result) => {
+            Payload::Connection(connection) => self.connections.push((van, connection)),
+            Payload::CommandResult(result) => {
                 let detail = result.detail.as_deref();
-                let answer = commands::answered(van, &result.id, &result.status, detail, now);
-                self.answers.push(answer);
+                let answer = commands::set_result(van, &result.id, &result.status, detail, now);
+                self.command_results.push(answer);
             }
         }
     }
 
-    fn statements(&self, now: UtcTime) -> Vec<(About, Statement)> {
-        let mut all: Vec<(About, Statement)> = Vec::new();
-        let heard = self.heard.iter().map(|van| vec![(*van).into(), now.into()]).collect();
-        let nothing = |_| About::Nothing;
-        all.extend(many(&HEARD, heard, nothing));
-        all.extend(many(&EVENTS, self.event_rows(now), |_| About::Events));
-        all.extend(many(&EVENT_EPCS, self.epc_rows(now), nothing));
-        all.extend(many(&TRACK, self.point_rows(now), |_| About::Points));
+    fn statements(&self, now: UtcTime) -> Vec<(StatementSubject, Statement)> {
+        let mut all: Vec<(StatementSubject, Statement)> = Vec::new();
+        let heard = self.seen_vans.iter().map(|van| vec![(*van).into(), now.into()]).collect();
+        let nothing = |_| StatementSubject::Nothing;
+        all.extend(bulk_insert(&SEEN_VANS, heard, nothing));
+        all.extend(bulk_insert(&EVENTS, self.event_rows(now), |_| StatementSubject::Events));
+        all.extend(bulk_insert(&EVENT_EPCS, self.epc_rows(now), nothing));
+        all.extend(bulk_insert(&TRACK, self.point_rows(now), |_| StatementSubject::Points));
         let positions = self.positions.iter();
         let positions = positions.filter_map(|(van, position)| position_row(van, position));
-        all.extend(many(&POSITIONS, positions.collect(), |_| About::Positions));
+        all.extend(bulk_insert(&POSITIONS, positions.collect(), |_| StatementSubject::Positions));
         for (van, (time, text)) in &self.states {
             let values = [(*van).into(), text.as_str().into(), (*time).into(), now.into()];
-            all.push((About::State((*van).to_owned()), Statement::new(STATE, values)));
+            all.push((StatementSubject::State((*van).to_owned()), Statement::new(STATE, values)));
         }
         for (van, connection) in &self.connections {
-            all.extend(connected(van, connection, now));
+            all.extend(connection_statements(van, connection, now));
         }
-        let others = self.ends.iter().chain(&self.answers);
-        all.extend(others.cloned().map(|statement| (About::Nothing, statement)));
-        all.extend(many(&POISON, self.poison.clone(), |rows| About::Poison(rows as u64)));
-        if !self.poison.is_empty() {
-            all.push((About::Nothing, bound_poison()));
+        let others = self.parcel_ends.iter().chain(&self.command_results);
+        all.extend(others.cloned().map(|statement| (StatementSubject::Nothing, statement)));
+        all.extend(bulk_insert(&DEAD_LETTERS, self.dead_letters.clone(), |rows| StatementSubject::DeadLetters(rows as u64)));
+        if !self.dead_letters.is_empty() {
+            all.push((StatementSubject::Nothing, limit_dead_letters()));
         }
         all
     }
 
-    /// Captured when it is stored: one that waited for the store must not come in behind who asks for what is new.
+    /// The capture time is the time of storing. An earlier one would hide a delayed event from
+    /// clients that poll for new events.
     fn event_rows(&self, now: UtcTime) -> Vec<Vec<Value>> {
         let row = |VanEvent { event, previous }: &&VanEvent| {
-            events::values(event, event.data.to_string(), *previous, now)
+            events::row_values(event, event.data.to_string(), *previous, now)
         };
         self.events.values().map(row).collect()
     }
 
-    /// Only of events that this very batch brings: what an event names does not grow when it is said again.
+    /// Only for events inserted by this batch; a repeat must not add EPCs to a stored event.
     fn epc_rows(&self, now: UtcTime) -> Vec<Vec<Value>> {
         let mut rows = BTreeMap::new();
         for ((source, id), event) in &self.events {
             for (epc, role) in &event.event.epcs {
                 let row = vec![
                     epc.as_str().into(),
-                    role.name().into(),
+                    role.as_str().into(),
                     (*source).into(),
                     (*id).into(),
                     now.as_unix_ms().to_string().into(),
@@ -249,34 +244,34 @@ impl<'a> Batch<'a> {
         points.map(|((van, ..), fix)| point_row(van, fix, now)).collect()
     }
 
-    fn taken(&self, abouts: &[About], outcomes: &[Outcome]) -> Taken {
-        let mut taken = Taken::default();
+    fn result(&self, abouts: &[StatementSubject], outcomes: &[QueryResult]) -> IngestResult {
+        let mut taken = IngestResult::default();
         for (about, outcome) in abouts.iter().zip(outcomes) {
             match about {
-                About::Events => self.new_events(outcome, &mut taken),
-                About::Points => taken.points_new += outcome.changed,
-                About::Positions => {
+                StatementSubject::Events => self.record_new_events(outcome, &mut taken),
+                StatementSubject::Points => taken.points_new += outcome.rows_affected,
+                StatementSubject::Positions => {
                     taken.positions.extend(outcome.rows.iter().map(|row| row.text(0).to_owned()));
                 }
-                About::State(van) if outcome.changed > 0 => {
+                StatementSubject::State(van) if outcome.rows_affected > 0 => {
                     taken.vans.insert(van.clone());
                 }
-                About::Connection(van, state) if outcome.changed > 0 => {
+                StatementSubject::Connection(van, state) if outcome.rows_affected > 0 => {
                     taken.vans.insert(van.clone());
                     if *state == ConnectionState::Online {
                         taken.connected.insert(van.clone());
                     }
                 }
-                About::Poison(rows) => taken.poison += rows,
-                About::State(_) | About::Connection(..) | About::Nothing => {}
+                StatementSubject::DeadLetters(rows) => taken.dead_letters += rows,
+                StatementSubject::State(_) | StatementSubject::Connection(..) | StatementSubject::Nothing => {}
             }
         }
-        taken.events_repeated = self.events_said - taken.events_new;
-        taken.points_repeated = self.points_said.saturating_sub(taken.points_new);
+        taken.events_repeated = self.events_received - taken.events_new;
+        taken.points_repeated = self.points_received.saturating_sub(taken.points_new);
         taken
     }
 
-    fn new_events(&self, outcome: &Outcome, taken: &mut Taken) {
+    fn record_new_events(&self, outcome: &QueryResult, taken: &mut IngestResult) {
         for row in &outcome.rows {
             taken.events_new += 1;
             let Some(event) = self.events.get(&(row.text(0), row.text(1))) else { continue };
@@ -287,8 +282,9 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// What ends a parcel's way, and what takes that back, which only who said it can: the same in whatever order, and however often, they come.
-fn ends(event: &Event, page: Duration) -> Vec<Statement> {
+/// Statements for the end of a parcel's delivery, or for its retraction, which only the same source
+/// can make. The result depends neither on the order nor on repeats.
+fn parcel_end_statements(event: &Event, page: Duration) -> Vec<Statement> {
     let parcels = event.epcs.iter().filter(|(_, role)| *role != Role::Parent);
     let parcels = parcels.map(|(epc, _)| epc.as_str());
     if event.retracts {
@@ -326,7 +322,7 @@ fn ends(event: &Event, page: Duration) -> Vec<Statement> {
     parcels.map(end).collect()
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "what was read is far below 2^63")]
+#[expect(clippy::cast_possible_truncation, reason = "parsed values are far below 2^63")]
 fn scaled(value: f64, scale: f64) -> i64 {
     (value * scale).round() as i64
 }
@@ -355,7 +351,7 @@ fn position_row(van: &str, position: &Position) -> Option<Vec<Value>> {
     Some(vec![van.into(), text.into(), time.into(), position.point.seq.into(), time.into()])
 }
 
-fn connected(van: &str, connection: &Connection, now: UtcTime) -> Vec<(About, Statement)> {
+fn connection_statements(van: &str, connection: &ConnectionStatus, now: UtcTime) -> Vec<(StatementSubject, Statement)> {
     let Ok(text) = serde_json::to_string(connection) else { return Vec::new() };
     let time = connection.ts.as_deref().and_then(UtcTime::parse);
     let state = match connection.state {
@@ -365,10 +361,10 @@ fn connected(van: &str, connection: &Connection, now: UtcTime) -> Vec<(About, St
     };
     let values =
         [van.into(), text.into(), connection.session.into(), state.into(), time.into(), now.into()];
-    let about = About::Connection(van.to_owned(), connection.state);
+    let about = StatementSubject::Connection(van.to_owned(), connection.state);
     let mut all = vec![(about, Statement::new(CONNECTION, values))];
     if connection.state == ConnectionState::Online {
-        all.push((About::Nothing, commands::due_again(van)));
+        all.push((StatementSubject::Nothing, commands::retry_unanswered(van)));
     }
     all
 }

@@ -1,9 +1,11 @@
-//! What the backend knows, kept once: SQLite in a file, or PostgreSQL for any number of instances.
+//! The backend's database: SQLite in a file, or PostgreSQL for any number of instances.
 //!
-//! - One text of each statement ([`sql`]), two engines, one suite of tests for both (`tests/it/store/`).
-//! - What is written twice is there once: every insertion names its key and does nothing where the key is.
-//! - [`Store::write`] is one transaction, on disk when it returns. A record is acknowledged to the broker after that.
-//! - Each file beside this one has the statements of one subject.
+//! - Each statement has one text ([`sql`]) for both engines, and one test suite covers both
+//!   (`tests/it/store/`).
+//! - Inserts are idempotent: each names its key and does nothing if the key exists.
+//! - [`Store::write`] runs one transaction, which is on disk when it returns. Only then is a record
+//!   acknowledged to the broker.
+//! - Each submodule has the statements of one subject.
 
 pub mod announce;
 mod audit;
@@ -31,25 +33,25 @@ pub mod wanted;
 
 use std::path::PathBuf;
 
-pub use audit::{Look, Poison, masked};
-pub use downlink::WaitingRoute;
-pub use ingest::{Arrival, MAX_POISON_BYTES, Taken};
-pub use sql::{Outcome, Row, Statement, Value};
+pub use audit::{AuditEntry, DeadLetter, mask_number};
+pub use downlink::PendingRoute;
+pub use ingest::{IncomingMessage, MAX_DEAD_LETTER_BYTES, IngestResult};
+pub use sql::{QueryResult, Row, Statement, Value};
 
-use self::announce::Announcer;
+use self::announce::ChangeNotifier;
 use self::postgres::Postgres;
 use self::sqlite::Sqlite;
 
-/// Where everything is kept.
+/// Location of the database.
 #[derive(Clone, PartialEq, Eq)]
 pub enum StoreConfig {
-    /// In this file.
+    /// SQLite file.
     Sqlite(PathBuf),
-    /// On a server, by a URL as libpq reads it. It may have a password.
+    /// PostgreSQL server, by a libpq URL, which may contain a password.
     Postgres(String),
 }
 
-/// Without the password.
+/// Omits the password.
 impl std::fmt::Debug for StoreConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -59,53 +61,53 @@ impl std::fmt::Debug for StoreConfig {
     }
 }
 
-/// Why the store did not do it.
+/// Errors of the store, by the reaction of the caller.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It cannot be opened: somebody must act.
+    /// The database cannot be opened; an operator must act.
     #[error("{place}: {error}")]
     Open {
-        /// The file or server.
+        /// File or server.
         place: String,
-        /// What the database says.
+        /// Message of the database.
         error: String,
     },
-    /// It does not answer: the same may work later.
-    #[error("the database does not answer: {0}")]
-    Unreachable(String),
-    /// Another instance's transaction crossed ours: the same works again.
-    #[error("another transaction was first: {0}")]
-    Crossed(String),
-    /// It will not do this.
-    #[error("the database refuses: {0}")]
-    Refused(String),
+    /// The database is unavailable; a retry may succeed.
+    #[error("database unavailable: {0}")]
+    Unavailable(String),
+    /// Conflict with another instance's transaction; a retry succeeds.
+    #[error("transaction conflict: {0}")]
+    Conflict(String),
+    /// The database rejected the statement; a retry fails again.
+    #[error("rejected by the database: {0}")]
+    Rejected(String),
 }
 
-/// Whether a URL of PostgreSQL can be used, with the files that it names.
+/// Checks a PostgreSQL URL and the files that it names.
 ///
 /// # Errors
-/// What is wrong with it, without the URL.
+/// Returns the problem, without quoting the URL.
 pub(in crate::backend) fn check_url(url: &str) -> Result<(), String> {
-    match tls::Address::read(url) {
+    match tls::ConnectionUrl::parse(url) {
         Ok(_) => Ok(()),
         Err(StoreError::Open { error, .. }) => Err(error),
         Err(other) => Err(other.to_string()),
     }
 }
 
-/// The store. Clones are one store.
+/// Handle of the database. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Store {
     engine: Engine,
-    announcer: Announcer,
+    notifier: ChangeNotifier,
 }
 
-/// Why a store is opened.
+/// Purpose of opening the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum For {
-    /// By an instance, which brings the tables up to date. Nobody else may have the file, if it is one.
+enum OpenMode {
+    /// A service instance: migrates the schema and locks the SQLite file.
     Service,
-    /// By a command, also while an instance runs: the tables must be today's.
+    /// A command, possibly beside a running instance: requires the current schema.
     Command,
 }
 
@@ -116,34 +118,34 @@ enum Engine {
 }
 
 impl Store {
-    /// Opens it, and brings its tables up to date.
+    /// Opens the database and migrates its schema.
     ///
     /// # Errors
-    /// [`StoreError::Open`] if somebody must act, [`StoreError::Unreachable`] if the server may come back.
+    /// [`StoreError::Open`] if an operator must act, `StoreError::Unavailable` if the server may
+    /// become available.
     pub async fn open(config: &StoreConfig) -> Result<Self, StoreError> {
-        Self::open_for(config, For::Service).await
+        Self::open_with_mode(config, OpenMode::Service).await
     }
 
-    /// Opens it for a command, also while an instance runs. What it writes, that instance does not hear of.
+    /// Opens the database for a command, possibly beside a running instance. The instance is not
+    /// notified of its writes.
     ///
     /// # Errors
-    /// [`StoreError::Open`] if there is none, or its tables are not this program's: only [`Store::open`] makes and changes them.
-    pub async fn open_beside(config: &StoreConfig) -> Result<Self, StoreError> {
-        Self::open_for(config, For::Command).await
+    /// [`StoreError::Open`] if there is no database or its schema is not current; only
+    /// [`Store::open`] creates and migrates it.
+    pub async fn open_for_command(config: &StoreConfig) -> Result<Self, StoreError> {
+        Self::open_with_mode(config, OpenMode::Command).await
     }
 
-    async fn open_for(config: &StoreConfig, why: For) -> Result<Self, StoreError> {
+    async fn open_with_mode(config: &StoreConfig, why: OpenMode) -> Result<Self, StoreError> {
         let engine = match config {
             StoreConfig::Sqlite(path) => Engine::Sqlite(Sqlite::open(path, why).await?),
             StoreConfig::Postgres(url) => Engine::Postgres(Postgres::open(url, why).await?),
         };
-        Ok(Self { engine, announcer: Announcer::default() })
+        Ok(Self { engine, notifier: ChangeNotifier::default() })
     }
 
-    /// Runs one question beside everything else.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Runs one query, concurrently with other operations.
     pub async fn read(&self, statement: Statement) -> Result<Vec<Row>, StoreError> {
         match &self.engine {
             Engine::Sqlite(engine) => engine.read(statement).await,
@@ -151,28 +153,26 @@ impl Store {
         }
     }
 
-    /// Asks about keys, thousands at once: see [`Statement::about`].
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn read_about(
+    /// Queries by thousands of keys; see `Statement::batched`.
+    async fn read_batched(
         &self,
         sql: &str,
         before: &[Value],
         keys: &[Vec<Value>],
     ) -> Result<Vec<Row>, StoreError> {
         let mut rows = Vec::new();
-        for question in Statement::about(sql, before, keys) {
-            rows.extend(self.read(question).await?);
+        for probe in Statement::batched(sql, before, keys) {
+            rows.extend(self.read(probe).await?);
         }
         Ok(rows)
     }
 
-    /// Runs statements in one transaction: all or none, on disk when this returns.
+    /// Runs statements in one transaction, on disk when this returns.
     ///
     /// # Errors
-    /// [`StoreError`]; then none of them has happened, unless the connection was lost at the very end.
-    pub async fn write(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, StoreError> {
+    /// On an error none of the statements took effect, unless the connection was lost during the
+    /// commit.
+    pub async fn write(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>, StoreError> {
         if statements.is_empty() {
             return Ok(Vec::new());
         }

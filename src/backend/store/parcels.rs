@@ -1,84 +1,86 @@
-//! Parcels that somebody may ask for ↔ rows. A token is made once and stays, whatever route the parcel is on.
+//! Announced parcels. A parcel's token is created once and stays the same on every route.
 
 use super::{Row, Statement, Store, StoreError, Value};
 use crate::backend::epc;
 use crate::units::UtcTime;
 
-/// A parcel as somebody announced it.
+/// An announced parcel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parcel {
-    /// Canonical URI: what events name it by.
+    /// Canonical URI, used in events.
     pub epc: String,
-    /// Its number, normalised.
+    /// Normalized number.
     pub number: String,
-    /// The secret of its page: 128 random bits, hexadecimal. Of a parcel that is put again the first one stays.
+    /// Secret of the tracking page: 128 random bits, hexadecimal. A parcel that is stored again
+    /// keeps its first one.
     pub token: String,
-    /// Normalised ([`postcode`]); without it nobody can ask by number.
+    /// Normalized by `normalize_postcode`; without it a lookup by number is impossible.
     pub postcode: Option<String>,
-    /// The route that lists it.
+    /// Route that lists it.
     pub route: Option<String>,
     /// Name of its stop.
     pub stop_id: Option<String>,
     /// Number of its stop.
     pub stop_seq: Option<u32>,
-    /// Nobody is shown where the van is.
+    /// Whether the van's position is hidden from the recipient.
     pub gift: bool,
-    /// BCP 47.
+    /// Language tag (BCP 47).
     pub language: Option<String>,
-    /// What the recipient asked for: JSON of a `Wish`.
+    /// Delivery preferences of the recipient, JSON of a `DeliveryPreference`.
     pub preferences: Option<String>,
-    /// When it was announced first.
+    /// Time of the first announcement.
     pub put_at: UtcTime,
-    /// When its way ended.
+    /// Time of the delivery or return.
     pub ended_at: Option<UtcTime>,
-    /// When its page is gone.
+    /// Expiry of the tracking page.
     pub expires_at: Option<UtcTime>,
     /// `open`, `found`, `lost`.
     pub case_state: Option<String>,
-    /// When somebody said so.
+    /// Time of the last change of the case.
     pub case_at: Option<UtcTime>,
-    /// What somebody wrote to it.
+    /// Note of the dispatcher.
     pub case_note: Option<String>,
 }
 
 const COLUMNS: &str = "epc, number, token, postcode, route, stop_id, stop_seq, gift, language, preferences, put_at, \
      ended_at, expires_at, case_state, case_at, case_note";
 
-/// A postcode as it is compared: upper case, without spaces and hyphens.
+/// Normalizes a postcode for comparison: upper case, without spaces and hyphens.
 #[must_use]
-pub fn postcode(text: &str) -> String {
-    let letters = text.chars().filter(|letter| !letter.is_whitespace() && *letter != '-');
-    letters.flat_map(char::to_uppercase).take(16).collect()
+pub fn normalize_postcode(text: &str) -> String {
+    let emails = text.chars().filter(|letter| !letter.is_whitespace() && *letter != '-');
+    emails.flat_map(char::to_uppercase).take(16).collect()
 }
 
-/// Says when a parcel's way ended, and when its page is gone. The last word counts.
+/// Statement that sets the end of a parcel's delivery and the expiry of its page. The last one
+/// wins.
 #[must_use]
-pub fn end(epc: &str, ended_at: UtcTime, expires_at: UtcTime) -> Statement {
+pub fn set_ended(epc: &str, ended_at: UtcTime, expires_at: UtcTime) -> Statement {
     Statement::new(
         "UPDATE parcel SET ended_at = $2, expires_at = $3 WHERE epc = $1",
         [epc.into(), ended_at.into(), expires_at.into()],
     )
 }
 
-/// Keeps what the recipient asked for: JSON of a `Wish`.
+/// Statement that stores delivery preferences, JSON of a `DeliveryPreference`.
 #[must_use]
-pub fn wish(epc: &str, wish: &str) -> Statement {
+pub fn set_preferences(epc: &str, wish: &str) -> Statement {
     Statement::new("UPDATE parcel SET preferences = $2 WHERE epc = $1", [epc.into(), wish.into()])
 }
 
-/// Keeps what is known of a case.
+/// Statement that stores the state of a case.
 #[must_use]
-pub fn case(epc: &str, state: &str, note: Option<&str>, at: UtcTime) -> Statement {
+pub fn set_case(epc: &str, state: &str, note: Option<&str>, at: UtcTime) -> Statement {
     Statement::new(
         "UPDATE parcel SET case_state = $2, case_note = $3, case_at = $4 WHERE epc = $1",
         [epc.into(), state.into(), note.into(), at.into()],
     )
 }
 
-/// Keeps a parcel of a route if the revision that lists it is the one that is there: see [`super::routes`].
+/// Statement that stores a parcel if the listing revision is the stored one; see [`super::routes`].
 ///
-/// On another route than before its way begins again.
-pub(super) fn of_route(parcel: &Parcel, route: &[Value; 3]) -> Statement {
+/// On a different route than before, its delivery starts again.
+pub(super) fn upsert_for_route(parcel: &Parcel, route: &[Value; 3]) -> Statement {
     let [name, rev, digest] = route.clone();
     Statement::new(
         "INSERT INTO parcel (epc, number, token, postcode, route, rev, stop_id, stop_seq, gift, language, put_at) \
@@ -107,8 +109,8 @@ pub(super) fn of_route(parcel: &Parcel, route: &[Value; 3]) -> Statement {
     )
 }
 
-/// Takes off a route what none of its later revisions lists.
-pub(super) fn off_route(route: &[Value; 3]) -> Statement {
+/// Statement that unlinks parcels which the current revision of a route no longer lists.
+pub(super) fn unlink_from_route(route: &[Value; 3]) -> Statement {
     Statement::new(
         "UPDATE parcel SET route = NULL, stop_id = NULL, stop_seq = NULL WHERE route = $1 AND rev < $2 \
          AND EXISTS (SELECT 1 FROM route WHERE route.route = $1 AND route.rev = $2 AND route.digest = $3)",
@@ -116,8 +118,8 @@ pub(super) fn off_route(route: &[Value; 3]) -> Statement {
     )
 }
 
-/// Takes everything off the routes of a van that were withdrawn.
-pub(super) fn off_withdrawn(van: &str) -> Statement {
+/// Statement that unlinks all parcels from a van's withdrawn routes.
+pub(super) fn unlink_from_withdrawn(van: &str) -> Statement {
     Statement::new(
         "UPDATE parcel SET route = NULL, stop_id = NULL, stop_seq = NULL \
          WHERE route IN (SELECT route.route FROM route WHERE route.van = $1 AND route.withdrawn = 1)",
@@ -125,7 +127,7 @@ pub(super) fn off_withdrawn(van: &str) -> Statement {
     )
 }
 
-fn parcel(row: &Row) -> Parcel {
+fn parcel_from_row(row: &Row) -> Parcel {
     let text = |column| row.maybe_text(column).map(str::to_owned);
     Parcel {
         epc: row.text(0).to_owned(),
@@ -149,61 +151,49 @@ fn parcel(row: &Row) -> Parcel {
 
 impl Store {
     /// The parcel with this canonical URI.
-    ///
-    /// # Errors
-    /// [`StoreError`].
     pub async fn parcel(&self, epc: &str) -> Result<Option<Parcel>, StoreError> {
-        self.parcels("WHERE epc = $1", vec![epc.into()]).await.map(|mut found| found.pop())
+        self.select_parcels("WHERE epc = $1", vec![epc.into()]).await.map(|mut found| found.pop())
     }
 
-    /// The parcel of a page.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// The parcel of a tracking page.
     pub async fn parcel_by_token(&self, token: &str) -> Result<Option<Parcel>, StoreError> {
-        self.parcels("WHERE token = $1", vec![token.into()]).await.map(|mut found| found.pop())
+        self.select_parcels("WHERE token = $1", vec![token.into()]).await.map(|mut found| found.pop())
     }
 
-    /// Parcels that people may mean by `number`, as they type it: those of that number first, then those that it may
-    /// stand for. `domain` is that of URIs of numbers that are not GS1's.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn parcels_called(
+    /// Parcels that a typed `number` may mean: exact matches first, then other interpretations.
+    /// `domain` forms the URIs of numbers that are not GS1's.
+    pub async fn find_parcels(
         &self,
         number: &str,
         domain: &str,
     ) -> Result<Vec<Parcel>, StoreError> {
-        const CANDIDATES: usize = 4;
-        let key = epc::number(number);
+        const MAX_CANDIDATES: usize = 4;
+        let key = epc::normalize_number(number);
         let mut values: Vec<Value> = vec![key.as_str().into()];
-        let candidates = epc::of_number(number, domain);
-        // Always as many places, so that it is one text to prepare, and as much work whatever the number.
-        for index in 0..CANDIDATES {
+        let candidates = epc::uris_for_number(number, domain);
+        // A fixed number of placeholders: one prepared text, and the same work for every number.
+        for index in 0..MAX_CANDIDATES {
             values.push(candidates.get(index).map_or("", String::as_str).into());
         }
         let mut found = self
-            .parcels("WHERE number = $1 OR epc IN ($2, $3, $4, $5) ORDER BY put_at DESC", values)
+            .select_parcels("WHERE number = $1 OR epc IN ($2, $3, $4, $5) ORDER BY put_at DESC", values)
             .await?;
         found.sort_by_key(|parcel| parcel.number != key);
         Ok(found)
     }
 
-    /// What a route lists, in the order of stops.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn parcels_of_route(&self, route: &str) -> Result<Vec<Parcel>, StoreError> {
-        self.parcels("WHERE route = $1 ORDER BY stop_seq, number", vec![route.into()]).await
+    /// Parcels on a route, in the order of stops.
+    pub async fn parcels_for_route(&self, route: &str) -> Result<Vec<Parcel>, StoreError> {
+        self.select_parcels("WHERE route = $1 ORDER BY stop_seq, number", vec![route.into()]).await
     }
 
-    async fn parcels(
+    async fn select_parcels(
         &self,
         which: &'static str,
         values: Vec<Value>,
     ) -> Result<Vec<Parcel>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM parcel {which} LIMIT 10000");
-        Ok(self.read(Statement::new(sql, values)).await?.iter().map(parcel).collect())
+        Ok(self.read(Statement::new(sql, values)).await?.iter().map(parcel_from_row).collect())
     }
 }
 
@@ -216,8 +206,8 @@ mod tests {
         for (text, expected) in
             [(" sw1a 1aa", "SW1A1AA"), ("80331", "80331"), ("1234-567", "1234567"), ("", "")]
         {
-            assert_eq!(postcode(text), expected);
+            assert_eq!(normalize_postcode(text), expected);
         }
-        assert_eq!(postcode(&"x".repeat(1000)).len(), 16);
+        assert_eq!(normalize_postcode(&"x".repeat(1000)).len(), 16);
     }
 }

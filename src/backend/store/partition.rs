@@ -1,10 +1,13 @@
-//! The trail on PostgreSQL: a partition for each day (UTC), made ahead, dropped when its day is past keeping.
+//! Daily partitions (UTC) of the track table on PostgreSQL: created in advance, dropped after the
+//! retention period.
 //!
-//! - Days, not months: what is kept for 60 days is not kept for 90, and a day goes by `DROP`, which leaves no dead rows. Sixty
-//!   partitions cost a question for a van's day nothing, since the time in it names one.
-//! - No fix is refused for its time: what no day holds goes to `track_late`, which is nearly always empty, since days are made
-//!   before they begin. When it is not (nobody was running, an outbox was weeks old) its rows move to their days here.
-//! - A day is attached and never made in place, for that takes no lock that stops who writes.
+//! - With days instead of months, a retention of 60 days does not keep 90, and `DROP` leaves no
+//!   dead rows. Sixty partitions do not slow a query for a van's day, since its time range selects
+//!   one.
+//! - A fix is accepted whatever its time. Without a partition it is stored in `track_late`, which
+//!   is nearly always empty. If no instance ran, or an outbox was weeks old, its rows are moved to
+//!   their days here.
+//! - A partition is created apart and then attached, which takes no lock that blocks writers.
 
 use std::time::Duration;
 
@@ -13,29 +16,30 @@ use crate::units::UtcTime;
 
 const DAY_MS: i64 = 86_400_000;
 
-/// Days that are made before they begin: an instance may be down for a weekend.
-const AHEAD: i64 = 3;
+/// Number of days for which partitions are created in advance, so that an instance may be down for
+/// a weekend.
+const DAYS_AHEAD: i64 = 3;
 
-/// Days that `track_late` is emptied of in one go; the next hour has the next.
-const LATE: i64 = 16;
+/// Maximum number of late days moved out of `track_late` per run; the next hourly run continues.
+const MAX_LATE_DAYS: i64 = 16;
 
-/// Days as numbers since 1970.
-fn day_of(time: UtcTime) -> i64 {
+/// Number of days since 1970.
+fn day_number(time: UtcTime) -> i64 {
     time.as_unix_ms().div_euclid(DAY_MS)
 }
 
-/// `track_d20760`: by the number of the day, which needs no calendar.
-fn name(day: i64) -> String {
+/// Name such as `track_d20760`, with the day number, which needs no calendar.
+fn partition_name(day: i64) -> String {
     format!("track_d{day}")
 }
 
-fn day_of_name(name: &str) -> Option<i64> {
+fn day_from_name(name: &str) -> Option<i64> {
     name.strip_prefix("track_d")?.parse().ok()
 }
 
-/// Makes a day, with what `track_late` has of it.
-fn make(day: i64) -> String {
-    let (name, from, until) = (name(day), day * DAY_MS, (day + 1) * DAY_MS);
+/// SQL that creates a day's partition and moves its rows from `track_late`.
+fn create_partition_sql(day: i64) -> String {
+    let (name, from, until) = (partition_name(day), day * DAY_MS, (day + 1) * DAY_MS);
     format!(
         "CREATE TABLE {name} (LIKE track INCLUDING ALL); \
          LOCK TABLE track_late IN ACCESS EXCLUSIVE MODE; \
@@ -46,29 +50,30 @@ fn make(day: i64) -> String {
 }
 
 impl Store {
-    /// Makes the days to come, and those of late fixes, on PostgreSQL; on SQLite writes its log into the file. Once an hour.
+    /// Hourly maintenance: creates future and late partitions on PostgreSQL, checkpoints the log on
+    /// SQLite.
     ///
     /// # Errors
-    /// [`StoreError`]; what it did not do the next time will.
+    /// On an error the rest is left to the next run.
     pub async fn maintain(&self, now: UtcTime) -> Result<(), StoreError> {
         match &self.engine {
             Engine::Sqlite(engine) => engine.checkpoint().await,
             Engine::Postgres(engine) => {
-                let there = self.days().await?;
-                let today = day_of(now);
-                let late = Statement::new(
+                let there = self.partition_days().await?;
+                let today = day_number(now);
+                let backdate = Statement::new(
                     "SELECT DISTINCT time / 86400000 FROM track_late ORDER BY 1 DESC LIMIT $1",
-                    [Value::from(LATE)],
+                    [Value::from(MAX_LATE_DAYS)],
                 );
-                let late = self.read(late).await?;
-                let wanted = (today - 1..=today + AHEAD).chain(late.iter().map(|row| row.int(0)));
+                let backdate = self.read(backdate).await?;
+                let wanted = (today - 1..=today + DAYS_AHEAD).chain(backdate.iter().map(|row| row.int(0)));
                 let mut missing: Vec<i64> = wanted.filter(|day| !there.contains(day)).collect();
                 missing.sort_unstable();
                 missing.dedup();
                 for day in missing {
-                    match engine.alter(&make(day)).await {
-                        // Another instance has made it.
-                        Err(StoreError::Refused(_)) if self.days().await?.contains(&day) => {}
+                    match engine.alter(&create_partition_sql(day)).await {
+                        // Another instance has created it.
+                        Err(StoreError::Rejected(_)) if self.partition_days().await?.contains(&day) => {}
                         other => other?,
                     }
                 }
@@ -77,30 +82,30 @@ impl Store {
         }
     }
 
-    /// Days of the trail that have a partition.
-    async fn days(&self) -> Result<Vec<i64>, StoreError> {
+    /// Days that have a partition.
+    async fn partition_days(&self) -> Result<Vec<i64>, StoreError> {
         let sql = "SELECT CAST(relname AS TEXT) FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid \
                    WHERE inhparent = 'track'::regclass";
         let rows = self.read(Statement::new(sql, [])).await?;
-        Ok(rows.iter().filter_map(|row| day_of_name(row.text(0))).collect())
+        Ok(rows.iter().filter_map(|row| day_from_name(row.text(0))).collect())
     }
 
-    /// Removes fixes of before `cutoff`: whole days on PostgreSQL, and a day that is not over stays until it is; how many
-    /// fixes, or at least one for each day that went.
+    /// Deletes fixes before `cutoff`. On PostgreSQL only whole days are dropped. Returns the number
+    /// of fixes, at least one per dropped day.
     pub(super) async fn purge_track(&self, cutoff: UtcTime) -> Result<u64, StoreError> {
         match &self.engine {
             Engine::Sqlite(_) => self.purge_track_in_slices(cutoff).await,
             Engine::Postgres(engine) => {
-                let late =
+                let backdate =
                     Statement::new("DELETE FROM track_late WHERE time < $1", [cutoff.into()]);
-                let mut purged = self.write(vec![late]).await?[0].changed;
-                for day in self.days().await?.into_iter().filter(|day| *day < day_of(cutoff)) {
-                    let name = name(day);
+                let mut purged = self.write(vec![backdate]).await?[0].rows_affected;
+                for day in self.partition_days().await?.into_iter().filter(|day| *day < day_number(cutoff)) {
+                    let name = partition_name(day);
                     let sql = format!("SELECT COUNT(*) FROM {name}");
                     purged += self.read(Statement::new(sql, [])).await?[0].count(0).max(1);
                     match engine.alter(&format!("DROP TABLE IF EXISTS {name}")).await {
-                        // Somebody reads it for long: the next hour.
-                        Err(StoreError::Unreachable(_)) => break,
+                        // A long query locks the partition; the next hourly run retries.
+                        Err(StoreError::Unavailable(_)) => break,
                         other => other?,
                     }
                 }
@@ -109,7 +114,7 @@ impl Store {
         }
     }
 
-    /// Each slice is a transaction of some ten milliseconds, and others write between two of them.
+    /// Deletes in transactions of about ten milliseconds, so that other writers can run in between.
     async fn purge_track_in_slices(&self, cutoff: UtcTime) -> Result<u64, StoreError> {
         const SLICE: &str = "DELETE FROM track WHERE van = $1 AND time < $2 AND time <= (SELECT MAX(time) FROM \
             (SELECT time FROM track WHERE van = $1 AND time < $2 ORDER BY time LIMIT 2000))";
@@ -122,7 +127,7 @@ impl Store {
             row.text(0).clone_into(&mut van);
             loop {
                 let slice = Statement::new(SLICE, [van.as_str().into(), cutoff.into()]);
-                let changed = self.write(vec![slice]).await?[0].changed;
+                let changed = self.write(vec![slice]).await?[0].rows_affected;
                 purged += changed;
                 if changed == 0 {
                     break;

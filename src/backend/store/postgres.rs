@@ -1,9 +1,9 @@
-//! Statements → PostgreSQL: connections that come back by themselves.
+//! PostgreSQL engine with automatic reconnection.
 //!
-//! - A transaction goes out as one piece, from BEGIN to COMMIT, and costs one round trip however many statements it has.
-//!   So it happens as a whole or not at all also when the task that waits for it is dropped.
-//! - What the server refuses for what a message says is [`StoreError::Refused`]. A full disk, a lack of rights, a server that
-//!   stops is [`StoreError::Unreachable`]: no fault of the message, which is tried again.
+//! - A transaction is sent in one pipeline from BEGIN to COMMIT and costs one round trip, whatever
+//!   the number of statements. It is atomic even if the waiting task is dropped.
+//! - A rejection caused by a message's content is `StoreError::Rejected`. A full disk, a missing
+//!   privilege or a server shutdown is `StoreError::Unavailable`, and the message is retried.
 
 mod connected;
 mod value;
@@ -16,52 +16,53 @@ use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_postgres::{Client, NoTls, error::SqlState};
 
-use self::connected::{Connected, started};
-use super::sql::{Outcome, Row, Statement};
-use super::tls::{Address, Tls};
-use super::{For, StoreError, schema};
+use self::connected::{PgConnection, spawn_connection};
+use super::sql::{QueryResult, Row, Statement};
+use super::tls::{ConnectionUrl, Tls};
+use super::{OpenMode, StoreError, schema};
 
-/// Connections for questions; one more writes.
+/// Number of connections for queries; one more is for writes.
 const READERS: usize = 4;
 
-/// How often a transaction that another instance's crossed is tried.
-const TRIES: u32 = 5;
+/// Maximum number of retries of a transaction after a conflict with another instance.
+const MAX_RETRIES: u32 = 5;
 
-/// No two instances make tables at the same time.
+/// Advisory lock that serializes schema changes across instances.
 const MIGRATION_LOCK: i64 = 0x0077_6179_706f_7374;
 
-/// A server that does not answer a connection for so long is not there.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Timeout for connecting to the server.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What each session is told first. No statement of ours takes as long; the server ends one that hangs.
-const SESSION: &str = "SET statement_timeout = '60s'; SET idle_in_transaction_session_timeout = '60s'; SET client_min_messages = warning";
+/// Settings of each session. No statement of ours takes that long; the server cancels one that
+/// hangs.
+const SESSION_SETTINGS: &str = "SET statement_timeout = '60s'; SET idle_in_transaction_session_timeout = '60s'; SET client_min_messages = warning";
 
-/// A database on a server. Clones are one set of connections.
+/// A PostgreSQL database. Clones share its connections.
 #[derive(Clone, Debug)]
 pub(super) struct Postgres {
-    address: Arc<Address>,
-    writer: Arc<Mutex<Option<Connected>>>,
-    readers: Arc<Vec<Mutex<Option<Connected>>>>,
+    address: Arc<ConnectionUrl>,
+    writer: Arc<Mutex<Option<PgConnection>>>,
+    readers: Arc<Vec<Mutex<Option<PgConnection>>>>,
     next: Arc<AtomicUsize>,
 }
 
-/// What others announce, by a connection of its own.
+/// Notifications from other instances, received on a separate connection.
 pub(super) type Notifications = tokio::sync::mpsc::UnboundedReceiver<String>;
 
 impl Postgres {
-    /// Connects by a URL or keywords as libpq's. A service brings the database to today's tables; a command finds them.
-    pub(super) async fn open(url: &str, why: For) -> Result<Self, StoreError> {
-        let mut address = Address::read(url)?;
+    /// Connects with a libpq URL or keywords. A service migrates the schema; a command checks it.
+    pub(super) async fn open(url: &str, why: OpenMode) -> Result<Self, StoreError> {
+        let mut address = ConnectionUrl::parse(url)?;
         let config = &mut address.config;
         if config.get_connect_timeout().is_none() {
-            config.connect_timeout(PATIENCE);
+            config.connect_timeout(CONNECT_TIMEOUT);
         }
         if config.get_application_name().is_none() {
             config.application_name("waypost-backend");
         }
-        // A server whose machine has gone says nothing more: found within a minute.
-        config.keepalives_idle(PATIENCE).keepalives_interval(PATIENCE).keepalives_retries(3);
-        config.tcp_user_timeout(PATIENCE * 3);
+        // Detects within a minute that the server's host is gone.
+        config.keepalives_idle(CONNECT_TIMEOUT).keepalives_interval(CONNECT_TIMEOUT).keepalives_retries(3);
+        config.tcp_user_timeout(CONNECT_TIMEOUT * 3);
         let this = Self {
             address: Arc::new(address),
             writer: Arc::default(),
@@ -69,122 +70,123 @@ impl Postgres {
             next: Arc::default(),
         };
         match why {
-            For::Service => this.migrate().await?,
-            For::Command => this.check_tables().await?,
+            OpenMode::Service => this.migrate().await?,
+            OpenMode::Command => this.check_tables().await?,
         }
         Ok(this)
     }
 
-    /// Who serves, for messages: without the password.
-    fn place(&self) -> String {
+    /// Server hosts for error messages, without the password.
+    fn display_hosts(&self) -> String {
         format!("{:?}", self.address.config.get_hosts())
     }
 
     async fn migrate(&self) -> Result<(), StoreError> {
         let mut connected = self.connect().await?;
-        let transaction = connected.client.transaction().await.map_err(gone)?;
+        let transaction = connected.client.transaction().await.map_err(map_pg_error)?;
         transaction
             .execute("SELECT pg_advisory_xact_lock($1)", &[&MIGRATION_LOCK])
             .await
-            .map_err(gone)?;
+            .map_err(map_pg_error)?;
         transaction
             .batch_execute("CREATE TABLE IF NOT EXISTS migration (version BIGINT PRIMARY KEY)")
             .await
-            .map_err(|error| self.not_opened(&error))?;
+            .map_err(|error| self.map_connect_error(&error))?;
         let version: i64 = transaction
             .query_one("SELECT COALESCE(MAX(version), 0) FROM migration", &[])
             .await
-            .map_err(|error| self.not_opened(&error))?
+            .map_err(|error| self.map_connect_error(&error))?
             .get(0);
-        schema::known(usize::try_from(version).unwrap_or_default())
-            .map_err(|error| StoreError::Open { place: self.place(), error })?;
+        schema::check_supported(usize::try_from(version).unwrap_or_default())
+            .map_err(|error| StoreError::Open { place: self.display_hosts(), error })?;
         for (number, migration) in (1_i64..).zip(schema::MIGRATIONS) {
             if number > version {
                 let text = schema::for_postgres(migration);
-                transaction.batch_execute(&text).await.map_err(|error| self.not_opened(&error))?;
+                transaction.batch_execute(&text).await.map_err(|error| self.map_connect_error(&error))?;
                 transaction
                     .execute("INSERT INTO migration (version) VALUES ($1)", &[&number])
                     .await
-                    .map_err(gone)?;
+                    .map_err(map_pg_error)?;
             }
         }
-        transaction.commit().await.map_err(gone)
+        transaction.commit().await.map_err(map_pg_error)
     }
 
     async fn check_tables(&self) -> Result<(), StoreError> {
         let connected = self.connect().await?;
         let there = connected.client.query_one("SELECT to_regclass('migration') IS NOT NULL", &[]);
-        let is_there: bool = there.await.map_err(gone)?.get(0);
+        let is_there: bool = there.await.map_err(map_pg_error)?.get(0);
         let mut version = 0_i64;
         if is_there {
             let newest = "SELECT COALESCE(MAX(version), 0) FROM migration";
             let row = connected.client.query_one(newest, &[]).await;
-            version = row.map_err(|error| self.not_opened(&error))?.get(0);
+            version = row.map_err(|error| self.map_connect_error(&error))?.get(0);
         }
         let version = usize::try_from(version).unwrap_or_default();
-        schema::current(version).map_err(|error| StoreError::Open { place: self.place(), error })
+        schema::check_current(version).map_err(|error| StoreError::Open { place: self.display_hosts(), error })
     }
 
-    async fn connect(&self) -> Result<Connected, StoreError> {
+    async fn connect(&self) -> Result<PgConnection, StoreError> {
         let client = match self.address.tls.clone() {
-            None => started(self.address.config.connect(NoTls).await, None),
-            Some(tls) => started(self.address.config.connect::<Tls>(tls).await, None),
+            None => spawn_connection(self.address.config.connect(NoTls).await, None),
+            Some(tls) => spawn_connection(self.address.config.connect::<Tls>(tls).await, None),
         };
-        self.greeted(client).await
+        self.init_session(client).await
     }
 
-    /// What others announce on a channel, until the connection is lost; from when this returns nothing is missed.
+    /// Listens on a channel until the connection is lost. No notification after the return of this
+    /// call is missed.
     pub(super) async fn listen(&self, channel: &str) -> Result<Notifications, StoreError> {
         let (sender, notifications) = tokio::sync::mpsc::unbounded_channel();
         let listening = Some(sender);
         let client = match self.address.tls.clone() {
-            None => started(self.address.config.connect(NoTls).await, listening),
-            Some(tls) => started(self.address.config.connect::<Tls>(tls).await, listening),
+            None => spawn_connection(self.address.config.connect(NoTls).await, listening),
+            Some(tls) => spawn_connection(self.address.config.connect::<Tls>(tls).await, listening),
         };
-        let connected = self.greeted(client).await?;
-        connected.client.batch_execute(&format!("LISTEN {channel}")).await.map_err(gone)?;
-        connected.stays_open();
+        let connected = self.init_session(client).await?;
+        connected.client.batch_execute(&format!("LISTEN {channel}")).await.map_err(map_pg_error)?;
+        connected.keep_open();
         Ok(notifications)
     }
 
-    async fn greeted(
+    async fn init_session(
         &self,
         client: Result<Client, tokio_postgres::Error>,
-    ) -> Result<Connected, StoreError> {
-        let client = client.map_err(|error| self.not_opened(&error))?;
-        client.batch_execute(SESSION).await.map_err(gone)?;
-        Ok(Connected::new(client))
+    ) -> Result<PgConnection, StoreError> {
+        let client = client.map_err(|error| self.map_connect_error(&error))?;
+        client.batch_execute(SESSION_SETTINGS).await.map_err(map_pg_error)?;
+        Ok(PgConnection::new(client))
     }
 
-    /// A server that says why it does not let us in waits for somebody to act.
-    fn not_opened(&self, error: &tokio_postgres::Error) -> StoreError {
-        const PASSING: [&str; 3] = ["57", "53", "08"];
+    /// An error reported by the server requires an operator, unless its class is transient.
+    fn map_connect_error(&self, error: &tokio_postgres::Error) -> StoreError {
+        const TRANSIENT: [&str; 3] = ["57", "53", "08"];
         match error.code() {
-            Some(code) if !PASSING.iter().any(|class| code.code().starts_with(class)) => {
-                StoreError::Open { place: self.place(), error: words(error) }
+            Some(code) if !TRANSIENT.iter().any(|class| code.code().starts_with(class)) => {
+                StoreError::Open { place: self.display_hosts(), error: describe_error(error) }
             }
-            _ => StoreError::Unreachable(words(error)),
+            _ => StoreError::Unavailable(describe_error(error)),
         }
     }
 
-    /// Runs one question.
+    /// Runs one query.
     pub(super) async fn read(&self, statement: Statement) -> Result<Vec<Row>, StoreError> {
         let mut slot = self.reader().await;
-        // A connection that was lost while it was idle is no error: the question is asked again by a new one.
+        // A connection lost while idle is no error: the query is repeated on a new one.
         if let Some(connected) = slot.as_mut() {
-            match connected.ask(&statement).await {
-                Err(StoreError::Unreachable(_)) => *slot = None,
+            match connected.query(&statement).await {
+                Err(StoreError::Unavailable(_)) => *slot = None,
                 other => return other.map(|outcome| outcome.rows),
             }
         }
-        let mut connected = self.connect().await.map_err(later)?;
-        let rows = connected.ask(&statement).await.map(|outcome| outcome.rows);
+        let mut connected = self.connect().await.map_err(open_to_unavailable)?;
+        let rows = connected.query(&statement).await.map(|outcome| outcome.rows);
         *slot = Some(connected);
         rows
     }
 
-    /// A connection that nobody uses, or else the next in turn.
-    async fn reader(&self) -> MutexGuard<'_, Option<Connected>> {
+    /// Takes an idle connection, or else waits for the next one in turn.
+    async fn reader(&self) -> MutexGuard<'_, Option<PgConnection>> {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         let turn = |offset| &self.readers[(first + offset) % self.readers.len()];
         for offset in 0..self.readers.len() {
@@ -195,21 +197,21 @@ impl Postgres {
         turn(0).lock().await
     }
 
-    /// Runs statements in one transaction that is on disk when this returns.
+    /// Runs statements in one transaction, on disk when this returns.
     pub(super) async fn write(
         &self,
         statements: Vec<Statement>,
-    ) -> Result<Vec<Outcome>, StoreError> {
+    ) -> Result<Vec<QueryResult>, StoreError> {
         let mut slot = self.writer.lock().await;
         let mut tries = 0;
         loop {
             if slot.as_ref().is_none_or(|connected| connected.client.is_closed()) {
-                *slot = Some(self.connect().await.map_err(later)?);
+                *slot = Some(self.connect().await.map_err(open_to_unavailable)?);
             }
-            let connected = slot.as_mut().expect("it was connected just now");
+            let connected = slot.as_mut().expect("the slot was filled above");
             match connected.transact(&statements).await {
-                Err(StoreError::Crossed(_)) if tries < TRIES => tries += 1,
-                Err(error @ StoreError::Unreachable(_)) => {
+                Err(StoreError::Conflict(_)) if tries < MAX_RETRIES => tries += 1,
+                Err(error @ StoreError::Unavailable(_)) => {
                     *slot = None;
                     return Err(error);
                 }
@@ -218,50 +220,50 @@ impl Postgres {
         }
     }
 
-    /// Runs commands that change tables, in one transaction; at most one instance at a time, and none that waits for long
-    /// while all others wait behind it.
+    /// Runs schema changes in one transaction, one instance at a time. A short lock timeout keeps
+    /// other sessions from queueing behind it.
     pub(super) async fn alter(&self, commands: &str) -> Result<(), StoreError> {
-        let connected = self.connect().await.map_err(later)?;
+        let connected = self.connect().await.map_err(open_to_unavailable)?;
         let text = format!(
             "BEGIN; SET LOCAL lock_timeout = '2s'; SELECT pg_advisory_xact_lock({MIGRATION_LOCK}); {commands}; COMMIT"
         );
-        connected.client.batch_execute(&text).await.map_err(gone)
+        connected.client.batch_execute(&text).await.map_err(map_pg_error)
     }
 }
 
-/// Once it has been opened, what keeps us out may pass: a password that is being changed.
-fn later(error: StoreError) -> StoreError {
+/// After a successful start, connect errors may be transient, for example during a password change.
+fn open_to_unavailable(error: StoreError) -> StoreError {
     match error {
-        StoreError::Open { error, .. } => StoreError::Unreachable(error),
+        StoreError::Open { error, .. } => StoreError::Unavailable(error),
         other => other,
     }
 }
 
-fn words(error: &tokio_postgres::Error) -> String {
+fn describe_error(error: &tokio_postgres::Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
     }
 }
 
-/// What the server says is sorted by what the caller does next.
+/// Maps an error to the reaction of the caller.
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn gone(error: tokio_postgres::Error) -> StoreError {
-    /// SQLSTATE classes (PostgreSQL, appendix A) that speak of what a message says, or of our statement.
-    const REFUSALS: [&str; 6] = ["21", "22", "23", "42", "54", "0A"];
-    let words = words(&error);
+fn map_pg_error(error: tokio_postgres::Error) -> StoreError {
+    /// SQLSTATE classes (PostgreSQL, appendix A) that concern a message's content or our statement.
+    const PERMANENT: [&str; 6] = ["21", "22", "23", "42", "54", "0A"];
+    let words = describe_error(&error);
     let Some(code) = error.code() else {
-        // What cannot be written or read as a value never can.
+        // Values that cannot be encoded or decoded fail on every attempt.
         let is_ours = error.source().is_none_or(|source| !source.is::<std::io::Error>())
             && !error.is_closed();
-        return if is_ours { StoreError::Refused(words) } else { StoreError::Unreachable(words) };
+        return if is_ours { StoreError::Rejected(words) } else { StoreError::Unavailable(words) };
     };
     if [SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE].contains(code) {
-        return StoreError::Crossed(words);
+        return StoreError::Conflict(words);
     }
     let is_passing = [SqlState::INSUFFICIENT_PRIVILEGE, SqlState::UNDEFINED_TABLE].contains(code);
-    if !is_passing && REFUSALS.iter().any(|class| code.code().starts_with(class)) {
-        return StoreError::Refused(words);
+    if !is_passing && PERMANENT.iter().any(|class| code.code().starts_with(class)) {
+        return StoreError::Rejected(words);
     }
-    StoreError::Unreachable(words)
+    StoreError::Unavailable(words)
 }

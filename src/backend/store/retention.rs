@@ -1,111 +1,109 @@
-//! What is past keeping → gone, in slices between which others write.
+//! Deletes data past its retention period, in slices that let other writers run.
 //!
-//! - What is about people goes first: who wanted to be told, some days after the parcel's end; what was known of a recipient
-//!   (postcode, wishes, notes), with the page. Then only the link's own number stays, so that an old link says that it is
-//!   over and not that it never was; it goes with the proof.
-//! - All instances may run it; what one has removed the other does not find.
+//! - Personal data is deleted first: subscribers some days after the parcel's end, the recipient's
+//!   data (postcode, preferences, notes) with the page. The token remains until the proof is
+//!   deleted, so that an old link is reported as expired and not as unknown.
+//! - Every instance may run it; concurrent runs do not interfere.
 
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::{Statement, Store, StoreError, Value};
-use crate::backend::Shared;
+use crate::backend::AppState;
 use crate::backend::config::Retention;
 use crate::units::UtcTime;
 
-/// Rows of a transaction.
-const SLICE: i64 = 500;
+/// Maximum number of rows per transaction.
+const SLICE_ROWS: i64 = 500;
 
-/// Payloads that nobody could read, of the newest.
-const MOST_POISON: i64 = 10_000;
+/// Maximum number of dead letters; the oldest ones are deleted.
+const MAX_DEAD_LETTERS: i64 = 10_000;
 
-const HOUR: Duration = Duration::from_hours(1);
+const INTERVAL: Duration = Duration::from_hours(1);
 
-/// Alerts of an end have long been sent or given up.
-const AFTER_THE_END: Duration = Duration::from_hours(48);
+/// Retention of subscribers after the parcel's end; by then alerts are sent or have failed.
+const ENDED_SUBSCRIBER_RETENTION: Duration = Duration::from_hours(48);
 
-/// A subscription to a parcel that never ended.
-const WITHOUT_END: Duration = Duration::from_hours(24 * 90);
+/// Retention of subscribers of a parcel that never ends.
+const OPEN_SUBSCRIBER_RETENTION: Duration = Duration::from_hours(24 * 90);
 
-/// What was removed.
+/// Numbers of deleted rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Purged {
-    /// Fixes.
+pub struct RetentionReport {
+    /// Track points.
     pub track: u64,
-    /// Events.
     pub events: u64,
-    /// Parcels whose recipient was forgotten.
+    /// Parcels whose personal data were cleared.
     pub pages: u64,
-    /// Parcels of which nothing is left.
+    /// Parcels deleted completely.
     pub parcels: u64,
-    /// People who wanted to be told, and what they were told.
+    /// Subscribers and alerts.
     pub subscribers: u64,
-    /// Routes.
     pub routes: u64,
-    /// Commands.
     pub commands: u64,
-    /// Captures.
+    /// Capture jobs.
     pub jobs: u64,
-    /// Lines about who looked at what.
+    /// Audit entries.
     pub audit: u64,
-    /// Payloads that nobody could read.
-    pub poison: u64,
+    /// Dead letters.
+    pub dead_letters: u64,
 }
 
-/// Keeps the newest of what nobody could read: for whoever puts some in, in the same transaction.
+/// Statement that limits the number of dead letters; runs in the transaction that inserts some.
 #[must_use]
-pub fn bound_poison() -> Statement {
+pub fn limit_dead_letters() -> Statement {
     Statement::new(
         "DELETE FROM poison WHERE n <= (SELECT n FROM poison ORDER BY n DESC LIMIT 1 OFFSET $1)",
-        [Value::from(MOST_POISON)],
+        [Value::from(MAX_DEAD_LETTERS)],
     )
 }
 
 impl Store {
-    /// Removes what is past keeping at `now`.
+    /// Deletes data past its retention period at `now`.
     ///
     /// # Errors
-    /// [`StoreError`]; what was removed until then stays removed.
-    pub async fn purge(&self, now: UtcTime, keep: &Retention) -> Result<Purged, StoreError> {
-        let ago = |time: Duration| before(now, time);
+    /// On an error earlier deletions remain.
+    pub async fn purge(&self, now: UtcTime, keep: &Retention) -> Result<RetentionReport, StoreError> {
+        let ago = |time: Duration| time_before(now, time);
         let (track, events, page) = (ago(keep.track), ago(keep.events), ago(keep.page));
-        let mut purged = Purged {
+        let mut purged = RetentionReport {
             subscribers: self.purge_subscribers(now).await?,
-            pages: self.sliced(&[FORGET], page).await?,
+            pages: self.run_in_slices(&[CLEAR_PERSONAL_DATA], page).await?,
             track: self.purge_track(track).await?,
-            events: self.sliced(&[EVENT_EPCS, EVENTS], events).await?,
-            parcels: self.sliced(&[PARCELS], events).await?,
-            ..Purged::default()
+            events: self.run_in_slices(&[EVENT_EPCS, EVENTS], events).await?,
+            parcels: self.run_in_slices(&[PARCELS], events).await?,
+            ..RetentionReport::default()
         };
-        purged.routes = self.sliced(&[ROUTES], track).await?;
-        purged.commands = self.sliced(&[COMMANDS], track).await?;
-        purged.jobs = self.sliced(&[JOBS], page).await?;
-        purged.audit = self.sliced(&[AUDIT], ago(keep.audit)).await?;
-        purged.poison = self.sliced(&[POISON], ago(keep.poison)).await?;
-        purged.poison += self.write(vec![bound_poison()]).await?[0].changed;
+        purged.routes = self.run_in_slices(&[ROUTES], track).await?;
+        purged.commands = self.run_in_slices(&[COMMANDS], track).await?;
+        purged.jobs = self.run_in_slices(&[JOBS], page).await?;
+        purged.audit = self.run_in_slices(&[AUDIT], ago(keep.audit)).await?;
+        purged.dead_letters = self.run_in_slices(&[DEAD_LETTERS], ago(keep.dead_letters)).await?;
+        purged.dead_letters += self.write(vec![limit_dead_letters()]).await?[0].rows_affected;
         self.write(vec![Statement::new(POSITIONS, [track.into()])]).await?;
         Ok(purged)
     }
 
     async fn purge_subscribers(&self, now: UtcTime) -> Result<u64, StoreError> {
-        let over = before(now, AFTER_THE_END);
-        let never = before(now, WITHOUT_END);
-        Ok(self.sliced(&[ALERTS_OF_ENDED, SUBSCRIBERS_OF_ENDED], over).await?
-            + self.sliced(&[ALERTS_OF_OLD, SUBSCRIBERS_OF_OLD], never).await?
-            + self.sliced(&[ALERTS], never).await?)
+        let over = time_before(now, ENDED_SUBSCRIBER_RETENTION);
+        let never = time_before(now, OPEN_SUBSCRIBER_RETENTION);
+        Ok(self.run_in_slices(&[ALERTS_OF_ENDED, SUBSCRIBERS_OF_ENDED], over).await?
+            + self.run_in_slices(&[ALERTS_OF_OLD, SUBSCRIBERS_OF_OLD], never).await?
+            + self.run_in_slices(&[ALERTS], never).await?)
     }
 
-    /// Runs statements with `$1` as a time and `$2` as a number of rows, until the last of them changes fewer.
-    async fn sliced(&self, sql: &[&'static str], cutoff: UtcTime) -> Result<u64, StoreError> {
+    /// Runs statements with `$1` as a time and `$2` as a row limit until the last one changes fewer
+    /// rows.
+    async fn run_in_slices(&self, sql: &[&'static str], cutoff: UtcTime) -> Result<u64, StoreError> {
         let mut purged = 0;
         loop {
             let statement =
-                |sql: &&'static str| Statement::new(*sql, [cutoff.into(), SLICE.into()]);
+                |sql: &&'static str| Statement::new(*sql, [cutoff.into(), SLICE_ROWS.into()]);
             let outcomes = self.write(sql.iter().map(statement).collect()).await?;
-            let changed = outcomes.last().map_or(0, |outcome| outcome.changed);
+            let changed = outcomes.last().map_or(0, |outcome| outcome.rows_affected);
             purged += changed;
-            if changed < SLICE.unsigned_abs() {
+            if changed < SLICE_ROWS.unsigned_abs() {
                 return Ok(purged);
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -113,38 +111,38 @@ impl Store {
     }
 }
 
-/// Purges and maintains at the start and then once an hour, until `stop`.
-pub async fn run(shared: Shared, stop: CancellationToken) {
+/// Deletes expired data and maintains the store, at startup and then hourly, until `stop`.
+pub async fn run(shared: AppState, stop: CancellationToken) {
     let mut is_failing = false;
     loop {
         let now = shared.now();
         let done = async {
             let purged = shared.store.purge(now, &shared.config.retention).await?;
             shared.store.maintain(now).await?;
-            Ok::<Purged, StoreError>(purged)
+            Ok::<RetentionReport, StoreError>(purged)
         };
         match done.await {
             Ok(purged) => {
                 is_failing = false;
-                if purged != Purged::default() {
-                    tracing::info!(?purged, "removed what is past keeping");
+                if purged != RetentionReport::default() {
+                    tracing::info!(?purged, "expired data deleted");
                 }
             }
             Err(error) if !is_failing => {
                 is_failing = true;
-                tracing::warn!(%error, "what is past keeping is not removed; the next hour tries again");
+                tracing::warn!(%error, "retention run failed; retrying in 1 h");
             }
             Err(_) => {}
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(HOUR) => {}
+            () = tokio::time::sleep(INTERVAL) => {}
         }
     }
 }
 
-/// Before 1970 there is nothing.
-fn before(now: UtcTime, time: Duration) -> UtcTime {
+/// Clamped to 1970.
+fn time_before(now: UtcTime, time: Duration) -> UtcTime {
     let ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
     let ms = now.as_unix_ms().saturating_sub(ms).max(0);
     UtcTime::from_unix_ms(ms).unwrap_or(now)
@@ -154,7 +152,7 @@ const EVENT_EPCS: &str = "DELETE FROM event_epc WHERE n IN \
     (SELECT n FROM event WHERE captured_at < $1 ORDER BY captured_at, n LIMIT $2)";
 const EVENTS: &str = "DELETE FROM event WHERE n IN \
     (SELECT n FROM event WHERE captured_at < $1 ORDER BY captured_at, n LIMIT $2)";
-const FORGET: &str = "UPDATE parcel SET postcode = NULL, preferences = NULL, language = NULL, case_note = NULL \
+const CLEAR_PERSONAL_DATA: &str = "UPDATE parcel SET postcode = NULL, preferences = NULL, language = NULL, case_note = NULL \
     WHERE epc IN (SELECT epc FROM parcel WHERE ended_at < $1 AND (postcode IS NOT NULL OR preferences IS NOT NULL \
     OR language IS NOT NULL OR case_note IS NOT NULL) LIMIT $2)";
 const PARCELS: &str = "DELETE FROM parcel WHERE epc IN (SELECT epc FROM parcel WHERE ended_at < $1 LIMIT $2) \
@@ -167,7 +165,7 @@ const JOBS: &str = "DELETE FROM capture_job WHERE id IN (SELECT id FROM capture_
     AND finished_at IS NOT NULL LIMIT $2)";
 const AUDIT: &str =
     "DELETE FROM audit WHERE n IN (SELECT n FROM audit WHERE at_time < $1 LIMIT $2)";
-const POISON: &str =
+const DEAD_LETTERS: &str =
     "DELETE FROM poison WHERE n IN (SELECT n FROM poison WHERE received_at < $1 LIMIT $2)";
 const ALERTS: &str = "DELETE FROM alert WHERE epc IN (SELECT epc FROM alert WHERE made_at < $1 LIMIT $2) AND made_at < $1";
 const ALERTS_OF_ENDED: &str = "DELETE FROM alert WHERE subscriber IN (SELECT subscriber.id FROM subscriber \

@@ -1,8 +1,9 @@
-//! Routes ↔ rows: what a person asks of a van, as it was put and as it goes to the van.
+//! Planned routes: the stored document and the manifest for the van.
 //!
-//! - A revision is put once: of two at the same moment the second finds the first and changes nothing.
-//! - A route that waits for the van has `sent_rev` NULL or below `rev`. One that was withdrawn waits too, with an empty
-//!   manifest, unless another route of the van has taken its place.
+//! - A revision is stored once. If two instances store it at the same time, the second one changes
+//!   nothing.
+//! - A pending route has `sent_rev` NULL or below `rev`. A withdrawn route is pending too, with an
+//!   empty manifest, unless another route of the van replaces it.
 
 use std::time::Duration;
 
@@ -12,91 +13,88 @@ use super::{Row, Statement, Store, StoreError, Value};
 use crate::backend::event::Event;
 use crate::units::UtcTime;
 
-/// A route without an end is over after so long.
-const LONGEST: Duration = Duration::from_hours(24);
+/// Duration of a route without an end.
+const DEFAULT_DURATION: Duration = Duration::from_hours(24);
 
-/// What a person asks of a van.
+/// A planned route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// Its name.
     pub route: String,
-    /// The van's id.
+    /// Id of the van.
     pub van: String,
     /// Revision of the manifest.
     pub rev: u64,
-    /// Before this nobody drives it.
+    /// Start of the validity.
     pub valid_from: Option<UtcTime>,
-    /// Then it is over.
+    /// End of the validity.
     pub valid_until: Option<UtcTime>,
-    /// As it was put, with what only the backend may know.
+    /// Document as received, including data that only the backend may see.
     pub doc: String,
-    /// The payload for the van.
+    /// Payload for the van.
     pub manifest: String,
-    /// SHA-256 over van and `doc`, hexadecimal: what is alike is the same.
+    /// SHA-256 over van and `doc`, hexadecimal; equal digests mean equal content.
     pub digest: String,
-    /// When this revision was put.
+    /// Time at which this revision was stored.
     pub put_at: UtcTime,
-    /// The revision that the broker has taken.
+    /// Revision accepted by the broker.
     pub sent_rev: Option<u64>,
-    /// Whether it was withdrawn.
     pub withdrawn: bool,
-    /// Whether the van said that it has driven it to the end.
+    /// Whether the van reported the route as completed.
     pub completed: bool,
 }
 
 impl Route {
-    /// When it may be driven.
+    /// Validity period.
     #[must_use]
     pub fn span(&self) -> (UtcTime, UtcTime) {
         let from = self.valid_from.unwrap_or(self.put_at);
-        let until = self.valid_until.or_else(|| from.checked_add(LONGEST));
+        let until = self.valid_until.or_else(|| from.checked_add(DEFAULT_DURATION));
         (from, until.unwrap_or(from))
     }
 
     /// Whether it is the same revision, and not withdrawn.
-    fn is(&self, put: &Self) -> bool {
+    fn is_same_revision(&self, put: &Self) -> bool {
         !self.withdrawn && self.rev == put.rev && self.digest == put.digest
     }
 }
 
-/// What becomes of another route of the same van at the same time.
+/// Handling of another route of the same van at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Others {
-    /// It stays, and the new one is not taken.
-    Stay,
-    /// It is withdrawn.
-    GoAway,
+pub enum ConflictPolicy {
+    /// Keep the other route and reject the new one.
+    Reject,
+    /// Withdraw the other route.
+    Replace,
 }
 
-/// What came of putting a route.
+/// Result of storing a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Put {
-    /// It is new.
+pub enum PutRouteResult {
+    /// The route is new.
     Created,
-    /// It has a new revision.
-    Changed,
-    /// It was put before, like this.
-    Same,
-    /// The revision that is there is as high or higher.
-    Behind {
-        /// The revision that is there.
+    /// The route has a new revision.
+    Updated,
+    /// The same revision was stored before.
+    Unchanged,
+    /// The stored revision is equal or higher.
+    StaleRevision {
+        /// Stored revision.
         rev: u64,
-        /// Whether it was withdrawn.
         withdrawn: bool,
     },
-    /// The route is another van's.
+    /// The route belongs to another van.
     OtherVan {
-        /// The id of that van.
+        /// Id of that van.
         van: String,
     },
     /// The van has another route at that time.
-    Busy {
-        /// Its name.
+    VanBusy {
+        /// Name of that route.
         route: String,
     },
 }
 
-/// Whether the van of a route said that it has driven it to the end, and did not take that back.
+/// Whether the route's van reported its completion and did not retract it.
 macro_rules! driven {
     ($route:literal) => {
         concat!(
@@ -116,8 +114,9 @@ const COLUMNS: &str = concat!(
     driven!("route")
 );
 
-/// `other` is another route of van `$2` than `$1`, to be driven between `$3` and `$4` and not driven to its end.
-const IN_THE_WAY: &str = concat!(
+/// `other` is a different route than `$1` of van `$2`, valid between `$3` and `$4` and not
+/// completed.
+const CONFLICTS_SQL: &str = concat!(
     "other.van = $2 AND other.route <> $1 AND other.withdrawn = 0 \
      AND COALESCE(other.valid_from, other.put_at) < CAST($4 AS BIGINT) \
      AND COALESCE(other.valid_until, COALESCE(other.valid_from, other.put_at) + 86400000) > CAST($3 AS BIGINT) \
@@ -125,7 +124,7 @@ const IN_THE_WAY: &str = concat!(
     driven!("other")
 );
 
-fn route(row: &Row) -> Route {
+fn route_from_row(row: &Row) -> Route {
     Route {
         route: row.text(0).to_owned(),
         van: row.text(1).to_owned(),
@@ -143,116 +142,108 @@ fn route(row: &Row) -> Route {
 }
 
 impl Store {
-    /// A route, also a withdrawn one.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// A route, including withdrawn ones.
     pub async fn route(&self, name: &str) -> Result<Option<Route>, StoreError> {
-        self.routes("WHERE route = $1", vec![name.into()]).await.map(|mut found| found.pop())
+        self.select_routes("WHERE route = $1", vec![name.into()]).await.map(|mut found| found.pop())
     }
 
-    /// Puts a route with its parcels, and the events that say so; all of it or nothing.
+    /// Stores a route with its parcels and events in one transaction.
     ///
-    /// Parcels that the route listed before and `parcels` does not have are on no route then.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Parcels that the route listed before, and that `parcels` omits, are unlinked from it.
     pub async fn put_route(
         &self,
         put: &Route,
         parcels: &[Parcel],
         events: &[Event],
-        others: Others,
-    ) -> Result<Put, StoreError> {
+        others: ConflictPolicy,
+    ) -> Result<PutRouteResult, StoreError> {
         let known = self.route(&put.route).await?;
-        if known.as_ref().is_some_and(|known| known.is(put)) {
-            return Ok(Put::Same);
+        if known.as_ref().is_some_and(|known| known.is_same_revision(put)) {
+            return Ok(PutRouteResult::Unchanged);
         }
-        // What follows the first two finds the route only if this revision has won.
+        // All statements after the first two take effect only if this revision was stored.
         let this = [put.route.as_str().into(), put.rev.into(), put.digest.as_str().into()];
-        let mut statements = vec![one_at_a_time(&put.van), row_of(put, others)];
-        statements.extend(parcels.iter().map(|parcel| parcels::of_route(parcel, &this)));
-        statements.push(parcels::off_route(&this));
-        if others == Others::GoAway {
-            statements.push(others_away(put));
-            statements.push(parcels::off_withdrawn(&put.van));
+        let mut statements = vec![lock_van_routes(&put.van), upsert_route(put, others)];
+        statements.extend(parcels.iter().map(|parcel| parcels::upsert_for_route(parcel, &this)));
+        statements.push(parcels::unlink_from_route(&this));
+        if others == ConflictPolicy::Replace {
+            statements.push(withdraw_conflicting(put));
+            statements.push(parcels::unlink_from_withdrawn(&put.van));
         }
-        statements.extend(events.iter().flat_map(|event| events::insert_for(event, &this)));
+        statements.extend(events.iter().flat_map(|event| events::insert_if_current(event, &this)));
         let outcomes = self.write(statements).await?;
-        match (outcomes[1].changed, known) {
-            (0, _) => self.why_not(put).await,
-            (_, None) => Ok(Put::Created),
-            (_, Some(_)) => Ok(Put::Changed),
+        match (outcomes[1].rows_affected, known) {
+            (0, _) => self.rejection(put).await,
+            (_, None) => Ok(PutRouteResult::Created),
+            (_, Some(_)) => Ok(PutRouteResult::Updated),
         }
     }
 
-    async fn why_not(&self, put: &Route) -> Result<Put, StoreError> {
+    async fn rejection(&self, put: &Route) -> Result<PutRouteResult, StoreError> {
         if let Some(known) = self.route(&put.route).await? {
-            if known.is(put) {
-                return Ok(Put::Same);
+            if known.is_same_revision(put) {
+                return Ok(PutRouteResult::Unchanged);
             }
             if known.van != put.van {
-                return Ok(Put::OtherVan { van: known.van });
+                return Ok(PutRouteResult::OtherVan { van: known.van });
             }
             if known.rev >= put.rev {
-                return Ok(Put::Behind { rev: known.rev, withdrawn: known.withdrawn });
+                return Ok(PutRouteResult::StaleRevision { rev: known.rev, withdrawn: known.withdrawn });
             }
         }
-        let sql = format!("SELECT other.route FROM route AS other WHERE {IN_THE_WAY} LIMIT 1");
-        let found = self.read(Statement::new(sql, of_the_way(put))).await?;
-        // The one that was in the way may have gone since: the same works again.
+        let sql = format!("SELECT other.route FROM route AS other WHERE {CONFLICTS_SQL} LIMIT 1");
+        let found = self.read(Statement::new(sql, conflict_values(put))).await?;
+        // The conflicting route may be gone by now; a retry succeeds.
         let route = found.first().map_or_else(String::new, |row| row.text(0).to_owned());
-        Ok(Put::Busy { route })
+        Ok(PutRouteResult::VanBusy { route })
     }
 
-    /// Withdraws a route; the van is sent an empty manifest. `None` if there is none that could be withdrawn.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Withdraws a route; its van receives an empty manifest. `None` if there is no route to
+    /// withdraw.
     pub async fn withdraw_route(&self, name: &str) -> Result<Option<Route>, StoreError> {
         let Some(route) = self.route(name).await?.filter(|route| !route.withdrawn) else {
             return Ok(None);
         };
         self.write(vec![
-            one_at_a_time(&route.van),
+            lock_van_routes(&route.van),
             Statement::new(
                 "UPDATE route SET withdrawn = 1, sent_rev = NULL WHERE route = $1 AND withdrawn = 0",
                 [name.into()],
             ),
-            parcels::off_withdrawn(&route.van),
+            parcels::unlink_from_withdrawn(&route.van),
         ])
         .await?;
         Ok(Some(Route { withdrawn: true, sent_rev: None, ..route }))
     }
 
-    async fn routes(
+    async fn select_routes(
         &self,
         which: &'static str,
         values: Vec<Value>,
     ) -> Result<Vec<Route>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM route {which}");
-        Ok(self.read(Statement::new(sql, values)).await?.iter().map(route).collect())
+        Ok(self.read(Statement::new(sql, values)).await?.iter().map(route_from_row).collect())
     }
 }
 
-/// Whoever changes routes of a van waits here for whoever else does, on whatever instance.
-fn one_at_a_time(van: &str) -> Statement {
+/// Row lock that serializes changes of a van's routes across instances.
+fn lock_van_routes(van: &str) -> Statement {
     Statement::new(
         "INSERT INTO setting (name, value) VALUES ($1, '') ON CONFLICT (name) DO UPDATE SET value = excluded.value",
         [format!("routes of {van}").into()],
     )
 }
 
-fn of_the_way(put: &Route) -> Vec<Value> {
+fn conflict_values(put: &Route) -> Vec<Value> {
     let (from, until) = put.span();
     vec![put.route.as_str().into(), put.van.as_str().into(), from.into(), until.into()]
 }
 
-fn row_of(put: &Route, others: Others) -> Statement {
+fn upsert_route(put: &Route, others: ConflictPolicy) -> Statement {
     let unless = match others {
-        Others::Stay => format!("NOT EXISTS (SELECT 1 FROM route AS other WHERE {IN_THE_WAY})"),
-        // PostgreSQL wants to know the type of every place.
-        Others::GoAway => "CAST($3 AS BIGINT) + CAST($4 AS BIGINT) IS NOT NULL".to_owned(),
+        ConflictPolicy::Reject => format!("NOT EXISTS (SELECT 1 FROM route AS other WHERE {CONFLICTS_SQL})"),
+        // PostgreSQL needs the type of every parameter.
+        ConflictPolicy::Replace => "CAST($3 AS BIGINT) + CAST($4 AS BIGINT) IS NOT NULL".to_owned(),
     };
     let sql = format!(
         "INSERT INTO route (route, van, rev, valid_from, valid_until, doc, manifest, digest, put_at, withdrawn) \
@@ -263,7 +254,7 @@ fn row_of(put: &Route, others: Others) -> Statement {
          digest = excluded.digest, put_at = excluded.put_at, withdrawn = 0 \
          WHERE route.rev < excluded.rev AND route.van = excluded.van"
     );
-    let mut values = of_the_way(put);
+    let mut values = conflict_values(put);
     values.extend([
         put.rev.into(),
         put.valid_from.into(),
@@ -276,14 +267,14 @@ fn row_of(put: &Route, others: Others) -> Statement {
     Statement::new(sql, values)
 }
 
-/// Withdraws what is in the way. The new route takes its place at the van: there is nothing to send for it.
-fn others_away(put: &Route) -> Statement {
+/// Withdraws conflicting routes. They need no empty manifest, since the new route replaces theirs.
+fn withdraw_conflicting(put: &Route) -> Statement {
     let sql = format!(
         "UPDATE route SET withdrawn = 1, sent_rev = rev WHERE route IN \
-         (SELECT other.route FROM route AS other WHERE {IN_THE_WAY}) \
+         (SELECT other.route FROM route AS other WHERE {CONFLICTS_SQL}) \
          AND EXISTS (SELECT 1 FROM route WHERE route.route = $1 AND route.rev = $5 AND route.digest = $6)"
     );
-    let mut values = of_the_way(put);
+    let mut values = conflict_values(put);
     values.extend([put.rev.into(), put.digest.as_str().into()]);
     Statement::new(sql, values)
 }

@@ -1,13 +1,15 @@
-//! The tables, once for both databases, and how older ones become them.
+//! Database schema for both engines, and its migrations.
 //!
-//! Times are ms since 1970 UTC, in columns that end in `_at` or `_time`; JSON is TEXT as it came. `{serial}`, `{int}`,
-//! `{real}`, `{bytes}`, `{strict}`, `{by_time}` and `{late}` are each database's own words.
+//! Times are ms since 1970 UTC, in columns that end in `_at` or `_time`; JSON is TEXT as received.
+//! `{serial}`, `{int}`, `{real}`, `{bytes}`, `{strict}`, `{by_time}` and `{late}` are replaced by
+//! the engine's syntax.
 
-/// Migrations in order: a database of version `n` has had the first `n`. They are never changed once released.
-pub(super) const MIGRATIONS: &[&str] = &[FIRST];
+/// Migrations in order; a database of version `n` has had the first `n`. Released ones never
+/// change.
+pub(super) const MIGRATIONS: &[&str] = &[INITIAL];
 
-const FIRST: &str = "
--- What is known of a van now. Each member is the newest by its own time, whatever order messages came in.
+const INITIAL: &str = "
+-- Current data of a van. Each member is the newest by its own time, whatever the order of arrival.
 CREATE TABLE van (
     van TEXT PRIMARY KEY,
     position TEXT, position_time {int}, position_seq {int},
@@ -16,7 +18,7 @@ CREATE TABLE van (
     heard_at {int} NOT NULL
 ) {strict};
 
--- Every event of vans, of captures and of imports, once: (source, id) is the key of a message (docs/contract.md).
+-- Events of vans, captures and imports. (source, id) is the key of a message (docs/mqtt-contract.md).
 CREATE TABLE event (
     n {serial},
     source TEXT NOT NULL, id TEXT NOT NULL,
@@ -44,14 +46,14 @@ CREATE INDEX event_by_read_point ON event (read_point, event_time, n) WHERE read
 CREATE INDEX event_by_biz_location ON event (biz_location, event_time, n) WHERE biz_location IS NOT NULL;
 CREATE INDEX event_of_completion ON event (route) WHERE kind = 'route.completed';
 
--- Which things an event is about: `role` is `epc`, `child` or `parent`.
+-- Index from EPCs to events: `role` is `epc`, `child` or `parent`.
 CREATE TABLE event_epc (
     epc TEXT NOT NULL, n {int} NOT NULL, role TEXT NOT NULL,
     PRIMARY KEY (epc, n)
 ) {strict};
 CREATE INDEX event_epc_by_event ON event_epc (n);
 
--- The trail: (van, seq) is the key of a fix.
+-- Track points; (van, seq) is the key of a fix.
 CREATE TABLE track (
     van TEXT NOT NULL, time {int} NOT NULL, seq {int} NOT NULL,
     lat_e7 {int} NOT NULL, lon_e7 {int} NOT NULL,
@@ -59,9 +61,9 @@ CREATE TABLE track (
     stopped {int} NOT NULL, backlog {int} NOT NULL, received_at {int} NOT NULL,
     PRIMARY KEY (van, time, seq)
 ) {by_time};
-{late}
+{backdate}
 
--- What the backend asks of a van, as it was put, and as it goes to the van.
+-- Planned routes: the received document and the manifest for the van.
 CREATE TABLE route (
     route TEXT PRIMARY KEY,
     van TEXT NOT NULL, rev {int} NOT NULL,
@@ -72,7 +74,7 @@ CREATE TABLE route (
 CREATE INDEX route_by_van ON route (van, put_at);
 CREATE INDEX route_by_end ON route (van, (COALESCE(valid_until, COALESCE(valid_from, put_at) + 86400000)));
 
--- A parcel that somebody may ask for. `epc` is the URI under which all events meet.
+-- Announced parcels. `epc` is the canonical URI used in all events.
 CREATE TABLE parcel (
     epc TEXT PRIMARY KEY,
     number TEXT NOT NULL, token TEXT NOT NULL UNIQUE, postcode TEXT,
@@ -101,7 +103,7 @@ CREATE INDEX command_by_status ON command (status, made_at);
 CREATE INDEX command_by_epc ON command (epc);
 CREATE INDEX command_by_age ON command (made_at);
 
--- What is captured, until it is done: `state` is `running`, `success` or `errors`, `doc` has what is not done yet.
+-- Capture jobs: `state` is `running`, `success` or `errors`; `doc` is the document while running.
 CREATE TABLE capture_job (
     id TEXT PRIMARY KEY,
     who TEXT NOT NULL, behaviour TEXT NOT NULL,
@@ -111,14 +113,14 @@ CREATE TABLE capture_job (
 CREATE INDEX capture_job_by_state ON capture_job (state, claimed_until);
 CREATE INDEX capture_job_by_age ON capture_job (made_at, id);
 
--- What nobody could read, with the reason; bounded by the retention job.
+-- Dead letters with the reason; the retention job limits their number.
 CREATE TABLE poison (
     n {serial},
     topic TEXT NOT NULL, reason TEXT NOT NULL, payload {bytes} NOT NULL, bytes {int} NOT NULL, received_at {int} NOT NULL
 ) {strict};
 CREATE INDEX poison_by_age ON poison (received_at);
 
--- Who wants to be told of a parcel, where, and what was told already.
+-- Subscribers to a parcel, and the alerts for them.
 CREATE TABLE subscriber (
     id TEXT PRIMARY KEY,
     epc TEXT NOT NULL, channel TEXT NOT NULL, address TEXT NOT NULL, language TEXT,
@@ -137,7 +139,7 @@ CREATE INDEX alert_by_state ON alert (state, next_at);
 CREATE INDEX alert_by_age ON alert (made_at);
 CREATE INDEX alert_by_epc ON alert (epc);
 
--- Who looked at what.
+-- Audit log.
 CREATE TABLE audit (
     n {serial},
     at_time {int} NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL, target TEXT NOT NULL
@@ -147,32 +149,32 @@ CREATE INDEX audit_by_age ON audit (at_time);
 CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) {strict};
 ";
 
-/// Whether this program knows tables of this version.
-pub(super) fn known(version: usize) -> Result<(), String> {
+/// Checks that this program supports the schema version.
+pub(super) fn check_supported(version: usize) -> Result<(), String> {
     if version <= MIGRATIONS.len() {
         return Ok(());
     }
     Err(format!(
-        "made by a newer waypost-backend: tables of version {version}, and this one knows {}; start the newer one, or \
-         restore a backup of before",
+        "schema version {version} is newer than the supported version {}; start a newer waypost-backend, or \
+         restore an older backup",
         MIGRATIONS.len()
     ))
 }
 
-/// Whether tables of this version are today's: a command does not change them.
-pub(super) fn current(version: usize) -> Result<(), String> {
-    known(version)?;
+/// Checks that the schema is current, for a command, which does not migrate it.
+pub(super) fn check_current(version: usize) -> Result<(), String> {
+    check_supported(version)?;
     if version == MIGRATIONS.len() {
         return Ok(());
     }
     Err(format!(
-        "tables of version {version}, and this program's are of version {}; start the service once, which brings them up \
-         to date",
+        "schema version {version}, but this program needs version {}; start the service once, \
+         which migrates it",
         MIGRATIONS.len()
     ))
 }
 
-/// The words of SQLite.
+/// Translates to the syntax of SQLite.
 pub(super) fn for_sqlite(migration: &str) -> String {
     migration
         .replace("{serial}", "INTEGER PRIMARY KEY AUTOINCREMENT")
@@ -181,10 +183,10 @@ pub(super) fn for_sqlite(migration: &str) -> String {
         .replace("{bytes}", "BLOB")
         .replace("{strict}", "STRICT")
         .replace("{by_time}", "STRICT, WITHOUT ROWID")
-        .replace("{late}", "")
+        .replace("{backdate}", "")
 }
 
-/// The words of PostgreSQL.
+/// Translates to the syntax of PostgreSQL.
 pub(super) fn for_postgres(migration: &str) -> String {
     migration
         .replace("{serial}", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY")
@@ -193,5 +195,5 @@ pub(super) fn for_postgres(migration: &str) -> String {
         .replace("{bytes}", "BYTEA")
         .replace("{strict}", "")
         .replace("{by_time}", "PARTITION BY RANGE (time)")
-        .replace("{late}", "CREATE TABLE track_late PARTITION OF track DEFAULT;")
+        .replace("{backdate}", "CREATE TABLE track_late PARTITION OF track DEFAULT;")
 }

@@ -1,43 +1,42 @@
-//! Who wants to be told of a parcel, and what was told ↔ rows.
+//! Subscribers to a parcel and their alerts.
 
 use super::{Row, Statement, Store, StoreError, Value};
-use crate::backend::view::parcel::AlertView;
+use crate::backend::view::parcel::SubscriptionView;
 use crate::units::UtcTime;
 
-/// So many parcels are asked for at once.
-const CHUNK: usize = 50;
-/// Of one look at everything.
-const MOST: i64 = 100_000;
+/// Number of parcels per query.
+const BATCH_SIZE: usize = 50;
+/// Maximum number of parcels in a full scan.
+const MAX_PARCELS: i64 = 100_000;
 
-/// Somebody who wants to be told.
+/// A subscriber to a parcel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscriber {
-    /// By which it is ended; nobody can guess it.
+    /// Secret id, used to unsubscribe.
     pub id: String,
-    /// The parcel.
     pub epc: String,
     /// `email` or `webhook`.
     pub channel: String,
-    /// Where.
+    /// Email address or URL.
     pub address: String,
-    /// BCP 47.
+    /// Language tag (BCP 47).
     pub language: Option<String>,
 }
 
 impl Subscriber {
-    /// As everybody with the link may see it.
+    /// View for everyone with the link, with a masked address.
     #[must_use]
-    pub fn view(&self) -> AlertView {
-        AlertView {
+    pub fn view(&self) -> SubscriptionView {
+        SubscriptionView {
             id: self.id.clone(),
             channel: self.channel.clone(),
-            address: masked(&self.channel, &self.address),
+            address: mask_address(&self.channel, &self.address),
         }
     }
 }
 
-/// `m…@example.com`, `https://example.com/…`
-fn masked(channel: &str, address: &str) -> String {
+/// Masks an address as `m…@example.com` or `https://example.com/…`.
+fn mask_address(channel: &str, address: &str) -> String {
     if channel == "email" {
         let (name, host) = address.rsplit_once('@').unwrap_or(("", address));
         let first: String = name.chars().take(1).collect();
@@ -45,50 +44,49 @@ fn masked(channel: &str, address: &str) -> String {
     }
     let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    // A user name or password before the host is nobody's business.
+    // Credentials before the host are private.
     let host = host.rsplit('@').next().unwrap_or_default();
     format!("https://{host}/…")
 }
 
-/// Something to be told that waits, claimed by this instance.
+/// A pending alert, claimed by this instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waiting {
-    /// To whom.
+pub struct ClaimedAlert {
+    /// Id of the subscriber.
     pub subscriber: String,
-    /// What.
+    /// Alert kind.
     pub kind: String,
-    /// Of which parcel.
     pub epc: String,
-    /// Since when.
+    /// Time of creation.
     pub made_at: UtcTime,
-    /// After this it is not told any more.
+    /// Deadline after which it is not sent.
     pub fresh_until: UtcTime,
-    /// How often it was tried.
+    /// Number of attempts.
     pub tries: u64,
     /// `email` or `webhook`.
     pub channel: String,
-    /// Where.
+    /// Email address or URL.
     pub address: String,
-    /// BCP 47.
+    /// Language tag (BCP 47).
     pub language: Option<String>,
 }
 
-/// What came of telling it.
+/// Result of sending an alert.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It was sent.
+pub enum AlertResult {
+    /// Sent.
     Sent,
-    /// It was not so any more.
+    /// No longer true.
     Stale,
-    /// It is tried again at that time.
-    Again(UtcTime, String),
-    /// It is not tried again.
-    Dead(String),
+    /// Failed; retry at that time.
+    Retry(UtcTime, String),
+    /// Failed permanently.
+    Failed(String),
 }
 
 const COLUMNS: &str = "id, epc, channel, address, language";
 
-fn subscriber(row: &Row) -> Subscriber {
+fn subscriber_from_row(row: &Row) -> Subscriber {
     Subscriber {
         id: row.text(0).to_owned(),
         epc: row.text(1).to_owned(),
@@ -99,20 +97,15 @@ fn subscriber(row: &Row) -> Subscriber {
 }
 
 impl Store {
-    /// Who wants to be told of a parcel, in the order in which they asked.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Subscribers to a parcel, in order of subscription.
     pub async fn subscribers(&self, epc: &str) -> Result<Vec<Subscriber>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM subscriber WHERE epc = $1 ORDER BY made_at, id");
         let rows = self.read(Statement::new(sql, [epc.into()])).await?;
-        Ok(rows.iter().map(subscriber).collect())
+        Ok(rows.iter().map(subscriber_from_row).collect())
     }
 
-    /// Keeps a new subscriber, to whom the kinds `known` are not told; a second one with the same address changes nothing.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Stores a subscriber, who receives no alerts of the kinds in `known`. A second one with the
+    /// same address changes nothing.
     pub async fn put_subscriber(
         &self,
         new: &Subscriber,
@@ -143,11 +136,8 @@ impl Store {
         self.write(statements).await.map(drop)
     }
 
-    /// Ends a subscription, of that parcel if one is given; whether there was one.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn end_subscriber(&self, id: &str, epc: Option<&str>) -> Result<bool, StoreError> {
+    /// Deletes a subscriber, of that parcel if given; returns whether there was one.
+    pub async fn delete_subscriber(&self, id: &str, epc: Option<&str>) -> Result<bool, StoreError> {
         let of = "WHERE id = $1 AND COALESCE($2, epc) = epc";
         let values = || vec![id.into(), epc.into()];
         let outcomes = self
@@ -161,61 +151,49 @@ impl Store {
                 Statement::new(format!("DELETE FROM subscriber {of}"), values()),
             ])
             .await?;
-        Ok(outcomes[1].changed > 0)
+        Ok(outcomes[1].rows_affected > 0)
     }
 
-    /// Parcels of which somebody is still to be told something.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn waited_for(&self) -> Result<Vec<String>, StoreError> {
-        let sql = format!("SELECT DISTINCT epc FROM subscriber WHERE {NOT_OVER} LIMIT $1");
-        self.epcs(Statement::new(sql, [MOST.into()])).await
+    /// Parcels with subscribers that may still receive alerts.
+    pub async fn parcels_with_subscribers(&self) -> Result<Vec<String>, StoreError> {
+        let sql = format!("SELECT DISTINCT epc FROM subscriber WHERE {NOT_DELIVERED} LIMIT $1");
+        self.select_epcs(Statement::new(sql, [MAX_PARCELS.into()])).await
     }
 
-    /// Those of `epcs` of which somebody is still to be told something.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn waited_for_of(&self, epcs: &[&str]) -> Result<Vec<String>, StoreError> {
+    /// Those of `epcs` with subscribers that may still receive alerts.
+    pub async fn parcels_with_subscribers_among(&self, epcs: &[&str]) -> Result<Vec<String>, StoreError> {
         let mut found = Vec::new();
-        for chunk in epcs.chunks(CHUNK) {
-            let places: Vec<String> = (1..=CHUNK).map(|place| format!("${place}")).collect();
+        for chunk in epcs.chunks(BATCH_SIZE) {
+            let places: Vec<String> = (1..=BATCH_SIZE).map(|place| format!("${place}")).collect();
             let sql = format!(
-                "SELECT DISTINCT epc FROM subscriber WHERE epc IN ({}) AND {NOT_OVER}",
+                "SELECT DISTINCT epc FROM subscriber WHERE epc IN ({}) AND {NOT_DELIVERED}",
                 places.join(", ")
             );
-            let rest = std::iter::repeat_n("", CHUNK - chunk.len());
+            let rest = std::iter::repeat_n("", BATCH_SIZE - chunk.len());
             let values: Vec<Value> = chunk.iter().copied().chain(rest).map(Value::from).collect();
-            found.extend(self.epcs(Statement::new(sql, values)).await?);
+            found.extend(self.select_epcs(Statement::new(sql, values)).await?);
         }
         Ok(found)
     }
 
-    /// Parcels on routes of a van of which somebody is still to be told something.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn waited_for_on(&self, van: &str) -> Result<Vec<String>, StoreError> {
+    /// Parcels on a van's routes with subscribers that may still receive alerts.
+    pub async fn parcels_with_subscribers_for_van(&self, van: &str) -> Result<Vec<String>, StoreError> {
         let sql = format!(
             "SELECT DISTINCT subscriber.epc FROM route JOIN parcel ON parcel.route = route.route \
              JOIN subscriber ON subscriber.epc = parcel.epc \
-             WHERE route.van = $1 AND route.withdrawn = 0 AND {NOT_OVER}"
+             WHERE route.van = $1 AND route.withdrawn = 0 AND {NOT_DELIVERED}"
         );
-        self.epcs(Statement::new(sql, [van.into()])).await
+        self.select_epcs(Statement::new(sql, [van.into()])).await
     }
 
-    async fn epcs(&self, statement: Statement) -> Result<Vec<String>, StoreError> {
+    async fn select_epcs(&self, statement: Statement) -> Result<Vec<String>, StoreError> {
         let rows = self.read(statement).await?;
         Ok(rows.iter().map(|row| row.text(0).to_owned()).collect())
     }
 
-    /// Lets all subscribers of a parcel be told something, each once. What was never sent, because it was not so any more,
-    /// may become so again: a hand-over that was taken back, and then the true one.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn put_alerts(
+    /// Enqueues an alert for each subscriber of a parcel, once per kind. An alert that became stale
+    /// unsent may be enqueued again, for example after a retracted delivery.
+    pub async fn enqueue_alerts(
         &self,
         epc: &str,
         kind: &str,
@@ -233,19 +211,16 @@ impl Store {
         self.write(vec![Statement::new(sql, values)]).await.map(drop)
     }
 
-    /// Takes up to `most` that are due, so that no other instance does until `until`.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Claims up to `most` due alerts for this instance until `until`.
     pub async fn claim_alerts(
         &self,
         now: UtcTime,
         until: UtcTime,
         most: u32,
-    ) -> Result<Vec<Waiting>, StoreError> {
+    ) -> Result<Vec<ClaimedAlert>, StoreError> {
         let due = "state = 'waiting' AND next_at <= $1 AND claimed_until <= $1";
         let some = Statement::new(format!("SELECT 1 FROM alert WHERE {due} LIMIT 1"), [now.into()]);
-        // Looking is cheaper than writing, and mostly there is nothing.
+        // A read is cheaper than a write, and usually no alert is due.
         if self.read(some).await?.is_empty() {
             return Ok(Vec::new());
         }
@@ -259,23 +234,20 @@ impl Store {
         );
         let outcomes =
             self.write(vec![Statement::new(sql, [now.into(), until.into(), most.into()])]).await?;
-        Ok(outcomes[0].rows.iter().map(waiting).collect())
+        Ok(outcomes[0].rows.iter().map(claimed_alert_from_row).collect())
     }
 
-    /// Keeps what came of telling something.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn alert_came_to(
+    /// Records the result of sending an alert.
+    pub async fn record_alert_result(
         &self,
-        waiting: &Waiting,
-        outcome: &Outcome,
+        waiting: &ClaimedAlert,
+        outcome: &AlertResult,
     ) -> Result<(), StoreError> {
         let (state, next_at, error) = match outcome {
-            Outcome::Sent => ("sent", None, None),
-            Outcome::Stale => ("stale", None, None),
-            Outcome::Again(at, error) => ("waiting", Some(*at), Some(error.as_str())),
-            Outcome::Dead(error) => ("dead", None, Some(error.as_str())),
+            AlertResult::Sent => ("sent", None, None),
+            AlertResult::Stale => ("stale", None, None),
+            AlertResult::Retry(at, error) => ("waiting", Some(*at), Some(error.as_str())),
+            AlertResult::Failed(error) => ("dead", None, Some(error.as_str())),
         };
         let sql = "UPDATE alert SET state = $3, next_at = COALESCE(CAST($4 AS BIGINT), next_at), error = $5, \
              tries = tries + 1, claimed_until = 0 WHERE subscriber = $1 AND kind = $2";
@@ -290,13 +262,13 @@ impl Store {
     }
 }
 
-/// After the hand-over there is nothing more to tell.
-const NOT_OVER: &str = "NOT EXISTS (SELECT 1 FROM alert WHERE alert.subscriber = subscriber.id AND alert.kind = 'delivered' \
+/// No alert follows a delivery.
+const NOT_DELIVERED: &str = "NOT EXISTS (SELECT 1 FROM alert WHERE alert.subscriber = subscriber.id AND alert.kind = 'delivered' \
     AND alert.state <> 'stale')";
 
-fn waiting(row: &Row) -> Waiting {
+fn claimed_alert_from_row(row: &Row) -> ClaimedAlert {
     let text = |column| row.maybe_text(column).map(str::to_owned);
-    Waiting {
+    ClaimedAlert {
         subscriber: row.text(0).to_owned(),
         kind: row.text(1).to_owned(),
         epc: row.text(2).to_owned(),

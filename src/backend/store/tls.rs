@@ -1,8 +1,9 @@
-//! `sslmode`, `sslrootcert`, `sslcert` and `sslkey` of a URL → how the link to PostgreSQL is protected.
+//! TLS settings for PostgreSQL from `sslmode`, `sslrootcert`, `sslcert` and `sslkey` of the URL.
 //!
-//! - On this host (a socket, a loopback address) nothing is encrypted unless the URL asks for it.
-//! - To another host TLS is the rule, and the server's certificate is always checked, name and all: `require` means the same
-//!   as `verify-full`. Only an explicit `sslmode=disable`, for a link that is protected otherwise, sends in clear.
+//! - A local connection (Unix socket, loopback address) is unencrypted unless the URL requests TLS.
+//! - A remote connection uses TLS, and the server's certificate and host name are always verified:
+//!   `require` means `verify-full`. Only an explicit `sslmode=disable`, for a link protected
+//!   otherwise, sends in clear text.
 
 use std::future::Future;
 use std::io;
@@ -21,31 +22,30 @@ use tokio_rustls::TlsConnector;
 use crate::backend::store::StoreError;
 use crate::pem::{self, PemError};
 
-/// Where Debian, Alpine and others have the authorities of the Web.
-const SYSTEM: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/cert.pem"];
+/// CA bundles of Debian, Alpine and others.
+const SYSTEM_CA_FILES: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/cert.pem"];
 
-/// What a URL says.
+/// A parsed URL.
 #[derive(Debug)]
-pub(super) struct Address {
-    /// Where and who.
+pub(super) struct ConnectionUrl {
     pub(super) config: tokio_postgres::Config,
-    /// How, if TLS is asked for.
+    /// TLS settings, if TLS is used.
     pub(super) tls: Option<Tls>,
 }
 
-impl Address {
-    /// Reads a URL or keywords as libpq's. An error does not quote it, for it may have a password.
-    pub(super) fn read(url: &str) -> Result<Self, StoreError> {
+impl ConnectionUrl {
+    /// Parses a libpq URL or keywords. Errors do not quote it, since it may contain a password.
+    pub(super) fn parse(url: &str) -> Result<Self, StoreError> {
         let open =
-            |error: String| StoreError::Open { place: "the URL of PostgreSQL".to_owned(), error };
-        let (rest, mode) = without(url, "sslmode");
-        let (rest, roots) = without(&rest, "sslrootcert");
-        let (rest, cert) = without(&rest, "sslcert");
-        let (rest, key) = without(&rest, "sslkey");
+            |error: String| StoreError::Open { place: "PostgreSQL URL".to_owned(), error };
+        let (rest, mode) = take_param(url, "sslmode");
+        let (rest, roots) = take_param(&rest, "sslrootcert");
+        let (rest, cert) = take_param(&rest, "sslcert");
+        let (rest, key) = take_param(&rest, "sslkey");
         let mut config: tokio_postgres::Config = rest.parse().map_err(|error| {
             let what = std::error::Error::source(&error).map(|source| format!(" ({source})"));
             open(format!(
-                "not read{}; write postgresql://user@host/database",
+                "invalid{}; write postgresql://user@host/database",
                 what.unwrap_or_default()
             ))
         })?;
@@ -55,7 +55,7 @@ impl Address {
             Some("require" | "verify-full") => true,
             Some(other) => {
                 return Err(open(format!(
-                    "sslmode={other} does not protect the link; write verify-full, or disable for \
+                    "sslmode={other} does not protect the connection; write verify-full, or disable for \
                      a link that is protected otherwise"
                 )));
             }
@@ -64,7 +64,7 @@ impl Address {
         let own = match (&cert, &key) {
             (None, None) => None,
             (Some(cert), Some(key)) => Some((Path::new(cert), Path::new(key))),
-            _ => return Err(open("sslcert and sslkey belong together: name both".to_owned())),
+            _ => return Err(open("sslcert and sslkey belong together; set both".to_owned())),
         };
         let tls =
             is_encrypted.then(|| Tls::new(roots.as_deref(), own)).transpose().map_err(open)?;
@@ -72,8 +72,8 @@ impl Address {
     }
 }
 
-/// Takes a parameter out of `…?a=b&c=d` or `a=b c='d'`.
-fn without(url: &str, name: &str) -> (String, Option<String>) {
+/// Removes a parameter from `…?a=b&c=d` or `a=b c='d'` and returns its value.
+fn take_param(url: &str, name: &str) -> (String, Option<String>) {
     let is_url = url.contains("://");
     let (head, parameters, separator) = match (is_url, url.split_once('?')) {
         (true, Some((head, parameters))) => (head, parameters, '&'),
@@ -112,7 +112,7 @@ fn is_local(config: &tokio_postgres::Config) -> bool {
     })
 }
 
-/// A client that trusts some authorities, and nothing else.
+/// TLS client that trusts the configured authorities only.
 #[derive(Clone)]
 pub(super) struct Tls(TlsConnector);
 
@@ -125,24 +125,24 @@ impl std::fmt::Debug for Tls {
 impl Tls {
     fn new(roots: Option<&str>, own: Option<(&Path, &Path)>) -> Result<Self, String> {
         let path = match roots {
-            None | Some("system") => SYSTEM.iter().map(Path::new).find(|path| path.is_file()),
+            None | Some("system") => SYSTEM_CA_FILES.iter().map(Path::new).find(|path| path.is_file()),
             Some(path) => Some(Path::new(path)),
         };
         let path: PathBuf = path.map(Path::to_owned).ok_or_else(|| {
-            "no authorities on this system; install ca-certificates, or write sslrootcert=FILE"
+            "no CA bundle found; install ca-certificates, or set sslrootcert=FILE"
                 .to_owned()
         })?;
-        let roots = pem::authorities(&path).map_err(|error| error.to_string())?;
+        let roots = pem::load_root_store(&path).map_err(|error| error.to_string())?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .expect("the provider knows TLS 1.2 and 1.3")
+            .expect("the provider supports TLS 1.2 and 1.3")
             .with_root_certificates(roots);
         let config = match own {
             None => config.with_no_client_auth(),
             Some((cert, key)) => {
-                let chain = pem::certificates(cert).map_err(|error| error.to_string())?;
-                let secret = pem::private_key(key).map_err(|error| error.to_string())?;
+                let chain = pem::load_cert_chain(cert).map_err(|error| error.to_string())?;
+                let secret = pem::load_private_key(key).map_err(|error| error.to_string())?;
                 let own = config.with_client_auth_cert(chain, secret);
                 own.map_err(|error| PemError::new(cert, &error).to_string())?
             }
@@ -152,43 +152,44 @@ impl Tls {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for Tls {
-    type Stream = Encrypted<S>;
-    type TlsConnect = Handshake;
+    type Stream = PgTlsStream<S>;
+    type TlsConnect = PgTlsConnector;
     type Error = InvalidDnsNameError;
 
-    fn make_tls_connect(&mut self, host: &str) -> Result<Handshake, InvalidDnsNameError> {
+    fn make_tls_connect(&mut self, host: &str) -> Result<PgTlsConnector, InvalidDnsNameError> {
         let name = ServerName::try_from(host.to_owned())?;
-        Ok(Handshake { connector: self.0.clone(), name })
+        Ok(PgTlsConnector { connector: self.0.clone(), name })
     }
 }
 
-/// A handshake with a server of this name.
-pub(super) struct Handshake {
+/// Performs the handshake with a server of this name.
+pub(super) struct PgTlsConnector {
     connector: TlsConnector,
     name: ServerName<'static>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> TlsConnect<S> for Handshake {
-    type Stream = Encrypted<S>;
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> TlsConnect<S> for PgTlsConnector {
+    type Stream = PgTlsStream<S>;
     type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Encrypted<S>>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = io::Result<PgTlsStream<S>>> + Send>>;
 
     fn connect(self, stream: S) -> Self::Future {
         let handshake = self.connector.connect(self.name, stream);
-        Box::pin(async move { handshake.await.map(Encrypted) })
+        Box::pin(async move { handshake.await.map(PgTlsStream) })
     }
 }
 
-/// A link that only the two ends can read. SCRAM is not bound to it (RFC 5929): the server's name was checked.
-pub(super) struct Encrypted<S>(tokio_rustls::client::TlsStream<S>);
+/// An encrypted stream. SCRAM channel binding (RFC 5929) is not used, since the host name was
+/// verified.
+pub(super) struct PgTlsStream<S>(tokio_rustls::client::TlsStream<S>);
 
-impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Encrypted<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for PgTlsStream<S> {
     fn channel_binding(&self) -> ChannelBinding {
         ChannelBinding::none()
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Encrypted<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for PgTlsStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -198,7 +199,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Encrypted<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Encrypted<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for PgTlsStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -221,7 +222,7 @@ mod tests {
     use super::*;
 
     fn mode(url: &str) -> Result<SslMode, String> {
-        Address::read(url)
+        ConnectionUrl::parse(url)
             .map(|address| address.config.get_ssl_mode())
             .map_err(|error| error.to_string())
     }
@@ -258,7 +259,7 @@ mod tests {
             ("postgresql://u:secret@db/w?sslmode=prefer", "sslmode=prefer does not protect"),
             ("postgresql://u:secret@db/w?sslrootcert=/nonexistent", "/nonexistent"),
             ("postgresql://u:secret@db/w?sslmode=disable&sslkey=/k", "belong together"),
-            ("postgresql://u:secret@db/w?colour=secret", "not read"),
+            ("postgresql://u:secret@db/w?colour=secret", "invalid"),
             ("mysql:secret", "write postgresql://"),
         ] {
             let error = mode(url).unwrap_err();

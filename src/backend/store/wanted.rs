@@ -1,33 +1,34 @@
-//! What a list of events is asked for by → one statement that goes through an index in the order that is wanted.
+//! Builds the SQL for an event query. Every query walks one index in result order and stops after a
+//! page; none sorts.
 //!
-//! A list has no end, and whoever asks sees a page of it. So no question may sort what it finds, or look at all that there is:
-//! it goes through the rows of one value of one column (or of one time) in the order of the answer until the page is full. Which
-//! column that is is said here and not left to the databases, of which one knows too little of how many rows a value has.
+//! Lists grow without bound, and clients read them by pages. A query therefore walks the rows of
+//! one value of one column, or of one time range, until the page is full. The column is chosen
+//! here, since one of the databases knows too little about the selectivity of values.
 
-use super::events::{COLUMNS, event};
+use super::events::{COLUMNS, event_from_row};
 use super::{Statement, Store, StoreError, Value};
 use crate::backend::event::Event;
 use crate::units::UtcTime;
 
-/// Values of the leading column that are gone through one beside the other.
-const BESIDE: usize = 16;
+/// Maximum number of values of the leading column that are walked as a UNION of index scans.
+const MAX_UNION_VALUES: usize = 16;
 
-/// What a list of events is asked for by (EPCIS 2.0 §8.2.7.1). Every condition must hold; an empty one asks nothing.
+/// Conditions of an event query (EPCIS 2.0 §8.2.7.1). All must hold; an empty one is ignored.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Wanted {
-    /// Columns, and the values of which one must be there.
-    pub among: Vec<(Column, Vec<String>)>,
-    /// Columns of times: not before, and before.
+pub struct EventQuery {
+    /// Columns with their accepted values.
+    pub any_of: Vec<(Column, Vec<String>)>,
+    /// Inclusive lower bounds of times.
     pub since: Vec<(Order, UtcTime)>,
-    /// See `since`.
+    /// Exclusive upper bounds of times.
     pub until: Vec<(Order, UtcTime)>,
-    /// Canonical URIs of which one must be named, as what the event is about or as child.
+    /// Canonical URIs, one of which must be named as EPC or child.
     pub epcs: Vec<String>,
-    /// As `epcs`, or as parent.
+    /// Canonical URIs, one of which must be named as EPC, child or parent.
     pub any_epcs: Vec<String>,
 }
 
-/// A column by whose value events are asked for.
+/// A column to filter by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names of EPCIS")]
 pub enum Column {
@@ -41,11 +42,11 @@ pub enum Column {
 }
 
 impl Column {
-    /// Those that have an index of their own, by time: the ones that leave the least come first.
+    /// Columns with an index by time, most selective first.
     const LEADING: [Self; 5] =
         [Self::ReadPoint, Self::BizLocation, Self::Disposition, Self::BizStep, Self::EventType];
 
-    const fn name(self) -> &'static str {
+    const fn as_str(self) -> &'static str {
         match self {
             Self::EventType => "event_type",
             Self::EventId => "event_id",
@@ -58,13 +59,13 @@ impl Column {
     }
 }
 
-/// By which time events are in order.
+/// Time that orders the events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
-    /// When it happened.
+    /// Time of the event.
     #[default]
     EventTime,
-    /// When the backend took it.
+    /// Time of the capture.
     RecordTime,
 }
 
@@ -77,7 +78,7 @@ impl Order {
     }
 }
 
-/// Which way.
+/// Sort direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Direction {
     /// Oldest first.
@@ -88,14 +89,14 @@ pub enum Direction {
 }
 
 impl Direction {
-    const fn way(self) -> &'static str {
+    const fn as_sql(self) -> &'static str {
         match self {
             Self::Ascending => "ASC",
             Self::Descending => "DESC",
         }
     }
 
-    const fn beyond(self) -> &'static str {
+    const fn comparison(self) -> &'static str {
         match self {
             Self::Ascending => ">",
             Self::Descending => "<",
@@ -106,42 +107,40 @@ impl Direction {
 /// A page of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// By which time.
     pub order: Order,
-    /// Which way.
     pub direction: Direction,
-    /// Time (ms since 1970) and number of the last event of the page before.
+    /// Time (ms since 1970) and number of the previous page's last event.
     pub after: Option<(i64, i64)>,
-    /// So many at most.
+    /// Maximum number of events.
     pub limit: u32,
 }
 
-/// Values of a statement so far.
+/// Values of the statement, in placeholder order.
 #[derive(Default)]
-struct Places(Vec<Value>);
+struct Placeholders(Vec<Value>);
 
-impl Places {
-    fn one(&mut self, value: impl Into<Value>) -> String {
+impl Placeholders {
+    fn push(&mut self, value: impl Into<Value>) -> String {
         self.0.push(value.into());
         format!("${}", self.0.len())
     }
 
-    fn all(&mut self, values: &[String]) -> String {
-        let places: Vec<String> = values.iter().map(|value| self.one(value.as_str())).collect();
+    fn push_all(&mut self, values: &[String]) -> String {
+        let places: Vec<String> = values.iter().map(|value| self.push(value.as_str())).collect();
         places.join(", ")
     }
 }
 
-impl Wanted {
-    /// The question for a page of what is wanted.
+impl EventQuery {
+    /// Builds the query for a page.
     #[must_use]
     pub fn statement(&self, page: Page) -> Statement {
-        let mut places = Places::default();
-        let lead = self.lead(page.order);
-        let rest = self.conditions(page, lead, &mut places);
-        let limit = places.one(page.limit);
+        let mut places = Placeholders::default();
+        let leading_column = self.leading_column(page.order);
+        let rest = self.conditions(page, leading_column, &mut places);
+        let limit = places.push(page.limit);
         let order = |n: &str, at: &str| {
-            let way = page.direction.way();
+            let way = page.direction.as_sql();
             format!("ORDER BY {at} {way}, {n} {way} LIMIT {limit}")
         };
         let column = page.order.column();
@@ -149,17 +148,17 @@ impl Wanted {
             let order = order("event.n", column);
             format!("FROM event WHERE {which} AND {rest} {order}")
         };
-        let sql = match lead.map(|lead| &self.among[lead]) {
-            Some((column, values)) if values.len() > BESIDE => {
-                let list = places.all(values);
+        let sql = match leading_column.map(|leading_column| &self.any_of[leading_column]) {
+            Some((column, values)) if values.len() > MAX_UNION_VALUES => {
+                let list = places.push_all(values);
                 format!(
                     "SELECT {COLUMNS} {}",
-                    found(&format!("event.{} IN ({list})", column.name()))
+                    found(&format!("event.{} IN ({list})", column.as_str()))
                 )
             }
             Some((column, values)) => {
                 let mut which = values.iter().map(|value| {
-                    format!("event.{} = {}", column.name(), places.one(value.as_str()))
+                    format!("event.{} = {}", column.as_str(), places.push(value.as_str()))
                 });
                 if let [_] = values.as_slice() {
                     format!("SELECT {COLUMNS} {}", found(&which.next().unwrap_or_default()))
@@ -185,10 +184,10 @@ impl Wanted {
         Statement::new(sql, places.0)
     }
 
-    /// Which condition to go by, if not by time, name or things, of which there are fewer. Only the time at which
-    /// things happened orders the rows of a value.
-    fn lead(&self, order: Order) -> Option<usize> {
-        let is_named = self.among.iter().any(|(column, _)| *column == Column::EventId);
+    /// Index of the leading condition. Time, eventID and EPCs are more selective and need none.
+    /// Only the event time orders the rows of a value.
+    fn leading_column(&self, order: Order) -> Option<usize> {
+        let is_named = self.any_of.iter().any(|(column, _)| *column == Column::EventId);
         if order != Order::EventTime
             || is_named
             || !self.epcs.is_empty()
@@ -196,58 +195,55 @@ impl Wanted {
         {
             return None;
         }
-        let of = |leading: &Column| self.among.iter().position(|(column, _)| column == leading);
+        let of = |leading: &Column| self.any_of.iter().position(|(column, _)| column == leading);
         Column::LEADING.iter().find_map(of)
     }
 
-    /// What else must hold, in a form that no index fits but for names, things and times.
-    fn conditions(&self, page: Page, lead: Option<usize>, places: &mut Places) -> String {
+    /// The other conditions, in a form that uses no index except for eventIDs, EPCs and times.
+    fn conditions(&self, page: Page, leading_column: Option<usize>, places: &mut Placeholders) -> String {
         let mut conditions: Vec<String> = Vec::new();
-        for (index, (column, among)) in self.among.iter().enumerate() {
-            if Some(index) == lead {
+        for (index, (column, among)) in self.any_of.iter().enumerate() {
+            if Some(index) == leading_column {
                 continue;
             }
-            let list = places.all(among);
+            let list = places.push_all(among);
             conditions.push(match column {
-                Column::EventId | Column::Action => format!("event.{} IN ({list})", column.name()),
-                other => format!("COALESCE(event.{}, '') IN ({list})", other.name()),
+                Column::EventId | Column::Action => format!("event.{} IN ({list})", column.as_str()),
+                other => format!("COALESCE(event.{}, '') IN ({list})", other.as_str()),
             });
         }
         for (order, time) in &self.since {
-            conditions.push(format!("{} >= {}", order.column(), places.one(*time)));
+            conditions.push(format!("{} >= {}", order.column(), places.push(*time)));
         }
         for (order, time) in &self.until {
-            conditions.push(format!("{} < {}", order.column(), places.one(*time)));
+            conditions.push(format!("{} < {}", order.column(), places.push(*time)));
         }
         for (epcs, roles) in [(&self.epcs, " AND role <> 'parent'"), (&self.any_epcs, "")] {
             if !epcs.is_empty() {
-                let list = places.all(epcs);
+                let list = places.push_all(epcs);
                 conditions.push(format!(
                     "event.n IN (SELECT n FROM event_epc WHERE epc IN ({list}){roles})"
                 ));
             }
         }
         if let Some((time, n)) = page.after {
-            let (time, n) = (places.one(time), places.one(n));
-            let (column, beyond) = (page.order.column(), page.direction.beyond());
+            let (time, n) = (places.push(time), places.push(n));
+            let (column, beyond) = (page.order.column(), page.direction.comparison());
             conditions.push(format!("({column}, event.n) {beyond} ({time}, {n})"));
         }
-        // Of those, only the number is there (`erase`).
+        // Erased events keep only their number (`erase`).
         conditions.push("event.kind <> 'erased'".to_owned());
         conditions.join(" AND ")
     }
 }
 
 impl Store {
-    /// Events that are as wanted, a page of them.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn events_wanted(
+    /// A page of the matching events.
+    pub async fn query_events(
         &self,
-        wanted: &Wanted,
+        wanted: &EventQuery,
         page: Page,
     ) -> Result<Vec<Event>, StoreError> {
-        Ok(self.read(wanted.statement(page)).await?.iter().map(event).collect())
+        Ok(self.read(wanted.statement(page)).await?.iter().map(event_from_row).collect())
     }
 }

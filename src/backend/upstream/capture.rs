@@ -1,11 +1,16 @@
-//! EPCIS 2.0 capture (ISO/IEC 19987 §12.6): `POST /capture` → a job that is done later, `POST /events` → an event at once.
+//! EPCIS 2.0 capture (ISO/IEC 19987 §12.6): `POST /capture` creates a job, `POST /events` captures
+//! one event synchronously.
 //!
-//! - What was accepted is done, also after a restart: the document stays in the store until its events are there.
-//! - **An event of a warehouse is a warehouse's**, whatever it says: its source is `capture:` and the token's name, and it
-//!   has no van. Who sends it again with another content under the same `eventID` is refused.
-//! - It takes back what came by it; what came by others only with the scope for that, and never what a van said (`rights`).
-//! - An event without `eventID` is given one of what it says (a UUID of version 8 over the token's name and the event's
-//!   members in alphabetical order), so that the same document again gives nothing new. `recordTime` is ours.
+//! - An accepted capture is processed even after a restart: its document stays in the store until
+//!   its events are stored.
+//! - **A captured event belongs to its token**, whatever its content: its source is `capture:` with
+//!   the token's name, and it has no van. Repeating an `eventID` with different content is
+//!   rejected.
+//! - A token may retract its own events. Those of other tokens require a scope; van events can
+//!   never be retracted by a capture (see `rights`).
+//! - An event without `eventID` gets one derived from its content: a UUID of version 8 over the
+//!   token's name and the members in alphabetical order. A repeated document therefore adds
+//!   nothing. `recordTime` is always ours.
 
 mod jobs;
 mod rights;
@@ -27,31 +32,31 @@ use tokio_util::sync::CancellationToken;
 
 use super::epcis::{self, Context};
 use super::{names, query};
-use crate::backend::api::{Allowed, Fault, Problem, scope};
+use crate::backend::api::{RequireScope, FieldError, Problem, scope};
 use crate::backend::event::{Event, Origin};
 use crate::backend::live::Change;
 use crate::backend::store::events::insert;
-use crate::backend::store::jobs::{Job, done};
+use crate::backend::store::jobs::{CaptureJob, finish};
 use crate::backend::store::{Statement, StoreError};
-use crate::backend::{Shared, epc, octets};
+use crate::backend::{AppState, epc, octets};
 use crate::units::UtcTime;
 
-/// Events of one document: `GS1-EPCIS-Capture-Limit`.
+/// Maximum number of events per document: `GS1-EPCIS-Capture-Limit`.
 const MAX_EVENTS: usize = 1_000;
 
-/// Bytes of one document: `GS1-EPCIS-Capture-File-Size-Limit`.
+/// Maximum size of a document in bytes: `GS1-EPCIS-Capture-File-Size-Limit`.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 
-/// Whoever has a job that long is dead.
-const CLAIM: Duration = Duration::from_secs(120);
+/// Duration of a claim; after it another instance may take over the job.
+const CLAIM_DURATION: Duration = Duration::from_secs(120);
 
-/// How often jobs are looked for that another instance left.
-const LOOK: Duration = Duration::from_secs(10);
+/// Interval for polling jobs that another instance left unfinished.
+const POLL_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Faults that a job keeps.
-const MOST_FAULTS: usize = 200;
+/// Maximum number of errors stored per job.
+const MAX_FAULTS: usize = 200;
 
-/// Headers of every answer of these paths (§12.5), and those of their limits.
+/// Headers of every response of these paths (§12.5), with the limits.
 const HEADERS: &[(&str, &str)] = &[
     ("gs1-epcis-version", "2.0"),
     ("gs1-cbv-version", "2.0"),
@@ -60,23 +65,23 @@ const HEADERS: &[(&str, &str)] = &[
     ("gs1-epcis-capture-file-size-limit", "4194304"),
 ];
 
-pub(super) fn router() -> Router<Shared> {
+pub(super) fn router() -> Router<AppState> {
     Router::new()
-        .route("/capture", get(jobs::jobs).post(capture).options(discover))
-        .route("/capture/{id}", get(jobs::job).options(discover))
+        .route("/capture", get(jobs::list_jobs).post(capture).options(discover))
+        .route("/capture/{id}", get(jobs::get_job).options(discover))
         .route("/events", get(query::events).post(capture_one).options(discover))
         .route("/events/{id}", get(query::event).options(discover))
         .layer(DefaultBodyLimit::max(MAX_BYTES))
-        .layer(from_fn(in_versions))
+        .layer(from_fn(negotiate_version))
 }
 
 async fn discover() -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-/// Refuses other versions than ours (§12.5), and says on every answer which ours are.
-async fn in_versions(request: Request, next: Next) -> Response {
-    let mut response = match other_version(request.headers()) {
+/// Rejects unsupported versions (§12.5), and adds the supported ones to every response.
+async fn negotiate_version(request: Request, next: Next) -> Response {
+    let mut response = match version_problem(request.headers()) {
         Some(problem) => problem.into_response(),
         None => next.run(request).await,
     };
@@ -88,7 +93,7 @@ async fn in_versions(request: Request, next: Next) -> Response {
     response
 }
 
-fn other_version(headers: &HeaderMap) -> Option<Problem> {
+fn version_problem(headers: &HeaderMap) -> Option<Problem> {
     let said = |name: &str| Some(headers.get(name)?.to_str().unwrap_or("?").to_owned());
     let number = |text: &str| text.split('.').next().and_then(|part| part.parse::<u32>().ok());
     let asked = [
@@ -99,16 +104,16 @@ fn other_version(headers: &HeaderMap) -> Option<Problem> {
         ("GS1-EPCIS-Max", "is", 2..=u32::MAX),
         ("GS1-CBV-Max", "is", 2..=u32::MAX),
     ];
-    asked.into_iter().find_map(|(name, is, fine)| {
+    asked.into_iter().find_map(|(name, is, ok)| {
         let text = said(name)?;
-        let fits = number(&text).is_some_and(|number| fine.contains(&number));
-        let detail = format!("{name} {is} {text}: 2.0 is what is spoken here");
+        let fits = number(&text).is_some_and(|number| ok.contains(&number));
+        let detail = format!("{name} {is} {text}: only version 2.0 is supported");
         (!fits).then(|| Problem::new(StatusCode::NOT_ACCEPTABLE, detail))
     })
 }
 
-/// The JSON of a request (§12.6).
-fn document(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Value, Problem> {
+/// Parses the JSON body of a request (§12.6).
+fn parse_body(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Value, Problem> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
     let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if !["application/json", "application/ld+json"].contains(&essence.as_str()) {
@@ -117,16 +122,16 @@ fn document(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<
     }
     let body = body.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "at most 4194304 bytes; split the document")
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body has more than 4194304 bytes; split the document")
         }
         status => Problem::new(status, rejection.body_text()),
     })?;
-    serde_json::from_slice(&body).map_err(|error| Problem::bad_request(format!("no JSON: {error}")))
+    serde_json::from_slice(&body).map_err(|error| Problem::bad_request(format!("invalid JSON: {error}")))
 }
 
 async fn capture(
-    allowed: Allowed<scope::Capture>,
-    State(shared): State<Shared>,
+    allowed: RequireScope<scope::Capture>,
+    State(shared): State<AppState>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
@@ -138,17 +143,17 @@ async fn capture(
             return Err(Problem::bad_request(detail));
         }
     };
-    let document = document(&headers, body)?;
-    let events = epcis::events(&document).map_err(|faults| {
-        Problem::bad_request("the document is none of EPCIS 2.0: see errors").with_errors(faults)
+    let document = parse_body(&headers, body)?;
+    let events = epcis::events_from_document(&document).map_err(|faults| {
+        Problem::bad_request("the document is not valid EPCIS 2.0; see errors").with_errors(faults)
     })?;
     if events.len() > MAX_EVENTS {
-        let detail = format!("{} events: at most 1000; split the document", events.len());
+        let detail = format!("{} events; at most 1000 are allowed; split the document", events.len());
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
     }
-    let job = Job {
+    let job = CaptureJob {
         id: octets::random_uuid(),
-        who: allowed.who,
+        token_name: allowed.token_name,
         behaviour: behaviour.to_owned(),
         made_at: shared.now(),
         finished_at: None,
@@ -158,50 +163,50 @@ async fn capture(
         errors: None,
     };
     shared.store.put_job(&job).await?;
-    // Whoever is first does it: the job's own task, or this one.
+    // The job is processed by whichever instance claims it first.
     shared.captures.notify_one();
     let place = format!("/capture/{}", job.id);
     let behaviour = HeaderValue::from_static(behaviour);
     let headers = [
-        (header::LOCATION, place.parse().expect("a UUID is visible ASCII")),
+        (header::LOCATION, place.parse().expect("a UUID is a valid header value")),
         (HeaderName::from_static("gs1-capture-error-behaviour"), behaviour),
     ];
     Ok((StatusCode::ACCEPTED, headers).into_response())
 }
 
 async fn capture_one(
-    allowed: Allowed<scope::Capture>,
-    State(shared): State<Shared>,
+    allowed: RequireScope<scope::Capture>,
+    State(shared): State<AppState>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let document = document(&headers, body)?;
+    let document = parse_body(&headers, body)?;
     let now = shared.now();
-    let faults = epcis::faults(&document, Context::Own, now);
+    let faults = epcis::validate(&document, Context::Own, now);
     if !faults.is_empty() {
-        let problem = Problem::bad_request("the event is none of EPCIS 2.0: see errors");
+        let problem = Problem::bad_request("the event is not valid EPCIS 2.0; see errors");
         return Err(problem.with_errors(faults));
     }
-    let mut event = taken(document, None, &allowed.who, None, now);
-    let refused = rights::refused(&shared, &allowed.who, &mut [&mut event]).await?;
+    let mut event = build_event(document, None, &allowed.token_name, None, now);
+    let refused = rights::check_retractions(&shared, &allowed.token_name, &mut [&mut event]).await?;
     if let Some(words) = refused.get(&event.id) {
         let detail = format!("errorDeclaration of {}: {words}", event.event_id);
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }
-    let clashes = clashes(&shared, std::iter::once(&event)).await?;
-    if !clashes.is_empty() {
-        let detail = "another event of yours has this eventID: see its errorDeclaration";
+    let find_conflicts = find_conflicts(&shared, std::iter::once(&event)).await?;
+    if !find_conflicts.is_empty() {
+        let detail = "this token has captured a different event with this eventID; send a new eventID, or retract the event";
         return Err(Problem::conflict(format!("eventID is {}: {detail}", event.event_id)));
     }
     shared.store.write(insert(&event)).await?;
-    tell(&shared, std::slice::from_ref(&event)).await;
+    publish_parcels_changed(&shared, std::slice::from_ref(&event)).await;
     let place = format!("/events/{}", crate::wire::epcis::segment(&event.event_id));
-    let answer = query::shown(&event);
+    let answer = query::event_json(&event);
     Ok((StatusCode::CREATED, [(header::LOCATION, place)], Json(answer)).into_response())
 }
 
-/// The event as it is kept. `context` is that of its document.
-fn taken(
+/// Builds the stored event. `context` is that of its document.
+fn build_event(
     mut data: Value,
     context: Option<&Value>,
     who: &str,
@@ -216,7 +221,7 @@ fn taken(
     }
     let event_id = match data.get("eventID").and_then(Value::as_str) {
         Some(said) => said.to_owned(),
-        None => names::urn_of(&["capture", who, &data.to_string()]),
+        None => names::urn(&["capture", who, &data.to_string()]),
     };
     data["eventID"] = Value::from(event_id.as_str());
     let declared = data.pointer("/errorDeclaration/declarationTime").and_then(Value::as_str);
@@ -224,7 +229,7 @@ fn taken(
     Event {
         n: 0,
         source: format!("capture:{who}"),
-        // A retraction has the eventID of what it takes back, and is another message.
+        // A retraction shares the eventID of its event but is a message of its own.
         id: declared.map_or_else(|| event_id.clone(), |at| format!("{event_id}#retracted={at}")),
         retracts: declared.is_some(),
         event_id,
@@ -235,114 +240,114 @@ fn taken(
         route: None,
         time: time.unwrap_or(now),
         captured_at: now,
-        epcs: epc::things(&data),
+        epcs: epc::epcs_in(&data),
         job: job.map(str::to_owned),
         data,
     }
 }
 
-/// Those whose name another event of the same source has.
-async fn clashes<'a>(
-    shared: &Shared,
+/// Ids of events that conflict with a different event of the same source.
+async fn find_conflicts<'a>(
+    shared: &AppState,
     events: impl Iterator<Item = &'a Event> + Clone,
 ) -> Result<BTreeSet<String>, StoreError> {
     let Some(first) = events.clone().next() else { return Ok(BTreeSet::new()) };
     let ids: Vec<String> = events.clone().map(|event| event.id.clone()).collect();
-    let known = shared.store.events_known(&first.source, &ids).await?;
+    let known = shared.store.existing_events(&first.source, &ids).await?;
     let mut docs: BTreeMap<&str, Value> = known
         .iter()
         .map(|(id, doc)| (id.as_str(), serde_json::from_str(doc).unwrap_or_default()))
         .collect();
-    let mut clashes = BTreeSet::new();
+    let mut find_conflicts = BTreeSet::new();
     for event in events {
         match docs.get(event.id.as_str()) {
-            Some(doc) if *doc != event.data => drop(clashes.insert(event.id.clone())),
+            Some(doc) if *doc != event.data => drop(find_conflicts.insert(event.id.clone())),
             Some(_) => {}
             None => drop(docs.insert(&event.id, event.data.clone())),
         }
     }
-    Ok(clashes)
+    Ok(find_conflicts)
 }
 
-pub(super) async fn tell(shared: &Shared, events: &[Event]) {
+pub(super) async fn publish_parcels_changed(shared: &AppState, events: &[Event]) {
     let epcs: BTreeSet<&str> =
         events.iter().flat_map(|event| event.epcs.iter().map(|(epc, _)| epc.as_str())).collect();
     let epcs: Arc<[String]> = epcs.into_iter().map(str::to_owned).collect();
     if !epcs.is_empty() {
-        shared.tell(Change::Parcels { epcs, van: None }).await;
+        shared.publish_change(Change::Parcels { epcs, van: None }).await;
     }
 }
 
-/// Does jobs until `stop`. A job of which the store says nothing but no ends with that.
-pub(super) async fn run(shared: Shared, stop: CancellationToken) {
+/// Processes jobs until `stop`. A job rejected by the store ends with an error.
+pub(super) async fn run(shared: AppState, stop: CancellationToken) {
     let mut is_up = true;
     loop {
-        let done = work(&shared).await;
+        let done = run_next_job(&shared).await;
         if done.is_ok() && !std::mem::replace(&mut is_up, true) {
-            tracing::info!("captures are done again");
+            tracing::info!("capture processing resumed");
         }
         match done {
             Ok(true) => continue,
             Ok(false) => {}
             Err(error) => {
                 if std::mem::replace(&mut is_up, false) {
-                    tracing::warn!(%error, "captures wait for the store");
+                    tracing::warn!(%error, "capture processing paused: store unavailable");
                 }
             }
         }
         tokio::select! {
             () = stop.cancelled() => return,
             () = shared.captures.notified(), if is_up => {}
-            () = tokio::time::sleep(LOOK) => {}
+            () = tokio::time::sleep(POLL_INTERVAL) => {}
         }
     }
 }
 
-/// Does one job; whether there was one.
-async fn work(shared: &Shared) -> Result<bool, StoreError> {
+/// Processes one job; returns whether there was one.
+async fn run_next_job(shared: &AppState) -> Result<bool, StoreError> {
     let now = shared.now();
-    let until = now.checked_add(CLAIM).unwrap_or(now);
+    let until = now.checked_add(CLAIM_DURATION).unwrap_or(now);
     let Some(job) = shared.store.claim_job(now, until).await? else { return Ok(false) };
     let document: Value =
         job.doc.as_deref().and_then(|doc| serde_json::from_str(doc).ok()).unwrap_or_default();
-    let (mut events, mut faults) = read(&document, &job, now);
+    let (mut events, mut faults) = validate_events(&document, &job, now);
     let mut said: Vec<&mut Event> = events.iter_mut().map(|(_, event)| event).collect();
-    let refused = rights::refused(shared, &job.who, &mut said).await?;
+    let refused = rights::check_retractions(shared, &job.token_name, &mut said).await?;
     events.retain(|(index, event)| match refused.get(&event.id) {
         None => true,
         Some(words) => {
             let place = format!("eventList[{index}].errorDeclaration");
-            faults.push(Fault { place, value: event.event_id.clone(), remedy: words.clone() });
+            faults.push(FieldError { place, value: event.event_id.clone(), remedy: words.clone() });
             false
         }
     });
-    let clashes = clashes(shared, events.iter().map(|(_, event)| event)).await?;
+    let find_conflicts = find_conflicts(shared, events.iter().map(|(_, event)| event)).await?;
     let (clashing, mut good): (Vec<_>, Vec<_>) =
-        events.into_iter().partition(|(_, event)| clashes.contains(&event.id));
-    faults.extend(clashing.into_iter().map(|(index, event)| Fault {
+        events.into_iter().partition(|(_, event)| find_conflicts.contains(&event.id));
+    faults.extend(clashing.into_iter().map(|(index, event)| FieldError {
         place: format!("eventList[{index}].eventID"),
         value: event.event_id,
-        remedy: "another event of yours has it; leave it out, or write a new one".to_owned(),
+        remedy: "used by a different event of this token; omit it, or send a new one".to_owned(),
     }));
     if job.behaviour == "rollback" && !faults.is_empty() {
         good.clear();
     }
     let good: Vec<Event> = good.into_iter().map(|(_, event)| event).collect();
-    faults.truncate(MOST_FAULTS);
+    faults.truncate(MAX_FAULTS);
     let errors = (!faults.is_empty()).then(|| json!(faults).to_string());
     let mut statements: Vec<Statement> = good.iter().flat_map(insert).collect();
-    statements.push(done(&job.id, now, errors.as_deref()));
+    statements.push(finish(&job.id, now, errors.as_deref()));
     match shared.store.write(statements).await {
-        Ok(_) => tell(shared, &good).await,
-        Err(StoreError::Refused(error)) => {
-            tracing::error!(job = job.id, "the store refused a capture");
-            tracing::debug!(%error, "what the store said");
-            let fault = Fault {
+        Ok(_) => publish_parcels_changed(shared, &good).await,
+        Err(StoreError::Rejected(error)) => {
+            tracing::error!(job = job.id, "capture rejected by the store");
+            tracing::debug!(%error, "capture rejected by the store: cause");
+            let fault = FieldError {
                 place: "eventList".to_owned(),
                 value: String::new(),
-                remedy: "the store refused it; ask the operator".to_owned(),
+                remedy: "rejected by the store; contact the operator".to_owned(),
             };
-            let ended = done(&job.id, now, Some(&json!([fault]).to_string()));
+            let ended = finish(&job.id, now, Some(&json!([fault]).to_string()));
             shared.store.write(vec![ended]).await?;
         }
         Err(error) => return Err(error),
@@ -350,19 +355,19 @@ async fn work(shared: &Shared) -> Result<bool, StoreError> {
     Ok(true)
 }
 
-/// The events of a job that are in order, each with its place in the list, and what is wrong with the others.
-fn read(document: &Value, job: &Job, now: UtcTime) -> (Vec<(usize, Event)>, Vec<Fault>) {
+/// Valid events of a job with their index in the list, and the faults of the others.
+fn validate_events(document: &Value, job: &CaptureJob, now: UtcTime) -> (Vec<(usize, Event)>, Vec<FieldError>) {
     let context = document.get("@context");
     let (mut events, mut faults) = (Vec::new(), Vec::new());
     let listed = document.get("events").and_then(Value::as_array).into_iter().flatten();
     for (index, event) in listed.enumerate() {
-        let wrong = epcis::faults(event, Context::OfDocument, now);
+        let wrong = epcis::validate(event, Context::OfDocument, now);
         if wrong.is_empty() {
-            events.push((index, taken(event.clone(), context, &job.who, Some(&job.id), now)));
+            events.push((index, build_event(event.clone(), context, &job.token_name, Some(&job.id), now)));
         }
         faults.extend(wrong.into_iter().map(|fault| {
             let dot = if fault.place.is_empty() { "" } else { "." };
-            Fault { place: format!("eventList[{index}]{dot}{}", fault.place), ..fault }
+            FieldError { place: format!("eventList[{index}]{dot}{}", fault.place), ..fault }
         }));
     }
     (events, faults)

@@ -1,4 +1,5 @@
-//! `POST /api/v1/vans/{van}/commands` → a command that waits for its van; `GET` says what became of it.
+//! Commands to vans: `POST /api/v1/vans/{van}/commands` creates one, `GET /api/v1/commands/{id}`
+//! returns its status.
 
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{StatusCode, header};
@@ -7,45 +8,46 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 
-use crate::backend::api::{Allowed, Body, Problem, scope};
+use crate::backend::api::{RequireScope, JsonBody, Problem, scope};
 use crate::backend::store::commands::Command;
-use crate::backend::{Shared, epc, octets};
-use crate::core::delivery::command::Order;
-use crate::wire::command::{self, CommandRefusal};
+use crate::backend::{AppState, epc, octets};
+use crate::core::delivery::command::CommandKind;
+use crate::wire::command::{self, CommandError};
 use crate::wire::{VERSION, VanId};
 
-pub(super) fn router() -> Router<Shared> {
+pub(super) fn router() -> Router<AppState> {
     Router::new()
-        .route("/api/v1/vans/{van}/commands", post(give))
-        .route("/api/v1/commands/{id}", get(given))
+        .route("/api/v1/vans/{van}/commands", post(create_command))
+        .route("/api/v1/commands/{id}", get(get_command))
         .layer(DefaultBodyLimit::max(2 * command::MAX_BYTES))
 }
 
-/// The body is the payload of `cmd` (docs/contract.md); without `id` it is given one, without `v` it is of version 1.
-async fn give(
-    _: Allowed<scope::Routes>,
-    State(shared): State<Shared>,
+/// Creates a command. The body is the payload of `cmd` (docs/mqtt-contract.md); a missing `id` is
+/// generated, a missing `v` is 1.
+async fn create_command(
+    _: RequireScope<scope::Routes>,
+    State(shared): State<AppState>,
     Path(van): Path<String>,
-    Body(mut payload): Body<Map<String, Value>>,
+    JsonBody(mut payload): JsonBody<Map<String, Value>>,
 ) -> Result<Response, Problem> {
     VanId::new(&van).map_err(|error| Problem::bad_request(format!("van: {error}")))?;
     payload.entry("v").or_insert_with(|| VERSION.into());
     payload.entry("id").or_insert_with(|| octets::random_uuid().into());
     let doc = Value::Object(payload.clone()).to_string();
-    let read = command::read(doc.as_bytes()).map_err(|refusal| {
+    let read = command::parse(doc.as_bytes()).map_err(|refusal| {
         Problem::bad_request(match refusal {
-            CommandRefusal::Nobody(detail) => format!("the command: {detail}"),
-            CommandRefusal::Rejected { detail, .. } => detail,
+            CommandError::Unanswerable(detail) => format!("the command: {detail}"),
+            CommandError::Rejected { detail, .. } => detail,
         })
     })?;
-    if let Order::Unsupported { name } = &read.order {
+    if let CommandKind::Unsupported { name } = &read.kind {
         return Err(Problem::bad_request(format!(
-            "cmd is {name}: write one of docs/contract.md, as message"
+            "cmd is {name}: write a command of docs/mqtt-contract.md, for example message"
         )));
     }
-    let parcel = match &read.order {
-        Order::ReportNow { parcel } | Order::UpdatePreferences { parcel, .. } => parcel.clone(),
-        Order::Recall { parcel } => Some(parcel.clone()),
+    let parcel = match &read.kind {
+        CommandKind::ReportNow { parcel } | CommandKind::UpdatePreferences { parcel, .. } => parcel.clone(),
+        CommandKind::Recall { parcel } => Some(parcel.clone()),
         _ => None,
     };
     let name = payload.get("cmd").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -53,43 +55,43 @@ async fn give(
     command.expires_at = read.expires;
     command.epc = match parcel {
         None => None,
-        Some(number) => about(&shared, &number).await?,
+        Some(number) => resolve_epc(&shared, &number).await?,
     };
     let is_new = shared.store.put_command(&command).await?;
-    let known = shared.store.command(&command.id).await?.ok_or_else(|| unknown(&command.id))?;
+    let known = shared.store.command(&command.id).await?.ok_or_else(|| not_found(&command.id))?;
     if !is_new && (&known.van, &known.doc) != (&command.van, &command.doc) {
         return Err(Problem::conflict(format!(
-            "id is {}: another command has it; leave id out, or write a new UUID",
+            "id is {}: used by a different command; omit id, or send a new UUID",
             command.id
         )));
     }
     shared.downlink.notify_one();
     let place = [(header::LOCATION, format!("/api/v1/commands/{}", known.id))];
-    Ok((StatusCode::ACCEPTED, place, Json(shown(&known))).into_response())
+    Ok((StatusCode::ACCEPTED, place, Json(command_json(&known))).into_response())
 }
 
-async fn about(shared: &Shared, number: &str) -> Result<Option<String>, Problem> {
+async fn resolve_epc(shared: &AppState, number: &str) -> Result<Option<String>, Problem> {
     let domain = &shared.config.domain;
-    let known = shared.store.parcels_called(number, domain).await?.into_iter().next();
+    let known = shared.store.find_parcels(number, domain).await?.into_iter().next();
     let named = known.map(|parcel| parcel.epc);
-    Ok(named.or_else(|| epc::of_number(number, domain).into_iter().next()))
+    Ok(named.or_else(|| epc::uris_for_number(number, domain).into_iter().next()))
 }
 
-async fn given(
-    _: Allowed<scope::Routes>,
-    State(shared): State<Shared>,
+async fn get_command(
+    _: RequireScope<scope::Routes>,
+    State(shared): State<AppState>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
-    let command = shared.store.command(&id).await?.ok_or_else(|| unknown(&id))?;
-    Ok(Json(shown(&command)))
+    let command = shared.store.command(&id).await?.ok_or_else(|| not_found(&id))?;
+    Ok(Json(command_json(&command)))
 }
 
-fn unknown(id: &str) -> Problem {
+fn not_found(id: &str) -> Problem {
     let shown: String = id.chars().take(64).collect();
-    Problem::not_found(format!("no command {shown}: give it first"))
+    Problem::not_found(format!("no command {shown}: create it first"))
 }
 
-fn shown(command: &Command) -> Value {
+fn command_json(command: &Command) -> Value {
     json!({
         "id": command.id,
         "van": command.van,

@@ -1,34 +1,36 @@
-//! Text → lines of fields (RFC 4180), with `,` or `;` between them. A line is told by the number that an editor shows.
+//! CSV reader (RFC 4180) with `,` or `;` as separator. Records are numbered by the line that an
+//! editor shows.
 
-use crate::backend::api::Fault;
+use crate::backend::api::FieldError;
 
-/// Lines that have anything in them.
+/// Iterator over non-empty records.
 #[derive(Debug)]
-pub(super) struct Lines<'a> {
+pub(super) struct CsvReader<'a> {
     rest: &'a str,
-    parts: char,
-    number: usize,
+    separator: char,
+    line_number: usize,
 }
 
-impl<'a> Lines<'a> {
-    /// Of a text, whose byte order mark is left out. What parts its first line's fields parts all.
+impl<'a> CsvReader<'a> {
+    /// Creates a reader. Skips a byte order mark; the more frequent separator of the first line
+    /// applies to all lines.
     pub(super) fn new(text: &'a str) -> Self {
         let rest = text.strip_prefix('\u{feff}').unwrap_or(text);
         let first = rest.lines().next().unwrap_or_default();
         let count = |part: char| first.matches(part).count();
-        let parts = if count(';') > count(',') { ';' } else { ',' };
-        Self { rest, parts, number: 1 }
+        let separator = if count(';') > count(',') { ';' } else { ',' };
+        Self { rest, separator, line_number: 1 }
     }
 
-    /// The next field, and what ended it: a part, a line's end, or nothing more. `None` if a quote has no end or
-    /// something follows it.
-    fn field(&mut self) -> Option<(String, char)> {
+    /// Reads the next field and its terminator: separator, line end or end of input. `None` if a
+    /// quote is not closed or is followed by other text.
+    fn next_field(&mut self) -> Option<(String, char)> {
         let mut field = String::new();
         if let Some(mut rest) = self.rest.strip_prefix('"') {
             loop {
                 let (text, behind) = rest.split_once('"')?;
                 field.push_str(text);
-                self.number += text.matches('\n').count();
+                self.line_number += text.matches('\n').count();
                 match behind.strip_prefix('"') {
                     Some(behind) => {
                         field.push('"');
@@ -41,11 +43,11 @@ impl<'a> Lines<'a> {
                 }
             }
             let end = self.rest.strip_prefix('\r').unwrap_or(self.rest).chars().next();
-            if end.is_some_and(|end| end != '\n' && end != self.parts) {
+            if end.is_some_and(|end| end != '\n' && end != self.separator) {
                 return None;
             }
         }
-        let at = self.rest.find([self.parts, '\n']).unwrap_or(self.rest.len());
+        let at = self.rest.find([self.separator, '\n']).unwrap_or(self.rest.len());
         field.push_str(self.rest[..at].trim_end_matches('\r'));
         let end = self.rest[at..].chars().next();
         self.rest = self.rest.get(at + 1..).unwrap_or_default();
@@ -57,23 +59,23 @@ impl<'a> Lines<'a> {
     }
 }
 
-impl Iterator for Lines<'_> {
-    type Item = Result<(usize, Vec<String>), Fault>;
+impl Iterator for CsvReader<'_> {
+    type Item = Result<(usize, Vec<String>), FieldError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if self.rest.is_empty() {
                 return None;
             }
-            let (number, mut fields) = (self.number, Vec::new());
+            let (number, mut fields) = (self.line_number, Vec::new());
             loop {
-                let Some((field, end)) = self.field() else {
+                let Some((field, end)) = self.next_field() else {
                     self.skip_line();
-                    self.number += 1;
-                    return Some(Err(Fault {
+                    self.line_number += 1;
+                    return Some(Err(FieldError {
                         place: format!("line {number}"),
-                        value: "a quote without its end".to_owned(),
-                        remedy: "\" around the whole field, and \"\" for one inside".to_owned(),
+                        value: "an unclosed quote".to_owned(),
+                        remedy: "put \" around the whole field, and write \"\" for a quote inside it".to_owned(),
                     }));
                 };
                 fields.push(field);
@@ -81,7 +83,7 @@ impl Iterator for Lines<'_> {
                     break;
                 }
             }
-            self.number += 1;
+            self.line_number += 1;
             if fields.iter().any(|field| !field.trim().is_empty()) {
                 return Some(Ok((number, fields)));
             }
@@ -96,7 +98,7 @@ mod tests {
     use super::*;
 
     fn lines(text: &str) -> Vec<Option<(usize, Vec<String>)>> {
-        Lines::new(text).map(Result::ok).collect()
+        CsvReader::new(text).map(Result::ok).collect()
     }
 
     fn line(number: usize, fields: &[&str]) -> Option<(usize, Vec<String>)> {
@@ -118,7 +120,7 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_the_text_it_ends(text in "[a,;\"\r\n\u{feff}ü]{0,60}") {
-            prop_assert!(Lines::new(&text).count() <= 61);
+            prop_assert!(CsvReader::new(&text).count() <= 61);
         }
     }
 }

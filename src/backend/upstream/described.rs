@@ -1,14 +1,14 @@
-//! `GET /api/v1/openapi.json` → the description of all paths (OpenAPI 3.1), for everybody.
+//! Serves the OpenAPI 3.1 description at `GET /api/v1/openapi.json`, without authentication.
 
 use axum::Router;
 use axum::http::header;
 use axum::routing::get;
 
-use crate::backend::Shared;
+use crate::backend::AppState;
 
 const DOCUMENT: &str = include_str!("../../../docs/backend/openapi.json");
 
-pub(super) fn router() -> Router<Shared> {
+pub(super) fn router() -> Router<AppState> {
     let answer = async || ([(header::CONTENT_TYPE, "application/json")], DOCUMENT);
     Router::new().route("/api/v1/openapi.json", get(answer))
 }

@@ -1,9 +1,13 @@
-//! `POST /api/v1/import?carrier=…` with a carrier's list of states (CSV, RFC 4180) → events of that carrier's leg.
+//! Carrier import: `POST /api/v1/import?carrier=…` with a CSV list of parcel statuses (RFC 4180)
+//! creates events of that carrier's leg.
 //!
-//! - A header names the columns in whatever order: `parcel`, `status`, `time`, `place`, and `reason` if there is one.
-//! - `,` or `;` parts fields, whichever the header has. `"` holds fields that have one of them, a quote or a line's end.
-//! - Each bad line is told by its number, and the good ones are taken; with `?strict=true` all of them or none.
-//! - The name of an event is made of what its line says: the same list again, or a longer one, gives nothing twice.
+//! - The header names the columns in any order: `parcel`, `status`, `time`, `place` and optionally
+//!   `reason`.
+//! - The separator is `,` or `;`, as in the header. Fields with a separator, a quote or a line end
+//!   are quoted with `"`.
+//! - Invalid lines are reported by number and valid ones are imported; with `?strict=true` all or
+//!   none.
+//! - An event's id is derived from its line, so a repeated or extended list creates no duplicates.
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -16,31 +20,32 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{capture, csv, names};
-use crate::backend::api::{Allowed, Fault, Problem, Query, scope};
+use crate::backend::api::{RequireScope, FieldError, Problem, QueryParams, scope};
 use crate::backend::event::{Event, Origin};
 use crate::backend::store::Statement;
 use crate::backend::store::events::insert;
-use crate::backend::view::fact::{CARRIER, IMPORT, PLACE, REASON, WORDS};
-use crate::backend::{Shared, epc};
+use crate::backend::view::fact::{CARRIER_MEMBER, IMPORT_PREFIX, PLACE_MEMBER, REASON_MEMBER, IMPORT_STATUSES};
+use crate::backend::{AppState, epc};
 use crate::units::UtcTime;
 
-/// Of a list.
+/// Maximum size of a list in bytes.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Maximum number of lines in a list.
 const MAX_LINES: usize = 20_000;
 
-/// Faults that an answer has.
-const MOST_FAULTS: usize = 200;
+/// Maximum number of faults per response.
+const MAX_FAULTS: usize = 200;
 
-/// Of a field, in bytes.
-const MAX_FIELD: usize = 200;
+/// Maximum size of a field in bytes.
+const MAX_FIELD_BYTES: usize = 200;
 
-/// How far ahead of ours a carrier's clock may be, ms.
-const AHEAD_MS: i64 = 24 * 60 * 60 * 1000;
+/// Maximum lead of a carrier's clock over ours, in milliseconds.
+const MAX_CLOCK_SKEW_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// Statements of one transaction, roughly.
-const TOGETHER: usize = 1_000;
+/// Approximate number of events per transaction.
+const BATCH_SIZE: usize = 1_000;
 
-/// Steps of CBV 2.0 §7.1 that say nearly the same as our words.
+/// CBV 2.0 §7.1 business steps closest to the import statuses.
 const STEPS: &[(&str, &str)] = &[
     ("announced", "staging_outbound"),
     ("packed", "packing"),
@@ -54,28 +59,28 @@ const STEPS: &[(&str, &str)] = &[
     ("at_station", "receiving"),
 ];
 
-pub(super) fn router() -> Router<Shared> {
+pub(super) fn router() -> Router<AppState> {
     Router::new().route("/api/v1/import", post(import)).layer(DefaultBodyLimit::max(MAX_BYTES))
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Choice {
+struct QueryOptions {
     carrier: String,
     #[serde(default)]
     strict: bool,
 }
 
 async fn import(
-    allowed: Allowed<scope::Capture>,
-    State(shared): State<Shared>,
-    Query(choice): Query<Choice>,
+    allowed: RequireScope<scope::Capture>,
+    State(shared): State<AppState>,
+    QueryParams(choice): QueryParams<QueryOptions>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let carrier = choice.carrier.trim();
     if carrier.is_empty() || carrier.len() > 64 || carrier.chars().any(char::is_control) {
-        return Err(Problem::bad_request("carrier: its name, 1 to 64 bytes, as dhl"));
+        return Err(Problem::bad_request("carrier: must be a name of 1 to 64 bytes, such as dhl"));
     }
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
     if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/csv") {
@@ -84,52 +89,52 @@ async fn import(
     }
     let body = body.map_err(|no| Problem::new(no.status(), no.body_text()))?;
     let text = std::str::from_utf8(&body)
-        .map_err(|error| Problem::bad_request(format!("the list: {error}; write it in UTF-8")))?;
+        .map_err(|error| Problem::bad_request(format!("the list: {error}; encode it in UTF-8")))?;
     let list =
-        List { carrier, who: &allowed.who, domain: &shared.config.domain, now: shared.now() };
-    let (events, faults) = list.read(text).map_err(|faults| {
-        Problem::bad_request("the header of the list: see errors").with_errors(faults)
+        CarrierList { carrier, who: &allowed.token_name, domain: &shared.config.domain, now: shared.now() };
+    let (events, faults) = list.parse(text).map_err(|faults| {
+        Problem::bad_request("the header of the list is invalid; see errors").with_errors(faults)
     })?;
     if choice.strict && !faults.is_empty() {
-        let detail = format!("{} bad lines, and nothing is taken: see errors", faults.len());
-        return Err(Problem::bad_request(detail).with_errors(first(faults)));
+        let detail = format!("{} invalid lines, nothing was imported; see errors", faults.len());
+        return Err(Problem::bad_request(detail).with_errors(truncate_faults(faults)));
     }
     let mut taken = 0;
-    for events in events.chunks(TOGETHER) {
+    for events in events.chunks(BATCH_SIZE) {
         let statements: Vec<Vec<Statement>> = events.iter().map(insert).collect();
-        // The first of each event's says whether it is new.
+        // The first statement of each event shows whether it is new.
         let firsts = statements
             .iter()
             .scan(0, |at, statements| Some(std::mem::replace(at, *at + statements.len())));
         let firsts: Vec<usize> = firsts.collect();
         let outcomes = shared.store.write(statements.into_iter().flatten().collect()).await?;
-        taken += firsts.into_iter().filter(|at| outcomes[*at].changed > 0).count();
+        taken += firsts.into_iter().filter(|at| outcomes[*at].rows_affected > 0).count();
     }
-    capture::tell(&shared, &events).await;
+    capture::publish_parcels_changed(&shared, &events).await;
     let answer = json!({
         "lines": events.len() + faults.len(),
         "taken": taken,
         "known": events.len() - taken,
         "bad": faults.len(),
-        "errors": first(faults),
+        "errors": truncate_faults(faults),
     });
     Ok(Json(answer).into_response())
 }
 
-fn first(mut faults: Vec<Fault>) -> Vec<Fault> {
-    faults.truncate(MOST_FAULTS);
+fn truncate_faults(mut faults: Vec<FieldError>) -> Vec<FieldError> {
+    faults.truncate(MAX_FAULTS);
     faults
 }
 
-/// Where a list comes from.
-struct List<'a> {
+/// Origin of a list.
+struct CarrierList<'a> {
     carrier: &'a str,
     who: &'a str,
     domain: &'a str,
     now: UtcTime,
 }
 
-/// Where which column is.
+/// Column indices.
 struct Columns {
     parcel: usize,
     status: usize,
@@ -139,7 +144,7 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(header: &[String]) -> Result<Self, Vec<Fault>> {
+    fn from_header(header: &[String]) -> Result<Self, Vec<FieldError>> {
         let known = ["parcel", "status", "time", "place", "reason"];
         let names: Vec<String> =
             header.iter().map(|name| name.trim().to_ascii_lowercase()).collect();
@@ -147,18 +152,18 @@ impl Columns {
         for (index, name) in names.iter().enumerate() {
             let twice = names[..index].contains(name);
             if twice || !known.contains(&name.as_str()) {
-                faults.push(fault(
+                faults.push(shortened_fault(
                     "line 1",
                     name,
-                    "the columns parcel, status, time, place, reason, each once",
+                    "use each of the columns parcel, status, time, place, reason once",
                 ));
             }
         }
         let mut at = |wanted: &str| {
             let found = names.iter().position(|name| name == wanted);
             if found.is_none() {
-                let remedy = format!("a header with the column {wanted}");
-                faults.push(fault("line 1", &names.join(" "), &remedy));
+                let remedy = format!("add the column {wanted} to the header");
+                faults.push(shortened_fault("line 1", &names.join(" "), &remedy));
             }
             found.unwrap_or_default()
         };
@@ -172,34 +177,34 @@ impl Columns {
     }
 }
 
-/// The value goes back to who sent it, shortened.
-fn fault(place: &str, value: &str, remedy: &str) -> Fault {
+/// Builds a fault with a shortened value, which is returned to the sender.
+fn shortened_fault(place: &str, value: &str, remedy: &str) -> FieldError {
     let value = value.chars().filter(|c| !c.is_control()).take(80).collect();
-    Fault { place: place.to_owned(), value, remedy: remedy.to_owned() }
+    FieldError { place: place.to_owned(), value, remedy: remedy.to_owned() }
 }
 
-impl List<'_> {
-    /// The events of its lines, and what is wrong with the others.
-    fn read(&self, text: &str) -> Result<(Vec<Event>, Vec<Fault>), Vec<Fault>> {
-        let mut lines = csv::Lines::new(text);
+impl CarrierList<'_> {
+    /// Parses a list into events and faults.
+    fn parse(&self, text: &str) -> Result<(Vec<Event>, Vec<FieldError>), Vec<FieldError>> {
+        let mut lines = csv::CsvReader::new(text);
         let Some(Ok((_, header))) = lines.next() else {
-            return Err(vec![fault("line 1", "no header", "parcel,status,time,place")]);
+            return Err(vec![shortened_fault("line 1", "no header", "add the header parcel,status,time,place")]);
         };
-        let columns = Columns::of(&header)?;
+        let columns = Columns::from_header(&header)?;
         let (mut events, mut faults) = (Vec::new(), Vec::new());
         for line in lines {
             if events.len() + faults.len() == MAX_LINES {
-                faults.push(fault("the list", "too long", "at most 20,000 lines; split it"));
+                faults.push(shortened_fault("the list", "too long", "send at most 20,000 lines; split the list"));
                 break;
             }
             let read = line.and_then(|(number, fields)| {
                 let place = format!("line {number}");
                 if fields.len() != header.len() {
-                    let remedy = format!("{} fields, as the header has", header.len());
+                    let remedy = format!("write {} fields, as in the header", header.len());
                     let value = format!("{} fields", fields.len());
-                    return Err(fault(&place, &value, &remedy));
+                    return Err(shortened_fault(&place, &value, &remedy));
                 }
-                self.event(&place, &columns, &fields)
+                self.parse_line(&place, &columns, &fields)
             });
             match read {
                 Ok(event) => events.push(event),
@@ -209,37 +214,37 @@ impl List<'_> {
         Ok((events, faults))
     }
 
-    fn event(&self, place: &str, columns: &Columns, fields: &[String]) -> Result<Event, Fault> {
+    fn parse_line(&self, place: &str, columns: &Columns, fields: &[String]) -> Result<Event, FieldError> {
         let field = |index: usize| fields[index].trim();
         let wrong = |column: &str, value: &str, remedy: &str| {
-            Err(fault(&format!("{place} {column}"), value, remedy))
+            Err(shortened_fault(&format!("{place} {column}"), value, remedy))
         };
-        if let Some(long) = fields.iter().find(|field| field.len() > MAX_FIELD) {
-            return Err(fault(place, long, "fields of at most 200 bytes"));
+        if let Some(long) = fields.iter().find(|field| field.len() > MAX_FIELD_BYTES) {
+            return Err(shortened_fault(place, long, "write fields of at most 200 bytes"));
         }
         let (parcel, said) = (field(columns.parcel), field(columns.time));
-        let Some(epc) = epc::of_number(parcel, self.domain).into_iter().next() else {
-            return wrong("parcel", parcel, "the number on the parcel");
+        let Some(epc) = epc::uris_for_number(parcel, self.domain).into_iter().next() else {
+            return wrong("parcel", parcel, "write the number on the parcel");
         };
         let word = field(columns.status).to_ascii_lowercase().replace([' ', '-'], "_");
         let Some((_, step)) = STEPS.iter().find(|(known, _)| *known == word) else {
-            let words: Vec<&str> = WORDS.iter().map(|(word, _)| *word).collect();
+            let words: Vec<&str> = IMPORT_STATUSES.iter().map(|(word, _)| *word).collect();
             return wrong("status", field(columns.status), &words.join(", "));
         };
         let Some(time) = UtcTime::parse(said) else {
-            return wrong("time", said, "a time with an offset, as 2026-11-21T18:30:00+01:00");
+            return wrong("time", said, "write a time with an offset, such as 2026-11-21T18:30:00+01:00");
         };
-        if time.date().year() < 2000 || time.millis_since(self.now) > AHEAD_MS {
-            return wrong("time", said, "after the year 2000, and at most a day ahead of now");
+        if time.date().year() < 2000 || time.millis_since(self.now) > MAX_CLOCK_SKEW_MS {
+            return wrong("time", said, "write a time from the year 2000 to one day ahead");
         }
         let reason = columns.reason.map(field).filter(|reason| !reason.is_empty());
-        Ok(self.said(&Line { epc, word, step, time, place: field(columns.place), reason }))
+        Ok(self.build_event(&StatusLine { epc, status: word, step, time, place: field(columns.place), reason }))
     }
 
-    fn said(&self, line: &Line<'_>) -> Event {
+    fn build_event(&self, line: &StatusLine<'_>) -> Event {
         let at = line.time.to_string();
-        let parts = ["import", self.carrier, &line.epc, &line.word, &at, line.place];
-        let id = names::urn_of(&parts);
+        let parts = ["import", self.carrier, &line.epc, &line.status, &at, line.place];
+        let id = names::urn(&parts);
         let mut data = json!({
             "@context": [GS1_CONTEXT, {"waypost": format!("https://ns.{}/waypost/", self.domain)}],
             "type": "ObjectEvent",
@@ -249,23 +254,23 @@ impl List<'_> {
             "action": "OBSERVE",
             "epcList": [line.epc],
             "bizStep": line.step,
-            CARRIER: self.carrier,
+            CARRIER_MEMBER: self.carrier,
         });
         if !line.place.is_empty() {
-            data[PLACE] = Value::from(line.place);
+            data[PLACE_MEMBER] = Value::from(line.place);
         }
         if let Some(reason) = line.reason {
-            data[REASON] = Value::from(reason);
+            data[REASON_MEMBER] = Value::from(reason);
         }
         Event {
             source: format!("import:{}:{}", self.who, self.carrier),
             id: id.clone(),
             event_id: id,
-            kind: format!("{IMPORT}{}", line.word),
+            kind: format!("{IMPORT_PREFIX}{}", line.status),
             origin: Origin::Import,
             time: line.time,
             captured_at: self.now,
-            epcs: epc::things(&data),
+            epcs: epc::epcs_in(&data),
             data,
             n: 0,
             van: None,
@@ -277,13 +282,13 @@ impl List<'_> {
     }
 }
 
-/// The JSON-LD context that GS1 publishes.
+/// JSON-LD context published by GS1.
 const GS1_CONTEXT: &str = "https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld";
 
-/// A line that is in order.
-struct Line<'a> {
+/// A valid line.
+struct StatusLine<'a> {
     epc: String,
-    word: String,
+    status: String,
     step: &'static str,
     time: UtcTime,
     place: &'a str,
@@ -294,9 +299,9 @@ struct Line<'a> {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<(Vec<Event>, Vec<Fault>), Vec<Fault>> {
+    fn read(text: &str) -> Result<(Vec<Event>, Vec<FieldError>), Vec<FieldError>> {
         let now = UtcTime::parse("2026-11-22T12:00:00Z").unwrap();
-        List { carrier: "dhl", who: "partner", domain: "id.example.com", now }.read(text)
+        CarrierList { carrier: "dhl", who: "partner", domain: "id.example.com", now }.parse(text)
     }
 
     #[test]
@@ -311,14 +316,14 @@ mod tests {
             let event = &events[0];
             assert_eq!(event.epcs[0].0, "https://id.gs1.org/00/395212340000000014");
             assert_eq!(
-                (event.kind.as_str(), event.member(PLACE)),
+                (event.kind.as_str(), event.member(PLACE_MEMBER)),
                 ("import.arrived_at_hub", Some("Hall, North"))
             );
             assert_eq!(event.time.to_string(), "2026-11-21T17:30:00.000Z");
         }
         let one = read("parcel,status,time,place\nA,sorted,2026-11-21T18:30:00Z,x\n").unwrap().0;
         let two = read("place,parcel,time,status\nx,a,2026-11-21T19:30:00+01:00,SORTED").unwrap().0;
-        assert_eq!(one[0].id, two[0].id, "the same said otherwise");
+        assert_eq!(one[0].id, two[0].id, "the same line in another notation");
     }
 
     #[test]
@@ -353,7 +358,7 @@ mod tests {
     fn each_word_has_a_stage_and_a_step() {
         let of =
             |words: Vec<&'static str>| words.into_iter().collect::<std::collections::BTreeSet<_>>();
-        let stages = of(WORDS.iter().map(|(word, _)| *word).collect());
+        let stages = of(IMPORT_STATUSES.iter().map(|(word, _)| *word).collect());
         assert_eq!(stages, of(STEPS.iter().map(|(word, _)| *word).collect()));
     }
 }

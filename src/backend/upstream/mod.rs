@@ -1,14 +1,14 @@
-//! Planners, warehouses and carriers → routes, commands and events.
+//! API for planners, warehouses and carriers: routes, commands and events.
 //!
 //! ```text
-//! routes    PUT a manifest: checked to the last parcel, what only the backend may know taken out, kept with its parcels
+//! routes    PUT a manifest: validated, split from backend-only data, stored with parcels
 //! commands  POST a command for a van
-//! capture   POST events of EPCIS 2.0, done by a job            query   GET them
-//! import    POST a carrier's list of states
+//! capture   POST EPCIS 2.0 events, processed by a job        query   GET them
+//! import    POST a carrier's list of statuses
 //! ```
 //!
-//! - **What is refused says all that is wrong**: place, value, remedy, each.
-//! - **What is sent twice is there once.** Names of events that have none are made of what they say.
+//! - **A rejection reports all faults**, each with place, value and remedy.
+//! - **Repeats are idempotent.** Events without an id get one derived from their content.
 
 mod capture;
 mod commands;
@@ -24,10 +24,10 @@ mod routes;
 use axum::Router;
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::Shared;
+use crate::backend::AppState;
 
-/// Everything that comes from upstream.
-pub fn router() -> Router<Shared> {
+/// Routes of this API.
+pub fn router() -> Router<AppState> {
     Router::new()
         .merge(routes::router())
         .merge(commands::router())
@@ -36,7 +36,7 @@ pub fn router() -> Router<Shared> {
         .merge(described::router())
 }
 
-/// Does what was taken and is not done yet, until `stop`.
-pub async fn run(shared: Shared, stop: CancellationToken) {
+/// Processes accepted captures until `stop`.
+pub async fn run(shared: AppState, stop: CancellationToken) {
     capture::run(shared, stop).await;
 }

@@ -1,18 +1,19 @@
-//! What things and events are called that have no name yet: the same each time, so that a repeat is one.
+//! Deterministic ids derived from content, so that repeats are detected.
 
-use crate::backend::octets::{sha256, uuid_of};
+use crate::backend::octets::{sha256, uuid_v8};
 
-/// SHA-256 over parts, hexadecimal. Parts that end elsewhere make another digest.
-pub(super) fn digest_of(parts: &[&str]) -> String {
-    sha256(&framed(parts))
+/// SHA-256 over the parts, hexadecimal. Parts are length-prefixed, so different splits give
+/// different digests.
+pub(super) fn digest(parts: &[&str]) -> String {
+    sha256(&length_prefixed(parts))
 }
 
-/// A name of parts: a UUID of version 8 (RFC 9562 §5.8) over their SHA-256, as a URN.
-pub(super) fn urn_of(parts: &[&str]) -> String {
-    format!("urn:uuid:{}", uuid_of(&framed(parts)))
+/// URN with a UUID of version 8 (RFC 9562 §5.8) over the SHA-256 of the parts.
+pub(super) fn urn(parts: &[&str]) -> String {
+    format!("urn:uuid:{}", uuid_v8(&length_prefixed(parts)))
 }
 
-fn framed(parts: &[&str]) -> String {
+fn length_prefixed(parts: &[&str]) -> String {
     parts.iter().map(|part| format!("{}:{part}", part.len())).collect()
 }
 
@@ -22,9 +23,9 @@ mod tests {
 
     #[test]
     fn names_are_the_same_for_the_same_and_others_for_others() {
-        let name = urn_of(&["a", "bc"]);
-        assert_eq!(name, urn_of(&["a", "bc"]));
-        assert_ne!(name, urn_of(&["ab", "c"]));
+        let name = urn(&["a", "bc"]);
+        assert_eq!(name, urn(&["a", "bc"]));
+        assert_ne!(name, urn(&["ab", "c"]));
         assert_eq!((name.len(), &name[23..24]), (45, "8"));
     }
 }

@@ -1,4 +1,4 @@
-//! `GET /events` → events as a `SimpleEventQuery` asks for them (EPCIS 2.0 §8.2.7.1, §12.8), in pages.
+//! Event queries: `GET /events` as `SimpleEventQuery` (EPCIS 2.0 §8.2.7.1, §12.8), with pages.
 
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
@@ -6,27 +6,28 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse as _, Response};
 use serde_json::{Value, json};
 
-use crate::backend::api::{Allowed, Fault, Problem, scope};
-use crate::backend::event::{Event, RETRACTS_OTHERS, token_of};
-use crate::backend::store::wanted::{Column, Direction, Order, Page, Wanted};
-use crate::backend::{Shared, epc};
+use crate::backend::api::{RequireScope, FieldError, Problem, scope};
+use crate::backend::event::{Event, RETRACTS_OTHERS, token_name};
+use crate::backend::store::wanted::{Column, Direction, Order, Page, EventQuery};
+use crate::backend::{AppState, epc};
 use crate::units::UtcTime;
 
-/// Events of a page, unless asked otherwise, and at most.
-const PER_PAGE: u32 = 30;
+/// Default number of events per page.
+const DEFAULT_PER_PAGE: u32 = 30;
+/// Maximum number of events per page.
 const MAX_PER_PAGE: u32 = 1_000;
 
-/// Values of one parameter.
+/// Maximum number of values per parameter.
 const MAX_VALUES: usize = 100;
 
-/// Parameters of one question: each is a condition that the database tries on every event.
+/// Maximum number of parameters per query; the database evaluates each on every event.
 const MAX_PARAMETERS: usize = 50;
 
-/// The JSON-LD context that GS1 publishes.
+/// JSON-LD context published by GS1.
 const GS1_CONTEXT: &str = "https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld";
 
-/// Parameters that ask for one of several values, parted by `|` (§12.8.3) or said several times.
-const AMONG: &[(&str, Column)] = &[
+/// Parameters with several values, separated by `|` (§12.8.3) or repeated.
+const LIST_PARAMETERS: &[(&str, Column)] = &[
     ("eventType", Column::EventType),
     ("EQ_eventID", Column::EventId),
     ("EQ_action", Column::Action),
@@ -36,71 +37,72 @@ const AMONG: &[(&str, Column)] = &[
     ("EQ_bizLocation", Column::BizLocation),
 ];
 
-/// What is asked.
+/// A parsed event query.
 #[derive(Debug, PartialEq)]
-struct Asked {
-    wanted: Wanted,
+struct EventQueryParams {
+    query: EventQuery,
     page: Page,
 }
 
 pub(super) fn per_page(asked: Option<u32>) -> Result<u32, Problem> {
     match asked {
-        None => Ok(PER_PAGE),
+        None => Ok(DEFAULT_PER_PAGE),
         Some(count) if (1..=MAX_PER_PAGE).contains(&count) => Ok(count),
-        Some(count) => Err(Problem::bad_request(format!("perPage is {count}: 1 to 1000"))),
+        Some(count) => Err(Problem::bad_request(format!("perPage is {count}: must be 1 to 1000"))),
     }
 }
 
-pub(super) fn bad_page() -> Problem {
-    Problem::bad_request("nextPageToken: take it from the Link of the page before")
+pub(super) fn invalid_page_token() -> Problem {
+    Problem::bad_request("nextPageToken: must be taken from the Link header of the previous page")
 }
 
-/// `Link` of the next page (RFC 8288).
-pub(super) fn link(next: Option<&str>) -> AppendHeaders<Vec<(HeaderName, HeaderValue)>> {
+/// `Link` header of the next page (RFC 8288).
+pub(super) fn next_link(next: Option<&str>) -> AppendHeaders<Vec<(HeaderName, HeaderValue)>> {
     let value = next.and_then(|next| format!("<{next}>; rel=\"next\"").parse().ok());
     AppendHeaders(value.map(|value| (header::LINK, value)).into_iter().collect())
 }
 
-/// Reads a query string. Everything in it must be known: a filter that is not applied would show too much.
-fn asked(query: &str) -> Result<Asked, Vec<Fault>> {
-    let mut asked = Asked {
-        wanted: Wanted::default(),
+/// Parses a query string. Unknown parameters are rejected, since an ignored filter would reveal too
+/// many events.
+fn parse_query(query: &str) -> Result<EventQueryParams, Vec<FieldError>> {
+    let mut asked = EventQueryParams {
+        query: EventQuery::default(),
         page: Page {
             order: Order::default(),
             direction: Direction::default(),
             after: None,
-            limit: PER_PAGE,
+            limit: DEFAULT_PER_PAGE,
         },
     };
     let mut faults = Vec::new();
-    let parameters = parameters(query);
+    let parameters = split_query(query);
     if parameters.len() > MAX_PARAMETERS {
         let value = parameters.len().to_string();
-        let remedy = "at most 50 parameters; several values go into one, parted by |".to_owned();
-        return Err(vec![Fault { place: "the query".to_owned(), value, remedy }]);
+        let remedy = "use at most 50 parameters; separate several values of one parameter by |".to_owned();
+        return Err(vec![FieldError { place: "the query".to_owned(), value, remedy }]);
     }
     for (name, value) in parameters {
-        if let Err(remedy) = asked.take(&name, &value) {
+        if let Err(remedy) = asked.set_parameter(&name, &value) {
             let value = value.chars().take(80).collect();
             let place = name.chars().take(80).collect();
-            faults.push(Fault { place, value, remedy: remedy.to_owned() });
+            faults.push(FieldError { place, value, remedy: remedy.to_owned() });
         }
     }
     if faults.is_empty() { Ok(asked) } else { Err(faults) }
 }
 
-fn parameters(query: &str) -> Vec<(String, String)> {
+fn split_query(query: &str) -> Vec<(String, String)> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     pairs
         .map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decoded(name), decoded(value))
+            (percent_decode(name), percent_decode(value))
         })
         .collect()
 }
 
-/// Percent-encoding undone (RFC 3986 §2.1). `+` stays: times have it, and what people mean by it is no space here.
-fn decoded(text: &str) -> String {
+/// Decodes percent-encoding (RFC 3986 §2.1). `+` is kept, since times contain it.
+fn percent_decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
@@ -122,71 +124,71 @@ fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-impl Asked {
-    fn take(&mut self, name: &str, value: &str) -> Result<(), &'static str> {
-        let time = || UtcTime::parse(value).ok_or("a time with an offset, as 2026-11-22T07:12:31Z");
+impl EventQueryParams {
+    fn set_parameter(&mut self, name: &str, value: &str) -> Result<(), &'static str> {
+        let time = || UtcTime::parse(value).ok_or("write a time with an offset, such as 2026-11-22T07:12:31Z");
         let values: Vec<String> =
             value.split('|').filter(|part| !part.is_empty()).map(str::to_owned).collect();
         let some = |values: Vec<String>| match values.len() {
-            0 => Err("at least one value"),
+            0 => Err("write at least one value"),
             1..=MAX_VALUES => Ok(values),
-            _ => Err("at most 100 values"),
+            _ => Err("write at most 100 values"),
         };
-        if let Some((_, column)) = AMONG.iter().find(|(known, _)| *known == name) {
-            self.wanted.among.push((*column, some(values)?));
+        if let Some((_, column)) = LIST_PARAMETERS.iter().find(|(known, _)| *known == name) {
+            self.query.any_of.push((*column, some(values)?));
             return Ok(());
         }
         let canonical =
             |values: Vec<String>| values.iter().map(|uri| epc::canonical(uri)).collect();
         match name {
-            "GE_eventTime" => self.wanted.since.push((Order::EventTime, time()?)),
-            "LT_eventTime" => self.wanted.until.push((Order::EventTime, time()?)),
-            "GE_recordTime" => self.wanted.since.push((Order::RecordTime, time()?)),
-            "LT_recordTime" => self.wanted.until.push((Order::RecordTime, time()?)),
-            "MATCH_epc" => self.wanted.epcs = canonical(some(values)?),
-            "MATCH_anyEPC" => self.wanted.any_epcs = canonical(some(values)?),
+            "GE_eventTime" => self.query.since.push((Order::EventTime, time()?)),
+            "LT_eventTime" => self.query.until.push((Order::EventTime, time()?)),
+            "GE_recordTime" => self.query.since.push((Order::RecordTime, time()?)),
+            "LT_recordTime" => self.query.until.push((Order::RecordTime, time()?)),
+            "MATCH_epc" => self.query.epcs = canonical(some(values)?),
+            "MATCH_anyEPC" => self.query.any_epcs = canonical(some(values)?),
             "orderBy" => {
                 self.page.order = match value {
                     "eventTime" => Order::EventTime,
                     "recordTime" => Order::RecordTime,
-                    _ => return Err("eventTime or recordTime"),
+                    _ => return Err("write eventTime or recordTime"),
                 }
             }
             "orderDirection" => {
                 self.page.direction = match value {
                     "ASC" => Direction::Ascending,
                     "DESC" => Direction::Descending,
-                    _ => return Err("ASC or DESC"),
+                    _ => return Err("write ASC or DESC"),
                 }
             }
             "perPage" => {
                 let count = value.parse().ok().filter(|n| (1..=MAX_PER_PAGE).contains(n));
-                self.page.limit = count.ok_or("1 to 1000")?;
+                self.page.limit = count.ok_or("write 1 to 1000")?;
             }
             "nextPageToken" => {
                 let after = value.split_once('.');
                 let after = after.and_then(|(at, n)| Some((at.parse().ok()?, n.parse().ok()?)));
-                self.page.after = Some(after.ok_or("the one of the Link of the page before")?);
+                self.page.after = Some(after.ok_or("take it from the Link header of the previous page")?);
             }
-            _ => return Err("no parameter of this server; see /api/v1/openapi.json"),
+            _ => return Err("unknown parameter; see /api/v1/openapi.json"),
         }
         Ok(())
     }
 }
 
 pub(super) async fn events(
-    _: Allowed<scope::Events>,
-    State(shared): State<Shared>,
+    _: RequireScope<scope::Events>,
+    State(shared): State<AppState>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let query = query.unwrap_or_default();
-    let Asked { wanted, page } = asked(&query).map_err(|faults| {
+    let EventQueryParams { query: wanted, page } = parse_query(&query).map_err(|faults| {
         let names: Vec<&str> = faults.iter().map(|fault| fault.place.as_str()).collect();
-        let detail = format!("parameters that cannot be: {}", names.join(", "));
+        let detail = format!("invalid parameters: {}", names.join(", "));
         Problem::bad_request(detail).with_errors(faults)
     })?;
     let more = Page { limit: page.limit + 1, ..page };
-    let mut events = shared.store.events_wanted(&wanted, more).await?;
+    let mut events = shared.store.query_events(&wanted, more).await?;
     let is_more = events.len() > page.limit as usize;
     events.truncate(page.limit as usize);
     let next = events.last().filter(|_| is_more).map(|last| {
@@ -200,14 +202,14 @@ pub(super) async fn events(
         let (at, n) = (time.as_unix_ms(), last.n);
         format!("/events?{}{and}nextPageToken={at}.{n}", asked.join("&"))
     });
-    let document = document(&shared, &events);
-    Ok((link(next.as_deref()), [LD_JSON], Json(document)).into_response())
+    let document = query_document(&shared, &events);
+    Ok((next_link(next.as_deref()), [LD_JSON], Json(document)).into_response())
 }
 
 const LD_JSON: (HeaderName, &str) = (header::CONTENT_TYPE, "application/ld+json");
 
-/// An `EPCISQueryDocument` (§9.5): each event with the context that it came with.
-fn document(shared: &Shared, events: &[Event]) -> Value {
+/// Builds an `EPCISQueryDocument` (§9.5); each event keeps its own context.
+fn query_document(shared: &AppState, events: &[Event]) -> Value {
     json!({
         "@context": [GS1_CONTEXT],
         "type": "EPCISQueryDocument",
@@ -216,14 +218,14 @@ fn document(shared: &Shared, events: &[Event]) -> Value {
         "epcisBody": {
             "queryResults": {
                 "queryName": "SimpleEventQuery",
-                "resultsBody": {"eventList": events.iter().map(shown).collect::<Vec<Value>>()},
+                "resultsBody": {"eventList": events.iter().map(event_json).collect::<Vec<Value>>()},
             },
         },
     })
 }
 
-/// An event with the time at which it was taken.
-pub(super) fn shown(event: &Event) -> Value {
+/// JSON of an event with its `recordTime`.
+pub(super) fn event_json(event: &Event) -> Value {
     let mut data = event.data.clone();
     if data.is_object() {
         data["recordTime"] = Value::from(event.captured_at.to_string());
@@ -231,27 +233,28 @@ pub(super) fn shown(event: &Event) -> Value {
     data
 }
 
-/// Whether a retraction of this name is good for what `first` says.
-fn takes_back(event: &Event, first: &Event) -> bool {
-    match token_of(&first.source) {
+/// Whether a retraction with the same eventID applies to the event `first`.
+fn may_retract(event: &Event, first: &Event) -> bool {
+    match token_name(&first.source) {
         None => event.source == first.source,
-        token => event.kind == RETRACTS_OTHERS || token_of(&event.source) == token,
+        token => event.kind == RETRACTS_OTHERS || token_name(&event.source) == token,
     }
 }
 
-/// One event by its `eventID`; if several say it, the first, and if that was taken back, the retraction.
+/// Returns the event with an `eventID`: the first of several, or its retraction if it was
+/// retracted.
 pub(super) async fn event(
-    _: Allowed<scope::Events>,
-    State(shared): State<Shared>,
+    _: RequireScope<scope::Events>,
+    State(shared): State<AppState>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let events = shared.store.events_called(&id).await?;
+    let events = shared.store.events_by_event_id(&id).await?;
     let first = events.iter().find(|event| !event.retracts).or_else(|| events.first());
     let back =
-        |event: &&Event| event.retracts && first.is_some_and(|first| takes_back(event, first));
+        |event: &&Event| event.retracts && first.is_some_and(|first| may_retract(event, first));
     let found = events.iter().rev().find(back).or(first);
     let event = found.ok_or_else(|| Problem::not_found("no event has this eventID"))?;
-    Ok((StatusCode::OK, [LD_JSON], Json(shown(event))).into_response())
+    Ok((StatusCode::OK, [LD_JSON], Json(event_json(event))).into_response())
 }
 
 #[cfg(test)]
@@ -262,12 +265,12 @@ mod tests {
     fn a_query_is_read() {
         let query = "eventType=ObjectEvent%7CAggregationEvent&GE_eventTime=2026-11-22T07:00:00+01:00\
             &MATCH_epc=urn:epc:id:sscc:0614141.1234567890&orderBy=recordTime&orderDirection=ASC&perPage=7&nextPageToken=5.6";
-        let asked = asked(query).unwrap();
+        let asked = parse_query(query).unwrap();
         let both = vec!["ObjectEvent".to_owned(), "AggregationEvent".to_owned()];
-        assert_eq!(asked.wanted.among, [(Column::EventType, both)]);
-        assert_eq!(asked.wanted.epcs, ["https://id.gs1.org/00/106141412345678908"]);
+        assert_eq!(asked.query.any_of, [(Column::EventType, both)]);
+        assert_eq!(asked.query.epcs, ["https://id.gs1.org/00/106141412345678908"]);
         let since = UtcTime::parse("2026-11-22T06:00:00Z").unwrap();
-        assert_eq!(asked.wanted.since, [(Order::EventTime, since)]);
+        assert_eq!(asked.query.since, [(Order::EventTime, since)]);
         let page = Page {
             order: Order::RecordTime,
             direction: Direction::Ascending,
@@ -275,8 +278,8 @@ mod tests {
             limit: 7,
         };
         assert_eq!(asked.page, page);
-        assert_eq!(super::asked("").unwrap().wanted, Wanted::default());
-        let faults = super::asked(&"EQ_action=ADD&".repeat(51)).unwrap_err();
+        assert_eq!(super::parse_query("").unwrap().query, EventQuery::default());
+        let faults = super::parse_query(&"EQ_action=ADD&".repeat(51)).unwrap_err();
         assert_eq!(faults[0].place, "the query");
     }
 
@@ -284,7 +287,7 @@ mod tests {
     fn what_is_not_known_is_named() {
         let query = "EQ_bizstep=x&perPage=0&orderBy=place&GE_eventTime=now&EQ_action=&nextPageToken=x&%zz=1";
         let names: Vec<String> =
-            asked(query).unwrap_err().into_iter().map(|fault| fault.place).collect();
+            parse_query(query).unwrap_err().into_iter().map(|fault| fault.place).collect();
         let expected = [
             "EQ_bizstep",
             "perPage",

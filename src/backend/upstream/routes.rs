@@ -1,4 +1,5 @@
-//! `PUT /api/v1/routes/{route}` → a route that waits for its van, parcels with links, and events that announce them.
+//! Routes: `PUT /api/v1/routes/{route}` stores a route for its van, creates parcels with tracking
+//! links, and events that announce them.
 
 use std::sync::Arc;
 
@@ -10,109 +11,109 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::manifest::{self, Checked};
+use super::manifest::{self, ValidManifest};
 use super::names;
-use crate::backend::api::{Allowed, Body, Problem, Query, scope};
+use crate::backend::api::{RequireScope, JsonBody, Problem, QueryParams, scope};
 use crate::backend::event::{Event, Origin};
 use crate::backend::live::Change;
 use crate::backend::store::parcels::Parcel;
-use crate::backend::store::routes::{Others, Put, Route};
-use crate::backend::{Shared, epc, octets};
+use crate::backend::store::routes::{ConflictPolicy, PutRouteResult, Route};
+use crate::backend::{AppState, epc, octets};
 use crate::wire::VanId;
-use crate::wire::epcis::Names;
+use crate::wire::epcis::Identifiers;
 
-/// Of a request: the van's 256 KiB, and a recipient of each parcel.
+/// Maximum size of a request in bytes: 256 KiB for the van, plus the recipients.
 const MAX_BYTES: usize = 1024 * 1024;
 
-/// Parcels that one event announces, so that no event of one parcel is long because of the others.
-const ANNOUNCED_TOGETHER: usize = 100;
+/// Maximum number of parcels per announcement event; keeps each parcel's event short.
+const MAX_ANNOUNCED_PER_EVENT: usize = 100;
 
-/// The JSON-LD context that GS1 publishes.
+/// JSON-LD context published by GS1.
 const GS1_CONTEXT: &str = "https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld";
 
-pub(super) fn router() -> Router<Shared> {
+pub(super) fn router() -> Router<AppState> {
     Router::new()
         .route("/api/v1/routes/{route}", put(put_route).get(route).delete(withdraw))
         .layer(DefaultBodyLimit::max(MAX_BYTES))
 }
 
-/// What is put.
+/// Body of a PUT request.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+struct PutRouteRequest {
     van: String,
     manifest: Value,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Choice {
+struct QueryOptions {
     #[serde(default)]
     replace: bool,
 }
 
 async fn put_route(
-    _: Allowed<scope::Routes>,
-    State(shared): State<Shared>,
+    _: RequireScope<scope::Routes>,
+    State(shared): State<AppState>,
     Path(name): Path<String>,
-    Query(choice): Query<Choice>,
-    Body(wanted): Body<Wanted>,
+    QueryParams(choice): QueryParams<QueryOptions>,
+    JsonBody(wanted): JsonBody<PutRouteRequest>,
 ) -> Result<Response, Problem> {
     let van =
         VanId::new(&wanted.van).map_err(|error| Problem::bad_request(format!("van: {error}")))?;
-    let names = Names::new(&shared.config.domain, &van)
+    let names = Identifiers::new(&shared.config.domain, &van)
         .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    let checked = manifest::check(&wanted.manifest, &name, &names).map_err(|faults| {
-        let detail = format!("the manifest has {} faults: see errors", faults.len());
+    let checked = manifest::validate(&wanted.manifest, &name, &names).map_err(|faults| {
+        let detail = format!("the manifest has {} faults; see errors", faults.len());
         Problem::bad_request(detail).with_errors(faults)
     })?;
-    let put = kept(&shared, &wanted, &checked);
+    let put = stored_revision(&shared, &wanted, &checked);
     let before: Vec<String> =
-        shared.store.parcels_of_route(&name).await?.into_iter().map(|parcel| parcel.epc).collect();
+        shared.store.parcels_for_route(&name).await?.into_iter().map(|parcel| parcel.epc).collect();
     let parcels: Vec<Parcel> =
-        checked.parcels.iter().map(|parcel| parcel_of(parcel, &put)).collect();
+        checked.parcels.iter().map(|parcel| new_parcel(parcel, &put)).collect();
     let fresh: Vec<&str> = parcels
         .iter()
         .map(|parcel| parcel.epc.as_str())
         .filter(|epc| !before.iter().any(|known| known == epc))
         .collect();
     let events = announcements(&shared, &names, &put, &checked, &fresh);
-    let others = if choice.replace { Others::GoAway } else { Others::Stay };
+    let others = if choice.replace { ConflictPolicy::Replace } else { ConflictPolicy::Reject };
     let status = match shared.store.put_route(&put, &parcels, &events, others).await? {
-        Put::Created => StatusCode::CREATED,
-        Put::Changed | Put::Same => StatusCode::OK,
+        PutRouteResult::Created => StatusCode::CREATED,
+        PutRouteResult::Updated | PutRouteResult::Unchanged => StatusCode::OK,
         refused => return Err(conflict(&put, &refused)),
     };
     let epcs = before.into_iter().chain(parcels.into_iter().map(|parcel| parcel.epc)).collect();
-    tell(&shared, &put, epcs).await;
-    let answer = shown(&shared, &name, Detail::Links).await?;
+    publish_changes(&shared, &put, epcs).await;
+    let answer = route_json(&shared, &name, Detail::Links).await?;
     Ok((status, Json(answer)).into_response())
 }
 
-fn conflict(put: &Route, refused: &Put) -> Problem {
+fn conflict(put: &Route, refused: &PutRouteResult) -> Problem {
     let Route { route, van, rev, .. } = put;
     Problem::conflict(match refused {
-        Put::Behind { rev: known, withdrawn: true } => {
+        PutRouteResult::StaleRevision { rev: known, withdrawn: true } => {
             format!(
-                "route {route} was withdrawn at rev {known}: put it with a higher rev, or by another name"
+                "route {route} was withdrawn at rev {known}; send a higher rev, or use another name"
             )
         }
-        Put::Behind { rev: known, .. } => {
+        PutRouteResult::StaleRevision { rev: known, .. } => {
             format!(
-                "rev is {rev}: route {route} has rev {known} with another content; put a higher one"
+                "rev is {rev}: route {route} has rev {known} with different content; send a higher rev"
             )
         }
-        Put::OtherVan { van: known } => format!(
-            "van is {van}: route {route} is of {known}; withdraw it and put it by another name"
+        PutRouteResult::OtherVan { van: known } => format!(
+            "van is {van}: route {route} belongs to {known}; withdraw it and use another name"
         ),
-        Put::Busy { route: known } => format!(
-            "van {van} has route {known} at that time: withdraw it, or put this one with ?replace=true"
+        PutRouteResult::VanBusy { route: known } => format!(
+            "van {van} has route {known} at that time; withdraw it, or repeat with ?replace=true"
         ),
-        Put::Created | Put::Changed | Put::Same => String::new(),
+        PutRouteResult::Created | PutRouteResult::Updated | PutRouteResult::Unchanged => String::new(),
     })
 }
 
-fn kept(shared: &Shared, wanted: &Wanted, checked: &Checked) -> Route {
+fn stored_revision(shared: &AppState, wanted: &PutRouteRequest, checked: &ValidManifest) -> Route {
     let doc = wanted.manifest.to_string();
     Route {
         route: checked.manifest.route.clone(),
@@ -120,7 +121,7 @@ fn kept(shared: &Shared, wanted: &Wanted, checked: &Checked) -> Route {
         rev: checked.manifest.rev,
         valid_from: checked.manifest.valid_from,
         valid_until: checked.manifest.valid_until,
-        digest: names::digest_of(&[&wanted.van, &doc]),
+        digest: names::digest(&[&wanted.van, &doc]),
         doc,
         manifest: checked.payload.clone(),
         put_at: shared.now(),
@@ -130,7 +131,7 @@ fn kept(shared: &Shared, wanted: &Wanted, checked: &Checked) -> Route {
     }
 }
 
-fn parcel_of(parcel: &manifest::CheckedParcel, put: &Route) -> Parcel {
+fn new_parcel(parcel: &manifest::ValidParcel, put: &Route) -> Parcel {
     Parcel {
         epc: parcel.epc.clone(),
         number: parcel.number.clone(),
@@ -151,20 +152,21 @@ fn parcel_of(parcel: &manifest::CheckedParcel, put: &Route) -> Parcel {
     }
 }
 
-/// `route.assigned`: a `TransactionEvent` that binds parcels to the route (EPCIS 2.0 §7.4.4).
+/// Builds `route.assigned`: a `TransactionEvent` that links parcels to the route (EPCIS 2.0
+/// §7.4.4).
 fn announcements(
-    shared: &Shared,
-    names: &Names,
+    shared: &AppState,
+    names: &Identifiers,
     put: &Route,
-    checked: &Checked,
+    checked: &ValidManifest,
     fresh: &[&str],
 ) -> Vec<Event> {
     let station = json!({"id": names.station(&checked.manifest.station.id)});
     let rev = put.rev.to_string();
-    let chunks = fresh.chunks(ANNOUNCED_TOGETHER).enumerate();
+    let chunks = fresh.chunks(MAX_ANNOUNCED_PER_EVENT).enumerate();
     let event = |(index, epcs): (usize, &[&str])| {
         let id =
-            names::urn_of(&["route.assigned", &put.route, &rev, &put.digest, &index.to_string()]);
+            names::urn(&["route.assigned", &put.route, &rev, &put.digest, &index.to_string()]);
         let data = json!({
             "@context": [GS1_CONTEXT, {"van": names.namespace}],
             "type": "TransactionEvent",
@@ -195,7 +197,7 @@ fn announcements(
             time: put.put_at,
             captured_at: put.put_at,
             retracts: false,
-            epcs: epc::things(&data),
+            epcs: epc::epcs_in(&data),
             job: None,
             data,
         }
@@ -203,24 +205,24 @@ fn announcements(
     chunks.map(event).collect()
 }
 
-async fn tell(shared: &Shared, route: &Route, epcs: Arc<[String]>) {
+async fn publish_changes(shared: &AppState, route: &Route, epcs: Arc<[String]>) {
     let van: Arc<str> = route.van.as_str().into();
-    shared.tell(Change::Route { route: route.route.as_str().into(), van: van.clone() }).await;
-    shared.tell(Change::Parcels { epcs, van: Some(van) }).await;
+    shared.publish_change(Change::Route { route: route.route.as_str().into(), van: van.clone() }).await;
+    shared.publish_change(Change::Parcels { epcs, van: Some(van) }).await;
     shared.downlink.notify_one();
 }
 
-/// How much of a route is told.
+/// Level of detail of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Detail {
     Links,
     Everything,
 }
 
-async fn shown(shared: &Shared, name: &str, detail: Detail) -> Result<Value, Problem> {
-    let Some(route) = shared.store.route(name).await? else { return Err(unknown(name)) };
+async fn route_json(shared: &AppState, name: &str, detail: Detail) -> Result<Value, Problem> {
+    let Some(route) = shared.store.route(name).await? else { return Err(not_found(name)) };
     let site = shared.config.http.public_url.trim_end_matches('/');
-    let parcels = shared.store.parcels_of_route(name).await?;
+    let parcels = shared.store.parcels_for_route(name).await?;
     let parcels: Vec<Value> = parcels
         .iter()
         .map(|parcel| {
@@ -253,28 +255,28 @@ async fn shown(shared: &Shared, name: &str, detail: Detail) -> Result<Value, Pro
     Ok(answer)
 }
 
-fn unknown(name: &str) -> Problem {
+fn not_found(name: &str) -> Problem {
     let shown: String = name.chars().take(64).collect();
-    Problem::not_found(format!("no route {shown}: put it first"))
+    Problem::not_found(format!("no route {shown}: create it first"))
 }
 
 async fn route(
-    _: Allowed<scope::Routes>,
-    State(shared): State<Shared>,
+    _: RequireScope<scope::Routes>,
+    State(shared): State<AppState>,
     Path(name): Path<String>,
 ) -> Result<Json<Value>, Problem> {
-    shown(&shared, &name, Detail::Everything).await.map(Json)
+    route_json(&shared, &name, Detail::Everything).await.map(Json)
 }
 
 async fn withdraw(
-    _: Allowed<scope::Routes>,
-    State(shared): State<Shared>,
+    _: RequireScope<scope::Routes>,
+    State(shared): State<AppState>,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    let parcels = shared.store.parcels_of_route(&name).await?;
+    let parcels = shared.store.parcels_for_route(&name).await?;
     let Some(route) = shared.store.withdraw_route(&name).await? else {
-        return Err(unknown(&name));
+        return Err(not_found(&name));
     };
-    tell(&shared, &route, parcels.into_iter().map(|parcel| parcel.epc).collect()).await;
+    publish_changes(&shared, &route, parcels.into_iter().map(|parcel| parcel.epc).collect()).await;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,211 +1,196 @@
-//! What a dispatcher sees: vans, a van's day, and the trace of a parcel that is missing.
+//! Read models for dispatchers: vans, a van's history and the trace of a missing parcel.
 
 use serde::{Deserialize, Serialize};
 
-use super::parcel::{Spot, Step, Window};
+use super::parcel::{GeoPoint, Step, Window};
 use crate::wire::json::{ConnectionState, Position, State};
 
-/// A van now.
+/// Current status of a van.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VanView {
-    /// Its id.
     pub van: String,
-    /// The newest position; absent off duty.
+    /// Newest position; absent while off duty.
     pub position: Option<Position>,
-    /// Age of that position, s.
+    /// Age of the position in seconds.
     pub position_age_s: Option<u64>,
-    /// What it last said of itself.
+    /// Newest reported state.
     pub state: Option<State>,
-    /// Whether it is connected.
     pub connection: Option<ConnectionState>,
-    /// When anything of it last came.
+    /// Time of the last message from the van.
     pub heard_at: String,
-    /// Its route.
     pub route: Option<RouteView>,
-    /// What a dispatcher should look at, worst first: `offline`, `no_fix`, `backlog`, `delayed`, `off_duty`, `gaps`,
-    /// `manifest_refused`, `scan_outside`, `missing`, `other_domain`, `wrong_stop`.
+    /// Conditions that need a dispatcher's attention, most severe first: `offline`, `no_fix`,
+    /// `backlog`, `delayed`, `off_duty`, `gaps`, `manifest_refused`, `scan_outside`, `missing`,
+    /// `other_domain`, `wrong_stop`.
     pub attention: Vec<String>,
-    /// The parcels of which somebody should ask the driver, newest first, at most 20.
-    pub concerns: Vec<Concern>,
-    /// The domain that it names parcels with, if that is not our `parcels.domain`.
+    /// Delivery exceptions, newest first, at most 20.
+    pub concerns: Vec<DeliveryException>,
+    /// Domain in the van's parcel URIs, if it differs from our `parcels.domain`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_domain: Option<String>,
 }
 
-/// A parcel that is not where it should be, or may not be.
+/// A parcel that is, or may be, in the wrong place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Concern {
-    /// `scan_outside` (handed over where it was not due), `missing` (not found, or its tag fell silent), `wrong_stop`
-    /// (scanned at another's stop, and not seen since).
+pub struct DeliveryException {
+    /// `scan_outside` (handed over away from its stop), `missing` (not found, or its tag is silent)
+    /// or `wrong_stop` (scanned at another stop and not seen since).
     pub kind: String,
-    /// Its number.
+    /// Parcel number.
     pub number: String,
-    /// When that was said.
+    /// Time of the report.
     pub at: String,
-    /// When it was seen last; the same as `at` unless it is missing.
+    /// Time of the last sighting; equals `at` unless the parcel is missing.
     pub seen_at: String,
-    /// At which stop that was, if it was at one.
+    /// Stop at the place of the sighting, if any.
     pub stop: Option<String>,
-    /// The stop where it is due.
+    /// Stop where the parcel is due.
     pub due: String,
-    /// From where it was seen last to where it is due, m.
+    /// Distance in metres from the last sighting to the due stop.
     pub distance_m: Option<u32>,
 }
 
-/// How far a route is.
+/// Progress of a route.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RouteView {
-    /// Its name.
     pub route: String,
-    /// The revision that was put.
+    /// Stored revision.
     pub rev: u64,
-    /// The revision that the van uses; absent if it has not said so.
+    /// Revision in use on the van; absent if the van has not reported it.
     pub van_rev: Option<u64>,
-    /// Stops that are finished.
     pub stops_done: u32,
-    /// All stops.
     pub stops_total: u32,
-    /// Parcels delivered.
     pub delivered: u32,
-    /// Parcels in all.
+    /// Total number of parcels.
     pub parcels: u32,
-    /// Where it is loaded.
-    pub station: Spot,
-    /// In the order in which they are driven to now.
+    /// Station at which the van is loaded.
+    pub station: GeoPoint,
+    /// Stops in the current driving order; finished stops first.
     pub stops: Vec<StopView>,
 }
 
-/// A stop of a route.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StopView {
-    /// Its number in the manifest.
+    /// Stop number in the manifest.
     pub seq: u32,
-    /// Its name.
     pub id: String,
-    /// Where.
-    pub at: Spot,
+    /// Position of the stop.
+    pub at: GeoPoint,
     /// `open`, `arrived`, `done`, `skipped`.
     pub state: String,
-    /// What was promised.
+    /// Promised time window.
     pub promised: Option<Window>,
-    /// When the van will be there, or was.
+    /// Expected arrival, or the actual visit.
     pub eta: Option<Window>,
-    /// What is due there.
+    /// Parcels due at the stop.
     pub parcels: Vec<StopParcel>,
 }
 
-/// A parcel of a stop.
+/// A parcel due at a stop.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopParcel {
-    /// Its number.
     pub number: String,
-    /// Where it stands.
     pub status: super::parcel::Status,
 }
 
-/// A van's trail over some hours.
+/// A van's track, events and gaps over a time span.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct DayView {
-    /// Its id.
+pub struct HistoryView {
     pub van: String,
-    /// What is shown.
+    /// Time span of the data.
     pub span: Window,
-    /// `[ms since 1970, latitude, longitude, m/s or null]`, oldest first; thinned evenly above 5,000.
+    /// Points as `[ms since 1970, latitude, longitude, m/s or null]`, oldest first; thinned evenly
+    /// above 5,000 points.
     pub trail: Vec<(i64, f64, f64, Option<f64>)>,
-    /// What it said happened.
-    pub events: Vec<DayEvent>,
+    /// Events reported by the van.
+    pub events: Vec<HistoryEvent>,
     /// Records that have not arrived.
     pub gaps: Vec<GapView>,
 }
 
-/// An event of a van's day.
+/// An event in a van's history.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct DayEvent {
-    /// When.
+pub struct HistoryEvent {
     pub at: String,
-    /// `stop.arrived` and the like.
+    /// Event kind, for example `stop.arrived`.
     pub kind: String,
     /// Numbers of at most ten of its parcels.
     pub parcels: Vec<String>,
-    /// How many there are.
+    /// Total number of its parcels.
     pub parcels_total: u32,
-    /// Number of its stop in the manifest.
+    /// Stop number in the manifest.
     pub stop_seq: Option<u32>,
-    /// Why not, of an attempt, a return or a damage.
+    /// Reason for an attempt, a return or a damage.
     pub reason: Option<String>,
-    /// Why somebody should look at it: `wrong_stop`, `unknown`, `recalled`, `finished`, `not_loaded`.
+    /// Why a dispatcher should check it: `wrong_stop`, `unknown`, `recalled`, `finished`,
+    /// `not_loaded`.
     pub alert: Option<String>,
-    /// Where.
-    pub spot: Option<Spot>,
+    pub spot: Option<GeoPoint>,
 }
 
-/// Numbers of records between which something is missing.
+/// A range of missing record numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GapView {
-    /// The first number that is missing.
+    /// First missing number.
     pub from_seq: u64,
-    /// The last.
+    /// Last missing number.
     pub to_seq: u64,
-    /// When the record before it was made.
+    /// Time of the record before the gap.
     pub after: String,
-    /// When the record behind it was made.
+    /// Time of the record after the gap.
     pub before: String,
-    /// `event` (one that the van numbered never came) or `trail` (longer without a point than any van is silent).
+    /// `event` (a numbered event never arrived) or `trail` (longer without a point than any van
+    /// stays silent).
     pub lane: String,
 }
 
-/// Where a parcel was last, and what should have come next.
+/// Trace of a parcel: all sightings, the last known place and the expected next stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TraceView {
-    /// Its number.
     pub number: String,
-    /// Its URI.
     pub epc: String,
     /// `none`, `open`, `found`, `lost`.
     pub case_state: String,
-    /// What somebody wrote to it.
+    /// Note of the dispatcher.
     pub case_note: Option<String>,
-    /// What happened to it.
     pub timeline: Vec<Step>,
-    /// Every event that names it, also those that changed nothing.
+    /// Every event that names the parcel, including those that changed nothing.
     pub sightings: Vec<Sighting>,
-    /// The last of them that somebody or something really saw it at.
+    /// Last physical sighting; inferred events do not count.
     pub last_seen: Option<Sighting>,
-    /// The stop where it is due, if a route lists it.
+    /// Stop where it is due, if a route lists it.
     pub due: Option<String>,
-    /// What should have come next and did not: a stage.
+    /// Stage that should have come next.
     pub expected: Option<super::parcel::Stage>,
-    /// Where the van was from five minutes before to five after: as in [`DayView::trail`].
+    /// Track of the van from five minutes before to five minutes after the last sighting; format as
+    /// in `HistoryView::trail`.
     pub trail: Vec<(i64, f64, f64, Option<f64>)>,
-    /// Numbers of what else was handled at that place within ten minutes.
+    /// Numbers of other parcels handled at that place within ten minutes.
     pub handled_there: Vec<String>,
-    /// What is suspicious, in words of the contract: `scan_outside`, `wrong_stop`, `tag_fell_silent`, `never_loaded`.
+    /// Suspicious circumstances, in the contract's terms: `scan_outside`, `wrong_stop`,
+    /// `tag_fell_silent`, `never_loaded`.
     pub suspicions: Vec<String>,
 }
 
-/// An event that saw a parcel.
+/// An event that names a parcel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sighting {
-    /// When.
     pub at: String,
-    /// `parcel.seen` and the like, or the `bizStep` of others.
+    /// Event kind, for example `parcel.seen`; for other parties the `bizStep`.
     pub kind: String,
-    /// By which van.
     pub van: Option<String>,
-    /// At which stop.
     pub stop: Option<String>,
-    /// Where.
-    pub spot: Option<Spot>,
-    /// Radius of that, m.
+    pub spot: Option<GeoPoint>,
+    /// Accuracy radius of the position in metres.
     pub acc_m: Option<f64>,
-    /// From there to the stop where it is due, m.
+    /// Distance in metres from that position to the due stop.
     pub distance_m: Option<u32>,
-    /// As in [`DayEvent::alert`].
+    /// Same values as `HistoryEvent::alert`.
     pub alert: Option<String>,
-    /// As in [`DayEvent::reason`].
+    /// Same values as `HistoryEvent::reason`.
     pub reason: Option<String>,
     /// EPCIS `eventID`.
     pub event_id: String,
-    /// Name of the token by which it was captured or listed, if it was.
+    /// Name of the API token that captured or imported the event; absent for van events.
     pub token: Option<String>,
 }

@@ -1,58 +1,61 @@
-//! Progress of a route → when the van will be at each stop, and how sure that is.
+//! Estimates the arrival at each stop, and its uncertainty, from the progress of a route.
 //!
-//! From one arrival to the next passes the service at the stop and the way to the next one: `r · service + w · way`, where
-//! the way is the crow's, times 1.35. `r` and `w` are fitted to the stops behind, the newer the more, and held by what is
-//! usual (90 s or the manifest's `service_s`, 6 m/s) as long as there are few. What happened at the stops is enough: the
-//! newest fix only says how far the van has come since.
+//! The time between two arrivals is modelled as `r · service + w · distance`, with the
+//! straight-line distance times 1.35. `r` and `w` are fitted to the past stops, recent ones
+//! weighted more. Priors (90 s or the manifest's `service_s`, 6 m/s) dominate while there are few
+//! stops. Stop events are sufficient; the newest fix only shows how far the van has driven since.
 
 use std::time::Duration;
 
-use super::known::{KnownRoute, Moment};
+use super::known::{RouteInput, TimedPosition};
 use super::parcel::Window;
 use super::progress::{Progress, Visit};
 use crate::core::delivery::manifest::Stop;
 use crate::units::UtcTime;
 
-/// The street is so much longer than the crow's way.
-const DETOUR: f64 = 1.35;
-/// Before anything is known of the day.
-const USUAL_MPS: f64 = 6.0;
-/// So many stops weigh what is usual, and a stop so many stops ago weighs 1/e.
+/// Ratio of road distance to straight-line distance.
+const DETOUR_FACTOR: f64 = 1.35;
+/// Prior speed in metres per second, used before the day provides data.
+const PRIOR_SPEED_MPS: f64 = 6.0;
+/// Weight of the prior, in stops.
 const PRIOR_STOPS: f64 = 1.0;
+/// Decay of the fit: a stop this many stops ago weighs 1/e.
 const MEMORY_STOPS: f64 = 25.0;
-/// Half the window's width: at least so long, and so much of the time until then.
-const LEAST: Duration = Duration::from_mins(10);
-const PART: f64 = 0.2;
-/// Longer than expected by so much was no stop but a pause, which says nothing of the next one.
-const PAUSE_S: f64 = 600.0;
-/// A fix tells how far the van has come for so long.
-const FIX_FOR_MS: i64 = 180_000;
+/// Minimum half-width of the arrival window.
+const MIN_HALF_WINDOW: Duration = Duration::from_mins(10);
+/// Half-width of the arrival window as a share of the remaining time.
+const HALF_WINDOW_SHARE: f64 = 0.2;
+/// A leg that exceeds its estimate by more than this was a break and is ignored by the fit.
+const MAX_EXCESS_S: f64 = 600.0;
+/// Maximum age in milliseconds of a fix that is used to estimate the remaining distance.
+const MAX_FIX_AGE_MS: i64 = 180_000;
 
-/// When the van will be at a stop.
+/// Estimated arrival at a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
-    /// Most likely.
+    /// Most likely time.
     pub at: UtcTime,
-    /// Not sooner, as far as anybody can say.
+    /// Start of the arrival window.
     pub from: UtcTime,
-    /// Not later.
+    /// End of the arrival window.
     pub until: UtcTime,
 }
 
 impl Arrival {
-    /// As it is shown: on full minutes.
+    /// The window rounded outwards to full minutes, for display.
     #[must_use]
     pub fn window(&self) -> Window {
-        Window { from: minute(self.from, 0).to_string(), until: minute(self.until, 1).to_string() }
+        Window { from: full_minute(self.from, 0).to_string(), until: full_minute(self.until, 1).to_string() }
     }
 }
 
-/// When the van will be at each stop of the manifest; `None` where it will not come, and before it has left.
+/// Estimates the arrival at each stop of the manifest. `None` for stops that will not be visited,
+/// and before departure.
 #[must_use]
 pub fn arrivals(
-    route: &KnownRoute,
+    route: &RouteInput,
     progress: &Progress,
-    fix: Option<Moment>,
+    fix: Option<TimedPosition>,
     now: UtcTime,
 ) -> Vec<Option<Arrival>> {
     let stops = &route.manifest.stops;
@@ -60,10 +63,10 @@ pub fn arrivals(
     let Some(departed) = progress.departed.filter(|_| progress.completed.is_none()) else {
         return arrivals;
     };
-    let pace = Pace::of(route, &progress.visits, departed);
-    let mut order = progress.order.iter().copied().filter(|stop| progress.at != Some(*stop));
+    let pace = EtaModel::fit(route, &progress.visits, departed);
+    let mut order = progress.order.iter().copied().filter(|stop| progress.current_stop != Some(*stop));
     let Some(first) = order.next() else { return arrivals };
-    let mut after_s = pace.to_first(route, progress, first, fix, (departed, now));
+    let mut after_s = pace.first_arrival_s(route, progress, first, fix, (departed, now));
     let mut last = first;
     for (nth, stop) in std::iter::once(first).chain(order).enumerate() {
         if nth > 0 {
@@ -77,24 +80,24 @@ pub fn arrivals(
 
 fn arrival(stop: &Stop, after_s: f64, now: UtcTime) -> Option<Arrival> {
     let after = Duration::try_from_secs_f64(after_s).ok()?;
-    let half = after.mul_f64(PART).max(LEAST);
+    let half = after.mul_f64(HALF_WINDOW_SHARE).max(MIN_HALF_WINDOW);
     let not_before = stop.window.map(|(from, _)| from);
     let at = now.checked_add(after)?.max(not_before.unwrap_or(now));
     let from = at.checked_sub(half)?.max(now).max(not_before.unwrap_or(now));
     Some(Arrival { at, from, until: at.checked_add(half)? })
 }
 
-/// How fast the day goes: a least-squares fit of two numbers, kept as its sums.
+/// Fitted coefficients of the arrival model.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Pace {
-    /// Of the service that the manifest expects.
-    service: f64,
-    /// Seconds a metre.
-    way: f64,
+struct EtaModel {
+    /// Factor on the service time that the manifest states.
+    service_factor: f64,
+    /// Driving time in seconds per metre.
+    s_per_m: f64,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Sums {
+struct RegressionSums {
     ss: f64,
     sw: f64,
     ww: f64,
@@ -102,101 +105,101 @@ struct Sums {
     wt: f64,
 }
 
-impl Sums {
-    /// What is usual, as if it had been seen at some stops.
-    fn usual() -> Self {
-        let (service_s, way_m) = (90.0_f64, 300.0_f64);
-        let (ss, ww) = (PRIOR_STOPS * service_s.powi(2), PRIOR_STOPS * way_m.powi(2));
-        Self { ss, sw: 0.0, ww, st: ss, wt: ww / USUAL_MPS }
+impl RegressionSums {
+    /// Prior, weighted as if it had been observed at `PRIOR_STOPS` stops.
+    fn prior() -> Self {
+        let (service_s, road_distance_m) = (90.0_f64, 300.0_f64);
+        let (ss, ww) = (PRIOR_STOPS * service_s.powi(2), PRIOR_STOPS * road_distance_m.powi(2));
+        Self { ss, sw: 0.0, ww, st: ss, wt: ww / PRIOR_SPEED_MPS }
     }
 
-    fn add(&mut self, (service_s, way_m): (f64, f64), took_s: f64) {
-        let usual = Self::usual();
+    fn add(&mut self, (service_s, road_distance_m): (f64, f64), took_s: f64) {
+        let usual = Self::prior();
         let keep = 1.0 - 1.0 / MEMORY_STOPS;
-        // What is usual is not forgotten.
+        // The prior does not decay.
         let fade =
             |sum: &mut f64, floor: f64, more: f64| *sum = floor + (*sum - floor) * keep + more;
         fade(&mut self.ss, usual.ss, service_s.powi(2));
-        fade(&mut self.sw, usual.sw, service_s * way_m);
-        fade(&mut self.ww, usual.ww, way_m.powi(2));
+        fade(&mut self.sw, usual.sw, service_s * road_distance_m);
+        fade(&mut self.ww, usual.ww, road_distance_m.powi(2));
         fade(&mut self.st, usual.st, service_s * took_s);
-        fade(&mut self.wt, usual.wt, way_m * took_s);
+        fade(&mut self.wt, usual.wt, road_distance_m * took_s);
     }
 
-    fn pace(&self) -> Pace {
+    fn solve(&self) -> EtaModel {
         let determinant = self.ss * self.ww - self.sw * self.sw;
         let service = (self.st * self.ww - self.wt * self.sw) / determinant;
         let way = (self.ss * self.wt - self.sw * self.st) / determinant;
-        // No day is so quick or slow; a number that is none is neither.
+        // Bounds implausible coefficients and replaces NaN.
         let within = |value: f64, usual: f64| {
             if value.is_finite() { value.clamp(usual / 8.0, usual * 8.0) } else { usual }
         };
-        Pace { service: within(service, 1.0), way: within(way, 1.0 / USUAL_MPS) }
+        EtaModel { service_factor: within(service, 1.0), s_per_m: within(way, 1.0 / PRIOR_SPEED_MPS) }
     }
 }
 
-impl Pace {
-    /// Fitted to what was driven.
-    fn of(route: &KnownRoute, visits: &[Visit], departed: UtcTime) -> Self {
+impl EtaModel {
+    /// Fits the model to the past visits.
+    fn fit(route: &RouteInput, visits: &[Visit], departed: UtcTime) -> Self {
         let stops = &route.manifest.stops;
-        let mut sums = Sums::usual();
+        let mut sums = RegressionSums::prior();
         if let Some(first) = visits.first() {
-            let way_m = way_m(route.manifest.station.position, stops[first.stop].position);
-            sums.observe((0.0, way_m), seconds(departed, first.arrived));
+            let road_distance_m = road_distance_m(route.manifest.station.position, stops[first.stop].position);
+            sums.observe((0.0, road_distance_m), seconds(departed, first.arrived));
         }
         for pair in visits.windows(2) {
             let [here, next] = [&stops[pair[0].stop], &stops[pair[1].stop]];
-            let way_m = way_m(here.position, next.position);
-            sums.observe((service_s(here), way_m), seconds(pair[0].arrived, pair[1].arrived));
+            let road_distance_m = road_distance_m(here.position, next.position);
+            sums.observe((service_s(here), road_distance_m), seconds(pair[0].arrived, pair[1].arrived));
         }
-        sums.pace()
+        sums.solve()
     }
 
-    /// From the arrival at one stop to that at the next, s.
+    /// Time from the arrival at one stop to the arrival at the next, in seconds.
     fn cycle_s(&self, here: &Stop, next: &Stop) -> f64 {
-        self.service * service_s(here) + self.way * way_m(here.position, next.position)
+        self.service_factor * service_s(here) + self.s_per_m * road_distance_m(here.position, next.position)
     }
 
-    /// Until the van is at the stop to which it goes, s.
-    fn to_first(
+    /// Time until the arrival at the next stop, in seconds.
+    fn first_arrival_s(
         self,
-        route: &KnownRoute,
+        route: &RouteInput,
         progress: &Progress,
         first: usize,
-        fix: Option<Moment>,
+        fix: Option<TimedPosition>,
         (departed, now): (UtcTime, UtcTime),
     ) -> f64 {
         let stops = &route.manifest.stops;
         let last = progress.visits.last();
         let since = last.map_or(departed, |visit| visit.until);
-        let fresh = |fix: &Moment| fix.time > since && now.millis_since(fix.time) <= FIX_FOR_MS;
-        if progress.at.is_none()
+        let fresh = |fix: &TimedPosition| fix.time > since && now.millis_since(fix.time) <= MAX_FIX_AGE_MS;
+        if progress.current_stop.is_none()
             && let Some(fix) = fix.filter(fresh)
         {
-            let way_s = self.way * way_m(fix.position, stops[first].position);
+            let way_s = self.s_per_m * road_distance_m(fix.position, stops[first].position);
             return (way_s - seconds(fix.time, now)).max(0.0);
         }
         let whole_s = match last {
             Some(visit) => self.cycle_s(&stops[visit.stop], &stops[first]),
-            None => self.way * way_m(route.manifest.station.position, stops[first].position),
+            None => self.s_per_m * road_distance_m(route.manifest.station.position, stops[first].position),
         };
-        // Who stands at a stop has the whole way to go, however long it takes there.
+        // While the van is at a stop, the whole leg remains, however long the stop takes.
         let least_s = match last {
-            Some(visit) if progress.at.is_some() => {
-                self.way * way_m(stops[visit.stop].position, stops[first].position)
+            Some(visit) if progress.current_stop.is_some() => {
+                self.s_per_m * road_distance_m(stops[visit.stop].position, stops[first].position)
             }
             _ => 0.0,
         };
-        let begun = last.map_or(departed, |visit| visit.arrived);
-        (whole_s - seconds(begun, now)).max(least_s)
+        let started = last.map_or(departed, |visit| visit.arrived);
+        (whole_s - seconds(started, now)).max(least_s)
     }
 }
 
-impl Sums {
-    fn observe(&mut self, (service_s, way_m): (f64, f64), took_s: f64) {
-        let Pace { service, way } = self.pace();
-        if took_s <= service * service_s + way * way_m + PAUSE_S {
-            self.add((service_s, way_m), took_s);
+impl RegressionSums {
+    fn observe(&mut self, (service_s, road_distance_m): (f64, f64), took_s: f64) {
+        let EtaModel { service_factor: service, s_per_m: way } = self.solve();
+        if took_s <= service * service_s + way * road_distance_m + MAX_EXCESS_S {
+            self.add((service_s, road_distance_m), took_s);
         }
     }
 }
@@ -205,8 +208,8 @@ fn service_s(stop: &Stop) -> f64 {
     stop.service.as_secs_f64().max(10.0)
 }
 
-fn way_m(from: crate::units::Position, to: crate::units::Position) -> f64 {
-    from.distance_to(to).as_metres() * DETOUR
+fn road_distance_m(from: crate::units::Position, to: crate::units::Position) -> f64 {
+    from.distance_to(to).as_metres() * DETOUR_FACTOR
 }
 
 #[expect(clippy::cast_precision_loss, reason = "milliseconds of a day")]
@@ -214,8 +217,8 @@ fn seconds(from: UtcTime, until: UtcTime) -> f64 {
     (until.millis_since(from) as f64 / 1000.0).max(0.0)
 }
 
-/// The full minute that has begun, or so many later.
-fn minute(time: UtcTime, later: i64) -> UtcTime {
+/// Start of the current minute, plus `later` minutes.
+fn full_minute(time: UtcTime, later: i64) -> UtcTime {
     const MINUTE_MS: i64 = 60_000;
     let minute = time.as_unix_ms().div_euclid(MINUTE_MS) + later;
     UtcTime::from_unix_ms(minute * MINUTE_MS).unwrap_or(time)

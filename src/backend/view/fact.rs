@@ -1,37 +1,38 @@
-//! [`Event`] → [`Fact`]: what the views ask of an event, read once. A route's facts are kept in memory, its events are not.
+//! `TrackingEvent`: the part of an event that the views use, parsed once. A route's tracking events
+//! stay in memory, its full events do not.
 //!
-//! What others than the vans of this backend say is told in the words of CBV 2.0 §7.1, and in three members that an event
-//! may carry besides: the name of a place ([`PLACE`]), who had it ([`CARRIER`]) and why ([`REASON`]).
+//! Events of other parties use the business steps of CBV 2.0 §7.1. They may have three extension
+//! members: place name (`PLACE_MEMBER`), carrier (`CARRIER_MEMBER`) and reason (`REASON_MEMBER`).
 
 use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 
-use super::parcel::{Spot, Stage};
-use crate::backend::event::{Event, Origin, RETRACTS_OTHERS, Role, token_of};
+use super::parcel::{GeoPoint, Stage};
+use crate::backend::event::{Event, Origin, RETRACTS_OTHERS, Role, token_name};
 use crate::units::UtcTime;
 
-/// The member with a place's name, as people may read it.
-pub const PLACE: &str = "waypost:place";
-/// The member with a carrier's name, as people may read it.
-pub const CARRIER: &str = "waypost:carrier";
-/// The member with a reason: a word of the contract.
-pub const REASON: &str = "waypost:reason";
+/// Member with the display name of a place.
+pub const PLACE_MEMBER: &str = "waypost:place";
+/// Member with the display name of a carrier.
+pub const CARRIER_MEMBER: &str = "waypost:carrier";
+/// Member with the reason, one of the contract's values.
+pub const REASON_MEMBER: &str = "waypost:reason";
 
-/// How a parcel was handed over that was not at its stop.
-pub const OUTSIDE: &str = "scan_outside";
+/// Proof method of a delivery away from the parcel's stop.
+pub const SCAN_OUTSIDE: &str = "scan_outside";
 
-/// Why somebody should look at a scan that was not where the parcel is due.
+/// Alert of a scan away from the parcel's due stop.
 pub const WRONG_STOP: &str = "wrong_stop";
 
-/// What the kind of an event of a list of states begins with: `import.collected`.
-pub const IMPORT: &str = "import.";
+/// Prefix of the kind of an imported event, as in `import.collected`.
+pub const IMPORT_PREFIX: &str = "import.";
 
-/// The authority of a retraction that is good for whatever came by tokens, whichever they were.
-pub const OTHERS: &str = "*";
+/// Authority of a retraction that applies to the events of every token.
+pub const ANY_TOKEN: &str = "*";
 
-/// Words for states in lists of carriers, and what they mean.
-pub const WORDS: &[(&str, Stage)] = &[
+/// Status values in carrier imports, with the stage of each.
+pub const IMPORT_STATUSES: &[(&str, Stage)] = &[
     ("announced", Stage::Announced),
     ("packed", Stage::Packed),
     ("shipped", Stage::Shipped),
@@ -44,8 +45,8 @@ pub const WORDS: &[(&str, Stage)] = &[
     ("at_station", Stage::AtStation),
 ];
 
-/// CBV 2.0 §7.1: business steps of others, without the prefix of their URIs.
-const STEPS: &[(&str, Stage)] = &[
+/// CBV 2.0 §7.1: business steps of other parties, without their URI prefix.
+const BIZ_STEPS: &[(&str, Stage)] = &[
     ("packing", Stage::Packed),
     ("staging_outbound", Stage::Packed),
     ("shipping", Stage::Shipped),
@@ -64,8 +65,8 @@ const STEPS: &[(&str, Stage)] = &[
     ("void_shipping", Stage::LeftBehind),
 ];
 
-/// What vans say.
-const KINDS: &[(&str, Stage)] = &[
+/// Kinds of van and backend events, with the stage of each.
+const VAN_EVENT_KINDS: &[(&str, Stage)] = &[
     ("route.assigned", Stage::Announced),
     ("parcel.loaded", Stage::Loaded),
     ("route.departed", Stage::OutForDelivery),
@@ -78,99 +79,91 @@ const KINDS: &[(&str, Stage)] = &[
     ("parcel.void", Stage::LeftBehind),
 ];
 
-/// What an event says happened.
+/// Effect of an event on a parcel or route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum What {
-    /// Something that changes where a parcel stands.
+pub enum EventEffect {
+    /// Changes the parcel's stage.
     Stage(Stage),
-    /// The route is over.
+    /// The route is completed.
     Completed,
-    /// It was seen, or said to be missing, and nothing changed.
+    /// A sighting, or a report of a missing parcel, without a change of stage.
     Seen,
 }
 
-/// An event, as far as views go by it. The order is that of time, and of texts where times are the same: whatever order
-/// events came in, they are one list.
+/// The part of an event that the views use. Events are ordered by time, then by their texts, so any
+/// arrival order gives the same list.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Fact {
-    /// When.
+pub struct TrackingEvent {
     pub time: UtcTime,
-    /// What.
-    pub what: What,
+    pub effect: EventEffect,
     /// EPCIS `eventID`.
     pub event_id: String,
-    /// Who may take it back: the van's URI, the token by which it came, or the backend itself. Of a
-    /// retraction [`OTHERS`], if it is good for whatever tokens said.
+    /// Authority that may retract the event: the van's URI, the capturing token, or the backend
+    /// itself. A retraction that applies to all tokens has `ANY_TOKEN`.
     pub authority: String,
-    /// Name of the token by which it came, if it did.
+    /// Name of the API token that sent the event, if any.
     pub token: Option<String>,
-    /// When it was said to be wrong, if it is that.
-    pub declared: Option<UtcTime>,
-    /// Who said it.
+    /// Time of the retraction; set only on retractions.
+    pub retracted_at: Option<UtcTime>,
     pub origin: Origin,
-    /// The van.
     pub van: Option<String>,
-    /// The route.
     pub route: Option<String>,
-    /// `parcel.seen` and the like, or the business step of others.
+    /// Event kind, for example `parcel.seen`; for other parties the business step.
     pub kind: String,
-    /// What it is about: never what holds it.
+    /// URIs of the parcels that the event is about, without parents.
     pub epcs: Vec<String>,
-    /// URI of the place where things are afterwards, or where it was.
+    /// URI of the location after the event, or of the read point.
     pub location: Option<String>,
-    /// The position.
-    pub spot: Option<Spot>,
-    /// Its radius, m.
+    pub spot: Option<GeoPoint>,
+    /// Accuracy radius of the position in metres.
     pub acc_m: Option<f64>,
-    /// Number of the stop in the manifest.
+    /// Stop number in the manifest.
     pub stop_seq: Option<u32>,
-    /// The rest; of most facts nothing, which is one for all of them.
-    pub said: Arc<Said>,
+    /// Rare members. Most events have none and share one empty value.
+    pub details: Arc<EventDetails>,
 }
 
-/// What few events say.
+/// Members that only few events have.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Said {
-    /// Why not.
+pub struct EventDetails {
+    /// Reason of a failed delivery.
     pub reason: Option<String>,
-    /// Which try it was.
+    /// Number of the delivery attempt.
     pub attempt: Option<u64>,
-    /// How it was handed over, as on the wire.
+    /// Delivery outcome, as in the contract.
     pub outcome: Option<String>,
     /// `scan_in_geofence`, `scan_outside`, `manual`.
     pub method: Option<String>,
-    /// Whether that was inside the stop's fence.
+    /// Whether the scan was inside the stop's geofence.
     pub inside: Option<bool>,
-    /// What had been asked for, as the van knew it.
-    pub asked: super::parcel::Wish,
-    /// Why somebody should look at it.
+    /// Delivery preferences that the van knew.
+    pub preferences: super::parcel::DeliveryPreference,
+    /// Why a dispatcher should check the event.
     pub alert: Option<String>,
-    /// Tags that fell silent: canonical URIs.
+    /// Canonical URIs of the parcels whose tags fell silent.
     pub missing: Vec<String>,
-    /// Name of a place.
     pub place: Option<String>,
-    /// Name of a carrier.
     pub carrier: Option<String>,
 }
 
-impl Fact {
-    /// What `event` says.
+impl TrackingEvent {
+    /// Parses an event.
     #[must_use]
-    pub fn of(event: &Event) -> Self {
-        let step = event.member("bizStep").map(local);
+    pub fn from_event(event: &Event) -> Self {
+        let step = event.member("bizStep").map(local_name);
         let declared = event.data.get("errorDeclaration");
         let declared = declared.and_then(|it| it.get("declarationTime")?.as_str());
         let declared = declared.and_then(UtcTime::parse).unwrap_or(event.captured_at);
-        let (spot, acc_m) = event.place("readPoint").and_then(spot).unzip();
-        let location = event.place("bizLocation").or_else(|| event.place("readPoint"));
+        let (spot, acc_m) = event.location_id("readPoint").and_then(geo_point).unzip();
+        let location = event.location_id("bizLocation").or_else(|| event.location_id("readPoint"));
         let about = event.epcs.iter().filter(|(_, role)| *role != Role::Parent);
         Self {
             time: event.time,
-            what: what(event, step),
+            effect: effect_of(event, step),
             event_id: event.event_id.clone(),
             authority: authority(event),
-            token: token_of(&event.source).map(str::to_owned),
-            declared: event.retracts.then_some(declared),
+            token: token_name(&event.source).map(str::to_owned),
+            retracted_at: event.retracts.then_some(declared),
             origin: event.origin,
             van: event.van.clone(),
             route: event.route.clone(),
@@ -180,114 +173,117 @@ impl Fact {
             spot,
             acc_m: acc_m.flatten(),
             stop_seq: number(&event.data, "van:stopSequence"),
-            said: Said::of(&event.data).shared(),
+            details: EventDetails::from_data(&event.data).shared(),
         }
     }
 
-    /// What is asked of an event as one of its route's, of which there are many: the rest can be read again.
+    /// Parses an event for a route's cache. A route has many events, so only the members needed by
+    /// route views are stored.
     #[must_use]
-    pub fn of_route(event: &Event) -> Self {
-        let fact = Self::of(event);
-        let said = &fact.said;
-        let counts = |method: &&String| method.as_str() == OUTSIDE;
-        let said = Said {
+    pub fn from_route_event(event: &Event) -> Self {
+        let fact = Self::from_event(event);
+        let said = &fact.details;
+        let counts = |method: &&String| method.as_str() == SCAN_OUTSIDE;
+        let said = EventDetails {
             method: said.method.as_ref().filter(counts).cloned(),
             inside: said.inside.filter(|inside| !inside),
             missing: said.missing.clone(),
             alert: said.alert.as_ref().filter(|alert| alert.as_str() == WRONG_STOP).cloned(),
-            ..Said::default()
+            ..EventDetails::default()
         };
         let said = said.shared();
-        Self { token: None, van: None, route: None, location: None, acc_m: None, said, ..fact }
+        Self { token: None, van: None, route: None, location: None, acc_m: None, details: said, ..fact }
     }
 
-    /// Whether it is about `epc`.
+    /// Whether the event is about `epc`.
     #[must_use]
-    pub fn names(&self, epc: &str) -> bool {
+    pub fn mentions(&self, epc: &str) -> bool {
         self.epcs.iter().any(|one| one == epc)
     }
 
-    /// The stage that it is, if it is one.
+    /// The stage, if the event has one.
     #[must_use]
     pub const fn stage(&self) -> Option<Stage> {
-        match self.what {
-            What::Stage(stage) => Some(stage),
-            What::Completed | What::Seen => None,
+        match self.effect {
+            EventEffect::Stage(stage) => Some(stage),
+            EventEffect::Completed | EventEffect::Seen => None,
         }
     }
 
-    /// What orders facts.
-    pub(super) fn key(&self) -> (UtcTime, What, &str, &str, Option<UtcTime>) {
-        (self.time, self.what, &self.event_id, &self.authority, self.declared)
+    /// Sort key of events.
+    pub(super) fn sort_key(&self) -> (UtcTime, EventEffect, &str, &str, Option<UtcTime>) {
+        (self.time, self.effect, &self.event_id, &self.authority, self.retracted_at)
     }
 }
 
-/// Facts in their order, each once, and without those that were taken back, before or after they came.
+/// Returns the events in order, without duplicates and without retracted ones. Retractions may
+/// arrive before or after the event.
 #[must_use]
-pub fn valid(facts: &[Fact]) -> Vec<&Fact> {
+pub fn valid_events(facts: &[TrackingEvent]) -> Vec<&TrackingEvent> {
     use std::collections::HashSet;
-    fn name(fact: &Fact) -> (&str, &str) {
+    fn name(fact: &TrackingEvent) -> (&str, &str) {
         (&fact.authority, &fact.event_id)
     }
-    let wrong: HashSet<_> = facts.iter().filter(|fact| fact.declared.is_some()).map(name).collect();
-    // What a van said is found again in the lists of others, to whom it was sent.
+    let wrong: HashSet<_> = facts.iter().filter(|fact| fact.retracted_at.is_some()).map(name).collect();
+    // Van events are forwarded to partners and may come back in their captures.
     let from_vans = facts.iter().filter(|fact| fact.origin == Origin::Van);
     let vans: HashSet<&str> = from_vans.map(|fact| fact.event_id.as_str()).collect();
-    let by_token = |fact: &Fact| matches!(fact.origin, Origin::Capture | Origin::Import);
-    let taken_back = |fact: &Fact| {
-        let by_anybody = by_token(fact) && wrong.contains(&(OTHERS, fact.event_id.as_str()));
+    let by_token = |fact: &TrackingEvent| matches!(fact.origin, Origin::Capture | Origin::Import);
+    let retract_event = |fact: &TrackingEvent| {
+        let by_anybody = by_token(fact) && wrong.contains(&(ANY_TOKEN, fact.event_id.as_str()));
         by_anybody || wrong.contains(&name(fact))
     };
-    let copied = |fact: &Fact| fact.origin != Origin::Van && vans.contains(fact.event_id.as_str());
-    let right = |fact: &&Fact| !taken_back(fact) && !copied(fact);
-    let mut valid: Vec<&Fact> = facts.iter().filter(right).collect();
-    valid.sort_by(|one, other| one.key().cmp(&other.key()));
+    let copied = |fact: &TrackingEvent| fact.origin != Origin::Van && vans.contains(fact.event_id.as_str());
+    let right = |fact: &&TrackingEvent| !retract_event(fact) && !copied(fact);
+    let mut valid: Vec<&TrackingEvent> = facts.iter().filter(right).collect();
+    valid.sort_by(|one, other| one.sort_key().cmp(&other.sort_key()));
     let mut known = HashSet::new();
-    // What several tokens say under one name is one event.
+    // The same eventID from several tokens is one event.
     valid.retain(|fact| {
-        known.insert(if by_token(fact) { (OTHERS, fact.event_id.as_str()) } else { name(fact) })
+        known.insert(if by_token(fact) { (ANY_TOKEN, fact.event_id.as_str()) } else { name(fact) })
     });
     valid
 }
 
-/// A van's events are taken back by that van alone, those of a token by that one, or by one that may take back all of them.
+/// Authority that may retract the event: the van itself, the token, or any token with the right to
+/// retract others' events.
 fn authority(event: &Event) -> String {
     match event.origin {
         Origin::Van => event.source.clone(),
-        Origin::Capture | Origin::Import if event.kind == RETRACTS_OTHERS => OTHERS.to_owned(),
-        // No van's URI, and not what the backend is called, whatever a token's name is.
+        Origin::Capture | Origin::Import if event.kind == RETRACTS_OTHERS => ANY_TOKEN.to_owned(),
+        // The prefix keeps token names apart from van URIs and from `backend`.
         Origin::Capture | Origin::Import => {
-            format!("token:{}", token_of(&event.source).unwrap_or_default())
+            format!("token:{}", token_name(&event.source).unwrap_or_default())
         }
         Origin::Backend => "backend".to_owned(),
     }
 }
 
-fn what(event: &Event, step: Option<&str>) -> What {
+fn effect_of(event: &Event, step: Option<&str>) -> EventEffect {
     let of = |table: &[(&str, Stage)], name: &str| {
         let row = table.iter().find(|(word, _)| *word == name);
-        row.map_or(What::Seen, |(_, stage)| What::Stage(*stage))
+        row.map_or(EventEffect::Seen, |(_, stage)| EventEffect::Stage(*stage))
     };
-    if let Some(word) = event.kind.strip_prefix(IMPORT) {
-        return of(WORDS, word);
+    if let Some(word) = event.kind.strip_prefix(IMPORT_PREFIX) {
+        return of(IMPORT_STATUSES, word);
     }
     match (event.kind.as_str(), step) {
-        ("route.completed", _) => What::Completed,
-        ("", Some("inspecting")) if event.member("disposition").map(local) == Some("damaged") => {
-            What::Stage(Stage::Damaged)
+        ("route.completed", _) => EventEffect::Completed,
+        ("", Some("inspecting")) if event.member("disposition").map(local_name) == Some("damaged") => {
+            EventEffect::Stage(Stage::Damaged)
         }
-        ("", step) => step.map_or(What::Seen, |step| of(STEPS, step)),
-        (kind, _) => of(KINDS, kind),
+        ("", step) => step.map_or(EventEffect::Seen, |step| of(BIZ_STEPS, step)),
+        (kind, _) => of(VAN_EVENT_KINDS, kind),
     }
 }
 
-impl Said {
+impl EventDetails {
     fn shared(self) -> Arc<Self> {
-        static NOTHING: LazyLock<Arc<Said>> = LazyLock::new(Arc::default);
+        static NOTHING: LazyLock<Arc<EventDetails>> = LazyLock::new(Arc::default);
         if self == **NOTHING { Arc::clone(&NOTHING) } else { Arc::new(self) }
     }
 
-    fn of(data: &Value) -> Self {
+    fn from_data(data: &Value) -> Self {
         let proof = data.get("van:proof");
         let inside = proof.and_then(|proof| proof.get("van:insideGeofence")?.as_bool());
         let asked = proof.and_then(|proof| proof.get("van:preferences"));
@@ -296,12 +292,12 @@ impl Said {
         let missing = data.get("van:scan").and_then(|scan| scan.get("van:missing")?.as_array());
         let missing = missing.into_iter().flatten().filter_map(Value::as_str);
         Self {
-            reason: text(data, "van:reason").or_else(|| text(data, REASON)),
+            reason: text(data, "van:reason").or_else(|| text(data, REASON_MEMBER)),
             attempt: number(data, "van:attempt").map(u64::from),
             outcome: text(data, "van:outcome"),
             method: proof.and_then(|proof| text(proof, "van:method")),
             inside,
-            asked: super::parcel::Wish {
+            preferences: super::parcel::DeliveryPreference {
                 authority_to_leave: flag("van:authorityToLeave"),
                 safe_place: words("van:safePlace"),
                 neighbour: words("van:neighbour"),
@@ -310,13 +306,13 @@ impl Said {
             },
             alert: text(data, "van:alert"),
             missing: missing.map(crate::backend::epc::canonical).collect(),
-            place: text(data, PLACE),
-            carrier: text(data, CARRIER),
+            place: text(data, PLACE_MEMBER),
+            carrier: text(data, CARRIER_MEMBER),
         }
     }
 }
 
-/// Words of a person or a machine: bounded, for what others send may be long.
+/// Bounded text without control characters; input from other parties may be long.
 fn text(data: &Value, name: &str) -> Option<String> {
     let text = data.get(name)?.as_str()?;
     Some(text.chars().filter(|c| !c.is_control()).take(200).collect())
@@ -326,20 +322,20 @@ fn number(data: &Value, name: &str) -> Option<u32> {
     u32::try_from(data.get(name)?.as_u64()?).ok()
 }
 
-/// The last part of a URI of GS1's vocabulary or an operator's: `https://ref.gs1.org/cbv/BizStep-packing`,
+/// Last part of a GS1 or operator vocabulary URI: `https://ref.gs1.org/cbv/BizStep-packing`,
 /// `urn:epcglobal:cbv:bizstep:packing`.
-fn local(uri: &str) -> &str {
+fn local_name(uri: &str) -> &str {
     let last = uri.rsplit(['/', ':', '#']).next().unwrap_or(uri);
     last.strip_prefix("BizStep-").or_else(|| last.strip_prefix("Disp-")).unwrap_or(last)
 }
 
-/// RFC 5870 `geo:48.13792,11.57550;u=5`.
-fn spot(uri: &str) -> Option<(Spot, Option<f64>)> {
+/// Parses an RFC 5870 URI such as `geo:48.13792,11.57550;u=5`.
+fn geo_point(uri: &str) -> Option<(GeoPoint, Option<f64>)> {
     let rest = uri.strip_prefix("geo:")?;
     let mut parts = rest.split(';');
     let mut numbers = parts.next()?.split(',').map(str::parse::<f64>);
     let (lat, lon) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
     crate::units::Position::from_degrees(lat, lon)?;
     let radius = parts.find_map(|part| part.strip_prefix("u=")?.parse::<f64>().ok());
-    Some((Spot { lat, lon }, radius.filter(|radius| radius.is_finite() && *radius >= 0.0)))
+    Some((GeoPoint { lat, lon }, radius.filter(|radius| radius.is_finite() && *radius >= 0.0)))
 }

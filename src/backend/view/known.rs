@@ -1,70 +1,67 @@
-//! What the store and the newest messages say → the inputs of all views. Nothing here was judged yet.
+//! Inputs of all views, from the store and the newest messages, before any evaluation.
 
 use std::sync::Arc;
 
-use super::fact::Fact;
-use super::parcel::{AlertView, Wish};
+use super::fact::TrackingEvent;
+use super::parcel::{SubscriptionView, DeliveryPreference};
 use crate::core::delivery::manifest::{Manifest, Stop};
 use crate::units::UtcTime;
 use crate::wire::json::{ConnectionState, Position, State};
 
-/// A parcel as it was announced, and what people asked of it.
+/// A parcel as announced, with the recipient's preferences.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct KnownParcel {
-    /// Its URI.
+pub struct ParcelInput {
     pub epc: String,
-    /// Its number, as it was announced.
+    /// Parcel number, as announced.
     pub number: String,
-    /// The name of its stop on the route.
+    /// Name of its stop on the route.
     pub stop_id: Option<String>,
-    /// Whether the recipient must not know where it comes from, and so not where the van is.
+    /// Whether the origin, and so the van's position, must stay hidden from the recipient.
     pub gift: bool,
-    /// BCP 47.
+    /// Language tag (BCP 47).
     pub language: Option<String>,
-    /// What the recipient asked for.
-    pub asked: Option<Wish>,
-    /// The command that carries it to the van.
-    pub command: Option<KnownCommand>,
-    /// When its page goes.
+    /// Requested delivery preferences.
+    pub preferences: Option<DeliveryPreference>,
+    /// Command that carries the preferences to the van.
+    pub command: Option<CommandInput>,
+    /// Expiry of the tracking page.
     pub expires_at: Option<UtcTime>,
     /// `none`, `open`, `found`, `lost`.
     pub case_state: String,
-    /// What somebody wrote to it.
+    /// Note of the dispatcher.
     pub case_note: Option<String>,
-    /// Who is told of it.
-    pub alerts: Vec<AlertView>,
+    /// Subscriptions to notifications about the parcel.
+    pub alerts: Vec<SubscriptionView>,
 }
 
 /// A command to a van about a parcel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KnownCommand {
-    /// `update_preferences` and the like.
+pub struct CommandInput {
+    /// Command name, for example `update_preferences`.
     pub name: String,
-    /// `waiting`, `sent`, or what the van answered.
+    /// `waiting`, `sent`, or the van's result.
     pub status: String,
-    /// When it was asked for.
     pub made_at: UtcTime,
 }
 
-/// A route as it was put.
+/// A stored route.
 #[derive(Clone, Debug, PartialEq)]
-pub struct KnownRoute {
-    /// Whose it is.
+pub struct RouteInput {
+    /// Id of its van.
     pub van: String,
-    /// Stops and parcels.
     pub manifest: Arc<Manifest>,
     /// Canonical URI of each parcel of each stop, in the order of [`Manifest::stops`].
     pub epcs: Arc<Vec<Vec<String>>>,
-    /// When this revision was put.
+    /// Time at which this revision was stored.
     pub put_at: UtcTime,
-    /// Whether it was taken back.
     pub withdrawn: bool,
-    /// What its van said of it, as of [`Fact::of_route`]: in any order, any number of times.
-    pub facts: Arc<Vec<Fact>>,
+    /// Events of its van, reduced by `TrackingEvent::from_route_event`, unordered and with
+    /// duplicates.
+    pub events: Arc<Vec<TrackingEvent>>,
 }
 
-impl KnownRoute {
-    /// A route, with the URIs that its parcels have under `domain`.
+impl RouteInput {
+    /// Creates a route; parcel URIs are formed with `domain`.
     #[must_use]
     pub fn new(van: &str, manifest: Manifest, put_at: UtcTime, domain: &str) -> Self {
         let epcs = manifest.stops.iter().map(|stop| epcs_of(stop, domain)).collect();
@@ -74,45 +71,39 @@ impl KnownRoute {
             epcs: Arc::new(epcs),
             put_at,
             withdrawn: false,
-            facts: Arc::default(),
+            events: Arc::default(),
         }
     }
 
-    /// The index of the stop where a parcel is due.
+    /// Index of the stop where a parcel is due.
     #[must_use]
-    pub fn stop_of(&self, epc: &str) -> Option<usize> {
+    pub fn stop_index(&self, epc: &str) -> Option<usize> {
         self.epcs.iter().position(|epcs| epcs.iter().any(|one| one == epc))
     }
 }
 
 fn epcs_of(stop: &Stop, domain: &str) -> Vec<String> {
-    stop.parcels.iter().map(|listed| crate::backend::epc::of_listed(listed, domain)).collect()
+    stop.parcels.iter().map(|listed| crate::backend::epc::uri_for_manifest_parcel(listed, domain)).collect()
 }
 
-/// What a van says of itself now.
+/// Newest data reported by a van.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct KnownVan {
-    /// Its id.
+pub struct VanInput {
     pub van: String,
-    /// Its newest position.
     pub position: Option<Arc<Position>>,
-    /// Where it last was under way before it stood: what is shown while it stands at somebody's door.
-    pub driving: Option<Moment>,
-    /// Its newest state.
+    /// Last position while moving, shown while the van is at another recipient's stop.
+    pub last_moving: Option<TimedPosition>,
     pub state: Option<State>,
-    /// Whether it is connected.
     pub connection: Option<ConnectionState>,
-    /// The domain that it names things with, if that is not ours.
+    /// Domain in its URIs, if it differs from ours.
     pub other_domain: Option<String>,
-    /// When anything of it last came.
-    pub heard_at: Option<UtcTime>,
+    /// Time of the last message from the van.
+    pub last_seen_at: Option<UtcTime>,
 }
 
-/// A place and when the van was there.
+/// A position with its time.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Moment {
-    /// When.
+pub struct TimedPosition {
     pub time: UtcTime,
-    /// Where.
     pub position: crate::units::Position,
 }

@@ -1,12 +1,13 @@
-//! Events, route, position → what a customer and a dispatcher see. Pure: no IO, no clock, time is an argument.
+//! Projections of events, routes and positions to the views of recipients and dispatchers. Pure: no
+//! I/O and no clock; the time is an argument.
 //!
 //! ```text
 //! events ─ timeline ─┐
-//! route  ─ progress ─┼─ exposure, eta ─ parcel view (a customer)
-//! fix, state ────────┘                └ van view, trace (a dispatcher)
+//! route  ─ progress ─┼─ visibility, eta ─ parcel view (recipient)
+//! fix, state ────────┘                  └ van view, trace (dispatcher)
 //! ```
 //!
-//! The types below are also the JSON that the API gives and the pages read; times in it are RFC 3339 in UTC.
+//! The types are also the JSON of the API, read by the pages. Times in it are RFC 3339 in UTC.
 
 pub mod concern;
 pub mod desk;

@@ -1,227 +1,229 @@
-//! What somebody who waits for a parcel may see of it.
+//! The recipient's view of a parcel.
 
 use serde::{Deserialize, Serialize};
 
 use crate::wire::json::DelayReason;
 
-/// The page of one parcel.
+/// Tracking page of one parcel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ParcelView {
-    /// Of this shape: 1.
+    /// Version of this format: 1.
     pub v: u8,
-    /// The number, as it was announced.
+    /// Parcel number, as announced.
     pub number: String,
-    /// When this was true.
+    /// Time of the evaluation.
     pub at: String,
-    /// Where it stands now.
+    /// Current status.
     pub status: Status,
-    /// What happened, oldest first, each once; nothing of it is ever of another parcel.
+    /// Timeline, oldest first, without duplicates; never contains data of other parcels.
     pub timeline: Vec<Step>,
-    /// Distinct stops before this one that are not finished; absent if it is not out for delivery or must not be said.
+    /// Distinct unfinished stops ahead; absent if the parcel is not out for delivery or the number
+    /// must stay hidden.
     pub stops_away: Option<u32>,
-    /// The order of the stops changed since the last revision of the route: a number that rises says why.
+    /// Whether the order of stops changed since the last route revision. Explains a rising number
+    /// of stops.
     pub route_changed: bool,
-    /// When the van will come; absent when nobody can say it honestly.
+    /// Expected arrival; absent if no reliable estimate exists.
     pub eta: Option<Window>,
-    /// What was promised to the recipient.
+    /// Time window promised to the recipient.
     pub promised: Option<Window>,
-    /// That it is late, and why.
+    /// Delay with its reason.
     pub delay: Option<DelayView>,
-    /// The van on the map; absent unless the rule of exposure holds at this moment.
+    /// Van position; absent unless the visibility policy allows it at this moment.
     pub live: Option<LiveView>,
-    /// How it was handed over.
+    /// Proof of delivery.
     pub proof: Option<ProofView>,
-    /// What may be asked for, and what was.
-    pub manage: Manage,
-    /// Who is told of it.
-    pub alerts: Vec<AlertView>,
-    /// When this page is gone.
+    /// Delivery preferences and whether they can still change.
+    pub manage: PreferenceState,
+    /// Subscriptions to notifications.
+    pub alerts: Vec<SubscriptionView>,
+    /// Expiry of this page.
     pub expires_at: Option<String>,
-    /// BCP 47, as the sender announced it.
+    /// Language tag (BCP 47), as announced by the sender.
     pub language: Option<String>,
 }
 
-/// Where a parcel stands.
+/// Status of a parcel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// A route or a sender has named it, and nobody has had it in hands.
+    /// Announced by a route or a sender; not yet handled.
     Announced,
-    /// On its way to the station.
+    /// In transit to the station.
     InTransit,
-    /// At the station, or loaded into the van that has not left.
+    /// At the station, or loaded into a van that has not departed.
     AtStation,
-    /// The van is out with it.
+    /// Out for delivery.
     OutForDelivery,
-    /// The van stands at its stop.
+    /// The van is at the parcel's stop.
     Arrived,
-    /// Handed over.
+    /// Delivered.
     Delivered,
-    /// Nobody took it.
+    /// Delivery was attempted and failed.
     Attempted,
-    /// Back at the station.
+    /// Returned to the station.
     Returned,
-    /// Damaged, or not to be found: somebody at the desk has it.
+    /// Damaged or not found; a dispatcher handles it.
     Problem,
 }
 
-/// One thing that happened.
+/// A step of the timeline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
-    /// What.
     pub stage: Stage,
-    /// When.
     pub at: String,
-    /// Where, in words that say nothing of other people: a name that came with the event, or absent.
+    /// Place name from the event; absent if there is none. Never reveals other people.
     pub place: Option<String>,
-    /// Who had it: the carrier of another leg; absent for the vans of this backend.
+    /// Carrier of another leg; absent for the vans of this backend.
     pub by: Option<String>,
-    /// Why, of an attempt, a return or a damage: a word of the contract (`nobody_home`, `refused`, …).
+    /// Reason of an attempt, a return or a damage, one of the contract's values (`nobody_home`,
+    /// `refused`, …).
     pub reason: Option<String>,
 }
 
-/// The things that happen to parcels, in the order in which they usually do.
+/// Stages of a parcel, in their usual order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// A route lists it.
+    /// Listed on a route.
     Announced,
     /// CBV `packing`.
     Packed,
-    /// CBV `shipping`, `departing` of others: it left the sender or a hub.
+    /// CBV `shipping`, `departing` of other parties: left the sender or a hub.
     Shipped,
-    /// A partner carrier took it over.
+    /// Taken over by a partner carrier.
     PickedUp,
-    /// CBV `receiving`, `arriving` of others: it came to a hub.
+    /// CBV `receiving`, `arriving` of other parties: arrived at a hub.
     ArrivedAtHub,
-    /// CBV `sorting` and the like.
+    /// CBV `sorting` and similar steps.
     Sorted,
-    /// It came to the station of its last leg.
+    /// Arrived at the station of its last leg.
     AtStation,
     /// Scanned into the van.
     Loaded,
-    /// The van left with it.
+    /// The van departed with it.
     OutForDelivery,
-    /// The van stands at its stop.
+    /// The van arrived at its stop.
     Arrived,
-    /// Handed over.
+    /// Delivered.
     Delivered,
-    /// Nobody took it.
+    /// Delivery was attempted and failed.
     Attempted,
-    /// Back at the station.
+    /// Returned to the station.
     Returned,
     /// Found damaged.
     Damaged,
-    /// Looked for and not found.
+    /// Searched for and not found.
     NotFound,
-    /// Said to be out for delivery, and never left the station.
+    /// Reported as out for delivery, but never left the station.
     LeftBehind,
-    /// The recipient asked for something else.
+    /// The recipient changed the delivery preferences.
     PreferenceChanged,
 }
 
-/// From when to when.
+/// A time window.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
-    /// RFC 3339.
+    /// Start, RFC 3339.
     pub from: String,
-    /// RFC 3339.
+    /// End, RFC 3339.
     pub until: String,
 }
 
-/// That it is late.
+/// A delay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DelayView {
-    /// Why, if the driver or the desk said so.
+    /// Reason given by the driver or a dispatcher.
     pub reason: Option<DelayReason>,
-    /// By how much, s; rounded up to five minutes.
+    /// Expected delay in seconds, rounded up to five minutes.
     pub seconds: Option<i64>,
 }
 
-/// The van on the map.
+/// Position of the van, for the map.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LiveView {
-    /// Where it is, degrees with three decimals (110 m); frozen while it stands at somebody else's door.
+    /// Latitude in degrees with three decimals (110 m); frozen while the van is at another
+    /// recipient's stop.
     pub lat: f64,
-    /// See `lat`.
+    /// Longitude in degrees; see `lat`.
     pub lon: f64,
-    /// When it was there.
+    /// Time of the position.
     pub at: String,
-    /// Whether `lat` and `lon` stand still on purpose.
+    /// Whether `lat` and `lon` are frozen for privacy.
     pub frozen: bool,
-    /// Of one's own stop, three decimals.
-    pub stop: Spot,
-    /// Where the van was loaded, three decimals.
-    pub station: Spot,
-    /// Stops of the route that are finished, and all of them: where others live is nobody's business.
+    /// The recipient's own stop, three decimals.
+    pub stop: GeoPoint,
+    /// Station at which the van was loaded, three decimals.
+    pub station: GeoPoint,
+    /// Number of finished stops. Only counts are shown, since other recipients' addresses are
+    /// private.
     pub stops_done: u32,
-    /// See `stops_done`.
+    /// Total number of stops.
     pub stops_total: u32,
 }
 
-/// A place.
+/// A point in WGS 84 degrees.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Spot {
-    /// Degrees.
+pub struct GeoPoint {
+    /// Latitude in degrees.
     pub lat: f64,
-    /// Degrees.
+    /// Longitude in degrees.
     pub lon: f64,
 }
 
-/// How it was handed over.
+/// Proof of delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProofView {
-    /// When.
     pub at: String,
     /// `handed_over`, `safe_place`, `neighbour`, `locker`.
     pub outcome: String,
-    /// Whether the scan was made at the recipient's stop; `None` if nobody knows.
+    /// Whether the scan was made at the recipient's stop; `None` if unknown.
     pub at_your_stop: Option<bool>,
-    /// Whether what the recipient had asked for was done; absent if nothing was asked.
+    /// Whether the outcome matches the requested preferences; absent if none were requested.
     pub as_asked: Option<bool>,
 }
 
-/// What the recipient may ask for.
+/// Delivery preferences of the recipient.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Manage {
-    /// Whether a wish is still taken.
+pub struct PreferenceState {
+    /// Whether preferences are still accepted.
     pub open: bool,
-    /// Why not: `too_late`, `delivered`, `not_announced`.
+    /// Why they are not: `too_late`, `delivered`, `not_announced`.
     pub closed_because: Option<String>,
-    /// What was asked for.
-    pub asked: Option<Wish>,
-    /// What became of it: `waiting`, `sent`, `accepted` (the van knows), `rejected`.
+    /// Requested preferences.
+    pub asked: Option<DeliveryPreference>,
+    /// Status of the request: `waiting`, `sent`, `accepted` (known to the van), `rejected`.
     pub answer: Option<String>,
 }
 
-/// What a recipient asks for.
+/// Delivery preferences requested by a recipient.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Wish {
-    /// It may be left without a signature.
+pub struct DeliveryPreference {
+    /// Leave the parcel without a signature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authority_to_leave: Option<bool>,
-    /// Where to leave it, at most 200 bytes.
+    /// Safe place, at most 200 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub safe_place: Option<String>,
-    /// With whom, at most 200 bytes.
+    /// Neighbour who may receive it, at most 200 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub neighbour: Option<String>,
-    /// Only against a signature.
+    /// Deliver only against a signature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature_required: Option<bool>,
-    /// Not today: `YYYY-MM-DD`.
+    /// Requested delivery day, `YYYY-MM-DD`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_day: Option<String>,
 }
 
-/// Somebody who is told.
+/// A subscription to notifications, without personal data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AlertView {
-    /// By which it is ended.
+pub struct SubscriptionView {
+    /// Secret id, used to unsubscribe.
     pub id: String,
     /// `email` or `webhook`.
     pub channel: String,
-    /// Where, mostly hidden: `m…@example.com`.
+    /// Masked address, as in `m…@example.com`.
     pub address: String,
 }

@@ -1,136 +1,137 @@
-//! A route and what its van said → how far it is: which stops are finished, and how many are before each.
+//! Progress of a route from its van's events: finished stops and the number of stops ahead of each.
 //!
-//! - By events alone: a van without a fix gets on all the same. A position only says sooner that a stop was left.
-//! - A stop is finished when something final happened to all that is due there. One that was left with something undone
-//!   goes to the end.
-//! - The day is gone through again in the order in which things were said, so that a number that is larger than one that
-//!   was shown before is known as that.
+//! - Events alone are sufficient, so a van without a fix still makes progress. A position only
+//!   detects earlier that a stop was left.
+//! - A stop is finished when all its parcels have a final state. A stop that was left unfinished
+//!   moves to the end of the order.
+//! - Events are replayed in the order in which they were reported, so an increase of the number of
+//!   stops ahead is detected.
 
 use std::collections::{HashMap, HashSet};
 
-use super::fact::{Fact, What, valid};
-use super::known::KnownRoute;
+use super::fact::{TrackingEvent, EventEffect, valid_events};
+use super::known::RouteInput;
 use super::parcel::Stage;
 use crate::units::{Position as Place, UtcTime};
 use crate::wire::json::Position;
 
-/// Where a parcel is, as its route's van says.
+/// State of a parcel according to its route's van.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Whereabouts {
-    /// Listed, and nothing else.
+pub enum ParcelLocation {
+    /// Listed on the route only.
     #[default]
     Due,
-    /// In the van, which has not left with it.
+    /// Loaded into the van, which has not departed.
     Loaded,
     /// Out for delivery.
-    Out,
-    /// Something final at its stop, or what ends it.
+    OutForDelivery,
+    /// Final state of the parcel.
     Ended(Stage),
 }
 
-impl Whereabouts {
-    /// Whether nothing more is to be done at its stop.
+impl ParcelLocation {
+    /// Whether nothing remains to be done at its stop.
     #[must_use]
     const fn is_ended(self) -> bool {
         matches!(self, Self::Ended(_))
     }
 }
 
-/// What became of a stop.
+/// State of a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopState {
-    /// It is still to come.
+    /// Not visited yet.
     Open,
-    /// The van stands there.
+    /// The van is there.
     Arrived,
-    /// Nothing is left to do.
+    /// All parcels are finished.
     Done,
-    /// The van was there, and something is left to do.
+    /// Visited, but not all parcels are finished.
     Skipped,
 }
 
-/// A stop.
+/// Progress at one stop.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StopProgress {
-    /// What became of it.
     pub state: StopState,
-    /// What is due there, in the manifest's order.
-    pub parcels: Vec<Whereabouts>,
-    /// Unfinished stops before it; `None` if it is finished.
+    /// States of its parcels, in the manifest's order.
+    pub parcels: Vec<ParcelLocation>,
+    /// Number of unfinished stops ahead; `None` if the stop is finished.
     pub ahead: Option<u32>,
-    /// That number was smaller before.
-    pub rose: bool,
+    /// Whether `ahead` was smaller before.
+    pub ahead_increased: bool,
 }
 
-/// The van stood at a stop.
+/// A visit of the van to a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Visit {
-    /// Which, as an index of the manifest's stops.
+    /// Index of the stop in the manifest.
     pub stop: usize,
-    /// Since when, as far as it is known.
+    /// Time of the arrival, as far as known.
     pub arrived: UtcTime,
-    /// When something last happened there.
+    /// Time of the last event at the stop.
     pub until: UtcTime,
 }
 
-/// How far a route is.
+/// Progress of a route.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Progress {
-    /// When the van first left.
+    /// First departure of the van.
     pub departed: Option<UtcTime>,
-    /// When the route was over.
+    /// Completion of the route.
     pub completed: Option<UtcTime>,
-    /// As in the manifest.
+    /// In the manifest's order.
     pub stops: Vec<StopProgress>,
-    /// Unfinished stops in the order in which they are driven to: indices of the manifest's.
+    /// Indices of the unfinished stops in driving order.
     pub order: Vec<usize>,
-    /// The van stands at this stop.
-    pub at: Option<usize>,
-    /// Where it stood, oldest first.
+    /// Index of the stop at which the van is.
+    pub current_stop: Option<usize>,
+    /// Visits, oldest first.
     pub visits: Vec<Visit>,
 }
 
-/// What to make of the stop where the van was last.
+/// How to treat the last visited stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Last {
-    /// It stands there until it is said to be elsewhere.
-    Stands,
-    /// A position says that it was left.
+pub enum LastStopState {
+    /// The van is there until an event places it elsewhere.
+    Present,
+    /// A position shows that the van left it.
     Left,
 }
 
 impl Progress {
-    /// How far `route` is, now that the van's newest position is `position`.
+    /// Computes the progress of `route`, given the van's newest position.
     #[must_use]
-    pub fn now(route: &KnownRoute, position: Option<&Position>) -> Self {
-        let progress = Self::of(route, Last::Stands);
-        if progress.has_left(route, position) { Self::of(route, Last::Left) } else { progress }
+    pub fn now(route: &RouteInput, position: Option<&Position>) -> Self {
+        let progress = Self::from_events(route, LastStopState::Present);
+        if progress.has_left(route, position) { Self::from_events(route, LastStopState::Left) } else { progress }
     }
 
-    /// How far `route` is by its events alone, and what is known of the last stop.
+    /// Computes the progress of `route` from its events and the state of the last stop.
     #[must_use]
-    pub fn of(route: &KnownRoute, last: Last) -> Self {
+    pub fn from_events(route: &RouteInput, last: LastStopState) -> Self {
         let mut replay = Replay::new(route);
-        for (_, fact) in in_order(&route.facts) {
-            replay.take(fact);
+        for (_, fact) in in_report_order(&route.events) {
+            replay.apply(fact);
         }
-        if last == Last::Left {
+        if last == LastStopState::Left {
             replay.leave();
         }
-        replay.end()
+        replay.finish()
     }
 
-    /// Whether the van is on its way from the stop where its events see it: it is out of its fence, and goes to another. While it says
-    /// that it comes to this one it has not stood there yet, whatever the event's time is.
+    /// Whether the van has left the stop that its events place it at: it is outside the geofence
+    /// and heading to another stop. While it still reports this stop as its destination, it has not
+    /// been there yet, whatever the event's time.
     #[must_use]
-    pub fn has_left(&self, route: &KnownRoute, position: Option<&Position>) -> bool {
-        let Some(((at, visit), position)) = self.at.zip(self.visits.last()).zip(position) else {
+    pub fn has_left(&self, route: &RouteInput, position: Option<&Position>) -> bool {
+        let Some(((at, visit), position)) = self.current_stop.zip(self.visits.last()).zip(position) else {
             return false;
         };
         let newer = UtcTime::parse(&position.point.ts).is_some_and(|ts| ts > visit.until);
         let same = position.route.as_deref() == Some(route.manifest.route.as_str());
         let here = &route.manifest.stops[at];
-        // At the door the driver may still take back what was scanned.
+        // At the door the driver may still undo a scan.
         let place = Place::from_degrees(position.point.lat, position.point.lon);
         let away = place.is_none_or(|place| {
             here.position.distance_to(place).as_metres() > here.radius.as_metres()
@@ -138,133 +139,133 @@ impl Progress {
         newer && same && away && position.stop_seq.is_some_and(|seq| seq != here.seq)
     }
 
-    /// Stops that are finished.
+    /// Number of finished stops.
     #[must_use]
-    pub fn done(&self) -> usize {
+    pub fn stops_done(&self) -> usize {
         self.stops.iter().filter(|stop| stop.state == StopState::Done).count()
     }
 }
 
-/// What was said, by when it was said: a retraction comes when it was declared.
-fn in_order(facts: &[Fact]) -> Vec<(UtcTime, &Fact)> {
-    let said = facts.iter().filter(|fact| fact.declared.is_none());
-    let said: HashMap<_, _> = said.map(|fact| (name(fact), fact.time)).collect();
+/// Events in the order of reporting; a retraction counts from its declaration.
+fn in_report_order(facts: &[TrackingEvent]) -> Vec<(UtcTime, &TrackingEvent)> {
+    let said = facts.iter().filter(|fact| fact.retracted_at.is_none());
+    let said: HashMap<_, _> = said.map(|fact| (event_key(fact), fact.time)).collect();
     let declared = facts.iter().filter_map(|fact| {
-        // Between two fixes a van's time may step back: nothing is taken back before it was said.
-        let said = said.get(&name(fact)).copied().unwrap_or(fact.time);
-        Some((fact.declared?.max(said), fact))
+        // A van's time may step back between two fixes, so a retraction never precedes its event.
+        let said = said.get(&event_key(fact)).copied().unwrap_or(fact.time);
+        Some((fact.retracted_at?.max(said), fact))
     });
-    let wrong: HashSet<_> = declared.clone().map(|(_, fact)| name(fact)).collect();
-    let taken_back = facts.iter().filter(|f| f.declared.is_none() && wrong.contains(&name(f)));
-    let stands = valid(facts).into_iter().chain(taken_back).map(|fact| (fact.time, fact));
+    let wrong: HashSet<_> = declared.clone().map(|(_, fact)| event_key(fact)).collect();
+    let retract_event = facts.iter().filter(|f| f.retracted_at.is_none() && wrong.contains(&event_key(f)));
+    let stands = valid_events(facts).into_iter().chain(retract_event).map(|fact| (fact.time, fact));
     let mut order: Vec<_> = declared.chain(stands).collect();
     order
-        .sort_by(|(at, one), (then, other)| at.cmp(then).then_with(|| one.key().cmp(&other.key())));
+        .sort_by(|(at, one), (then, other)| at.cmp(then).then_with(|| one.sort_key().cmp(&other.sort_key())));
     order
 }
 
-fn name(fact: &Fact) -> (&str, &str) {
+fn event_key(fact: &TrackingEvent) -> (&str, &str) {
     (&fact.authority, &fact.event_id)
 }
 
 struct Replay<'a> {
-    route: &'a KnownRoute,
-    /// Where each parcel is due: stop and place in it.
+    route: &'a RouteInput,
+    /// Stop and parcel index of each due parcel.
     due: HashMap<&'a str, (usize, usize)>,
     by_seq: HashMap<u32, usize>,
-    /// What counts of each parcel so far.
-    told: HashMap<&'a str, Vec<&'a Fact>>,
-    wrong: HashSet<(&'a str, &'a str)>,
-    parcels: Vec<Vec<Whereabouts>>,
-    left: Vec<usize>,
+    /// Valid events of each parcel at this point of the replay.
+    events_by_parcel: HashMap<&'a str, Vec<&'a TrackingEvent>>,
+    retracted: HashSet<(&'a str, &'a str)>,
+    parcels: Vec<Vec<ParcelLocation>>,
+    open_parcels: Vec<usize>,
     served: Vec<bool>,
     skipped: Vec<u32>,
-    least: Vec<Option<u32>>,
+    min_ahead: Vec<Option<u32>>,
     ahead: Vec<Option<u32>>,
     order: Vec<usize>,
-    at: Option<usize>,
+    current_stop: Option<usize>,
     visits: Vec<Visit>,
     departed: Option<UtcTime>,
     completed: Option<UtcTime>,
 }
 
 impl<'a> Replay<'a> {
-    fn new(route: &'a KnownRoute) -> Self {
+    fn new(route: &'a RouteInput) -> Self {
         let stops = &route.manifest.stops;
         let mut due = HashMap::new();
         for (stop, epcs) in route.epcs.iter().enumerate() {
             due.extend(epcs.iter().enumerate().map(|(index, epc)| (epc.as_str(), (stop, index))));
         }
         let parcels: Vec<_> =
-            route.epcs.iter().map(|epcs| vec![Whereabouts::Due; epcs.len()]).collect();
+            route.epcs.iter().map(|epcs| vec![ParcelLocation::Due; epcs.len()]).collect();
         let mut new = Self {
             route,
             due,
             by_seq: stops.iter().enumerate().map(|(index, stop)| (stop.seq, index)).collect(),
-            told: HashMap::new(),
-            wrong: HashSet::new(),
-            left: parcels.iter().map(Vec::len).collect(),
+            events_by_parcel: HashMap::new(),
+            retracted: HashSet::new(),
+            open_parcels: parcels.iter().map(Vec::len).collect(),
             parcels,
             served: vec![false; stops.len()],
             skipped: vec![0; stops.len()],
-            least: vec![None; stops.len()],
+            min_ahead: vec![None; stops.len()],
             ahead: vec![None; stops.len()],
             order: Vec::new(),
-            at: None,
+            current_stop: None,
             visits: Vec::new(),
             departed: None,
             completed: None,
         };
-        new.count();
+        new.recount();
         new
     }
 
-    fn take(&mut self, fact: &'a Fact) {
-        if fact.declared.is_some() {
-            self.take_back(fact);
+    fn apply(&mut self, fact: &'a TrackingEvent) {
+        if fact.retracted_at.is_some() {
+            self.retract(fact);
             return;
         }
-        if self.wrong.contains(&name(fact)) {
+        if self.retracted.contains(&event_key(fact)) {
             return;
         }
-        let before = (self.at, self.left.clone());
-        self.drive(fact);
+        let before = (self.current_stop, self.open_parcels.clone());
+        self.move_van(fact);
         for epc in &fact.epcs {
             if self.due.contains_key(epc.as_str()) {
-                self.told.entry(epc).or_default().push(fact);
-                self.settle(epc);
+                self.events_by_parcel.entry(epc).or_default().push(fact);
+                self.update_parcel(epc);
             }
         }
-        if before != (self.at, self.left.clone()) {
-            self.count();
+        if before != (self.current_stop, self.open_parcels.clone()) {
+            self.recount();
         }
     }
 
-    fn take_back(&mut self, retraction: &'a Fact) {
-        self.wrong.insert(name(retraction));
+    fn retract(&mut self, retraction: &'a TrackingEvent) {
+        self.retracted.insert(event_key(retraction));
         for epc in &retraction.epcs {
-            if let Some(told) = self.told.get_mut(epc.as_str()) {
-                told.retain(|fact| name(fact) != name(retraction));
-                self.settle(epc);
+            if let Some(told) = self.events_by_parcel.get_mut(epc.as_str()) {
+                told.retain(|fact| event_key(fact) != event_key(retraction));
+                self.update_parcel(epc);
             }
         }
-        self.count();
+        self.recount();
     }
 
-    /// Where the van is by what it says.
-    fn drive(&mut self, fact: &Fact) {
-        match fact.what {
-            What::Stage(Stage::OutForDelivery) => {
+    /// Moves the van according to an event.
+    fn move_van(&mut self, fact: &TrackingEvent) {
+        match fact.effect {
+            EventEffect::Stage(Stage::OutForDelivery) => {
                 self.departed.get_or_insert(fact.time);
                 self.completed = None;
                 self.leave();
             }
-            What::Stage(Stage::Loaded | Stage::Returned) => self.leave(),
-            What::Completed => {
+            EventEffect::Stage(Stage::Loaded | Stage::Returned) => self.leave(),
+            EventEffect::Completed => {
                 self.leave();
                 self.completed = Some(fact.time);
             }
-            What::Stage(
+            EventEffect::Stage(
                 Stage::Arrived
                 | Stage::Delivered
                 | Stage::Attempted
@@ -273,17 +274,17 @@ impl<'a> Replay<'a> {
             ) => {
                 let stop = fact.stop_seq.and_then(|seq| self.by_seq.get(&seq).copied());
                 if let Some(stop) = stop {
-                    self.stand(stop, fact.time);
+                    self.arrive(stop, fact.time);
                 }
             }
-            What::Stage(_) | What::Seen => {}
+            EventEffect::Stage(_) | EventEffect::Seen => {}
         }
     }
 
-    fn stand(&mut self, stop: usize, at: UtcTime) {
-        if self.at != Some(stop) {
+    fn arrive(&mut self, stop: usize, at: UtcTime) {
+        if self.current_stop != Some(stop) {
             self.leave();
-            self.at = Some(stop);
+            self.current_stop = Some(stop);
             self.served[stop] = true;
             self.visits.push(Visit { stop, arrived: at, until: at });
         } else if let Some(visit) = self.visits.last_mut() {
@@ -292,55 +293,55 @@ impl<'a> Replay<'a> {
     }
 
     fn leave(&mut self) {
-        let Some(stop) = self.at.take() else { return };
+        let Some(stop) = self.current_stop.take() else { return };
         if !self.is_done(stop) {
             let last = self.skipped.iter().max().copied().unwrap_or(0);
             self.skipped[stop] = last + 1;
         }
-        self.count();
+        self.recount();
     }
 
-    /// What became of a parcel, by what counts of it.
-    fn settle(&mut self, epc: &'a str) {
+    /// Updates the state of a parcel from its valid events.
+    fn update_parcel(&mut self, epc: &'a str) {
         let (stop, index) = self.due[epc];
-        let became = became(&self.told[epc]);
+        let became = parcel_location(&self.events_by_parcel[epc]);
         self.parcels[stop][index] = became;
-        self.left[stop] = self.parcels[stop].iter().filter(|parcel| !parcel.is_ended()).count();
+        self.open_parcels[stop] = self.parcels[stop].iter().filter(|parcel| !parcel.is_ended()).count();
     }
 
     fn is_done(&self, stop: usize) -> bool {
-        if self.parcels[stop].is_empty() { self.served[stop] } else { self.left[stop] == 0 }
+        if self.parcels[stop].is_empty() { self.served[stop] } else { self.open_parcels[stop] == 0 }
     }
 
-    /// Counts what is before each stop, and whether that became more.
-    fn count(&mut self) {
+    /// Recounts the stops ahead of each stop and tracks the minimum.
+    fn recount(&mut self) {
         let mut order: Vec<usize> =
             (0..self.served.len()).filter(|stop| !self.is_done(*stop)).collect();
-        order.sort_by_key(|stop| (self.at != Some(*stop), self.skipped[*stop], *stop));
+        order.sort_by_key(|stop| (self.current_stop != Some(*stop), self.skipped[*stop], *stop));
         self.ahead.fill(None);
         for (ahead, stop) in (0..).zip(&order) {
             self.ahead[*stop] = Some(ahead);
             if self.departed.is_some() {
-                let least = self.least[*stop].get_or_insert(ahead);
-                *least = ahead.min(*least);
+                let min_ahead = self.min_ahead[*stop].get_or_insert(ahead);
+                *min_ahead = ahead.min(*min_ahead);
             }
         }
         self.order = order;
     }
 
-    fn end(self) -> Progress {
+    fn finish(self) -> Progress {
         let state = |stop: usize| match self.ahead[stop] {
             None => StopState::Done,
-            Some(_) if self.at == Some(stop) => StopState::Arrived,
+            Some(_) if self.current_stop == Some(stop) => StopState::Arrived,
             Some(_) if self.skipped[stop] > 0 => StopState::Skipped,
             Some(_) => StopState::Open,
         };
-        let rose = |stop: usize| self.ahead[stop].zip(self.least[stop]);
+        let ahead_increased = |stop: usize| self.ahead[stop].zip(self.min_ahead[stop]);
         let stops = (0..self.served.len()).map(|stop| StopProgress {
             state: state(stop),
             parcels: self.parcels[stop].clone(),
             ahead: self.ahead[stop],
-            rose: rose(stop).is_some_and(|(now, least)| now > least)
+            ahead_increased: ahead_increased(stop).is_some_and(|(now, min_ahead)| now > min_ahead)
                 || self.departed.is_some_and(|departed| self.route.put_at > departed),
         });
         Progress {
@@ -348,27 +349,27 @@ impl<'a> Replay<'a> {
             departed: self.departed,
             completed: self.completed,
             order: self.order,
-            at: self.at,
+            current_stop: self.current_stop,
             visits: self.visits,
         }
     }
 }
 
-/// The newest word counts, but for the hand-over, which ends it all.
-fn became(told: &[&Fact]) -> Whereabouts {
+/// Derives the state of a parcel: the newest stage, except that a delivery is always final.
+fn parcel_location(told: &[&TrackingEvent]) -> ParcelLocation {
     let mut told: Vec<_> = told.iter().filter_map(|fact| Some((*fact, fact.stage()?))).collect();
-    told.sort_by(|(one, _), (other, _)| one.key().cmp(&other.key()));
-    let mut became = Whereabouts::Due;
+    told.sort_by(|(one, _), (other, _)| one.sort_key().cmp(&other.sort_key()));
+    let mut became = ParcelLocation::Due;
     for (_, stage) in told {
         became = match stage {
-            Stage::Delivered => return Whereabouts::Ended(stage),
-            Stage::Loaded => Whereabouts::Loaded,
-            Stage::OutForDelivery => Whereabouts::Out,
+            Stage::Delivered => return ParcelLocation::Ended(stage),
+            Stage::Loaded => ParcelLocation::Loaded,
+            Stage::OutForDelivery => ParcelLocation::OutForDelivery,
             Stage::Attempted
             | Stage::Returned
             | Stage::Damaged
             | Stage::NotFound
-            | Stage::LeftBehind => Whereabouts::Ended(stage),
+            | Stage::LeftBehind => ParcelLocation::Ended(stage),
             _ => became,
         };
     }

@@ -1,4 +1,5 @@
-//! Views of simulated days against the truth, and the rule of exposure with each condition taken away.
+//! Views of simulated days compared with the ground truth, and the visibility policy with each
+//! condition violated in turn.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -10,16 +11,16 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::eta;
-use super::exposure::{self, Hidden, Look};
-use super::fact::{Fact, Said, What};
-use super::known::{KnownParcel, KnownRoute, KnownVan};
-use super::page::{self, Inputs, OnRoute};
-use super::parcel::{Stage, Status, Wish};
-use super::progress::{Last, Progress};
+use super::exposure::{self, HiddenReason, VisibilityInput};
+use super::fact::{TrackingEvent, EventDetails, EventEffect};
+use super::known::{ParcelInput, RouteInput, VanInput};
+use super::page::{self, PageInput, RouteContext};
+use super::parcel::{Stage, Status, DeliveryPreference};
+use super::progress::{LastStopState, Progress};
 use super::timeline::Timeline;
-use crate::backend::config::ExposureRule;
+use crate::backend::config::VisibilityPolicy;
 use crate::backend::event::Origin;
-use crate::simulate::{Day, Happening, Moment, Route};
+use crate::simulate::{Day, GroundTruthKind, DayEvent, Route};
 use crate::units::UtcTime;
 use crate::wire::json::{Point, Position, State, StopStatus};
 use crate::wire::manifest;
@@ -36,14 +37,14 @@ fn later(time: UtcTime, seconds: i64) -> UtcTime {
     UtcTime::from_unix_ms(time.as_unix_ms() + seconds * 1000).unwrap()
 }
 
-fn fact(stage: Stage, time: UtcTime, epcs: &[&str], stop_seq: Option<u32>) -> Fact {
-    Fact {
+fn fact(stage: Stage, time: UtcTime, epcs: &[&str], stop_seq: Option<u32>) -> TrackingEvent {
+    TrackingEvent {
         time,
-        what: What::Stage(stage),
+        effect: EventEffect::Stage(stage),
         event_id: format!("{stage:?}/{time}/{}", epcs.first().unwrap_or(&"")),
         authority: "van".to_owned(),
         token: None,
-        declared: None,
+        retracted_at: None,
         origin: Origin::Van,
         van: Some("VAN-042".to_owned()),
         route: Some("R".to_owned()),
@@ -53,23 +54,23 @@ fn fact(stage: Stage, time: UtcTime, epcs: &[&str], stop_seq: Option<u32>) -> Fa
         spot: None,
         acc_m: None,
         stop_seq,
-        said: Arc::default(),
+        details: Arc::default(),
     }
 }
 
-fn retraction(of: &Fact, time: UtcTime) -> Fact {
-    Fact { declared: Some(time), what: What::Seen, ..of.clone() }
+fn retraction(of: &TrackingEvent, time: UtcTime) -> TrackingEvent {
+    TrackingEvent { retracted_at: Some(time), effect: EventEffect::Seen, ..of.clone() }
 }
 
-/// A simulated day as the backend gets to know it.
+/// A simulated day as the backend receives it.
 struct Simulated {
-    route: KnownRoute,
-    /// Arrival and leaving in truth, by index of the manifest's stops.
+    route: RouteInput,
+    /// True arrival and departure, by index of the manifest's stops.
     visits: Vec<(UtcTime, UtcTime)>,
     numbers: Vec<Vec<String>>,
 }
 
-/// How long a van stands before it says so.
+/// Standstill in seconds before the van reports an arrival.
 const SURE_S: i64 = 10;
 
 fn simulated(file: &str, seed: u64) -> Simulated {
@@ -78,7 +79,7 @@ fn simulated(file: &str, seed: u64) -> Simulated {
     route.settings.seed = seed;
     let day = Day::new(route);
     let start = day.route().settings.start;
-    let manifest = manifest::read(day.manifest().as_bytes()).unwrap().unwrap();
+    let manifest = manifest::parse(day.manifest().as_bytes()).unwrap().unwrap();
     let at = |uptime: crate::units::Uptime| start.checked_add(uptime.since_start()).unwrap();
     let indices = 0..day.route().stops.len();
     let due = indices.filter(|index| day.stop_id(*index).is_some());
@@ -88,12 +89,12 @@ fn simulated(file: &str, seed: u64) -> Simulated {
     let numbers =
         manifest.stops.iter().map(|stop| stop.parcels.iter().map(|p| p.key.clone()).collect());
     let numbers = numbers.collect();
-    let mut route = KnownRoute::new("VAN-042", manifest, start, "id.example.com");
-    route.facts = Arc::new(facts(day, &route));
+    let mut route = RouteInput::new("VAN-042", manifest, start, "id.example.com");
+    route.events = Arc::new(facts(day, &route));
     Simulated { route, visits, numbers }
 }
 
-fn facts(day: Day, route: &KnownRoute) -> Vec<Fact> {
+fn facts(day: Day, route: &RouteInput) -> Vec<TrackingEvent> {
     let epcs = |key: &str| {
         let stops = route.manifest.stops.iter().zip(route.epcs.iter()).enumerate();
         let all = stops.flat_map(|(index, (stop, epcs))| {
@@ -104,15 +105,15 @@ fn facts(day: Day, route: &KnownRoute) -> Vec<Fact> {
     let mut loaded = Vec::new();
     let mut facts = Vec::new();
     for moment in day {
-        let Moment::Fact(truth) = moment else { continue };
-        let stage = match truth.happening {
-            Happening::Loaded => Stage::Loaded,
-            Happening::Departed => Stage::OutForDelivery,
-            Happening::Arrived => Stage::Arrived,
-            Happening::Delivered => Stage::Delivered,
-            Happening::Attempted => Stage::Attempted,
-            Happening::Damaged => Stage::Damaged,
-            Happening::Returned => Stage::Returned,
+        let DayEvent::GroundTruth(truth) = moment else { continue };
+        let stage = match truth.kind {
+            GroundTruthKind::Loaded => Stage::Loaded,
+            GroundTruthKind::Departed => Stage::OutForDelivery,
+            GroundTruthKind::Arrived => Stage::Arrived,
+            GroundTruthKind::Delivered => Stage::Delivered,
+            GroundTruthKind::Attempted => Stage::Attempted,
+            GroundTruthKind::Damaged => Stage::Damaged,
+            GroundTruthKind::Returned => Stage::Returned,
             _ => continue,
         };
         let parcel = truth.parcel.as_deref().and_then(epcs);
@@ -138,12 +139,12 @@ fn facts(day: Day, route: &KnownRoute) -> Vec<Fact> {
     facts
 }
 
-fn until(route: &KnownRoute, now: UtcTime) -> KnownRoute {
-    let facts = route.facts.iter().filter(|fact| fact.time <= now).cloned().collect();
-    KnownRoute { facts: Arc::new(facts), ..route.clone() }
+fn until(route: &RouteInput, now: UtcTime) -> RouteInput {
+    let facts = route.events.iter().filter(|fact| fact.time <= now).cloned().collect();
+    RouteInput { events: Arc::new(facts), ..route.clone() }
 }
 
-fn position(route: &KnownRoute, now: UtcTime, stop: usize, status: StopStatus) -> Position {
+fn position(route: &RouteInput, now: UtcTime, stop: usize, status: StopStatus) -> Position {
     let to = &route.manifest.stops[stop];
     let speed = if status == StopStatus::StoppedAt { 0.0 } else { 8.0 };
     let point = Point {
@@ -173,8 +174,8 @@ fn position(route: &KnownRoute, now: UtcTime, stop: usize, status: StopStatus) -
     }
 }
 
-/// Where the van says that it is.
-fn said(day: &Simulated, now: UtcTime) -> Option<Position> {
+/// Position that the van reports.
+fn reported_position(day: &Simulated, now: UtcTime) -> Option<Position> {
     let next = day.visits.iter().position(|(_, left)| *left > now)?;
     let there = later(day.visits[next].0, SURE_S) <= now;
     let status = if there { StopStatus::StoppedAt } else { StopStatus::InTransitTo };
@@ -186,13 +187,13 @@ fn the_count_of_stops_is_the_truth_at_every_moment_of_a_day() {
     for seed in [1, 2, 3] {
         let day = simulated("deliveries_short.toml", seed);
         let departed =
-            day.route.facts.iter().find(|fact| fact.stage() == Some(Stage::OutForDelivery));
+            day.route.events.iter().find(|fact| fact.stage() == Some(Stage::OutForDelivery));
         let departed = departed.unwrap().time;
         let end = day.visits.last().unwrap().0;
         let mut now = departed;
         while now < end {
             let known = until(&day.route, now);
-            let progress = Progress::now(&known, said(&day, now).as_ref());
+            let progress = Progress::now(&known, reported_position(&day, now).as_ref());
             for (stop, (arrives, _)) in day.visits.iter().enumerate() {
                 if *arrives <= now {
                     continue;
@@ -205,14 +206,15 @@ fn the_count_of_stops_is_the_truth_at_every_moment_of_a_day() {
                     Some(truth),
                     "seed {seed}, stop {stop}, {now}"
                 );
-                assert!(!progress.stops[stop].rose, "seed {seed}, stop {stop}, {now}");
+                assert!(!progress.stops[stop].ahead_increased, "seed {seed}, stop {stop}, {now}");
             }
             now = later(now, 7);
         }
     }
 }
 
-/// Errors in seconds (estimate − truth), and how often the truth was within the window, so many stops before.
+/// Errors in seconds (estimate − truth) and the share of arrivals inside their window, `before`
+/// stops ahead.
 fn errors(file: &str, seeds: &[u64], before: usize) -> (Vec<i64>, f64) {
     let (mut errors, mut inside) = (Vec::new(), 0_usize);
     for seed in seeds {
@@ -220,7 +222,7 @@ fn errors(file: &str, seeds: &[u64], before: usize) -> (Vec<i64>, f64) {
         for stop in before..day.visits.len() {
             let now = later(day.visits[stop - before].0, SURE_S);
             let known = until(&day.route, now);
-            let progress = Progress::of(&known, Last::Stands);
+            let progress = Progress::from_events(&known, LastStopState::Present);
             let Some(arrival) = eta::arrivals(&known, &progress, None, now)[stop] else { continue };
             let truth = day.visits[stop].0;
             errors.push(arrival.at.millis_since(truth) / 1000);
@@ -246,9 +248,10 @@ fn an_arrival_is_within_its_window_nearly_always() {
     }
 }
 
-/// Prints how far arrivals are off, so many stops before: `cargo test --lib eta_table -- --ignored --nocapture`.
+/// Prints the arrival errors by number of stops ahead: `cargo test --lib eta_table -- --ignored
+/// --nocapture`.
 #[test]
-#[ignore = "a table, not a promise"]
+#[ignore = "prints a table; asserts nothing"]
 fn eta_table() {
     for file in ["deliveries_short.toml", "deliveries.toml"] {
         for before in [1, 3, 5, 10] {
@@ -263,27 +266,27 @@ fn eta_table() {
     }
 }
 
-/// Everything by which the rule can be broken, each alone.
-const BREAKS: [(&str, Hidden); 15] = [
-    ("gift", Hidden::Gift),
-    ("not loaded", Hidden::NotOut),
-    ("not departed", Hidden::NotOut),
-    ("delivered", Hidden::NotOut),
-    ("delivered elsewhere", Hidden::NotOut),
-    ("searched for", Hidden::Missing),
-    ("yesterday's", Hidden::NotToday),
-    ("withdrawn", Hidden::NotToday),
-    ("far", Hidden::TooFar),
-    ("delayed", Hidden::Delayed),
-    ("break", Hidden::OffDuty),
-    ("no state", Hidden::OffDuty),
-    ("no fix", Hidden::NoFix),
-    ("old fix", Hidden::NoFix),
-    ("on another route", Hidden::NoFix),
+/// Each violation of the visibility policy, one at a time.
+const BREAKS: [(&str, HiddenReason); 15] = [
+    ("gift", HiddenReason::Gift),
+    ("not loaded", HiddenReason::NotOut),
+    ("not departed", HiddenReason::NotOut),
+    ("delivered", HiddenReason::NotOut),
+    ("delivered elsewhere", HiddenReason::NotOut),
+    ("searched for", HiddenReason::Missing),
+    ("yesterday's", HiddenReason::NotInService),
+    ("withdrawn", HiddenReason::NotInService),
+    ("far", HiddenReason::TooFar),
+    ("delayed", HiddenReason::Delayed),
+    ("break", HiddenReason::OffDuty),
+    ("no state", HiddenReason::OffDuty),
+    ("no fix", HiddenReason::NoFix),
+    ("old fix", HiddenReason::NoFix),
+    ("on another route", HiddenReason::NoFix),
 ];
 
 #[expect(clippy::too_many_lines, reason = "each way to break the rule has a line or two")]
-fn exposed(broken: impl Fn(&str) -> bool) -> Result<super::parcel::LiveView, Hidden> {
+fn exposed(broken: impl Fn(&str) -> bool) -> Result<super::parcel::LiveView, HiddenReason> {
     let route = simulated_once();
     let (stop, epc) = (route.manifest.stops.len() - 1, &route.epcs.last().unwrap()[0].clone());
     let now = utc("2026-11-23T07:00:00Z");
@@ -310,9 +313,9 @@ fn exposed(broken: impl Fn(&str) -> bool) -> Result<super::parcel::LiveView, Hid
         let seq = route.manifest.stops[stop].seq;
         facts.push(fact(Stage::Delivered, now, &[epc], Some(seq)));
     }
-    let mut route = KnownRoute { facts: Arc::new(facts), ..route };
+    let mut route = RouteInput { events: Arc::new(facts), ..route };
     route.withdrawn = broken("withdrawn");
-    let progress = Progress::of(&route, Last::Stands);
+    let progress = Progress::from_events(&route, LastStopState::Present);
     let fix_age = if broken("old fix") { 91 } else { 90 };
     let newest = position(&route, later(now, -fix_age), far, StopStatus::InTransitTo);
     let mut state: State = serde_json::from_str(STATE).unwrap();
@@ -322,21 +325,21 @@ fn exposed(broken: impl Fn(&str) -> bool) -> Result<super::parcel::LiveView, Hid
     if broken("on another route") {
         state.route = Some("another".to_owned());
     }
-    let van = KnownVan {
+    let van = VanInput {
         van: "VAN-042".to_owned(),
         position: (!broken("no fix")).then(|| Arc::new(newest)),
         state: (!broken("no state")).then_some(state),
-        heard_at: Some(now),
-        ..KnownVan::default()
+        last_seen_at: Some(now),
+        ..VanInput::default()
     };
     let case_state = if broken("searched for") { "open" } else { "none" };
-    let parcel = KnownParcel {
+    let parcel = ParcelInput {
         epc: epc.clone(),
         gift: broken("gift"),
         case_state: case_state.to_owned(),
-        ..KnownParcel::default()
+        ..ParcelInput::default()
     };
-    exposure::live(&Look {
+    exposure::visible_position(&VisibilityInput {
         parcel: &parcel,
         is_out: !broken("delivered elsewhere"),
         route: &route,
@@ -344,17 +347,17 @@ fn exposed(broken: impl Fn(&str) -> bool) -> Result<super::parcel::LiveView, Hid
         stop,
         van: &van,
         delayed: broken("delayed"),
-        rule: &ExposureRule { max_stops_away: 5, ..ExposureRule::default() },
+        policy: &VisibilityPolicy { max_stops_away: 5, ..VisibilityPolicy::default() },
         now,
     })
 }
 
-fn simulated_once() -> KnownRoute {
+fn simulated_once() -> RouteInput {
     use std::sync::OnceLock;
-    static ROUTE: OnceLock<KnownRoute> = OnceLock::new();
+    static ROUTE: OnceLock<RouteInput> = OnceLock::new();
     ROUTE
-        .get_or_init(|| KnownRoute {
-            facts: Arc::default(),
+        .get_or_init(|| RouteInput {
+            events: Arc::default(),
             ..simulated("deliveries_short.toml", 1).route
         })
         .clone()
@@ -386,29 +389,29 @@ fn the_van_stands_still_on_the_map_while_it_stands_at_somebody_elses_door() {
     let at = stop - 2;
     let now = later(day.visits[at].0, 20);
     let known = until(&day.route, now);
-    let progress = Progress::of(&known, Last::Stands);
-    let parcel = KnownParcel { epc: known.epcs[stop][0].clone(), ..KnownParcel::default() };
-    let before = super::known::Moment {
+    let progress = Progress::from_events(&known, LastStopState::Present);
+    let parcel = ParcelInput { epc: known.epcs[stop][0].clone(), ..ParcelInput::default() };
+    let before = super::known::TimedPosition {
         time: later(now, -40),
         position: crate::units::Position::from_degrees(48.2, 11.6).unwrap(),
     };
     for (status, mps, driving, expected) in [
         (StopStatus::StoppedAt, 0.0, Some(before), Ok((48.2, true))),
-        (StopStatus::StoppedAt, 0.0, None, Err(Hidden::AtADoor)),
-        // It has halted, and has not said yet where.
+        (StopStatus::StoppedAt, 0.0, None, Err(HiddenReason::AtOtherStop)),
+        // The van has halted but has not reported a stop yet.
         (StopStatus::IncomingAt, 0.3, Some(before), Ok((48.2, true))),
     ] {
         let mut newest = position(&known, now, at, status);
         newest.point.speed_mps = Some(mps);
-        let van = KnownVan {
+        let van = VanInput {
             van: "VAN-042".to_owned(),
             position: Some(Arc::new(newest)),
-            driving,
+            last_moving: driving,
             state: serde_json::from_str(STATE).unwrap(),
-            heard_at: Some(now),
-            ..KnownVan::default()
+            last_seen_at: Some(now),
+            ..VanInput::default()
         };
-        let live = exposure::live(&Look {
+        let live = exposure::visible_position(&VisibilityInput {
             parcel: &parcel,
             is_out: true,
             route: &known,
@@ -416,7 +419,7 @@ fn the_van_stands_still_on_the_map_while_it_stands_at_somebody_elses_door() {
             stop,
             van: &van,
             delayed: false,
-            rule: &ExposureRule::default(),
+            policy: &VisibilityPolicy::default(),
             now,
         });
         assert_eq!(live.map(|live| (live.lat, live.frozen)), expected, "{status:?}");
@@ -426,31 +429,31 @@ fn the_van_stands_still_on_the_map_while_it_stands_at_somebody_elses_door() {
 #[test]
 fn nothing_of_another_recipient_is_ever_on_a_page() {
     let day = simulated("deliveries_short.toml", 2);
-    let start = day.route.facts[0].time;
+    let start = day.route.events[0].time;
     let mut shown = 0;
     for step in 0..60 {
         let now = later(start, step * 45);
         let known = until(&day.route, now);
-        let newest = said(&day, now);
+        let newest = reported_position(&day, now);
         let progress = Progress::now(&known, newest.as_ref());
-        let van = KnownVan {
+        let van = VanInput {
             van: "VAN-042".to_owned(),
             position: newest.map(Arc::new),
             state: serde_json::from_str(STATE).unwrap(),
-            heard_at: Some(now),
-            ..KnownVan::default()
+            last_seen_at: Some(now),
+            ..VanInput::default()
         };
         for (stop, numbers) in day.numbers.iter().enumerate() {
-            let parcel = KnownParcel {
+            let parcel = ParcelInput {
                 epc: known.epcs[stop][0].clone(),
                 number: numbers[0].clone(),
-                ..KnownParcel::default()
+                ..ParcelInput::default()
             };
-            let view = page::parcel(&Inputs {
+            let view = page::tracking_page(&PageInput {
                 parcel: &parcel,
-                facts: &known.facts,
-                on_route: Some(OnRoute { route: &known, progress: &progress, van: &van }),
-                rule: &ExposureRule::default(),
+                events: &known.events,
+                route_context: Some(RouteContext { route: &known, progress: &progress, van: &van }),
+                policy: &VisibilityPolicy::default(),
                 now,
             });
             shown += usize::from(view.live.is_some());
@@ -463,8 +466,8 @@ fn nothing_of_another_recipient_is_ever_on_a_page() {
             }
             for other in &known.manifest.stops {
                 assert!(!text.contains(&format!("\"{}\"", other.id)), "{text}");
-                for degrees in [other.position.lat_deg(), other.position.lon_deg()] {
-                    let exact = format!("{degrees:.5}");
+                for degrees_from_e7 in [other.position.lat_deg(), other.position.lon_deg()] {
+                    let exact = format!("{degrees_from_e7:.5}");
                     assert!(exact.ends_with("00") || !text.contains(&exact), "{exact} in {text}");
                 }
             }
@@ -473,24 +476,25 @@ fn nothing_of_another_recipient_is_ever_on_a_page() {
     assert!(shown > 20, "{shown} pages showed a van");
 }
 
-/// The page of the first parcel of a route of which `of_route` is known, while all of `of_parcel` is known of it.
-fn page_with(of_route: &[Fact], of_parcel: &[Fact], gift: bool) -> super::parcel::ParcelView {
-    let route = KnownRoute { facts: Arc::new(of_route.to_vec()), ..simulated_once() };
+/// Tracking page of the route's first parcel, from the route's events `of_route` and the parcel's
+/// events `of_parcel`.
+fn page_with(of_route: &[TrackingEvent], of_parcel: &[TrackingEvent], gift: bool) -> super::parcel::ParcelView {
+    let route = RouteInput { events: Arc::new(of_route.to_vec()), ..simulated_once() };
     let now = utc("2026-11-23T07:00:00Z");
-    let progress = Progress::of(&route, Last::Stands);
-    let van = KnownVan {
+    let progress = Progress::from_events(&route, LastStopState::Present);
+    let van = VanInput {
         van: "VAN-042".to_owned(),
         position: Some(Arc::new(position(&route, now, 0, StopStatus::InTransitTo))),
         state: serde_json::from_str(STATE).unwrap(),
-        heard_at: Some(now),
-        ..KnownVan::default()
+        last_seen_at: Some(now),
+        ..VanInput::default()
     };
-    let parcel = KnownParcel { epc: route.epcs[0][0].clone(), gift, ..KnownParcel::default() };
-    page::parcel(&Inputs {
+    let parcel = ParcelInput { epc: route.epcs[0][0].clone(), gift, ..ParcelInput::default() };
+    page::tracking_page(&PageInput {
         parcel: &parcel,
-        facts: of_parcel,
-        on_route: Some(OnRoute { route: &route, progress: &progress, van: &van }),
-        rule: &ExposureRule::default(),
+        events: of_parcel,
+        route_context: Some(RouteContext { route: &route, progress: &progress, van: &van }),
+        policy: &VisibilityPolicy::default(),
         now,
     })
 }
@@ -500,26 +504,26 @@ fn the_page_of_a_parcel_that_another_van_has_shows_neither_van_nor_when_it_comes
     let route = simulated_once();
     let (first, second) = (route.epcs[0][0].as_str(), route.epcs[1][0].as_str());
     let now = utc("2026-11-23T07:00:00Z");
-    let trip = |minutes: i64, epc: &str| {
-        let at = |minute: i64| later(now, -60 * (minutes + minute));
+    let route = |format_elapsed: i64, epc: &str| {
+        let at = |minute: i64| later(now, -60 * (format_elapsed + minute));
         [fact(Stage::Loaded, at(9), &[epc], None), fact(Stage::OutForDelivery, at(0), &[epc], None)]
     };
-    let by_other = |minutes: i64| {
-        trip(minutes, first).map(|fact| Fact {
+    let by_other = |format_elapsed: i64| {
+        route(format_elapsed, first).map(|fact| TrackingEvent {
             van: Some("VAN-007".to_owned()),
             authority: "another".to_owned(),
             ..fact
         })
     };
-    let ours = trip(60, first);
-    let alone = page_with(&ours, &ours, false);
-    assert!(alone.live.is_some() && alone.eta.is_some() && alone.stops_away == Some(0));
+    let ours = route(60, first);
+    let one_way = page_with(&ours, &ours, false);
+    assert!(one_way.live.is_some() && one_way.eta.is_some() && one_way.stops_away == Some(0));
     let taken_over = [ours.to_vec(), by_other(5).to_vec()].concat();
-    let taken_back = [by_other(90).to_vec(), ours.to_vec()].concat();
+    let retract_event = [by_other(90).to_vec(), ours.to_vec()].concat();
     for (name, of_route, of_parcel, shown) in [
         ("another van took it over", &ours[..], &taken_over[..], false),
-        ("it was put on this route, and is in another van", &trip(60, second), &by_other(5), false),
-        ("it was taken back from another van", &ours, &taken_back, true),
+        ("it was put on this route, and is in another van", &route(60, second), &by_other(5), false),
+        ("it was taken back from another van", &ours, &retract_event, true),
     ] {
         let view = page_with(of_route, of_parcel, false);
         assert_eq!(view.status, Status::OutForDelivery, "{name}");
@@ -535,7 +539,7 @@ fn the_page_of_a_gift_does_not_tell_where_it_comes_from() {
     let mut packed = fact(Stage::Packed, time, &[route.epcs[0][0].as_str()], None);
     (packed.origin, packed.van) = (Origin::Capture, None);
     let (place, carrier) = ("Toy Shop".to_owned(), "Toy Mail".to_owned());
-    packed.said = Arc::new(Said { place: Some(place), carrier: Some(carrier), ..Said::default() });
+    packed.details = Arc::new(EventDetails { place: Some(place), carrier: Some(carrier), ..EventDetails::default() });
     let told = |gift| {
         let step = page_with(&[], std::slice::from_ref(&packed), gift).timeline.remove(0);
         (step.place.is_some(), step.by.is_some())
@@ -543,7 +547,7 @@ fn the_page_of_a_gift_does_not_tell_where_it_comes_from() {
     assert_eq!((told(false), told(true)), ((true, true), (false, false)));
 }
 
-fn story() -> Vec<Fact> {
+fn story() -> Vec<TrackingEvent> {
     let at = |minute: i64| later(utc("2026-11-23T06:00:00Z"), minute * 60);
     let mut of_others = [
         fact(Stage::Packed, at(-900), &["epc"], None),
@@ -569,7 +573,7 @@ fn story() -> Vec<Fact> {
         fact(Stage::Attempted, at(102), &["epc"], Some(4)),
         fact(Stage::Delivered, at(200), &["epc"], Some(4)),
         fact(Stage::Delivered, at(150), &["other"], Some(3)),
-        // After the hand-over nothing is added.
+        // Ignored: it follows the delivery.
         fact(Stage::Returned, at(300), &["epc"], None),
     ]);
     facts
@@ -595,8 +599,8 @@ proptest! {
         twice in proptest::collection::vec(0..story().len(), 0..8),
     ) {
         let story = story();
-        let facts: Vec<Fact> = order.iter().chain(&twice).map(|index| story[*index].clone()).collect();
-        let timeline = Timeline::of(&facts, "epc", Some("station"));
+        let facts: Vec<TrackingEvent> = order.iter().chain(&twice).map(|index| story[*index].clone()).collect();
+        let timeline = Timeline::for_parcel(&facts, "epc", Some("station"));
         let steps = timeline.steps();
         let stages: Vec<Stage> = steps.iter().map(|step| step.stage).collect();
         prop_assert_eq!(&stages[..], &EXPECTED[..]);
@@ -608,13 +612,13 @@ proptest! {
 #[test]
 fn only_who_said_it_takes_it_back() {
     let story = story();
-    let mut stranger = retraction(&story[12], utc("2026-11-23T12:00:00Z"));
+    let mut next_unlisted = retraction(&story[12], utc("2026-11-23T12:00:00Z"));
     assert_eq!(story[12].stage(), Some(Stage::Delivered));
     for (authority, expected) in [("others", Status::Delivered), ("van", Status::Returned)] {
-        stranger.authority = authority.to_owned();
+        next_unlisted.authority = authority.to_owned();
         let mut facts = story.clone();
-        facts.push(stranger.clone());
-        assert_eq!(Timeline::of(&facts, "epc", None).status(), expected, "{authority}");
+        facts.push(next_unlisted.clone());
+        assert_eq!(Timeline::for_parcel(&facts, "epc", None).status(), expected, "{authority}");
     }
 }
 
@@ -631,16 +635,16 @@ fn a_stop_that_is_left_with_something_undone_goes_to_the_end_and_the_page_says_w
         fact(Stage::Arrived, later(start, 300), &[first(0)], seq(0)),
     ];
     let at_first =
-        Progress::of(&KnownRoute { facts: Arc::new(facts.clone()), ..route.clone() }, Last::Stands);
-    assert_eq!((at_first.at, at_first.stops[0].ahead), (Some(0), Some(0)));
+        Progress::from_events(&RouteInput { events: Arc::new(facts.clone()), ..route.clone() }, LastStopState::Present);
+    assert_eq!((at_first.current_stop, at_first.stops[0].ahead), (Some(0), Some(0)));
     facts.push(fact(Stage::Arrived, later(start, 500), &[first(1)], seq(1)));
     let put_at = later(start, -60);
-    let known = KnownRoute { facts: Arc::new(facts), put_at, ..route.clone() };
-    let progress = Progress::of(&known, Last::Stands);
+    let known = RouteInput { events: Arc::new(facts), put_at, ..route.clone() };
+    let progress = Progress::from_events(&known, LastStopState::Present);
     let last = u32::try_from(route.manifest.stops.len() - 1).unwrap();
     assert_eq!(progress.stops[0].ahead, Some(last));
-    assert!(progress.stops[0].rose);
-    assert_eq!((progress.stops[2].ahead, progress.stops[2].rose), (Some(1), false));
+    assert!(progress.stops[0].ahead_increased);
+    assert_eq!((progress.stops[2].ahead, progress.stops[2].ahead_increased), (Some(1), false));
 }
 
 #[test]
@@ -654,58 +658,59 @@ fn a_taken_back_delivery_says_that_the_number_rose() {
         facts.push(fact(Stage::Delivered, later(start, 300), &[epc], seq));
     }
     let put_at = later(start, -60);
-    let known = |facts: Vec<Fact>| KnownRoute { facts: Arc::new(facts), put_at, ..route.clone() };
-    let before = Progress::of(&known(facts.clone()), Last::Stands);
-    assert_eq!((before.stops[2].ahead, before.stops[2].rose), (Some(1), false));
-    // In the same second, later, or before by a clock that stepped back; it came before what it takes back.
+    let known = |facts: Vec<TrackingEvent>| RouteInput { events: Arc::new(facts), put_at, ..route.clone() };
+    let before = Progress::from_events(&known(facts.clone()), LastStopState::Present);
+    assert_eq!((before.stops[2].ahead, before.stops[2].ahead_increased), (Some(1), false));
+    // The retraction falls into the same second, later, or earlier by a clock that stepped back; it
+    // arrives before its event.
     for seconds in [299, 300, 330] {
         let back = retraction(facts.last().unwrap(), later(start, seconds));
         let facts = [vec![back], facts.clone()].concat();
-        let after = Progress::of(&known(facts), Last::Stands);
-        assert_eq!((after.stops[2].ahead, after.stops[2].rose), (Some(2), true));
+        let after = Progress::from_events(&known(facts), LastStopState::Present);
+        assert_eq!((after.stops[2].ahead, after.stops[2].ahead_increased), (Some(2), true));
     }
 }
 
 #[test]
-fn a_wish_is_checked_and_told_to_the_van_in_the_words_of_the_contract() {
+fn preferences_are_checked_and_sent_to_the_van_as_the_contract_says() {
     use super::wish;
     let today = utc("2026-11-23T07:00:00Z").date();
-    let porch = Wish {
+    let porch = DeliveryPreference {
         authority_to_leave: Some(true),
         safe_place: Some(" porch ".to_owned()),
-        ..Wish::default()
+        ..DeliveryPreference::default()
     };
-    let kept = wish::checked(&porch, today).unwrap();
+    let kept = wish::validate(&porch, today).unwrap();
     let id = "0b6f6f0e-8a3c-4a0e-9b61-0a2f4b1b8f10";
     let expires = utc("2026-11-23T18:00:00Z");
     let (name, doc) = wish::command(&kept, id, ("395212340000000014", "R"), expires);
     assert_eq!(name, "update_preferences");
-    let command = crate::wire::command::read(doc.as_bytes()).unwrap();
-    assert!(format!("{:?}", command.order).contains("safe_place: Some(\"porch\")"), "{command:?}");
-    let day = Wish { other_day: Some("2026-11-25".to_owned()), ..Wish::default() };
+    let command = crate::wire::command::parse(doc.as_bytes()).unwrap();
+    assert!(format!("{:?}", command.kind).contains("safe_place: Some(\"porch\")"), "{command:?}");
+    let day = DeliveryPreference { other_day: Some("2026-11-25".to_owned()), ..DeliveryPreference::default() };
     let (name, doc) = wish::command(&day, id, ("395212340000000014", "R"), expires);
     assert_eq!(name, "recall_parcel");
-    crate::wire::command::read(doc.as_bytes()).unwrap();
+    crate::wire::command::parse(doc.as_bytes()).unwrap();
     for (wrong, says) in [
-        (Wish::default(), "empty"),
-        (Wish { safe_place: Some("x".repeat(201)), ..Wish::default() }, "at most 200"),
-        (Wish { neighbour: Some("<b>".to_owned()), ..Wish::default() }, "neighbour"),
-        (Wish { safe_place: Some("a\u{202e}b".to_owned()), ..Wish::default() }, "safe_place"),
-        (Wish { signature_required: Some(true), ..porch.clone() }, "signature_required"),
-        (Wish { other_day: Some("2026-11-23".to_owned()), ..Wish::default() }, "other_day"),
-        (Wish { other_day: Some("soon".to_owned()), ..Wish::default() }, "other_day"),
-        (Wish { other_day: Some("2026-11-25".to_owned()), ..porch }, "other_day"),
+        (DeliveryPreference::default(), "empty"),
+        (DeliveryPreference { safe_place: Some("x".repeat(201)), ..DeliveryPreference::default() }, "at most 200"),
+        (DeliveryPreference { neighbour: Some("<b>".to_owned()), ..DeliveryPreference::default() }, "neighbour"),
+        (DeliveryPreference { safe_place: Some("a\u{202e}b".to_owned()), ..DeliveryPreference::default() }, "safe_place"),
+        (DeliveryPreference { signature_required: Some(true), ..porch.clone() }, "signature_required"),
+        (DeliveryPreference { other_day: Some("2026-11-23".to_owned()), ..DeliveryPreference::default() }, "other_day"),
+        (DeliveryPreference { other_day: Some("soon".to_owned()), ..DeliveryPreference::default() }, "other_day"),
+        (DeliveryPreference { other_day: Some("2026-11-25".to_owned()), ..porch }, "other_day"),
     ] {
-        let problem = wish::checked(&wrong, today).unwrap_err();
+        let problem = wish::validate(&wrong, today).unwrap_err();
         assert!(problem.contains(says), "{problem}");
     }
 }
 
 #[test]
-fn a_wish_is_taken_until_the_van_is_there_and_another_day_until_it_is_near() {
-    use super::wish::{Stand, too_late};
-    let day = Wish { other_day: Some("2026-11-25".to_owned()), ..Wish::default() };
-    let leave = Wish { authority_to_leave: Some(true), ..Wish::default() };
+fn preferences_are_accepted_until_the_van_arrives_and_another_day_until_it_is_near() {
+    use super::wish::{PreferenceContext, rejection_reason};
+    let day = DeliveryPreference { other_day: Some("2026-11-25".to_owned()), ..DeliveryPreference::default() };
+    let leave = DeliveryPreference { authority_to_leave: Some(true), ..DeliveryPreference::default() };
     for (status, stops_away, of_day, of_leave) in [
         (Status::Announced, None, None, None),
         (Status::AtStation, None, None, None),
@@ -715,10 +720,10 @@ fn a_wish_is_taken_until_the_van_is_there_and_another_day_until_it_is_near() {
         (Status::Attempted, None, Some("too_late"), Some("too_late")),
         (Status::Delivered, None, Some("delivered"), Some("delivered")),
     ] {
-        let stand = Stand { status, on_a_route: true, stops_away };
-        assert_eq!(too_late(&day, stand), of_day, "{stand:?}");
-        assert_eq!(too_late(&leave, stand), of_leave, "{stand:?}");
-        let nowhere = Stand { on_a_route: false, ..stand };
-        assert!(too_late(&leave, nowhere).is_some());
+        let stand = PreferenceContext { status, on_a_route: true, stops_away };
+        assert_eq!(rejection_reason(&day, stand), of_day, "{stand:?}");
+        assert_eq!(rejection_reason(&leave, stand), of_leave, "{stand:?}");
+        let link_not_valid = PreferenceContext { on_a_route: false, ..stand };
+        assert!(rejection_reason(&leave, link_not_valid).is_some());
     }
 }

@@ -1,55 +1,57 @@
-//! Facts of a parcel → its timeline and where it stands.
+//! Timeline and status of a parcel, derived from its events.
 //!
-//! - The same facts give the same timeline in whatever order they came, and however often.
-//! - Each stage is there once for each place: what two systems say of one hub is said once, at the earlier time.
-//! - After the hand-over nothing is added: a later scan is the operator's business.
+//! - The result depends neither on the order of arrival nor on duplicates.
+//! - Each stage appears once per place: two reports about the same hub become one step, at the
+//!   earlier time.
+//! - Events after the delivery are ignored; a later scan is internal to the operator.
 
 use std::collections::HashSet;
 
-use super::fact::{self, Fact};
+use super::fact::{self, TrackingEvent};
 use super::parcel::{Stage, Status, Step};
 use crate::backend::event::Origin;
 
-/// What happened to a parcel.
+/// Events of a parcel, evaluated.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timeline<'a> {
-    /// What counts, oldest first.
-    pub facts: Vec<&'a Fact>,
-    /// How it was handed over.
-    pub delivered: Option<&'a Fact>,
-    /// The newest of [`Self::facts`] that says where it stands.
-    pub newest: Option<&'a Fact>,
+    /// Valid events up to the delivery, oldest first.
+    pub events: Vec<&'a TrackingEvent>,
+    /// The delivery, if any.
+    pub delivered: Option<&'a TrackingEvent>,
+    /// Newest of `events` with a stage that implies a location.
+    pub newest: Option<&'a TrackingEvent>,
     /// URI of the station of its route.
     station: Option<String>,
 }
 
 impl<'a> Timeline<'a> {
-    /// The timeline of `epc`, of facts that may be of other things too. `station` is the URI of its route's station.
+    /// Builds the timeline of `epc` from events that may also be about other parcels. `station` is
+    /// the URI of its route's station.
     #[must_use]
-    pub fn of(facts: &'a [Fact], epc: &str, station: Option<&str>) -> Self {
-        let mut facts = fact::valid(facts);
-        facts.retain(|fact| fact.names(epc));
-        let delivered = facts.iter().find(|fact| is(fact, Stage::Delivered)).copied();
+    pub fn for_parcel(facts: &'a [TrackingEvent], epc: &str, station: Option<&str>) -> Self {
+        let mut events = fact::valid_events(facts);
+        events.retain(|fact| fact.mentions(epc));
+        let delivered = events.iter().find(|fact| has_stage(fact, Stage::Delivered)).copied();
         if let Some(end) = delivered {
-            let past = facts.iter().position(|fact| fact.event_id == end.event_id);
-            facts.truncate(past.map_or(facts.len(), |index| index + 1));
+            let past = events.iter().position(|fact| fact.event_id == end.event_id);
+            events.truncate(past.map_or(events.len(), |index| index + 1));
         }
-        let newest = facts.iter().rev().find(|fact| fact.stage().is_some_and(tells)).copied();
-        Self { facts, delivered, newest, station: station.map(str::to_owned) }
+        let newest = events.iter().rev().find(|fact| fact.stage().is_some_and(is_location)).copied();
+        Self { events, delivered, newest, station: station.map(str::to_owned) }
     }
 
-    /// Its steps.
+    /// Steps of the timeline.
     #[must_use]
     pub fn steps(&self) -> Vec<Step> {
         let mut known = HashSet::new();
-        let steps = self.facts.iter().filter_map(|fact| {
+        let steps = self.events.iter().filter_map(|fact| {
             let stage = self.stage(fact)?;
-            known.insert((stage, place_of(fact))).then(|| step(fact, stage))
+            known.insert((stage, dedup_key(fact))).then(|| step(fact, stage))
         });
         steps.collect()
     }
 
-    /// Where it stands by what happened to it.
+    /// Current status.
     #[must_use]
     pub fn status(&self) -> Status {
         match self.newest.and_then(|fact| self.stage(fact)) {
@@ -68,43 +70,44 @@ impl<'a> Timeline<'a> {
         }
     }
 
-    /// The stage of a fact: what comes to the station of the last leg came to no hub.
+    /// Stage of an event. An arrival at the station of the last leg is not a hub arrival.
     #[must_use]
-    pub fn stage(&self, fact: &Fact) -> Option<Stage> {
+    pub fn stage(&self, fact: &TrackingEvent) -> Option<Stage> {
         let stage = fact.stage()?;
         let here = self.station.is_some() && fact.location == self.station;
         Some(if stage == Stage::ArrivedAtHub && here { Stage::AtStation } else { stage })
     }
 }
 
-/// Whether a stage says where a parcel stands. That a route lists it says nothing of where it is.
-fn tells(stage: Stage) -> bool {
+/// Whether a stage implies a location. A listing on a route does not.
+fn is_location(stage: Stage) -> bool {
     !matches!(stage, Stage::Announced | Stage::PreferenceChanged)
 }
 
-fn is(fact: &Fact, stage: Stage) -> bool {
+fn has_stage(fact: &TrackingEvent, stage: Stage) -> bool {
     fact.stage() == Some(stage)
 }
 
-/// What makes two facts of one stage two: the place, else who had it. Of a van's it is the route, and which try it was.
-fn place_of(fact: &Fact) -> (Option<&str>, Option<u64>) {
+/// Key that separates two events of one stage: the place or else the carrier; for van events the
+/// route and the attempt.
+fn dedup_key(fact: &TrackingEvent) -> (Option<&str>, Option<u64>) {
     match fact.origin {
-        Origin::Van | Origin::Backend => (fact.route.as_deref(), fact.said.attempt),
+        Origin::Van | Origin::Backend => (fact.route.as_deref(), fact.details.attempt),
         Origin::Capture | Origin::Import => {
-            let place = fact.said.place.as_deref().or(fact.location.as_deref());
-            (place.or(fact.said.carrier.as_deref()), None)
+            let place = fact.details.place.as_deref().or(fact.location.as_deref());
+            (place.or(fact.details.carrier.as_deref()), None)
         }
     }
 }
 
-fn step(fact: &Fact, stage: Stage) -> Step {
+fn step(fact: &TrackingEvent, stage: Stage) -> Step {
     let ours = matches!(fact.origin, Origin::Van | Origin::Backend);
     let why = matches!(stage, Stage::Attempted | Stage::Returned | Stage::Damaged);
     Step {
         stage,
         at: fact.time.to_string(),
-        place: fact.said.place.clone().filter(|_| !ours),
-        by: fact.said.carrier.clone().filter(|_| !ours),
-        reason: fact.said.reason.clone().filter(|_| why),
+        place: fact.details.place.clone().filter(|_| !ours),
+        by: fact.details.carrier.clone().filter(|_| !ours),
+        reason: fact.details.reason.clone().filter(|_| why),
     }
 }

@@ -1,35 +1,36 @@
-//! What is known of a van and its route → [`VanView`]: where it is, how far it is, and what somebody should look at.
+//! Builds the status of a van and its route, with the conditions that need attention.
 
-use super::concern::concerns;
-use super::desk::{Concern, RouteView, StopParcel, StopView, VanView};
+use super::concern::find_exceptions;
+use super::desk::{DeliveryException, RouteView, StopParcel, StopView, VanView};
 use super::eta;
-use super::exposure::{self, is_today};
-use super::known::{KnownRoute, KnownVan};
-use super::parcel::{Spot, Stage, Status, Window};
-use super::progress::{Progress, StopState, Whereabouts};
+use super::exposure::{self, is_in_service};
+use super::known::{RouteInput, VanInput};
+use super::parcel::{GeoPoint, Stage, Status, Window};
+use super::progress::{Progress, StopState, ParcelLocation};
 use crate::units::UtcTime;
 use crate::wire::json::{ConnectionState, Duty};
 
-/// A van on duty that was silent for longer is offline.
-const SILENT_MS: i64 = 5 * 60_000;
-/// As old may be what waits in a van's outbox.
-const BACKLOG_MS: i64 = 5 * 60_000;
-/// So many records are no backlog: of a van that stands the newest of its trail may wait until it moves.
-const FEW: u64 = 10;
-/// Who is later than promised by more than this is late.
+/// A van on duty counts as offline after this many milliseconds without a message.
+const OFFLINE_AFTER_MS: i64 = 5 * 60_000;
+/// Maximum age in milliseconds of a record in the van's outbox before `backlog` is raised.
+const MAX_BACKLOG_AGE_MS: i64 = 5 * 60_000;
+/// Up to this many pending records are no backlog: the newest track points of a halted van may wait
+/// until it moves.
+const MIN_BACKLOG: u64 = 10;
+/// A stop is late if the van arrives this many milliseconds after the promised window.
 const LATE_MS: i64 = 30 * 60_000;
 
-/// A route with how far it is.
-pub type Driven<'a> = (&'a KnownRoute, &'a Progress);
+/// A route with its progress.
+pub type RouteWithProgress<'a> = (&'a RouteInput, &'a Progress);
 
-/// A van now. `gaps` says whether something that it said never came.
+/// Builds the status of a van. `gaps` is true if records are missing.
 #[must_use]
-pub fn van(van: &KnownVan, driven: Option<Driven<'_>>, gaps: bool, now: UtcTime) -> VanView {
+pub fn van_view(van: &VanInput, driven: Option<RouteWithProgress<'_>>, gaps: bool, now: UtcTime) -> VanView {
     let duty = van.state.as_ref().map(|state| state.duty);
     let position = van.position.as_deref().filter(|_| duty.is_none_or(|duty| duty == Duty::On));
-    let age_ms = position.and_then(exposure::moment).map(|fix| now.millis_since(fix.time));
-    let route = driven.map(|driven| route(van, driven, now));
-    let concerns = driven.map(|(route, progress)| concerns(route, progress, now));
+    let age_ms = position.and_then(exposure::timed_position).map(|fix| now.millis_since(fix.time));
+    let route = driven.map(|driven| route_view(van, driven, now));
+    let concerns = driven.map(|(route, progress)| find_exceptions(route, progress, now));
     let concerns = concerns.unwrap_or_default();
     VanView {
         van: van.van.clone(),
@@ -38,24 +39,24 @@ pub fn van(van: &KnownVan, driven: Option<Driven<'_>>, gaps: bool, now: UtcTime)
         state: van.state.clone(),
         connection: van.connection,
         other_domain: van.other_domain.clone(),
-        heard_at: van.heard_at.map(|time| time.to_string()).unwrap_or_default(),
+        heard_at: van.last_seen_at.map(|time| time.to_string()).unwrap_or_default(),
         attention: attention(van, driven, (route.as_ref(), &concerns), (gaps, now)),
         concerns,
         route,
     }
 }
 
-/// How far a route is.
+/// Builds the progress view of a route.
 #[must_use]
-pub fn route(van: &KnownVan, (route, progress): Driven<'_>, now: UtcTime) -> RouteView {
+pub fn route_view(van: &VanInput, (route, progress): RouteWithProgress<'_>, now: UtcTime) -> RouteView {
     let manifest = &route.manifest;
-    let fix = van.position.as_deref().and_then(exposure::moment);
+    let fix = van.position.as_deref().and_then(exposure::timed_position);
     let arrivals = eta::arrivals(route, progress, fix, now);
     let rest = (0..manifest.stops.len()).filter(|stop| progress.stops[*stop].ahead.is_none());
     let order = rest.chain(progress.order.iter().copied());
     let stops: Vec<StopView> = order
         .map(|index| {
-            // To a stop that was left with something undone the van comes again.
+            // An unfinished stop will be visited again, so its past visit is not shown.
             let was_there =
                 matches!(progress.stops[index].state, StopState::Done | StopState::Arrived);
             let mut visits = progress.visits.iter().rev().filter(|_| was_there);
@@ -64,26 +65,26 @@ pub fn route(van: &KnownVan, (route, progress): Driven<'_>, now: UtcTime) -> Rou
                 from: visit.arrived.to_string(),
                 until: visit.until.to_string(),
             });
-            stop(route, progress, index, was.or(arrivals[index].map(|it| it.window())))
+            stop_view(route, progress, index, was.or(arrivals[index].map(|it| it.window())))
         })
         .collect();
     let state = van.state.as_ref().filter(|state| state.route.as_ref() == Some(&manifest.route));
     let parcels = || progress.stops.iter().flat_map(|stop| &stop.parcels);
-    let delivered = |it: &&Whereabouts| **it == Whereabouts::Ended(Stage::Delivered);
+    let delivered = |it: &&ParcelLocation| **it == ParcelLocation::Ended(Stage::Delivered);
     RouteView {
         route: manifest.route.clone(),
         rev: manifest.rev,
         van_rev: state.and_then(|state| state.manifest_rev),
-        stops_done: count(progress.done()),
-        stops_total: count(manifest.stops.len()),
-        delivered: count(parcels().filter(delivered).count()),
-        parcels: count(parcels().count()),
-        station: spot(manifest.station.position),
+        stops_done: saturating_u32(progress.stops_done()),
+        stops_total: saturating_u32(manifest.stops.len()),
+        delivered: saturating_u32(parcels().filter(delivered).count()),
+        parcels: saturating_u32(parcels().count()),
+        station: geo_point(manifest.station.position),
         stops,
     }
 }
 
-fn stop(route: &KnownRoute, progress: &Progress, index: usize, eta: Option<Window>) -> StopView {
+fn stop_view(route: &RouteInput, progress: &Progress, index: usize, eta: Option<Window>) -> StopView {
     let stop = &route.manifest.stops[index];
     let here = &progress.stops[index];
     let parcels = stop.parcels.iter().zip(&here.parcels);
@@ -96,7 +97,7 @@ fn stop(route: &KnownRoute, progress: &Progress, index: usize, eta: Option<Windo
     StopView {
         seq: stop.seq,
         id: stop.id.clone(),
-        at: spot(stop.position),
+        at: geo_point(stop.position),
         state: state.to_owned(),
         promised: stop
             .window
@@ -111,34 +112,34 @@ fn stop(route: &KnownRoute, progress: &Progress, index: usize, eta: Option<Windo
     }
 }
 
-fn status(whereabouts: Whereabouts, stop: StopState) -> Status {
+fn status(whereabouts: ParcelLocation, stop: StopState) -> Status {
     match whereabouts {
-        Whereabouts::Due => Status::Announced,
-        Whereabouts::Loaded | Whereabouts::Ended(Stage::LeftBehind) => Status::AtStation,
-        Whereabouts::Out if stop == StopState::Arrived => Status::Arrived,
-        Whereabouts::Out => Status::OutForDelivery,
-        Whereabouts::Ended(Stage::Delivered) => Status::Delivered,
-        Whereabouts::Ended(Stage::Attempted) => Status::Attempted,
-        Whereabouts::Ended(Stage::Returned) => Status::Returned,
-        Whereabouts::Ended(_) => Status::Problem,
+        ParcelLocation::Due => Status::Announced,
+        ParcelLocation::Loaded | ParcelLocation::Ended(Stage::LeftBehind) => Status::AtStation,
+        ParcelLocation::OutForDelivery if stop == StopState::Arrived => Status::Arrived,
+        ParcelLocation::OutForDelivery => Status::OutForDelivery,
+        ParcelLocation::Ended(Stage::Delivered) => Status::Delivered,
+        ParcelLocation::Ended(Stage::Attempted) => Status::Attempted,
+        ParcelLocation::Ended(Stage::Returned) => Status::Returned,
+        ParcelLocation::Ended(_) => Status::Problem,
     }
 }
 
-/// What a dispatcher should look at, worst first.
+/// Conditions that need attention, most severe first.
 fn attention(
-    van: &KnownVan,
-    driven: Option<Driven<'_>>,
-    (view, concerns): (Option<&RouteView>, &[Concern]),
+    van: &VanInput,
+    driven: Option<RouteWithProgress<'_>>,
+    (view, concerns): (Option<&RouteView>, &[DeliveryException]),
     (gaps, now): (bool, UtcTime),
 ) -> Vec<String> {
     let state = van.state.as_ref();
     let on_duty = state.is_some_and(|state| state.duty == Duty::On);
-    let out = driven.is_some_and(|(route, progress)| is_today(route, progress, now));
-    let silent = van.heard_at.is_none_or(|heard| now.millis_since(heard) > SILENT_MS);
+    let out = driven.is_some_and(|(route, progress)| is_in_service(route, progress, now));
+    let silent = van.last_seen_at.is_none_or(|heard| now.millis_since(heard) > OFFLINE_AFTER_MS);
     let broken = van.connection == Some(ConnectionState::ConnectionBroken);
     let is_there = |kind: &str| concerns.iter().any(|concern| concern.kind == kind);
     let oldest = state.and_then(|state| UtcTime::parse(state.outbox.oldest_ts.as_deref()?));
-    let waits = state.is_some_and(|state| state.outbox.pending > FEW);
+    let waits = state.is_some_and(|state| state.outbox.pending > MIN_BACKLOG);
     let said_late = out && state.is_some_and(|state| state.delay.is_some());
     let found = [
         ("offline", (on_duty || out) && (broken || silent)),
@@ -149,7 +150,7 @@ fn attention(
         ("wrong_stop", is_there("wrong_stop")),
         ("no_fix", on_duty && state.is_some_and(|state| state.gnss.mode < 2)),
         ("gaps", gaps),
-        ("backlog", waits && oldest.is_some_and(|oldest| now.millis_since(oldest) > BACKLOG_MS)),
+        ("backlog", waits && oldest.is_some_and(|oldest| now.millis_since(oldest) > MAX_BACKLOG_AGE_MS)),
         ("delayed", said_late || (out && view.is_some_and(is_late))),
         ("off_duty", out && state.is_some() && !on_duty),
     ];
@@ -158,17 +159,17 @@ fn attention(
 
 fn is_late(view: &RouteView) -> bool {
     view.stops.iter().filter(|stop| stop.state == "open").any(|stop| {
-        let late = stop.eta.as_ref().zip(stop.promised.as_ref());
+        let backdate = stop.eta.as_ref().zip(stop.promised.as_ref());
         let times =
-            late.map(|(eta, promised)| [&eta.from, &promised.until].map(|t| UtcTime::parse(t)));
+            backdate.map(|(eta, promised)| [&eta.from, &promised.until].map(|t| UtcTime::parse(t)));
         matches!(times, Some([Some(from), Some(until)]) if from.millis_since(until) > LATE_MS)
     })
 }
 
-fn spot(position: crate::units::Position) -> Spot {
-    Spot { lat: position.lat_deg(), lon: position.lon_deg() }
+fn geo_point(position: crate::units::Position) -> GeoPoint {
+    GeoPoint { lat: position.lat_deg(), lon: position.lon_deg() }
 }
 
-fn count(count: usize) -> u32 {
+fn saturating_u32(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }

@@ -1,50 +1,48 @@
-//! What a recipient asks for → whether it is still taken, and the command that tells the van.
+//! Delivery preferences of a recipient: acceptance, validation and the command for the van.
 
 use serde_json::{Map, Value, json};
 
-use super::known::KnownCommand;
-use super::parcel::{Manage, Status, Wish};
+use super::known::CommandInput;
+use super::parcel::{PreferenceState, Status, DeliveryPreference};
 use crate::core::delivery::manifest::MAX_TEXT;
 use crate::units::{Date, UtcTime};
 
-/// Another day can be asked for while more stops than these are before one's own.
-const OTHER_DAY_STOPS: u32 = 3;
-/// No day later than that can be asked for.
-const OTHER_DAY_DAYS: i64 = 30;
+/// Another day can be requested only while more than this many stops are ahead.
+const OTHER_DAY_MIN_STOPS: u32 = 3;
+/// Another day may be at most this many days ahead.
+const OTHER_DAY_MAX_DAYS: i64 = 30;
 
-/// Why a wish is not taken any more.
+/// Preferences are closed: the parcel was delivered.
 pub const DELIVERED: &str = "delivered";
-/// The van is there, or it is over.
+/// Preferences are closed: the van is at the stop, or the route is over.
 const TOO_LATE: &str = "too_late";
-/// It is on no route yet.
+/// Preferences are closed: the parcel is on no route yet.
 pub const NOT_ANNOUNCED: &str = "not_announced";
 
-/// Where a parcel stands, as far as wishes go by it.
+/// State of a parcel that decides whether preferences are accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stand {
-    /// Where it stands.
+pub struct PreferenceContext {
     pub status: Status,
-    /// Whether a route lists it.
     pub on_a_route: bool,
-    /// Stops before its own; `None` before the van left.
+    /// Stops ahead; `None` before departure.
     pub stops_away: Option<u32>,
 }
 
-/// What may be asked for, and what was.
+/// Current preferences and whether they can change.
 #[must_use]
-pub fn manage(stand: Stand, asked: Option<&Wish>, command: Option<&KnownCommand>) -> Manage {
-    let closed = closed(stand);
-    Manage {
+pub fn preference_state(stand: PreferenceContext, asked: Option<&DeliveryPreference>, command: Option<&CommandInput>) -> PreferenceState {
+    let closed = closed_reason(stand);
+    PreferenceState {
         open: closed.is_none(),
         closed_because: closed.map(str::to_owned),
         asked: asked.cloned(),
-        answer: asked.and(command).map(|command| answer(&command.status).to_owned()),
+        answer: asked.and(command).map(|command| answer_status(&command.status).to_owned()),
     }
 }
 
-/// Why nothing can be asked for.
+/// Why no preferences are accepted.
 #[must_use]
-pub fn closed(stand: Stand) -> Option<&'static str> {
+pub fn closed_reason(stand: PreferenceContext) -> Option<&'static str> {
     match stand.status {
         Status::Delivered => Some(DELIVERED),
         Status::Arrived | Status::Attempted | Status::Returned | Status::Problem => Some(TOO_LATE),
@@ -53,48 +51,48 @@ pub fn closed(stand: Stand) -> Option<&'static str> {
     }
 }
 
-/// Why this cannot be asked for now, though something else might.
+/// Why these preferences are not accepted now; others might be.
 #[must_use]
-pub fn too_late(wish: &Wish, stand: Stand) -> Option<&'static str> {
-    let near = stand.stops_away.is_some_and(|stops| stops <= OTHER_DAY_STOPS);
-    closed(stand).or_else(|| (wish.other_day.is_some() && near).then_some(TOO_LATE))
+pub fn rejection_reason(wish: &DeliveryPreference, stand: PreferenceContext) -> Option<&'static str> {
+    let near = stand.stops_away.is_some_and(|stops| stops <= OTHER_DAY_MIN_STOPS);
+    closed_reason(stand).or_else(|| (wish.other_day.is_some() && near).then_some(TOO_LATE))
 }
 
-/// A wish as it can be kept, told and shown.
+/// Validates and normalizes preferences.
 ///
 /// # Errors
-/// Place, value and remedy, for the one who asked.
-pub fn checked(wish: &Wish, today: Date) -> Result<Wish, String> {
-    let Wish { authority_to_leave, safe_place, neighbour, signature_required, other_day } = wish;
-    let safe_place = words("safe_place", safe_place.as_deref())?;
-    let neighbour = words("neighbour", neighbour.as_deref())?;
+/// Returns a message for the caller with place, value and remedy.
+pub fn validate(wish: &DeliveryPreference, today: Date) -> Result<DeliveryPreference, String> {
+    let DeliveryPreference { authority_to_leave, safe_place, neighbour, signature_required, other_day } = wish;
+    let safe_place = sanitize_text("safe_place", safe_place.as_deref())?;
+    let neighbour = sanitize_text("neighbour", neighbour.as_deref())?;
     let leave = *authority_to_leave == Some(true) || safe_place.is_some();
     if *signature_required == Some(true) && leave {
-        return Err("signature_required: nobody signs for what is left; ask for one of both".into());
+        return Err("signature_required: a parcel left without a recipient cannot be signed for; choose one of the two".into());
     }
     if let Some(day) = other_day {
         let later = Date::parse(day).map(|day| day.days_since(today));
-        if later.is_none_or(|days| !(1..=OTHER_DAY_DAYS).contains(&days)) {
+        if later.is_none_or(|days| !(1..=OTHER_DAY_MAX_DAYS).contains(&days)) {
             return Err(format!(
-                "other_day: write a day from tomorrow to {OTHER_DAY_DAYS} days from now as YYYY-MM-DD"
+                "other_day: write a date from tomorrow to {OTHER_DAY_MAX_DAYS} days ahead as YYYY-MM-DD"
             ));
         }
-        let rest = Wish { other_day: None, ..wish.clone() };
-        if rest != Wish::default() {
-            return Err("other_day: ask for the rest once the new day is known".into());
+        let rest = DeliveryPreference { other_day: None, ..wish.clone() };
+        if rest != DeliveryPreference::default() {
+            return Err("other_day: cannot be combined with other preferences; request those after the new day is set".into());
         }
     }
-    let wish = Wish { safe_place, neighbour, ..wish.clone() };
-    if wish == Wish::default() {
-        return Err("the wish is empty: ask for something".into());
+    let wish = DeliveryPreference { safe_place, neighbour, ..wish.clone() };
+    if wish == DeliveryPreference::default() {
+        return Err("the preferences are empty: set at least one".into());
     }
     Ok(wish)
 }
 
-/// The name and the payload of the command that tells the van (docs/contract.md, `cmd`).
+/// Name and payload of the command for the van (docs/mqtt-contract.md, `cmd`).
 #[must_use]
 pub fn command(
-    wish: &Wish,
+    wish: &DeliveryPreference,
     id: &str,
     (number, route): (&str, &str),
     expires: UtcTime,
@@ -121,9 +119,9 @@ pub fn command(
     (name, payload.to_string())
 }
 
-/// Whether what was done is what was asked for; `None` if nothing was.
+/// Whether the outcome matches the preferences; `None` if none were requested.
 #[must_use]
-pub fn was_done(asked: &Wish, outcome: &str) -> Option<bool> {
+pub fn matches_outcome(asked: &DeliveryPreference, outcome: &str) -> Option<bool> {
     let handed = outcome == "handed_over";
     if asked.other_day.is_some() {
         return Some(false);
@@ -138,7 +136,7 @@ pub fn was_done(asked: &Wish, outcome: &str) -> Option<bool> {
     (!nothing).then_some(handed || left || neighbour)
 }
 
-fn answer(status: &str) -> &'static str {
+fn answer_status(status: &str) -> &'static str {
     match status {
         "waiting" => "waiting",
         "sent" => "sent",
@@ -147,22 +145,23 @@ fn answer(status: &str) -> &'static str {
     }
 }
 
-/// Text for people: in a van, on a page, in a letter. So nothing that a browser or terminal takes for more than text.
-fn words(name: &str, text: Option<&str>) -> Result<Option<String>, String> {
+/// Validates text that is shown in a van, on a page and in an email. Rejects characters that a
+/// browser or terminal may interpret.
+fn sanitize_text(name: &str, text: Option<&str>) -> Result<Option<String>, String> {
     let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(None) };
     if text.len() > MAX_TEXT {
-        return Err(format!("{name}: {} bytes are too many; write at most {MAX_TEXT}", text.len()));
+        return Err(format!("{name}: {} bytes; at most {MAX_TEXT} are allowed", text.len()));
     }
-    if text.chars().any(is_no_word) {
+    if text.chars().any(is_forbidden_char) {
         return Err(format!(
-            "{name}: write letters, digits and signs on one line, without < and >"
+            "{name}: write one line without control characters, < and >"
         ));
     }
     Ok(Some(text.to_owned()))
 }
 
-/// Besides control characters: those that turn the direction of writing, and the line ends of Unicode.
-fn is_no_word(c: char) -> bool {
+/// Control characters, bidirectional overrides and Unicode line separators.
+fn is_forbidden_char(c: char) -> bool {
     c.is_control()
         || matches!(c, '<' | '>' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }

@@ -1,7 +1,7 @@
-//! Name of a file → its bytes, cached by browsers until the next version.
+//! Embedded files of the pages, cached by browsers until the next version.
 //!
-//! All files share one version, the hash of all of them, which is a folder in their address: modules name each other by
-//! relative paths, and a new version of one is a new address of all.
+//! All files share one version in their path, the hash of all of them. Modules import each other by
+//! relative paths, and a change of one file changes the path of all.
 
 use std::sync::LazyLock;
 
@@ -18,22 +18,20 @@ const PICTURE: &str = "image/svg+xml";
 
 macro_rules! files {
     ($($name:literal $kind:ident)*) => {
-        &[$(File { name: $name, kind: $kind, text: include_str!(concat!("files/", $name)) }),*]
+        &[$(Asset { name: $name, content_type: $kind, text: include_str!(concat!("files/", $name)) }),*]
     };
 }
 
-/// A file that pages load.
+/// An embedded file.
 #[derive(Debug)]
-pub(super) struct File {
-    /// The last part of its address.
+pub(super) struct Asset {
     pub(super) name: &'static str,
-    kind: &'static str,
-    /// All of it.
+    content_type: &'static str,
     pub(super) text: &'static str,
 }
 
-/// What pages load besides texts.
-pub(super) const FILES: &[File] = files! {
+/// All embedded files, except the texts.
+pub(super) const FILES: &[Asset] = files! {
     "style.css" STYLE
     "desk.css" STYLE
     "icon.svg" PICTURE
@@ -59,7 +57,7 @@ pub(super) const FILES: &[File] = files! {
     "words.js" SCRIPT
 };
 
-/// Changes when any file does.
+/// Returns the version; it changes with any file.
 pub(super) fn version() -> &'static str {
     static VERSION: LazyLock<String> = LazyLock::new(|| {
         let mut all = texts::SOURCE.to_owned();
@@ -73,17 +71,18 @@ pub(super) fn version() -> &'static str {
     &VERSION
 }
 
-/// A file, or the texts of a language as `{language}.json`.
-pub(super) fn answer(asked: &str, name: &str, headers: &HeaderMap) -> Response {
+/// Serves a file, or the texts of a language as `{language}.json`.
+pub(super) fn respond(asked: &str, name: &str, headers: &HeaderMap) -> Response {
     let (kind, body) = match FILES.iter().find(|file| file.name == name) {
-        Some(file) => (file.kind, Body::from(file.text)),
-        None => match name.strip_suffix(".json").and_then(texts::of_language) {
-            Some(texts) => ("application/json", Body::from(texts.json())),
+        Some(file) => (file.content_type, Body::from(file.text)),
+        None => match name.strip_suffix(".json").and_then(texts::catalog) {
+            Some(texts) => ("application/json", Body::from(texts.to_json())),
             None => return StatusCode::NOT_FOUND.into_response(),
         },
     };
     let tag = format!("\"{}\"", version());
-    // A page of the version before may ask for its own files: it gets ours, and keeps them no longer than needed.
+    // A page of the previous version may request its own files; it receives the current ones,
+    // uncached.
     let keep = if asked == version() { "public, max-age=31536000, immutable" } else { "no-cache" };
     let known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| *known == *tag);
     let mut response = if known {

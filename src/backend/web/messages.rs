@@ -1,44 +1,46 @@
-//! `/unsubscribe/{id}`: the link of each letter. It needs no login; looking at it ends nothing, since mail servers do.
+//! `/unsubscribe/{id}`: the unsubscribe link of each e-mail. It needs no login. GET changes
+//! nothing, since mail servers follow links.
 //!
-//! It is the same for everybody: whether there is such a subscription is nobody's business.
+//! The response is the same for known and unknown subscriptions.
 
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 
-use super::page::Page;
+use super::page::PageTemplate;
 use super::texts::Locale;
-use crate::backend::Shared;
+use crate::backend::AppState;
 
-pub(super) async fn ask(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Response {
+pub(super) async fn confirm(State(shared): State<AppState>, uri: Uri, headers: HeaderMap) -> Response {
     page(&shared, &uri, &headers, StatusCode::OK, "messages.ask")
 }
 
-/// The page's form, and what a mail program sends by itself (RFC 8058).
-pub(super) async fn end(
-    State(shared): State<Shared>,
+/// Handles the page's form, and one-click unsubscription by mail programs (RFC 8058).
+pub(super) async fn unsubscribe(
+    State(shared): State<AppState>,
     Path(id): Path<String>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    match shared.store.end_subscriber(&id, None).await {
+    match shared.store.delete_subscriber(&id, None).await {
         Ok(_) => page(&shared, &uri, &headers, StatusCode::OK, "messages.ended"),
         Err(error) => {
-            // Anybody may ask, and often; what ails the store is said where it is watched.
-            tracing::debug!(%error, "subscription not ended");
+            // Logged at debug level only: unauthenticated clients can trigger it. Other metrics
+            // cover the store.
+            tracing::debug!(%error, "unsubscribe failed");
             page(&shared, &uri, &headers, StatusCode::SERVICE_UNAVAILABLE, "refused.broken")
         }
     }
 }
 
 fn page(
-    shared: &Shared,
+    shared: &AppState,
     uri: &Uri,
     headers: &HeaderMap,
     status: StatusCode,
     key: &str,
 ) -> Response {
-    let locale = Locale::of(uri, headers, None);
+    let locale = Locale::negotiate(uri, headers, None);
     let over = if key == "messages.ended" { "hidden" } else { "" };
-    Page::MESSAGES.answer(shared, &locale, status, &[("said", locale.say(key)), ("over", over)])
+    PageTemplate::UNSUBSCRIBE.respond(shared, &locale, status, &[("said", locale.text(key)), ("over", over)])
 }

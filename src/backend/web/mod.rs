@@ -1,15 +1,15 @@
-//! Files → pages: `/` for who waits, `/t/{token}` for one parcel, `/unsubscribe/{id}` for who has heard enough of it, `/desk`
-//! for dispatchers.
+//! Web pages: `/` for the lookup, `/t/{token}` for one parcel, `/unsubscribe/{id}`, and `/desk` for
+//! dispatchers.
 //!
 //! ```text
-//! files/*.html ─ page: texts of one language put in ─┐
-//! files/texts.json ──────────────────────────────────┼─ a browser ─ /api/v1, events as they happen
-//! files/*.{css,js,svg} ─ assets: one name a version ─┘
+//! files/*.html ─ page: with the texts of one language ─┐
+//! files/texts.json ────────────────────────────────────┼─ browser ─ /api/v1, server-sent events
+//! files/*.{css,js,svg} ─ assets: one path per version ─┘
 //! ```
 //!
-//! - A page asks nobody but this server; the only exception are map tiles, if the operator names where from.
-//! - No script and no style stands in a page: the policy that goes with it (`page`) runs none.
-//! - The address of a parcel's page is its key, so that no request may tell it to others.
+//! - A page loads only from this server, except map tiles, if the operator configures them.
+//! - Pages contain no inline scripts or styles: their Content-Security-Policy (`page`) allows none.
+//! - The URL of a tracking page is a secret and must not leak through requests to other hosts.
 
 mod assets;
 mod messages;
@@ -22,35 +22,36 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::get;
 
-use self::page::Page;
+use self::page::PageTemplate;
 use self::texts::Locale;
-use super::Shared;
+use super::AppState;
 use super::api::Problem;
-use super::situation::{self, Found};
+use super::situation::{self, TrackingPageResult};
 
-/// `/` (whose form goes to the API), `/t/{token}`, `/unsubscribe/{id}`, `/desk` and what is below it, and the files that they load.
-pub fn router() -> Router<Shared> {
+/// Returns the routes of the pages and of their files.
+pub fn router() -> Router<AppState> {
     Router::new()
         .route("/", get(start))
         .route("/t/{token}", get(track))
-        .route("/unsubscribe/{id}", get(messages::ask).post(messages::end))
-        .route("/desk", get(desk))
-        .route("/desk/{*rest}", get(desk))
+        .route("/unsubscribe/{id}", get(messages::confirm).post(messages::unsubscribe))
+        .route("/desk", get(dispatch))
+        .route("/desk/{*rest}", get(dispatch))
         .route("/favicon.ico", get(favicon))
         .route("/assets/{version}/{file}", get(asset))
 }
 
-/// Fields of a form (`application/x-www-form-urlencoded`), as far as they are there and can be.
-pub(super) fn fields<const N: usize>(body: &[u8], names: [&str; N]) -> [String; N] {
+/// Parses fields of a form (`application/x-www-form-urlencoded`). Missing or invalid fields are
+/// empty.
+pub(super) fn form_fields<const N: usize>(body: &[u8], names: [&str; N]) -> [String; N] {
     let body = std::str::from_utf8(body).unwrap_or_default();
     names.map(|name| {
         let mut pairs = body.split('&').filter_map(|pair| pair.split_once('='));
         let value = pairs.find(|(known, _)| *known == name).map_or("", |(_, value)| value);
-        decoded(value)
+        percent_decode(value)
     })
 }
 
-fn decoded(value: &str) -> String {
+fn percent_decode(value: &str) -> String {
     let mut bytes = Vec::with_capacity(value.len());
     let mut rest = value.as_bytes().iter();
     while let Some(&byte) = rest.next() {
@@ -68,9 +69,10 @@ fn decoded(value: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// What the first page's form is answered: on to the page of this token, or the form again and what is wrong.
-pub(super) fn found(
-    shared: &Shared,
+/// Responds to the lookup form: redirects to the page of the token, or shows the form with an
+/// error.
+pub(super) fn lookup_response(
+    shared: &AppState,
     uri: &Uri,
     headers: &HeaderMap,
     [number, postcode]: [&str; 2],
@@ -80,7 +82,7 @@ pub(super) fn found(
         Ok(token) => return Redirect::to(&format!("/t/{token}")).into_response(),
         Err(status) => status,
     };
-    let locale = Locale::of(uri, headers, None);
+    let locale = Locale::negotiate(uri, headers, None);
     let refused = match status {
         _ if number.trim().is_empty() => "start.number_missing",
         _ if postcode.trim().is_empty() => "start.postcode_missing",
@@ -88,50 +90,50 @@ pub(super) fn found(
         status if status.is_server_error() => "refused.broken",
         _ => "start.unknown",
     };
-    let values = [("refused", locale.say(refused)), ("number", number), ("postcode", postcode)];
-    Page::START.answer(shared, &locale, status, &values)
+    let values = [("refused", locale.text(refused)), ("number", number), ("postcode", postcode)];
+    PageTemplate::START.respond(shared, &locale, status, &values)
 }
 
-async fn start(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Response {
-    Page::START.answer(&shared, &Locale::of(&uri, &headers, None), StatusCode::OK, &[])
+async fn start(State(shared): State<AppState>, uri: Uri, headers: HeaderMap) -> Response {
+    PageTemplate::START.respond(&shared, &Locale::negotiate(&uri, &headers, None), StatusCode::OK, &[])
 }
 
-/// Where the parcel stands is there before any script runs; the rest comes as it happens.
+/// Renders the current status on the server; scripts load the rest.
 async fn track(
-    State(shared): State<Shared>,
+    State(shared): State<AppState>,
     Path(token): Path<String>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let page = match situation::parcel(&shared, &token).await? {
-        Found::Page(page) => page,
-        Found::Unknown => return Ok(nowhere(&shared, &uri, &headers, StatusCode::NOT_FOUND)),
-        Found::Gone => return Ok(nowhere(&shared, &uri, &headers, StatusCode::GONE)),
+    let page = match situation::page_by_token(&shared, &token).await? {
+        TrackingPageResult::Page(page) => page,
+        TrackingPageResult::Unknown => return Ok(link_not_valid(&shared, &uri, &headers, StatusCode::NOT_FOUND)),
+        TrackingPageResult::Expired => return Ok(link_not_valid(&shared, &uri, &headers, StatusCode::GONE)),
     };
-    let locale = Locale::of(&uri, &headers, page.view.language.as_deref());
-    let status = locale.status(page.view.status);
+    let locale = Locale::negotiate(&uri, &headers, page.view.language.as_deref());
+    let status = locale.status_text(page.view.status);
     let values = [("status", status), ("number", &page.view.number)];
-    Ok(Page::TRACK.answer(&shared, &locale, StatusCode::OK, &values))
+    Ok(PageTemplate::TRACK.respond(&shared, &locale, StatusCode::OK, &values))
 }
 
-fn nowhere(shared: &Shared, uri: &Uri, headers: &HeaderMap, status: StatusCode) -> Response {
-    let locale = Locale::of(uri, headers, None);
+fn link_not_valid(shared: &AppState, uri: &Uri, headers: &HeaderMap, status: StatusCode) -> Response {
+    let locale = Locale::negotiate(uri, headers, None);
     let key = if status == StatusCode::GONE { "track.gone" } else { "track.unknown" };
-    Page::TRACK.answer(shared, &locale, status, &[("status", locale.say(key))])
+    PageTemplate::TRACK.respond(shared, &locale, status, &[("status", locale.text(key))])
 }
 
-async fn desk(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Response {
+async fn dispatch(State(shared): State<AppState>, uri: Uri, headers: HeaderMap) -> Response {
     let now = shared.now().to_string();
     let values = [("now", now.as_str())];
-    Page::DESK.answer(&shared, &Locale::of(&uri, &headers, None), StatusCode::OK, &values)
+    PageTemplate::DISPATCH.respond(&shared, &Locale::negotiate(&uri, &headers, None), StatusCode::OK, &values)
 }
 
 async fn favicon(headers: HeaderMap) -> Response {
-    assets::answer(assets::version(), "icon.svg", &headers)
+    assets::respond(assets::version(), "icon.svg", &headers)
 }
 
 async fn asset(Path((version, file)): Path<(String, String)>, headers: HeaderMap) -> Response {
-    assets::answer(&version, &file, &headers)
+    assets::respond(&version, &file, &headers)
 }
 
 #[cfg(test)]
@@ -140,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_form_is_read_as_browsers_write_it() {
-        let read = |body: &str| fields(body.as_bytes(), ["number", "postcode"]);
+        let read = |body: &str| form_fields(body.as_bytes(), ["number", "postcode"]);
         for (body, number, postcode) in [
             ("number=JD01+46&postcode=80331", "JD01 46", "80331"),
             ("postcode=SW1A+1AA&number=%C3%BC%3D%26", "ü=&", "SW1A 1AA"),
@@ -150,6 +152,6 @@ mod tests {
         ] {
             assert_eq!(read(body), [number, postcode], "{body}");
         }
-        assert_eq!(fields(b"number=\xff", ["number"]), [""]);
+        assert_eq!(form_fields(b"number=\xff", ["number"]), [""]);
     }
 }

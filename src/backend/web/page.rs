@@ -1,6 +1,7 @@
-//! A template, a language, values → an answer with the policy that keeps everything else out.
+//! Renders page templates with texts and values, and sets the Content-Security-Policy.
 //!
-//! In a template `{{key}}` is a text and `{{$name}}` a value; both are escaped, but for values that this file makes.
+//! In a template, `{{key}}` is a text and `{{$name}}` a value. Both are escaped, except values that
+//! this file generates.
 
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -8,35 +9,33 @@ use axum::response::{IntoResponse, Response};
 
 use super::assets;
 use super::texts::Locale;
-use crate::backend::Shared;
+use crate::backend::AppState;
 use crate::backend::config::PagesConfig;
 
 const HEAD: &str = include_str!("files/head.html");
-const MARK: &str = include_str!("files/mark.svg");
+const LOGO: &str = include_str!("files/mark.svg");
 
-/// A template.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Page {
-    /// Its text.
+pub(super) struct PageTemplate {
     pub(super) template: &'static str,
 }
 
-impl Page {
+impl PageTemplate {
     pub(super) const START: Self = Self { template: include_str!("files/start.html") };
     pub(super) const TRACK: Self = Self { template: include_str!("files/track.html") };
-    pub(super) const MESSAGES: Self = Self { template: include_str!("files/messages.html") };
-    pub(super) const DESK: Self = Self { template: include_str!("files/desk.html") };
+    pub(super) const UNSUBSCRIBE: Self = Self { template: include_str!("files/messages.html") };
+    pub(super) const DISPATCH: Self = Self { template: include_str!("files/desk.html") };
 
-    /// The page in a language, with `values` for its `{{$name}}`.
-    pub(super) fn answer(
+    /// Renders the page in a language, with `values` for its `{{$name}}`.
+    pub(super) fn respond(
         self,
-        shared: &Shared,
+        shared: &AppState,
         locale: &Locale,
         status: StatusCode,
         values: &[(&str, &str)],
     ) -> Response {
         let pages = &shared.config.pages;
-        let body = self.filled(pages, locale, values);
+        let body = self.render(pages, locale, values);
         let mut response = (status, Body::from(body)).into_response();
         let headers = response.headers_mut();
         for (name, value) in [
@@ -56,15 +55,15 @@ impl Page {
         ] {
             headers.insert(name, HeaderValue::from_static(value));
         }
-        headers.insert(header::CONTENT_SECURITY_POLICY, policy(pages));
+        headers.insert(header::CONTENT_SECURITY_POLICY, content_security_policy(pages));
         response
     }
 
-    fn filled(self, pages: &PagesConfig, locale: &Locale, values: &[(&str, &str)]) -> String {
+    fn render(self, pages: &PagesConfig, locale: &Locale, values: &[(&str, &str)]) -> String {
         let assets = format!("/assets/{}", assets::version());
         let mut page = String::with_capacity(16 * 1024);
-        fill(self.template, &mut page, &mut |key, page| match key {
-            "$head" => fill(HEAD, page, &mut |key, page| {
+        render_into(self.template, &mut page, &mut |key, page| match key {
+            "$head" => render_into(HEAD, page, &mut |key, page| {
                 page.push_str(&value(key, &assets, pages, locale, values));
             }),
             _ => page.push_str(&value(key, &assets, pages, locale, values)),
@@ -73,7 +72,7 @@ impl Page {
     }
 }
 
-fn fill(template: &str, page: &mut String, say: &mut dyn FnMut(&str, &mut String)) {
+fn render_into(template: &str, page: &mut String, say: &mut dyn FnMut(&str, &mut String)) {
     let mut rest = template;
     while let Some((before, behind)) = rest.split_once("{{") {
         page.push_str(before);
@@ -91,23 +90,23 @@ fn value(
     locale: &Locale,
     values: &[(&str, &str)],
 ) -> String {
-    let Some(name) = key.strip_prefix('$') else { return escaped(locale.say(key)) };
+    let Some(name) = key.strip_prefix('$') else { return escape_html(locale.text(key)) };
     match name {
         "assets" => assets.to_owned(),
         "language" => locale.language().to_owned(),
         "direction" => locale.direction.to_owned(),
-        "mark" => MARK.trim_end().to_owned(),
-        "operator" => pages.operator.as_deref().map_or_else(String::new, escaped),
-        "languages" => languages(locale),
+        "mark" => LOGO.trim_end().to_owned(),
+        "operator" => pages.operator.as_deref().map_or_else(String::new, escape_html),
+        "languages" => language_links(locale),
         _ => {
             let value = values.iter().find(|(known, _)| *known == name);
-            value.map_or_else(String::new, |(_, value)| escaped(value))
+            value.map_or_else(String::new, |(_, value)| escape_html(value))
         }
     }
 }
 
-/// Links to the same page in the other languages.
-fn languages(locale: &Locale) -> String {
+/// Links to the page in the other languages.
+fn language_links(locale: &Locale) -> String {
     Locale::languages()
         .filter(|(language, _)| *language != locale.language())
         .map(|(language, name)| {
@@ -116,8 +115,8 @@ fn languages(locale: &Locale) -> String {
         .collect()
 }
 
-/// Text as HTML, also within quoted attributes.
-pub(super) fn escaped(text: &str) -> String {
+/// Escapes a text for HTML, including quoted attributes.
+pub(super) fn escape_html(text: &str) -> String {
     let mut html = String::with_capacity(text.len());
     for char in text.chars() {
         match char {
@@ -132,18 +131,18 @@ pub(super) fn escaped(text: &str) -> String {
     html
 }
 
-/// Nothing but our own files, and the operator's tiles.
-fn policy(pages: &PagesConfig) -> HeaderValue {
+/// Content-Security-Policy: own files, and the tiles of the operator.
+fn content_security_policy(pages: &PagesConfig) -> HeaderValue {
     let tiles =
-        pages.tiles.as_deref().and_then(origin).map_or_else(String::new, |at| format!(" {at}"));
-    let policy = format!(
+        pages.tile_url.as_deref().and_then(origin).map_or_else(String::new, |at| format!(" {at}"));
+    let content_security_policy = format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:{tiles}; connect-src 'self'; \
          form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     );
-    HeaderValue::from_str(&policy).expect("an origin has visible characters only")
+    HeaderValue::from_str(&content_security_policy).expect("an origin has visible characters only")
 }
 
-/// `https://tile.example.com/{z}/{x}/{y}.png` → `https://tile.example.com`
+/// Returns the origin of a URL template, such as `https://tile.example.com`.
 fn origin(template: &str) -> Option<&str> {
     let (scheme, rest) = template.split_once("://")?;
     let host = rest.split(['/', '?', '#']).next()?;
@@ -159,8 +158,8 @@ mod tests {
     #[test]
     fn a_policy_names_the_tiles_and_nothing_that_breaks_it() {
         let said = |tiles: &str| {
-            let pages = PagesConfig { tiles: Some(tiles.to_owned()), ..PagesConfig::default() };
-            policy(&pages).to_str().unwrap().to_owned()
+            let pages = PagesConfig { tile_url: Some(tiles.to_owned()), ..PagesConfig::default() };
+            content_security_policy(&pages).to_str().unwrap().to_owned()
         };
         assert!(
             said("https://t.example.com:8443/{z}/{x}/{y}.png")
@@ -175,6 +174,6 @@ mod tests {
 
     #[test]
     fn what_is_put_into_a_page_stays_text() {
-        assert_eq!(escaped("<a href=\"x\">'&"), "&lt;a href=&quot;x&quot;&gt;&#39;&amp;");
+        assert_eq!(escape_html("<a href=\"x\">'&"), "&lt;a href=&quot;x&quot;&gt;&#39;&amp;");
     }
 }

@@ -1,7 +1,7 @@
-//! Who asks → the language in which they are answered.
+//! Texts of the pages, and language negotiation.
 //!
-//! `texts.json` has every text of every language. A text is a string, or one for each plural category (CLDR) and for
-//! numbers of its own; `{name}` in it is replaced.
+//! `texts.json` contains every text in every language. A text is a string, or an object with one
+//! string per plural category (CLDR) or exact number. `{name}` is a placeholder.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -11,95 +11,95 @@ use serde_json::{Map, Value};
 
 use crate::backend::view::parcel::Status;
 
-/// The one file of texts.
+/// The catalog of all languages.
 pub(super) const SOURCE: &str = include_str!("files/texts.json");
 
-/// Answered in if nothing else is asked for.
-const FALLBACK: &str = "en";
+/// Language of the response if no other matches.
+const FALLBACK_LANGUAGE: &str = "en";
 
-/// The texts of one language.
+/// Texts of one language.
 #[derive(Debug)]
-pub(super) struct Texts {
-    /// BCP 47.
+pub(super) struct Catalog {
+    /// BCP 47 tag.
     language: &'static str,
     texts: Map<String, Value>,
 }
 
-impl Texts {
-    /// A text without plural forms.
-    pub(super) fn say(&self, key: &str) -> Option<&str> {
+impl Catalog {
+    /// Returns a text without plural forms.
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
         self.texts.get(key)?.as_str()
     }
 
-    /// All of them, for a page's scripts.
-    pub(super) fn json(&self) -> String {
-        serde_json::to_string(&self.texts).expect("JSON is written as JSON")
+    /// Returns all texts as JSON, for the scripts of a page.
+    pub(super) fn to_json(&self) -> String {
+        serde_json::to_string(&self.texts).expect("JSON values serialize")
     }
 }
 
-fn all() -> &'static BTreeMap<String, Texts> {
-    static ALL: LazyLock<BTreeMap<String, Texts>> = LazyLock::new(|| {
+fn catalogs() -> &'static BTreeMap<String, Catalog> {
+    static ALL: LazyLock<BTreeMap<String, Catalog>> = LazyLock::new(|| {
         let languages: BTreeMap<String, Map<String, Value>> =
-            serde_json::from_str(SOURCE).expect("a test reads it");
+            serde_json::from_str(SOURCE).expect("a test parses it");
         let leaked = |name: &String| -> &'static str { name.clone().leak() };
         languages
             .into_iter()
-            .map(|(name, texts)| (name.clone(), Texts { language: leaked(&name), texts }))
+            .map(|(name, texts)| (name.clone(), Catalog { language: leaked(&name), texts }))
             .collect()
     });
     &ALL
 }
 
-/// The texts of a language that there is.
-pub(super) fn of_language(name: &str) -> Option<&'static Texts> {
-    all().get(name)
+/// Returns the texts of a language, if supported.
+pub(super) fn catalog(name: &str) -> Option<&'static Catalog> {
+    catalogs().get(name)
 }
 
-/// How somebody reads.
+/// Language and writing direction of a response.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Locale {
-    /// In their language.
-    pub(super) texts: &'static Texts,
+    pub(super) catalog: &'static Catalog,
     /// `ltr` or `rtl`.
     pub(super) direction: &'static str,
 }
 
 impl Locale {
-    /// By `?lang=`, what the browser prefers, and what the sender announced, in this order; `?dir=` as it says.
-    pub(super) fn of(uri: &Uri, headers: &HeaderMap, announced: Option<&str>) -> Self {
-        let asked = parameter(uri, "lang").and_then(best);
+    /// Negotiates the language by `?lang=`, then `Accept-Language`, then the sender's. `?dir=`
+    /// overrides the writing direction.
+    pub(super) fn negotiate(uri: &Uri, headers: &HeaderMap, announced: Option<&str>) -> Self {
+        let asked = query_param(uri, "lang").and_then(match_language);
         let preferred = || {
             let accepted = headers.get(header::ACCEPT_LANGUAGE)?.to_str().ok()?;
-            by_preference(accepted).into_iter().find_map(best)
+            by_preference(accepted).into_iter().find_map(match_language)
         };
-        let texts = asked
+        let catalog = asked
             .or_else(preferred)
-            .or_else(|| announced.and_then(best))
-            .or_else(|| of_language(FALLBACK))
-            .expect("a test reads it");
-        let direction = match parameter(uri, "dir") {
+            .or_else(|| announced.and_then(match_language))
+            .or_else(|| catalog(FALLBACK_LANGUAGE))
+            .expect("a test parses it");
+        let direction = match query_param(uri, "dir") {
             Some("rtl") => "rtl",
             Some("ltr") => "ltr",
-            _ if texts.say("direction") == Some("rtl") => "rtl",
+            _ if catalog.text("direction") == Some("rtl") => "rtl",
             _ => "ltr",
         };
-        Self { texts, direction }
+        Self { catalog, direction }
     }
 
-    /// BCP 47.
+    /// BCP 47 tag.
     pub(super) const fn language(&self) -> &'static str {
-        self.texts.language
+        self.catalog.language
     }
 
-    /// The text of a key; the key itself where there is none, which a test finds.
-    pub(super) fn say<'a>(&self, key: &'a str) -> &'a str {
-        self.texts.say(key).unwrap_or(key)
+    /// Returns the text of a key, or the key itself if it is missing, which a test detects.
+    pub(super) fn text<'a>(&self, key: &'a str) -> &'a str {
+        self.catalog.text(key).unwrap_or(key)
     }
 
-    /// Where a parcel stands, in the words of its page's headline.
-    pub(super) fn status(&self, status: Status) -> &'static str {
-        self.texts
-            .say(match status {
+    /// Returns the headline of a status.
+    pub(super) fn status_text(&self, status: Status) -> &'static str {
+        self.catalog
+            .text(match status {
                 Status::Announced => "status.announced",
                 Status::InTransit => "status.in_transit",
                 Status::AtStation => "status.at_station",
@@ -110,24 +110,24 @@ impl Locale {
                 Status::Returned => "status.returned",
                 Status::Problem => "status.problem",
             })
-            .expect("a test asks for each")
+            .expect("a test covers every status")
     }
 
-    /// Every language, and what it calls itself.
+    /// Returns every language with its own name.
     pub(super) fn languages() -> impl Iterator<Item = (&'static str, &'static str)> {
-        all()
+        catalogs()
             .values()
-            .map(|texts| (texts.language, texts.say("language").unwrap_or(texts.language)))
+            .map(|texts| (texts.language, texts.text("language").unwrap_or(texts.language)))
     }
 }
 
-/// `de-AT` is answered by `de`.
-fn best(tag: &str) -> Option<&'static Texts> {
+/// Matches a tag by its primary language: `de-AT` matches `de`.
+fn match_language(tag: &str) -> Option<&'static Catalog> {
     let primary = tag.split('-').next()?.trim().to_ascii_lowercase();
-    of_language(&primary)
+    catalog(&primary)
 }
 
-/// Tags of `Accept-Language` (RFC 9110 §12.5.4), the most wanted first.
+/// Tags of `Accept-Language` (RFC 9110 §12.5.4), the most preferred first.
 fn by_preference(header: &str) -> Vec<&str> {
     let mut tags: Vec<(&str, f32)> = header
         .split(',')
@@ -142,8 +142,8 @@ fn by_preference(header: &str) -> Vec<&str> {
     tags.into_iter().map(|(tag, _)| tag).collect()
 }
 
-/// A parameter of the query that needs no decoding.
-fn parameter<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
+/// Returns a query parameter that needs no decoding.
+fn query_param<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
     uri.query()?.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
 
@@ -167,11 +167,11 @@ mod tests {
         let shape = |value: &Value| match value {
             Value::String(text) => places(text),
             Value::Object(forms) => places(forms["other"].as_str().unwrap()),
-            other => panic!("neither a text nor plural forms: {other}"),
+            other => panic!("neither a string nor plural forms: {other}"),
         };
-        let english = of_language("en").unwrap();
-        for texts in all().values() {
-            let keys = |texts: &Texts| texts.texts.keys().cloned().collect::<Vec<_>>();
+        let english = catalog("en").unwrap();
+        for texts in catalogs().values() {
+            let keys = |texts: &Catalog| texts.texts.keys().cloned().collect::<Vec<_>>();
             assert_eq!(keys(texts), keys(english), "{}", texts.language);
             for (key, value) in &texts.texts {
                 assert_eq!(shape(value), shape(&english.texts[key]), "{}: {key}", texts.language);
@@ -190,7 +190,7 @@ mod tests {
                     HeaderValue::from_bytes(accepted.as_bytes()).unwrap(),
                 );
             }
-            Locale::of(&uri, &headers, announced).language()
+            Locale::negotiate(&uri, &headers, announced).language()
         };
         for (query, accepted, announced, expected) in [
             ("?lang=de", Some("en"), None, "de"),
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn every_status_has_its_headline() {
         let uri: Uri = "/".parse().unwrap();
-        let locale = Locale::of(&uri, &HeaderMap::new(), None);
+        let locale = Locale::negotiate(&uri, &HeaderMap::new(), None);
         for status in [
             Status::Announced,
             Status::InTransit,
@@ -222,15 +222,15 @@ mod tests {
             Status::Returned,
             Status::Problem,
         ] {
-            assert!(!locale.status(status).is_empty());
+            assert!(!locale.status_text(status).is_empty());
         }
     }
 
     #[test]
     fn a_page_can_be_read_from_right_to_left() {
         let uri: Uri = "/?dir=rtl".parse().unwrap();
-        assert_eq!(Locale::of(&uri, &HeaderMap::new(), None).direction, "rtl");
+        assert_eq!(Locale::negotiate(&uri, &HeaderMap::new(), None).direction, "rtl");
         let uri: Uri = "/?dir=up".parse().unwrap();
-        assert_eq!(Locale::of(&uri, &HeaderMap::new(), None).direction, "ltr");
+        assert_eq!(Locale::negotiate(&uri, &HeaderMap::new(), None).direction, "ltr");
     }
 }

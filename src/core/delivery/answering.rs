@@ -1,76 +1,76 @@
-//! Manifests, commands and what people say → what changes by it, and the answer.
+//! Applies manifests, driver input and commands, and returns their results.
 
 use std::sync::Arc;
 
-use super::board::{Release, merged};
-use super::clock::When;
-use super::command::{Answer, AnswerStatus, Command, Order};
+use super::board::{HoldState, merge_newer};
+use super::clock::EventTime;
+use super::command::{CommandResult, CommandStatus, Command, CommandKind};
 use super::duty::Duty;
-use super::event::{Method, Preferences, ReadBy, Reading};
-use super::kept::{self, Kept};
+use super::event::{ProofMethod, Preferences, ReaderKind, ScanSource};
+use super::kept::{self, StateDocChange};
 use super::manifest::Manifest;
-use super::route::{StopState, Stops, Trip};
-use super::saying::{Delay, Saying};
-use super::scanning::Moment;
-use super::{Delivery, Happenings, ManifestVerdict, Refusal, Said};
+use super::route::{StopState, StopStates, RouteState};
+use super::saying::{Delay, DriverInput};
+use super::scanning::ScanContext;
+use super::{DeliveryTracker, DeliveryOutput, ManifestResult, DriverInputError, DriverInputResult};
 use crate::core::parcel::code::normalised;
 use crate::units::Uptime;
 
-impl Delivery {
-    pub(super) fn replace(
+impl DeliveryTracker {
+    pub(super) fn set_manifest(
         &mut self,
         manifest: Manifest,
         at: Uptime,
-        out: &mut Happenings,
-    ) -> ManifestVerdict {
+        out: &mut DeliveryOutput,
+    ) -> ManifestResult {
         if let Some(old) = self.manifest.clone() {
             if old.route != manifest.route {
-                self.begin_anew(at, out);
+                self.reset_route(at, out);
             } else if old.rev >= manifest.rev {
-                return ManifestVerdict::Stale;
+                return ManifestResult::Stale;
             } else {
                 self.renumber(&old, &manifest);
             }
         }
         self.manifest_error = None;
-        self.board.list(&manifest, &self.config.domain);
-        let pieces = kept::split("manifest", &manifest);
-        self.drop_pieces(pieces.len(), out);
-        self.manifest_pieces = pieces.len();
-        out.kept.extend(pieces);
-        self.keep_still(&manifest);
+        self.parcels.apply_manifest(&manifest, &self.config.domain);
+        let pieces = kept::chunk("manifest", &manifest);
+        self.delete_chunks(pieces.len(), out);
+        self.manifest_chunks = pieces.len();
+        out.state_docs.extend(pieces);
+        self.persist_standstill(&manifest);
         self.manifest = Some(Arc::new(manifest));
-        // Its time may be over already.
-        self.passed = None;
-        ManifestVerdict::Taken
+        // The manifest's validity may have ended already.
+        self.ticked_until = None;
+        ManifestResult::Accepted
     }
 
-    pub(super) fn withdraw(&mut self, at: Uptime, out: &mut Happenings) -> ManifestVerdict {
-        self.begin_anew(at, out);
+    pub(super) fn clear_manifest(&mut self, at: Uptime, out: &mut DeliveryOutput) -> ManifestResult {
+        self.reset_route(at, out);
         self.manifest_error = None;
-        self.drop_pieces(0, out);
-        (self.manifest, self.manifest_pieces) = (None, 0);
-        ManifestVerdict::Withdrawn
+        self.delete_chunks(0, out);
+        (self.manifest, self.manifest_chunks) = (None, 0);
+        ManifestResult::Withdrawn
     }
 
-    /// The old route is over, whatever is left of it.
-    fn begin_anew(&mut self, at: Uptime, out: &mut Happenings) {
-        if let Some(when) = self.clock.when(at) {
+    /// Completes the old route, whatever is left of it, and clears all state of that route.
+    fn reset_route(&mut self, at: Uptime, out: &mut DeliveryOutput) {
+        if let Some(when) = self.clock.time_at(at) {
             self.complete(when, out);
         }
-        self.board.clear();
-        self.tags.begin();
-        self.moment = Moment::default();
-        self.stops = Stops::default();
-        self.trip = Trip { touched: self.trip.touched, ..Trip::default() };
+        self.parcels.clear();
+        self.rfid.start_trip();
+        self.scan_context = ScanContext::default();
+        self.stops = StopStates::default();
+        self.route = RouteState { updated_at: self.route.updated_at, ..RouteState::default() };
     }
 
-    fn drop_pieces(&self, from: usize, out: &mut Happenings) {
-        let gone = from..self.manifest_pieces.max(from);
-        out.kept.extend(gone.map(|index| Kept { key: format!("manifest/{index}"), value: None }));
+    fn delete_chunks(&self, from: usize, out: &mut DeliveryOutput) {
+        let gone = from..self.manifest_chunks.max(from);
+        out.state_docs.extend(gone.map(|index| StateDocChange { key: format!("manifest/{index}"), value: None }));
     }
 
-    /// Stops keep their names and may have other numbers.
+    /// Maps stop states to the new sequence numbers. Stop ids stay the same between revisions.
     fn renumber(&mut self, old: &Manifest, new: &Manifest) {
         let number = |seq: u32| {
             let stop = old.stops.iter().find(|stop| stop.seq == seq)?;
@@ -78,148 +78,148 @@ impl Delivery {
         };
         let states = std::mem::take(&mut self.stops.0).into_iter();
         let renumbered = states.filter_map(|(seq, state)| Some((number(seq)?, state)));
-        self.stops = Stops(renumbered.collect::<std::collections::BTreeMap<u32, StopState>>());
-        if let Some(visit) = &mut self.trip.visit {
+        self.stops = StopStates(renumbered.collect::<std::collections::BTreeMap<u32, StopState>>());
+        if let Some(visit) = &mut self.route.visit {
             match number(visit.seq) {
                 Some(seq) => visit.seq = seq,
-                None => self.trip.visit = None,
+                None => self.route.visit = None,
             }
         }
     }
 
-    pub(super) fn hear(
+    pub(super) fn apply_driver_input(
         &mut self,
-        saying: &Saying,
+        saying: &DriverInput,
         at: Uptime,
-        out: &mut Happenings,
-    ) -> Result<Said, Refusal> {
-        if let Saying::Duty(duty) = saying {
+        out: &mut DeliveryOutput,
+    ) -> Result<DriverInputResult, DriverInputError> {
+        if let DriverInput::Duty(duty) = saying {
             self.set_duty(*duty, at, out);
-            return Ok(Said::Noted);
+            return Ok(DriverInputResult::Applied);
         }
         if self.duty.duty != Duty::On {
-            return Err(Refusal::NotOnDuty(self.duty.duty));
+            return Err(DriverInputError::NotOnDuty(self.duty.duty));
         }
-        let when = self.clock.when(at).ok_or(Refusal::TimeUnknown)?;
+        let when = self.clock.time_at(at).ok_or(DriverInputError::TimeUnknown)?;
         match saying {
-            Saying::Parcel { key, fate } => {
+            DriverInput::Parcel { key, outcome } => {
                 let key = normalised(key);
-                let became = self.fate_of(&key, *fate)?;
+                let became = self.check_driver_outcome(&key, *outcome)?;
                 let reading =
-                    Reading { by: ReadBy::Manual, symbology: None, raw: None, check_ok: None };
-                self.apply(&key, &became, (reading, Method::Manual), when, out);
-                Ok(Said::Parcel { key, became })
+                    ScanSource { reader: ReaderKind::Manual, symbology: None, raw: None, check_ok: None };
+                self.apply_effect(&key, &became, (reading, ProofMethod::Manual), when, out);
+                Ok(DriverInputResult::Parcel { key, effect: became })
             }
-            Saying::Undo if self.undo(when, out) => Ok(Said::Undone),
-            Saying::Undo => Err(Refusal::NothingToUndo),
-            Saying::Delay(delay) => {
-                self.trip.delay = *delay;
-                Ok(Said::Noted)
+            DriverInput::Undo if self.undo(when, out) => Ok(DriverInputResult::Undone),
+            DriverInput::Undo => Err(DriverInputError::NothingToUndo),
+            DriverInput::Delay(delay) => {
+                self.route.delay = *delay;
+                Ok(DriverInputResult::Applied)
             }
-            Saying::Duty(_) => Ok(Said::Noted),
+            DriverInput::Duty(_) => Ok(DriverInputResult::Applied),
         }
     }
 
-    pub(super) fn obey(&mut self, command: &Command, at: Uptime, out: &mut Happenings) {
-        if let Some(answer) = self.answers.to(command.id) {
-            out.answers.push(answer.clone());
+    pub(super) fn execute_command(&mut self, command: &Command, at: Uptime, out: &mut DeliveryOutput) {
+        if let Some(answer) = self.command_log.previous_result(command.id) {
+            out.command_results.push(answer.clone());
             return;
         }
-        let when = self.clock.when(at);
+        let when = self.clock.time_at(at);
         let utc = when.map(|when| when.utc);
         let answer =
-            |status, detail: Option<String>| Answer { id: command.id, status, detail, utc };
+            |status, detail: Option<String>| CommandResult { id: command.id, status, detail, utc };
         let answer = match (command.expires, when) {
             (Some(_), None) => {
-                // Not remembered: the same command may come again when the time is known.
-                let detail = "the van does not know the time yet; send it again".to_owned();
-                out.answers.push(answer(AnswerStatus::Rejected, Some(detail)));
+                // Not recorded: the backend may resend the command once the time is known.
+                let detail = "the van does not know the time yet; send the command again".to_owned();
+                out.command_results.push(answer(CommandStatus::Rejected, Some(detail)));
                 return;
             }
             (Some(expires), Some(when)) if when.utc > expires => {
-                answer(AnswerStatus::Expired, None)
+                answer(CommandStatus::Expired, None)
             }
             _ => {
-                let (status, detail) = self.run(&command.order, when, at, out);
+                let (status, detail) = self.run(&command.kind, when, at, out);
                 answer(status, detail)
             }
         };
-        let answer = self.answers.remember(&command.order, answer);
-        out.answers.push(answer);
+        let answer = self.command_log.record(&command.kind, answer);
+        out.command_results.push(answer);
     }
 
     fn run(
         &mut self,
-        order: &Order,
-        when: Option<When>,
+        order: &CommandKind,
+        when: Option<EventTime>,
         at: Uptime,
-        out: &mut Happenings,
-    ) -> (AnswerStatus, Option<String>) {
+        out: &mut DeliveryOutput,
+    ) -> (CommandStatus, Option<String>) {
         match order {
-            Order::Duty(duty) => {
+            CommandKind::Duty(duty) => {
                 self.set_duty(*duty, at, out);
-                (AnswerStatus::Done, None)
+                (CommandStatus::Done, None)
             }
-            Order::Delay(delay) => {
+            CommandKind::Delay(delay) => {
                 let delay = delay.map(|(reason, seconds)| Delay {
                     by: std::time::Duration::from_secs(u64::from(seconds)),
                     reason,
                 });
-                self.trip.delay = delay;
-                (AnswerStatus::Done, None)
+                self.route.delay = delay;
+                (CommandStatus::Done, None)
             }
-            Order::Recall { parcel } => match self.board.change(parcel) {
-                None => unknown(parcel),
+            CommandKind::Recall { parcel } => match self.parcels.state_mut(parcel) {
+                None => unknown_parcel(parcel),
                 Some(state) if state.status.is_finished() => {
-                    (AnswerStatus::Stale, Some("it was handed over or came back before".to_owned()))
+                    (CommandStatus::Stale, Some("already delivered or returned".to_owned()))
                 }
                 Some(state) => {
-                    state.release = Release::Recalled;
-                    (AnswerStatus::Done, None)
+                    state.hold = HoldState::Recalled;
+                    (CommandStatus::Done, None)
                 }
             },
-            Order::UpdatePreferences { route, stop, parcel, preferences } => {
-                self.prefer((route.as_deref(), stop.as_deref(), parcel.as_deref()), preferences)
+            CommandKind::UpdatePreferences { route, stop, parcel, preferences } => {
+                self.set_preferences((route.as_deref(), stop.as_deref(), parcel.as_deref()), preferences)
             }
-            Order::ReportNow { parcel } => {
-                out.orders.push(order.clone());
+            CommandKind::ReportNow { parcel } => {
+                out.forwarded_commands.push(order.clone());
                 match parcel {
-                    None => (AnswerStatus::Accepted, None),
-                    Some(parcel) => self.report(parcel, when),
+                    None => (CommandStatus::Accepted, None),
+                    Some(parcel) => self.report_parcel(parcel, when),
                 }
             }
-            Order::Unsupported { name } => {
-                (AnswerStatus::Rejected, Some(format!("{name} is not known to this version")))
+            CommandKind::Unsupported { name } => {
+                (CommandStatus::Rejected, Some(format!("{name} is not supported by this version")))
             }
-            Order::SetRate { .. } | Order::Flush | Order::Message { .. } | Order::RotateLog => {
-                out.orders.push(order.clone());
-                (AnswerStatus::Accepted, None)
+            CommandKind::SetRate { .. } | CommandKind::Flush | CommandKind::Message { .. } | CommandKind::RotateLog => {
+                out.forwarded_commands.push(order.clone());
+                (CommandStatus::Accepted, None)
             }
         }
     }
 
-    /// What became of a parcel, from the van's own memory.
-    fn report(&self, key: &str, when: Option<When>) -> (AnswerStatus, Option<String>) {
-        let Some(state) = self.board.state(key) else { return unknown(key) };
+    /// Describes the state of a parcel from the van's own records.
+    fn report_parcel(&self, key: &str, when: Option<EventTime>) -> (CommandStatus, Option<String>) {
+        let Some(state) = self.parcels.state(key) else { return unknown_parcel(key) };
         let seen = state.sighting.as_ref();
         let seen = seen.map_or_else(
             || "never seen".to_owned(),
             |sighting| format!("last seen {} in event {}", sighting.utc, sighting.id),
         );
         let known = if when.is_some() { "" } else { "; the time is not known" };
-        (AnswerStatus::Done, Some(format!("{}; {seen}{known}", state.status.name())))
+        (CommandStatus::Done, Some(format!("{}; {seen}{known}", state.status.as_str())))
     }
 
-    fn prefer(
+    fn set_preferences(
         &mut self,
         (route, stop, parcel): (Option<&str>, Option<&str>, Option<&str>),
         preferences: &Preferences,
-    ) -> (AnswerStatus, Option<String>) {
+    ) -> (CommandStatus, Option<String>) {
         let Some(manifest) = self.manifest.clone() else {
-            return (AnswerStatus::Stale, Some("there is no route".to_owned()));
+            return (CommandStatus::Stale, Some("the van has no route".to_owned()));
         };
         if route.is_some_and(|route| route != manifest.route) {
-            return (AnswerStatus::Stale, Some(format!("the route is {}", manifest.route)));
+            return (CommandStatus::Stale, Some(format!("the current route is {}", manifest.route)));
         }
         let named = |stop: &&super::manifest::Stop, name: &str| stop.id == name;
         let keys: Vec<String> = match (parcel, stop) {
@@ -231,22 +231,22 @@ impl Delivery {
             }
             (None, None) => Vec::new(),
         };
-        let mut status = (AnswerStatus::Rejected, Some("no such parcel".to_owned()));
+        let mut status = (CommandStatus::Rejected, Some("no such parcel".to_owned()));
         for key in keys {
-            match self.board.state(&key).map(|state| state.status.is_finished()) {
+            match self.parcels.state(&key).map(|state| state.status.is_finished()) {
                 None => {}
                 Some(true) => {
-                    let detail = "it was handed over or came back before".to_owned();
-                    if status.0 == AnswerStatus::Rejected {
-                        status = (AnswerStatus::Stale, Some(detail));
+                    let detail = "already delivered or returned".to_owned();
+                    if status.0 == CommandStatus::Rejected {
+                        status = (CommandStatus::Stale, Some(detail));
                     }
                 }
                 Some(false) => {
-                    if let Some(state) = self.board.change(&key) {
+                    if let Some(state) = self.parcels.state_mut(&key) {
                         let old = std::mem::take(&mut state.preferences);
-                        state.preferences = merged(old, preferences);
+                        state.preferences = merge_newer(old, preferences);
                     }
-                    status = (AnswerStatus::Done, None);
+                    status = (CommandStatus::Done, None);
                 }
             }
         }
@@ -254,6 +254,6 @@ impl Delivery {
     }
 }
 
-fn unknown(key: &str) -> (AnswerStatus, Option<String>) {
-    (AnswerStatus::Rejected, Some(format!("{key} is not in the manifest")))
+fn unknown_parcel(key: &str) -> (CommandStatus, Option<String>) {
+    (CommandStatus::Rejected, Some(format!("{key} is not in the manifest")))
 }

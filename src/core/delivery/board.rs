@@ -1,50 +1,47 @@
-//! Parcels and what became of them: those that the manifest lists, and those that it listed while they were on board.
+//! States of the parcels that the manifest lists, and of those that it listed while they were on
+//! board.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{EventRecord, Parcel, Preferences, Reason, Sighting, StopRef};
-use super::kept::{self, Kept};
-use super::manifest::{Listed, MAX_PARCELS, Manifest, Stop};
+use super::event::{EventRecord, Parcel, Preferences, FailureReason, Sighting, StopRef};
+use super::kept::{self, StateDocChange};
+use super::manifest::{ManifestParcel, MAX_PARCELS, Manifest, Stop};
 use crate::core::parcel::code::Code;
 use crate::units::UtcTime;
 
-/// What became of a parcel.
+/// Delivery status of a parcel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Status {
-    /// Listed, and nothing else.
+pub(super) enum ParcelStatus {
+    /// Listed in the manifest, not scanned yet.
     #[default]
     Due,
-    /// In the van, which has not left.
+    /// In the van before departure.
     Loaded,
-    /// Out for delivery.
     Out,
-    /// Out, and tried.
+    /// Out for delivery, with at least one failed attempt.
     Attempted,
-    /// Handed over.
     Delivered,
-    /// Back at the station.
     Returned,
-    /// Should be in the van and is not.
+    /// Expected in the van, but missing.
     NotFound,
-    /// Never left the station.
     Void,
 }
 
-impl Status {
-    /// Whether it is in the van.
+impl ParcelStatus {
+    /// Returns whether the parcel is in the van.
     pub(super) const fn is_on_board(self) -> bool {
         matches!(self, Self::Loaded | Self::Out | Self::Attempted)
     }
 
-    /// Whether nothing more is to be done at its stop.
+    /// Returns whether no work is left for the parcel at its stop.
     pub(super) const fn is_done_at_stop(self) -> bool {
         !matches!(self, Self::Due | Self::Loaded | Self::Out)
     }
 
-    /// For people.
-    pub(super) const fn name(self) -> &'static str {
+    /// Human-readable status.
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Due => "due",
             Self::Loaded => "loaded",
@@ -57,105 +54,107 @@ impl Status {
         }
     }
 
-    /// Whether it is over.
+    /// Returns whether the parcel was delivered or returned.
     pub(super) const fn is_finished(self) -> bool {
         matches!(self, Self::Delivered | Self::Returned)
     }
 }
 
-/// What its radio tag says.
+/// Last reported state of a parcel's RFID tag.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum TagState {
-    /// It was never read.
+pub(super) enum RfidState {
+    /// Never read.
     #[default]
     Unread,
-    /// It is read.
+    /// Currently read.
     Present,
-    /// It was reported missing.
+    /// Reported missing.
     Missing,
 }
 
-/// Whether the operator wants it handed over.
+/// Whether the operator allows the delivery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Release {
-    /// It is to be handed over.
+pub(super) enum HoldState {
+    /// The parcel may be delivered.
     #[default]
-    Free,
-    /// It must come back.
+    Released,
+    /// The parcel must be returned to the station.
     Recalled,
 }
 
-/// What is kept of a parcel.
+/// Persisted state of a parcel.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct ParcelState {
-    pub(super) status: Status,
-    /// Its URI: the manifest may be another one when it comes back.
+    pub(super) status: ParcelStatus,
+    /// URI of the parcel. Stored because the parcel may return under another manifest.
     pub(super) epc: String,
-    /// The event of its loading, until the van departs: a second scan takes it back.
-    pub(super) loaded: Option<Box<EventRecord>>,
+    /// The `loaded` event, until departure. A second scan at the station retracts it.
+    pub(super) load_event: Option<Box<EventRecord>>,
     pub(super) attempts: u32,
-    /// Of the newest attempt.
-    pub(super) reason: Option<Reason>,
-    pub(super) release: Release,
-    /// What the recipient asked for since the manifest.
+    /// Reason of the newest failed attempt.
+    pub(super) reason: Option<FailureReason>,
+    pub(super) hold: HoldState,
+    /// Changes to the preferences since the manifest.
     pub(super) preferences: Preferences,
-    /// The newest event that saw it.
+    /// Newest event in which the parcel was seen.
     pub(super) sighting: Option<Sighting>,
-    pub(super) tag: TagState,
+    pub(super) rfid: RfidState,
 }
 
 #[derive(Debug, Default)]
-struct Entry {
-    /// Where in the manifest: stop and parcel.
-    due: Option<(usize, usize)>,
+struct ParcelEntry {
+    /// Indices of stop and parcel in the manifest.
+    manifest_index: Option<(usize, usize)>,
     state: ParcelState,
-    document: Document,
+    document: DocState,
 }
 
-/// Whether a parcel has one.
+/// Whether a state document exists for the parcel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Document {
+enum DocState {
     #[default]
-    None,
-    Kept,
+    Absent,
+    Stored,
 }
 
-/// The parcels of a route.
+/// Parcel states of the current route, by parcel key.
 #[derive(Debug, Default)]
-pub(super) struct Board {
-    entries: BTreeMap<String, Entry>,
-    /// Memory of a tag, and URI → key.
+pub(super) struct ParcelStates {
+    entries: BTreeMap<String, ParcelEntry>,
+    /// Maps tag memory (hexadecimal) and URIs to parcel keys.
     by_tag: HashMap<String, String>,
     changed: BTreeSet<String>,
 }
 
-impl Board {
-    /// What begins the name of a parcel's document.
-    pub(super) const DOCUMENT: &'static str = "parcel/";
+impl ParcelStates {
+    /// Key prefix of a parcel's state document.
+    pub(super) const DOC_PREFIX: &'static str = "parcel/";
 
-    /// Takes a parcel's document; whether it could be read.
+    /// Restores a parcel from its state document. Returns whether the document could be decoded.
     pub(super) fn restore(&mut self, key: &str, bytes: &[u8]) -> bool {
         let Some(state) = kept::decode(bytes) else { return false };
-        self.entries.insert(key.to_owned(), Entry { due: None, state, document: Document::Kept });
+        self.entries.insert(key.to_owned(), ParcelEntry { manifest_index: None, state, document: DocState::Stored });
         true
     }
 
-    /// So many that are no longer listed are remembered: what was handed over stays known to the end of the route.
+    /// Maximum number of parcels kept after the manifest stopped listing them. Delivered parcels
+    /// stay known until the route ends.
     const MAX_UNLISTED: usize = MAX_PARCELS;
 
-    /// Lists what `manifest` lists.
-    pub(super) fn list(&mut self, manifest: &Manifest, domain: &str) {
+    /// Adopts the parcels of `manifest`. Removes parcels that it does not list and that were never
+    /// scanned.
+    pub(super) fn apply_manifest(&mut self, manifest: &Manifest, domain: &str) {
         for entry in self.entries.values_mut() {
-            entry.due = None;
+            entry.manifest_index = None;
         }
         self.by_tag.clear();
         for (stop_index, stop) in manifest.stops.iter().enumerate() {
             for (index, listed) in stop.parcels.iter().enumerate() {
                 let entry = self.entries.entry(listed.key.clone()).or_default();
-                entry.due = Some((stop_index, index));
-                let epc = listed.epc.clone().unwrap_or_else(|| uri(&listed.key, domain));
+                entry.manifest_index = Some((stop_index, index));
+                let epc = listed.epc.clone().unwrap_or_else(|| derive_uri(&listed.key, domain));
                 if entry.state.epc != epc {
-                    if entry.document == Document::Kept {
+                    if entry.document == DocState::Stored {
                         self.changed.insert(listed.key.clone());
                     }
                     entry.state.epc.clone_from(&epc);
@@ -166,25 +165,25 @@ impl Board {
                 }
             }
         }
-        self.forget(|entry| entry.due.is_none() && entry.state.status == Status::Due);
-        if self.entries.len() > manifest.parcels() + Self::MAX_UNLISTED {
-            self.forget(|entry| entry.due.is_none() && !entry.state.status.is_on_board());
+        self.remove_where(|entry| entry.manifest_index.is_none() && entry.state.status == ParcelStatus::Due);
+        if self.entries.len() > manifest.parcel_count() + Self::MAX_UNLISTED {
+            self.remove_where(|entry| entry.manifest_index.is_none() && !entry.state.status.is_on_board());
         }
     }
 
-    fn forget(&mut self, goes: impl Fn(&Entry) -> bool) {
+    fn remove_where(&mut self, goes: impl Fn(&ParcelEntry) -> bool) {
         let forgotten = self.entries.extract_if(.., |_, entry| goes(entry));
-        let documents = forgotten.filter(|(_, entry)| entry.document == Document::Kept);
+        let documents = forgotten.filter(|(_, entry)| entry.document == DocState::Stored);
         self.changed.extend(documents.map(|(key, _)| key));
     }
 
-    /// Forgets everything.
+    /// Removes all parcels.
     pub(super) fn clear(&mut self) {
-        self.forget(|_| true);
+        self.remove_where(|_| true);
         self.by_tag.clear();
     }
 
-    pub(super) fn knows(&self, key: &str) -> bool {
+    pub(super) fn contains(&self, key: &str) -> bool {
         self.entries.contains_key(key)
     }
 
@@ -192,56 +191,57 @@ impl Board {
         self.entries.get(key).map(|entry| &entry.state)
     }
 
-    /// The state of a parcel that is known, to be changed.
-    pub(super) fn change(&mut self, key: &str) -> Option<&mut ParcelState> {
+    /// Returns the mutable state of a known parcel and marks its document as changed.
+    pub(super) fn state_mut(&mut self, key: &str) -> Option<&mut ParcelState> {
         let entry = self.entries.get_mut(key)?;
-        entry.document = Document::Kept;
+        entry.document = DocState::Stored;
         self.changed.insert(key.to_owned());
         Some(&mut entry.state)
     }
 
-    /// As events name it.
+    /// Returns the parcel reference for events.
     pub(super) fn parcel(&self, key: &str) -> Parcel {
         let epc = self.state(key).map(|state| state.epc.clone()).unwrap_or_default();
         Parcel { key: key.to_owned(), epc }
     }
 
-    /// Where it is due.
+    /// Returns the stop where the parcel is due.
     pub(super) fn stop<'a>(&self, key: &str, manifest: &'a Manifest) -> Option<&'a Stop> {
-        manifest.stops.get(self.entries.get(key)?.due?.0)
+        manifest.stops.get(self.entries.get(key)?.manifest_index?.0)
     }
 
-    /// Where it is due, as events name it.
+    /// Returns the reference of the due stop for events.
     pub(super) fn stop_ref(&self, key: &str, manifest: Option<&Manifest>) -> Option<StopRef> {
-        self.stop(key, manifest?).map(Stop::as_ref)
+        self.stop(key, manifest?).map(Stop::stop_ref)
     }
 
-    fn listed<'a>(&self, key: &str, manifest: &'a Manifest) -> Option<&'a Listed> {
-        let (stop, parcel) = self.entries.get(key)?.due?;
+    fn manifest_parcel<'a>(&self, key: &str, manifest: &'a Manifest) -> Option<&'a ManifestParcel> {
+        let (stop, parcel) = self.entries.get(key)?.manifest_index?;
         manifest.stops.get(stop)?.parcels.get(parcel)
     }
 
-    /// What the recipient asks for now.
+    /// Returns the recipient's current preferences: those of the manifest, overridden by later
+    /// changes.
     pub(super) fn preferences(&self, key: &str, manifest: Option<&Manifest>) -> Preferences {
-        let listed = manifest.and_then(|manifest| self.listed(key, manifest));
+        let listed = manifest.and_then(|manifest| self.manifest_parcel(key, manifest));
         let listed = listed.map(|listed| listed.preferences.clone()).unwrap_or_default();
         let Some(state) = self.state(key) else { return listed };
-        merged(listed, &state.preferences)
+        merge_newer(listed, &state.preferences)
     }
 
-    /// Which parcel a tag's memory or a URI belongs to.
-    pub(super) fn tagged(&self, tag: &str) -> Option<&str> {
+    /// Returns the key of the parcel that a tag memory or URI belongs to.
+    pub(super) fn key_for_tag(&self, tag: &str) -> Option<&str> {
         self.by_tag.get(tag).map(String::as_str)
     }
 
-    /// Whether the manifest gives it a tag, or one was read.
+    /// Returns whether the manifest lists a tag for the parcel, or one has been read.
     pub(super) fn has_tag(&self, key: &str, manifest: Option<&Manifest>) -> bool {
-        let listed = manifest.and_then(|manifest| self.listed(key, manifest));
+        let listed = manifest.and_then(|manifest| self.manifest_parcel(key, manifest));
         listed.is_some_and(|listed| !listed.tags.is_empty())
-            || self.state(key).is_some_and(|state| state.tag != TagState::Unread)
+            || self.state(key).is_some_and(|state| state.rfid != RfidState::Unread)
     }
 
-    /// Keys and states, in the order of keys.
+    /// Iterates over keys and states in key order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &ParcelState)> {
         self.entries.iter().map(|(key, entry)| (key.as_str(), &entry.state))
     }
@@ -251,49 +251,49 @@ impl Board {
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
-    /// Whether nothing more is to be done at `stop`; `served` = the van has stood there.
+    /// Returns whether no work is left at `stop`. `served` is whether the van has stopped there.
     pub(super) fn is_done(&self, stop: &Stop, served: bool) -> bool {
-        let done = |listed: &Listed| {
+        let done = |listed: &ManifestParcel| {
             self.state(&listed.key).is_some_and(|state| state.status.is_done_at_stop())
         };
         if stop.parcels.is_empty() { served } else { stop.parcels.iter().all(done) }
     }
 
-    /// The documents that changed since the last call.
-    pub(super) fn changed(&mut self) -> Vec<Kept> {
+    /// Returns the state documents changed since the last call.
+    pub(super) fn take_changed(&mut self) -> Vec<StateDocChange> {
         let changed = std::mem::take(&mut self.changed);
         changed
             .into_iter()
-            .map(|key| Kept {
+            .map(|key| StateDocChange {
                 value: self.state(&key).map(kept::encode),
-                key: format!("{}{key}", Self::DOCUMENT),
+                key: format!("{}{key}", Self::DOC_PREFIX),
             })
             .collect()
     }
 }
 
 impl ParcelState {
-    /// Notes an event that saw it.
-    pub(super) fn saw(&mut self, record: &EventRecord) {
+    /// Records an event in which the parcel was seen.
+    pub(super) fn record_sighting(&mut self, record: &EventRecord) {
         let event = &record.event;
-        self.sighting = Some(Sighting { id: event.id, utc: event.utc, place: event.place });
+        self.sighting = Some(Sighting { id: event.id, utc: event.utc, location: event.location });
     }
 
-    /// Takes what a scan changes from `other`. What the operator and the recipient asked for stays.
-    pub(super) fn scanned_as(&mut self, other: Self) {
-        let Self { status, loaded, attempts, reason, sighting, .. } = other;
-        (self.status, self.loaded, self.attempts) = (status, loaded, attempts);
+    /// Adopts from `other` what a scan changes. Recall and preferences stay.
+    pub(super) fn merge_scan(&mut self, other: Self) {
+        let Self { status, load_event: loaded, attempts, reason, sighting, .. } = other;
+        (self.status, self.load_event, self.attempts) = (status, loaded, attempts);
         (self.reason, self.sighting) = (reason, sighting);
     }
 
-    /// Whether its loading is at least so long ago that a scan takes it out again.
+    /// Returns the time of the `loaded` event.
     pub(super) fn loaded_at(&self) -> Option<UtcTime> {
-        self.loaded.as_ref().map(|record| record.event.utc)
+        self.load_event.as_ref().map(|record| record.event.utc)
     }
 }
 
-/// What is newer goes before.
-pub(super) fn merged(old: Preferences, new: &Preferences) -> Preferences {
+/// Merges preferences; values of `new` take precedence.
+pub(super) fn merge_newer(old: Preferences, new: &Preferences) -> Preferences {
     Preferences {
         authority_to_leave: new.authority_to_leave.or(old.authority_to_leave),
         safe_place: new.safe_place.clone().or(old.safe_place),
@@ -302,6 +302,6 @@ pub(super) fn merged(old: Preferences, new: &Preferences) -> Preferences {
     }
 }
 
-fn uri(key: &str, domain: &str) -> String {
-    Code::read(key.as_bytes()).map_or_else(String::new, |code| code.best().uri(domain))
+fn derive_uri(key: &str, domain: &str) -> String {
+    Code::parse(key.as_bytes()).map_or_else(String::new, |code| code.most_likely().uri(domain))
 }

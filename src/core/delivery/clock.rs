@@ -1,58 +1,59 @@
-//! Fixes and [`Uptime`] → when an event was: UTC of the receiver, carried on by the monotonic clock.
+//! Clock for events: UTC from the receiver, extrapolated by the monotonic clock.
 //!
-//! A cold receiver may be wrong by an era. So its time is believed once several fixes agree, or at once if it goes on
-//! where the agent's memory of UTC ended.
+//! A cold receiver may be wrong by a GPS week-number era. Its time is trusted once several fixes
+//! agree, or at once if it continues from the UTC that the agent stored last.
 
 use std::time::Duration;
 
 use super::event::TimeSource;
-use crate::core::trust::{TimeTrust, TimeWitness};
+use crate::core::trust::{TimeTrust, TimeValidator};
 use crate::units::{Uptime, UtcTime};
 
-/// An instant of an event, and how it is known.
+/// Time of an event and the source of that time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct When {
+pub(super) struct EventTime {
     pub(super) utc: UtcTime,
     pub(super) source: TimeSource,
 }
 
-/// What time it is, as far as the receiver said.
+/// Derives event times from the times of fixes.
 #[derive(Debug, Default)]
 pub(super) struct EventClock {
     anchor: Option<(UtcTime, Uptime)>,
-    witness: TimeWitness,
-    /// UTC as of an earlier run: a receiver that goes on from there is right.
-    remembered: Option<UtcTime>,
+    validator: TimeValidator,
+    /// UTC stored by an earlier run. A receiver that continues from it is trusted at once.
+    resume_from: Option<UtcTime>,
 }
 
 impl EventClock {
-    /// A fix this young is the time.
-    const FRESH: Duration = Duration::from_secs(5);
-    /// So long the monotonic clock carries the time on: at 100 ppm it errs by 9 s then.
+    /// Maximum age of a fix whose time counts as [`TimeSource::Gnss`].
+    const FRESH_FOR: Duration = Duration::from_secs(5);
+    /// Maximum extrapolation by the monotonic clock: at 100 ppm the error is then 9 s.
     const HOLDOVER: Duration = Duration::from_hours(24);
-    /// Nobody parks a van for longer between two runs of one route.
-    const REMEMBERED_FOR_MS: i64 = 36 * 3_600_000;
-    const REMEMBERED_ERROR_MS: i64 = 5_000;
-    /// A busy host; and one part in so many of the time since, which a cheap quartz errs by.
-    const ERROR_MS: u128 = 900;
-    const DRIFT: u128 = 5_000;
+    /// Maximum time between two runs on the same route.
+    const MAX_RESUME_GAP_MS: i64 = 36 * 3_600_000;
+    const MAX_RESUME_STEP_BACK_MS: i64 = 5_000;
+    /// Tolerance against the extrapolated time: 900 ms for a busy host, plus 1/`DRIFT_DIVISOR` of
+    /// the elapsed time (200 ppm, a cheap quartz).
+    const BASE_TOLERANCE_MS: u128 = 900;
+    const DRIFT_DIVISOR: u128 = 5_000;
 
-    pub(super) fn new(remembered: Option<UtcTime>) -> Self {
-        Self { remembered, ..Self::default() }
+    pub(super) fn new(resume_from: Option<UtcTime>) -> Self {
+        Self { resume_from, ..Self::default() }
     }
 
-    /// Takes what a fix says of the time; whether the time is known by it.
+    /// Observes the time of a fix. Returns whether the time is known.
     pub(super) fn observe(&mut self, utc: UtcTime, read_at: Uptime) -> bool {
-        let trust = self.witness.observe_time(utc, read_at);
+        let trust = self.validator.observe_time(utc, read_at);
         let goes_on = self.anchor.is_none()
-            && self.remembered.is_some_and(|before| {
+            && self.resume_from.is_some_and(|before| {
                 let ms = utc.millis_since(before);
-                (-Self::REMEMBERED_ERROR_MS..=Self::REMEMBERED_FOR_MS).contains(&ms)
+                (-Self::MAX_RESUME_STEP_BACK_MS..=Self::MAX_RESUME_GAP_MS).contains(&ms)
             });
-        // After a gap the witness begins anew, and the monotonic clock has gone on.
-        let agrees = self.when(read_at).is_some_and(|when| {
+        // After a gap the validator starts over, but the monotonic clock kept running.
+        let agrees = self.time_at(read_at).is_some_and(|when| {
             let age = self.anchor.map_or(Duration::ZERO, |(_, at)| read_at.since(at));
-            let error_ms = Self::ERROR_MS + age.as_millis() / Self::DRIFT;
+            let error_ms = Self::BASE_TOLERANCE_MS + age.as_millis() / Self::DRIFT_DIVISOR;
             u128::from(when.utc.millis_since(utc).unsigned_abs()) <= error_ms
         });
         if trust == TimeTrust::Trusted || goes_on || agrees {
@@ -61,37 +62,37 @@ impl EventClock {
         self.anchor.is_some()
     }
 
-    /// When `at` was; `None` before any time is known, and once it is too old.
-    pub(super) fn when(&self, at: Uptime) -> Option<When> {
+    /// Returns the time at `at`; `None` before any time is known, and 24 h after the last one.
+    pub(super) fn time_at(&self, at: Uptime) -> Option<EventTime> {
         let (utc, read_at) = self.anchor?;
         let age = at.since(read_at);
         let source = match age {
-            age if age <= Self::FRESH => TimeSource::Gnss,
+            age if age <= Self::FRESH_FOR => TimeSource::Gnss,
             age if age <= Self::HOLDOVER => TimeSource::Holdover,
             _ => return None,
         };
-        Some(When { utc: self.counted(utc, read_at, at)?, source })
+        Some(EventTime { utc: self.extrapolate(utc, read_at, at)?, source })
     }
 
-    /// When `at` was, before anybody knew the time; `None` without a time.
-    pub(super) fn late(&self, at: Uptime) -> Option<When> {
+    /// Returns the time at `at` from before the first known time; `None` without a known time.
+    pub(super) fn backdate(&self, at: Uptime) -> Option<EventTime> {
         let (utc, read_at) = self.anchor?;
-        Some(When { utc: self.counted(utc, read_at, at)?, source: TimeSource::Late })
+        Some(EventTime { utc: self.extrapolate(utc, read_at, at)?, source: TimeSource::Late })
     }
 
-    /// The newest time that the receiver gave.
-    pub(super) fn told(&self) -> Option<UtcTime> {
+    /// Returns the newest trusted time of the receiver.
+    pub(super) fn last_utc(&self) -> Option<UtcTime> {
         self.anchor.map(|(utc, _)| utc)
     }
 
-    /// When the monotonic clock will show `utc`.
+    /// Returns the monotonic time at which it will be `utc`.
     pub(super) fn uptime_of(&self, utc: UtcTime) -> Option<Uptime> {
         let (anchor, read_at) = self.anchor?;
         let ms = u64::try_from(utc.millis_since(anchor)).unwrap_or(0);
         Some(read_at + Duration::from_millis(ms))
     }
 
-    fn counted(&self, utc: UtcTime, read_at: Uptime, at: Uptime) -> Option<UtcTime> {
+    fn extrapolate(&self, utc: UtcTime, read_at: Uptime, at: Uptime) -> Option<UtcTime> {
         if at >= read_at {
             utc.checked_add(at.since(read_at))
         } else {
@@ -100,8 +101,8 @@ impl EventClock {
     }
 }
 
-/// Time from `earlier` to `later`; zero if it is the other way round.
-pub(super) fn between(earlier: UtcTime, later: UtcTime) -> Duration {
+/// Returns the time from `earlier` to `later`, or zero if `later` is before `earlier`.
+pub(super) fn elapsed(earlier: UtcTime, later: UtcTime) -> Duration {
     Duration::from_millis(u64::try_from(later.millis_since(earlier)).unwrap_or(0))
 }
 
@@ -133,11 +134,11 @@ mod tests {
             (8_001, TimeSource::Holdover),
             (80_000_000, TimeSource::Holdover),
         ] {
-            let when = clock.when(at(ms)).unwrap();
+            let when = clock.time_at(at(ms)).unwrap();
             assert_eq!((when.source, when.utc.as_unix_ms()), (source, said + ms as i64 - 3000));
         }
-        assert_eq!(clock.when(at(87_000_000)), None, "a day without a fix");
-        assert_eq!(clock.late(at(1_000)).unwrap().utc.as_unix_ms(), said - 2000);
+        assert_eq!(clock.time_at(at(87_000_000)), None, "24 h without a fix");
+        assert_eq!(clock.backdate(at(1_000)).unwrap().utc.as_unix_ms(), said - 2000);
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! [`Command`] → [`Answer`]: what the backend asks of the van, once.
+//! Backend commands and their results. Each command is executed at most once.
 //!
-//! A command that comes again is answered as before and not run again: the newest 256 are remembered, and also over a
-//! power cut those 256 that change something.
+//! A repeated command gets its first result again. The newest 256 results are kept in memory.
+//! Results of commands with a lasting effect are also persisted, so that they survive a power cut.
 
 use std::collections::VecDeque;
 
@@ -9,16 +9,16 @@ use serde::{Deserialize, Serialize};
 
 use super::duty::Duty;
 use super::event::Preferences;
-use super::kept::{self, Kept};
+use super::kept::{self, StateDocChange};
 use super::saying::DelayReason;
 use crate::units::UtcTime;
 
-/// The number of a command (RFC 9562), as the backend made it.
+/// UUID of a command (RFC 9562), assigned by the backend.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CommandId(pub [u8; 16]);
 
 impl CommandId {
-    /// Reads `0b6f6f0e-8a3c-4a0e-9b61-0a2f4b1b8f10`, in any case.
+    /// Parses the hyphenated form, such as `0b6f6f0e-8a3c-4a0e-9b61-0a2f4b1b8f10`, in any case.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.as_bytes();
@@ -37,7 +37,7 @@ impl CommandId {
     }
 }
 
-/// As RFC 9562 §4 writes it.
+/// Formats the id as in RFC 9562 §4.
 impl std::fmt::Display for CommandId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         super::event::EventId(self.0).fmt(f)
@@ -50,87 +50,87 @@ impl std::fmt::Debug for CommandId {
     }
 }
 
-/// What the backend asks.
+/// Command of the backend.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Command {
-    /// Its number: a command that comes twice is run once.
+    /// Idempotency key: a repeated command is executed once.
     pub id: CommandId,
-    /// After this it is not run; `None` = never too late.
+    /// The command is not executed after this time; `None` for no limit.
     pub expires: Option<UtcTime>,
-    /// What is to be done.
-    pub order: Order,
+    /// Requested action.
+    pub kind: CommandKind,
 }
 
-/// What is to be done.
+/// Action that a command requests.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Order {
-    /// Say the position now; with a parcel, also what became of it.
+pub enum CommandKind {
+    /// Publish the position now and, with a parcel, report the state of that parcel.
     ReportNow {
-        /// Its key.
+        /// Key of the parcel.
         parcel: Option<String>,
     },
-    /// Say positions at another rate for a while.
+    /// Publish positions at another interval for a limited time.
     SetRate {
-        /// Seconds between two, 1..=3600.
+        /// Interval in seconds, 1..=3600.
         interval_s: u32,
-        /// For so long, seconds.
+        /// Duration in seconds.
         for_s: u32,
     },
-    /// Send what waits.
+    /// Send all pending records.
     Flush,
-    /// The recipient wants something else.
+    /// Change the recipient's delivery preferences.
     UpdatePreferences {
-        /// Of this route only.
+        /// Only if this is the current route.
         route: Option<String>,
-        /// All parcels of this stop, if no parcel is named.
+        /// All parcels of this stop, if `parcel` is `None`.
         stop: Option<String>,
-        /// This parcel.
+        /// Key of the parcel.
         parcel: Option<String>,
-        /// Members that are absent stay as they are.
+        /// Fields that are `None` stay unchanged.
         preferences: Preferences,
     },
-    /// Do not hand this over.
+    /// Recall a parcel: it must not be delivered.
     Recall {
-        /// Its key.
+        /// Key of the parcel.
         parcel: String,
     },
-    /// Words for the driver.
+    /// Show a message to the driver.
     Message {
-        /// At most 200 characters.
+        /// Up to 200 bytes.
         text: String,
     },
-    /// Begin or end the duty, or a break.
+    /// Set the duty status.
     Duty(Duty),
-    /// The van is late; `None` = no longer.
+    /// Set the delay (reason and seconds); `None` clears it.
     Delay(Option<(DelayReason, u32)>),
-    /// Begin a new file of the agent's log.
+    /// Rotate the agent's log file.
     RotateLog,
-    /// Not known to this version.
+    /// Not supported by this version.
     Unsupported {
-        /// Its name.
+        /// Name of the command.
         name: String,
     },
 }
 
-/// How a command ended.
+/// Status of a command's result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum AnswerStatus {
-    /// Others do it: an [`Order`] was handed on.
+pub enum CommandStatus {
+    /// Forwarded for execution outside the delivery tracker.
     Accepted,
-    /// Done.
+    /// Executed.
     Done,
-    /// Not done, and it will not be.
+    /// Not executed; the command is invalid.
     Rejected,
-    /// It came too late.
+    /// Received after its expiry time.
     Expired,
-    /// About something that is no longer so.
+    /// Refers to a route or parcel state that has passed.
     Stale,
 }
 
-impl AnswerStatus {
-    /// As on the wire.
+impl CommandStatus {
+    /// Returns the status as in the MQTT contract.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
             Self::Done => "done",
@@ -141,86 +141,85 @@ impl AnswerStatus {
     }
 }
 
-/// The answer to a command.
+/// Result of a command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer {
-    /// Its number.
+pub struct CommandResult {
+    /// Id of the command.
     pub id: CommandId,
-    /// How it ended.
-    pub status: AnswerStatus,
-    /// Why, in words; at most 200 characters.
+    pub status: CommandStatus,
+    /// Human-readable reason, up to 200 bytes.
     pub detail: Option<String>,
-    /// When; `None` if the time was not known.
+    /// Time of the result; `None` if the time was unknown.
     pub utc: Option<UtcTime>,
 }
 
-/// The newest answers, oldest first: a ring of documents, one an answer.
+/// Newest results, oldest first: a ring of state documents, one per result.
 #[derive(Debug, Default)]
-pub(super) struct Answers {
-    kept: VecDeque<Numbered>,
-    /// To what may run again after a restart.
-    passing: VecDeque<Answer>,
-    next: u64,
-    /// The documents that changed.
-    pub(super) changed: Vec<Kept>,
+pub(super) struct CommandLog {
+    durable: VecDeque<ResultDoc>,
+    /// Results of idempotent commands, which a restart may execute again.
+    transient: VecDeque<CommandResult>,
+    next_number: u64,
+    /// Changed state documents, not committed yet.
+    pub(super) changed_docs: Vec<StateDocChange>,
 }
 
-/// The document of an answer.
+/// State document of a result.
 #[derive(Debug, Serialize, Deserialize)]
-struct Numbered {
+struct ResultDoc {
     number: u64,
-    answer: Answer,
+    result: CommandResult,
 }
 
-impl Answers {
-    const REMEMBERED: usize = 256;
+impl CommandLog {
+    const CAPACITY: usize = 256;
     const MAX_DETAIL: usize = 200;
 
-    /// Takes a document; whether it could be read.
+    /// Restores a result from its state document. Returns whether the document could be decoded.
     pub(super) fn restore(&mut self, bytes: &[u8]) -> bool {
-        let Some(document) = kept::decode::<Numbered>(bytes) else { return false };
-        self.next = self.next.max(document.number.saturating_add(1));
-        let after = self.kept.partition_point(|one| one.number < document.number);
-        self.kept.insert(after, document);
-        if self.kept.len() > Self::REMEMBERED {
-            self.kept.pop_front();
+        let Some(document) = kept::decode::<ResultDoc>(bytes) else { return false };
+        self.next_number = self.next_number.max(document.number.saturating_add(1));
+        let after = self.durable.partition_point(|one| one.number < document.number);
+        self.durable.insert(after, document);
+        if self.durable.len() > Self::CAPACITY {
+            self.durable.pop_front();
         }
         true
     }
 
-    pub(super) fn to(&self, id: CommandId) -> Option<&Answer> {
-        let kept = self.kept.iter().map(|one| &one.answer);
-        kept.chain(&self.passing).find(|answer| answer.id == id)
+    pub(super) fn previous_result(&self, id: CommandId) -> Option<&CommandResult> {
+        let kept = self.durable.iter().map(|one| &one.result);
+        kept.chain(&self.transient).find(|answer| answer.id == id)
     }
 
-    /// Keeps `answer` to `order`, shortened, and returns it.
-    pub(super) fn remember(&mut self, order: &Order, mut answer: Answer) -> Answer {
+    /// Records the result of a command, truncates its detail, and returns it.
+    pub(super) fn record(&mut self, order: &CommandKind, mut answer: CommandResult) -> CommandResult {
         if let Some(detail) = &mut answer.detail {
             detail.truncate(detail.floor_char_boundary(Self::MAX_DETAIL));
         }
-        if order.may_run_twice() {
-            if self.passing.len() >= Self::REMEMBERED {
-                self.passing.pop_front();
+        if order.is_idempotent() {
+            if self.transient.len() >= Self::CAPACITY {
+                self.transient.pop_front();
             }
-            self.passing.push_back(answer.clone());
+            self.transient.push_back(answer.clone());
             return answer;
         }
-        let number = self.next;
-        self.next = self.next.saturating_add(1);
-        let document = Numbered { number, answer: answer.clone() };
-        let key = format!("command/{:03}", number % Self::REMEMBERED as u64);
-        self.changed.push(Kept { key, value: Some(kept::encode(&document)) });
-        if self.kept.len() >= Self::REMEMBERED {
-            self.kept.pop_front();
+        let number = self.next_number;
+        self.next_number = self.next_number.saturating_add(1);
+        let document = ResultDoc { number, result: answer.clone() };
+        let key = format!("command/{:03}", number % Self::CAPACITY as u64);
+        self.changed_docs.push(StateDocChange { key, value: Some(kept::encode(&document)) });
+        if self.durable.len() >= Self::CAPACITY {
+            self.durable.pop_front();
         }
-        self.kept.push_back(document);
+        self.durable.push_back(document);
         answer
     }
 }
 
-impl Order {
-    /// Whether it changes nothing that lasts: then a restart may forget that it was run.
-    const fn may_run_twice(&self) -> bool {
+impl CommandKind {
+    /// Returns whether the command has no lasting effect. A restart may then execute it again.
+    const fn is_idempotent(&self) -> bool {
         match self {
             Self::ReportNow { .. }
             | Self::SetRate { .. }

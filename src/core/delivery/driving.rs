@@ -1,343 +1,346 @@
-//! Fixes → departure, arrival, return: where the van is on its route.
+//! Tracks the van along its route: departure from the station, arrivals at stops, and return.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::board::Status;
-use super::clock::{When, between};
+use super::board::ParcelStatus;
+use super::clock::{EventTime, elapsed};
 use super::duty::Duty;
-use super::event::{Happening, Parcel, Place};
+use super::event::{EventKind, Parcel, EventLocation};
 use super::manifest::{Manifest, Stop};
-use super::route::{Ending, Phase, Trip};
-use super::site::{self, Pace, Sight, Speak, Stance, Visit};
-use super::telling::parts;
-use super::{Delivery, Happenings};
+use super::route::{CompletionState, Phase, RouteState};
+use super::site::{self, SpeedEstimator, GoodFix, Confidence, StandstillDetector, StopVisit};
+use super::telling::chunk_parcels;
+use super::{DeliveryTracker, DeliveryOutput};
 use crate::core::fix::Fix;
 use crate::core::journey::Motion;
 use crate::units::{Distance, Uptime, UtcTime};
 
-/// What the newest fix says. A restart forgets it: the next fix says it again.
+/// Current position and motion, from the newest fix. Not persisted: the next fix after a restart
+/// restores it.
 #[derive(Debug, Default)]
-pub(super) struct Here {
+pub(super) struct CurrentPosition {
     newest: Option<Fix>,
     pub(super) motion: Motion,
     pub(super) odometer: Distance,
-    /// How fast it is, if that is known.
-    pub(super) mps: Option<f64>,
-    /// How fast it drives, on average.
+    /// Current speed, if known.
+    pub(super) speed_mps: Option<f64>,
+    /// Mean speed while driving.
     pub(super) driving_mps: Option<f64>,
-    pace: Pace,
-    stance: Stance,
+    speed_estimator: SpeedEstimator,
+    standstill_detector: StandstillDetector,
 }
 
-impl Here {
-    /// A fix says where the van is for so long.
-    const USABLE_FOR: Duration = Duration::from_mins(1);
-    /// How much a new speed weighs, at one fix a second about a minute's.
-    const WEIGHT: f64 = 0.015;
+impl CurrentPosition {
+    /// Maximum time between a fix and an event that the fix may locate.
+    const MAX_FIX_AGE: Duration = Duration::from_mins(1);
+    /// Weight of a new speed in the mean: a time constant of about a minute at 1 Hz.
+    const SPEED_SMOOTHING: f64 = 0.015;
 
     fn observe(&mut self, fix: &Fix, motion: Motion, odometer: Distance) {
         (self.newest, self.motion, self.odometer) = (Some(*fix), motion, odometer);
-        self.mps = self.pace.observe(fix, motion);
-        if let Some(mps) = self.mps.filter(|mps| *mps > 2.0) {
+        self.speed_mps = self.speed_estimator.observe(fix, motion);
+        if let Some(mps) = self.speed_mps.filter(|mps| *mps > 2.0) {
             let mean = self.driving_mps.get_or_insert(mps);
-            *mean += (mps - *mean) * Self::WEIGHT;
+            *mean += (mps - *mean) * Self::SPEED_SMOOTHING;
         }
     }
 
-    /// Nothing of where the van is may be told, now or by what comes next.
-    pub(super) fn hide(&mut self) {
-        (self.newest, self.mps, self.stance) = (None, None, Stance::default());
+    /// Clears the position, so that neither this nor a later event reveals it.
+    pub(super) fn clear(&mut self) {
+        (self.newest, self.speed_mps, self.standstill_detector) = (None, None, StandstillDetector::default());
     }
 
-    /// The newest fix.
     pub(super) const fn newest(&self) -> Option<&Fix> {
         self.newest.as_ref()
     }
 
-    /// Whether the newest fix is of about `utc`.
-    pub(super) fn was_seen_at(&self, utc: UtcTime) -> bool {
+    /// Returns whether the newest fix is within a minute of `utc`.
+    pub(super) fn is_current_at(&self, utc: UtcTime) -> bool {
         let age_ms = |fix: &Fix| fix.utc.millis_since(utc).unsigned_abs();
-        self.newest.as_ref().is_some_and(|fix| age_ms(fix) <= Self::USABLE_FOR.as_secs() * 1000)
+        self.newest.as_ref().is_some_and(|fix| age_ms(fix) <= Self::MAX_FIX_AGE.as_secs() * 1000)
     }
 
-    /// For what happened where nobody knows: gives the newest fix and the speed, for [`Self::look_back`].
-    pub(super) fn look_away(&mut self) -> (Option<Fix>, Option<f64>) {
-        (self.newest.take(), self.mps.take())
+    /// Temporarily clears the current position, for events whose location is unknown. Returns the
+    /// fix and the speed for [`Self::look_back`].
+    pub(super) fn take_position(&mut self) -> (Option<Fix>, Option<f64>) {
+        (self.newest.take(), self.speed_mps.take())
     }
 
-    pub(super) fn look_back(&mut self, (newest, mps): (Option<Fix>, Option<f64>)) {
-        (self.newest, self.mps) = (newest, mps);
+    pub(super) fn restore_position(&mut self, (newest, mps): (Option<Fix>, Option<f64>)) {
+        (self.newest, self.speed_mps) = (newest, mps);
     }
 
-    /// For an event at `utc`.
-    pub(super) fn place(&self, utc: UtcTime) -> Option<Place> {
-        self.seen_at(utc).map(Place::from)
+    /// Returns the location for an event at `utc`.
+    pub(super) fn location_at(&self, utc: UtcTime) -> Option<EventLocation> {
+        self.fix_at(utc).map(EventLocation::from)
     }
 
-    /// The newest fix, if it is of about `utc`.
-    pub(super) fn seen_at(&self, utc: UtcTime) -> Option<&Fix> {
-        self.newest.as_ref().filter(|_| self.was_seen_at(utc))
+    /// Returns the newest fix if it is within a minute of `utc`.
+    pub(super) fn fix_at(&self, utc: UtcTime) -> Option<&Fix> {
+        self.newest.as_ref().filter(|_| self.is_current_at(utc))
     }
 
-    /// A fix that says where the van was at `utc`.
-    pub(super) fn usable(&self, utc: UtcTime) -> Option<&Fix> {
-        self.seen_at(utc).filter(|fix| site::is_accurate(fix))
+    /// Returns the newest fix if it is within a minute of `utc` and accurate.
+    pub(super) fn accurate_fix_at(&self, utc: UtcTime) -> Option<&Fix> {
+        self.fix_at(utc).filter(|fix| site::is_accurate(fix))
     }
 
-    /// When the newest fix that counted was.
-    pub(super) fn stance_seen(&self) -> Option<UtcTime> {
-        self.stance.seen()
+    /// Returns the time of the newest accurate fix.
+    pub(super) fn last_good_fix_at(&self) -> Option<UtcTime> {
+        self.standstill_detector.last_utc()
     }
 
     pub(super) fn is_slow(&self) -> bool {
-        self.mps.is_none_or(|mps| mps < site::SLOW_MPS)
+        self.speed_mps.is_none_or(|mps| mps < site::SLOW_MPS)
     }
 }
 
-impl Delivery {
-    pub(super) fn drive(
+impl DeliveryTracker {
+    pub(super) fn on_fix(
         &mut self,
         fix: &Fix,
         motion: Motion,
         odometer: Distance,
-        out: &mut Happenings,
+        out: &mut DeliveryOutput,
     ) {
-        self.learn_time(fix.utc, fix.read_at);
+        self.observe_time(fix.utc, fix.read_at);
         if self.duty.duty == Duty::On {
-            self.here.observe(fix, motion, odometer);
-            if let Some(when) = self.clock.when(fix.read_at) {
+            self.position.observe(fix, motion, odometer);
+            if let Some(when) = self.clock.time_at(fix.read_at) {
                 if site::is_accurate(fix) {
                     self.locate(fix, when, out);
                 }
-                self.idle(when);
+                self.update_idle(when);
             }
         }
-        self.wake(fix.read_at, out);
-        self.pass(fix.read_at, out);
+        self.process_pending(fix.read_at, out);
+        self.on_tick(fix.read_at, out);
     }
 
-    pub(super) fn withheld(&mut self, utc: UtcTime, read_at: Uptime, out: &mut Happenings) {
-        self.learn_time(utc, read_at);
-        self.lose_sight();
-        self.wake(read_at, out);
-        self.pass(read_at, out);
+    pub(super) fn on_withheld_fix(&mut self, utc: UtcTime, read_at: Uptime, out: &mut DeliveryOutput) {
+        self.observe_time(utc, read_at);
+        self.forget_position();
+        self.process_pending(read_at, out);
+        self.on_tick(read_at, out);
     }
 
-    /// The next run believes a receiver that goes on from the time that this one knew.
-    fn learn_time(&mut self, utc: UtcTime, read_at: Uptime) {
-        let was_known = self.clock.told().is_some();
+    /// Updates the clock. Stores the first known time, so that after a restart a receiver that
+    /// continues from it is trusted at once.
+    fn observe_time(&mut self, utc: UtcTime, read_at: Uptime) {
+        let was_known = self.clock.last_utc().is_some();
         if self.clock.observe(utc, read_at) && !was_known {
-            self.trip.touched = self.clock.told();
+            self.route.updated_at = self.clock.last_utc();
         }
     }
 
-    fn locate(&mut self, fix: &Fix, when: When, out: &mut Happenings) {
-        let sight = Sight { utc: when.utc, position: fix.position, speed_mps: self.here.mps };
-        let stood = |trip: &Trip| (trip.still.map(|still| still.since), trip.phase);
-        let before = stood(&self.trip);
-        let seen = self.here.stance.seen();
-        let driven_m = self.here.stance.observe(sight, &mut self.trip.still);
-        if let Some(since) = before.0.filter(|_| stood(&self.trip).0 != before.0) {
-            self.stood(since, seen.unwrap_or(since));
+    fn locate(&mut self, fix: &Fix, when: EventTime, out: &mut DeliveryOutput) {
+        let line_of_sight = GoodFix { utc: when.utc, position: fix.position, speed_mps: self.position.speed_mps };
+        let stood = |route: &RouteState| (route.standstill.map(|still| still.since), route.phase);
+        let before = stood(&self.route);
+        let seen = self.position.standstill_detector.last_utc();
+        let driven_m = self.position.standstill_detector.observe(line_of_sight, &mut self.route.standstill);
+        if let Some(since) = before.0.filter(|_| stood(&self.route).0 != before.0) {
+            self.close_standstill(since, seen.unwrap_or(since));
         }
         let Some(manifest) = self.manifest.clone() else { return };
-        self.leave_or_reach_station(&manifest, sight, when, out);
-        if stood(&self.trip) != before {
-            self.keep_still(&manifest);
+        self.leave_or_reach_station(&manifest, line_of_sight, when, out);
+        if stood(&self.route) != before {
+            self.persist_standstill(&manifest);
         }
-        if let Some(visit) = &mut self.trip.visit {
+        if let Some(visit) = &mut self.route.visit {
             let stop = manifest.stops.iter().find(|stop| stop.seq == visit.seq);
-            if stop.is_none_or(|stop| visit.observe(stop, sight, driven_m)) {
+            if stop.is_none_or(|stop| visit.observe(stop, line_of_sight, driven_m)) {
                 self.leave_stop();
             }
         }
-        self.reach_stop(&manifest, when, Speak::WhenSure, out);
+        self.reach_stop(&manifest, when, Confidence::Confirmed, out);
     }
 
-    /// A standstill is kept if it matters.
-    pub(super) fn keep_still(&mut self, manifest: &Manifest) {
-        let out = self.trip.phase == Phase::Out;
-        let fenced = self.trip.still.filter(|still| out && still.is_at_fence(manifest));
-        self.trip.still_at_fence = fenced;
+    /// Marks the standstill for persistence if it is at the station or a stop.
+    pub(super) fn persist_standstill(&mut self, manifest: &Manifest) {
+        let out = self.route.phase == Phase::Out;
+        let fenced = self.route.standstill.filter(|still| out && still.is_at_fence(manifest));
+        self.route.standstill_at_fence = fenced;
     }
 
     fn leave_or_reach_station(
         &mut self,
         manifest: &Manifest,
-        sight: Sight,
-        when: When,
-        out: &mut Happenings,
+        line_of_sight: GoodFix,
+        when: EventTime,
+        out: &mut DeliveryOutput,
     ) {
         let station = &manifest.station;
-        if self.trip.phase == Phase::Out {
-            let Some(still) = self.trip.still else { return };
+        if self.route.phase == Phase::Out {
+            let Some(still) = self.route.standstill else { return };
             let inside = still.distance_m(station.position) <= station.radius.as_metres();
-            if inside && between(still.since, when.utc) >= site::DWELL {
-                self.come_back(still.since);
+            if inside && elapsed(still.since, when.utc) >= site::ARRIVAL_DWELL {
+                self.return_to_station(still.since);
             }
             return;
         }
-        let way_m = station.position.distance_to(sight.position).as_metres();
-        if way_m <= station.radius.as_metres() + site::STATION_MARGIN_M {
-            self.trip.outside_since = None;
+        let road_distance_m = station.position.distance_to(line_of_sight.position).as_metres();
+        if road_distance_m <= station.radius.as_metres() + site::STATION_MARGIN_M {
+            self.route.outside_since = None;
             return;
         }
-        let odometer = self.here.odometer;
-        let (since, left_at) = *self.trip.outside_since.get_or_insert((sight.utc, odometer));
-        let fast = sight.speed_mps.is_some_and(|mps| mps >= 2.0);
-        let moving = fast || self.here.motion == Motion::Moving;
-        if moving && between(since, sight.utc) >= site::STATION_AWAY {
+        let odometer = self.position.odometer;
+        let (since, left_at) = *self.route.outside_since.get_or_insert((line_of_sight.utc, odometer));
+        let fast = line_of_sight.speed_mps.is_some_and(|mps| mps >= 2.0);
+        let moving = fast || self.position.motion == Motion::Moving;
+        if moving && elapsed(since, line_of_sight.utc) >= site::STATION_EXIT_AFTER {
             self.depart((since, left_at), when, out);
         }
     }
 
-    /// The van is out, and with it what was loaded.
-    fn depart(&mut self, left: (UtcTime, Distance), when: When, out: &mut Happenings) {
+    /// Marks the van and all loaded parcels as out for delivery.
+    fn depart(&mut self, left: (UtcTime, Distance), when: EventTime, out: &mut DeliveryOutput) {
         let Some(manifest) = self.manifest.clone() else { return };
-        let trip = &mut self.trip;
-        // It left when it drove off, and not when it was well outside.
-        let left = trip.drove_off.take().filter(|(utc, _)| *utc <= left.0).unwrap_or(left);
-        (trip.phase, trip.left, trip.outside_since) = (Phase::Out, Some(left), None);
-        trip.back_since = None;
-        trip.departed.get_or_insert(left.0);
-        let loaded = self.board.iter().filter(|(_, state)| state.status == Status::Loaded);
+        let route = &mut self.route;
+        // The departure time is when the van drove off, before it left the geofence margin.
+        let left = route.drove_off.take().filter(|(utc, _)| *utc <= left.0).unwrap_or(left);
+        (route.phase, route.left, route.outside_since) = (Phase::Out, Some(left), None);
+        route.back_since = None;
+        route.departed.get_or_insert(left.0);
+        let loaded = self.parcels.iter().filter(|(_, state)| state.status == ParcelStatus::Loaded);
         let keys: Vec<String> = loaded.map(|(key, _)| key.to_owned()).collect();
         if !keys.is_empty() {
-            self.trip.ending = Ending::Due;
-            let parcels = keys.iter().map(|key| self.board.parcel(key)).collect();
-            for part in parts(parcels) {
-                self.tell_departed(&manifest, part, when, out);
+            self.route.completion = CompletionState::Pending;
+            let parcels = keys.iter().map(|key| self.parcels.parcel(key)).collect();
+            for part in chunk_parcels(parcels) {
+                self.emit_departed(&manifest, part, when, out);
             }
         }
-        self.tags.begin();
+        self.rfid.start_trip();
     }
 
-    fn tell_departed(
+    fn emit_departed(
         &mut self,
         manifest: &Manifest,
         parcels: Vec<Parcel>,
-        when: When,
-        out: &mut Happenings,
+        when: EventTime,
+        out: &mut DeliveryOutput,
     ) {
         let keys: Vec<String> = parcels.iter().map(|parcel| parcel.key.clone()).collect();
-        let happening = Happening::Departed {
+        let happening = EventKind::Departed {
             station: manifest.station.id.clone(),
             parcels,
-            stops_total: count(manifest.stops.len()),
+            stops_total: saturating_u32(manifest.stops.len()),
         };
-        let record = self.tell(when, self.here.place(when.utc), &manifest.route, happening, out);
+        let record = self.emit(when, self.position.location_at(when.utc), &manifest.route, happening, out);
         for key in &keys {
-            if let Some(state) = self.board.change(key) {
-                (state.status, state.loaded) = (Status::Out, None);
-                state.saw(&record);
+            if let Some(state) = self.parcels.state_mut(key) {
+                (state.status, state.load_event) = (ParcelStatus::Out, None);
+                state.record_sighting(&record);
             }
         }
     }
 
-    /// The van stands at the station again since `since`.
-    pub(super) fn come_back(&mut self, since: UtcTime) {
+    /// Records the return to the station, where the van has been standing since `since`.
+    pub(super) fn return_to_station(&mut self, since: UtcTime) {
         self.leave_stop();
-        let odometer = self.here.odometer;
-        let trip = &mut self.trip;
-        (trip.phase, trip.back_since, trip.delay) = (Phase::Back, Some(since), None);
-        if let Some((left, left_at)) = trip.left.take() {
-            trip.duration += between(left, since);
-            let way_m = odometer.as_metres() - left_at.as_metres();
-            trip.distance = trip.distance.saturating_add(site::metres(way_m));
+        let odometer = self.position.odometer;
+        let route = &mut self.route;
+        (route.phase, route.back_since, route.delay) = (Phase::Back, Some(since), None);
+        if let Some((left, left_at)) = route.left.take() {
+            route.duration += elapsed(left, since);
+            let road_distance_m = odometer.as_metres() - left_at.as_metres();
+            route.distance = route.distance.saturating_add(site::metres(road_distance_m));
         }
     }
 
-    /// What follows is nobody's business: where the van stood ends with what was seen of it.
-    pub(super) fn lose_sight(&mut self) {
-        if let Some((still, end)) = self.trip.still.zip(self.here.stance_seen()) {
-            self.stood(still.since, end);
+    /// Ends the current standstill and clears the position, since the following fixes are private.
+    pub(super) fn forget_position(&mut self) {
+        if let Some((still, end)) = self.route.standstill.zip(self.position.last_good_fix_at()) {
+            self.close_standstill(still.since, end);
         }
-        (self.trip.still, self.trip.still_at_fence, self.trip.idle_since) = (None, None, None);
+        (self.route.standstill, self.route.standstill_at_fence, self.route.idle_since) = (None, None, None);
         self.leave_stop();
-        self.here.hide();
+        self.position.clear();
     }
 
     fn leave_stop(&mut self) {
-        let Some(visit) = self.trip.visit.take() else { return };
+        let Some(visit) = self.route.visit.take() else { return };
         let manifest = self.manifest.as_deref();
-        let stop = manifest.and_then(|manifest| stop_of(manifest, visit.seq));
-        if stop.is_some_and(|stop| !self.board.is_done(stop, true)) {
-            self.stops.skip(visit.seq);
+        let stop = manifest.and_then(|manifest| stop_by_seq(manifest, visit.seq));
+        if stop.is_some_and(|stop| !self.parcels.is_done(stop, true)) {
+            self.stops.mark_skipped(visit.seq);
         }
     }
 
-    /// Whether the van stands at a stop by now where it did not stand before.
+    /// Records an arrival if the van is stationary at a stop where it was not before.
     pub(super) fn reach_stop(
         &mut self,
         manifest: &Arc<Manifest>,
-        when: When,
-        speak: Speak,
-        out: &mut Happenings,
+        when: EventTime,
+        speak: Confidence,
+        out: &mut DeliveryOutput,
     ) {
-        let Some(still) = self.trip.still.filter(|_| self.trip.phase == Phase::Out) else { return };
-        let Some(stop) = site::stop_at(manifest, &still, when.utc, speak) else { return };
-        match self.trip.visit {
-            Some(visit) if visit.seq == stop.seq || !visit.has_driven() => return,
+        let Some(still) = self.route.standstill.filter(|_| self.route.phase == Phase::Out) else { return };
+        let Some(stop) = site::match_stop(manifest, &still, when.utc, speak) else { return };
+        match self.route.visit {
+            Some(visit) if visit.seq == stop.seq || !visit.has_moved() => return,
             Some(_) => self.leave_stop(),
             None => {}
         }
-        let was_done = self.board.is_done(stop, self.stops.of(stop.seq).served);
-        self.trip.visit = Some(Visit::new(stop.seq, still.since));
-        self.stops.serve(stop.seq);
-        if was_done {
+        let matches_outcome = self.parcels.is_done(stop, self.stops.get(stop.seq).served);
+        self.route.visit = Some(StopVisit::new(stop.seq, still.since));
+        self.stops.mark_served(stop.seq);
+        if matches_outcome {
             return;
         }
         let due = stop.parcels.iter().map(|listed| listed.key.as_str());
         let on_board =
-            due.filter(|key| self.board.state(key).is_some_and(|state| state.status.is_on_board()));
-        let happening = Happening::Arrived {
-            stop: stop.as_ref(),
-            parcels: on_board.map(|key| self.board.parcel(key)).collect(),
-            stops_remaining: self.remaining(manifest, Some(stop.seq)),
+            due.filter(|key| self.parcels.state(key).is_some_and(|state| state.status.is_on_board()));
+        let happening = EventKind::Arrived {
+            stop: stop.stop_ref(),
+            parcels: on_board.map(|key| self.parcels.parcel(key)).collect(),
+            stops_remaining: self.stops_remaining(manifest, Some(stop.seq)),
             radius: stop.radius,
         };
-        self.tell(when, self.here.place(when.utc), &stop.id, happening, out);
+        self.emit(when, self.position.location_at(when.utc), &stop.id, happening, out);
     }
 
-    /// The van stood from `since` to `end`: at the stop where it is, or idle.
-    pub(super) fn stood(&mut self, since: UtcTime, end: UtcTime) {
-        let (odometer, trip) = (self.here.odometer, &mut self.trip);
-        let stood = between(since, end);
-        match (trip.phase, trip.visit) {
-            (Phase::Out, Some(_)) => trip.dwell += stood,
-            (Phase::Out, None) if stood >= site::IDLE => trip.idle += stood,
+    /// Adds a finished standstill to the dwell time of the stop, or to the idle time. Before the
+    /// departure, records when the van drove off.
+    pub(super) fn close_standstill(&mut self, since: UtcTime, end: UtcTime) {
+        let (odometer, route) = (self.position.odometer, &mut self.route);
+        let stood = elapsed(since, end);
+        match (route.phase, route.visit) {
+            (Phase::Out, Some(_)) => route.dwell += stood,
+            (Phase::Out, None) if stood >= site::MIN_IDLE => route.idle += stood,
             (Phase::Out, None) => {}
-            _ => trip.drove_off = Some((end, odometer)),
+            _ => route.drove_off = Some((end, odometer)),
         }
     }
 
-    /// Follows for how long it has stood where it has nothing to do: that is a delay some day.
-    fn idle(&mut self, when: When) {
-        let trip = &mut self.trip;
-        let elsewhere = trip.phase == Phase::Out && trip.visit.is_none();
-        if elsewhere && self.here.motion == Motion::Halted {
-            trip.idle_since.get_or_insert(when.utc);
+    /// Tracks since when the van has been halted away from stops and station. Long idle times are
+    /// reported as a delay.
+    fn update_idle(&mut self, when: EventTime) {
+        let route = &mut self.route;
+        let delete_by_key = route.phase == Phase::Out && route.visit.is_none();
+        if delete_by_key && self.position.motion == Motion::Halted {
+            route.idle_since.get_or_insert(when.utc);
         } else {
-            trip.idle_since = None;
+            route.idle_since = None;
         }
     }
 
-    /// Stops of which something is left to do, but for the one with the number `but`.
-    pub(super) fn remaining(&self, manifest: &Manifest, but: Option<u32>) -> u32 {
+    /// Returns the number of unfinished stops, not counting the stop with sequence number `but`.
+    pub(super) fn stops_remaining(&self, manifest: &Manifest, but: Option<u32>) -> u32 {
         let left = manifest.stops.iter().filter(|stop| {
-            Some(stop.seq) != but && !self.board.is_done(stop, self.stops.of(stop.seq).served)
+            Some(stop.seq) != but && !self.parcels.is_done(stop, self.stops.get(stop.seq).served)
         });
-        count(left.count())
+        saturating_u32(left.count())
     }
 }
 
-/// The stop with the number `seq`.
-pub(super) fn stop_of(manifest: &Manifest, seq: u32) -> Option<&Stop> {
+pub(super) fn stop_by_seq(manifest: &Manifest, seq: u32) -> Option<&Stop> {
     manifest.stops.iter().find(|stop| stop.seq == seq)
 }
 
-/// A count that was bounded where it began.
-pub(super) fn count(count: usize) -> u32 {
+/// Converts a count to `u32`, saturating. All counts are bounded at their source.
+pub(super) fn saturating_u32(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }

@@ -1,29 +1,29 @@
-//! Duty and private places → [`Admission`]: whether a fix may be stored at all.
+//! Admission control: whether a fix may be stored, depending on duty status and privacy zones.
 //!
-//! What is withheld tells the time and nothing else. A private place is left only well outside of it, so that the
-//! first fix that is stored is at least its radius away.
+//! A withheld fix only updates the clock. A privacy zone is left 50 m outside its radius, so that
+//! the first stored fix is never at its edge.
 
 use serde::{Deserialize, Serialize};
 
 use crate::units::{Distance, Position, UtcTime};
 
-/// Whether the driver is on duty.
+/// Duty status of the driver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Duty {
-    /// At work: fixes are stored and sent.
+    /// On duty: fixes are stored and sent.
     #[default]
     On,
-    /// Not at work: nothing is stored.
+    /// Off duty: nothing is stored.
     Off,
-    /// A break: nothing is stored.
+    /// On a break: nothing is stored.
     Break,
 }
 
 impl Duty {
-    /// As on the wire.
+    /// Returns the value as in the MQTT contract.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::On => "on",
             Self::Off => "off",
@@ -31,78 +31,77 @@ impl Duty {
         }
     }
 
-    /// Reads what [`Self::name`] writes, in any case.
+    /// Parses the value as in the MQTT contract, in any case.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         [Self::On, Self::Off, Self::Break]
             .into_iter()
-            .find(|duty| duty.name().eq_ignore_ascii_case(text))
+            .find(|duty| duty.as_str().eq_ignore_ascii_case(text))
     }
 }
 
-/// A private place: fixes inside are never stored.
+/// Circular zone whose fixes are never stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Zone {
+pub struct PrivacyZone {
     /// WGS 84.
     pub centre: Position,
-    /// Around it.
     pub radius: Distance,
 }
 
 /// Whether a fix may be stored and sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// It may.
+    /// The fix may be stored.
     Keep,
-    /// It tells the time, and is then forgotten.
+    /// The fix only updates the clock and is then discarded.
     Withhold(Withheld),
 }
 
-/// Why a fix is withheld.
+/// Reason for withholding a fix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Withheld {
-    /// The driver is off duty, or has a break.
+    /// The driver is off duty or on a break.
     OffDuty,
-    /// The van is at a private place.
+    /// The van is inside a privacy zone.
     PrivacyZone,
 }
 
-/// What is kept of the duty.
+/// Persisted duty state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct DutyState {
     pub(super) duty: Duty,
-    /// What ended the duty by itself: it does so once.
-    pub(super) ended: Option<Ended>,
+    /// Last automatic end of duty. Each route ends the duty only once.
+    pub(super) ended: Option<DutyEndedByRoute>,
 }
 
-/// The end of a route, which ended the duty.
+/// End of a route that ended the duty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Ended {
+pub(super) struct DutyEndedByRoute {
     pub(super) route: String,
-    /// When the van was back, or the route's time was over.
-    pub(super) by: UtcTime,
-    /// Whether a person has said something else since.
-    pub(super) stands: bool,
+    /// Time of the return, or end of the route's validity.
+    pub(super) at: UtcTime,
+    /// Whether the driver is off duty because of it: false once a person has set the duty.
+    pub(super) in_effect: bool,
 }
 
-/// The private places, and whether the van is at one.
+/// Privacy zones, with hysteresis at their edge.
 #[derive(Debug)]
-pub(super) struct Zones {
-    zones: Vec<Zone>,
+pub(super) struct PrivacyZones {
+    zones: Vec<PrivacyZone>,
     inside: bool,
 }
 
-impl Zones {
-    /// Beyond the radius: so far outside the van has left.
-    const MARGIN_M: f64 = 50.0;
+impl PrivacyZones {
+    /// Distance outside the radius at which the van has left a zone.
+    const EXIT_MARGIN_M: f64 = 50.0;
 
-    pub(super) const fn new(zones: Vec<Zone>) -> Self {
+    pub(super) const fn new(zones: Vec<PrivacyZone>) -> Self {
         Self { zones, inside: false }
     }
 
-    /// Whether `position` is private.
-    pub(super) fn enter(&mut self, position: Position) -> bool {
-        let margin = if self.inside { Self::MARGIN_M } else { 0.0 };
+    /// Updates the state and returns whether `position` is private.
+    pub(super) fn observe(&mut self, position: Position) -> bool {
+        let margin = if self.inside { Self::EXIT_MARGIN_M } else { 0.0 };
         self.inside = self.zones.iter().any(|zone| {
             zone.centre.distance_to(position).as_metres() <= zone.radius.as_metres() + margin
         });
@@ -119,7 +118,7 @@ mod tests {
     fn the_first_fix_after_a_private_place_is_well_outside_of_it() {
         let centre = fix(0, 0.0).position;
         let mut zones =
-            Zones::new(vec![Zone { centre, radius: Distance::from_metres(100.0).unwrap() }]);
+            PrivacyZones::new(vec![PrivacyZone { centre, radius: Distance::from_metres(100.0).unwrap() }]);
         for (north_m, private) in [
             (300.0, false),
             (110.0, false),
@@ -129,7 +128,7 @@ mod tests {
             (151.0, false),
             (110.0, false),
         ] {
-            assert_eq!(zones.enter(fix(0, north_m).position), private, "{north_m} m");
+            assert_eq!(zones.observe(fix(0, north_m).position), private, "{north_m} m");
         }
     }
 }

@@ -1,30 +1,31 @@
-//! Time → the end of a route, and of the duty with it.
+//! Completes the route and ends the duty when their deadlines pass.
 
 use std::time::Duration;
 
-use super::board::Status;
-use super::clock::{When, between};
-use super::driving::count;
-use super::duty::{Duty, Ended};
-use super::event::{Happening, Summary};
-use super::route::{Ending, Phase};
-use super::{Delivery, Happenings};
+use super::board::ParcelStatus;
+use super::clock::{EventTime, elapsed};
+use super::driving::saturating_u32;
+use super::duty::{Duty, DutyEndedByRoute};
+use super::event::{EventKind, RouteSummary};
+use super::route::{CompletionState, Phase};
+use super::{DeliveryTracker, DeliveryOutput};
 use crate::units::{Uptime, UtcTime};
 
-/// A route is over so long after the van is back with nothing on board …
-const EMPTY_AFTER: Duration = Duration::from_mins(1);
-/// … or with something, which is then perhaps taken out.
-const UNLOADED_AFTER: Duration = Duration::from_mins(5);
+/// Time from the return until an empty van completes its route.
+const COMPLETE_EMPTY_AFTER: Duration = Duration::from_mins(1);
+/// Time from the return until a van with parcels on board completes its route. The driver may still
+/// unload them.
+const COMPLETE_LOADED_AFTER: Duration = Duration::from_mins(5);
 
-impl Delivery {
-    /// When something ends by itself.
-    pub(super) fn endings(&self) -> [Option<UtcTime>; 4] {
+impl DeliveryTracker {
+    /// Returns the deadlines of all automatic changes.
+    pub(super) fn deadlines(&self) -> [Option<UtcTime>; 4] {
         [self.completes_at(), self.duty_ends_at(), self.validity_ends_at(), self.duty_begins_at()]
     }
 
-    pub(super) fn pass(&mut self, now: Uptime, out: &mut Happenings) {
-        self.passed = self.passed.max(Some(now));
-        let Some(when) = self.clock.when(now) else { return };
+    pub(super) fn on_tick(&mut self, now: Uptime, out: &mut DeliveryOutput) {
+        self.ticked_until = self.ticked_until.max(Some(now));
+        let Some(when) = self.clock.time_at(now) else { return };
         let due = |at: Option<UtcTime>| at.filter(|at| *at <= when.utc);
         if due(self.completes_at()).is_some() {
             self.complete(when, out);
@@ -34,7 +35,7 @@ impl Delivery {
             self.end_duty(by);
         }
         if due(self.duty_ends_at()).is_some()
-            && let Some(by) = self.trip.back_since
+            && let Some(by) = self.route.back_since
         {
             self.end_duty(by);
         }
@@ -42,22 +43,22 @@ impl Delivery {
             self.duty.ended = None;
             self.change_duty(self.config.duty_at_start);
         }
-        self.inventory(now, when, out);
+        self.check_inventory(now, when, out);
     }
 
     fn completes_at(&self) -> Option<UtcTime> {
-        let back = self.trip.back_since.filter(|_| self.trip.phase == Phase::Back)?;
-        if self.trip.ending == Ending::Told {
+        let back = self.route.back_since.filter(|_| self.route.phase == Phase::Back)?;
+        if self.route.completion == CompletionState::Reported {
             return None;
         }
-        let empty = self.board.count(|state| state.status.is_on_board()) == 0;
-        back.checked_add(if empty { EMPTY_AFTER } else { UNLOADED_AFTER })
+        let empty = self.parcels.count(|state| state.status.is_on_board()) == 0;
+        back.checked_add(if empty { COMPLETE_EMPTY_AFTER } else { COMPLETE_LOADED_AFTER })
     }
 
-    /// After the return, unless the van is being loaded again.
+    /// Returns the end of duty after a return. A van that is being loaded again stays on duty.
     fn duty_ends_at(&self) -> Option<UtcTime> {
-        let back = self.trip.back_since.filter(|_| self.trip.phase == Phase::Back)?;
-        let loading = self.board.iter().any(|(_, state)| state.status == Status::Loaded);
+        let back = self.route.back_since.filter(|_| self.route.phase == Phase::Back)?;
+        let loading = self.parcels.iter().any(|(_, state)| state.status == ParcelStatus::Loaded);
         if self.duty.duty != Duty::On || loading || self.has_ended(back) {
             return None;
         }
@@ -69,34 +70,34 @@ impl Delivery {
         (!self.has_ended(until)).then_some(until)
     }
 
-    /// A new route begins where the end of the old one ended the duty.
+    /// Returns the start of duty for a new route, if the end of the old route ended the duty.
     fn duty_begins_at(&self) -> Option<UtcTime> {
-        let ended = self.duty.ended.as_ref().filter(|ended| ended.stands)?;
+        let ended = self.duty.ended.as_ref().filter(|ended| ended.in_effect)?;
         let manifest = self.manifest.as_ref().filter(|manifest| manifest.route != ended.route)?;
-        Some(manifest.valid_from.unwrap_or(ended.by))
+        Some(manifest.valid_from.unwrap_or(ended.at))
     }
 
     fn has_ended(&self, by: UtcTime) -> bool {
-        self.duty.ended.as_ref().is_some_and(|ended| ended.by >= by)
+        self.duty.ended.as_ref().is_some_and(|ended| ended.at >= by)
     }
 
     fn end_duty(&mut self, by: UtcTime) {
         let route = self.manifest.as_ref().map(|manifest| manifest.route.clone());
         let stands = self.duty.duty == Duty::On;
-        self.duty.ended = Some(Ended { route: route.unwrap_or_default(), by, stands });
+        self.duty.ended = Some(DutyEndedByRoute { route: route.unwrap_or_default(), at: by, in_effect: stands });
         if stands {
             self.change_duty(Duty::Off);
         }
     }
 
-    /// A person begins or ends the duty.
-    pub(super) fn set_duty(&mut self, duty: Duty, at: Uptime, out: &mut Happenings) {
+    /// Sets the duty on request of a person.
+    pub(super) fn set_duty(&mut self, duty: Duty, at: Uptime, out: &mut DeliveryOutput) {
         if let Some(ended) = &mut self.duty.ended {
-            ended.stands = false;
+            ended.in_effect = false;
         }
         if duty == Duty::Off
-            && self.trip.phase == Phase::Back
-            && let Some(when) = self.clock.when(at)
+            && self.route.phase == Phase::Back
+            && let Some(when) = self.clock.time_at(at)
         {
             self.complete(when, out);
         }
@@ -108,52 +109,52 @@ impl Delivery {
             return;
         }
         self.duty.duty = duty;
-        self.lose_sight();
+        self.forget_position();
         if duty == Duty::Off {
-            self.trip.delay = None;
+            self.route.delay = None;
         }
     }
 
-    /// Tells the end of the route, if it was not told.
-    pub(super) fn complete(&mut self, when: When, out: &mut Happenings) {
-        if self.trip.ending == Ending::Told {
+    /// Reports the end of the route unless already reported.
+    pub(super) fn complete(&mut self, when: EventTime, out: &mut DeliveryOutput) {
+        if self.route.completion == CompletionState::Reported {
             return;
         }
-        self.trip.ending = Ending::Told;
+        self.route.completion = CompletionState::Reported;
         let Some(manifest) = self.manifest.clone() else { return };
         let station = manifest.station.id.clone();
         let summary = self.summary(when.utc);
-        let happening = Happening::Completed { station, summary };
-        self.tell(when, None, &manifest.route, happening, out);
+        let happening = EventKind::Completed { station, summary };
+        self.emit(when, None, &manifest.route, happening, out);
     }
 
-    fn summary(&self, utc: UtcTime) -> Summary {
-        let trip = &self.trip;
+    fn summary(&self, utc: UtcTime) -> RouteSummary {
+        let route = &self.route;
         let stops = self.manifest.as_ref().map_or(0, |manifest| manifest.stops.len());
-        let stands = trip.still.filter(|_| trip.phase == Phase::Out);
-        let stands = stands.map_or(Duration::ZERO, |still| between(still.since, utc));
-        let (visit, idle) = match trip.visit {
+        let stands = route.standstill.filter(|_| route.phase == Phase::Out);
+        let stands = stands.map_or(Duration::ZERO, |still| elapsed(still.since, utc));
+        let (visit, idle) = match route.visit {
             Some(_) => (stands, Duration::ZERO),
             None => (Duration::ZERO, stands),
         };
-        let (out_for, way_m) = trip.left.map_or((Duration::ZERO, 0.0), |(left, left_at)| {
-            let way_m = self.here.odometer.as_metres() - left_at.as_metres();
-            (between(left, utc), way_m)
+        let (out_for, road_distance_m) = route.left.map_or((Duration::ZERO, 0.0), |(left, left_at)| {
+            let road_distance_m = self.position.odometer.as_metres() - left_at.as_metres();
+            (elapsed(left, utc), road_distance_m)
         });
-        Summary {
-            departed: trip.departed,
-            stops_total: count(stops),
-            stops_served: self.stops.served(),
-            delivered: self.board.count(|state| state.status == Status::Delivered),
-            attempted: self.board.count(|state| {
+        RouteSummary {
+            departed: route.departed,
+            stops_total: saturating_u32(stops),
+            stops_served: self.stops.served_count(),
+            delivered: self.parcels.count(|state| state.status == ParcelStatus::Delivered),
+            attempted: self.parcels.count(|state| {
                 state.reason.is_some()
-                    && matches!(state.status, Status::Attempted | Status::Returned)
+                    && matches!(state.status, ParcelStatus::Attempted | ParcelStatus::Returned)
             }),
-            on_board: self.board.count(|state| state.status.is_on_board()),
-            dwell: trip.dwell + visit,
-            idle: trip.idle + idle,
-            duration: trip.duration + out_for,
-            distance: trip.distance.saturating_add(super::site::metres(way_m)),
+            on_board: self.parcels.count(|state| state.status.is_on_board()),
+            dwell: route.dwell + visit,
+            idle: route.idle + idle,
+            duration: route.duration + out_for,
+            distance: route.distance.saturating_add(super::site::metres(road_distance_m)),
         }
     }
 }

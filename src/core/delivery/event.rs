@@ -1,6 +1,8 @@
-//! What happened to parcel, stop or route, as a fact: [`Event`]. How EPCIS says it is the wire's matter.
+//! Delivery events: facts about parcels, stops and the route. The mapping to EPCIS is in
+//! `wire::epcis`.
 //!
-//! An event is made once, with everything that it says, and never changes: what is stored is what is sent.
+//! An event is complete when it is created and never changes: the stored event is the published
+//! one.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,11 +13,12 @@ use crate::core::fix::Fix;
 use crate::core::record::Seq;
 use crate::units::{Course, Distance, Dop, Position, Speed, UtcTime};
 
-/// Name of an event, the same each time that the same log is read: version 5 of RFC 9562 over van, time, kind and subject.
+/// Event id, deterministic for the same input log: a version 5 UUID (RFC 9562) of van, time, kind
+/// and subject.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EventId(pub [u8; 16]);
 
-/// As RFC 9562 §4 writes it, without `urn:uuid:`.
+/// Formats the id as in RFC 9562 §4, without `urn:uuid:`.
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, byte) in self.0.iter().enumerate() {
@@ -34,51 +37,47 @@ impl fmt::Debug for EventId {
     }
 }
 
-/// An event and its number. Numbers are those of [`Record`](crate::core::record::Record): no two of a van are alike.
+/// An event and its sequence number, which is unique among all
+/// [`Record`](crate::core::record::Record)s of the van.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EventRecord {
-    /// Its number.
     pub seq: Seq,
-    /// That of the event before, whatever run of the agent told it; `None` of the first. Who gets an event and not the one
-    /// before knows that something is missing.
+    /// Sequence number of the previous event, also across restarts of the agent; `None` for the
+    /// first event. A consumer that lacks the previous event has missed one.
     pub previous: Option<Seq>,
-    /// What happened.
     pub event: Event,
 }
 
-/// Something that happened.
+/// Delivery event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// Its name.
     pub id: EventId,
-    /// When.
+    /// Time of the event.
     pub utc: UtcTime,
-    /// How that time is known.
     pub time_source: TimeSource,
-    /// Where the van was; `None` if it was not known, or where the station's own place says more.
-    pub place: Option<Place>,
-    /// Of which route.
+    /// Location of the van; `None` if unknown, or if the event takes place at the station.
+    pub location: Option<EventLocation>,
+    /// Id of the current route.
     pub route: Option<String>,
-    /// What.
-    pub happening: Happening,
+    pub kind: EventKind,
 }
 
-/// How the time of an event is known.
+/// Source of an event's time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TimeSource {
-    /// From the receiver, whose newest fix was at most a few seconds old.
+    /// Receiver time, with a fix at most 5 s old.
     Gnss,
-    /// From the receiver, carried on by the monotonic clock.
+    /// Receiver time, extrapolated by the monotonic clock.
     Holdover,
-    /// Nobody knew the time yet; it is counted back from when the receiver first told it. If the agent started again
-    /// in between, it is that instant itself.
+    /// Extrapolated backwards from the first receiver time, because the time was unknown when the
+    /// event occurred. After a restart in between, it is that first receiver time.
     Late,
 }
 
 impl TimeSource {
-    /// As on the wire.
+    /// Returns the value as in the MQTT contract.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Gnss => "gnss",
             Self::Holdover => "holdover",
@@ -87,12 +86,12 @@ impl TimeSource {
     }
 }
 
-/// Where the van was, by its newest fix.
+/// Location of the van at its newest fix.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Place {
+pub struct EventLocation {
     /// WGS 84.
     pub position: Position,
-    /// The instant of the fix.
+    /// Time of the fix.
     pub utc: UtcTime,
     /// 68 % horizontal radius.
     pub accuracy: Option<Distance>,
@@ -104,59 +103,58 @@ pub struct Place {
     pub hdop: Option<Dop>,
 }
 
-impl From<&Fix> for Place {
+impl From<&Fix> for EventLocation {
     fn from(fix: &Fix) -> Self {
         let Fix { position, utc, accuracy, speed, course, hdop, .. } = *fix;
         Self { position, utc, accuracy, speed, course, hdop }
     }
 }
 
-/// A parcel.
+/// Reference to a parcel.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Parcel {
-    /// The number that people type: normalised, the key in the manifest.
+    /// Normalised number of the parcel: its key in the manifest.
     pub key: String,
-    /// Its URI (docs/contract.md, identifiers).
+    /// EPC URI (docs/mqtt-contract.md, identifiers).
     pub epc: String,
 }
 
-/// A stop of the route.
+/// Reference to a stop of the route.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopRef {
-    /// Its number in the order of the route.
+    /// Sequence number in the route.
     pub seq: u32,
-    /// Its name in the manifest; never an address.
+    /// Id in the manifest; never an address.
     pub id: String,
 }
 
-/// What read a code.
+/// Source of a scanned code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reading {
-    /// How.
-    pub by: ReadBy,
-    /// Symbology by its AIM identifier (ISO/IEC 15424), such as `]C1`.
+pub struct ScanSource {
+    pub reader: ReaderKind,
+    /// Symbology as an AIM identifier (ISO/IEC 15424), such as `]C1`.
     pub symbology: Option<String>,
-    /// What the scanner sent, printable, bounded; `None` if it says no more than the key.
+    /// Printable text from the scanner, up to 128 bytes; `None` if equal to the key.
     pub raw: Option<String>,
-    /// Whether the check digit fits; `None` where there is none.
+    /// Whether the check digit is valid; `None` if the code has none.
     pub check_ok: Option<bool>,
 }
 
-/// What read a code.
+/// Kind of reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ReadBy {
-    /// A bar-code scanner.
+pub enum ReaderKind {
+    /// Barcode scanner.
     Barcode,
-    /// A radio tag's reader.
+    /// RFID reader.
     Rfid,
-    /// A person: typed, or by command.
+    /// A person, by typing or by command.
     Manual,
 }
 
-impl ReadBy {
-    /// As on the wire.
+impl ReaderKind {
+    /// Returns the value as in the MQTT contract.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Barcode => "barcode",
             Self::Rfid => "rfid",
@@ -165,142 +163,127 @@ impl ReadBy {
     }
 }
 
-/// What happened.
+/// Kind of event, with its details.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Happening {
+pub enum EventKind {
     /// A parcel was loaded at the station.
     Loaded {
-        /// Which.
         parcel: Parcel,
-        /// How that is known.
-        reading: Reading,
+        source: ScanSource,
         /// URI of the station.
         station: String,
     },
-    /// The van has left the station with these: out for delivery. Once per load.
+    /// The van left the station with parcels for delivery. Emitted once per load.
     Departed {
         /// URI of the station.
         station: String,
-        /// What is on board and was not out for delivery before.
+        /// Parcels on board that were not out for delivery before.
         parcels: Vec<Parcel>,
-        /// Stops of the route.
+        /// Number of stops of the route.
         stops_total: u32,
     },
-    /// The van stands at a stop.
+    /// The van arrived at a stop.
     Arrived {
-        /// Which.
         stop: StopRef,
-        /// What is due there and on board.
+        /// Parcels due there and on board.
         parcels: Vec<Parcel>,
-        /// Stops that are not finished, this one not counted.
+        /// Number of unfinished stops, not counting this one.
         stops_remaining: u32,
-        /// Of its fence.
+        /// Radius of the stop's geofence.
         radius: Distance,
     },
-    /// A parcel was handed over.
+    /// A parcel was delivered.
     Delivered {
-        /// Which.
         parcel: Parcel,
-        /// Where it was due; `None` if the manifest does not know it.
+        /// Stop where the parcel was due; `None` if the manifest does not list it.
         stop: Option<StopRef>,
-        /// How.
         outcome: Outcome,
-        /// Why one may believe it.
+        /// Evidence of the delivery.
         proof: Box<Proof>,
-        /// How that is known.
-        reading: Reading,
+        source: ScanSource,
     },
-    /// A parcel could not be handed over.
+    /// A delivery attempt failed.
     Attempted {
-        /// Which.
         parcel: Parcel,
-        /// Where it was due.
+        /// Stop where the parcel was due.
         stop: Option<StopRef>,
-        /// Why not.
-        reason: Reason,
-        /// How often it was tried, this time included.
+        reason: FailureReason,
+        /// Number of attempts, including this one.
         attempt: u32,
-        /// Where the van stood.
+        /// Evidence of the attempt.
         proof: Box<Proof>,
     },
-    /// A parcel came back to the station.
+    /// A parcel was returned to the station.
     Returned {
-        /// Which.
         parcel: Parcel,
         /// URI of the station.
         station: String,
-        /// Why it was not handed over.
-        reason: Option<Reason>,
+        /// Reason of the failed delivery attempt.
+        reason: Option<FailureReason>,
     },
-    /// A parcel that should be on board is not.
+    /// A parcel expected on board is missing.
     NotFound {
-        /// Which.
         parcel: Parcel,
-        /// Where it was due.
+        /// Stop where the parcel was due.
         stop: Option<StopRef>,
-        /// The newest event that saw it.
+        /// Newest event in which the parcel was seen.
         last_seen: Option<Sighting>,
     },
-    /// What the radio tags in the van say.
+    /// Inventory of the RFID tags in the van.
     Inventory {
-        /// Read.
+        /// Parcels on board whose tag was read.
         present: Vec<Parcel>,
-        /// On board by the manifest, tagged, and not read.
+        /// Tagged parcels that should be on board and whose tag was not read.
         missing: Vec<Parcel>,
-        /// Read, and not on board by the manifest.
+        /// Parcels whose tag was read though they should not be on board.
         unexpected: Vec<Parcel>,
-        /// Over which time.
+        /// Observation window of the reader.
         window: Duration,
     },
     /// A parcel is damaged.
     Damaged {
-        /// Which.
         parcel: Parcel,
-        /// Where it is due.
+        /// Stop where the parcel is due.
         stop: Option<StopRef>,
         /// URI of the station, if the van is there.
         station: Option<String>,
     },
-    /// A parcel that was said to be out for delivery never left the station.
+    /// A parcel reported as out for delivery never left the station.
     Void {
-        /// Which.
         parcel: Parcel,
         /// URI of the station.
         station: String,
     },
-    /// An earlier event did not happen, or not so.
+    /// Retracts an earlier event.
     Retracted {
-        /// It, whole: EPCIS wants it said again (§7.4.1.4, error declaration).
+        /// The retracted event. EPCIS requires the complete event in an error declaration
+        /// (§7.4.1.4).
         event: Box<Event>,
-        /// The number that it had.
+        /// Sequence number of the retracted event.
         seq: Seq,
-        /// Why.
-        error: Error,
-        /// What happened instead.
+        error: ErrorReason,
+        /// Ids of the events that replace it.
         corrected_by: Vec<EventId>,
     },
-    /// A code was read, and nothing changes by it.
+    /// A code was scanned without any effect on the parcel's state.
     Seen {
-        /// Which.
         parcel: Parcel,
-        /// How that is known.
-        reading: Reading,
-        /// Why a person should look.
+        source: ScanSource,
+        /// Reason why a person should check the parcel.
         alert: Option<Alert>,
     },
-    /// The route is over.
+    /// The route is completed.
     Completed {
         /// URI of the station.
         station: String,
-        /// What it was.
-        summary: Summary,
+        summary: RouteSummary,
     },
 }
 
-impl Happening {
-    /// The last parts of the event's type on the wire, such as `parcel.delivered`.
+impl EventKind {
+    /// Returns the event type's suffix in the MQTT contract, such as `parcel.delivered`.
     #[must_use]
-    pub const fn name(&self) -> &'static str {
+    pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Loaded { .. } => "parcel.loaded",
             Self::Departed { .. } => "route.departed",
@@ -319,28 +302,28 @@ impl Happening {
     }
 }
 
-/// Why a person should look at a scan.
+/// Reason why a person should check a scan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Alert {
-    /// Due at another stop than the one where the van stands.
+    /// The parcel is due at another stop than the current one.
     WrongStop {
-        /// Where it is due.
+        /// Stop where the parcel is due.
         due: StopRef,
     },
     /// Not in the manifest.
     Unknown,
-    /// It should not be handed over: recalled.
+    /// Recalled: must not be delivered.
     Recalled,
-    /// It was handed over, or came back, before.
+    /// Already delivered or returned.
     Finished,
-    /// It was not scanned when the van was loaded.
+    /// Not scanned during loading.
     NotLoaded,
 }
 
 impl Alert {
-    /// As on the wire.
+    /// Returns the value as in the MQTT contract.
     #[must_use]
-    pub const fn name(&self) -> &'static str {
+    pub const fn as_str(&self) -> &'static str {
         match self {
             Self::WrongStop { .. } => "wrong_stop",
             Self::Unknown => "unknown",
@@ -351,24 +334,24 @@ impl Alert {
     }
 }
 
-/// How a parcel was handed over.
+/// Outcome of a successful delivery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
-    /// To somebody at the stop.
+    /// To a person at the stop.
     #[default]
     HandedOver,
     /// Left at the agreed safe place.
     SafePlace,
-    /// To a neighbour.
+    /// Handed to a neighbour.
     Neighbour,
-    /// Into a locker or letter box.
+    /// Left in a locker or letter box.
     Locker,
 }
 
 impl Outcome {
-    /// As on the wire.
+    /// Returns the value as in the MQTT contract.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::HandedOver => "handed_to_resident",
             Self::SafePlace => "left_at_safe_place",
@@ -378,34 +361,35 @@ impl Outcome {
     }
 }
 
-/// Why a parcel was not handed over. On control cards and on the wire each has its code of ANSI X12, element 1651
-/// (shipment status or appointment reason code, release 004010).
+/// Reason for a failed delivery attempt. Control cards and the MQTT contract use the codes of ANSI
+/// X12, element 1651 (shipment status or appointment reason code, release 004010).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Reason {
-    /// Nobody at home.
+pub enum FailureReason {
+    /// No person at the address.
     NoOneHome,
-    /// The recipient does not take it.
+    /// The recipient refused the parcel.
     Refused,
-    /// The address is wrong or not found.
+    /// The address is wrong or was not found.
     BadAddress,
-    /// No way to the door.
+    /// The door is not accessible.
     NoAccess,
-    /// Closed for business.
+    /// The business is closed.
     Closed,
     /// The stop was not reached in time.
     NoTime,
-    /// Asked for another day.
+    /// The recipient asked for another day.
     Rescheduled,
-    /// Age or identity could not be shown.
+    /// The recipient could not prove age or identity.
     NoIdentity,
-    /// Too damaged to hand over.
+    /// Too damaged to deliver.
     Damaged,
-    /// Something else.
+    /// Any other reason.
     Other,
 }
 
-impl Reason {
-    /// Each of them, its name on the wire and its code: the one that X12 words like it, or the nearest that it has.
+impl FailureReason {
+    /// All reasons with their names in the MQTT contract and their X12 codes: the equivalent code,
+    /// or the closest one.
     const TABLE: [(Self, &'static str, &'static str); 10] = [
         // Recipient unavailable, delivery delayed.
         (Self::NoOneHome, "no_one_home", "AQ"),
@@ -413,7 +397,7 @@ impl Reason {
         (Self::Refused, "refused", "BS"),
         // Incorrect address.
         (Self::BadAddress, "bad_address", "A2"),
-        // Consignee related: X12 has no word for a closed gate.
+        // Consignee related: X12 has no code for a closed gate.
         (Self::NoAccess, "no_access", "AG"),
         // Consignee closed.
         (Self::Closed, "closed", "B1"),
@@ -423,25 +407,25 @@ impl Reason {
         (Self::Rescheduled, "rescheduled", "AD"),
         // Missing documents.
         (Self::NoIdentity, "no_identity", "BC"),
-        // Damaged, rewrapped in hub: the only damage that X12 knows here.
+        // Damaged, rewrapped in hub: the only damage code of this element.
         (Self::Damaged, "damaged", "AK"),
         (Self::Other, "other", "BG"),
     ];
 
-    /// As on the wire.
+    /// Returns the value as in the MQTT contract.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         self.row().1
     }
 
-    /// The two characters of X12 element 1651.
+    /// Returns the two-character code of X12 element 1651.
     #[must_use]
     pub fn code(self) -> &'static str {
         self.row().2
     }
 
-    /// The reason that a code means, also one of those that X12 has for nearly the same; `None` for a code that says no
-    /// reason why a parcel is not handed over. Upper case.
+    /// Returns the reason for an upper-case code, including codes of X12 with nearly the same
+    /// meaning; `None` if the code is not a delivery failure.
     #[must_use]
     pub fn from_code(code: &str) -> Option<Self> {
         let exact = Self::TABLE.iter().find(|(_, _, its)| *its == code);
@@ -459,23 +443,23 @@ impl Reason {
 
     fn row(self) -> &'static (Self, &'static str, &'static str) {
         let row = Self::TABLE.iter().find(|(reason, ..)| *reason == self);
-        row.expect("a test holds that each reason has a row")
+        row.expect("each reason has a row (covered by a test)")
     }
 }
 
-/// What was wrong with an event (EPCIS 2.0 §7.4.1.4, CBV 2.0 §7.5 error reasons).
+/// Reason for retracting an event (EPCIS 2.0 §7.4.1.4, CBV 2.0 §7.5 error reasons).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Error {
-    /// It did not happen.
+pub enum ErrorReason {
+    /// The event did not occur.
     DidNotOccur,
-    /// It happened otherwise.
+    /// The event occurred with other details.
     IncorrectData,
 }
 
-impl Error {
-    /// As CBV 2.0 spells it.
+impl ErrorReason {
+    /// Returns the value as in CBV 2.0.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::DidNotOccur => "did_not_occur",
             Self::IncorrectData => "incorrect_data",
@@ -483,49 +467,47 @@ impl Error {
     }
 }
 
-/// The newest event that saw a parcel.
+/// Newest event in which a parcel was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sighting {
-    /// Its name.
     pub id: EventId,
-    /// When.
     pub utc: UtcTime,
-    /// Where, if known.
-    pub place: Option<Place>,
+    /// Location of the van, if known.
+    pub location: Option<EventLocation>,
 }
 
-/// Why one may believe that a parcel was handed over where it was due.
+/// Evidence that a parcel was delivered where it was due.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Proof {
-    /// How it was said, and whether the van stood at the stop.
-    pub method: Method,
-    /// Age of the fix that tells the place.
+    /// How the outcome was captured.
+    pub method: ProofMethod,
+    /// Age of the fix used for the location.
     pub fix_age: Option<Duration>,
-    /// From the van to the stop.
+    /// Distance from the van to the stop.
     pub distance_to_stop: Option<Distance>,
-    /// Of the stop's fence.
+    /// Radius of the stop's geofence.
     pub radius: Option<Distance>,
-    /// For how long the van had stood there.
+    /// Time that the van had been at the stop.
     pub dwell: Option<Duration>,
-    /// What the recipient had asked for when it was handed over.
+    /// The recipient's preferences at the time of delivery.
     pub preferences: Preferences,
 }
 
-/// How an outcome was said, and where.
+/// How a delivery outcome was captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Method {
-    /// Scanned while the van stood at the stop.
+pub enum ProofMethod {
+    /// Scanned while the van was at the stop.
     ScanInGeofence,
-    /// Scanned elsewhere, or where nobody knows.
+    /// Scanned elsewhere, or at an unknown location.
     ScanOutside,
-    /// Said by a person without a scan.
+    /// Entered by a person without a scan.
     Manual,
 }
 
-impl Method {
-    /// As on the wire.
+impl ProofMethod {
+    /// Returns the value as in the MQTT contract.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::ScanInGeofence => "scan_in_geofence",
             Self::ScanOutside => "scan_outside",
@@ -534,41 +516,40 @@ impl Method {
     }
 }
 
-/// What the recipient asks for.
+/// Delivery preferences of the recipient.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Preferences {
-    /// It may be left without anybody there.
+    /// The parcel may be left unattended.
     pub authority_to_leave: Option<bool>,
-    /// Where to leave it.
+    /// Safe place where to leave the parcel.
     pub safe_place: Option<String>,
-    /// A neighbour may take it.
+    /// Neighbour who may accept the parcel.
     pub neighbour: Option<String>,
-    /// A signature is wanted.
     pub signature_required: Option<bool>,
 }
 
-/// What a route was.
+/// Summary of a route.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Summary {
-    /// When the van left the station first.
+pub struct RouteSummary {
+    /// First departure from the station.
     pub departed: Option<UtcTime>,
-    /// Stops of the route.
+    /// Number of stops of the route.
     pub stops_total: u32,
-    /// Stops at which the van stood.
+    /// Number of stops where the van has stopped.
     pub stops_served: u32,
-    /// Handed over.
+    /// Number of parcels delivered.
     pub delivered: u32,
-    /// Tried, and not handed over in the end.
+    /// Number of parcels with a failed attempt that were not delivered later.
     pub attempted: u32,
-    /// On board at the end.
+    /// Number of parcels on board at the end.
     pub on_board: u32,
-    /// Standing at stops, together.
+    /// Total time at stops.
     pub dwell: Duration,
-    /// Standing anywhere else between departure and return.
+    /// Total standstill elsewhere between departure and return.
     pub idle: Duration,
-    /// From departure to return.
+    /// Total time from departure to return.
     pub duration: Duration,
-    /// By the odometer.
+    /// Distance driven from departure to return, by the odometer.
     pub distance: Distance,
 }
 
@@ -578,7 +559,7 @@ mod tests {
 
     #[test]
     fn each_reason_has_one_code_that_leads_back_to_it() {
-        use Reason::*;
+        use FailureReason::*;
         let all = [
             NoOneHome,
             Refused,
@@ -592,11 +573,11 @@ mod tests {
             Other,
         ];
         for reason in all {
-            assert_eq!(Reason::from_code(reason.code()), Some(reason), "{}", reason.name());
+            assert_eq!(FailureReason::from_code(reason.code()), Some(reason), "{}", reason.as_str());
             assert_eq!(reason.code().len(), 2);
         }
         for bad in ["", "aq", "AO", "AQ ", "ZZ"] {
-            assert_eq!(Reason::from_code(bad), None, "{bad:?}");
+            assert_eq!(FailureReason::from_code(bad), None, "{bad:?}");
         }
     }
 }

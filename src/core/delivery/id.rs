@@ -1,48 +1,49 @@
-//! Van, time, kind and subject → [`EventId`]: version 5 of RFC 9562 §5.5, so that the same log gives the same names.
+//! Event ids: version 5 UUIDs (RFC 9562 §5.5) of van, time, kind and subject. The same log gives
+//! the same ids.
 //!
-//! Two events never share a name: where all four are alike, a number that counts them makes the difference.
+//! If all four are equal, a counter in the name keeps the ids unique.
 
 use std::collections::VecDeque;
 
 use super::event::EventId;
 use crate::units::UtcTime;
 
-/// The namespace of waypost's events.
+/// UUID namespace of waypost events.
 const NAMESPACE: [u8; 16] = [
     0x6f, 0x2b, 0x1d, 0x64, 0x90, 0x57, 0x4e, 0x0a, 0x8c, 0x3e, 0x51, 0x7a, 0x2d, 0xf4, 0x08, 0xb9,
 ];
 
-/// Gives events their names.
+/// Generates unique event ids.
 #[derive(Debug)]
-pub(super) struct Ids {
+pub(super) struct EventIdGenerator {
     van: String,
-    /// The newest names: what came long before has another time.
-    given: VecDeque<EventId>,
+    /// Newest ids, to detect duplicates. Older ids cannot collide, because their time differs.
+    recent: VecDeque<EventId>,
 }
 
-impl Ids {
-    const REMEMBERED: usize = 1024;
+impl EventIdGenerator {
+    const RECENT_CAPACITY: usize = 1024;
 
     pub(super) const fn new(van: String) -> Self {
-        Self { van, given: VecDeque::new() }
+        Self { van, recent: VecDeque::new() }
     }
 
-    /// The name of what happened to `subject` at `utc`.
-    pub(super) fn give(&mut self, utc: UtcTime, kind: &str, subject: &str) -> EventId {
+    /// Returns the id of an event about `subject` at `utc`.
+    pub(super) fn next_id(&mut self, utc: UtcTime, kind: &str, subject: &str) -> EventId {
         let mut name = format!("{}\n{}\n{kind}\n{subject}", self.van, utc.as_unix_ms());
         let length = name.len();
         let mut id = v5(NAMESPACE, name.as_bytes());
         let mut alike = 1_u32;
-        while self.given.contains(&id) {
+        while self.recent.contains(&id) {
             alike += 1;
             name.truncate(length);
             name.push_str(&format!("\n{alike}"));
             id = v5(NAMESPACE, name.as_bytes());
         }
-        if self.given.len() == Self::REMEMBERED {
-            self.given.pop_front();
+        if self.recent.len() == Self::RECENT_CAPACITY {
+            self.recent.pop_front();
         }
-        self.given.push_back(id);
+        self.recent.push_back(id);
         id
     }
 }
@@ -56,7 +57,7 @@ fn v5(namespace: [u8; 16], name: &[u8]) -> EventId {
     EventId(id)
 }
 
-/// SHA-1 (RFC 3174 §6.1). It names, it protects nothing.
+/// SHA-1 (RFC 3174 §6.1), used for naming only and not for security.
 fn sha1(message: &[u8]) -> [u8; 20] {
     let mut padded = message.to_vec();
     padded.push(0x80);
@@ -124,7 +125,7 @@ mod tests {
         ] {
             assert_eq!(hex(&sha1(message.as_bytes())), expected, "{} bytes", message.len());
         }
-        // Lengths around the padding's edges, by the same hash of other pieces of software.
+        // Lengths around the padding boundaries, computed with other implementations.
         for (length, expected) in [
             (55, "c1c8bbdc22796e28c0e15163d20899b65621d65a"),
             (56, "c2db330f6083854c99d4b5bfb6e8f29f201be699"),
@@ -149,11 +150,11 @@ mod tests {
     fn the_same_gives_the_same_name_and_no_two_events_share_one() {
         let utc = UtcTime::from_unix_ms(1_800_000_000_000).unwrap();
         let names = || {
-            let mut ids = Ids::new("VAN-042".to_owned());
-            let mut names = vec![ids.give(utc, "parcel.loaded", "A")];
-            names.push(ids.give(utc, "parcel.loaded", "B"));
-            names.push(ids.give(utc, "parcel.seen", "A"));
-            names.extend((0..50).map(|_| ids.give(utc, "parcel.seen", "A")));
+            let mut ids = EventIdGenerator::new("VAN-042".to_owned());
+            let mut names = vec![ids.next_id(utc, "parcel.loaded", "A")];
+            names.push(ids.next_id(utc, "parcel.loaded", "B"));
+            names.push(ids.next_id(utc, "parcel.seen", "A"));
+            names.extend((0..50).map(|_| ids.next_id(utc, "parcel.seen", "A")));
             names
         };
         let first = names();

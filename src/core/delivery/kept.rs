@@ -1,31 +1,32 @@
-//! State ↔ documents: what a restart needs, in postcard behind a version byte, each at most 64 KiB.
+//! State documents: the state that survives a restart, encoded as a version byte and postcard, up
+//! to 64 KiB each.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A document that changed.
+/// Change of a state document.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
-    /// Its name, such as `parcel/1Z999AA10123456784`.
+pub struct StateDocChange {
+    /// Key, such as `parcel/1Z999AA10123456784`.
     pub key: String,
-    /// What it says now; `None` = it is gone.
+    /// New content; `None` deletes the document.
     pub value: Option<Vec<u8>>,
 }
 
-/// No document is longer, in bytes.
-pub const MAX_DOCUMENT: usize = 64 * 1024;
+/// Maximum size of a state document in bytes.
+pub const MAX_STATE_DOC_BYTES: usize = 64 * 1024;
 
 const VERSION: u8 = 1;
 
-/// The bytes of a document.
+/// Encodes a state document.
 pub(super) fn encode<T: Serialize>(state: &T) -> Vec<u8> {
     let bytes = vec![VERSION];
-    postcard::to_extend(state, bytes).expect("memory takes everything")
+    postcard::to_extend(state, bytes).expect("encoding into a Vec cannot fail")
 }
 
-/// What `bytes` say; `None` of another version, or if they are damaged.
+/// Decodes a state document; `None` if it is damaged or has another version.
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     let (version, rest) = bytes.split_first()?;
     if *version != VERSION {
@@ -34,50 +35,51 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     postcard::from_bytes(rest).ok()
 }
 
-/// The documents as they were last kept.
+/// Caches the newest state documents, to detect changes.
 #[derive(Debug, Default)]
-pub(super) struct Written(BTreeMap<&'static str, Vec<u8>>);
+pub(super) struct StateDocCache(BTreeMap<&'static str, Vec<u8>>);
 
-impl Written {
-    /// Takes note of what was there at the start.
-    pub(super) fn begin<T: Serialize>(&mut self, key: &'static str, state: &T) {
+impl StateDocCache {
+    /// Sets the initial content.
+    pub(super) fn seed<T: Serialize>(&mut self, key: &'static str, state: &T) {
         self.0.insert(key, encode(state));
     }
 
-    /// The document, if it changed.
-    pub(super) fn changed<T: Serialize>(&mut self, key: &'static str, state: &T) -> Option<Kept> {
+    /// Returns the change of the document, or `None` if its content is the same.
+    pub(super) fn change<T: Serialize>(&mut self, key: &'static str, state: &T) -> Option<StateDocChange> {
         let value = encode(state);
         if self.0.get(key) == Some(&value) {
             return None;
         }
         self.0.insert(key, value.clone());
-        Some(Kept { key: key.to_owned(), value: Some(value) })
+        Some(StateDocChange { key: key.to_owned(), value: Some(value) })
     }
 
-    /// The document, changed or not.
-    pub(super) fn document<T: Serialize>(&mut self, key: &'static str, state: &T) -> Kept {
+    /// Returns the document, changed or not.
+    pub(super) fn update<T: Serialize>(&mut self, key: &'static str, state: &T) -> StateDocChange {
         let value = encode(state);
         self.0.insert(key, value.clone());
-        Kept { key: key.to_owned(), value: Some(value) }
+        StateDocChange { key: key.to_owned(), value: Some(value) }
     }
 }
 
-/// Splits a document that may be long: `name/0`, `name/1` and so on, each with its number and how many there are.
-pub(super) fn split<T: Serialize>(name: &str, state: &T) -> Vec<Kept> {
-    const PIECE: usize = MAX_DOCUMENT - 16;
+/// Splits a large document into chunks `name/0`, `name/1`, and so on. Each chunk starts with its
+/// index and the number of chunks.
+pub(super) fn chunk<T: Serialize>(name: &str, state: &T) -> Vec<StateDocChange> {
+    const CHUNK_BYTES: usize = MAX_STATE_DOC_BYTES - 16;
     let bytes = encode(state);
-    let count = bytes.len().div_ceil(PIECE);
-    let pieces = bytes.chunks(PIECE).enumerate();
+    let count = bytes.len().div_ceil(CHUNK_BYTES);
+    let pieces = bytes.chunks(CHUNK_BYTES).enumerate();
     pieces
         .map(|(index, piece)| {
             let head = [index, count].map(|n| u8::try_from(n).unwrap_or(u8::MAX));
-            Kept { key: format!("{name}/{index}"), value: Some([&head, piece].concat()) }
+            StateDocChange { key: format!("{name}/{index}"), value: Some([&head, piece].concat()) }
         })
         .collect()
 }
 
-/// Puts together what [`split`] split; `None` if a piece is missing.
-pub(super) fn join<T: DeserializeOwned>(pieces: &BTreeMap<usize, &[u8]>) -> Option<T> {
+/// Reassembles the chunks of [`split`]; `None` if one is missing.
+pub(super) fn unchunk<T: DeserializeOwned>(pieces: &BTreeMap<usize, &[u8]>) -> Option<T> {
     let count = usize::from(*pieces.get(&0)?.get(1)?);
     let mut bytes = Vec::new();
     for index in 0..count {
@@ -98,9 +100,9 @@ mod tests {
     #[test]
     fn a_long_document_is_split_and_joined_and_a_piece_too_few_is_noticed() {
         let state: Vec<String> = (0..20_000).map(|n| format!("parcel {n}")).collect();
-        let kept = split("manifest", &state);
+        let kept = chunk("manifest", &state);
         assert!(kept.len() > 3);
-        assert!(kept.iter().all(|kept| kept.value.as_ref().unwrap().len() <= MAX_DOCUMENT));
+        assert!(kept.iter().all(|kept| kept.value.as_ref().unwrap().len() <= MAX_STATE_DOC_BYTES));
         let mut pieces: BTreeMap<usize, &[u8]> = kept
             .iter()
             .map(|kept| {
@@ -108,9 +110,9 @@ mod tests {
                 (index.parse().unwrap(), kept.value.as_deref().unwrap())
             })
             .collect();
-        assert_eq!(join(&pieces), Some(state));
+        assert_eq!(unchunk(&pieces), Some(state));
         pieces.remove(&1);
-        assert_eq!(join::<Vec<String>>(&pieces), None);
+        assert_eq!(unchunk::<Vec<String>>(&pieces), None);
     }
 
     #[test]
@@ -122,9 +124,9 @@ mod tests {
 
     #[test]
     fn only_what_changed_is_kept() {
-        let mut written = Written::default();
-        assert!(written.changed("route", &1).is_some());
-        assert!(written.changed("route", &1).is_none());
-        assert!(written.changed("route", &2).is_some());
+        let mut written = StateDocCache::default();
+        assert!(written.change("route", &1).is_some());
+        assert!(written.change("route", &1).is_none());
+        assert!(written.change("route", &2).is_some());
     }
 }

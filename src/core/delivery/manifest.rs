@@ -1,6 +1,6 @@
-//! [`Draft`] → [`Manifest`]: the route that the van drives, its stops in order, and what is due where.
+//! Route manifest: the stops of the route in order, and the parcels due at each.
 //!
-//! Everything in a manifest has been checked and is bounded; each refusal names the place, the value and the remedy.
+//! [`Manifest::new`] validates and bounds every field. An error names place, value and remedy.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,111 +12,111 @@ use super::event::{Preferences, StopRef};
 use crate::core::parcel::code;
 use crate::units::{Date, Distance, Position, UtcTime};
 
-/// No route has more stops.
+/// Maximum number of stops of a route.
 pub const MAX_STOPS: usize = 1_000;
-/// No van has more parcels.
+/// Maximum number of parcels of a route.
 pub const MAX_PARCELS: usize = 5_000;
-/// Of a route's name and a stop's, in bytes.
+/// Maximum length of the id of a route or stop, in bytes.
 pub const MAX_NAME: usize = 64;
-/// Of a parcel's key, in bytes.
+/// Maximum length of a parcel's key, in bytes.
 pub const MAX_KEY: usize = code::MAX_KEY;
-/// Of a URI, in bytes.
+/// Maximum length of a URI, in bytes.
 pub const MAX_URI: usize = 256;
-/// Of words for people, in bytes.
+/// Maximum length of a free text, in bytes.
 pub const MAX_TEXT: usize = 200;
-/// Radio tags of one parcel.
+/// Maximum number of RFID tags per parcel.
 pub const MAX_TAGS: usize = 8;
-/// Of a tag's memory, in hexadecimal digits.
+/// Maximum length of a tag's memory, in hexadecimal digits.
 pub const MAX_TAG: usize = 124;
 
 const DEFAULT_RADIUS_M: f64 = 60.0;
-const RADIUS_M: std::ops::RangeInclusive<f64> = 20.0..=5_000.0;
+const RADIUS_RANGE_M: std::ops::RangeInclusive<f64> = 20.0..=5_000.0;
 const DEFAULT_SERVICE_S: u32 = 90;
 const MAX_SERVICE_S: u32 = 86_400;
 
-/// A route that was checked.
+/// Validated route manifest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// Its name.
+    /// Id of the route.
     pub route: String,
-    /// Rises with each change of the same route.
+    /// Revision: increases with each change of the same route.
     pub rev: u64,
-    /// Where the van is loaded.
     pub station: Station,
-    /// Before this nobody drives it.
+    /// Earliest time at which the route is driven.
     pub valid_from: Option<UtcTime>,
-    /// Then it is over, whatever is left.
+    /// End of validity: the route is then completed, with any parcels left.
     pub valid_until: Option<UtcTime>,
-    /// In the order of their numbers.
+    /// Stops in the order of their sequence numbers.
     pub stops: Vec<Stop>,
 }
 
-/// Where the van is loaded.
+/// Station where the van is loaded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Station {
-    /// Its URI.
+    /// URI of the station.
     pub id: String,
     /// WGS 84.
     pub position: Position,
-    /// Of its fence.
+    /// Radius of the geofence: 20..=5,000 m.
     pub radius: Distance,
 }
 
-/// A stop.
+/// Stop of the route.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stop {
-    /// Its number: the order in which stops are driven to.
+    /// Sequence number: the order of the stops.
     pub seq: u32,
-    /// Its name, never an address.
+    /// Id of the stop, never an address.
     pub id: String,
     /// WGS 84.
     pub position: Position,
-    /// Of its fence: 20..=5,000 m.
+    /// Radius of the geofence: 20..=5,000 m.
     pub radius: Distance,
-    /// What the recipient was promised.
+    /// Delivery window promised to the recipient.
     pub window: Option<(UtcTime, UtcTime)>,
-    /// How long it takes.
+    /// Expected duration of the stop.
     pub service: Duration,
-    /// What is due here.
-    pub parcels: Vec<Listed>,
+    /// Parcels due at this stop.
+    pub parcels: Vec<ManifestParcel>,
 }
 
 impl Stop {
-    /// As events name it.
+    /// Returns the reference to this stop for events.
     #[must_use]
-    pub fn as_ref(&self) -> StopRef {
+    pub fn stop_ref(&self) -> StopRef {
         StopRef { seq: self.seq, id: self.id.clone() }
     }
 }
 
-/// A parcel as the manifest lists it.
+/// Parcel in the manifest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Listed {
-    /// Its number, normalised.
+pub struct ManifestParcel {
+    /// Normalised number of the parcel.
     pub key: String,
-    /// Its URI; `None` = made from the key.
+    /// URI of the parcel; `None` if it is derived from the key.
     pub epc: Option<String>,
-    /// Memory of its radio tags, hexadecimal, upper case.
+    /// Memory of the RFID tags, in upper-case hexadecimal.
     pub tags: Vec<String>,
-    /// What the recipient asks for.
+    /// Delivery preferences of the recipient.
     pub preferences: Preferences,
 }
 
-/// Why a manifest is not taken.
+/// Validation error of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct ManifestRefusal {
-    /// Such as `stops[17].lat`.
-    pub place: String,
-    /// What stands there, shortened.
+pub struct ManifestError {
+    /// Path of the field, such as `stops[17].lat`.
+    pub path: String,
+    /// Rejected value, shortened to 80 bytes.
     pub value: String,
-    /// What should.
+    /// Expected value.
     pub remedy: &'static str,
 }
 
-/// For `state`, the log and people at the van: without the value where it is about a parcel or a recipient.
-impl fmt::Display for ManifestRefusal {
+/// The text appears in `state`, the log and on the driver's device. It leaves out the value of
+/// fields about parcels and recipients, which are personal data.
+impl fmt::Display for ManifestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { place, value, remedy } = self;
+        let Self { path: place, value, remedy } = self;
         let personal = [".parcels[", "safe_place", "neighbour", "instructions"];
         if personal.iter().any(|part| place.contains(part)) {
             write!(f, "{place}: {remedy}")
@@ -126,8 +126,8 @@ impl fmt::Display for ManifestRefusal {
     }
 }
 
-impl ManifestRefusal {
-    /// A refusal of `value` at `place`.
+impl ManifestError {
+    /// Creates an error for `value` at `place`.
     #[must_use]
     pub fn new(place: impl Into<String>, value: impl fmt::Display, remedy: &'static str) -> Self {
         const SHOWN: usize = 80;
@@ -136,37 +136,37 @@ impl ManifestRefusal {
             value.truncate(value.floor_char_boundary(SHOWN));
             value.push('…');
         }
-        Self { place: place.into(), value, remedy }
+        Self { path: place.into(), value, remedy }
     }
 }
 
-/// A manifest as it was written, unchecked. The names are the wire's.
+/// Manifest as received, not validated yet. The field names are those of the JSON payload.
 #[derive(Clone, Debug, Deserialize)]
-#[expect(missing_docs, reason = "docs/contract.md and Manifest say it")]
-pub struct Draft {
+#[expect(missing_docs, reason = "documented by Manifest and docs/mqtt-contract.md")]
+pub struct RawManifest {
     pub route: String,
     pub rev: u64,
     pub date: Option<String>,
-    pub station: DraftStation,
+    pub station: RawStation,
     pub valid_from: Option<String>,
     pub valid_until: Option<String>,
-    pub stops: Vec<DraftStop>,
+    pub stops: Vec<RawStop>,
 }
 
-/// A station as it was written.
+/// Station as received.
 #[derive(Clone, Debug, Deserialize)]
-#[expect(missing_docs, reason = "docs/contract.md and Station say it")]
-pub struct DraftStation {
+#[expect(missing_docs, reason = "documented by Station and docs/mqtt-contract.md")]
+pub struct RawStation {
     pub id: String,
     pub lat: f64,
     pub lon: f64,
     pub radius_m: f64,
 }
 
-/// A stop as it was written.
+/// Stop as received.
 #[derive(Clone, Debug, Deserialize)]
-#[expect(missing_docs, reason = "docs/contract.md and Stop say it")]
-pub struct DraftStop {
+#[expect(missing_docs, reason = "documented by Stop and docs/mqtt-contract.md")]
+pub struct RawStop {
     pub seq: u32,
     pub id: String,
     pub lat: f64,
@@ -175,13 +175,13 @@ pub struct DraftStop {
     pub window: Option<(String, String)>,
     pub service_s: Option<u32>,
     pub safe_place: Option<String>,
-    pub parcels: Vec<DraftParcel>,
+    pub parcels: Vec<RawParcel>,
 }
 
-/// A parcel as it was written.
+/// Parcel as received.
 #[derive(Clone, Debug, Deserialize)]
-#[expect(missing_docs, reason = "docs/contract.md and Listed say it")]
-pub struct DraftParcel {
+#[expect(missing_docs, reason = "documented by ManifestParcel and docs/mqtt-contract.md")]
+pub struct RawParcel {
     pub id: String,
     pub epc: Option<String>,
     #[serde(default)]
@@ -193,55 +193,55 @@ pub struct DraftParcel {
 }
 
 impl Manifest {
-    /// Checks a draft.
+    /// Validates a received manifest.
     ///
     /// # Errors
-    /// The first thing that is wrong.
-    pub fn new(draft: Draft) -> Result<Self, ManifestRefusal> {
-        let Draft { route, rev, date, station, valid_from, valid_until, stops } = draft;
-        text("route", &route, MAX_NAME)?;
-        within("rev", rev, 1..=u64::from(u32::MAX), "a whole number from 1 on")?;
+    /// Returns the first validation error.
+    pub fn new(draft: RawManifest) -> Result<Self, ManifestError> {
+        let RawManifest { route, rev, date, station, valid_from, valid_until, stops } = draft;
+        check_text("route", &route, MAX_NAME)?;
+        check_range("rev", rev, 1..=u64::from(u32::MAX), "must be 1 to 4294967295")?;
         if let Some(date) = date.filter(|date| Date::parse(date).is_none()) {
-            return Err(ManifestRefusal::new("date", date, "write YYYY-MM-DD"));
+            return Err(ManifestError::new("date", date, "write YYYY-MM-DD"));
         }
-        let (from, until) = (time("valid_from", valid_from)?, time("valid_until", valid_until)?);
+        let (from, until) = (parse_time("valid_from", valid_from)?, parse_time("valid_until", valid_until)?);
         if let (Some(from), Some(until)) = (from, until)
             && from >= until
         {
-            return Err(ManifestRefusal::new("valid_until", until, "later than valid_from"));
+            return Err(ManifestError::new("valid_until", until, "must be later than valid_from"));
         }
-        text("station.id", &station.id, MAX_URI)?;
+        check_text("station.id", &station.id, MAX_URI)?;
         let station = Station {
-            position: position("station", station.lat, station.lon)?,
-            radius: radius("station", station.radius_m)?,
+            position: check_position("station", station.lat, station.lon)?,
+            radius: check_radius("station", station.radius_m)?,
             id: station.id,
         };
         let stops = check_stops(stops)?;
         Ok(Self { route, rev, station, valid_from: from, valid_until: until, stops })
     }
 
-    /// How many parcels it lists.
+    /// Returns the number of parcels.
     #[must_use]
-    pub fn parcels(&self) -> usize {
+    pub fn parcel_count(&self) -> usize {
         self.stops.iter().map(|stop| stop.parcels.len()).sum()
     }
 }
 
-fn check_stops(drafts: Vec<DraftStop>) -> Result<Vec<Stop>, ManifestRefusal> {
-    within("stops", drafts.len(), 0..=MAX_STOPS, "at most 1,000 stops; split the route")?;
+fn check_stops(drafts: Vec<RawStop>) -> Result<Vec<Stop>, ManifestError> {
+    check_range("stops", drafts.len(), 0..=MAX_STOPS, "at most 1,000 stops; split the route")?;
     let parcels = drafts.iter().map(|stop| stop.parcels.len()).sum();
-    within("stops[].parcels", parcels, 0..=MAX_PARCELS, "at most 5,000 parcels; split the route")?;
+    check_range("stops[].parcels", parcels, 0..=MAX_PARCELS, "at most 5,000 parcels; split the route")?;
     let (mut seqs, mut ids, mut keys) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let mut stops = Vec::with_capacity(drafts.len());
     for (index, draft) in drafts.into_iter().enumerate() {
         let place = format!("stops[{index}]");
         if !seqs.insert(draft.seq) {
             let place = format!("{place}.seq");
-            return Err(ManifestRefusal::new(place, draft.seq, "a number that no other stop has"));
+            return Err(ManifestError::new(place, draft.seq, "must be unique among the stops"));
         }
         if !ids.insert(draft.id.clone()) {
             let place = format!("{place}.id");
-            return Err(ManifestRefusal::new(place, draft.id, "a name that no other stop has"));
+            return Err(ManifestError::new(place, draft.id, "must be unique among the stop ids"));
         }
         stops.push(check_stop(&place, draft, &mut keys)?);
     }
@@ -251,26 +251,26 @@ fn check_stops(drafts: Vec<DraftStop>) -> Result<Vec<Stop>, ManifestRefusal> {
 
 fn check_stop(
     place: &str,
-    draft: DraftStop,
+    draft: RawStop,
     keys: &mut BTreeSet<String>,
-) -> Result<Stop, ManifestRefusal> {
+) -> Result<Stop, ManifestError> {
     let at = |name: &str| format!("{place}.{name}");
-    text(&at("id"), &draft.id, MAX_NAME)?;
+    check_text(&at("id"), &draft.id, MAX_NAME)?;
     let window = match draft.window {
         None => None,
         Some((from, until)) => {
-            let from = time(&at("window[0]"), Some(from))?;
-            let until = time(&at("window[1]"), Some(until))?;
+            let from = parse_time(&at("window[0]"), Some(from))?;
+            let until = parse_time(&at("window[1]"), Some(until))?;
             from.zip(until)
         }
     };
     if let Some((_, until)) = window.filter(|(from, until)| from > until) {
-        return Err(ManifestRefusal::new(at("window[1]"), until, "not before the window begins"));
+        return Err(ManifestError::new(at("window[1]"), until, "must not be before the start of the window"));
     }
     let service_s = draft.service_s.unwrap_or(DEFAULT_SERVICE_S);
-    within(&at("service_s"), service_s, 0..=MAX_SERVICE_S, "at most a day")?;
+    check_range(&at("service_s"), service_s, 0..=MAX_SERVICE_S, "must be at most 86400 s")?;
     if let Some(words) = &draft.safe_place {
-        text(&at("safe_place"), words, MAX_TEXT)?;
+        check_text(&at("safe_place"), words, MAX_TEXT)?;
     }
     let mut parcels = Vec::with_capacity(draft.parcels.len());
     for (index, parcel) in draft.parcels.into_iter().enumerate() {
@@ -278,14 +278,14 @@ fn check_stop(
         let listed = check_parcel(&place, parcel, draft.safe_place.as_ref())?;
         if !keys.insert(listed.key.clone()) {
             let place = format!("{place}.id");
-            return Err(ManifestRefusal::new(place, listed.key, "a parcel is due once"));
+            return Err(ManifestError::new(place, listed.key, "duplicate parcel; list each parcel once"));
         }
         parcels.push(listed);
     }
     Ok(Stop {
         seq: draft.seq,
-        position: position(place, draft.lat, draft.lon)?,
-        radius: radius(place, draft.radius_m.unwrap_or(DEFAULT_RADIUS_M))?,
+        position: check_position(place, draft.lat, draft.lon)?,
+        radius: check_radius(place, draft.radius_m.unwrap_or(DEFAULT_RADIUS_M))?,
         window,
         service: Duration::from_secs(u64::from(service_s)),
         id: draft.id,
@@ -295,14 +295,14 @@ fn check_stop(
 
 fn check_parcel(
     place: &str,
-    draft: DraftParcel,
+    draft: RawParcel,
     safe_place: Option<&String>,
-) -> Result<Listed, ManifestRefusal> {
+) -> Result<ManifestParcel, ManifestError> {
     let at = |name: &str| format!("{place}.{name}");
-    text(&at("id"), &draft.id, MAX_KEY)?;
+    check_text(&at("id"), &draft.id, MAX_KEY)?;
     let key = code::normalised(&draft.id);
     if key.is_empty() {
-        return Err(ManifestRefusal::new(at("id"), draft.id, "the number on the parcel"));
+        return Err(ManifestError::new(at("id"), draft.id, "write the number on the parcel"));
     }
     for (name, words, max) in [
         ("epc", &draft.epc, MAX_URI),
@@ -310,16 +310,16 @@ fn check_parcel(
         ("neighbour", &draft.neighbour, MAX_TEXT),
     ] {
         if let Some(words) = words {
-            text(&at(name), words, max)?;
+            check_text(&at(name), words, max)?;
         }
     }
-    within(&at("rfid"), draft.rfid.len(), 0..=MAX_TAGS, "at most 8 tags")?;
+    check_range(&at("rfid"), draft.rfid.len(), 0..=MAX_TAGS, "at most 8 tags")?;
     let mut tags = Vec::with_capacity(draft.rfid.len());
     for (index, tag) in draft.rfid.iter().enumerate() {
         let fits = !tag.is_empty() && tag.len() <= MAX_TAG;
         if !fits || !tag.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             let place = at(&format!("rfid[{index}]"));
-            return Err(ManifestRefusal::new(place, tag, "1 to 124 hexadecimal digits"));
+            return Err(ManifestError::new(place, tag, "must be 1 to 124 hexadecimal digits"));
         }
         tags.push(tag.to_ascii_uppercase());
     }
@@ -329,59 +329,59 @@ fn check_parcel(
         neighbour: draft.neighbour,
         signature_required: draft.signature_required,
     };
-    Ok(Listed { key, epc: draft.epc, tags, preferences })
+    Ok(ManifestParcel { key, epc: draft.epc, tags, preferences })
 }
 
-/// 1 to `max` bytes, none of them a control character.
-fn text(place: &str, text: &str, max: usize) -> Result<(), ManifestRefusal> {
+/// Checks that a text has 1 to `max` bytes and no control characters.
+fn check_text(place: &str, text: &str, max: usize) -> Result<(), ManifestError> {
     if text.trim().is_empty() {
-        return Err(ManifestRefusal::new(place, "empty", "write something"));
+        return Err(ManifestError::new(place, "empty", "write at least one character"));
     }
     if text.len() > max {
-        return Err(ManifestRefusal::new(place, text, "too long; shorten it"));
+        return Err(ManifestError::new(place, text, "too long; shorten it"));
     }
     if text.chars().any(char::is_control) {
-        return Err(ManifestRefusal::new(place, text, "leave control characters out"));
+        return Err(ManifestError::new(place, text, "remove the control characters"));
     }
     Ok(())
 }
 
-fn within<T: PartialOrd + fmt::Display>(
+fn check_range<T: PartialOrd + fmt::Display>(
     place: &str,
     value: T,
     range: std::ops::RangeInclusive<T>,
     remedy: &'static str,
-) -> Result<(), ManifestRefusal> {
+) -> Result<(), ManifestError> {
     if range.contains(&value) {
         return Ok(());
     }
-    Err(ManifestRefusal::new(place, value, remedy))
+    Err(ManifestError::new(place, value, remedy))
 }
 
-fn time(place: &str, text: Option<String>) -> Result<Option<UtcTime>, ManifestRefusal> {
+fn parse_time(place: &str, text: Option<String>) -> Result<Option<UtcTime>, ManifestError> {
     let Some(text) = text else { return Ok(None) };
     let time = UtcTime::parse(&text);
     time.map(Some)
-        .ok_or_else(|| ManifestRefusal::new(place, text, "write RFC 3339, as 2026-11-22T05:00:00Z"))
+        .ok_or_else(|| ManifestError::new(place, text, "write RFC 3339, as 2026-11-22T05:00:00Z"))
 }
 
-fn position(place: &str, lat: f64, lon: f64) -> Result<Position, ManifestRefusal> {
+fn check_position(place: &str, lat: f64, lon: f64) -> Result<Position, ManifestError> {
     if !(-90.0..=90.0).contains(&lat) {
-        return Err(ManifestRefusal::new(format!("{place}.lat"), lat, "degrees from -90 to 90"));
+        return Err(ManifestError::new(format!("{place}.lat"), lat, "degrees from -90 to 90"));
     }
     let position = Position::from_degrees(lat, lon).ok_or_else(|| {
-        ManifestRefusal::new(format!("{place}.lon"), lon, "degrees from -180 to 180")
+        ManifestError::new(format!("{place}.lon"), lon, "degrees from -180 to 180")
     })?;
     if position.is_null_island() {
-        let remedy = "0 N 0 E is no address; find the place first";
-        return Err(ManifestRefusal::new(format!("{place}.lat"), lat, remedy));
+        let remedy = "0 N 0 E is not a delivery address; geocode the stop first";
+        return Err(ManifestError::new(format!("{place}.lat"), lat, remedy));
     }
     Ok(position)
 }
 
-fn radius(place: &str, metres: f64) -> Result<Distance, ManifestRefusal> {
+fn check_radius(place: &str, metres: f64) -> Result<Distance, ManifestError> {
     let place = format!("{place}.radius_m");
-    within(&place, metres, RADIUS_M, "20 to 5000 metres")?;
+    check_range(&place, metres, RADIUS_RANGE_M, "must be 20 to 5000 metres")?;
     Ok(Distance::from_metres(metres).expect("the range was checked"))
 }
 
@@ -389,9 +389,9 @@ fn radius(place: &str, metres: f64) -> Result<Distance, ManifestRefusal> {
 pub(crate) mod tests {
     use super::*;
 
-    /// A stop `north_m` metres north of 48° N 11° E with these parcels.
-    pub(crate) fn stop(seq: u32, north_m: f64, parcels: &[&str]) -> DraftStop {
-        let parcels = parcels.iter().map(|key| DraftParcel {
+    /// Returns a stop `north_m` metres north of 48° N 11° E with these parcels.
+    pub(crate) fn stop(seq: u32, north_m: f64, parcels: &[&str]) -> RawStop {
+        let parcels = parcels.iter().map(|key| RawParcel {
             id: (*key).to_owned(),
             epc: None,
             rfid: Vec::new(),
@@ -400,7 +400,7 @@ pub(crate) mod tests {
             safe_place: None,
             neighbour: None,
         });
-        DraftStop {
+        RawStop {
             seq,
             id: format!("stop-{seq}"),
             lat: 48.0 + north_m / 111_195.0,
@@ -413,13 +413,13 @@ pub(crate) mod tests {
         }
     }
 
-    /// The station is at 48° N 11° E, 100 m around.
-    pub(crate) fn draft(rev: u64, stops: Vec<DraftStop>) -> Draft {
-        Draft {
+    /// Returns a manifest whose station is at 48° N 11° E with a radius of 100 m.
+    pub(crate) fn draft(rev: u64, stops: Vec<RawStop>) -> RawManifest {
+        RawManifest {
             route: "R-1".to_owned(),
             rev,
             date: Some("2027-01-15".to_owned()),
-            station: DraftStation {
+            station: RawStation {
                 id: "https://id.gs1.org/414/9521234000013".to_owned(),
                 lat: 48.0,
                 lon: 11.0,
@@ -445,7 +445,7 @@ pub(crate) mod tests {
 
     #[test]
     fn each_refusal_names_the_place_and_the_value_unless_it_is_personal() {
-        type Spoil = fn(&mut Draft);
+        type Spoil = fn(&mut RawManifest);
         let cases: &[(&str, Spoil)] = &[
             ("route is empty", |draft| draft.route.clear()),
             ("route is RRRR", |draft| draft.route = "R".repeat(65)),
@@ -465,7 +465,7 @@ pub(crate) mod tests {
             ("stops[1].lat is 0", |draft| (draft.stops[1].lat, draft.stops[1].lon) = (0.0, 0.0)),
             ("stops[0].radius_m is 19.9", |draft| draft.stops[0].radius_m = Some(19.9)),
             ("stops[0].service_s is 86401", |draft| draft.stops[0].service_s = Some(86_401)),
-            ("stops[1].parcels[0].id: a parcel is due once", |draft| {
+            ("stops[1].parcels[0].id: duplicate parcel", |draft| {
                 draft.stops[1].parcels[0].id = "a".to_owned();
             }),
             ("stops[1].parcels[0].id: ", |draft| {

@@ -1,275 +1,278 @@
-//! A parcel that was scanned, and where → what became of it.
+//! Scan rules: the effect of scanning a known parcel, by parcel status and location.
 //!
-//! | parcel | at the station | at its stop | near its stop, or nobody knows where | elsewhere |
+//! | parcel | at the station | at its stop | near its stop, or unknown | elsewhere |
 //! |---|---|---|---|---|
-//! | due, void | loaded | delivered, and counted as not loaded | the same, outside | seen, wrong stop |
+//! | due, void | loaded | delivered, counted as not loaded | same, outside | seen, wrong stop |
 //! | loaded | taken out again | delivered | delivered, outside | seen, wrong stop |
 //! | out, attempted, not found | returned | delivered | delivered, outside | seen, wrong stop |
 //! | delivered, returned | seen, finished | seen, finished | seen, finished | seen, finished |
 //!
-//! Before the van first leaves and shortly after it came back, who does not know where it is takes it to be at the
-//! station: the roof is why. Then nothing that is loaded is taken out. Only a fix of the last minute says where the van is.
-//! Near is within three radii with no other stop's fence open. A recalled parcel is only returned.
+//! Without a fix of the last minute the location is unknown. Before departure and shortly after the
+//! return, an unknown location counts as the station, where a roof may hide the sky. A loaded
+//! parcel is then not unloaded by a scan. "Near" is within three radii of the stop while the van is
+//! at no other stop. A recalled parcel can only be returned.
 
 use std::time::Duration;
 
-use super::board::{ParcelState, Release, Status};
-use super::clock::{When, between};
-use super::event::{Alert, Happening, Method, Outcome, Proof, Reading};
+use super::board::{ParcelState, HoldState, ParcelStatus};
+use super::clock::{EventTime, elapsed};
+use super::event::{Alert, EventKind, ProofMethod, Outcome, Proof, ScanSource};
 use super::manifest::Stop;
-use super::route::{Ending, Phase};
-use super::saying::Fate;
-use super::scan::Became;
-use super::site::{self, Speak};
-use super::telling::NEAR;
-use super::{Delivery, Happenings};
+use super::route::{CompletionState, Phase};
+use super::saying::ReportedOutcome;
+use super::scan::ScanEffect;
+use super::site::{self, Confidence};
+use super::telling::NEAR_RADII;
+use super::{DeliveryTracker, DeliveryOutput};
 
-/// A second scan at the station takes a parcel out of the van again, but not so soon.
-const UNLOADS_AFTER: Duration = Duration::from_secs(5);
-/// … nor by a scanner before which a label is left lying.
-const FIXED_UNLOADS_AFTER: Duration = Duration::from_mins(10);
+/// Minimum time after loading before a second scan at the station unloads the parcel.
+const UNLOAD_DELAY: Duration = Duration::from_secs(5);
+/// The same for a fixed scanner of the station, in front of which a label may be left lying.
+const FIXED_UNLOAD_DELAY: Duration = Duration::from_mins(10);
 
-/// Where a parcel was scanned, with respect to where it is due.
+/// Location of a scan relative to the station and to the stop where the parcel is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Where {
+enum ScanLocation {
     Station,
-    /// At the station, as far as anybody can tell without a fix.
-    Unseen,
+    /// Assumed to be the station, because there is no usable fix.
+    AssumedStation,
     AtStop,
     NearStop,
     Elsewhere,
 }
 
-impl Delivery {
-    /// A scan of a parcel that is known. `fate` is what a card said, and whether the scanner is the station's own.
-    pub(super) fn scan_parcel(
+impl DeliveryTracker {
+    /// Handles the scan of a known parcel. `fate` is the outcome armed by a control card, and
+    /// whether the scanner is a fixed one of the station.
+    pub(super) fn interpret_scan(
         &mut self,
         key: &str,
-        reading: Reading,
-        (fate, fixed): (Option<Fate>, bool),
-        when: When,
-        out: &mut Happenings,
-    ) -> Option<Became> {
-        let before = self.board.state(key)?.clone();
-        let place = self.place_of(key, when, out);
+        reading: ScanSource,
+        (outcome, fixed): (Option<ReportedOutcome>, bool),
+        when: EventTime,
+        out: &mut DeliveryOutput,
+    ) -> Option<ScanEffect> {
+        let before = self.parcels.state(key)?.clone();
+        let place = self.scan_location(key, when, out);
         let status = before.status;
-        let became = match (fate, place) {
-            (Some(Fate::Damaged), _) => Became::Damaged,
-            (Some(Fate::Void), _) => Became::Void,
-            (Some(Fate::Returned), _) => Became::Returned,
-            _ if fixed && self.trip.phase == Phase::Out && status == Status::Out => Became::Void,
-            _ if status.is_finished() => Became::Seen(Some(Alert::Finished)),
-            (Some(Fate::NotFound), _) => Became::NotFound,
-            _ if fixed && !matches!(place, Where::Station | Where::Unseen) => Became::Seen(None),
-            (_, Where::Station | Where::Unseen) => {
-                match self.at_station(&before, (place, fixed), when) {
+        let became = match (outcome, place) {
+            (Some(ReportedOutcome::Damaged), _) => ScanEffect::Damaged,
+            (Some(ReportedOutcome::Void), _) => ScanEffect::Void,
+            (Some(ReportedOutcome::Returned), _) => ScanEffect::Returned,
+            _ if fixed && self.route.phase == Phase::Out && status == ParcelStatus::Out => ScanEffect::Void,
+            _ if status.is_finished() => ScanEffect::Seen(Some(Alert::Finished)),
+            (Some(ReportedOutcome::NotFound), _) => ScanEffect::NotFound,
+            _ if fixed && !matches!(place, ScanLocation::Station | ScanLocation::AssumedStation) => ScanEffect::Seen(None),
+            (_, ScanLocation::Station | ScanLocation::AssumedStation) => {
+                match self.effect_at_station(&before, (place, fixed), when) {
                     Some(became) => became,
-                    None => return Some(Became::Loaded),
+                    None => return Some(ScanEffect::Loaded),
                 }
             }
-            (Some(Fate::Attempted(reason)), _) => Became::Attempted(reason),
-            _ if before.release == Release::Recalled => Became::Seen(Some(Alert::Recalled)),
-            _ if self.board.stop_ref(key, self.manifest.as_deref()).is_none() => {
-                Became::Seen(Some(Alert::Unknown))
+            (Some(ReportedOutcome::Attempted(reason)), _) => ScanEffect::Attempted(reason),
+            _ if before.hold == HoldState::Recalled => ScanEffect::Seen(Some(Alert::Recalled)),
+            _ if self.parcels.stop_ref(key, self.manifest.as_deref()).is_none() => {
+                ScanEffect::Seen(Some(Alert::Unknown))
             }
-            (Some(Fate::Delivered(outcome)), Where::AtStop | Where::NearStop) => {
-                Became::Delivered(outcome)
+            (Some(ReportedOutcome::Delivered(outcome)), ScanLocation::AtStop | ScanLocation::NearStop) => {
+                ScanEffect::Delivered(outcome)
             }
-            (None, Where::AtStop | Where::NearStop) => Became::Delivered(Outcome::HandedOver),
-            (_, Where::Elsewhere) => self.wrong_stop(key),
+            (None, ScanLocation::AtStop | ScanLocation::NearStop) => ScanEffect::Delivered(Outcome::HandedOver),
+            (_, ScanLocation::Elsewhere) => self.wrong_stop_effect(key),
         };
-        if matches!(became, Became::Seen(_)) && !self.may_tell_seen(when) {
+        if matches!(became, ScanEffect::Seen(_)) && !self.take_seen_quota(when) {
             return None;
         }
         let method = match place {
-            Where::AtStop => Method::ScanInGeofence,
-            _ => Method::ScanOutside,
+            ScanLocation::AtStop => ProofMethod::ScanInGeofence,
+            _ => ProofMethod::ScanOutside,
         };
-        self.apply(key, &became, (reading, method), when, out);
+        self.apply_effect(key, &became, (reading, method), when, out);
         Some(became)
     }
 
-    /// `None` = it was loaded just now.
-    fn at_station(
+    /// Returns the effect of a scan at the station; `None` if the parcel was loaded just now.
+    fn effect_at_station(
         &self,
         state: &ParcelState,
-        (place, fixed): (Where, bool),
-        when: When,
-    ) -> Option<Became> {
-        let unloads_after = if fixed { FIXED_UNLOADS_AFTER } else { UNLOADS_AFTER };
+        (place, fixed): (ScanLocation, bool),
+        when: EventTime,
+    ) -> Option<ScanEffect> {
+        let unloads_after = if fixed { FIXED_UNLOAD_DELAY } else { UNLOAD_DELAY };
         Some(match state.status {
-            Status::Loaded => match state.loaded_at() {
-                Some(loaded) if between(loaded, when.utc) < unloads_after => return None,
-                // Perhaps it is being handed over.
-                _ if place == Where::Unseen => Became::Seen(None),
-                _ => Became::Unloaded,
+            ParcelStatus::Loaded => match state.loaded_at() {
+                Some(loaded) if elapsed(loaded, when.utc) < unloads_after => return None,
+                // The parcel may be on its way to the recipient.
+                _ if place == ScanLocation::AssumedStation => ScanEffect::Seen(None),
+                _ => ScanEffect::Unloaded,
             },
-            Status::Out | Status::Attempted => Became::Returned,
-            Status::NotFound if self.trip.phase == Phase::Back => Became::Returned,
-            _ if state.release == Release::Recalled => Became::Seen(Some(Alert::Recalled)),
-            _ => Became::Loaded,
+            ParcelStatus::Out | ParcelStatus::Attempted => ScanEffect::Returned,
+            ParcelStatus::NotFound if self.route.phase == Phase::Back => ScanEffect::Returned,
+            _ if state.hold == HoldState::Recalled => ScanEffect::Seen(Some(Alert::Recalled)),
+            _ => ScanEffect::Loaded,
         })
     }
 
-    fn wrong_stop(&mut self, key: &str) -> Became {
+    fn wrong_stop_effect(&mut self, key: &str) -> ScanEffect {
         self.counters.wrong_stop += 1;
-        let due = self.board.stop_ref(key, self.manifest.as_deref());
-        Became::Seen(due.map(|due| Alert::WrongStop { due }))
+        let due = self.parcels.stop_ref(key, self.manifest.as_deref());
+        ScanEffect::Seen(due.map(|due| Alert::WrongStop { due }))
     }
 
-    /// Where the van is for a parcel. Who scans stands there: that opens a fence at once.
-    fn place_of(&mut self, key: &str, when: When, out: &mut Happenings) -> Where {
-        let Some(manifest) = self.manifest.clone() else { return Where::Elsewhere };
+    /// Returns the location of a scan. A scan inside a geofence counts as an arrival at once.
+    fn scan_location(&mut self, key: &str, when: EventTime, out: &mut DeliveryOutput) -> ScanLocation {
+        let Some(manifest) = self.manifest.clone() else { return ScanLocation::Elsewhere };
         let station = &manifest.station;
-        let Some(position) = self.here.usable(when.utc).map(|fix| fix.position) else {
-            return self.place_unseen(key, when);
+        let Some(position) = self.position.accurate_fix_at(when.utc).map(|fix| fix.position) else {
+            return self.infer_location(key, when);
         };
         let from_station_m =
             station.position.distance_to(position).as_metres() - station.radius.as_metres();
-        if self.trip.phase == Phase::Out && from_station_m <= 0.0 && self.here.is_slow() {
-            self.come_back(when.utc);
+        if self.route.phase == Phase::Out && from_station_m <= 0.0 && self.position.is_slow() {
+            self.return_to_station(when.utc);
         }
-        if self.trip.phase != Phase::Out && from_station_m <= site::STATION_MARGIN_M {
-            return Where::Station;
+        if self.route.phase != Phase::Out && from_station_m <= site::STATION_MARGIN_M {
+            return ScanLocation::Station;
         }
-        let Some(stop) = self.board.stop(key, &manifest) else { return Where::Elsewhere };
-        let way_m = stop.position.distance_to(position).as_metres();
-        let in_fence = way_m <= stop.radius.as_metres();
-        if in_fence && self.here.is_slow() && self.trip.visit.is_none_or(|visit| visit.has_driven())
+        let Some(stop) = self.parcels.stop(key, &manifest) else { return ScanLocation::Elsewhere };
+        let road_distance_m = stop.position.distance_to(position).as_metres();
+        let in_fence = road_distance_m <= stop.radius.as_metres();
+        if in_fence && self.position.is_slow() && self.route.visit.is_none_or(|visit| visit.has_moved())
         {
-            self.reach_stop(&manifest, when, Speak::Now, out);
+            self.reach_stop(&manifest, when, Confidence::Immediate, out);
         }
-        let visited = self.trip.visit.map(|visit| visit.seq);
+        let visited = self.route.visit.map(|visit| visit.seq);
         match visited {
-            Some(seq) if seq == stop.seq => Where::AtStop,
-            _ if in_fence && self.here.is_slow() => Where::AtStop,
-            None if way_m <= stop.radius.as_metres() * NEAR => Where::NearStop,
-            _ => Where::Elsewhere,
+            Some(seq) if seq == stop.seq => ScanLocation::AtStop,
+            _ if in_fence && self.position.is_slow() => ScanLocation::AtStop,
+            None if road_distance_m <= stop.radius.as_metres() * NEAR_RADII => ScanLocation::NearStop,
+            _ => ScanLocation::Elsewhere,
         }
     }
 
-    /// Where the van is for a parcel if no fix says it: where it came back to as long as parcels are taken out there,
-    /// and what is not on board was certainly not brought anywhere.
-    fn place_unseen(&self, key: &str, when: When) -> Where {
+    /// Infers the location of a scan without a usable fix. The station is assumed before departure,
+    /// and after the return while parcels are being unloaded. After the return it is also assumed
+    /// for parcels that are loaded or not on board.
+    fn infer_location(&self, key: &str, when: EventTime) -> ScanLocation {
         let unloads_for = self.config.off_duty_after_return;
         let just_back =
-            self.trip.back_since.is_some_and(|back| between(back, when.utc) < unloads_for);
-        let on_board = self.board.state(key).is_some_and(|state| state.status.is_on_board());
-        let loaded = self.board.state(key).is_some_and(|state| state.status == Status::Loaded);
-        match self.trip.phase {
-            Phase::Fresh => Where::Unseen,
-            Phase::Back if just_back || loaded || !on_board => Where::Unseen,
-            Phase::Back | Phase::Out => Where::NearStop,
+            self.route.back_since.is_some_and(|back| elapsed(back, when.utc) < unloads_for);
+        let on_board = self.parcels.state(key).is_some_and(|state| state.status.is_on_board());
+        let loaded = self.parcels.state(key).is_some_and(|state| state.status == ParcelStatus::Loaded);
+        match self.route.phase {
+            Phase::Fresh => ScanLocation::AssumedStation,
+            Phase::Back if just_back || loaded || !on_board => ScanLocation::AssumedStation,
+            Phase::Back | Phase::Out => ScanLocation::NearStop,
         }
     }
 
-    /// Tells what became of a parcel, and keeps it.
-    pub(super) fn apply(
+    /// Emits the event for an effect and updates the state of the parcel.
+    pub(super) fn apply_effect(
         &mut self,
         key: &str,
-        became: &Became,
-        (reading, method): (Reading, Method),
-        when: When,
-        out: &mut Happenings,
+        became: &ScanEffect,
+        (reading, method): (ScanSource, ProofMethod),
+        when: EventTime,
+        out: &mut DeliveryOutput,
     ) {
-        let Some(before) = self.board.state(key).cloned() else { return };
-        if *became == Became::Unloaded {
+        let Some(before) = self.parcels.state(key).cloned() else { return };
+        if *became == ScanEffect::Unloaded {
             self.unload(key, when, out);
             return;
         }
-        let happening = self.happening(key, became, (reading, method), &before, when);
-        let at_station = matches!(became, Became::Loaded | Became::Returned | Became::Void);
-        let place = if at_station { None } else { self.here.place(when.utc) };
-        let record = self.tell(when, place, key, happening, out);
-        if let Some(state) = self.board.change(key) {
-            state.saw(&record);
+        let happening = self.event_kind(key, became, (reading, method), &before, when);
+        let at_station = matches!(became, ScanEffect::Loaded | ScanEffect::Returned | ScanEffect::Void);
+        let place = if at_station { None } else { self.position.location_at(when.utc) };
+        let record = self.emit(when, place, key, happening, out);
+        if let Some(state) = self.parcels.state_mut(key) {
+            state.record_sighting(&record);
             match became {
-                Became::Loaded => {
-                    (state.status, state.loaded) = (Status::Loaded, Some(Box::new(record.clone())));
+                ScanEffect::Loaded => {
+                    (state.status, state.load_event) = (ParcelStatus::Loaded, Some(Box::new(record.clone())));
                 }
-                Became::Delivered(_) => state.status = Status::Delivered,
-                Became::Attempted(reason) => {
-                    (state.status, state.reason) = (Status::Attempted, Some(*reason));
+                ScanEffect::Delivered(_) => state.status = ParcelStatus::Delivered,
+                ScanEffect::Attempted(reason) => {
+                    (state.status, state.reason) = (ParcelStatus::Attempted, Some(*reason));
                     state.attempts = state.attempts.saturating_add(1);
                 }
-                Became::Returned => state.status = Status::Returned,
-                Became::NotFound => state.status = Status::NotFound,
-                Became::Void => state.status = Status::Void,
-                Became::Damaged | Became::Seen(_) | Became::Unloaded => {}
+                ScanEffect::Returned => state.status = ParcelStatus::Returned,
+                ScanEffect::NotFound => state.status = ParcelStatus::NotFound,
+                ScanEffect::Void => state.status = ParcelStatus::Void,
+                ScanEffect::Damaged | ScanEffect::Seen(_) | ScanEffect::Unloaded => {}
             }
-            if !matches!(state.status, Status::Loaded) {
-                state.loaded = None;
+            if !matches!(state.status, ParcelStatus::Loaded) {
+                state.load_event = None;
             }
         }
-        if let Became::Delivered(_) | Became::Attempted(_) = became {
+        if let ScanEffect::Delivered(_) | ScanEffect::Attempted(_) = became {
             self.count_outcome(key, &before);
         }
-        self.may_undo(record, key, before);
+        self.remember_undo(record, key, before);
     }
 
     fn count_outcome(&mut self, key: &str, before: &ParcelState) {
-        self.counters.not_loaded += u64::from(before.status == Status::Due);
-        if self.trip.phase == Phase::Out {
-            self.trip.ending = Ending::Due;
+        self.counters.not_loaded += u64::from(before.status == ParcelStatus::Due);
+        if self.route.phase == Phase::Out {
+            self.route.completion = CompletionState::Pending;
         }
-        if let Some(stop) = self.board.stop_ref(key, self.manifest.as_deref()) {
-            self.stops.serve(stop.seq);
+        if let Some(stop) = self.parcels.stop_ref(key, self.manifest.as_deref()) {
+            self.stops.mark_served(stop.seq);
         }
     }
 
-    fn unload(&mut self, key: &str, when: When, out: &mut Happenings) {
-        let Some(state) = self.board.change(key) else { return };
-        state.status = Status::Due;
-        if let Some(record) = state.loaded.take() {
+    fn unload(&mut self, key: &str, when: EventTime, out: &mut DeliveryOutput) {
+        let Some(state) = self.parcels.state_mut(key) else { return };
+        state.status = ParcelStatus::Due;
+        if let Some(record) = state.load_event.take() {
             self.retract(*record, when, out);
         }
-        self.forget_undo();
+        self.clear_undo();
     }
 
-    fn happening(
+    fn event_kind(
         &self,
         key: &str,
-        became: &Became,
-        (reading, method): (Reading, Method),
+        became: &ScanEffect,
+        (reading, method): (ScanSource, ProofMethod),
         before: &ParcelState,
-        when: When,
-    ) -> Happening {
-        let parcel = self.board.parcel(key);
+        when: EventTime,
+    ) -> EventKind {
+        let parcel = self.parcels.parcel(key);
         let manifest = self.manifest.as_deref();
-        let stop = self.board.stop_ref(key, manifest);
+        let stop = self.parcels.stop_ref(key, manifest);
         let station = manifest.map(|manifest| manifest.station.id.clone()).unwrap_or_default();
         match became {
-            Became::Loaded | Became::Unloaded => Happening::Loaded { parcel, reading, station },
-            Became::Delivered(outcome) => {
+            ScanEffect::Loaded | ScanEffect::Unloaded => EventKind::Loaded { parcel, source: reading, station },
+            ScanEffect::Delivered(outcome) => {
                 let proof = Box::new(self.proof(key, method, when));
-                Happening::Delivered { parcel, stop, outcome: *outcome, proof, reading }
+                EventKind::Delivered { parcel, stop, outcome: *outcome, proof, source: reading }
             }
-            Became::Attempted(reason) => {
+            ScanEffect::Attempted(reason) => {
                 let proof = Box::new(self.proof(key, method, when));
                 let attempt = before.attempts.saturating_add(1);
-                Happening::Attempted { parcel, stop, reason: *reason, attempt, proof }
+                EventKind::Attempted { parcel, stop, reason: *reason, attempt, proof }
             }
-            Became::Damaged => {
-                let there = self.trip.phase != Phase::Out;
-                Happening::Damaged { parcel, stop, station: there.then_some(station) }
+            ScanEffect::Damaged => {
+                let there = self.route.phase != Phase::Out;
+                EventKind::Damaged { parcel, stop, station: there.then_some(station) }
             }
-            Became::Returned => {
-                let reason = before.reason.filter(|_| before.status == Status::Attempted);
-                Happening::Returned { parcel, station, reason }
+            ScanEffect::Returned => {
+                let reason = before.reason.filter(|_| before.status == ParcelStatus::Attempted);
+                EventKind::Returned { parcel, station, reason }
             }
-            Became::NotFound => Happening::NotFound { parcel, stop, last_seen: before.sighting },
-            Became::Void => Happening::Void { parcel, station },
-            Became::Seen(alert) => Happening::Seen { parcel, reading, alert: alert.clone() },
+            ScanEffect::NotFound => EventKind::NotFound { parcel, stop, last_seen: before.sighting },
+            ScanEffect::Void => EventKind::Void { parcel, station },
+            ScanEffect::Seen(alert) => EventKind::Seen { parcel, source: reading, alert: alert.clone() },
         }
     }
 
-    fn proof(&self, key: &str, method: Method, when: When) -> Proof {
+    fn proof(&self, key: &str, method: ProofMethod, when: EventTime) -> Proof {
         let manifest = self.manifest.as_deref();
-        let stop: Option<&Stop> = manifest.and_then(|manifest| self.board.stop(key, manifest));
-        let fix = self.here.seen_at(when.utc);
+        let stop: Option<&Stop> = manifest.and_then(|manifest| self.parcels.stop(key, manifest));
+        let fix = self.position.fix_at(when.utc);
         let fix_age =
             fix.map(|fix| Duration::from_millis(fix.utc.millis_since(when.utc).unsigned_abs()));
-        let visit = self.trip.visit.filter(|_| self.here.usable(when.utc).is_some());
+        let visit = self.route.visit.filter(|_| self.position.accurate_fix_at(when.utc).is_some());
         let visit = visit.filter(|visit| stop.is_some_and(|stop| stop.seq == visit.seq));
         Proof {
             method,
@@ -278,35 +281,35 @@ impl Delivery {
                 .zip(stop)
                 .map(|(fix, stop)| stop.position.distance_to(fix.position)),
             radius: stop.map(|stop| stop.radius),
-            dwell: visit.map(|visit| between(visit.since, when.utc)),
-            preferences: self.board.preferences(key, manifest),
+            dwell: visit.map(|visit| elapsed(visit.since, when.utc)),
+            preferences: self.parcels.preferences(key, manifest),
         }
     }
 
-    /// What a person says of a parcel: whether it makes sense.
-    pub(super) fn fate_of(&self, key: &str, fate: Fate) -> Result<Became, super::Refusal> {
-        use super::Refusal;
-        let Some(state) = self.board.state(key) else {
-            return Err(Refusal::Unknown(key.to_owned()));
+    /// Validates an outcome reported by a person and returns its effect.
+    pub(super) fn check_driver_outcome(&self, key: &str, outcome: ReportedOutcome) -> Result<ScanEffect, super::DriverInputError> {
+        use super::DriverInputError;
+        let Some(state) = self.parcels.state(key) else {
+            return Err(DriverInputError::Unknown(key.to_owned()));
         };
-        match fate {
-            Fate::Damaged => return Ok(Became::Damaged),
-            _ if state.status.is_finished() => return Err(Refusal::Finished(key.to_owned())),
-            Fate::Delivered(_) if state.release == Release::Recalled => {
-                return Err(Refusal::Recalled(key.to_owned()));
+        match outcome {
+            ReportedOutcome::Damaged => return Ok(ScanEffect::Damaged),
+            _ if state.status.is_finished() => return Err(DriverInputError::Finished(key.to_owned())),
+            ReportedOutcome::Delivered(_) if state.hold == HoldState::Recalled => {
+                return Err(DriverInputError::Recalled(key.to_owned()));
             }
-            Fate::Void | Fate::Returned if !state.status.is_on_board() => {
-                return Err(Refusal::NotOnBoard(key.to_owned()));
+            ReportedOutcome::Void | ReportedOutcome::Returned if !state.status.is_on_board() => {
+                return Err(DriverInputError::NotOnBoard(key.to_owned()));
             }
             _ => {}
         }
-        Ok(match fate {
-            Fate::Delivered(outcome) => Became::Delivered(outcome),
-            Fate::Attempted(reason) => Became::Attempted(reason),
-            Fate::Damaged => Became::Damaged,
-            Fate::NotFound => Became::NotFound,
-            Fate::Void => Became::Void,
-            Fate::Returned => Became::Returned,
+        Ok(match outcome {
+            ReportedOutcome::Delivered(outcome) => ScanEffect::Delivered(outcome),
+            ReportedOutcome::Attempted(reason) => ScanEffect::Attempted(reason),
+            ReportedOutcome::Damaged => ScanEffect::Damaged,
+            ReportedOutcome::NotFound => ScanEffect::NotFound,
+            ReportedOutcome::Void => ScanEffect::Void,
+            ReportedOutcome::Returned => ScanEffect::Returned,
         })
     }
 }

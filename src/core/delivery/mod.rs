@@ -1,14 +1,16 @@
-//! Fixes, scans, manifest and commands → [`Event`]s: what happens to the parcels on board.
+//! Delivery tracking: turns fixes, scans, manifests, driver input and commands into events about
+//! parcels, stops and the route.
 //!
 //! ```text
-//! fix ───→ duty (may it be kept?) → site (station, stops) ┐
-//! scan ──→ parcel::code → board (what is due where) ──────┼→ events, documents
-//! manifest, command, saying, time ────────────────────────┘
+//! fix ───→ duty (may it be stored?) → geofence (station, stops) ─┐
+//! scan ──→ parcel::code → scan rules (parcel states, location) ──┼→ events, state documents
+//! manifest, command, driver input, time ─────────────────────────┘
 //! ```
 //!
-//! What a scan means comes from place and manifest: at the station it loads or returns, at the stop where the parcel is
-//! due it delivers, anywhere else it is seen. Everything that the future depends on is in the documents that come out
-//! with the events, so that a power cut between two calls changes nothing.
+//! The effect of a scan depends on location and manifest: at the station it loads or returns a
+//! parcel, at the due stop it delivers it, elsewhere it is only a sighting. All persistent state is
+//! in the documents emitted with the events. A power cut between two calls therefore changes
+//! nothing.
 
 mod answering;
 mod board;
@@ -46,47 +48,48 @@ use crate::core::journey::Motion;
 use crate::core::record::Seq;
 use crate::units::{Distance, Position, Uptime, UtcTime};
 
-pub use command::{Answer, AnswerStatus, Command, CommandId, Order};
-pub use duty::{Admission, Duty, Withheld, Zone};
+pub use command::{CommandResult, CommandStatus, Command, CommandId, CommandKind};
+pub use duty::{Admission, Duty, Withheld, PrivacyZone};
 pub use event::{Event, EventId, EventRecord};
-pub use kept::{Kept, MAX_DOCUMENT};
-pub use manifest::{Manifest, ManifestRefusal};
-pub use saying::{Delay, DelayReason, Fate, Saying};
-pub use scan::{Became, Scan, ScanVerdict};
-pub use view::View;
+pub use kept::{StateDocChange, MAX_STATE_DOC_BYTES};
+pub use manifest::{Manifest, ManifestError};
+pub use saying::{Delay, DelayReason, ReportedOutcome, DriverInput};
+pub use scan::{ScanEffect, Scan, ScanResult};
+pub use view::DeliverySnapshot;
 
-use board::Board;
+use board::ParcelStates;
 use clock::EventClock;
-use command::Answers;
-use driving::Here;
-use duty::{DutyState, Zones};
-use id::Ids;
-use kept::Written;
-use route::{Phase, Stops, Trip};
-use scanning::Moment;
-use tags::Tags;
-use view::Counters;
-use waiting::Waiting;
+use command::CommandLog;
+use driving::CurrentPosition;
+use duty::{DutyState, PrivacyZones};
+use id::EventIdGenerator;
+use kept::StateDocCache;
+use route::{Phase, StopStates, RouteState};
+use scanning::ScanContext;
+use tags::RfidInventory;
+use view::ScanCounters;
+use waiting::PendingScans;
 
-/// How the delivery thinks.
+/// Configuration of delivery tracking.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeliveryConfig {
-    /// The van's id: it is in the name of each event.
+    /// Van id, part of every event id.
     pub van: String,
-    /// The operator's domain, for the URIs of what GS1 does not number.
+    /// The operator's domain, for URIs of objects without a GS1 key.
     pub domain: String,
-    /// What counts before anybody said whether the driver is on duty, and again with each new route.
+    /// Initial duty status, also restored at the start of each new route.
     pub duty_at_start: Duty,
-    /// The duty ends so long after the van came back from its route.
+    /// Time from the return of the van to the automatic end of duty.
     pub off_duty_after_return: Duration,
-    /// Where no fix is ever stored.
-    pub privacy_zones: Vec<Zone>,
-    /// Names of scanners that do not move: what they read is at the station, wherever the van is.
+    /// Zones whose fixes are never stored.
+    pub privacy_zones: Vec<PrivacyZone>,
+    /// Names of fixed scanners at the station. Their scans are located at the station, wherever the
+    /// van is.
     pub station_sources: Vec<String>,
 }
 
 impl DeliveryConfig {
-    /// A van that is on duty from the start, and for ten minutes after its return.
+    /// Creates a configuration: on duty from the start, and off duty ten minutes after the return.
     #[must_use]
     pub fn new(van: impl Into<String>, domain: impl Into<String>) -> Self {
         Self {
@@ -100,133 +103,132 @@ impl DeliveryConfig {
     }
 }
 
-/// What came out since it was last emptied. What one call adds belongs into one transaction.
+/// Output accumulated since it was last drained. Commit the output of one call in one transaction.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Happenings {
-    /// The number of the next event: the caller sets it, and reads it afterwards.
+pub struct DeliveryOutput {
+    /// Sequence number of the next event: set by the caller, advanced by each event.
     pub next_seq: Seq,
-    /// What happened, in order.
+    /// Events in order.
     pub events: Vec<EventRecord>,
-    /// The documents that changed, in order: a later one of the same key goes before.
-    pub kept: Vec<Kept>,
-    /// To commands.
-    pub answers: Vec<Answer>,
-    /// Parts of commands that are not the delivery's business: positions, rates, words for the driver.
-    pub orders: Vec<Order>,
+    /// Changed state documents in order; a later change of a key replaces an earlier one.
+    pub state_docs: Vec<StateDocChange>,
+    /// Results of commands.
+    pub command_results: Vec<CommandResult>,
+    /// Commands that other components execute: position reports, report intervals, messages to the
+    /// driver.
+    pub forwarded_commands: Vec<CommandKind>,
 }
 
-/// What came of a [`Saying`].
+/// Effect of a [`Saying`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Said {
-    /// Something about a parcel.
+pub enum DriverInputResult {
     Parcel {
-        /// Its key.
+        /// Key of the parcel.
         key: String,
-        /// What became of it.
-        became: Became,
+        /// Effect on the parcel.
+        effect: ScanEffect,
     },
-    /// The last scan was taken back.
+    /// The last scan was undone.
     Undone,
-    /// Duty or delay were changed.
-    Noted,
+    /// Duty or delay was set.
+    Applied,
 }
 
-/// Why a [`Saying`] has no effect.
+/// Reason why a [`Saying`] was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum DriverInputError {
     /// An event needs a time.
     #[error("the van does not know the time yet; wait for the first fix")]
     TimeUnknown,
     /// Nothing is recorded off duty.
-    #[error("the driver is {}; begin the duty first", .0.name())]
+    #[error("the driver is {}; set the duty to on first", .0.as_str())]
     NotOnDuty(Duty),
-    /// No such parcel.
     #[error("{0} is not in the manifest; check the number")]
     Unknown(String),
-    /// It is over.
-    #[error("{0} was handed over or came back before; undo that first")]
+    /// The parcel was already delivered or returned.
+    #[error("{0} was already delivered or returned; undo that first")]
     Finished(String),
-    /// It must come back.
+    /// The parcel was recalled.
     #[error("{0} was recalled; take it back to the station")]
     Recalled(String),
-    /// It makes no sense here.
-    #[error("{0} is not in the van")]
+    /// The outcome requires a parcel on board.
+    #[error("{0} is not in the van; scan it at the station first")]
     NotOnBoard(String),
-    /// Nothing was scanned within the last minute.
-    #[error("no scan within the last minute can be taken back")]
+    /// No scan within the last minute.
+    #[error("there is no scan within the last minute to undo")]
     NothingToUndo,
 }
 
-/// What came of a manifest.
+/// Result of receiving a manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ManifestVerdict {
-    /// It is driven from now on.
-    Taken,
-    /// This revision or a newer one is driven already.
+pub enum ManifestResult {
+    /// The manifest is in use from now on.
+    Accepted,
+    /// The current revision of the route is the same or newer.
     Stale,
-    /// There is no route any more.
+    /// The van has no route any more.
     Withdrawn,
-    /// It is wrong; the old one stays.
-    Refused,
+    /// The manifest is invalid; the current one stays in use.
+    Rejected,
 }
 
-/// The number of the newest event.
+/// Sequence number of the newest event, as the state document `last_event`.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct LastEvent(Option<Seq>);
 
-/// The state machine.
+/// State machine of delivery tracking.
 #[derive(Debug)]
-pub struct Delivery {
+pub struct DeliveryTracker {
     config: DeliveryConfig,
     clock: EventClock,
-    ids: Ids,
+    event_ids: EventIdGenerator,
     duty: DutyState,
-    zones: Zones,
+    zones: PrivacyZones,
     manifest: Option<Arc<Manifest>>,
     manifest_error: Option<String>,
-    /// How many documents the manifest fills.
-    manifest_pieces: usize,
-    board: Board,
-    trip: Trip,
-    stops: Stops,
-    tags: Tags,
-    moment: Moment,
-    waiting: Waiting,
-    answers: Answers,
-    counters: Counters,
-    here: Here,
-    /// Up to when time was let pass.
-    passed: Option<Uptime>,
-    /// The newest event's number.
+    /// Number of state documents that the manifest fills.
+    manifest_chunks: usize,
+    parcels: ParcelStates,
+    route: RouteState,
+    stops: StopStates,
+    rfid: RfidInventory,
+    scan_context: ScanContext,
+    pending_scans: PendingScans,
+    command_log: CommandLog,
+    counters: ScanCounters,
+    position: CurrentPosition,
+    /// Newest time passed to [`Self::tick`] or to another input.
+    ticked_until: Option<Uptime>,
     last_event: LastEvent,
-    written: Written,
+    state_docs: StateDocCache,
 }
 
-impl Delivery {
-    /// Goes on exactly where the documents of an earlier run end. What cannot be read of them is counted and left out.
+impl DeliveryTracker {
+    /// Restores the state from the documents of an earlier run. Documents that cannot be decoded
+    /// are skipped and counted.
     #[must_use]
     pub fn new(config: DeliveryConfig, kept: &[(String, Vec<u8>)]) -> Self {
         let duty = DutyState { duty: config.duty_at_start, ended: None };
         let mut delivery = Self {
             clock: EventClock::default(),
-            ids: Ids::new(config.van.clone()),
+            event_ids: EventIdGenerator::new(config.van.clone()),
             duty,
-            zones: Zones::new(config.privacy_zones.clone()),
+            zones: PrivacyZones::new(config.privacy_zones.clone()),
             manifest: None,
             manifest_error: None,
-            manifest_pieces: 0,
-            board: Board::default(),
-            trip: Trip::default(),
-            stops: Stops::default(),
-            tags: Tags::default(),
-            moment: Moment::default(),
-            waiting: Waiting::default(),
-            answers: Answers::default(),
-            counters: Counters::default(),
-            here: Here::default(),
-            passed: None,
+            manifest_chunks: 0,
+            parcels: ParcelStates::default(),
+            route: RouteState::default(),
+            stops: StopStates::default(),
+            rfid: RfidInventory::default(),
+            scan_context: ScanContext::default(),
+            pending_scans: PendingScans::default(),
+            command_log: CommandLog::default(),
+            counters: ScanCounters::default(),
+            position: CurrentPosition::default(),
+            ticked_until: None,
             last_event: LastEvent::default(),
-            written: Written::default(),
+            state_docs: StateDocCache::default(),
             config,
         };
         delivery.restore(kept);
@@ -237,43 +239,43 @@ impl Delivery {
         let mut pieces: BTreeMap<usize, &[u8]> = BTreeMap::new();
         for (key, bytes) in kept {
             let read = match key.split_once('/') {
-                Some(("parcel", key)) => self.board.restore(key, bytes),
-                Some(("command", _)) => self.answers.restore(bytes),
-                Some(("waiting", number)) => self.waiting.restore(number, bytes),
+                Some(("parcel", key)) => self.parcels.restore(key, bytes),
+                Some(("command", _)) => self.command_log.restore(bytes),
+                Some(("waiting", number)) => self.pending_scans.restore(number, bytes),
                 Some(("manifest", index)) => {
                     index.parse().map(|index| pieces.insert(index, bytes)).is_ok()
                 }
                 _ => match key.as_str() {
-                    "route" => restored(&mut self.trip, bytes),
+                    "route" => restored(&mut self.route, bytes),
                     "stops" => restored(&mut self.stops, bytes),
                     "duty" => restored(&mut self.duty, bytes),
-                    "moment" => restored(&mut self.moment, bytes),
+                    "moment" => restored(&mut self.scan_context, bytes),
                     "last_event" => restored(&mut self.last_event, bytes),
                     _ => false,
                 },
             };
             self.counters.unreadable += u64::from(!read);
         }
-        self.manifest_pieces = pieces.keys().next_back().map_or(0, |last| last + 1);
-        self.manifest = kept::join(&pieces).map(Arc::new);
+        self.manifest_chunks = pieces.keys().next_back().map_or(0, |last| last + 1);
+        self.manifest = kept::unchunk(&pieces).map(Arc::new);
         self.counters.unreadable += u64::from(self.manifest.is_none() && !pieces.is_empty());
         if let Some(manifest) = &self.manifest {
-            self.board.list(manifest, &self.config.domain);
+            self.parcels.apply_manifest(manifest, &self.config.domain);
         }
-        self.trip.still = self.trip.still_at_fence;
-        self.moment.resume();
-        self.clock = EventClock::new(self.trip.touched);
-        let Self { written, trip, stops, duty, moment, last_event, .. } = self;
-        written.begin("route", trip);
-        written.begin("stops", stops);
-        written.begin("duty", duty);
-        written.begin("moment", moment);
-        written.begin("last_event", last_event);
+        self.route.standstill = self.route.standstill_at_fence;
+        self.scan_context.resume();
+        self.clock = EventClock::new(self.route.updated_at);
+        let Self { state_docs: written, route, stops, duty, scan_context: moment, last_event, .. } = self;
+        written.seed("route", route);
+        written.seed("stops", stops);
+        written.seed("duty", duty);
+        written.seed("moment", moment);
+        written.seed("last_event", last_event);
     }
 
-    /// Whether a fix at `position` may be stored: asked for each, before anybody stores it.
-    pub fn admits(&mut self, position: Position) -> Admission {
-        let private = self.zones.enter(position);
+    /// Returns whether a fix at `position` may be stored. Call it for each fix before storing it.
+    pub fn admission_for(&mut self, position: Position) -> Admission {
+        let private = self.zones.observe(position);
         match (self.duty.duty, private) {
             (Duty::On, false) => Admission::Keep,
             (Duty::On, true) => Admission::Withhold(Withheld::PrivacyZone),
@@ -281,105 +283,108 @@ impl Delivery {
         }
     }
 
-    /// Whether the driver is on duty.
+    /// Returns the duty status of the driver.
     #[must_use]
     pub const fn duty(&self) -> Duty {
         self.duty.duty
     }
 
-    /// Takes a fix that was admitted. Of a halted van, `fix` says the place that the journey holds it to.
-    pub fn observe(&mut self, fix: &Fix, motion: Motion, odometer: Distance, out: &mut Happenings) {
-        self.drive(fix, motion, odometer, out);
-        self.settle(out);
+    /// Handles an admitted fix. While the van is halted, `fix` must have the anchor position of the
+    /// trip detector.
+    pub fn observe(&mut self, fix: &Fix, motion: Motion, odometer: Distance, out: &mut DeliveryOutput) {
+        self.on_fix(fix, motion, odometer, out);
+        self.flush_state_docs(out);
     }
 
-    /// Takes the time of a fix that was withheld, and nothing else of it.
-    pub fn observe_withheld(&mut self, utc: UtcTime, read_at: Uptime, out: &mut Happenings) {
-        self.withheld(utc, read_at, out);
-        self.settle(out);
+    /// Handles a withheld fix: only its time is used.
+    pub fn observe_withheld(&mut self, utc: UtcTime, read_at: Uptime, out: &mut DeliveryOutput) {
+        self.on_withheld_fix(utc, read_at, out);
+        self.flush_state_docs(out);
     }
 
-    /// Takes what a scanner read.
-    pub fn scan(&mut self, scan: &Scan, out: &mut Happenings) -> ScanVerdict {
-        let verdict = self.read(scan, out);
-        self.settle(out);
+    /// Handles a scan.
+    pub fn scan(&mut self, scan: &Scan, out: &mut DeliveryOutput) -> ScanResult {
+        let verdict = self.handle_scan(scan, out);
+        self.flush_state_docs(out);
         verdict
     }
 
-    /// Takes what a person says.
+    /// Applies input from a person.
     ///
     /// # Errors
-    /// [`Refusal`], and nothing changes.
-    pub fn say(
+    /// Returns a [`Refusal`] if the input is not possible in the current state. Nothing changes
+    /// then.
+    pub fn driver_input(
         &mut self,
-        saying: &Saying,
+        saying: &DriverInput,
         at: Uptime,
-        out: &mut Happenings,
-    ) -> Result<Said, Refusal> {
-        let said = self.hear(saying, at, out);
-        self.settle(out);
+        out: &mut DeliveryOutput,
+    ) -> Result<DriverInputResult, DriverInputError> {
+        let said = self.apply_driver_input(saying, at, out);
+        self.flush_state_docs(out);
         said
     }
 
-    /// Takes a manifest; `None` = there is none any more. One that was refused leaves the old one in force.
+    /// Adopts a manifest; `None` withdraws the route. An invalid manifest leaves the current one in
+    /// use.
     pub fn manifest(
         &mut self,
-        manifest: Result<Option<Manifest>, ManifestRefusal>,
+        manifest: Result<Option<Manifest>, ManifestError>,
         at: Uptime,
-        out: &mut Happenings,
-    ) -> ManifestVerdict {
+        out: &mut DeliveryOutput,
+    ) -> ManifestResult {
         let verdict = match manifest {
-            Ok(Some(manifest)) => self.replace(manifest, at, out),
-            Ok(None) => self.withdraw(at, out),
+            Ok(Some(manifest)) => self.set_manifest(manifest, at, out),
+            Ok(None) => self.clear_manifest(at, out),
             Err(refusal) => {
                 self.manifest_error = Some(refusal.to_string());
-                ManifestVerdict::Refused
+                ManifestResult::Rejected
             }
         };
-        self.settle(out);
+        self.flush_state_docs(out);
         verdict
     }
 
-    /// Runs a command, once.
-    pub fn command(&mut self, command: &Command, at: Uptime, out: &mut Happenings) {
-        self.obey(command, at, out);
-        self.settle(out);
+    /// Executes a command, unless it was executed before.
+    pub fn command(&mut self, command: &Command, at: Uptime, out: &mut DeliveryOutput) {
+        self.execute_command(command, at, out);
+        self.flush_state_docs(out);
     }
 
-    /// When [`Self::tick`] is due if nothing else happens before.
+    /// Returns when [`Self::tick`] is due if there is no other input before.
     #[must_use]
     pub fn deadline(&self) -> Option<Uptime> {
-        let ends = self.endings().into_iter().flatten();
+        let ends = self.deadlines().into_iter().flatten();
         let ends = ends.filter_map(|utc| self.clock.uptime_of(utc));
-        let listens = self.duty.duty == Duty::On && self.trip.phase == Phase::Out;
-        let tags = self.tags.deadline().filter(|_| listens);
-        // What was not done by then waits for something else than time.
-        ends.chain(tags).filter(|due| self.passed.is_none_or(|passed| *due > passed)).min()
+        let listens = self.duty.duty == Duty::On && self.route.phase == Phase::Out;
+        let tags = self.rfid.deadline().filter(|_| listens);
+        // An action that was due and not performed is waiting for other input, not for time.
+        ends.chain(tags).filter(|due| self.ticked_until.is_none_or(|passed| *due > passed)).min()
     }
 
-    /// Lets time pass. Spurious calls do nothing.
-    pub fn tick(&mut self, now: Uptime, out: &mut Happenings) {
-        self.pass(now, out);
-        self.settle(out);
+    /// Advances the time. Calls before the deadline have no effect.
+    pub fn tick(&mut self, now: Uptime, out: &mut DeliveryOutput) {
+        self.on_tick(now, out);
+        self.flush_state_docs(out);
     }
 
-    /// Hands over the documents that changed.
-    fn settle(&mut self, out: &mut Happenings) {
-        out.kept.extend(self.board.changed());
-        out.kept.append(&mut self.waiting.changed);
-        out.kept.append(&mut self.answers.changed);
-        if self.written.changed("route", &self.trip).is_some() {
-            self.trip.touched = self.clock.told().or(self.trip.touched);
-            out.kept.push(self.written.document("route", &self.trip));
+    /// Outputs the changed state documents.
+    fn flush_state_docs(&mut self, out: &mut DeliveryOutput) {
+        out.state_docs.extend(self.parcels.take_changed());
+        out.state_docs.append(&mut self.pending_scans.changed_docs);
+        out.state_docs.append(&mut self.command_log.changed_docs);
+        if self.state_docs.change("route", &self.route).is_some() {
+            self.route.updated_at = self.clock.last_utc().or(self.route.updated_at);
+            out.state_docs.push(self.state_docs.update("route", &self.route));
         }
-        let Self { written, stops, duty, moment, last_event, .. } = self;
+        let Self { state_docs: written, stops, duty, scan_context: moment, last_event, .. } = self;
         let changed = [
-            written.changed("stops", stops),
-            written.changed("duty", duty),
-            written.changed("moment", moment),
-            written.changed("last_event", last_event),
+            written.change("stops", stops),
+            written.change("duty", duty),
+            written.change("moment", moment),
+            written.change("last_event", last_event),
         ];
-        out.kept.extend(changed.into_iter().flatten());
+        out.state_docs.extend(changed.into_iter().flatten());
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where the van is on its route: at the station, out, at which stop, and what the route was in the end.
+//! State of the route: position relative to the station and the stops, and totals for the summary.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,95 +6,98 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::saying::Delay;
-use super::site::{Still, Visit};
+use super::site::{Standstill, StopVisit};
 use crate::units::{Distance, UtcTime};
 
-/// Where the van is with respect to the station.
+/// Phase of the route, relative to the station.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Phase {
-    /// It has not left yet.
+    /// Before the first departure.
     #[default]
     Fresh,
-    /// It has left.
+    /// After a departure.
     Out,
-    /// It came back.
+    /// After a return.
     Back,
 }
 
-/// What is kept of the route, as the document `route`.
+/// State of the route, persisted as the state document `route`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Trip {
+pub(super) struct RouteState {
     pub(super) phase: Phase,
-    /// The van stands, perhaps at a stop. A driver in a jam stands often.
+    /// Current standstill, at a stop or elsewhere. Not persisted, because it changes often in a
+    /// jam.
     #[serde(skip)]
-    pub(super) still: Option<Still>,
-    /// The same, if it is at a fence: only there a power cut must not forget it.
-    pub(super) still_at_fence: Option<Still>,
-    /// The van is at a stop.
-    pub(super) visit: Option<Visit>,
-    /// Since when it is outside the station, and where the odometer stood then.
+    pub(super) standstill: Option<Standstill>,
+    /// Current standstill if it is at the station or a stop. Persisted, so that a power cut does
+    /// not lose the arrival.
+    pub(super) standstill_at_fence: Option<Standstill>,
+    /// Current stop.
+    pub(super) visit: Option<StopVisit>,
+    /// Time and odometer at the first fix outside the station.
     pub(super) outside_since: Option<(UtcTime, Distance)>,
-    /// When it last drove off at the station, and where the odometer stood then.
+    /// Time and odometer when the van last started moving at the station.
     pub(super) drove_off: Option<(UtcTime, Distance)>,
-    /// Since when it is back.
+    /// Time of the return.
     pub(super) back_since: Option<UtcTime>,
-    /// When it first departed.
+    /// Time of the first departure.
     pub(super) departed: Option<UtcTime>,
-    /// When it left, and where the odometer stood, until it is back.
+    /// Time and odometer at the departure, until the return.
     pub(super) left: Option<(UtcTime, Distance)>,
-    /// Whether the end was told since it left last.
-    pub(super) ending: Ending,
-    /// Since when it stands elsewhere.
+    /// Whether the route's end was reported since the last departure.
+    pub(super) completion: CompletionState,
+    /// Start of the current standstill away from station and stops.
     pub(super) idle_since: Option<UtcTime>,
     pub(super) duration: Duration,
     pub(super) distance: Distance,
     pub(super) dwell: Duration,
     pub(super) idle: Duration,
-    /// What a person said.
+    /// Delay reported by a person.
     pub(super) delay: Option<Delay>,
-    /// When this was last changed.
-    pub(super) touched: Option<UtcTime>,
+    /// Receiver time of the last change.
+    pub(super) updated_at: Option<UtcTime>,
 }
 
-/// Whether the route's end was told.
+/// Whether the end of the route was reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Ending {
-    /// It has not begun, or it was told.
+pub(super) enum CompletionState {
+    /// Not started yet, or reported.
     #[default]
-    Told,
-    /// It is to be told.
-    Due,
+    Reported,
+    /// To be reported.
+    Pending,
 }
 
-/// What is kept of a stop.
+/// Persisted state of a stop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct StopState {
-    /// The van stood there.
+    /// Whether the van has stopped there.
     pub(super) served: bool,
-    /// The van left with something undone: 1 for the first such stop. It goes to the end in this order.
+    /// Rank among the skipped stops: 0 if not skipped, 1 for the first skipped stop. A stop is
+    /// skipped when the van leaves it unfinished; skipped stops come last, in this order.
     pub(super) skipped: u32,
 }
 
-/// The stops of which there is something to say, by their numbers: the document `stops`.
+/// States of the visited stops by sequence number, persisted as the state document `stops`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Stops(pub(super) BTreeMap<u32, StopState>);
+pub(super) struct StopStates(pub(super) BTreeMap<u32, StopState>);
 
-impl Stops {
-    pub(super) fn of(&self, seq: u32) -> StopState {
+impl StopStates {
+    pub(super) fn get(&self, seq: u32) -> StopState {
         self.0.get(&seq).copied().unwrap_or_default()
     }
 
-    pub(super) fn serve(&mut self, seq: u32) {
+    pub(super) fn mark_served(&mut self, seq: u32) {
         self.0.entry(seq).or_default().served = true;
     }
 
-    /// Puts `seq` behind all others.
-    pub(super) fn skip(&mut self, seq: u32) {
+    /// Moves a stop behind all others.
+    pub(super) fn mark_skipped(&mut self, seq: u32) {
         let last = self.0.values().map(|state| state.skipped).max().unwrap_or(0);
         self.0.entry(seq).or_default().skipped = last + 1;
     }
 
-    pub(super) fn served(&self) -> u32 {
+    pub(super) fn served_count(&self) -> u32 {
         u32::try_from(self.0.values().filter(|state| state.served).count()).unwrap_or(u32::MAX)
     }
 }

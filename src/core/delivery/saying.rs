@@ -1,61 +1,57 @@
-//! What a person says at the van: by a control card, at the local socket, or by command.
+//! Input from a person at the van: by control card, control socket or command.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::duty::Duty;
-use super::event::{Outcome, Reason};
+use super::event::{Outcome, FailureReason};
 use super::manifest::MAX_KEY;
 
-/// What a person says.
+/// Input from the driver or another person.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Saying {
-    /// Something about a parcel.
+pub enum DriverInput {
+    /// Outcome for a parcel.
     Parcel {
-        /// The number that is typed; spaces and case do not matter.
+        /// Number of the parcel; spaces and case are ignored.
         key: String,
-        /// What became of it.
-        fate: Fate,
+        outcome: ReportedOutcome,
     },
-    /// The last scan was wrong.
+    /// Undo the last scan.
     Undo,
-    /// Work begins, ends, or pauses.
+    /// Set the duty status.
     Duty(Duty),
-    /// The van is late; `None` = no longer.
+    /// Set the delay; `None` clears it.
     Delay(Option<Delay>),
 }
 
-/// What became of a parcel, by a person's word.
+/// Outcome of a parcel as reported by a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Fate {
-    /// It was handed over.
+pub enum ReportedOutcome {
     Delivered(Outcome),
-    /// It could not be handed over.
-    Attempted(Reason),
-    /// It is damaged.
+    /// A delivery attempt failed.
+    Attempted(FailureReason),
     Damaged,
-    /// It is not in the van.
+    /// The parcel is missing in the van.
     NotFound,
-    /// It never left the station.
+    /// The parcel never left the station.
     Void,
-    /// It is back at the station.
+    /// The parcel is back at the station.
     Returned,
 }
 
-/// Why the van is late.
+/// Reason of a delay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DelayReason {
     /// Snow, ice, storm.
     Weather,
-    /// A jam, a closed road.
+    /// Traffic jam or road closure.
     Traffic,
-    /// The van does not drive.
+    /// Breakdown of the van.
     Breakdown,
-    /// An accident.
     Accident,
-    /// Anything else, also what the van saw by itself.
+    /// Any other reason; also used for a delay that the agent detects.
     Other,
 }
 
@@ -63,9 +59,9 @@ impl DelayReason {
     const ALL: [Self; 5] =
         [Self::Weather, Self::Traffic, Self::Breakdown, Self::Accident, Self::Other];
 
-    /// As on the wire.
+    /// Returns the value as in the MQTT contract.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Weather => "weather",
             Self::Traffic => "traffic",
@@ -75,7 +71,7 @@ impl DelayReason {
         }
     }
 
-    /// ASC X12, element 1651.
+    /// Returns the code of ASC X12, element 1651.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -87,41 +83,40 @@ impl DelayReason {
         }
     }
 
-    /// Reads a name or a code, in any case.
+    /// Parses a name or a code, in any case.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| {
-            reason.name().eq_ignore_ascii_case(text) || reason.code().eq_ignore_ascii_case(text)
+            reason.as_str().eq_ignore_ascii_case(text) || reason.code().eq_ignore_ascii_case(text)
         })
     }
 }
 
-/// How late the van is.
+/// Reported delay of the van.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delay {
-    /// By so much.
+    /// Duration of the delay.
     pub by: Duration,
-    /// Why.
     pub reason: DelayReason,
 }
 
 impl Delay {
-    /// What a control card means, which has no number on it.
-    pub const UNSAID: Duration = Duration::from_mins(15);
+    /// Default for control cards, which contain no duration.
+    pub const DEFAULT_DELAY: Duration = Duration::from_mins(15);
 }
 
-/// What a control card says (docs/contract.md, control codes).
+/// Command of a control card (docs/mqtt-contract.md, control codes).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Control {
-    /// Something about the parcel that is scanned next.
-    Next(Fate),
+pub(super) enum ControlCode {
+    /// Outcome for the parcel scanned next.
+    Next(ReportedOutcome),
     Undo,
     Duty(Duty),
     Delay(Option<Delay>),
 }
 
-impl Control {
-    /// What stands after `VANCTL:`, upper case.
+impl ControlCode {
+    /// Parses the upper-case text after `VANCTL:`.
     pub(super) fn parse(text: &str) -> Option<Self> {
         if text.len() > MAX_KEY {
             return None;
@@ -129,19 +124,19 @@ impl Control {
         let (verb, rest) =
             text.split_once(':').map_or((text, None), |(verb, rest)| (verb, Some(rest)));
         Some(match (verb, rest) {
-            ("ATTEMPT", Some(code)) => Self::Next(Fate::Attempted(Reason::from_code(code)?)),
-            ("ATTEMPT", None) => Self::Next(Fate::Attempted(Reason::Other)),
-            ("DAMAGED", None) => Self::Next(Fate::Damaged),
-            ("NOTFOUND", None) => Self::Next(Fate::NotFound),
-            ("LEAVE", Some("SAFE")) => Self::Next(Fate::Delivered(Outcome::SafePlace)),
-            ("LEAVE", Some("NEIGHBOUR")) => Self::Next(Fate::Delivered(Outcome::Neighbour)),
-            ("LEAVE", Some("LOCKER")) => Self::Next(Fate::Delivered(Outcome::Locker)),
+            ("ATTEMPT", Some(code)) => Self::Next(ReportedOutcome::Attempted(FailureReason::from_code(code)?)),
+            ("ATTEMPT", None) => Self::Next(ReportedOutcome::Attempted(FailureReason::Other)),
+            ("DAMAGED", None) => Self::Next(ReportedOutcome::Damaged),
+            ("NOTFOUND", None) => Self::Next(ReportedOutcome::NotFound),
+            ("LEAVE", Some("SAFE")) => Self::Next(ReportedOutcome::Delivered(Outcome::SafePlace)),
+            ("LEAVE", Some("NEIGHBOUR")) => Self::Next(ReportedOutcome::Delivered(Outcome::Neighbour)),
+            ("LEAVE", Some("LOCKER")) => Self::Next(ReportedOutcome::Delivered(Outcome::Locker)),
             ("UNDO", None) => Self::Undo,
             ("DUTY", Some(duty)) => Self::Duty(Duty::parse(duty)?),
             ("DELAY", Some("NONE")) => Self::Delay(None),
             ("DELAY", Some(code)) => {
                 let reason = DelayReason::parse(code)?;
-                Self::Delay(Some(Delay { by: Delay::UNSAID, reason }))
+                Self::Delay(Some(Delay { by: Delay::DEFAULT_DELAY, reason }))
             }
             _ => return None,
         })
@@ -154,27 +149,27 @@ mod tests {
 
     #[test]
     fn a_card_is_read_and_a_stranger_is_none() {
-        let next = |fate| Some(Control::Next(fate));
-        let late = Delay { by: Delay::UNSAID, reason: DelayReason::Weather };
+        let next = |outcome| Some(ControlCode::Next(outcome));
+        let backdate = Delay { by: Delay::DEFAULT_DELAY, reason: DelayReason::Weather };
         for (text, expected) in [
-            ("ATTEMPT:AQ", next(Fate::Attempted(Reason::NoOneHome))),
-            ("ATTEMPT:A7", next(Fate::Attempted(Reason::Refused))),
-            ("ATTEMPT", next(Fate::Attempted(Reason::Other))),
+            ("ATTEMPT:AQ", next(ReportedOutcome::Attempted(FailureReason::NoOneHome))),
+            ("ATTEMPT:A7", next(ReportedOutcome::Attempted(FailureReason::Refused))),
+            ("ATTEMPT", next(ReportedOutcome::Attempted(FailureReason::Other))),
             ("ATTEMPT:ZZ", None),
-            ("DAMAGED", next(Fate::Damaged)),
-            ("LEAVE:SAFE", next(Fate::Delivered(Outcome::SafePlace))),
-            ("LEAVE:NEIGHBOUR", next(Fate::Delivered(Outcome::Neighbour))),
-            ("LEAVE:LOCKER", next(Fate::Delivered(Outcome::Locker))),
+            ("DAMAGED", next(ReportedOutcome::Damaged)),
+            ("LEAVE:SAFE", next(ReportedOutcome::Delivered(Outcome::SafePlace))),
+            ("LEAVE:NEIGHBOUR", next(ReportedOutcome::Delivered(Outcome::Neighbour))),
+            ("LEAVE:LOCKER", next(ReportedOutcome::Delivered(Outcome::Locker))),
             ("LEAVE:ROOF", None),
-            ("NOTFOUND", next(Fate::NotFound)),
-            ("UNDO", Some(Control::Undo)),
-            ("DUTY:BREAK", Some(Control::Duty(Duty::Break))),
+            ("NOTFOUND", next(ReportedOutcome::NotFound)),
+            ("UNDO", Some(ControlCode::Undo)),
+            ("DUTY:BREAK", Some(ControlCode::Duty(Duty::Break))),
             ("DUTY:", None),
-            ("DELAY:AO", Some(Control::Delay(Some(late)))),
-            ("DELAY:NONE", Some(Control::Delay(None))),
+            ("DELAY:AO", Some(ControlCode::Delay(Some(backdate)))),
+            ("DELAY:NONE", Some(ControlCode::Delay(None))),
             ("", None),
         ] {
-            assert_eq!(Control::parse(text), expected, "{text}");
+            assert_eq!(ControlCode::parse(text), expected, "{text}");
         }
     }
 }

@@ -1,81 +1,77 @@
-//! What was read, and what it meant.
+//! Scans and their results.
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{Alert, Outcome, ReadBy, Reason};
-use super::saying::Fate;
+use super::event::{Alert, Outcome, ReaderKind, FailureReason};
+use super::saying::ReportedOutcome;
 use crate::units::Uptime;
 
-/// Something that a scanner, a tag's reader or a person gave.
+/// Input from a scanner, an RFID reader or a person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scan {
-    /// The name of the scanner in the configuration.
+    /// Name of the scanner in the configuration.
     pub source: String,
-    /// What it is.
-    pub by: ReadBy,
-    /// What it said, without line ends; a tag's memory in hexadecimal.
+    pub reader: ReaderKind,
+    /// Scanned data without line ends. For an RFID tag, its memory in hexadecimal.
     pub bytes: Vec<u8>,
-    /// When its last byte was read.
+    /// Time of the last byte.
     pub at: Uptime,
-    /// Strength of a tag's answer, dBm.
+    /// Signal strength of the tag, dBm.
     pub rssi: Option<i8>,
-    /// Antenna that saw the tag.
+    /// Antenna that read the tag.
     pub antenna: Option<u8>,
 }
 
-/// What a scan meant, for a local answer: a tone, a light, a line on the socket.
+/// Result of a scan, for local feedback: a tone, a light, a response on the control socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ScanVerdict {
-    /// It means something once the time is known; it is kept until then.
-    Waits,
-    /// As [`Self::Waits`], and there was no room left.
-    GivenUp,
-    /// The same code as just now.
+pub enum ScanResult {
+    /// Stored until the time is known.
+    Deferred,
+    /// Dropped: too many pending scans, or too many events per minute.
+    Dropped,
+    /// Repeated scan of the same code within two seconds.
     Repeat,
-    /// No parcel and no control code.
-    Garbage,
-    /// Nothing is recorded off duty.
+    /// Neither a parcel nor a control code.
+    Unrecognized,
+    /// Ignored: nothing is recorded off duty.
     OffDuty,
-    /// A radio tag was counted.
+    /// An RFID tag was read.
     Tag,
-    /// A control code that nobody understands.
-    BadControl,
-    /// The next scan gets this fate.
-    Armed(Fate),
-    /// The last scan was taken back.
+    /// Unknown control code.
+    UnknownControlCode,
+    /// The outcome applies to the next scan.
+    Armed(ReportedOutcome),
+    /// The last scan was undone.
     Undone,
-    /// There was no scan to take back, or it is too long ago.
+    /// There is no scan to undo within the last minute.
     NothingToUndo,
-    /// Duty or delay were changed.
-    Noted,
-    /// Something about a parcel.
+    /// Duty or delay was set.
+    Applied,
+    /// A parcel was scanned.
     Parcel {
-        /// Its key.
+        /// Key of the parcel.
         key: String,
-        /// What became of it.
-        became: Became,
+        /// Effect on the parcel.
+        effect: ScanEffect,
     },
 }
 
-/// What became of a parcel.
+/// Effect of a scan or a reported outcome on a parcel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Became {
-    /// It is in the van.
+pub enum ScanEffect {
     Loaded,
-    /// It is out of the van again, before departure.
+    /// The parcel was taken out of the van before departure.
     Unloaded,
-    /// It was handed over.
     Delivered(Outcome),
-    /// It could not be handed over.
-    Attempted(Reason),
-    /// It is damaged.
+    /// A delivery attempt failed.
+    Attempted(FailureReason),
     Damaged,
-    /// It is back at the station.
+    /// The parcel was returned to the station.
     Returned,
-    /// It is not in the van.
+    /// The parcel is missing in the van.
     NotFound,
-    /// It never left the station.
+    /// The parcel never left the station.
     Void,
-    /// Nothing changes by it.
+    /// A sighting without any change of state.
     Seen(Option<Alert>),
 }

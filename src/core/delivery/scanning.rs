@@ -1,276 +1,279 @@
-//! Bytes of a scanner → what they say: a control card, a tag, a parcel, or nothing.
+//! Handles scans: identifies the code and dispatches to control codes, RFID tags and parcels.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::board::ParcelState;
-use super::clock::{When, between};
+use super::clock::{EventTime, elapsed};
 use super::duty::Duty;
-use super::event::{Alert, Error, EventRecord, Happening, Parcel, ReadBy, Reading};
-use super::saying::{Control, Fate};
-use super::scan::{Became, Scan, ScanVerdict};
-use super::{Delivery, Happenings};
-use crate::core::parcel::code::{Candidate, Code, Kind, normalised};
+use super::event::{Alert, ErrorReason, EventRecord, EventKind, Parcel, ReaderKind, ScanSource};
+use super::saying::{ControlCode, ReportedOutcome};
+use super::scan::{ScanEffect, Scan, ScanResult};
+use super::{DeliveryTracker, DeliveryOutput};
+use crate::core::parcel::code::{Candidate, Code, CodeKind, normalised};
 use crate::units::{Uptime, UtcTime};
 
-/// The same code within so long is one scan.
-const REPEATS: Duration = Duration::from_secs(2);
-/// A control card is about the next scan, or the last one, within so long.
-const CARD_HOLDS: Duration = Duration::from_mins(1);
-/// Parcels that are only seen: more than so many events in a minute come from a broken scanner, or a label before it.
-const SEEN_A_MINUTE: u32 = 30;
-/// Of what the scanner sent, in bytes.
+/// A repeated code within this time counts as the same scan.
+const REPEAT_WINDOW: Duration = Duration::from_secs(2);
+/// A control card applies to the next scan, or undoes the last one, within this time.
+const CARD_VALID_FOR: Duration = Duration::from_mins(1);
+/// Maximum number of sighting events per minute, for known and unknown parcels each. More come from
+/// a faulty scanner, or from a label left in front of it.
+const MAX_SEEN_PER_MINUTE: u32 = 30;
+/// Maximum length of the raw scan text in an event, in bytes.
 const MAX_RAW: usize = 128;
-/// Of a number of the operator's own, in bytes.
+/// Maximum length of an operator-defined parcel number, in bytes.
 const MAX_OWN_NUMBER: usize = 48;
 
-/// What the next scan depends on, as the document `moment`.
+/// Context for the next scan, persisted as the state document `moment`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Moment {
-    /// What the next scan means, and when a card said so.
-    armed: Option<(Fate, UtcTime)>,
-    /// The newest code, and when it was read. A broken scanner changes it many times a second.
+pub(super) struct ScanContext {
+    /// Outcome for the next scan, and the time of its control card.
+    armed: Option<(ReportedOutcome, UtcTime)>,
+    /// Newest code and its time. Not persisted: a faulty scanner changes it many times a second.
     #[serde(skip)]
-    last: Option<(String, UtcTime)>,
-    /// The newest code of which something was told.
-    told: Option<(String, UtcTime)>,
-    /// What the newest scan did.
+    last_code: Option<(String, UtcTime)>,
+    /// Newest code that caused an event, and its time.
+    last_reported: Option<(String, UtcTime)>,
+    /// Last undoable scan.
     undo: Option<Undo>,
-    /// When the first of the unknown parcels of this minute was read, and how many there were.
+    /// Start of the current minute, and number of scans of unknown parcels in it.
     #[serde(skip)]
-    unknown: Option<(UtcTime, u32)>,
-    /// The same of known parcels that were only seen.
+    unknown_this_minute: Option<(UtcTime, u32)>,
+    /// The same for sightings of known parcels.
     #[serde(skip)]
-    seen: Option<(UtcTime, u32)>,
+    seen_this_minute: Option<(UtcTime, u32)>,
 }
 
-/// What a scan did, and what was before.
+/// Scan that can be undone: its event, and the parcel's state before it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Undo {
     record: EventRecord,
     before: Option<(String, ParcelState)>,
 }
 
-impl Moment {
-    /// The same code may follow at once: it is a new scan.
-    fn forget_last(&mut self) {
-        (self.last, self.told) = (None, None);
+impl ScanContext {
+    /// Lets the same code follow at once as a new scan.
+    fn allow_repeat(&mut self) {
+        (self.last_code, self.last_reported) = (None, None);
     }
 
-    /// After a restart.
+    /// Restores the newest code after a restart.
     pub(super) fn resume(&mut self) {
-        self.last.clone_from(&self.told);
+        self.last_code.clone_from(&self.last_reported);
     }
 }
 
-impl Delivery {
-    pub(super) fn read(&mut self, scan: &Scan, out: &mut Happenings) -> ScanVerdict {
-        if scan.by == ReadBy::Rfid {
-            return self.read_tag(scan);
+impl DeliveryTracker {
+    pub(super) fn handle_scan(&mut self, scan: &Scan, out: &mut DeliveryOutput) -> ScanResult {
+        if scan.reader == ReaderKind::Rfid {
+            return self.handle_tag(scan);
         }
         self.counters.scans += 1;
-        let Some(code) = Code::read(&scan.bytes) else {
-            self.counters.garbage += 1;
-            return ScanVerdict::Garbage;
+        let Some(code) = Code::parse(&scan.bytes) else {
+            self.counters.unrecognized += 1;
+            return ScanResult::Unrecognized;
         };
-        // Without duty there may be no time, and without time no duty: this card needs none.
-        if let Some(Control::Duty(duty)) = code.control().and_then(Control::parse) {
+        // Without time there may be no duty, and off duty there may be no time: this card requires
+        // neither.
+        if let Some(ControlCode::Duty(duty)) = code.control().and_then(ControlCode::parse) {
             self.set_duty(duty, scan.at, out);
-            return ScanVerdict::Noted;
+            return ScanResult::Applied;
         }
         if self.duty.duty != Duty::On {
             self.counters.off_duty += 1;
-            return ScanVerdict::OffDuty;
+            return ScanResult::OffDuty;
         }
-        match self.clock.when(scan.at) {
-            Some(when) => self.understand(scan, &code, when, out),
-            None if self.waiting.push(scan) => ScanVerdict::Waits,
+        match self.clock.time_at(scan.at) {
+            Some(when) => self.process_code(scan, &code, when, out),
+            None if self.pending_scans.push(scan) => ScanResult::Deferred,
             None => {
                 self.counters.dropped += 1;
-                ScanVerdict::GivenUp
+                ScanResult::Dropped
             }
         }
     }
 
-    /// Tells the scans that waited, if the time is known.
-    pub(super) fn wake(&mut self, now: Uptime, out: &mut Happenings) {
-        if self.clock.when(now).is_none() {
+    /// Processes the pending scans once the time is known.
+    pub(super) fn process_pending(&mut self, now: Uptime, out: &mut DeliveryOutput) {
+        if self.clock.time_at(now).is_none() {
             return;
         }
-        while let Some(waiter) = self.waiting.pop() {
-            let when = self.clock.late(waiter.at.unwrap_or(now));
-            let Some((code, when)) = Code::read(&waiter.scan.bytes).zip(when) else { continue };
-            // Where the van is by now says nothing of where it was when the scan was made.
-            let known = waiter.at.is_some() && self.here.was_seen_at(when.utc);
-            let sight = (!known).then(|| self.here.look_away());
-            self.understand(&waiter.scan, &code, when, out);
-            if let Some(sight) = sight {
-                self.here.look_back(sight);
+        while let Some(waiter) = self.pending_scans.pop() {
+            let when = self.clock.backdate(waiter.at.unwrap_or(now));
+            let Some((code, when)) = Code::parse(&waiter.scan.bytes).zip(when) else { continue };
+            // The current position may differ from the position at the time of the scan.
+            let known = waiter.at.is_some() && self.position.is_current_at(when.utc);
+            let line_of_sight = (!known).then(|| self.position.take_position());
+            self.process_code(&waiter.scan, &code, when, out);
+            if let Some(line_of_sight) = line_of_sight {
+                self.position.restore_position(line_of_sight);
             }
         }
     }
 
-    fn understand(
+    fn process_code(
         &mut self,
         scan: &Scan,
         code: &Code,
-        when: When,
-        out: &mut Happenings,
-    ) -> ScanVerdict {
+        when: EventTime,
+        out: &mut DeliveryOutput,
+    ) -> ScanResult {
         if let Some(control) = code.control() {
-            return self.control(control, when, out);
+            return self.apply_control_code(control, when, out);
         }
-        // Case matters in a serial number, and the manifest's keys have none.
-        let known = code.known(|key| self.board.knows(&normalised(key)));
-        let candidate = known.unwrap_or(code.best());
-        if known.is_none() && !may_be_a_parcel(candidate) {
-            self.counters.garbage += 1;
-            return ScanVerdict::Garbage;
+        // Serial numbers are case-sensitive, but the keys of the manifest are normalised.
+        let known = code.match_manifest(|key| self.parcels.contains(&normalised(key)));
+        let candidate = known.unwrap_or(code.most_likely());
+        if known.is_none() && !is_parcel_candidate(candidate) {
+            self.counters.unrecognized += 1;
+            return ScanResult::Unrecognized;
         }
         let key = if known.is_some() { normalised(&candidate.key) } else { candidate.key.clone() };
-        let last = self.moment.last.replace((key.clone(), when.utc));
+        let last = self.scan_context.last_code.replace((key.clone(), when.utc));
         let repeats = |(last, utc): (String, UtcTime)| {
-            last == key && utc <= when.utc && between(utc, when.utc) < REPEATS
+            last == key && utc <= when.utc && elapsed(utc, when.utc) < REPEAT_WINDOW
         };
         if last.is_some_and(repeats) {
             self.counters.repeats += 1;
-            return ScanVerdict::Repeat;
+            return ScanResult::Repeat;
         }
-        let armed = self.moment.armed.take();
-        let armed = armed.filter(|(_, said)| between(*said, when.utc) <= CARD_HOLDS);
-        let reading = reading(scan.by, code, candidate);
+        let armed = self.scan_context.armed.take();
+        let armed = armed.filter(|(_, said)| elapsed(*said, when.utc) <= CARD_VALID_FOR);
+        let reading = scan_source(scan.reader, code, candidate);
         let became = if known.is_some() {
             let fixed = self.config.station_sources.contains(&scan.source);
-            self.scan_parcel(&key, reading, (armed.map(|(fate, _)| fate), fixed), when, out)
+            self.interpret_scan(&key, reading, (armed.map(|(outcome, _)| outcome), fixed), when, out)
         } else {
             let epc = candidate.uri(&self.config.domain);
             self.scan_unknown(Parcel { key: key.clone(), epc }, reading, when, out)
         };
         match became {
             Some(became) => {
-                self.moment.told.clone_from(&self.moment.last);
-                ScanVerdict::Parcel { key, became }
+                self.scan_context.last_reported.clone_from(&self.scan_context.last_code);
+                ScanResult::Parcel { key, effect: became }
             }
-            None => ScanVerdict::GivenUp,
+            None => ScanResult::Dropped,
         }
     }
 
     fn scan_unknown(
         &mut self,
         parcel: Parcel,
-        reading: Reading,
-        when: When,
-        out: &mut Happenings,
-    ) -> Option<Became> {
+        reading: ScanSource,
+        when: EventTime,
+        out: &mut DeliveryOutput,
+    ) -> Option<ScanEffect> {
         self.counters.unknown += 1;
-        if !counts(&mut self.moment.unknown, when.utc) {
+        if !within_quota(&mut self.scan_context.unknown_this_minute, when.utc) {
             self.counters.dropped += 1;
             return None;
         }
         let subject = parcel.key.clone();
-        let happening = Happening::Seen { parcel, reading, alert: Some(Alert::Unknown) };
-        let record = self.tell(when, self.here.place(when.utc), &subject, happening, out);
-        self.moment.undo = Some(Undo { record, before: None });
-        Some(Became::Seen(Some(Alert::Unknown)))
+        let happening = EventKind::Seen { parcel, source: reading, alert: Some(Alert::Unknown) };
+        let record = self.emit(when, self.position.location_at(when.utc), &subject, happening, out);
+        self.scan_context.undo = Some(Undo { record, before: None });
+        Some(ScanEffect::Seen(Some(Alert::Unknown)))
     }
 
-    /// Whether a known parcel that is only seen may be told.
-    pub(super) fn may_tell_seen(&mut self, when: When) -> bool {
-        let may = counts(&mut self.moment.seen, when.utc);
+    /// Takes one sighting of a known parcel from the per-minute quota. Returns whether it may be
+    /// emitted.
+    pub(super) fn take_seen_quota(&mut self, when: EventTime) -> bool {
+        let may = within_quota(&mut self.scan_context.seen_this_minute, when.utc);
         self.counters.dropped += u64::from(!may);
         may
     }
 
-    fn control(&mut self, text: &str, when: When, out: &mut Happenings) -> ScanVerdict {
-        match Control::parse(text) {
+    fn apply_control_code(&mut self, text: &str, when: EventTime, out: &mut DeliveryOutput) -> ScanResult {
+        match ControlCode::parse(text) {
             None => {
-                self.counters.garbage += 1;
-                ScanVerdict::BadControl
+                self.counters.unrecognized += 1;
+                ScanResult::UnknownControlCode
             }
-            Some(Control::Next(fate)) => {
-                // The parcel that was scanned just before is scanned again because of the card.
-                self.moment.forget_last();
-                self.moment.armed = Some((fate, when.utc));
-                ScanVerdict::Armed(fate)
+            Some(ControlCode::Next(outcome)) => {
+                // Allow the last parcel to be scanned again, now with the outcome of the card.
+                self.scan_context.allow_repeat();
+                self.scan_context.armed = Some((outcome, when.utc));
+                ScanResult::Armed(outcome)
             }
-            Some(Control::Undo) if self.undo(when, out) => ScanVerdict::Undone,
-            Some(Control::Undo) => ScanVerdict::NothingToUndo,
-            Some(Control::Delay(delay)) => {
-                self.trip.delay = delay;
-                ScanVerdict::Noted
+            Some(ControlCode::Undo) if self.undo(when, out) => ScanResult::Undone,
+            Some(ControlCode::Undo) => ScanResult::NothingToUndo,
+            Some(ControlCode::Delay(delay)) => {
+                self.route.delay = delay;
+                ScanResult::Applied
             }
-            // It was heard before it waited.
-            Some(Control::Duty(_)) => ScanVerdict::Noted,
+            // Duty codes are applied before a scan is queued.
+            Some(ControlCode::Duty(_)) => ScanResult::Applied,
         }
     }
 
-    /// Notes what the newest scan did.
-    pub(super) fn may_undo(&mut self, record: EventRecord, key: &str, before: ParcelState) {
-        self.moment.undo = Some(Undo { record, before: Some((key.to_owned(), before)) });
+    /// Remembers the newest scan for undo.
+    pub(super) fn remember_undo(&mut self, record: EventRecord, key: &str, before: ParcelState) {
+        self.scan_context.undo = Some(Undo { record, before: Some((key.to_owned(), before)) });
     }
 
-    /// The newest scan is nothing that could be undone.
-    pub(super) fn forget_undo(&mut self) {
-        self.moment.undo = None;
+    /// Forgets the last undoable scan.
+    pub(super) fn clear_undo(&mut self) {
+        self.scan_context.undo = None;
     }
 
-    /// Takes the newest scan back; whether there was one within a minute.
-    pub(super) fn undo(&mut self, when: When, out: &mut Happenings) -> bool {
-        self.moment.armed = None;
-        let Some(Undo { record, before }) = self.moment.undo.take() else { return false };
-        if between(record.event.utc, when.utc) > CARD_HOLDS {
+    /// Undoes the newest scan. Returns whether there was one within a minute.
+    pub(super) fn undo(&mut self, when: EventTime, out: &mut DeliveryOutput) -> bool {
+        self.scan_context.armed = None;
+        let Some(Undo { record, before }) = self.scan_context.undo.take() else { return false };
+        if elapsed(record.event.utc, when.utc) > CARD_VALID_FOR {
             return false;
         }
-        self.moment.forget_last();
+        self.scan_context.allow_repeat();
         if let Some((key, before)) = before {
-            let newest = self.board.state(&key).and_then(|state| state.sighting);
+            let newest = self.parcels.state(&key).and_then(|state| state.sighting);
             if newest.is_none_or(|sighting| sighting.id != record.event.id) {
                 return false;
             }
-            if let Some(state) = self.board.change(&key) {
-                state.scanned_as(before);
+            if let Some(state) = self.parcels.state_mut(&key) {
+                state.merge_scan(before);
             }
         }
         self.retract(record, when, out);
         true
     }
 
-    pub(super) fn retract(&mut self, record: EventRecord, when: When, out: &mut Happenings) {
+    pub(super) fn retract(&mut self, record: EventRecord, when: EventTime, out: &mut DeliveryOutput) {
         let subject = record.event.id.to_string();
-        let happening = Happening::Retracted {
+        let happening = EventKind::Retracted {
             event: Box::new(record.event),
             seq: record.seq,
-            error: Error::DidNotOccur,
+            error: ErrorReason::DidNotOccur,
             corrected_by: Vec::new(),
         };
-        self.tell(when, self.here.place(when.utc), &subject, happening, out);
+        self.emit(when, self.position.location_at(when.utc), &subject, happening, out);
     }
 }
 
-/// Counts an event of this minute; whether it is not too many.
-fn counts(minute: &mut Option<(UtcTime, u32)>, utc: UtcTime) -> bool {
+/// Counts an event in the current minute. Returns whether it is within the quota.
+fn within_quota(minute: &mut Option<(UtcTime, u32)>, utc: UtcTime) -> bool {
     let same = minute.filter(|(since, _)| since.millis_since(utc).unsigned_abs() < 60_000);
     let (since, count) = same.unwrap_or((utc, 0));
-    *minute = Some((since, (count + 1).min(SEEN_A_MINUTE)));
-    count < SEEN_A_MINUTE
+    *minute = Some((since, (count + 1).min(MAX_SEEN_PER_MINUTE)));
+    count < MAX_SEEN_PER_MINUTE
 }
 
-/// A number that the manifest does not know, and that is no trade item or place all the same.
-fn may_be_a_parcel(candidate: &Candidate) -> bool {
+/// Returns whether an unlisted number may be a parcel: not a trade item and not a location.
+fn is_parcel_candidate(candidate: &Candidate) -> bool {
     let own = || {
         let key = candidate.key.as_bytes();
         let fits = (6..=MAX_OWN_NUMBER).contains(&key.len());
         fits && key.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(byte))
     };
-    candidate.kind.names_a_parcel() || candidate.kind == Kind::Unknown && own()
+    candidate.kind.identifies_parcel() || candidate.kind == CodeKind::Unknown && own()
 }
 
-fn reading(by: ReadBy, code: &Code, candidate: &Candidate) -> Reading {
+fn scan_source(by: ReaderKind, code: &Code, candidate: &Candidate) -> ScanSource {
     let mut raw = code.text.clone();
     raw.truncate(raw.floor_char_boundary(MAX_RAW));
-    Reading {
-        by,
+    ScanSource {
+        reader: by,
         symbology: code.symbology.map(crate::core::parcel::code::Symbology::aim),
         raw: (raw != candidate.key).then_some(raw),
         check_ok: candidate.check_ok,

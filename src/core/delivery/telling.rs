@@ -1,41 +1,42 @@
-//! What happened → an [`Event`] with name, time, place and number; and the [`View`] of it all.
+//! Builds events with id, time, location and sequence number, and the snapshot of the delivery
+//! state.
 
 use std::time::Duration;
 
-use super::board::Status;
-use super::clock::{When, between};
+use super::board::ParcelStatus;
+use super::clock::{EventTime, elapsed};
 use super::duty::Duty;
-use super::event::{Event, EventRecord, Happening, Parcel, Place};
+use super::event::{Event, EventRecord, EventKind, Parcel, EventLocation};
 use super::manifest::{Manifest, Stop};
 use super::route::Phase;
 use super::saying::{Delay, DelayReason};
-use super::view::{NextStop, StopStatus, View};
-use super::{Delivery, Happenings, driving};
+use super::view::{NextStop, StopStatus, DeliverySnapshot};
+use super::{DeliveryTracker, DeliveryOutput, driving};
 use crate::units::UtcTime;
 
-/// The street is so much longer than the crow's way.
-const DETOUR: f64 = 1.35;
-/// Before the van has driven.
-const USUAL_MPS: f64 = 8.0;
-/// A stop is near at so many times its radius.
-pub(super) const NEAR: f64 = 3.0;
-/// Who stands elsewhere for so long is late.
-const STANDS_LONG: Duration = Duration::from_mins(20);
+/// Ratio of road distance to straight-line distance.
+const DETOUR_FACTOR: f64 = 1.35;
+/// Assumed mean speed before the van has driven.
+const DEFAULT_DRIVING_MPS: f64 = 8.0;
+/// The van is near a stop within this multiple of the stop's radius.
+pub(super) const NEAR_RADII: f64 = 3.0;
+/// A standstill away from stops is reported as a delay after this time.
+const DELAYED_AFTER: Duration = Duration::from_mins(20);
 
-/// Of an event, so that the outbox takes it …
-const MAX_PARCELS_TOLD: usize = 1_000;
-/// … and as many bytes of keys and URIs.
-const MAX_BYTES_TOLD: usize = 128 * 1024;
+/// Maximum number of parcels per event, so that the event fits into the outbox.
+const MAX_PARCELS_PER_EVENT: usize = 1_000;
+/// Maximum total size of parcel keys and URIs per event, in bytes.
+const MAX_PARCEL_BYTES_PER_EVENT: usize = 128 * 1024;
 
-/// Parts of a list that fit into an event each, in order.
-pub(super) fn parts(parcels: Vec<Parcel>) -> Vec<Vec<Parcel>> {
+/// Splits a list of parcels into chunks that fit into one event each, in order.
+pub(super) fn chunk_parcels(parcels: Vec<Parcel>) -> Vec<Vec<Parcel>> {
     let mut parts = vec![Vec::new()];
     let mut bytes = 0;
     for parcel in parcels {
         let more = parcel.key.len() + parcel.epc.len();
         if let Some(part) = parts.last_mut()
-            && part.len() < MAX_PARCELS_TOLD
-            && bytes + more <= MAX_BYTES_TOLD
+            && part.len() < MAX_PARCELS_PER_EVENT
+            && bytes + more <= MAX_PARCEL_BYTES_PER_EVENT
         {
             bytes += more;
             part.push(parcel);
@@ -47,23 +48,23 @@ pub(super) fn parts(parcels: Vec<Parcel>) -> Vec<Vec<Parcel>> {
     parts
 }
 
-impl Delivery {
-    /// Makes an event of what happened to `subject`.
-    pub(super) fn tell(
+impl DeliveryTracker {
+    /// Creates an event about `subject`, assigns its id and sequence number, and outputs it.
+    pub(super) fn emit(
         &mut self,
-        when: When,
-        place: Option<Place>,
+        when: EventTime,
+        place: Option<EventLocation>,
         subject: &str,
-        happening: Happening,
-        out: &mut Happenings,
+        happening: EventKind,
+        out: &mut DeliveryOutput,
     ) -> EventRecord {
         let event = Event {
-            id: self.ids.give(when.utc, happening.name(), subject),
+            id: self.event_ids.next_id(when.utc, happening.as_str(), subject),
             utc: when.utc,
             time_source: when.source,
-            place,
+            location: place,
             route: self.manifest.as_ref().map(|manifest| manifest.route.clone()),
-            happening,
+            kind: happening,
         };
         let record = EventRecord { seq: out.next_seq, previous: self.last_event.0, event };
         self.last_event.0 = Some(record.seq);
@@ -72,74 +73,76 @@ impl Delivery {
         record
     }
 
-    /// The delivery as it is now.
+    /// Returns a snapshot of the delivery state.
     #[must_use]
-    pub fn view(&self) -> View {
+    pub fn snapshot(&self) -> DeliverySnapshot {
         let manifest = self.manifest.as_deref();
         let next = manifest.and_then(|manifest| self.next_stop(manifest));
-        let at = manifest.zip(self.trip.visit);
-        let at = at.and_then(|(manifest, visit)| driving::stop_of(manifest, visit.seq));
+        let at = manifest.zip(self.route.visit);
+        let at = at.and_then(|(manifest, visit)| driving::stop_by_seq(manifest, visit.seq));
         let on_duty = self.duty.duty == Duty::On;
         let (stop_status, stop_seq) = match (at, next) {
             (Some(at), _) => (Some(StopStatus::StoppedAt), Some(at.seq)),
-            (None, Some(next)) => (Some(self.status_to(next)), Some(next.seq)),
+            (None, Some(next)) => (Some(self.stop_status(next)), Some(next.seq)),
             (None, None) => (None, None),
         };
-        View {
+        DeliverySnapshot {
             duty: self.duty.duty,
             route: manifest.map(|manifest| manifest.route.clone()),
             manifest_rev: manifest.map(|manifest| manifest.rev),
             manifest_error: self.manifest_error.clone(),
-            next_stop: next.map(|next| self.way_to(next)),
+            next_stop: next.map(|next| self.next_stop_eta(next)),
             stop_status: stop_status.filter(|_| on_duty),
             stop_seq: stop_seq.filter(|_| on_duty),
-            stops_remaining: manifest.map(|manifest| self.remaining(manifest, None)),
+            stops_remaining: manifest.map(|manifest| self.stops_remaining(manifest, None)),
             delay: self.delay(),
-            on_board: self.board.count(|state| state.status.is_on_board()),
-            delivered: self.board.count(|state| state.status == Status::Delivered),
+            on_board: self.parcels.count(|state| state.status.is_on_board()),
+            delivered: self.parcels.count(|state| state.status == ParcelStatus::Delivered),
             counters: self.counters,
         }
     }
 
-    /// The first unfinished stop in the order of the route; those that were skipped come last, in the order of that.
+    /// Returns the first unfinished stop in route order. Skipped stops come last, in the order in
+    /// which they were skipped.
     fn next_stop<'a>(&self, manifest: &'a Manifest) -> Option<&'a Stop> {
-        let here = self.trip.visit.map(|visit| visit.seq);
-        let state = |stop: &Stop| self.stops.of(stop.seq);
+        let here = self.route.visit.map(|visit| visit.seq);
+        let state = |stop: &Stop| self.stops.get(stop.seq);
         let left =
-            manifest.stops.iter().filter(|stop| !self.board.is_done(stop, state(stop).served));
+            manifest.stops.iter().filter(|stop| !self.parcels.is_done(stop, state(stop).served));
         left.filter(|stop| Some(stop.seq) != here)
             .min_by_key(|stop| (state(stop).skipped, stop.seq))
     }
 
-    fn status_to(&self, stop: &Stop) -> StopStatus {
-        let near = self.here.newest().is_some_and(|fix| {
-            let way_m = stop.position.distance_to(fix.position).as_metres();
-            way_m <= stop.radius.as_metres() * NEAR
+    fn stop_status(&self, stop: &Stop) -> StopStatus {
+        let near = self.position.newest().is_some_and(|fix| {
+            let road_distance_m = stop.position.distance_to(fix.position).as_metres();
+            road_distance_m <= stop.radius.as_metres() * NEAR_RADII
         });
         if near { StopStatus::IncomingAt } else { StopStatus::InTransitTo }
     }
 
-    fn way_to(&self, stop: &Stop) -> NextStop {
-        let fix = self.here.newest();
+    fn next_stop_eta(&self, stop: &Stop) -> NextStop {
+        let fix = self.position.newest();
         let distance = fix.map(|fix| fix.position.distance_to(stop.position));
-        let eta = distance.zip(self.clock.told()).and_then(|(way, utc)| {
-            let mps = self.here.driving_mps.unwrap_or(USUAL_MPS);
-            let eta = utc.checked_add(Duration::from_secs_f64(way.as_metres() * DETOUR / mps))?;
+        let eta = distance.zip(self.clock.last_utc()).and_then(|(way, utc)| {
+            let mps = self.position.driving_mps.unwrap_or(DEFAULT_DRIVING_MPS);
+            let eta = utc.checked_add(Duration::from_secs_f64(way.as_metres() * DETOUR_FACTOR / mps))?;
             Some(stop.window.map_or(eta, |(from, _)| eta.max(from)))
         });
         NextStop { seq: stop.seq, id: stop.id.clone(), distance, eta }
     }
 
-    /// What a person said, else what the van sees: it stands, and not at a stop.
+    /// Returns the delay reported by a person, or else the one detected from a standstill away from
+    /// the stops.
     fn delay(&self) -> Option<Delay> {
         let stands = |utc: UtcTime| {
-            let since = self.trip.idle_since.filter(|_| self.trip.phase == Phase::Out)?;
-            let by = between(since, utc);
-            let left = self.manifest.as_deref().is_some_and(|m| self.remaining(m, None) > 0);
-            let minutes = Duration::from_mins(by.as_secs() / 60);
-            let seen = Delay { by: minutes, reason: DelayReason::Other };
-            (left && by >= STANDS_LONG).then_some(seen)
+            let since = self.route.idle_since.filter(|_| self.route.phase == Phase::Out)?;
+            let by = elapsed(since, utc);
+            let left = self.manifest.as_deref().is_some_and(|m| self.stops_remaining(m, None) > 0);
+            let format_elapsed = Duration::from_mins(by.as_secs() / 60);
+            let seen = Delay { by: format_elapsed, reason: DelayReason::Other };
+            (left && by >= DELAYED_AFTER).then_some(seen)
         };
-        self.trip.delay.or_else(|| self.clock.told().and_then(stands))
+        self.route.delay.or_else(|| self.clock.last_utc().and_then(stands))
     }
 }

@@ -1,49 +1,47 @@
-//! What `state`, the live position and the local socket tell of the route.
+//! Snapshot of the delivery state, for the `state` message, the live position and the control
+//! socket.
 
 use crate::units::{Distance, UtcTime};
 
 use super::duty::Duty;
 use super::saying::Delay;
 
-/// The delivery as it is now.
+/// Snapshot of the delivery state.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct View {
-    /// Whether the driver is on duty.
+pub struct DeliverySnapshot {
     pub duty: Duty,
-    /// The route's name.
+    /// Id of the route.
     pub route: Option<String>,
-    /// Which revision of its manifest is driven.
+    /// Manifest revision in use.
     pub manifest_rev: Option<u64>,
-    /// Why the newest manifest was not taken, in words; `None` once one was.
+    /// Validation error of the newest manifest; `None` once a valid one was received.
     pub manifest_error: Option<String>,
-    /// Where the van goes next.
     pub next_stop: Option<NextStop>,
-    /// Where the van is with respect to the stops; `None` without a route.
+    /// Position relative to the stops; `None` without a route.
     pub stop_status: Option<StopStatus>,
-    /// The stop that [`Self::stop_status`] is about.
+    /// Stop that [`Self::stop_status`] refers to.
     pub stop_seq: Option<u32>,
-    /// Stops that are not finished.
+    /// Number of unfinished stops.
     pub stops_remaining: Option<u32>,
-    /// How late the van is.
     pub delay: Option<Delay>,
-    /// Parcels in the van.
+    /// Number of parcels on board.
     pub on_board: u32,
-    /// Parcels handed over on this route.
+    /// Number of parcels delivered on this route.
     pub delivered: u32,
-    /// What came in and meant nothing good.
-    pub counters: Counters,
+    pub counters: ScanCounters,
 }
 
-/// Where the van goes next.
+/// Next stop of the route.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NextStop {
-    /// Its number.
+    /// Sequence number.
     pub seq: u32,
-    /// Its name.
+    /// Id in the manifest.
     pub id: String,
-    /// As the crow flies; `None` without a fix.
+    /// Straight-line distance; `None` without a fix.
     pub distance: Option<Distance>,
-    /// About when; `None` without a fix or time. Nobody knows it better than ±10 min or 20 %.
+    /// Estimated time of arrival; `None` without fix or time. Its accuracy is about ±10 min or 20
+    /// %, whichever is larger.
     pub eta: Option<UtcTime>,
 }
 
@@ -52,33 +50,33 @@ pub struct NextStop {
 pub enum StopStatus {
     /// On the way to the next stop.
     InTransitTo,
-    /// Close to it.
+    /// Close to the next stop.
     IncomingAt,
     /// At a stop.
     StoppedAt,
 }
 
-/// What was counted since the agent started.
+/// Scan counters since the agent's start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Codes that were read, tags not counted.
+pub struct ScanCounters {
+    /// Scanned codes, without RFID tags.
     pub scans: u64,
-    /// Codes that name no parcel and no control, or nothing at all.
-    pub garbage: u64,
-    /// Parcels that the manifest does not know.
+    /// Codes that contain neither a parcel nor a control code.
+    pub unrecognized: u64,
+    /// Parcels that are not in the manifest.
     pub unknown: u64,
-    /// Parcels that are due elsewhere.
+    /// Parcels due at another stop.
     pub wrong_stop: u64,
-    /// Parcels that were delivered and never loaded.
+    /// Parcels delivered without a loading scan.
     pub not_loaded: u64,
     /// Scans off duty.
     pub off_duty: u64,
-    /// Scans of the same code within two seconds.
+    /// Repeated scans of the same code within two seconds.
     pub repeats: u64,
-    /// Scans that waited for the time, or events that came too fast, and were given up.
+    /// Pending scans dropped for lack of space, and events dropped by the per-minute quota.
     pub dropped: u64,
-    /// Radio tags that are no parcels of ours.
-    pub strange_tags: u64,
-    /// Documents that could not be read when the agent started.
+    /// RFID tags that are not parcels.
+    pub unknown_tags: u64,
+    /// State documents that could not be decoded at the start.
     pub unreadable: u64,
 }

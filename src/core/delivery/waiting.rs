@@ -1,58 +1,59 @@
-//! Scans before anybody knows the time: they are kept, also over a power cut, and told once it is known.
+//! Scans made before the time is known. They are persisted across power cuts and processed once it
+//! is known.
 
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::kept::{self, Kept};
+use super::kept::{self, StateDocChange};
 use super::scan::Scan;
 use crate::units::Uptime;
 
-/// A scan that waits.
+/// Pending scan.
 #[derive(Debug)]
-pub(super) struct Waiter {
+pub(super) struct PendingScan {
     pub(super) scan: Scan,
-    /// When it was read; `None` = in an earlier run, and nobody knows.
+    /// Time of the scan; `None` if it is from an earlier run, whose monotonic clock is lost.
     pub(super) at: Option<Uptime>,
     number: u64,
 }
 
-/// The document of a scan that waits.
+/// State document of a pending scan.
 #[derive(Serialize, Deserialize)]
-struct Document {
+struct ScanDoc {
     scan: Scan,
 }
 
-/// The scans that wait, oldest first.
+/// Pending scans, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
-    scans: VecDeque<Waiter>,
+pub(super) struct PendingScans {
+    scans: VecDeque<PendingScan>,
     bytes: usize,
-    next: u64,
-    /// The documents that changed.
-    pub(super) changed: Vec<Kept>,
+    next_number: u64,
+    /// Changed state documents, not committed yet.
+    pub(super) changed_docs: Vec<StateDocChange>,
 }
 
-impl Waiting {
+impl PendingScans {
     const MAX_SCANS: usize = 1_000;
     const MAX_BYTES: usize = 128 * 1024;
-    /// No label says more.
+    /// Maximum length of a stored scan in bytes; the rest is cut off.
     const MAX_LABEL: usize = 512;
 
-    /// Takes a document; whether it could be read.
+    /// Restores a scan from its state document. Returns whether the document could be decoded.
     pub(super) fn restore(&mut self, number: &str, bytes: &[u8]) -> bool {
-        let (Ok(number), Some(Document { scan })) = (number.parse::<u64>(), kept::decode(bytes))
+        let (Ok(number), Some(ScanDoc { scan })) = (number.parse::<u64>(), kept::decode(bytes))
         else {
             return false;
         };
-        self.next = self.next.max(number.saturating_add(1));
+        self.next_number = self.next_number.max(number.saturating_add(1));
         self.bytes += scan.bytes.len();
         let after = self.scans.partition_point(|waiter| waiter.number < number);
-        self.scans.insert(after, Waiter { scan, at: None, number });
+        self.scans.insert(after, PendingScan { scan, at: None, number });
         true
     }
 
-    /// Keeps a scan; whether there was room.
+    /// Stores a scan. Returns whether there was room.
     pub(super) fn push(&mut self, scan: &Scan) -> bool {
         let mut scan = scan.clone();
         scan.bytes.truncate(Self::MAX_LABEL);
@@ -61,24 +62,24 @@ impl Waiting {
             self.bytes -= scan.bytes.len();
             return false;
         }
-        let number = self.next;
-        self.next = self.next.saturating_add(1);
-        let document = Document { scan };
-        self.changed.push(Kept { key: key(number), value: Some(kept::encode(&document)) });
-        let Document { scan } = document;
-        self.scans.push_back(Waiter { at: Some(scan.at), scan, number });
+        let number = self.next_number;
+        self.next_number = self.next_number.saturating_add(1);
+        let document = ScanDoc { scan };
+        self.changed_docs.push(StateDocChange { key: key(number), value: Some(kept::encode(&document)) });
+        let ScanDoc { scan } = document;
+        self.scans.push_back(PendingScan { at: Some(scan.at), scan, number });
         true
     }
 
-    pub(super) fn pop(&mut self) -> Option<Waiter> {
+    pub(super) fn pop(&mut self) -> Option<PendingScan> {
         let waiter = self.scans.pop_front()?;
         self.bytes -= waiter.scan.bytes.len();
-        self.changed.push(Kept { key: key(waiter.number), value: None });
+        self.changed_docs.push(StateDocChange { key: key(waiter.number), value: None });
         Some(waiter)
     }
 }
 
-/// So that the order of the names is that of the scans.
+/// Returns the document key, zero-padded so that keys sort in scan order.
 fn key(number: u64) -> String {
     format!("waiting/{number:012}")
 }

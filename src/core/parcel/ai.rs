@@ -1,70 +1,70 @@
-//! Application identifier → how long its value is, and what it says (GS1 Syntax Dictionary).
+//! Dictionary of GS1 application identifiers: value length and meaning (GS1 Syntax Dictionary).
 //!
-//! Those are here that logistic labels carry; of others the length is not known.
+//! It contains the identifiers that logistic labels use. The length of others is unknown.
 
 use super::code::Field;
-use super::gs1::unescaped;
+use super::gs1::percent_decode;
 
-/// How long a value is.
+/// Length of a value.
 #[derive(Clone, Copy)]
-pub(super) enum Form {
-    /// So many digits.
+pub(super) enum ValueLength {
+    /// Exactly this many digits.
     N(usize),
-    /// Digits, up to so many.
+    /// Up to this many digits.
     NTo(usize),
-    /// So many characters.
+    /// Exactly this many characters.
     X(usize),
-    /// So many digits, then characters up to so many.
+    /// Exactly this many digits, then up to this many characters.
     NXTo(usize, usize),
 }
-use Form::{N, NTo, NXTo, X};
+use ValueLength::{N, NTo, NXTo, X};
 
-/// What a value says besides itself.
+/// Additional meaning of a value.
 #[derive(Clone, Copy)]
-pub(super) enum Says {
-    Nothing,
-    /// Percent-encoded text of this name.
+pub(super) enum ValueKind {
+    Opaque,
+    /// Percent-encoded text, with the name of its field.
     Text(&'static str),
-    /// 0 or 1.
+    /// Boolean, 0 or 1.
     Flag(&'static str),
-    /// `YYMMDD`, perhaps `hhmm`, where 9999 is no time.
+    /// `YYMMDD` with an optional `hhmm`; 9999 means no time.
     Time(&'static str),
     /// Country and postcode.
     CountryPost,
     /// Latitude and longitude.
-    Place,
+    LatLon,
 }
-use Says::{CountryPost, Flag, Nothing, Place, Text, Time};
+use ValueKind::{CountryPost, Flag, Opaque, LatLon, Text, Time};
 
-/// No identifier begins another one; 31nn to 36nn are in [`described`].
-const DICTIONARY: &[(&str, Form, Says)] = &[
-    ("00", N(18), Nothing),
-    ("01", N(14), Nothing),
-    ("02", N(14), Nothing),
-    ("03", N(14), Nothing),
-    ("10", NXTo(0, 20), Nothing),
-    ("11", N(6), Nothing),
-    ("12", N(6), Nothing),
-    ("13", N(6), Nothing),
-    ("15", N(6), Nothing),
-    ("16", N(6), Nothing),
-    ("17", N(6), Nothing),
-    ("20", N(2), Nothing),
-    ("21", NXTo(0, 20), Nothing),
-    ("254", NXTo(0, 20), Nothing),
-    ("37", NTo(8), Nothing),
-    ("400", NXTo(0, 30), Nothing),
-    ("401", NXTo(0, 30), Nothing),
-    ("402", N(17), Nothing),
-    ("403", NXTo(0, 30), Nothing),
-    ("410", N(13), Nothing),
-    ("411", N(13), Nothing),
-    ("412", N(13), Nothing),
-    ("413", N(13), Nothing),
-    ("414", N(13), Nothing),
-    ("415", N(13), Nothing),
-    ("416", N(13), Nothing),
-    ("417", N(13), Nothing),
+/// No identifier is a prefix of another. 31nn to 36nn are in [`described`].
+const DICTIONARY: &[(&str, ValueLength, ValueKind)] = &[
+    ("00", N(18), Opaque),
+    ("01", N(14), Opaque),
+    ("02", N(14), Opaque),
+    ("03", N(14), Opaque),
+    ("10", NXTo(0, 20), Opaque),
+    ("11", N(6), Opaque),
+    ("12", N(6), Opaque),
+    ("13", N(6), Opaque),
+    ("15", N(6), Opaque),
+    ("16", N(6), Opaque),
+    ("17", N(6), Opaque),
+    ("20", N(2), Opaque),
+    ("21", NXTo(0, 20), Opaque),
+    ("254", NXTo(0, 20), Opaque),
+    ("37", NTo(8), Opaque),
+    ("400", NXTo(0, 30), Opaque),
+    ("401", NXTo(0, 30), Opaque),
+    ("402", N(17), Opaque),
+    ("403", NXTo(0, 30), Opaque),
+    ("410", N(13), Opaque),
+    ("411", N(13), Opaque),
+    ("412", N(13), Opaque),
+    ("413", N(13), Opaque),
+    ("414", N(13), Opaque),
+    ("415", N(13), Opaque),
+    ("416", N(13), Opaque),
+    ("417", N(13), Opaque),
     ("420", NXTo(0, 20), Text("ship_to_post")),
     ("421", NXTo(3, 9), CountryPost),
     ("4300", NXTo(0, 35), Text("ship_to_company")),
@@ -76,7 +76,7 @@ const DICTIONARY: &[(&str, Form, Says)] = &[
     ("4306", NXTo(0, 70), Text("ship_to_region")),
     ("4307", X(2), Text("ship_to_country")),
     ("4308", NXTo(0, 30), Text("ship_to_phone")),
-    ("4309", N(20), Place),
+    ("4309", N(20), LatLon),
     ("4310", NXTo(0, 35), Text("return_to_company")),
     ("4311", NXTo(0, 35), Text("return_to_name")),
     ("4312", NXTo(0, 70), Text("return_to_address")),
@@ -94,25 +94,25 @@ const DICTIONARY: &[(&str, Form, Says)] = &[
     ("4324", N(10), Time("not_before")),
     ("4325", N(10), Time("not_after")),
     ("4326", N(6), Time("release_date")),
-    ("8003", NXTo(14, 16), Nothing),
-    ("8004", NXTo(0, 30), Nothing),
-    ("90", NXTo(0, 30), Nothing),
-    ("91", NXTo(0, 90), Nothing),
-    ("92", NXTo(0, 90), Nothing),
-    ("93", NXTo(0, 90), Nothing),
-    ("94", NXTo(0, 90), Nothing),
-    ("95", NXTo(0, 90), Nothing),
-    ("96", NXTo(0, 90), Nothing),
-    ("97", NXTo(0, 90), Nothing),
-    ("98", NXTo(0, 90), Nothing),
-    ("99", NXTo(0, 90), Nothing),
+    ("8003", NXTo(14, 16), Opaque),
+    ("8004", NXTo(0, 30), Opaque),
+    ("90", NXTo(0, 30), Opaque),
+    ("91", NXTo(0, 90), Opaque),
+    ("92", NXTo(0, 90), Opaque),
+    ("93", NXTo(0, 90), Opaque),
+    ("94", NXTo(0, 90), Opaque),
+    ("95", NXTo(0, 90), Opaque),
+    ("96", NXTo(0, 90), Opaque),
+    ("97", NXTo(0, 90), Opaque),
+    ("98", NXTo(0, 90), Opaque),
+    ("99", NXTo(0, 90), Opaque),
 ];
 
-/// The identifier at the start of `text`, and what it means.
-pub(super) fn described(text: &str) -> Option<(&str, Form, Says)> {
+/// Looks up the identifier at the start of `text`.
+pub(super) fn lookup(text: &str) -> Option<(&str, ValueLength, ValueKind)> {
     if text.len() >= 4 && matches!(text.as_bytes()[..2], [b'3', b'1'..=b'6']) {
         let measure = text.get(..4)?;
-        return all_digits(measure).then_some((measure, N(6), Nothing));
+        return all_digits(measure).then_some((measure, N(6), Opaque));
     }
     let (ai, form, says) = DICTIONARY.iter().find(|(ai, ..)| text.starts_with(ai))?;
     Some((*ai, *form, *says))
@@ -122,16 +122,16 @@ fn all_digits(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-impl Form {
-    /// The value at the start of `text`, which has no separator.
+impl ValueLength {
+    /// Extracts the value at the start of `text`, which contains no separator.
     pub(super) fn value(self, text: &str) -> Option<&str> {
         let (digits, value) = match self {
             N(length) => (length, text.get(..length)?),
             X(length) => (0, text.get(..length)?),
             NTo(most) => (text.len(), (1..=most).contains(&text.len()).then_some(text)?),
             NXTo(digits, most) => {
-                let least = digits.max(1);
-                (digits, (least..=digits + most).contains(&text.len()).then_some(text)?)
+                let min_ahead = digits.max(1);
+                (digits, (min_ahead..=digits + most).contains(&text.len()).then_some(text)?)
             }
         };
         let good =
@@ -140,12 +140,12 @@ impl Form {
     }
 }
 
-impl Says {
-    /// The fields that `value` has in words.
+impl ValueKind {
+    /// Decodes `value` into named fields.
     pub(super) fn fields(self, value: &str) -> Vec<Field> {
         match self {
-            Nothing => Vec::new(),
-            Text(name) => vec![Field::new(name, &unescaped(&value.replace('+', " ")))],
+            Opaque => Vec::new(),
+            Text(name) => vec![Field::new(name, &percent_decode(&value.replace('+', " ")))],
             Flag(name) => match value {
                 "0" => vec![Field::new(name, "false")],
                 "1" => vec![Field::new(name, "true")],
@@ -160,12 +160,13 @@ impl Says {
                     .collect(),
                 None => Vec::new(),
             },
-            Place => place(value).unwrap_or_default(),
+            LatLon => place(value).unwrap_or_default(),
         }
     }
 }
 
-/// `YYMMDD` or `YYMMDDhhmm` as ISO 8601 without a zone: the time at the place of delivery.
+/// Converts `YYMMDD` or `YYMMDDhhmm` to ISO 8601 without a zone, in local time at the place of
+/// delivery.
 fn time(value: &str) -> Option<String> {
     let part = |at: usize| value.get(at..at + 2);
     let (year, month, day) = (part(0)?, part(2)?, part(4)?);
@@ -182,7 +183,7 @@ fn time(value: &str) -> Option<String> {
     }
 }
 
-/// Ten digits each: (latitude + 90) and (longitude mod 360) in 10⁻⁷ degrees.
+/// Decodes ten digits each of (latitude + 90) and (longitude mod 360) in 10⁻⁷ degrees.
 fn place(value: &str) -> Option<Vec<Field>> {
     const DEGREE: i64 = 10_000_000;
     let (lat, lon) = value.split_at_checked(10)?;
@@ -191,14 +192,14 @@ fn place(value: &str) -> Option<Vec<Field>> {
         return None;
     }
     let lon = if lon > 180 * DEGREE { lon - 360 * DEGREE } else { lon };
-    let degrees = |value: i64| {
+    let degrees_from_e7 = |value: i64| {
         let sign = if value < 0 { "-" } else { "" };
         let (whole, part) = (value.abs() / DEGREE, value.abs() % DEGREE);
         format!("{sign}{whole}.{part:07}").trim_end_matches('0').trim_end_matches('.').to_owned()
     };
     Some(vec![
-        Field::new("ship_to_lat", &degrees(lat - 90 * DEGREE)),
-        Field::new("ship_to_lon", &degrees(lon)),
+        Field::new("ship_to_lat", &degrees_from_e7(lat - 90 * DEGREE)),
+        Field::new("ship_to_lon", &degrees_from_e7(lon)),
     ])
 }
 
@@ -207,7 +208,7 @@ mod tests {
     use super::*;
 
     fn said(element: &str) -> Vec<(String, String)> {
-        let (ai, form, says) = described(element).unwrap();
+        let (ai, form, says) = lookup(element).unwrap();
         let value = form.value(&element[ai.len()..]).unwrap();
         says.fields(value).into_iter().map(|Field { name, value }| (name, value)).collect()
     }

@@ -1,6 +1,6 @@
-//! Text of a scanner → [`Symbology`] and payload: the AIM identifier `]cm` (ISO/IEC 15424).
+//! AIM symbology identifier `]cm` at the start of a scan (ISO/IEC 15424).
 
-/// What the code is printed in, as the scanner said.
+/// Symbology of a code, as reported by the scanner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Symbology {
     letter: u8,
@@ -8,7 +8,7 @@ pub struct Symbology {
 }
 
 impl Symbology {
-    /// The identifier at the start of `text`, and what follows it.
+    /// Splits off the identifier at the start of `text` and returns the rest.
     pub(super) fn split(text: &str) -> (Option<Self>, &str) {
         match text.as_bytes() {
             [b']', letter, modifier, ..]
@@ -26,7 +26,7 @@ impl Symbology {
         format!("]{}{}", char::from(self.letter), char::from(self.modifier))
     }
 
-    /// What people call it.
+    /// The display name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match (self.letter, self.modifier) {

@@ -1,80 +1,81 @@
-//! A number → what its shape says: carriers' numbers, and GS1's without application identifiers.
+//! Identifies carrier numbers, and GS1 numbers without application identifiers, by their format.
 //!
-//! Shapes of digits alone are ambiguous: every shape that fits gives a candidate, in the order of the table.
+//! Formats of digits alone are ambiguous. Each format that matches yields a candidate, in the order
+//! of the table.
 
 use std::ops::Range;
 
 use super::check::Check;
-use super::code::{Candidate, Field, Kind};
+use super::code::{Candidate, Field, CodeKind};
 
-/// A shape of numbers. Ranges are in characters, and end where the number ends.
-struct Shape {
-    kind: Kind,
-    /// Parts between spaces: `d` digits, `a` letters, `x` either, with their number or a range of it; `[…]` one of
-    /// these; anything else is itself.
+/// Format of a number. Ranges are in characters and are clipped to its length.
+struct NumberFormat {
+    kind: CodeKind,
+    /// Space-separated parts: `d` digits, `a` letters, `x` either, each with a count or a range of
+    /// counts; `[…]` one of these characters; anything else is literal.
     pattern: &'static str,
     check: Check,
-    /// What the check digit is the last of.
+    /// Part that the check digit covers, with the check digit last.
     checked: Range<usize>,
-    /// What the manifest calls the parcel.
+    /// Part that the manifest uses as key.
     key: Range<usize>,
-    /// Other parts that have a name.
+    /// Other named parts.
     fields: &'static [(&'static str, Range<usize>)],
 }
 
 /// The whole number.
 const ALL: Range<usize> = 0..usize::MAX;
 
-const fn shape(kind: Kind, pattern: &'static str, check: Check) -> Shape {
-    Shape { kind, pattern, check, checked: ALL, key: ALL, fields: &[] }
+const fn number_format(kind: CodeKind, pattern: &'static str, check: Check) -> NumberFormat {
+    NumberFormat { kind, pattern, check, checked: ALL, key: ALL, fields: &[] }
 }
 
-/// USPS: the number begins where the first of `fields` ends, a ZIP code that stands before it.
-const fn impb(pattern: &'static str, fields: &'static [(&'static str, Range<usize>)]) -> Shape {
+/// USPS format. If `fields` is not empty, its first part is a ZIP code that precedes the number.
+const fn impb(pattern: &'static str, fields: &'static [(&'static str, Range<usize>)]) -> NumberFormat {
     let key = match fields {
         [(_, zip), ..] => zip.end..usize::MAX,
         [] => ALL,
     };
     let checked = key.start..usize::MAX;
-    Shape { checked, key, fields, ..shape(Kind::UspsImpb, pattern, Check::Gs1) }
+    NumberFormat { checked, key, fields, ..number_format(CodeKind::UspsImpb, pattern, Check::Gs1) }
 }
 
-/// DPD's 27 characters, which begin at `start`; a check character follows where people read them.
-const fn dpd(pattern: &'static str, start: usize, check: Check) -> Shape {
+/// DPD's 27 characters, starting at `start`. The printed line adds a check character.
+const fn dpd(pattern: &'static str, start: usize, check: Check) -> NumberFormat {
     let fields: &[(&str, Range<usize>)] = if start == 0 {
         &[("ship_to_post", 0..7), ("service", 21..24), ("ship_to_country", 24..27)]
     } else {
         &[("ship_to_post", 1..8), ("service", 22..25), ("ship_to_country", 25..28)]
     };
-    Shape { key: start + 7..start + 21, fields, ..shape(Kind::Dpd28, pattern, check) }
+    NumberFormat { key: start + 7..start + 21, fields, ..number_format(CodeKind::Dpd28, pattern, check) }
 }
 
-/// More likely first.
-const SHAPES: &[Shape] = &[
-    Shape {
+/// Known formats, more likely ones first.
+const NUMBER_FORMATS: &[NumberFormat] = &[
+    NumberFormat {
         checked: 2..18,
         fields: &[("shipper", 2..8), ("service", 8..10)],
-        ..shape(Kind::Ups1z, "1Z x15 d1", Check::Ups)
+        ..number_format(CodeKind::Ups1z, "1Z x15 d1", Check::Ups)
     },
-    Shape {
+    NumberFormat {
         checked: 2..11,
         fields: &[("service", 0..2), ("origin_country", 11..13)],
-        ..shape(Kind::UpuS10, "a2 d9 a2", Check::S10)
+        ..number_format(CodeKind::UpuS10, "a2 d9 a2", Check::S10)
     },
-    shape(Kind::AmazonTba, "TB [ACM] d12", Check::None),
-    shape(Kind::AmazonInternational, "C d10", Check::None),
-    shape(Kind::Ontrac, "C d14", Check::None),
-    shape(Kind::Yodel, "JJD d16", Check::None),
-    shape(Kind::Yodel, "JD d16", Check::None),
-    shape(Kind::DhlPieceId, "JJD d10-20", Check::None),
-    shape(Kind::DhlPieceId, "JD d18", Check::None),
-    shape(Kind::DhlParcel, "JVGL d10-20", Check::None),
-    shape(Kind::DhlPieceId, "JVGL d10-20", Check::None),
-    shape(Kind::DhlParcel, "3S x11-17", Check::None),
-    shape(Kind::DhlEcommerce, "GM x16-20", Check::None),
-    shape(Kind::Gofo, "GFUS d14", Check::None),
-    shape(Kind::Lasership, "L a1 d8", Check::None),
-    shape(Kind::Canpar, "[DLS] d21", Check::None),
+    number_format(CodeKind::AmazonTba, "TB [ACM] d12", Check::None),
+    number_format(CodeKind::AmazonInternational, "C d10", Check::None),
+    number_format(CodeKind::Ontrac, "C d14", Check::None),
+    number_format(CodeKind::Yodel, "JJD d16", Check::None),
+    number_format(CodeKind::Yodel, "JD d16", Check::None),
+    number_format(CodeKind::DhlPieceId, "JJD d10-20", Check::None),
+    number_format(CodeKind::DhlPieceId, "JD d18", Check::None),
+    number_format(CodeKind::DhlParcel, "JVGL d10-20", Check::None),
+    number_format(CodeKind::DhlPieceId, "JVGL d10-20", Check::None),
+    number_format(CodeKind::DhlParcel, "3S x11-17", Check::None),
+    number_format(CodeKind::DhlEcommerce, "GM x16-20", Check::None),
+    number_format(CodeKind::Gofo, "GFUS d14", Check::None),
+    number_format(CodeKind::Lasership, "L a1 d8", Check::None),
+    number_format(CodeKind::Canpar, "[DLS] d21", Check::None),
     dpd("x7 d20 x1", 0, Check::Mod37),
     dpd("x7 d20", 0, Check::None),
     dpd("% x7 d20", 1, Check::None),
@@ -84,28 +85,29 @@ const SHAPES: &[Shape] = &[
     impb("420 d9 9 [12345] d20", &[("ship_to_post", 3..12)]),
     impb("420 d5 9 [12345] d24", &[("ship_to_post", 3..8)]),
     impb("420 d9 9 [12345] d24", &[("ship_to_post", 3..12)]),
-    Shape { checked: 7..22, ..shape(Kind::FedexGround96, "96 d20", Check::Gs1) },
-    Shape { checked: 7..22, key: 7..22, ..shape(Kind::FedexGround, "96 d20", Check::Gs1) },
-    Shape { checked: 20..34, key: 22..34, ..shape(Kind::Fedex34, "1 d33", Check::Fedex34) },
-    shape(Kind::Gs1Key, "d8", Check::Gs1),
-    shape(Kind::DhlExpress, "d10-11", Check::Mod7),
-    shape(Kind::Fedex12, "d12", Check::Fedex12),
-    shape(Kind::Gs1Key, "d12-14", Check::Gs1),
-    shape(Kind::Purolator, "d12", Check::None),
-    shape(Kind::Dpd14, "d14", Check::None),
-    shape(Kind::FedexGround, "d15", Check::Gs1),
-    Shape { key: 0..14, ..shape(Kind::Dpd14, "d14 x1", Check::Mod37) },
-    shape(Kind::CanadaPost, "d16", Check::Gs1),
-    shape(Kind::Sscc, "d18", Check::Gs1),
-    shape(Kind::FedexGroundSscc, "00 d16", Check::Gs1),
-    Shape { key: 2..20, fields: &[("00", 2..20)], ..shape(Kind::Sscc, "00 d18", Check::Gs1) },
-    shape(Kind::Usps20, "d20", Check::Gs1),
-    shape(Kind::UspsLegacy, "d20", Check::Gs1After91),
+    NumberFormat { checked: 7..22, ..number_format(CodeKind::FedexGround96, "96 d20", Check::Gs1) },
+    NumberFormat { checked: 7..22, key: 7..22, ..number_format(CodeKind::FedexGround, "96 d20", Check::Gs1) },
+    NumberFormat { checked: 20..34, key: 22..34, ..number_format(CodeKind::Fedex34, "1 d33", Check::Fedex34) },
+    number_format(CodeKind::Gs1Key, "d8", Check::Gs1),
+    number_format(CodeKind::DhlExpress, "d10-11", Check::Mod7),
+    number_format(CodeKind::Fedex12, "d12", Check::Fedex12),
+    number_format(CodeKind::Gs1Key, "d12-14", Check::Gs1),
+    number_format(CodeKind::Purolator, "d12", Check::None),
+    number_format(CodeKind::Dpd14, "d14", Check::None),
+    number_format(CodeKind::FedexGround, "d15", Check::Gs1),
+    NumberFormat { key: 0..14, ..number_format(CodeKind::Dpd14, "d14 x1", Check::Mod37) },
+    number_format(CodeKind::CanadaPost, "d16", Check::Gs1),
+    number_format(CodeKind::Sscc, "d18", Check::Gs1),
+    number_format(CodeKind::FedexGroundSscc, "00 d16", Check::Gs1),
+    NumberFormat { key: 2..20, fields: &[("00", 2..20)], ..number_format(CodeKind::Sscc, "00 d18", Check::Gs1) },
+    number_format(CodeKind::Usps20, "d20", Check::Gs1),
+    number_format(CodeKind::UspsLegacy, "d20", Check::Gs1After91),
 ];
 
-/// What `number` may be: those whose check digit fits first, those that have none next. `number` is normalised.
+/// Candidates for a normalised `number`: correct check digits first, then formats without a check
+/// digit.
 pub(super) fn candidates(number: &str) -> Vec<Candidate> {
-    let fitting = SHAPES.iter().filter(|shape| fits(shape.pattern, number));
+    let fitting = NUMBER_FORMATS.iter().filter(|shape| matches_pattern(shape.pattern, number));
     let mut candidates: Vec<Candidate> = fitting.map(|shape| shape.candidate(number)).collect();
     candidates.sort_by_key(|candidate| match candidate.check_ok {
         Some(true) => 0,
@@ -115,17 +117,17 @@ pub(super) fn candidates(number: &str) -> Vec<Candidate> {
     candidates
 }
 
-impl Shape {
+impl NumberFormat {
     fn candidate(&self, number: &str) -> Candidate {
         let part = |range: &Range<usize>| &number[range.start..range.end.min(number.len())];
         let field = |(name, range): &(&str, Range<usize>)| Field::new(name, part(range));
-        let check_ok = self.check.of(part(&self.checked));
+        let check_ok = self.check.verify(part(&self.checked));
         let candidate = Candidate::new(self.kind, part(&self.key).to_owned(), check_ok);
         Candidate { fields: self.fields.iter().map(field).collect(), ..candidate }
     }
 }
 
-fn fits(pattern: &str, number: &str) -> bool {
+fn matches_pattern(pattern: &str, number: &str) -> bool {
     let mut rest = number.as_bytes();
     for part in pattern.split(' ') {
         let after = match part.as_bytes() {
@@ -133,10 +135,10 @@ fn fits(pattern: &str, number: &str) -> bool {
                 [first, after @ ..] if set.contains(first) => Some(after),
                 _ => None,
             },
-            [b'd', ..] => run(&part[1..], rest, u8::is_ascii_digit),
-            [b'a', ..] => run(&part[1..], rest, u8::is_ascii_uppercase),
+            [b'd', ..] => match_run(&part[1..], rest, u8::is_ascii_digit),
+            [b'a', ..] => match_run(&part[1..], rest, u8::is_ascii_uppercase),
             [b'x', ..] => {
-                run(&part[1..], rest, |one| one.is_ascii_digit() || one.is_ascii_uppercase())
+                match_run(&part[1..], rest, |one| one.is_ascii_digit() || one.is_ascii_uppercase())
             }
             itself => rest.strip_prefix(itself),
         };
@@ -146,12 +148,13 @@ fn fits(pattern: &str, number: &str) -> bool {
     rest.is_empty()
 }
 
-/// What follows as many of `class` as there are, if `counts` allows their number.
-fn run<'a>(counts: &str, text: &'a [u8], class: impl Fn(&u8) -> bool) -> Option<&'a [u8]> {
-    let (least, most) = counts.split_once('-').unwrap_or((counts, counts));
-    let (least, most): (usize, usize) = (least.parse().ok()?, most.parse().ok()?);
+/// Skips as many characters of `class` as possible. Returns the rest if `counts` allows their
+/// number.
+fn match_run<'a>(counts: &str, text: &'a [u8], class: impl Fn(&u8) -> bool) -> Option<&'a [u8]> {
+    let (min_ahead, most) = counts.split_once('-').unwrap_or((counts, counts));
+    let (min_ahead, most): (usize, usize) = (min_ahead.parse().ok()?, most.parse().ok()?);
     let count = text.iter().take(most).take_while(|one| class(one)).count();
-    (count >= least).then(|| &text[count..])
+    (count >= min_ahead).then(|| &text[count..])
 }
 
 #[cfg(test)]
@@ -159,17 +162,17 @@ mod tests {
     use super::*;
 
     fn kinds(number: &str) -> Vec<(&'static str, String, Option<bool>)> {
-        let said = |one: &Candidate| (one.kind.name(), one.key.clone(), one.check_ok);
+        let said = |one: &Candidate| (one.kind.as_str(), one.key.clone(), one.check_ok);
         candidates(number).iter().map(said).collect()
     }
 
-    /// The shortest number of a pattern.
+    /// The shortest number that matches a pattern.
     fn example(pattern: &str) -> String {
         let part = |part: &str| match part.as_bytes() {
             [b'[', first, ..] => char::from(*first).to_string(),
             [class @ (b'd' | b'a' | b'x'), ..] => {
-                let least = part[1..].split('-').next().unwrap().parse().unwrap();
-                (if *class == b'd' { "0" } else { "K" }).repeat(least)
+                let min_ahead = part[1..].split('-').next().unwrap().parse().unwrap();
+                (if *class == b'd' { "0" } else { "K" }).repeat(min_ahead)
             }
             _ => part.to_owned(),
         };
@@ -178,13 +181,13 @@ mod tests {
 
     #[test]
     fn every_shape_of_the_table_has_numbers_and_its_parts_are_in_them() {
-        for shape in SHAPES {
+        for shape in NUMBER_FORMATS {
             let number = example(shape.pattern);
             let named = candidates(&number);
             let this = named.iter().find(|one| **one == shape.candidate(&number));
             assert!(this.is_some_and(|one| !one.key.is_empty()), "{}", shape.pattern);
-            assert!(!fits(shape.pattern, &format!("{number}-")), "{}", shape.pattern);
-            assert!(!fits(shape.pattern, &number[1..]), "{}", shape.pattern);
+            assert!(!matches_pattern(shape.pattern, &format!("{number}-")), "{}", shape.pattern);
+            assert!(!matches_pattern(shape.pattern, &number[1..]), "{}", shape.pattern);
         }
     }
 

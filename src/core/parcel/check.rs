@@ -1,15 +1,15 @@
-//! A number → whether its check digit fits, by the arithmetic of each carrier.
+//! Verifies check digits by the algorithm of each carrier.
 //!
-//! The check digit is the last character. What is not of the right form does not fit.
+//! The check digit is the last character. A malformed number does not pass.
 
-/// How a number is checked.
+/// Check digit algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Check {
-    /// Not at all: the carrier publishes no check digit.
+    /// No algorithm: the carrier publishes none.
     None,
     /// GS1 General Specifications §7.9: weights 3, 1, … from the right.
     Gs1,
-    /// The same with 91 before the number.
+    /// GS1, with 91 prepended to the number.
     Gs1After91,
     /// UPU S10 §5: weights 8 6 4 2 3 5 9 7, mod 11.
     S10,
@@ -19,23 +19,23 @@ pub(super) enum Check {
     Fedex12,
     /// The end of `FedEx`'s 34 digits: weights 1, 7, 3, …, mod 11, mod 10.
     Fedex34,
-    /// DHL Express: what stands before it, mod 7.
+    /// DHL Express: the preceding digits mod 7.
     Mod7,
     /// ISO/IEC 7064 MOD 37,36: DPD.
     Mod37,
 }
 
 impl Check {
-    /// Whether the check digit of `number` fits; `None` where there is none.
-    pub(super) fn of(self, number: &str) -> Option<bool> {
+    /// Verifies the check digit of `number`; `None` if there is no check digit.
+    pub(super) fn verify(self, number: &str) -> Option<bool> {
         let law: fn(&[u32]) -> u32 = match self {
             Self::None => return None,
             Self::Gs1 => gs1,
-            Self::Gs1After91 => return Self::Gs1.of(&format!("91{number}")),
+            Self::Gs1After91 => return Self::Gs1.verify(&format!("91{number}")),
             Self::S10 => s10,
             Self::Ups => ups,
-            Self::Fedex12 => |body| weighed(body, &[3, 1, 7]) % 11 % 10,
-            Self::Fedex34 => |body| weighed(body, &[1, 7, 3]) % 11 % 10,
+            Self::Fedex12 => |body| weighted_sum(body, &[3, 1, 7]) % 11 % 10,
+            Self::Fedex34 => |body| weighted_sum(body, &[1, 7, 3]) % 11 % 10,
             Self::Mod7 => |body| body.iter().fold(0, |rest, digit| (rest * 10 + digit) % 7),
             Self::Mod37 => mod_37_36,
         };
@@ -47,18 +47,18 @@ impl Check {
     }
 }
 
-/// The GS1 check digit of what stands before it.
+/// Computes the GS1 check digit of `body`.
 pub(super) fn gs1(body: &[u32]) -> u32 {
     let sum: u32 = body.iter().rev().zip([3, 1].into_iter().cycle()).map(|(n, w)| n * w).sum();
     (10 - sum % 10) % 10
 }
 
-fn weighed(body: &[u32], weights: &[u32]) -> u32 {
+fn weighted_sum(body: &[u32], weights: &[u32]) -> u32 {
     body.iter().zip(weights.iter().cycle()).map(|(digit, weight)| digit * weight).sum()
 }
 
 fn s10(body: &[u32]) -> u32 {
-    match 11 - weighed(body, &[8, 6, 4, 2, 3, 5, 9, 7]) % 11 {
+    match 11 - weighted_sum(body, &[8, 6, 4, 2, 3, 5, 9, 7]) % 11 {
         10 => 0,
         11 => 5,
         check => check,
@@ -66,10 +66,10 @@ fn s10(body: &[u32]) -> u32 {
 }
 
 fn ups(body: &[u32]) -> u32 {
-    // A is 10 here, and 2 there.
+    // Base 36 maps A to 10, UPS maps it to 2.
     let value = |digit: &u32| if *digit < 10 { *digit } else { (digit + 2) % 10 };
     let values: Vec<u32> = body.iter().map(value).collect();
-    (10 - weighed(&values, &[1, 2]) % 10) % 10
+    (10 - weighted_sum(&values, &[1, 2]) % 10) % 10
 }
 
 fn mod_37_36(body: &[u32]) -> u32 {
@@ -99,15 +99,15 @@ mod tests {
             (Check::Mod37, "008182709980000020033350276C", 27),
             (Check::Mod37, "09980000020034D", 14),
         ] {
-            assert_eq!(check.of(number), Some(true), "{number}");
+            assert_eq!(check.verify(number), Some(true), "{number}");
             let other = if &number[at..=at] == "0" { "1" } else { "0" };
             let wrong = format!("{}{other}{}", &number[..at], &number[at + 1..]);
-            assert_eq!(check.of(&wrong), Some(false), "{wrong}");
-            assert_eq!(Check::None.of(number), None);
+            assert_eq!(check.verify(&wrong), Some(false), "{wrong}");
+            assert_eq!(Check::None.verify(number), None);
         }
-        // The two remainders that UPU S10 maps to digits of their own.
-        assert_eq!(Check::S10.of("000000005"), Some(true));
-        assert_eq!(Check::S10.of("000000020"), Some(false));
+        // The two remainders that UPU S10 maps to special digits.
+        assert_eq!(Check::S10.verify("000000005"), Some(true));
+        assert_eq!(Check::S10.verify("000000020"), Some(false));
     }
 
     #[test]
@@ -124,7 +124,7 @@ mod tests {
         ];
         for check in all {
             for number in ["", "é", "1é1", "-", "12-4"] {
-                assert_eq!(check.of(number), Some(false), "{check:?} {number}");
+                assert_eq!(check.verify(number), Some(false), "{check:?} {number}");
             }
         }
     }

@@ -1,99 +1,99 @@
-//! Bytes of a scanner → [`Code`]: what they may mean, most likely first.
+//! Decodes scanner bytes into candidates, most likely first.
 //!
-//! The AIM identifier decides first, then an SSCC goes before the USPS number of the same digits, then the check digit.
-//! Whatever the bytes are, what comes out is printable and bounded.
+//! The AIM identifier takes precedence, then an SSCC over the USPS number with the same digits,
+//! then the check digit. The result is printable and bounded for any input.
 
 pub use super::aim::Symbology;
 use super::check::Check;
 use super::gs1::Element;
-pub use super::kind::{Carrier, Kind};
+pub use super::kind::{Carrier, CodeKind};
 use super::{carrier, gs1, uri};
 
-/// More of a scan than this is not looked at, in bytes.
+/// Maximum length of a scan in bytes; the rest is ignored.
 pub const MAX_SCAN: usize = 4096;
 
-/// No key is longer, in bytes: what is cut is no carrier's number.
+/// Maximum length of a key in bytes; longer keys are truncated. No carrier's number is longer.
 pub const MAX_KEY: usize = 128;
 
-/// What begins a control code.
+/// Prefix of control codes.
 const CONTROL: &str = "VANCTL:";
 
-/// The separator of GS1 element strings, FNC1 as scanners send it.
+/// Separator of GS1 element strings: FNC1, as scanners send it.
 pub(super) const GS: char = '\x1d';
 
-/// The separator as people write it.
-const SHOWN_GS: &str = "<GS>";
+/// Printable form of the separator.
+const GS_TEXT: &str = "<GS>";
 
 /// Length of an SSCC with its application identifier.
 const SSCC_ELEMENT: usize = 20;
 
-/// What a scan may mean.
+/// A decoded scan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Code {
-    /// What it is printed in; `None` if the scanner does not say.
+    /// Symbology; `None` if the scanner does not report it.
     pub symbology: Option<Symbology>,
-    /// Most likely first, never empty.
+    /// Candidates, most likely first, never empty.
     pub candidates: Vec<Candidate>,
-    /// What is printed, without the AIM identifier and control characters, trimmed; `<GS>` for the separator.
+    /// Trimmed text without AIM identifier and control characters; the separator is shown as
+    /// `<GS>`.
     pub text: String,
 }
 
-/// One thing that a code may mean.
+/// One possible meaning of a code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// What it is.
-    pub kind: Kind,
-    /// Whose number; `None` if it is no carrier's.
+    pub kind: CodeKind,
+    /// Carrier that issued the number; `None` for other numbers.
     pub carrier: Option<Carrier>,
-    /// The number itself as the manifest has it: no spaces, at most [`MAX_KEY`] bytes, upper case but for what follows
-    /// an application identifier, where case matters. Of an SGTIN the 14 digits of the item, then the serial number.
+    /// Number as in the manifest: no spaces, at most [`MAX_KEY`] bytes. Upper case, except for
+    /// values of application identifiers, which are case-sensitive. The key of an SGTIN is the GTIN
+    /// of 14 digits followed by the serial number.
     pub key: String,
-    /// Whether the check digit fits; `None` where there is none.
+    /// Whether the check digit is correct; `None` without a check digit.
     pub check_ok: Option<bool>,
-    /// What else it says.
+    /// Additional decoded fields.
     pub fields: Vec<Field>,
 }
 
-/// A part of a code.
+/// A named part of a code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
-    /// What it is: a GS1 application identifier, or a word.
+    /// GS1 application identifier, or a field name.
     pub name: String,
-    /// What it says.
     pub value: String,
 }
 
 impl Code {
-    /// What `bytes` may mean; `None` if nothing of them is printable.
+    /// Decodes a scan. Returns `None` if it contains nothing printable.
     #[must_use]
-    pub fn read(bytes: &[u8]) -> Option<Self> {
-        let text = printable(&bytes[..bytes.len().min(MAX_SCAN)]);
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let text = sanitize(&bytes[..bytes.len().min(MAX_SCAN)]);
         let (symbology, payload) = Symbology::split(trimmed(&text));
         let payload = trimmed(payload);
         if payload.is_empty() {
             return None;
         }
         let candidates = candidates(symbology, payload);
-        Some(Self { symbology, candidates, text: payload.replace(GS, SHOWN_GS) })
+        Some(Self { symbology, candidates, text: payload.replace(GS, GS_TEXT) })
     }
 
-    /// The most likely.
+    /// The most likely candidate.
     #[must_use]
-    pub fn best(&self) -> &Candidate {
-        self.candidates.first().expect("a code means something, if only the unknown")
+    pub fn most_likely(&self) -> &Candidate {
+        self.candidates.first().expect("a code has at least one candidate")
     }
 
-    /// The candidate whose key the manifest knows: it goes before all others.
+    /// The candidate whose key is in the manifest. It takes precedence over all others.
     #[must_use]
-    pub fn known(&self, is_known: impl Fn(&str) -> bool) -> Option<&Candidate> {
+    pub fn match_manifest(&self, is_known: impl Fn(&str) -> bool) -> Option<&Candidate> {
         self.candidates.iter().find(|candidate| is_known(&candidate.key))
     }
 
-    /// What a control code says after `VANCTL:`, upper case; `None` if this is none.
+    /// The command after `VANCTL:` in upper case; `None` if this is not a control code.
     #[must_use]
     pub fn control(&self) -> Option<&str> {
-        let best = self.best();
-        if best.kind == Kind::Control { best.key.strip_prefix(CONTROL) } else { None }
+        let best = self.most_likely();
+        if best.kind == CodeKind::Control { best.key.strip_prefix(CONTROL) } else { None }
     }
 }
 
@@ -104,24 +104,25 @@ impl Field {
 }
 
 impl Candidate {
-    pub(super) fn new(kind: Kind, key: String, check_ok: Option<bool>) -> Self {
+    pub(super) fn new(kind: CodeKind, key: String, check_ok: Option<bool>) -> Self {
         Self { kind, carrier: kind.carrier(), key, check_ok, fields: Vec::new() }
     }
 
-    /// Its URI (docs/contract.md, identifiers). `domain` is the operator's, for what GS1 does not number.
+    /// The URI of this candidate (docs/mqtt-contract.md, identifiers). `domain` is the operator's,
+    /// for numbers outside GS1.
     #[must_use]
     pub fn uri(&self, domain: &str) -> String {
-        uri::of(self, domain)
+        uri::uri_for(self, domain)
     }
 
-    /// What it says of `name`.
+    /// The value of the field `name`.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|field| field.name == name).map(|field| field.value.as_str())
     }
 }
 
-/// A number as keys are written: no spaces, upper case, at most [`MAX_KEY`] bytes.
+/// Normalises a number to key form: no spaces, upper case, at most [`MAX_KEY`] bytes.
 #[must_use]
 pub fn normalised(text: &str) -> String {
     let mut key: String = text
@@ -133,8 +134,8 @@ pub fn normalised(text: &str) -> String {
     key
 }
 
-/// Control characters go, and with them what turns or hides text on a screen.
-pub(super) fn printable(bytes: &[u8]) -> String {
+/// Removes control characters, and characters that hide or reorder text on a screen.
+pub(super) fn sanitize(bytes: &[u8]) -> String {
     let hides = |letter: char| {
         matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
             || matches!(letter, '\u{feff}' | char::REPLACEMENT_CHARACTER)
@@ -148,9 +149,9 @@ fn trimmed(text: &str) -> &str {
 }
 
 fn candidates(symbology: Option<Symbology>, payload: &str) -> Vec<Candidate> {
-    let number = normalised(&payload.replace(GS, SHOWN_GS));
+    let number = normalised(&payload.replace(GS, GS_TEXT));
     if number.starts_with(CONTROL) {
-        return vec![Candidate::new(Kind::Control, number, None)];
+        return vec![Candidate::new(CodeKind::Control, number, None)];
     }
     let elements = elements(symbology, payload, &number);
     let mut candidates = gs1::candidates(&elements);
@@ -160,15 +161,16 @@ fn candidates(symbology: Option<Symbology>, payload: &str) -> Vec<Candidate> {
         } else {
             carrier::candidates(&number)
         };
-        // 20 digits from 00: an SSCC, unless the scanner says that there are no application identifiers.
-        if let Some(at) = candidates.iter().position(|one| one.kind == Kind::Sscc) {
+        // 20 digits from 00 are an SSCC, unless the scanner reports a symbology without application
+        // identifiers.
+        if let Some(at) = candidates.iter().position(|one| one.kind == CodeKind::Sscc) {
             let sscc = candidates.remove(at);
             let plain = symbology.is_some_and(|one| !one.is_gs1()) && sscc.key != number;
             candidates.insert(if plain { candidates.len() } else { 0 }, sscc);
         }
     }
     if candidates.is_empty() {
-        candidates.push(Candidate::new(Kind::Unknown, number, None));
+        candidates.push(Candidate::new(CodeKind::Unknown, number, None));
     }
     let fields = gs1::fields(&elements);
     for candidate in &mut candidates {
@@ -177,11 +179,11 @@ fn candidates(symbology: Option<Symbology>, payload: &str) -> Vec<Candidate> {
     candidates
 }
 
-/// The elements of a label that has them: a Digital Link in any code, else where the scanner or a
-/// separator says so, or an SSCC at the start of what is no number.
+/// GS1 elements of a label: a Digital Link in any symbology, an element string that the scanner or
+/// a separator announces, or a leading SSCC in a text that is not a carrier number.
 fn elements(symbology: Option<Symbology>, payload: &str, number: &str) -> Vec<Element> {
     let text: String = payload.chars().filter(|letter| !letter.is_whitespace()).collect();
-    if let Some(elements) = gs1::link(&text) {
+    if let Some(elements) = gs1::parse_digital_link(&text) {
         return elements;
     }
     let announced = symbology.is_some_and(Symbology::is_gs1);
@@ -192,19 +194,19 @@ fn elements(symbology: Option<Symbology>, payload: &str, number: &str) -> Vec<El
     if !(announced || text.contains(GS) || silent()) {
         return Vec::new();
     }
-    let (elements, whole) = gs1::elements(&text);
+    let (elements, whole) = gs1::parse_elements(&text);
     if announced || whole { elements } else { Vec::new() }
 }
 
-/// The product of a retail code: never a number of a carrier.
+/// Product of a retail code. Such a code is never a carrier number.
 fn retail(number: &str) -> Option<Candidate> {
     let kind = match number.len() {
         _ if !number.bytes().all(|byte| byte.is_ascii_digit()) => return None,
-        8 => Kind::Gtin8,
-        13 => Kind::Gtin13,
+        8 => CodeKind::Gtin8,
+        13 => CodeKind::Gtin13,
         _ => return None,
     };
-    Some(Candidate::new(kind, number.to_owned(), Check::Gs1.of(number)))
+    Some(Candidate::new(kind, number.to_owned(), Check::Gs1.verify(number)))
 }
 
 #[cfg(test)]
@@ -212,11 +214,11 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Code {
-        Code::read(text.as_bytes()).unwrap()
+        Code::parse(text.as_bytes()).unwrap()
     }
 
     fn kinds(text: &str) -> Vec<&'static str> {
-        read(text).candidates.iter().map(|one| one.kind.name()).collect()
+        read(text).candidates.iter().map(|one| one.kind.as_str()).collect()
     }
 
     #[test]
@@ -225,7 +227,7 @@ mod tests {
             ("00106141412345678908", &["sscc", "usps_20", "usps_legacy"][..]),
             ("]C100106141412345678908", &["sscc"]),
             ("]C000106141412345678908", &["usps_20", "usps_legacy", "sscc"]),
-            // A wrong check digit changes nothing of that.
+            // A wrong check digit does not change the order.
             ("00106141412345678909", &["sscc", "usps_20", "usps_legacy"]),
             ("]E09506000134352", &["gtin13"]),
             ("9506000134352", &["gs1_key"]),
@@ -234,7 +236,7 @@ mod tests {
             ("]C11Z999AA10123456784", &["ups_1z"]),
             ("0039521234000000001442127680331", &["sscc"]),
             ("00395212340000000014421276é", &["unknown"]),
-            // Its end could be an element, but it is a whole number of DPD's.
+            // The end could be an element, but the whole is a valid DPD number.
             ("008182709980000020103350276K", &["dpd_28"]),
             ("0081827099800000202103502760", &["dpd_28"]),
         ] {
@@ -245,10 +247,10 @@ mod tests {
     #[test]
     fn what_the_manifest_knows_goes_before_what_is_likely() {
         let code = read("00106141412345678908");
-        let known = |key: &'static str| code.known(move |candidate| candidate == key);
-        assert_eq!(code.best().kind, Kind::Sscc);
-        assert_eq!(known("00106141412345678908").map(|one| one.kind), Some(Kind::Usps20));
-        assert_eq!(known("106141412345678908").map(|one| one.kind), Some(Kind::Sscc));
+        let known = |key: &'static str| code.match_manifest(move |candidate| candidate == key);
+        assert_eq!(code.most_likely().kind, CodeKind::Sscc);
+        assert_eq!(known("00106141412345678908").map(|one| one.kind), Some(CodeKind::Usps20));
+        assert_eq!(known("106141412345678908").map(|one| one.kind), Some(CodeKind::Sscc));
         assert_eq!(known("1"), None);
     }
 
@@ -273,22 +275,22 @@ mod tests {
             (b"a\x1b[31mb\xffc\xe2\x80\xaed", "a[31mbcd"),
             ("Straße 5".as_bytes(), "Straße 5"),
         ] {
-            assert_eq!(Code::read(bytes).unwrap().text, text);
+            assert_eq!(Code::parse(bytes).unwrap().text, text);
         }
         for nothing in [&b""[..], b"\r\n", b"]C1", b"]C1\x1d", b" \x1d ", b"\xff\xfe", b"\x00\x07"]
         {
-            assert_eq!(Code::read(nothing), None);
+            assert_eq!(Code::parse(nothing), None);
         }
     }
 
     #[test]
     fn what_nobody_knows_is_kept_by_its_text_and_bounded() {
         let code = read("pkg 0001/ä\x1dx");
-        assert_eq!((code.best().kind, code.best().key.as_str()), (Kind::Unknown, "PKG0001/ä<GS>X"));
+        assert_eq!((code.most_likely().kind, code.most_likely().key.as_str()), (CodeKind::Unknown, "PKG0001/ä<GS>X"));
         let uri = "https://id.example.com/parcel/obj/PKG0001%2F%C3%A4%3CGS%3EX";
-        assert_eq!(code.best().uri("id.example.com"), uri);
-        let long = Code::read(&b"\xc3\xa4".repeat(10_000)).unwrap();
+        assert_eq!(code.most_likely().uri("id.example.com"), uri);
+        let long = Code::parse(&b"\xc3\xa4".repeat(10_000)).unwrap();
         assert_eq!(long.text.len(), MAX_SCAN);
-        assert_eq!(long.best().key.len(), MAX_KEY);
+        assert_eq!(long.most_likely().key.len(), MAX_KEY);
     }
 }

@@ -1,14 +1,15 @@
-//! Element strings and Digital Links → [`Element`]s → candidates and what they say (GS1 General Specifications §3).
+//! Parses GS1 element strings and Digital Links into candidates and fields (GS1 General
+//! Specifications §3).
 //!
-//! A separator is wanted only behind elements whose length is not known, and one too many does no harm. An element
-//! that is not understood ends at the next separator.
+//! Separators are required only after elements of unknown length; extra ones are ignored. An
+//! unknown element ends at the next separator.
 
-use super::ai::described;
+use super::ai::lookup;
 use super::carrier;
 use super::check::Check;
-use super::code::{Candidate, Field, GS, Kind, printable};
+use super::code::{Candidate, Field, GS, CodeKind, sanitize};
 
-/// More elements than this are not looked at: labels have a dozen.
+/// Maximum number of elements; further ones are ignored. Labels have about a dozen.
 const MAX_ELEMENTS: usize = 32;
 
 /// An application identifier and its value.
@@ -18,15 +19,15 @@ pub(super) struct Element {
     value: String,
 }
 
-/// The identifiers that begin the path of a Digital Link.
+/// Primary identifiers, which start the path of a Digital Link.
 const PRIMARY: [&str; 7] = ["00", "01", "401", "402", "414", "8003", "8004"];
 
-/// The elements of `text`, and whether all of it was understood.
-pub(super) fn elements(text: &str) -> (Vec<Element>, bool) {
+/// Parses `text`. Returns the elements and whether all of it was understood.
+pub(super) fn parse_elements(text: &str) -> (Vec<Element>, bool) {
     let (mut elements, mut whole) = (Vec::new(), true);
     for mut part in text.split(GS) {
         while !part.is_empty() {
-            let Some((element, after)) = element(part).filter(|_| elements.len() < MAX_ELEMENTS)
+            let Some((element, after)) = parse_element(part).filter(|_| elements.len() < MAX_ELEMENTS)
             else {
                 whole = false;
                 break;
@@ -38,15 +39,15 @@ pub(super) fn elements(text: &str) -> (Vec<Element>, bool) {
     (elements, whole)
 }
 
-fn element(part: &str) -> Option<(Element, &str)> {
-    let (ai, form, _) = described(part)?;
+fn parse_element(part: &str) -> Option<(Element, &str)> {
+    let (ai, form, _) = lookup(part)?;
     let rest = &part[ai.len()..];
     let value = form.value(rest)?;
     Some((Element { ai: ai.to_owned(), value: value.to_owned() }, &rest[value.len()..]))
 }
 
-/// The elements of a Digital Link (GS1 Digital Link URI Syntax 1.4 §4); `None` if `text` is none.
-pub(super) fn link(text: &str) -> Option<Vec<Element>> {
+/// Parses a Digital Link (GS1 Digital Link URI Syntax 1.4 §4). Returns `None` if `text` is not one.
+pub(super) fn parse_digital_link(text: &str) -> Option<Vec<Element>> {
     let scheme = ["https://", "http://"].into_iter().find(|scheme| {
         text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
     })?;
@@ -54,20 +55,20 @@ pub(super) fn link(text: &str) -> Option<Vec<Element>> {
     let (path, query) = address.split_once('?').unwrap_or((address, ""));
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     let pair = |pair: &[&str]| match pair {
-        [ai, value] => linked(ai, value),
+        [ai, value] => digital_link_element(ai, value),
         _ => None,
     };
-    let begins = |pair: &&[&str]| PRIMARY.contains(&pair[0]) && linked(pair[0], pair[1]).is_some();
+    let begins = |pair: &&[&str]| PRIMARY.contains(&pair[0]) && digital_link_element(pair[0], pair[1]).is_some();
     let first = segments.windows(2).position(|pair| begins(&pair))?;
     let in_path = segments[first..].chunks(2).map_while(pair);
     let in_query = query.split('&').filter_map(|pair| pair.split_once('='));
-    let in_query = in_query.filter_map(|(ai, value)| linked(ai, value));
+    let in_query = in_query.filter_map(|(ai, value)| digital_link_element(ai, value));
     Some(in_path.chain(in_query).take(MAX_ELEMENTS).collect())
 }
 
-fn linked(ai: &str, value: &str) -> Option<Element> {
-    let (known, form, _) = described(ai).filter(|(known, ..)| *known == ai)?;
-    let mut value = unescaped(value);
+fn digital_link_element(ai: &str, value: &str) -> Option<Element> {
+    let (known, form, _) = lookup(ai).filter(|(known, ..)| *known == ai)?;
+    let mut value = percent_decode(value);
     if known == "01" && matches!(value.len(), 8 | 12 | 13) {
         value = format!("{value:0>14}");
     }
@@ -75,60 +76,61 @@ fn linked(ai: &str, value: &str) -> Option<Element> {
     whole.then(|| Element { ai: known.to_owned(), value })
 }
 
-/// Percent-encoding undone (RFC 3986 §2.1), printable.
-pub(super) fn unescaped(text: &str) -> String {
+/// Decodes percent-encoding (RFC 3986 §2.1) and removes unprintable characters.
+pub(super) fn percent_decode(text: &str) -> String {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, after @ ..] = rest {
-        let escaped = match after {
+        let escape_html = match after {
             [high, low, ..] if *first == b'%' => digit(*high).zip(digit(*low)),
             _ => None,
         };
-        bytes.push(escaped.map_or(*first, |(high, low)| high << 4 | low));
-        rest = if escaped.is_some() { &after[2..] } else { after };
+        bytes.push(escape_html.map_or(*first, |(high, low)| high << 4 | low));
+        rest = if escape_html.is_some() { &after[2..] } else { after };
     }
-    printable(&bytes)
+    sanitize(&bytes)
 }
 
-/// What the elements name: the parcel before what it belongs to.
+/// Candidates from the elements: the parcel before the units that it belongs to.
 pub(super) fn candidates(elements: &[Element]) -> Vec<Candidate> {
     let value = |ai: &str| elements.iter().find(|one| one.ai == ai).map(|one| one.value.as_str());
     let mut candidates = Vec::new();
     let mut add = |kind, key: &str, check: Check, checked: &str| {
-        candidates.push(Candidate::new(kind, key.to_owned(), check.of(checked)));
+        candidates.push(Candidate::new(kind, key.to_owned(), check.verify(checked)));
     };
     if let Some(sscc) = value("00") {
-        add(Kind::Sscc, sscc, Check::Gs1, sscc);
+        add(CodeKind::Sscc, sscc, Check::Gs1, sscc);
     }
     if let Some(item) = value("01") {
         match value("21") {
-            Some(serial) => add(Kind::Sgtin, &format!("{item}{serial}"), Check::Gs1, item),
-            None => add(Kind::Gtin14, item, Check::Gs1, item),
+            Some(serial) => add(CodeKind::Sgtin, &format!("{item}{serial}"), Check::Gs1, item),
+            None => add(CodeKind::Gtin14, item, Check::Gs1, item),
         }
     }
     if let Some(consignment) = value("401") {
-        add(Kind::Ginc, consignment, Check::None, "");
+        add(CodeKind::Ginc, consignment, Check::None, "");
     }
     if let Some(shipment) = value("402") {
-        add(Kind::Gsin, shipment, Check::Gs1, shipment);
+        add(CodeKind::Gsin, shipment, Check::Gs1, shipment);
     }
     if let Some(asset) = value("8003") {
-        add(Kind::Grai, asset, Check::Gs1, &asset[..asset.len().min(14)]);
+        add(CodeKind::Grai, asset, Check::Gs1, &asset[..asset.len().min(14)]);
     }
     if let Some(asset) = value("8004") {
-        add(Kind::Giai, asset, Check::None, "");
+        add(CodeKind::Giai, asset, Check::None, "");
     }
     if let Some(place) = value("414") {
-        add(Kind::Gln, place, Check::Gs1, place);
+        add(CodeKind::Gln, place, Check::Gs1, place);
     }
-    let sscc = candidates.iter().take_while(|one| one.kind == Kind::Sscc).count();
-    candidates.splice(sscc..sscc, carriers_number(elements));
+    let sscc = candidates.iter().take_while(|one| one.kind == CodeKind::Sscc).count();
+    candidates.splice(sscc..sscc, carrier_candidates(elements));
     candidates
 }
 
-/// Carriers print numbers of their own as internal elements, first or behind the postcode.
-fn carriers_number(elements: &[Element]) -> Vec<Candidate> {
+/// Candidates from a carrier's own number. Carriers print it as an internal element, first or after
+/// the postcode.
+fn carrier_candidates(elements: &[Element]) -> Vec<Candidate> {
     let first = match elements {
         [Element { ai, .. }, first, ..] if ai == "420" => first,
         [first, ..] => first,
@@ -138,11 +140,11 @@ fn carriers_number(elements: &[Element]) -> Vec<Candidate> {
     if internal { carrier::candidates(&format!("{}{}", first.ai, first.value)) } else { Vec::new() }
 }
 
-/// Each element, and what it says in words.
+/// Each element with its decoded fields.
 pub(super) fn fields(elements: &[Element]) -> Vec<Field> {
     let mut fields: Vec<Field> = Vec::new();
     for Element { ai, value } in elements {
-        let says = described(ai).map(|(_, _, says)| says.fields(value)).unwrap_or_default();
+        let says = lookup(ai).map(|(_, _, says)| says.fields(value)).unwrap_or_default();
         fields.extend([Field::new(ai, value)].into_iter().chain(says));
     }
     fields
@@ -170,7 +172,7 @@ mod tests {
             (format!("43221{SSCC}"), vec![("4322", "1"), sscc], true),
             (format!("3103001250{SSCC}"), vec![("3103", "001250"), sscc], true),
             ("3712\x1d400PO-7".to_owned(), vec![("37", "12"), ("400", "PO-7")], true),
-            // What is not known or broken ends at the separator.
+            // An unknown or broken element ends at the separator.
             (format!("7020ABC\x1d{SSCC}"), vec![sscc], false),
             (format!("37A\x1d{SSCC}"), vec![sscc], false),
             (format!("{SSCC}0039521234"), vec![sscc], false),
@@ -181,10 +183,10 @@ mod tests {
             ("31".to_owned(), vec![], false),
             ("31é".to_owned(), vec![], false),
         ] {
-            let (elements, whole) = elements(&text);
+            let (elements, whole) = parse_elements(&text);
             assert_eq!((pairs(&elements), whole), (expected, understood), "{text}");
         }
-        assert_eq!(elements(&"43221".repeat(100)).0.len(), MAX_ELEMENTS);
+        assert_eq!(parse_elements(&"43221".repeat(100)).0.len(), MAX_ELEMENTS);
     }
 
     #[test]
@@ -201,7 +203,7 @@ mod tests {
             ("https://x/8004/9521234VAN042/", vec![("8004", "9521234VAN042")]),
             ("https://x/00/395212340000000014/more", vec![sscc]),
         ] {
-            let elements = link(text).unwrap();
+            let elements = parse_digital_link(text).unwrap();
             assert_eq!(pairs(&elements), expected, "{text}");
         }
         for text in [
@@ -211,7 +213,7 @@ mod tests {
             "https://",
             SSCC,
         ] {
-            assert_eq!(link(text), None, "{text}");
+            assert_eq!(parse_digital_link(text), None, "{text}");
         }
     }
 
@@ -223,7 +225,7 @@ mod tests {
             ("10LOT\x1d9611020987654312345672", None),
             ("96ABC", None),
         ] {
-            let candidates = candidates(&elements(text).0);
+            let candidates = candidates(&parse_elements(text).0);
             assert_eq!(candidates.first().map(|one| one.key.as_str()), key, "{text}");
         }
     }
@@ -232,8 +234,8 @@ mod tests {
     fn an_escape_that_is_none_stays() {
         for (text, expected) in [("a%2Fb%2f", "a/b/"), ("%", "%"), ("%4", "%4"), ("%zz%41", "%zzA")]
         {
-            assert_eq!(unescaped(text), expected);
+            assert_eq!(percent_decode(text), expected);
         }
-        assert_eq!(unescaped("%00%1b[31m%ff%E2%80%AEx"), "[31mx");
+        assert_eq!(percent_decode("%00%1b[31m%ff%E2%80%AEx"), "[31mx");
     }
 }

@@ -1,11 +1,12 @@
-//! What kinds of codes there are, whose they are, and what they are called on the wire.
+//! Kinds of codes, their carriers, and their names on the wire.
 
-/// What a code is.
+/// Kind of a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum CodeKind {
     /// Serial shipping container code, AI 00: 18 digits.
     Sscc,
-    /// Trade item number and serial number, AI 01 and 21. A parcel only if the manifest lists it.
+    /// Trade item number and serial number, AI 01 and 21. It identifies a parcel only if the
+    /// manifest lists it.
     Sgtin,
     /// Consignment number, AI 401.
     Ginc,
@@ -23,25 +24,24 @@ pub enum Kind {
     Gtin13,
     /// Trade item number without a serial number, AI 01.
     Gtin14,
-    /// 8, 12, 13 or 14 digits of which nobody said that they are a trade item number.
+    /// 8, 12, 13 or 14 digits that are not marked as a trade item number.
     Gs1Key,
     /// Postal item, UPU S10.
     UpuS10,
-    /// UPS.
     Ups1z,
     /// USPS Intelligent Mail package barcode.
     UspsImpb,
-    /// USPS, 20 digits whose check digit counts a 91 before them.
+    /// USPS, 20 digits whose check digit includes a 91 before them.
     UspsLegacy,
     /// USPS, 20 digits.
     Usps20,
     /// `FedEx` Express.
     Fedex12,
-    /// `FedEx`, 34 digits of which the last 12 are the number.
+    /// `FedEx`, 34 digits; the last 12 are the number.
     Fedex34,
     /// `FedEx` Ground.
     FedexGround,
-    /// `FedEx` Ground, 22 digits of which the last 15 are the number.
+    /// `FedEx` Ground, 22 digits; the last 15 are the number.
     FedexGround96,
     /// `FedEx` Ground's own SSCC.
     FedexGroundSscc,
@@ -53,7 +53,7 @@ pub enum Kind {
     DhlParcel,
     /// DHL eCommerce.
     DhlEcommerce,
-    /// DPD's bar code, of which 14 digits are the number.
+    /// DPD's bar code; 14 of its digits are the number.
     Dpd28,
     /// DPD's parcel number.
     Dpd14,
@@ -61,32 +61,25 @@ pub enum Kind {
     AmazonTba,
     /// Amazon, international.
     AmazonInternational,
-    /// Canada Post.
     CanadaPost,
-    /// Canpar.
     Canpar,
-    /// Purolator.
     Purolator,
-    /// `OnTrac`.
     Ontrac,
-    /// `LaserShip`.
     Lasership,
-    /// GOFO.
     Gofo,
-    /// Yodel.
     Yodel,
-    /// A radio tag that says nothing that we understand.
+    /// An RFID tag with an unknown scheme.
     Rfid,
-    /// A printed instruction to the van, `VANCTL:…`.
+    /// A printed command for the van, `VANCTL:…`.
     Control,
-    /// No shape fits: perhaps a number of the operator's own.
+    /// No known format; possibly a number of the operator.
     Unknown,
 }
 
-impl Kind {
-    /// As on the wire.
+impl CodeKind {
+    /// The name on the wire.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Sscc => "sscc",
             Self::Sgtin => "sgtin",
@@ -130,7 +123,7 @@ impl Kind {
         }
     }
 
-    /// Whose number it is; `None` if it is no carrier's.
+    /// The carrier that issued the number; `None` for other numbers.
     #[must_use]
     pub const fn carrier(self) -> Option<Carrier> {
         Some(match self {
@@ -158,50 +151,40 @@ impl Kind {
         })
     }
 
-    /// Whether such a code can name one parcel without a manifest that lists it: a retail code names a product.
+    /// Whether this kind identifies one parcel without a manifest. A retail code identifies a
+    /// product.
     #[must_use]
-    pub const fn names_a_parcel(self) -> bool {
+    pub const fn identifies_parcel(self) -> bool {
         matches!(self, Self::Sscc | Self::FedexGroundSscc) || self.carrier().is_some()
     }
 }
 
-/// Who carries parcels with numbers of this kind.
+/// Carrier or postal service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Carrier {
-    /// UPS.
     Ups,
-    /// Any post: Universal Postal Union.
+    /// Any postal operator (Universal Postal Union).
     Upu,
     /// United States Postal Service.
     Usps,
-    /// `FedEx`.
     Fedex,
-    /// DHL.
     Dhl,
-    /// DPD.
     Dpd,
     /// Amazon Logistics.
     Amazon,
-    /// Canada Post.
     CanadaPost,
-    /// Canpar.
     Canpar,
-    /// Purolator.
     Purolator,
-    /// `OnTrac`.
     Ontrac,
-    /// `LaserShip`.
     Lasership,
-    /// GOFO.
     Gofo,
-    /// Yodel.
     Yodel,
 }
 
 impl Carrier {
-    /// As in URIs.
+    /// The name in URIs.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ups => "ups",
             Self::Upu => "upu",

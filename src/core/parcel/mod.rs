@@ -1,12 +1,13 @@
-//! What a scanner or a tag's reader gave → [`code::Code`]: which parcel it names, and how sure that is.
+//! Decodes scanned codes and RFID tags into candidate parcel numbers.
 //!
 //! ```text
-//! bytes → aim → gs1 (element strings, Digital Links) or carrier (shapes of numbers) → check → candidates
+//! bytes → aim → gs1 (element strings, links) or carrier (formats) → check digit → candidates
 //! hex   → epc → candidate
 //! ```
 //!
-//! A wrong check digit warns and drops nothing: carriers print numbers that fail their own. What a code means is
-//! decided by the manifest first ([`code::Code::known`]), then by the AIM identifier, then by the check digit.
+//! A wrong check digit is reported, not rejected: carriers print numbers that fail their own check.
+//! The manifest decides first what a code means ([`code::Code::known`]), then the AIM identifier,
+//! then the check digit.
 
 mod ai;
 mod aim;

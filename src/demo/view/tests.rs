@@ -1,4 +1,4 @@
-//! The view of fixed inputs, as text.
+//! Tests of the view with fixed inputs, rendered as text.
 
 use super::*;
 use crate::core::record::Seq;
@@ -22,7 +22,7 @@ pub(in crate::demo) fn stats(newest: Seq, pending: u64) -> OutboxStats {
     }
 }
 
-fn seen() -> Arrivals {
+fn seen() -> ReceivedMessages {
     let mut arrivals = arrivals();
     track(&mut arrivals, &[1, 2, 3, 8, 9], false);
     track(&mut arrivals, &[3, 4], true);
@@ -31,26 +31,26 @@ fn seen() -> Arrivals {
     arrivals
 }
 
-static PAGES: std::sync::LazyLock<Pages> = std::sync::LazyLock::new(|| Pages {
-    desk: "http://127.0.0.1:8642/desk".to_owned(),
-    parcel: Link {
+static PAGES: std::sync::LazyLock<DemoPages> = std::sync::LazyLock::new(|| DemoPages {
+    dispatch: "http://127.0.0.1:8642/desk".to_owned(),
+    parcel: TrackingLink {
         number: "395212340000000014".to_owned(),
         url: "http://127.0.0.1:8642/t/AAAA".to_owned(),
     },
 });
 
-fn snapshot<'a>(arrivals: &'a Arrivals, link: &'a LinkStatus) -> Snapshot<'a> {
+fn snapshot<'a>(arrivals: &'a ReceivedMessages, link: &'a LinkStatus) -> Snapshot<'a> {
     Snapshot {
         title: "city round ×5, ublox-m8 1 Hz",
         pages: &PAGES,
         now: Uptime::from_millis(42_000),
         phase: Phase::Driving,
-        arrivals,
+        received: arrivals,
         link,
         outbox: stats(Seq::new(12), 132),
-        waited: &[0, 5, 80, 132],
-        coverage: Coverage::Covered,
-        carried: Carried { up_bytes: 123_456, down_bytes: 4567 },
+        backlog_samples: &[0, 5, 80, 132],
+        network: NetworkState::Connected,
+        byte_counts: ByteCounts { up_bytes: 123_456, down_bytes: 4567 },
     }
 }
 
@@ -94,7 +94,7 @@ fn the_facts_are_those_that_arrived() {
             " backlog   2 points",
             " repeated  1",
             " gaps      3",
-            format!(" payload   {}", bytes(arrivals.payload_bytes)).as_str(),
+            format!(" payload   {}", format_bytes(arrivals.payload_bytes)).as_str(),
         ]
     );
 }
@@ -111,14 +111,14 @@ fn parcels_and_the_newest_events_are_said_and_none_is_cut() {
     }
     arrivals.stop = Some(5);
     assert_eq!(
-        text(&shipments(&arrivals, 80), 80),
+        text(&parcel_lines(&arrivals, 80), 80),
         [
             " parcels   1 out · 1 delivered   stop 5 of 12",
             " events    06:41:07 arrived · 06:41:07 delivered …00014 · 06:41:07 departed",
         ]
     );
     assert_eq!(
-        text(&shipments(&arrivals, 60), 60)[1],
+        text(&parcel_lines(&arrivals, 60), 60)[1],
         " events    06:41:07 arrived · 06:41:07 delivered …00014"
     );
 }
@@ -128,16 +128,16 @@ fn a_cut_is_said_and_an_old_position_is_called_so() {
     let (arrivals, link) = (seen(), link(LinkState::BackingOff { wait: Duration::ZERO }));
     let mut snapshot = snapshot(&arrivals, &link);
     let (since, until) = (Uptime::from_millis(44_100), Uptime::from_millis(54_100));
-    snapshot.coverage = Coverage::Cut { since, until };
+    snapshot.network = NetworkState::Cut { since, until };
     snapshot.now = Uptime::from_millis(50_000);
-    assert_eq!(text(&[footer(&snapshot)], 80), [" the network is gone, for 5 s more"]);
+    assert_eq!(text(&[footer(&snapshot)], 80), [" network cut, 5 s left"]);
     let lines = facts(&snapshot);
-    assert_eq!(lines[1][1], Span::new("06:41:07 UTC, 8.2 s ago", Ink::Bad));
-    assert_eq!(lines[6][1], Span::new("✗ cut, backing off", Ink::Bad));
-    snapshot.coverage = Coverage::Covered;
+    assert_eq!(lines[1][1], Span::new("06:41:07 UTC, 8.2 s ago", Style::Bad));
+    assert_eq!(lines[6][1], Span::new("✗ cut, backing off", Style::Bad));
+    snapshot.network = NetworkState::Connected;
     assert_eq!(
         text(&[footer(&snapshot)], 80),
-        [" the network is there, and the agent will try it again"]
+        [" network available, the agent will reconnect"]
     );
     snapshot.phase = Phase::Draining;
     assert!(text(&[footer(&snapshot)], 80)[0].contains("132 records left to send"));
@@ -147,7 +147,7 @@ fn a_cut_is_said_and_an_old_position_is_called_so() {
 fn before_the_first_message_nothing_is_made_up() {
     let (arrivals, link) = (arrivals(), link(LinkState::Connecting));
     let mut snapshot = snapshot(&arrivals, &link);
-    (snapshot.outbox.pending, snapshot.waited) = (0, &[]);
+    (snapshot.outbox.pending, snapshot.backlog_samples) = (0, &[]);
     let lines = text(&frame(&snapshot, 80, 24), 80);
     let all = lines.join("\n");
     assert!(all.contains("position  –") && all.contains("track     0 points"), "{all}");
@@ -158,7 +158,7 @@ fn before_the_first_message_nothing_is_made_up() {
 fn a_line_for_a_file_says_the_same() {
     let (arrivals, link) = (seen(), link(LinkState::Connected));
     assert_eq!(
-        plain(&snapshot(&arrivals, &link)),
+        plain_line(&snapshot(&arrivals, &link)),
         "0:42  48.37042° N  10.90261° E 06:41:07 38 km/h  ● connected  outbox 132  track 7 backlog 2 repeated 1 gaps 3  \
          wire 128.0 kB  parcels none"
     );
@@ -166,12 +166,12 @@ fn a_line_for_a_file_says_the_same() {
 
 #[test]
 fn courses_have_their_wind_also_around_north() {
-    for (degrees, expected) in
+    for (degrees_from_e7, expected) in
         [(0.0, "0° ↑ N"), (22.6, "23° ↗ NE"), (180.0, "180° ↓ S"), (359.9, "360° ↑ N")]
     {
         let mut point = point(1, false);
-        point.course_deg = Some(degrees);
-        assert_eq!(course(&point), expected);
+        point.course_deg = Some(degrees_from_e7);
+        assert_eq!(format_course(&point), expected);
     }
-    assert_eq!(minutes(Duration::from_secs(3671)), "1:01:11");
+    assert_eq!(format_elapsed(Duration::from_secs(3671)), "1:01:11");
 }

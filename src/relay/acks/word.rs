@@ -1,38 +1,38 @@
-//! A payload on `ack` → what the backend says of each topic, if that can be true (pure).
+//! Parses and validates the payload of an `ack` message. No I/O.
 
 use crate::core::record::Seq;
 use crate::wire::VERSION;
 use crate::wire::json::{Ack, SeqRange};
 
-/// A message on `ack` is never larger: as many ranges as it may have, of the largest numbers, with spaces.
+/// Maximum size of an `ack` message: the maximum number of ranges with the largest numbers, and
+/// spaces.
 const MAX_ACK_BYTES: usize = 8 * 1024;
 
-/// The backend's word is of no use.
+/// The `ack` message is malformed or implausible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::relay) struct Unfit;
+pub(in crate::relay) struct InvalidAck;
 
-/// What the backend says of one topic.
+/// Numbers of one topic that the backend has stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Word {
+pub(super) struct AckedRanges {
     /// Everything that was sent in order, up to this number, is stored.
-    pub mark: Option<Seq>,
-    /// Ascending, none touched twice.
+    pub watermark: Option<Seq>,
+    /// In ascending order, without overlaps.
     ranges: Vec<SeqRange>,
 }
 
-impl Word {
-    /// Nothing.
-    pub(super) fn is_silent(&self) -> bool {
-        self.mark.is_none() && self.ranges.is_empty()
+impl AckedRanges {
+    pub(super) fn is_empty(&self) -> bool {
+        self.watermark.is_none() && self.ranges.is_empty()
     }
 
-    /// The highest number of a range.
+    /// Highest number of the ranges.
     pub(super) fn highest(&self) -> Option<Seq> {
         self.ranges.last().map(|range| Seq::new(range.last))
     }
 
-    /// Whether ranges, one or several without a gap, have every number from `first` to `last`.
-    pub(super) fn has(&self, first: Seq, last: Seq) -> bool {
+    /// Whether adjacent ranges cover every number from `first` to `last`.
+    pub(super) fn contains(&self, first: Seq, last: Seq) -> bool {
         let from = self.ranges.partition_point(|range| range.last < first.get());
         let mut wanted = first.get();
         for range in &self.ranges[from..] {
@@ -47,8 +47,8 @@ impl Word {
         false
     }
 
-    /// Whether the ranges are few, in order, and of nothing above `sent`.
-    pub(super) fn is_fit(&self, sent: Seq) -> bool {
+    /// Whether the ranges are few, in ascending order, and not above `sent`.
+    pub(super) fn is_valid(&self, sent: Seq) -> bool {
         self.ranges.len() <= Ack::MAX_RANGES
             && self.ranges.iter().all(|range| range.first <= range.last)
             && self.ranges.is_sorted_by(|before, after| before.last < after.first)
@@ -56,24 +56,24 @@ impl Word {
     }
 }
 
-/// What it says of events, and of the trail.
-pub(super) fn words(payload: &[u8]) -> Result<[Word; 2], Unfit> {
+/// Parses an `ack` message into the numbers of events and of track points.
+pub(super) fn parse_ack(payload: &[u8]) -> Result<[AckedRanges; 2], InvalidAck> {
     let ack: Ack = Some(payload)
         .filter(|payload| payload.len() <= MAX_ACK_BYTES)
         .and_then(|payload| serde_json::from_slice(payload).ok())
         .filter(|ack: &Ack| ack.v == VERSION)
-        .ok_or(Unfit)?;
-    let word = |mark: Option<u64>, ranges| Word { mark: mark.map(Seq::new), ranges };
+        .ok_or(InvalidAck)?;
+    let word = |mark: Option<u64>, ranges| AckedRanges { watermark: mark.map(Seq::new), ranges };
     let words = [word(ack.event_seq, ack.events), word(ack.track_seq, ack.track)];
-    if words.iter().all(Word::is_silent) { Err(Unfit) } else { Ok(words) }
+    if words.iter().all(AckedRanges::is_empty) { Err(InvalidAck) } else { Ok(words) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn track(payload: &str) -> Word {
-        words(payload.as_bytes()).unwrap()[1].clone()
+    fn track(payload: &str) -> AckedRanges {
+        parse_ack(payload.as_bytes()).unwrap()[1].clone()
     }
 
     #[test]
@@ -94,9 +94,9 @@ mod tests {
             (140, 151, false),
             (151, 160, false),
         ] {
-            assert_eq!(word.has(Seq::new(first), Seq::new(last)), is_stored, "{first} to {last}");
+            assert_eq!(word.contains(Seq::new(first), Seq::new(last)), is_stored, "{first} to {last}");
         }
-        assert!(!track(r#"{"v":1,"track_seq":100}"#).has(Seq::new(1), Seq::new(1)), "no range");
+        assert!(!track(r#"{"v":1,"track_seq":100}"#).contains(Seq::new(1), Seq::new(1)), "no range");
     }
 
     #[test]
@@ -109,9 +109,9 @@ mod tests {
         let full = ranges(64);
         let payload = format!(r#"{{"v": 1, "events": [{full}], "track": [{full}]}}"#);
         assert!(
-            words(payload.as_bytes()).unwrap().iter().all(|word| word.is_fit(Seq::new(u64::MAX)))
+            parse_ack(payload.as_bytes()).unwrap().iter().all(|word| word.is_valid(Seq::new(u64::MAX)))
         );
         let more = track(&format!(r#"{{"v": 1, "track": [{}]}}"#, ranges(65)));
-        assert!(!more.is_fit(Seq::new(u64::MAX)));
+        assert!(!more.is_valid(Seq::new(u64::MAX)));
     }
 }

@@ -1,94 +1,94 @@
-//! When something is due, and when the link counts as dead.
+//! Deadlines of reports and of the connection watchdog.
 
 use std::time::Duration;
 
-use super::{CONNECT_AT_MOST, End, Epoch, Session};
+use super::{CONNECT_TIMEOUT, DisconnectReason, BrokerConnection, Session};
 use crate::core::record::Record;
-use crate::relay::cadence::stretched;
-use crate::relay::link::Links;
-use crate::relay::refusals::Refusals;
+use crate::relay::cadence::throttled;
+use crate::relay::link::Connector;
+use crate::relay::refusals::RejectionBackoff;
 use crate::units::Uptime;
 
-impl<L: Links> Epoch<'_, L> {
-    /// A deadline has passed: of those that `fill` does not see to.
-    pub(super) fn overdue(&mut self, now: Uptime) -> Result<(), End> {
-        if self.leave.is_some_and(|(_, until)| now >= until) {
-            return Err(End::Stopped);
+impl<L: Connector> BrokerConnection<'_, L> {
+    /// Handles expired deadlines, except those that sending handles.
+    pub(super) fn on_deadline(&mut self, now: Uptime) -> Result<(), DisconnectReason> {
+        if self.shutdown.is_some_and(|(_, until)| now >= until) {
+            return Err(DisconnectReason::Stopped);
         }
-        if self.relay.acks.deadline().is_some_and(|due| now >= due) {
-            self.relay.acks.gave_up(now);
-            return Err(End::lost("no ack from the backend in time, sending again".to_owned()));
+        if self.uplink.backend_acks.deadline().is_some_and(|due| now >= due) {
+            self.uplink.backend_acks.on_timeout(now);
+            return Err(DisconnectReason::lost("no ack from the backend in time: sending again".to_owned()));
         }
         match self.watchdog() {
-            Some((due, error)) if now >= due => Err(End::lost(error.to_owned())),
+            Some((due, error)) if now >= due => Err(DisconnectReason::lost(error.to_owned())),
             _ => Ok(()),
         }
     }
 
-    /// When the link counts as dead, and why.
+    /// Returns when the connection counts as dead, and why.
     fn watchdog(&self) -> Option<(Uptime, &'static str)> {
         let Some(session) = &self.session else {
-            return Some((self.opened + CONNECT_AT_MOST, "no answer from the broker to CONNECT"));
+            return Some((self.opened + CONNECT_TIMEOUT, "no response from the broker to CONNECT"));
         };
         let acks = session.in_flight.oldest().map(|oldest| {
-            (oldest + self.relay.config.ack_timeout, "no PUBACK from the broker in time")
+            (oldest + self.uplink.config.ack_timeout, "no PUBACK from the broker in time")
         });
-        // PINGRESP comes once in each keep alive; zero turns it off.
-        let keep_alive = session.welcome.keep_alive;
+        // PINGRESP is received once per keep alive. Zero disables it.
+        let keep_alive = session.connack.keep_alive;
         let silence = (!keep_alive.is_zero()).then(|| {
-            (self.heard + keep_alive * 7 / 4, "nothing from the broker for nearly two keep alives")
+            (self.last_received_at + keep_alive * 7 / 4, "no packet from the broker for nearly two keep-alive intervals")
         });
         [acks, silence].into_iter().flatten().min_by_key(|(due, _)| *due)
     }
 
-    /// When something is due. What is due already, and still there after `fill`, waits for something else.
+    /// Returns the next deadline. A deadline that is past after sending waits for another wakeup.
     pub(super) fn deadline(&self, now: Uptime) -> Option<Uptime> {
         let ends = [
             self.watchdog().map(|(due, _)| due),
-            self.leave.map(|(_, until)| until),
-            self.relay.acks.deadline(),
+            self.shutdown.map(|(_, until)| until),
+            self.uplink.backend_acks.deadline(),
         ];
-        let removals = self.relay.removals.deadline();
-        let refusals = [&self.relay.refusals, &self.relay.event_refusals].map(Refusals::deadline);
+        let removals = self.uplink.pruner.deadline();
+        let refusals = [&self.uplink.track_rejections, &self.uplink.event_rejections].map(RejectionBackoff::deadline);
         let mut chores = vec![removals, refusals[0], refusals[1]];
         if let Some(session) = &self.session {
             chores.push(Some(session.outbox_not_before));
-            chores.push(session.lanes.deadline(now));
-            chores.push(session.event_lane.deadline(now));
-            chores.push(Some(session.pace.backlog_due()));
+            chores.push(session.track_queue.deadline(now));
+            chores.push(session.event_queue.deadline(now));
+            chores.push(Some(session.flow_control.backlog_due()));
             chores.push(Some(self.state_due(session)));
-            chores.push(self.newest().and_then(|newest| self.position_due(session, &newest)));
+            chores.push(self.newest_fix().and_then(|newest| self.position_due(session, &newest)));
         }
         let chores = chores.into_iter().flatten().filter(|due| *due > now);
         ends.into_iter().flatten().chain(chores).min()
     }
 
-    pub(super) fn newest(&self) -> Option<Record> {
-        *self.relay.inputs.live.borrow()
+    pub(super) fn newest_fix(&self) -> Option<Record> {
+        *self.uplink.inputs.live.borrow()
     }
 
     pub(super) fn position_due(&self, session: &Session, newest: &Record) -> Option<Uptime> {
-        let health = self.relay.inputs.health.borrow();
-        if session.reports_said.is_some_and(|said| said != health.wishes.reports) {
+        let health = self.uplink.inputs.health.borrow();
+        if session.report_requests_sent.is_some_and(|said| said != health.overrides.report_requests) {
             return Some(Uptime::ZERO);
         }
-        let mut due = session.position.due(newest, &self.relay.config, self.relay.stretch)?;
+        let mut due = session.position.next_due(newest, &self.uplink.config, self.uplink.throttle)?;
         let wished =
-            health.wishes.rate.filter(|(_, until)| self.relay.inputs.clock.uptime() < *until);
-        if let Some((every, at)) = wished.map(|(every, _)| every).zip(session.position.said_at()) {
-            due = due.min(at + every);
+            health.overrides.position_interval.filter(|(_, until)| self.uplink.inputs.clock.uptime() < *until);
+        if let Some((interval, at)) = wished.map(|(interval, _)| interval).zip(session.position.last_sent_at()) {
+            due = due.min(at + interval);
         }
-        // The last one of a recording has no successor to wait for.
-        let elsewhere = session.place_said.is_some_and(|said| said != health.route.place());
-        Some(if self.drained || elsewhere { Uptime::ZERO } else { due })
+        // The last position of a recording has no successor to wait for.
+        let delete_by_key = session.stop_sent.is_some_and(|said| said != health.route.stop());
+        Some(if self.drained || delete_by_key { Uptime::ZERO } else { due })
     }
 
     pub(super) fn state_interval(&self) -> Duration {
-        stretched(self.relay.config.state_interval, self.relay.stretch)
+        throttled(self.uplink.config.state_interval, self.uplink.throttle)
     }
 
     pub(super) fn state_due(&self, session: &Session) -> Uptime {
-        let health = self.relay.inputs.health.borrow();
-        session.state.due(&health, self.state_interval())
+        let health = self.uplink.inputs.health.borrow();
+        session.state.next_due(&health, self.state_interval())
     }
 }

@@ -1,177 +1,178 @@
-//! What goes out, in its order: `connection`, `state`, `position`, then `track` as far as the window allows.
+//! Sends due messages in order of priority: `connection`, `state`, responses, `position`, `event`,
+//! then `track` as far as the window allows.
 
-use super::events::Trail;
-use super::{End, Epoch, Leave, Message, Subscribed};
-use crate::relay::in_flight::Fault;
-use crate::relay::link::{Delivery, Link, Links, Publication};
-use crate::relay::{FAREWELL, MqttVersion, RelayError, Traffic};
+use super::events::TrackGate;
+use super::{DisconnectReason, BrokerConnection, ShutdownStage, InFlightMessage, SubscribeState};
+use crate::relay::in_flight::ProtocolViolation;
+use crate::relay::link::{Delivery, MqttConnection, Connector, Publication};
+use crate::relay::{DISCONNECT_TIMEOUT, MqttVersion, UplinkError, TrafficKind};
 use crate::units::Uptime;
 use crate::wire::json::ConnectionState;
 
-impl<L: Links> Epoch<'_, L> {
-    /// Hands over all that may go now. Who calls again at once finds nothing to do.
-    pub(super) async fn fill(&mut self, now: Uptime) -> Result<(), End> {
-        self.relay.look_at_air();
+impl<L: Connector> BrokerConnection<'_, L> {
+    /// Sends all due messages. Idempotent until the next wakeup.
+    pub(super) async fn send_due(&mut self, now: Uptime) -> Result<(), DisconnectReason> {
+        self.uplink.update_data_usage();
         let Some(session) = &mut self.session else { return Ok(()) };
-        session.lanes.stretch(self.relay.stretch);
-        let wishes = self.relay.inputs.health.borrow().wishes;
-        session.lanes.at_once =
-            self.drained || self.relay.inputs.clock.uptime() < wishes.flush_until;
+        session.track_queue.set_throttle(self.uplink.throttle);
+        let wishes = self.uplink.inputs.health.borrow().overrides;
+        session.track_queue.flush =
+            self.drained || self.uplink.inputs.clock.uptime() < wishes.flush_until;
         let the_end = self.drained && session.in_flight.is_empty();
-        if self.relay.removals.are_due(the_end, now) {
-            self.flush().await?;
+        if self.uplink.pruner.is_due(the_end, now) {
+            self.prune_outbox().await?;
         }
-        if self.leave.is_none() {
+        if self.shutdown.is_none() {
             self.subscribe(now)?;
-            self.say_online(now)?;
-            self.say_state(now)?;
-            self.say_answers(now)?;
-            self.say_position(now).await?;
-            if self.send_events(now).await? == Trail::MayGo {
+            self.send_online(now)?;
+            self.send_state(now)?;
+            self.send_responses(now)?;
+            self.send_position(now).await?;
+            if self.send_events(now).await? == TrackGate::Open {
                 self.send_tracks(now).await?;
             }
             if self.has_drained() {
-                self.take_leave(now + FAREWELL)?;
+                self.begin_shutdown(now + DISCONNECT_TIMEOUT)?;
             }
         }
-        self.go_on_leaving(now).await
+        self.continue_shutdown(now).await
     }
 
-    async fn flush(&mut self) -> Result<(), End> {
-        self.relay.flush().await.map_err(|RelayError::Outbox(error)| End::Outbox(error))
+    async fn prune_outbox(&mut self) -> Result<(), DisconnectReason> {
+        self.uplink.prune_outbox().await.map_err(|UplinkError::Outbox(error)| DisconnectReason::Outbox(error))
     }
 
-    /// Nothing is left, and nothing more will come.
+    /// Whether everything was sent and nothing more will follow.
     fn has_drained(&self) -> bool {
         self.drained
             && self.session.as_ref().is_some_and(|session| {
-                session.online_said && session.tracks() + session.events() == 0
+                session.online_sent && session.tracks_in_flight() + session.events_in_flight() == 0
             })
-            && self.relay.answers.is_empty()
+            && self.uplink.responses.is_empty()
             && self.stats.borrow().pending == 0
     }
 
-    async fn go_on_leaving(&mut self, now: Uptime) -> Result<(), End> {
-        let (Some((stage, until)), Some(session)) = (self.leave, &self.session) else {
+    async fn continue_shutdown(&mut self, now: Uptime) -> Result<(), DisconnectReason> {
+        let (Some((stage, until)), Some(session)) = (self.shutdown, &self.session) else {
             return Ok(());
         };
         let stage = match stage {
-            Leave::ToSay => {
-                let offline = self.relay.connection(ConnectionState::Offline);
-                if !self.hand_over(Message::Connection, offline, now)? {
+            ShutdownStage::SendOffline => {
+                let offline = self.uplink.connection_message(ConnectionState::Offline);
+                if !self.publish(InFlightMessage::Connection, offline, now)? {
                     return Ok(());
                 }
-                Leave::Said
+                ShutdownStage::OfflineSent
             }
-            Leave::Said if session.in_flight.is_empty() => {
-                self.flush().await?;
-                self.link.disconnect();
-                Leave::Disconnecting
+            ShutdownStage::OfflineSent if session.in_flight.is_empty() => {
+                self.prune_outbox().await?;
+                self.connection.disconnect();
+                ShutdownStage::Disconnecting
             }
-            Leave::Said | Leave::Disconnecting => return Ok(()),
+            ShutdownStage::OfflineSent | ShutdownStage::Disconnecting => return Ok(()),
         };
-        self.leave = Some((stage, until));
+        self.shutdown = Some((stage, until));
         Ok(())
     }
 
-    /// Gives a message to the client; false if the window has no room for it now.
-    pub(super) fn hand_over(
+    /// Publishes a message. Returns false if the window has no space.
+    pub(super) fn publish(
         &mut self,
-        message: Message,
+        message: InFlightMessage,
         publication: Publication,
         now: Uptime,
-    ) -> Result<bool, End> {
+    ) -> Result<bool, DisconnectReason> {
         let Some(session) = &mut self.session else { return Ok(false) };
         let bytes = publication.payload.len();
         if !session.in_flight.has_room(bytes) {
             return Ok(false);
         }
-        // First here, then there: whatever the client sends finds its message.
-        session.in_flight.hand_over(message, bytes, now);
-        // Property identifier and length (MQTT 5 §3.3.2.3.9); 3.1.1 has none.
+        // Register the message first, so that the client's events find it.
+        session.in_flight.push(message, bytes, now);
+        // Property identifier and length (MQTT 5 §3.3.2.3.9). MQTT 3.1.1 has none.
         let content_type = publication
             .content_type
-            .filter(|_| self.relay.config.version == MqttVersion::V5)
+            .filter(|_| self.uplink.config.version == MqttVersion::V5)
             .map_or(0, |content_type| 3 + content_type.len());
         let topic = publication.topic.len();
-        self.relay.air.count(Traffic::Answered(topic, bytes + content_type));
-        self.link.try_publish(publication).map_err(|_| Fault::Overrun)?;
-        self.relay.report.count(|status| status.payload_bytes += bytes as u64);
+        self.uplink.data_meter.count(TrafficKind::Qos1(topic, bytes + content_type));
+        self.connection.try_publish(publication).map_err(|_| ProtocolViolation::QueueFull)?;
+        self.uplink.reporter.update(|status| status.payload_bytes += bytes as u64);
         Ok(true)
     }
 
-    /// First of all: a manifest is on its way while the rest is said.
-    fn subscribe(&mut self, now: Uptime) -> Result<(), End> {
+    /// Subscribes first, so that a manifest arrives while the other messages are sent.
+    fn subscribe(&mut self, now: Uptime) -> Result<(), DisconnectReason> {
         let Some(session) = &mut self.session else { return Ok(()) };
-        if session.subscription != Subscribed::ToDo {
+        if session.subscription != SubscribeState::NotSent {
             return Ok(());
         }
-        let topics = session.wanted.topics(&self.relay.config);
+        let topics = session.plan.topics(&self.uplink.config);
         if topics.is_empty() {
             return Ok(());
         }
         let topics: Vec<String> = topics.into_iter().cloned().collect();
-        session.in_flight.hand_over(Message::Subscription, 0, now);
+        session.in_flight.push(InFlightMessage::Subscription, 0, now);
         let length = topics.iter().map(String::len).sum();
-        self.relay.air.count(Traffic::Subscription(topics.len(), length));
-        session.subscription = Subscribed::UnderWay { since: now };
-        self.link.try_subscribe(topics).map_err(|_| Fault::Overrun.into())
+        self.uplink.data_meter.count(TrafficKind::Subscription(topics.len(), length));
+        session.subscription = SubscribeState::Sent { since: now };
+        self.connection.try_subscribe(topics).map_err(|_| ProtocolViolation::QueueFull.into())
     }
 
-    fn say_answers(&mut self, now: Uptime) -> Result<(), End> {
-        while let Some((number, payload)) = self.relay.answers.to_send() {
+    fn send_responses(&mut self, now: Uptime) -> Result<(), DisconnectReason> {
+        while let Some((number, payload)) = self.uplink.responses.next_to_send() {
             let Some(session) = &self.session else { return Ok(()) };
-            let topic = self.relay.config.topics.command_result.clone();
+            let topic = self.uplink.config.topics.command_result.clone();
             if payload.len() > session.max_payload(&topic) {
-                self.relay.answers.done(number);
-                self.relay.report.count(|status| status.answers_lost += 1);
+                self.uplink.responses.remove(number);
+                self.uplink.reporter.update(|status| status.responses_lost += 1);
                 continue;
             }
             let payload = payload.to_vec();
             let delivery = Delivery::AtLeastOnce;
             let publication = Publication { topic, payload, delivery, content_type: None };
-            if !self.hand_over(Message::Answer(number), publication, now)? {
+            if !self.publish(InFlightMessage::Response(number), publication, now)? {
                 return Ok(());
             }
-            self.relay.answers.sent(number);
+            self.uplink.responses.mark_sent(number);
         }
         Ok(())
     }
 
-    fn say_online(&mut self, now: Uptime) -> Result<(), End> {
-        if self.session.as_ref().is_some_and(|session| !session.online_said) {
-            let online = self.relay.connection(ConnectionState::Online);
-            let said = self.hand_over(Message::Connection, online, now)?;
+    fn send_online(&mut self, now: Uptime) -> Result<(), DisconnectReason> {
+        if self.session.as_ref().is_some_and(|session| !session.online_sent) {
+            let online = self.uplink.connection_message(ConnectionState::Online);
+            let said = self.publish(InFlightMessage::Connection, online, now)?;
             if let Some(session) = &mut self.session {
-                session.online_said = said;
+                session.online_sent = said;
             }
         }
         Ok(())
     }
 
-    fn say_state(&mut self, now: Uptime) -> Result<(), End> {
+    fn send_state(&mut self, now: Uptime) -> Result<(), DisconnectReason> {
         let interval = self.state_interval();
         let Some(session) = &mut self.session else { return Ok(()) };
-        let health = self.relay.inputs.health.borrow().clone();
-        if now < session.state.due(&health, interval) {
+        let health = self.uplink.inputs.health.borrow().clone();
+        if now < session.state.next_due(&health, interval) {
             return Ok(());
         }
-        let Some(utc) = self.relay.inputs.clock.utc() else {
-            session.state.hold_back(now);
+        let Some(utc) = self.uplink.inputs.clock.utc() else {
+            session.state.defer(now);
             return Ok(());
         };
         let state = self.state(&health, utc);
         let publication = Publication {
-            topic: self.relay.config.topics.state.clone(),
-            payload: serde_json::to_vec(&state).expect("numbers and strings are JSON"),
+            topic: self.uplink.config.topics.state.clone(),
+            payload: serde_json::to_vec(&state).expect("numbers and strings are valid JSON"),
             delivery: Delivery::Retained,
             content_type: None,
         };
         let Some(session) = &self.session else { return Ok(()) };
         let too_large = publication.payload.len() > session.max_payload(&publication.topic);
-        let said = too_large || self.hand_over(Message::State, publication, now)?;
+        let said = too_large || self.publish(InFlightMessage::State, publication, now)?;
         if let Some(session) = self.session.as_mut().filter(|_| said) {
-            session.state.said(health, now);
+            session.state.record_sent(health, now);
         }
         Ok(())
     }

@@ -1,83 +1,85 @@
-//! `position`, and its mirror for OwnTracks: the newest fix, replaced and never queued.
+//! Sends `position` and its OwnTracks copy. Only the newest fix is sent; positions are never
+//! queued.
 
 use serde::Serialize;
 
-use super::{End, Epoch};
+use super::{DisconnectReason, BrokerConnection};
 use crate::core::record::{Record, Subject};
-use crate::relay::Traffic;
-use crate::relay::in_flight::Fault;
-use crate::relay::link::{Delivery, Link, Links, Publication};
+use crate::relay::TrafficKind;
+use crate::relay::in_flight::ProtocolViolation;
+use crate::relay::link::{Delivery, MqttConnection, Connector, Publication};
 use crate::units::Uptime;
 use crate::wire::json::Position;
 use crate::wire::owntracks::Location;
 
-impl<L: Links> Epoch<'_, L> {
-    pub(super) async fn say_position(&mut self, now: Uptime) -> Result<(), End> {
-        let (Some(session), Some(newest)) = (&self.session, self.newest()) else { return Ok(()) };
+impl<L: Connector> BrokerConnection<'_, L> {
+    pub(super) async fn send_position(&mut self, now: Uptime) -> Result<(), DisconnectReason> {
+        let (Some(session), Some(newest)) = (&self.session, self.newest_fix()) else { return Ok(()) };
         let due = self.position_due(session, &newest).is_some_and(|due| now >= due);
-        if !due || session.positions_under_way > 0 || !self.may_be_known(&newest, now).await? {
+        if !due || session.unsent_positions > 0 || !self.is_publishable(&newest, now).await? {
             return Ok(());
         }
         let Some(session) = &mut self.session else { return Ok(()) };
         let Subject::Point(point) = &newest.subject;
-        let config = &self.relay.config;
+        let config = &self.uplink.config;
         let mut position = Position::new(config.van.as_str(), newest.seq, point);
         {
-            let health = self.relay.inputs.health.borrow();
+            let health = self.uplink.inputs.health.borrow();
             let route = &health.route;
-            session.reports_said = Some(health.wishes.reports);
+            session.report_requests_sent = Some(health.overrides.report_requests);
             position.point.stop_status = route.stop_status.or(position.point.stop_status);
             position.route.clone_from(&route.route);
             (position.stop_seq, position.stops_remaining) = (route.stop_seq, route.stops_remaining);
-            session.place_said = Some(route.place());
+            session.stop_sent = Some(route.stop());
         }
-        session.position.said(&newest, now);
+        session.position.record_sent(&newest, now);
         let mirror = config.owntracks.then(|| Location::new(&config.van, point));
         let topics = config.topics.clone();
-        if self.say_once(topics.position, &position)? {
-            self.relay.report.count(|status| status.positions += 1);
+        if self.send_qos0(topics.position, &position)? {
+            self.uplink.reporter.update(|status| status.positions += 1);
         }
         if let Some(location) = mirror {
-            self.say_once(topics.owntracks, &location)?;
+            self.send_qos0(topics.owntracks, &location)?;
         }
         Ok(())
     }
 
-    /// With QoS 0; false if the broker does not take it.
-    fn say_once(&mut self, topic: String, said: &impl Serialize) -> Result<bool, End> {
+    /// Publishes with QoS 0. Returns false if the message is too large for the broker.
+    fn send_qos0(&mut self, topic: String, said: &impl Serialize) -> Result<bool, DisconnectReason> {
         let Some(session) = &mut self.session else { return Ok(false) };
-        let payload = serde_json::to_vec(said).expect("numbers and strings are JSON");
+        let payload = serde_json::to_vec(said).expect("numbers and strings are valid JSON");
         let bytes = payload.len();
         if bytes > session.max_payload(&topic) {
             return Ok(false);
         }
-        session.positions_under_way += 1;
-        self.relay.air.count(Traffic::Unanswered(topic.len(), bytes));
+        session.unsent_positions += 1;
+        self.uplink.data_meter.count(TrafficKind::Qos0(topic.len(), bytes));
         let publication =
             Publication { topic, payload, delivery: Delivery::AtMostOnce, content_type: None };
-        self.link.try_publish(publication).map_err(|_| Fault::Overrun)?;
-        self.relay.report.count(|status| status.payload_bytes += bytes as u64);
+        self.connection.try_publish(publication).map_err(|_| ProtocolViolation::QueueFull)?;
+        self.uplink.reporter.update(|status| status.payload_bytes += bytes as u64);
         Ok(true)
     }
 
-    /// A `Seq` that is published must never be used again: it has to be reserved first.
-    async fn may_be_known(&mut self, newest: &Record, now: Uptime) -> Result<bool, End> {
+    /// Whether the `Seq` of the fix may be published. It must be reserved first, because it must
+    /// never be used again.
+    async fn is_publishable(&mut self, newest: &Record, now: Uptime) -> Result<bool, DisconnectReason> {
         let Some(session) = &mut self.session else { return Ok(false) };
-        let reserved = |stats: &tokio::sync::watch::Receiver<_>| newest.seq <= reserved_of(stats);
+        let reserved = |stats: &tokio::sync::watch::Receiver<_>| newest.seq <= reserved_seq(stats);
         if now < session.outbox_not_before {
             return Ok(reserved(&self.stats));
         }
-        match self.relay.inputs.outbox.reserve(newest.seq).await {
+        match self.uplink.inputs.outbox.reserve(newest.seq).await {
             Ok(()) => Ok(true),
             Err(error) => {
-                self.outbox_failed(error, now)?;
+                self.on_outbox_error(error, now)?;
                 Ok(reserved(&self.stats))
             }
         }
     }
 }
 
-fn reserved_of(
+fn reserved_seq(
     stats: &tokio::sync::watch::Receiver<crate::outbox::OutboxStats>,
 ) -> crate::core::record::Seq {
     stats.borrow().reserved

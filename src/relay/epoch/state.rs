@@ -1,17 +1,17 @@
-//! What `state` says.
+//! Builds the `state` message.
 
-use super::Epoch;
+use super::BrokerConnection;
 use crate::core::record::{Record, Subject};
 use crate::relay::health::{Health, RouteState};
-use crate::relay::link::Links;
+use crate::relay::link::Connector;
 use crate::units::UtcTime;
 use crate::wire::VERSION;
-use crate::wire::json::{LinkUse, OutboxState, State};
+use crate::wire::json::{LinkUsage, OutboxState, State};
 
-impl<L: Links> Epoch<'_, L> {
-    /// The agent as it is at `utc`.
+impl<L: Connector> BrokerConnection<'_, L> {
+    /// The state of the agent at `utc`.
     pub(super) fn state(&self, health: &Health, utc: UtcTime) -> State {
-        let uptime = self.relay.inputs.clock.uptime();
+        let uptime = self.uplink.inputs.clock.uptime();
         let age = health.newest_fix_at.map(|at| uptime.since(at));
         let mut gnss = health.gnss.clone();
         gnss.age_s = age.map(|age| (age.as_secs_f64() * 10.0).round() / 10.0);
@@ -19,7 +19,7 @@ impl<L: Links> Epoch<'_, L> {
         let RouteState { next_stop, delay, scanners, .. } = health.route.clone();
         State {
             v: VERSION,
-            van: self.relay.config.van.to_string(),
+            van: self.uplink.config.van.to_string(),
             ts: utc.to_string(),
             duty,
             route,
@@ -34,19 +34,19 @@ impl<L: Links> Epoch<'_, L> {
         }
     }
 
-    fn link_use(&self) -> LinkUse {
-        let status = self.relay.status();
+    fn link_use(&self) -> LinkUsage {
+        let status = self.uplink.status();
         let status = status.borrow();
-        LinkUse {
-            bytes_today: status.air.today,
-            bytes_month: status.air.month,
-            cadence: status.stretch.factor(),
+        LinkUsage {
+            bytes_today: status.data_usage.today,
+            bytes_month: status.data_usage.month,
+            cadence: status.throttle.factor(),
         }
     }
 
     fn outbox_state(&self) -> OutboxState {
         let newest =
-            self.newest().map(|Record { subject: Subject::Point(point), .. }| point.fix.utc);
+            self.newest_fix().map(|Record { subject: Subject::Point(point), .. }| point.fix.utc);
         let stats = *self.stats.borrow();
         let complete_until = if stats.pending == 0 { newest } else { stats.oldest };
         OutboxState {

@@ -1,4 +1,5 @@
-//! rumqttc's errors and reason codes → ours: why a link ended, and what must change before another attempt makes sense.
+//! Maps rumqttc's errors and reason codes to the reason why a connection ended, and to what must
+//! change before a retry.
 
 #[cfg(any(feature = "websocket", feature = "proxy"))]
 use std::error::Error;
@@ -10,7 +11,7 @@ use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, PubAckReason, SubscribeReaso
 use rumqttc::v5::{ConnectionError, StateError};
 use rustls::CertificateError;
 
-use super::super::{Closed, Distrust, ReasonCode, Stage};
+use super::super::{CloseReason, TlsFailure, ReasonCode, ConnectStage};
 use super::CONNECT_TIMEOUT_S;
 
 /// MQTT 5 §3.4.2.1.
@@ -44,7 +45,7 @@ pub(super) const fn suback_reason(reason: SubscribeReasonCode) -> ReasonCode {
     })
 }
 
-/// MQTT 5 §3.2.2.2; what 3.1.1 brokers answer counts as the code that means the same.
+/// MQTT 5 §3.2.2.2. Codes of 3.1.1 brokers map to the equivalent code.
 const fn connack_reason(code: ConnectReturnCode) -> ReasonCode {
     ReasonCode(match code {
         ConnectReturnCode::Success => 0x00,
@@ -73,66 +74,68 @@ const fn connack_reason(code: ConnectReturnCode) -> ReasonCode {
     })
 }
 
-pub(super) fn closed(error: &ConnectionError) -> Closed {
+pub(super) fn close_reason(error: &ConnectionError) -> CloseReason {
     let text = error.to_string();
     match error {
         ConnectionError::ConnectionRefused(code)
         | ConnectionError::MqttState(StateError::ConnFail { reason: code }) => {
-            Closed::Refused { reason: connack_reason(*code), text }
+            CloseReason::Refused { reason: connack_reason(*code), text }
         }
         ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) => {
-            Closed::Dismissed { reason: ReasonCode(*reason_code as u8), text }
+            CloseReason::Disconnected { reason: ReasonCode(*reason_code as u8), text }
         }
         ConnectionError::MqttState(
             StateError::IncomingPacketTooLarge { .. }
             | StateError::Deserialization(PacketError::PayloadSizeLimitExceeded { .. }),
-        ) => Closed::Oversized { text },
-        ConnectionError::Io(error) => io_closed(error, text),
-        ConnectionError::Tls(error) => tls_closed(error, text),
-        ConnectionError::Timeout(_) => no_connection(),
+        ) => CloseReason::Oversized { text },
+        ConnectionError::Io(error) => from_io_error(error, text),
+        ConnectionError::Tls(error) => from_tls_error(error, text),
+        ConnectionError::Timeout(_) => connect_timeout(),
         #[cfg(feature = "websocket")]
-        ConnectionError::Websocket(error) => on_the_way(error, text),
+        ConnectionError::Websocket(error) => from_websocket_error(error, text),
         #[cfg(feature = "websocket")]
         ConnectionError::ResponseValidation(error) => {
-            Closed::Broken { text: format!("{text}{error}") }
+            CloseReason::Broken { text: format!("{text}{error}") }
         }
         #[cfg(feature = "proxy")]
-        ConnectionError::Proxy(error) => at_the_proxy(error),
-        _ => broken(text),
+        ConnectionError::Proxy(error) => from_proxy_error(error),
+        _ => from_other_error(text),
     }
 }
 
-/// With TLS 1.3 the broker judges our certificate after the handshake, and rustls' alert comes as an IO error.
-fn broken(text: String) -> Closed {
+/// With TLS 1.3, the broker validates the client certificate after the handshake, and rustls
+/// reports its alert as an I/O error.
+fn from_other_error(text: String) -> CloseReason {
     if text.contains("received fatal alert") {
-        Closed::Untrusted { distrust: Distrust::Refused, text }
+        CloseReason::Untrusted { failure: TlsFailure::Refused, text }
     } else {
-        Closed::Broken { text }
+        CloseReason::Broken { text }
     }
 }
 
-/// Looked up, connected, or broken later: only the error tells.
-fn io_closed(error: &io::Error, text: String) -> Closed {
-    let stage = if is_lookup(error) { Stage::Dns } else { Stage::Tcp };
+/// Derives the failed stage from the error.
+fn from_io_error(error: &io::Error, text: String) -> CloseReason {
+    let stage = if is_dns_error(error) { ConnectStage::Dns } else { ConnectStage::Tcp };
     match error.kind() {
-        _ if is_offline(error) => Closed::Offline { stage, text },
-        _ if stage == Stage::Dns => Closed::Unreached { stage, text },
+        _ if is_offline(error) => CloseReason::Offline { stage, text },
+        _ if stage == ConnectStage::Dns => CloseReason::Unreachable { stage, text },
         io::ErrorKind::ConnectionRefused
         | io::ErrorKind::HostUnreachable
         | io::ErrorKind::AddrNotAvailable
-        | io::ErrorKind::PermissionDenied => Closed::Unreached { stage, text },
-        _ => broken(text),
+        | io::ErrorKind::PermissionDenied => CloseReason::Unreachable { stage, text },
+        _ => from_other_error(text),
     }
 }
 
-/// getaddrinfo's errors have no kind and no number of their own; these words are the standard library's.
-fn is_lookup(error: &io::Error) -> bool {
+/// Errors of getaddrinfo have no kind and no OS error number. The text is that of the standard
+/// library.
+fn is_dns_error(error: &io::Error) -> bool {
     error.raw_os_error().is_none()
         && error.to_string().starts_with("failed to lookup address information")
 }
 
-/// The same for MQTT 3.1.1 (§3.2.2.3): its return codes count as the codes of 5 that mean the same.
-pub(super) fn closed_v4(error: &v4::ConnectionError) -> Closed {
+/// Maps errors of MQTT 3.1.1 (§3.2.2.3). Return codes map to the equivalent codes of MQTT 5.
+pub(super) fn close_reason_v4(error: &v4::ConnectionError) -> CloseReason {
     use v4::{ConnectReturnCode as Code, ConnectionError as Error, StateError as State};
     let text = error.to_string();
     match error {
@@ -145,57 +148,57 @@ pub(super) fn closed_v4(error: &v4::ConnectionError) -> Closed {
                 Code::NotAuthorized => 0x87,
                 Code::ServiceUnavailable => 0x88,
             });
-            Closed::Refused { reason, text }
+            CloseReason::Refused { reason, text }
         }
         Error::MqttState(State::Deserialization(v4::Error::PayloadSizeLimitExceeded(_))) => {
-            Closed::Oversized { text }
+            CloseReason::Oversized { text }
         }
-        Error::Io(error) => io_closed(error, text),
-        Error::Tls(error) => tls_closed(error, text),
-        Error::NetworkTimeout => no_connection(),
+        Error::Io(error) => from_io_error(error, text),
+        Error::Tls(error) => from_tls_error(error, text),
+        Error::NetworkTimeout => connect_timeout(),
         #[cfg(feature = "websocket")]
-        Error::Websocket(error) => on_the_way(error, text),
+        Error::Websocket(error) => from_websocket_error(error, text),
         #[cfg(feature = "websocket")]
-        Error::ResponseValidation(error) => Closed::Broken { text: format!("{text}{error}") },
+        Error::ResponseValidation(error) => CloseReason::Broken { text: format!("{text}{error}") },
         #[cfg(feature = "proxy")]
-        Error::Proxy(error) => at_the_proxy(error),
-        _ => broken(text),
+        Error::Proxy(error) => from_proxy_error(error),
+        _ => from_other_error(text),
     }
 }
 
-fn no_connection() -> Closed {
-    Closed::Broken { text: format!("no connection within {CONNECT_TIMEOUT_S} s") }
+fn connect_timeout() -> CloseReason {
+    CloseReason::Broken { text: format!("no connection within {CONNECT_TIMEOUT_S} s") }
 }
 
-/// A WebSocket is made after TLS and before MQTT, and its errors are of all three.
+/// A WebSocket is established between TLS and MQTT, so its errors are of all three.
 #[cfg(feature = "websocket")]
-fn on_the_way(error: &(dyn Error + 'static), text: String) -> Closed {
+fn from_websocket_error(error: &(dyn Error + 'static), text: String) -> CloseReason {
     match cause::<io::Error>(error) {
-        Some(error) if tls_error(error).is_some() => handshake_closed(error, text),
-        Some(error) => io_closed(error, text),
-        None => broken(text),
+        Some(error) if tls_error(error).is_some() => from_handshake_error(error, text),
+        Some(error) => from_io_error(error, text),
+        None => from_other_error(text),
     }
 }
 
-/// The proxy was not reached, or does not make the way.
+/// The proxy was not reached, or did not establish a tunnel.
 #[cfg(feature = "proxy")]
-fn at_the_proxy(error: &(dyn Error + 'static)) -> Closed {
+fn from_proxy_error(error: &(dyn Error + 'static)) -> CloseReason {
     if let Some(error) = cause::<io::Error>(error) {
-        return io_closed(error, format!("the proxy: {error}"));
+        return from_io_error(error, format!("proxy: {error}"));
     }
-    // A proxy may say anything; only the number of its answer is repeated.
+    // The response of a proxy is untrusted, so only its status code is reported.
     let said = error.source().map(ToString::to_string).unwrap_or_default();
     let status =
         said.strip_prefix("The HTTP code is not equal 200: ").and_then(|code| code.parse().ok());
     let text = match status {
-        None::<u16> => "the proxy does not answer as one that knows HTTP CONNECT".to_owned(),
-        Some(407) => "the proxy wants a user name and password, or others (407)".to_owned(),
-        Some(status) => format!("the proxy does not make the way to the broker ({status})"),
+        None::<u16> => "the proxy did not respond to HTTP CONNECT with a valid response".to_owned(),
+        Some(407) => "the proxy requires a user name and password, or other ones (407)".to_owned(),
+        Some(status) => format!("the proxy refused the tunnel to the broker ({status})"),
     };
-    Closed::Unreached { stage: Stage::Tcp, text }
+    CloseReason::Unreachable { stage: ConnectStage::Tcp, text }
 }
 
-/// What is behind an error of the client.
+/// Returns the source of a client error.
 #[cfg(any(feature = "websocket", feature = "proxy"))]
 fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     error.source()?.downcast_ref()
@@ -205,56 +208,60 @@ fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
-fn tls_closed(error: &rumqttc::TlsError, text: String) -> Closed {
+fn from_tls_error(error: &rumqttc::TlsError, text: String) -> CloseReason {
     match error {
-        rumqttc::TlsError::Io(error) => handshake_closed(error, text),
-        _ => Closed::Untrusted { distrust: Distrust::Other, text },
+        rumqttc::TlsError::Io(error) => from_handshake_error(error, text),
+        _ => CloseReason::Untrusted { failure: TlsFailure::Other, text },
     }
 }
 
-/// Certificates change when a person changes them; everything else may pass.
-fn handshake_closed(error: &io::Error, text: String) -> Closed {
+/// Maps an error of the TLS handshake. Only an operator can replace certificates; other errors may
+/// be temporary.
+fn from_handshake_error(error: &io::Error, text: String) -> CloseReason {
     match tls_error(error) {
-        // It is our own clock that is behind; the receiver's time comes within minutes of a cold start.
+        // The agent's clock is behind. The receiver provides the time within minutes of a cold
+        // start.
         Some(rustls::Error::InvalidCertificate(
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
-        )) => Closed::Unreached {
-            stage: Stage::Tls(Distrust::NotYetValid),
-            text: "TLS: the broker's certificate is not valid yet by our clock".to_owned(),
+        )) => CloseReason::Unreachable {
+            stage: ConnectStage::Tls(TlsFailure::NotYetValid),
+            text: "TLS: the broker's certificate is not valid yet according to the agent's clock".to_owned(),
         },
-        Some(tls) => Closed::Untrusted { distrust: distrust(tls), text: format!("TLS: {tls}") },
+        Some(tls) => CloseReason::Untrusted { failure: tls_failure(tls), text: format!("TLS: {tls}") },
         None => {
-            let stage = Stage::Tls(Distrust::Other);
+            let stage = ConnectStage::Tls(TlsFailure::Other);
             if is_offline(error) {
-                Closed::Offline { stage, text }
+                CloseReason::Offline { stage, text }
             } else {
-                Closed::Unreached { stage, text }
+                CloseReason::Unreachable { stage, text }
             }
         }
     }
 }
 
-fn distrust(error: &rustls::Error) -> Distrust {
+fn tls_failure(error: &rustls::Error) -> TlsFailure {
     use CertificateError as Of;
     match error {
         rustls::Error::InvalidCertificate(Of::Expired | Of::ExpiredContext { .. }) => {
-            Distrust::Expired
+            TlsFailure::Expired
         }
         rustls::Error::InvalidCertificate(
             Of::NotValidForName | Of::NotValidForNameContext { .. },
-        ) => Distrust::WrongName,
-        // Made anew under the same name, an authority has another key: its signature does not fit.
+        ) => TlsFailure::WrongName,
+        // An authority that was recreated under the same name has another key, so its signature
+        // does not match.
         rustls::Error::InvalidCertificate(Of::UnknownIssuer | Of::BadSignature) => {
-            Distrust::UnknownAuthority
+            TlsFailure::UnknownAuthority
         }
-        rustls::Error::AlertReceived(_) => Distrust::Refused,
-        _ => Distrust::Other,
+        rustls::Error::AlertReceived(_) => TlsFailure::Refused,
+        _ => TlsFailure::Other,
     }
 }
 
-/// No route, or no name server (getaddrinfo's `EAI_AGAIN`, which has no kind of its own): nothing reached the broker.
+/// No route, or no name server: no packet reached the broker. getaddrinfo's `EAI_AGAIN` has no
+/// error kind of its own.
 fn is_offline(error: &io::Error) -> bool {
-    // Not HostUnreachable: that is what a router near the broker may answer.
+    // HostUnreachable is not included, because a router near the broker may send it.
     let no_route = [io::ErrorKind::NetworkUnreachable, io::ErrorKind::NetworkDown];
     no_route.contains(&error.kind())
         || error.to_string().contains("Temporary failure in name resolution")

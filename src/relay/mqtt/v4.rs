@@ -1,19 +1,21 @@
-//! MQTT 3.1.1, for brokers without 5. Its PUBACK has no reason code: a broker says it also to what its ACL denies.
+//! MQTT 3.1.1. Its PUBACK has no reason code: a broker also sends it for messages that its ACL
+//! denies.
 
 use rumqttc::{
     AsyncClient, Event, EventLoop, LastWill, MqttOptions, Outgoing, Packet, QoS, SubscribeFilter,
     SubscribeReasonCode,
 };
 
-use super::reasons::closed_v4;
-use super::{Attempt, MAX_INCOMING_BYTES, Polled, network};
-use crate::relay::{Closed, Delivery, LinkEvent, ReasonCode, Welcome};
+use super::reasons::close_reason_v4;
+use super::{ConnectOptions, MAX_INCOMING_BYTES, MqttEventLoop, network_options};
+use crate::relay::{CloseReason, Delivery, ConnectionEvent, ReasonCode, ConnackInfo};
 
-/// The broker cannot say what it takes. What is larger than the large clouds take is tried, and waits when it is cut for.
+/// Maximum size of an outgoing packet, because the broker cannot announce its own. Packets above
+/// the limit of large cloud brokers are tried, and deferred if the broker closes the connection.
 const MAX_OUTGOING_BYTES: u32 = 1024 * 1024;
 
-pub(super) fn options(attempt: &Attempt, transport: rumqttc::Transport) -> MqttOptions {
-    let Attempt { broker, config, will } = attempt;
+pub(super) fn options(attempt: &ConnectOptions, transport: rumqttc::Transport) -> MqttOptions {
+    let ConnectOptions { broker, config, will } = attempt;
     let mut options = MqttOptions::new(&config.client_id, attempt.address(), broker.port);
     let retain = will.delivery == Delivery::Retained;
     let will = LastWill::new(&will.topic, will.payload.clone(), QoS::AtLeastOnce, retain);
@@ -36,7 +38,7 @@ pub(super) fn options(attempt: &Attempt, transport: rumqttc::Transport) -> MqttO
 
 pub(super) fn connection(options: MqttOptions, capacity: usize) -> (AsyncClient, Connection) {
     let (client, mut event_loop) = AsyncClient::new(options, capacity);
-    event_loop.set_network_options(network());
+    event_loop.set_network_options(network_options());
     (client, Connection(event_loop))
 }
 
@@ -53,46 +55,46 @@ pub(super) fn filters(topics: Vec<String>) -> impl Iterator<Item = SubscribeFilt
 
 pub(super) struct Connection(EventLoop);
 
-impl Polled for Connection {
-    async fn poll(&mut self) -> Result<Option<LinkEvent>, Closed> {
+impl MqttEventLoop for Connection {
+    async fn poll(&mut self) -> Result<Option<ConnectionEvent>, CloseReason> {
         match self.0.poll().await {
             Ok(event) => Ok(self.translate(event)),
-            Err(error) => Err(closed_v4(&error)),
+            Err(error) => Err(close_reason_v4(&error)),
         }
     }
 
-    fn rest(&mut self) -> Vec<LinkEvent> {
+    fn drain_after_error(&mut self) -> Vec<ConnectionEvent> {
         let last: Vec<Event> = self.0.state.events.drain(..).collect();
         last.into_iter().filter_map(|event| self.translate(event)).collect()
     }
 }
 
 impl Connection {
-    fn translate(&self, event: Event) -> Option<LinkEvent> {
+    fn translate(&self, event: Event) -> Option<ConnectionEvent> {
         Some(match event {
             Event::Outgoing(Outgoing::Publish(packet_id) | Outgoing::Subscribe(packet_id)) => {
-                LinkEvent::Sent(packet_id)
+                ConnectionEvent::Sent(packet_id)
             }
             Event::Outgoing(_) => return None,
-            Event::Incoming(Packet::ConnAck(_)) => LinkEvent::Connected(Welcome {
+            Event::Incoming(Packet::ConnAck(_)) => ConnectionEvent::Connected(ConnackInfo {
                 receive_max: u16::MAX,
                 max_packet_bytes: MAX_OUTGOING_BYTES,
                 keep_alive: self.0.mqtt_options.keep_alive(),
                 retains: true,
             }),
             Event::Incoming(Packet::PubAck(ack)) => {
-                LinkEvent::Acked { packet_id: ack.pkid, reason: ReasonCode::SUCCESS }
+                ConnectionEvent::Acked { packet_id: ack.pkid, reason: ReasonCode::SUCCESS }
             }
-            Event::Incoming(Packet::SubAck(ack)) => LinkEvent::Subscribed {
+            Event::Incoming(Packet::SubAck(ack)) => ConnectionEvent::Subscribed {
                 packet_id: ack.pkid,
                 reasons: ack.return_codes.into_iter().map(suback_reason).collect(),
             },
-            Event::Incoming(Packet::Publish(message)) => LinkEvent::Message {
+            Event::Incoming(Packet::Publish(message)) => ConnectionEvent::Message {
                 topic: message.topic,
                 payload: message.payload.to_vec(),
                 retained: message.retain,
             },
-            Event::Incoming(_) => LinkEvent::Alive,
+            Event::Incoming(_) => ConnectionEvent::OtherPacket,
         })
     }
 }

@@ -5,31 +5,32 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnAck, Filter, LastWill, Packet, PublishProperties};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 
-use super::reasons::{closed, puback_reason, suback_reason};
+use super::reasons::{close_reason, puback_reason, suback_reason};
 use super::{
-    Attempt, CONNECT_TIMEOUT_S, MAX_INCOMING_BYTES, MAX_KEEP_ALIVE, Ordering, Polled, Taught,
-    network,
+    ConnectOptions, CONNECT_TIMEOUT_S, MAX_INCOMING_BYTES, MAX_KEEP_ALIVE, Ordering, MqttEventLoop, BrokerQuirks,
+    network_options,
 };
-use crate::relay::{Closed, Delivery, LinkEvent, ReasonCode, Welcome};
+use crate::relay::{CloseReason, Delivery, ConnectionEvent, ReasonCode, ConnackInfo};
 
 pub(super) fn options(
-    attempt: &Attempt,
-    taught: &Taught,
+    attempt: &ConnectOptions,
+    quirks: &BrokerQuirks,
     transport: rumqttc::Transport,
 ) -> MqttOptions {
-    let Attempt { broker, config, will } = attempt;
+    let ConnectOptions { broker, config, will } = attempt;
     let mut options = MqttOptions::new(&config.client_id, attempt.address(), broker.port);
-    // Without a delay: one that came after our next `online` would stay as the retained word.
+    // No Will Delay: a Will that is published after the next `online` would remain as the retained
+    // state.
     let will = LastWill::new(
         will.topic.clone(),
         will.payload.clone(),
         QoS::AtLeastOnce,
-        will.delivery == Delivery::Retained && !taught.without_retain.load(Ordering::Relaxed),
+        will.delivery == Delivery::Retained && !quirks.without_retain.load(Ordering::Relaxed),
         None,
     );
     options
         .set_transport(transport)
-        .set_network_options(network())
+        .set_network_options(network_options())
         .set_connection_timeout(CONNECT_TIMEOUT_S)
         .set_keep_alive(attempt.keep_alive())
         .set_clean_start(true)
@@ -58,7 +59,7 @@ pub(super) const fn qos(delivery: Delivery) -> QoS {
     }
 }
 
-pub(super) fn content(content_type: &str) -> PublishProperties {
+pub(super) fn content_properties(content_type: &str) -> PublishProperties {
     PublishProperties { content_type: Some(content_type.to_owned()), ..Default::default() }
 }
 
@@ -68,61 +69,62 @@ pub(super) fn filters(topics: Vec<String>) -> impl Iterator<Item = Filter> {
 
 pub(super) struct Connection(EventLoop);
 
-impl Polled for Connection {
-    async fn poll(&mut self) -> Result<Option<LinkEvent>, Closed> {
+impl MqttEventLoop for Connection {
+    async fn poll(&mut self) -> Result<Option<ConnectionEvent>, CloseReason> {
         match self.0.poll().await {
             Ok(event) => Ok(translate(event, &mut self.0)),
-            Err(error) => Err(closed(&error)),
+            Err(error) => Err(close_reason(&error)),
         }
     }
 
-    fn rest(&mut self) -> Vec<LinkEvent> {
+    fn drain_after_error(&mut self) -> Vec<ConnectionEvent> {
         let last: Vec<Event> = self.0.state.events.drain(..).collect();
         last.into_iter().filter_map(|event| translate(event, &mut self.0)).collect()
     }
 }
 
-fn translate(event: Event, event_loop: &mut EventLoop) -> Option<LinkEvent> {
+fn translate(event: Event, event_loop: &mut EventLoop) -> Option<ConnectionEvent> {
     match event {
         Event::Outgoing(Outgoing::Publish(packet_id) | Outgoing::Subscribe(packet_id)) => {
-            Some(LinkEvent::Sent(packet_id))
+            Some(ConnectionEvent::Sent(packet_id))
         }
         Event::Outgoing(_) => None,
         Event::Incoming(Packet::ConnAck(connack)) => {
             let max_qos = connack.properties.as_ref().and_then(|properties| properties.max_qos);
             if max_qos == Some(0) {
-                let text = "the broker takes QoS 0 only: it would acknowledge nothing".to_owned();
+                let text = "the broker supports QoS 0 only: it would acknowledge no message".to_owned();
                 let reason = ReasonCode::QOS_NOT_SUPPORTED;
-                return Some(LinkEvent::Closed(Closed::Refused { reason, text }));
+                return Some(ConnectionEvent::Closed(CloseReason::Refused { reason, text }));
             }
-            Some(LinkEvent::Connected(welcome(&connack, event_loop)))
+            Some(ConnectionEvent::Connected(connack_info(&connack, event_loop)))
         }
         Event::Incoming(Packet::PubAck(ack)) => {
-            Some(LinkEvent::Acked { packet_id: ack.pkid, reason: puback_reason(ack.reason) })
+            Some(ConnectionEvent::Acked { packet_id: ack.pkid, reason: puback_reason(ack.reason) })
         }
-        Event::Incoming(Packet::SubAck(ack)) => Some(LinkEvent::Subscribed {
+        Event::Incoming(Packet::SubAck(ack)) => Some(ConnectionEvent::Subscribed {
             packet_id: ack.pkid,
             reasons: ack.return_codes.into_iter().map(suback_reason).collect(),
         }),
-        Event::Incoming(Packet::Publish(message)) => Some(LinkEvent::Message {
+        Event::Incoming(Packet::Publish(message)) => Some(ConnectionEvent::Message {
             topic: String::from_utf8_lossy(&message.topic).into_owned(),
             payload: message.payload.to_vec(),
             retained: message.retain,
         }),
-        Event::Incoming(_) => Some(LinkEvent::Alive),
+        Event::Incoming(_) => Some(ConnectionEvent::OtherPacket),
     }
 }
 
-fn welcome(connack: &ConnAck, event_loop: &mut EventLoop) -> Welcome {
+fn connack_info(connack: &ConnAck, event_loop: &mut EventLoop) -> ConnackInfo {
     let options = &mut event_loop.options;
     let mut keep_alive = options.keep_alive();
     if keep_alive.is_zero() {
-        // The broker turned it off (MQTT 5 §3.2.2.3.14), which rumqttc would take for "ping all the time".
+        // The broker disabled the keep alive (MQTT 5 §3.2.2.3.14). rumqttc would treat zero as
+        // "ping continuously".
         options.set_keep_alive(MAX_KEEP_ALIVE);
         keep_alive = MAX_KEEP_ALIVE;
     }
     let properties = connack.properties.as_ref();
-    Welcome {
+    ConnackInfo {
         receive_max: properties.and_then(|p| p.receive_max).unwrap_or(u16::MAX),
         max_packet_bytes: properties.and_then(|p| p.max_packet_size).unwrap_or(u32::MAX),
         keep_alive,

@@ -1,6 +1,6 @@
-//! Where PUBACK is not enough, the backend's word removes a record, and nothing else does.
+//! Tests of the backend's `ack`: where PUBACK is not sufficient, only an `ack` removes a record.
 
-use super::broker::{ACCEPT, Answer};
+use super::broker::{ACCEPT, PublishReaction};
 use super::*;
 use crate::outbox::tests::event;
 
@@ -8,23 +8,23 @@ impl Van {
     fn ack(&self, payload: &str) {
         let topic = "fleet/v1/VAN-1/ack".to_owned();
         let payload = payload.as_bytes().to_vec();
-        self.broker.say(LinkEvent::Message { topic, payload, retained: false });
+        self.broker.send_to_client(ConnectionEvent::Message { topic, payload, retained: false });
     }
 }
 
-fn strict() -> RelayConfig {
-    RelayConfig { require_ack: true, ..config() }
+fn strict() -> UplinkConfig {
+    UplinkConfig { require_ack: true, ..config() }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_puback_removes_nothing_and_the_backends_word_what_it_says() {
-    for config in [strict(), RelayConfig { version: MqttVersion::V3_1_1, ..config() }] {
+    for config in [strict(), UplinkConfig { version: MqttVersion::V3_1_1, ..config() }] {
         let mut van = Van::start_with_backlog(config, Broker::up(), 600).await;
         van.outbox.accept_events(vec![event(Seq::new(601))], Vec::new(), Uptime::ZERO);
         van.outbox.flush_by(Uptime::ZERO).await.unwrap();
         van.next = Seq::new(602);
         tokio::time::sleep(2 * MINUTE).await;
-        assert_eq!(van.pending(), 601, "everything is acknowledged, by the broker");
+        assert_eq!(van.pending(), 601, "the broker has acknowledged everything");
         let sent = van.broker.on("track").len() + van.broker.on("event").len();
         van.ack(r#"{"v":1,"track_seq":180}"#);
         van.until("three batches", MINUTE, |van| van.pending() == 421).await;
@@ -34,10 +34,10 @@ async fn a_puback_removes_nothing_and_the_backends_word_what_it_says() {
         van.ack(r#"{"v":1,"event_seq":601,"track_seq":600}"#);
         van.delivered(MINUTE).await;
         let again = van.broker.on("track").len() + van.broker.on("event").len();
-        assert_eq!(again, sent, "nothing twice on one connection");
+        assert_eq!(again, sent, "no repetition on one connection");
         assert_eq!(van.broker.inner().opened.len(), 1);
         let status = van.status.borrow().clone();
-        assert_eq!((status.acks_unfit, status.points_acked, status.events_acked), (4, 600, 1));
+        assert_eq!((status.acks_invalid, status.points_acked, status.events_acked), (4, 600, 1));
     }
 }
 
@@ -47,7 +47,7 @@ async fn the_backends_word_is_not_asked_for_where_puback_is_enough() {
     van.delivered(MINUTE).await;
     van.ack("nonsense");
     tokio::time::sleep(10 * MINUTE).await;
-    assert_eq!((van.status.borrow().acks_unfit, van.broker.inner().opened.len()), (0, 1));
+    assert_eq!((van.status.borrow().acks_invalid, van.broker.inner().opened.len()), (0, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -64,27 +64,28 @@ async fn a_backend_that_says_nothing_gets_everything_again_after_five_minutes_an
     van.ack(r#"{"v":1,"track_seq":120}"#);
     van.delivered(2 * 60 * MINUTE).await;
     tokio::time::sleep(8 * 60 * MINUTE).await;
-    assert_eq!(van.broker.inner().opened.len(), connections, "nothing waits");
+    assert_eq!(van.broker.inner().opened.len(), connections, "nothing is pending");
 }
 
 #[tokio::test(start_paused = true)]
 async fn any_mix_of_faults_removes_nothing_that_the_backend_has_not_said() {
     for seed in 0..8 {
-        let mut dice = fastrand::Rng::with_seed(seed);
+        let mut fnv1a = fastrand::Rng::with_seed(seed);
         let broker = Broker::up();
-        // What the backend has, and what it said so far: a 3.1.1 broker acknowledges and drops.
+        // Records stored by the backend, and its last `ack`. A 3.1.1 broker may acknowledge and
+        // drop a message.
         let stored = std::sync::Arc::new(std::sync::Mutex::new(BTreeSet::new()));
         let noted = stored.clone();
-        broker.script(move |received| match dice.u32(0..100) {
-            0..3 => Answer::Cut,
-            3..5 => Answer::Silence,
+        broker.script(move |received| match fnv1a.u32(0..100) {
+            0..3 => PublishReaction::Cut,
+            3..5 => PublishReaction::Silence,
             5..15 => ACCEPT,
             _ => {
                 noted.lock().unwrap().extend(received.seqs());
                 ACCEPT
             }
         });
-        let config = RelayConfig { version: MqttVersion::V3_1_1, track_batch: 9, ..config() };
+        let config = UplinkConfig { version: MqttVersion::V3_1_1, track_batch: 9, ..config() };
         let mut van = Van::start_with_backlog(config, broker, 200).await;
         let mut said = 0;
         for _ in 0..120 {
@@ -95,9 +96,9 @@ async fn any_mix_of_faults_removes_nothing_that_the_backend_has_not_said() {
             };
             van.ack(&format!(r#"{{"v":1,"track_seq":{said}}}"#));
             tokio::time::sleep(Duration::from_millis(10)).await;
-            let kept = van.outbox.after(Seq::ZERO, None, 10_000).await.unwrap();
+            let kept = van.outbox.records_after(Seq::ZERO, None, 10_000).await.unwrap();
             let lowest = kept.first().map_or(van.next, |record| record.seq);
-            assert!(lowest.get() <= said + 1, "seed {seed}: {lowest:?} is left, {said} was said");
+            assert!(lowest.get() <= said + 1, "seed {seed}: {lowest:?} is left, ack was {said}");
         }
         assert!(said > 300, "seed {seed}: {said}");
     }
@@ -106,13 +107,13 @@ async fn any_mix_of_faults_removes_nothing_that_the_backend_has_not_said() {
 #[tokio::test(start_paused = true)]
 async fn fresh_points_wait_for_the_backlog_so_that_a_mark_takes_nothing_that_has_not_arrived() {
     let broker = Broker::up();
-    broker.script(|_| Answer::AckLater(Duration::from_millis(800)));
+    broker.script(|_| PublishReaction::AckLater(Duration::from_millis(800)));
     broker.inner().welcome.receive_max = 2;
-    let config = RelayConfig { backlog_batch: 10, ..strict() };
+    let config = UplinkConfig { backlog_batch: 10, ..strict() };
     let mut van = Van::start_with_backlog(config, broker, 2000).await;
     van.drive(30).await;
     let highest = van.broker.first_seen().last().copied().unwrap();
-    assert!((100..1500).contains(&highest), "{highest}: the backlog is still going");
+    assert!((100..1500).contains(&highest), "{highest}: the backlog is still being sent");
     van.ack(&format!(r#"{{"v":1,"track_seq":{highest}}}"#));
     tokio::time::sleep(10 * MINUTE / 3).await;
     assert!(van.pending() >= 2030 - highest);
@@ -123,21 +124,21 @@ async fn fresh_points_wait_for_the_backlog_so_that_a_mark_takes_nothing_that_has
 #[tokio::test(start_paused = true)]
 async fn a_backend_that_says_the_highest_that_came_loses_nothing_to_a_broker_that_refuses() {
     for seed in 0..8 {
-        let mut dice = fastrand::Rng::with_seed(seed);
+        let mut fnv1a = fastrand::Rng::with_seed(seed);
         let broker = Broker::up();
         let stored = std::sync::Arc::new(std::sync::Mutex::new(BTreeSet::new()));
         let newest = std::sync::Arc::new(std::sync::Mutex::new((0, 0)));
         let (noted, highest) = (stored.clone(), newest.clone());
-        broker.script(move |received| match dice.u32(0..100) {
-            0..2 => Answer::Cut,
-            2..30 if received.topic.ends_with("/track") => Answer::Ack(0x97),
+        broker.script(move |received| match fnv1a.u32(0..100) {
+            0..2 => PublishReaction::Cut,
+            2..30 if received.topic.ends_with("/track") => PublishReaction::Ack(0x97),
             _ => {
                 noted.lock().unwrap().extend(received.seqs());
                 let mut highest = highest.lock().unwrap();
                 let before = if highest.0 == received.link { highest.1 } else { 0 };
                 let last = received.seqs().last().copied().unwrap_or(0);
                 *highest = (received.link, before.max(last));
-                Answer::AckLater(Duration::from_millis(dice.u64(1..900)))
+                PublishReaction::AckLater(Duration::from_millis(fnv1a.u64(1..900)))
             }
         });
         let mut van = Van::start_with_backlog(strict(), broker, 2000).await;
@@ -148,7 +149,7 @@ async fn a_backend_that_says_the_highest_that_came_loses_nothing_to_a_broker_tha
                 van.ack(&format!(r#"{{"v":1,"track_seq":{mark}}}"#));
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
-            let kept = van.outbox.after(Seq::ZERO, None, 10_000).await.unwrap();
+            let kept = van.outbox.records_after(Seq::ZERO, None, 10_000).await.unwrap();
             let kept: BTreeSet<_> = kept.iter().map(|record| record.seq.get()).collect();
             let stored = stored.lock().unwrap();
             let lost = (1..van.next.get()).find(|seq| !kept.contains(seq) && !stored.contains(seq));
@@ -161,15 +162,15 @@ async fn a_backend_that_says_the_highest_that_came_loses_nothing_to_a_broker_tha
 #[tokio::test(start_paused = true)]
 async fn a_broker_that_drops_in_the_middle_loses_nothing_to_a_backend_that_says_what_came() {
     for seed in 0..8 {
-        let mut dice = fastrand::Rng::with_seed(seed);
+        let mut fnv1a = fastrand::Rng::with_seed(seed);
         let broker = Broker::up();
         let stored = std::sync::Arc::new(std::sync::Mutex::new(BTreeSet::new()));
-        // A message each: its first number and its last, as the backend has stored them, in whatever order.
+        // First and last number of each message, in the order in which the backend stored them.
         let came = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
         let (noted, ranges) = (stored.clone(), came.clone());
-        broker.script(move |received| match dice.u32(0..100) {
-            0..2 => Answer::Cut,
-            2..4 => Answer::Ack(0x97),
+        broker.script(move |received| match fnv1a.u32(0..100) {
+            0..2 => PublishReaction::Cut,
+            2..4 => PublishReaction::Ack(0x97),
             4..20 => ACCEPT,
             _ => {
                 let seqs = received.seqs();
@@ -177,17 +178,17 @@ async fn a_broker_that_drops_in_the_middle_loses_nothing_to_a_backend_that_says_
                 if let (Some(first), Some(last)) = (seqs.first(), seqs.last()) {
                     ranges.lock().unwrap().push((*first, *last));
                 }
-                Answer::AckLater(Duration::from_millis(dice.u64(1..900)))
+                PublishReaction::AckLater(Duration::from_millis(fnv1a.u64(1..900)))
             }
         });
-        let config = RelayConfig { version: MqttVersion::V3_1_1, track_batch: 9, ..config() };
+        let config = UplinkConfig { version: MqttVersion::V3_1_1, track_batch: 9, ..config() };
         let mut van = Van::start_with_backlog(config, broker, 1000).await;
         for round in 0..180 {
             van.drive(if round < 60 { 10 } else { 0 }).await;
             tokio::time::sleep(Duration::from_secs(if round < 60 { 0 } else { 60 })).await;
             let mut said: Vec<(u64, u64)> = came.lock().unwrap().drain(..).collect();
             said.sort_unstable();
-            // What came twice, and in other parts, is said once.
+            // Repeated and differently split messages are merged.
             said.dedup_by(|next, before| {
                 let touches = next.0 <= before.1;
                 before.1 = if touches { before.1.max(next.1) } else { before.1 };
@@ -199,14 +200,14 @@ async fn a_broker_that_drops_in_the_middle_loses_nothing_to_a_backend_that_says_
                 van.ack(&format!(r#"{{"v":1,"track":[{}]}}"#, said.join(",")));
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
-            let kept = van.outbox.after(Seq::ZERO, None, 10_000).await.unwrap();
+            let kept = van.outbox.records_after(Seq::ZERO, None, 10_000).await.unwrap();
             let kept: BTreeSet<_> = kept.iter().map(|record| record.seq.get()).collect();
             let stored = stored.lock().unwrap();
             let lost = (1..van.next.get()).find(|seq| !kept.contains(seq) && !stored.contains(seq));
             assert_eq!(lost, None, "seed {seed}");
         }
-        assert_eq!(van.pending(), 0, "seed {seed}: all of it has arrived two hours later");
-        assert_eq!(van.status.borrow().acks_unfit, 0, "seed {seed}");
+        assert_eq!(van.pending(), 0, "seed {seed}: everything is stored two hours later");
+        assert_eq!(van.status.borrow().acks_invalid, 0, "seed {seed}");
         let connections = van.broker.inner().opened.len();
         assert!((2..60).contains(&connections), "seed {seed}: {connections}");
     }
@@ -236,7 +237,7 @@ async fn a_retained_word_of_the_backend_is_older_than_what_was_sent_and_counts_f
     let van = Van::start_with_backlog(strict(), Broker::up(), 60).await;
     tokio::time::sleep(MINUTE).await;
     let (topic, payload) = ("fleet/v1/VAN-1/ack".to_owned(), br#"{"v":1,"track_seq":60}"#.to_vec());
-    van.broker.say(LinkEvent::Message { topic, payload, retained: true });
+    van.broker.send_to_client(ConnectionEvent::Message { topic, payload, retained: true });
     tokio::time::sleep(MINUTE).await;
     assert_eq!(van.pending(), 60);
     assert_eq!(van.status.borrow().downlink_dropped, 1);
@@ -247,7 +248,7 @@ async fn a_broker_that_refuses_for_long_is_no_backend_that_says_nothing() {
     let broker = Broker::up();
     broker.script(|received| {
         let closed = received.topic.ends_with("/track") && received.at < 6 * MINUTE;
-        if closed { Answer::Ack(0x97) } else { Answer::AckLater(Duration::from_millis(300)) }
+        if closed { PublishReaction::Ack(0x97) } else { PublishReaction::AckLater(Duration::from_millis(300)) }
     });
     let mut van = Van::start_with_backlog(strict(), broker, 60).await;
     van.drive(840).await;
@@ -256,7 +257,7 @@ async fn a_broker_that_refuses_for_long_is_no_backend_that_says_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn events_do_not_wait_for_a_trail_that_nobody_acknowledges() {
-    let config = RelayConfig { backlog_batch: 1, ..strict() };
+    let config = UplinkConfig { backlog_batch: 1, ..strict() };
     let mut van = Van::start_with_backlog(config, Broker::up(), 5000).await;
     tokio::time::sleep(MINUTE).await;
     assert_eq!(van.broker.on("track").len(), 4096);

@@ -1,12 +1,12 @@
-//! What goes over the air is counted, and what a budget stretches.
+//! Tests of the data usage and of throttling by a data budget.
 
 use super::*;
 
-/// Ten minutes of driving with a halt of duty and an event in it, on a connection that finds a backlog: how many
-/// messages on each topic, and what still waits.
+/// Ten minutes of driving with an off-duty period and an event, on a connection with a backlog.
+/// Returns the number of messages per topic, and the number of pending records.
 async fn ten_minutes(budget: Budget) -> (Van, [usize; 3], u64) {
     let mut van =
-        Van::start_with_backlog(RelayConfig { budget, ..config() }, Broker::up(), 600).await;
+        Van::start_with_backlog(UplinkConfig { budget, ..config() }, Broker::up(), 600).await;
     van.drive(300).await;
     let states = van.broker.on("state").len();
     van.health.send_modify(|health| health.route.duty = json::Duty::Break);
@@ -15,8 +15,8 @@ async fn ten_minutes(budget: Budget) -> (Van, [usize; 3], u64) {
     van.outbox.accept_events(vec![happened], Vec::new(), Uptime::ZERO);
     van.outbox.flush_by(Uptime::ZERO).await.unwrap();
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    assert_eq!(van.broker.on("state").len(), states + 1, "a change is said at once");
-    assert_eq!(van.broker.on("event").len(), 1, "and an event goes");
+    assert_eq!(van.broker.on("state").len(), states + 1, "a change is sent at once");
+    assert_eq!(van.broker.on("event").len(), 1, "an event is sent");
     van.drive(299).await;
     tokio::time::sleep(Duration::from_secs(25)).await;
     let counts = ["position", "track", "state"].map(|topic| van.broker.on(topic).len());
@@ -29,13 +29,13 @@ async fn a_spent_budget_makes_rare_what_can_wait_and_stops_the_backlog_alone() {
     let (van, [positions, tracks, states], pending) = ten_minutes(Budget::default()).await;
     assert!((115..=125).contains(&positions), "{positions}");
     assert!(tracks >= 130 && (10..=13).contains(&states), "{tracks}, {states}");
-    assert_eq!((pending, van.status.borrow().stretch.factor()), (0, 1));
+    assert_eq!((pending, van.status.borrow().throttle.factor()), (0, 1));
 
-    let spent = Budget { monthly_bytes: Some(1), metered: false };
-    let (van, [positions, tracks, states], pending) = ten_minutes(spent).await;
+    let on_backlog_sent = Budget { monthly_bytes: Some(1), metered: false };
+    let (van, [positions, tracks, states], pending) = ten_minutes(on_backlog_sent).await;
     assert!((14..=17).contains(&positions), "{positions}");
     assert!((20..=30).contains(&tracks) && (2..=4).contains(&states), "{tracks}, {states}");
-    assert_eq!((pending, van.status.borrow().stretch.factor()), (600, 8), "but for the backlog");
+    assert_eq!((pending, van.status.borrow().throttle.factor()), (600, 8), "except the backlog");
     let state: json::State =
         serde_json::from_slice(&van.broker.on("state").pop().unwrap().payload).unwrap();
     let link = state.link.unwrap();
@@ -45,7 +45,7 @@ async fn a_spent_budget_makes_rare_what_can_wait_and_stops_the_backlog_alone() {
     let metered = Budget { monthly_bytes: None, metered: true };
     let (_, [positions, ..], pending) = ten_minutes(metered).await;
     assert!((57..=63).contains(&positions), "{positions}");
-    assert_eq!(pending, 0, "there is no bound");
+    assert_eq!(pending, 0, "there is no limit");
 }
 
 #[tokio::test(start_paused = true)]
@@ -54,10 +54,10 @@ async fn what_went_over_the_air_is_kept_across_a_restart_and_costs_a_write_in_fi
     van.drive(14 * 60).await;
     assert!(van.outbox.documents().is_empty());
     let outbox = van.outbox.clone();
-    let used = van.status.borrow().air.month;
+    let used = van.status.borrow().data_usage.month;
     let path = van._directory.path().join("outbox.db");
     let directory = std::mem::replace(&mut van._directory, tempfile::tempdir().unwrap());
-    van.finish(Stop::Grace(Duration::from_secs(3)), Duration::from_secs(1)).await;
+    van.finish(ShutdownSignal::Grace(Duration::from_secs(3)), Duration::from_secs(1)).await;
     outbox.close().await.unwrap();
     let outbox = Outbox::open(OutboxConfig::new(path)).await.unwrap();
     let documents = outbox.documents();
@@ -73,9 +73,9 @@ async fn a_van_without_a_broker_pays_for_its_attempts_and_for_nothing_else() {
     let van = Van::start(config(), Broker::down()).await;
     tokio::time::sleep(60 * MINUTE).await;
     van.broker.go_up();
-    van.until("connected", MINUTE, |van| van.status.borrow().air.today > 0).await;
+    van.until("connected", MINUTE, |van| van.status.borrow().data_usage.today > 0).await;
     let attempts = van.broker.inner().opened.len() as u64 - 1;
-    let used = van.status.borrow().air.today;
+    let used = van.status.borrow().data_usage.today;
     assert!((attempts * 156..attempts * 156 + 2500).contains(&used), "{used}, {attempts}");
 }
 
@@ -87,13 +87,13 @@ async fn a_spent_budget_holds_up_neither_refused_fresh_points_nor_the_end() {
     broker.script(move |received| {
         let refuses = received.topic.ends_with("/track") && refused == 0;
         refused += u32::from(refuses);
-        if refuses { broker::Answer::Ack(0x97) } else { broker::ACCEPT }
+        if refuses { broker::PublishReaction::Ack(0x97) } else { broker::ACCEPT }
     });
-    let mut van = Van::start_with_backlog(RelayConfig { budget, ..config() }, broker, 60).await;
+    let mut van = Van::start_with_backlog(UplinkConfig { budget, ..config() }, broker, 60).await;
     van.drive(30).await;
-    van.until("all but the backlog", 2 * MINUTE, |van| van.pending() == 60).await;
-    assert!(van.broker.on("track").len() >= 2, "one was refused");
+    van.until("all except the backlog", 2 * MINUTE, |van| van.pending() == 60).await;
+    assert!(van.broker.on("track").len() >= 2, "one was rejected");
     let broker = van.broker.clone();
-    van.finish(Stop::Drained, MINUTE).await;
+    van.finish(ShutdownSignal::Drained, MINUTE).await;
     assert_eq!(broker.first_seen().len(), 90);
 }

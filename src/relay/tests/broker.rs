@@ -1,4 +1,4 @@
-//! A broker by script, at the edge of the relay.
+//! A scripted broker behind the connection interface.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -9,9 +9,9 @@ use tokio::time::Instant;
 use super::super::*;
 use crate::wire::{compact, json};
 
-/// What a broker does with a QoS 1 message.
+/// Reaction of the broker to a QoS 1 message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum PublishReaction {
     Ack(u8),
     AckTwice,
     AckAnother(u16),
@@ -20,7 +20,7 @@ pub(super) enum Answer {
     AckLater(Duration),
 }
 
-pub(super) const ACCEPT: Answer = Answer::Ack(0);
+pub(super) const ACCEPT: PublishReaction = PublishReaction::Ack(0);
 
 #[derive(Clone, Debug)]
 pub(super) struct Received {
@@ -44,21 +44,21 @@ impl Received {
     }
 }
 
-type Script = Box<dyn FnMut(&Received) -> Answer + Send>;
+type Script = Box<dyn FnMut(&Received) -> PublishReaction + Send>;
 
 pub(super) struct Inner {
-    pub(super) refuse: Option<Closed>,
-    pub(super) welcome: Welcome,
+    pub(super) refuse: Option<CloseReason>,
+    pub(super) welcome: ConnackInfo,
     pub(super) script: Script,
     pub(super) received: Vec<Received>,
     pub(super) opened: Vec<Duration>,
     pub(super) wills: Vec<Publication>,
-    /// Reason codes of SUBACK; `None` for a broker that cuts who subscribes.
+    /// Reason codes of SUBACK. `None` for a broker that closes the connection on SUBSCRIBE.
     pub(super) suback: Option<Vec<u8>>,
     pub(super) subscribed: Vec<Vec<String>>,
     start: Instant,
-    /// The newest link, to speak without being asked.
-    link: Option<mpsc::UnboundedSender<LinkEvent>>,
+    /// Newest connection, for unsolicited messages.
+    link: Option<mpsc::UnboundedSender<ConnectionEvent>>,
 }
 
 #[derive(Clone)]
@@ -67,7 +67,7 @@ pub(super) struct Broker(Arc<Mutex<Inner>>);
 #[expect(clippy::disallowed_methods, reason = "the broker has its own clock")]
 impl Broker {
     pub(super) fn up() -> Self {
-        let welcome = Welcome {
+        let welcome = ConnackInfo {
             receive_max: 20,
             max_packet_bytes: u32::MAX,
             keep_alive: Duration::from_secs(120),
@@ -89,7 +89,7 @@ impl Broker {
 
     pub(super) fn down() -> Self {
         let broker = Self::up();
-        broker.refuse(Closed::Broken { text: "connection refused".to_owned() });
+        broker.refuse(CloseReason::Broken { text: "connection refused".to_owned() });
         broker
     }
 
@@ -97,7 +97,7 @@ impl Broker {
         self.0.lock().unwrap()
     }
 
-    pub(super) fn refuse(&self, with: Closed) {
+    pub(super) fn refuse(&self, with: CloseReason) {
         self.inner().refuse = Some(with);
     }
 
@@ -105,11 +105,11 @@ impl Broker {
         self.inner().refuse = None;
     }
 
-    pub(super) fn script(&self, script: impl FnMut(&Received) -> Answer + Send + 'static) {
+    pub(super) fn script(&self, script: impl FnMut(&Received) -> PublishReaction + Send + 'static) {
         self.inner().script = Box::new(script);
     }
 
-    pub(super) fn say(&self, event: LinkEvent) {
+    pub(super) fn send_to_client(&self, event: ConnectionEvent) {
         if let Some(link) = &self.inner().link {
             let _ = link.send(event);
         }
@@ -124,7 +124,7 @@ impl Broker {
         self.received().into_iter().filter(|received| received.topic == topic).collect()
     }
 
-    /// The `Seq`s of all tracks, in the order in which they were first seen.
+    /// The `Seq`s of all tracks, in the order of their first arrival.
     pub(super) fn first_seen(&self) -> Vec<u64> {
         let mut seen = Vec::new();
         for seq in self.received().iter().flat_map(Received::seqs) {
@@ -140,60 +140,60 @@ impl Broker {
     }
 }
 
-pub(super) struct FakeLinks(Broker);
+pub(super) struct FakeConnector(Broker);
 
-impl FakeLinks {
+impl FakeConnector {
     pub(super) fn new(broker: Broker) -> Self {
         Self(broker)
     }
 }
 
-pub(super) struct FakeLink {
+pub(super) struct FakeConnection {
     broker: Broker,
     number: usize,
     next_id: u16,
     will: Option<Publication>,
-    out: mpsc::UnboundedSender<LinkEvent>,
-    events: mpsc::UnboundedReceiver<LinkEvent>,
+    out: mpsc::UnboundedSender<ConnectionEvent>,
+    events: mpsc::UnboundedReceiver<ConnectionEvent>,
 }
 
-impl Links for FakeLinks {
-    type Link = FakeLink;
+impl Connector for FakeConnector {
+    type Connection = FakeConnection;
 
-    fn open(&mut self, will: &Publication) -> FakeLink {
+    fn open(&mut self, will: &Publication) -> FakeConnection {
         let now = self.0.now();
         let (out, events) = mpsc::unbounded_channel();
         let mut inner = self.0.inner();
         inner.opened.push(now);
         let refused = inner.refuse.clone();
         let first = match &refused {
-            Some(closed) => LinkEvent::Closed(closed.clone()),
-            None => LinkEvent::Connected(inner.welcome),
+            Some(closed) => ConnectionEvent::Closed(closed.clone()),
+            None => ConnectionEvent::Connected(inner.welcome),
         };
         out.send(first).unwrap();
         inner.link = Some(out.clone());
         let will = refused.is_none().then(|| will.clone());
         let number = inner.opened.len();
-        FakeLink { broker: self.0.clone(), number, next_id: 0, will, out, events }
+        FakeConnection { broker: self.0.clone(), number, next_id: 0, will, out, events }
     }
 }
 
-impl FakeLink {
-    fn answer(&self, packet_id: u16, answer: Answer) {
-        let ack = |packet_id, reason| LinkEvent::Acked { packet_id, reason: ReasonCode(reason) };
+impl FakeConnection {
+    fn respond(&self, packet_id: u16, answer: PublishReaction) {
+        let ack = |packet_id, reason| ConnectionEvent::Acked { packet_id, reason: ReasonCode(reason) };
         let say = |event| drop(self.out.send(event));
         match answer {
-            Answer::Ack(reason) => say(ack(packet_id, reason)),
-            Answer::AckTwice => {
+            PublishReaction::Ack(reason) => say(ack(packet_id, reason)),
+            PublishReaction::AckTwice => {
                 say(ack(packet_id, 0));
                 say(ack(packet_id, 0));
             }
-            Answer::AckAnother(other) => say(ack(other, 0)),
-            Answer::Silence => {}
-            Answer::Cut => {
-                say(LinkEvent::Closed(Closed::Broken { text: "connection reset".to_owned() }));
+            PublishReaction::AckAnother(other) => say(ack(other, 0)),
+            PublishReaction::Silence => {}
+            PublishReaction::Cut => {
+                say(ConnectionEvent::Closed(CloseReason::Broken { text: "connection reset".to_owned() }));
             }
-            Answer::AckLater(wait) => {
+            PublishReaction::AckLater(wait) => {
                 let out = self.out.clone();
                 tokio::spawn(async move {
                     tokio::time::sleep(wait).await;
@@ -204,8 +204,8 @@ impl FakeLink {
     }
 }
 
-impl Link for FakeLink {
-    fn try_publish(&mut self, publication: Publication) -> Result<(), Overrun> {
+impl MqttConnection for FakeConnection {
+    fn try_publish(&mut self, publication: Publication) -> Result<(), QueueFull> {
         let at = self.broker.now();
         let Publication { topic, payload, delivery, .. } = publication;
         let received = Received { link: self.number, at, topic, payload, delivery };
@@ -215,28 +215,28 @@ impl Link for FakeLink {
             (inner.script)(&received)
         };
         if delivery == Delivery::AtMostOnce {
-            drop(self.out.send(LinkEvent::Sent(0)));
+            drop(self.out.send(ConnectionEvent::Sent(0)));
             return Ok(());
         }
-        // As rumqttc gives them: 1..=receive_max in turn.
+        // Assigned like rumqttc does: 1..=receive_max in turn.
         self.next_id = self.next_id % self.broker.inner().welcome.receive_max + 1;
-        drop(self.out.send(LinkEvent::Sent(self.next_id)));
-        self.answer(self.next_id, answer);
+        drop(self.out.send(ConnectionEvent::Sent(self.next_id)));
+        self.respond(self.next_id, answer);
         Ok(())
     }
 
-    fn try_subscribe(&mut self, topics: Vec<String>) -> Result<(), Overrun> {
+    fn try_subscribe(&mut self, topics: Vec<String>) -> Result<(), QueueFull> {
         let mut inner = self.broker.inner();
         let asked = topics.len();
         inner.subscribed.push(topics);
         self.next_id = self.next_id % inner.welcome.receive_max + 1;
-        drop(self.out.send(LinkEvent::Sent(self.next_id)));
+        drop(self.out.send(ConnectionEvent::Sent(self.next_id)));
         let answer = match inner.suback.clone() {
-            Some(codes) => LinkEvent::Subscribed {
+            Some(codes) => ConnectionEvent::Subscribed {
                 packet_id: self.next_id,
                 reasons: codes.into_iter().take(asked).map(ReasonCode).collect(),
             },
-            None => LinkEvent::Closed(Closed::Broken { text: "connection reset".to_owned() }),
+            None => ConnectionEvent::Closed(CloseReason::Broken { text: "connection reset".to_owned() }),
         };
         drop(self.out.send(answer));
         Ok(())
@@ -245,18 +245,18 @@ impl Link for FakeLink {
     fn disconnect(&mut self) {
         self.will = None;
         let text = "closed by the broker after DISCONNECT".to_owned();
-        drop(self.out.send(LinkEvent::Closed(Closed::Broken { text })));
+        drop(self.out.send(ConnectionEvent::Closed(CloseReason::Broken { text })));
     }
 
-    async fn event(&mut self) -> LinkEvent {
+    async fn next_event(&mut self) -> ConnectionEvent {
         match self.events.recv().await {
-            Some(event) => event,
+            Some(next_event) => next_event,
             None => std::future::pending().await,
         }
     }
 }
 
-impl Drop for FakeLink {
+impl Drop for FakeConnection {
     fn drop(&mut self) {
         if let Some(will) = self.will.take() {
             self.broker.inner().wills.push(will);

@@ -1,4 +1,4 @@
-//! Traps of the client and of brokers that `docs/hazards.md` names, and that no other test walks into.
+//! Hazards of the client and of brokers from `docs/hazards.md` that no other test covers.
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -7,7 +7,7 @@ use super::broker::Broker;
 use super::over_tcp::{LIMIT, host, packet};
 use super::*;
 
-/// CONNACK with success, and Receive Maximum if there is one.
+/// CONNACK with success, and optionally Receive Maximum.
 async fn welcome(listener: &TcpListener, receive_max: Option<u16>) -> TcpStream {
     let (mut stream, _) = listener.accept().await.unwrap();
     packet(&mut stream).await.unwrap();
@@ -26,7 +26,8 @@ fn qos1((first, body): &(u8, Vec<u8>)) -> Option<([u8; 2], bool)> {
     (first >> 4 == 3 && first & 0b110 != 0).then(|| ([body[end], body[end + 1]], is_track))
 }
 
-/// Acknowledges only when nothing more comes, until `outbox` is empty or `messages` have come; the most that waited.
+/// Sends PUBACK only when no further message arrives, until `outbox` is empty or `messages` were
+/// received. Returns the maximum number of unacknowledged messages.
 async fn hold_back(mut stream: TcpStream, outbox: &Outbox, messages: usize) -> usize {
     let (mut waiting, mut most, mut count) = (Vec::new(), 0, 0);
     while count < messages && outbox.stats().borrow().pending > 0 {
@@ -63,7 +64,8 @@ async fn a_broker_that_takes_less_at_a_time_than_before_is_obeyed() {
     };
     let most = tokio::time::timeout(LIMIT, all).await.unwrap();
     assert!((3..=10).contains(&most[0]) && most[1] == 2, "{most:?}");
-    // Without a Receive Maximum it is 65,535 (MQTT 5 §3.2.2.3.3), and the agent's own bound holds.
+    // Without a Receive Maximum it is 65,535 (MQTT 5 §3.2.2.3.3), and the agent's own limit
+    // applies.
     assert!((3..=20).contains(&most[2]), "{most:?}");
     host.finish().await;
 }
@@ -85,7 +87,7 @@ async fn what_was_acknowledged_together_with_the_end_of_the_link_is_not_sent_aga
                 None => {}
             }
         }
-        // Both in one segment, and the end of the stream right behind them.
+        // Both in one segment, directly followed by the end of the stream.
         let acks: Vec<u8> = tracks.iter().flat_map(|id| [0x40, 2, id[0], id[1]]).collect();
         stream.write_all(&acks).await.unwrap();
         stream.shutdown().await.unwrap();
@@ -120,7 +122,7 @@ async fn a_van_that_its_twin_has_replaced_comes_back_after_a_minute_at_the_earli
     tokio::time::sleep(Duration::from_secs(10)).await;
     let text = "session taken over".to_owned();
     van.broker
-        .say(LinkEvent::Closed(Closed::Dismissed { reason: ReasonCode::SESSION_TAKEN_OVER, text }));
+        .send_to_client(ConnectionEvent::Closed(CloseReason::Disconnected { reason: ReasonCode::SESSION_TAKEN_OVER, text }));
     van.until("back", 6 * MINUTE, |van| van.broker.inner().opened.len() == 2).await;
     let opened = van.broker.inner().opened.clone();
     assert!((70..=320).contains(&opened[1].as_secs()), "{opened:?}");

@@ -1,4 +1,4 @@
-//! What goes first, what is flagged, and how large it may be.
+//! Tests of the order, the flags and the size of messages.
 
 use super::broker::Received;
 use super::*;
@@ -21,7 +21,7 @@ async fn a_connection_begins_with_online_state_and_the_newest_position() {
     assert_eq!(topics, ["connection", "state", "position", "track"]);
     let received = van.broker.received();
     assert_eq!(received[0].delivery, Delivery::Retained);
-    let online: Connection = serde_json::from_slice(&received[0].payload).unwrap();
+    let online: ConnectionStatus = serde_json::from_slice(&received[0].payload).unwrap();
     assert_eq!((online.state, online.session), (ConnectionState::Online, 1));
     assert!(online.ts.is_some() && online.version.is_some());
     let state: json::State = serde_json::from_slice(&received[1].payload).unwrap();
@@ -35,7 +35,7 @@ async fn a_connection_begins_with_online_state_and_the_newest_position() {
 async fn the_will_says_that_this_session_broke() {
     let van = Van::start(config(), Broker::up()).await;
     van.until("connected", MINUTE, |van| van.status.borrow().state == LinkState::Connected).await;
-    van.broker.say(LinkEvent::Closed(Closed::Broken { text: "reset".to_owned() }));
+    van.broker.send_to_client(ConnectionEvent::Closed(CloseReason::Broken { text: "reset".to_owned() }));
     van.until("will", MINUTE, |van| !van.broker.inner().wills.is_empty()).await;
     let will = van.broker.inner().wills[0].clone();
     assert_eq!(will.delivery, Delivery::Retained);
@@ -46,14 +46,14 @@ async fn the_will_says_that_this_session_broke() {
 #[tokio::test(start_paused = true)]
 async fn fresh_points_go_ahead_of_the_backlog_and_only_the_backlog_is_flagged() {
     let broker = Broker::up();
-    broker.script(|_| broker::Answer::AckLater(Duration::from_millis(800)));
+    broker.script(|_| broker::PublishReaction::AckLater(Duration::from_millis(800)));
     broker.inner().welcome.receive_max = 2;
-    let config = RelayConfig { track_batch: 10, backlog_batch: 10, ..config() };
+    let config = UplinkConfig { track_batch: 10, backlog_batch: 10, ..config() };
     let mut van = Van::start_with_backlog(config, broker, 2000).await;
     van.drive(30).await;
     let tracks = van.broker.on("track");
     let fresh: Vec<&Received> = tracks.iter().filter(|r| r.seqs()[0] > 2000).collect();
-    assert!(!fresh.is_empty() && van.pending() > 500, "the backlog is still going");
+    assert!(!fresh.is_empty() && van.pending() > 500, "the backlog is still being sent");
     van.delivered(10 * MINUTE).await;
     for received in van.broker.on("track") {
         let points = received.track().unwrap().points;
@@ -64,7 +64,7 @@ async fn fresh_points_go_ahead_of_the_backlog_and_only_the_backlog_is_flagged() 
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_goes_when_it_is_full_or_has_waited_long_enough() {
-    let mut van = Van::start(RelayConfig { track_batch: 20, ..config() }, Broker::up()).await;
+    let mut van = Van::start(UplinkConfig { track_batch: 20, ..config() }, Broker::up()).await;
     van.drive(100).await;
     van.delivered(MINUTE).await;
     for pair in van.broker.on("track").windows(2) {
@@ -73,7 +73,7 @@ async fn a_batch_goes_when_it_is_full_or_has_waited_long_enough() {
     }
     let many: Vec<_> = (van.next.get()..van.next.get() + 55).map(Seq::new).collect();
     let records = many.iter().map(|seq| record(*seq, Motion::Moving)).collect();
-    van.outbox.commit(records, JourneyState::default()).await.unwrap();
+    van.outbox.commit(records, TripState::default()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
     let tracks = van.broker.on("track");
     let sizes: Vec<_> = tracks.iter().rev().take(2).map(|r| r.seqs().len()).collect();
@@ -94,11 +94,11 @@ async fn position_follows_its_cadence_and_a_change_of_motion_at_once() {
     assert_eq!(last.point.stop_status, Some(json::StopStatus::StoppedAt));
     let before = van.broker.on("position").len();
     van.drive(300).await;
-    // The last is said while the outbox still writes.
+    // The last one is sent while the outbox is still writing.
     tokio::time::sleep(Duration::from_millis(10)).await;
     assert_eq!(van.broker.on("position").len() - before, 5);
 
-    let each = RelayConfig { position_interval_moving: Duration::ZERO, ..config() };
+    let each = UplinkConfig { position_interval_moving: Duration::ZERO, ..config() };
     let mut van = Van::start(each, Broker::up()).await;
     van.drive(50).await;
     tokio::time::sleep(Duration::from_millis(10)).await;
@@ -149,14 +149,14 @@ async fn no_payload_is_larger_than_the_broker_takes() {
     assert!(van.broker.on("track").is_empty());
     assert_eq!(van.pending(), 3);
     assert_eq!(van.status.borrow().last_reason, Some(ReasonCode::PACKET_TOO_LARGE));
-    assert_eq!(van.broker.inner().opened.len(), 1, "the link stays");
+    assert_eq!(van.broker.inner().opened.len(), 1, "the connection stays");
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_bytes_under_way_are_bounded_and_a_large_message_still_goes() {
     let broker = Broker::up();
-    broker.script(|_| broker::Answer::AckLater(Duration::from_millis(100)));
-    let config = RelayConfig { in_flight_bytes: 4000, track_batch: 500, ..config() };
+    broker.script(|_| broker::PublishReaction::AckLater(Duration::from_millis(100)));
+    let config = UplinkConfig { in_flight_bytes: 4000, track_batch: 500, ..config() };
     let van = Van::start_with_backlog(config, broker, 1000).await;
     van.delivered(10 * MINUTE).await;
     assert!(van.broker.on("track").iter().all(|received| received.payload.len() <= 4000));
@@ -168,7 +168,7 @@ async fn a_compact_trail_says_what_the_json_one_says_in_messages_that_the_broker
     for track_encoding in [Encoding::Json, Encoding::Compact] {
         let broker = Broker::up();
         broker.inner().welcome.max_packet_bytes = 800;
-        let config = RelayConfig { track_encoding, track_error: None, ..config() };
+        let config = UplinkConfig { track_encoding, track_error: None, ..config() };
         let mut van = Van::start_with_backlog(config, broker, 300).await;
         van.drive(30).await;
         van.delivered(MINUTE).await;
@@ -216,9 +216,9 @@ async fn a_change_of_duty_route_delay_or_scanner_is_said_at_once_and_its_progres
     let van = Van::start(config(), Broker::up()).await;
     van.health.send_modify(|health| health.route.scanners.push(open));
     tokio::time::sleep(Duration::from_secs(2)).await;
-    for (number, (change, said)) in changes.into_iter().enumerate() {
+    for (number, (state_mut, said)) in changes.into_iter().enumerate() {
         let before = van.broker.on("state").len();
-        van.health.send_modify(|health| change(&mut health.route));
+        van.health.send_modify(|health| state_mut(&mut health.route));
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert_eq!(van.broker.on("state").len() - before, said, "change {number}");
     }
@@ -265,13 +265,13 @@ async fn position_says_the_stop_and_its_change_at_once_and_nothing_off_duty() {
     van.live.send_replace(None);
     tokio::time::sleep(10 * MINUTE).await;
     assert_eq!(van.broker.on("position").len(), before + 1);
-    assert!(van.broker.on("state").len() >= 10, "and state goes on");
+    assert!(van.broker.on("state").len() >= 10, "state continues");
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_live_position_is_mirrored_for_owntracks_if_that_is_wanted() {
     for owntracks in [true, false] {
-        let mut van = Van::start(RelayConfig { owntracks, ..config() }, Broker::up()).await;
+        let mut van = Van::start(UplinkConfig { owntracks, ..config() }, Broker::up()).await;
         van.drive(60).await;
         let mirrored: Vec<_> = van
             .broker

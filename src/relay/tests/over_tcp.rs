@@ -1,27 +1,28 @@
-//! The real client over real sockets: against a broker of a hundred lines, and against mosquitto where it is installed.
+//! Tests of the real client over real sockets, against a scripted broker, and against mosquitto if
+//! it is installed.
 
 use std::process::{Child, Command, Stdio};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::super::mqtt::MqttLinks;
+use super::super::mqtt::RumqttcConnector;
 use super::*;
 use crate::outbox::tests::event;
 use crate::wire::epcis;
 
-/// The test fails rather than hangs.
+/// Time limit of a test.
 pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
-/// An outbox with a relay to a port of this host, in real time.
+/// An outbox with an uplink to a local port, in real time.
 pub(super) struct Host {
     pub(super) outbox: Outbox,
-    stop: watch::Sender<Stop>,
+    stop: watch::Sender<ShutdownSignal>,
     status: watch::Receiver<LinkStatus>,
-    relay: JoinHandle<Result<(), RelayError>>,
+    uplink: JoinHandle<Result<(), UplinkError>>,
     _inputs: (watch::Sender<Option<Record>>, watch::Sender<Health>),
     orders: DownlinkReceiver,
-    answers: mpsc::Sender<Answer>,
+    responses: mpsc::Sender<CommandResponse>,
     directory: tempfile::TempDir,
 }
 
@@ -34,22 +35,22 @@ async fn host_of(version: MqttVersion, port: u16, records: u64) -> Host {
     let outbox = Outbox::open(OutboxConfig::new(directory.path().join("outbox.db"))).await.unwrap();
     let records: Vec<_> = (1..=records).map(|n| record(Seq::new(n), Motion::Moving)).collect();
     let newest = records.last().copied();
-    outbox.commit(records, JourneyState::default()).await.unwrap();
+    outbox.commit(records, TripState::default()).await.unwrap();
     let (live, live_seen) = watch::channel(newest);
     let (health, health_seen) = watch::channel(Health::default());
-    let (stop, stop_seen) = watch::channel(Stop::Running);
+    let (stop, stop_seen) = watch::channel(ShutdownSignal::Running);
     let broker =
         super::super::Broker { host: "127.0.0.1".to_owned(), port, transport: Transport::Tcp };
     let backoff =
         BackoffConfig { first: Duration::from_millis(50), max: Duration::from_millis(200) };
-    let config = RelayConfig {
+    let config = UplinkConfig {
         version,
         backoff,
         credentials: Some(Credentials {
             username: "VAN-1".to_owned(),
             password: "secret".to_owned(),
         }),
-        ..RelayConfig::new(broker, "fleet", VanId::new("VAN-1").unwrap())
+        ..UplinkConfig::new(broker, "fleet", VanId::new("VAN-1").unwrap())
     };
     assert!(!format!("{config:?}").contains("secret"));
     let (downlink, orders) = downlink();
@@ -60,21 +61,21 @@ async fn host_of(version: MqttVersion, port: u16, records: u64) -> Host {
         health: health_seen,
         clock: Clock::live(),
         downlink,
-        answers: answered,
+        responses: answered,
     };
-    let relay = Relay::new(config.clone(), inputs, MqttLinks::new(config, Clock::live()));
+    let relay = Uplink::new(config.clone(), inputs, RumqttcConnector::new(config, Clock::live()));
     let status = relay.status();
     let relay = tokio::spawn(relay.run(stop_seen));
-    Host { outbox, stop, status, relay, _inputs: (live, health), orders, answers, directory }
+    Host { outbox, stop, status, uplink: relay, _inputs: (live, health), orders, responses: answers, directory }
 }
 
 impl Host {
     pub(super) async fn pending(&self, wanted: u64) {
         let mut stats = self.outbox.stats();
-        let waited =
+        let backlog_samples =
             tokio::time::timeout(LIMIT, stats.wait_for(|stats| stats.pending == wanted)).await;
         assert!(
-            waited.is_ok(),
+            backlog_samples.is_ok(),
             "{} pending, {:?}",
             self.outbox.stats().borrow().pending,
             self.status.borrow()
@@ -82,12 +83,12 @@ impl Host {
     }
 
     pub(super) async fn finish(self) {
-        self.stop.send_replace(Stop::Grace(Duration::from_secs(3)));
-        tokio::time::timeout(LIMIT, self.relay).await.unwrap().unwrap().unwrap();
+        self.stop.send_replace(ShutdownSignal::Grace(Duration::from_secs(3)));
+        tokio::time::timeout(LIMIT, self.uplink).await.unwrap().unwrap().unwrap();
     }
 }
 
-/// A packet: its first byte, and what follows the length.
+/// Reads a packet: its first byte, and the bytes after the length.
 pub(super) async fn packet(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
     let first = stream.read_u8().await.ok()?;
     let (mut length, mut shift) = (0_usize, 0);
@@ -104,7 +105,7 @@ pub(super) async fn packet(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
     Some((first, body))
 }
 
-/// What the scripted broker saw of one connection.
+/// Observations of the scripted broker on one connection.
 #[derive(Debug, Default)]
 struct Seen {
     connect: Vec<u8>,
@@ -113,7 +114,8 @@ struct Seen {
     disconnected: bool,
 }
 
-/// Serves one connection; cuts it at the publish number `cut_at`, and answers `track` with `reason`.
+/// Serves one connection. Closes it at publish number `cut_at`, and acknowledges `track` with
+/// `reason`.
 async fn serve(listener: &TcpListener, cut_at: usize, reason: impl Fn(usize) -> u8) -> Seen {
     let (mut stream, _) = listener.accept().await.unwrap();
     let mut seen = Seen::default();
@@ -166,7 +168,7 @@ async fn the_client_keeps_what_is_refused_or_cut_and_delivers_the_rest() {
     let refusing = |count| if count == 1 { 0x87 } else { 0 };
     let serving = serve(&listener, usize::MAX, refusing);
     let stop = async {
-        // The first batch of the second connection is refused, and comes again after 5 s.
+        // The first batch of the second connection is rejected and sent again after 5 s.
         host.pending(0).await;
         assert_eq!(host.status.borrow().reconnects, 1);
         host.finish().await;
@@ -180,12 +182,12 @@ async fn the_client_keeps_what_is_refused_or_cut_and_delivers_the_rest() {
     all.dedup();
     assert!(all.into_iter().eq(1..=600));
     let refused = second.tracks.iter().filter(|track| track[0] == lowest).count();
-    assert_eq!(refused, 2, "refused, and sent again");
+    assert_eq!(refused, 2, "rejected, and sent again");
     assert!(second.disconnected);
     assert!(second.topics.last().unwrap().ends_with("/connection"), "offline");
 }
 
-/// mosquitto on a port, with the contract's ACL or without; it is killed at the end.
+/// mosquitto on a port, optionally with the contract's ACL. Killed on drop.
 struct Mosquitto(Child);
 
 impl Mosquitto {
@@ -212,7 +214,7 @@ impl Drop for Mosquitto {
     }
 }
 
-/// Below the range from which connections get theirs, so that none of them takes it meanwhile.
+/// Below the range of ephemeral ports, so that no connection takes it meanwhile.
 async fn free_port() -> u16 {
     loop {
         let port = fastrand::u16(15_000..32_000);
@@ -230,8 +232,8 @@ async fn mosquitto_gets_everything_across_a_restart_and_nothing_is_lost_to_its_a
     }
     let port = free_port().await;
     let host = host(port, 3000).await;
-    let denied = "pattern write fleet/v1/%u/position\npattern write fleet/v1/%u/connection\n";
-    let broker = Mosquitto::start(host.directory.path(), port, denied);
+    let no_fix = "pattern write fleet/v1/%u/position\npattern write fleet/v1/%u/connection\n";
+    let broker = Mosquitto::start(host.directory.path(), port, no_fix);
     let mut status = host.status.clone();
     let refused = status.wait_for(|status| status.last_reason == Some(ReasonCode::NOT_AUTHORIZED));
     tokio::time::timeout(LIMIT, refused).await.unwrap().unwrap();
@@ -277,10 +279,10 @@ async fn mosquitto_brings_manifests_and_commands_keeps_what_is_too_large_and_get
         came.push(tokio::time::timeout(LIMIT, host.orders.recv()).await.unwrap().unwrap());
     }
     came.sort_by_key(|message| matches!(message, Downlink::Manifest(_)));
-    // What is published as retained comes as a fresh one to who has subscribed already.
+    // A current subscriber receives a retained publish without the retain flag.
     assert_eq!(came[..2], [&b"kept"[..], b"now"].map(|text| Downlink::Command(text.to_vec())));
     assert_eq!(came[2], Downlink::Manifest(manifest));
-    assert_eq!(host.status.borrow().reconnects, 0, "the large one has not ended the connection");
+    assert_eq!(host.status.borrow().reconnects, 0, "the large message has not closed the connection");
 
     let subscribe = |levels: &[&str], count: &str| {
         let mut command = Command::new("mosquitto_sub");
@@ -291,12 +293,12 @@ async fn mosquitto_brings_manifests_and_commands_keeps_what_is_too_large_and_get
         command.stdout(Stdio::piped()).spawn().unwrap()
     };
     let kept = subscribe(&["cmd"], "1").wait_with_output().unwrap();
-    assert_eq!(kept.stdout, b"kept\n", "the broker has kept it, and will bring it again");
+    assert_eq!(kept.stdout, b"kept\n", "the broker has retained it and will send it again");
 
-    // The retained word on `connection` says that the subscription stands.
+    // The retained `connection` message shows that the subscription is active.
     let backend = subscribe(&["connection", "cmd/res", "event"], "3");
     tokio::time::sleep(Duration::from_millis(500)).await;
-    host.answers.send(Answer { payload: b"done".to_vec() }).await.unwrap();
+    host.responses.send(CommandResponse { payload: b"done".to_vec() }).await.unwrap();
     let happened = event(Seq::new(61));
     host.outbox.accept_events(vec![happened.clone()], Vec::new(), Uptime::ZERO);
     host.outbox.flush_by(Uptime::ZERO).await.unwrap();
@@ -325,12 +327,13 @@ async fn over_3_1_1_mosquittos_puback_of_what_it_denies_costs_no_record() {
     tokio::time::timeout(LIMIT, sent).await.unwrap().unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
     let status = host.status.borrow().clone();
-    assert_eq!((status.last_reason, status.points_acked), (None, 0), "all of it is denied");
+    assert_eq!((status.last_reason, status.points_acked), (None, 0), "everything is denied");
     assert_eq!(host.outbox.stats().borrow().pending, 600);
 
     publish(port, "ack", br#"{"v":1,"track_seq":600}"#, &[]);
     host.pending(0).await;
-    // There is no Maximum Packet Size in 3.1.1: it comes, and the next connection goes without.
+    // MQTT 3.1.1 has no Maximum Packet Size: the message is received, and the next connection does
+    // not subscribe.
     publish(port, "manifest", &vec![b'x'; 2 * MAX_MANIFEST_BYTES], &["-r"]);
     let again = host.status.wait_for(|status| status.reconnects >= 1);
     tokio::time::timeout(LIMIT, again).await.unwrap().unwrap();

@@ -1,11 +1,11 @@
-//! The end: in order if the broker answers, and in time if it does not.
+//! Tests of the shutdown: orderly if the broker responds, and in time if not.
 
-use super::broker::{ACCEPT, Answer};
+use super::broker::{ACCEPT, PublishReaction};
 use super::*;
 
 fn last_connection(broker: &Broker) -> ConnectionState {
     let last = broker.on("connection").pop().unwrap();
-    serde_json::from_slice::<Connection>(&last.payload).unwrap().state
+    serde_json::from_slice::<ConnectionStatus>(&last.payload).unwrap().state
 }
 
 async fn connected(van: &Van) {
@@ -17,7 +17,7 @@ async fn a_stop_takes_leave_and_the_broker_publishes_no_will() {
     let mut van = Van::start(config(), Broker::up()).await;
     van.drive(30).await;
     let (broker, status) = (van.broker.clone(), van.status.clone());
-    van.finish(Stop::Grace(Duration::from_secs(3)), Duration::from_secs(1)).await;
+    van.finish(ShutdownSignal::Grace(Duration::from_secs(3)), Duration::from_secs(1)).await;
     assert_eq!(last_connection(&broker), ConnectionState::Offline);
     assert!(broker.inner().wills.is_empty());
     assert_eq!(status.borrow().state, LinkState::Stopped);
@@ -26,14 +26,14 @@ async fn a_stop_takes_leave_and_the_broker_publishes_no_will() {
 #[tokio::test(start_paused = true)]
 async fn a_stop_waits_for_what_is_under_way_and_begins_nothing_new() {
     let broker = Broker::up();
-    broker.script(|_| Answer::AckLater(Duration::from_secs(2)));
+    broker.script(|_| PublishReaction::AckLater(Duration::from_secs(2)));
     broker.inner().welcome.receive_max = 3;
     let van = Van::start_with_backlog(config(), broker.clone(), 600).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let (before, outbox) = (broker.on("track").len() as u64, van.outbox.clone());
-    van.finish(Stop::Grace(Duration::from_secs(10)), Duration::from_secs(10)).await;
+    van.finish(ShutdownSignal::Grace(Duration::from_secs(10)), Duration::from_secs(10)).await;
     assert_eq!(broker.on("track").len() as u64, before);
-    assert_eq!(outbox.stats().borrow().pending, 600 - 60 * before, "acknowledged while stopping");
+    assert_eq!(outbox.stats().borrow().pending, 600 - 60 * before, "acknowledged during the shutdown");
     assert_eq!(last_connection(&broker), ConnectionState::Offline);
 }
 
@@ -41,10 +41,10 @@ async fn a_stop_waits_for_what_is_under_way_and_begins_nothing_new() {
 async fn a_stop_ends_within_its_grace_even_if_the_broker_is_silent() {
     for broker in [Broker::up(), Broker::down()] {
         let van = Van::start_with_backlog(config(), broker.clone(), 600).await;
-        broker.script(|_| Answer::Silence);
+        broker.script(|_| PublishReaction::Silence);
         tokio::time::sleep(Duration::from_secs(5)).await;
         let outbox = van.outbox.clone();
-        van.finish(Stop::Grace(Duration::from_secs(3)), Duration::from_millis(3100)).await;
+        van.finish(ShutdownSignal::Grace(Duration::from_secs(3)), Duration::from_millis(3100)).await;
         assert!(outbox.stats().borrow().pending <= 600);
         outbox.close().await.unwrap();
     }
@@ -55,7 +55,7 @@ async fn a_relay_whose_stop_is_dropped_ends_too() {
     let van = Van::start(config(), Broker::up()).await;
     connected(&van).await;
     drop(van.stop);
-    tokio::time::timeout(MINUTE, van.relay).await.unwrap().unwrap().unwrap();
+    tokio::time::timeout(MINUTE, van.uplink).await.unwrap().unwrap().unwrap();
     assert_eq!(last_connection(&van.broker), ConnectionState::Offline);
 }
 
@@ -63,12 +63,12 @@ async fn a_relay_whose_stop_is_dropped_ends_too() {
 async fn a_drained_relay_ends_when_the_outbox_is_empty_and_not_before() {
     let mut van = Van::start_with_backlog(config(), Broker::down(), 600).await;
     van.drive(7).await;
-    van.stop.send_replace(Stop::Drained);
+    van.stop.send_replace(ShutdownSignal::Drained);
     tokio::time::sleep(20 * MINUTE).await;
-    assert!(!van.relay.is_finished());
+    assert!(!van.uplink.is_finished());
     let (broker, outbox) = (van.broker.clone(), van.outbox.clone());
     broker.go_up();
-    van.finish(Stop::Drained, Duration::from_secs(301)).await;
+    van.finish(ShutdownSignal::Drained, Duration::from_secs(301)).await;
     assert_eq!(outbox.stats().borrow().pending, 0);
     assert_eq!(broker.first_seen().len(), 607);
     assert_eq!(last_connection(&broker), ConnectionState::Offline);
@@ -77,12 +77,12 @@ async fn a_drained_relay_ends_when_the_outbox_is_empty_and_not_before() {
 
 #[tokio::test(start_paused = true)]
 async fn a_drained_relay_sends_the_last_points_and_position_at_once() {
-    let config = RelayConfig { track_interval: 60 * MINUTE, ..config() };
+    let config = UplinkConfig { track_interval: 60 * MINUTE, ..config() };
     let mut van = Van::start(config, Broker::up()).await;
     van.drive(7).await;
     let broker = van.broker.clone();
     assert!(broker.on("track").is_empty());
-    van.finish(Stop::Drained, Duration::from_secs(1)).await;
+    van.finish(ShutdownSignal::Drained, Duration::from_secs(1)).await;
     assert_eq!(broker.first_seen().len(), 7);
     let last: json::Position =
         serde_json::from_slice(&broker.on("position").pop().unwrap().payload).unwrap();
@@ -95,6 +95,6 @@ async fn a_closed_outbox_ends_the_relay_with_an_error() {
     van.outbox.close().await.unwrap();
     van.broker.script(|_| ACCEPT);
     van.broker.go_up();
-    let ended = tokio::time::timeout(10 * MINUTE, van.relay).await.unwrap().unwrap();
-    assert!(matches!(ended, Err(RelayError::Outbox(OutboxError::Closed { .. }))));
+    let ended = tokio::time::timeout(10 * MINUTE, van.uplink).await.unwrap().unwrap();
+    assert!(matches!(ended, Err(UplinkError::Outbox(OutboxError::Closed { .. }))));
 }

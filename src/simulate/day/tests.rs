@@ -1,4 +1,4 @@
-//! Promises of the whole day, over the shipped routes and many seeds.
+//! Properties of the whole day, checked over the shipped routes and many seeds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -6,9 +6,9 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::*;
-use crate::simulate::moment::{Alert, Fact, Happening, Scan, Scanner};
-use crate::simulate::parcel::Fate;
-use crate::simulate::plan::{LEAVING, SETTLED};
+use crate::simulate::moment::{ScanAlert, GroundTruthEvent, GroundTruthKind, Scan, Scanner};
+use crate::simulate::parcel::ParcelOutcome;
+use crate::simulate::plan::{LAST_SCAN_MARGIN, FIRST_SCAN_DELAY};
 use crate::simulate::{Purpose, Rate, ReceiverType, Truth};
 
 fn shipped(name: &str) -> Route {
@@ -16,7 +16,7 @@ fn shipped(name: &str) -> Route {
     Route::load(&root.join("config/routes").join(name)).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Half an hour, by a receiver that costs little.
+/// Half an hour with a receiver type that is cheap to simulate.
 fn short(seed: u64) -> Day {
     let mut route = shipped("deliveries_short.toml");
     route.settings.receiver = ReceiverType::RmcOnly;
@@ -24,21 +24,21 @@ fn short(seed: u64) -> Day {
     Day::new(route)
 }
 
-/// A day of a seed: what is known before it begins, and all that is not the receiver's.
+/// The day of one seed: its plan, its events and its scans, without the receiver's epochs.
 struct Played {
     day: Day,
-    facts: Vec<Fact>,
+    facts: Vec<GroundTruthEvent>,
     scans: Vec<Scan>,
 }
 
-/// Without its bursts, which cost most.
+/// Skips the epochs, which take most of the time.
 fn played(mut day: Day) -> Played {
     let (mut facts, mut scans) = (Vec::new(), Vec::new());
     for moment in day.planned.by_ref() {
         match moment {
-            Moment::Fact(fact) => facts.push(fact),
-            Moment::Scan(scan) => scans.push(scan),
-            Moment::Burst(_) => panic!("bursts are not planned"),
+            DayEvent::GroundTruth(fact) => facts.push(fact),
+            DayEvent::Scan(scan) => scans.push(scan),
+            DayEvent::Epoch(_) => panic!("epochs are not planned"),
         }
     }
     scans.extend(day.tags.by_ref());
@@ -47,7 +47,7 @@ fn played(mut day: Day) -> Played {
 }
 
 impl Played {
-    fn facts_of(&self, key: &str) -> Vec<&Fact> {
+    fn facts_of(&self, key: &str) -> Vec<&GroundTruthEvent> {
         self.facts.iter().filter(|fact| fact.parcel.as_deref() == Some(key)).collect()
     }
 
@@ -65,10 +65,10 @@ fn the_same_seed_is_the_same_day_and_another_seed_another() {
     let day = |seed| short(seed).collect::<Vec<_>>();
     let first = day(1);
     assert!(first == day(1) && first != day(2));
-    assert!(first.is_sorted_by_key(Moment::at));
+    assert!(first.is_sorted_by_key(DayEvent::at));
     assert!(matches!(
         first.last(),
-        Some(Moment::Fact(Fact { happening: Happening::Completed(_), .. }))
+        Some(DayEvent::GroundTruth(GroundTruthEvent { kind: GroundTruthKind::Completed(_), .. }))
     ));
 }
 
@@ -87,17 +87,17 @@ fn neither_receiver_nor_rate_changes_what_is_scanned_and_what_is_true() {
 #[test]
 fn every_parcel_has_one_end_and_it_is_its_fate() {
     for Played { day, facts, .. } in seeds() {
-        let mut ends: BTreeMap<&str, Vec<&Happening>> = BTreeMap::new();
-        for fact in facts.iter().filter(|fact| fact.happening.is_end()) {
-            ends.entry(fact.parcel.as_deref().unwrap()).or_default().push(&fact.happening);
+        let mut ends: BTreeMap<&str, Vec<&GroundTruthKind>> = BTreeMap::new();
+        for fact in facts.iter().filter(|fact| fact.kind.is_final()) {
+            ends.entry(fact.parcel.as_deref().unwrap()).or_default().push(&fact.kind);
         }
         assert_eq!(ends.len(), day.parcels().len());
         for parcel in day.parcels() {
-            let expected = match parcel.fate {
-                Fate::Delivered => Happening::Delivered,
-                Fate::Attempted | Fate::Damaged => Happening::Returned,
-                Fate::Forgotten => Happening::Forgotten,
-                Fate::Lost(_) => Happening::Lost,
+            let expected = match parcel.outcome {
+                ParcelOutcome::Delivered => GroundTruthKind::Delivered,
+                ParcelOutcome::Attempted | ParcelOutcome::Damaged => GroundTruthKind::Returned,
+                ParcelOutcome::Forgotten => GroundTruthKind::Forgotten,
+                ParcelOutcome::Lost(_) => GroundTruthKind::Lost,
             };
             assert_eq!(ends[parcel.key.as_str()], [&expected], "{parcel:?}");
         }
@@ -111,15 +111,15 @@ fn a_parcel_is_loaded_then_out_and_what_is_tried_comes_back() {
             let names: Vec<&str> = day
                 .facts_of(&parcel.key)
                 .into_iter()
-                .filter(|fact| fact.happening != Happening::Seen(Alert::WrongStop))
-                .map(|fact| fact.happening.name())
+                .filter(|fact| fact.kind != GroundTruthKind::Seen(ScanAlert::WrongStop))
+                .map(|fact| fact.kind.as_str())
                 .collect();
-            let expected: &[&str] = match parcel.fate {
-                Fate::Delivered => &["parcel.loaded", "parcel.delivered"],
-                Fate::Attempted => &["parcel.loaded", "parcel.attempted", "parcel.returned"],
-                Fate::Damaged => &["parcel.loaded", "parcel.damaged", "parcel.returned"],
-                Fate::Forgotten => &["parcel.forgotten"],
-                Fate::Lost(_) => &["parcel.loaded", "parcel.lost"],
+            let expected: &[&str] = match parcel.outcome {
+                ParcelOutcome::Delivered => &["parcel.loaded", "parcel.delivered"],
+                ParcelOutcome::Attempted => &["parcel.loaded", "parcel.attempted", "parcel.returned"],
+                ParcelOutcome::Damaged => &["parcel.loaded", "parcel.damaged", "parcel.returned"],
+                ParcelOutcome::Forgotten => &["parcel.forgotten"],
+                ParcelOutcome::Lost(_) => &["parcel.loaded", "parcel.lost"],
             };
             assert_eq!(names, expected, "{parcel:?}");
         }
@@ -129,9 +129,9 @@ fn a_parcel_is_loaded_then_out_and_what_is_tried_comes_back() {
 #[test]
 fn the_summary_is_what_the_facts_add_up_to() {
     for Played { day, facts, .. } in seeds() {
-        let count = |name| facts.iter().filter(|fact| fact.happening.name() == name).count();
+        let count = |name| facts.iter().filter(|fact| fact.kind.as_str() == name).count();
         let summary = *day.summary();
-        assert_eq!(facts.last().unwrap().happening, Happening::Completed(summary));
+        assert_eq!(facts.last().unwrap().kind, GroundTruthKind::Completed(summary));
         let expected = [
             (summary.delivered, "parcel.delivered"),
             (summary.attempted, "parcel.attempted"),
@@ -156,20 +156,20 @@ fn what_is_scanned_at_a_stop_is_scanned_while_the_van_stands_there() {
     for day in seeds() {
         let windows: Vec<(Uptime, Uptime)> = (0..day.day.route().stops.len())
             .map(|stop| day.day.visit(stop).unwrap())
-            .map(|(arrived, left)| (arrived + SETTLED, left))
+            .map(|(arrived, left)| (arrived + FIRST_SCAN_DELAY, left))
             .collect();
         let departed = Uptime::new(day.day.table.departed);
         let returned = Uptime::new(day.day.table.returned);
         for scan in day.by_hand() {
             let standing = |(from, left): &(Uptime, Uptime)| {
-                *from <= scan.at && left.since(scan.at) >= LEAVING.saturating_sub(TICK)
+                *from <= scan.at && left.since(scan.at) >= LAST_SCAN_MARGIN.saturating_sub(TICK)
             };
             let at_station = scan.at < departed || scan.at > returned;
             assert!(at_station || windows.iter().any(standing), "{scan:?}");
         }
         for fact in &day.facts {
             let Some(parcel) = day.day.parcels().iter().find(|one| {
-                fact.happening == Happening::Delivered && Some(&one.key) == fact.parcel.as_ref()
+                fact.kind == GroundTruthKind::Delivered && Some(&one.key) == fact.parcel.as_ref()
             }) else {
                 continue;
             };
@@ -180,7 +180,7 @@ fn what_is_scanned_at_a_stop_is_scanned_while_the_van_stands_there() {
     }
 }
 
-/// Times are rounded to it.
+/// Resolution to which times are rounded.
 const TICK: Duration = Duration::from_millis(1);
 
 #[test]
@@ -191,7 +191,7 @@ fn every_fact_of_a_scan_has_its_scan_at_the_same_time() {
         let told = ["parcel.loaded", "parcel.delivered", "parcel.attempted", "parcel.returned"];
         for fact in &day.facts {
             let key = fact.parcel.as_deref().unwrap_or_default();
-            if told.contains(&fact.happening.name()) {
+            if told.contains(&fact.kind.as_str()) {
                 let line = &day.day.parcels().iter().find(|one| one.key == key).unwrap().line;
                 assert!(at.contains(&(fact.at, line.as_str())), "{fact:?}");
             }
@@ -202,13 +202,13 @@ fn every_fact_of_a_scan_has_its_scan_at_the_same_time() {
 #[test]
 fn slips_are_scanned_where_they_were_promised() {
     for day in seeds() {
-        let wrong = day.facts.iter().find(|f| f.happening == Happening::Seen(Alert::WrongStop));
+        let wrong = day.facts.iter().find(|f| f.kind == GroundTruthKind::Seen(ScanAlert::WrongStop));
         let wrong = wrong.expect("the route asks for one");
         let key = wrong.parcel.as_deref().unwrap();
         let parcel = day.day.parcels().iter().find(|one| one.key == key).unwrap();
         assert_ne!(wrong.stop, day.day.stop_id(parcel.stop));
         assert!(wrong.at < day.facts_of(key).last().unwrap().at, "it is due later");
-        let unknown = day.facts.iter().find(|f| f.happening == Happening::Seen(Alert::Unknown));
+        let unknown = day.facts.iter().find(|f| f.kind == GroundTruthKind::Seen(ScanAlert::Unknown));
         let key = unknown.expect("the route asks for one").parcel.as_deref().unwrap();
         assert!(day.day.parcels().iter().all(|one| one.key != key));
         let control = |what: &str| day.by_hand().filter(|scan| scan.line.ends_with(what)).count();
@@ -250,14 +250,15 @@ fn a_tag_is_read_while_it_is_in_the_van_and_not_after() {
                 .map(|scan| scan.at)
                 .collect();
             let facts = day.facts_of(&parcel.key);
-            if parcel.fate == Fate::Forgotten {
+            if parcel.outcome == ParcelOutcome::Forgotten {
                 assert!(reads.is_empty());
                 continue;
             }
             let (loaded, end) = (facts[0].at, facts.last().unwrap().at);
             let inside = reads.iter().all(|read| *read > loaded && *read <= end);
             assert!(inside, "{parcel:?}");
-            // Three quarters of what an antenna that misses nothing would read, away for a moment included.
+            // Three quarters of the reads of an antenna that misses none. Time away at a stop
+            // counts as well.
             let usual = end.since(loaded).as_secs_f64() / 3.0 * 0.85;
             let part = f64::from(u32::try_from(reads.len()).unwrap()) / usual;
             let few = end.since(loaded) < Duration::from_secs(300);
@@ -291,7 +292,7 @@ fn the_plan_is_what_the_van_then_does() {
     let at_station = day.table.departed + (day.table.end - day.table.returned);
     let difference =
         (stood + at_station).as_secs_f64() * 10.0 - f64::from(u32::try_from(standing).unwrap());
-    // Each start takes a step until it moves.
+    // The van takes one step to start moving.
     assert!(difference.abs() < 60.0, "{difference} steps");
 }
 
@@ -328,14 +329,14 @@ fn stops_are_far_enough_apart_to_tell_them_by_their_fences() {
 fn a_day_that_is_ended_sooner_says_nothing_of_the_rest() {
     let mut route = shipped("deliveries_short.toml");
     route.settings.duration = Some(Duration::from_secs(400));
-    let moments: Vec<Moment> = Day::new(route).collect();
-    assert!(moments.iter().all(|moment| moment.at() <= Uptime::from_millis(400_000)));
+    let events: Vec<DayEvent> = Day::new(route).collect();
+    assert!(events.iter().all(|moment| moment.at() <= Uptime::from_millis(400_000)));
     let happens = |name| {
-        let facts = moments.iter().filter_map(|moment| match moment {
-            Moment::Fact(fact) => Some(fact),
+        let facts = events.iter().filter_map(|moment| match moment {
+            DayEvent::GroundTruth(fact) => Some(fact),
             _ => None,
         });
-        facts.filter(|fact| fact.happening.name() == name).count()
+        facts.filter(|fact| fact.kind.as_str() == name).count()
     };
     assert!(happens("parcel.delivered") > 0);
     assert_eq!(happens("route.completed"), 0);
@@ -399,16 +400,16 @@ fn a_day_too_short_for_its_parcels_is_refused() {
     "#;
     let report = Route::parse(Path::new("hasty.toml"), text).unwrap_err().to_string();
     let expected = [
-        "hasty.toml: not usable",
+        "hasty.toml: invalid route file",
         "  stops[1].purpose: `nap` is neither `delivery` nor `break`",
         "  delivery.rfid_share: 2 is not a number in 0..=1",
         "  delivery.parcels: is unknown: remove it, or write one of attempts, undone_scans, damaged, \
          forgotten, lost, wrong_stop_scans, unknown_scans, garbage, repeated_reads, \
          max_parcels_per_stop, rfid_share, tag_read_s",
-        "  depot.loading_s: 30 is too short to load up to 9 parcels: 69 or more",
-        "  depot.unloading_s: 20 is too short to scan what comes back: 36 or more",
-        "  stops[0].dwell_s: 20 is too short to hand over 3 parcels: 50 or more",
-        "  stops[1].dwell_s: 20 is too short to hand over 3 parcels: 50 or more",
+        "  depot.loading_s: 30 s is too short to load 9 parcels: set 69 s or more",
+        "  depot.unloading_s: 20 s is too short to scan returns: set 36 s or more",
+        "  stops[0].dwell_s: 20 s is too short to hand over 3 parcels: set 50 s or more",
+        "  stops[1].dwell_s: 20 s is too short to hand over 3 parcels: set 50 s or more",
     ];
     assert_eq!(report.lines().collect::<Vec<_>>(), expected);
 }
@@ -418,14 +419,14 @@ fn a_line_of_each_file_reads_as_the_manual_says() {
     let day = played(short(1));
     let tag = day.scans.iter().find(|scan| scan.scanner == Scanner::Portal).unwrap();
     let (ms, line) = (tag.at.since_start().as_millis(), &tag.line);
-    assert_eq!(tag.json(), format!(r#"{{"at_ms":{ms},"scanner":"portal","line":"{line}"}}"#));
+    assert_eq!(tag.to_json(), format!(r#"{{"at_ms":{ms},"scanner":"portal","line":"{line}"}}"#));
     assert_eq!(tag.bytes(), format!("{line}\r\n").as_bytes());
-    let seen = day.facts.iter().find(|fact| matches!(fact.happening, Happening::Seen(_))).unwrap();
+    let seen = day.facts.iter().find(|fact| matches!(fact.kind, GroundTruthKind::Seen(_))).unwrap();
     let (ms, utc) = (seen.at.since_start().as_millis(), seen.utc);
     let (key, stop) = (seen.parcel.as_ref().unwrap(), seen.stop.as_ref().unwrap());
     let alert = if day.facts_of(key).len() > 1 { "wrong_stop" } else { "unknown" };
     assert_eq!(
-        seen.json(),
+        seen.to_json(),
         format!(
             r#"{{"utc":"{utc}","at_ms":{ms},"happening":"parcel.seen","parcel":"{key}","stop":"{stop}","alert":"{alert}"}}"#
         )

@@ -1,25 +1,25 @@
-//! An EPCIS event, sentence by sentence.
+//! Builder of EPCIS events.
 
 use serde_json::{Map, Value, json};
 
-use super::happenings::Writer;
+use super::happenings::EventMapper;
 use super::message::{Action, BizTransaction, EpcisEvent, EpcisType, Location, Source};
 use super::{place, urn};
-use crate::core::delivery::event::{Parcel, Reason, StopRef, TimeSource};
+use crate::core::delivery::event::{Parcel, FailureReason, StopRef, TimeSource};
 
-/// The JSON-LD context that GS1 publishes; the schema wants it in each event.
+/// JSON-LD context published by GS1; the schema requires it in each event.
 const GS1_CONTEXT: &str = "https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld";
 
-/// What has been said of an event up to now.
-pub(super) struct Draft<'a> {
-    writer: Writer<'a>,
-    said: EpcisEvent,
+/// EPCIS event under construction.
+pub(super) struct EpcisEventBuilder<'a> {
+    mapper: EventMapper<'a>,
+    event: EpcisEvent,
 }
 
-impl<'a> Draft<'a> {
-    /// What each event says.
-    pub(super) fn new(writer: Writer<'a>, kind: EpcisType, action: Action) -> Self {
-        let Writer { names, event, seq } = writer;
+impl<'a> EpcisEventBuilder<'a> {
+    /// Starts an event with the members that all events have.
+    pub(super) fn new(writer: EventMapper<'a>, kind: EpcisType, action: Action) -> Self {
+        let EventMapper { identifiers: names, event, seq } = writer;
         let route = event.route.as_ref().map(|route| BizTransaction {
             kind: Some(names.term("btt/delivery_route")),
             biz_transaction: names.route(route),
@@ -44,101 +44,101 @@ impl<'a> Draft<'a> {
             error_declaration: None,
             extensions: Map::new(),
         };
-        // Absent for what is so nearly always.
+        // Omitted for the usual source.
         let source = Some(event.time_source).filter(|source| *source != TimeSource::Gnss);
-        Self { writer, said }
-            .say("van:seq", seq.get())
-            .say_if("van:timeSource", source.map(TimeSource::name))
+        Self { mapper: writer, event: said }
+            .extension("van:seq", seq.get())
+            .extension_opt("van:timeSource", source.map(TimeSource::as_str))
     }
 
-    /// The van holds these, or did.
-    pub(super) fn children(mut self, parcels: &[Parcel]) -> Self {
-        let names = self.writer.names;
-        self.said.parent_id = Some(names.van.clone());
-        self.said.child_epcs = Some(names.parcels(parcels));
+    /// Sets the van as parent and the parcels as children of an aggregation.
+    pub(super) fn child_epcs(mut self, parcels: &[Parcel]) -> Self {
+        let names = self.mapper.identifiers;
+        self.event.parent_id = Some(names.van.clone());
+        self.event.child_epcs = Some(names.parcels(parcels));
         self
     }
 
-    /// It is about these parcels in the van, or about the van itself if there are none.
-    pub(super) fn about(mut self, parcels: &[Parcel]) -> Self {
-        let names = self.writer.names;
+    /// Sets the subject: parcels in the van, or the van itself if there are none.
+    pub(super) fn epc_list(mut self, parcels: &[Parcel]) -> Self {
+        let names = self.mapper.identifiers;
         if parcels.is_empty() {
-            self.said.epc_list = Some(vec![names.van.clone()]);
+            self.event.epc_list = Some(vec![names.van.clone()]);
             return self;
         }
-        self.said.epc_list = Some(names.parcels(parcels));
-        self.say("van:vehicle", names.van.clone())
+        self.event.epc_list = Some(names.parcels(parcels));
+        self.extension("van:vehicle", names.van.clone())
     }
 
-    pub(super) fn step(mut self, step: &str) -> Self {
-        self.said.biz_step = Some(step.to_owned());
+    pub(super) fn biz_step(mut self, step: &str) -> Self {
+        self.event.biz_step = Some(step.to_owned());
         self
     }
 
     pub(super) fn disposition(mut self, disposition: &str) -> Self {
-        self.said.disposition = Some(disposition.to_owned());
+        self.event.disposition = Some(disposition.to_owned());
         self
     }
 
-    /// It happened at the station, and things are there now.
+    /// Sets the station as read point and as location afterwards.
     pub(super) fn at_station(mut self, station: &str) -> Self {
-        let station = Location::new(self.writer.names.station(station));
-        self.said.read_point = Some(station.clone());
-        self.said.biz_location = Some(station);
+        let station = Location::new(self.mapper.identifiers.station(station));
+        self.event.read_point = Some(station.clone());
+        self.event.biz_location = Some(station);
         self
     }
 
-    /// Things come from the station.
-    pub(super) fn leaving(mut self, station: &str) -> Self {
-        let source = self.writer.names.station(station);
-        self.said.source_list.push(Source { kind: "location".to_owned(), source });
+    /// Adds the station as source.
+    pub(super) fn departing_from(mut self, station: &str) -> Self {
+        let source = self.mapper.identifiers.station(station);
+        self.event.source_list.push(Source { kind: "location".to_owned(), source });
         self
     }
 
-    /// It happened where the van was, if that is known.
-    pub(super) fn where_the_van_was(mut self) -> Self {
-        let place = self.writer.event.place.as_ref();
-        self.said.read_point = place.map(|place| Location::new(place::geo(place)));
+    /// Sets the location of the van as read point, if known.
+    pub(super) fn read_point_geo(mut self) -> Self {
+        let place = self.mapper.event.location.as_ref();
+        self.event.read_point = place.map(|place| Location::new(place::geo_uri(place)));
         self
     }
 
-    /// Things are at the stop now. Its id says where only together with the route's.
+    /// Sets the stop as location afterwards. A stop id is unique only within its route.
     pub(super) fn at_stop(mut self, stop: Option<&StopRef>) -> Self {
         let Some(stop) = stop else { return self };
-        if let Some(route) = &self.writer.event.route {
-            let uri = self.writer.names.stop(route, &stop.id);
-            self.said.biz_location = Some(Location::new(uri));
+        if let Some(route) = &self.mapper.event.route {
+            let uri = self.mapper.identifiers.stop(route, &stop.id);
+            self.event.biz_location = Some(Location::new(uri));
         }
-        self.say("van:stopSequence", stop.seq)
+        self.extension("van:stopSequence", stop.seq)
     }
 
-    /// The fix that tells where the van was.
-    pub(super) fn fix(mut self) -> Self {
-        let device = self.writer.names.gateway.as_deref();
-        let place = self.writer.event.place.as_ref();
+    /// Adds the fix as sensor element.
+    pub(super) fn sensor_element(mut self) -> Self {
+        let device = self.mapper.identifiers.gateway.as_deref();
+        let place = self.mapper.event.location.as_ref();
         let element = place.map(|place| place::sensor_element(place, device));
-        self.said.sensor_element_list = element.into_iter().collect();
+        self.event.sensor_element_list = element.into_iter().collect();
         self
     }
 
-    pub(super) fn reason(self, reason: Option<Reason>) -> Self {
-        self.say_if("van:reason", reason.map(Reason::name))
-            .say_if("van:reasonCode", reason.map(Reason::code))
+    pub(super) fn reason(self, reason: Option<FailureReason>) -> Self {
+        self.extension_opt("van:reason", reason.map(FailureReason::as_str))
+            .extension_opt("van:reasonCode", reason.map(FailureReason::code))
     }
 
-    pub(super) fn say(mut self, key: &str, value: impl Into<Value>) -> Self {
-        self.said.extensions.insert(key.to_owned(), value.into());
+    pub(super) fn extension(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.event.extensions.insert(key.to_owned(), value.into());
         self
     }
 
-    pub(super) fn say_if(self, key: &str, value: Option<impl Into<Value>>) -> Self {
+    pub(super) fn extension_opt(self, key: &str, value: Option<impl Into<Value>>) -> Self {
         match value {
-            Some(value) => self.say(key, value),
+            Some(value) => self.extension(key, value),
             None => self,
         }
     }
 
-    pub(super) fn done(self) -> EpcisEvent {
-        self.said
+    pub(super) fn build(self) -> EpcisEvent {
+        self.event
     }
 }

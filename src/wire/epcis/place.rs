@@ -1,15 +1,16 @@
-//! [`Place`] → `geo:` URI and sensor reports.
+//! Event locations as `geo:` URIs and sensor reports.
 
 use serde_json::{Value, json};
 
-use crate::core::delivery::event::Place;
+use crate::core::delivery::event::EventLocation;
 use crate::wire::json::{COURSE_FROM_MPS, decimals};
 
-/// Longitude before latitude in its name only: the components are named.
+/// CRS84 has longitude before latitude. The order does not matter here, because each component is
+/// named.
 const CRS84: &str = "http://www.opengis.net/def/crs/OGC/1.3/CRS84";
 
-/// A `geo:` URI (RFC 5870) with the contract's 5 decimals, and the uncertainty in whole metres, rounded up.
-pub(super) fn geo(place: &Place) -> String {
+/// Returns a `geo:` URI (RFC 5870) with 5 decimals. The uncertainty is in whole metres, rounded up.
+pub(super) fn geo_uri(place: &EventLocation) -> String {
     let lat = decimals(place.position.lat_deg(), 5);
     let lon = decimals(place.position.lon_deg(), 5);
     match place.accuracy {
@@ -18,21 +19,21 @@ pub(super) fn geo(place: &Place) -> String {
     }
 }
 
-/// The fix as EPCIS reports a sensor (§7.3.7), with the precision of `position`.
-pub(super) fn sensor_element(place: &Place, device: Option<&str>) -> Value {
+/// Returns the fix as EPCIS sensor element (§7.3.7), with the precision of `position`.
+pub(super) fn sensor_element(place: &EventLocation, device: Option<&str>) -> Value {
     let mut metadata = json!({ "time": place.utc.to_string() });
     if let Some(device) = device {
         metadata["deviceID"] = json!(device);
     }
-    let degrees = |component: &str, value: f64| {
+    let degrees_from_e7 = |component: &str, value: f64| {
         json!({
             "type": "Angle", "component": component, "value": decimals(value, 5), "uom": "DD",
             "coordinateReferenceSystem": CRS84,
         })
     };
     let mut reports = vec![
-        degrees("latitude", place.position.lat_deg()),
-        degrees("longitude", place.position.lon_deg()),
+        degrees_from_e7("latitude", place.position.lat_deg()),
+        degrees_from_e7("longitude", place.position.lon_deg()),
     ];
     if let Some(accuracy) = place.accuracy {
         let value = decimals(accuracy.as_metres(), 1);

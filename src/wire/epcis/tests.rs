@@ -2,13 +2,13 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::core::delivery::event::{Error, Outcome, Parcel, Place, Reading, StopRef, TimeSource};
-use crate::core::delivery::event::{Method, Preferences, Proof, ReadBy};
+use crate::core::delivery::event::{ErrorReason, Outcome, Parcel, EventLocation, ScanSource, StopRef, TimeSource};
+use crate::core::delivery::event::{ProofMethod, Preferences, Proof, ReaderKind};
 use crate::units::{Distance, Position, UtcTime};
 use crate::wire::VanId;
 
-fn names() -> Names {
-    Names::new("id.example.com", &VanId::new("VAN-042").unwrap()).unwrap()
+fn names() -> Identifiers {
+    Identifiers::new("id.example.com", &VanId::new("VAN-042").unwrap()).unwrap()
 }
 
 fn delivered() -> Event {
@@ -17,7 +17,7 @@ fn delivered() -> Event {
         id: EventId([7; 16]),
         utc,
         time_source: TimeSource::Gnss,
-        place: Some(Place {
+        location: Some(EventLocation {
             position: Position::from_degrees(48.137_920_4, -0.000_001).unwrap(),
             utc,
             accuracy: Distance::from_metres(4.5),
@@ -26,30 +26,30 @@ fn delivered() -> Event {
             hdop: None,
         }),
         route: Some("R 7/b".to_owned()),
-        happening: Happening::Delivered {
+        kind: EventKind::Delivered {
             parcel: Parcel { key: "TBA 1".to_owned(), epc: "no uri".to_owned() },
             stop: Some(StopRef { seq: 17, id: "stop-17".to_owned() }),
             outcome: Outcome::SafePlace,
             proof: Box::new(Proof {
-                method: Method::ScanOutside,
+                method: ProofMethod::ScanOutside,
                 fix_age: None,
                 distance_to_stop: Distance::from_metres(11.84),
                 radius: None,
                 dwell: None,
                 preferences: Preferences::default(),
             }),
-            reading: Reading { by: ReadBy::Manual, symbology: None, raw: None, check_ok: None },
+            source: ScanSource { reader: ReaderKind::Manual, symbology: None, raw: None, check_ok: None },
         },
     }
 }
 
-fn said(record: &EventRecord) -> Value {
+fn encoded_json(record: &EventRecord) -> Value {
     serde_json::from_slice(&encode(record, &names())).unwrap()
 }
 
 #[test]
 fn a_delivery_says_where_when_what_and_why_one_may_believe_it() {
-    let said = said(&EventRecord { seq: Seq::new(3342), previous: None, event: delivered() });
+    let said = encoded_json(&EventRecord { seq: Seq::new(3342), previous: None, event: delivered() });
     assert_eq!(said["type"], "com.example.id.van.parcel.delivered.v1");
     assert_eq!(said["id"], said["data"]["eventID"]);
     assert_eq!(said["sequence"], "000000003342");
@@ -70,14 +70,14 @@ fn a_delivery_says_where_when_what_and_why_one_may_believe_it() {
 #[test]
 fn a_retraction_repeats_the_event_under_its_own_name_in_a_message_of_another_name() {
     let event = delivered();
-    let first = said(&EventRecord { seq: Seq::new(3342), previous: None, event: event.clone() });
+    let first = encoded_json(&EventRecord { seq: Seq::new(3342), previous: None, event: event.clone() });
     let retraction = |event: Event, seq| Event {
         id: EventId([8; 16]),
         utc: UtcTime::parse("2026-11-22T09:50:00Z").unwrap(),
-        happening: Happening::Retracted {
+        kind: EventKind::Retracted {
             event: Box::new(event),
             seq: Seq::new(seq),
-            error: Error::DidNotOccur,
+            error: ErrorReason::DidNotOccur,
             corrected_by: vec![EventId([9; 16])],
         },
         ..delivered()
@@ -85,7 +85,7 @@ fn a_retraction_repeats_the_event_under_its_own_name_in_a_message_of_another_nam
     let once = retraction(event, 3342);
     let twice = retraction(once.clone(), 3360);
     for wrong in [once, twice] {
-        let mut said = said(&EventRecord { seq: Seq::new(3361), previous: None, event: wrong });
+        let mut said = encoded_json(&EventRecord { seq: Seq::new(3361), previous: None, event: wrong });
         assert_eq!(said["id"], "urn:uuid:08080808-0808-0808-0808-080808080808");
         assert_eq!(said["type"], "com.example.id.van.event.retracted.v1");
         assert_eq!(said["time"], "2026-11-22T09:50:00.000Z");
@@ -105,13 +105,13 @@ fn a_retraction_repeats_the_event_under_its_own_name_in_a_message_of_another_nam
 #[test]
 fn a_parcel_that_is_named_twice_is_said_once() {
     let parcel = Parcel { key: "1".to_owned(), epc: "urn:x:1".to_owned() };
-    let happening = Happening::Departed {
+    let happening = EventKind::Departed {
         station: "urn:x:station".to_owned(),
         parcels: vec![parcel.clone(), parcel],
         stops_total: 2,
     };
-    let event = Event { happening, ..delivered() };
-    let data = &said(&EventRecord { seq: Seq::new(1), previous: None, event })["data"];
+    let event = Event { kind: happening, ..delivered() };
+    let data = &encoded_json(&EventRecord { seq: Seq::new(1), previous: None, event })["data"];
     assert_eq!(data["epcList"], json!(["urn:x:1"]));
     assert_eq!(data["van:parcelsOnBoard"], 1);
 }
@@ -122,16 +122,16 @@ proptest! {
         [route, stop, station, epc, key] in prop::array::uniform5("(https?://|urn:)?\\PC{0,12}"),
     ) {
         let parcel = Parcel { key, epc };
-        let seen = Happening::Arrived {
+        let seen = EventKind::Arrived {
             stop: StopRef { seq: 1, id: stop },
             parcels: vec![parcel.clone()],
             stops_remaining: 0,
             radius: Distance::default(),
         };
-        let void = Happening::Void { parcel, station };
-        for happening in [seen, void] {
-            let event = Event { route: Some(route.clone()), happening, ..delivered() };
-            let data = &said(&EventRecord { seq: Seq::new(1), previous: None, event })["data"];
+        let void = EventKind::Void { parcel, station };
+        for kind in [seen, void] {
+            let event = Event { route: Some(route.clone()), kind, ..delivered() };
+            let data = &encoded_json(&EventRecord { seq: Seq::new(1), previous: None, event })["data"];
             for pointer in [
                 "/epcList/0",
                 "/readPoint/id",

@@ -1,8 +1,8 @@
-//! Names of things → parts of URIs (RFC 3986).
+//! URI segments and validation (RFC 3986).
 
 use std::fmt::Write as _;
 
-/// `text` as one segment of a path: everything but unreserved characters and `:` is percent-encoded (§2.1, §3.3).
+/// Percent-encodes `text` as one path segment, except unreserved characters and `:` (§2.1, §3.3).
 #[must_use]
 pub fn segment(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
@@ -10,14 +10,14 @@ pub fn segment(text: &str) -> String {
         if is_unreserved(byte) || byte == b':' {
             encoded.push(char::from(byte));
         } else {
-            write!(encoded, "%{byte:02X}").expect("a string takes all");
+            write!(encoded, "%{byte:02X}").expect("writing to a String cannot fail");
         }
     }
     encoded
 }
 
-/// Whether `text` is an absolute URI, with a fragment or not. Literal IP addresses and user names count as none: no
-/// thing of a fleet is named so.
+/// Returns whether `text` is an absolute URI, with or without fragment. Literal IP addresses and
+/// user names are rejected, because no identifier of a fleet uses them.
 #[must_use]
 pub fn is_uri(text: &str) -> bool {
     let Some((scheme, rest)) = text.split_once(':') else { return false };
@@ -39,7 +39,8 @@ pub fn is_uri(text: &str) -> bool {
     scheme_ok && !rest.is_empty() && is_encoded(path) && is_encoded(fragment)
 }
 
-/// Whether `text` is a host name: labels of letters, digits and inner hyphens (RFC 1123 §2.1).
+/// Returns whether `text` is a host name: labels of letters, digits and inner hyphens (RFC 1123
+/// §2.1).
 pub(super) fn is_host(text: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -50,18 +51,18 @@ pub(super) fn is_host(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(label)
 }
 
-/// Whether only characters of paths and queries are in `text`, and each `%` begins an octet.
+/// Returns whether `text` has only path and query characters, and each `%` starts an octet.
 fn is_encoded(text: &str) -> bool {
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
-        let fine = match byte {
+        let ok = match byte {
             b'%' => {
                 let hex = |digit: Option<u8>| digit.is_some_and(|c| c.is_ascii_hexdigit());
                 hex(bytes.next()) && hex(bytes.next())
             }
             other => is_unreserved(other) || b":/?@!$&'()*+,;=".contains(&other),
         };
-        if !fine {
+        if !ok {
             return false;
         }
     }

@@ -1,194 +1,191 @@
-//! Agent's health ↔ `state`: the receiver, the outbox, the route, and what reads parcels.
+//! Payload of `state`: state of the receiver, outbox, route and scanners.
 
 use serde::{Deserialize, Serialize};
 
 pub use crate::core::delivery::{DelayReason, Duty};
 
-/// Health, retained on `state`.
+/// State of the agent, retained on `state`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
     /// Payload version: 1.
     pub v: u8,
-    /// The van's id.
+    /// Van id.
     pub van: String,
-    /// When it was said.
+    /// Time of the message, RFC 3339.
     pub ts: String,
-    /// Whether the driver is on duty.
+    /// Duty status of the driver.
     pub duty: Duty,
-    /// The route of the manifest.
+    /// Route id from the manifest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<String>,
-    /// The manifest's revision that is in use.
+    /// Manifest revision in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest_rev: Option<u64>,
-    /// Why the newest manifest is not in use, in words.
+    /// Reason why the newest manifest was rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest_error: Option<String>,
-    /// Where the van goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_stop: Option<NextStop>,
-    /// How late it is, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay: Option<Delay>,
-    /// What reads parcels.
+    /// Barcode scanners and RFID readers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scanners: Vec<Scanner>,
-    /// The receiver.
     pub gnss: GnssState,
-    /// The outbox.
     pub outbox: OutboxState,
-    /// What goes over the air.
+    /// Metered data usage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub link: Option<LinkUse>,
+    pub link: Option<LinkUsage>,
 }
 
-/// The stop that the van goes to.
+/// Next stop of the route.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NextStop {
-    /// Its number in the manifest.
+    /// Sequence number in the manifest.
     pub seq: u32,
-    /// When the van will be there: RFC 3339.
+    /// Estimated time of arrival, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eta: Option<String>,
     /// Width of the window around `eta`, s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eta_window_s: Option<u32>,
-    /// As the crow flies, m; absent without a fix.
+    /// Straight-line distance, m; absent without a fix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distance_m: Option<f64>,
 }
 
-/// How late the van is.
+/// Delay of the van.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delay {
-    /// Behind the manifest's windows; negative when it is ahead.
+    /// Delay against the manifest's windows, s; negative when early.
     pub seconds: i64,
-    /// Why, as far as somebody said it.
+    /// Reason, if reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<DelayReason>,
-    /// The same by ASC X12, element 1651.
+    /// Code of the reason in ASC X12, element 1651.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
 }
 
-/// Something that reads parcels.
+/// Barcode scanner or RFID reader.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scanner {
-    /// As in the configuration.
+    /// Name in the configuration.
     pub name: String,
-    /// What it reads.
     pub kind: ScannerKind,
-    /// Whether it does.
     pub state: ScannerState,
-    /// When it last read something: RFC 3339.
+    /// Time of the last scan, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_scan: Option<String>,
 }
 
-/// What a scanner reads.
+/// Kind of codes that a scanner reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScannerKind {
-    /// Bar codes.
     Barcode,
-    /// Radio tags.
     Rfid,
 }
 
-/// Whether a scanner is there.
+/// State of a scanner's device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScannerState {
-    /// It is.
+    /// Open and ready.
     Open,
-    /// It is not.
+    /// Not connected.
     Closed,
-    /// It is, and does not work.
+    /// Connected but failing.
     Error,
 }
 
-/// The receiver in `state`.
+/// State of the receiver.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GnssState {
-    /// Whether bytes come: `connecting`, `open`, `hunting`, `silent` or `gone`.
+    /// Connection to the receiver: `connecting`, `open`, `hunting`, `silent` or `gone`.
     pub receiver: String,
-    /// Why the receiver is gone, in words.
+    /// Reason why the receiver is `gone`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// 1 no fix, 2 2D, 3 3D.
+    /// Fix mode: 1 no fix, 2 2D, 3 3D.
     pub mode: u8,
-    /// Whether the receiver's time can be relied on: `unknown`, `tentative` or `trusted`.
+    /// Trust in the receiver's time: `unknown`, `tentative` or `trusted`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub time: String,
-    /// Seconds since the newest fix.
+    /// Age of the newest fix, s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age_s: Option<f64>,
-    /// Satellites used.
+    /// Number of satellites used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sats: Option<u8>,
-    /// Satellites in view.
+    /// Number of satellites in view.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sats_in_view: Option<u8>,
     /// Mean C/N0 of the four strongest satellites, dB-Hz.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cn0_dbhz: Option<u8>,
-    /// Systems with a satellite in the solution: `gps`, `glonass`, `galileo`, `beidou`, `qzss`, `navic`.
+    /// Constellations with a satellite in the solution: `gps`, `glonass`, `galileo`, `beidou`,
+    /// `qzss`, `navic`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub constellations: Vec<String>,
-    /// What the receiver says of its antenna: `ok`, `open` or `short`; absent if it does not watch it.
+    /// Antenna status reported by the receiver: `ok`, `open` or `short`; absent without antenna
+    /// supervision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub antenna: Option<String>,
-    /// The receiver's newest error or warning, in its own words: jamming, a line that is too slow.
+    /// Newest error or warning of the receiver, verbatim: jamming, or a serial line that is too
+    /// slow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
-    /// Sentences refused since the agent started.
+    /// Number of sentences rejected since the agent's start.
     pub sentences_bad: u64,
-    /// Epochs refused since the agent started.
+    /// Number of epochs rejected since the agent's start.
     pub fixes_rejected: u64,
-    /// The speed at which a serial receiver is understood, Bd.
+    /// Baud rate of a serial receiver.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baud: Option<u32>,
-    /// How much of what the serial line carries the receiver says, over 10 s: 0..=100.
+    /// Utilisation of the serial line over the last 10 s, in percent: 0..=100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line_percent: Option<u8>,
-    /// What came of setting a u-blox receiver up: `done` or `refused: ...`; absent if that is not wanted, or not over.
+    /// Result of the u-blox setup: `done` or `refused: ...`; absent if disabled or in progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub setup: Option<String>,
 }
 
-/// The outbox in `state`.
+/// State of the outbox.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct OutboxState {
-    /// Records that wait.
+    /// Number of pending records.
     pub pending: u64,
-    /// UTC of the oldest of them.
+    /// UTC of the oldest pending record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_ts: Option<String>,
-    /// All that was recorded before this time has arrived.
+    /// All records from before this time have been delivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub complete_until_ts: Option<String>,
-    /// Points given up so that the trail is coarser, because the outbox was full, over its life.
+    /// Track points removed to thin the track because the outbox was full, over the life of the
+    /// outbox.
     #[serde(default)]
     pub thinned: u64,
-    /// Records given up because the outbox was full, they were too old, or the disk did not write, over its life.
+    /// Records dropped because the outbox was full, they were too old, or the disk failed, over the
+    /// life of the outbox.
     pub dropped: u64,
-    /// Size of the database file.
+    /// Size of the database file in bytes.
     pub bytes: u64,
-    /// Bytes that the agent caused to be written since midnight UTC or its start.
+    /// Bytes written because of the agent since midnight UTC or its start.
     #[serde(default)]
     pub written_bytes_today: u64,
-    /// The same of the whole device that holds the outbox, whoever wrote.
+    /// Bytes written by all processes to the device that holds the outbox, in the same time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_bytes_today: Option<u64>,
 }
 
-/// The air in `state`: estimates, with headers, acknowledgements and handshakes.
+/// Estimated data usage, including headers, acknowledgements and handshakes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LinkUse {
-    /// Since midnight UTC.
+pub struct LinkUsage {
+    /// Bytes since midnight UTC.
     pub bytes_today: u64,
-    /// Since the month began, UTC.
+    /// Bytes since the start of the month, UTC.
     pub bytes_month: u64,
-    /// How many times as rarely as configured what can wait is sent, for a budget: 1, 2, 4 or 8.
+    /// Factor by which a data budget multiplies the report intervals: 1, 2, 4 or 8.
     pub cadence: u32,
 }

@@ -1,108 +1,111 @@
-//! Small integers ↔ bits: adaptive Golomb-Rice codes, as FLAC and JPEG-LS use them for residuals of a prediction (pure).
+//! Adaptive Golomb-Rice code for small integers, as in FLAC and JPEG-LS for prediction residuals.
+//! No I/O.
 //!
-//! A value near what was usual lately takes few bits, and one that never differs takes a single one. Both sides adapt by
-//! the same values, so nothing of the model is stored.
+//! A value near the recent mean takes few bits, and a constant value takes one bit. Encoder and
+//! decoder adapt to the same values, so that no model parameters are stored.
 
-/// Ones before a value is written out in full: what is further off than this is no usual value.
+/// Length of the unary prefix at which a value is written in full instead.
 const ESCAPE: u32 = 10;
 
-/// Bits of the length of a value that is written out.
+/// Number of bits for the length of a value written in full.
 const LENGTH_BITS: u32 = 6;
 
-/// A usual value changes slowly; so many are remembered.
-const REMEMBERED: u32 = 24;
+/// Window of the mean, in values. A longer window adapts more slowly.
+const MEAN_WINDOW: u32 = 24;
 
-/// One value beyond all others must not make the next ones long.
-const COUNTS_AT_MOST: u32 = 1 << 12;
+/// Upper limit of a sample in the mean, so that one outlier does not lengthen the following codes.
+const MAX_SAMPLE: u32 = 1 << 12;
 
-/// The bits have ended before the values.
+/// The bits end before the values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("ends too early")]
-pub(super) struct Ended;
+#[error("unexpected end")]
+pub(super) struct UnexpectedEnd;
 
-/// What is usual for one kind of value.
+/// Running mean of one kind of value.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Usual {
+pub(super) struct AdaptiveMean {
     sum: u32,
     count: u32,
 }
 
-impl Usual {
-    /// Begins with a guess.
-    pub(super) const fn about(value: u32) -> Self {
+impl AdaptiveMean {
+    /// Starts with an assumed mean.
+    pub(super) const fn starting_at(value: u32) -> Self {
         Self { sum: value, count: 1 }
     }
 
-    /// The bits that are written as they are.
+    /// Returns the number of bits that are written verbatim: the Rice parameter.
     fn low_bits(self) -> u32 {
         (0..31).find(|bits| (self.count << bits) >= self.sum).unwrap_or(31)
     }
 
-    fn learn(&mut self, value: u64) {
-        self.sum += u32::try_from(value).unwrap_or(u32::MAX).min(COUNTS_AT_MOST);
+    fn update(&mut self, value: u64) {
+        self.sum += u32::try_from(value).unwrap_or(u32::MAX).min(MAX_SAMPLE);
         self.count += 1;
-        if self.count >= REMEMBERED {
+        if self.count >= MEAN_WINDOW {
             (self.sum, self.count) = (self.sum / 2, self.count / 2);
         }
     }
 }
 
-/// Writes or reads one value: what predicts the values is then written once for both, and cannot differ.
-pub(super) trait Coder {
-    /// The residual: the given one is written, or ignored and one is read.
-    fn residual(&mut self, usual: &mut Usual, value: i64) -> Result<i64, Ended>;
-    /// The flag: the given one is written, or ignored and one is read.
-    fn flag(&mut self, flag: bool) -> Result<bool, Ended>;
+/// Encodes or decodes one value. The predictor is written once for both directions, so that they
+/// cannot differ.
+pub(super) trait ResidualCoder {
+    /// Codes a residual. An encoder writes `value`; a decoder ignores it and returns the decoded
+    /// one.
+    fn residual(&mut self, usual: &mut AdaptiveMean, value: i64) -> Result<i64, UnexpectedEnd>;
+    /// Codes a flag. An encoder writes `flag`; a decoder ignores it and returns the decoded one.
+    fn flag(&mut self, flag: bool) -> Result<bool, UnexpectedEnd>;
 }
 
-/// A place in the bits.
+/// Position in the bits, for rollback.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Mark {
+pub(super) struct Checkpoint {
     bytes: usize,
-    waiting: u64,
+    pending: u64,
     count: u32,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct BitWriter {
     bytes: Vec<u8>,
-    /// Bits that wait for their byte, the oldest highest.
-    waiting: u64,
+    /// Bits of the incomplete byte, oldest first in the highest bits.
+    pending: u64,
     count: u32,
 }
 
 impl BitWriter {
-    /// Bytes, the open one included.
+    /// Returns the number of bytes, including the incomplete one.
     pub(super) fn len(&self) -> usize {
         self.bytes.len() + usize::from(self.count > 0)
     }
 
-    /// Where the writer is.
-    pub(super) const fn mark(&self) -> Mark {
-        Mark { bytes: self.bytes.len(), waiting: self.waiting, count: self.count }
+    /// Returns the current position.
+    pub(super) const fn checkpoint(&self) -> Checkpoint {
+        Checkpoint { bytes: self.bytes.len(), pending: self.pending, count: self.count }
     }
 
-    /// Takes back what was written since.
-    pub(super) fn rewind(&mut self, mark: Mark) {
+    /// Discards everything written since `mark`.
+    pub(super) fn rewind(&mut self, mark: Checkpoint) {
         self.bytes.truncate(mark.bytes);
-        (self.waiting, self.count) = (mark.waiting, mark.count);
+        (self.pending, self.count) = (mark.pending, mark.count);
     }
 
-    /// The bytes, the last one filled up with zeros.
+    /// Appends the bytes to `out`, the last one padded with zeros.
     pub(super) fn extend(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.bytes);
         if self.count > 0 {
-            out.push(low_byte(self.waiting << (8 - self.count)));
+            out.push(low_byte(self.pending << (8 - self.count)));
         }
     }
 
-    /// The low `count` bits of `bits`, at most 56.
-    fn put(&mut self, bits: u64, count: u32) {
-        self.waiting = self.waiting << count | bits & ((1 << count) - 1);
+    /// Writes the low `count` bits of `bits`, at most 56.
+    fn write_bits(&mut self, bits: u64, count: u32) {
+        self.pending = self.pending << count | bits & ((1 << count) - 1);
         self.count += count;
         while self.count >= 8 {
             self.count -= 8;
-            self.bytes.push(low_byte(self.waiting >> self.count));
+            self.bytes.push(low_byte(self.pending >> self.count));
         }
     }
 }
@@ -111,29 +114,29 @@ fn low_byte(bits: u64) -> u8 {
     bits.to_le_bytes()[0]
 }
 
-impl Coder for BitWriter {
-    fn residual(&mut self, usual: &mut Usual, value: i64) -> Result<i64, Ended> {
+impl ResidualCoder for BitWriter {
+    fn residual(&mut self, usual: &mut AdaptiveMean, value: i64) -> Result<i64, UnexpectedEnd> {
         let code = zigzag(value);
         let low = usual.low_bits();
         match u32::try_from(code >> low) {
             Ok(high) if high < ESCAPE => {
-                self.put(((1 << high) - 1) << 1, high + 1);
-                self.put(code, low);
+                self.write_bits(((1 << high) - 1) << 1, high + 1);
+                self.write_bits(code, low);
             }
             _ => {
                 let length = 64 - (code | 1).leading_zeros();
-                self.put((1 << ESCAPE) - 1, ESCAPE);
-                self.put(u64::from(length - 1), LENGTH_BITS);
-                self.put(code >> 32, length.saturating_sub(32));
-                self.put(code, length.min(32));
+                self.write_bits((1 << ESCAPE) - 1, ESCAPE);
+                self.write_bits(u64::from(length - 1), LENGTH_BITS);
+                self.write_bits(code >> 32, length.saturating_sub(32));
+                self.write_bits(code, length.min(32));
             }
         }
-        usual.learn(code);
+        usual.update(code);
         Ok(value)
     }
 
-    fn flag(&mut self, flag: bool) -> Result<bool, Ended> {
-        self.put(u64::from(flag), 1);
+    fn flag(&mut self, flag: bool) -> Result<bool, UnexpectedEnd> {
+        self.write_bits(u64::from(flag), 1);
         Ok(flag)
     }
 }
@@ -141,55 +144,55 @@ impl Coder for BitWriter {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BitReader<'a> {
     bytes: &'a [u8],
-    waiting: u64,
+    pending: u64,
     count: u32,
 }
 
 impl<'a> BitReader<'a> {
     pub(super) const fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, waiting: 0, count: 0 }
+        Self { bytes, pending: 0, count: 0 }
     }
 
-    /// Whether everything but the filling of the last byte was read.
-    pub(super) const fn has_ended(&self) -> bool {
+    /// Returns whether everything was read except the padding of the last byte.
+    pub(super) const fn is_exhausted(&self) -> bool {
         self.bytes.is_empty() && self.count < 8
     }
 
-    /// The next `count` bits, at most 32.
-    fn take(&mut self, count: u32) -> Result<u64, Ended> {
+    /// Reads the next `count` bits, at most 32.
+    fn read_bits(&mut self, count: u32) -> Result<u64, UnexpectedEnd> {
         while self.count < count {
-            let (first, rest) = self.bytes.split_first().ok_or(Ended)?;
-            self.waiting = self.waiting << 8 | u64::from(*first);
+            let (first, rest) = self.bytes.split_first().ok_or(UnexpectedEnd)?;
+            self.pending = self.pending << 8 | u64::from(*first);
             (self.bytes, self.count) = (rest, self.count + 8);
         }
         self.count -= count;
-        Ok(self.waiting >> self.count & ((1 << count) - 1))
+        Ok(self.pending >> self.count & ((1 << count) - 1))
     }
 }
 
-impl Coder for BitReader<'_> {
-    fn residual(&mut self, usual: &mut Usual, _: i64) -> Result<i64, Ended> {
+impl ResidualCoder for BitReader<'_> {
+    fn residual(&mut self, usual: &mut AdaptiveMean, _: i64) -> Result<i64, UnexpectedEnd> {
         let mut high = 0;
-        while high < ESCAPE && self.take(1)? == 1 {
+        while high < ESCAPE && self.read_bits(1)? == 1 {
             high += 1;
         }
         let code = if high < ESCAPE {
             let low = usual.low_bits();
-            u64::from(high) << low | self.take(low)?
+            u64::from(high) << low | self.read_bits(low)?
         } else {
-            let length = u32::try_from(self.take(LENGTH_BITS)?).unwrap_or(0) + 1;
-            self.take(length.saturating_sub(32))? << length.min(32) | self.take(length.min(32))?
+            let length = u32::try_from(self.read_bits(LENGTH_BITS)?).unwrap_or(0) + 1;
+            self.read_bits(length.saturating_sub(32))? << length.min(32) | self.read_bits(length.min(32))?
         };
-        usual.learn(code);
+        usual.update(code);
         Ok(unzigzag(code))
     }
 
-    fn flag(&mut self, _: bool) -> Result<bool, Ended> {
-        Ok(self.take(1)? == 1)
+    fn flag(&mut self, _: bool) -> Result<bool, UnexpectedEnd> {
+        Ok(self.read_bits(1)? == 1)
     }
 }
 
-/// 0, −1, 1, −2, … → 0, 1, 2, 3, …
+/// Maps 0, −1, 1, −2, … to 0, 1, 2, 3, …
 fn zigzag(value: i64) -> u64 {
     (value.cast_unsigned() << 1) ^ (value >> 63).cast_unsigned()
 }
@@ -209,7 +212,7 @@ mod tests {
         fn what_was_written_is_read(values in proptest::collection::vec(
             prop_oneof![any::<i64>(), -5_i64..5, -3000_i64..3000], 0..200,
         )) {
-            let (mut writer, mut usual) = (BitWriter::default(), Usual::about(8));
+            let (mut writer, mut usual) = (BitWriter::default(), AdaptiveMean::starting_at(8));
             for value in &values {
                 writer.residual(&mut usual, *value).unwrap();
                 writer.flag(value % 3 == 0).unwrap();
@@ -217,18 +220,18 @@ mod tests {
             let mut bytes = Vec::new();
             writer.extend(&mut bytes);
             prop_assert_eq!(bytes.len(), writer.len());
-            let (mut reader, mut usual) = (BitReader::new(&bytes), Usual::about(8));
+            let (mut reader, mut usual) = (BitReader::new(&bytes), AdaptiveMean::starting_at(8));
             for value in &values {
                 prop_assert_eq!(reader.residual(&mut usual, 0), Ok(*value));
                 prop_assert_eq!(reader.flag(false), Ok(value % 3 == 0));
             }
-            prop_assert!(reader.has_ended());
+            prop_assert!(reader.is_exhausted());
         }
     }
 
     #[test]
     fn what_is_as_usual_takes_a_bit() {
-        let (mut writer, mut usual) = (BitWriter::default(), Usual::about(0));
+        let (mut writer, mut usual) = (BitWriter::default(), AdaptiveMean::starting_at(0));
         for _ in 0..800 {
             writer.residual(&mut usual, 0).unwrap();
         }

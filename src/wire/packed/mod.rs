@@ -1,53 +1,55 @@
-//! Points of the trail ↔ one batch of bytes in the outbox: 5 to 9 bytes a point (pure).
+//! Track codec of the outbox: encodes a batch of track points in 5 to 9 bytes per point. No I/O.
 //!
 //! ```text
-//! magic 3 | version 1 | crc32 4 | length 2 | first seq 8 | points 1 | level 1 | bits …      (little-endian)
+//! magic 3 | version 1 | crc32 4 | length 2 | first seq 8 | points 1 | level 1 | bits …  (LE)
 //! ```
 //!
-//! - Everything but magic, version and the CRC itself is under the CRC; those are compared. A flipped bit is an error,
-//!   never another point, and never a panic.
-//! - The bits are residuals of a prediction: time, latitude and longitude go on as before (second order), the odometer
-//!   goes on by the speed, everything else stays as it is (first order). What seldom changes is behind two flags.
-//! - Version 1 has positions as the outbox keeps them, version 2 as the contract says them; all else is the same. The
-//!   precision is the wire's or finer, see [`TrackPoint::rounded`]; `read_at` is not kept.
-//! - A batch stands for itself: it is found and read in the bytes of a file that is no database any more.
+//! - The CRC covers everything after it; magic and version are compared. A flipped bit gives an
+//!   error, never another point or a panic.
+//! - The bits are prediction residuals. Time, latitude and longitude are predicted linearly (second
+//!   order), the odometer from the speed, all other fields as unchanged (first order). Rarely
+//!   changing fields are behind two flags.
+//! - Version 1 has positions in the outbox's precision, version 2 in that of the contract; both are
+//!   otherwise equal. The precision is at least that of the contract, see [`TrackPoint::rounded`].
+//!   `read_at` is not stored.
+//! - A batch is self-contained: it can be recovered from a corrupt database file.
 
 mod bits;
 mod model;
 mod raw;
 
-use bits::{BitReader, BitWriter, Ended};
+use bits::{BitReader, BitWriter, UnexpectedEnd};
 use model::Model;
 pub use raw::Precision;
 use raw::Raw;
 
 use crate::core::record::{Seq, TrackPoint};
 
-/// What a batch begins with.
+/// First bytes of a batch.
 pub const MAGIC: [u8; 3] = *b"WpB";
 
-/// The formats that this agent knows.
-const VERSIONS: [(u8, Precision); 2] = [(1, Precision::Kept), (2, Precision::Said)];
+/// Supported format versions.
+const VERSIONS: [(u8, Precision); 2] = [(1, Precision::Stored), (2, Precision::Published)];
 
-/// Bytes before the bits.
+/// Size of the header in bytes.
 const HEADER: usize = 20;
 
-/// Where the CRC begins, and what it covers.
+/// Offset of the CRC, and of the bytes that it covers.
 const CRC_AT: usize = 4;
-const COVERED_FROM: usize = 8;
+const CRC_COVERS_FROM: usize = 8;
 
-/// Points in a batch at most: what one damaged page can cost.
+/// Maximum number of points per batch. It limits the loss from one damaged page.
 pub const MAX_POINTS: u8 = 200;
 
-/// Why bytes are no batch.
+/// Reason why bytes are not a valid batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PackedError {
-    /// Not one of ours, or not its beginning.
+pub enum TrackBatchError {
+    /// The bytes do not start with a batch.
     #[error("not a batch of points")]
-    NoBatch,
+    NotABatch,
     /// Written by a newer agent.
     #[error(
-        "batch of format {0}, this agent knows 1 and 2: install the newer agent again to send it"
+        "batch has format {0}, this agent supports 1 and 2: reinstall the newer agent to send it"
     )]
     Version(u8),
     /// Damaged.
@@ -55,24 +57,24 @@ pub enum PackedError {
     Damaged(&'static str),
 }
 
-impl From<Ended> for PackedError {
-    fn from(_: Ended) -> Self {
-        Self::Damaged("ends too early")
+impl From<UnexpectedEnd> for TrackBatchError {
+    fn from(_: UnexpectedEnd) -> Self {
+        Self::Damaged("unexpected end")
     }
 }
 
-/// A batch that was read.
+/// Decoded batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Packed {
-    /// How often it was thinned: it holds about every 2^level-th point.
+pub struct TrackBatch {
+    /// Number of times the batch was thinned: it has about every 2^level-th point.
     pub level: u8,
-    /// Its points, ascending.
+    /// Points in ascending order of `seq`.
     pub points: Vec<(Seq, TrackPoint)>,
 }
 
-/// A batch that grows point by point.
+/// Builds a batch point by point.
 #[derive(Clone, Debug)]
-pub struct Packer {
+pub struct TrackBatchBuilder {
     first: Seq,
     last: Seq,
     precision: Precision,
@@ -81,8 +83,8 @@ pub struct Packer {
     bits: BitWriter,
 }
 
-impl Packer {
-    /// Begins a batch with its first point.
+impl TrackBatchBuilder {
+    /// Starts a batch with its first point.
     #[must_use]
     pub fn new(seq: Seq, point: &TrackPoint, precision: Precision) -> Self {
         let (model, bits) = (Model::new(seq, precision), BitWriter::default());
@@ -91,13 +93,14 @@ impl Packer {
         packer
     }
 
-    /// Adds a point above the last one; false, and as before, if it is then larger than `max_bytes` or has too many.
+    /// Adds a point with a higher `seq`. Returns false, with the batch unchanged, if the batch
+    /// would exceed `max_bytes` or [`MAX_POINTS`].
     #[must_use]
     pub fn push(&mut self, seq: Seq, point: &TrackPoint, max_bytes: usize) -> bool {
         if self.count == MAX_POINTS {
             return false;
         }
-        let mark = (self.last, self.model, self.bits.mark());
+        let mark = (self.last, self.model, self.bits.checkpoint());
         self.add(seq, point);
         let fits = self.len() <= max_bytes;
         if !fits {
@@ -110,89 +113,91 @@ impl Packer {
 
     fn add(&mut self, seq: Seq, point: &TrackPoint) {
         let Self { model, bits, count, precision, .. } = self;
-        let written = model.pass(bits, &Raw::of(seq, point, *precision), *count == 0);
-        debug_assert!(written.is_ok(), "a writer does not end");
+        let written = model.transcode(bits, &Raw::from_point(seq, point, *precision), *count == 0);
+        debug_assert!(written.is_ok(), "a writer never reaches an end");
         self.last = seq;
         self.count += 1;
     }
 
-    /// Bytes of the batch.
+    /// Returns the size of the batch in bytes.
     #[must_use]
-    #[expect(clippy::len_without_is_empty, reason = "it has a point at least")]
+    #[expect(clippy::len_without_is_empty, reason = "it has at least one point")]
     pub fn len(&self) -> usize {
         HEADER + self.bits.len()
     }
 
-    /// Its first point's number.
+    /// Returns the sequence number of the first point.
     #[must_use]
     pub const fn first(&self) -> Seq {
         self.first
     }
 
-    /// Its last point's number.
+    /// Returns the sequence number of the last point.
     #[must_use]
     pub const fn last(&self) -> Seq {
         self.last
     }
 
-    /// How many points it has.
+    /// Returns the number of points.
     #[must_use]
     pub const fn count(&self) -> u8 {
         self.count
     }
 
-    /// The batch, with what it says of its thinning.
+    /// Encodes the batch with its thinning level.
     #[must_use]
     pub fn pack(&self, level: u8) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.len());
         bytes.extend(MAGIC);
         let version = VERSIONS.iter().find(|(_, precision)| *precision == self.precision);
-        bytes.push(version.expect("each has a version").0);
+        bytes.push(version.expect("each precision has a version").0);
         bytes.extend([0; 4]);
-        let length = u16::try_from(self.len()).expect("200 points of 120 bytes");
+        let length = u16::try_from(self.len()).expect("200 points of at most 120 bytes fit into u16");
         bytes.extend(length.to_le_bytes());
         bytes.extend(self.first.get().to_le_bytes());
         bytes.extend([self.count, level]);
         self.bits.extend(&mut bytes);
-        let crc = crc32fast::hash(&bytes[COVERED_FROM..]);
-        bytes[CRC_AT..COVERED_FROM].copy_from_slice(&crc.to_le_bytes());
+        let crc = crc32fast::hash(&bytes[CRC_COVERS_FROM..]);
+        bytes[CRC_AT..CRC_COVERS_FROM].copy_from_slice(&crc.to_le_bytes());
         bytes
     }
 }
 
-/// Bytes of the batch that `bytes` begin with, as its header says; `None` without one.
-pub(super) fn length(bytes: &[u8]) -> Option<usize> {
+/// Returns the size of the leading batch according to its header; `None` if `bytes` has no complete
+/// header.
+pub(super) fn batch_len(bytes: &[u8]) -> Option<usize> {
     Some(usize::from(u16::from_le_bytes(bytes.get(8..10)?.try_into().ok()?)))
 }
 
-/// The batch that `bytes` begin with, if they do and it is whole: for the bytes of a file that is no database any more.
+/// Returns the leading batch if it is complete and valid. Used to recover batches from a corrupt
+/// database file.
 #[must_use]
-pub fn found_at(bytes: &[u8]) -> Option<&[u8]> {
-    let batch = bytes.get(..length(bytes)?)?;
+pub fn leading_batch(bytes: &[u8]) -> Option<&[u8]> {
+    let batch = bytes.get(..batch_len(bytes)?)?;
     check(batch).ok().map(|_| batch)
 }
 
-fn check(bytes: &[u8]) -> Result<Precision, PackedError> {
+fn check(bytes: &[u8]) -> Result<Precision, TrackBatchError> {
     let (Some(header), true) = (bytes.first_chunk::<HEADER>(), bytes.starts_with(&MAGIC)) else {
-        return Err(PackedError::NoBatch);
+        return Err(TrackBatchError::NotABatch);
     };
     let version = header[3];
     let known = VERSIONS.iter().find(|(known, _)| *known == version);
-    let (_, precision) = *known.ok_or(PackedError::Version(version))?;
+    let (_, precision) = *known.ok_or(TrackBatchError::Version(version))?;
     if usize::from(u16::from_le_bytes([header[8], header[9]])) != bytes.len() {
-        return Err(PackedError::Damaged("has another length"));
+        return Err(TrackBatchError::Damaged("length mismatch"));
     }
-    if crc32fast::hash(&bytes[COVERED_FROM..]).to_le_bytes() != header[CRC_AT..COVERED_FROM] {
-        return Err(PackedError::Damaged("has another checksum"));
+    if crc32fast::hash(&bytes[CRC_COVERS_FROM..]).to_le_bytes() != header[CRC_AT..CRC_COVERS_FROM] {
+        return Err(TrackBatchError::Damaged("checksum mismatch"));
     }
     Ok(precision)
 }
 
-/// Reads a whole batch.
+/// Decodes a whole batch.
 ///
 /// # Errors
-/// [`PackedError`], when the bytes are damaged or newer than this agent.
-pub fn unpack(bytes: &[u8]) -> Result<Packed, PackedError> {
+/// Returns an error if the bytes are damaged or written by a newer agent.
+pub fn unpack(bytes: &[u8]) -> Result<TrackBatch, TrackBatchError> {
     let precision = check(bytes)?;
     let (header, body) = bytes.split_at(HEADER);
     let first = u64::from_le_bytes(header[10..18].try_into().expect("eight bytes"));
@@ -201,17 +206,17 @@ pub fn unpack(bytes: &[u8]) -> Result<Packed, PackedError> {
     let mut model = Model::new(Seq::new(first), precision);
     let mut points: Vec<(Seq, TrackPoint)> = Vec::with_capacity(usize::from(count));
     for number in 0..count {
-        let raw = model.pass(&mut reader, &Raw::default(), number == 0)?;
-        let point = raw.point(precision).ok_or(PackedError::Damaged("a point that cannot be"))?;
+        let raw = model.transcode(&mut reader, &Raw::default(), number == 0)?;
+        let point = raw.to_point(precision).ok_or(TrackBatchError::Damaged("invalid point"))?;
         if points.last().is_some_and(|(last, _)| *last >= point.0) {
-            return Err(PackedError::Damaged("points that do not ascend"));
+            return Err(TrackBatchError::Damaged("points do not ascend"));
         }
         points.push(point);
     }
-    if points.is_empty() || !reader.has_ended() {
-        return Err(PackedError::Damaged("has another number of points"));
+    if points.is_empty() || !reader.is_exhausted() {
+        return Err(TrackBatchError::Damaged("point count mismatch"));
     }
-    Ok(Packed { level, points })
+    Ok(TrackBatch { level, points })
 }
 
 #[cfg(test)]
@@ -254,7 +259,7 @@ pub(super) mod tests {
     }
 
     fn packed(points: &[(Seq, TrackPoint)]) -> Vec<u8> {
-        let mut packer = Packer::new(points[0].0, &points[0].1, Precision::Kept);
+        let mut packer = TrackBatchBuilder::new(points[0].0, &points[0].1, Precision::Stored);
         for (seq, point) in &points[1..] {
             assert!(packer.push(*seq, point, usize::MAX));
         }
@@ -280,23 +285,23 @@ pub(super) mod tests {
             let points = numbered(points);
             let bytes = packed(&points);
             let longer = [&bytes[..], &[7; 9]].concat();
-            prop_assert_eq!(found_at(&longer), Some(&bytes[..]));
-            prop_assert_eq!(unpack(&bytes), Ok(Packed { level: 2, points }));
+            prop_assert_eq!(leading_batch(&longer), Some(&bytes[..]));
+            prop_assert_eq!(unpack(&bytes), Ok(TrackBatch { level: 2, points }));
         }
 
         #[test]
         fn any_bytes_are_points_or_an_error(body in proptest::collection::vec(any::<u8>(), 0..200), count: u8) {
-            // With a CRC that is right, so that every damage reaches what is behind it.
+            // The CRC is valid, so that the damage reaches the decoder.
             let mut bytes = [&MAGIC[..], &[1, 0, 0, 0, 0]].concat();
             bytes.extend(u16::try_from(HEADER + body.len()).unwrap().to_le_bytes());
             bytes.extend(u64::from(count).pow(7).to_le_bytes());
             bytes.extend([count, 0]);
             bytes.extend(&body);
-            let crc = crc32fast::hash(&bytes[COVERED_FROM..]);
-            bytes[CRC_AT..COVERED_FROM].copy_from_slice(&crc.to_le_bytes());
+            let crc = crc32fast::hash(&bytes[CRC_COVERS_FROM..]);
+            bytes[CRC_AT..CRC_COVERS_FROM].copy_from_slice(&crc.to_le_bytes());
             let _ = unpack(&bytes);
             let _ = unpack(&body);
-            let _ = found_at(&body);
+            let _ = leading_batch(&body);
         }
     }
 
@@ -326,7 +331,7 @@ pub(super) mod tests {
             .unwrap()
             .current();
         let points = numbered(points);
-        let mut packer = Packer::new(points[0].0, &points[0].1, Precision::Kept);
+        let mut packer = TrackBatchBuilder::new(points[0].0, &points[0].1, Precision::Stored);
         let fitting = points[1..].iter().take_while(|(seq, at)| packer.push(*seq, at, 500)).count();
         assert!(packer.len() <= 500 && fitting > 5, "{fitting}");
         assert_eq!(packer.pack(2), packed(&points[..=fitting]));

@@ -1,14 +1,14 @@
-//! What the next point is predicted from. It is written once for writer and reader, so that they cannot differ.
+//! Predictor of the next track point, shared by encoder and decoder.
 
-use super::bits::{Coder, Ended, Usual};
+use super::bits::{ResidualCoder, UnexpectedEnd, AdaptiveMean};
 use super::raw::{ALTITUDE, COURSE, MOTIONS, Precision, Raw, SPEED, index};
 use crate::core::journey::Motion;
 use crate::core::record::Seq;
 
-/// The time between two fixes from which on they say nothing about the way to the next.
-const NEAR_MS: i64 = 60_000;
+/// Maximum time between fixes for a linear prediction of the next position.
+const MAX_EXTRAPOLATION_MS: i64 = 60_000;
 
-/// The fields in the order of the bits.
+/// Fields in the order of the bits.
 #[derive(Clone, Copy)]
 enum Field {
     SeqStep,
@@ -27,27 +27,27 @@ enum Field {
     Odometer,
 }
 
-/// What the next point is predicted from, the same on both sides.
+/// State of the predictor, equal on both sides.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Model {
-    before: Raw,
+    previous: Raw,
     seq_step: i64,
     utc_step_ms: i64,
     lat_step: i64,
     lon_step: i64,
-    usual: [Usual; 14],
+    means: [AdaptiveMean; 14],
 }
 
-/// One point through the coder.
-struct Pass<'a, C> {
+/// Coding of one point.
+struct PointCoder<'a, C> {
     coder: &'a mut C,
-    usual: [Usual; 14],
+    means: [AdaptiveMean; 14],
 }
 
-impl<C: Coder> Pass<'_, C> {
-    /// `value` as its distance from what was predicted; the one that was read if this is a reader.
-    fn code(&mut self, field: Field, predicted: i64, value: i64) -> Result<i64, Ended> {
-        let usual = &mut self.usual[field as usize];
+impl<C: ResidualCoder> PointCoder<'_, C> {
+    /// Codes a field as its residual. A decoder ignores `value` and returns the decoded one.
+    fn code(&mut self, field: Field, predicted: i64, value: i64) -> Result<i64, UnexpectedEnd> {
+        let usual = &mut self.means[field as usize];
         let residual = self.coder.residual(usual, value.wrapping_sub(predicted))?;
         Ok(predicted.wrapping_add(residual))
     }
@@ -56,28 +56,29 @@ impl<C: Coder> Pass<'_, C> {
 impl Model {
     pub(super) fn new(first: Seq, precision: Precision) -> Self {
         let step = match precision {
-            Precision::Kept => 60,
-            Precision::Said => 3,
+            Precision::Stored => 60,
+            Precision::Published => 3,
         };
-        // Guesses in the order of `Field`: they matter for the first points of a batch only.
-        let usual = [0, 0, 0, 0, 0, 8, 1, 2, step, step, 20, 40, 4, 2].map(Usual::about);
+        // Initial means in the order of `Field`. They only matter for the first points of a batch.
+        let means = [0, 0, 0, 0, 0, 8, 1, 2, step, step, 20, 40, 4, 2].map(AdaptiveMean::starting_at);
         let seq = i64::try_from(first.get()).unwrap_or(i64::MAX);
-        let before = Raw { seq, ..Raw::default() };
-        Self { before, seq_step: 0, utc_step_ms: 0, lat_step: 0, lon_step: 0, usual }
+        let previous = Raw { seq, ..Raw::default() };
+        Self { previous, seq_step: 0, utc_step_ms: 0, lat_step: 0, lon_step: 0, means }
     }
 
-    /// Writes `point`, or ignores it and reads one. What wraps is damage that no CRC saw.
-    pub(super) fn pass(
+    /// Encodes `point`, or ignores it and decodes one. Arithmetic wraps, because the CRC may miss
+    /// damage.
+    pub(super) fn transcode(
         &mut self,
-        coder: &mut impl Coder,
+        coder: &mut impl ResidualCoder,
         point: &Raw,
         first: bool,
-    ) -> Result<Raw, Ended> {
-        let mut pass = Pass { coder, usual: self.usual };
+    ) -> Result<Raw, UnexpectedEnd> {
+        let mut pass = PointCoder { coder, means: self.means };
         let last_step_ms = self.utc_step_ms;
-        let mut next = self.seldom(&mut pass, point)?;
-        let before = self.before;
-        let near = [last_step_ms, self.utc_step_ms].iter().all(|ms| (1..=NEAR_MS).contains(ms));
+        let mut next = self.transcode_rare_fields(&mut pass, point)?;
+        let before = self.previous;
+        let near = [last_step_ms, self.utc_step_ms].iter().all(|ms| (1..=MAX_EXTRAPOLATION_MS).contains(ms));
         let goes_on = |step: i64| {
             if near { step.wrapping_mul(self.utc_step_ms) / last_step_ms } else { 0 }
         };
@@ -89,11 +90,11 @@ impl Model {
             next.speed_cmps = pass.code(Field::Speed, before.speed_cmps, point.speed_cmps)?;
         }
         if next.present & COURSE != 0 {
-            // The shorter way round.
+            // Shortest turn.
             let turn = point.course_ddeg.wrapping_sub(before.course_ddeg).wrapping_add(1800);
             let turn = turn.rem_euclid(3600) - 1800;
-            let turned = pass.code(Field::Course, 0, turn)?;
-            next.course_ddeg = before.course_ddeg.wrapping_add(turned).rem_euclid(3600);
+            let rotated = pass.code(Field::Course, 0, turn)?;
+            next.course_ddeg = before.course_ddeg.wrapping_add(rotated).rem_euclid(3600);
         }
         if next.present & ALTITUDE != 0 {
             next.altitude_dm = pass.code(Field::Altitude, before.altitude_dm, point.altitude_dm)?;
@@ -104,17 +105,17 @@ impl Model {
         next.odometer_dm = pass.code(Field::Odometer, odometer, point.odometer_dm)?;
         self.lat_step = next.lat.wrapping_sub(before.lat);
         self.lon_step = next.lon.wrapping_sub(before.lon);
-        self.before = next;
-        // The first point is written out, and no measure of what is usual.
+        self.previous = next;
+        // The first point is an absolute value and would distort the means.
         if !first {
-            self.usual = pass.usual;
+            self.means = pass.means;
         }
         Ok(next)
     }
 
-    /// What seldom changes, behind a flag, and what the receiver thinks of its fix, behind another.
-    fn seldom(&mut self, pass: &mut Pass<'_, impl Coder>, point: &Raw) -> Result<Raw, Ended> {
-        let before = self.before;
+    /// Codes the rarely changing fields behind one flag, and the quality of the fix behind another.
+    fn transcode_rare_fields(&mut self, pass: &mut PointCoder<'_, impl ResidualCoder>, point: &Raw) -> Result<Raw, UnexpectedEnd> {
+        let before = self.previous;
         let mut next = before;
         let seq_step = point.seq.wrapping_sub(before.seq);
         let utc_step_ms = point.utc_ms.wrapping_sub(before.utc_ms);

@@ -1,50 +1,49 @@
-//! A point ↔ whole numbers in the units of the format.
+//! Track points as integers in the units of the format.
 
 use crate::core::fix::{Fix, FixMode, FixQuality};
 use crate::core::journey::Motion;
 use crate::core::record::{Seq, TrackPoint};
 use crate::units::{Course, Distance, Dop, Height, Position, Speed, Uptime, UtcTime};
 
-/// How fine positions are.
+/// Precision of positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
-    /// 1e-7 degrees (1 cm), as the outbox keeps them.
-    Kept,
-    /// 1e-5 degrees (1 m), as the contract says them.
-    Said,
+    /// 1e-7 degrees (1 cm), as stored in the outbox.
+    Stored,
+    /// 1e-5 degrees (1 m), as published.
+    Published,
 }
 
 impl Precision {
-    /// What a degree is divided into.
-    const fn in_a_degree(self) -> f64 {
+    const fn units_per_degree(self) -> f64 {
         match self {
-            Self::Kept => 1e7,
-            Self::Said => 1e5,
+            Self::Stored => 1e7,
+            Self::Published => 1e5,
         }
     }
 }
 
-/// A point as whole numbers in the units of the format.
+/// Track point as integers in the units of the format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Raw {
     pub(super) seq: i64,
     pub(super) utc_ms: i64,
-    /// In parts of a degree, see [`Precision`].
+    /// In the unit of [`Precision`].
     pub(super) lat: i64,
     pub(super) lon: i64,
     pub(super) odometer_dm: i64,
     pub(super) altitude_dm: i64,
-    /// Ellipsoid above mean sea level.
+    /// Height above the ellipsoid minus altitude above mean sea level.
     pub(super) geoid_dm: i64,
     pub(super) speed_cmps: i64,
     pub(super) course_ddeg: i64,
     pub(super) hdop_e2: i64,
     pub(super) satellites: i64,
-    /// Accuracy beyond what the HDOP alone says.
+    /// Accuracy minus the accuracy derived from the HDOP.
     pub(super) spread_dm: i64,
-    /// One bit for each optional field.
+    /// Presence bits of the optional fields.
     pub(super) present: i64,
-    /// Mode, quality and motion.
+    /// Fix mode, quality and motion, combined.
     pub(super) labels: i64,
 }
 
@@ -68,11 +67,11 @@ pub(super) const QUALITIES: [FixQuality; 6] = [
 ];
 
 impl Raw {
-    pub(super) fn of(seq: Seq, point: &TrackPoint, precision: Precision) -> Self {
+    pub(super) fn from_point(seq: Seq, point: &TrackPoint, precision: Precision) -> Self {
         let TrackPoint { fix, motion, odometer } = point;
         let height = |height: Option<Height>| height.map_or(0, |height| tenths(height.as_metres()));
         let altitude_dm = height(fix.altitude_msl);
-        let hdop_e2 = fix.hdop.map_or(0, |dop| whole(dop.value() * 100.0));
+        let hdop_e2 = fix.hdop.map_or(0, |dop| round(dop.value() * 100.0));
         let accuracy_dm = fix.accuracy.map(|accuracy| tenths(accuracy.as_metres()));
         let present = [
             (ALTITUDE, fix.altitude_msl.is_some()),
@@ -86,14 +85,14 @@ impl Raw {
         let mode = index(&MODES, &fix.mode);
         let quality = index(&QUALITIES, &fix.quality);
         let position = match precision {
-            Precision::Kept => fix.position,
-            Precision::Said => fix.position.rounded_to_1e5(),
+            Precision::Stored => fix.position,
+            Precision::Published => fix.position.rounded_to_1e5(),
         };
         Self {
             seq: i64::try_from(seq.get()).unwrap_or(i64::MAX),
             utc_ms: fix.utc.as_unix_ms(),
-            lat: whole(position.lat_deg() * precision.in_a_degree()),
-            lon: whole(position.lon_deg() * precision.in_a_degree()),
+            lat: round(position.lat_deg() * precision.units_per_degree()),
+            lon: round(position.lon_deg() * precision.units_per_degree()),
             odometer_dm: tenths(odometer.as_metres()),
             altitude_dm,
             geoid_dm: fix.height_hae.map_or(0, |hae| tenths(hae.as_metres()) - altitude_dm),
@@ -101,32 +100,32 @@ impl Raw {
             course_ddeg: fix.course.map_or(0, |course| tenths(course.as_degrees())),
             hdop_e2,
             satellites: fix.satellites_used.map_or(0, i64::from),
-            spread_dm: accuracy_dm.map_or(0, |accuracy| accuracy - by_hdop_dm(hdop_e2)),
+            spread_dm: accuracy_dm.map_or(0, |accuracy| accuracy - accuracy_from_hdop_dm(hdop_e2)),
             present: present.iter().filter(|(_, is)| *is).map(|(bit, _)| bit).sum(),
             labels: index(&MOTIONS, motion) + 3 * (mode + 2 * quality),
         }
     }
 
-    /// Damage that the CRC did not see may still be no point.
-    pub(super) fn point(&self, precision: Precision) -> Option<(Seq, TrackPoint)> {
+    /// Converts to a point; `None` for invalid values, which the CRC may have missed.
+    pub(super) fn to_point(&self, precision: Precision) -> Option<(Seq, TrackPoint)> {
         let has = |bit: i64| self.present & bit != 0;
-        // An optional field that is there and cannot be is damage; one that is not there is none.
+        // Outer `None`: present but invalid, so the batch is damaged. Inner `None`: absent.
         let field = |bit, value: Option<f64>| if has(bit) { value.map(Some) } else { Some(None) };
         let over = |value: i64, unit: f64| exact(value).map(|value| value / unit);
-        let degrees = |value| over(value, precision.in_a_degree());
+        let degrees_from_e7 = |value| over(value, precision.units_per_degree());
         let height = |height: Option<f64>| match height {
             Some(metres) => Height::from_metres(metres).map(Some),
             None => Some(None),
         };
         let labels = usize::try_from(self.labels).ok()?;
-        // Without an altitude the ellipsoid is measured from zero.
+        // Without an altitude the height above the ellipsoid is stored directly.
         let msl_dm = if has(ALTITUDE) { self.altitude_dm } else { 0 };
         let hae_dm = msl_dm.checked_add(self.geoid_dm)?;
-        let accuracy_dm = self.spread_dm.checked_add(by_hdop_dm(self.hdop_e2))?;
+        let accuracy_dm = self.spread_dm.checked_add(accuracy_from_hdop_dm(self.hdop_e2))?;
         let fix = Fix {
             utc: UtcTime::from_unix_ms(self.utc_ms)?,
             read_at: Uptime::ZERO,
-            position: Position::from_degrees(degrees(self.lat)?, degrees(self.lon)?)?,
+            position: Position::from_degrees(degrees_from_e7(self.lat)?, degrees_from_e7(self.lon)?)?,
             mode: MODES[labels / 3 % 2],
             quality: *QUALITIES.get(labels / 6)?,
             altitude_msl: height(field(ALTITUDE, over(self.altitude_dm, 10.0))?)?,
@@ -136,7 +135,7 @@ impl Raw {
                 None => None,
             },
             course: match field(COURSE, over(self.course_ddeg, 10.0))? {
-                Some(degrees) => Some(Course::from_degrees(degrees)?),
+                Some(degrees_from_e7) => Some(Course::from_degrees(degrees_from_e7)?),
                 None => None,
             },
             hdop: match field(HDOP, over(self.hdop_e2, 100.0))? {
@@ -158,26 +157,26 @@ impl Raw {
     }
 }
 
-/// 5 m of range error for each unit of HDOP, as the gate reckons.
-const fn by_hdop_dm(hdop_e2: i64) -> i64 {
+/// Returns the accuracy for an HDOP at 5 m of range error, as in the fix filter.
+const fn accuracy_from_hdop_dm(hdop_e2: i64) -> i64 {
     hdop_e2.wrapping_add(1) / 2
 }
 
 pub(super) fn index<T: PartialEq>(all: &[T], one: &T) -> i64 {
-    let index = all.iter().position(|other| other == one).expect("the list has them all");
+    let index = all.iter().position(|other| other == one).expect("the list is complete");
     i64::try_from(index).expect("the lists are short")
 }
 
 fn tenths(value: f64) -> i64 {
-    whole(value * 10.0)
+    round(value * 10.0)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "units are bounded; else it saturates")]
-fn whole(value: f64) -> i64 {
+#[expect(clippy::cast_possible_truncation, reason = "units are bounded; the cast saturates otherwise")]
+fn round(value: f64) -> i64 {
     value.round() as i64
 }
 
-/// What an `f64` holds exactly.
+/// Converts to `f64` if the value is represented exactly.
 #[expect(clippy::cast_precision_loss, reason = "the range was checked")]
 fn exact(value: i64) -> Option<f64> {
     (value.unsigned_abs() < 1 << 53).then_some(value as f64)

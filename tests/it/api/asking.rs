@@ -1,10 +1,10 @@
-//! Asking by number and postcode tells nobody anything who does not know both.
+//! The lookup by number and postcode reveals nothing without both.
 
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::client::{Answer, Server};
+use super::client::{Response, Server};
 use super::{parcel, with};
 use crate::support::backend::{on_both, shared};
 
@@ -12,7 +12,7 @@ const NOON: &str = "2026-11-22T12:00:00Z";
 const NUMBER: &str = "106141412345678908";
 const LINK: &str = "c2VjcmV0LXNlY3JldC1zZQ";
 
-async fn track(server: &Server, from: &str, number: &str, postcode: &str) -> Answer {
+async fn track(server: &Server, from: &str, number: &str, postcode: &str) -> Response {
     let body = json!({"number": number, "postcode": postcode});
     server.json("POST", "/api/v1/track", &[("X-Forwarded-For", from)], &body).await
 }
@@ -34,7 +34,7 @@ async fn number_and_postcode_give_the_link_however_they_are_typed() {
             assert_eq!(answer.value()["url"], format!("https://track.example.com/t/{LINK}"));
             assert_eq!(answer.header("cache-control"), Some("no-store"));
         }
-        let looks = shared.store.looks(i64::MAX, 10).await.unwrap();
+        let looks = shared.store.audit_entries(i64::MAX, 10).await.unwrap();
         assert_eq!(looks.len(), 3);
         for (_, look) in looks {
             assert!(
@@ -50,7 +50,7 @@ async fn number_and_postcode_give_the_link_however_they_are_typed() {
 #[tokio::test]
 async fn every_wrong_answer_is_the_same_byte_for_byte() {
     on_both(async |store| {
-        let shared = with(&shared(store, NOON), |config| config.http.behind_proxy = true);
+        let shared = with(&shared(store, NOON), |config| config.http.trust_forwarded_for = true);
         parcel(&shared, NUMBER, Some("80331"), LINK).await;
         parcel(&shared, "00340434161094042557", None, "bm8tcG9zdGNvZGUtaGVyZQ").await;
         let server = Server::start(&shared).await;
@@ -79,10 +79,10 @@ async fn every_wrong_answer_is_the_same_byte_for_byte() {
             );
         }
         let right = track(&server, "192.0.2.9", NUMBER, "80331").await;
-        assert_eq!(right.status, 404, "six wrong ones: locked, and nobody is told");
+        assert_eq!(right.status, 404, "six wrong attempts lock the number silently");
         assert_eq!(right, unknown);
         let other_words = track(&server, "192.0.2.9", "(00)106141412345678908", "80331").await;
-        assert_eq!(other_words, unknown, "another way to write it is not another lock");
+        assert_eq!(other_words, unknown, "another spelling shares the lock");
     })
     .await;
 }
@@ -90,7 +90,7 @@ async fn every_wrong_answer_is_the_same_byte_for_byte() {
 #[tokio::test]
 async fn a_locked_number_opens_again_and_an_expired_one_never() {
     on_both(async |store| {
-        let shared = with(&shared(store, NOON), |config| config.http.behind_proxy = true);
+        let shared = with(&shared(store, NOON), |config| config.http.trust_forwarded_for = true);
         parcel(&shared, NUMBER, Some("80331"), LINK).await;
         let server = Server::start(&shared).await;
         for _ in 0..5 {
@@ -98,15 +98,15 @@ async fn a_locked_number_opens_again_and_an_expired_one_never() {
         }
         for _ in 0..20 {
             let right = track(&server, "192.0.2.2", NUMBER, "80331").await;
-            assert_eq!(right.status, 200, "who knows it uses up nothing");
+            assert_eq!(right.status, 200, "a correct lookup uses no attempt");
         }
         let unknown = track(&server, "192.0.2.1", NUMBER, "1").await;
         assert_eq!(track(&server, "192.0.2.3", NUMBER, "80331").await, unknown);
 
         let another = Server::start(&shared).await;
         assert_eq!(track(&another, "192.0.2.3", NUMBER, "80331").await.status, 200);
-        let expire = waypost::backend::store::parcels::end(
-            &waypost::backend::epc::of_number(NUMBER, "x")[0],
+        let expire = waypost::backend::store::parcels::set_ended(
+            &waypost::backend::epc::uris_for_number(NUMBER, "x")[0],
             shared.now(),
             shared.now(),
         );
@@ -119,14 +119,14 @@ async fn a_locked_number_opens_again_and_an_expired_one_never() {
 #[tokio::test]
 async fn guessing_at_once_gives_no_more_guesses() {
     on_both(async |store| {
-        let shared = with(&shared(store, NOON), |config| config.http.behind_proxy = true);
+        let shared = with(&shared(store, NOON), |config| config.http.trust_forwarded_for = true);
         parcel(&shared, NUMBER, Some("80331"), LINK).await;
         let server = Server::start(&shared).await;
         let guesses = (0..60).map(|guess| {
             let server = &server;
             async move {
                 let from = format!("198.51.100.{guess}");
-                // The right one is the last to be sent, when others are still being answered.
+                // The right one is sent last, while others are still being processed.
                 let code = if guess == 59 { "80331".to_owned() } else { format!("803{guess}x") };
                 track(server, &from, NUMBER, &code).await.status
             }
@@ -145,7 +145,7 @@ async fn an_address_asks_so_often_and_is_told_when_again() {
     let server = Server::start(&shared).await;
     let mut answers = Vec::new();
     for number in 0..22 {
-        // Nobody is another address because of what it says of itself.
+        // A client cannot change its address with a header.
         let from = format!("203.0.113.{number}");
         answers.push(track(&server, &from, &format!("10614141234567{number:04}"), "1").await);
     }
@@ -155,25 +155,25 @@ async fn an_address_asks_so_often_and_is_told_when_again() {
     let again: u64 = last.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=7).contains(&again), "{again}");
 
-    let behind = with(&shared, |config| config.http.behind_proxy = true);
+    let behind = with(&shared, |config| config.http.trust_forwarded_for = true);
     let server = Server::start(&behind).await;
     let mut statuses = Vec::new();
     for household in 0..22 {
         let from = format!("2001:db8:0:7::{household:x}");
         statuses.push(track(&server, &from, NUMBER, "1").await.status);
     }
-    assert_eq!(statuses.last(), Some(&429), "all of an IPv6 network are one");
+    assert_eq!(statuses.last(), Some(&429), "an IPv6 network counts as one address");
     assert_eq!(track(&server, "2001:db8:0:8::1", NUMBER, "1").await.status, 404);
     assert_eq!(track(&server, "10.1.1.1, 2001:db8:0:7::ffff", NUMBER, "1").await.status, 429);
 }
 
-/// Medians of interleaved questions, each from a new address and for a new number: what the machine does besides, it does to
-/// both.
+/// Compares medians of interleaved requests, each from a new address and for a new number, so that
+/// system load affects both kinds alike.
 #[tokio::test]
 async fn an_unknown_number_takes_as_long_as_a_wrong_postcode() {
     const TRIES: usize = 120;
     on_both(async |store| {
-        let shared = with(&shared(store, NOON), |config| config.http.behind_proxy = true);
+        let shared = with(&shared(store, NOON), |config| config.http.trust_forwarded_for = true);
         for parcel_number in 0..TRIES {
             parcel(
                 &shared,
@@ -189,9 +189,9 @@ async fn an_unknown_number_takes_as_long_as_a_wrong_postcode() {
             for (kind, offset) in [(0, 0), (1, 1_000_000)] {
                 let asked = format!("JJD{:016}", number + offset);
                 let from = format!("10.0.{number}.{kind}");
-                let begun = begin();
+                let started = begin();
                 assert_eq!(track(&server, &from, &asked, "1").await.status, 404);
-                took[kind].push(begun.elapsed());
+                took[kind].push(started.elapsed());
             }
         }
         let [known, unknown] = took.map(|mut times| {
@@ -205,7 +205,7 @@ async fn an_unknown_number_takes_as_long_as_a_wrong_postcode() {
     .await;
 }
 
-#[expect(clippy::disallowed_methods, reason = "how long an answer takes is what is measured")]
+#[expect(clippy::disallowed_methods, reason = "the test measures response times")]
 fn begin() -> Instant {
     Instant::now()
 }
@@ -260,7 +260,7 @@ async fn what_is_not_asked_as_it_should_be_is_a_problem_that_says_how() {
             "",
         ),
     ] {
-        let answer = server.ask(method, path, headers, body).await;
+        let answer = server.request(method, path, headers, body).await;
         assert_eq!(answer.status, status, "{method} {path:.60} {body:.60}");
         assert_eq!(
             answer.header("content-type"),

@@ -1,4 +1,4 @@
-//! A server of an instance on a free port, and a client that says exactly what a test wants, byte for byte.
+//! A server of an instance on a free port, and a client that sends exact bytes.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,24 +10,24 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use waypost::backend::Shared;
+use waypost::backend::AppState;
 use waypost::backend::api;
 
-/// Longer than any answer takes on a machine that is busy with other tests.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+/// Longer than any response takes on a machine that is busy with other tests.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(40);
 
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) stop: CancellationToken,
-    pub(crate) running: JoinHandle<()>,
+    pub(crate) task: JoinHandle<()>,
 }
 
 impl Server {
-    pub(crate) async fn start(shared: &Shared) -> Self {
+    pub(crate) async fn start(shared: &AppState) -> Self {
         Self::with(shared, api::router()).await
     }
 
-    pub(crate) async fn with(shared: &Shared, router: Router<Shared>) -> Self {
+    pub(crate) async fn with(shared: &AppState, router: Router<AppState>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
@@ -35,32 +35,32 @@ impl Server {
         let running = tokio::spawn(async move {
             api::serve(shared, listener, router, stopped).await.unwrap();
         });
-        Self { address, stop, running }
+        Self { address, stop, task: running }
     }
 
-    /// Sends these bytes, and reads until the server closes.
+    /// Sends these bytes, and reads until the server closes the connection.
     pub(crate) async fn raw(&self, bytes: &[u8]) -> Vec<u8> {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        // A server that refuses early may close before it has read everything.
+        // A server that rejects early may close before it has read everything.
         stream.write_all(bytes).await.ok();
         let mut answer = Vec::new();
-        timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap().ok();
+        timeout(TIMEOUT, stream.read_to_end(&mut answer)).await.unwrap().ok();
         answer
     }
 
-    pub(crate) async fn ask(
+    pub(crate) async fn request(
         &self,
         method: &str,
         path: &str,
         headers: &[(&str, &str)],
         body: &str,
-    ) -> Answer {
+    ) -> Response {
         let request = request(method, path, headers, body);
-        Answer::read(&self.raw(request.as_bytes()).await)
+        Response::read(&self.raw(request.as_bytes()).await)
     }
 
-    pub(crate) async fn get(&self, path: &str) -> Answer {
-        self.ask("GET", path, &[], "").await
+    pub(crate) async fn get(&self, path: &str) -> Response {
+        self.request("GET", path, &[], "").await
     }
 
     pub(crate) async fn json(
@@ -69,19 +69,19 @@ impl Server {
         path: &str,
         headers: &[(&str, &str)],
         body: &Value,
-    ) -> Answer {
+    ) -> Response {
         let mut all = vec![("Content-Type", "application/json")];
         all.extend(headers);
-        self.ask(method, path, &all, &body.to_string()).await
+        self.request(method, path, &all, &body.to_string()).await
     }
 
-    /// A stream of server-sent events.
-    pub(crate) async fn events(&self, path: &str, headers: &[(&str, &str)]) -> Events<TcpStream> {
+    /// Opens a stream of server-sent events.
+    pub(crate) async fn events(&self, path: &str, headers: &[(&str, &str)]) -> EventStream<TcpStream> {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let mut all = vec![("Accept", "text/event-stream")];
         all.extend(headers);
         stream.write_all(request("GET", path, &all, "").as_bytes()).await.unwrap();
-        Events { stream, bytes: Vec::new(), status: 0 }.begin().await
+        EventStream { stream, bytes: Vec::new(), status: 0 }.open().await
     }
 }
 
@@ -104,14 +104,14 @@ pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: 
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: u16,
-    /// All but the date, which is the only thing that may differ between two answers that are to look alike.
+    /// All headers except the date, the only one that may differ between identical responses.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: String,
 }
 
-impl Answer {
+impl Response {
     pub(crate) fn read(bytes: &[u8]) -> Self {
         let text = String::from_utf8_lossy(bytes);
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
@@ -133,23 +133,23 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// The `name=value` of a cookie that it sets.
+    /// Returns `name=value` of the cookie in the response.
     pub(crate) fn cookie(&self) -> String {
         self.header("set-cookie").unwrap().split(';').next().unwrap().to_owned()
     }
 }
 
-/// Server-sent events, as they come.
-pub(crate) struct Events<S> {
+/// A stream of server-sent events.
+pub(crate) struct EventStream<S> {
     stream: S,
     bytes: Vec<u8>,
     pub(crate) status: u16,
 }
 
-impl<S: AsyncRead + Unpin> Events<S> {
-    async fn begin(mut self) -> Self {
+impl<S: AsyncRead + Unpin> EventStream<S> {
+    async fn open(mut self) -> Self {
         let head = self.until(b"\r\n\r\n").await.unwrap();
-        self.status = Answer::read(head.as_bytes()).status;
+        self.status = Response::read(head.as_bytes()).status;
         self
     }
 
@@ -168,11 +168,12 @@ impl<S: AsyncRead + Unpin> Events<S> {
         }
     }
 
-    /// Name and data of the next event; `None` at the end of the stream. Chunks' sizes and comments are lines between.
+    /// Returns name and data of the next event; `None` at the end of the stream. Skips chunk sizes
+    /// and comments.
     pub(crate) async fn next(&mut self) -> Option<(String, String)> {
         let (mut name, mut data) = (String::new(), String::new());
         loop {
-            let line = timeout(PATIENCE, self.until(b"\n")).await.unwrap()?;
+            let line = timeout(TIMEOUT, self.until(b"\n")).await.unwrap()?;
             let line = line.trim_end();
             if let Some(value) = line.strip_prefix("event: ") {
                 value.clone_into(&mut name);
@@ -184,12 +185,12 @@ impl<S: AsyncRead + Unpin> Events<S> {
         }
     }
 
-    /// The document of the next event.
+    /// Returns the document of the next event.
     pub(crate) async fn document(&mut self) -> Value {
         serde_json::from_str(&self.next().await.unwrap().1).unwrap()
     }
 
-    /// Whether nothing comes for so long.
+    /// Returns whether no event arrives within `time`.
     pub(crate) async fn is_quiet(&mut self, time: Duration) -> bool {
         timeout(time, self.next()).await.is_err()
     }

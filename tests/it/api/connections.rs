@@ -1,4 +1,4 @@
-//! Nobody holds a connection without using it, and stopping is orderly.
+//! Idle connections are closed, and shutdown is orderly.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use axum::{Extension, Router};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
-use waypost::backend::Shared;
-use waypost::backend::api::Stopping;
+use waypost::backend::AppState;
+use waypost::backend::api::ShutdownToken;
 
-use super::client::{PATIENCE, Server, request};
+use super::client::{TIMEOUT, Server, request};
 
 const NOON: &str = "2026-11-22T12:00:00Z";
 
-fn slow() -> Router<Shared> {
+fn slow() -> Router<AppState> {
     Router::new()
         .route(
             "/slow",
@@ -27,7 +27,7 @@ fn slow() -> Router<Shared> {
         .route("/big", get(async || "x".repeat(64 << 20)))
         .route(
             "/until-the-end",
-            get(async |Extension(Stopping(stop)): Extension<Stopping>| {
+            get(async |Extension(ShutdownToken(stop)): Extension<ShutdownToken>| {
                 stop.cancelled().await;
                 "ended"
             }),
@@ -47,12 +47,12 @@ async fn stopping_finishes_requests_ends_streams_and_refuses_new_ones() {
         sleep(Duration::from_millis(200)).await;
         server.stop.cancel();
     };
-    let (asked, waited, ()) = tokio::join!(asking, waiting, stopping);
+    let (asked, backlog_samples, ()) = tokio::join!(asking, waiting, stopping);
     assert_eq!((asked.status, asked.body.as_str()), (200, "done"));
-    assert_eq!(waited.body, "ended");
-    timeout(Duration::from_secs(8), &mut server.running)
+    assert_eq!(backlog_samples.body, "ended");
+    timeout(Duration::from_secs(8), &mut server.task)
         .await
-        .expect("idle ones hold nothing")
+        .expect("idle connections do not delay shutdown")
         .unwrap();
     assert!(TcpStream::connect(server.address).await.is_err());
 }
@@ -67,7 +67,7 @@ async fn a_head_without_end_is_cut_off_and_holds_nobody_up() {
         loris.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nX-A: ").await.unwrap();
         lorises.push(loris);
     }
-    assert_eq!(server.get("/slow").await.status, 200, "others are served beside them");
+    assert_eq!(server.get("/slow").await.status, 200, "other connections are served meanwhile");
     let cut = async |mut loris: TcpStream| {
         let mut rest = Vec::new();
         for _ in 0..60 {
@@ -78,7 +78,7 @@ async fn a_head_without_end_is_cut_off_and_holds_nobody_up() {
                 return;
             }
         }
-        panic!("it is still there");
+        panic!("it is still open");
     };
     futures_util::future::join_all(lorises.into_iter().map(cut)).await;
 }
@@ -96,16 +96,16 @@ async fn heads_and_bodies_have_a_largest_size() {
         ("two lengths", "POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab".to_owned(), &[400]),
         ("length and chunks", "POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(), &[200, 400]),
     ] {
-        let answer = super::client::Answer::read(&server.raw(request.as_bytes()).await);
+        let answer = super::client::Response::read(&server.raw(request.as_bytes()).await);
         assert!(statuses.contains(&answer.status), "{name}: {answer:?}");
     }
     let chunks = format!("2000\r\n{}\r\n", "a".repeat(0x2000)).repeat(9) + "0\r\n\r\n";
     let head =
         "POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
     let answer =
-        super::client::Answer::read(&server.raw((head.to_owned() + &chunks).as_bytes()).await);
-    assert_eq!(answer.status, 413, "without saying how long it is");
-    assert_eq!(server.ask("POST", "/echo", &[], &"a".repeat(65_536)).await.status, 200);
+        super::client::Response::read(&server.raw((head.to_owned() + &chunks).as_bytes()).await);
+    assert_eq!(answer.status, 413, "without a content length");
+    assert_eq!(server.request("POST", "/echo", &[], &"a".repeat(65_536)).await.status, 200);
 }
 
 #[tokio::test]
@@ -119,11 +119,11 @@ async fn one_address_has_its_share_of_connections() {
     sleep(Duration::from_millis(300)).await;
     let mut refused = TcpStream::connect(server.address).await.unwrap();
     let mut nothing = Vec::new();
-    let closed = timeout(PATIENCE, refused.read_to_end(&mut nothing)).await.expect("it is closed");
+    let closed = timeout(TIMEOUT, refused.read_to_end(&mut nothing)).await.expect("it is closed");
     assert!(closed.is_err() || nothing.is_empty());
     held.clear();
     sleep(Duration::from_millis(300)).await;
-    assert_eq!(server.get("/slow").await.status, 200, "places come back");
+    assert_eq!(server.get("/slow").await.status, 200, "permits are released");
 }
 
 #[tokio::test]
@@ -134,5 +134,5 @@ async fn who_asks_for_much_and_takes_nothing_is_cut_off() {
     lazy.write_all(request("GET", "/big", &[], "").as_bytes()).await.unwrap();
     lazy.readable().await.unwrap();
     server.stop.cancel();
-    timeout(Duration::from_secs(20), &mut server.running).await.expect("cut off").unwrap();
+    timeout(Duration::from_secs(20), &mut server.task).await.expect("cut off").unwrap();
 }

@@ -1,18 +1,18 @@
-//! Who may look at the desk, and that it is written down.
+//! Access control of dispatch, and its audit log.
 
 use serde_json::json;
 use waypost::backend::config::Scope;
 use waypost::backend::store::{Statement, Value};
-use waypost::backend::{Shared, octets, situation};
+use waypost::backend::{AppState, octets, situation};
 use waypost::clock::Clock;
 
-use super::client::{Answer, Server};
+use super::client::{Response, Server};
 use super::{token, with};
 use crate::support::backend::{on_both, pass, shared};
 
 const NOON: &str = "2026-11-22T12:00:00Z";
 
-/// Paths of the desk that show something.
+/// Dispatch paths that return data.
 const SHOWN: &[&str] = &[
     "/api/v1/vans",
     "/api/v1/vans/live",
@@ -23,7 +23,7 @@ const SHOWN: &[&str] = &[
     "/api/v1/audit",
 ];
 
-fn with_tokens(shared: &Shared) -> Shared {
+fn with_tokens(shared: &AppState) -> AppState {
     with(shared, |config| {
         config.tokens = vec![
             token("anna", "desk-secret", &[Scope::Desk]),
@@ -36,13 +36,13 @@ fn with_tokens(shared: &Shared) -> Shared {
     })
 }
 
-async fn log_in(server: &Server, secret: &str) -> Answer {
+async fn log_in(server: &Server, secret: &str) -> Response {
     let body = json!({"token": secret});
     server.json("POST", "/api/v1/session", &[("X-Waypost", "1")], &body).await
 }
 
 #[tokio::test]
-async fn the_desk_is_shut_for_everybody_without_its_scope() {
+async fn dispatch_is_closed_without_its_scope() {
     let (_folder, shared) = super::on_disk(NOON).await;
     let server = Server::start(&with_tokens(&shared)).await;
     let hash = with_tokens(&shared).config.tokens[0].sha256.clone();
@@ -61,49 +61,49 @@ async fn the_desk_is_shut_for_everybody_without_its_scope() {
             (401, &[("Cookie", "__Host-waypost=desk-secret")]),
         ] {
             for method in ["GET", "HEAD"] {
-                let answer = server.ask(method, path, headers, "").await;
+                let answer = server.request(method, path, headers, "").await;
                 assert_eq!(answer.status, status, "{method} {path} {headers:?}");
                 assert_eq!(answer.header("cache-control"), Some("no-store"));
             }
         }
         if !path.ends_with("live") {
             let answer =
-                server.ask("GET", path, &[("Authorization", "Bearer desk-secret")], "").await;
+                server.request("GET", path, &[("Authorization", "Bearer desk-secret")], "").await;
             assert!([200, 404].contains(&answer.status), "{path} {answer:?}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_session_opens_the_desk_for_half_a_day_and_ends_when_it_is_ended() {
+async fn a_session_opens_dispatch_for_half_a_day_and_can_be_revoked() {
     on_both(async |store| {
         let shared = with_tokens(&shared(store, NOON));
         let server = Server::start(&shared).await;
         assert_eq!(log_in(&server, "routes-secret").await.status, 401);
         assert_eq!(log_in(&server, "wrong").await.status, 401);
-        let begun = log_in(&server, "desk-secret").await;
-        assert_eq!(begun.status, 204);
-        let set = begun.header("set-cookie").unwrap();
+        let started = log_in(&server, "desk-secret").await;
+        assert_eq!(started.status, 204);
+        let set = started.header("set-cookie").unwrap();
         for word in ["HttpOnly", "SameSite=Strict", "Secure", "Path=/", "Max-Age=43200"] {
             assert!(set.contains(word), "{set}");
         }
-        let cookie = begun.cookie();
+        let cookie = started.cookie();
         let vans = async |cookie: &str| {
-            server.ask("GET", "/api/v1/vans", &[("Cookie", cookie)], "").await.status
+            server.request("GET", "/api/v1/vans", &[("Cookie", cookie)], "").await.status
         };
         assert_eq!(vans(&cookie).await, 200);
         let another = Server::start(&shared).await;
-        let elsewhere = another.ask("GET", "/api/v1/vans", &[("Cookie", &cookie)], "").await;
-        assert_eq!(elsewhere.status, 200, "another instance knows it too");
+        let delete_by_key = another.request("GET", "/api/v1/vans", &[("Cookie", &cookie)], "").await;
+        assert_eq!(delete_by_key.status, 200, "another instance accepts it");
 
         let second = log_in(&server, "desk-secret").await.cookie();
         let ended = server
-            .ask("DELETE", "/api/v1/session", &[("Cookie", &cookie), ("X-Waypost", "1")], "")
+            .request("DELETE", "/api/v1/session", &[("Cookie", &cookie), ("X-Waypost", "1")], "")
             .await;
         assert_eq!(ended.status, 204);
         assert!(ended.header("set-cookie").unwrap().contains("Max-Age=0"));
-        assert_eq!(vans(&cookie).await, 401, "ended, although it is signed");
-        assert_eq!(vans(&second).await, 200, "others go on");
+        assert_eq!(vans(&cookie).await, 401, "revoked, although its signature is valid");
+        assert_eq!(vans(&second).await, 200, "other sessions continue");
         pass(&shared, std::time::Duration::from_hours(12));
         assert_eq!(vans(&second).await, 401);
     })
@@ -119,7 +119,7 @@ async fn a_cookie_that_was_changed_anywhere_opens_nothing() {
     let (name, value) = cookie.split_once('=').unwrap();
     let opens = async |value: &str| {
         let cookie = format!("{name}={value}");
-        server.ask("GET", "/api/v1/vans", &[("Cookie", &cookie)], "").await.status
+        server.request("GET", "/api/v1/vans", &[("Cookie", &cookie)], "").await.status
     };
     assert_eq!(opens(value).await, 200);
     for at in (0..value.len()).step_by(3) {
@@ -149,8 +149,8 @@ async fn a_cookie_that_was_changed_anywhere_opens_nothing() {
         config.tokens = vec![token("anna", "another-secret", &[Scope::Desk])];
     });
     let renewed = Server::start(&other_token).await;
-    let answer = renewed.ask("GET", "/api/v1/vans", &[("Cookie", &cookie)], "").await;
-    assert_eq!(answer.status, 401, "a session dies with its token");
+    let answer = renewed.request("GET", "/api/v1/vans", &[("Cookie", &cookie)], "").await;
+    assert_eq!(answer.status, 401, "a session ends with its token");
 }
 
 #[tokio::test]
@@ -187,7 +187,7 @@ async fn another_sites_page_changes_nothing_with_a_dispatchers_cookie() {
     for (method, path) in [("POST", "/api/v1/session"), ("DELETE", "/api/v1/session")] {
         let headers = [("Cookie", cookie.as_str()), ("Origin", "https://evil.example")];
         let answer = server.json(method, path, &headers, &json!({"token": "desk-secret"})).await;
-        assert_eq!(answer.status, 403, "nobody is logged in or out by another site");
+        assert_eq!(answer.status, 403, "another site cannot log a user in or out");
     }
 }
 
@@ -210,10 +210,10 @@ async fn over_plain_http_the_cookie_is_one_that_browsers_keep() {
         "http://127.0.0.1:8080".clone_into(&mut config.http.public_url);
     });
     let server = Server::start(&shared).await;
-    let begun = log_in(&server, "desk-secret").await;
-    let set = begun.header("set-cookie").unwrap();
+    let started = log_in(&server, "desk-secret").await;
+    let set = started.header("set-cookie").unwrap();
     assert!(set.starts_with("waypost=") && !set.contains("Secure"), "{set}");
-    assert!(begun.header("strict-transport-security").is_none());
+    assert!(started.header("strict-transport-security").is_none());
 }
 
 #[tokio::test]
@@ -226,7 +226,7 @@ async fn who_looked_at_what_can_be_read_by_parts() {
         }
         let desk = [("Authorization", "Bearer desk-secret")];
         let read = async |query: &str| -> serde_json::Value {
-            server.ask("GET", &format!("/api/v1/audit{query}"), &desk, "").await.value()
+            server.request("GET", &format!("/api/v1/audit{query}"), &desk, "").await.value()
         };
         let all = read("").await;
         assert_eq!(all.as_array().unwrap().len(), 3);
@@ -235,7 +235,7 @@ async fn who_looked_at_what_can_be_read_by_parts() {
         assert_eq!(all[0]["at"], "2026-11-22T12:00:00.000Z");
         let before = all[0]["n"].as_i64().unwrap();
         assert_eq!(read(&format!("?before={before}&limit=1")).await, json!([all[1]]));
-        let wrong = server.ask("GET", "/api/v1/audit?limit=x", &desk, "").await;
+        let wrong = server.request("GET", "/api/v1/audit?limit=x", &desk, "").await;
         assert_eq!((wrong.status, wrong.value()["status"].as_u64()), (400, Some(400)));
     })
     .await;
@@ -253,7 +253,7 @@ async fn a_day_is_asked_for_by_times_that_make_sense() {
         "form=2026-11-22T10:00:00Z",
     ] {
         let path = format!("/api/v1/vans/VAN-042/day?{query}");
-        let answer = server.ask("GET", &path, &[("Authorization", "Bearer desk-secret")], "").await;
+        let answer = server.request("GET", &path, &[("Authorization", "Bearer desk-secret")], "").await;
         assert_eq!(answer.status, 400, "{query}: {answer:?}");
     }
 }
@@ -287,14 +287,14 @@ async fn a_thousand_vans_come_in_the_order_of_their_ids_each_with_its_route() {
             ]
         };
         let routes = "INSERT INTO route (route, van, rev, doc, manifest, digest, put_at, withdrawn) VALUES";
-        let mut rows = Statement::many("INSERT INTO van (van, heard_at) VALUES", (0..VANS).rev().map(van).collect(), "");
-        rows.extend(Statement::many(routes, (0..VANS).map(route).collect(), ""));
+        let mut rows = Statement::bulk_insert("INSERT INTO van (van, heard_at) VALUES", (0..VANS).rev().map(van).collect(), "");
+        rows.extend(Statement::bulk_insert(routes, (0..VANS).map(route).collect(), ""));
         shared.store.write(rows).await.unwrap();
         let clock = Clock::live();
         for look in ["first", "second"] {
-            let begun = clock.uptime();
+            let started = clock.uptime();
             let vans = situation::vans(&shared).await.unwrap();
-            eprintln!("{look} look: {:?}", clock.uptime().since_start() - begun.since_start());
+            eprintln!("{look} look: {:?}", clock.uptime().since_start() - started.since_start());
             assert_eq!(vans.len(), VANS);
             for (index, van) in vans.iter().enumerate() {
                 assert_eq!(van.van, name(index));

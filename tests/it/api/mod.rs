@@ -1,4 +1,4 @@
-//! What the backend's API promises, over real connections.
+//! Tests of the backend's API over real connections.
 
 mod asking;
 pub(crate) mod client;
@@ -10,23 +10,23 @@ use std::sync::Arc;
 
 use waypost::backend::config::{Scope, Token};
 use waypost::backend::store::{Statement, Value};
-use waypost::backend::{Config, Shared, octets};
+use waypost::backend::{Config, AppState, octets};
 
-/// The token `secret` for a name.
+/// Creates the token `secret` for a name.
 fn token(name: &str, secret: &str, scopes: &[Scope]) -> Token {
     Token { name: name.to_owned(), sha256: octets::sha256(secret), scopes: scopes.to_vec() }
 }
 
-/// With another configuration.
-fn with(shared: &Shared, change: impl FnOnce(&mut Config)) -> Shared {
+/// Changes the configuration.
+fn with(shared: &AppState, state_mut: impl FnOnce(&mut Config)) -> AppState {
     let mut config = Config::clone(&shared.config);
-    change(&mut config);
-    Shared { config: Arc::new(config), ..shared.clone() }
+    state_mut(&mut config);
+    AppState { config: Arc::new(config), ..shared.clone() }
 }
 
-/// A parcel that nobody has put on a route yet.
-async fn parcel(shared: &Shared, number: &str, postcode: Option<&str>, token: &str) {
-    let epc = waypost::backend::epc::of_number(number, &shared.config.domain).remove(0);
+/// Stores a parcel that is not on a route.
+async fn parcel(shared: &AppState, number: &str, postcode: Option<&str>, token: &str) {
+    let epc = waypost::backend::epc::uris_for_number(number, &shared.config.domain).remove(0);
     let put = Statement::new(
         "INSERT INTO parcel (epc, number, token, postcode, gift, put_at) VALUES ($1, $2, $3, $4, 0, 1)",
         [epc.into(), number.into(), token.into(), Value::from(postcode)],
@@ -34,9 +34,9 @@ async fn parcel(shared: &Shared, number: &str, postcode: Option<&str>, token: &s
     shared.store.write(vec![put]).await.unwrap();
 }
 
-/// An instance on SQLite, where the store does not matter.
-async fn on_disk(now: &str) -> (crate::support::backend::Place, Shared) {
-    let place = crate::support::backend::Place::sqlite();
+/// Starts an instance on SQLite, for tests that do not depend on the store.
+async fn on_disk(now: &str) -> (crate::support::backend::StoreLocation, AppState) {
+    let place = crate::support::backend::StoreLocation::sqlite();
     let shared = crate::support::backend::shared(place.open().await, now);
     (place, shared)
 }

@@ -1,4 +1,4 @@
-//! What a customer's page shows of a van, and when it stops showing it: over the API, on a real connection.
+//! Visibility of a van on a tracking page and its end, tested over the API on a real connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use waypost::backend::config::{Scope, SmtpConfig};
 use waypost::backend::event::{Event, Origin, Role};
 use waypost::backend::live::Change;
 use waypost::backend::store::{Statement, Store, events};
-use waypost::backend::{Shared, api, epc, upstream, web};
+use waypost::backend::{AppState, api, epc, upstream, web};
 use waypost::clock::Clock;
 
-use super::client::{Events, Server};
+use super::client::{EventStream, Server};
 use super::{token, with};
 use crate::support::backend::{on_both, shared, utc};
 
@@ -21,19 +21,19 @@ const NUMBERS: [&str; 2] = ["106141412345678908", "395212340000000014"];
 
 /// A van that is out with two parcels for two recipients.
 struct Tour {
-    shared: Shared,
+    shared: AppState,
     server: Server,
-    /// Of the links, in the order of stops.
+    /// Tokens of the links, in the order of stops.
     tokens: Vec<String>,
 }
 
 impl Tour {
-    /// `fix_age` is how old a fix may be to be shown. Time runs.
-    async fn begin(store: Store, fix_age: Duration) -> Self {
-        let shared = Shared { clock: Clock::live(), ..shared(store, NOW) };
-        shared.clock.learn_utc(utc(NOW), shared.clock.uptime());
+    /// `fix_age` is the maximum age of a visible fix. The clock runs in real time.
+    async fn start(store: Store, fix_age: Duration) -> Self {
+        let shared = AppState { clock: Clock::live(), ..shared(store, NOW) };
+        shared.clock.set_utc(utc(NOW), shared.clock.uptime());
         let shared = with(&shared, |config| {
-            config.exposure.max_fix_age = fix_age;
+            config.visibility.max_fix_age = fix_age;
             config.tokens = vec![
                 token("depot", "put", &[Scope::Routes]),
                 token("anna", "desk", &[Scope::Desk]),
@@ -43,10 +43,10 @@ impl Tour {
         let server = Server::with(&shared, router).await;
         let mut tour = Self { shared, server, tokens: Vec::new() };
         tour.put_route().await;
-        tour.happens("parcel.loaded", 1, &NUMBERS, None).await;
-        tour.happens("route.departed", 2, &NUMBERS, None).await;
-        tour.duty("on").await;
-        tour.drives(48.125_123, 11.531_456);
+        tour.record_event("parcel.loaded", 1, &NUMBERS, None).await;
+        tour.record_event("route.departed", 2, &NUMBERS, None).await;
+        tour.set_duty("on").await;
+        tour.move_to(48.125_123, 11.531_456);
         tour
     }
 
@@ -69,11 +69,11 @@ impl Tour {
         self.tokens = links.iter().map(link).collect();
     }
 
-    async fn happens(&self, kind: &str, seq: u64, numbers: &[&str], stop: Option<u32>) {
+    async fn record_event(&self, kind: &str, seq: u64, numbers: &[&str], stop: Option<u32>) {
         let mut things = Vec::new();
         for number in numbers {
             let domain = &self.shared.config.domain;
-            let parcel = self.shared.store.parcels_called(number, domain).await.unwrap().remove(0);
+            let parcel = self.shared.store.find_parcels(number, domain).await.unwrap().remove(0);
             things.push((parcel.epc, Role::Epc));
         }
         let names: Vec<&str> = things.iter().map(|(epc, _)| epc.as_str()).collect();
@@ -98,16 +98,16 @@ impl Tour {
         };
         self.shared.store.write(events::insert(&event)).await.unwrap();
         let epcs: Arc<[String]> = event.epcs.into_iter().map(|(epc, _)| epc).collect();
-        self.shared.tell(Change::Parcels { epcs, van: Some(VAN.into()) }).await;
+        self.shared.publish_change(Change::Parcels { epcs, van: Some(VAN.into()) }).await;
     }
 
-    async fn duty(&self, duty: &str) {
-        self.duty_is(duty).await;
-        self.shared.tell(Change::Van { van: VAN.into() }).await;
+    async fn set_duty(&self, duty: &str) {
+        self.store_duty(duty).await;
+        self.shared.publish_change(Change::Van { van: VAN.into() }).await;
     }
 
-    /// Another instance has stored it, and nobody was told of it yet.
-    async fn duty_is(&self, duty: &str) {
+    /// Stores the state as another instance would, without a notification.
+    async fn store_duty(&self, duty: &str) {
         let state = json!({"v": 1, "van": VAN, "ts": self.shared.now().to_string(), "duty": duty, "route": "R-1",
             "gnss": {"receiver": "open", "mode": 3, "sentences_bad": 0, "fixes_rejected": 0},
             "outbox": {"pending": 0, "dropped": 0, "bytes": 0}});
@@ -120,17 +120,17 @@ impl Tour {
         self.shared.store.write(vec![said]).await.unwrap();
     }
 
-    /// The van is there now.
-    fn drives(&self, lat: f64, lon: f64) {
-        self.says_position(lat, lon, 9.0);
+    /// Reports a position while driving.
+    fn move_to(&self, lat: f64, lon: f64) {
+        self.observe_position(lat, lon, 9.0);
     }
 
-    fn says_position(&self, lat: f64, lon: f64, speed_mps: f64) {
+    fn observe_position(&self, lat: f64, lon: f64, speed_mps: f64) {
         let position = json!({"v": 1, "van": VAN, "seq": self.shared.now().as_unix_ms(),
             "ts": self.shared.now().to_string(), "lat": lat, "lon": lon, "speed_mps": speed_mps, "acc_m": 4.0,
             "mode": 3, "stop_status": "in_transit_to", "lane": "live", "backlog": false, "stopped": false});
         let position = serde_json::from_value(position).unwrap();
-        assert!(self.shared.live.observe(position));
+        assert!(self.shared.change_feed.observe(position));
     }
 
     async fn page(&self, parcel: usize) -> Value {
@@ -139,17 +139,18 @@ impl Tour {
         answer.value()
     }
 
-    async fn watch(&self, parcel: usize) -> Events<tokio::net::TcpStream> {
+    async fn watch(&self, parcel: usize) -> EventStream<tokio::net::TcpStream> {
         let path = format!("/api/v1/track/{}/live", self.tokens[parcel]);
         let events = self.server.events(&path, &[]).await;
         assert_eq!(events.status, 200);
         events
     }
 
-    /// Waits until a page says so; how long that took on its own clock, ms.
-    async fn until(
+    /// Waits until the page satisfies `so`; returns the time that took on the page's own clock, in
+    /// milliseconds.
+    async fn wait_until(
         &self,
-        page: &mut Events<tokio::net::TcpStream>,
+        page: &mut EventStream<tokio::net::TcpStream>,
         so: impl Fn(&Value) -> bool,
     ) -> i64 {
         let from = self.shared.now();
@@ -171,7 +172,7 @@ const LONG: Duration = Duration::from_secs(90);
 #[tokio::test]
 async fn a_page_says_nothing_of_other_recipients() {
     on_both(async |store| {
-        let tour = Tour::begin(store, LONG).await;
+        let tour = Tour::start(store, LONG).await;
         for own in 0..2 {
             let other = 1 - own;
             let view = tour.page(own).await;
@@ -206,17 +207,17 @@ async fn a_page_says_nothing_of_other_recipients() {
 #[tokio::test]
 async fn a_token_opens_its_own_page_and_nothing_else() {
     on_both(async |store| {
-        let tour = Tour::begin(store, LONG).await;
+        let tour = Tour::start(store, LONG).await;
         let told = Statement::new(
             "INSERT INTO subscriber (id, epc, channel, address, made_at) VALUES ('of-berta', $1, 'email', 'b@example.com', 1)",
-            [epc::of_number(NUMBERS[1], "x").remove(0).into()],
+            [epc::uris_for_number(NUMBERS[1], "x").remove(0).into()],
         );
         tour.shared.store.write(vec![told]).await.unwrap();
         let anna = &tour.tokens[0];
-        let ask = async |method: &str, path: &str| tour.server.ask(method, path, &[], "").await.status;
+        let ask = async |method: &str, path: &str| tour.server.request(method, path, &[], "").await.status;
         assert_eq!(ask("DELETE", &format!("/api/v1/track/{anna}/alerts/of-berta")).await, 404);
         let rows = Statement::new("SELECT id FROM subscriber WHERE id = 'of-berta'", []);
-        assert_eq!(tour.shared.store.read(rows).await.unwrap().len(), 1, "it is not hers to end");
+        assert_eq!(tour.shared.store.read(rows).await.unwrap().len(), 1, "others cannot end it");
         assert!(!tour.page(0).await.to_string().contains("of-berta"));
 
         let mut changed = anna.clone().into_bytes();
@@ -246,9 +247,9 @@ async fn a_token_opens_its_own_page_and_nothing_else() {
             }
         }
         for desk in ["vans", "vans/VAN-042", "vans/VAN-042/day", "audit", "poison", "routes/R-1"] {
-            let bearer = format!("Bearer {anna}");
-            let headers = [("Authorization", bearer.as_str())];
-            let answer = tour.server.ask("GET", &format!("/api/v1/{desk}"), &headers, "").await;
+            let bearer_token = format!("Bearer {anna}");
+            let headers = [("Authorization", bearer_token.as_str())];
+            let answer = tour.server.request("GET", &format!("/api/v1/{desk}"), &headers, "").await;
             assert_eq!(answer.status, 401, "{desk}");
         }
     })
@@ -258,25 +259,25 @@ async fn a_token_opens_its_own_page_and_nothing_else() {
 #[tokio::test]
 async fn the_van_is_gone_in_the_second_of_the_delivery_and_never_comes_back() {
     on_both(async |store| {
-        let tour = Tour::begin(store, LONG).await;
+        let tour = Tour::start(store, LONG).await;
         let (mut anna, mut berta) = (tour.watch(0).await, tour.watch(1).await);
         assert!(is_shown(&anna.document().await));
         assert_eq!(berta.document().await["stops_away"], 1);
-        tour.happens("parcel.delivered", 3, &NUMBERS[..1], Some(1)).await;
-        let took_ms = tour.until(&mut anna, |view| view["status"] == "delivered").await;
+        tour.record_event("parcel.delivered", 3, &NUMBERS[..1], Some(1)).await;
+        let took_ms = tour.wait_until(&mut anna, |view| view["status"] == "delivered").await;
         assert!(took_ms < 1000, "{took_ms} ms");
-        tour.until(&mut berta, |view| view["stops_away"] == 0).await;
+        tour.wait_until(&mut berta, |view| view["stops_away"] == 0).await;
         for step in 0..3 {
-            tour.drives(48.13 + f64::from(step) / 500.0, 11.58);
+            tour.move_to(48.13 + f64::from(step) / 500.0, 11.58);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        tour.until(&mut berta, |view| view["live"]["lat"] == 48.134).await;
+        tour.wait_until(&mut berta, |view| view["live"]["lat"] == 48.134).await;
         assert!(!is_shown(&tour.page(0).await));
-        assert!(anna.is_quiet(Duration::from_millis(1500)).await, "nothing of it is news any more");
+        assert!(anna.is_quiet(Duration::from_millis(1500)).await, "nothing has changed since");
 
         tour.shared
             .store
-            .write(vec![waypost::backend::store::parcels::end(
+            .write(vec![waypost::backend::store::parcels::set_ended(
                 &tour.shared.store.parcel_by_token(&tour.tokens[0]).await.unwrap().unwrap().epc,
                 tour.shared.now(),
                 tour.shared.now(),
@@ -297,18 +298,18 @@ async fn the_van_is_gone_in_the_second_of_the_delivery_and_never_comes_back() {
 #[tokio::test]
 async fn the_van_is_gone_when_its_driver_is_off_duty() {
     on_both(async |store| {
-        let tour = Tour::begin(store, LONG).await;
+        let tour = Tour::start(store, LONG).await;
         let mut anna = tour.watch(0).await;
         assert!(is_shown(&anna.document().await));
         for duty in ["off", "break"] {
-            tour.duty(duty).await;
-            let took_ms = tour.until(&mut anna, |view| !is_shown(view)).await;
+            tour.set_duty(duty).await;
+            let took_ms = tour.wait_until(&mut anna, |view| !is_shown(view)).await;
             assert!(took_ms < 1000, "{duty}: {took_ms} ms");
-            tour.drives(48.126, 11.54);
+            tour.move_to(48.126, 11.54);
             assert!(!is_shown(&tour.page(0).await));
             tokio::time::sleep(Duration::from_millis(10)).await;
-            tour.duty("on").await;
-            tour.until(&mut anna, is_shown).await;
+            tour.set_duty("on").await;
+            tour.wait_until(&mut anna, is_shown).await;
         }
     })
     .await;
@@ -317,25 +318,25 @@ async fn the_van_is_gone_when_its_driver_is_off_duty() {
 #[tokio::test]
 async fn whoever_comes_later_sees_nothing_of_what_was_shown_to_others_before() {
     on_both(async |store| {
-        let tour = Tour::begin(store, LONG).await;
+        let tour = Tour::start(store, LONG).await;
         let mut first = tour.watch(0).await;
         assert!(is_shown(&first.document().await));
         for (duty, shown) in [("off", false), ("on", true), ("break", false)] {
-            tour.duty_is(duty).await;
+            tour.store_duty(duty).await;
             let mut later = tour.watch(0).await;
             assert_eq!(is_shown(&later.document().await), shown, "{duty}");
         }
-        tour.until(&mut first, |view| !is_shown(view)).await;
+        tour.wait_until(&mut first, |view| !is_shown(view)).await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn an_alert_is_ended_by_its_own_page_or_its_own_letter_alone() {
+async fn a_subscription_ends_only_by_its_own_page_or_its_own_email() {
     on_both(async |store| {
-        let mut tour = Tour::begin(store, LONG).await;
+        let mut tour = Tour::start(store, LONG).await;
         let shared = with(&tour.shared, |config| {
-            config.alerts.smtp = Some(SmtpConfig {
+            config.notifications.smtp = Some(SmtpConfig {
                 url: "smtp://127.0.0.1:9".to_owned(),
                 username: None,
                 password: None,
@@ -354,7 +355,7 @@ async fn an_alert_is_ended_by_its_own_page_or_its_own_letter_alone() {
         };
         let of_anna = subscribe(0, "anna@example.com").await;
         let of_berta = subscribe(1, "berta@example.com").await;
-        let ask = async |method: &str, path: &str| tour.server.ask(method, path, &[], "").await;
+        let ask = async |method: &str, path: &str| tour.server.request(method, path, &[], "").await;
         let end = async |parcel: usize, id: &str| {
             let path = format!("/api/v1/track/{}/alerts/{id}", tour.tokens[parcel]);
             ask("DELETE", &path).await.status
@@ -372,11 +373,11 @@ async fn an_alert_is_ended_by_its_own_page_or_its_own_letter_alone() {
         let letter = |id: &str| format!("/unsubscribe/{id}");
         let known = ask("GET", &letter(&of_anna)).await;
         let unknown = ask("GET", &letter(&of_berta)).await;
-        assert_eq!((known.status, &known.body), (200, &unknown.body), "nobody learns who is told");
+        assert_eq!((known.status, &known.body), (200, &unknown.body), "subscribers are secret");
         assert_eq!(
             tour.page(0).await["alerts"].as_array().unwrap().len(),
             1,
-            "a look ends nothing"
+            "a GET ends no subscription"
         );
         for _ in 0..2 {
             assert_eq!(ask("POST", &letter(&of_anna)).await.status, 200);
@@ -389,22 +390,22 @@ async fn an_alert_is_ended_by_its_own_page_or_its_own_letter_alone() {
 #[tokio::test]
 async fn the_van_is_gone_when_nothing_more_is_heard_of_it_although_nothing_happens() {
     on_both(async |store| {
-        let tour = Tour::begin(store, Duration::from_secs(2)).await;
+        let tour = Tour::start(store, Duration::from_secs(2)).await;
         let mut anna = tour.watch(0).await;
-        tour.drives(48.126, 11.54);
-        tour.until(&mut anna, |view| view["live"]["lat"] == 48.126).await;
-        let took_ms = tour.until(&mut anna, |view| !is_shown(view)).await;
+        tour.move_to(48.126, 11.54);
+        tour.wait_until(&mut anna, |view| view["live"]["lat"] == 48.126).await;
+        let took_ms = tour.wait_until(&mut anna, |view| !is_shown(view)).await;
         assert!((1000..3000).contains(&took_ms), "{took_ms} ms");
-        tour.drives(48.127, 11.55);
-        tour.until(&mut anna, is_shown).await;
+        tour.move_to(48.127, 11.55);
+        tour.wait_until(&mut anna, is_shown).await;
     })
     .await;
 }
 
 #[tokio::test]
 async fn many_look_at_one_page_and_a_stopped_server_lets_all_go() {
-    let place = crate::support::backend::Place::sqlite();
-    let mut tour = Tour::begin(place.open().await, LONG).await;
+    let place = crate::support::backend::StoreLocation::sqlite();
+    let mut tour = Tour::start(place.open().await, LONG).await;
     let mut pages = Vec::new();
     for _ in 0..40 {
         pages.push(tour.watch(0).await);
@@ -412,19 +413,19 @@ async fn many_look_at_one_page_and_a_stopped_server_lets_all_go() {
     for page in &mut pages {
         page.document().await;
     }
-    tour.drives(48.13, 11.55);
+    tour.move_to(48.13, 11.55);
     for page in &mut pages {
-        tour.until(page, |view| view["live"]["lat"] == 48.13).await;
+        tour.wait_until(page, |view| view["live"]["lat"] == 48.13).await;
     }
     for _ in 0..20 {
         pages.push(tour.watch(1).await);
     }
     let path = format!("/api/v1/track/{}/live", tour.tokens[0]);
     let full = tour.server.get(&path).await;
-    assert_eq!(full.status, 503, "one address has its share");
+    assert_eq!(full.status, 503, "the limit per address applies");
     assert!(full.header("retry-after").is_some());
     tour.server.stop.cancel();
-    tokio::time::timeout(Duration::from_secs(8), &mut tour.server.running).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(8), &mut tour.server.task).await.unwrap().unwrap();
     for page in &mut pages {
         while page.next().await.is_some() {}
     }
@@ -433,7 +434,7 @@ async fn many_look_at_one_page_and_a_stopped_server_lets_all_go() {
 #[tokio::test]
 async fn dispatchers_see_all_vans_first_and_then_what_changes_at_most_twice_a_second() {
     on_both(async |store| {
-        let tour = Tour::begin(store, LONG).await;
+        let tour = Tour::start(store, LONG).await;
         let headers = [("Authorization", "Bearer desk")];
         let mut desk = tour.server.events("/api/v1/vans/live", &headers).await;
         assert_eq!(desk.status, 200);
@@ -447,7 +448,7 @@ async fn dispatchers_see_all_vans_first_and_then_what_changes_at_most_twice_a_se
         let mut seen = 0;
         while tour.shared.now().millis_since(from) < 3000 {
             moved += 1;
-            tour.drives(48.13 + f64::from(moved) / 1e5, 11.55);
+            tour.move_to(48.13 + f64::from(moved) / 1e5, 11.55);
             if !desk.is_quiet(Duration::from_millis(20)).await {
                 seen += 1;
             }
@@ -455,7 +456,7 @@ async fn dispatchers_see_all_vans_first_and_then_what_changes_at_most_twice_a_se
         eprintln!("{moved} positions, {seen} views");
         assert!((2..=9).contains(&seen), "{seen} of {moved}");
         let last = 48.13 + f64::from(moved) / 1e5;
-        tour.until(&mut desk, |view| {
+        tour.wait_until(&mut desk, |view| {
             (view["position"]["lat"].as_f64().unwrap() - last).abs() < 1e-9
         })
         .await;
@@ -466,15 +467,15 @@ async fn dispatchers_see_all_vans_first_and_then_what_changes_at_most_twice_a_se
 #[tokio::test]
 async fn a_van_that_stands_is_shown_to_dispatchers_with_all_that_is_known_of_it() {
     on_both(async |store| {
-        let tour = Tour::begin(store, LONG).await;
+        let tour = Tour::start(store, LONG).await;
         tokio::time::sleep(Duration::from_millis(5)).await;
-        tour.says_position(48.1379, 11.5755, 0.0);
+        tour.observe_position(48.1379, 11.5755, 0.0);
         let headers = [("Authorization", "Bearer desk")];
         for path in ["vans", "vans/VAN-042", "vans/VAN-042/day", &format!("trace/{}", NUMBERS[0])] {
-            let answer = tour.server.ask("GET", &format!("/api/v1/{path}"), &headers, "").await;
+            let answer = tour.server.request("GET", &format!("/api/v1/{path}"), &headers, "").await;
             assert_eq!(answer.status, 200, "{path}: {answer:?}");
         }
-        let vans = tour.server.ask("GET", "/api/v1/vans", &headers, "").await.value();
+        let vans = tour.server.request("GET", "/api/v1/vans", &headers, "").await.value();
         assert_eq!(vans[0]["route"]["stops_total"], 2, "{vans}");
         assert_eq!(vans[0]["position"]["speed_mps"], 0.0, "{vans}");
     })

@@ -1,33 +1,33 @@
-//! Who can use the pages: axe-core finds nothing on any of them, and a keyboard is enough.
+//! Accessibility of the pages: axe-core finds no violation, and a keyboard suffices.
 
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use waypost::backend::store::Statement;
-use waypost::simulate::Fate;
+use waypost::simulate::ParcelOutcome;
 
 use super::van::Van;
 use super::world::{World, log_in};
-use crate::support::post_office::{self, post_office};
+use crate::support::post_office::{self, start_smtp_server};
 use crate::support::webdriver::{Browser, key};
 
-/// WCAG 2.2 AA, and what axe-core thinks good beside it.
+/// WCAG 2.2 AA, and axe-core's best practices.
 const RULES: &str = "['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']";
 
-/// The file `axe.min.js` of axe-core, which is not ours to publish.
+/// Returns the path of `axe.min.js` of axe-core, which this repository cannot redistribute.
 fn axe() -> Option<PathBuf> {
     let path = std::env::var_os("WAYPOST_AXE").map(PathBuf::from);
     if path.is_none() {
-        eprintln!("skipped: WAYPOST_AXE does not say where axe.min.js of axe-core is");
+        eprintln!("skipped: WAYPOST_AXE is not set to the path of axe.min.js");
     }
     path
 }
 
-/// A page, in some state.
+/// A page in a certain state.
 struct Case {
     name: &'static str,
     path: String,
-    /// What is done on it before it is looked at.
+    /// Actions on the page before it is checked.
     act: fn(&Browser),
 }
 
@@ -43,16 +43,16 @@ struct Everything {
     near: String,
     delivered: String,
     unsubscribe: String,
-    /// Of a parcel that has a case.
+    /// Number of a parcel with an open case.
     number: String,
 }
 
-/// `None`, and a line that says so, where there is no broker.
+/// Returns `None` and reports a skip if there is no broker.
 fn everything() -> Option<Everything> {
-    let (office, _letters) = post_office();
+    let (office, _letters) = start_smtp_server();
     let world = World::with(|config| {
-        config.alerts.smtp = Some(post_office::smtp(office));
-        config.alerts.webhook_secret = Some("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned());
+        config.notifications.smtp = Some(post_office::smtp_config(office));
+        config.notifications.webhook_secret = Some("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned());
     })?;
     let other = Van::ready(&world, "VAN-043", 2);
     let mut van = Van::under_way(&world, "VAN-042", 1);
@@ -60,12 +60,12 @@ fn everything() -> Option<Everything> {
     van.arrives(&world, 2);
     let path = |van: &Van, from: usize| {
         let (number, link) =
-            van.parcel(|parcel| parcel.stop >= from && parcel.fate == Fate::Delivered);
+            van.parcel(|parcel| parcel.stop >= from && parcel.outcome == ParcelOutcome::Delivered);
         (number, link.strip_prefix(&world.url).unwrap().to_owned())
     };
     let ((_, near), (number, _)) = (path(&van, 4), path(&van, 6));
     let told = json!({"channel": "email", "address": "max@example.com", "language": "en"});
-    let alert = world.ask(
+    let alert = world.request(
         "nobody",
         &format!("POST /api/v1/track/{}/alerts", near.strip_prefix("/t/").unwrap()),
         &told,
@@ -73,12 +73,12 @@ fn everything() -> Option<Everything> {
     let unsubscribe = format!("/unsubscribe/{}", alert["id"].as_str().unwrap());
     let (waiting, out, delivered) = (path(&other, 1).1, path(&van, 9).1, path(&van, 0).1);
     let case = json!({"state": "open", "note": "Ask the driver."});
-    world.ask("dispatcher", &format!("PUT /api/v1/trace/{number}/case"), &case);
+    world.request("dispatcher", &format!("PUT /api/v1/trace/{number}/case"), &case);
     Some(Everything { world, waiting, out, near, delivered, unsubscribe, number })
 }
 
 impl Everything {
-    /// Those of customers, and the door of the desk.
+    /// Returns the pages of recipients, and the login of dispatch.
     fn outside(&self) -> Vec<Case> {
         let map = |browser: &Browser| browser.until("document.querySelector('.place-van')");
         let shown = |browser: &Browser| browser.until("document.querySelector('#timeline li')");
@@ -102,24 +102,24 @@ impl Everything {
                 browser.until_text("#proof", "Scanned at your stop");
             }),
             case("leads nowhere", "/t/nothing", |browser| {
-                browser.until_text("h1", "This link leads nowhere");
+                browser.until_text("h1", "This link is not valid");
             }),
             case("messages end", &self.unsubscribe, |_| ()),
             case("messages have ended", &self.unsubscribe, |browser| {
                 browser.click("button");
-                browser.until_text("body", "You get no more messages");
+                browser.until_text("body", "You won’t receive any more messages");
             }),
             case("login", "/desk", |browser| browser.until_text(".login", "Access token")),
             case("login, refused", "/desk", |browser| {
                 browser.until_text(".login", "Access token");
                 browser.type_into("#token", "guessed");
                 browser.press(key::ENTER);
-                browser.until_text(".refused", "This token is not valid here.");
+                browser.until_text(".refused", "This access token is not valid.");
             }),
         ]
     }
 
-    /// Those of dispatchers.
+    /// Returns the pages of dispatchers.
     fn inside(&self) -> Vec<Case> {
         let trace = format!("/desk/trace/{}", self.number);
         vec![
@@ -142,7 +142,7 @@ impl Everything {
         ]
     }
 
-    /// Opens every page, does what belongs to it, and looks at it.
+    /// Opens every page, performs its actions, and checks it.
     fn each(&self, browser: &Browser, mut look: impl FnMut(&Case)) {
         let mut visit = |case: &Case| {
             browser.visit(&format!("{}{}", self.world.url, case.path));
@@ -155,7 +155,7 @@ impl Everything {
         self.inside().iter().for_each(&mut visit);
         let expired = Statement::new("UPDATE parcel SET ended_at = 1, expires_at = 2", []);
         self.world.runtime.block_on(self.world.shared.store.write(vec![expired])).unwrap();
-        visit(&case("gone", &self.near, |browser| browser.until_text("h1", "no longer kept")));
+        visit(&case("gone", &self.near, |browser| browser.until_text("h1", "no longer available")));
     }
 }
 
@@ -171,7 +171,7 @@ fn axe_core_finds_nothing_on_any_page_in_any_look() {
         browser.run(&axe);
         for (width, scheme) in [(390, "light"), (390, "dark"), (1280, "light"), (1280, "dark")] {
             browser.look(width, scheme);
-            // A colour that is still changing has no contrast yet.
+            // During a transition a colour has no final contrast.
             browser.media(&[("prefers-color-scheme", scheme), ("prefers-reduced-motion", "reduce")]);
             let result = browser.run(&format!(
                 "return axe.run({{ runOnly: {RULES}, resultTypes: ['violations'] }}).then(({{ violations, passes }}) => [
@@ -189,7 +189,7 @@ fn axe_core_finds_nothing_on_any_page_in_any_look() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
-/// All that can be used on a page, once for each group of radio buttons.
+/// Selects all controls of a page, once for each group of radio buttons.
 const USABLE: &str = "
     const groups = new Set();
     window.usable = [...document.querySelectorAll('a[href], button, input, select, textarea, summary, [tabindex=\"0\"]')]
@@ -198,8 +198,8 @@ const USABLE: &str = "
     document.activeElement.blur();
     return usable.map((node) => node.outerHTML.slice(0, 80));";
 
-/// Which of them has the focus, once the page has come there, and whether that is seen: an outline, in the window, with nothing
-/// above it.
+/// Returns the focused control once the page has scrolled to it, and whether the focus is visible:
+/// an outline, inside the window, not covered.
 const FOCUSED: &str = "
     const frame = () => new Promise((done) => requestAnimationFrame(done));
     return frame().then(frame).then(() => {
@@ -221,10 +221,10 @@ fn everything_is_reached_by_keyboard_and_the_focus_is_seen() {
         for width in [390, 1280] {
             browser.look(width, "light");
             browser.media(&[("prefers-reduced-motion", "reduce")]);
-            let usable = browser.run(USABLE);
-            let usable = usable.as_array().unwrap();
-            let mut missed: Vec<usize> = (0..usable.len()).collect();
-            for _ in 0..usable.len() * 2 + 8 {
+            let accurate_fix_at = browser.run(USABLE);
+            let accurate_fix_at = accurate_fix_at.as_array().unwrap();
+            let mut missed: Vec<usize> = (0..accurate_fix_at.len()).collect();
+            for _ in 0..accurate_fix_at.len() * 2 + 8 {
                 browser.press(key::TAB);
                 let focused = browser.run(FOCUSED);
                 let Some(at) = focused[0].as_u64() else { continue };
@@ -234,7 +234,7 @@ fn everything_is_reached_by_keyboard_and_the_focus_is_seen() {
                     "{}, {width} px: covered: {focused}",
                     case.name
                 );
-                // A part of a field, such as the calendar of a date, has an outline of its own.
+                // A part of a field, such as the calendar of a date, has its own outline.
                 if focused[2] == true {
                     missed.retain(|index| *index != usize::try_from(at).unwrap());
                 }
@@ -242,7 +242,7 @@ fn everything_is_reached_by_keyboard_and_the_focus_is_seen() {
                     break;
                 }
             }
-            let missed: Vec<&Value> = missed.into_iter().map(|index| &usable[index]).collect();
+            let missed: Vec<&Value> = missed.into_iter().map(|index| &accurate_fix_at[index]).collect();
             assert!(
                 missed.is_empty(),
                 "{}, {width} px: not reached, or not seen: {missed:?}",

@@ -1,4 +1,5 @@
-//! Every page in a real browser, and the whole story of a parcel: from its number to its proof.
+//! Every page in a real browser, and the complete course of a parcel from its number to its proof
+//! of delivery.
 
 mod access;
 mod pages;

@@ -1,10 +1,10 @@
-//! What holds for every page: what it may load, how heavy it is, who can read it, and what it says when something is wrong.
+//! Rules for every page: allowed sources, size, accessibility, and error messages.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use waypost::backend::store::Statement;
-use waypost::simulate::Fate;
+use waypost::simulate::ParcelOutcome;
 
 use super::van::{Van, day};
 use super::world::{POSTCODE, World, log_in, seen_in};
@@ -12,7 +12,7 @@ use crate::support::repository;
 use crate::support::webdriver::key;
 
 /// Without tiles.
-const MOST_BYTES: u64 = 150_000;
+const MAX_BYTES: u64 = 150_000;
 
 fn contains(page: &str, text: &str) {
     assert!(page.contains(text), "{text} is not in {page}");
@@ -23,8 +23,8 @@ fn no_page_loads_from_elsewhere_weighs_much_overflows_or_complains() {
     let Some((browser, world)) = seen_in("en-GB") else { return };
     let van = Van::under_way(&world, "VAN-042", 1);
     log_in(&browser, &world);
-    // Before its door is opened the desk is refused once.
-    browser.complaints();
+    // Dispatch rejects one request before the login.
+    browser.console_errors();
     let (number, link) = van.parcel(|parcel| parcel.stop >= 5);
     let track = link.strip_prefix(&world.url).unwrap().to_owned();
     let trace = format!("/desk/trace/{number}");
@@ -54,7 +54,7 @@ fn no_page_loads_from_elsewhere_weighs_much_overflows_or_complains() {
             assert!(entry[0].as_str().unwrap().starts_with(&world.url), "{path} loads {entry}");
         }
         let bytes: u64 = loaded.iter().map(|entry| entry[1].as_u64().unwrap()).sum();
-        assert!(bytes > 1000 && bytes <= MOST_BYTES, "{path} weighs {bytes} bytes");
+        assert!(bytes > 1000 && bytes <= MAX_BYTES, "{path} has {bytes} bytes");
         eprintln!("{path}: {bytes} bytes in {} files", loaded.len());
         let small = browser.run(
             "return [...document.querySelectorAll('button, input, select, textarea, summary, nav a, a.home')]
@@ -63,7 +63,7 @@ fn no_page_loads_from_elsewhere_weighs_much_overflows_or_complains() {
                  .filter(([, height]) => height < 44)",
         );
         assert_eq!(small, json!([]), "{path} has targets that are too small");
-        let complaints = browser.complaints();
+        let complaints = browser.console_errors();
         assert!(complaints.is_empty(), "{path}: {complaints:?}");
     }
 }
@@ -125,12 +125,12 @@ fn the_first_page_works_where_no_script_runs() {
     assert_eq!((status, location), (303, Some(url.strip_prefix(&world.url).unwrap().to_owned())));
     let (status, _, page) = post(format!("number={number}&postcode=%22%3E%3Cb%3E"));
     assert_eq!(status, 404);
-    contains(&page, "Ein Paket mit dieser Nummer und Postleitzahl ist hier nicht bekannt");
+    contains(&page, "Wir haben kein Paket mit dieser Nummer und Postleitzahl gefunden");
     contains(&page, "value=\"&quot;&gt;&lt;b&gt;\"");
     contains(&post(format!("number={number}")).2, "Bitte geben Sie die Postleitzahl ein.");
     let often =
         (0..40).map(|_| post("number=X&postcode=1".to_owned())).find(|(status, ..)| *status == 429);
-    contains(&often.unwrap().2, "Das war zu oft.");
+    contains(&often.unwrap().2, "Zu viele Versuche.");
     let page = agent.get(url).call().unwrap().body_mut().read_to_string().unwrap();
     contains(&page, "<h1 id=\"status\">Announced by the sender</h1>");
     contains(&page, number);
@@ -142,16 +142,16 @@ fn a_page_is_told_when_a_link_leads_nowhere_or_no_more() {
     let links = world.put("VAN-042", &day(1));
     browser.look(390, "light");
     browser.visit(&format!("{}/t/nothing", world.url));
-    browser.until_text("h1", "This link leads nowhere");
+    browser.until_text("h1", "This link is not valid");
     browser.until_text("main a", "Find a parcel");
     let expired = Statement::new("UPDATE parcel SET ended_at = 1, expires_at = 2", []);
     world.runtime.block_on(world.shared.store.write(vec![expired])).unwrap();
     browser.visit(&links[0].1);
-    browser.until_text("h1", "This page is no longer kept");
+    browser.until_text("h1", "This page is no longer available");
 }
 
 #[test]
-fn nobody_is_asked_for_an_address_where_no_letters_are_sent() {
+fn no_email_address_is_requested_where_no_email_is_sent() {
     let Some((browser, world)) = seen_in("en") else { return };
     let van = Van::ready(&world, "VAN-042", 1);
     browser.visit(&van.parcel(|_| true).1);
@@ -189,24 +189,24 @@ fn a_dispatcher_logs_in_finds_a_parcel_closes_its_case_and_leaves() {
     let Some((browser, world)) = seen_in("en-GB") else { return };
     let mut van = Van::ready(&world, "VAN-042", 1);
     let (number, _) =
-        van.parcel(|parcel| parcel.fate == Fate::Delivered && parcel.key.starts_with('3'));
+        van.parcel(|parcel| parcel.outcome == ParcelOutcome::Delivered && parcel.key.starts_with('3'));
     van.arrives(&world, 4);
     browser.look(1280, "light");
     browser.visit(&format!("{}/desk", world.url));
     browser.until_text(".login", "Access token");
     browser.type_into("#token", "planner");
     browser.press(key::ENTER);
-    browser.until_text(".refused", "This token is not valid here.");
+    browser.until_text(".refused", "This access token is not valid.");
     log_in(&browser, &world);
     browser.until_text(".vans", "VAN-042");
     browser.until_text(".vans", "of 12 stops");
     browser.tab_to(".van a");
     browser.press(key::ENTER);
     browser.until_text("h1", "VAN-042");
-    browser.until_text(".part-events", "Left the station");
+    browser.until_text(".part-events", "Left the delivery station");
     browser.until("document.querySelectorAll('.place-stop').length === 12");
     browser.until("document.querySelector('.line-trail')?.getAttribute('d').length > 100");
-    browser.until_text(".part-gaps", "Nothing is missing.");
+    browser.until_text(".part-gaps", "No missing data.");
     browser.until_text(".part-health", "11 used of 23 in view");
 
     browser.click("#rooms a[href='/desk/trace']");
@@ -230,7 +230,7 @@ fn a_dispatcher_logs_in_finds_a_parcel_closes_its_case_and_leaves() {
     browser.click("#rooms a[href='/desk/audit']");
     browser.until_text("table", "changed a case");
     browser.click("#rooms a[href='/desk/poison']");
-    browser.until_text(".empty", "Nothing was set aside.");
+    browser.until_text(".empty", "No rejected messages.");
     browser.click("#leave");
     browser.until_text(".login", "Access token");
 }
@@ -269,7 +269,7 @@ fn a_map_is_moved_by_keys_mouse_and_buttons() {
     moved("everything");
 }
 
-/// The colours of the style sheet in one scheme.
+/// Returns the colours of the style sheet in one scheme.
 fn colours(style: &str, dark: bool) -> BTreeMap<String, [f64; 3]> {
     let block =
         style.split(":root {").nth(1 + usize::from(dark)).unwrap().split('}').next().unwrap();
@@ -313,19 +313,19 @@ fn colours_have_the_contrast_of_wcag_aa_in_light_and_dark() {
     for dark in [false, true] {
         let colours = colours(&style, dark);
         assert!(colours.len() > 12, "{colours:?}");
-        for (pairs, least) in [(text, 4.5), (signs, 3.0)] {
+        for (pairs, min_ahead) in [(text, 4.5), (signs, 3.0)] {
             for (front, grounds) in pairs {
                 for ground in *grounds {
                     let ratio = contrast(colours[*front], colours[*ground]);
                     assert!(
-                        ratio >= least,
-                        "--{front} on --{ground}, dark {dark}: {ratio:.2} of {least}"
+                        ratio >= min_ahead,
+                        "--{front} on --{ground}, dark {dark}: {ratio:.2} of {min_ahead}"
                     );
                 }
             }
         }
     }
-    // Colours have names, so that the two blocks above are all of them.
+    // All colours are named, so the two blocks above contain all of them.
     let rest = style.split("--gap:").nth(1).unwrap();
     let rest = rest.replacen("@media (prefers-color-scheme: dark)", "", 1);
     let named = rest.split(":root {").nth(1).unwrap().split_once('}').unwrap().1.to_owned();
@@ -334,7 +334,7 @@ fn colours_have_the_contrast_of_wcag_aa_in_light_and_dark() {
     assert!(!desk.contains(": #") && !desk.contains("rgb("), "a colour without a name");
 }
 
-/// A key that scripts ask for is there, and each that is there is asked for.
+/// Scripts use only keys that exist, and every key is used.
 #[test]
 fn scripts_ask_for_texts_that_there_are() {
     let files = repository("src/backend/web/files");

@@ -1,8 +1,8 @@
-//! What comes as it happens: connections that drop, instances that end, pages that expire, and many of them at once.
+//! Live streams: dropped connections, stopped instances, expired pages, and many pages at once.
 
 use serde_json::json;
 use waypost::backend::store::Statement;
-use waypost::simulate::Fate;
+use waypost::simulate::ParcelOutcome;
 
 use super::van::Van;
 use super::world::{log_in, seen_in};
@@ -11,7 +11,7 @@ use super::world::{log_in, seen_in};
 fn a_page_tells_that_the_connection_is_lost_and_comes_back_by_itself() {
     let Some((browser, world)) = seen_in("de") else { return };
     let mut van = Van::ready(&world, "VAN-042", 1);
-    let (number, link) = van.parcel(|parcel| parcel.fate == Fate::Delivered);
+    let (number, link) = van.parcel(|parcel| parcel.outcome == ParcelOutcome::Delivered);
     browser.look(390, "dark");
     browser.visit(&link);
     browser.until("document.querySelector('#timeline li')");
@@ -23,12 +23,12 @@ fn a_page_tells_that_the_connection_is_lost_and_comes_back_by_itself() {
         browser.tools("Network.emulateNetworkConditions", &how);
     };
     network(true);
-    // What is under way goes on in Chromium; a network that is gone ends it.
+    // Chromium continues a running stream when set offline; `pagehide` ends it.
     browser.run("dispatchEvent(new Event('pagehide'))");
-    browser.until_text("#link", "Verbindung unterbrochen. Stand von 07:");
+    browser.until_text("#link", "Verbindung unterbrochen. Stand: 07:");
     assert!(van.drive(&world, |told| told.kind == "parcel.loaded" && told.names(&number)));
     network(false);
-    browser.until_text("#status", "In der Zustellstation");
+    browser.until_text("#status", "Im Zustelldepot");
     browser.until("document.getElementById('link').hidden");
 }
 
@@ -36,13 +36,13 @@ fn a_page_tells_that_the_connection_is_lost_and_comes_back_by_itself() {
 fn a_page_comes_back_when_the_server_was_started_again() {
     let Some((browser, mut world)) = seen_in("en-GB") else { return };
     let mut van = Van::ready(&world, "VAN-042", 1);
-    let (number, link) = van.parcel(|parcel| parcel.fate == Fate::Delivered);
+    let (number, link) = van.parcel(|parcel| parcel.outcome == ParcelOutcome::Delivered);
     browser.look(390, "light");
     browser.visit(&link);
     browser.until("document.querySelector('#timeline li')");
     world.stop();
     browser.until_text("#link", "Connection lost.");
-    // The broker keeps it for who is away.
+    // The broker queues it for the absent instance.
     assert!(van.drive(&world, |told| told.kind == "parcel.loaded" && told.names(&number)));
     world.start_again();
     browser.until_text("#status", "At the delivery station");
@@ -63,13 +63,13 @@ fn a_page_that_expires_while_it_is_open_shows_nothing_more() {
     let Some((browser, world)) = seen_in("en-GB") else { return };
     let mut van = Van::under_way(&world, "VAN-042", 1);
     van.arrives(&world, 1);
-    let (number, link) = van.parcel(|parcel| parcel.stop >= 4 && parcel.fate == Fate::Delivered);
+    let (number, link) = van.parcel(|parcel| parcel.stop >= 4 && parcel.outcome == ParcelOutcome::Delivered);
     browser.look(390, "light");
     browser.visit(&link);
     browser.until("document.querySelector('[data-place=van]')");
     let expired = Statement::new("UPDATE parcel SET ended_at = 1, expires_at = 2", []);
     world.runtime.block_on(world.shared.store.write(vec![expired])).unwrap();
-    browser.until_text("h1", "This page is no longer kept");
+    browser.until_text("h1", "This page is no longer available");
     assert!(!browser.text("body").contains(&number));
     assert!(browser.run("return document.querySelector('.map')").is_null());
 }
@@ -78,7 +78,7 @@ fn a_page_that_expires_while_it_is_open_shows_nothing_more() {
 fn twenty_pages_of_one_browser_are_all_kept_up_to_date() {
     let Some((browser, world)) = seen_in("en-GB") else { return };
     let mut van = Van::ready(&world, "VAN-042", 1);
-    let links = van.links(|parcel| parcel.fate == Fate::Delivered);
+    let links = van.links(|parcel| parcel.outcome == ParcelOutcome::Delivered);
     assert!(links.len() > 12, "more than a browser has connections");
     let tabs: Vec<String> = links
         .iter()

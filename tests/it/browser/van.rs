@@ -1,4 +1,5 @@
-//! A van as the backend knows it: the simulated road and driver, the code that runs in vans, and a link to the broker.
+//! A van as seen by the backend: the simulated road and driver, the van's production code, and a
+//! connection to the broker.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -8,16 +9,16 @@ use rumqttc::v5::mqttbytes::v5::Packet;
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use serde_json::Value;
 use waypost::backend::epc;
-use waypost::core::calendar::{Era, RELEASED};
-use waypost::core::delivery::event::ReadBy;
-use waypost::core::delivery::{Delivery, DeliveryConfig, Scan};
+use waypost::core::calendar::{DateHint, RELEASE_DATE};
+use waypost::core::delivery::event::ReaderKind;
+use waypost::core::delivery::{DeliveryTracker, DeliveryConfig, Scan};
 use waypost::core::record::Subject;
-use waypost::core::{Output, Pipeline};
-use waypost::simulate::{Day, Moment, Parcel, Route, Scanner};
+use waypost::core::{PipelineOutput, Pipeline};
+use waypost::simulate::{Day, DayEvent, Parcel, Route, Scanner};
 use waypost::units::{Uptime, UtcTime};
-use waypost::wire::epcis::{self, Names};
+use waypost::wire::epcis::{self, Identifiers};
 use waypost::wire::json::{
-    Connection, ConnectionState, Delay, GnssState, Lane, OutboxState, Point, Position, State, Track,
+    ConnectionStatus, ConnectionState, Delay, GnssState, TrackSource, OutboxState, Point, Position, State, Track,
 };
 use waypost::wire::{VanId, command, manifest};
 
@@ -28,55 +29,55 @@ use crate::support::{pipeline, repository};
 /// In the van's time.
 const POSITION_EVERY: Duration = Duration::from_secs(5);
 
-/// A day of deliveries, as it is drawn from a seed.
+/// Draws a day of deliveries from a seed.
 pub(super) fn day(seed: u64) -> Day {
     let mut route = Route::load(&repository("config/routes/deliveries_short.toml")).unwrap();
     route.settings.seed = seed;
     route.settings.van = u32::try_from(seed).unwrap();
-    // Each leaves the station in a direction of its own.
-    Day::new(route.turned(f64::from(u32::try_from(seed - 1).unwrap()) * 137.5))
+    // Each van leaves the station in another direction.
+    Day::new(route.rotated(f64::from(u32::try_from(seed - 1).unwrap()) * 137.5))
 }
 
 pub(super) struct Van {
     pub(super) id: String,
     day: Day,
     pipeline: Pipeline,
-    out: Output,
-    names: Names,
+    out: PipelineOutput,
+    names: Identifiers,
     links: Vec<(String, String)>,
     client: AsyncClient,
-    heard: Receiver<(String, Vec<u8>)>,
-    /// What the driver does before scanning a parcel: its number, and the code.
+    received: Receiver<(String, Vec<u8>)>,
+    /// The driver's action before a parcel's scan: its number, and the code to scan.
     pub(super) before: Option<(String, &'static str)>,
     pub(super) utc: UtcTime,
     at: Uptime,
-    said: Option<(State, UtcTime)>,
+    published_state: Option<(State, UtcTime)>,
     shown: Option<UtcTime>,
     trail: Vec<Point>,
-    /// What it has said, once each.
+    /// Its events, each once.
     pub(super) events: Vec<Vec<u8>>,
-    /// Each event is said so many times.
+    /// Number of times that each event is published.
     pub(super) copies: usize,
 }
 
 impl Van {
-    /// It is in the yard, its route put and taken. `seed` draws its day.
+    /// Creates a van in the yard that has received its route. `seed` draws its day.
     pub(super) fn ready(world: &World, id: &str, seed: u64) -> Self {
         let day = day(seed);
         let links = world.put(id, &day);
         let mut van = Self { links, ..Self::new(world, id, day) };
-        van.take_route(world);
+        van.receive_route(world);
         van
     }
 
-    /// It is loaded, and has left the station.
+    /// Creates a van that is loaded and has left the station.
     pub(super) fn under_way(world: &World, id: &str, seed: u64) -> Self {
         let mut van = Self::ready(world, id, seed);
         assert!(van.drive(world, |told| told.kind == "route.departed"));
         van
     }
 
-    /// It has arrived at so many stops.
+    /// Drives until the van has arrived at this many stops.
     pub(super) fn arrives(&mut self, world: &World, stops: usize) {
         let mut arrivals = 0;
         assert!(self.drive(world, |told| {
@@ -85,7 +86,7 @@ impl Van {
         }));
     }
 
-    /// Numbers and pages of the parcels of its day for which this is so.
+    /// Returns numbers and pages of the matching parcels of the day.
     pub(super) fn links(&self, wanted: impl Fn(&Parcel) -> bool) -> Vec<(String, String)> {
         let link = |parcel: &Parcel| {
             self.links.iter().find(|(known, _)| *known == parcel.key).unwrap().clone()
@@ -93,12 +94,12 @@ impl Van {
         self.day.parcels().iter().filter(|parcel| wanted(parcel)).map(link).collect()
     }
 
-    /// The first of them.
+    /// Returns the first of them.
     pub(super) fn parcel(&self, wanted: impl Fn(&Parcel) -> bool) -> (String, String) {
         self.links(wanted).swap_remove(0)
     }
 
-    /// Where the page of a parcel is.
+    /// Returns the page of a parcel.
     pub(super) fn page(&self, number: &str) -> &str {
         &self.links.iter().find(|(known, _)| known == number).unwrap().1
     }
@@ -125,20 +126,20 @@ impl Van {
             let subscribed = client.subscribe(format!("fleet/v1/{id}/{name}"), QoS::AtLeastOnce);
             world.runtime.block_on(subscribed).unwrap();
         }
-        let delivery = Delivery::new(DeliveryConfig::new(id, "parcels.example.com"), &[]);
+        let delivery = DeliveryTracker::new(DeliveryConfig::new(id, "parcels.example.com"), &[]);
         let van = Self {
             id: id.to_owned(),
-            pipeline: pipeline(Era::NotBefore(RELEASED)).with_delivery(delivery),
+            pipeline: pipeline(DateHint::NotBefore(RELEASE_DATE)).with_delivery(delivery),
             day,
             links: Vec::new(),
-            out: Output::default(),
-            names: Names::new("parcels.example.com", &VanId::new(id).unwrap()).unwrap(),
+            out: PipelineOutput::default(),
+            names: Identifiers::new("parcels.example.com", &VanId::new(id).unwrap()).unwrap(),
             client,
-            heard,
+            received: heard,
             before: None,
             utc: utc(MORNING),
             at: Uptime::ZERO,
-            said: None,
+            published_state: None,
             shown: None,
             trail: Vec::new(),
             events: Vec::new(),
@@ -151,7 +152,7 @@ impl Van {
     pub(super) fn connection(&self, world: &World, state: ConnectionState) {
         let ts = Some(world.shared.now().to_string());
         let connection =
-            Connection { v: 1, van: self.id.clone(), state, ts, session: 1, version: None };
+            ConnectionStatus { v: 1, van: self.id.clone(), state, ts, session: 1, version: None };
         self.publish(world, "connection", serde_json::to_vec(&connection).unwrap());
     }
 
@@ -162,47 +163,48 @@ impl Van {
         world.runtime.block_on(self.client.publish(topic, qos, retained, payload)).unwrap();
     }
 
-    /// Says all its events of this day again, as after a restart that forgot what was acknowledged.
+    /// Publishes all its events of the day again, as after a restart that lost the
+    /// acknowledgements.
     pub(super) fn repeat(&self, world: &World) {
         self.events.iter().for_each(|payload| self.publish(world, "event", payload.clone()));
     }
 
     /// Waits for the route, as the agent does.
-    pub(super) fn take_route(&mut self, world: &World) {
-        let (topic, payload) = self.heard.recv_timeout(Duration::from_secs(10)).unwrap();
+    pub(super) fn receive_route(&mut self, world: &World) {
+        let (topic, payload) = self.received.recv_timeout(Duration::from_secs(10)).unwrap();
         assert!(topic.ends_with("/manifest"));
-        let orders = manifest::read(&payload);
+        let orders = manifest::parse(&payload);
         let at = self.at;
-        self.pipeline.deliver(&mut self.out, |delivery, out| delivery.manifest(orders, at, out));
-        self.tell(world);
+        self.pipeline.update_delivery(&mut self.out, |delivery, out| delivery.manifest(orders, at, out));
+        self.publish_state(world);
     }
 
-    /// Takes what was asked for and is under way, and answers.
-    pub(super) fn listen(&mut self, world: &World) {
-        while let Ok((topic, payload)) = self.heard.try_recv() {
+    /// Processes commands and publishes the results.
+    pub(super) fn receive_commands(&mut self, world: &World) {
+        while let Ok((topic, payload)) = self.received.try_recv() {
             if topic.ends_with("/cmd") {
-                let command = command::read(&payload).unwrap();
+                let command = command::parse(&payload).unwrap();
                 let at = self.at;
                 self.pipeline
-                    .deliver(&mut self.out, |delivery, out| delivery.command(&command, at, out));
+                    .update_delivery(&mut self.out, |delivery, out| delivery.command(&command, at, out));
             }
         }
-        self.tell(world);
+        self.publish_state(world);
     }
 
-    /// Drives until something has happened, and says its kind; `None` at the end of the day. `each` is asked after
-    /// every position.
+    /// Drives until `stops` accepts an event or position; false at the end of the day. `stops` is
+    /// called after every event and position.
     pub(super) fn drive(
         &mut self,
         world: &World,
-        mut stops: impl FnMut(&Told<'_>) -> bool,
+        mut stops: impl FnMut(&ReportedEvent<'_>) -> bool,
     ) -> bool {
         while let Some(moment) = self.day.next() {
             self.at = moment.at();
             match moment {
-                Moment::Burst(burst) => self.pipeline.push(&burst.bytes, burst.at, &mut self.out),
-                Moment::Fact(_) => continue,
-                Moment::Scan(scan) => {
+                DayEvent::Epoch(burst) => self.pipeline.push(&burst.bytes, burst.at, &mut self.out),
+                DayEvent::GroundTruth(_) => continue,
+                DayEvent::Scan(scan) => {
                     let line = scan.line.clone();
                     let obeys = self.before.take_if(|(number, _)| line.contains(number.as_str()));
                     if let Some((_, code)) = obeys {
@@ -211,8 +213,8 @@ impl Van {
                     self.scan(&scan, &line);
                 }
             }
-            self.listen(world);
-            let told = std::mem::take(&mut self.out.happenings.events);
+            self.receive_commands(world);
+            let told = std::mem::take(&mut self.out.delivery.events);
             let mut over = false;
             for record in told {
                 let payload = epcis::encode(&record, &self.names);
@@ -223,10 +225,10 @@ impl Van {
                 }
                 self.events.push(payload.clone());
                 let text = String::from_utf8(payload).unwrap();
-                over |= stops(&Told { kind: record.event.happening.name(), text: &text });
+                over |= stops(&ReportedEvent { kind: record.event.kind.as_str(), text: &text });
             }
-            if self.show(world) {
-                over |= stops(&Told { kind: "position", text: "" });
+            if self.publish_position(world) {
+                over |= stops(&ReportedEvent { kind: "position", text: "" });
             }
             if over {
                 return true;
@@ -236,19 +238,19 @@ impl Van {
     }
 
     fn scan(&mut self, scan: &waypost::simulate::Scan, line: &str) {
-        let by = if scan.scanner == Scanner::Hand { ReadBy::Barcode } else { ReadBy::Rfid };
+        let by = if scan.scanner == Scanner::Hand { ReaderKind::Barcode } else { ReaderKind::Rfid };
         let (source, bytes, at) =
-            (scan.scanner.name().to_owned(), line.as_bytes().to_vec(), scan.at);
-        let scan = Scan { source, by, bytes, at, rssi: None, antenna: None };
-        self.pipeline.deliver(&mut self.out, |delivery, out| delivery.scan(&scan, out));
+            (scan.scanner.as_str().to_owned(), line.as_bytes().to_vec(), scan.at);
+        let scan = Scan { source, reader: by, bytes, at, rssi: None, antenna: None };
+        self.pipeline.update_delivery(&mut self.out, |delivery, out| delivery.scan(&scan, out));
     }
 
-    /// Says where it is, if that is new; whether it did.
-    fn show(&mut self, world: &World) -> bool {
+    /// Publishes the position if it is due, and returns whether it did.
+    fn publish_position(&mut self, world: &World) -> bool {
         let mut newest = None;
         for record in self.out.records.drain(..) {
             let Subject::Point(point) = record.subject else { continue };
-            self.trail.push(Point::new(record.seq, &point, Lane::Live));
+            self.trail.push(Point::new(record.seq, &point, TrackSource::Live));
             newest = Some((record.seq, point));
         }
         let Some((seq, point)) = newest else { return false };
@@ -259,11 +261,11 @@ impl Van {
             self.publish(world, "track", serde_json::to_vec(&track).unwrap());
         }
         let waits = self.shown.and_then(|shown| shown.checked_add(POSITION_EVERY));
-        if self.pipeline.withholds() || waits.is_some_and(|until| self.utc < until) {
+        if self.pipeline.is_withheld() || waits.is_some_and(|until| self.utc < until) {
             return false;
         }
         self.shown = Some(self.utc);
-        let view = self.pipeline.delivery().unwrap().view();
+        let view = self.pipeline.delivery().unwrap().snapshot();
         let mut position = Position::new(&self.id, seq, &point);
         (position.route, position.stop_seq) = (view.route, view.stop_seq);
         position.stops_remaining = view.stops_remaining;
@@ -271,13 +273,13 @@ impl Van {
         true
     }
 
-    /// Says how it is when that has changed, and answers what it was asked.
-    fn tell(&mut self, world: &World) {
-        for answer in std::mem::take(&mut self.out.happenings.answers) {
-            let result = command::CommandResult::from(&answer);
+    /// Publishes the state if it has changed, and the results of commands.
+    fn publish_state(&mut self, world: &World) {
+        for answer in std::mem::take(&mut self.out.delivery.command_results) {
+            let result = command::CommandResultPayload::from(&answer);
             self.publish(world, "cmd/res", serde_json::to_vec(&result).unwrap());
         }
-        let view = self.pipeline.delivery().unwrap().view();
+        let view = self.pipeline.delivery().unwrap().snapshot();
         let now = world.shared.now();
         let state = State {
             v: 1,
@@ -306,39 +308,39 @@ impl Van {
             link: None,
         };
         let old = self
-            .said
+            .published_state
             .as_ref()
             .is_none_or(|(said, at)| *said != state || now.millis_since(*at) > 60_000);
         if old {
             let saying = State { ts: now.to_string(), ..state.clone() };
             self.publish(world, "state", serde_json::to_vec(&saying).unwrap());
-            self.said = Some((state, now));
+            self.published_state = Some((state, now));
         }
     }
 
-    /// What is due, in the order of the stops.
+    /// Returns the simulated day with the parcels.
     pub(super) fn day(&self) -> &Day {
         &self.day
     }
 }
 
-/// Something that a van has said.
-pub(super) struct Told<'a> {
-    /// The event's kind, or `position`.
+/// An event or a position that a van has published.
+pub(super) struct ReportedEvent<'a> {
+    /// The event's type, or `position`.
     pub(super) kind: &'a str,
-    /// The event as it was published; nothing of a position.
+    /// The event as published; empty for a position.
     pub(super) text: &'a str,
 }
 
-impl Told<'_> {
-    /// Numbers of the parcels that it is about.
+impl ReportedEvent<'_> {
+    /// Returns the numbers of the event's parcels.
     pub(super) fn parcels(&self) -> Vec<String> {
         let event: Value = serde_json::from_str(self.text).unwrap_or_default();
-        let uris = epc::things(&event["data"]).into_iter();
+        let uris = epc::epcs_in(&event["data"]).into_iter();
         uris.filter_map(|(uri, _)| uri.rsplit('/').next().map(str::to_owned)).collect()
     }
 
-    /// Whether it is about a parcel.
+    /// Returns whether the event concerns a parcel.
     pub(super) fn names(&self, number: &str) -> bool {
         self.parcels().iter().any(|known| known == number)
     }

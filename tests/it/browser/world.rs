@@ -1,4 +1,5 @@
-//! The whole system but the road: a broker, an instance of the backend with its pages, and a browser that looks at them.
+//! The whole system except the road: a broker, an instance of the backend with its pages, and a
+//! browser.
 
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
@@ -9,14 +10,14 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use waypost::backend::config::{Scope, Token};
-use waypost::backend::service::Service;
-use waypost::backend::{Config, Shared, octets};
+use waypost::backend::service::App;
+use waypost::backend::{Config, AppState, octets};
 use waypost::clock::Clock;
-use waypost::notify::Notify;
+use waypost::notify::ServiceNotifier;
 use waypost::simulate::Day;
 use waypost::units::UtcTime;
 
-use crate::support::backend::{Place, config, set_clock, utc};
+use crate::support::backend::{StoreLocation, config, set_clock, utc};
 use crate::support::van::free_port;
 use crate::support::webdriver::{Browser, key};
 use crate::support::{Process, installed};
@@ -24,19 +25,19 @@ use crate::support::{Process, installed};
 /// Before the first van of any test is switched on.
 pub(super) const MORNING: &str = "2026-11-23T06:29:00.000Z";
 
-/// What recipients type.
+/// Postcode of all recipients.
 pub(super) const POSTCODE: &str = "80331";
 
 pub(super) struct World {
-    /// What the parts of the instance that runs now share.
-    pub(super) shared: Shared,
+    /// State of the running instance.
+    pub(super) shared: AppState,
     pub(super) url: String,
     pub(super) runtime: Runtime,
-    /// Of the broker.
+    /// Port of the broker.
     pub(super) port: u16,
     stop: CancellationToken,
     running: Option<JoinHandle<anyhow::Result<()>>>,
-    _place: Place,
+    _place: StoreLocation,
     _broker: Process,
     _folder: tempfile::TempDir,
 }
@@ -47,12 +48,12 @@ impl Drop for World {
     }
 }
 
-/// A browser and a plain world; `None`, and a line that says so, where a part of them is not installed.
+/// Returns a browser and a default world; `None` and a report of a skip if a part is not installed.
 pub(super) fn seen_in(languages: &str) -> Option<(Browser, World)> {
     Some((Browser::open(languages)?, World::start()?))
 }
 
-/// Opens the desk, and the door to it.
+/// Opens dispatch and logs in.
 pub(super) fn log_in(browser: &Browser, world: &World) {
     browser.visit(&format!("{}/desk", world.url));
     browser.until_text(".login", "Access token");
@@ -83,13 +84,15 @@ fn broker(port: u16) -> Option<(Process, tempfile::TempDir)> {
 }
 
 impl World {
-    /// `None`, and a line that says so, where there is no broker. Tokens are `planner` and `dispatcher`.
+    /// Starts a world with the tokens `planner` and `dispatcher`. Returns `None` and reports a skip
+    /// if there is no broker.
     pub(super) fn start() -> Option<Self> {
         Self::with(|_| {})
     }
 
-    /// As [`World::start`], with another configuration. Letters and webhooks are sent where it says how.
-    pub(super) fn with(change: impl FnOnce(&mut Config)) -> Option<Self> {
+    /// Starts a world like [`World::start`] with another configuration, such as the servers for
+    /// emails and webhooks.
+    pub(super) fn with(state_mut: impl FnOnce(&mut Config)) -> Option<Self> {
         let port = free_port();
         let (broker, folder) = broker(port)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -97,7 +100,7 @@ impl World {
             .enable_all()
             .build()
             .unwrap();
-        let place = Place::sqlite();
+        let place = StoreLocation::sqlite();
         let http = free_port();
         let url = format!("http://127.0.0.1:{http}");
         let mut config = config();
@@ -107,37 +110,37 @@ impl World {
         config.http.public_url.clone_from(&url);
         config.tokens = vec![token("planner", Scope::Routes), token("dispatcher", Scope::Desk)];
         config.pages.operator = Some("City Parcels".to_owned());
-        change(&mut config);
-        let clock = Clock::by_data();
-        clock.learn_utc(utc(MORNING), clock.uptime());
-        let service = runtime.block_on(Service::open(config, clock)).unwrap();
+        state_mut(&mut config);
+        let clock = Clock::driven_by_data();
+        clock.set_utc(utc(MORNING), clock.uptime());
+        let service = runtime.block_on(App::open(config, clock)).unwrap();
         let shared = service.shared().clone();
         let stop = CancellationToken::new();
-        let running = Some(runtime.spawn(service.run(stop.clone(), Notify::default())));
+        let running = Some(runtime.spawn(service.run(stop.clone(), ServiceNotifier::default())));
         let (_place, _broker, _folder) = (place, broker, folder);
         Some(Self { shared, url, runtime, port, stop, running, _place, _broker, _folder })
     }
 
-    /// Ends the instance as a service is ended, with all its connections.
+    /// Stops the instance as a service is stopped, with all its connections.
     pub(super) fn stop(&mut self) {
         self.stop.cancel();
         let running = self.running.take().expect("it runs");
         self.runtime.block_on(running).unwrap().unwrap();
-        // The file is for the next alone.
-        self.shared.store = self.runtime.block_on(Place::sqlite().open());
+        // The store file is released for the next instance.
+        self.shared.store = self.runtime.block_on(StoreLocation::sqlite().open());
     }
 
-    /// Starts an instance where one was stopped: its configuration, its store, its port, and the time that it is.
+    /// Starts a new instance with the same configuration, store, port and time.
     pub(super) fn start_again(&mut self) {
         let (config, clock) = ((*self.shared.config).clone(), self.shared.clock.clone());
-        let service = self.runtime.block_on(Service::open(config, clock)).unwrap();
+        let service = self.runtime.block_on(App::open(config, clock)).unwrap();
         self.shared = service.shared().clone();
         self.stop = CancellationToken::new();
-        self.running = Some(self.runtime.spawn(service.run(self.stop.clone(), Notify::default())));
+        self.running = Some(self.runtime.spawn(service.run(self.stop.clone(), ServiceNotifier::default())));
     }
 
-    /// Asks the API as the holder of a token.
-    pub(super) fn ask(&self, who: &str, request: &str, body: &Value) -> Value {
+    /// Sends a request to the API with a token.
+    pub(super) fn request(&self, who: &str, request: &str, body: &Value) -> Value {
         let (method, path) = request.split_once(' ').unwrap();
         let request = ureq::http::Request::builder()
             .method(method)
@@ -153,7 +156,7 @@ impl World {
         serde_json::from_str(&text).unwrap_or(Value::Null)
     }
 
-    /// Puts a van's route, and says where each parcel's page is.
+    /// Puts a van's route, and returns each parcel's page.
     pub(super) fn put(&self, van: &str, day: &Day) -> Vec<(String, String)> {
         let mut manifest: Value = serde_json::from_str(&day.manifest()).unwrap();
         for stop in manifest["stops"].as_array_mut().unwrap() {
@@ -163,13 +166,13 @@ impl World {
         }
         let route = manifest["route"].as_str().unwrap().to_owned();
         let body = json!({"van": van, "manifest": manifest});
-        let put = self.ask("planner", &format!("PUT /api/v1/routes/{route}"), &body);
+        let put = self.request("planner", &format!("PUT /api/v1/routes/{route}"), &body);
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let parcels = put["parcels"].as_array().unwrap().iter();
         parcels.map(|parcel| (text(&parcel["number"]), text(&parcel["url"]))).collect()
     }
 
-    /// Moves the clock on, never back.
+    /// Moves the clock forward, never back.
     pub(super) fn now(&self, now: UtcTime) {
         if now > self.shared.now() {
             set_clock(&self.shared, &now.to_string());

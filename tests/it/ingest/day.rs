@@ -1,23 +1,24 @@
-//! A simulated day of a van that arrives late, twice, shuffled, at consumers that are killed: it is stored as it was.
+//! A simulated day of a van arrives late, twice and shuffled at consumers that are killed, and is
+//! stored exactly once.
 
 use std::time::Duration;
 
 use waypost::backend::store::Store;
 use waypost::core::record::Subject;
 use waypost::units::Distance;
-use waypost::wire::epcis::{self, Names};
-use waypost::wire::json::{Lane, Point, Track};
+use waypost::wire::epcis::{self, Identifiers};
+use waypost::wire::json::{TrackSource, Point, Track};
 use waypost::wire::{VanId, compact};
 
 use super::{Broker, Running, count, rows, topic, wait_until};
-use crate::played::{Played, Told, said, short_day, truth};
-use crate::support::backend::{Place, on_both, utc};
+use crate::played::{Played, EventKey, reported_events, short_day, truth};
+use crate::support::backend::{StoreLocation, on_both, utc};
 
 const VAN: &str = "VAN-042";
 
 type Message = (String, Vec<u8>);
 
-/// A day as it goes over the wire.
+/// The messages of a day.
 struct Wire {
     events: Vec<Message>,
     tracks: Vec<Message>,
@@ -25,7 +26,7 @@ struct Wire {
 }
 
 fn wire(day: &Played, van: &str) -> Wire {
-    let names = Names::new("id.example.com", &VanId::new(van).unwrap()).unwrap();
+    let names = Identifiers::new("id.example.com", &VanId::new(van).unwrap()).unwrap();
     let events = day.events.iter();
     let events = events.map(|event| (topic(van, "event"), epcis::encode(event, &names)));
     let points: Vec<_> = day
@@ -38,11 +39,11 @@ fn wire(day: &Played, van: &str) -> Wire {
         .collect();
     let tracks = points.chunks(100).enumerate().map(|(index, chunk)| {
         let payload = if index % 2 == 0 {
-            let points = chunk.iter().map(|(seq, point)| Point::new(*seq, point, Lane::Backlog));
+            let points = chunk.iter().map(|(seq, point)| Point::new(*seq, point, TrackSource::Backlog));
             serde_json::to_vec(&Track::new(van, None, points.collect())).unwrap()
         } else {
             let chunk = chunk.iter().map(|(seq, point)| (*seq, point));
-            compact::encode(Lane::Live, Distance::from_metres(5.0), chunk)
+            compact::encode(TrackSource::Live, Distance::from_metres(5.0), chunk)
         };
         (topic(van, "track"), payload)
     });
@@ -50,7 +51,7 @@ fn wire(day: &Played, van: &str) -> Wire {
 }
 
 impl Wire {
-    /// All of it twice, in an order that the seed draws.
+    /// Returns all messages twice, in an order drawn from the seed.
     fn twice_and_shuffled(&self, seed: u64) -> Vec<Message> {
         let once = || self.events.iter().chain(&self.tracks).cloned();
         let mut all: Vec<Message> = once().chain(once()).collect();
@@ -59,8 +60,8 @@ impl Wire {
     }
 }
 
-/// What the store says of a van, as [`said`] has it.
-async fn stored(store: &Store) -> Vec<Told> {
+/// Returns the stored events of a van in the format of [`said`].
+async fn stored(store: &Store) -> Vec<EventKey> {
     let all = rows(
         store,
         "SELECT event.kind, event.doc, event.event_time FROM event WHERE retracts = 0 AND NOT EXISTS \
@@ -77,7 +78,7 @@ async fn stored(store: &Store) -> Vec<Told> {
         "stop.arrived",
         "route.departed",
     ];
-    let mut told: Vec<Told> = Vec::new();
+    let mut told: Vec<EventKey> = Vec::new();
     for row in &all {
         let Some(kind) = kinds.into_iter().find(|kind| *kind == row.text(0)) else { continue };
         let doc: serde_json::Value = serde_json::from_str(row.text(1)).unwrap();
@@ -95,21 +96,22 @@ async fn stored(store: &Store) -> Vec<Told> {
     told
 }
 
-fn names(told: &[Told]) -> Vec<(&'static str, String)> {
+fn names(told: &[EventKey]) -> Vec<(&'static str, String)> {
     told.iter().map(|(name, subject, _)| (*name, subject.clone())).collect()
 }
 
-/// The timeline is the simulator's truth, each stage once, and the trail is whole.
+/// Checks that the timeline equals the simulator's truth with each stage once, and that the trail
+/// is complete.
 async fn check(store: &Store, day: &Played, wire: &Wire) {
     let events: Vec<_> = day.events.iter().map(|record| record.event.clone()).collect();
     let found = stored(store).await;
-    assert_eq!(found, said(&events));
+    assert_eq!(found, reported_events(&events));
     assert_eq!(names(&found), names(&truth(&day.facts)));
     assert_eq!(count(store, "SELECT COUNT(*) FROM event").await, wire.events.len() as i64);
     assert_eq!(count(store, "SELECT COUNT(*) FROM track").await, wire.points as i64);
     assert_eq!(count(store, "SELECT COUNT(*) FROM poison").await, 0);
     let things = "SELECT COUNT(*) FROM event WHERE NOT EXISTS (SELECT 1 FROM event_epc WHERE event_epc.n = event.n)";
-    assert_eq!(count(store, things).await, 0, "each event is found by what it is about");
+    assert_eq!(count(store, things).await, 0, "each event is found by its parcels");
     let (from, until) = (utc("2026-11-23T00:00:00Z"), utc("2026-11-24T00:00:00Z"));
     let gaps = store.gaps(VAN, from, until).await.unwrap();
     assert!(gaps.is_empty(), "{gaps:?}");
@@ -133,7 +135,8 @@ async fn a_day_that_comes_twice_and_shuffled_to_a_consumer_that_is_killed_ten_ti
         running.connected().await;
         for (kill, messages) in messages.chunks(part).enumerate() {
             let publishing = broker.publish(messages);
-            // In the midst of it: a batch is on its way, its acknowledgements are not.
+            // Killed in the middle: a batch is being stored, and its acknowledgements are not sent
+            // yet.
             let pause = Duration::from_millis(fastrand::Rng::with_seed(kill as u64).u64(1..60));
             let killing = async {
                 tokio::time::sleep(pause).await;
@@ -144,7 +147,7 @@ async fn a_day_that_comes_twice_and_shuffled_to_a_consumer_that_is_killed_ten_ti
             };
             tokio::join!(publishing, killing);
         }
-        wait_until("the day is not whole", async || is_whole(&store, &wire).await).await;
+        wait_until("the day is not complete", async || is_whole(&store, &wire).await).await;
         running.stop().await;
         check(&store, &day, &wire).await;
     })
@@ -154,7 +157,7 @@ async fn a_day_that_comes_twice_and_shuffled_to_a_consumer_that_is_killed_ten_ti
 #[tokio::test(flavor = "multi_thread")]
 async fn two_instances_share_a_database_and_one_that_is_killed_costs_nothing() {
     let Some(broker) = Broker::start() else { return };
-    let Some(place) = Place::postgres() else { return };
+    let Some(place) = StoreLocation::postgres() else { return };
     let day = short_day(2);
     let wire = wire(&day, VAN);
     let stores = [place.open().await, place.open().await];
@@ -173,15 +176,15 @@ async fn two_instances_share_a_database_and_one_that_is_killed_costs_nothing() {
     };
     tokio::join!(broker.publish(first), killing);
     broker.publish(second).await;
-    // Its share waits in its session.
+    // Its share is queued in its session.
     let right = start(1);
-    wait_until("the day is not whole", async || is_whole(&stores[0], &wire).await).await;
+    wait_until("the day is not complete", async || is_whole(&stores[0], &wire).await).await;
     check(&stores[0], &day, &wire).await;
     left.stop().await;
     right.stop().await;
 }
 
-/// The message on `track` within which the van drives farthest.
+/// Returns the message on `track` with the longest drive.
 fn longest_drive(day: &Played) -> usize {
     let odometer = |index: usize| match &day.points[index].subject {
         Subject::Point(point) => point.odometer.as_metres(),
@@ -226,7 +229,7 @@ async fn a_message_that_never_came_is_a_gap_until_it_comes() {
         assert_eq!(gaps[0].to_seq, lost.seq.get());
         assert_eq!(gaps[0].before, day.events[lost_event + 1].event.utc.to_string());
         broker.publish(&[event, track]).await;
-        wait_until("the day is not whole", async || is_whole(&store, &wire).await).await;
+        wait_until("the day is not complete", async || is_whole(&store, &wire).await).await;
         check(&store, &day, &wire).await;
         running.stop().await;
     })

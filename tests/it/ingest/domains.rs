@@ -1,4 +1,4 @@
-//! A van whose `delivery.domain` is not our `parcels.domain` is told of, until it is.
+//! A van whose `delivery.domain` differs from `parcels.domain` is reported until they agree.
 
 use std::sync::atomic::Ordering;
 
@@ -8,8 +8,8 @@ use super::{Broker, Running, count, topic, wait_until};
 use crate::support::backend::on_both;
 use crate::support::repository;
 
-/// The example of the contract, by another van, as its number so many, named with a domain.
-fn said(domain: &str, number: u32) -> (String, Vec<u8>) {
+/// Returns the contract's example event with this number and domain.
+fn event_message(domain: &str, number: u32) -> (String, Vec<u8>) {
     let text = std::fs::read_to_string(repository("docs/contract/event.example.json")).unwrap();
     let text = text
         .replace("id.example.com", domain)
@@ -32,20 +32,20 @@ async fn a_van_with_another_domain_is_counted_and_shown_until_its_names_are_ours
             .await;
             situation::van(&shared, "VAN-042").await.unwrap().unwrap()
         };
-        broker.publish(&[said("id.other.example", 1), said("id.other.example", 2)]).await;
+        broker.publish(&[event_message("id.other.example", 1), event_message("id.other.example", 2)]).await;
         let van = stored(2).await;
         assert_eq!(van.other_domain.as_deref(), Some("id.other.example"));
         assert!(van.attention.contains(&"other_domain".to_owned()), "{:?}", van.attention);
-        assert_eq!(running.counters.other_domain.load(Ordering::Relaxed), 2);
-        // Another run knows it from the store, and hears of its end.
+        assert_eq!(running.counters.domain_mismatches.load(Ordering::Relaxed), 2);
+        // Another process loads it from the store, and receives its end.
         running.stop().await;
         let running = Running::start(shared.clone());
         running.connected().await;
-        broker.publish(&[said(&shared.config.domain, 3)]).await;
+        broker.publish(&[event_message(&shared.config.domain, 3)]).await;
         let van = stored(3).await;
         assert_eq!(van.other_domain, None);
         assert!(!van.attention.contains(&"other_domain".to_owned()));
-        assert_eq!(running.counters.other_domain.load(Ordering::Relaxed), 0);
+        assert_eq!(running.counters.domain_mismatches.load(Ordering::Relaxed), 0);
         running.stop().await;
     })
     .await;

@@ -1,4 +1,4 @@
-//! What waits for a van: routes, commands, and the word that its records are stored.
+//! Downlink: queued routes and commands, and acknowledgements of stored records.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Packet;
 use rumqttc::v5::{AsyncClient, Event, EventLoop};
 use tokio_util::sync::CancellationToken;
-use waypost::backend::Shared;
+use waypost::backend::AppState;
 use waypost::backend::downlink;
 use waypost::backend::store::commands::Command;
 use waypost::backend::store::{Statement, Store, Value};
@@ -19,24 +19,24 @@ use crate::support::repository;
 
 const VAN: &str = "VAN-042";
 
-/// A van that listens.
+/// A van that subscribes.
 struct Listener {
     client: AsyncClient,
     event_loop: EventLoop,
-    heard: VecDeque<(String, Vec<u8>, bool)>,
+    received: VecDeque<(String, Vec<u8>, bool)>,
 }
 
 impl Listener {
     async fn connect(broker: &Broker, names: &[&str]) -> Self {
         let (client, event_loop) = AsyncClient::new(broker.options(VAN), 10);
-        let mut this = Self { client, event_loop, heard: VecDeque::new() };
+        let mut this = Self { client, event_loop, received: VecDeque::new() };
         for name in names {
             this.client.subscribe(topic(VAN, name), QoS::AtLeastOnce).await.unwrap();
         }
-        let mut granted = 0;
-        while granted < names.len() {
+        let mut wait_for_suback = 0;
+        while wait_for_suback < names.len() {
             if let Event::Incoming(Packet::SubAck(_)) = this.poll().await {
-                granted += 1;
+                wait_for_suback += 1;
             }
         }
         this
@@ -46,36 +46,36 @@ impl Listener {
         let event = self.event_loop.poll().await.unwrap();
         if let Event::Incoming(Packet::Publish(message)) = &event {
             let topic = String::from_utf8(message.topic.to_vec()).unwrap();
-            self.heard.push_back((topic, message.payload.to_vec(), message.retain));
+            self.received.push_back((topic, message.payload.to_vec(), message.retain));
         }
         event
     }
 
-    /// The next message, within ten seconds.
+    /// Returns the next message within ten seconds.
     async fn next(&mut self) -> (String, Vec<u8>, bool) {
         let wait = async {
-            while self.heard.is_empty() {
+            while self.received.is_empty() {
                 self.poll().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), wait).await.expect("nothing comes");
-        self.heard.pop_front().unwrap()
+        tokio::time::timeout(Duration::from_secs(10), wait).await.expect("no message arrives");
+        self.received.pop_front().unwrap()
     }
 
-    async fn say(&mut self, name: &str, payload: &str) {
+    async fn publish(&mut self, name: &str, payload: &str) {
         let payload = payload.to_owned();
         self.client.publish(topic(VAN, name), QoS::AtLeastOnce, false, payload).await.unwrap();
         while !matches!(self.poll().await, Event::Incoming(Packet::PubAck(_))) {}
     }
 }
 
-struct Down {
+struct DownlinkTask {
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Down {
-    fn start(shared: Shared) -> Self {
+impl DownlinkTask {
+    fn start(shared: AppState) -> Self {
         let stop = CancellationToken::new();
         let token = stop.clone();
         let task = tokio::spawn(async move {
@@ -119,7 +119,7 @@ async fn a_route_is_retained_its_newest_revision_last_and_the_next_day_waits_for
         put(&store, "today", 1, "2026-11-23T06:00:00Z").await;
         put(&store, "tomorrow", 1, "2026-11-24T06:00:00Z").await;
         let shared = broker.shared(store.clone(), "down");
-        let down = Down::start(shared.clone());
+        let down = DownlinkTask::start(shared.clone());
         wait_until("not sent", async || sent_rev(&store, "today").await == Some(1)).await;
         let mut van = Listener::connect(&broker, &["manifest"]).await;
         assert_eq!(van.next().await, (topic(VAN, "manifest"), b"today:1".to_vec(), true));
@@ -131,15 +131,15 @@ async fn a_route_is_retained_its_newest_revision_last_and_the_next_day_waits_for
         let withdraw = "UPDATE route SET withdrawn = 1, sent_rev = NULL WHERE route = 'today'";
         store.write(vec![Statement::new(withdraw, Vec::<Value>::new())]).await.unwrap();
         shared.downlink.notify_one();
-        assert_eq!(van.next().await.1, b"tomorrow:1", "in the place of what was withdrawn");
+        assert_eq!(van.next().await.1, b"tomorrow:1", "replaces the withdrawn route");
         wait_until("not sent", async || sent_rev(&store, "tomorrow").await == Some(1)).await;
         let withdraw = "UPDATE route SET withdrawn = 1, sent_rev = NULL WHERE route = 'tomorrow'";
         store.write(vec![Statement::new(withdraw, Vec::<Value>::new())]).await.unwrap();
         shared.downlink.notify_one();
-        assert_eq!(van.next().await.1, b"", "nothing is left");
+        assert_eq!(van.next().await.1, b"", "no message is left");
         wait_until("not sent", async || sent_rev(&store, "tomorrow").await == Some(1)).await;
         down.stop().await;
-        // The next store begins without it.
+        // The next store has an empty broker.
         let (client, mut event_loop) = AsyncClient::new(broker.options("cleaner"), 10);
         client.publish(topic(VAN, "manifest"), QoS::AtLeastOnce, true, "").await.unwrap();
         while !matches!(event_loop.poll().await.unwrap(), Event::Incoming(Packet::PubAck(_))) {}
@@ -160,25 +160,25 @@ async fn a_command_waits_for_its_van_and_for_its_answer() {
         let shared = broker.shared(store.clone(), "commands");
         let running = Running::start(shared.clone());
         running.connected().await;
-        let down = Down::start(shared.clone());
+        let down = DownlinkTask::start(shared.clone());
         let doc = format!(r#"{{"v":1,"id":"{COMMAND}","cmd":"flush"}}"#);
         let command = Command::new(COMMAND.into(), VAN.into(), "flush".into(), doc, shared.now());
         assert!(store.put_command(&command).await.unwrap());
-        assert!(!store.put_command(&command).await.unwrap(), "it is there");
+        assert!(!store.put_command(&command).await.unwrap(), "it already exists");
         shared.downlink.notify_one();
         wait_until("not tried", async || store.command(COMMAND).await.unwrap().unwrap().tries == 1)
             .await;
-        assert_eq!(status(&store).await, "waiting", "nobody is there");
+        assert_eq!(status(&store).await, "waiting", "the van is not connected");
         let mut van = Listener::connect(&broker, &["cmd"]).await;
         let online = format!(
             r#"{{"v":1,"van":"{VAN}","state":"online","ts":"2026-11-23T11:00:00Z","session":7}}"#
         );
-        van.say("connection", &online).await;
+        van.publish("connection", &online).await;
         let (_, payload, retained) = van.next().await;
         assert_eq!((payload, retained), (command.doc.clone().into_bytes(), false));
         wait_until("not sent", async || status(&store).await == "sent").await;
         for (said, becomes) in [("accepted", "accepted"), ("done", "done"), ("accepted", "done")] {
-            van.say("cmd/res", &format!(r#"{{"v":1,"id":"{COMMAND}","status":"{said}"}}"#)).await;
+            van.publish("cmd/res", &format!(r#"{{"v":1,"id":"{COMMAND}","status":"{said}"}}"#)).await;
             wait_until(said, async || status(&store).await == becomes).await;
         }
         down.stop().await;
@@ -198,9 +198,9 @@ async fn a_van_that_waits_for_it_hears_exactly_what_is_stored() {
             let path = format!("docs/contract/{name}.example.json");
             std::fs::read_to_string(repository(&path)).unwrap()
         };
-        van.say("event", "{}").await;
-        van.say("event", &example("event")).await;
-        van.say("track", &example("track")).await;
+        van.publish("event", "{}").await;
+        van.publish("event", &example("event")).await;
+        van.publish("track", &example("track")).await;
         let (mut events, mut track) = (Vec::new(), Vec::new());
         while events.is_empty() || track.is_empty() {
             let ack: Ack = serde_json::from_slice(&van.next().await.1).unwrap();

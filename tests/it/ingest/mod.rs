@@ -1,4 +1,4 @@
-//! The consumer and the sender against a real broker and both stores.
+//! The consumer and the downlink sender against a real broker and both stores.
 
 mod day;
 mod domains;
@@ -15,7 +15,7 @@ use rumqttc::v5::mqttbytes::v5::Packet;
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use waypost::backend::Shared;
+use waypost::backend::AppState;
 use waypost::backend::ingest::{Counters, Ingest};
 use waypost::backend::store::{Row, Statement, Store, Value};
 
@@ -23,10 +23,10 @@ use crate::support::backend::{config, shared};
 use crate::support::van::free_port;
 use crate::support::{Process, installed};
 
-/// The clock of all instances: the simulated day is over.
+/// Clock of all instances, after the end of the simulated day.
 const NOW: &str = "2026-11-23T12:00:00.000Z";
 
-/// mosquitto on a free port, with what it needs to lose nothing.
+/// mosquitto on a free port, configured to lose no messages.
 struct Broker {
     port: u16,
     _folder: tempfile::TempDir,
@@ -34,7 +34,7 @@ struct Broker {
 }
 
 impl Broker {
-    /// `None`, and a line that says so, where there is none.
+    /// Returns `None` and reports a skip if mosquitto is not installed.
     fn start() -> Option<Self> {
         let program = installed("mosquitto")?;
         let folder = tempfile::tempdir().unwrap();
@@ -53,13 +53,13 @@ impl Broker {
         Some(Self { port, _folder: folder, _process: process })
     }
 
-    /// What an instance of this name shares.
-    fn shared(&self, store: Store, name: &str) -> Shared {
+    /// Returns the shared state of an instance with this name.
+    fn shared(&self, store: Store, name: &str) -> AppState {
         let mut config = config();
         config.mqtt.port = self.port;
         config.mqtt.client_id = name.to_owned();
         let its = shared(store, NOW);
-        Shared { config: Arc::new(config), ..its }
+        AppState { config: Arc::new(config), ..its }
     }
 
     fn options(&self, name: &str) -> MqttOptions {
@@ -77,7 +77,7 @@ impl Broker {
             for (topic, payload) in all {
                 client.publish(topic, QoS::AtLeastOnce, false, payload).await.unwrap();
             }
-            // Until the connection is over.
+            // Runs until the connection is over.
             std::future::pending::<()>().await;
         });
         let mut acknowledged = 0;
@@ -89,7 +89,7 @@ impl Broker {
     }
 }
 
-/// A consumer that runs.
+/// A running consumer.
 struct Running {
     counters: Arc<Counters>,
     stop: CancellationToken,
@@ -97,7 +97,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(shared: Shared) -> Self {
+    fn start(shared: AppState) -> Self {
         let ingest = Ingest::new(shared);
         let counters = ingest.counters();
         let stop = CancellationToken::new();
@@ -108,7 +108,7 @@ impl Running {
         Self { counters, stop, task }
     }
 
-    /// As if the process were gone between two instructions.
+    /// Ends the tasks at once, as a killed process would.
     async fn kill(&mut self) {
         self.task.abort();
         (&mut self.task).await.ok();

@@ -1,7 +1,7 @@
-//! What nobody can read is set aside with its reason, and stops nothing.
+//! Unreadable messages become dead letters with a reason, and ingest continues.
 
 use waypost::backend::ingest::reading::MAX_BYTES;
-use waypost::backend::store::MAX_POISON_BYTES;
+use waypost::backend::store::MAX_DEAD_LETTER_BYTES;
 
 use super::{Broker, Running, count, rows, topic, wait_until};
 use crate::support::backend::on_both;
@@ -12,8 +12,8 @@ fn example(name: &str) -> String {
     std::fs::read_to_string(repository(&path)).unwrap()
 }
 
-/// (topic's last part, example) of what vans say.
-const SAID: [(&str, &str); 6] = [
+/// Last topic level and example of each message that vans publish.
+const VAN_TOPICS: [(&str, &str); 6] = [
     ("position", "position"),
     ("track", "track"),
     ("event", "event"),
@@ -22,8 +22,8 @@ const SAID: [(&str, &str); 6] = [
     ("cmd/res", "command_result"),
 ];
 
-/// Payloads of one topic that are poison, and a word of the reason.
-fn poison(name: &str, example: &str) -> Vec<(Vec<u8>, &'static str)> {
+/// Returns invalid payloads for one topic, each with a part of the expected reason.
+fn invalid_payloads(name: &str, example: &str) -> Vec<(Vec<u8>, &'static str)> {
     let version = if name == "event" {
         example.replacen("\"specversion\": \"1.0\"", "\"specversion\": \"2.0\"", 1)
     } else {
@@ -32,15 +32,15 @@ fn poison(name: &str, example: &str) -> Vec<(Vec<u8>, &'static str)> {
     assert_ne!(version, example);
     let deep = format!("{{\"v\":1,\"deep\":{}", "[".repeat(100_000));
     let mut all = vec![
-        (b"\xff\xfe not JSON".to_vec(), "no JSON"),
+        (b"\xff\xfe not JSON".to_vec(), "invalid JSON"),
         (version.into_bytes(), if name == "event" { "CloudEvents" } else { "v is 2" }),
         (vec![b'x'; 1_000_000], "1000000 bytes"),
-        (deep.into_bytes(), "no JSON"),
+        (deep.into_bytes(), "invalid JSON"),
     ];
     let claimed = example.replace("VAN-042", "VAN-007");
     if name == "event" {
         let kind = example.replacen(".v1\"", ".v9\"", 1);
-        all.push((kind.into_bytes(), "version 1 are read"));
+        all.push((kind.into_bytes(), "only version 1"));
     } else if name != "cmd/res" {
         assert_ne!(claimed, example);
         all.push((claimed.into_bytes(), "claims to be \"VAN-007\""));
@@ -49,18 +49,18 @@ fn poison(name: &str, example: &str) -> Vec<(Vec<u8>, &'static str)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn poison_on_every_topic_is_set_aside_with_its_reason_and_the_line_goes_on() {
+async fn invalid_messages_on_every_topic_become_dead_letters_and_ingest_continues() {
     let Some(broker) = Broker::start() else { return };
     on_both(async |store| {
         let running = Running::start(broker.shared(store.clone(), "poisoned"));
         running.connected().await;
         let mut sent = 0;
-        for (name, file) in SAID {
+        for (name, file) in VAN_TOPICS {
             let example = example(file);
-            for (payload, reason) in poison(name, &example) {
+            for (payload, reason) in invalid_payloads(name, &example) {
                 broker.publish(&[(topic("VAN-042", name), payload.clone())]).await;
                 sent += 1;
-                // A new session hears `state` twice for a while.
+                // A new session temporarily receives `state` twice.
                 let counted = "SELECT COUNT(*) FROM (SELECT DISTINCT topic, reason FROM poison) AS kinds";
                 wait_until(&format!("{name}: {reason}"), async || count(&store, counted).await == sent)
                     .await;
@@ -68,12 +68,12 @@ async fn poison_on_every_topic_is_set_aside_with_its_reason_and_the_line_goes_on
                 let row = rows(&store, newest).await.remove(0);
                 assert_eq!(row.text(0), topic("VAN-042", name));
                 assert!(row.text(1).contains(reason), "{name}: {} is not {reason}", row.text(1));
-                assert!(row.bytes(2).len() <= MAX_POISON_BYTES);
+                assert!(row.bytes(2).len() <= MAX_DEAD_LETTER_BYTES);
                 assert_eq!(row.count(3), payload.len() as u64);
             }
         }
-        // What is good comes through behind it all.
-        for (name, file) in SAID {
+        // Valid messages behind them are stored.
+        for (name, file) in VAN_TOPICS {
             broker.publish(&[(topic("VAN-042", name), example(file).into_bytes())]).await;
         }
         let van = "SELECT COUNT(*) FROM van WHERE position IS NOT NULL AND state IS NOT NULL AND connection IS NOT NULL";
@@ -94,7 +94,7 @@ async fn a_source_belongs_to_the_van_that_used_it_first_also_for_another_instanc
     on_both(async |store| {
         let event = example("event");
         let other = event.replacen("urn:uuid:", "urn:uuid:0", 1);
-        // Each time an instance that remembers nothing.
+        // A new instance without memory each time.
         for (name, van, payload) in [
             ("first", "VAN-042", &event),
             ("second", "VAN-007", &other),
@@ -109,7 +109,7 @@ async fn a_source_belongs_to_the_van_that_used_it_first_also_for_another_instanc
             running.stop().await;
         }
         let reason = rows(&store, "SELECT reason FROM poison").await;
-        assert!(reason[0].text(0).contains("its source is that of VAN-042"), "{:?}", reason[0]);
+        assert!(reason[0].text(0).contains("source belongs to VAN-042"), "{:?}", reason[0]);
     })
     .await;
 }

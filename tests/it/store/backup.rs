@@ -1,4 +1,4 @@
-//! Copies, what is kept of one parcel or van, and forgetting.
+//! Backups, exports of one parcel or van, and erasure.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -6,33 +6,33 @@ use waypost::backend::store::export::Subject;
 use waypost::backend::store::{Statement, Store, StoreConfig, StoreError, backup};
 
 use super::{count, event, put, put_track, setting};
-use crate::support::backend::{Place, on_both, utc};
+use crate::support::backend::{StoreLocation, on_both, utc};
 
 #[tokio::test]
 async fn a_copy_made_while_others_write_is_a_store_again() {
-    let place = Place::sqlite();
+    let place = StoreLocation::sqlite();
     let store = place.open().await;
     store.write(vec![setting("a", "1")]).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("copy.db");
-    let beside = Store::open_beside(&place.config()).await.unwrap();
+    let with_suffix = Store::open_for_command(&place.config()).await.unwrap();
     parcel(&store, "urn:x:1").await;
     put(&store, &[event("a", "2026-11-23T09:00:00Z", &["urn:x:1"])]).await;
     let (copied, written) =
-        tokio::join!(beside.backup(&copy), store.write(vec![setting("b", "2")]));
-    let census = copied.unwrap();
-    assert_eq!((census.parcels, census.newest), (1, Some((1, utc("2026-11-23T09:00:00Z")))));
+        tokio::join!(with_suffix.backup(&copy), store.write(vec![setting("b", "2")]));
+    let summary = copied.unwrap();
+    assert_eq!((summary.parcels, summary.newest), (1, Some((1, utc("2026-11-23T09:00:00Z")))));
     written.unwrap();
     assert_eq!(copy.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    let twice = beside.backup(&copy).await;
+    let twice = with_suffix.backup(&copy).await;
     assert!(matches!(twice, Err(StoreError::Open { .. })), "{twice:?}");
     let over = backup::restore(&copy, &place.config()).await;
-    assert!(matches!(over, Err(StoreError::Open { .. })), "nothing is written over");
+    assert!(matches!(over, Err(StoreError::Open { .. })), "existing files are not overwritten");
     let to = StoreConfig::Sqlite(folder.path().join("restored.db"));
-    assert_eq!(backup::restore(&copy, &to).await.unwrap(), census);
+    assert_eq!(backup::restore(&copy, &to).await.unwrap(), summary);
     let restored = Store::open(&to).await.unwrap();
     assert!((1..=2).contains(&count(&restored, "setting").await));
-    assert_eq!(restored.census().await.unwrap(), census);
+    assert_eq!(restored.summary().await.unwrap(), summary);
 }
 
 #[tokio::test]
@@ -78,9 +78,9 @@ async fn what_is_known_of_a_parcel_or_a_van_is_exported_and_no_more() {
         assert_eq!(of_parcel[1]["doc"]["epcList"][0], "urn:x:1");
         assert_eq!(of_parcel[1]["event_time"], "2026-11-23T09:00:00.000Z");
         let van = Subject::Van("VAN-042".to_owned());
-        let of_van = exported(&store, van.clone(), "2026-01-01T00:00:00Z").await;
-        assert_eq!(of_van.iter().filter(|line| line["table"] == "track").count(), 2500);
-        assert_eq!(of_van.iter().filter(|line| line["table"] == "event").count(), 2);
+        let for_van = exported(&store, van.clone(), "2026-01-01T00:00:00Z").await;
+        assert_eq!(for_van.iter().filter(|line| line["table"] == "track").count(), 2500);
+        assert_eq!(for_van.iter().filter(|line| line["table"] == "event").count(), 2);
         let later = exported(&store, van, "2026-11-23T08:40:00Z").await;
         assert_eq!(later.iter().filter(|line| line["table"] == "track").count(), 100);
     })

@@ -1,11 +1,11 @@
-//! What a statement puts in comes out, and transactions happen as a whole or not at all.
+//! Values read equal the values written, and transactions are atomic.
 
 use std::os::unix::fs::PermissionsExt as _;
 
 use waypost::backend::store::{Row, Statement, Store, StoreConfig, StoreError, Value};
 
 use super::{count, setting};
-use crate::support::backend::{Place, on_both, on_both_places};
+use crate::support::backend::{StoreLocation, on_both, on_both_locations};
 
 #[tokio::test]
 async fn a_transaction_happens_as_a_whole_or_not_at_all() {
@@ -13,8 +13,8 @@ async fn a_transaction_happens_as_a_whole_or_not_at_all() {
         store.write(vec![setting("a", "1")]).await.unwrap();
         let again = store.write(vec![setting("b", "2"), setting("a", "3"), setting("c", "4")]);
         let again = again.await;
-        assert!(matches!(again, Err(StoreError::Refused(_))), "{again:?}");
-        // A value that does not go into its place, in the middle of what is in order.
+        assert!(matches!(again, Err(StoreError::Rejected(_))), "{again:?}");
+        // A value that its column rejects, between valid ones.
         let odd = store.write(vec![
             setting("d", "1"),
             Statement::new(
@@ -23,7 +23,7 @@ async fn a_transaction_happens_as_a_whole_or_not_at_all() {
             ),
         ]);
         let odd = odd.await;
-        assert!(matches!(odd, Err(StoreError::Refused(_))), "{odd:?}");
+        assert!(matches!(odd, Err(StoreError::Rejected(_))), "{odd:?}");
         let wrong = store.write(vec![setting("e", "1"), Statement::new("INSERT INTO nowhere", [])]);
         assert!(wrong.await.is_err());
         assert_eq!(count(&store, "setting").await, 1);
@@ -35,7 +35,7 @@ async fn a_transaction_happens_as_a_whole_or_not_at_all() {
 
 #[tokio::test]
 async fn what_was_written_is_there_when_it_is_opened_again() {
-    on_both_places(async |place| {
+    on_both_locations(async |place| {
         place.open().await.write(vec![setting("a", "1")]).await.unwrap();
         assert_eq!(count(&place.open().await, "setting").await, 1);
     })
@@ -51,7 +51,7 @@ async fn every_kind_of_value_comes_back_as_it_was_put() {
                        ON CONFLICT (name) DO UPDATE SET value = excluded.value RETURNING value";
             let outcomes = store.write(vec![Statement::new(put, [text.into()])]).await.unwrap();
             assert_eq!(outcomes[0].rows, [Row(vec![text.into()])]);
-            assert_eq!(outcomes[0].changed, 1);
+            assert_eq!(outcomes[0].rows_affected, 1);
         }
         let put = "INSERT INTO poison (topic, reason, payload, bytes, received_at) VALUES ($1, $2, $3, $4, $5)";
         let bytes: Vec<u8> = (0..=255).cycle().take(1 << 20).collect();
@@ -83,16 +83,16 @@ async fn many_rows_are_put_by_few_statements_and_each_once() {
         let row = |n: i64| vec![Value::from(format!("{n:04}")), Value::from("x")];
         let rows: Vec<Vec<Value>> = (0..1000).map(row).collect();
         for expected in [1000, 0] {
-            let insert = Statement::many(
+            let insert = Statement::bulk_insert(
                 "INSERT INTO setting (name, value) VALUES",
                 rows.clone(),
                 "ON CONFLICT (name) DO NOTHING",
             );
             assert!(insert.len() < 16, "{}", insert.len());
             let outcomes = store.write(insert).await.unwrap();
-            assert_eq!(outcomes.iter().map(|outcome| outcome.changed).sum::<u64>(), expected);
+            assert_eq!(outcomes.iter().map(|outcome| outcome.rows_affected).sum::<u64>(), expected);
         }
-        let returned = Statement::many(
+        let returned = Statement::bulk_insert(
             "INSERT INTO setting (name, value) VALUES",
             vec![row(999), row(1000)],
             "ON CONFLICT (name) DO NOTHING RETURNING name",
@@ -134,15 +134,15 @@ async fn who_stops_waiting_for_a_transaction_leaves_no_half_of_it() {
 
 #[tokio::test]
 async fn a_database_of_a_newer_version_is_refused_with_its_remedy() {
-    on_both_places(async |place| {
+    on_both_locations(async |place| {
         let store = place.open().await;
         let newer = match place {
-            Place::Sqlite(_) => "PRAGMA user_version = 99",
-            Place::Postgres(_) => "INSERT INTO migration (version) VALUES (99)",
+            StoreLocation::Sqlite(_) => "PRAGMA user_version = 99",
+            StoreLocation::Postgres(_) => "INSERT INTO migration (version) VALUES (99)",
         };
         match place {
-            Place::Postgres(_) => drop(store.write(vec![Statement::new(newer, [])]).await.unwrap()),
-            Place::Sqlite(folder) => {
+            StoreLocation::Postgres(_) => drop(store.write(vec![Statement::new(newer, [])]).await.unwrap()),
+            StoreLocation::Sqlite(folder) => {
                 drop(store);
                 let path = folder.path().join("backend.db");
                 rusqlite::Connection::open(path).unwrap().execute_batch(newer).unwrap();
@@ -151,14 +151,14 @@ async fn a_database_of_a_newer_version_is_refused_with_its_remedy() {
         let refused = Store::open(&place.config()).await.unwrap_err();
         let text = refused.to_string();
         assert!(matches!(refused, StoreError::Open { .. }), "{text}");
-        assert!(text.contains("version 99") && text.contains("start the newer one"), "{text}");
+        assert!(text.contains("version 99") && text.contains("start a newer waypost-backend"), "{text}");
     })
     .await;
 }
 
 #[tokio::test]
 async fn a_file_is_its_owners_alone_and_one_instances_alone() {
-    let place = Place::sqlite();
+    let place = StoreLocation::sqlite();
     let StoreConfig::Sqlite(path) = place.config() else { unreachable!() };
     std::fs::write(&path, "").unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
@@ -170,23 +170,23 @@ async fn a_file_is_its_owners_alone_and_one_instances_alone() {
     }
     let second = Store::open(&place.config()).await.unwrap_err().to_string();
     assert!(second.contains("another instance has this file"), "{second}");
-    let command = Store::open_beside(&place.config()).await.unwrap();
+    let command = Store::open_for_command(&place.config()).await.unwrap();
     command.write(vec![setting("b", "2")]).await.unwrap();
     assert_eq!(count(&store, "setting").await, 2);
 }
 
 #[tokio::test]
 async fn a_command_makes_and_changes_no_tables() {
-    on_both_places(async |place| {
+    on_both_locations(async |place| {
         if let StoreConfig::Sqlite(path) = place.config() {
             std::fs::write(path, "").unwrap();
         }
-        let refused = Store::open_beside(&place.config()).await.unwrap_err();
+        let refused = Store::open_for_command(&place.config()).await.unwrap_err();
         let text = refused.to_string();
         assert!(matches!(refused, StoreError::Open { .. }), "{text}");
         assert!(text.contains("version 0") && text.contains("start the service once"), "{text}");
         place.open().await;
-        Store::open_beside(&place.config()).await.unwrap();
+        Store::open_for_command(&place.config()).await.unwrap();
     })
     .await;
 }
@@ -201,6 +201,6 @@ async fn no_other_programs_file_is_touched() {
     assert!(refused.contains("a database of another program"), "{refused}");
     assert_eq!(std::fs::read(&path).unwrap(), before);
     let missing = StoreConfig::Sqlite(folder.path().join("missing.db"));
-    assert!(Store::open_beside(&missing).await.is_err());
+    assert!(Store::open_for_command(&missing).await.is_err());
     assert!(!folder.path().join("missing.db").exists());
 }

@@ -1,10 +1,10 @@
-//! Who asks to be forgotten is, wherever the parcel is named; what tells of others stays.
+//! Erasure removes a parcel wherever it is named, and leaves data about others.
 
 use serde_json::{Value as Json, json};
-use waypost::backend::store::{Look, Statement, Store, StoreError, Value, masked};
+use waypost::backend::store::{AuditEntry, Statement, Store, StoreError, Value, mask_number};
 
 use super::{count, event, put};
-use crate::support::backend::{Place, on_both, utc};
+use crate::support::backend::{StoreLocation, on_both, utc};
 
 const NUMBER: &str = "395212340000000014";
 const EPC: &str = "https://id.gs1.org/00/395212340000000014";
@@ -26,7 +26,7 @@ const TABLES: [&str; 12] = [
     "van",
 ];
 
-/// Everything that is in it, as text.
+/// Returns the whole content as text.
 async fn everything(store: &Store) -> String {
     let mut text = String::new();
     for table in TABLES {
@@ -52,7 +52,7 @@ fn route(first: &Json) -> String {
         .to_string()
 }
 
-/// A parcel that everything speaks of, and another one.
+/// Stores a parcel that every table refers to, and another one.
 async fn spoken_of(store: &Store) {
     let at: Value = utc("2026-11-23T08:00:00Z").into();
     for (epc, token) in [(EPC, "secret-token"), (OTHER, "b")] {
@@ -62,10 +62,10 @@ async fn spoken_of(store: &Store) {
         write(store, sql, &[epc.into(), number.into(), token.into(), at.clone()]).await;
     }
     let sql = "INSERT INTO route (route, van, rev, doc, manifest, digest, put_at, withdrawn) VALUES ($1, 'VAN-042', 1, $2, $2, '', $3, 0)";
-    let of_number = route(&json!({"id": "3952 1234 0000000014", "tags": ["E28011"]}));
+    let uris_for_number = route(&json!({"id": "3952 1234 0000000014", "tags": ["E28011"]}));
     let of_uri = route(&json!({"id": "x", "epc": "urn:epc:id:sscc:952123400.30000001"}));
     let of_uri = of_uri.replace("urn:epc:id:sscc:952123400.30000001", EPC);
-    write(store, sql, &["R-1".into(), of_number.into(), at.clone()]).await;
+    write(store, sql, &["R-1".into(), uris_for_number.into(), at.clone()]).await;
     write(store, sql, &["R-2".into(), of_uri.into(), at.clone()]).await;
     let own = event("own", "2026-11-23T09:00:00Z", &[EPC]);
     let mut both = event("both", "2026-11-23T09:10:00Z", &[EPC, OTHER]);
@@ -98,14 +98,14 @@ async fn spoken_of(store: &Store) {
     for payload in [format!("{{\"broken\":\"{NUMBER}"), format!("[\"{OTHER}\"]")] {
         write(store, sql, &[payload.into_bytes().into(), at.clone()]).await;
     }
-    let look = |target: String| Look {
+    let look = |target: String| AuditEntry {
         at: utc("2026-11-23T10:00:00Z"),
-        who: "anna".to_owned(),
-        what: "trace".to_owned(),
+        actor: "anna".to_owned(),
+        action: "trace".to_owned(),
         target,
     };
-    let looks = [NUMBER, "(00)395212340000000014", "395212340000000021"].map(masked).map(look);
-    store.record_looks(&looks).await.unwrap();
+    let looks = [NUMBER, "(00)395212340000000014", "395212340000000021"].map(mask_number).map(look);
+    store.insert_audit(&looks).await.unwrap();
 }
 
 #[tokio::test]
@@ -123,7 +123,7 @@ async fn a_parcel_that_is_erased_is_named_nowhere_and_others_keep_what_is_theirs
             "3952 1234 0000000014",
             "secret-token",
             "anna@example.com",
-            &masked(NUMBER),
+            &mask_number(NUMBER),
             "E28011",
         ];
         for name in its {
@@ -143,21 +143,21 @@ async fn a_parcel_that_is_erased_is_named_nowhere_and_others_keep_what_is_theirs
             assert_eq!(count(&store, table).await, rows, "{table}");
         }
         assert!(after.contains(OTHER) && after.contains("urn:x:third") && after.contains("S-1"));
-        assert!(after.contains(&masked("395212340000000021")));
-        // Its number stays, so that nothing is missing, and nothing of it is shown.
+        assert!(after.contains(&mask_number("395212340000000021")));
+        // The sequence number remains, so that there is no gap, without any content.
         assert_eq!(store.gaps("VAN-042", day.0, day.1).await.unwrap(), []);
-        let shown = store.events_of_van("VAN-042", day.0, day.1).await.unwrap();
+        let shown = store.events_for_van("VAN-042", day.0, day.1).await.unwrap();
         assert_eq!(
             shown.iter().map(|it| it.id.as_str()).collect::<Vec<_>>(),
             ["both", "inventory"]
         );
-        let (_, proof) = store.looks(i64::MAX, 1).await.unwrap().remove(0);
+        let (_, proof) = store.audit_entries(i64::MAX, 1).await.unwrap().remove(0);
         assert_eq!(
-            (proof.who.as_str(), proof.what.as_str(), proof.at),
+            (proof.actor.as_str(), proof.action.as_str(), proof.at),
             ("operator", "erase", utc(NOW))
         );
         assert!(proof.target.ends_with(" rows, request DSR-17"), "{}", proof.target);
-        // Nobody is left to be forgotten, and that it was asked stays known.
+        // A second erasure finds nothing, and the audit log keeps the first one.
         assert_eq!(store.erase(EPC, None, utc(NOW)).await.unwrap(), 0);
         assert_eq!(count(&store, "audit").await, 5);
     })
@@ -166,12 +166,12 @@ async fn a_parcel_that_is_erased_is_named_nowhere_and_others_keep_what_is_theirs
 
 #[tokio::test]
 async fn nothing_of_it_is_left_in_the_file_either() {
-    let place = Place::sqlite();
+    let place = StoreLocation::sqlite();
     let service = place.open().await;
     spoken_of(&service).await;
-    let command = Store::open_beside(&place.config()).await.unwrap();
+    let command = Store::open_for_command(&place.config()).await.unwrap();
     command.erase(EPC, None, utc(NOW)).await.unwrap();
-    let Place::Sqlite(folder) = &place else { unreachable!("it was made so") };
+    let StoreLocation::Sqlite(folder) = &place else { unreachable!("it was made so") };
     for file in ["backend.db", "backend.db-wal"] {
         let octets = std::fs::read(folder.path().join(file)).unwrap();
         let text = String::from_utf8_lossy(&octets);
@@ -186,12 +186,12 @@ async fn what_would_bring_it_back_or_name_it_again_is_refused() {
     on_both(async |store| {
         spoken_of(&store).await;
         let named = store.erase(EPC, Some("letter about 395212340000000014"), utc(NOW)).await;
-        assert!(matches!(&named, Err(StoreError::Refused(why)) if why.contains("choose another")), "{named:?}");
+        assert!(matches!(&named, Err(StoreError::Rejected(why)) if why.contains("choose another")), "{named:?}");
         let sql = "INSERT INTO capture_job (id, who, behaviour, made_at, claimed_until, state, events, doc) VALUES ('k', 'w', 'proceed', 1, 0, 'running', 1, $1)";
         write(&store, sql, &[format!("{{\"epcList\":[\"{EPC}\"]}}").into()]).await;
         let running = store.erase(EPC, None, utc(NOW)).await;
-        assert!(matches!(&running, Err(StoreError::Refused(why)) if why.contains("capture")), "{running:?}");
-        assert_eq!(count(&store, "parcel").await, 2, "nothing was forgotten");
+        assert!(matches!(&running, Err(StoreError::Rejected(why)) if why.contains("capture")), "{running:?}");
+        assert_eq!(count(&store, "parcel").await, 2, "nothing was erased");
     })
     .await;
 }

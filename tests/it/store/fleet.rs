@@ -1,19 +1,21 @@
-//! How long all vans take that a dispatcher sees: `cargo test --test it store::fleet -- --ignored --nocapture`.
+//! Benchmark of the dispatcher's list of all vans: `cargo test --test it store::fleet -- --ignored
+//! --nocapture`.
 //!
-//! A fleet of [`VANS`] at noon: each has a route of 12 stops and 25 parcels, 72 events and 1,260 points of its trail. The floor is
-//! one plain `SELECT` of the rows that the answer is made of, in the same run: how much asking and thinking cost is the
-//! ratio. `fsync` is off on this PostgreSQL, as in all tests.
+//! A fleet of [`VANS`] at noon: each has a route of 12 stops and 25 parcels, 72 events and 1,260
+//! points of its trail. The floor is one plain `SELECT` of the rows of the result, in the same run.
+//! The ratio shows the cost of the queries and the evaluation. `fsync` is off on this PostgreSQL,
+//! as in all tests.
 
-#![expect(clippy::disallowed_methods, reason = "how long it takes is what is measured")]
+#![expect(clippy::disallowed_methods, reason = "the test measures real time")]
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use waypost::backend::store::{Statement, Store, Value};
-use waypost::backend::{Shared, situation};
+use waypost::backend::{AppState, situation};
 
 use super::put;
-use crate::support::backend::{on_both_places, pass, shared, utc};
+use crate::support::backend::{on_both_locations, pass, shared, utc};
 
 const VANS: i64 = 1_000;
 const STOPS: usize = 12;
@@ -49,8 +51,8 @@ fn manifest() -> Json {
         "stops": (0..STOPS).map(stop).collect::<Vec<_>>()})
 }
 
-/// What the van said since 04:00, one event each 400 s.
-fn said() -> Vec<waypost::backend::event::Event> {
+/// Returns the events of the van since 04:00, one every 400 s.
+fn van_events() -> Vec<waypost::backend::event::Event> {
     let parcels = || 0..PARCELS;
     let all: Vec<usize> = parcels().collect();
     let mut said: Vec<(&str, Vec<usize>)> = Vec::new();
@@ -106,7 +108,7 @@ async fn first_van(store: &Store) {
         ],
     );
     store.write(vec![van, route]).await.unwrap();
-    put(store, &said()).await;
+    put(store, &van_events()).await;
     let chain = "UPDATE event SET previous_seq = seq - 1 WHERE seq > 1";
     let points = (0..1_260_i64).map(|n| {
         let time = noon.as_unix_ms() - 22_800 * (1_259 - n);
@@ -116,7 +118,7 @@ async fn first_van(store: &Store) {
             [time, 1_000 + n, 481_400_000, 115_700_000 + 2_000 * n, speed, stopped, 0, time];
         std::iter::once(Value::from(FIRST)).chain(numbers.map(Value::Int)).collect()
     });
-    let mut track = Statement::many(
+    let mut track = Statement::bulk_insert(
         "INSERT INTO track (van, time, seq, lat_e7, lon_e7, speed_mmps, stopped, backlog, received_at) VALUES",
         points.collect(),
         "",
@@ -125,7 +127,7 @@ async fn first_van(store: &Store) {
     store.write(track).await.unwrap();
 }
 
-/// Makes the others of the first.
+/// Creates the other vans as copies of the first.
 async fn fleet(store: &Store) {
     store.maintain(utc(NOON)).await.unwrap();
     first_van(store).await;
@@ -172,21 +174,21 @@ async fn fleet(store: &Store) {
         ])
         .await
         .unwrap();
-    // What a service does each hour, and PostgreSQL by itself.
+    // A service does this every hour, and PostgreSQL by itself.
     let analyse = Statement::new("ANALYZE", []);
     store.write(vec![analyse]).await.unwrap();
 }
 
 async fn floor(store: &Store, sql: &'static str) -> (usize, Duration) {
-    let begun = Instant::now();
+    let started = Instant::now();
     let rows = store.read(Statement::new(sql, [])).await.unwrap();
-    (rows.len(), begun.elapsed())
+    (rows.len(), started.elapsed())
 }
 
-async fn asked(shared: &Shared, what: &str, floor: Duration) {
-    let begun = Instant::now();
+async fn asked(shared: &AppState, what: &str, floor: Duration) {
+    let started = Instant::now();
     let views = situation::vans(shared).await.unwrap();
-    let took = begun.elapsed();
+    let took = started.elapsed();
     assert_eq!(i64::try_from(views.len()).unwrap(), VANS);
     let route = views[0].route.as_ref().unwrap();
     assert_eq!((route.delivered, route.parcels), (25, 25), "{route:?}");
@@ -199,7 +201,7 @@ async fn asked(shared: &Shared, what: &str, floor: Duration) {
     );
 }
 
-/// Resident memory of this process, KiB.
+/// Returns the resident memory of this process in KiB.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -209,7 +211,7 @@ fn resident() -> u64 {
 #[tokio::test]
 #[ignore = "measures"]
 async fn all_vans() {
-    on_both_places(async |place| {
+    on_both_locations(async |place| {
         let store = place.open().await;
         fleet(&store).await;
         let shared = shared(store.clone(), NOON);

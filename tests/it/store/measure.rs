@@ -1,15 +1,17 @@
-//! How many events and fixes a second each store keeps: `cargo test --test it store::measure -- --ignored --nocapture`.
+//! Benchmark of events and fixes per second in each store: `cargo test --test it store::measure --
+//! --ignored --nocapture`.
 //!
-//! Batches as ingest makes them, one after the other, one writer. The floor is the same number of rows into a table without
-//! any key, by the same way: what keys, indexes and JSON cost is the ratio. `fsync` is off on this PostgreSQL, as in all tests.
+//! Batches as ingest builds them, sequential, one writer. The floor is the same number of rows in a
+//! table without keys, written in the same way. The ratio shows the cost of keys, indexes and JSON.
+//! `fsync` is off on this PostgreSQL, as in all tests.
 
-#![expect(clippy::disallowed_methods, reason = "how long it takes is what is measured")]
+#![expect(clippy::disallowed_methods, reason = "the test measures real time")]
 
 use serde_json::json;
 use waypost::backend::store::{Statement, Store, Value, events};
 
 use super::event;
-use crate::support::backend::{on_both_places, utc};
+use crate::support::backend::{on_both_locations, utc};
 
 const BATCHES: i64 = 40;
 const EVENTS: i64 = 50;
@@ -17,13 +19,13 @@ const FIXES: i64 = 1000;
 
 async fn rate(store: &Store, rows: i64, batch: impl Fn(i64) -> Vec<Statement>) -> f64 {
     let batches: Vec<_> = (0..BATCHES).map(batch).collect();
-    let begun = std::time::Instant::now();
+    let started = std::time::Instant::now();
     for batch in batches {
         store.write(batch).await.unwrap();
     }
     #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
     let all = (BATCHES * rows) as f64;
-    all / begun.elapsed().as_secs_f64()
+    all / started.elapsed().as_secs_f64()
 }
 
 fn fixes(batch: i64, into: &str, after: &str) -> Vec<Statement> {
@@ -37,10 +39,10 @@ fn fixes(batch: i64, into: &str, after: &str) -> Vec<Statement> {
         row
     });
     let columns = "(van, time, seq, lat_e7, lon_e7, stopped, backlog, received_at)";
-    Statement::many(&format!("INSERT INTO {into} {columns} VALUES"), rows.collect(), after)
+    Statement::bulk_insert(&format!("INSERT INTO {into} {columns} VALUES"), rows.collect(), after)
 }
 
-fn said(batch: i64) -> Vec<Statement> {
+fn event_statements(batch: i64) -> Vec<Statement> {
     let events = (0..EVENTS).map(|n| {
         let id = batch * EVENTS + n;
         let epc = format!("https://id.gs1.org/00/{id:018}");
@@ -59,7 +61,7 @@ fn said(batch: i64) -> Vec<Statement> {
 #[tokio::test]
 #[ignore = "measures"]
 async fn rates() {
-    on_both_places(async |place| {
+    on_both_locations(async |place| {
         let store = place.open().await;
         store.maintain(utc("2026-11-23T12:00:00Z")).await.unwrap();
         let floor = "CREATE TABLE floor (van TEXT, time BIGINT, seq BIGINT, lat_e7 BIGINT, lon_e7 BIGINT, \
@@ -69,7 +71,7 @@ async fn rates() {
         let after = "ON CONFLICT (van, time, seq) DO NOTHING";
         let new = rate(&store, FIXES, |batch| fixes(batch, "track", after)).await;
         let again = rate(&store, FIXES, |batch| fixes(batch, "track", after)).await;
-        let events = rate(&store, EVENTS, said).await;
+        let events = rate(&store, EVENTS, event_statements).await;
         eprintln!(
             "fixes/s {new:.0}, repeated {again:.0}, floor {bare:.0} (ratio {:.2}); events/s {events:.0}",
             new / bare

@@ -1,4 +1,4 @@
-//! One suite for both stores: what `waypost::backend::store` promises holds on SQLite and on PostgreSQL.
+//! One suite for both stores: `waypost::backend::store` behaves alike on SQLite and on PostgreSQL.
 
 mod announce;
 mod backup;
@@ -24,13 +24,13 @@ fn setting(name: &str, value: impl Into<Value>) -> Statement {
     )
 }
 
-/// How many rows a table has.
+/// Returns the number of rows in a table.
 async fn count(store: &Store, table: &str) -> i64 {
     let sql = format!("SELECT COUNT(*) FROM {table}");
     store.read(Statement::new(sql, [])).await.unwrap()[0].int(0)
 }
 
-/// What a van said of parcels at a time.
+/// Creates an event of a van about parcels.
 fn event(id: &str, time: &str, epcs: &[&str]) -> Event {
     let data = serde_json::json!({"type": "ObjectEvent", "epcList": epcs});
     Event {
@@ -46,7 +46,7 @@ fn event(id: &str, time: &str, epcs: &[&str]) -> Event {
         time: utc(time),
         captured_at: utc(time),
         retracts: false,
-        epcs: waypost::backend::epc::things(&data),
+        epcs: waypost::backend::epc::epcs_in(&data),
         job: None,
         data,
     }
@@ -57,7 +57,7 @@ async fn put(store: &Store, events: &[Event]) {
     store.write(statements.collect()).await.unwrap();
 }
 
-/// Fixes of a van, one each `every_ms`.
+/// Stores fixes of a van, one every `every_ms`.
 async fn put_track(store: &Store, van: &str, from: &str, every_ms: i64, fixes: i64) {
     let rows = (0..fixes).map(|n| {
         let time = utc(from).as_unix_ms() + n * every_ms;
@@ -66,7 +66,7 @@ async fn put_track(store: &Store, van: &str, from: &str, every_ms: i64, fixes: i
         row.extend(numbers.map(Value::Int));
         row
     });
-    let insert = Statement::many(
+    let insert = Statement::bulk_insert(
         "INSERT INTO track (van, time, seq, lat_e7, lon_e7, stopped, backlog, received_at) VALUES",
         rows.collect(),
         "ON CONFLICT (van, time, seq) DO NOTHING",

@@ -1,12 +1,12 @@
-//! No question of the hot path looks at all rows of a table that grows.
+//! Query plans: no query of the hot path scans a whole growing table.
 
-use waypost::backend::store::wanted::{Column, Direction, Order, Page, Wanted};
+use waypost::backend::store::wanted::{Column, Direction, Order, Page, EventQuery};
 use waypost::backend::store::{Statement, Store, Value};
 
 use super::{event, put, put_track};
-use crate::support::backend::{Place, utc};
+use crate::support::backend::{StoreLocation, utc};
 
-/// What pages and vans ask all the time, and its values as literals.
+/// Frequent queries of pages and vans, with their values as literals.
 const HOT: &[&str] = &[
     "SELECT doc FROM event JOIN event_epc ON event_epc.n = event.n WHERE event_epc.epc = 'urn:x:7' ORDER BY event.event_time",
     "SELECT doc FROM event WHERE event.van = 'VAN-042' AND event.event_time >= 1 AND event.event_time < 9 ORDER BY event.event_time, event.n",
@@ -30,7 +30,7 @@ const HOT: &[&str] = &[
     "SELECT kind FROM alert WHERE subscriber = 'x'",
 ];
 
-async fn filled(place: &Place) -> Store {
+async fn filled(place: &StoreLocation) -> Store {
     let store = place.open().await;
     store.maintain(utc("2026-11-23T12:00:00Z")).await.unwrap();
     let of = |n: i64| event(&format!("{n}"), "2026-11-23T12:00:00Z", &[&format!("urn:x:{n}")]);
@@ -41,7 +41,7 @@ async fn filled(place: &Place) -> Store {
 
 #[tokio::test]
 async fn no_question_of_the_hot_path_scans_on_sqlite() {
-    let store = filled(&Place::sqlite()).await;
+    let store = filled(&StoreLocation::sqlite()).await;
     for sql in HOT {
         let plan = store.read(Statement::new(format!("EXPLAIN QUERY PLAN {sql}"), [])).await;
         let plan = plan.unwrap();
@@ -50,8 +50,8 @@ async fn no_question_of_the_hot_path_scans_on_sqlite() {
     }
 }
 
-/// A new session, for which small tables are no reason to look at all of them.
-async fn whatever_the_size(place: &Place, store: Store) -> Store {
+/// Starts a new session whose planner never prefers a full scan, not even of a small table.
+async fn whatever_the_size(place: &StoreLocation, store: Store) -> Store {
     let name = store.read(Statement::new("SELECT CAST(current_database() AS TEXT)", [])).await;
     let sql = format!("ALTER DATABASE {} SET enable_seqscan = off", name.unwrap()[0].text(0));
     store.write(vec![Statement::new(sql, [])]).await.unwrap();
@@ -60,7 +60,7 @@ async fn whatever_the_size(place: &Place, store: Store) -> Store {
 
 #[tokio::test]
 async fn no_question_of_the_hot_path_scans_on_postgresql() {
-    let Some(place) = Place::postgres() else { return };
+    let Some(place) = StoreLocation::postgres() else { return };
     let store = whatever_the_size(&place, filled(&place).await).await;
     for sql in HOT {
         let plan = store.read(Statement::new(format!("EXPLAIN {sql}"), [])).await.unwrap();
@@ -77,14 +77,14 @@ async fn no_question_of_the_hot_path_scans_on_postgresql() {
 const FIRST: Page =
     Page { order: Order::EventTime, direction: Direction::Descending, after: None, limit: 31 };
 
-fn among(columns: &[(Column, &[&str])]) -> Wanted {
+fn among(columns: &[(Column, &[&str])]) -> EventQuery {
     let owned = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
     let among = columns.iter().map(|(column, values)| (*column, owned(values)));
-    Wanted { among: among.collect(), ..Wanted::default() }
+    EventQuery { any_of: among.collect(), ..EventQuery::default() }
 }
 
-/// What partners ask by `GET /events`, and the index by which it is found.
-fn asked() -> Vec<(Wanted, Page, &'static str)> {
+/// Returns the queries of partners with `GET /events`, each with its index.
+fn asked() -> Vec<(EventQuery, Page, &'static str)> {
     let since = vec![(Order::EventTime, utc("2026-11-23T12:00:00Z"))];
     let by_record = Page { order: Order::RecordTime, direction: Direction::Ascending, ..FIRST };
     let lately = vec![(Order::RecordTime, utc("2026-11-23T12:59:00Z"))];
@@ -92,14 +92,14 @@ fn asked() -> Vec<(Wanted, Page, &'static str)> {
     let epcs = vec!["urn:x:7".to_owned()];
     let step: &[&str] = &["step-3"];
     vec![
-        (Wanted::default(), FIRST, "event_by_time"),
-        (Wanted::default(), next, "event_by_time"),
-        (Wanted { since: since.clone(), ..Wanted::default() }, FIRST, "event_by_time"),
+        (EventQuery::default(), FIRST, "event_by_time"),
+        (EventQuery::default(), next, "event_by_time"),
+        (EventQuery { since: since.clone(), ..EventQuery::default() }, FIRST, "event_by_time"),
         (among(&[(Column::Action, &["OBSERVE"])]), FIRST, "event_by_time"),
         (among(&[(Column::EventType, &["AssociationEvent"])]), FIRST, "event_by_type"),
         (among(&[(Column::BizStep, step)]), FIRST, "event_by_step"),
         (among(&[(Column::BizStep, step)]), next, "event_by_step"),
-        (Wanted { since, ..among(&[(Column::BizStep, step)]) }, FIRST, "event_by_step"),
+        (EventQuery { since, ..among(&[(Column::BizStep, step)]) }, FIRST, "event_by_step"),
         (among(&[(Column::BizStep, &["step-3", "step-4"])]), next, "event_by_step"),
         (among(&[(Column::Disposition, &["damaged"])]), FIRST, "event_by_disposition"),
         (among(&[(Column::BizLocation, &["place-3"])]), FIRST, "event_by_biz_location"),
@@ -113,18 +113,18 @@ fn asked() -> Vec<(Wanted, Page, &'static str)> {
             FIRST,
             "event_by_event_id",
         ),
-        (Wanted { epcs: epcs.clone(), ..among(&[(Column::BizStep, step)]) }, FIRST, "event_epc"),
-        (Wanted { any_epcs: epcs, ..Wanted::default() }, FIRST, "event_epc"),
-        (Wanted { since: lately.clone(), ..Wanted::default() }, by_record, "event_by_capture"),
+        (EventQuery { epcs: epcs.clone(), ..among(&[(Column::BizStep, step)]) }, FIRST, "event_epc"),
+        (EventQuery { any_epcs: epcs, ..EventQuery::default() }, FIRST, "event_epc"),
+        (EventQuery { since: lately.clone(), ..EventQuery::default() }, by_record, "event_by_capture"),
         (
-            Wanted { since: lately, ..among(&[(Column::BizStep, step)]) },
+            EventQuery { since: lately, ..among(&[(Column::BizStep, step)]) },
             by_record,
             "event_by_capture",
         ),
     ]
 }
 
-/// Some thousand events of warehouses, four of them a second.
+/// Stores some thousand events of warehouses, four per second.
 async fn many(store: &Store) {
     put(store, &[event("0", "2026-11-23T12:00:00Z", &["urn:x:0"])]).await;
     let sql = "WITH RECURSIVE counted (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM counted WHERE x < 5000) \
@@ -138,7 +138,7 @@ async fn many(store: &Store) {
     store.write(vec![Statement::new(sql, []), Statement::new(things, [])]).await.unwrap();
 }
 
-/// With its values in the text, as EXPLAIN wants it.
+/// Inlines the values into the text, as EXPLAIN requires.
 fn literal(statement: &Statement) -> String {
     let mut sql = statement.sql.to_string();
     for (index, value) in statement.values.iter().enumerate().rev() {
@@ -154,20 +154,20 @@ fn literal(statement: &Statement) -> String {
 
 #[tokio::test]
 async fn what_partners_ask_is_found_by_an_index_and_not_sorted_on_sqlite() {
-    let store = Place::sqlite().open().await;
+    let store = StoreLocation::sqlite().open().await;
     many(&store).await;
     for analysed in [false, true] {
         if analysed {
             store.write(vec![Statement::new("ANALYZE", [])]).await.unwrap();
         }
         for (wanted, page, index) in asked() {
-            let question = wanted.statement(page);
-            let sql = format!("EXPLAIN QUERY PLAN {}", question.sql);
-            let plan = store.read(Statement::new(sql, question.values)).await.unwrap();
+            let probe = wanted.statement(page);
+            let sql = format!("EXPLAIN QUERY PLAN {}", probe.sql);
+            let plan = store.read(Statement::new(sql, probe.values)).await.unwrap();
             let plan: Vec<&str> = plan.iter().map(|row| row.text(3)).collect();
             assert!(plan.iter().any(|step| step.contains(index)), "{wanted:?}: {plan:#?}");
             assert!(!plan.contains(&"SCAN event"), "{wanted:?}: {plan:#?}");
-            // What has few rows may be sorted: names, things, and pages of several values.
+            // Sorting is acceptable for few rows: names, items, and pages of several values.
             let few =
                 ["event_by_event_id", "event_epc"].contains(&index) || plan.contains(&"UNION ALL");
             let sorts = plan.iter().any(|step| step.contains("TEMP B-TREE"));
@@ -178,7 +178,7 @@ async fn what_partners_ask_is_found_by_an_index_and_not_sorted_on_sqlite() {
 
 #[tokio::test]
 async fn what_partners_ask_is_found_by_an_index_and_not_sorted_on_postgresql() {
-    let Some(place) = Place::postgres() else { return };
+    let Some(place) = StoreLocation::postgres() else { return };
     let store = place.open().await;
     many(&store).await;
     store.write(vec![Statement::new("ANALYZE", [])]).await.unwrap();
@@ -187,7 +187,8 @@ async fn what_partners_ask_is_found_by_an_index_and_not_sorted_on_postgresql() {
         let sql = format!("EXPLAIN {}", literal(&wanted.statement(page)));
         let plan = store.read(Statement::new(sql, [])).await.unwrap();
         let plan: Vec<&str> = plan.iter().map(|row| row.text(0)).collect();
-        // It knows how many rows a value has: what is common may be found sooner by time.
+        // The planner knows the number of rows per value; frequent values may be found faster by
+        // time.
         let is_found = |step: &&&str| step.contains(index) || step.contains("event_by_time");
         assert!(plan.iter().any(|step| is_found(&step)), "{wanted:?}: {plan:#?}");
         assert!(!plan.iter().any(|step| step.contains("Seq Scan")), "{wanted:?}: {plan:#?}");

@@ -1,11 +1,11 @@
-//! What is past keeping goes, and nothing else.
+//! Retention removes expired data and nothing else.
 
-#![expect(clippy::disallowed_methods, reason = "how long it takes is what is measured")]
+#![expect(clippy::disallowed_methods, reason = "the test measures real time")]
 
 use std::time::Duration;
 
 use waypost::backend::config::Retention;
-use waypost::backend::store::retention::Purged;
+use waypost::backend::store::retention::RetentionReport;
 use waypost::backend::store::{Statement, Store};
 
 use super::{count, event, put, put_track};
@@ -50,13 +50,13 @@ async fn what_is_past_keeping_goes_and_nothing_else() {
         put_parcel(&store, "gone", Some("2025-10-01T08:00:00Z")).await;
         store.maintain(utc(NOW)).await.unwrap();
         let purged = store.purge(utc(NOW), &Retention::default()).await.unwrap();
-        let expected = Purged {
+        let expected = RetentionReport {
             track: 5000,
             events: 600,
             pages: 2,
             parcels: 1,
             subscribers: 3,
-            ..Purged::default()
+            ..RetentionReport::default()
         };
         assert_eq!(purged, expected);
         assert_eq!(count(&store, "event_epc").await, 1);
@@ -68,7 +68,7 @@ async fn what_is_past_keeping_goes_and_nothing_else() {
         let expected = [("forgotten", None), ("running", code), ("today", code), ("week", code)];
         assert_eq!(rest, expected);
         let again = store.purge(utc(NOW), &Retention::default()).await.unwrap();
-        assert_eq!(again, Purged::default());
+        assert_eq!(again, RetentionReport::default());
     })
     .await;
 }
@@ -80,12 +80,12 @@ async fn what_nobody_could_read_is_bounded_by_count_and_by_time() {
             let row = vec!["t".into(), "r".into(), vec![1].into(), 1_i64.into(), utc(at).into()];
             let rows = vec![row; usize::try_from(n).unwrap()];
             let into = "INSERT INTO poison (topic, reason, payload, bytes, received_at) VALUES";
-            Statement::many(into, rows, "")
+            Statement::bulk_insert(into, rows, "")
         };
         store.write(rows(100, "2026-10-01T00:00:00Z")).await.unwrap();
         store.write(rows(10_050, "2026-11-23T00:00:00Z")).await.unwrap();
         let purged = store.purge(utc(NOW), &Retention::default()).await.unwrap();
-        assert_eq!(purged.poison, 150);
+        assert_eq!(purged.dead_letters, 150);
         assert_eq!(count(&store, "poison").await, 10_000);
     })
     .await;
@@ -102,9 +102,9 @@ async fn who_writes_does_not_wait_for_what_is_removed() {
         let mut slowest = Duration::ZERO;
         let mut n = 0;
         while !purging.is_finished() {
-            let begun = tokio::time::Instant::now();
+            let started = tokio::time::Instant::now();
             store.write(vec![super::setting(&n.to_string(), "x")]).await.unwrap();
-            slowest = slowest.max(begun.elapsed());
+            slowest = slowest.max(started.elapsed());
             n += 1;
         }
         assert_eq!(purging.await.unwrap(), 30_000);

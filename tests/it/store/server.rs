@@ -1,9 +1,9 @@
-//! What only a server does: it stops and comes back, and others use it at the same time.
+//! Behaviour of a database server: restarts, and concurrent use by others.
 
 use waypost::backend::store::{Statement, Store, StoreError};
 
 use super::{count, setting};
-use crate::support::backend::Place;
+use crate::support::backend::StoreLocation;
 use crate::support::postgres::Cluster;
 
 fn touch(name: &str) -> Statement {
@@ -15,7 +15,7 @@ fn touch(name: &str) -> Statement {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transactions_that_cross_each_other_both_happen() {
-    let Some(place) = Place::postgres() else { return };
+    let Some(place) = StoreLocation::postgres() else { return };
     let (one, other) = (place.open().await, place.open().await);
     one.write(vec![touch("a"), touch("b")]).await.unwrap();
     let crossing = |store: Store, names: [&'static str; 2]| {
@@ -36,7 +36,7 @@ async fn transactions_that_cross_each_other_both_happen() {
 
 #[tokio::test]
 async fn two_instances_may_make_the_tables_at_the_same_moment() {
-    let Some(place) = Place::postgres() else { return };
+    let Some(place) = StoreLocation::postgres() else { return };
     let config = place.config();
     let (a, b, c) = tokio::join!(Store::open(&config), Store::open(&config), Store::open(&config));
     for store in [a, b, c] {
@@ -51,19 +51,19 @@ async fn a_server_that_was_restarted_is_found_again() {
     let store = Store::open(&database.config()).await.unwrap();
     store.write(vec![setting("a", "1")]).await.unwrap();
     cluster.control(&["-m", "fast", "restart"]);
-    assert_eq!(count(&store, "setting").await, 1, "a question is asked again");
+    assert_eq!(count(&store, "setting").await, 1, "the query is retried");
     let mut refusals = 0;
     while let Err(error) = store.write(vec![touch("b")]).await {
-        assert!(matches!(error, StoreError::Unreachable(_)), "{error:?}");
+        assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
         refusals += 1;
         assert!(refusals < 2, "{error:?}");
     }
     cluster.control(&["-m", "fast", "stop"]);
     for _ in 0..2 {
         let away = store.write(vec![touch("c")]).await;
-        assert!(matches!(away, Err(StoreError::Unreachable(_))), "{away:?}");
+        assert!(matches!(away, Err(StoreError::Unavailable(_))), "{away:?}");
         let opened = Store::open(&database.config()).await;
-        assert!(matches!(opened, Err(StoreError::Unreachable(_))), "{opened:?}");
+        assert!(matches!(opened, Err(StoreError::Unavailable(_))), "{opened:?}");
     }
     cluster.control(&["start"]);
     store.write(vec![touch("c")]).await.unwrap();
@@ -72,7 +72,7 @@ async fn a_server_that_was_restarted_is_found_again() {
 
 #[tokio::test]
 async fn who_may_not_come_in_is_told_why() {
-    let Some(Place::Postgres(database)) = Place::postgres() else { return };
+    let Some(StoreLocation::Postgres(database)) = StoreLocation::postgres() else { return };
     for (from, to) in [("waypost@", "nobody@"), ("/test_", "/missing_")] {
         let config = waypost::backend::store::StoreConfig::Postgres(database.url.replace(from, to));
         let refused = Store::open(&config).await.unwrap_err();
@@ -84,9 +84,9 @@ async fn who_may_not_come_in_is_told_why() {
 #[tokio::test]
 async fn the_days_of_a_trail_are_made_ahead_and_dropped_when_they_are_over() {
     use crate::support::backend::utc;
-    let Some(place) = Place::postgres() else { return };
+    let Some(place) = StoreLocation::postgres() else { return };
     let store = place.open().await;
-    // Nobody has made a day yet, and an outbox was weeks old.
+    // The partition of this day does not exist, and the outbox was weeks old.
     super::put_track(&store, "VAN-1", "2026-11-01T23:59:50Z", 1000, 20).await;
     assert_eq!(count(&store, "track_late").await, 20);
     for _ in 0..2 {
@@ -101,6 +101,6 @@ async fn the_days_of_a_trail_are_made_ahead_and_dropped_when_they_are_over() {
         ..Default::default()
     };
     let purged = store.purge(utc("2026-11-23T12:00:00Z"), &keep).await.unwrap();
-    assert_eq!(purged.track, 10, "only the day that is over as a whole");
+    assert_eq!(purged.track, 10, "only days that are completely past");
     assert_eq!(count(&store, "track").await, 50);
 }

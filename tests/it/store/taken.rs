@@ -1,10 +1,10 @@
-//! What vans say is stored once, and what they may not say changes nothing.
+//! Ingest stores each message once and ignores what a van is not entitled to change.
 
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
-use waypost::backend::ingest::reading::Reader;
-use waypost::backend::store::{Arrival, Statement, Store, Taken, Value};
+use waypost::backend::ingest::reading::MessageParser;
+use waypost::backend::store::{IncomingMessage, Statement, Store, IngestResult, Value};
 
 use super::count;
 use crate::support::backend::{on_both, utc};
@@ -13,25 +13,25 @@ use crate::support::repository;
 const NOW: &str = "2026-11-22T12:00:00Z";
 const PARCEL: &str = "https://id.gs1.org/00/395212340000000014";
 
-fn arrival(van: &str, name: &str, payload: &[u8], now: &str) -> Arrival {
+fn arrival(van: &str, name: &str, payload: &[u8], now: &str) -> IncomingMessage {
     let topic = format!("fleet/v1/{van}/{name}");
-    let said = Reader::new("fleet").read(&topic, payload, utc(now));
-    Arrival { topic, payload: payload.to_vec(), bytes: payload.len(), said }
+    let said = MessageParser::new("fleet").parse(&topic, payload, utc(now));
+    IncomingMessage { topic, payload: payload.to_vec(), bytes: payload.len(), parsed: said }
 }
 
-async fn take(store: &Store, arrival: Arrival, now: &str) -> Taken {
-    store.take(&[arrival], utc(now), Duration::from_hours(24)).await.unwrap()
+async fn take(store: &Store, arrival: IncomingMessage, now: &str) -> IngestResult {
+    store.ingest(&[arrival], utc(now), Duration::from_hours(24)).await.unwrap()
 }
 
-/// An event of a van about one parcel.
-fn event(van: &str, id: &str, seq: u64, change: impl Fn(&mut Json)) -> Vec<u8> {
+/// Creates an event of a van about one parcel.
+fn event(van: &str, id: &str, seq: u64, state_mut: impl Fn(&mut Json)) -> Vec<u8> {
     let text = std::fs::read_to_string(repository("docs/contract/event.example.json")).unwrap();
     let mut event: Json = serde_json::from_str(&text).unwrap();
     event["source"] = json!(format!("https://id.example.com/fleet/obj/{van}"));
     event["id"] = json!(id);
     event["sequence"] = json!(format!("{seq:012}"));
     event["data"]["epcList"] = json!([PARCEL]);
-    change(&mut event);
+    state_mut(&mut event);
     event.to_string().into_bytes()
 }
 
@@ -52,10 +52,10 @@ async fn another_content_under_a_name_that_is_taken_changes_nothing() {
         let counts = (count(&store, "event").await, count(&store, "event_epc").await);
         assert_eq!(counts, (1, things));
         assert_eq!(
-            store.events_of_epc("https://id.gs1.org/00/106141412345678908").await.unwrap(),
+            store.events_for_epc("https://id.gs1.org/00/106141412345678908").await.unwrap(),
             []
         );
-        let kept = store.events_of_epc(PARCEL).await.unwrap();
+        let kept = store.events_for_epc(PARCEL).await.unwrap();
         assert_ne!(kept[0].member("bizStep"), Some("loading"));
     })
     .await;
@@ -79,7 +79,7 @@ async fn an_end_is_taken_back_by_who_said_it_alone() {
             ("VAN-042", event("VAN-042", "urn:1", 3342, |_| {}), false),
         ] {
             let arrival = arrival(van, "event", &payload, NOW);
-            assert!(arrival.said.is_ok(), "{:?}", arrival.said);
+            assert!(arrival.parsed.is_ok(), "{:?}", arrival.parsed);
             take(&store, arrival, NOW).await;
             assert_eq!(ended().await, expected, "{van}");
         }
@@ -94,7 +94,7 @@ async fn a_clock_that_is_ahead_does_not_stay_the_newest() {
             std::fs::read_to_string(repository("docs/contract/position.example.json")).unwrap();
         let at = |ts: &str| text.replace("2026-11-22T09:41:07.000Z", ts).into_bytes();
         let ahead = arrival("VAN-042", "position", &at("2026-11-22T22:00:00.000Z"), NOW);
-        assert!(ahead.said.as_ref().unwrap_err().reason.contains("ten minutes"));
+        assert!(ahead.parsed.as_ref().unwrap_err().reason.contains("ten minutes"));
         take(&store, ahead, NOW).await;
         let right = arrival("VAN-042", "position", &at("2026-11-22T12:00:00.000Z"), NOW);
         let taken = take(&store, right, NOW).await;
@@ -104,14 +104,14 @@ async fn a_clock_that_is_ahead_does_not_stay_the_newest() {
 }
 
 #[tokio::test]
-async fn poison_is_bounded_by_whoever_puts_some_in() {
+async fn dead_letters_are_bounded_by_whoever_puts_some_in() {
     on_both(async |store| {
         let row =
             |n: i64| vec!["t".into(), "r".into(), Value::Bytes(Vec::new()), n.into(), n.into()];
         let put = "INSERT INTO poison (topic, reason, payload, bytes, received_at) VALUES";
-        store.write(Statement::many(put, (0..10_050).map(row).collect(), "")).await.unwrap();
+        store.write(Statement::bulk_insert(put, (0..10_050).map(row).collect(), "")).await.unwrap();
         let taken = take(&store, arrival("VAN-042", "event", b"x", NOW), NOW).await;
-        assert_eq!(taken.poison, 1);
+        assert_eq!(taken.dead_letters, 1);
         assert_eq!(count(&store, "poison").await, 10_000);
     })
     .await;

@@ -1,4 +1,4 @@
-//! The link to PostgreSQL over a network: who the server is, and who we are, is known before anything is said.
+//! TLS to PostgreSQL: both sides are authenticated before any data is sent.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -10,7 +10,7 @@ use crate::support::postgres::{Cluster, unprivileged};
 use crate::support::van::free_port;
 use crate::tls::Authority;
 
-/// Certificates in a folder that the server may read.
+/// Certificates in a folder that the server can read.
 struct Files {
     folder: tempfile::TempDir,
     owner: Option<(u32, u32)>,
@@ -46,13 +46,13 @@ impl Files {
 
 #[tokio::test]
 async fn a_server_and_a_client_that_cannot_prove_who_they_are_do_not_meet() {
-    let (files, authority, stranger) = (Files::new(), Authority::new(), Authority::new());
+    let (files, authority, next_unlisted) = (Files::new(), Authority::new(), Authority::new());
     files.put("ca.pem", &authority.pem);
-    files.put("other.pem", &stranger.pem);
+    files.put("other.pem", &next_unlisted.pem);
     files.certify(&authority, "server", "localhost");
     files.certify(&authority, "waypost", "waypost");
     files.certify(&authority, "somebody", "somebody");
-    files.certify(&stranger, "false", "waypost");
+    files.certify(&next_unlisted, "false", "waypost");
     files.put("hba", "local all all trust\nhostssl all all 127.0.0.1/32 cert\n");
     let port = free_port();
     let settings = format!(
@@ -83,7 +83,8 @@ async fn a_server_and_a_client_that_cannot_prove_who_they_are_do_not_meet() {
     let store = Store::open(&url("localhost", "ca.pem", "waypost")).await.unwrap();
     store.write(vec![setting("a", "1")]).await.unwrap();
     assert_eq!(count(&store, "setting").await, 1);
-    // (host, authority, own certificate, whether it may pass by itself, words)
+    // Columns: host, authority, own certificate, whether the connection succeeds, expected error
+    // text.
     for (host, roots, own, passes, words) in [
         ("localhost", "other.pem", "waypost", true, "invalid peer certificate"),
         ("127.0.0.1", "ca.pem", "waypost", true, "not valid for name"),
@@ -93,7 +94,7 @@ async fn a_server_and_a_client_that_cannot_prove_who_they_are_do_not_meet() {
     ] {
         let error = Store::open(&url(host, roots, own)).await.unwrap_err();
         assert!(error.to_string().contains(words), "{host} {roots} {own}: {error}");
-        assert_eq!(matches!(error, StoreError::Unreachable(_)), passes, "{error:?}");
+        assert_eq!(matches!(error, StoreError::Unavailable(_)), passes, "{error:?}");
     }
     let StoreConfig::Postgres(clear) = url("localhost", "ca.pem", "") else {
         unreachable!("it is one")

@@ -1,33 +1,33 @@
-//! The backend without its edges: a store of either kind, and what an instance shares.
+//! The backend without its edges: a store of either kind, and the shared state of an instance.
 
 use std::ops::AsyncFn;
 use std::sync::Arc;
 use std::time::Duration;
 
 use waypost::backend::config::{
-    AlertsConfig, ExposureRule, HttpConfig, MqttConfig, PagesConfig, Retention,
+    NotificationsConfig, VisibilityPolicy, HttpConfig, MqttConfig, PagesConfig, Retention,
 };
-use waypost::backend::live::Live;
+use waypost::backend::live::ChangeFeed;
 use waypost::backend::store::{Store, StoreConfig};
-use waypost::backend::{Config, Shared};
+use waypost::backend::{Config, AppState};
 use waypost::clock::Clock;
 use waypost::units::UtcTime;
 
 use super::postgres::{self, Database};
 
-/// Where a test keeps its things: an empty store that can be opened, also several times.
+/// An empty store that can be opened several times.
 #[derive(Debug)]
-pub(crate) enum Place {
+pub(crate) enum StoreLocation {
     Sqlite(tempfile::TempDir),
     Postgres(Database<'static>),
 }
 
-impl Place {
+impl StoreLocation {
     pub(crate) fn sqlite() -> Self {
         Self::Sqlite(tempfile::tempdir().unwrap())
     }
 
-    /// `None` where there is no PostgreSQL.
+    /// Returns `None` if there is no PostgreSQL.
     pub(crate) fn postgres() -> Option<Self> {
         postgres::database().map(Self::Postgres)
     }
@@ -45,10 +45,10 @@ impl Place {
 }
 
 /// Runs a test on an empty SQLite file, then on an empty PostgreSQL database.
-pub(crate) async fn on_both_places(test: impl AsyncFn(&Place)) {
+pub(crate) async fn on_both_locations(test: impl AsyncFn(&StoreLocation)) {
     eprintln!("on SQLite");
-    test(&Place::sqlite()).await;
-    if let Some(place) = Place::postgres() {
+    test(&StoreLocation::sqlite()).await;
+    if let Some(place) = StoreLocation::postgres() {
         eprintln!("on PostgreSQL");
         test(&place).await;
     }
@@ -66,17 +66,17 @@ pub(crate) async fn on_both_places(test: impl AsyncFn(&Place)) {
 /// }
 /// ```
 pub(crate) async fn on_both(test: impl AsyncFn(Store)) {
-    on_both_places(async |place| test(place.open().await).await).await;
+    on_both_locations(async |place| test(place.open().await).await).await;
 }
 
-/// What an instance shares, with the defaults of the configuration. Its clock stands at `now` (RFC 3339) until
-/// [`set_clock`] moves it.
-pub(crate) fn shared(store: Store, now: &str) -> Shared {
-    let clock = Clock::by_data();
-    let shared = Shared {
+/// Creates the shared state of an instance with the default configuration. Its clock stays at `now`
+/// (RFC 3339) until [`set_clock`] moves it.
+pub(crate) fn shared(store: Store, now: &str) -> AppState {
+    let clock = Clock::driven_by_data();
+    let shared = AppState {
         config: Arc::new(config()),
         store,
-        live: Live::default(),
+        change_feed: ChangeFeed::default(),
         clock,
         downlink: Arc::default(),
         captures: Arc::default(),
@@ -85,22 +85,22 @@ pub(crate) fn shared(store: Store, now: &str) -> Shared {
     shared
 }
 
-/// Moves the clock of [`shared`] to a time (RFC 3339).
-pub(crate) fn set_clock(shared: &Shared, now: &str) {
-    shared.clock.learn_utc(utc(now), shared.clock.uptime());
+/// Sets the clock of [`shared`] to a time (RFC 3339).
+pub(crate) fn set_clock(shared: &AppState, now: &str) {
+    shared.clock.set_utc(utc(now), shared.clock.uptime());
 }
 
-/// Moves the clock of [`shared`] on.
-pub(crate) fn pass(shared: &Shared, time: Duration) {
+/// Advances the clock of [`shared`].
+pub(crate) fn pass(shared: &AppState, time: Duration) {
     let now = shared.now().checked_add(time).unwrap();
-    shared.clock.learn_utc(now, shared.clock.uptime());
+    shared.clock.set_utc(now, shared.clock.uptime());
 }
 
 pub(crate) fn utc(text: &str) -> UtcTime {
     UtcTime::parse(text).unwrap()
 }
 
-/// A configuration with all defaults. Tests change what they are about.
+/// Returns a configuration with all defaults, for tests to modify.
 pub(crate) fn config() -> Config {
     Config {
         store: StoreConfig::Sqlite("/nonexistent/backend.db".into()),
@@ -113,20 +113,20 @@ pub(crate) fn config() -> Config {
             password: None,
             topic_root: "fleet".to_owned(),
             share_group: "waypost".to_owned(),
-            ack: true,
+            publish_acks: true,
             owntracks: false,
         },
         http: HttpConfig {
             listen: ([127, 0, 0, 1], 0).into(),
             tls: None,
             public_url: "https://track.example.com".to_owned(),
-            behind_proxy: false,
+            trust_forwarded_for: false,
         },
         tokens: Vec::new(),
         domain: "parcels.example.com".to_owned(),
-        exposure: ExposureRule::default(),
+        visibility: VisibilityPolicy::default(),
         retention: Retention::default(),
-        alerts: AlertsConfig::default(),
+        notifications: NotificationsConfig::default(),
         pages: PagesConfig::default(),
         log_level: tracing::Level::INFO,
     }

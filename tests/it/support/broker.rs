@@ -1,4 +1,5 @@
-//! A broker in memory, for tests in virtual time: it is there or not, and what it has accepted can be looked at.
+//! An in-memory broker for tests in virtual time. It can be up or down, and the accepted messages
+//! can be inspected.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -6,11 +7,11 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use waypost::relay::{
-    Closed, Delivery, Link, LinkEvent, Links, Overrun, Publication, ReasonCode, Welcome,
+    CloseReason, Delivery, MqttConnection, ConnectionEvent, Connector, QueueFull, Publication, ReasonCode, ConnackInfo,
 };
 use waypost::wire::json::Track;
 
-/// Clones are one broker. It begins away.
+/// Clones share one broker. It starts down.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ScriptedBroker {
     state: Arc<Mutex<State>>,
@@ -19,12 +20,12 @@ pub(crate) struct ScriptedBroker {
 #[derive(Debug, Default)]
 struct State {
     is_up: bool,
-    /// Every so many acknowledgements one is lost; 0 for none.
+    /// One in this many acknowledgements is lost; 0 for none.
     loses_every: u32,
     acks: u32,
     received: Vec<Publication>,
-    /// The event queue of the connection that is up.
-    connected: Option<mpsc::UnboundedSender<LinkEvent>>,
+    /// Event queue of the current connection.
+    connected: Option<mpsc::UnboundedSender<ConnectionEvent>>,
 }
 
 impl ScriptedBroker {
@@ -32,21 +33,21 @@ impl ScriptedBroker {
         self.state.lock().unwrap().is_up = true;
     }
 
-    /// Cuts the connection and refuses new ones.
+    /// Cuts the connection and rejects new ones.
     pub(crate) fn go_down(&self) {
         let mut state = self.state.lock().unwrap();
         state.is_up = false;
         if let Some(events) = state.connected.take() {
-            events.send(LinkEvent::Closed(Closed::Broken { text: "cut".to_owned() })).ok();
+            events.send(ConnectionEvent::Closed(CloseReason::Broken { text: "cut".to_owned() })).ok();
         }
     }
 
-    /// One in `every` acknowledgements does not arrive, although the message did.
-    pub(crate) fn lose_acknowledgements(&self, every: u32) {
-        self.state.lock().unwrap().loses_every = every;
+    /// Loses one in `every` acknowledgements, although the message was accepted.
+    pub(crate) fn lose_acknowledgements(&self, interval: u32) {
+        self.state.lock().unwrap().loses_every = interval;
     }
 
-    /// Everything on topics that end in `name`, in order.
+    /// Returns the payloads on topics that end in `name`, in order.
     pub(crate) fn payloads(&self, name: &str) -> Vec<serde_json::Value> {
         let state = self.state.lock().unwrap();
         let of_topic =
@@ -54,13 +55,13 @@ impl ScriptedBroker {
         of_topic.map(|publication| serde_json::from_slice(&publication.payload).unwrap()).collect()
     }
 
-    /// The topics of everything, in order.
+    /// Returns the topics of all messages, in order.
     pub(crate) fn topics(&self) -> Vec<String> {
         let state = self.state.lock().unwrap();
         state.received.iter().map(|publication| publication.topic.clone()).collect()
     }
 
-    /// The numbers of all points on `track` in order of arrival, repetitions included.
+    /// Returns the numbers of all points on `track` in order of arrival, duplicates included.
     pub(crate) fn track_seqs(&self) -> Vec<u64> {
         let tracks = self.payloads("/track").into_iter();
         let tracks = tracks.map(|track| serde_json::from_value::<Track>(track).unwrap());
@@ -68,22 +69,22 @@ impl ScriptedBroker {
     }
 }
 
-impl Links for ScriptedBroker {
-    type Link = ScriptedLink;
+impl Connector for ScriptedBroker {
+    type Connection = ScriptedLink;
 
     fn open(&mut self, _will: &Publication) -> ScriptedLink {
         let (sender, events) = mpsc::unbounded_channel();
         let mut state = self.state.lock().unwrap();
         let first = if state.is_up {
             state.connected = Some(sender.clone());
-            LinkEvent::Connected(Welcome {
+            ConnectionEvent::Connected(ConnackInfo {
                 receive_max: 20,
                 max_packet_bytes: 1 << 20,
                 keep_alive: Duration::from_secs(120),
                 retains: true,
             })
         } else {
-            LinkEvent::Closed(Closed::Broken { text: "nobody there".to_owned() })
+            ConnectionEvent::Closed(CloseReason::Broken { text: "nobody there".to_owned() })
         };
         sender.send(first).unwrap();
         ScriptedLink { broker: self.clone(), sender, events, next_id: 1, sent: VecDeque::new() }
@@ -94,14 +95,14 @@ impl Links for ScriptedBroker {
 #[derive(Debug)]
 pub(crate) struct ScriptedLink {
     broker: ScriptedBroker,
-    sender: mpsc::UnboundedSender<LinkEvent>,
-    events: mpsc::UnboundedReceiver<LinkEvent>,
+    sender: mpsc::UnboundedSender<ConnectionEvent>,
+    events: mpsc::UnboundedReceiver<ConnectionEvent>,
     next_id: u16,
     sent: VecDeque<u16>,
 }
 
-impl Link for ScriptedLink {
-    fn try_publish(&mut self, publication: Publication) -> Result<(), Overrun> {
+impl MqttConnection for ScriptedLink {
+    fn try_publish(&mut self, publication: Publication) -> Result<(), QueueFull> {
         let mut state = self.broker.state.lock().unwrap();
         if state.connected.as_ref().is_none_or(|connected| !connected.same_channel(&self.sender)) {
             return Ok(());
@@ -115,36 +116,36 @@ impl Link for ScriptedLink {
         };
         state.received.push(publication);
         self.sent.push_back(packet_id);
-        self.sender.send(LinkEvent::Sent(packet_id)).unwrap();
+        self.sender.send(ConnectionEvent::Sent(packet_id)).unwrap();
         if packet_id != 0 {
             state.acks += 1;
             if state.loses_every == 0 || !state.acks.is_multiple_of(state.loses_every) {
                 self.sender
-                    .send(LinkEvent::Acked { packet_id, reason: ReasonCode::SUCCESS })
+                    .send(ConnectionEvent::Acked { packet_id, reason: ReasonCode::SUCCESS })
                     .unwrap();
             }
         }
         Ok(())
     }
 
-    fn try_subscribe(&mut self, topics: Vec<String>) -> Result<(), Overrun> {
+    fn try_subscribe(&mut self, topics: Vec<String>) -> Result<(), QueueFull> {
         self.next_id = self.next_id.checked_add(1).unwrap_or(1);
         let packet_id = self.next_id;
-        self.sender.send(LinkEvent::Sent(packet_id)).unwrap();
+        self.sender.send(ConnectionEvent::Sent(packet_id)).unwrap();
         let reasons = topics.iter().map(|_| ReasonCode(1)).collect();
-        self.sender.send(LinkEvent::Subscribed { packet_id, reasons }).unwrap();
+        self.sender.send(ConnectionEvent::Subscribed { packet_id, reasons }).unwrap();
         Ok(())
     }
 
     fn disconnect(&mut self) {
         self.sender
-            .send(LinkEvent::Closed(Closed::Broken { text: "disconnected".to_owned() }))
+            .send(ConnectionEvent::Closed(CloseReason::Broken { text: "disconnected".to_owned() }))
             .unwrap();
     }
 
-    async fn event(&mut self) -> LinkEvent {
+    async fn next_event(&mut self) -> ConnectionEvent {
         match self.events.recv().await {
-            Some(event) => event,
+            Some(next_event) => next_event,
             None => std::future::pending().await,
         }
     }

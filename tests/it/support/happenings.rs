@@ -1,27 +1,27 @@
-//! Everything that can happen, once for each way to say it.
+//! Samples of every kind of event, at each level of detail.
 
 use std::time::Duration;
 
 use waypost::core::delivery::event::{
-    Alert, Error, Happening, Method, Outcome, Parcel, Place, Preferences, Proof, ReadBy, Reading,
-    Reason, Sighting, StopRef, Summary, TimeSource,
+    Alert, ErrorReason, EventKind, ProofMethod, Outcome, Parcel, EventLocation, Preferences, Proof, ReaderKind, ScanSource,
+    FailureReason, Sighting, StopRef, RouteSummary, TimeSource,
 };
 use waypost::core::delivery::{Event, EventId, EventRecord};
 use waypost::core::record::Seq;
 use waypost::units::{Course, Distance, Dop, Position, Speed, UtcTime};
 
-/// How much is said.
+/// Level of detail of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Telling {
-    /// Each part that may be there.
+pub(crate) enum EventDetail {
+    /// All optional parts are present.
     Full,
-    /// Only the parts that must be there.
+    /// Only mandatory parts are present.
     Bare,
-    /// Each part, with names that are no URIs and no segments of any, and parcels twice.
+    /// All parts, with names that are invalid as URIs or URI segments, and with duplicate parcels.
     Strange,
 }
 
-impl Telling {
+impl EventDetail {
     pub(crate) const ALL: [Self; 3] = [Self::Full, Self::Bare, Self::Strange];
 
     fn optional<T>(self, value: T) -> Option<T> {
@@ -33,7 +33,7 @@ impl Telling {
     }
 }
 
-/// As RFC 9562 §5.5 has them.
+/// Version 5 UUID, as specified in RFC 9562 §5.5.
 const ID: EventId = EventId([
     0x3f, 0x2a, 0x9c, 0x51, 0x7b, 0x0e, 0x5d, 0x44, 0x9e, 0x1f, 0x6a, 0xc8, 0x20, 0x5b, 0x73, 0xe4,
 ]);
@@ -46,11 +46,11 @@ fn metres(metres: f64) -> Distance {
     Distance::from_metres(metres).unwrap()
 }
 
-fn station(telling: Telling) -> String {
+fn station(telling: EventDetail) -> String {
     telling.name("https://id.gs1.org/414/9521234000013")
 }
 
-fn parcels(telling: Telling) -> Vec<Parcel> {
+fn parcels(telling: EventDetail) -> Vec<Parcel> {
     let parcel = |key: &str, epc: &str| Parcel { key: telling.name(key), epc: telling.name(epc) };
     vec![
         parcel("395212340000000014", "https://id.gs1.org/00/395212340000000014"),
@@ -58,17 +58,17 @@ fn parcels(telling: Telling) -> Vec<Parcel> {
     ]
 }
 
-fn parcel(telling: Telling) -> Parcel {
+fn parcel(telling: EventDetail) -> Parcel {
     parcels(telling).remove(0)
 }
 
-fn stop(telling: Telling) -> StopRef {
+fn stop(telling: EventDetail) -> StopRef {
     StopRef { seq: 17, id: telling.name("stop-17") }
 }
 
-fn place(telling: Telling) -> Place {
-    let lon = if telling == Telling::Strange { -0.000_001 } else { 11.575_501 };
-    Place {
+fn place(telling: EventDetail) -> EventLocation {
+    let lon = if telling == EventDetail::Strange { -0.000_001 } else { 11.575_501 };
+    EventLocation {
         position: Position::from_degrees(48.137_921_4, lon).unwrap(),
         utc: utc("2026-11-22T09:42:43Z"),
         accuracy: telling.optional(metres(4.53)),
@@ -78,16 +78,16 @@ fn place(telling: Telling) -> Place {
     }
 }
 
-fn reading(telling: Telling) -> Reading {
-    Reading {
-        by: ReadBy::Barcode,
+fn reading(telling: EventDetail) -> ScanSource {
+    ScanSource {
+        reader: ReaderKind::Barcode,
         symbology: telling.optional("]C1".to_owned()),
         raw: telling.optional(telling.name("]C100395212340000000014")),
         check_ok: telling.optional(true),
     }
 }
 
-fn proof(telling: Telling, method: Method) -> Box<Proof> {
+fn proof(telling: EventDetail, method: ProofMethod) -> Box<Proof> {
     Box::new(Proof {
         method,
         fix_age: telling.optional(Duration::from_millis(500)),
@@ -103,55 +103,55 @@ fn proof(telling: Telling, method: Method) -> Box<Proof> {
     })
 }
 
-fn delivered(telling: Telling, method: Method, outcome: Outcome) -> Happening {
-    Happening::Delivered {
+fn delivered(telling: EventDetail, method: ProofMethod, outcome: Outcome) -> EventKind {
+    EventKind::Delivered {
         parcel: parcel(telling),
         stop: telling.optional(stop(telling)),
         outcome,
         proof: proof(telling, method),
-        reading: reading(telling),
+        source: reading(telling),
     }
 }
 
-fn of_parcels(telling: Telling) -> Vec<Happening> {
-    let attempted = Happening::Attempted {
+fn parcel_events(telling: EventDetail) -> Vec<EventKind> {
+    let attempted = EventKind::Attempted {
         parcel: parcel(telling),
         stop: telling.optional(stop(telling)),
-        reason: Reason::NoOneHome,
+        reason: FailureReason::NoOneHome,
         attempt: 1,
-        proof: proof(telling, Method::Manual),
+        proof: proof(telling, ProofMethod::Manual),
     };
     let last_seen = Sighting {
         id: EventId([3; 16]),
         utc: utc("2026-11-22T08:00:00Z"),
-        place: telling.optional(place(telling)),
+        location: telling.optional(place(telling)),
     };
     let (parcel, stop) = (|| parcel(telling), || telling.optional(stop(telling)));
     vec![
-        Happening::Loaded {
+        EventKind::Loaded {
             parcel: parcel(),
-            reading: reading(telling),
+            source: reading(telling),
             station: station(telling),
         },
-        delivered(telling, Method::ScanInGeofence, Outcome::HandedOver),
+        delivered(telling, ProofMethod::ScanInGeofence, Outcome::HandedOver),
         attempted,
-        Happening::Returned {
+        EventKind::Returned {
             parcel: parcel(),
             station: station(telling),
-            reason: telling.optional(Reason::Refused),
+            reason: telling.optional(FailureReason::Refused),
         },
-        Happening::NotFound {
+        EventKind::NotFound {
             parcel: parcel(),
             stop: stop(),
             last_seen: telling.optional(last_seen),
         },
-        Happening::Damaged { parcel: parcel(), stop: stop(), station: None },
-        Happening::Damaged { parcel: parcel(), stop: stop(), station: Some(station(telling)) },
-        Happening::Void { parcel: parcel(), station: station(telling) },
+        EventKind::Damaged { parcel: parcel(), stop: stop(), station: None },
+        EventKind::Damaged { parcel: parcel(), stop: stop(), station: Some(station(telling)) },
+        EventKind::Void { parcel: parcel(), station: station(telling) },
     ]
 }
 
-fn sightings(telling: Telling) -> Vec<Happening> {
+fn sighting_events(telling: EventDetail) -> Vec<EventKind> {
     let alerts = [
         None,
         Some(Alert::WrongStop { due: stop(telling) }),
@@ -161,13 +161,13 @@ fn sightings(telling: Telling) -> Vec<Happening> {
         Some(Alert::NotLoaded),
     ];
     let seen =
-        |alert| Happening::Seen { parcel: parcel(telling), reading: reading(telling), alert };
+        |alert| EventKind::Seen { parcel: parcel(telling), source: reading(telling), alert };
     alerts.into_iter().map(seen).collect()
 }
 
-fn of_the_van(telling: Telling) -> Vec<Happening> {
+fn van_events(telling: EventDetail) -> Vec<EventKind> {
     let parcels = telling.optional(parcels(telling)).unwrap_or_default();
-    let summary = Summary {
+    let summary = RouteSummary {
         departed: telling.optional(utc("2026-11-22T07:58:02Z")),
         stops_total: 118,
         stops_served: 117,
@@ -181,58 +181,58 @@ fn of_the_van(telling: Telling) -> Vec<Happening> {
     };
     let (station, stop) = (station(telling), stop(telling));
     vec![
-        Happening::Departed {
+        EventKind::Departed {
             station: station.clone(),
             parcels: parcels.clone(),
             stops_total: 118,
         },
-        Happening::Arrived {
+        EventKind::Arrived {
             stop,
             parcels: parcels.clone(),
             stops_remaining: 101,
             radius: metres(60.0),
         },
-        Happening::Inventory {
+        EventKind::Inventory {
             present: parcels.clone(),
             missing: parcels.clone(),
             unexpected: parcels,
             window: Duration::from_secs(10),
         },
-        Happening::Completed { station, summary },
+        EventKind::Completed { station, summary },
     ]
 }
 
-fn event(telling: Telling, happening: Happening) -> Event {
+fn event(telling: EventDetail, happening: EventKind) -> Event {
     Event {
         id: ID,
         utc: utc("2026-11-22T09:42:43.5Z"),
-        time_source: if telling == Telling::Bare { TimeSource::Late } else { TimeSource::Gnss },
-        place: telling.optional(place(telling)),
+        time_source: if telling == EventDetail::Bare { TimeSource::Late } else { TimeSource::Gnss },
+        location: telling.optional(place(telling)),
         route: telling.optional(telling.name("R-20261122-042")),
-        happening,
+        kind: happening,
     }
 }
 
-/// A delivery with all its parts.
+/// Returns a delivery with all its parts.
 pub(crate) fn delivery() -> EventRecord {
-    let happening = delivered(Telling::Full, Method::ScanInGeofence, Outcome::HandedOver);
+    let happening = delivered(EventDetail::Full, ProofMethod::ScanInGeofence, Outcome::HandedOver);
     EventRecord {
         seq: Seq::new(3342),
         previous: Some(Seq::new(3340)),
-        event: event(Telling::Full, happening),
+        event: event(EventDetail::Full, happening),
     }
 }
 
-/// Each thing that can happen, and the retraction of each.
-pub(crate) fn records(telling: Telling) -> Vec<EventRecord> {
-    let happenings = [of_parcels(telling), of_the_van(telling), sightings(telling)].concat();
-    let retraction = |happening: &Happening| Happening::Retracted {
+/// Returns one event of each kind, and the retraction of each.
+pub(crate) fn records(telling: EventDetail) -> Vec<EventRecord> {
+    let happenings = [parcel_events(telling), van_events(telling), sighting_events(telling)].concat();
+    let retraction = |happening: &EventKind| EventKind::Retracted {
         event: Box::new(event(telling, happening.clone())),
         seq: Seq::new(3342),
-        error: if telling == Telling::Bare { Error::DidNotOccur } else { Error::IncorrectData },
+        error: if telling == EventDetail::Bare { ErrorReason::DidNotOccur } else { ErrorReason::IncorrectData },
         corrected_by: telling.optional(EventId([9; 16])).into_iter().collect(),
     };
-    let retractions: Vec<Happening> = happenings.iter().map(retraction).collect();
+    let retractions: Vec<EventKind> = happenings.iter().map(retraction).collect();
     happenings
         .into_iter()
         .chain(retractions)

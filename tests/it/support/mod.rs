@@ -1,4 +1,4 @@
-//! What several files of tests need.
+//! Shared helpers of the integration tests.
 
 #[cfg(feature = "backend")]
 pub(crate) mod backend;
@@ -15,17 +15,17 @@ pub(crate) mod webdriver;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use waypost::core::calendar::Era;
-use waypost::core::journey::{JourneyConfig, JourneyState};
+use waypost::core::calendar::DateHint;
+use waypost::core::journey::{TripConfig, TripState};
 use waypost::core::record::{Record, Seq};
 use waypost::core::sampling::Sampling;
-use waypost::core::{Output, Pipeline, PipelineConfig, Reception};
+use waypost::core::{PipelineOutput, Pipeline, PipelineConfig, ReceiverStats};
 use waypost::units::Uptime;
 
 /// The binary that cargo built for these tests.
 pub(crate) const WAYPOST: &str = env!("CARGO_BIN_EXE_waypost");
 
-/// Sources in a folder, and in the folders in it.
+/// Collects the sources in a folder, recursively.
 pub(crate) fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -37,22 +37,24 @@ pub(crate) fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// A file of this repository.
+/// Returns the path of a file in this repository.
 pub(crate) fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// A folder beside the repository with data that is not ours to publish. Where it is not, the test says so and skips.
+/// Returns a folder beside the repository with data that cannot be redistributed. If it is absent,
+/// reports a skip.
 pub(crate) fn shared(path: &str) -> Option<PathBuf> {
     let shared = repository("../shared");
     if !shared.is_dir() {
-        eprintln!("skipped: ../shared is not here, and this test reads {path} from it");
+        eprintln!("skipped: this test needs ../shared/{path}");
         return None;
     }
     Some(shared.join(path))
 }
 
-/// Whether a program is installed. Where CI needs it, its absence is a failure; elsewhere the test says that it skips.
+/// Returns the path of an installed program. Its absence is a failure where CI requires it, else a
+/// reported skip.
 pub(crate) fn installed(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
@@ -64,40 +66,40 @@ pub(crate) fn installed(program: &str) -> Option<PathBuf> {
     found
 }
 
-/// A pipeline that believes the receiver's date.
-pub(crate) fn pipeline(era: Era) -> Pipeline {
-    let config = PipelineConfig { era, journey: JourneyConfig::default(), sampling: Sampling::Raw };
-    Pipeline::new(config, Seq::new(1), JourneyState::default())
+/// Creates a pipeline that trusts the receiver's date.
+pub(crate) fn pipeline(era: DateHint) -> Pipeline {
+    let config = PipelineConfig { date_hint: era, trip: TripConfig::default(), sampling: Sampling::Raw };
+    Pipeline::new(config, Seq::new(1), TripState::default())
 }
 
-/// Everything that chunks give, from the first to the end.
+/// Returns all records of the chunks, from the first to the end.
 pub(crate) fn records<B: AsRef<[u8]>>(
-    era: Era,
+    era: DateHint,
     chunks: impl IntoIterator<Item = (Uptime, B)>,
-) -> (Vec<Record>, Reception) {
+) -> (Vec<Record>, ReceiverStats) {
     let mut pipeline = pipeline(era);
-    let mut output = Output::default();
+    let mut output = PipelineOutput::default();
     for (at, bytes) in chunks {
         pipeline.push(bytes.as_ref(), at, &mut output);
     }
     pipeline.finish(&mut output);
-    (output.records, pipeline.reception())
+    (output.records, pipeline.receiver_stats())
 }
 
-/// A part of a simulated day as (uptime, bytes).
+/// Returns a part of a simulated day as (uptime, bytes).
 pub(crate) fn simulated(
     route: &str,
     receiver: waypost::simulate::ReceiverType,
     seconds: u64,
 ) -> Vec<(Uptime, Vec<u8>)> {
     let mut route =
-        waypost::simulate::Route::load(&repository(route)).expect("a shipped route is in order");
+        waypost::simulate::Route::load(&repository(route)).expect("a shipped route is valid");
     route.settings.receiver = receiver;
     route.settings.duration = Some(std::time::Duration::from_secs(seconds));
     waypost::simulate::Simulation::new(route).map(|burst| (burst.at, burst.bytes)).collect()
 }
 
-/// Ends with the test, whatever happens.
+/// A process that ends with the test, also when the test fails.
 pub(crate) struct Process(pub(crate) Child);
 
 impl Drop for Process {
@@ -112,14 +114,14 @@ impl Process {
         Self(command.stdin(Stdio::null()).spawn().unwrap())
     }
 
-    /// SIGTERM, and whether it then ended well.
+    /// Sends SIGTERM, and returns whether the process then exited with success.
     pub(crate) fn terminate(mut self) -> bool {
         Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status().unwrap();
         self.0.wait().unwrap().success()
     }
 }
 
-/// Marsaglia's xorshift: the same noise each time.
+/// Marsaglia's xorshift: the same noise in each run.
 pub(crate) fn fastrand_like(seed: u64) -> impl FnMut() -> u64 {
     let mut state = seed;
     move || {

@@ -1,4 +1,4 @@
-//! A server that takes letters, and keeps them.
+//! An SMTP server that stores the received emails.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -7,17 +7,17 @@ use std::thread;
 
 use waypost::backend::config::SmtpConfig;
 
-/// What came, in order.
-pub(crate) type Heard = Arc<Mutex<Vec<String>>>;
+/// The received emails, in order.
+pub(crate) type ReceivedMessages = Arc<Mutex<Vec<String>>>;
 
-/// Takes letters as RFC 5321 has it.
-pub(crate) fn post_office() -> (SocketAddr, Heard) {
+/// Starts the server; accepts emails as specified in RFC 5321.
+pub(crate) fn start_smtp_server() -> (SocketAddr, ReceivedMessages) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (address, heard) = (listener.local_addr().unwrap(), Heard::default());
-    let letters = Arc::clone(&heard);
+    let (address, heard) = (listener.local_addr().unwrap(), ReceivedMessages::default());
+    let emails = Arc::clone(&heard);
     thread::spawn(move || {
         for stream in listener.incoming() {
-            let letters = Arc::clone(&letters);
+            let emails = Arc::clone(&emails);
             thread::spawn(move || {
                 let mut stream = stream.unwrap();
                 let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
@@ -27,7 +27,7 @@ pub(crate) fn post_office() -> (SocketAddr, Heard) {
                         stream.write_all(b"354 go on\r\n").unwrap();
                         let rest = lines.by_ref().map_while(Result::ok);
                         let letter: Vec<String> = rest.take_while(|line| line != ".").collect();
-                        letters.lock().unwrap().push(letter.join("\n"));
+                        emails.lock().unwrap().push(letter.join("\n"));
                     }
                     stream.write_all(b"250 fine\r\n").unwrap();
                 }
@@ -37,8 +37,8 @@ pub(crate) fn post_office() -> (SocketAddr, Heard) {
     (address, heard)
 }
 
-/// Says that letters are sent there.
-pub(crate) fn smtp(address: SocketAddr) -> SmtpConfig {
+/// Returns the configuration for sending to the server.
+pub(crate) fn smtp_config(address: SocketAddr) -> SmtpConfig {
     SmtpConfig {
         url: format!("smtp://{address}"),
         username: None,

@@ -1,7 +1,8 @@
-//! A real PostgreSQL, for as long as the tests of this process run: one server, a fresh database for each test.
+//! A real PostgreSQL for the tests of this process: one server, and a fresh database for each test.
 //!
-//! A shell owns the server and waits for the end of its standard input. That end comes with the end of this process,
-//! whether it returned, panicked or was killed; then the shell stops the server and removes its folder.
+//! A shell owns the server and waits for the end of its standard input. The input ends with this
+//! process, whether it returned, panicked or was killed. The shell then stops the server and
+//! removes its folder.
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{MetadataExt as _, chown};
@@ -13,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use waypost::backend::store::StoreConfig;
 
-/// Where Debian and others have the programs, newest first.
+/// Folders of the programs on Debian and other systems, newest first.
 const PROGRAMS: &[&str] = &[
     "/usr/lib/postgresql/18/bin",
     "/usr/lib/postgresql/17/bin",
@@ -25,7 +26,7 @@ const PROGRAMS: &[&str] = &[
 ];
 
 /// Arguments: programs, folder, lines of the configuration.
-const KEEPER: &str = r#"
+const SERVER_SCRIPT: &str = r#"
 trap '' INT TERM HUP
 cd "$2" || exit 1
 "$1/initdb" -D data -U waypost -A trust -E UTF8 --locale=C --no-sync > log 2>&1 || { cat log; exit 1; }
@@ -38,7 +39,7 @@ read -r _
 cd / && rm -rf "$2"
 "#;
 
-/// A server on a socket in a folder of its own.
+/// A server on a socket in its own folder.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     programs: &'static Path,
@@ -50,13 +51,13 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// A server of one test's own, which it may stop and start. `None`, and a line that says so, where there is no
-    /// PostgreSQL; with `CI` set that is a failure.
+    /// Starts a separate server, which the test may stop and start. Returns `None` and reports a
+    /// skip if there is no PostgreSQL; with `CI` set, that is a failure.
     pub(crate) fn start(settings: &str) -> Option<Self> {
         Self::start_on(5432, settings)
     }
 
-    /// The same with a port, which is a part of the socket's name.
+    /// Starts the server with a port, which is a part of the socket's name.
     pub(crate) fn start_on(port: u16, settings: &str) -> Option<Self> {
         let settings = format!("port = {port}\n{settings}");
         let Some(programs) =
@@ -73,7 +74,7 @@ impl Cluster {
             chown(&folder, Some(user), Some(group)).unwrap();
         }
         let mut keeper = Command::new("/bin/sh");
-        keeper.args(["-c", KEEPER, "sh"]).arg(programs).arg(&folder).arg(&settings);
+        keeper.args(["-c", SERVER_SCRIPT, "sh"]).arg(programs).arg(&folder).arg(&settings);
         let mut keeper = as_owner(&mut keeper, owner)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -88,7 +89,7 @@ impl Cluster {
         Some(Self { programs, folder, port, owner, keeper, databases: AtomicUsize::new(0) })
     }
 
-    /// Makes an empty database.
+    /// Creates an empty database.
     pub(crate) fn database(&self) -> Database<'_> {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         let socket = self.folder.to_str().unwrap().replace('/', "%2F");
@@ -96,7 +97,7 @@ impl Cluster {
         Database { cluster: self, url: format!("postgresql://waypost@{socket}/{name}"), name }
     }
 
-    /// `pg_ctl` with these arguments: `["-m", "fast", "restart"]`.
+    /// Runs `pg_ctl` with these arguments: `["-m", "fast", "restart"]`.
     pub(crate) fn control(&self, arguments: &[&str]) {
         let mut control = Command::new(self.programs.join("pg_ctl"));
         control
@@ -104,7 +105,7 @@ impl Cluster {
             .arg(self.folder.join("data"))
             .arg("-l")
             .arg(self.folder.join("log"));
-        // Into a file: the server keeps what it is given, and a pipe would never end.
+        // Output goes to a file: the server inherits it, so a pipe would never end.
         let said = tempfile::NamedTempFile::new().unwrap();
         control.args(arguments).stdin(Stdio::null());
         control.stdout(said.reopen().unwrap()).stderr(said.reopen().unwrap());
@@ -133,12 +134,12 @@ impl Drop for Cluster {
 pub(crate) struct Database<'a> {
     cluster: &'a Cluster,
     pub(crate) name: String,
-    /// With which it is opened.
+    /// Connection URL.
     pub(crate) url: String,
 }
 
 impl Database<'_> {
-    /// For [`waypost::backend::store::Store::open`].
+    /// Returns the configuration for [`waypost::backend::store::Store::open`].
     pub(crate) fn config(&self) -> StoreConfig {
         StoreConfig::Postgres(self.url.clone())
     }
@@ -152,13 +153,13 @@ impl Drop for Database<'_> {
     }
 }
 
-/// A fresh database on the server that all tests of this process share.
+/// Returns a fresh database on the server shared by all tests of this process.
 pub(crate) fn database() -> Option<Database<'static>> {
     static CLUSTER: OnceLock<Option<Cluster>> = OnceLock::new();
     CLUSTER.get_or_init(|| Cluster::start("")).as_ref().map(Cluster::database)
 }
 
-/// PostgreSQL refuses to run as root: then it runs as `postgres`, or as `nobody`.
+/// PostgreSQL refuses to run as root; in that case it runs as `postgres` or `nobody`.
 pub(crate) fn unprivileged(folder: &Path) -> Option<(u32, u32)> {
     if folder.metadata().unwrap().uid() != 0 {
         return None;
@@ -169,7 +170,7 @@ pub(crate) fn unprivileged(folder: &Path) -> Option<(u32, u32)> {
         let mut fields = line.split(':').skip(2).map(|field| field.parse().unwrap());
         Some((fields.next()?, fields.next()?))
     };
-    Some(of("postgres").or_else(|| of("nobody")).expect("somebody without rights"))
+    Some(of("postgres").or_else(|| of("nobody")).expect("an unprivileged user"))
 }
 
 fn as_owner(command: &mut Command, owner: Option<(u32, u32)>) -> &mut Command {

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""recipes.py POSITION CONNECTION: the YAML of Home Assistant on standard input, and its templates rendered over the two
-payloads as Home Assistant does: `value_json` is the payload. A JSON object on standard output. Ends with 3 where PyYAML or
-Jinja 2 is not installed.
+"""recipes.py POSITION CONNECTION: renders the templates of a Home Assistant YAML on standard input.
+
+Renders them over the two payloads as Home Assistant does, with the payload as `value_json`, and writes a JSON object to
+standard output. Exits with 3 if PyYAML or Jinja 2 is not installed.
 """
 
 import json

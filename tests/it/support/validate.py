@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""validate.py SCHEMA: a JSON document in each line of standard input, and for each a line with what the schema (any
-draft) has against it, empty if nothing. Ends with 3 where the package `jsonschema` is not installed.
+"""validate.py SCHEMA: validates the JSON document in each line of standard input.
+
+Writes one line per document with the errors found by the schema (any draft), empty if it is valid. Exits with 3 if the
+package `jsonschema` is not installed.
 
 The formats are checked by functions of this file. Without a checker for `uri` the schema of EPCIS accepts any unknown
-member, and the packages that bring one differ from machine to machine.
+member, and the packages that provide one differ from machine to machine.
 """
 
 import datetime

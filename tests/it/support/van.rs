@@ -1,4 +1,4 @@
-//! The built agent on a simulated receiver, with files and a socket of its own, and a real broker.
+//! The built agent on a simulated receiver, with its own files and socket, and a real broker.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -12,7 +12,7 @@ pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A receiver on a pty; what it is told beside that.
+/// Starts a receiver on a pty, with additional options.
 pub(crate) fn simulated(folder: &Path, options: &[&str]) -> (String, Process) {
     let pty = folder.join("gnss");
     let mut command = Command::new(WAYPOST);
@@ -25,14 +25,14 @@ pub(crate) fn simulated(folder: &Path, options: &[&str]) -> (String, Process) {
     (format!("serial:{}", pty.display()), process)
 }
 
-/// A van on its receiver and its broker.
+/// A van with its receiver and its broker.
 pub(crate) struct Van {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) parts: Vec<Process>,
 }
 
 impl Van {
-    /// With a receiver that is well.
+    /// Creates a van with a working receiver.
     pub(crate) fn new() -> (Self, String) {
         let folder = tempfile::tempdir().unwrap();
         let (source, receiver) = simulated(folder.path(), &[]);
@@ -62,7 +62,7 @@ impl Van {
         self.parts.push(Process::start(&mut run));
     }
 
-    /// mosquitto with this configuration beside its listener.
+    /// Starts mosquitto with additional configuration.
     pub(crate) fn mosquitto(&mut self, conf: &str) -> Option<u16> {
         let program = installed("mosquitto")?;
         let port = free_port();

@@ -1,4 +1,5 @@
-//! Debian's Chromium, driven by WebDriver (W3C): JSON over HTTP, and Chromium's own commands for what it has no words for.
+//! Debian's Chromium, driven by WebDriver (W3C): JSON over HTTP, with Chromium's own commands where
+//! WebDriver has none.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
@@ -8,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::{Process, installed};
 
-/// As long as a page may take to show what it was told.
-const PATIENCE: Duration = Duration::from_secs(20);
-const POLL: Duration = Duration::from_millis(20);
+/// Maximum time until a page shows an update.
+const TIMEOUT: Duration = Duration::from_secs(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Key codes of WebDriver (§17.4.2).
 pub(crate) mod key {
@@ -21,7 +22,7 @@ pub(crate) mod key {
     pub(crate) const DOWN: &str = "\u{e015}";
 }
 
-/// A browser with a profile of its own. Its viewer lives in Munich.
+/// A browser with its own profile. Its time zone is that of Munich.
 pub(crate) struct Browser {
     agent: ureq::Agent,
     session: String,
@@ -30,7 +31,7 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    /// `None`, and a line that says so, where there is none.
+    /// Returns `None` and reports a skip if there is no browser.
     pub(crate) fn open(languages: &str) -> Option<Self> {
         let chromium = installed("chromium")?;
         let chromedriver = installed("chromedriver")?;
@@ -46,8 +47,8 @@ impl Browser {
                 let said = line.rsplit_once("started successfully on port ")?.1;
                 said.trim_end_matches('.').parse().ok()
             })
-            .expect("chromedriver says where it listens");
-        // A pipe that nobody reads would stop it.
+            .expect("chromedriver prints its port");
+        // The process would block on a pipe that is not read.
         std::thread::spawn(move || lines.for_each(drop));
         let config = ureq::Agent::config_builder().http_status_as_error(false);
         let agent = ureq::Agent::new_with_config(config.build());
@@ -89,12 +90,12 @@ impl Browser {
         self.post("/refresh", &json!({}));
     }
 
-    /// What a function with this body returns in the page.
+    /// Runs a function with this body in the page, and returns its result.
     pub(crate) fn run(&self, body: &str) -> Value {
         self.post("/execute/sync", &json!({"script": body, "args": []}))
     }
 
-    /// A command of the DevTools protocol.
+    /// Sends a command of the DevTools protocol.
     pub(crate) fn tools(&self, command: &str, parameters: &Value) -> Value {
         self.post("/goog/cdp/execute", &json!({"cmd": command, "params": parameters}))
     }
@@ -102,21 +103,21 @@ impl Browser {
     /// Waits until an expression is true in the page.
     pub(crate) fn until(&self, expression: &str) {
         let body = format!("return Boolean({expression})");
-        for _ in 0..PATIENCE.as_millis() / POLL.as_millis() {
+        for _ in 0..TIMEOUT.as_millis() / POLL_INTERVAL.as_millis() {
             if self.run(&body) == json!(true) {
                 return;
             }
-            std::thread::sleep(POLL);
+            std::thread::sleep(POLL_INTERVAL);
         }
         let page = self.run("return document.body.innerText");
         panic!(
             "never: {expression}\nconsole: {:?}\npage: {}",
-            self.complaints(),
+            self.console_errors(),
             page.as_str().unwrap()
         );
     }
 
-    /// Waits until what a selector names has this text in it.
+    /// Waits until the selected element contains this text.
     pub(crate) fn until_text(&self, selector: &str, text: &str) {
         self.until(&format!(
             "[...document.querySelectorAll({})].some((node) => !node.closest('[hidden]') && node.innerText.includes({}))",
@@ -125,7 +126,7 @@ impl Browser {
         ));
     }
 
-    /// Text of what a selector names first; empty where there is nothing.
+    /// Returns the text of the first selected element; empty if there is none.
     pub(crate) fn text(&self, selector: &str) -> String {
         let text = self
             .run(&format!("return document.querySelector({})?.innerText ?? ''", json!(selector)));
@@ -138,7 +139,7 @@ impl Browser {
         id.unwrap_or_else(|| panic!("{selector}: {found}")).to_owned()
     }
 
-    /// Opens another tab and looks at it; those before are hidden.
+    /// Opens another tab and activates it; the others are hidden.
     pub(crate) fn tab(&self) -> String {
         let made = self.post("/window/new", &json!({"type": "tab"}));
         let handle = made["handle"].as_str().unwrap().to_owned();
@@ -146,23 +147,23 @@ impl Browser {
         handle
     }
 
-    /// Looks at a tab.
+    /// Activates a tab.
     pub(crate) fn look_at(&self, tab: &str) {
         self.post("/window", &json!({"handle": tab}));
         self.tools("Page.bringToFront", &json!({}));
     }
 
-    /// A click as a mouse makes it: what is hidden or covered cannot be clicked.
+    /// Clicks like a mouse; a hidden or covered element cannot be clicked.
     pub(crate) fn click(&self, selector: &str) {
         self.post(&format!("/element/{}/click", self.element(selector)), &json!({}));
     }
 
-    /// Types into what a selector names.
+    /// Types into the selected element.
     pub(crate) fn type_into(&self, selector: &str, text: &str) {
         self.post(&format!("/element/{}/value", self.element(selector)), &json!({"text": text}));
     }
 
-    /// Presses keys wherever the focus is.
+    /// Presses keys on the focused element.
     pub(crate) fn press(&self, keys: &str) {
         let actions: Vec<Value> = keys
             .chars()
@@ -176,12 +177,12 @@ impl Browser {
         );
     }
 
-    /// A series of actions (§17).
+    /// Performs a series of actions (§17).
     pub(crate) fn act(&self, actions: &Value) {
         self.post("/actions", actions);
     }
 
-    /// Presses TAB until the focus is on what a selector names.
+    /// Presses TAB until the selected element has the focus.
     pub(crate) fn tab_to(&self, selector: &str) {
         for _ in 0..80 {
             if self.run(&format!("return document.activeElement.matches({})", json!(selector)))
@@ -194,7 +195,7 @@ impl Browser {
         panic!("{selector} is not reached by TAB");
     }
 
-    /// Width in CSS pixels, and `light` or `dark`.
+    /// Sets the width in CSS pixels, and the scheme `light` or `dark`.
     pub(crate) fn look(&self, width: u32, scheme: &str) {
         let size = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false});
         self.tools("Emulation.setDeviceMetricsOverride", &size);
@@ -204,14 +205,14 @@ impl Browser {
         ]);
     }
 
-    /// Media features.
+    /// Sets media features.
     pub(crate) fn media(&self, features: &[(&str, &str)]) {
         let features: Vec<Value> =
             features.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
         self.tools("Emulation.setEmulatedMedia", &json!({"features": features}));
     }
 
-    /// The page as PNG, to `height` pixels.
+    /// Returns a screenshot of the page as PNG, up to `height` pixels.
     pub(crate) fn picture(&self, height: u32) -> Vec<u8> {
         let size = self.run("return [innerWidth, document.documentElement.scrollHeight]");
         let height = size[1].as_u64().unwrap().min(height.into()).max(400);
@@ -221,8 +222,8 @@ impl Browser {
         from_base64(made["data"].as_str().unwrap())
     }
 
-    /// What the console has said since it was asked last.
-    pub(crate) fn complaints(&self) -> Vec<String> {
+    /// Returns the console messages since the last call.
+    pub(crate) fn console_errors(&self) -> Vec<String> {
         let said = self.post("/se/log", &json!({"type": "browser"}));
         let said = said.as_array().cloned().unwrap_or_default();
         said.iter().map(|entry| entry["message"].as_str().unwrap_or_default().to_owned()).collect()
@@ -231,7 +232,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Its processes and its profile go with it.
+        // Its processes and its profile end with it.
         self.agent.delete(&self.session).call().ok();
     }
 }

@@ -1,4 +1,4 @@
-//! Events of others, over HTTP.
+//! Capture of partners' events over HTTP.
 
 use std::fs;
 use std::time::Duration;
@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use waypost::backend::event::{Event, Origin};
 use waypost::backend::situation;
 use waypost::backend::store::events;
-use waypost::backend::store::jobs::Job;
+use waypost::backend::store::jobs::CaptureJob;
 
-use super::site::{Answer, NOW, Site};
+use super::site::{Response, NOW, Site};
 use crate::support::backend::{on_both, set_clock, shared as instance, utc};
 use crate::support::schema::read_json;
 use crate::support::shared;
@@ -33,7 +33,7 @@ impl Site {
     pub(super) async fn captured(&self, who: &str, document: &Value, how: &str) -> Value {
         let body = Some(("application/ld+json", document.to_string()));
         let headers = [("GS1-Capture-Error-Behaviour", how)];
-        let accepted = self.ask_with(who, "POST /capture", body, &headers).await;
+        let accepted = self.request_with(who, "POST /capture", body, &headers).await;
         assert_eq!(accepted.status, 202, "{}", accepted.text);
         let place = accepted.header("location").unwrap().to_owned();
         self.finished(who, &place).await
@@ -51,7 +51,7 @@ impl Site {
     }
 }
 
-fn listed(answer: &Answer) -> Vec<Value> {
+fn listed(answer: &Response) -> Vec<Value> {
     assert_eq!(answer.status, 200, "{}", answer.text);
     let list = answer.json.pointer("/epcisBody/queryResults/resultsBody/eventList").unwrap();
     list.as_array().unwrap().clone()
@@ -61,16 +61,16 @@ fn listed(answer: &Answer) -> Vec<Value> {
 async fn what_is_captured_is_there_once_under_one_name() {
     on_both(async |store| {
         let site = Site::start(store).await;
-        let mut extended = event("packing", "2026-11-22T05:00:00Z");
-        extended["shop:shelf"] = json!({"shop:row": 7});
-        extended["recordTime"] = json!("2001-01-01T00:00:00Z");
-        let document = document(&[extended, event("shipping", "2026-11-22T05:10:00Z")]);
+        let mut extended_reservation = event("packing", "2026-11-22T05:00:00Z");
+        extended_reservation["shop:shelf"] = json!({"shop:row": 7});
+        extended_reservation["recordTime"] = json!("2001-01-01T00:00:00Z");
+        let document = document(&[extended_reservation, event("shipping", "2026-11-22T05:10:00Z")]);
         for _ in 0..2 {
             let job = site.captured("warehouse", &document, "rollback").await;
             assert_eq!((&job["success"], &job["errors"]), (&json!(true), &json!([])), "{job}");
         }
-        let events = site.shared.store.events_of_epc(PARCEL).await.unwrap();
-        assert_eq!(events.len(), 2, "twice the same is once there");
+        let events = site.shared.store.events_for_epc(PARCEL).await.unwrap();
+        assert_eq!(events.len(), 2, "a repeated event is stored once");
         assert_eq!(
             (events[0].origin, events[0].source.as_str()),
             (Origin::Capture, "capture:warehouse")
@@ -102,13 +102,13 @@ async fn with_rollback_one_bad_event_keeps_all_out_and_with_proceed_itself() {
         let job = site.captured("warehouse", &document, "rollback").await;
         assert_eq!(job["success"], false);
         assert_eq!(job["errors"][0]["place"], "eventList[1].bizStep");
-        assert_eq!(site.shared.store.events_of_epc(PARCEL).await.unwrap().len(), 0);
+        assert_eq!(site.shared.store.events_for_epc(PARCEL).await.unwrap().len(), 0);
         let job = site.captured("warehouse", &document, "proceed").await;
         assert_eq!(
             (&job["success"], &job["captureErrorBehaviour"]),
             (&json!(false), &json!("proceed"))
         );
-        assert_eq!(site.shared.store.events_of_epc(PARCEL).await.unwrap().len(), 1);
+        assert_eq!(site.shared.store.events_for_epc(PARCEL).await.unwrap().len(), 1);
 
         let mut clash = event("packing", "2026-11-22T05:00:00Z");
         clash["eventID"] = json!("urn:uuid:019aaa00-0006-7000-8000-000000000006");
@@ -118,7 +118,7 @@ async fn with_rollback_one_bad_event_keeps_all_out_and_with_proceed_itself() {
         let other = super::capture::document(&[clash.clone()]);
         let job = site.captured("warehouse", &other, "rollback").await;
         assert_eq!(job["errors"][0]["place"], "eventList[0].eventID", "{job}");
-        // Another's name for it is another's business.
+        // Another token's use of the same id is independent.
         assert_eq!(site.captured("partner", &other, "rollback").await["success"], true);
     })
     .await;
@@ -127,11 +127,11 @@ async fn with_rollback_one_bad_event_keeps_all_out_and_with_proceed_itself() {
 #[tokio::test]
 async fn a_job_survives_a_restart_and_is_its_owners() {
     on_both(async |store| {
-        // Accepted by an instance that died before it did it.
+        // Accepted by an instance that crashed before the job ran.
         let dead = instance(store.clone(), NOW);
-        let job = Job {
+        let job = CaptureJob {
             id: "7".to_owned(),
-            who: "warehouse".to_owned(),
+            token_name: "warehouse".to_owned(),
             behaviour: "rollback".to_owned(),
             made_at: dead.now(),
             finished_at: None,
@@ -144,14 +144,14 @@ async fn a_job_survives_a_restart_and_is_its_owners() {
         let until = utc("2026-11-22T06:02:00Z");
         assert!(dead.store.claim_job(dead.now(), until).await.unwrap().is_some());
         let none = dead.store.claim_job(dead.now(), until).await.unwrap();
-        assert_eq!(none, None, "nobody has it twice");
+        assert_eq!(none, None, "it is stored once");
 
         let site = Site::start(store).await;
         assert_eq!(site.get("warehouse", "/capture/7").await.json["running"], true);
         set_clock(&site.shared, "2026-11-22T06:03:00Z");
         site.shared.captures.notify_one();
         assert_eq!(site.finished("warehouse", "/capture/7").await["success"], true);
-        assert_eq!(site.shared.store.events_of_epc(PARCEL).await.unwrap().len(), 1);
+        assert_eq!(site.shared.store.events_for_epc(PARCEL).await.unwrap().len(), 1);
         assert_eq!(site.get("partner", "/capture/7").await.status, 404);
 
         for _ in 0..3 {
@@ -171,31 +171,31 @@ async fn a_job_survives_a_restart_and_is_its_owners() {
 async fn what_is_no_capture_is_refused_with_the_headers_that_say_what_is() {
     on_both(async |store| {
         let site = Site::start(store).await;
-        let fine = document(&[event("packing", "2026-11-22T05:00:00Z")]).to_string();
+        let ok = document(&[event("packing", "2026-11-22T05:00:00Z")]).to_string();
         let many = document(&vec![json!({}); 1_001]).to_string();
-        let long = format!("{fine}{}", " ".repeat(4 * 1024 * 1024));
+        let long = format!("{ok}{}", " ".repeat(4 * 1024 * 1024));
         let json = "application/json";
         for (who, kind, body, headers, status) in [
-            ("nobody", json, &fine, &[][..], 401),
-            ("reader", json, &fine, &[], 403),
-            ("warehouse", "application/xml", &fine, &[], 415),
+            ("nobody", json, &ok, &[][..], 401),
+            ("reader", json, &ok, &[], 403),
+            ("warehouse", "application/xml", &ok, &[], 415),
             ("warehouse", json, &"{".to_owned(), &[], 400),
             ("warehouse", json, &"{}".to_owned(), &[], 400),
             ("warehouse", json, &"[".repeat(100_000), &[], 400),
             ("warehouse", json, &many, &[], 413),
             ("warehouse", json, &long, &[], 413),
-            ("warehouse", json, &fine, &[("GS1-Capture-Error-Behaviour", "retry")], 400),
-            ("warehouse", json, &fine, &[("GS1-EPCIS-Version", "1.2")], 406),
-            ("warehouse", json, &fine, &[("GS1-EPCIS-Version", "2.0.0")], 202),
+            ("warehouse", json, &ok, &[("GS1-Capture-Error-Behaviour", "retry")], 400),
+            ("warehouse", json, &ok, &[("GS1-EPCIS-Version", "1.2")], 406),
+            ("warehouse", json, &ok, &[("GS1-EPCIS-Version", "2.0.0")], 202),
         ] {
             let body = Some((kind, body.clone()));
-            let answer = site.ask_with(who, "POST /capture", body, headers).await;
+            let answer = site.request_with(who, "POST /capture", body, headers).await;
             assert_eq!(answer.status, status, "{who} {kind} {headers:?} {}", answer.text);
             assert_eq!(answer.header("gs1-epcis-capture-limit"), Some("1000"));
             assert_eq!(answer.header("gs1-epcis-capture-file-size-limit"), Some("4194304"));
             assert_eq!(answer.header("gs1-epcis-version"), Some("2.0"));
         }
-        let discovered = site.ask("", "OPTIONS /capture", None).await;
+        let discovered = site.request("", "OPTIONS /capture", None).await;
         assert_eq!((discovered.status, discovered.header("gs1-cbv-version")), (204, Some("2.0")));
     })
     .await;
@@ -223,7 +223,7 @@ async fn an_event_alone_is_captured_at_once_and_retracted_under_its_name() {
             json!({"declarationTime": "2026-11-22T05:30:00Z", "reason": "did_not_occur"});
         let retracted = site.json("warehouse", "POST /events", &wrong).await;
         assert_eq!(retracted.status, 201, "{}", retracted.text);
-        let events = site.shared.store.events_of_epc(PARCEL).await.unwrap();
+        let events = site.shared.store.events_for_epc(PARCEL).await.unwrap();
         let said: Vec<_> = events.iter().map(|event| (event.retracts, &event.event_id)).collect();
         assert_eq!(said, [(false, &events[0].event_id), (true, &events[0].event_id)]);
         assert!(site.get("reader", &place).await.json.get("errorDeclaration").is_some());
@@ -305,7 +305,7 @@ async fn gs1s_good_examples_are_taken_and_the_bad_ones_refused() {
     on_both(async |store| {
         let site = Site::start(store).await;
         set_clock(&site.shared, "2026-11-22T20:00:00Z");
-        for (folder, number, fine) in [(&good, 16, true), (&bad, 9, false)] {
+        for (folder, number, ok) in [(&good, 16, true), (&bad, 9, false)] {
             let files: Vec<_> = fs::read_dir(folder)
                 .unwrap()
                 .map(|entry| entry.unwrap().path())
@@ -320,14 +320,14 @@ async fn gs1s_good_examples_are_taken_and_the_bad_ones_refused() {
                     let answer = site.json("warehouse", "POST /events", &example).await;
                     assert_eq!(
                         answer.status,
-                        if fine { 201 } else { 400 },
+                        if ok { 201 } else { 400 },
                         "{} {}",
                         file.display(),
                         answer.text
                     );
                     answer.status == 201
                 };
-                assert_eq!(taken, fine, "{}", file.display());
+                assert_eq!(taken, ok, "{}", file.display());
             }
         }
     })
@@ -374,7 +374,8 @@ async fn a_token_takes_back_what_came_by_it_and_of_others_only_with_the_scope_fo
             assert_eq!(steps().await, 0, "{who}");
         }
 
-        // Beforehand, it is good for one's own alone; and of two who say the same each takes back what came by it.
+        // A retraction that arrives first applies to the token's own events only. If two tokens
+        // capture the same event, each can retract its own.
         let shipped = named("shipped", "shipping");
         for (who, body, expected) in [
             ("warehouse", wrong(&shipped), 0),
@@ -386,13 +387,13 @@ async fn a_token_takes_back_what_came_by_it_and_of_others_only_with_the_scope_fo
             assert_eq!((answer.status, steps().await), (201, expected), "{who} {body}");
         }
 
-        let of_van = Event {
+        let for_van = Event {
             source: "https://parcels.example.com/vans/VAN-042".to_owned(),
             origin: Origin::Van,
-            ..site.shared.store.events_of_epc(PARCEL).await.unwrap().remove(0)
+            ..site.shared.store.events_for_epc(PARCEL).await.unwrap().remove(0)
         };
-        let of_van = Event { event_id: "urn:x:van".to_owned(), retracts: false, ..of_van };
-        site.shared.store.write(events::insert(&of_van)).await.unwrap();
+        let for_van = Event { event_id: "urn:x:van".to_owned(), retracts: false, ..for_van };
+        site.shared.store.write(events::insert(&for_van)).await.unwrap();
         for who in ["warehouse", "corrector"] {
             let back = site.json(who, "POST /events", &wrong(&named("van", "receiving"))).await;
             assert_eq!(back.status, 403, "{who} {}", back.text);

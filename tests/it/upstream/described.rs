@@ -1,17 +1,17 @@
-//! docs/backend/openapi.json against what is served, and against the types.
+//! docs/backend/openapi.json against the served routes and against the types.
 
 use std::collections::BTreeSet;
 use std::fs;
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use waypost::backend::view::desk::{DayView, TraceView, VanView};
-use waypost::backend::view::parcel::{AlertView, ParcelView, Wish};
+use waypost::backend::view::desk::{HistoryView, TraceView, VanView};
+use waypost::backend::view::parcel::{SubscriptionView, ParcelView, DeliveryPreference};
 
 use super::site::Site;
-use crate::support::backend::Place;
+use crate::support::backend::StoreLocation;
 use crate::support::repository;
-use crate::support::schema::{complaints, read_json};
+use crate::support::schema::{validation_errors, read_json};
 
 fn described() -> Value {
     read_json(&repository("docs/backend/openapi.json"))
@@ -21,12 +21,12 @@ const METHODS: [&str; 5] = ["get", "put", "post", "delete", "options"];
 
 #[tokio::test]
 async fn each_path_and_method_is_served() {
-    let place = Place::sqlite();
+    let place = StoreLocation::sqlite();
     let site = Site::start(place.open().await).await;
     let served = site.get("", "/api/v1/openapi.json").await;
     assert_eq!((served.status, served.json), (200, described()));
     for (path, methods) in described()["paths"].as_object().unwrap() {
-        // Those of operation are the service's own.
+        // Operational paths are not part of the API.
         if path == "/healthz" || path == "/metrics" {
             continue;
         }
@@ -37,10 +37,10 @@ async fn each_path_and_method_is_served() {
             .join("/");
         for method in METHODS.iter().filter(|method| methods.get(**method).is_some()) {
             let request = format!("{} {asked}", method.to_uppercase());
-            let answer = site.ask("", &request, None).await;
-            let nowhere = answer.status == 405
-                || answer.json["detail"] == json!("there is nothing at this path");
-            assert!(!nowhere, "{request}: {}", answer.text);
+            let answer = site.request("", &request, None).await;
+            let link_not_valid = answer.status == 405
+                || answer.json["detail"] == json!("unknown path");
+            assert!(!link_not_valid, "{request}: {}", answer.text);
         }
     }
 }
@@ -56,11 +56,11 @@ fn each_path_that_is_served_is_described() {
             let file = file.unwrap().path();
             let Ok(text) = fs::read_to_string(&file) else { continue };
             for route in text.split(".route(").skip(1) {
-                // What begins with no text is no path.
+                // A line that does not start with text is not a path.
                 let Some(path) = route.trim_start().strip_prefix('"') else { continue };
                 let path = path.split('"').next().unwrap();
                 if path != "/" {
-                    assert!(paths.contains(path), "{path} of {} is not described", file.display());
+                    assert!(paths.contains(path), "{path} of {} is not documented", file.display());
                     found += 1;
                 }
             }
@@ -83,10 +83,10 @@ fn examples_are_what_the_types_read_and_write() {
     let document = described();
     same::<ParcelView>(&document, "ParcelView");
     same::<VanView>(&document, "VanView");
-    same::<DayView>(&document, "DayView");
+    same::<HistoryView>(&document, "DayView");
     same::<TraceView>(&document, "TraceView");
-    same::<AlertView>(&document, "AlertView");
-    same::<Wish>(&document, "Wish");
+    same::<SubscriptionView>(&document, "AlertView");
+    same::<DeliveryPreference>(&document, "Wish");
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn examples_are_valid_by_their_schemas() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("schema.json");
         fs::write(&file, whole.to_string()).unwrap();
-        let Some(said) = complaints(&file, std::slice::from_ref(example)) else { return };
+        let Some(said) = validation_errors(&file, std::slice::from_ref(example)) else { return };
         assert_eq!(said, [""], "{name}");
     }
 }

@@ -1,4 +1,4 @@
-//! What comes from upstream: routes, captured events, lists of carriers.
+//! Integrations: routes, captured events, and carrier lists.
 
 mod capture;
 mod described;

@@ -1,4 +1,4 @@
-//! Routes and commands, over HTTP.
+//! Routes and commands over HTTP.
 
 use serde_json::{Value, json};
 use waypost::backend::event::Origin;
@@ -30,7 +30,7 @@ fn links(answer: &Value) -> Vec<String> {
 async fn a_route_is_put_changed_read_and_withdrawn() {
     on_both(async |store| {
         let site = Site::start(store).await;
-        let mut changes = site.shared.live.watch();
+        let mut changes = site.shared.change_feed.subscribe();
         let first = site.json("planner", PUT, &wanted(1, &["395212340000000014", "B"])).await;
         assert_eq!(first.status, 201, "{}", first.text);
         let told = [changes.try_recv().unwrap(), changes.try_recv().unwrap()];
@@ -51,7 +51,7 @@ async fn a_route_is_put_changed_read_and_withdrawn() {
         );
         let sent = store.route("R-1").await.unwrap().unwrap().manifest;
         assert!(!sent.contains("80331") && !sent.contains("recipient"), "{sent}");
-        let announced = store.events_of_epc(&parcel.epc).await.unwrap();
+        let announced = store.events_for_epc(&parcel.epc).await.unwrap();
         assert_eq!(announced.len(), 1);
         assert_eq!(
             (announced[0].kind.as_str(), announced[0].origin),
@@ -66,12 +66,12 @@ async fn a_route_is_put_changed_read_and_withdrawn() {
         }
         let changed = site.json("planner", PUT, &wanted(2, &["395212340000000014", "C"])).await;
         assert_eq!((changed.status, &links(&changed.json)[0]), (200, &known[0]));
-        assert_eq!(store.events_of_epc(&parcel.epc).await.unwrap().len(), 1, "announced once");
+        assert_eq!(store.events_for_epc(&parcel.epc).await.unwrap().len(), 1, "announced once");
 
         let read = site.get("planner", "/api/v1/routes/R-1").await;
         assert_eq!(read.json["manifest"], wanted(2, &["395212340000000014", "C"])["manifest"]);
-        assert_eq!(site.ask("planner", "DELETE /api/v1/routes/R-1", None).await.status, 204);
-        assert_eq!(site.ask("planner", "DELETE /api/v1/routes/R-1", None).await.status, 404);
+        assert_eq!(site.request("planner", "DELETE /api/v1/routes/R-1", None).await.status, 204);
+        assert_eq!(site.request("planner", "DELETE /api/v1/routes/R-1", None).await.status, 404);
         assert_eq!(site.get("planner", "/api/v1/routes/R-1").await.json["status"], "withdrawn");
         let again = site.json("planner", PUT, &wanted(2, &["B"])).await;
         assert_eq!(again.status, 409, "{}", again.text);
@@ -127,11 +127,11 @@ async fn what_is_wrong_with_a_route_is_told_by_place_and_only_to_who_may_put_it(
         ] {
             assert_eq!(site.json(who, request, &good).await.status, status, "{who} {request}");
         }
-        let mut stranger = good.clone();
-        stranger["van"] = json!("VAN/042");
-        assert_eq!(site.json("planner", PUT, &stranger).await.status, 400);
+        let mut next_unlisted = good.clone();
+        next_unlisted["van"] = json!("VAN/042");
+        assert_eq!(site.json("planner", PUT, &next_unlisted).await.status, 400);
         let form = Some(("text/plain", good.to_string()));
-        assert_eq!(site.ask("planner", PUT, form).await.status, 415);
+        assert_eq!(site.request("planner", PUT, form).await.status, 415);
         let mut long = good.clone();
         long["manifest"]["x"] = json!("x".repeat(2_000_000));
         assert_eq!(site.json("planner", PUT, &long).await.status, 413);
@@ -169,7 +169,7 @@ async fn a_command_waits_for_its_van_and_a_repeat_is_one() {
         let id = read.json["id"].as_str().unwrap();
         let command = site.shared.store.command(id).await.unwrap().unwrap();
         assert_eq!(command.epc.as_deref(), Some("https://parcels.example.com/parcel/obj/A"));
-        assert!(waypost::wire::command::read(command.doc.as_bytes()).is_ok());
+        assert!(waypost::wire::command::parse(command.doc.as_bytes()).is_ok());
 
         let mut named = recall.clone();
         named["id"] = json!("0b6f6f0e-8a3c-4a0e-9b61-0a2f4b1b8f10");

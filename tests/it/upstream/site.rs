@@ -1,4 +1,4 @@
-//! The real server on a port of its own, and who asks it.
+//! The real server on its own port, and its clients.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use tokio_util::sync::CancellationToken;
 use waypost::backend::api::{self, serve};
 use waypost::backend::config::{Scope, Token};
 use waypost::backend::store::Store;
-use waypost::backend::{Shared, octets, upstream};
+use waypost::backend::{AppState, octets, upstream};
 
 use crate::support::backend::shared;
 
 pub(super) const NOW: &str = "2026-11-22T06:00:00.000Z";
 
-/// A server, and what it shares. It ends with the test.
+/// A server and its shared state. It ends with the test.
 pub(super) struct Site {
-    pub(super) shared: Shared,
+    pub(super) shared: AppState,
     pub(super) url: String,
     stop: CancellationToken,
 }
@@ -27,16 +27,16 @@ impl Drop for Site {
     }
 }
 
-/// What was answered.
+/// A response.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct Response {
     pub(super) status: u16,
     pub(super) headers: Vec<(String, String)>,
     pub(super) text: String,
     pub(super) json: Value,
 }
 
-impl Answer {
+impl Response {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
@@ -47,7 +47,8 @@ fn token(name: &str, scopes: &[Scope]) -> Token {
 }
 
 impl Site {
-    /// Tokens are `planner`, `warehouse`, `partner`, `corrector`, `reader`; their names are their secrets.
+    /// Starts a server with the tokens `planner`, `warehouse`, `partner`, `corrector` and `reader`;
+    /// the names are the secrets.
     pub(super) async fn start(store: Store) -> Self {
         let mut shared = shared(store, NOW);
         let mut config = (*shared.config).clone();
@@ -68,24 +69,24 @@ impl Site {
         Self { shared, url, stop }
     }
 
-    /// Asks, as the holder of a token; `body` goes with its content type.
-    pub(super) async fn ask(
+    /// Sends a request with a token; `body` has its content type.
+    pub(super) async fn request(
         &self,
         who: &str,
         request: &str,
         body: Option<(&str, String)>,
-    ) -> Answer {
-        self.ask_with(who, request, body, &[]).await
+    ) -> Response {
+        self.request_with(who, request, body, &[]).await
     }
 
-    /// Asks with more headers.
-    pub(super) async fn ask_with(
+    /// Sends a request with additional headers.
+    pub(super) async fn request_with(
         &self,
         who: &str,
         request: &str,
         body: Option<(&str, String)>,
         headers: &[(&str, &str)],
-    ) -> Answer {
+    ) -> Response {
         let (method, path) = request.split_once(' ').unwrap();
         let mut builder = ureq::http::Request::builder()
             .method(method)
@@ -105,28 +106,29 @@ impl Site {
         tokio::task::spawn_blocking(move || answer(&request)).await.unwrap()
     }
 
-    pub(super) async fn json(&self, who: &str, request: &str, body: &Value) -> Answer {
-        self.ask(who, request, Some(("application/json", body.to_string()))).await
+    pub(super) async fn json(&self, who: &str, request: &str, body: &Value) -> Response {
+        self.request(who, request, Some(("application/json", body.to_string()))).await
     }
 
-    pub(super) async fn get(&self, who: &str, path: &str) -> Answer {
-        self.ask(who, &format!("GET {path}"), None).await
+    pub(super) async fn get(&self, who: &str, path: &str) -> Response {
+        self.request(who, &format!("GET {path}"), None).await
     }
 }
 
-fn answer(request: &ureq::http::Request<String>) -> Answer {
+fn answer(request: &ureq::http::Request<String>) -> Response {
     let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .allow_non_standard_methods(true)
         .timeout_global(Some(Duration::from_secs(30)))
         .build();
     let agent = ureq::Agent::new_with_config(config);
-    // A server that refuses a large body need not read it, and who still writes may not come to read the answer.
+    // A server that rejects a large body need not read it, and a client that is still writing may
+    // miss the response.
     let mut tries = 0;
     let mut response = loop {
         tries += 1;
         match agent.run(request.clone()) {
-            Err(ureq::Error::Io(error)) if tries < 10 => eprintln!("asked again: {error}"),
+            Err(ureq::Error::Io(error)) if tries < 10 => eprintln!("retried: {error}"),
             answered => break answered.unwrap(),
         }
     };
@@ -137,5 +139,5 @@ fn answer(request: &ureq::http::Request<String>) -> Answer {
         .collect();
     let text = response.body_mut().read_to_string().unwrap();
     let json = serde_json::from_str(&text).unwrap_or_default();
-    Answer { status: response.status().as_u16(), headers, text, json }
+    Response { status: response.status().as_u16(), headers, text, json }
 }

@@ -1,10 +1,11 @@
-//! A parcel of many hands: packed and shipped by a warehouse, sorted by a carrier, delivered by a van: one timeline.
+//! A parcel with several parties in one timeline: packed and shipped by a warehouse, sorted by a
+//! carrier, delivered by a van.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use waypost::backend::ingest::reading::Reader;
-use waypost::backend::store::Arrival;
+use waypost::backend::ingest::reading::MessageParser;
+use waypost::backend::store::IncomingMessage;
 
 use super::capture::{document, event};
 use super::routes::wanted;
@@ -14,7 +15,7 @@ use crate::support::backend::{on_both, set_clock, utc};
 const PARCEL: &str = "https://id.gs1.org/00/395212340000000014";
 const VAN: &str = "https://parcels.example.com/fleet/obj/VAN-042";
 
-/// A message on `event`, as docs/contract.md has it.
+/// Creates a message on `event`, as specified in docs/mqtt-contract.md.
 fn van_says(kind: &str, seq: u64, time: &str, more: &Value) -> Vec<u8> {
     let id = format!("urn:uuid:019aaa00-0000-5000-8000-{seq:012}");
     let mut data = json!({
@@ -72,7 +73,7 @@ fn days_work() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Stage and time of each step of a page.
+/// Returns stage and time of each step of a page.
 fn stages(page: &Value) -> Vec<(&str, &str)> {
     let steps = page["timeline"].as_array().unwrap().iter();
     steps.map(|step| (step["stage"].as_str().unwrap(), step["at"].as_str().unwrap())).collect()
@@ -90,8 +91,8 @@ async fn a_parcel_of_many_hands_has_one_timeline_of_eight_stages_each_once() {
             (00) 395212340000000014;sorted;2026-11-21T23:10:00+01:00;\"Hub; North\"\r\n\
             395212340000000014;sorted;2026-11-21T22:10:00Z;\"Hub; North\"\r\n\
             395212340000000014;lost in space;2026-11-21T22:10:00Z;x\r\n";
-        // The van's events come first: whoever is late changes nothing of the order.
-        let reader = Reader::new("fleet");
+        // The van's events arrive first, because the order does not depend on arrival.
+        let reader = MessageParser::new("fleet");
         let now = utc("2026-11-22T10:00:00Z");
         set_clock(&site.shared, "2026-11-22T05:30:00Z");
         let put = site
@@ -100,21 +101,21 @@ async fn a_parcel_of_many_hands_has_one_timeline_of_eight_stages_each_once() {
         assert_eq!(put.status, 201, "{}", put.text);
         set_clock(&site.shared, "2026-11-22T10:00:00Z");
         for _ in 0..2 {
-            let arrivals: Vec<Arrival> = days_work()
+            let arrivals: Vec<IncomingMessage> = days_work()
                 .into_iter()
                 .rev()
                 .map(|payload| {
                     let topic = "fleet/v1/VAN-042/event".to_owned();
-                    let said = reader.read(&topic, &payload, now);
+                    let said = reader.parse(&topic, &payload, now);
                     assert!(said.is_ok(), "{said:?}");
-                    Arrival { topic, bytes: payload.len(), payload, said }
+                    IncomingMessage { topic, bytes: payload.len(), payload, parsed: said }
                 })
                 .collect();
-            site.shared.store.take(&arrivals, now, Duration::from_hours(720)).await.unwrap();
+            site.shared.store.ingest(&arrivals, now, Duration::from_hours(720)).await.unwrap();
             let job = site.captured("warehouse", &warehouse, "rollback").await;
             assert_eq!(job["success"], true, "{job}");
             let body = Some(("text/csv; charset=utf-8", carrier.to_owned()));
-            let list = site.ask("partner", "POST /api/v1/import?carrier=dhl", body).await;
+            let list = site.request("partner", "POST /api/v1/import?carrier=dhl", body).await;
             assert_eq!((list.status, &list.json["bad"]), (200, &json!(1)), "{}", list.text);
             assert_eq!(list.json["errors"][0]["place"], "line 4 status");
         }
@@ -148,7 +149,7 @@ async fn with_strict_a_list_with_one_bad_line_leaves_nothing() {
         let list = "parcel,status,time,place\nA,sorted,2026-11-21T22:10:00Z,x\nA,lost,2026-11-21T22:10:00Z,x\n";
         let send = async |query: &str, kind: &'static str| {
             let request = format!("POST /api/v1/import{query}");
-            site.ask("partner", &request, Some((kind, list.to_owned()))).await
+            site.request("partner", &request, Some((kind, list.to_owned()))).await
         };
         let refused = send("?carrier=dhl&strict=true", "text/csv").await;
         assert_eq!((refused.status, &refused.json["errors"][0]["place"]), (400, &json!("line 3 status")));

@@ -1,4 +1,4 @@
-//! One connection: statements → the wire, prepared once, a transaction as one piece.
+//! One PostgreSQL connection: prepares statements once and pipelines transactions.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -8,24 +8,24 @@ use std::task::Poll;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Connection};
 
-use super::{PATIENCE, gone};
+use super::{CONNECT_TIMEOUT, map_pg_error};
 use crate::backend::store::StoreError;
-use crate::backend::store::sql::{Outcome, Row, Statement, Value};
+use crate::backend::store::sql::{QueryResult, Row, Statement, Value};
 
-/// Statements of ours that are kept prepared on each connection.
-const PREPARED: usize = 256;
+/// Maximum number of prepared statements per connection.
+const MAX_PREPARED: usize = 256;
 
-/// A connection, and what is prepared on it.
+/// A connection with its prepared statements.
 #[derive(Debug)]
-pub(super) struct Connected {
+pub(super) struct PgConnection {
     pub(super) client: Client,
-    /// With the turn in which each was used last.
+    /// Prepared statements with the counter value of their last use.
     prepared: HashMap<String, (tokio_postgres::Statement, u64)>,
-    turn: u64,
+    use_counter: u64,
 }
 
-/// The task that moves a connection's bytes, and what others announce on it.
-pub(super) fn started<S>(
+/// Spawns the task that drives a connection and forwards its notifications.
+pub(super) fn spawn_connection<S>(
     connected: Result<(Client, Connection<tokio_postgres::Socket, S>), tokio_postgres::Error>,
     announced: Option<tokio::sync::mpsc::UnboundedSender<String>>,
 ) -> Result<Client, tokio_postgres::Error>
@@ -55,40 +55,41 @@ where
     Ok(client)
 }
 
-impl Connected {
+impl PgConnection {
     pub(super) fn new(client: Client) -> Self {
-        Self { client, prepared: HashMap::new(), turn: 0 }
+        Self { client, prepared: HashMap::new(), use_counter: 0 }
     }
 
-    /// Runs statements as one piece. The last to go out is COMMIT, which after a refused statement rolls back.
+    /// Runs statements in one pipeline. The last one is COMMIT, which rolls back after a rejected
+    /// statement.
     pub(super) async fn transact(
         &mut self,
         statements: &[Statement],
-    ) -> Result<Vec<Outcome>, StoreError> {
+    ) -> Result<Vec<QueryResult>, StoreError> {
         let mut prepared = Vec::with_capacity(statements.len());
         for statement in statements {
             prepared.push(self.prepare(statement).await?);
         }
         let client = &self.client;
-        let mut steps: Vec<Step<'_>> = Vec::with_capacity(statements.len() + 2);
-        steps.push(Box::pin(control(client, "BEGIN")));
+        let mut steps: Vec<StatementFuture<'_>> = Vec::with_capacity(statements.len() + 2);
+        steps.push(Box::pin(run_control(client, "BEGIN")));
         for (statement, prepared) in statements.iter().zip(&prepared) {
             steps.push(Box::pin(run(client, prepared, statement)));
         }
-        steps.push(Box::pin(control(client, "COMMIT")));
-        let mut outcomes = pipelined(steps).await?;
+        steps.push(Box::pin(run_control(client, "COMMIT")));
+        let mut outcomes = run_pipelined(steps).await?;
         outcomes.pop();
         outcomes.remove(0);
         Ok(outcomes)
     }
 
-    pub(super) async fn ask(&mut self, statement: &Statement) -> Result<Outcome, StoreError> {
+    pub(super) async fn query(&mut self, statement: &Statement) -> Result<QueryResult, StoreError> {
         let prepared = self.prepare(statement).await?;
         run(&self.client, &prepared, statement).await
     }
 
-    /// Prepares a statement whose values go into its places: one that does not, in the middle of a transaction that is on its
-    /// way, would be left out of it.
+    /// Prepares a statement and checks its values against the parameter types. A mismatch detected
+    /// within a pipelined transaction would leave the statement out of it.
     async fn prepare(
         &mut self,
         statement: &Statement,
@@ -98,58 +99,58 @@ impl Connected {
         let values = &statement.values;
         if values.len() != places.len() {
             let (given, places) = (values.len(), places.len());
-            return Err(StoreError::Refused(format!("{given} values for {places} places")));
+            return Err(StoreError::Rejected(format!("{given} values for {places} parameters")));
         }
         let odd = values.iter().zip(places).position(|(value, place)| !value.fits(place));
         odd.map_or(Ok(prepared.clone()), |index| {
             let place = &places[index];
-            Err(StoreError::Refused(format!("${} is no {place}", index + 1)))
+            Err(StoreError::Rejected(format!("parameter ${} is not of type {place}", index + 1)))
         })
     }
 
     async fn prepare_text(&mut self, sql: &str) -> Result<tokio_postgres::Statement, StoreError> {
-        self.turn += 1;
+        self.use_counter += 1;
         if let Some((prepared, used)) = self.prepared.get_mut(sql) {
-            *used = self.turn;
+            *used = self.use_counter;
             return Ok(prepared.clone());
         }
-        let prepared = self.client.prepare(sql).await.map_err(gone)?;
-        let odd = prepared.columns().iter().find(|column| !Value::is_read(column.type_()));
+        let prepared = self.client.prepare(sql).await.map_err(map_pg_error)?;
+        let odd = prepared.columns().iter().find(|column| !Value::is_supported(column.type_()));
         if let Some(column) = odd {
-            return Err(StoreError::Refused(format!(
-                "column {} is a {}; cast it to one of the store's types",
+            return Err(StoreError::Rejected(format!(
+                "column {} has type {}; cast it to a type of the store",
                 column.name(),
                 column.type_()
             )));
         }
-        if self.prepared.len() >= PREPARED {
+        if self.prepared.len() >= MAX_PREPARED {
             let oldest = self.prepared.iter().min_by_key(|(_, (_, used))| *used);
             if let Some(sql) = oldest.map(|(sql, _)| sql.clone()) {
                 self.prepared.remove(&sql);
             }
         }
-        self.prepared.insert(sql.to_owned(), (prepared.clone(), self.turn));
+        self.prepared.insert(sql.to_owned(), (prepared.clone(), self.use_counter));
         Ok(prepared)
     }
 
-    /// Without its client a connection ends; a listener has nothing to ask any more.
-    pub(super) fn stays_open(self) {
+    /// Keeps the client of a listening connection, since dropping it would close the connection.
+    pub(super) fn keep_open(self) {
         let client = self.client;
         tokio::spawn(async move {
-            // The connection's own task ends it when nobody listens, or the server does.
+            // The driving task ends when the receiver or the server is gone.
             while !client.is_closed() {
-                tokio::time::sleep(PATIENCE).await;
+                tokio::time::sleep(CONNECT_TIMEOUT).await;
             }
         });
     }
 }
 
-type Step<'a> = Pin<Box<dyn Future<Output = Result<Outcome, StoreError>> + Send + 'a>>;
+type StatementFuture<'a> = Pin<Box<dyn Future<Output = Result<QueryResult, StoreError>> + Send + 'a>>;
 
-/// Sends all, then waits for all. The first error is the one that says why.
-async fn pipelined(mut steps: Vec<Step<'_>>) -> Result<Vec<Outcome>, StoreError> {
-    let mut ended: Vec<Option<Result<Outcome, StoreError>>> = Vec::with_capacity(steps.len());
-    // A query goes out when it is polled first; none of these waits for another.
+/// Sends all statements, then waits for all results. The first error is the cause.
+async fn run_pipelined(mut steps: Vec<StatementFuture<'_>>) -> Result<Vec<QueryResult>, StoreError> {
+    let mut ended: Vec<Option<Result<QueryResult, StoreError>>> = Vec::with_capacity(steps.len());
+    // A query is sent on its first poll; none of these waits for another.
     std::future::poll_fn(|context| {
         ended.extend(steps.iter_mut().map(|step| match step.as_mut().poll(context) {
             Poll::Ready(result) => Some(result),
@@ -173,27 +174,27 @@ async fn pipelined(mut steps: Vec<Step<'_>>) -> Result<Vec<Outcome>, StoreError>
     why.map_or(Ok(outcomes), Err)
 }
 
-async fn control(client: &Client, sql: &'static str) -> Result<Outcome, StoreError> {
-    client.batch_execute(sql).await.map(|()| Outcome::default()).map_err(gone)
+async fn run_control(client: &Client, sql: &'static str) -> Result<QueryResult, StoreError> {
+    client.batch_execute(sql).await.map(|()| QueryResult::default()).map_err(map_pg_error)
 }
 
 async fn run(
     client: &Client,
     prepared: &tokio_postgres::Statement,
     statement: &Statement,
-) -> Result<Outcome, StoreError> {
+) -> Result<QueryResult, StoreError> {
     let values: Vec<&(dyn ToSql + Sync)> =
         statement.values.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
     if prepared.columns().is_empty() {
-        let changed = client.execute(prepared, &values).await.map_err(gone)?;
-        return Ok(Outcome { changed, rows: Vec::new() });
+        let changed = client.execute(prepared, &values).await.map_err(map_pg_error)?;
+        return Ok(QueryResult { rows_affected: changed, rows: Vec::new() });
     }
-    let rows = client.query(prepared, &values).await.map_err(gone)?;
+    let rows = client.query(prepared, &values).await.map_err(map_pg_error)?;
     let rows: Result<Vec<Row>, _> = rows
         .iter()
         .map(|row| (0..row.len()).map(|column| row.try_get(column)).collect())
         .map(|values: Result<Vec<Value>, _>| values.map(Row))
         .collect();
-    let rows = rows.map_err(gone)?;
-    Ok(Outcome { changed: rows.len() as u64, rows })
+    let rows = rows.map_err(map_pg_error)?;
+    Ok(QueryResult { rows_affected: rows.len() as u64, rows })
 }

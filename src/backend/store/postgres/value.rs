@@ -1,4 +1,4 @@
-//! [`Value`] ↔ PostgreSQL's binary values, of the few types that tables of the store have.
+//! Conversion between [`Value`] and PostgreSQL's binary format, for the types that the tables use.
 
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, private::BytesMut};
 
@@ -49,12 +49,12 @@ impl<'a> FromSql<'a> for Value {
     }
 
     fn accepts(kind: &Type) -> bool {
-        Self::is_read(kind)
+        Self::is_supported(kind)
     }
 }
 
 impl Value {
-    pub(super) fn is_read(kind: &Type) -> bool {
+    pub(super) fn is_supported(kind: &Type) -> bool {
         *kind == Type::BOOL || <Self as ToSql>::accepts(kind)
     }
 

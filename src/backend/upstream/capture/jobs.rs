@@ -1,4 +1,4 @@
-//! `GET /capture` and `GET /capture/{id}` → what became of captures (EPCIS 2.0 §12.6.1).
+//! Status of captures: `GET /capture` and `GET /capture/{id}` (EPCIS 2.0 §12.6.1).
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -7,28 +7,28 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::backend::Shared;
-use crate::backend::api::{Allowed, Fault, Problem, Query, scope};
-use crate::backend::store::jobs::Job;
+use crate::backend::AppState;
+use crate::backend::api::{RequireScope, FieldError, Problem, QueryParams, scope};
+use crate::backend::store::jobs::CaptureJob;
 use crate::backend::upstream::query;
 use crate::units::UtcTime;
 
-pub(super) async fn job(
-    allowed: Allowed<scope::Capture>,
-    State(shared): State<Shared>,
+pub(super) async fn get_job(
+    allowed: RequireScope<scope::Capture>,
+    State(shared): State<AppState>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let found = shared.store.job(&id).await?.filter(|job| job.who == allowed.who);
-    let job = found.ok_or_else(|| Problem::not_found("no capture of yours has this id"))?;
-    let behaviour = job.behaviour.parse().expect("one of two words");
+    let found = shared.store.job(&id).await?.filter(|job| job.token_name == allowed.token_name);
+    let job = found.ok_or_else(|| Problem::not_found("this token has no capture with this id"))?;
+    let behaviour = job.behaviour.parse().expect("the behaviour is a valid header value");
     let headers = [(HeaderName::from_static("gs1-capture-error-behaviour"), behaviour)];
     let headers: [(HeaderName, HeaderValue); 1] = headers;
-    Ok((headers, Json(job_shown(&job))).into_response())
+    Ok((headers, Json(job_json(&job))).into_response())
 }
 
-fn job_shown(job: &Job) -> Value {
-    let errors: Vec<Fault> =
-        job.errors.as_deref().and_then(|text| faults_of(text).ok()).unwrap_or_default();
+fn job_json(job: &CaptureJob) -> Value {
+    let errors: Vec<FieldError> =
+        job.errors.as_deref().and_then(|text| parse_faults(text).ok()).unwrap_or_default();
     let errors: Vec<Value> = errors
         .iter()
         .map(|fault| {
@@ -58,7 +58,7 @@ fn job_shown(job: &Job) -> Value {
     shown
 }
 
-fn faults_of(text: &str) -> Result<Vec<Fault>, serde_json::Error> {
+fn parse_faults(text: &str) -> Result<Vec<FieldError>, serde_json::Error> {
     #[derive(Deserialize)]
     struct Kept {
         place: String,
@@ -66,7 +66,7 @@ fn faults_of(text: &str) -> Result<Vec<Fault>, serde_json::Error> {
         remedy: String,
     }
     let kept: Vec<Kept> = serde_json::from_str(text)?;
-    let fault = |Kept { place, value, remedy }| Fault { place, value, remedy };
+    let fault = |Kept { place, value, remedy }| FieldError { place, value, remedy };
     Ok(kept.into_iter().map(fault).collect())
 }
 
@@ -79,10 +79,10 @@ pub(super) struct Paging {
     next: Option<String>,
 }
 
-pub(super) async fn jobs(
-    allowed: Allowed<scope::Capture>,
-    State(shared): State<Shared>,
-    Query(paging): Query<Paging>,
+pub(super) async fn list_jobs(
+    allowed: RequireScope<scope::Capture>,
+    State(shared): State<AppState>,
+    QueryParams(paging): QueryParams<Paging>,
 ) -> Result<Response, Problem> {
     let limit = query::per_page(paging.per_page)?;
     let before = match &paging.next {
@@ -91,15 +91,15 @@ pub(super) async fn jobs(
             token
                 .split_once('.')
                 .and_then(|(at, id)| Some((UtcTime::from_unix_ms(at.parse().ok()?)?, id)))
-                .ok_or_else(query::bad_page)?,
+                .ok_or_else(query::invalid_page_token)?,
         ),
     };
-    let mut jobs = shared.store.jobs(&allowed.who, before, limit + 1).await?;
+    let mut jobs = shared.store.jobs(&allowed.token_name, before, limit + 1).await?;
     let more = jobs.len() > limit as usize;
     jobs.truncate(limit as usize);
     let next = jobs.last().filter(|_| more).map(|last| {
         format!("/capture?perPage={limit}&nextPageToken={}.{}", last.made_at.as_unix_ms(), last.id)
     });
-    let shown: Vec<Value> = jobs.iter().map(job_shown).collect();
-    Ok((query::link(next.as_deref()), Json(shown)).into_response())
+    let shown: Vec<Value> = jobs.iter().map(job_json).collect();
+    Ok((query::next_link(next.as_deref()), Json(shown)).into_response())
 }

@@ -1,19 +1,22 @@
-//! Retractions of a token → which of them it has the right to (EPCIS 2.0 §7.4.1.4 says what they are, and not whose).
+//! Decides which events a token may retract (EPCIS 2.0 §7.4.1.4 defines retractions, but not the
+//! required rights).
 //!
-//! - A token takes back what came by it. What came by others it takes back with the scope `retract` only.
-//! - What a van or the backend said nobody takes back by a capture, whatever the token.
-//! - What nobody has said yet may be taken back beforehand, by who will say it: documents may come in any order.
+//! - A token may retract its own events; those of other tokens require the scope `retract`.
+//! - Events of vans and of the backend cannot be retracted by a capture.
+//! - An unknown event may be retracted in advance by the token that will capture it, since
+//!   documents may arrive in any order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::backend::Shared;
+use crate::backend::AppState;
 use crate::backend::config::Scope;
-use crate::backend::event::{Event, RETRACTS_OTHERS, token_of};
+use crate::backend::event::{Event, RETRACTS_OTHERS, token_name};
 use crate::backend::store::StoreError;
 
-/// Marks what the token `who` may take back of others, and says of each event that it may not, by its name and in words.
-pub(super) async fn refused(
-    shared: &Shared,
+/// Checks the retractions in `events` for the token `who`. Marks those that apply to other tokens'
+/// events, and returns a message by event id for those that are not allowed.
+pub(super) async fn check_retractions(
+    shared: &AppState,
     who: &str,
     events: &mut [&mut Event],
 ) -> Result<BTreeMap<String, String>, StoreError> {
@@ -23,7 +26,7 @@ pub(super) async fn refused(
         return Ok(BTreeMap::new());
     }
     let mut said: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (event_id, source) in shared.store.sources_of(&back).await? {
+    for (event_id, source) in shared.store.sources_by_event_id(&back).await? {
         said.entry(event_id).or_default().insert(source);
     }
     for event in events.iter().filter(|event| !event.retracts) {
@@ -35,16 +38,16 @@ pub(super) async fn refused(
     let mut refused = BTreeMap::new();
     for event in events.iter_mut().filter(|event| event.retracts) {
         let by = said.get(&event.event_id).into_iter().flatten();
-        let by: Vec<Option<&str>> = by.map(|source| token_of(source)).collect();
+        let by: Vec<Option<&str>> = by.map(|source| token_name(source)).collect();
         let others = by.iter().flatten().find(|token| **token != who);
         if !by.is_empty() && by.iter().all(Option::is_none) {
-            let words = "a van said it, or this backend, and nobody else takes that back";
+            let words = "the event was reported by a van or by this backend, which alone can retract it";
             refused.insert(event.id.clone(), words.to_owned());
         } else if is_wide {
             RETRACTS_OTHERS.clone_into(&mut event.kind);
         } else if let Some(other) = others.filter(|_| !by.contains(&Some(who))) {
             let words = format!(
-                "it came by the token {other}: have that one take it back, or one with the scope retract"
+                "the event was captured by the token {other}; retract it with that token, or with one that has the scope retract"
             );
             refused.insert(event.id.clone(), words);
         }

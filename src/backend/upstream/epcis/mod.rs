@@ -1,85 +1,87 @@
-//! An event as somebody else writes it → what is wrong with it by EPCIS 2.0 (ISO/IEC 19987 §7, §9), each at its place.
+//! Validates events of other parties against EPCIS 2.0 (ISO/IEC 19987 §7, §9) and reports each
+//! fault with its place.
 //!
-//! It refuses what GS1's JSON schema refuses, and what no store should keep: times that cannot be, and lists without end.
+//! Rejects everything that GS1's JSON schema rejects, and in addition implausible times and
+//! unbounded lists.
 
 mod shape;
 mod words;
 
 use serde_json::Value;
 
-use self::shape::{Found, check};
-use crate::backend::api::Fault;
+use self::shape::{Faults, check};
+use crate::backend::api::FieldError;
 use crate::units::UtcTime;
 
-/// Things that one event names at most.
-const MAX_THINGS: usize = 5_000;
+/// Maximum number of EPCs per event.
+const MAX_EPCS: usize = 5_000;
 
-/// Of an event as text, in bytes.
+/// Maximum size of an event's JSON text in bytes.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// More faults of one event nobody reads.
-const MOST_FAULTS: usize = 20;
+/// Maximum number of faults reported per event.
+const MAX_FAULTS: usize = 20;
 
-/// How far ahead of ours a stranger's clock may be, ms.
-const AHEAD_MS: i64 = 24 * 60 * 60 * 1000;
+/// Maximum lead of a sender's clock over ours, in milliseconds.
+const MAX_CLOCK_SKEW_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// Whether an event must have its own `@context`: it does, unless the document around it has one.
+/// Expected place of an event's `@context`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Context {
-    /// It stands alone.
+    /// In the event itself.
     Own,
-    /// The document has one.
+    /// In the enclosing document.
     OfDocument,
 }
 
-/// What is wrong with an event that somebody captures at `now`; nothing if it is in order.
-pub(super) fn faults(event: &Value, context: Context, now: UtcTime) -> Vec<Fault> {
-    let mut found = Found::new(MOST_FAULTS);
+/// Validates an event captured at `now`; returns no faults if it is valid.
+pub(super) fn validate(event: &Value, context: Context, now: UtcTime) -> Vec<FieldError> {
+    let mut found = Faults::new(MAX_FAULTS);
     let kind = event.get("type").and_then(Value::as_str);
     let Some((_, shape)) = words::EVENTS.iter().find(|(name, _)| Some(*name) == kind) else {
         let names = words::EVENTS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
         let value = event.get("type").map_or_else(|| "absent".to_owned(), Value::to_string);
-        found.tell("type", &value, names);
+        found.push("type", &value, names);
         return found.faults;
     };
     check(event, shape, "", &mut found);
     if context == Context::Own && event.get("@context").is_none() {
-        found.tell("@context", "absent", "the context that GS1 publishes");
+        found.push("@context", "absent", "add the context that GS1 publishes");
     }
-    bounds(event, now, &mut found);
+    check_bounds(event, now, &mut found);
     found.faults
 }
 
-fn bounds(event: &Value, now: UtcTime, found: &mut Found) {
+fn check_bounds(event: &Value, now: UtcTime, found: &mut Faults) {
     let time = event.get("eventTime").and_then(Value::as_str);
     if let (Some(text), Some(time)) = (time, time.and_then(UtcTime::parse)) {
         if time.date().year() < 2000 {
-            found.tell("eventTime", text, "not before the year 2000");
-        } else if time.millis_since(now) > AHEAD_MS {
-            found.tell("eventTime", text, "at most a day ahead of now");
+            found.push("eventTime", text, "send a time from the year 2000 on");
+        } else if time.millis_since(now) > MAX_CLOCK_SKEW_MS {
+            found.push("eventTime", text, "send a time at most one day ahead");
         }
     }
-    let things = crate::backend::epc::things(event).len();
-    if things > MAX_THINGS {
-        found.tell("epcList", &things.to_string(), "at most 5,000 things; split the event");
+    let things = crate::backend::epc::epcs_in(event).len();
+    if things > MAX_EPCS {
+        found.push("epcList", &things.to_string(), "at most 5,000 things; split the event");
     }
     let bytes = event.to_string().len();
     if bytes > MAX_BYTES {
-        found.tell("", &format!("{bytes} bytes"), "at most 256 KiB; split the event");
+        found.push("", &format!("{bytes} bytes"), "at most 256 KiB; split the event");
     }
     let wrong_id = event.get("eventID").and_then(Value::as_str).filter(|id| id.len() > 256);
     if let Some(id) = wrong_id {
-        found.tell("eventID", id, "at most 256 bytes");
+        found.push("eventID", id, "at most 256 bytes");
     }
     let retracts = event.get("errorDeclaration").is_some();
     if retracts && event.get("eventID").is_none() {
-        found.tell("eventID", "absent", "the eventID of the event that is wrong");
+        found.push("eventID", "absent", "send the eventID of the event to retract");
     }
 }
 
-/// What is wrong with the document around events; else its events.
-pub(super) fn events(document: &Value) -> Result<Vec<Value>, Vec<Fault>> {
-    let mut found = Found::new(MOST_FAULTS);
+/// Validates the document around events and returns its events.
+pub(super) fn events_from_document(document: &Value) -> Result<Vec<Value>, Vec<FieldError>> {
+    let mut found = Faults::new(MAX_FAULTS);
     let kind = document.get("type").and_then(Value::as_str).unwrap_or_default();
     let (shape, path) = match kind {
         "EPCISDocument" => (&words::DOCUMENT, "/epcisBody/eventList"),
@@ -87,21 +89,21 @@ pub(super) fn events(document: &Value) -> Result<Vec<Value>, Vec<Fault>> {
             (&words::QUERY_DOCUMENT, "/epcisBody/queryResults/resultsBody/eventList")
         }
         _ => {
-            found.tell("type", kind, "EPCISDocument or EPCISQueryDocument");
+            found.push("type", kind, "EPCISDocument or EPCISQueryDocument");
             return Err(found.faults);
         }
     };
     check(document, shape, "", &mut found);
     let version = document.get("schemaVersion").and_then(Value::as_str);
     if let Some(version) = version.filter(|version| version.split('.').next() != Some("2")) {
-        found.tell("schemaVersion", version, "2.0");
+        found.push("schemaVersion", version, "2.0");
     }
     let events = document.pointer(path).and_then(Value::as_array);
     match events {
         Some(events) if found.faults.is_empty() => Ok(events.clone()),
         Some(_) => Err(found.faults),
         None => {
-            found.tell(path.trim_start_matches('/'), "absent", "an array of events");
+            found.push(path.trim_start_matches('/'), "absent", "an array of events");
             Err(found.faults)
         }
     }
@@ -126,7 +128,7 @@ mod tests {
     fn places(spoil: impl FnOnce(&mut Value)) -> Vec<String> {
         let mut event = event();
         spoil(&mut event);
-        faults(&event, Context::Own, now()).into_iter().map(|fault| fault.place).collect()
+        validate(&event, Context::Own, now()).into_iter().map(|fault| fault.place).collect()
     }
 
     #[test]
@@ -175,10 +177,10 @@ mod tests {
         for (spoil, expected) in table {
             assert_eq!(places(spoil), *expected);
         }
-        for fine in
+        for ok in
             ["ni:///sha-256;36ef?ver=CBV2.0", "urn:uuid:019aaa00-0006-7000-8000-000000000006"]
         {
-            assert_eq!(places(|event| event["eventID"] = json!(fine)), Vec::<String>::new());
+            assert_eq!(places(|event| event["eventID"] = json!(ok)), Vec::<String>::new());
         }
         let many: Vec<String> = (0..5_001).map(|n| format!("urn:x:{n}")).collect();
         assert_eq!(places(|event| event["epcList"] = json!(many)), ["epcList"]);
@@ -188,7 +190,7 @@ mod tests {
     fn a_document_is_told_from_what_is_none() {
         let document = json!({"@context": [], "type": "EPCISDocument", "schemaVersion": "2.0",
             "creationDate": "2026-11-22T07:12:31Z", "epcisBody": {"eventList": [1, 2]}});
-        assert_eq!(events(&document).unwrap().len(), 2);
+        assert_eq!(events_from_document(&document).unwrap().len(), 2);
         for (member, value, place) in [
             ("type", json!("Document"), "type"),
             ("schemaVersion", json!("1.2"), "schemaVersion"),
@@ -198,10 +200,10 @@ mod tests {
         ] {
             let mut document = document.clone();
             document[member] = value;
-            assert_eq!(events(&document).unwrap_err()[0].place, place);
+            assert_eq!(events_from_document(&document).unwrap_err()[0].place, place);
         }
         let answer = json!({"@context": [], "type": "EPCISQueryDocument", "epcisBody": {"queryResults": {
             "queryName": "x", "resultsBody": {"eventList": [1]}}}});
-        assert_eq!(events(&answer).unwrap().len(), 1);
+        assert_eq!(events_from_document(&answer).unwrap().len(), 1);
     }
 }

@@ -1,117 +1,117 @@
-//! What members an object may have, and what may stand there.
+//! Declarative schemas for JSON objects: members and their values.
 
 use std::collections::HashSet;
 
 use serde_json::Value;
 
-use crate::backend::api::Fault;
-use crate::core::delivery::manifest::ManifestRefusal;
+use crate::backend::api::FieldError;
+use crate::core::delivery::manifest::ManifestError;
 use crate::units::UtcTime;
 use crate::wire::epcis::is_uri;
 
-/// An object.
+/// Schema of an object.
 #[derive(Debug)]
-pub(super) struct Shape {
-    /// Names, and what stands there.
-    pub(super) members: &'static [(&'static str, Kind)],
-    /// More of them.
-    pub(super) more: &'static [(&'static str, Kind)],
-    /// Those that must be there.
+pub(super) struct ObjectSchema {
+    /// Members with their value schemas.
+    pub(super) members: &'static [(&'static str, ValueSchema)],
+    /// Further members, specific to the type.
+    pub(super) more: &'static [(&'static str, ValueSchema)],
+    /// Mandatory members.
     pub(super) required: &'static [&'static str],
-    /// What else may be there.
-    pub(super) others: Others,
+    /// Rule for members that the schema does not name.
+    pub(super) extra: ExtraMembers,
 }
 
-/// Members that a shape does not name.
+/// Rule for members that a schema does not name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Others {
-    /// Extensions: names with a prefix, or URIs.
+pub(super) enum ExtraMembers {
+    /// Extensions only: prefixed names or URIs.
     Prefixed,
-    /// None.
-    No,
-    /// Whatever.
+    /// None allowed.
+    Forbidden,
+    /// Anything allowed.
     Any,
 }
 
-/// What stands in a member.
+/// Schema of a value.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Kind {
+pub(super) enum ValueSchema {
     Any,
     Text,
     Number,
-    Truth,
+    Boolean,
     Hex,
     Uri,
-    /// Each once.
+    /// URIs without duplicates.
     Uris,
     UriOrUris,
     Time,
     Offset,
     Version,
     Unit,
-    /// One of these words.
+    /// One of these texts.
     OneOf(&'static [&'static str]),
-    /// One of these words of GS1's, or a URI that is not GS1's.
-    Word(&'static [&'static str]),
-    /// At least one such word, each once.
-    Words(&'static [&'static str]),
-    Object(&'static Shape),
-    List(&'static Shape),
-    /// At least one.
-    Some(&'static Shape),
+    /// One of these CBV terms, or a URI outside GS1's vocabulary.
+    Term(&'static [&'static str]),
+    /// One or more such terms, without duplicates.
+    Terms(&'static [&'static str]),
+    Object(&'static ObjectSchema),
+    List(&'static ObjectSchema),
+    /// A list with at least one item.
+    NonEmptyList(&'static ObjectSchema),
     Array,
 }
 
-/// Faults, of which there are not too many.
+/// Collected faults, up to a maximum.
 #[derive(Debug)]
-pub(super) struct Found {
-    pub(super) faults: Vec<Fault>,
-    most: usize,
+pub(super) struct Faults {
+    pub(super) faults: Vec<FieldError>,
+    max: usize,
 }
 
-impl Found {
-    pub(super) const fn new(most: usize) -> Self {
-        Self { faults: Vec::new(), most }
+impl Faults {
+    pub(super) const fn new(max: usize) -> Self {
+        Self { faults: Vec::new(), max }
     }
 
-    pub(super) fn tell(&mut self, place: &str, value: &str, remedy: impl Into<String>) {
-        if self.faults.len() < self.most {
-            let ManifestRefusal { place, value, .. } =
-                ManifestRefusal::new(place.replace('/', "."), value, "");
-            self.faults.push(Fault { place, value, remedy: remedy.into() });
+    pub(super) fn push(&mut self, place: &str, value: &str, remedy: impl Into<String>) {
+        if self.faults.len() < self.max {
+            let ManifestError { path: place, value, .. } =
+                ManifestError::new(place.replace('/', "."), value, "");
+            self.faults.push(FieldError { place, value, remedy: remedy.into() });
         }
     }
 }
 
-/// Holds a value against a shape.
-pub(super) fn check(value: &Value, shape: &Shape, place: &str, found: &mut Found) {
+/// Checks a value against a schema.
+pub(super) fn check(value: &Value, shape: &ObjectSchema, place: &str, found: &mut Faults) {
     let Some(members) = value.as_object() else {
-        found.tell(place, "of another shape", "an object");
+        found.push(place, "wrong type", "an object");
         return;
     };
     let at =
         |name: &str| if place.is_empty() { name.to_owned() } else { format!("{place}.{name}") };
     for (name, value) in members {
         let known = shape.members.iter().chain(shape.more).find(|(known, _)| known == name);
-        match (known, shape.others) {
+        match (known, shape.extra) {
             (Some((_, kind)), _) => kind.check(value, &at(name), found),
-            (None, Others::Any) => {}
-            (None, Others::Prefixed) if is_uri(name) || prefixed(name) => {}
-            (None, Others::Prefixed) => {
-                found.tell(&at(name), "no member of EPCIS", "a prefix of @context, as van:name");
+            (None, ExtraMembers::Any) => {}
+            (None, ExtraMembers::Prefixed) if is_uri(name) || is_prefixed(name) => {}
+            (None, ExtraMembers::Prefixed) => {
+                found.push(&at(name), "not an EPCIS member", "use a prefix declared in @context, as in van:name");
             }
-            (None, Others::No) => found.tell(&at(name), "no member of EPCIS", "leave it out"),
+            (None, ExtraMembers::Forbidden) => found.push(&at(name), "not an EPCIS member", "remove it"),
         }
     }
     for name in shape.required {
         if !members.contains_key(*name) {
-            found.tell(&at(name), "absent", "it must be there");
+            found.push(&at(name), "absent", "add this required member");
         }
     }
 }
 
-/// `van:name`, whatever the name.
-fn prefixed(name: &str) -> bool {
+/// Whether the name has a prefix, as in `van:name`.
+fn is_prefixed(name: &str) -> bool {
     let Some((prefix, rest)) = name.split_once(':') else { return false };
     let letter = |c: char| c.is_ascii_alphanumeric() || "+-._".contains(c);
     prefix.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -119,99 +119,99 @@ fn prefixed(name: &str) -> bool {
         && !rest.is_empty()
 }
 
-/// An absolute URI. That of an event's hash (CBV 2.0 §8.9) has an empty authority.
-fn is_uri_of_epcis(text: &str) -> bool {
+/// Whether it is an absolute URI. An event hash (CBV 2.0 §8.9) has an empty authority.
+fn is_epcis_uri(text: &str) -> bool {
     is_uri(text) || text.strip_prefix("ni:///").is_some_and(|rest| is_uri(&format!("ni:{rest}")))
 }
 
-impl Kind {
-    fn check(self, value: &Value, place: &str, found: &mut Found) {
+impl ValueSchema {
+    fn check(self, value: &Value, place: &str, found: &mut Faults) {
         match self {
             Self::Object(shape) => check(value, shape, place, found),
-            Self::List(_) | Self::Some(_) | Self::Uris | Self::Words(_) | Self::Array => {
+            Self::List(_) | Self::NonEmptyList(_) | Self::Uris | Self::Terms(_) | Self::Array => {
                 self.check_list(value, place, found);
             }
             Self::UriOrUris if value.is_array() => Self::Uris.check(value, place, found),
             _ => {
                 if let Some(remedy) = self.remedy(value) {
                     let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                    found.tell(place, &shown, remedy);
+                    found.push(place, &shown, remedy);
                 }
             }
         }
     }
 
-    fn check_list(self, value: &Value, place: &str, found: &mut Found) {
+    fn check_list(self, value: &Value, place: &str, found: &mut Faults) {
         let Some(list) = value.as_array() else {
-            found.tell(place, "of another shape", "an array");
+            found.push(place, "wrong type", "an array");
             return;
         };
-        if matches!(self, Self::Some(_) | Self::Words(_)) && list.is_empty() {
-            found.tell(place, "empty", "at least one");
+        if matches!(self, Self::NonEmptyList(_) | Self::Terms(_)) && list.is_empty() {
+            found.push(place, "empty", "at least one");
         }
         let mut known = HashSet::new();
         for (index, item) in list.iter().enumerate() {
             let place = format!("{place}[{index}]");
             match self {
-                Self::List(shape) | Self::Some(shape) => check(item, shape, &place, found),
+                Self::List(shape) | Self::NonEmptyList(shape) => check(item, shape, &place, found),
                 Self::Uris => Self::Uri.check(item, &place, found),
-                Self::Words(words) => Self::Word(words).check(item, &place, found),
+                Self::Terms(words) => Self::Term(words).check(item, &place, found),
                 _ => continue,
             }
             if let Some(text) = item.as_str().filter(|text| !known.insert(*text)) {
-                found.tell(&place, text, "each once");
+                found.push(&place, text, "remove the duplicate");
             }
         }
     }
 
-    /// What should stand there instead.
+    /// Description of the expected value; `None` if the value is valid.
     fn remedy(self, value: &Value) -> Option<String> {
         let text = value.as_str();
         let is = |test: fn(&str) -> bool| text.is_some_and(test);
-        let (fine, remedy) = match self {
+        let (ok, remedy) = match self {
             Self::Text => (text.is_some(), "a text"),
             Self::Number => (value.is_number(), "a number"),
-            Self::Truth => (value.is_boolean(), "true or false"),
+            Self::Boolean => (value.is_boolean(), "true or false"),
             Self::Hex => (
                 is(|text| !text.is_empty() && text.bytes().all(|c| c.is_ascii_hexdigit())),
                 "hexadecimal digits",
             ),
             Self::Uri | Self::UriOrUris => {
-                (is(is_uri_of_epcis), "a URI, as https://id.gs1.org/00/395212340000000014")
+                (is(is_epcis_uri), "a URI such as https://id.gs1.org/00/395212340000000014")
             }
             Self::Time => (
                 is(|text| UtcTime::parse(text).is_some()),
-                "a time with an offset, as 2026-11-22T07:12:31.250Z",
+                "a time with an offset, such as 2026-11-22T07:12:31.250Z",
             ),
-            Self::Offset => (is(is_offset), "an offset from UTC, as +01:00"),
+            Self::Offset => (is(is_offset), "an offset from UTC, such as +01:00"),
             Self::Version => (
                 is(|text| text.split('.').all(|part| part.parse::<u32>().is_ok())),
-                "a version, as 2.0",
+                "a version such as 2.0",
             ),
             Self::Unit => (
                 is(|text| {
                     (2..=3).contains(&text.len())
                         && text.bytes().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
                 }),
-                "a unit of UN/CEFACT Recommendation 20, as KGM",
+                "a unit of UN/CEFACT Recommendation 20, such as KGM",
             ),
             Self::OneOf(words) => {
-                let fine = text.is_some_and(|text| words.contains(&text));
-                return (!fine).then(|| words.join(", "));
+                let ok = text.is_some_and(|text| words.contains(&text));
+                return (!ok).then(|| words.join(", "));
             }
-            Self::Word(words) => (
+            Self::Term(words) => (
                 text.is_some_and(|text| {
-                    words.contains(&text) || is_uri_of_epcis(text) && !is_cbv(text)
+                    words.contains(&text) || is_epcis_uri(text) && !is_cbv(text)
                 }),
-                "a bare word of CBV 2.0, or a URI of your own",
+                "a bare CBV 2.0 term, or a URI of your own vocabulary",
             ),
             _ => (true, ""),
         };
-        (!fine).then(|| remedy.to_owned())
+        (!ok).then(|| remedy.to_owned())
     }
 }
 
-/// Words of CBV are bare in JSON (EPCIS 2.0 §10.2).
+/// Whether it is a URI of a CBV term; JSON requires the bare term (EPCIS 2.0 §10.2).
 fn is_cbv(uri: &str) -> bool {
     ["urn:epcglobal:cbv", "https://ns.gs1.org/cbv/", "http://ns.gs1.org/cbv/"]
         .iter()
@@ -220,13 +220,13 @@ fn is_cbv(uri: &str) -> bool {
 
 fn is_offset(text: &str) -> bool {
     let Some(rest) = text.strip_prefix(['+', '-']) else { return false };
-    let Some((hours, minutes)) = rest.split_once(':') else { return false };
+    let Some((hours, format_elapsed)) = rest.split_once(':') else { return false };
     let number = |text: &str| {
         let digits = text.len() == 2 && text.bytes().all(|c| c.is_ascii_digit());
         digits.then(|| text.parse::<u32>().ok()).flatten()
     };
-    match (number(hours), number(minutes)) {
-        (Some(hours), Some(minutes)) => hours < 14 && minutes < 60 || (hours, minutes) == (14, 0),
+    match (number(hours), number(format_elapsed)) {
+        (Some(hours), Some(format_elapsed)) => hours < 14 && format_elapsed < 60 || (hours, format_elapsed) == (14, 0),
         _ => false,
     }
 }

@@ -1,11 +1,12 @@
-//! The words of EPCIS 2.0 and CBV 2.0: members of each event (ISO/IEC 19987 §7.4), business steps (CBV §7.1), dispositions
-//! (§7.2), types of transactions, sources and destinations (§7.3, §7.4), of sensor reports (§7.6).
+//! Vocabulary of EPCIS 2.0 and CBV 2.0: members of each event (ISO/IEC 19987 §7.4), business steps
+//! (CBV §7.1), dispositions (§7.2), types of transactions, sources and destinations (§7.3, §7.4)
+//! and of sensor reports (§7.6).
 
-use super::shape::Kind::{
-    Any, Array, Hex, List, Number, Object, Offset, OneOf, Some, Text, Time, Truth, Unit, Uri,
-    UriOrUris, Uris, Version, Word, Words,
+use super::shape::ValueSchema::{
+    Any, Array, Hex, List, Number, Object, Offset, OneOf, NonEmptyList, Text, Time, Boolean, Unit, Uri,
+    UriOrUris, Uris, Version, Term, Terms,
 };
-use super::shape::{Kind, Others, Shape};
+use super::shape::{ValueSchema, ExtraMembers, ObjectSchema};
 
 const STEPS: &[&str] = &[
     "accepting",
@@ -87,7 +88,7 @@ const DISPOSITIONS: &[&str] = &[
     "unavailable",
 ];
 
-const TRANSACTIONS: &[&str] = &[
+const TRANSACTION_TYPES: &[&str] = &[
     "bol",
     "cert",
     "desadv",
@@ -103,9 +104,9 @@ const TRANSACTIONS: &[&str] = &[
     "upevt",
 ];
 
-const ENDS: &[&str] = &["owning_party", "possessing_party", "location"];
+const SOURCE_DEST_TYPES: &[&str] = &["owning_party", "possessing_party", "location"];
 
-const MEASURED: &[&str] = &[
+const MEASUREMENT_TYPES: &[&str] = &[
     "AbsoluteHumidity",
     "AbsorbedDose",
     "AbsorbedDoseRate",
@@ -201,8 +202,8 @@ const ACTIONS: &[&str] = &["ADD", "OBSERVE", "DELETE"];
 
 const COMMON_REQUIRED: &[&str] = &["eventTime", "eventTimeZoneOffset", "action"];
 
-/// What every event may say.
-const COMMON: &[(&str, Kind)] = &[
+/// Members of every event.
+const COMMON: &[(&str, ValueSchema)] = &[
     ("@context", Any),
     ("type", Text),
     ("eventTime", Time),
@@ -211,8 +212,8 @@ const COMMON: &[(&str, Kind)] = &[
     ("eventID", Uri),
     ("certificationInfo", UriOrUris),
     ("errorDeclaration", Object(&ERROR)),
-    ("bizStep", Word(STEPS)),
-    ("disposition", Word(DISPOSITIONS)),
+    ("bizStep", Term(STEPS)),
+    ("disposition", Term(DISPOSITIONS)),
     ("readPoint", Object(&PLACE)),
     ("bizLocation", Object(&PLACE)),
     ("sourceList", List(&SOURCE)),
@@ -220,8 +221,8 @@ const COMMON: &[(&str, Kind)] = &[
     ("sensorElementList", List(&SENSOR)),
 ];
 
-/// The events of EPCIS, by their type.
-pub(super) const EVENTS: &[(&str, &Shape)] = &[
+/// Event types with their schemas.
+pub(super) const EVENTS: &[(&str, &ObjectSchema)] = &[
     ("ObjectEvent", &OBJECT),
     ("AggregationEvent", &AGGREGATION),
     ("AssociationEvent", &ASSOCIATION),
@@ -229,7 +230,7 @@ pub(super) const EVENTS: &[(&str, &Shape)] = &[
     ("TransformationEvent", &TRANSFORMATION),
 ];
 
-static OBJECT: Shape = Shape {
+static OBJECT: ObjectSchema = ObjectSchema {
     members: COMMON,
     more: &[
         ("action", OneOf(ACTIONS)),
@@ -240,10 +241,10 @@ static OBJECT: Shape = Shape {
         ("ilmd", Object(&ILMD)),
     ],
     required: COMMON_REQUIRED,
-    others: Others::Prefixed,
+    extra: ExtraMembers::Prefixed,
 };
 
-const CHILDREN: &[(&str, Kind)] = &[
+const CHILDREN: &[(&str, ValueSchema)] = &[
     ("action", OneOf(ACTIONS)),
     ("parentID", Uri),
     ("childEPCs", Uris),
@@ -251,30 +252,30 @@ const CHILDREN: &[(&str, Kind)] = &[
     ("bizTransactionList", List(&BIZ_TRANSACTION)),
 ];
 
-static AGGREGATION: Shape =
-    Shape { members: COMMON, more: CHILDREN, required: COMMON_REQUIRED, others: Others::Prefixed };
+static AGGREGATION: ObjectSchema =
+    ObjectSchema { members: COMMON, more: CHILDREN, required: COMMON_REQUIRED, extra: ExtraMembers::Prefixed };
 
-static ASSOCIATION: Shape = Shape {
+static ASSOCIATION: ObjectSchema = ObjectSchema {
     members: COMMON,
     more: CHILDREN,
     required: &["eventTime", "eventTimeZoneOffset", "action", "parentID"],
-    others: Others::Prefixed,
+    extra: ExtraMembers::Prefixed,
 };
 
-static TRANSACTION: Shape = Shape {
+static TRANSACTION: ObjectSchema = ObjectSchema {
     members: COMMON,
     more: &[
         ("action", OneOf(ACTIONS)),
-        ("bizTransactionList", Some(&BIZ_TRANSACTION)),
+        ("bizTransactionList", NonEmptyList(&BIZ_TRANSACTION)),
         ("parentID", Uri),
         ("epcList", Uris),
         ("quantityList", List(&QUANTITY)),
     ],
     required: &["eventTime", "eventTimeZoneOffset", "action", "bizTransactionList"],
-    others: Others::Prefixed,
+    extra: ExtraMembers::Prefixed,
 };
 
-static TRANSFORMATION: Shape = Shape {
+static TRANSFORMATION: ObjectSchema = ObjectSchema {
     members: COMMON,
     more: &[
         ("inputEPCList", Uris),
@@ -287,59 +288,59 @@ static TRANSFORMATION: Shape = Shape {
         ("ilmd", Object(&ILMD)),
     ],
     required: &["eventTime", "eventTimeZoneOffset"],
-    others: Others::Prefixed,
+    extra: ExtraMembers::Prefixed,
 };
 
-/// An object of these members and no more.
+/// Schema of an object with exactly these members.
 const fn closed(
-    members: &'static [(&'static str, Kind)],
+    members: &'static [(&'static str, ValueSchema)],
     required: &'static [&'static str],
-) -> Shape {
-    Shape { members, more: &[], required, others: Others::No }
+) -> ObjectSchema {
+    ObjectSchema { members, more: &[], required, extra: ExtraMembers::Forbidden }
 }
 
-/// An object of these members, and extensions.
+/// Schema of an object with these members and extensions.
 const fn open(
-    members: &'static [(&'static str, Kind)],
+    members: &'static [(&'static str, ValueSchema)],
     required: &'static [&'static str],
-) -> Shape {
-    Shape { members, more: &[], required, others: Others::Prefixed }
+) -> ObjectSchema {
+    ObjectSchema { members, more: &[], required, extra: ExtraMembers::Prefixed }
 }
 
-static PLACE: Shape =
-    Shape { members: &[("id", Uri)], more: &[], required: &["id"], others: Others::Any };
+static PLACE: ObjectSchema =
+    ObjectSchema { members: &[("id", Uri)], more: &[], required: &["id"], extra: ExtraMembers::Any };
 
-static QUANTITY: Shape =
+static QUANTITY: ObjectSchema =
     closed(&[("epcClass", Uri), ("quantity", Number), ("uom", Unit)], &["epcClass"]);
 
-static BIZ_TRANSACTION: Shape =
-    closed(&[("type", Word(TRANSACTIONS)), ("bizTransaction", Uri)], &["bizTransaction"]);
+static BIZ_TRANSACTION: ObjectSchema =
+    closed(&[("type", Term(TRANSACTION_TYPES)), ("bizTransaction", Uri)], &["bizTransaction"]);
 
-static SOURCE: Shape = closed(&[("type", Word(ENDS)), ("source", Uri)], &["type", "source"]);
+static SOURCE: ObjectSchema = closed(&[("type", Term(SOURCE_DEST_TYPES)), ("source", Uri)], &["type", "source"]);
 
-static DESTINATION: Shape =
-    closed(&[("type", Word(ENDS)), ("destination", Uri)], &["type", "destination"]);
+static DESTINATION: ObjectSchema =
+    closed(&[("type", Term(SOURCE_DEST_TYPES)), ("destination", Uri)], &["type", "destination"]);
 
-static PERSISTENT: Shape =
-    closed(&[("set", Words(DISPOSITIONS)), ("unset", Words(DISPOSITIONS))], &[]);
+static PERSISTENT: ObjectSchema =
+    closed(&[("set", Terms(DISPOSITIONS)), ("unset", Terms(DISPOSITIONS))], &[]);
 
-static ILMD: Shape = open(&[], &[]);
+static ILMD: ObjectSchema = open(&[], &[]);
 
-static ERROR: Shape = open(
+static ERROR: ObjectSchema = open(
     &[
         ("declarationTime", Time),
-        ("reason", Word(&["did_not_occur", "incorrect_data"])),
+        ("reason", Term(&["did_not_occur", "incorrect_data"])),
         ("correctiveEventIDs", Uris),
     ],
     &["declarationTime"],
 );
 
-static SENSOR: Shape = open(
-    &[("sensorMetadata", Object(&SENSOR_METADATA)), ("sensorReport", Some(&SENSOR_REPORT))],
+static SENSOR: ObjectSchema = open(
+    &[("sensorMetadata", Object(&SENSOR_METADATA)), ("sensorReport", NonEmptyList(&SENSOR_REPORT))],
     &["sensorReport"],
 );
 
-static SENSOR_METADATA: Shape = open(
+static SENSOR_METADATA: ObjectSchema = open(
     &[
         ("time", Time),
         ("deviceID", Uri),
@@ -353,10 +354,10 @@ static SENSOR_METADATA: Shape = open(
     &[],
 );
 
-static SENSOR_REPORT: Shape = open(
+static SENSOR_REPORT: ObjectSchema = open(
     &[
-        ("type", Word(MEASURED)),
-        ("exception", Word(&["ALARM_CONDITION", "ERROR_CONDITION"])),
+        ("type", Term(MEASUREMENT_TYPES)),
+        ("exception", Term(&["ALARM_CONDITION", "ERROR_CONDITION"])),
         ("deviceID", Uri),
         ("deviceMetadata", Uri),
         ("rawData", Uri),
@@ -366,9 +367,9 @@ static SENSOR_REPORT: Shape = open(
         ("chemicalSubstance", Uri),
         ("coordinateReferenceSystem", Uri),
         ("value", Number),
-        ("component", Word(COMPONENTS)),
+        ("component", Term(COMPONENTS)),
         ("stringValue", Text),
-        ("booleanValue", Truth),
+        ("booleanValue", Boolean),
         ("hexBinaryValue", Hex),
         ("uriValue", Uri),
         ("minValue", Number),
@@ -382,8 +383,8 @@ static SENSOR_REPORT: Shape = open(
     &["type"],
 );
 
-/// Where events are written down (§9.5).
-pub(super) static DOCUMENT: Shape = open(
+/// An EPCIS document (§9.5).
+pub(super) static DOCUMENT: ObjectSchema = open(
     &[
         ("@context", Any),
         ("id", Uri),
@@ -393,18 +394,18 @@ pub(super) static DOCUMENT: Shape = open(
         ("instanceIdentifier", Text),
         ("sender", Text),
         ("receiver", Text),
-        ("epcisHeader", Object(&ANYTHING)),
+        ("epcisHeader", Object(&ANY_OBJECT)),
         ("epcisBody", Object(&BODY)),
     ],
     &["@context", "type", "schemaVersion", "creationDate", "epcisBody"],
 );
 
-static ANYTHING: Shape = Shape { members: &[], more: &[], required: &[], others: Others::Any };
+static ANY_OBJECT: ObjectSchema = ObjectSchema { members: &[], more: &[], required: &[], extra: ExtraMembers::Any };
 
-static BODY: Shape = open(&[("eventList", Array)], &["eventList"]);
+static BODY: ObjectSchema = open(&[("eventList", Array)], &["eventList"]);
 
-/// The answer of another repository (§9.5).
-pub(super) static QUERY_DOCUMENT: Shape = open(
+/// A query response of another repository (§9.5).
+pub(super) static QUERY_DOCUMENT: ObjectSchema = open(
     &[
         ("@context", Any),
         ("id", Uri),
@@ -416,11 +417,11 @@ pub(super) static QUERY_DOCUMENT: Shape = open(
     &["@context", "type", "epcisBody"],
 );
 
-static QUERY_BODY: Shape = open(&[("queryResults", Object(&RESULTS))], &["queryResults"]);
+static QUERY_BODY: ObjectSchema = open(&[("queryResults", Object(&RESULTS))], &["queryResults"]);
 
-static RESULTS: Shape = open(
+static RESULTS: ObjectSchema = open(
     &[("queryName", Text), ("subscriptionID", Text), ("resultsBody", Object(&RESULTS_BODY))],
     &["resultsBody"],
 );
 
-static RESULTS_BODY: Shape = open(&[("eventList", Array), ("vocabularyList", Any)], &["eventList"]);
+static RESULTS_BODY: ObjectSchema = open(&[("eventList", Array), ("vocabularyList", Any)], &["eventList"]);

@@ -1,4 +1,4 @@
-// Who is told of the parcel.
+// Subscriptions to notifications about the parcel.
 
 import { ask, once } from './api.js';
 import { element, field, keep, write } from './dom.js';
@@ -8,7 +8,7 @@ const OVER = ['delivered', 'returned'];
 let list = null;
 let form = null;
 
-// `channels` are those by which this instance sends.
+// `channels` are the notification channels of this instance.
 export function alerts(section, view, path, show, channels = ['email', 'webhook']) {
   const over = OVER.includes(view.status) || channels.length === 0;
   section.hidden = over && view.alerts.length === 0;

@@ -1,4 +1,4 @@
-// A request → its JSON, or a `Refusal` with what the page can say of it.
+// JSON requests; an error becomes a `Refusal` with a text for the user.
 
 import { say } from './words.js';
 
@@ -10,7 +10,7 @@ export class Refusal extends Error {
     this.again = again;
   }
 
-  // For people: what is wrong, and what they can do.
+  // Explanation and remedy for the user.
   get text() {
     if (this.status === 0) return say('refused.offline');
     if (this.status === 429) return say('refused.often', { n: Math.max(1, Math.ceil((this.again ?? 60) / 60)) });
@@ -33,7 +33,7 @@ export async function ask(method, path, body) {
   throw new Refusal(response.status, answer?.detail, Number(response.headers.get('retry-after')) || undefined);
 }
 
-// While something is on its way it is not sent twice.
+// Prevents a second submission while the first is pending.
 export async function once(form, work) {
   if (form.getAttribute('aria-busy') === 'true') return;
   form.setAttribute('aria-busy', 'true');

@@ -1,4 +1,4 @@
-// The dispatcher's rooms: which one the address names, and the door before them.
+// Dispatcher pages: selects the page from the path, and shows the login if needed.
 
 import { ask } from './api.js';
 import { by, element, write } from './dom.js';
@@ -14,7 +14,7 @@ const [, , room = '', name = ''] = location.pathname.split('/').map(decodeURICom
 const rooms = { '': vans, vans: van, trace, poison, audit };
 const main = by('main');
 
-// The server's clock: a simulation has a time of its own.
+// The server's clock: a simulation runs on its own time.
 learn(document.documentElement.dataset.now);
 
 function inside(open) {

@@ -1,4 +1,4 @@
-// Names, attributes, children → elements. Text is always text, never markup.
+// Creates elements from names, attributes and children. Text is never parsed as markup.
 
 const SVG = 'http://www.w3.org/2000/svg';
 
@@ -20,13 +20,13 @@ export const element = (name, attributes, ...children) =>
 export const svg = (name, attributes, ...children) =>
   build(document.createElementNS(SVG, name), attributes, children);
 
-// Text that is the same is left alone: readers of the screen would say it again.
+// Leaves unchanged text alone, since screen readers would announce it again.
 export function write(node, text) {
   if (node.textContent !== text) node.textContent = text;
   node.hidden = text === '';
 }
 
-// A label, what it is of, and a hint.
+// Input with label and hint.
 export function field(label, input, hint) {
   const parts = [element('label', { for: input.id }, label), input];
   if (hint) {
@@ -36,7 +36,8 @@ export function field(label, input, hint) {
   return element('div', { class: 'field' }, ...parts);
 }
 
-// Children as they should be, keeping those whose key and content are the same: focus and selection stay.
+// Reconciles children by key and content. Unchanged ones stay in place and keep focus and
+// selection.
 export function keep(parent, rows, key, make) {
   const known = new Map([...parent.children].map((child) => [child.dataset.key, child]));
   let place = null;

@@ -1,4 +1,4 @@
-// A van's health, and what is missing of what it said: in words and figures.
+// Health of a van, and gaps in its data.
 
 import { element, keep } from './dom.js';
 import { ageOf, momentOf } from './time.js';
@@ -43,7 +43,7 @@ export function gaps(place, found) {
       `${gap.from_seq}–${gap.to_seq}`])));
 }
 
-// On a narrow page each row becomes a block, and each cell says which it is.
+// On narrow screens each row becomes a block, and each cell shows its column header.
 export function table(heads, rows) {
   return element('table', {},
     element('thead', {}, element('tr', {}, heads.map((head) => element('th', { scope: 'col' }, head)))),

@@ -1,4 +1,4 @@
-// Fingers, mouse, wheel, keys → pan and zoom of a map.
+// Pan and zoom of a map by touch, mouse, wheel and keyboard.
 
 const STEP_PX = 60;
 
@@ -22,7 +22,7 @@ export function gestures(host, map) {
     const before = pointers.get(event.pointerId);
     if (!before) return;
     const now = at(event);
-    // A click is no drag, and stays with what was clicked.
+    // A click is not a drag, and belongs to the clicked element.
     if (!host.hasPointerCapture(event.pointerId)) {
       if (Math.hypot(now.x - before.x, now.y - before.y) < 4) return;
       host.setPointerCapture(event.pointerId);
@@ -43,7 +43,7 @@ export function gestures(host, map) {
   host.addEventListener('pointerup', up);
   host.addEventListener('pointercancel', up);
 
-  // Whoever scrolls the page over the map wants to scroll the page.
+  // Scrolling over the map scrolls the page.
   host.addEventListener('wheel', (event) => {
     if (!event.ctrlKey && document.activeElement !== host) return;
     event.preventDefault();

@@ -1,4 +1,4 @@
-// What nobody could read, and who looked at what.
+// Dead letters and audit log.
 
 import { ask } from './api.js';
 import { element } from './dom.js';
@@ -6,10 +6,10 @@ import { table } from './found.js';
 import { dateOf, momentOf } from './time.js';
 import { bytes, say, word } from './words.js';
 
-// Of a van's day: which van, and from when on.
+// Target of a history entry: van and start time.
 const DAY = /^(\S+) (\S+Z)\/\S+$/;
 
-// As many as the API gives at once.
+// Page size of the API.
 const ROWS = 100;
 
 async function list(main, key, path, row, heads) {
@@ -36,7 +36,7 @@ async function list(main, key, path, row, heads) {
 export const poison = ({ main }) => list(main, 'poison', '/api/v1/poison',
   (row) => [momentOf(row.received_at), row.topic, row.reason, bytes(row.bytes)], ['at', 'topic', 'reason', 'size']);
 
-// What is the same for all of a kind says nothing.
+// Returns no target if it is the same for all entries of a kind.
 function target({ what, target: of }) {
   if (of === 'all' || of === 'begun') return '';
   const [, van, from] = DAY.exec(of) ?? [];

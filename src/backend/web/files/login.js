@@ -1,4 +1,4 @@
-// The door of the desk.
+// Login page of the dispatcher console.
 
 import { ask, once } from './api.js';
 import { element, field, write } from './dom.js';
@@ -13,7 +13,7 @@ export function login(main, enter) {
     element('h1', {}, say('login.title')),
     element('p', { class: 'hint' }, say('login.lead')),
     refused,
-    // What keeps passwords wants a name beside each.
+    // Password managers need a user name.
     element('input', { type: 'text', autocomplete: 'username', value: 'desk', hidden: true }),
     field(say('login.token'), token),
     element('button', { class: 'primary' }, say('login.enter')));

@@ -1,4 +1,4 @@
-// What the recipient may ask for, and what became of it.
+// Delivery preferences of the recipient, and their state.
 
 import { ask, once } from './api.js';
 import { element, field, write } from './dom.js';
@@ -29,7 +29,7 @@ export function manage(section, view, path, show) {
   }
 }
 
-// The calendar day here, and not in Greenwich.
+// Local calendar day, not UTC.
 function dayAhead(days) {
   const day = now();
   day.setDate(day.getDate() + days);

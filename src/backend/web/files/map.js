@@ -1,6 +1,7 @@
-// Places, lines → a small map: ours alone, or over an operator's tiles.
+// A small map of places and lines, optionally over the operator's tiles.
 //
-// It is for eyes: whoever shows it says the same in words beside it. Places move smoothly unless less motion is wanted.
+// It is hidden from screen readers; the caller repeats its content as text. Places move smoothly
+// unless the user prefers reduced motion.
 
 import { element, svg } from './dom.js';
 import { gestures } from './gestures.js';
@@ -10,15 +11,15 @@ import { language, say } from './words.js';
 const LEAST_ZOOM = 2;
 const MOST_ZOOM = 18;
 const BUTTONS_PX = 56;
-// What is aside does not make the rest smaller than that: zoom levels.
+// Maximum loss of zoom levels that places marked `aside` may cause.
 const ASIDE = 0.75;
-// Of a letter of a name, and of its line.
+// Estimated width of a character and height of a line of a label, in pixels.
 const NAME_PX = { wide: 8, high: 16 };
-// The map comes closer by so many levels at once.
+// The map zooms in only if that gains at least this number of levels.
 const CLOSER = 1.5;
-// A tile that did not come is asked for again after so long.
+// Retry delay of a failed tile.
 const TILE_AGAIN_MS = 30_000;
-// Those of a level before stay until these are there, unless there are more than so many.
+// Tiles of the previous level stay until the new ones have loaded, up to this number of tiles.
 const MOST_TILES = 160;
 const still = matchMedia('(prefers-reduced-motion: reduce)');
 const GLYPHS = {
@@ -42,7 +43,8 @@ export class PlaceMap {
   #unsettled = false;
   #pieces = new Map();
 
-  // `tiles` is `{ tiles, tiles_by }` of the pages' configuration; `touch` as the CSS property says.
+  // `tiles` is `{ tiles, tiles_by }` from the API; `touch` is a value of the CSS property
+  // `touch-action`.
   constructor(parent, { tiles, label, touch = 'pan-y' }) {
     this.#tiles = tiles?.tiles ?? null;
     const names = ['tiles', 'grid', 'lines', 'places'];
@@ -72,9 +74,9 @@ export class PlaceMap {
     this.#resize();
   }
 
-  // A place named `id` at `spot`; `over` ms is how long it takes to get there from where it was.
-  // What is `aside` is only kept in the frame as long as the rest stays large enough. What has a higher `rank` lies above,
-  // and keeps its name where there is no room for two.
+  // Adds or updates the place `id` at `spot`; `over` is the duration of the movement in ms. Places
+  // marked `aside` are framed only while the others stay large enough. A place with a higher `rank`
+  // is drawn on top and keeps its label in a conflict.
   place(id, spot, { kind, label = '', shape = '', over = 0, act = null, aside = false, rank = 0 }) {
     const to = project(spot);
     let place = this.#places.get(id);
@@ -110,19 +112,19 @@ export class PlaceMap {
     this.#places.delete(id);
   }
 
-  // Removes the places whose names begin with `family` and are not among `names`.
+  // Removes the places whose ids start with `family` and are not among `names`.
   keepOnly(family, names) {
     const kept = new Set(names);
     for (const id of [...this.#places.keys()]) if (id.startsWith(family) && !kept.has(id)) this.remove(id);
   }
 
-  // The first node that lies above those of a rank.
+  // Returns the first node above those of a rank.
   #lowest(rank) {
     const ranks = new Map([...this.#places.values()].map((place) => [place.node, place.rank]));
     return [...this.#layers.places.children].find((node) => ranks.get(node) > rank) ?? null;
   }
 
-  // A line named `id`; of no points it is gone. `aside` as of places.
+  // Adds or replaces the line `id`; removes it if it has fewer than two points.
   line(id, spots, kind, { aside = false } = {}) {
     this.#lines.get(id)?.node.remove();
     this.#lines.delete(id);
@@ -134,13 +136,13 @@ export class PlaceMap {
     this.#settle();
   }
 
-  // Where a place is drawn now: degrees.
+  // Returns the currently drawn position of a place in degrees.
   seen(id) {
     const at = this.#places.get(id)?.at;
     return at ? { lat: latitude(at.y), lon: at.x * 360 - 180 } : null;
   }
 
-  // All that there is, or what `family` names, within the frame.
+  // Frames everything, or the places whose ids start with `family`.
   fit(anew = false, family = '') {
     if (anew) this.#byHand = false;
     const best = this.#best(family);
@@ -161,7 +163,7 @@ export class PlaceMap {
     return this.#whole || all.zoom > main.zoom - ASIDE ? all : main;
   }
 
-  // As who asks for it means it: nothing is left out, until the map is moved by hand.
+  // The user asked for everything: nothing is left out until the map is moved by hand.
   all() {
     this.#whole = true;
     this.fit(true);
@@ -177,7 +179,7 @@ export class PlaceMap {
     return { x: (left + right) / 2, y: (top + bottom) / 2, zoom };
   }
 
-  // By pixels.
+  // Moves by pixels.
   pan(dx, dy) {
     const scale = TILE * 2 ** this.#zoom;
     this.#byHand = true;
@@ -187,7 +189,7 @@ export class PlaceMap {
     this.#redraw();
   }
 
-  // By `steps` around a pixel of the map, else around its middle.
+  // Zooms by `steps` around a pixel of the map, or around its centre.
   zoom(steps, around) {
     const { width, height } = this.#size;
     const dx = (around?.x ?? width / 2) - width / 2;
@@ -202,14 +204,14 @@ export class PlaceMap {
     this.#redraw();
   }
 
-  // Whoever has moved the map by hand keeps it; else it follows when something leaves its frame, or when all has come so
-  // close together that it fills a small part of it.
+  // Schedules an adjustment of the frame, unless the user has moved the map. The frame follows when
+  // a place leaves it, or when all places fill only a small part of it.
   #settle() {
     this.#unsettled = true;
     this.#redraw();
   }
 
-  // Once a frame, however much was placed.
+  // Runs once per animation frame, regardless of the number of updates.
   #follow() {
     this.#unsettled = false;
     const outside = () => [...this.#places.values()].some((place) => !place.aside && !this.#within(place.to));
@@ -250,7 +252,7 @@ export class PlaceMap {
     const now = performance.now();
     const frame = `${this.#centre.x} ${this.#centre.y} ${this.#zoom} ${this.#size.width} ${this.#size.height}`;
     for (const line of this.#lines.values()) {
-      // A van on its way leaves the trail of a day as it is.
+      // Redraws a line only if the frame has changed.
       if (line.frame === frame) continue;
       line.frame = frame;
       line.node.setAttribute('d', line.points.map((point, n) => {
@@ -276,7 +278,7 @@ export class PlaceMap {
     if (moving) this.#redraw();
   }
 
-  // Names that would cover another place or name are left out, and come when there is room.
+  // Hides labels that would overlap another place or label.
   #name() {
     const places = [...this.#places.values()];
     const named = places.filter((place) => place.label && !place.number).sort((a, b) => b.rank - a.rank);
@@ -294,7 +296,7 @@ export class PlaceMap {
     }
   }
 
-  // Squares of a round number of metres, and how many; tiles above them.
+  // Draws the scale and a grid of round metre values, and the tiles above it.
   #ground() {
     const perPixel = metresPerPixel(latitude(this.#centre.y), this.#zoom);
     const wanted = perPixel * 90;
@@ -341,10 +343,10 @@ export class PlaceMap {
       for (const [attribute, value] of [['x', corner.x + column * length], ['y', corner.y + row * length]]) {
         node.setAttribute(attribute, value.toFixed(1));
       }
-      // A little more, so that no ground shines through between two.
+      // Overlaps adjacent tiles slightly, to hide seams.
       for (const attribute of ['width', 'height']) node.setAttribute(attribute, (length + 0.5).toFixed(1));
     }
-    // Where there are tiles, squares say nothing; where none come, they are the map.
+    // The grid is hidden as soon as one tile has loaded.
     this.#layers.grid.toggleAttribute('hidden', states.includes('there'));
   }
 
@@ -352,7 +354,7 @@ export class PlaceMap {
     const count = 2 ** level;
     const parts = { z: level, x: ((column % count) + count) % count, y: row };
     const href = this.#tiles.replace(/\{([zxy])\}/g, (_, part) => parts[part]);
-    // What has not come is not shown: browsers draw a sign for it.
+    // Hidden until loaded: browsers show an icon for a missing image.
     const node = svg('image', { href, visibility: 'hidden' });
     const piece = { node, level, column, row, state: 'asked' };
     node.addEventListener('load', () => {

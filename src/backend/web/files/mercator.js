@@ -1,4 +1,4 @@
-// WGS 84 ↔ Web Mercator, with the world as a square of side 1 (EPSG:3857).
+// Conversion between WGS 84 and Web Mercator, with the world as a square of side 1 (EPSG:3857).
 
 const RADIUS_M = 6_371_009;
 const rad = (degrees) => (degrees * Math.PI) / 180;
@@ -12,7 +12,7 @@ export const project = ({ lat, lon }) => {
 
 export const latitude = (y) => (Math.atan(Math.sinh(Math.PI * (1 - 2 * y))) * 180) / Math.PI;
 
-// Metres of a pixel at a latitude.
+// Metres per pixel at a latitude.
 export const metresPerPixel = (lat, zoom) =>
   (2 * Math.PI * 6_378_137 * Math.cos(rad(lat))) / (TILE * 2 ** zoom);
 
@@ -22,7 +22,7 @@ export function distance(a, b) {
   return 2 * RADIUS_M * Math.asin(Math.sqrt(chord));
 }
 
-// One of eight, from `a` to `b`.
+// One of eight compass directions from `a` to `b`.
 export function direction(a, b) {
   const east = (b.lon - a.lon) * Math.cos(rad((a.lat + b.lat) / 2));
   const turn = (Math.atan2(east, b.lat - a.lat) * 180) / Math.PI;

@@ -1,6 +1,6 @@
-// Number and postcode → the parcel's page, without leaving this one when they are wrong.
+// Looks up a parcel by number and postcode without leaving the page on an error.
 //
-// Without this script the form is sent as it is, and the server answers with a page.
+// Without this script the form is posted, and the server responds with a page.
 
 import { ask, once } from './api.js';
 import { by, write } from './dom.js';

@@ -1,4 +1,4 @@
-// A parcel's view → its headline, how far it is, what happened to it.
+// Renders headline, progress and timeline of a parcel.
 
 import { by, element, keep, write } from './dom.js';
 import { clockOf, dayOf, duration, momentOf, windowOf, zone } from './time.js';
@@ -9,7 +9,7 @@ const REACHED = {
   announced: 0, in_transit: 1, at_station: 2, out_for_delivery: 3, arrived: 3,
   delivered: 4, attempted: 3, returned: 2,
 };
-// Of a problem: how far it had come.
+// Progress of a parcel with a problem, by its last stage.
 const STAGES = {
   packed: 0, shipped: 1, picked_up: 1, arrived_at_hub: 1, sorted: 1, at_station: 2, loaded: 2,
   out_for_delivery: 3, arrived: 3, attempted: 3,
@@ -31,7 +31,7 @@ export function when(view) {
   return say('when.unknown');
 }
 
-// Why it is late, or not as it should be.
+// Explains a delay or another deviation.
 export function why(view) {
   const said = [];
   if (view.delay) {

@@ -1,18 +1,18 @@
-// A path → its server-sent events, for as long as the page is open.
+// Follows a path of server-sent events while the page is open.
 //
-// Read by `fetch`: an EventSource tells neither why it was refused nor of the comments by which a silent link is known
-// from a dead one, and does not try again after a refusal.
+// Uses `fetch`: an EventSource exposes neither the status of a rejected request nor the keep-alive
+// comments, and does not reconnect after a rejection.
 
 const SILENT_MS = 40_000;
 const FIRST_MS = 500;
 const MOST_MS = 30_000;
-// A browser has six connections to a server for all of its pages. One that nobody looks at leaves its own to others, and
-// listens for a moment now and then, so that its title stays true.
+// Browsers allow six connections per server across all pages. A hidden page therefore closes its
+// stream and reconnects briefly at intervals, to keep its title current.
 const UNSEEN_MS = 5_000;
 const NOW_AND_THEN_MS = 60_000;
 
-// Calls `event(name, data)`, `lost()` once when the link breaks, and `refused(status)` for a status below 500 that will
-// not pass by itself. Returns what ends it.
+// Calls `event(name, data)`, `lost()` once per disconnect, and `refused(status)` for a permanent
+// status below 500. Returns a function that stops following.
 export function follow(path, { event, lost, refused }) {
   let tries = 0;
   let timer = 0;
@@ -64,7 +64,7 @@ export function follow(path, { event, lost, refused }) {
         event(name, data);
       });
     } catch {
-      // Whatever it was, the answer is the same: try again.
+      // Every error leads to a retry.
     }
     clearTimeout(watch);
     if (stopped || request !== mine) return;
@@ -78,7 +78,7 @@ export function follow(path, { event, lost, refused }) {
     again(wait);
   }
 
-  // A page that is looked at again, or a network that is back, does not wait.
+  // Reconnects at once when the page becomes visible or the network returns.
   const hurry = () => {
     nod();
     if (!stopped && !document.hidden && (tries > 0 || asleep)) run();
@@ -101,7 +101,7 @@ export function follow(path, { event, lost, refused }) {
   };
 }
 
-// Server-sent events as HTML has them (§9.2.6), without `id` and `retry`: each event says all.
+// Parses server-sent events (HTML §9.2.6), without `id` and `retry`: each event is self-contained.
 async function read(body, alive, event) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let text = '';

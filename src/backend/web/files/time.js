@@ -1,4 +1,4 @@
-// RFC 3339 in UTC → what a clock in the viewer's place shows.
+// Formats RFC 3339 times in UTC as local time.
 
 import { locale, say } from './words.js';
 
@@ -9,14 +9,14 @@ const day = format({ weekday: 'long', day: 'numeric', month: 'long' });
 const shortDay = format({ weekday: 'short', day: 'numeric', month: 'short' });
 const date = format({ day: 'numeric', month: 'long', year: 'numeric' });
 
-// The server's clock: a viewer's may be wrong, and a simulation has a time of its own.
+// Offset of the server's clock: the client's may be wrong, and a simulation runs on its own time.
 let ahead = 0;
 
 export function learn(now) {
   ahead = Date.parse(now) - Date.now();
 }
 
-// A van's view says how old its position is: so it says what time it is, too.
+// Derives the server's time from a van's position and its age.
 export function learnFrom({ position, position_age_s: age }) {
   if (position && age !== null && age !== undefined) ahead = Date.parse(position.ts) + age * 1000 - Date.now();
 }
@@ -43,7 +43,7 @@ export const clockOf = (time) => clock.format(new Date(time));
 export const secondsOf = (time) => seconds.format(new Date(time));
 export const dateOf = (time) => date.format(new Date(time));
 
-// Short: only the hour if it is today.
+// Short form: only the time of day for today.
 export function momentOf(time) {
   const at = new Date(time);
   return sameDay(at, now()) ? clock.format(at) : `${shortDay.format(at)}, ${clock.format(at)}`;

@@ -1,4 +1,4 @@
-// A number → where that parcel was last, what should have come next, and the case that somebody has open.
+// Trace of a parcel: last sighting, next expected step, and the search case.
 
 import { ask, once } from './api.js';
 import { element, field, write } from './dom.js';
@@ -27,7 +27,7 @@ export async function trace({ main, name, pages, door }) {
   main.className = 'room room-trace';
   main.replaceChildren(form, found);
   if (!name) {
-    // Whoever is not let in learns it before typing a number.
+    // Checks authorization before the user types a number.
     await ask('GET', '/api/v1/vans');
     input.focus();
     return;

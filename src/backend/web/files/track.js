@@ -1,4 +1,4 @@
-// The page of one parcel: what is told as it happens → what is seen.
+// Tracking page of one parcel.
 
 import { alerts } from './alerts.js';
 import { ask } from './api.js';
@@ -12,11 +12,11 @@ import { dateOf, learn, secondsOf } from './time.js';
 import { metres, say } from './words.js';
 
 const path = `/api/v1/track/${location.pathname.split('/')[2]}`;
-// A van that nobody speaks of any more is not where it was.
+// The van is removed from the map after this time without an update.
 const STALE_MS = 90_000;
-// Words are said again at most so often, and the van is shown at once.
+// Minimum interval between announcements of the position; the map updates at once.
 const SAY_MS = 20_000;
-// A short break is nobody's concern.
+// A shorter disconnect is not shown.
 const LOST_MS = 2_000;
 
 let view = null;
@@ -32,7 +32,7 @@ function show(next) {
   const changed = view?.status !== next.status;
   learn(next.at);
   if (next.live && next.live.at !== view?.live?.at) {
-    // As long as it took to hear of it, the van takes to get there; after a break it is there at once.
+    // The van moves for as long as the last update took; after a break it jumps.
     const gap = performance.now() - heard;
     apart = heard && gap < 30_000 ? Math.max(1_000, gap) : 0;
     heard = performance.now();
@@ -81,7 +81,7 @@ function live({ live: van, stops_away: away = null, status, delay }) {
   write(by('where'), [place, van.frozen ? say('live.frozen') : ''].filter(Boolean).join(' '));
 }
 
-// The stops between the van and here, as dots: who lives there is nobody's business.
+// The stops before the recipient's own, as dots without addresses.
 function stops(away, van) {
   const host = by('stops');
   host.hidden = away === null;
@@ -136,7 +136,7 @@ function refused(status) {
       element('p', {}, element('a', { href: '/', class: 'button' }, say('track.again')))));
 }
 
-// Tiles are wanted before the first map is made, and are no reason to wait long.
+// The first map waits briefly for the tile configuration.
 const patience = new Promise((resolve) => setTimeout(resolve, 1_500, null));
 tiles = await Promise.race([ask('GET', '/api/v1/pages').catch(() => null), patience]);
 follow(`${path}/live`, { event: (name, data) => name === 'view' && show(data), lost: broken, refused });

@@ -1,4 +1,4 @@
-// One van: where it is, its stops, its day, what waits in its outbox, what has not arrived.
+// Page of one van: position, stops, history, outbox and gaps.
 
 import { ask } from './api.js';
 import { element, keep, write } from './dom.js';
@@ -9,11 +9,11 @@ import { ageOf, clockOf, learnFrom, momentOf, now, secondsOf, windowOf } from '.
 import { concern, connection, marks, rank, seriousness } from './vans.js';
 import { say, word } from './words.js';
 
-// What is drawn over what.
+// Drawing order of stop states.
 const STATES = ['done', 'open', 'skipped', 'arrived'];
-// Of what is said of the whole load, so many numbers are enough.
+// Maximum number of parcel numbers shown for an event of the whole load.
 const NUMBERS = 3;
-// A position that is older is no news of where the van is.
+// An older position is shown with its age.
 const OLD_MS = 90_000;
 const spotOf = ([, lat, lon]) => ({ lat, lon });
 
@@ -81,7 +81,7 @@ export async function van({ main, name, pages, door }) {
   show(view);
   await day();
   map.fit(true);
-  // How long ago it was changes without news.
+  // The age changes without an update.
   setInterval(() => write(page.where, whereabouts(view)), 20_000);
   let stale = 0;
   follow('/api/v1/vans/live', {
@@ -93,7 +93,7 @@ export async function van({ main, name, pages, door }) {
       const happened = JSON.stringify(next.route) !== JSON.stringify(view.route);
       show(next);
       if (isToday && moved) map.line('trail', trail = [...trail, next.position], 'trail', { aside: true });
-      // What happened to stops and parcels is in the day's events too.
+      // A change of stops or parcels adds events to the history.
       if (isToday && happened && !stale) {
         stale = setTimeout(() => { stale = 0; day().catch(() => null); }, 1_000);
       }
@@ -151,7 +151,7 @@ function whereabouts(view) {
 
 const parcelLink = (number) => element('a', { href: `/desk/trace/${encodeURIComponent(number)}` }, element('bdi', {}, number));
 
-// What is still to be done comes first.
+// Open stops first.
 function stops({ stops: list, doneStops, done, doneSum }, all) {
   const over = all.filter((stop) => stop.state === 'done');
   keep(list, all.filter((stop) => stop.state !== 'done'), (stop) => stop.seq, stopRow);

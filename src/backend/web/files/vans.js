@@ -1,4 +1,4 @@
-// All vans: a list with those first that need somebody, and a map.
+// Page of all vans: a list with the most urgent ones first, and a map.
 
 import { ask } from './api.js';
 import { by, element, keep, write } from './dom.js';
@@ -9,7 +9,7 @@ import { exactly, say, word } from './words.js';
 
 const BAD = ['offline', 'manifest_refused', 'scan_outside', 'missing', 'gaps'];
 const WORST = [...BAD, 'other_domain', 'wrong_stop', 'no_fix', 'delayed', 'backlog'];
-// Of a van that speaks nobody asks when it spoke last.
+// The time of the last message is shown only after this silence.
 const QUIET_MS = 90_000;
 const weight = (mark) => (WORST.indexOf(mark) + 1 || WORST.length + 1);
 const urgency = (van) => Math.min(99, ...van.attention.filter((mark) => mark !== 'off_duty').map(weight));
@@ -20,7 +20,7 @@ export const seriousness = (van) => {
   return least <= BAD.length ? 'bad' : least < 99 ? 'warn' : 'good';
 };
 
-// Troubled vans lie above others on a map, and keep their names.
+// Vans that need attention are drawn on top and keep their labels.
 export const rank = (van) => ['off', 'good', 'warn', 'bad'].indexOf(seriousness(van));
 
 const needsYou = (van) => rank(van) > 1;
@@ -29,13 +29,13 @@ export const marks = (van) => van.attention.map((mark) =>
   element('span', { class: `tag ${mark === 'off_duty' ? 'off' : weight(mark) <= BAD.length ? 'bad' : 'warn'}` },
     mark === 'off_duty' && van.state?.duty === 'break' ? say('duty.break') : word('attention', mark)));
 
-// What a link says for itself, the same in the room of all vans and of one.
+// Connection notice, shared by the pages of all vans and of one van.
 export function connection(view) {
   if (view) write(by('link'), '');
   else write(by('link'), say('link.desk'));
 }
 
-// A parcel that somebody should ask about, in words; `name` is its number, or a link with it.
+// Describes a delivery exception; `name` is the parcel number, or a link to it.
 export function concern({ kind, number, seen_at: seen, stop, due, distance_m: way }, name = number) {
   const far = way === null || way === undefined ? '' : exactly(way);
   const key = `concern.${kind}${stop && stop !== due ? '_at' : far ? '_far' : ''}`;
@@ -74,7 +74,7 @@ export async function vans({ main, pages, door }) {
     only = name;
     if (only) chosen.set('show', only);
     else chosen.delete('show');
-    // Whoever comes back from a van finds the same list.
+    // Keeps the filter when the user navigates back.
     history.replaceState(null, '', chosen.size ? `?${chosen}` : location.pathname);
     show();
   }
@@ -98,7 +98,7 @@ export async function vans({ main, pages, door }) {
     map.keepOnly('van:', all.filter((van) => van.position).map((van) => `van:${van.van}`));
   }
 
-  // A list does not move under a pointer that is about to choose from it.
+  // Keeps the order while the user is hovering or focusing the list.
   function sorted(found) {
     const held = list.matches(':hover') || list.contains(document.activeElement);
     const place = new Map(order.map((name, n) => [name, n]));
@@ -131,7 +131,7 @@ export async function vans({ main, pages, door }) {
   });
   show();
   map.fit(true);
-  // How long ago it was changes without news.
+  // The age changes without an update.
   setInterval(show, 20_000);
   follow('/api/v1/vans/live', {
     event: (name, van) => {
@@ -139,7 +139,7 @@ export async function vans({ main, pages, door }) {
       known.set(van.van, van);
       learnFrom(van);
       connection(van);
-      // Fifty vans speak at once: one picture for all of them.
+      // Coalesces the updates of many vans into one frame.
       drawn ||= requestAnimationFrame(show);
     },
     lost: () => connection(null),
@@ -151,7 +151,7 @@ export const address = (van) => `/desk/vans/${encodeURIComponent(van)}`;
 
 const labelOf = (name) => (name === '' ? say('vans.all') : name === 'troubled' ? say('vans.need') : word('attention', name));
 
-// What a row shows, so that it is made anew only when that changes.
+// Displayed content of a row; a row is rebuilt only when it changes.
 function brief(van) {
   const quiet = now() - Date.parse(van.heard_at) > QUIET_MS && seriousness(van) !== 'off';
   return {

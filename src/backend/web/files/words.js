@@ -1,10 +1,10 @@
-// Keys → texts in the page's language.
+// Texts in the language of the page.
 
 const texts = await (await fetch(document.documentElement.dataset.texts)).json();
 
 export const language = document.documentElement.lang;
 
-// Of a reader of British English clocks have 24 hours.
+// Prefers the user's regional variant: British English uses a 24-hour clock.
 export const locale = navigator.languages.find((tag) => tag.split('-')[0] === language) ?? language;
 
 const plural = new Intl.PluralRules(language);
@@ -12,7 +12,7 @@ const numbers = new Intl.NumberFormat(locale, { maximumFractionDigits: 1 });
 
 export const number = (value) => numbers.format(value);
 
-// `{n: 3}` also chooses the plural form: one for just this number, else its category.
+// `{n: 3}` also selects the plural form: an exact number first, else its category.
 export function say(key, values = {}) {
   let text = texts[key] ?? key;
   if (typeof text === 'object') text = text[values.n] ?? text[plural.select(values.n)] ?? text.other;
@@ -22,7 +22,7 @@ export function say(key, values = {}) {
   });
 }
 
-// A word of the contract: an unknown one is shown as it is, since newer vans say more.
+// Text of a wire value. An unknown value is shown as is, since newer vans may send more.
 export const word = (family, name) =>
   `${family}.${name}` in texts ? say(`${family}.${name}`) : String(name).replaceAll('_', ' ');
 
@@ -33,7 +33,7 @@ export const bytes = (count) => {
   return `${number(count)} ${units[step]}`;
 };
 
-// For who must find a place, and not only know that it is near.
+// Exact distance, for dispatchers who search a place.
 export const exactly = (distance) =>
   distance < 1000 ? say('unit.m', { n: distance }) : say('unit.km', { n: Math.round(distance / 100) / 10 });
 

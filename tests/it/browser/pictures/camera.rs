@@ -1,6 +1,7 @@
-//! A page, what it must say and what it must not → a test of it, and its picture where one is wanted.
+//! Checks the texts of a page, and takes its picture on request.
 //!
-//! `UPDATE_PICTURES=1` writes those of the documentation; `PICTURES=/a/folder` every page, narrow and wide, light and dark.
+//! `UPDATE_PICTURES=1` writes the pictures of the documentation. `PICTURES=/a/folder` writes every
+//! page, narrow and wide, light and dark.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,14 +14,14 @@ use super::super::world::World;
 use crate::support::repository;
 use crate::support::webdriver::Browser;
 
-/// So that nobody waits for the README.
-const MOST_BYTES: u64 = 100_000;
-const MOST_HEIGHT: u32 = 1300;
+/// Maximum size of a picture, so that the README loads quickly.
+const MAX_BYTES: u64 = 100_000;
+const MAX_HEIGHT: u32 = 1300;
 const WIDTHS: [u32; 2] = [390, 1280];
 const SCHEMES: [&str; 2] = ["light", "dark"];
 
-/// The pictures of the documentation.
-const KEPT: [&str; 14] = [
+/// Pictures used in the documentation.
+const PUBLISHED: [&str; 14] = [
     "start-light-390",
     "near-light-390",
     "near-dark-1280",
@@ -37,7 +38,7 @@ const KEPT: [&str; 14] = [
     "offline-van-dark-390",
 ];
 
-/// Whether a recipient's page has the van on its map.
+/// Whether a recipient's page shows the van on its map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OnMap {
     Shown,
@@ -50,7 +51,8 @@ pub(super) struct Camera<'a> {
 }
 
 impl Camera<'_> {
-    /// The page of one of the van's parcels: nothing of any other recipient is ever on it.
+    /// Checks the page of one of the van's parcels, which must not contain data of other
+    /// recipients.
     pub(super) fn recipient(
         &self,
         name: &str,
@@ -62,7 +64,7 @@ impl Camera<'_> {
         let others = van.day().parcels().iter().map(|parcel| parcel.key.as_str());
         let others: Vec<&str> = others.filter(|other| *other != number).collect();
         self.take(name, &page, says, &[&others[..], &["stop-", "wrong", &van.id]].concat());
-        // Soft movements and streams take a moment.
+        // Transitions and streams take a moment.
         let there = "document.querySelector('[data-place=van]')";
         match on_map {
             OnMap::Shown => self.browser.until(&format!("Boolean({there})")),
@@ -70,7 +72,8 @@ impl Camera<'_> {
         }
     }
 
-    /// A page of whom it concerns, once it says all this; `not` is on it nowhere.
+    /// Waits until a dispatcher's page contains all of `says`, and checks that none of `not` is on
+    /// it.
     pub(super) fn take(&self, name: &str, path: &str, says: &[&str], not: &[&str]) {
         let looks = WIDTHS.into_iter().flat_map(|width| SCHEMES.map(|scheme| (width, scheme)));
         let mut seen = false;
@@ -92,44 +95,44 @@ impl Camera<'_> {
             assert_eq!(overflow, json!(0), "{name}, {path} at {width} px");
             let page = self.browser.text("body");
             for text in not {
-                assert!(!page.contains(text), "{name}: {path} says {text}: {page}");
+                assert!(!page.contains(text), "{name}: {path} contains {text}: {page}");
             }
             if let Some(file) = picture {
-                self.keep(&file);
+                self.save(&file);
             }
         }
     }
 
-    /// The page as it is.
+    /// Takes a picture of the current page.
     pub(super) fn shoot(&self, name: &str) {
         for scheme in SCHEMES {
             if let Some(file) = picture(name, scheme, WIDTHS[0]) {
                 self.browser.look(WIDTHS[0], scheme);
-                self.keep(&file);
+                self.save(&file);
             }
         }
     }
 
-    fn keep(&self, file: &Path) {
-        // A van that moves, and what comes softly, have come.
+    fn save(&self, file: &Path) {
+        // Wait for the van's movement and for transitions to end.
         std::thread::sleep(Duration::from_millis(1200));
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(file, self.browser.picture(MOST_HEIGHT)).unwrap();
-        // Fewer colours, where that tool is installed.
+        std::fs::write(file, self.browser.picture(MAX_HEIGHT)).unwrap();
+        // Reduces the colours if the tool is installed.
         let fewer = ["--force", "--skip-if-larger", "--strip", "--ext", ".png", "64"];
         Command::new("pngquant").args(fewer).arg(file).status().ok();
         let bytes = std::fs::metadata(file).unwrap().len();
-        assert!(bytes <= MOST_BYTES, "{}: {bytes} bytes", file.display());
+        assert!(bytes <= MAX_BYTES, "{}: {bytes} bytes", file.display());
     }
 }
 
-/// Where the picture of a page goes, if one is wanted.
+/// Returns the file for the picture of a page, if it is requested.
 fn picture(name: &str, scheme: &str, width: u32) -> Option<PathBuf> {
     let name = format!("{name}-{scheme}-{width}");
     let file = format!("{name}.png");
     if let Some(folder) = std::env::var_os("PICTURES") {
         return Some(Path::new(&folder).join(file));
     }
-    let kept = std::env::var_os("UPDATE_PICTURES").is_some() && KEPT.contains(&name.as_str());
+    let kept = std::env::var_os("UPDATE_PICTURES").is_some() && PUBLISHED.contains(&name.as_str());
     kept.then(|| repository("docs/pictures").join(file))
 }
