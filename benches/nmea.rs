@@ -12,15 +12,16 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use waypost::core::calendar::DateHint;
-use waypost::core::framing::Framer;
-use waypost::core::journey::{TripConfig, TripState};
-use waypost::core::record::Seq;
-use waypost::core::sampling::Sampling;
-use waypost::core::sentence::Sentence;
-use waypost::core::{PipelineOutput, Pipeline, PipelineConfig};
-use waypost::simulate::{EpochBytes, Route, Simulation};
-use waypost::units::Uptime;
+use waypost_model::motion::TripState;
+use waypost_model::record::Seq;
+use waypost_model::units::Uptime;
+use waypost_pipeline::date_resolver::DateHint;
+use waypost_pipeline::framing::Framer;
+use waypost_pipeline::sentence::Sentence;
+use waypost_pipeline::trail_simplifier::Sampling;
+use waypost_pipeline::trip_detector::TripConfig;
+use waypost_pipeline::{Pipeline, PipelineConfig, PipelineOutput};
+use waypost_sim::{EpochBytes, Route, Simulation};
 
 const ROUNDS: u32 = 15;
 

@@ -13,17 +13,18 @@ use std::time::Duration;
 
 use days::recorded;
 use serde_json::json;
-use waypost::core::calendar::DateHint;
-use waypost::core::fix::Fix;
-use waypost::core::journey::{TripConfig, TripState};
-use waypost::core::record::{Record, Seq, Subject, TrackPoint};
-use waypost::core::sampling::{Bounds, Sampling};
-use waypost::core::{PipelineOutput, Pipeline, PipelineConfig};
-use waypost::relay::{Broker, PositionCadence, UplinkConfig, ThrottleFactor, Transport};
-use waypost::simulate::{Route, Simulation};
-use waypost::units::{Distance, Uptime};
-use waypost::wire::json::{TrackSource, Point, Position, Track};
-use waypost::wire::{VanId, compact};
+use waypost::uplink::{Broker, PositionCadence, ThrottleFactor, Transport, UplinkConfig};
+use waypost_model::fix::Fix;
+use waypost_model::motion::TripState;
+use waypost_model::record::{Record, Seq, Subject, TrackPoint};
+use waypost_model::units::{Distance, Uptime};
+use waypost_pipeline::date_resolver::DateHint;
+use waypost_pipeline::trail_simplifier::{Bounds, Sampling};
+use waypost_pipeline::trip_detector::TripConfig;
+use waypost_pipeline::{Pipeline, PipelineConfig, PipelineOutput};
+use waypost_sim::{Route, Simulation};
+use waypost_wire::payloads::{Point, Position, Track, TrackSource};
+use waypost_wire::{VanId, compact_track};
 
 const VAN: &str = "VAN-042";
 
@@ -67,7 +68,8 @@ fn point(record: &Record) -> &TrackPoint {
 }
 
 fn drive(sampling: Sampling, chunks: &[(Uptime, Vec<u8>)]) -> Drive {
-    let config = PipelineConfig { date_hint: DateHint::AsReported, trip: TripConfig::default(), sampling };
+    let config =
+        PipelineConfig { date_hint: DateHint::AsReported, trip: TripConfig::default(), sampling };
     let mut pipeline = Pipeline::new(config, Seq::new(1), TripState::default());
     let (mut output, mut drive) = (PipelineOutput::default(), Vec::new());
     for (at, bytes) in chunks {
@@ -98,13 +100,14 @@ fn batches(drive: &Drive, interval: Duration, points: usize) -> Vec<&[(Uptime, R
 type Encoder = fn(&[(Uptime, Record)], Option<Distance>) -> Vec<u8>;
 
 fn as_json(batch: &[(Uptime, Record)], max_error: Option<Distance>) -> Vec<u8> {
-    let points = batch.iter().map(|(_, record)| Point::new(record.seq, point(record), TrackSource::Live));
+    let points =
+        batch.iter().map(|(_, record)| Point::new(record.seq, point(record), TrackSource::Live));
     serde_json::to_vec(&Track::new(VAN, max_error, points.collect())).expect("valid JSON")
 }
 
 fn as_compact(batch: &[(Uptime, Record)], max_error: Option<Distance>) -> Vec<u8> {
     let points = batch.iter().map(|(_, record)| (record.seq, point(record)));
-    compact::encode(TrackSource::Live, max_error, points)
+    compact_track::encode(TrackSource::Live, max_error, points)
 }
 
 /// Encodes one fix in the format of the OwnTracks apps.
@@ -157,7 +160,8 @@ fn live_lane(raw: &Drive) {
             sizes.push(serde_json::to_vec(&said).expect("valid JSON").len());
         }
     }
-    let air: usize = sizes.iter().map(|size| metered_bytes(&config.topics.position, *size, false)).sum();
+    let air: usize =
+        sizes.iter().map(|size| metered_bytes(&config.topics.position, *size, false)).sum();
     let (from, to) = (raw.first().map(|first| first.0), raw.last().map(|last| last.0));
     let hours = to.zip(from).map_or(1.0, |(to, from)| to.since(from).as_secs_f64() / 3600.0);
     println!(

@@ -11,14 +11,15 @@ mod days;
 use std::path::Path;
 
 use days::recorded;
-use waypost::core::calendar::DateHint;
-use waypost::core::journey::{TripConfig, TripState, Motion};
-use waypost::core::record::{Record, Seq, Subject, TrackPoint};
-use waypost::core::sampling::{Bounds, Sampling};
-use waypost::core::{PipelineOutput, Pipeline, PipelineConfig};
-use waypost::simulate::{ReceiverType, Route, Simulation};
-use waypost::units::{Course, Distance, Speed, Uptime};
-use waypost::wire::json as wire;
+use waypost_model::motion::{Motion, TripState};
+use waypost_model::record::{Record, Seq, Subject, TrackPoint};
+use waypost_model::units::{Course, Distance, Speed, Uptime};
+use waypost_pipeline::date_resolver::DateHint;
+use waypost_pipeline::trail_simplifier::{Bounds, Sampling};
+use waypost_pipeline::trip_detector::TripConfig;
+use waypost_pipeline::{Pipeline, PipelineConfig, PipelineOutput};
+use waypost_sim::{ReceiverType, Route, Simulation};
+use waypost_wire::payloads as wire;
 
 const EARTH_M: f64 = 6_371_008.8;
 
@@ -177,7 +178,8 @@ fn errors(points: &[Point], kept: &[usize]) -> (f64, f64) {
 
 /// Track points of a drive.
 fn trail(sampling: Sampling, chunks: &[(Uptime, Vec<u8>)]) -> Vec<Point> {
-    let config = PipelineConfig { date_hint: DateHint::AsReported, trip: TripConfig::default(), sampling };
+    let config =
+        PipelineConfig { date_hint: DateHint::AsReported, trip: TripConfig::default(), sampling };
     let mut pipeline = Pipeline::new(config, Seq::new(1), TripState::default());
     let (mut output, mut points) = (PipelineOutput::default(), Vec::new());
     for (at, bytes) in chunks {
@@ -208,7 +210,12 @@ impl Row {
     }
 }
 
-fn waypost_sampler(points: &[Point], chunks: &[(Uptime, Vec<u8>)], metres: f64, mps: f64) -> Vec<usize> {
+fn waypost_sampler(
+    points: &[Point],
+    chunks: &[(Uptime, Vec<u8>)],
+    metres: f64,
+    mps: f64,
+) -> Vec<usize> {
     let bounds = Bounds {
         max_error: Distance::from_metres(metres).expect("valid distance"),
         max_speed_error: Speed::from_mps(mps).expect("valid speed"),

@@ -30,13 +30,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
-use waypost::core::delivery::event::{EventKind, Parcel, TimeSource};
-use waypost::core::delivery::{Event, EventId, EventRecord};
-use waypost::core::fix::{Fix, FixMode, FixQuality};
-use waypost::core::journey::{TripState, Motion};
-use waypost::core::record::{Record, Seq, Subject, TrackPoint};
-use waypost::outbox::{StoredDoc, Outbox, OutboxConfig, OutboxError};
-use waypost::units::{Course, Distance, Dop, Height, Position, Speed, Uptime, UtcTime};
+use waypost::outbox::{Outbox, OutboxConfig, OutboxError, StoredDoc};
+use waypost_model::event::{Event, EventId, EventRecord};
+use waypost_model::event::{EventKind, Parcel, TimeSource};
+use waypost_model::fix::{Fix, FixMode, FixQuality};
+use waypost_model::motion::{Motion, TripState};
+use waypost_model::record::{Record, Seq, Subject, TrackPoint};
+use waypost_model::units::{Course, Distance, Dop, Height, Position, Speed, Uptime, UtcTime};
 
 /// Number of records accepted together without a rate.
 const BATCH_SIZE: u64 = 500;
@@ -88,7 +88,8 @@ impl AckMode {
             Self::None => None,
             Self::After(after) => Some(after),
             Self::Stall(percent) => {
-                let cycle_s = (STALL_DURATION.as_secs() * 100).checked_div(percent).unwrap_or(u64::MAX);
+                let cycle_s =
+                    (STALL_DURATION.as_secs() * 100).checked_div(percent).unwrap_or(u64::MAX);
                 let away = percent > 0 && second % cycle_s < STALL_DURATION.as_secs();
                 (!away).then_some(Duration::from_secs(1))
             }
@@ -504,7 +505,8 @@ impl Run {
         if self.broker.acks.ack_delay(elapsed, self.broker.day_s).is_none() {
             return;
         }
-        let events = self.outbox.events_after(Seq::ZERO, EVENT_READ_LIMIT).await.unwrap_or_default();
+        let events =
+            self.outbox.events_after(Seq::ZERO, EVENT_READ_LIMIT).await.unwrap_or_default();
         for EventRecord { seq, .. } in events {
             print_promise(&format!("G {seq}"), self.arguments.lockstep);
             self.outbox.acknowledge_events(&[seq]);

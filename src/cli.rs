@@ -1,7 +1,9 @@
 //! Command-line interface of the agent: arguments, help texts and dispatch to the subcommands.
 
-mod ask;
-mod configuration;
+mod client_commands;
+mod config;
+mod decode;
+mod identify;
 mod run;
 
 use std::future::Future;
@@ -15,16 +17,14 @@ use clap_complete::Shell;
 
 use tracing::Level;
 
-use crate::clock::Clock;
-use crate::code;
 use crate::config::{Config, DEFAULT_PATH, Override};
-use crate::core::sampling::{Bounds, Sampling};
-use crate::decode;
-use crate::exit;
-use crate::logging;
 use crate::replay::{self, Emit};
-use crate::units::{Date, Distance};
-use crate::wire::VanId;
+use waypost_model::units::{Date, Distance};
+use waypost_pipeline::trail_simplifier::{Bounds, Sampling};
+use waypost_service::clock::Clock;
+use waypost_service::exit;
+use waypost_service::logging;
+use waypost_wire::VanId;
 
 /// The tracking agent for delivery vans: reads NMEA, publishes over MQTT, keeps every record until
 /// it is acknowledged
@@ -43,7 +43,6 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
         config: PathBuf,
         /// Run the agent's clock this many times faster, to simulate a day in minutes
-        #[cfg(feature = "simulate")]
         #[arg(long, value_name = "TIMES", default_value = "1", value_parser = speed, hide = true)]
         speed: Speed,
     },
@@ -58,34 +57,28 @@ enum Command {
     },
     /// Show the configuration
     #[command(subcommand)]
-    Config(configuration::ConfigCommand),
+    Config(config::ConfigCommand),
     /// Show the status of the agent on this host
-    Status(ask::StatusArguments),
+    Status(client_commands::StatusArguments),
     /// Diagnose the agent, from the receiver to the broker, and suggest remedies
     #[command(after_help = DOCTOR_HELP)]
-    Why(ask::DoctorArguments),
+    Why(client_commands::DoctorArguments),
     /// Inject a scan, as if a scanner had read CODE
-    Scan(ask::ScanArguments),
+    Scan(client_commands::ScanArguments),
     /// Record a delivery outcome for a parcel
-    Outcome(ask::OutcomeArguments),
+    Outcome(client_commands::OutcomeArguments),
     /// Set the driver's duty state
-    Duty(ask::DutyArguments),
+    Duty(client_commands::DutyArguments),
     /// Report a delay of the van and its reason
-    Delay(ask::DelayArguments),
+    Delay(client_commands::DelayArguments),
     /// Set the log level of the agent until it restarts
-    Log(ask::LogArguments),
+    Log(client_commands::LogArguments),
     /// Decode compact messages of the topic `track` to JSON
     #[command(after_help = DECODE_HELP)]
     Decode(DecodeArguments),
     /// Identify codes of parcel labels and RFID tags
     #[command(after_help = IDENTIFY_HELP)]
     Code(IdentifyArguments),
-    /// Simulate the output of a receiver in a van on a route
-    #[cfg(feature = "simulate")]
-    Simulate(crate::simulate::SimulateArgs),
-    /// Run a simulated van, a broker, the agent and a subscriber in this process
-    #[cfg(feature = "demo")]
-    Demo(crate::demo::DemoArgs),
     /// Write a shell completion script to standard output
     Completions {
         /// Shell to write the script for
@@ -223,29 +216,22 @@ pub fn main() -> ExitCode {
 
 fn execute(command: Command) -> anyhow::Result<()> {
     match command {
-        #[cfg(feature = "simulate")]
         Command::Run { config, speed } => run::run(&config, &replay_clock(speed)),
-        #[cfg(not(feature = "simulate"))]
-        Command::Run { config } => run::run(&config, &Clock::live()),
         Command::Replay(arguments) => match arguments.emit {
             Some(emit) => emit_lines(&arguments, emit),
             None => replay_agent(&arguments),
         },
-        Command::Check { config } => configuration::check(&config),
-        Command::Config(command) => configuration::command(&command),
-        Command::Status(arguments) => ask::status(&arguments),
-        Command::Why(arguments) => block_on(ask::why(arguments)),
-        Command::Scan(arguments) => ask::scan(arguments),
-        Command::Outcome(arguments) => ask::outcome(arguments),
-        Command::Duty(arguments) => ask::duty(&arguments),
-        Command::Delay(arguments) => ask::delay(arguments),
-        Command::Log(arguments) => ask::log(&arguments),
-        Command::Decode(arguments) => decode(&arguments),
+        Command::Check { config } => config::check(&config),
+        Command::Config(command) => config::command(&command),
+        Command::Status(arguments) => client_commands::status(&arguments),
+        Command::Why(arguments) => block_on(client_commands::why(arguments)),
+        Command::Scan(arguments) => client_commands::scan(arguments),
+        Command::Outcome(arguments) => client_commands::outcome(arguments),
+        Command::Duty(arguments) => client_commands::duty(&arguments),
+        Command::Delay(arguments) => client_commands::delay(arguments),
+        Command::Log(arguments) => client_commands::log(&arguments),
+        Command::Decode(arguments) => decode_file(&arguments),
         Command::Code(arguments) => explain(&arguments),
-        #[cfg(feature = "simulate")]
-        Command::Simulate(arguments) => block_on(crate::simulate::command(arguments)),
-        #[cfg(feature = "demo")]
-        Command::Demo(arguments) => block_on(crate::demo::command(arguments)),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "waypost", &mut script);
@@ -270,7 +256,7 @@ fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()
     result
 }
 
-fn decode(DecodeArguments { file, van }: &DecodeArguments) -> anyhow::Result<()> {
+fn decode_file(DecodeArguments { file, van }: &DecodeArguments) -> anyhow::Result<()> {
     let out = io::BufWriter::new(io::stdout().lock());
     if file.as_os_str() == "-" {
         return Ok(decode::command(io::stdin().lock(), van, out)?);
@@ -282,8 +268,8 @@ fn decode(DecodeArguments { file, van }: &DecodeArguments) -> anyhow::Result<()>
 
 fn explain(IdentifyArguments { codes, json, domain }: &IdentifyArguments) -> anyhow::Result<()> {
     let out = io::BufWriter::new(io::stdout().lock());
-    let form = if *json { code::OutputFormat::Json } else { code::OutputFormat::Text };
-    Ok(code::command(codes, io::stdin().lock(), domain, form, out)?)
+    let form = if *json { identify::OutputFormat::Json } else { identify::OutputFormat::Text };
+    Ok(identify::command(codes, io::stdin().lock(), domain, form, out)?)
 }
 
 fn emit_lines(arguments: &ReplayArguments, emit: Emit) -> anyhow::Result<()> {
@@ -338,10 +324,14 @@ fn replay_agent(arguments: &ReplayArguments) -> anyhow::Result<()> {
     let clock = replay_clock(arguments.speed);
     let era = replay::date_hint(arguments.date, &arguments.logs)?;
     block_on(async {
-        let summary = replay::run_through_agent(config, era, clock, &arguments.logs, progress).await?;
+        let summary =
+            replay::run_through_agent(config, era, clock, &arguments.logs, progress).await?;
         writeln!(io::stdout(), "{summary}")?;
         let waiting = summary.pending();
-        anyhow::ensure!(waiting == 0, "replay stopped: {waiting} records in the outbox are not acknowledged");
+        anyhow::ensure!(
+            waiting == 0,
+            "replay stopped: {waiting} records in the outbox are not acknowledged"
+        );
         Ok(())
     })
 }

@@ -33,61 +33,24 @@
 //!   backoff.
 //! - **Shutdown is the end of the data.** A signal cancels only the sources; data already read are
 //!   processed completely.
-//! - **UTC comes from the receiver, durations from [`Uptime`](units::Uptime).** No record uses the
+//! - **UTC comes from the receiver, durations from [`Uptime`](waypost_model::units::Uptime).** No record uses the
 //!   host's clock.
 //!
 //! The backend (feature `backend`, program `waypost-backend`) shares [`wire`], [`units`] and the
 //! parsers of parcel numbers with the agent, and no other module.
 
 // Foundations.
-pub mod units;
-
-pub mod backoff;
-pub mod clock;
-pub mod notify;
-pub mod pem;
-mod port;
-pub mod rollcall;
-pub mod tasks;
-
-pub mod openmetrics;
-pub mod settings;
-
-// Data flow.
-pub mod core;
-pub mod wire;
-
-pub mod scanner;
-
-pub mod source;
-
-pub mod outbox;
-
-pub mod relay;
-
-pub mod control;
-
-pub mod engine;
-
-// Agent, commands and service integration.
-pub mod code;
-pub mod config;
-pub mod daemon;
-pub mod decode;
-pub mod logging;
-pub mod metrics;
-pub mod replay;
-pub mod systemd;
-pub mod why;
-
-#[cfg(feature = "simulate")]
-pub mod simulate;
-
-#[cfg(feature = "backend")]
-pub mod backend;
-
-#[cfg(feature = "demo")]
-pub mod demo;
-
+pub mod agent;
 pub mod cli;
-mod exit;
+pub mod config;
+pub mod control;
+pub mod doctor;
+pub mod engine;
+pub mod gnss_source;
+pub mod metrics;
+pub mod outbox;
+pub mod replay;
+pub mod scanner;
+pub mod service_status;
+mod transport;
+pub mod uplink;

@@ -14,11 +14,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::clock::Clock;
-use crate::daemon::AgentWatches;
-use crate::openmetrics::{MetricsWriter, MEDIA_TYPE};
-use crate::relay::LinkState;
-use crate::units::Uptime;
+use crate::agent::AgentWatches;
+use crate::uplink::LinkState;
+use waypost_model::units::Uptime;
+use waypost_service::clock::Clock;
+use waypost_service::openmetrics::{MEDIA_TYPE, MetricsWriter};
 
 /// Maximum concurrent connections; further ones are closed.
 const MAX_CLIENTS: usize = 4;
@@ -120,7 +120,11 @@ fn receiver(all: &mut MetricsWriter, watches: &AgentWatches, now: Uptime) {
     all.gauge("receiver_open", "1 while the receiver is open and sends data.", open);
     all.gauge("fix_mode", "Fix mode: 1 no fix, 2 two-dimensional, 3 three-dimensional.", gnss.mode);
     all.gauge("satellites_used", "Satellites used in the newest fix.", gnss.sats.unwrap_or(0));
-    all.gauge("satellites_in_view", "Satellites in view, from GSV sentences.", gnss.sats_in_view.unwrap_or(0));
+    all.gauge(
+        "satellites_in_view",
+        "Satellites in view, from GSV sentences.",
+        gnss.sats_in_view.unwrap_or(0),
+    );
     if let Some(at) = health.newest_fix_at {
         let age = now.since(at).as_secs_f64();
         all.gauge("fix_age_seconds", "Age of the newest fix.", format_args!("{age:.1}"));
@@ -138,10 +142,18 @@ fn outbox(all: &mut MetricsWriter, watches: &AgentWatches) {
     all.gauge("outbox_pending", "Records not acknowledged yet.", stats.pending);
     all.gauge("outbox_events_pending", "Events not acknowledged yet.", stats.events_pending);
     all.gauge("outbox_bytes", "Size of the outbox database.", stats.bytes);
-    all.counter("outbox_dropped", "Records evicted without acknowledgement, over the lifetime of the outbox.", stats.dropped);
+    all.counter(
+        "outbox_dropped",
+        "Records evicted without acknowledgement, over the lifetime of the outbox.",
+        stats.dropped,
+    );
     all.counter("outbox_thinned", "Points removed to thin the stored track.", stats.thinned);
     let written = stats.written_bytes_today;
-    all.gauge("written_bytes_today", "Bytes written to disk by the agent since midnight UTC.", written);
+    all.gauge(
+        "written_bytes_today",
+        "Bytes written to disk by the agent since midnight UTC.",
+        written,
+    );
 }
 
 fn link(all: &mut MetricsWriter, watches: &AgentWatches) {
@@ -150,15 +162,31 @@ fn link(all: &mut MetricsWriter, watches: &AgentWatches) {
     all.gauge("link_connected", "1 while connected to the broker.", connected);
     all.counter("link_reconnects", "Connections after the first.", link.reconnects);
     all.counter("positions", "Messages published on position.", link.positions);
-    all.counter("track_messages", "Messages published on track, including retransmissions.", link.track_messages);
+    all.counter(
+        "track_messages",
+        "Messages published on track, including retransmissions.",
+        link.track_messages,
+    );
     all.counter("points_acked", "Track points acknowledged by the broker.", link.points_acked);
-    all.counter("event_messages", "Messages published on event, including retransmissions.", link.event_messages);
+    all.counter(
+        "event_messages",
+        "Messages published on event, including retransmissions.",
+        link.event_messages,
+    );
     all.counter("events_acked", "Events acknowledged by the broker.", link.events_acked);
     let too_large = link.events_too_large;
-    all.gauge("events_too_large", "Events held back because they exceed the broker's packet limit.", too_large);
+    all.gauge(
+        "events_too_large",
+        "Events held back because they exceed the broker's packet limit.",
+        too_large,
+    );
     all.counter("payload_bytes", "Payload bytes published.", link.payload_bytes);
     let month = link.data_usage.month;
-    all.gauge("air_bytes_month", "Bytes transferred this calendar month (UTC), including headers.", month);
+    all.gauge(
+        "air_bytes_month",
+        "Bytes transferred this calendar month (UTC), including headers.",
+        month,
+    );
 }
 
 fn downlink(all: &mut MetricsWriter, watches: &AgentWatches) {
@@ -167,7 +195,11 @@ fn downlink(all: &mut MetricsWriter, watches: &AgentWatches) {
     let dropped = link.downlink_dropped;
     all.counter("downlink_dropped", "Messages from the backend that were dropped.", dropped);
     let unsigned = *watches.unsigned_commands.borrow();
-    all.counter("commands_unsigned", "Commands rejected because they have no valid signature.", unsigned);
+    all.counter(
+        "commands_unsigned",
+        "Commands rejected because they have no valid signature.",
+        unsigned,
+    );
     all.counter("acks_unfit", "Invalid acknowledgements received on ack.", link.acks_invalid);
     let lost = link.responses_lost;
     all.counter("answers_lost", "Command results that were not delivered to the broker.", lost);
@@ -178,8 +210,8 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
-    use crate::relay::LinkStatus;
-    use crate::rollcall::Liveness;
+    use crate::uplink::LinkStatus;
+    use waypost_service::liveness::Liveness;
 
     fn watches() -> AgentWatches {
         AgentWatches {

@@ -9,22 +9,23 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::clock::Clock;
+use crate::agent::{Agent, AgentError, AgentWatches, OnSourceEnd, signals};
 use crate::config::Config;
-use crate::core::calendar::DateHint;
-use crate::core::fix::{Fix, FixQuality};
-use crate::core::journey::{TripConfig, TripState};
-use crate::core::record::{Record, Seq, Subject};
-use crate::core::sampling::Sampling;
-use crate::core::{PipelineOutput, Pipeline, PipelineConfig, ReceiverStats};
-use crate::daemon::{Agent, AgentError, OnSourceEnd, AgentWatches, signals};
+use crate::gnss_source::recorded_log::{self, RecordedLog};
+use crate::gnss_source::{Address, SourceConfig};
 use crate::outbox::{OutboxConfig, OutboxStats};
-use crate::relay::LinkStatus;
-use crate::relay::mqtt::RumqttcConnector;
-use crate::source::log::{self, RecordedLog};
-use crate::source::{Address, SourceConfig};
-use crate::units::Date;
-use crate::wire::json::{TrackSource, Point};
+use crate::uplink::LinkStatus;
+use crate::uplink::mqtt::RumqttcConnector;
+use waypost_model::fix::{Fix, FixQuality};
+use waypost_model::motion::TripState;
+use waypost_model::record::{Record, Seq, Subject};
+use waypost_model::units::Date;
+use waypost_pipeline::date_resolver::DateHint;
+use waypost_pipeline::trail_simplifier::Sampling;
+use waypost_pipeline::trip_detector::TripConfig;
+use waypost_pipeline::{Pipeline, PipelineConfig, PipelineOutput, ReceiverStats};
+use waypost_service::clock::Clock;
+use waypost_wire::payloads::{Point, TrackSource};
 
 /// Lines to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -95,7 +96,7 @@ pub fn open(logs: &[PathBuf]) -> io::Result<impl BufRead> {
 /// The log cannot be read; the error names it.
 pub fn date_hint(date: Option<Date>, logs: &[PathBuf]) -> io::Result<DateHint> {
     let header = || match logs.first() {
-        Some(path) => log::header_date(BufReader::new(open_file(path)?)),
+        Some(path) => recorded_log::header_date(BufReader::new(open_file(path)?)),
         None => Ok(None),
     };
     let date = match date {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use waypost::units::Uptime;
+use waypost_model::units::Uptime;
 
 /// Loads a recording at 1 Hz in its own time. An RMC or GGA sentence with a new time of day starts
 /// an epoch.

@@ -1,7 +1,7 @@
 //! Invariants for every scanned label and every RFID tag.
 
-use waypost::core::parcel::code::{Candidate, Code, CodeKind, MAX_KEY, MAX_SCAN};
-use waypost::core::parcel::epc::parse_tag;
+use waypost_model::parcel::code::{Candidate, Code, CodeKind, MAX_KEY, MAX_SCAN};
+use waypost_model::parcel::epc::parse_tag;
 
 /// Upper limit of candidates and fields of one label.
 const MAX_ITEMS: usize = 128;
@@ -36,7 +36,9 @@ fn check_candidate(candidate: &Candidate) {
     assert_eq!(candidate.carrier, kind.carrier());
     assert!((1..=MAX_KEY).contains(&key.len()), "{key}");
     assert!(!key.chars().any(|letter| letter.is_control() || letter.is_whitespace()), "{key}");
-    assert!(*kind != CodeKind::Sscc || key.len() == 18 && key.bytes().all(|one| one.is_ascii_digit()));
+    assert!(
+        *kind != CodeKind::Sscc || key.len() == 18 && key.bytes().all(|one| one.is_ascii_digit())
+    );
     assert!(fields.len() < MAX_ITEMS);
     for field in fields {
         assert!(field.value.len() <= MAX_KEY, "{field:?}");

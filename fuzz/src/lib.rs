@@ -6,15 +6,16 @@
 mod label;
 
 pub use label::code;
-use waypost::core::calendar::DateHint;
-use waypost::core::fix::Fix;
-use waypost::core::framing::{Framer, MAX_LINE};
-use waypost::core::journey::{TripConfig, TripState};
-use waypost::core::record::{Record, Seq, Subject, TrackPoint};
-use waypost::core::sampling::Sampling;
-use waypost::core::sentence::{Content, Sentence};
-use waypost::core::{PipelineOutput, Pipeline, PipelineConfig, ReceiverStats};
-use waypost::units::{Course, Date, Distance, Dop, Height, Position, Speed, Uptime};
+use waypost_model::fix::Fix;
+use waypost_model::motion::TripState;
+use waypost_model::record::{Record, Seq, Subject, TrackPoint};
+use waypost_model::units::{Course, Date, Distance, Dop, Height, Position, Speed, Uptime};
+use waypost_pipeline::date_resolver::DateHint;
+use waypost_pipeline::framing::{Framer, MAX_LINE};
+use waypost_pipeline::sentence::{Content, Sentence};
+use waypost_pipeline::trail_simplifier::Sampling;
+use waypost_pipeline::trip_detector::TripConfig;
+use waypost_pipeline::{Pipeline, PipelineConfig, PipelineOutput, ReceiverStats};
 
 /// Checks that framing yields valid lines that do not depend on how the bytes are split.
 pub fn framing(data: &[u8]) {
@@ -33,7 +34,7 @@ pub fn framing(data: &[u8]) {
     }
 }
 
-type Lines = (Vec<Vec<u8>>, waypost::core::framing::FramingCounters);
+type Lines = (Vec<Vec<u8>>, waypost_pipeline::framing::FramingCounters);
 
 fn lines<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> Lines {
     let mut framer = Framer::default();
@@ -190,7 +191,8 @@ type Outcome = (Vec<(Seq, TrackPoint)>, (ReceiverStats, TripState));
 
 /// Runs the script: whole, or split into pieces and with a tick at each deadline.
 fn run(era: DateHint, script: &[Step], mut cut: Option<u64>) -> Outcome {
-    let config = PipelineConfig { date_hint: era, trip: TripConfig::default(), sampling: Sampling::Raw };
+    let config =
+        PipelineConfig { date_hint: era, trip: TripConfig::default(), sampling: Sampling::Raw };
     let mut pipeline = Pipeline::new(config, Seq::new(1), TripState::default());
     let mut at_ms = 0;
     let mut fed = 0;
@@ -271,7 +273,8 @@ fn check_reception(reception: &ReceiverStats, fed: u64, points: &[(Seq, TrackPoi
     let refused = reception.bad_envelope + reception.bad_checksum;
     assert!(refused <= lines);
     let said = lines - refused;
-    let judged = points.len() as u64 + reception.rejected.no_fix + reception.rejected.rejected_positions();
+    let judged =
+        points.len() as u64 + reception.rejected.no_fix + reception.rejected.rejected_positions();
     assert!(judged <= said, "{judged} epochs of {said} sentences");
     let newest = reception.newest.map(|fix| fix.utc);
     assert_eq!(newest, points.last().map(|(_, point)| point.fix.utc));

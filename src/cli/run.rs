@@ -12,19 +12,20 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::block_on;
-use crate::clock::Clock;
+use crate::agent::{Agent, OnSourceEnd};
 use crate::config::Config;
-use crate::control::server::{ControlError, AgentHandle, Server};
-use crate::core::calendar::{DateHint, RELEASE_DATE};
-use crate::daemon::{Agent, OnSourceEnd};
-use crate::logging;
+use crate::control::server::{AgentHandle, ControlError, Server};
+use crate::gnss_source::Address;
 use crate::metrics::Metrics;
-use crate::notify::ServiceNotifier;
-use crate::relay::mqtt::RumqttcConnector;
 use crate::replay;
-use crate::source::Address;
-use crate::systemd;
-use crate::tasks::unwrap_join;
+use crate::service_status;
+use crate::uplink::mqtt::RumqttcConnector;
+use waypost_model::units::RELEASE_DATE;
+use waypost_pipeline::date_resolver::DateHint;
+use waypost_service::clock::Clock;
+use waypost_service::logging;
+use waypost_service::sd_notify::ServiceNotifier;
+use waypost_service::task::unwrap_join;
 
 pub(super) fn run(path: &Path, clock: &Clock) -> anyhow::Result<()> {
     let mut config = Config::load(path, &[])?;
@@ -137,12 +138,14 @@ impl PreparedAgent {
     ) -> anyhow::Result<Option<Config>> {
         let Self { agent, control, clock } = self;
         let (stop_control, overview) = (CancellationToken::new(), agent.status_collector());
-        let desk = AgentHandle { status: Box::new(move || overview.status()), requests: agent.requests() };
+        let desk =
+            AgentHandle { status: Box::new(move || overview.status()), requests: agent.requests() };
         let control = control.map(|server| tokio::spawn(server.run(desk, stop_control.clone())));
         let metrics = config
             .metrics
             .map(|address| tokio::spawn(Metrics::run(address, agent.watches(), clock.clone())));
-        let report = tokio::spawn(systemd::run_watchdog(notify.clone(), agent.watches(), clock));
+        let report =
+            tokio::spawn(service_status::run_watchdog(notify.clone(), agent.watches(), clock));
         let mut next = None;
         let shutdown = async {
             next = signals.next(path, config).await;

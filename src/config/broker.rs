@@ -3,9 +3,9 @@
 use std::net::Ipv6Addr;
 
 use super::secrets;
-use crate::relay::{Broker, Proxy, TlsConfig, Transport};
-use crate::settings::Values;
-use crate::source::HostPort;
+use crate::gnss_source::HostPort;
+use crate::uplink::{Broker, Proxy, TlsConfig, Transport};
+use waypost_config_schema::Values;
 
 /// IANA port of MQTT without TLS.
 const MQTT_PORT: u16 = 1883;
@@ -27,16 +27,16 @@ const WS_PATH: &str = "mqtt";
 
 /// Parses one or more broker URLs, separated by commas, in order of preference.
 pub(super) fn brokers(values: &mut Values, tls: Option<&TlsConfig>) -> Option<Vec<Broker>> {
-    values
-        .parse("mqtt.broker", |urls| urls.split(',').map(|url| broker(url.trim(), tls)).collect())
+    values.parse("mqtt.broker", |urls| urls.split(',').map(|url| broker(url.trim(), tls)).collect())
 }
 
 fn broker(url: &str, tls: Option<&TlsConfig>) -> Result<Broker, String> {
     let (named, transport) = match (url.split_once("://"), tls) {
         (Some(("mqtt", host)), _) => (HostPort::parse(host, Some(MQTT_PORT)), Transport::Tcp),
-        (Some(("mqtts", host)), Some(tls)) => {
-            (reject_ipv6_literal(url, HostPort::parse(host, Some(MQTTS_PORT)))?, Transport::Tls(tls.clone()))
-        }
+        (Some(("mqtts", host)), Some(tls)) => (
+            reject_ipv6_literal(url, HostPort::parse(host, Some(MQTTS_PORT)))?,
+            Transport::Tls(tls.clone()),
+        ),
         // Problems of the TLS files are recorded already.
         (Some(("mqtts", host)), None) => (HostPort::parse(host, Some(MQTTS_PORT)), Transport::Tcp),
         (Some(("ws" | "wss", _)), _) => return websocket(url, tls),
@@ -44,9 +44,9 @@ fn broker(url: &str, tls: Option<&TlsConfig>) -> Result<Broker, String> {
     };
     match named {
         Some(HostPort { host, port }) => Ok(Broker { host, port, transport }),
-        None => {
-            Err(format!("{url:?} is not a broker URL; use mqtts://HOST[:PORT] or mqtt://HOST[:PORT]"))
-        }
+        None => Err(format!(
+            "{url:?} is not a broker URL; use mqtts://HOST[:PORT] or mqtt://HOST[:PORT]"
+        )),
     }
 }
 
@@ -69,7 +69,9 @@ fn websocket(url: &str, _: Option<&TlsConfig>) -> Result<Broker, String> {
 #[cfg(feature = "websocket")]
 fn websocket(url: &str, tls: Option<&TlsConfig>) -> Result<Broker, String> {
     let no_broker = || {
-        format!("{url:?} is not a broker URL; use wss://HOST[:PORT][/PATH] or ws://HOST[:PORT][/PATH]")
+        format!(
+            "{url:?} is not a broker URL; use wss://HOST[:PORT][/PATH] or ws://HOST[:PORT][/PATH]"
+        )
     };
     let (scheme, rest) = url.split_once("://").ok_or_else(no_broker)?;
     let (host, path) = rest.split_once('/').unwrap_or((rest, WS_PATH));
@@ -99,9 +101,9 @@ pub(super) fn proxy(values: &mut Values) -> Option<Option<Proxy>> {
         secrets::credentials(values, "mqtt.proxy_username", "mqtt.proxy_password_file");
     let named = values.parse("mqtt.proxy", |url| match url {
         "" => Ok(None),
-        _ if !cfg!(feature = "proxy") => {
-            Err(format!("{url:?}: this build does not support proxies (feature `proxy`): leave it empty"))
-        }
+        _ if !cfg!(feature = "proxy") => Err(format!(
+            "{url:?}: this build does not support proxies (feature `proxy`): leave it empty"
+        )),
         _ => http_proxy(url).map(Some),
     })?;
     let credentials = credentials?;

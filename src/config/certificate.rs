@@ -41,12 +41,14 @@ pub(super) fn common_name(der: &[u8]) -> Result<String, NoCommonName> {
 }
 
 fn subject(der: &[u8]) -> Option<&[u8]> {
-    let mut to_be_signed = DerIter(DerIter(DerIter(der).next_tagged(SEQUENCE)?).next_tagged(SEQUENCE)?);
+    let mut to_be_signed =
+        DerIter(DerIter(DerIter(der).next_tagged(SEQUENCE)?).next_tagged(SEQUENCE)?);
     if to_be_signed.0.first() == Some(&VERSION) {
         to_be_signed.next()?;
     }
     to_be_signed.next_tagged(INTEGER)?;
-    let [_algorithm, _issuer, _validity, subject] = [(); 4].map(|()| to_be_signed.next_tagged(SEQUENCE));
+    let [_algorithm, _issuer, _validity, subject] =
+        [(); 4].map(|()| to_be_signed.next_tagged(SEQUENCE));
     subject
 }
 

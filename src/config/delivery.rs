@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use crate::core::delivery::{DeliveryConfig, Duty, PrivacyZone};
 use crate::scanner::{Address, ScannerConfig, ScannerKind, TagPattern};
-use crate::settings::Values;
-use crate::units::{Distance, Position};
-use crate::wire::VanId;
-use crate::wire::epcis::{InvalidIdentifiers, Identifiers};
+use waypost_config_schema::Values;
+use waypost_model::duty::Duty;
+use waypost_model::units::{Distance, Position};
+use waypost_pipeline::delivery::{DeliveryConfig, PrivacyZone};
+use waypost_wire::VanId;
+use waypost_wire::epcis::{Identifiers, InvalidIdentifiers};
 
 /// Builds the operator's URI scheme for events.
 pub(super) fn uri_scheme(values: &mut Values, van: Option<&VanId>) -> Option<Identifiers> {
@@ -26,7 +27,10 @@ pub(super) fn uri_scheme(values: &mut Values, van: Option<&VanId>) -> Option<Ide
     });
     let is_named = named.is_some() && van.is_some();
     let mut names = named.or_else(|| Identifiers::new("waypost.invalid", van_or_anybody).ok())?;
-    let rename = |values: &mut Values, names: &mut Identifiers, key: &str, set: fn(&mut Identifiers, &str)| {
+    let rename = |values: &mut Values,
+                  names: &mut Identifiers,
+                  key: &str,
+                  set: fn(&mut Identifiers, &str)| {
         let renamed = values.parse(key, |text| {
             let mut renamed = names.clone();
             if !text.is_empty() {
@@ -100,7 +104,10 @@ pub(super) fn scanners(values: &mut Values) -> Option<Vec<ScannerConfig>> {
         .map(|table| {
             let scanner = scanner(values, &table)?;
             if names.contains(&scanner.name) {
-                let problem = format!("{:?} is already the name of another scanner; choose a unique name", scanner.name);
+                let problem = format!(
+                    "{:?} is already the name of another scanner; choose a unique name",
+                    scanner.name
+                );
                 values.report_problem(&format!("{table}.name"), &problem);
                 return None;
             }
@@ -118,7 +125,9 @@ fn scanner(values: &mut Values, table: &str) -> Option<ScannerConfig> {
         if is_plain && (1..=32).contains(&name.len()) {
             Ok(name.to_owned())
         } else {
-            Err(format!("{name:?} is not a valid name; use 1 to 32 characters of A-Z a-z 0-9 _ . -"))
+            Err(format!(
+                "{name:?} is not a valid name; use 1 to 32 characters of A-Z a-z 0-9 _ . -"
+            ))
         }
     });
     let usual: Option<u32> = values.integer(&key("baud"));

@@ -9,9 +9,9 @@ use std::str::FromStr;
 use ring::hmac;
 
 use super::certificate::common_name;
-use crate::relay::own_certificate;
-use crate::settings::Values;
-use crate::wire::VanId;
+use crate::uplink::own_certificate;
+use waypost_config_schema::Values;
+use waypost_wire::VanId;
 
 /// hostname(5): the static host name, not one assigned by the network.
 const HOSTNAME: &str = "/etc/hostname";
@@ -99,9 +99,9 @@ fn van_from_file(path: &Path, read: fn(&str) -> Result<String, String>) -> Resul
 /// Rejects the default host names, which many computers share.
 fn hostname(line: &str) -> Result<String, String> {
     match line {
-        "localhost" | "localhost.localdomain" => {
-            Err(format!("{line:?} is a default host name; use hostnamectl set-hostname, or set van.id"))
-        }
+        "localhost" | "localhost.localdomain" => Err(format!(
+            "{line:?} is a default host name; use hostnamectl set-hostname, or set van.id"
+        )),
         line => Ok(line.to_owned()),
     }
 }

@@ -1,8 +1,8 @@
 //! Schema of `waypost.toml`: name, type, default and description of every key.
 //! `config/waypost.toml` is generated from it.
 
-use crate::settings::ValueKind::{Flag, Integer, Number, Text};
-use crate::settings::{ConfigSchema, KeySpec, TableListSpec, key};
+use waypost_config_schema::ValueKind::{Flag, Integer, Number, Text};
+use waypost_config_schema::{ConfigSchema, KeySpec, TableListSpec, key};
 
 /// Schema of `waypost.toml`.
 pub(super) static SCHEMA: ConfigSchema = ConfigSchema {
@@ -120,7 +120,12 @@ pub(super) const KEYS: &[KeySpec] = &[
         "30.0",
         "Maximum seconds between live positions while the van drives; 0 to send every fix",
     ),
-    key("mqtt.position_halted_s", Number(0.0, 3600.0), "60.0", "Maximum seconds between live positions while the van stands; 0 to send every fix"),
+    key(
+        "mqtt.position_halted_s",
+        Number(0.0, 3600.0),
+        "60.0",
+        "Maximum seconds between live positions while the van stands; 0 to send every fix",
+    ),
     key(
         "mqtt.state_s",
         Number(1.0, 86_400.0),
@@ -211,7 +216,12 @@ pub(super) const KEYS: &[KeySpec] = &[
         "false",
         "Configure a u-blox receiver on a serial port with the following settings whenever it is connected. Only its RAM is changed, which it loses without power. If false, nothing is ever written to a receiver",
     ),
-    key("gnss.ublox.rate_hz", Integer(1, 10), "1", "Fixes per second; higher values need a higher baud rate"),
+    key(
+        "gnss.ublox.rate_hz",
+        Integer(1, 10),
+        "1",
+        "Fixes per second; higher values need a higher baud rate",
+    ),
     key(
         "gnss.ublox.constellations",
         Text,
@@ -272,12 +282,7 @@ pub(super) const KEYS: &[KeySpec] = &[
         r#""json""#,
         "Encoding of track messages: json or compact, a binary format (docs/compact.md, waypost decode). Compact takes half of the bytes, a quarter with batch_s = 60, a tenth for a backlog",
     ),
-    key(
-        "track.batch_points",
-        Integer(1, 500),
-        "60",
-        "Maximum points per track message",
-    ),
+    key("track.batch_points", Integer(1, 500), "60", "Maximum points per track message"),
     key(
         "track.backlog_batch_points",
         Integer(1, 500),
@@ -430,12 +435,7 @@ pub(super) const LISTS: &[TableListSpec] = &[
             key("privacy_zone.name", Text, r#""""#, "Name, used in this file only"),
             key("privacy_zone.lat", Number(-90.0, 90.0), "", "Latitude in degrees north, WGS 84"),
             key("privacy_zone.lon", Number(-180.0, 180.0), "", "Longitude in degrees east, WGS 84"),
-            key(
-                "privacy_zone.radius_m",
-                Number(10.0, 50_000.0),
-                "200.0",
-                "Radius in metres",
-            ),
+            key("privacy_zone.radius_m", Number(10.0, 50_000.0), "200.0", "Radius in metres"),
         ],
     },
 ];

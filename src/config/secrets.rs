@@ -4,10 +4,10 @@
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use crate::relay::{Credentials, Identity, TlsConfig};
-use crate::settings::Values;
-use crate::wire::VanId;
-use crate::wire::signed::CommandKey;
+use crate::uplink::{Credentials, Identity, TlsConfig};
+use waypost_config_schema::Values;
+use waypost_wire::VanId;
+use waypost_wire::command_signature::CommandKey;
 
 pub(super) fn tls(values: &mut Values) -> Option<TlsConfig> {
     let ca_file = values.text("mqtt.ca_file")?;
@@ -28,7 +28,10 @@ pub(super) fn credentials(
     match (username.as_str(), values.text(password_key)?.as_str()) {
         ("", "") => Some(None),
         ("", _) => {
-            values.report_problem(password_key, &format!("is set without {name_key}; set {name_key} or remove the password"));
+            values.report_problem(
+                password_key,
+                &format!("is set without {name_key}; set {name_key} or remove the password"),
+            );
             None
         }
         _ => {

@@ -1,7 +1,7 @@
 //! Converts `[gnss.ublox]` into the settings of a u-blox receiver.
 
-use crate::core::ubx::{Constellation, DynamicModel, NmeaVersion, Settings};
-use crate::settings::Values;
+use waypost_config_schema::Values;
+use waypost_pipeline::ubx::{Constellation, DynamicModel, NmeaVersion, Settings};
 
 /// `Some(None)`: nothing is written to the receiver. Problems are reported in either case.
 pub(super) fn settings(values: &mut Values) -> Option<Option<Settings>> {

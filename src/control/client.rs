@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Response, MAX_LINE, Request, VERSION};
+use super::{MAX_LINE, Request, Response, VERSION};
 
 /// Socket path of the packaged agent.
 pub const DEFAULT_PATH: &str = "/run/waypost/control";
@@ -30,10 +30,7 @@ pub enum ClientError {
     NotAllowed(PathBuf),
     /// The connection failed or timed out.
     #[error("{path}: {source}", path = path.display())]
-    Broken {
-        path: PathBuf,
-        source: io::Error,
-    },
+    Broken { path: PathBuf, source: io::Error },
     /// The agent has another version with an incompatible protocol.
     #[error(
         "the agent is version {agent}, this is {VERSION}, and their protocols differ ({text}): `systemctl restart waypost`"

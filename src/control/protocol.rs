@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::status::Status;
-use crate::wire::json::Duty;
+use waypost_wire::payloads::Duty;
 
 /// Request of a client. A connection may send several, one after another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -177,7 +177,10 @@ mod tests {
             ),
             (r#"{"duty":"break"}"#, Request::Duty(Duty::Break)),
             (r#"{"delay":{"code":"AO"}}"#, Request::Delay(DelayRequest { code: "AO".to_owned() })),
-            (r#"{"log":{"level":"debug"}}"#, Request::Log(LogLevelRequest { level: "debug".to_owned() })),
+            (
+                r#"{"log":{"level":"debug"}}"#,
+                Request::Log(LogLevelRequest { level: "debug".to_owned() }),
+            ),
         ] {
             assert_eq!(serde_json::from_str::<Request>(text).unwrap(), expected);
             assert_eq!(serde_json::to_string(&expected).unwrap(), text);

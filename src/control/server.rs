@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
 use super::status::Status;
-use super::{Response, AgentCommand, MAX_LINE, Request, Reply, AgentRequest};
-use crate::logging;
+use super::{AgentCommand, AgentRequest, MAX_LINE, Reply, Request, Response};
+use waypost_service::logging;
 
 /// Access for owner and group only.
 const SOCKET_MODE: u32 = 0o660;
@@ -59,10 +59,7 @@ pub enum ControlError {
     },
     /// The socket cannot be created. The agent can run without it.
     #[error("{path}: {source}", path = path.display())]
-    Unavailable {
-        path: PathBuf,
-        source: io::Error,
-    },
+    Unavailable { path: PathBuf, source: io::Error },
 }
 
 /// Listening socket. Its file is removed when the server is dropped.
@@ -99,7 +96,10 @@ impl Server {
             Ok(found) if found.file_type().is_socket() => ensure_not_running(path).await?,
             Ok(_) => {
                 let kind = io::ErrorKind::AlreadyExists;
-                return Err(unavailable(io::Error::new(kind, "exists and is not a socket: move it away")));
+                return Err(unavailable(io::Error::new(
+                    kind,
+                    "exists and is not a socket: move it away",
+                )));
             }
             Err(_) => {}
         }
@@ -273,7 +273,9 @@ impl AgentHandle {
         match timeout(REPLY_TIMEOUT, asking).await {
             Ok(Some(Reply::Done(text))) => Response::Done(text),
             Ok(Some(Reply::Rejected(text))) => Response::Refused(text),
-            Ok(None) => Response::Refused("the agent is stopping: try again when it runs".to_owned()),
+            Ok(None) => {
+                Response::Refused("the agent is stopping: try again when it runs".to_owned())
+            }
             Err(_) => Response::Refused(
                 "the agent has not answered in 10 s: check waypost status before you try again"
                     .to_owned(),

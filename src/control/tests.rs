@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::server::{ControlError, AgentHandle, Server};
+use super::server::{AgentHandle, ControlError, Server};
 use super::status::Status;
 use super::*;
 
@@ -92,7 +92,10 @@ async fn what_concerns_parcels_goes_to_the_engine_and_its_reply_comes_back() {
     let Response::Refused(why) = receive(&mut client).await else { panic!() };
     assert!(why.contains("stopping"), "{why}");
     send(&mut client, r#"{"scan":{"code":""}}"#).await;
-    assert!(matches!(receive(&mut client).await, Response::Refused(_)), "without a code the engine is not asked");
+    assert!(
+        matches!(receive(&mut client).await, Response::Refused(_)),
+        "without a code the engine is not asked"
+    );
     send(&mut client, r#"{"log":{"level":"loud"}}"#).await;
     assert!(matches!(receive(&mut client).await, Response::Refused(_)));
 }

@@ -1,14 +1,14 @@
 //! Builds [`Health`], the payload of `state` and `position`, from pipeline, receiver and scanners.
 
-use crate::clock::Clock;
-use crate::core::ReceiverStats;
-use crate::core::delivery::DeliverySnapshot;
-use crate::core::delivery::event::ReaderKind;
-use crate::core::delivery::view;
-use crate::relay::{Health, RouteState};
+use crate::gnss_source::{LineState, ReceiverState};
 use crate::scanner::{self, ScannerSummary};
-use crate::source::{LineState, ReceiverState};
-use crate::wire::json::{
+use crate::uplink::{Health, RouteState};
+use waypost_model::event::ReaderKind;
+use waypost_pipeline::ReceiverStats;
+use waypost_pipeline::delivery::DeliverySnapshot;
+use waypost_pipeline::delivery::snapshot;
+use waypost_service::clock::Clock;
+use waypost_wire::payloads::{
     Delay, GnssState, NextStop, Scanner, ScannerKind, ScannerState, StopStatus,
 };
 
@@ -40,7 +40,12 @@ pub(super) fn health(
             sats: fix.and_then(|fix| fix.satellites_used),
             sats_in_view: reception.satellites.in_view,
             cn0_dbhz: reception.satellites.cn0_dbhz,
-            constellations: reception.satellites.used.iter().map(|one| one.as_str().to_owned()).collect(),
+            constellations: reception
+                .satellites
+                .used
+                .iter()
+                .map(|one| one.as_str().to_owned())
+                .collect(),
             antenna: reception.messages.antenna.map(|antenna| antenna.as_str().to_owned()),
             warning: reception.messages.warning.map(|(words, _)| words.as_str().to_owned()),
             sentences_bad: reception.sentences_bad(),
@@ -56,7 +61,11 @@ pub(super) fn health(
 }
 
 /// Builds the route state from the delivery snapshot and the scanner states.
-pub(super) fn route(view: Option<&DeliverySnapshot>, scanners: &[ScannerSummary], clock: &Clock) -> RouteState {
+pub(super) fn route(
+    view: Option<&DeliverySnapshot>,
+    scanners: &[ScannerSummary],
+    clock: &Clock,
+) -> RouteState {
     let scanners = scanners.iter().map(|one| scanner(one, clock)).collect();
     let Some(view) = view else { return RouteState { scanners, ..RouteState::default() } };
     RouteState {
@@ -72,16 +81,16 @@ pub(super) fn route(view: Option<&DeliverySnapshot>, scanners: &[ScannerSummary]
         }),
         scanners,
         stop_status: view.stop_status.map(|status| match status {
-            view::StopStatus::InTransitTo => StopStatus::InTransitTo,
-            view::StopStatus::IncomingAt => StopStatus::IncomingAt,
-            view::StopStatus::StoppedAt => StopStatus::StoppedAt,
+            snapshot::StopStatus::InTransitTo => StopStatus::InTransitTo,
+            snapshot::StopStatus::IncomingAt => StopStatus::IncomingAt,
+            snapshot::StopStatus::StoppedAt => StopStatus::StoppedAt,
         }),
         stop_seq: view.stop_seq,
         stops_remaining: view.stops_remaining,
     }
 }
 
-fn next_stop(next: &view::NextStop, clock: &Clock) -> NextStop {
+fn next_stop(next: &snapshot::NextStop, clock: &Clock) -> NextStop {
     let ahead_ms = next.eta.zip(clock.utc()).map(|(eta, now)| eta.millis_since(now).max(0));
     // The window extends equally before and after the estimate.
     let window = ahead_ms.map(|ms| ms / 1000 * ETA_WINDOW_PERCENT / 100 * 2);

@@ -64,7 +64,9 @@ impl Ballast {
             .truncate(true)
             .mode(0o600)
             .open(&self.path)
-            .and_then(|mut file| file.write_all(&[0xB5; SIZE_BYTES]).and_then(|()| file.sync_data()));
+            .and_then(|mut file| {
+                file.write_all(&[0xB5; SIZE_BYTES]).and_then(|()| file.sync_data())
+            });
         self.exists = made.is_ok();
         if let Err(error) = made {
             tracing::debug!(%error, "ballast not allocated");

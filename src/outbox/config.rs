@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::schema;
-use crate::core::record::Seq;
-use crate::units::UtcTime;
+use waypost_model::record::Seq;
+use waypost_model::units::UtcTime;
 
 /// Location, durability and size limits of the outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]

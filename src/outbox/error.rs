@@ -15,9 +15,7 @@ pub enum OutboxError {
     },
     /// Fatal: another process owns the file.
     #[error("{}: in use by another process: stop the other waypost, or give this one its own outbox", path.display())]
-    InUse {
-        path: PathBuf,
-    },
+    InUse { path: PathBuf },
     /// Fatal: the file is not an outbox.
     #[error("{}: not an outbox ({found}): move it away, or choose another path", path.display())]
     Foreign {
@@ -54,9 +52,7 @@ pub enum OutboxError {
     },
     /// Fatal: the outbox was closed.
     #[error("{}: closed", path.display())]
-    Closed {
-        path: PathBuf,
-    },
+    Closed { path: PathBuf },
 }
 
 impl OutboxError {

@@ -6,10 +6,10 @@
 
 use rusqlite::{Connection, Transaction, params};
 
-use super::batches::OpenBatch;
 use super::schema::{BATCH_TABLE, DOCUMENT_TABLE, VERSION, signed, unsigned};
-use crate::core::record::{Seq, Subject};
-use crate::wire::stored;
+use super::track_rows::OpenBatch;
+use crate::outbox::record_codec;
+use waypost_model::record::{Seq, Subject};
 
 /// Value of `kind` for a point with a row of its own.
 pub(super) const KIND_POINT: i64 = 1;
@@ -61,7 +61,7 @@ fn pack_chunk(connection: &mut Connection) -> rusqlite::Result<u64> {
         .collect::<rusqlite::Result<_>>()?;
     let mut open: Option<OpenBatch> = None;
     for (seq, subject) in &rows {
-        match stored::decode(subject) {
+        match record_codec::decode(subject) {
             Ok(Subject::Point(point)) => {
                 let seq = Seq::new(unsigned(*seq));
                 if let Some(full) = OpenBatch::push(&mut open, seq, &point.rounded()) {

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::batches::{MAX_BATCH_BYTES, OpenBatch, BatchRow};
 use super::schema::{PAGE_BYTES, pages, signed};
-use crate::core::journey::Motion;
-use crate::core::record::{Seq, TrackPoint};
-use crate::wire::packed::{TrackBatch, TrackBatchError};
+use super::track_rows::{BatchRow, MAX_BATCH_BYTES, OpenBatch};
+use waypost_model::motion::Motion;
+use waypost_model::record::{Seq, TrackPoint};
+use waypost_wire::track_codec::{TrackBatch, TrackBatchError};
 
 /// Pages that a transaction may need besides its rows: interior nodes, the pointer map and the meta
 /// row.
@@ -212,7 +212,8 @@ pub(super) fn evict_expired(
             return Ok(gone);
         }
         let (row, packed) = row.read(transaction)?;
-        if packed.map_or(utc_ms, |packed| latest_utc_ms(&packed, newest_utc_ms)) >= *in_time.start() {
+        if packed.map_or(utc_ms, |packed| latest_utc_ms(&packed, newest_utc_ms)) >= *in_time.start()
+        {
             return Ok(gone);
         }
         row.delete(transaction)?;
@@ -237,8 +238,8 @@ pub(super) const fn pages_for(points: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::record::Subject;
     use crate::outbox::tests::record;
+    use waypost_model::record::Subject;
 
     #[test]
     fn every_second_point_is_kept_and_every_change_of_motion() {

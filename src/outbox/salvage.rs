@@ -14,15 +14,15 @@ use std::path::Path;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
-use super::batches::{self, OpenBatch};
-use super::documents;
+use super::event_rows::{self, KIND_EVENT};
 use super::migrate::KIND_POINT;
-use super::rows::{self, KIND_EVENT};
 use super::schema::{signed, unsigned};
 use super::seq_file::with_suffix;
-use crate::core::record::Seq;
-use crate::wire::packed::{MAGIC, TrackBatch, leading_batch, unpack};
-use crate::wire::stored;
+use super::state_docs;
+use super::track_rows::{self, OpenBatch};
+use crate::outbox::record_codec;
+use waypost_model::record::Seq;
+use waypost_wire::track_codec::{MAGIC, TrackBatch, leading_batch, unpack};
 
 /// Rows per transaction.
 const CHUNK: usize = 256;
@@ -93,14 +93,7 @@ pub(super) fn salvage(aside: &Path, into: &mut Connection) -> rusqlite::Result<(
         }
     }
     let Salvaged { batches, points, records, documents, found_in_bytes } = mark_salvaged;
-    tracing::warn!(
-        batches,
-        points,
-        records,
-        documents,
-        found_in_bytes,
-        "damaged outbox salvaged"
-    );
+    tracing::warn!(batches, points, records, documents, found_in_bytes, "damaged outbox salvaged");
     Ok(())
 }
 
@@ -114,7 +107,7 @@ pub(super) fn update_count(into: &Connection) -> rusqlite::Result<()> {
         })
         .optional()?;
     let open = open.map(|first| Seq::new(unsigned(first)));
-    let pending = batches::count_closed(into, open)? + rows::count(into)?;
+    let pending = track_rows::count_closed(into, open)? + event_rows::count(into)?;
     into.execute("UPDATE meta SET pending = ?1", [signed(pending)]).map(drop)
 }
 
@@ -168,10 +161,10 @@ fn salvage_documents(old: &Connection, into: &mut Connection) -> rusqlite::Resul
             while let Some(row) = rows.next()? {
                 let Ok(key) = row.get::<_, String>(0) else { continue };
                 let bytes = row.get_ref(1)?.as_blob().unwrap_or_default();
-                if documents::decode(&key, bytes).is_none() {
+                if state_docs::decode(&key, bytes).is_none() {
                     tracing::warn!(kind = key.split('/').next(), "damaged document dropped");
-                } else if mark_salvaged.len() < documents::MAX_DOCUMENTS {
-                    documents::write(&transaction, &key, Some(bytes))?;
+                } else if mark_salvaged.len() < state_docs::MAX_DOCUMENTS {
+                    state_docs::write(&transaction, &key, Some(bytes))?;
                     mark_salvaged.insert(key);
                 }
             }
@@ -198,10 +191,10 @@ fn salvage_records(old: &Connection, into: &mut Connection) -> rusqlite::Result<
                 let (seq, kind, utc_ms): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
                 let subject: Vec<u8> = row.get(3)?;
                 // The content decides about the kind of a row.
-                let known = match stored::decode_event(&subject) {
+                let known = match record_codec::decode_event(&subject) {
                     Ok(event) => Some((signed(event.seq.get()), KIND_EVENT)),
                     Err(_) if kind != KIND_POINT => None,
-                    Err(_) => stored::decode(&subject).ok().map(|_| (seq, KIND_POINT)),
+                    Err(_) => record_codec::decode(&subject).ok().map(|_| (seq, KIND_POINT)),
                 };
                 if let Some((seq, kind)) = known {
                     mark_salvaged += transaction.execute(
@@ -334,7 +327,8 @@ fn batches_in(
     let mut at = 0;
     while let Some(next) = find_magic(&window[at..], until.saturating_sub(at)) {
         at += next;
-        let Some((batch, packed)) = leading_batch(&window[at..]).and_then(SalvagedBatch::parse) else {
+        let Some((batch, packed)) = leading_batch(&window[at..]).and_then(SalvagedBatch::parse)
+        else {
             at += MAGIC.len();
             continue;
         };
@@ -359,7 +353,7 @@ fn find_magic(bytes: &[u8], until: usize) -> Option<usize> {
 /// inserted. Returns how many points were added.
 fn overlay(into: &Connection, batch: &SalvagedBatch, packed: &TrackBatch) -> rusqlite::Result<u64> {
     let range = Seq::new(unsigned(batch.first))..=Seq::new(unsigned(batch.last));
-    let known = batches::rows_in(into, &range, usize::MAX >> 1)?;
+    let known = track_rows::rows_in(into, &range, usize::MAX >> 1)?;
     if known.iter().any(|row| row.first <= batch.first && row.last >= batch.last) {
         return Ok(0);
     }
@@ -370,8 +364,9 @@ fn overlay(into: &Connection, batch: &SalvagedBatch, packed: &TrackBatch) -> rus
         row.delete(into)?;
         replaced += row.n;
     }
-    let is_beside =
-        |seq: Seq| with_suffix.iter().any(|row| (row.first..=row.last).contains(&signed(seq.get())));
+    let is_beside = |seq: Seq| {
+        with_suffix.iter().any(|row| (row.first..=row.last).contains(&signed(seq.get())))
+    };
     let rest: Vec<_> = packed.points.iter().filter(|(seq, _)| !is_beside(*seq)).copied().collect();
     if let Some(open) = OpenBatch::from_points(&rest) {
         open.write(into, packed.level, None)?;

@@ -112,8 +112,9 @@ pub(super) enum OpenError {
 
 /// Opens or creates the database and migrates its schema.
 pub(super) fn connect(path: &Path, max_pages: u64) -> Result<Connection, OpenError> {
-    create(path)
-        .map_err(|source| OpenError::Fatal(OutboxError::Unusable { path: path.to_owned(), source }))?;
+    create(path).map_err(|source| {
+        OpenError::Fatal(OutboxError::Unusable { path: path.to_owned(), source })
+    })?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let refused = |error| open_error(path, error);
     let mut connection = Connection::open_with_flags(path, flags).map_err(refused)?;
@@ -266,10 +267,13 @@ pub(super) fn open_error(path: &Path, error: rusqlite::Error) -> OpenError {
             OpenError::Fatal(OutboxError::InUse { path: owned })
         }
         _ if is_damage_at_open(&error) && is_ours(path) => OpenError::Damaged(error),
-        Some(ErrorCode::NotADatabase) => {
-            OpenError::Fatal(OutboxError::Foreign { path: owned, found: "not a database".to_owned() })
+        Some(ErrorCode::NotADatabase) => OpenError::Fatal(OutboxError::Foreign {
+            path: owned,
+            found: "not a database".to_owned(),
+        }),
+        _ => {
+            OpenError::Fatal(OutboxError::Unusable { path: owned, source: io::Error::other(error) })
         }
-        _ => OpenError::Fatal(OutboxError::Unusable { path: owned, source: io::Error::other(error) }),
     }
 }
 

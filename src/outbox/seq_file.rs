@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::core::record::Seq;
+use waypost_model::record::Seq;
 
 /// Name and version of the file format.
 const MAGIC: &str = "waypost-seq 1";

@@ -4,14 +4,14 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::state::encode as encode_state;
+use super::journey_codec::encode as encode_state;
 use super::*;
-use crate::core::delivery::event::{EventKind, Parcel, TimeSource};
-use crate::core::delivery::{Event, EventId, EventRecord};
-use crate::core::fix::{Fix, FixMode, FixQuality};
-use crate::core::journey::Motion;
-use crate::core::record::{Subject, TrackPoint};
-use crate::units::{Distance, Position, Speed, UtcTime};
+use waypost_model::event::{Event, EventId, EventRecord};
+use waypost_model::event::{EventKind, Parcel, TimeSource};
+use waypost_model::fix::{Fix, FixMode, FixQuality};
+use waypost_model::motion::Motion;
+use waypost_model::record::{Subject, TrackPoint};
+use waypost_model::units::{Distance, Position, Speed, UtcTime};
 
 /// A track point that depends on its number alone.
 pub(crate) fn record(seq: Seq, motion: Motion) -> Record {
@@ -140,13 +140,13 @@ async fn a_seq_is_never_used_twice_even_if_the_run_before_committed_nothing() {
         assert!(outbox.first_seq() > used);
         // Published but never committed, up to the highest number that may be published.
         used = outbox.stats().borrow().reserved;
-        assert_eq!(used.get(), outbox.first_seq().get() + store::SEQ_BLOCK - 1);
+        assert_eq!(used.get(), outbox.first_seq().get() + database::SEQ_BLOCK - 1);
     }
     let outbox = open(directory.path()).await;
     let first = outbox.first_seq();
     outbox.commit(records(Seq::new(first.get() + 60_000), 1), state(0.0)).await.unwrap();
     let reserved = outbox.stats().borrow().reserved;
-    assert_eq!(reserved.get(), first.get() + 60_000 + store::SEQ_BLOCK);
+    assert_eq!(reserved.get(), first.get() + 60_000 + database::SEQ_BLOCK);
     outbox.reserve(Seq::new(reserved.get() - 100)).await.unwrap();
     let reserved = outbox.stats().borrow().reserved;
     drop(outbox);
@@ -262,7 +262,8 @@ async fn a_power_cut_while_a_damaged_file_is_replaced_costs_nothing() {
         outbox.close().await.unwrap();
         let aside = seq_file::with_suffix(&path, ".salvage-1");
         for suffix in renamed {
-            fs::rename(seq_file::with_suffix(&path, suffix), seq_file::with_suffix(&aside, suffix)).unwrap();
+            fs::rename(seq_file::with_suffix(&path, suffix), seq_file::with_suffix(&aside, suffix))
+                .unwrap();
         }
         if *renamed == [""] {
             fs::remove_file(seq_file::with_suffix(&path, "-wal")).unwrap();
@@ -423,7 +424,11 @@ async fn a_disk_without_room_degrades_the_outbox_and_leaves_nothing_half_written
     outbox.commit(batch.clone(), state(2.0)).await.unwrap();
     outbox.commit(batch, state(2.0)).await.unwrap();
     let stats = *outbox.stats().borrow();
-    assert_eq!((stats.pending, stats.durable), (9010, Seq::new(9010)), "stored once, despite repetitions");
+    assert_eq!(
+        (stats.pending, stats.durable),
+        (9010, Seq::new(9010)),
+        "stored once, despite repetitions"
+    );
 }
 
 #[tokio::test]
@@ -519,8 +524,7 @@ fn version_1(path: &Path, points: u64, damaged: u64) {
     )
     .unwrap();
     for seq in 1..=points {
-        let mut subject =
-            crate::wire::stored::encode(&record(Seq::new(seq), Motion::Moving).subject);
+        let mut subject = record_codec::encode(&record(Seq::new(seq), Motion::Moving).subject);
         if seq == damaged {
             subject[0] = 0xFF;
         }
@@ -837,10 +841,10 @@ async fn no_seq_comes_again_when_the_newest_was_an_events() {
     let directory = tempfile::tempdir().unwrap();
     let path = config(directory.path()).path;
     let outbox = open(directory.path()).await;
-    let far = Seq::new(3 * store::SEQ_BLOCK);
+    let far = Seq::new(3 * database::SEQ_BLOCK);
     outbox.accept_events(vec![event(far)], Vec::new(), Uptime::ZERO);
     outbox.flush().await.unwrap();
-    assert!(outbox.stats().borrow().reserved.get() >= far.get() + store::SEQ_BLOCK / 2);
+    assert!(outbox.stats().borrow().reserved.get() >= far.get() + database::SEQ_BLOCK / 2);
     outbox.close().await.unwrap();
     // Both reservations are lost, but the records show the number.
     fs::remove_file(seq_file::with_suffix(&path, ".seq")).unwrap();

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::port::HostPort;
+use crate::transport::HostPort;
 
 /// A source of scanner lines.
 #[derive(Clone, Debug, PartialEq, Eq)]

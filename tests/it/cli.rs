@@ -27,7 +27,7 @@ fn version_and_help_are_no_errors_and_a_wrong_argument_is_a_usage_error() {
         (&["decode", "--van", "a/b", "-"], 64, "not a van id"),
         (&["code", "1Z999AA10123456784"], 0, "carrier/ups/obj/1Z999AA10123456784"),
         (&["code", "--domain", "a/b", "1"], 64, "id.example.com"),
-        (&["code", ""], 1, "code 1: nothing"),
+        (&["code", ""], 1, "code 1: has no printable characters"),
         (&["replay"], 64, "LOG"),
         (&["replay", "x.nmea"], 64, "--broker"),
         (&["replay", "--emit", "fixes", "--date", "yesterday", "x.nmea"], 64, "YYYY-MM-DD"),

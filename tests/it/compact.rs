@@ -7,22 +7,24 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use waypost::core::calendar::DateHint;
-use waypost::core::journey::{TripConfig, TripState};
-use waypost::core::record::{Seq, Subject, TrackPoint};
-use waypost::core::sampling::{Bounds, Sampling};
-use waypost::core::{PipelineOutput, Pipeline, PipelineConfig};
-use waypost::simulate::ReceiverType;
-use waypost::units::{Distance, Uptime};
-use waypost::wire::compact;
-use waypost::wire::json::{TrackSource, Point, Track};
+use waypost_model::motion::TripState;
+use waypost_model::record::{Seq, Subject, TrackPoint};
+use waypost_model::units::{Distance, Uptime};
+use waypost_pipeline::date_resolver::DateHint;
+use waypost_pipeline::trail_simplifier::{Bounds, Sampling};
+use waypost_pipeline::trip_detector::TripConfig;
+use waypost_pipeline::{Pipeline, PipelineConfig, PipelineOutput};
+use waypost_sim::ReceiverType;
+use waypost_wire::compact_track;
+use waypost_wire::payloads::{Point, Track, TrackSource};
 
 use crate::support::{WAYPOST, installed, repository, shared, simulated};
 
 type Points = Vec<(Seq, TrackPoint)>;
 
 fn points(sampling: Sampling, chunks: Vec<(Uptime, Vec<u8>)>) -> Points {
-    let config = PipelineConfig { date_hint: DateHint::AsReported, trip: TripConfig::default(), sampling };
+    let config =
+        PipelineConfig { date_hint: DateHint::AsReported, trip: TripConfig::default(), sampling };
     let mut pipeline = Pipeline::new(config, Seq::new(1), TripState::default());
     let mut output = PipelineOutput::default();
     for (at, bytes) in chunks {
@@ -57,7 +59,7 @@ fn messages(points: &[(Seq, TrackPoint)], size: usize) -> Vec<(Track, Vec<u8>)> 
             let json = batch.iter().map(|(seq, point)| Point::new(*seq, point, lane)).collect();
             let compact = batch.iter().map(|(seq, point)| (*seq, point));
             let track = Track::new("VAN-042", max_error(number), json);
-            (track, compact::encode(lane, max_error(number), compact))
+            (track, compact_track::encode(lane, max_error(number), compact))
         })
         .collect()
 }
@@ -94,7 +96,11 @@ fn what_is_decoded_is_the_json_that_would_have_been_sent() {
             assert!(points.len() > 10, "{name}: {}", points.len());
             for size in [1, 3, 60, 500] {
                 for (track, bytes) in messages(&points, size) {
-                    assert_eq!(compact::decode(&bytes).unwrap().track("VAN-042"), track, "{name}");
+                    assert_eq!(
+                        compact_track::decode(&bytes).unwrap().track("VAN-042"),
+                        track,
+                        "{name}"
+                    );
                 }
             }
         }
@@ -114,11 +120,15 @@ fn the_documented_example_is_what_the_agent_writes() {
     let points = points(Sampling::Raw, drive);
     let batch = &points[points.len() - 3..];
     let max_error = Distance::from_metres(5.0);
-    let bytes = compact::encode(TrackSource::Backlog, max_error, batch.iter().map(|(seq, at)| (*seq, at)));
+    let bytes = compact_track::encode(
+        TrackSource::Backlog,
+        max_error,
+        batch.iter().map(|(seq, at)| (*seq, at)),
+    );
     let hex: String = documented("hex").split_whitespace().collect();
     let written = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     assert_eq!(hex, written);
-    let track = compact::decode(&bytes).unwrap().track("VAN-042");
+    let track = compact_track::decode(&bytes).unwrap().track("VAN-042");
     let json = serde_json::to_value(&track).unwrap();
     assert_eq!(serde_json::from_str::<Value>(&documented("json")).unwrap(), json, "{json}");
 }

@@ -5,7 +5,7 @@ use std::fs;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use waypost::wire::json::{Ack, ConnectionStatus, Position, State, Track};
+use waypost_wire::payloads::{Ack, ConnectionStatus, Position, State, Track};
 
 use crate::support::{repository, shared};
 

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Process, WAYPOST, repository, shared};
+use crate::support::{Process, repository, shared, simulator};
 
 const SHORT: &str = "config/routes/deliveries_short.toml";
 
 fn simulate(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(WAYPOST);
-    command.arg("simulate").arg(repository(arguments[0])).args(&arguments[1..]);
+    let mut command = simulator();
+    command.arg(repository(arguments[0])).args(&arguments[1..]);
     command.current_dir(folder).stderr(Stdio::null());
     command
 }

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
-use waypost::clock::Clock;
+use waypost::agent::{Agent, AgentError, OnSourceEnd};
 use waypost::config::{Config, Override};
-use waypost::core::calendar::DateHint;
-use waypost::core::sampling::Sampling;
-use waypost::daemon::{Agent, AgentError, OnSourceEnd};
+use waypost::gnss_source::{Address, SourceConfig};
 use waypost::replay::{self, Emit};
-use waypost::simulate::{ReceiverType, Route, Simulation};
-use waypost::source::{Address, SourceConfig};
+use waypost_pipeline::date_resolver::DateHint;
+use waypost_pipeline::trail_simplifier::Sampling;
+use waypost_service::clock::Clock;
+use waypost_sim::{ReceiverType, Route, Simulation};
 
 use crate::support::broker::ScriptedBroker;
 use crate::support::repository;
@@ -35,7 +35,8 @@ impl VirtualVan {
         let folder = tempfile::tempdir().unwrap();
         let log: Vec<u8> = Simulation::new(route).skip(900).flat_map(|burst| burst.bytes).collect();
         let mut fixes = Vec::new();
-        replay::emit(log.as_slice(), DateHint::AsReported, Sampling::Raw, Emit::Fixes, &mut fixes).unwrap();
+        replay::emit(log.as_slice(), DateHint::AsReported, Sampling::Raw, Emit::Fixes, &mut fixes)
+            .unwrap();
         let fixes = fixes.split(|byte| *byte == b'\n').count() - 1;
         std::fs::write(folder.path().join("drive.nmea"), log).unwrap();
         Self { folder, broker: ScriptedBroker::default(), fixes }
@@ -53,8 +54,9 @@ impl VirtualVan {
         ];
         let config = Config::parse("track.sampling = \"raw\"", "test", &overrides).unwrap();
         let source = SourceConfig { address: Address::Log(self.log()), ..config.source.clone() };
-        let agent =
-            Agent::open(config, DateHint::AsReported, Clock::live(), self.broker.clone()).await.unwrap();
+        let agent = Agent::open(config, DateHint::AsReported, Clock::live(), self.broker.clone())
+            .await
+            .unwrap();
         (agent, source)
     }
 
@@ -214,7 +216,8 @@ async fn a_backlog_does_not_go_out_under_another_vans_name() {
         set("outbox.tail_path", ""),
     ];
     let config = Config::parse("track.sampling = \"raw\"", "test", &overrides).unwrap();
-    let refused = Agent::open(config, DateHint::AsReported, Clock::live(), van.broker.clone()).await;
+    let refused =
+        Agent::open(config, DateHint::AsReported, Clock::live(), van.broker.clone()).await;
     let error = refused.unwrap_err().to_string();
     assert!(error.contains("VAN-042") && error.contains("VAN-043"), "{error}");
 }
@@ -254,7 +257,9 @@ async fn logs_one_after_the_other_are_one_drive_at_any_speed() {
     };
     let sources = logs.iter().map(source).collect();
     let agent =
-        Agent::open(config, DateHint::AsReported, Clock::driven_by_data(), van.broker.clone()).await.unwrap();
+        Agent::open(config, DateHint::AsReported, Clock::driven_by_data(), van.broker.clone())
+            .await
+            .unwrap();
     agent.run(sources, OnSourceEnd::Drain, std::future::pending()).await.unwrap();
     let tracks = van.broker.payloads("/track");
     let sent: Vec<_> =

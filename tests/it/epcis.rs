@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use serde_json::Value;
-use waypost::wire::VanId;
-use waypost::wire::epcis::{Identifiers, decode, encode};
+use waypost_wire::VanId;
+use waypost_wire::epcis::{Identifiers, decode, encode};
 
-use crate::support::happenings::{EventDetail, records};
-use crate::support::schema::{validation_errors, epcis_schema, read_json};
+use crate::support::event_samples::{EventDetail, records};
+use crate::support::schema::{epcis_schema, read_json, validation_errors};
 use crate::support::{repository, shared};
 
 fn names() -> Identifiers {
@@ -24,9 +24,11 @@ fn names() -> Identifiers {
 fn messages() -> Vec<Value> {
     let min_ahead = Identifiers::new("id.example.com", &VanId::new("VAN-042").unwrap()).unwrap();
     let mut messages = Vec::new();
-    for (telling, names) in
-        [(EventDetail::Full, &names()), (EventDetail::Bare, &min_ahead), (EventDetail::Strange, &min_ahead)]
-    {
+    for (telling, names) in [
+        (EventDetail::Full, &names()),
+        (EventDetail::Bare, &min_ahead),
+        (EventDetail::Strange, &min_ahead),
+    ] {
         names.check().unwrap();
         let encoded = records(telling).into_iter().map(|record| encode(&record, names));
         messages.extend(encoded.map(|payload| serde_json::from_slice::<Value>(&payload).unwrap()));

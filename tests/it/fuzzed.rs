@@ -7,7 +7,7 @@ mod properties;
 
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
-use waypost::simulate::ReceiverType;
+use waypost_sim::ReceiverType;
 
 use crate::support::simulated;
 

@@ -12,13 +12,15 @@
 
 use std::time::Duration;
 
-use waypost::core::delivery::event::{EventKind, ReaderKind};
-use waypost::core::delivery::manifest::{RawManifest, RawParcel, RawStation, RawStop};
-use waypost::core::delivery::view::{StopStatus, DeliverySnapshot};
-use waypost::core::delivery::{DeliveryTracker, DeliveryConfig, DeliveryOutput, Manifest, Scan};
-use waypost::core::fix::{Fix, FixMode, FixQuality};
-use waypost::core::journey::{TripDetector, TripConfig, TripState};
-use waypost::units::{Distance, Position, Speed, Uptime, UtcTime};
+use waypost_model::event::{EventKind, ReaderKind};
+use waypost_model::fix::{Fix, FixMode, FixQuality};
+use waypost_model::manifest::Manifest;
+use waypost_model::manifest::{RawManifest, RawParcel, RawStation, RawStop};
+use waypost_model::motion::TripState;
+use waypost_model::units::{Distance, Position, Speed, Uptime, UtcTime};
+use waypost_pipeline::delivery::snapshot::{DeliverySnapshot, StopStatus};
+use waypost_pipeline::delivery::{DeliveryConfig, DeliveryOutput, DeliveryTracker, Scan};
+use waypost_pipeline::trip_detector::{TripConfig, TripDetector};
 
 const RADIUS_M: f64 = 60.0;
 const LAT: f64 = 48.0;
@@ -225,7 +227,14 @@ impl Receiver {
 
 fn load(at: Uptime) -> Scan {
     let bytes = b"PARCEL-0".to_vec();
-    Scan { source: "hand".to_owned(), reader: ReaderKind::Barcode, bytes, at, rssi: None, antenna: None }
+    Scan {
+        source: "hand".to_owned(),
+        reader: ReaderKind::Barcode,
+        bytes,
+        at,
+        rssi: None,
+        antenna: None,
+    }
 }
 
 /// Compares the reported visits of a town with the truth.
@@ -355,7 +364,8 @@ impl Score {
         for seed in 0..towns {
             score.drive(seed * 7919 + u64::from(hz), 20, hz);
         }
-        let Self { visits, passed, false_arrivals, missed, duplicates, departures, early, .. } = &score;
+        let Self { visits, passed, false_arrivals, missed, duplicates, departures, early, .. } =
+            &score;
         eprintln!(
             "{hz} Hz: {visits} visits, {passed} passed by: {false_arrivals} false, {missed} missed, {duplicates} told twice; \
              arrival told after {:.0} s (p50), {:.0} s (p99); {departures} departures, {early} too early, \
@@ -370,7 +380,10 @@ impl Score {
 
     fn assert(&self, share: f64) {
         let most = (f64::from(self.visits) * share) as u32;
-        assert!(self.false_arrivals <= most && self.missed <= most && self.duplicates <= most, "{self:?}");
+        assert!(
+            self.false_arrivals <= most && self.missed <= most && self.duplicates <= most,
+            "{self:?}"
+        );
         assert!(Self::percentile(&self.arrival_s, 0.5) <= 15.0);
         assert!(Self::percentile(&self.arrival_s, 0.99) <= Duration::from_secs(45).as_secs_f64());
     }

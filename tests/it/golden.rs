@@ -4,8 +4,8 @@
 use std::fs;
 use std::io::BufReader;
 
-use waypost::core::sampling::Sampling;
 use waypost::replay::{self, Emit};
+use waypost_pipeline::trail_simplifier::Sampling;
 
 use crate::support::repository;
 

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use rcgen::{CertificateParams, DnType, KeyPair};
 use waypost::config::Config;
-use waypost::wire::command;
+use waypost_wire::command;
 
 use crate::support::{WAYPOST, installed, repository};
 
@@ -127,9 +127,8 @@ fn a_secret_that_everybody_may_read_is_refused_with_the_remedy() {
     );
     for (secret, name) in [(&password, "mqtt.password_file"), (&key, "mqtt.key_file")] {
         chmod(secret, 0o644);
-        let problem = format!(
-            "  {name}: {secret}: readable by all users (mode 0644): chmod o-r {secret}\n"
-        );
+        let problem =
+            format!("  {name}: {secret}: readable by all users (mode 0644): chmod o-r {secret}\n");
         for command in ["check", "run"] {
             let (code, said) = run(command);
             assert!(code == Some(78) && said.contains(&problem), "{command}: {said}");

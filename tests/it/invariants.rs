@@ -1,10 +1,11 @@
 //! Properties that hold for every input: any split of the bytes, any garbage.
 
 use proptest::prelude::*;
-use waypost::core::calendar::DateHint;
-use waypost::core::{PipelineOutput, record::Subject};
-use waypost::simulate::ReceiverType;
-use waypost::units::Uptime;
+use waypost_model::record::Subject;
+use waypost_model::units::Uptime;
+use waypost_pipeline::PipelineOutput;
+use waypost_pipeline::date_resolver::DateHint;
+use waypost_sim::ReceiverType;
 
 use crate::support::{fastrand_like, pipeline, records, simulated};
 

@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use waypost::core::delivery::event::{EventKind, Parcel, TimeSource};
-use waypost::core::delivery::{Event, EventId, EventRecord};
-use waypost::core::fix::{Fix, FixMode, FixQuality};
-use waypost::core::journey::{TripState, Motion};
-use waypost::core::record::{Record, Seq, Subject, TrackPoint};
-use waypost::outbox::{StoredDoc, Outbox, OutboxConfig};
-use waypost::units::{Distance, Position, Speed, Uptime, UtcTime};
+use waypost::outbox::{Outbox, OutboxConfig, StoredDoc};
+use waypost_model::event::{Event, EventId, EventRecord};
+use waypost_model::event::{EventKind, Parcel, TimeSource};
+use waypost_model::fix::{Fix, FixMode, FixQuality};
+use waypost_model::motion::{Motion, TripState};
+use waypost_model::record::{Record, Seq, Subject, TrackPoint};
+use waypost_model::units::{Distance, Position, Speed, Uptime, UtcTime};
 
 /// Enough events to fill a third of the file.
 const FLOOD_EVENTS: usize = 250;
@@ -327,7 +327,11 @@ impl Bench {
         model.fresh_events.clear();
         model.fresh_documents.clear();
         assert!(outbox.documents().into_iter().eq(model.documents.clone()), "all or nothing");
-        assert_eq!(outbox.restored_state().odometer, metres(model.newest), "state and records agree");
+        assert_eq!(
+            outbox.restored_state().odometer,
+            metres(model.newest),
+            "state and records agree"
+        );
         Self { folder, outbox, model, next }
     }
 }

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use waypost::core::calendar::DateHint;
-use waypost::core::record::{Record, Subject, TrackPoint};
-use waypost::simulate::ReceiverType;
-use waypost::units::Uptime;
-use waypost::wire::compact;
-use waypost::wire::json::{TrackSource, Point};
-use waypost::wire::packed::{TrackBatchBuilder, Precision, unpack};
+use waypost_model::record::{Record, Subject, TrackPoint};
+use waypost_model::units::Uptime;
+use waypost_pipeline::date_resolver::DateHint;
+use waypost_sim::ReceiverType;
+use waypost_wire::compact_track;
+use waypost_wire::payloads::{Point, TrackSource};
+use waypost_wire::track_codec::{Precision, TrackBatchBuilder, unpack};
 
 use crate::support::{records, repository, shared, simulated};
 
@@ -61,8 +61,8 @@ fn a_point_is_said_where_it_was_proven_to_be_whether_the_outbox_kept_it_or_not()
         assert_eq!(json(&point), proven);
         let batch = TrackBatchBuilder::new(record.seq, &point, Precision::Stored).pack(0);
         assert_eq!(json(&unpack(&batch).unwrap().points[0].1), proven);
-        let message = compact::encode(TrackSource::Live, None, [(record.seq, &point)]);
-        let track = compact::decode(&message).unwrap().track("VAN-042");
+        let message = compact_track::encode(TrackSource::Live, None, [(record.seq, &point)]);
+        let track = compact_track::decode(&message).unwrap().track("VAN-042");
         assert_eq!((track.points[0].lat, track.points[0].lon), proven);
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{Process, WAYPOST, installed, repository};
+use crate::support::{Process, WAYPOST, installed, repository, simulator};
 
 struct Bench {
     folder: tempfile::TempDir,
@@ -60,8 +60,8 @@ impl Bench {
 
     /// Starts a van in the middle of its day, at ten times real time.
     fn receiver(&self) -> Process {
-        let mut simulate = Command::new(WAYPOST);
-        simulate.arg("simulate").arg(repository("config/routes/rural.toml"));
+        let mut simulate = simulator();
+        simulate.arg(repository("config/routes/rural.toml"));
         simulate
             .args(["--cold-start", "0", "--speed", "10", "--baud", "38400", "--pty"])
             .arg(self.path("receiver"));

@@ -31,7 +31,7 @@ fn example(name: &str) -> std::path::PathBuf {
 fn home_assistants_templates_make_a_tracker_of_a_position() {
     let Some(python) = installed("python3") else { return };
     let mut command = Command::new(python);
-    command.arg(repository("tests/it/support/recipes.py"));
+    command.arg(repository("tests/support/recipes.py"));
     command.arg(example("position")).arg(example("connection"));
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();

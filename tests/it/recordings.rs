@@ -11,18 +11,18 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 use tokio_serial::{SerialPort as _, SerialStream};
 use tokio_util::sync::CancellationToken;
-use waypost::clock::Clock;
 use waypost::config::{Config, Override};
-use waypost::core::PipelineOutput;
-use waypost::core::calendar::DateHint;
-use waypost::core::fix::Fix;
-use waypost::core::framing::Framer;
-use waypost::core::sampling::Sampling;
-use waypost::core::sentence::{Content, Sentence};
+use waypost::gnss_source::recorded_log::RecordedLog;
+use waypost::gnss_source::{self, SourceEvent};
 use waypost::replay::{self, Emit};
-use waypost::source::log::RecordedLog;
-use waypost::source::{self, SourceEvent};
-use waypost::units::{Course, Height, Position, Speed, TimeOfDay, Uptime};
+use waypost_model::fix::Fix;
+use waypost_model::units::{Course, Height, Position, Speed, TimeOfDay, Uptime};
+use waypost_pipeline::PipelineOutput;
+use waypost_pipeline::date_resolver::DateHint;
+use waypost_pipeline::framing::Framer;
+use waypost_pipeline::sentence::{Content, Sentence};
+use waypost_pipeline::trail_simplifier::Sampling;
+use waypost_service::clock::Clock;
 
 use crate::support::{fastrand_like, pipeline, records, shared};
 
@@ -169,8 +169,16 @@ fn every_log_gives_the_same_records_however_its_bytes_are_cut() {
             }
         }
         let bytes = chunks.iter().flat_map(|(at, bytes)| bytes.chunks(1).map(|byte| (*at, byte)));
-        assert!(records(DateHint::AsReported, bytes) == (whole.clone(), reception), "{}", log.display());
-        assert!(records(DateHint::AsReported, cut) == (whole.clone(), reception), "{}", log.display());
+        assert!(
+            records(DateHint::AsReported, bytes) == (whole.clone(), reception),
+            "{}",
+            log.display()
+        );
+        assert!(
+            records(DateHint::AsReported, cut) == (whole.clone(), reception),
+            "{}",
+            log.display()
+        );
         let bare = chunks.iter().map(|(at, bytes)| (*at, with_line_ends(bytes, b"\r")));
         assert!(records(DateHint::AsReported, bare).0 == whole, "{} with CR", log.display());
     }
@@ -222,10 +230,10 @@ async fn every_log_gives_the_same_records_through_a_pty() {
         set("gnss.hunt", "false"),
     ];
     let source = Config::parse("", "test", &overrides).unwrap().source;
-    let (sender, mut events) = tokio::sync::mpsc::channel(source::CHANNEL_CHUNKS);
+    let (sender, mut events) = tokio::sync::mpsc::channel(gnss_source::CHANNEL_CHUNKS);
     let stop = CancellationToken::new();
     let reading =
-        tokio::spawn(source::run(source, Clock::live(), Uptime::ZERO, sender, stop.clone()));
+        tokio::spawn(gnss_source::run(source, Clock::live(), Uptime::ZERO, sender, stop.clone()));
     for log in logs {
         let chunks = chunks(&fs::read(&log).unwrap());
         let whole = records(DateHint::AsReported, chunks.iter().cloned());

@@ -3,16 +3,16 @@
 use std::io::BufReader;
 use std::path::PathBuf;
 
-use waypost::clock::Clock;
+use waypost::agent::{Agent, OnSourceEnd};
 use waypost::config::{Config, Override};
-use waypost::core::calendar::DateHint;
-use waypost::core::record::{Record, Seq, Subject};
-use waypost::core::sampling::Sampling;
-use waypost::daemon::{Agent, OnSourceEnd};
+use waypost::gnss_source::{Address, SourceConfig};
 use waypost::outbox::Outbox;
 use waypost::replay::{self, Emit};
-use waypost::source::{Address, SourceConfig};
-use waypost::wire::json::{TrackSource, Point};
+use waypost_model::record::{Record, Seq, Subject};
+use waypost_pipeline::date_resolver::DateHint;
+use waypost_pipeline::trail_simplifier::Sampling;
+use waypost_service::clock::Clock;
+use waypost_wire::payloads::{Point, TrackSource};
 
 use crate::support::broker::ScriptedBroker;
 use crate::support::repository;
@@ -32,7 +32,8 @@ async fn stored_by_the_agent(log: PathBuf, clock: Clock) -> String {
     let config = Config::parse("track.sampling = \"raw\"", "test", &overrides).unwrap();
     let source = SourceConfig { address: Address::Log(log), ..config.source.clone() };
     let outbox = config.outbox.clone();
-    let agent = Agent::open(config, DateHint::AsReported, clock, ScriptedBroker::default()).await.unwrap();
+    let agent =
+        Agent::open(config, DateHint::AsReported, clock, ScriptedBroker::default()).await.unwrap();
     agent.run(vec![source], OnSourceEnd::Stop, std::future::pending()).await.unwrap();
 
     let outbox = Outbox::open(outbox).await.unwrap();
@@ -52,7 +53,8 @@ async fn the_agent_in_virtual_time_stores_what_a_replay_emits() {
         let log = repository(&format!("tests/fixtures/nmea/{name}.nmea"));
         let mut emitted = Vec::new();
         let reader = BufReader::new(std::fs::File::open(&log).unwrap());
-        replay::emit(reader, DateHint::AsReported, Sampling::Raw, Emit::Records, &mut emitted).unwrap();
+        replay::emit(reader, DateHint::AsReported, Sampling::Raw, Emit::Records, &mut emitted)
+            .unwrap();
         let emitted = String::from_utf8(emitted).unwrap();
         for clock in [Clock::live(), Clock::scaled(10.0), Clock::driven_by_data()] {
             let stored = stored_by_the_agent(log.clone(), clock.clone()).await;

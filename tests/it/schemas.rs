@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::{env, fs};
 
 use serde_json::{Value, json};
-use waypost::wire::command::{self, CommandResultPayload};
-use waypost::wire::epcis::{CONTENT_TYPE, CloudEvent, Identifiers, encode};
-use waypost::wire::json::{Ack, ConnectionStatus, Position, State, Track};
-use waypost::wire::{Topics, VanId, manifest};
+use waypost_wire::command::{self, CommandResultPayload};
+use waypost_wire::epcis::{CONTENT_TYPE, CloudEvent, Identifiers, encode};
+use waypost_wire::payloads::{Ack, ConnectionStatus, Position, State, Track};
+use waypost_wire::{Topics, VanId, manifest};
 
-use crate::support::happenings::{EventDetail, delivery, records};
-use crate::support::schema::{validation_errors, read_json};
+use crate::support::event_samples::{EventDetail, delivery, records};
+use crate::support::schema::{read_json, validation_errors};
 use crate::support::{repository, shared};
 
 /// Each payload: its schema, the level of its topic, its publisher, its QoS, and whether it is
@@ -63,7 +63,9 @@ fn written(name: &str, value: &Value) -> Option<Value> {
         "connection" => json!(serde_json::from_value::<ConnectionStatus>(value).expect(read)),
         "state" => json!(serde_json::from_value::<State>(value).expect(read)),
         "ack" => json!(serde_json::from_value::<Ack>(value).expect(read)),
-        "command_result" => json!(serde_json::from_value::<CommandResultPayload>(value).expect(read)),
+        "command_result" => {
+            json!(serde_json::from_value::<CommandResultPayload>(value).expect(read))
+        }
         "manifest" => {
             manifest::parse(bytes.as_bytes()).expect(read).expect("it is not empty");
             return None;
@@ -133,7 +135,8 @@ fn each_example_is_valid_and_a_member_less_is_not() {
 #[test]
 fn whatever_happens_is_valid_by_our_schema_too() {
     let message = |record| serde_json::from_slice(&encode(&record, &names())).unwrap();
-    let messages: Vec<Value> = EventDetail::ALL.into_iter().flat_map(records).map(message).collect();
+    let messages: Vec<Value> =
+        EventDetail::ALL.into_iter().flat_map(records).map(message).collect();
     let declared = read_json(&schema("event"));
     for message in &messages {
         let mut found = Vec::new();

@@ -1,0 +1,167 @@
+//! Maps numbers and URIs to the canonical URI of a parcel.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::event::Role;
+use waypost_model::event::Parcel;
+use waypost_model::manifest::ManifestParcel;
+use waypost_model::parcel::code::{Code, normalised};
+use waypost_wire::epcis::Identifiers;
+
+/// Returns the canonical form of a URI: a GS1 Digital Link at `id.gs1.org`, or the URI unchanged.
+///
+/// An EPC URN of an SSCC (TDS 1.13 §6.3.2) and a Digital Link of another resolver become the
+/// canonical Digital Link.
+#[must_use]
+pub fn canonical(uri: &str) -> String {
+    sscc_from_urn(uri)
+        .or_else(|| sscc_from_digital_link(uri))
+        .map_or_else(|| uri.to_owned(), |sscc| format!("https://id.gs1.org/00/{sscc}"))
+}
+
+/// Returns the URIs that match a number as typed by a user, most likely first.
+#[must_use]
+pub fn uris_for_number(number: &str, domain: &str) -> Vec<String> {
+    // Human-readable form below a bar code: `(00) 3 9521234 000000001 4`.
+    let plain = number.replace(['(', ')'], "");
+    let Some(code) = Code::parse(plain.as_bytes()) else { return Vec::new() };
+    code.candidates.iter().map(|candidate| canonical(&candidate.uri(domain))).collect()
+}
+
+/// Returns the URI that the van uses for a parcel of its manifest: the listed URI, or one derived
+/// from the number.
+#[must_use]
+pub fn uri_for_manifest_parcel(listed: &ManifestParcel, domain: &str) -> String {
+    let made = || Code::parse(listed.key.as_bytes()).map(|code| code.most_likely().uri(domain));
+    let epc = listed.epc.clone().or_else(made).unwrap_or_default();
+    // Only the domain is part of a parcel's URI.
+    let names = Identifiers {
+        van: String::new(),
+        gateway: None,
+        domain: domain.to_owned(),
+        namespace: String::new(),
+        type_prefix: String::new(),
+    };
+    canonical(&names.parcel(&Parcel { key: listed.key.clone(), epc }))
+}
+
+/// Normalizes a number for comparison: removes spaces and unifies the case.
+#[must_use]
+pub fn normalize_number(text: &str) -> String {
+    normalised(text)
+}
+
+/// Returns the objects of an EPCIS event under canonical URIs, each once: `epcList`, `childEPCs`,
+/// `inputEPCList`, `outputEPCList` and `parentID` (ISO/IEC 19987 §7.4). Classes of objects
+/// (`quantityList`) are skipped.
+#[must_use]
+pub fn epcs_in(event: &Value) -> Vec<(String, Role)> {
+    const LISTS: [(&str, Role); 4] = [
+        ("epcList", Role::Epc),
+        ("childEPCs", Role::Child),
+        ("outputEPCList", Role::Epc),
+        ("inputEPCList", Role::Epc),
+    ];
+    let listed = LISTS.iter().flat_map(|(list, role)| {
+        let uris = event.get(list).and_then(Value::as_array).into_iter().flatten();
+        uris.filter_map(Value::as_str).map(|uri| (uri, *role))
+    });
+    let parent = event.get("parentID").and_then(Value::as_str).map(|uri| (uri, Role::Parent));
+    let mut known = BTreeSet::new();
+    listed
+        .chain(parent)
+        .map(|(uri, role)| (canonical(uri), role))
+        .filter(|(uri, _)| known.insert(uri.clone()))
+        .collect()
+}
+
+/// `urn:epc:id:sscc:9521234.0000000001` separates extension digit and serial, and has no check
+/// digit.
+fn sscc_from_urn(uri: &str) -> Option<String> {
+    let (prefix, serial) = uri.strip_prefix("urn:epc:id:sscc:")?.split_once('.')?;
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(prefix) || !digits(serial) || prefix.len() + serial.len() != 17 || serial.is_empty()
+    {
+        return None;
+    }
+    let (extension, serial) = serial.split_at(1);
+    let body = format!("{extension}{prefix}{serial}");
+    let sum: u32 = body
+        .bytes()
+        .rev()
+        .zip([3, 1].into_iter().cycle())
+        .map(|(digit, weight)| u32::from(digit - b'0') * weight)
+        .sum();
+    Some(format!("{body}{}", (10 - sum % 10) % 10))
+}
+
+/// `https://…/00/{18 digits}` of any resolver.
+fn sscc_from_digital_link(uri: &str) -> Option<String> {
+    let path = uri.strip_prefix("https://").or_else(|| uri.strip_prefix("http://"))?;
+    let path = path.split(['?', '#']).next()?;
+    let (_, sscc) = path.rsplit_once("/00/")?;
+    (sscc.len() == 18 && sscc.bytes().all(|byte| byte.is_ascii_digit())).then(|| sscc.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_names_of_an_sscc_are_one() {
+        let expected = "https://id.gs1.org/00/106141412345678908";
+        for uri in [
+            "urn:epc:id:sscc:0614141.1234567890",
+            "https://id.gs1.org/00/106141412345678908",
+            "http://example.com/some/00/106141412345678908?linkType=all",
+        ] {
+            assert_eq!(canonical(uri), expected, "{uri}");
+        }
+        for uri in ["urn:epc:id:sscc:06141411234567890", "urn:epc:id:sscc:1.2", "https://a/00/7"] {
+            assert_eq!(canonical(uri), uri);
+        }
+        assert_eq!(uris_for_number("1 06141412345678908", "x")[0], expected);
+        assert_eq!(uris_for_number("(00)106141412345678908", "x")[0], expected);
+    }
+
+    #[test]
+    fn a_listed_parcel_has_the_name_by_which_its_van_calls_it() {
+        let listed = |key: &str, epc: Option<&str>| ManifestParcel {
+            key: key.to_owned(),
+            epc: epc.map(str::to_owned),
+            tags: Vec::new(),
+            preferences: waypost_model::event::Preferences::default(),
+        };
+        for (key, epc, expected) in [
+            ("106141412345678908", None, "https://id.gs1.org/00/106141412345678908"),
+            (
+                "X",
+                Some("urn:epc:id:sscc:0614141.1234567890"),
+                "https://id.gs1.org/00/106141412345678908",
+            ),
+            ("", None, "https://x/parcel/obj/"),
+            ("A/(B)", None, "https://x/parcel/obj/A%2F(B)"),
+            ("A", Some("no uri"), "https://x/parcel/obj/A"),
+        ] {
+            assert_eq!(uri_for_manifest_parcel(&listed(key, epc), "x"), expected, "{key} {epc:?}");
+        }
+    }
+
+    #[test]
+    fn what_an_event_is_about_is_named_once_and_canonically() {
+        let event = serde_json::json!({
+            "parentID": "https://id.example.com/fleet/obj/VAN-1",
+            "childEPCs": ["urn:epc:id:sscc:0614141.1234567890", "https://id.gs1.org/00/106141412345678908", 7],
+            "outputEPCList": ["urn:x:out"], "quantityList": [{"epcClass": "urn:x:class"}],
+        });
+        let expected = [
+            ("https://id.gs1.org/00/106141412345678908", Role::Child),
+            ("urn:x:out", Role::Epc),
+            ("https://id.example.com/fleet/obj/VAN-1", Role::Parent),
+        ];
+        assert_eq!(epcs_in(&event), expected.map(|(uri, role)| (uri.to_owned(), role)));
+        assert_eq!(epcs_in(&Value::Null), []);
+    }
+}

@@ -1,0 +1,415 @@
+//! The MQTT consumer: one connection after another, and the messages received but not yet stored.
+//!
+//! The event loop is always polled to its next event and never dropped midway. A PUBACK is
+//! therefore sent on the connection of its message or not at all, since packet identifiers are
+//! valid per connection only.
+
+mod acks;
+
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{ConnAck, Filter, Packet, Publish};
+use rumqttc::v5::{AsyncClient, Event};
+use tokio_util::sync::CancellationToken;
+
+use super::acks::Acks;
+use super::counters::Counters;
+use super::dead_letter_limit::DeadLetterLimit;
+use super::domain_check::DomainMismatches;
+use super::parse::{InvalidMessage, MessageParser, Payload, VanMessage};
+use super::publish::publish_changes;
+use super::subscription::{check_suback, filters, state_filter};
+use super::writer::{BatchWriter, SourceOwners};
+use crate::AppState;
+use crate::mqtt_options::{self, Session};
+use crate::store::{IncomingMessage, IngestResult, MAX_DEAD_LETTER_BYTES};
+use waypost_model::units::Uptime;
+use waypost_service::backoff::Backoff;
+use waypost_service::clock::Clock;
+
+/// Receive Maximum: messages in flight without PUBACK. At most 64 MiB with the largest payloads, a
+/// few MiB usually.
+const RECEIVE_MAX: u16 = 256;
+
+/// Capacity of the request channel: one acknowledgement per message, plus other publishes.
+const REQUEST_QUEUE_SIZE: usize = 2 * RECEIVE_MAX as usize + 128;
+
+/// Maximum number of queued messages. The broker holds back further QoS 1 messages; further QoS 0
+/// messages are dropped.
+const MAX_QUEUE: usize = 4 * RECEIVE_MAX as usize;
+
+/// Maximum number of messages per transaction. Larger ones would hold SQLite's writer longer than
+/// page requests can wait.
+const MAX_BATCH: usize = 256;
+
+/// A batch of this size starts at once. Half of mosquitto's default in-flight window.
+const MIN_BATCH: usize = 10;
+
+/// Delay before a smaller batch starts; every transaction costs a write to disk.
+const BATCH_DELAY: Duration = Duration::from_millis(10);
+
+/// Maximum number of vans with a queued newest position.
+const MAX_POSITIONS: usize = 100_000;
+
+/// Maximum stored length of an unknown topic, in bytes.
+const MAX_TOPIC_BYTES: usize = 1_024;
+
+/// Time for which a new session subscribes to retained `state`.
+const RETAINED_STATE_WINDOW: Duration = Duration::from_secs(30);
+
+/// A connection that lasts this long resets the reconnect backoff.
+const STABLE_AFTER: Duration = Duration::from_secs(10);
+
+/// Maximum time for the running batch on shutdown.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A received message.
+#[derive(Debug)]
+struct QueuedMessage {
+    /// `None` if the payload is empty.
+    message: Option<IncomingMessage>,
+    /// Connection number and packet identifier, for the PUBACK.
+    packet: Option<(u64, u16)>,
+}
+
+/// Result of a stored batch.
+#[derive(Debug)]
+struct StoredBatch {
+    messages: Vec<IncomingMessage>,
+    packets: Vec<(u64, u16)>,
+    result: IngestResult,
+}
+
+type StoreFuture = Pin<Box<dyn Future<Output = StoredBatch> + Send>>;
+
+/// Reason for the end of a connection.
+enum DisconnectReason {
+    Stopped,
+    Failed(String),
+}
+
+/// MQTT consumer of an instance.
+pub(super) struct Consumer {
+    shared: AppState,
+    counters: Arc<Counters>,
+    writer: BatchWriter,
+    parser: MessageParser,
+    queue: VecDeque<QueuedMessage>,
+    /// PUBACKs of stored messages that do not fit into the request channel yet.
+    pending_pubacks: VecDeque<(u64, u16)>,
+    /// Newest queued position of each van.
+    latest_positions: HashMap<String, IncomingMessage>,
+    batch_in_progress: Option<StoreFuture>,
+    oldest_queued_at: Option<Uptime>,
+    /// Real-time clock for delays, also in simulated time.
+    timer: Clock,
+    acks: Acks,
+    dead_letter_limit: DeadLetterLimit,
+    /// Number of the current connection.
+    connection_number: u64,
+    is_connected: bool,
+}
+
+impl Consumer {
+    pub(super) fn new(shared: AppState, counters: Arc<Counters>) -> Self {
+        let writer = BatchWriter {
+            shared: shared.clone(),
+            source_owners: SourceOwners::default(),
+            domain_mismatches: DomainMismatches::default(),
+            counters: Arc::clone(&counters),
+        };
+        let parser = MessageParser::new(&shared.config.mqtt.topic_root);
+        let timer = Clock::live();
+        Self {
+            shared,
+            counters,
+            writer,
+            parser,
+            queue: VecDeque::new(),
+            pending_pubacks: VecDeque::new(),
+            latest_positions: HashMap::new(),
+            batch_in_progress: None,
+            oldest_queued_at: None,
+            dead_letter_limit: DeadLetterLimit::new(timer.uptime()),
+            timer,
+            acks: Acks::default(),
+            connection_number: 0,
+            is_connected: false,
+        }
+    }
+
+    /// Connects and reconnects until `stop`.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        const FIRST: Duration = Duration::from_millis(250);
+        let mut backoff = Backoff::new(FIRST, Duration::from_secs(30), fastrand::Rng::new());
+        let mut is_known_away = false;
+        loop {
+            self.connection_number += 1;
+            let started = self.timer.uptime();
+            let over = self.run_connection(&stop).await;
+            let was_connected = std::mem::take(&mut self.is_connected);
+            self.counters.connected.store(false, Ordering::Relaxed);
+            let DisconnectReason::Failed(words) = over else { return };
+            // If the broker drops each new connection, as with a duplicate client identifier, the
+            // backoff keeps growing.
+            if was_connected && self.timer.uptime().since(started) >= STABLE_AFTER {
+                backoff.reset();
+                is_known_away = false;
+            }
+            if !std::mem::replace(&mut is_known_away, true) {
+                tracing::warn!(
+                    error = words,
+                    "broker connection failed: messages stay queued at the broker"
+                );
+            }
+            let wait = tokio::time::sleep(backoff.next_delay());
+            let mut wait = pin!(wait);
+            loop {
+                tokio::select! {
+                    () = &mut wait => break,
+                    () = stop.cancelled() => return self.finish_batch(None).await,
+                    stored = wait_for_batch(&mut self.batch_in_progress) => self.on_batch_stored(stored, None).await,
+                }
+            }
+        }
+    }
+
+    /// Runs one connection until it fails or `stop`.
+    async fn run_connection(&mut self, stop: &CancellationToken) -> DisconnectReason {
+        let session = Session::Persistent { receive_max: RECEIVE_MAX };
+        let config = Arc::clone(&self.shared.config);
+        let mut options = match mqtt_options::options(&config.mqtt, &config.mqtt.client_id, session)
+        {
+            Ok(options) => options,
+            Err(error) => return DisconnectReason::Failed(error.to_string()),
+        };
+        options.set_manual_acks(true);
+        let (client, mut event_loop) = AsyncClient::new(options, REQUEST_QUEUE_SIZE);
+        let mut each_second = tokio::time::interval(Duration::from_secs(1));
+        let mut ask_no_more: Option<Uptime> = None;
+        loop {
+            // The future is kept across iterations; dropping it midway could lose a packet.
+            let polled = {
+                let mut poll = pin!(event_loop.poll());
+                loop {
+                    self.start_batch();
+                    self.send_pubacks(&client);
+                    let due = self.batch_due_at();
+                    tokio::select! {
+                        biased;
+                        stored = wait_for_batch(&mut self.batch_in_progress) => self.on_batch_stored(stored, Some(&client)).await,
+                        polled = &mut poll => break Some(polled),
+                        () = stop.cancelled() => break None,
+                        _ = self.timer.sleep_until(due) => {}
+                        _ = self.timer.sleep_until(ask_no_more) => {
+                            ask_no_more = None;
+                            client.try_unsubscribe(state_filter(&config)).ok();
+                        }
+                        _ = each_second.tick() => self.publish_acks(&client),
+                    }
+                }
+            };
+            match polled {
+                Some(Ok(event)) => {
+                    if let Err(words) = self.on_event(event, &client, &mut ask_no_more) {
+                        return DisconnectReason::Failed(words);
+                    }
+                }
+                Some(Err(error)) => {
+                    return DisconnectReason::Failed(mqtt_options::describe_error(&error));
+                }
+                None => {
+                    self.finish_batch(Some(&client)).await;
+                    mqtt_options::disconnect(&client, &mut event_loop).await;
+                    return DisconnectReason::Stopped;
+                }
+            }
+        }
+    }
+
+    /// Handles an event.
+    ///
+    /// # Errors
+    /// Returns why the connection is unusable.
+    fn on_event(
+        &mut self,
+        event: Event,
+        client: &AsyncClient,
+        ask_no_more: &mut Option<Uptime>,
+    ) -> Result<(), String> {
+        match event {
+            Event::Incoming(Packet::ConnAck(connack)) => {
+                *ask_no_more = self.on_connack(&connack, client);
+                Ok(())
+            }
+            Event::Incoming(Packet::SubAck(suback)) => check_suback(&suback),
+            Event::Incoming(Packet::Publish(publish)) => {
+                self.on_publish(&publish);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn on_connack(&mut self, connack: &ConnAck, client: &AsyncClient) -> Option<Uptime> {
+        self.is_connected = true;
+        self.counters.connected.store(true, Ordering::Relaxed);
+        Counters::add(&self.counters.connections, 1);
+        tracing::info!(session_kept = connack.session_present, "connected to the broker");
+        if connack.session_present {
+            // The broker sends these again. Without a session it does not, so they stay queued.
+            self.queue.clear();
+            self.oldest_queued_at =
+                self.oldest_queued_at.filter(|_| !self.latest_positions.is_empty());
+        }
+        let config = &self.shared.config;
+        let mut filters = filters(config);
+        let is_new = !connack.session_present;
+        if is_new {
+            filters.push(Filter::new(state_filter(config), QoS::AtLeastOnce));
+        } else {
+            // Left over from a run that was killed within the retained-state window.
+            client.try_unsubscribe(state_filter(config)).ok();
+        }
+        client.try_subscribe_many(filters).ok();
+        is_new.then(|| self.timer.uptime() + RETAINED_STATE_WINDOW)
+    }
+
+    fn on_publish(&mut self, publish: &Publish) {
+        Counters::add(&self.counters.messages, 1);
+        let packet =
+            (publish.qos != QoS::AtMostOnce).then_some((self.connection_number, publish.pkid));
+        let topic = String::from_utf8_lossy(&publish.topic).into_owned();
+        // An empty payload clears a retained message and carries no data.
+        let said = (!publish.payload.is_empty())
+            .then(|| self.parser.parse(&topic, &publish.payload, self.shared.now()));
+        let arrival = said.and_then(|said| self.to_incoming(topic, &publish.payload, said));
+        match arrival {
+            Some(arrival) if is_position(&arrival) && packet.is_none() => self.on_position(arrival),
+            Some(_) if packet.is_none() && self.queue.len() >= MAX_QUEUE => {
+                Counters::add(&self.counters.messages_dropped, 1);
+            }
+            arrival if arrival.is_some() || packet.is_some() => {
+                self.queue.push_back(QueuedMessage { message: arrival, packet });
+                self.oldest_queued_at.get_or_insert_with(|| self.timer.uptime());
+            }
+            _ => {}
+        }
+        self.update_queue_gauge();
+    }
+
+    /// Prepares a message for storage; `None` if the rate limit drops it.
+    fn to_incoming(
+        &mut self,
+        mut topic: String,
+        payload: &[u8],
+        said: Result<VanMessage, InvalidMessage>,
+    ) -> Option<IncomingMessage> {
+        if said.is_err() && !self.dead_letter_limit.try_acquire(self.timer.uptime()) {
+            Counters::add(&self.counters.dead_letters_dropped, 1);
+            return None;
+        }
+        topic.truncate(topic.floor_char_boundary(MAX_TOPIC_BYTES));
+        let payload_kept = payload[..payload.len().min(MAX_DEAD_LETTER_BYTES)].to_vec();
+        Some(IncomingMessage { topic, payload: payload_kept, bytes: payload.len(), parsed: said })
+    }
+
+    /// Handles a live position: publishes it at once and queues the newest one per van.
+    fn on_position(&mut self, arrival: IncomingMessage) {
+        let Ok(VanMessage { van, payload: Payload::Position(position) }) = &arrival.parsed else {
+            return;
+        };
+        if !self.shared.change_feed.observe((**position).clone()) {
+            return;
+        }
+        if self.latest_positions.len() < MAX_POSITIONS || self.latest_positions.contains_key(van) {
+            self.latest_positions.insert(van.clone(), arrival);
+            self.oldest_queued_at.get_or_insert_with(|| self.timer.uptime());
+        }
+    }
+
+    fn update_queue_gauge(&self) {
+        let waiting = self.queue.len() + self.latest_positions.len();
+        self.counters.messages_queued.store(waiting as u64, Ordering::Relaxed);
+    }
+
+    /// Time at which the queued messages must be stored.
+    fn batch_due_at(&self) -> Option<Uptime> {
+        if self.batch_in_progress.is_some() {
+            None
+        } else {
+            self.oldest_queued_at.map(|since| since + BATCH_DELAY)
+        }
+    }
+
+    /// Starts a batch if one is due.
+    fn start_batch(&mut self) {
+        let is_due = self.queue.len() >= MIN_BATCH
+            || self.batch_due_at().is_some_and(|due| due <= self.timer.uptime());
+        if self.batch_in_progress.is_some() || self.oldest_queued_at.is_none() || !is_due {
+            return;
+        }
+        let mut arrivals = Vec::new();
+        let mut packets = Vec::new();
+        let count = self.queue.len().min(MAX_BATCH);
+        for waiting in self.queue.drain(..count) {
+            packets.extend(waiting.packet);
+            arrivals.extend(waiting.message);
+        }
+        arrivals.extend(self.latest_positions.drain().map(|(_, arrival)| arrival));
+        self.oldest_queued_at = (!self.queue.is_empty()).then(|| self.timer.uptime());
+        let storing = self.writer.clone();
+        self.batch_in_progress = Some(Box::pin(async move {
+            let taken = storing.write(&mut arrivals).await;
+            StoredBatch { messages: arrivals, packets, result: taken }
+        }));
+    }
+
+    /// Acknowledges a stored batch and publishes its changes.
+    async fn on_batch_stored(&mut self, stored: StoredBatch, client: Option<&AsyncClient>) {
+        self.batch_in_progress = None;
+        self.pending_pubacks.extend(stored.packets);
+        if let Some(client) = client {
+            self.send_pubacks(client);
+        }
+        if self.shared.config.mqtt.publish_acks {
+            for said in stored.messages.iter().filter_map(|arrival| arrival.parsed.as_ref().ok()) {
+                self.acks.record(said);
+            }
+        }
+        self.update_queue_gauge();
+        let shared = self.shared.clone();
+        publish_changes(&shared, stored.result).await;
+    }
+
+    /// Waits for the running batch and acknowledges it.
+    async fn finish_batch(&mut self, client: Option<&AsyncClient>) {
+        if self.batch_in_progress.is_none() {
+            return;
+        }
+        let stored =
+            tokio::time::timeout(SHUTDOWN_TIMEOUT, wait_for_batch(&mut self.batch_in_progress))
+                .await;
+        if let Ok(stored) = stored {
+            self.on_batch_stored(stored, client).await;
+        }
+    }
+}
+
+/// Waits for the running batch; pending forever if there is none.
+async fn wait_for_batch(on_its_way: &mut Option<StoreFuture>) -> StoredBatch {
+    match on_its_way {
+        Some(storage) => storage.await,
+        None => std::future::pending().await,
+    }
+}
+
+fn is_position(arrival: &IncomingMessage) -> bool {
+    matches!(&arrival.parsed, Ok(VanMessage { payload: Payload::Position(_), .. }))
+}

@@ -1,0 +1,152 @@
+//! Writes messages to the store, retrying until each is stored or dead-lettered with a reason.
+//!
+//! - An unavailable store is retried with growing delays. Nothing is dropped meanwhile, and the
+//!   broker holds back messages beyond Receive Maximum.
+//! - A batch rejected by the store is split in halves, down to the one message at fault, which
+//!   becomes a dead letter. If the store rejects even the dead letter, as with a full disk, the
+//!   store is at fault and the write is retried.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::counters::Counters;
+use super::domain_check::DomainMismatches;
+use super::parse::{InvalidMessage, Payload, van_from_source};
+use crate::AppState;
+use crate::store::{IncomingMessage, IngestResult, StoreError};
+use waypost_service::backoff::Backoff;
+
+/// Maximum number of cached source owners; the cache is cleared when full.
+const MAX_SOURCES: usize = 200_000;
+
+/// Maximum length in characters of a database error in a dead letter's reason.
+const MAX_REASON_CHARS: usize = 300;
+
+/// Owner of each event source whose URI does not name a van. The first van that uses a source owns
+/// it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SourceOwners(Arc<Mutex<HashMap<String, String>>>);
+
+impl SourceOwners {
+    /// Returns the owner of a source; `asks` becomes the owner if the source is unused.
+    async fn owner(
+        &self,
+        source: &str,
+        asks: &str,
+        shared: &AppState,
+    ) -> Result<String, StoreError> {
+        let known = self.0.lock().expect("no lock holder panics").get(source).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let van = shared.store.van_by_source(source).await?.unwrap_or_else(|| asks.to_owned());
+        let mut sources = self.0.lock().expect("no lock holder panics");
+        if sources.len() >= MAX_SOURCES {
+            sources.clear();
+        }
+        sources.insert(source.to_owned(), van.clone());
+        Ok(van)
+    }
+}
+
+/// Writes batches of messages to the store.
+#[derive(Clone, Debug)]
+pub(super) struct BatchWriter {
+    pub(super) shared: AppState,
+    pub(super) source_owners: SourceOwners,
+    pub(super) domain_mismatches: DomainMismatches,
+    pub(super) counters: Arc<Counters>,
+}
+
+impl BatchWriter {
+    /// Stores all messages.
+    pub(super) async fn write(&self, arrivals: &mut [IncomingMessage]) -> IngestResult {
+        let mut pause = StoreRetry::new(&self.counters);
+        for arrival in arrivals.iter_mut() {
+            while let Err(error) = self.check_identity(arrival).await {
+                pause.wait(&error).await;
+            }
+        }
+        let mut all = IngestResult::default();
+        let mut parts: Vec<Range<usize>> = Vec::new();
+        parts.push(0..arrivals.len());
+        while let Some(part) = parts.pop() {
+            let page = self.shared.config.retention.page;
+            match self.shared.store.ingest(&arrivals[part.clone()], self.shared.now(), page).await {
+                Ok(taken) => {
+                    pause.succeeded();
+                    self.counters.record(&taken);
+                    all.add(taken);
+                }
+                Err(StoreError::Rejected(_)) if part.len() > 1 => {
+                    let centre_deg = part.start + part.len() / 2;
+                    parts.extend([centre_deg..part.end, part.start..centre_deg]);
+                }
+                Err(StoreError::Rejected(words)) if arrivals[part.start].parsed.is_ok() => {
+                    let words: String = words.chars().take(MAX_REASON_CHARS).collect();
+                    arrivals[part.start].parsed =
+                        Err(InvalidMessage::new(format!("rejected by the database: {words}")));
+                    parts.push(part);
+                }
+                Err(error) => {
+                    pause.wait(&error).await;
+                    parts.push(part);
+                }
+            }
+        }
+        all
+    }
+
+    /// Dead-letters an event whose source belongs to another van, and records domain mismatches.
+    async fn check_identity(&self, arrival: &mut IncomingMessage) -> Result<(), StoreError> {
+        let Ok(said) = &arrival.parsed else { return Ok(()) };
+        let Payload::Event(event) = &said.payload else { return Ok(()) };
+        self.domain_mismatches.check(&said.van, &event.event, &self.shared, &self.counters).await?;
+        if van_from_source(&event.event.source).is_some() {
+            return Ok(());
+        }
+        let owner = self.source_owners.owner(&event.event.source, &said.van, &self.shared).await?;
+        if owner != said.van {
+            let reason =
+                format!("source belongs to {owner:.64} but the topic is that of {}", said.van);
+            arrival.parsed = Err(InvalidMessage::new(reason));
+        }
+        Ok(())
+    }
+}
+
+/// Retry delay for an unavailable store; logs the outage once.
+#[derive(Debug)]
+struct StoreRetry<'a> {
+    backoff: Backoff,
+    is_waiting: bool,
+    counters: &'a Counters,
+}
+
+impl<'a> StoreRetry<'a> {
+    fn new(counters: &'a Counters) -> Self {
+        const FIRST: Duration = Duration::from_millis(100);
+        let backoff = Backoff::new(FIRST, Duration::from_secs(10), fastrand::Rng::new());
+        Self { backoff, is_waiting: false, counters }
+    }
+
+    async fn wait(&mut self, error: &StoreError) {
+        if !std::mem::replace(&mut self.is_waiting, true) {
+            tracing::error!(%error, "store unavailable: messages stay with the broker");
+            self.counters.store_unavailable.store(true, Ordering::Relaxed);
+        }
+        self.counters.store_retries.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(self.backoff.next_delay()).await;
+    }
+
+    fn succeeded(&mut self) {
+        if std::mem::take(&mut self.is_waiting) {
+            tracing::info!("store available again");
+            self.counters.store_unavailable.store(false, Ordering::Relaxed);
+        }
+        self.backoff.reset();
+    }
+}

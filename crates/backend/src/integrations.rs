@@ -1,0 +1,42 @@
+//! API for planners, warehouses and carriers: routes, commands and events.
+//!
+//! ```text
+//! routes    PUT a manifest: validated, split from backend-only data, stored with parcels
+//! commands  POST a command for a van
+//! capture   POST EPCIS 2.0 events, processed by a job        query   GET them
+//! import    POST a carrier's list of statuses
+//! ```
+//!
+//! - **A rejection reports all faults**, each with place, value and remedy.
+//! - **Repeats are idempotent.** Events without an id get one derived from their content.
+
+mod capture;
+mod carrier_import;
+mod commands;
+mod csv;
+mod epcis;
+mod ids;
+mod manifest_validation;
+mod openapi;
+mod query;
+mod routes;
+
+use axum::Router;
+use tokio_util::sync::CancellationToken;
+
+use crate::AppState;
+
+/// Routes of this API.
+pub fn router() -> Router<AppState> {
+    Router::new()
+        .merge(routes::router())
+        .merge(commands::router())
+        .merge(capture::router())
+        .merge(carrier_import::router())
+        .merge(openapi::router())
+}
+
+/// Processes accepted captures until `stop`.
+pub async fn run(shared: AppState, stop: CancellationToken) {
+    capture::run(shared, stop).await;
+}

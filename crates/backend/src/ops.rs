@@ -1,0 +1,131 @@
+//! Operational endpoints: `/healthz` for load balancers, `/metrics` in `OpenMetrics` 1.0.
+//!
+//! Both contain counts and states only, no personal data.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Extension, Json, Router};
+use serde::Serialize;
+
+use super::AppState;
+use super::http::{Problem, RequireScope, scope};
+use super::ingest::Counters;
+use super::store::Statement;
+use waypost_service::openmetrics::{MEDIA_TYPE, MetricsWriter};
+
+/// Timeout of the health check's query; a slower store counts as down.
+const STORE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Routes of both endpoints; `counters` are those of the instance's consumer.
+pub fn router(counters: Arc<Counters>) -> Router<AppState> {
+    Router::new()
+        .route("/healthz", get(health))
+        .route("/metrics", get(metrics))
+        .layer(Extension(counters))
+}
+
+#[derive(Serialize)]
+struct Health {
+    /// `ok`; `degraded`: pages work, and van messages queue at the broker; or `down`.
+    status: &'static str,
+    store: &'static str,
+    broker: &'static str,
+    version: &'static str,
+}
+
+/// Responds with 200 while pages can be served. A lost broker connection or a read-only store is
+/// reported, but is no reason to redirect recipients.
+async fn health(
+    State(shared): State<AppState>,
+    Extension(counters): Extension<Arc<Counters>>,
+) -> Response {
+    let asked = shared.store.read(Statement::new("SELECT 1", []));
+    let store = matches!(tokio::time::timeout(STORE_TIMEOUT, asked).await, Ok(Ok(_)));
+    let broker = counters.connected.load(Ordering::Relaxed);
+    // A store with a full disk remains readable.
+    let refuses = counters.store_unavailable.load(Ordering::Relaxed);
+    let health = Health {
+        status: match (store, broker && !refuses) {
+            (true, true) => "ok",
+            (true, false) => "degraded",
+            (false, _) => "down",
+        },
+        store: match (store, refuses) {
+            (true, false) => "answers",
+            (true, true) => "takes nothing",
+            (false, _) => "does not answer",
+        },
+        broker: if broker { "connected" } else { "not connected" },
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    let status = if store { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(health)).into_response()
+}
+
+async fn metrics(
+    _: RequireScope<scope::Metrics>,
+    State(shared): State<AppState>,
+    Extension(counters): Extension<Arc<Counters>>,
+) -> Result<impl IntoResponse, Problem> {
+    let now = shared.now().as_unix_ms();
+    let vans = shared
+        .store
+        .read(Statement::new(
+            "SELECT COUNT(*), COUNT(CASE WHEN connection_state = 'online' THEN 1 END),
+                    COUNT(CASE WHEN heard_at > $1 THEN 1 END) FROM van",
+            [(now - 300_000).into()],
+        ))
+        .await?;
+    let count = |column: usize| vans.first().map_or(0, |row| row.int(column));
+    let mut families = MetricsWriter::new("waypost_backend");
+    families.gauge("vans", "Known vans.", count(0));
+    families.gauge("vans_online", "Vans connected to the broker.", count(1));
+    families.gauge("vans_heard_5m", "Vans with a message in the last five minutes.", count(2));
+    consumer_metrics(&mut families, &counters);
+    Ok(([(header::CONTENT_TYPE, MEDIA_TYPE)], families.finish()))
+}
+
+fn consumer_metrics(families: &mut MetricsWriter, counters: &Counters) {
+    let connected = u8::from(counters.connected.load(Ordering::Relaxed));
+    families.gauge("broker_connected", "1 if connected to the broker.", connected);
+    let waiting = counters.messages_queued.load(Ordering::Relaxed);
+    families.gauge("messages_waiting", "Received messages that are not stored yet.", waiting);
+    for (name, counter, help) in [
+        ("messages", &counters.messages, "Messages from vans, including duplicates."),
+        ("events", &counters.events, "New events."),
+        ("events_repeated", &counters.events_repeated, "Duplicate events."),
+        ("points", &counters.points, "New track points."),
+        ("points_repeated", &counters.points_repeated, "Duplicate track points."),
+        (
+            "other_domain",
+            &counters.domain_mismatches,
+            "Events with a domain other than parcels.domain.",
+        ),
+        ("poison", &counters.dead_letters, "Messages stored as dead letters."),
+        (
+            "poison_unkept",
+            &counters.dead_letters_dropped,
+            "Dead letters dropped by the rate limit.",
+        ),
+        (
+            "unkept",
+            &counters.messages_dropped,
+            "QoS 0 messages dropped because the store was too slow.",
+        ),
+        ("batches", &counters.batches, "Consumer transactions."),
+        (
+            "store_waits",
+            &counters.store_retries,
+            "Consumer transactions retried because the store was unavailable.",
+        ),
+        ("broker_connections", &counters.connections, "Connections established to the broker."),
+    ] {
+        families.counter(name, help, counter.load(Ordering::Relaxed));
+    }
+}

@@ -1,0 +1,188 @@
+//! Deletes data past its retention period, in slices that let other writers run.
+//!
+//! - Personal data is deleted first: subscribers some days after the parcel's end, the recipient's
+//!   data (postcode, preferences, notes) with the page. The token remains until the proof is
+//!   deleted, so that an old link is reported as expired and not as unknown.
+//! - Every instance may run it; concurrent runs do not interfere.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Statement, Store, StoreError, Value};
+use crate::AppState;
+use crate::config::Retention;
+use waypost_model::units::UtcTime;
+
+/// Maximum number of rows per transaction.
+const SLICE_ROWS: i64 = 500;
+
+/// Maximum number of dead letters; the oldest ones are deleted.
+const MAX_DEAD_LETTERS: i64 = 10_000;
+
+const INTERVAL: Duration = Duration::from_hours(1);
+
+/// Retention of subscribers after the parcel's end; by then alerts are sent or have failed.
+const ENDED_SUBSCRIBER_RETENTION: Duration = Duration::from_hours(48);
+
+/// Retention of subscribers of a parcel that never ends.
+const OPEN_SUBSCRIBER_RETENTION: Duration = Duration::from_hours(24 * 90);
+
+/// Numbers of deleted rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetentionReport {
+    /// Track points.
+    pub track: u64,
+    pub events: u64,
+    /// Parcels whose personal data were cleared.
+    pub pages: u64,
+    /// Parcels deleted completely.
+    pub parcels: u64,
+    /// Subscribers and alerts.
+    pub subscribers: u64,
+    pub routes: u64,
+    pub commands: u64,
+    /// Capture jobs.
+    pub jobs: u64,
+    /// Audit entries.
+    pub audit: u64,
+    /// Dead letters.
+    pub dead_letters: u64,
+}
+
+/// Statement that limits the number of dead letters; runs in the transaction that inserts some.
+#[must_use]
+pub fn limit_dead_letters() -> Statement {
+    Statement::new(
+        "DELETE FROM poison WHERE n <= (SELECT n FROM poison ORDER BY n DESC LIMIT 1 OFFSET $1)",
+        [Value::from(MAX_DEAD_LETTERS)],
+    )
+}
+
+impl Store {
+    /// Deletes data past its retention period at `now`.
+    ///
+    /// # Errors
+    /// On an error earlier deletions remain.
+    pub async fn purge(
+        &self,
+        now: UtcTime,
+        keep: &Retention,
+    ) -> Result<RetentionReport, StoreError> {
+        let ago = |time: Duration| time_before(now, time);
+        let (track, events, page) = (ago(keep.track), ago(keep.events), ago(keep.page));
+        let mut purged = RetentionReport {
+            subscribers: self.purge_subscribers(now).await?,
+            pages: self.run_in_slices(&[CLEAR_PERSONAL_DATA], page).await?,
+            track: self.purge_track(track).await?,
+            events: self.run_in_slices(&[EVENT_EPCS, EVENTS], events).await?,
+            parcels: self.run_in_slices(&[PARCELS], events).await?,
+            ..RetentionReport::default()
+        };
+        purged.routes = self.run_in_slices(&[ROUTES], track).await?;
+        purged.commands = self.run_in_slices(&[COMMANDS], track).await?;
+        purged.jobs = self.run_in_slices(&[JOBS], page).await?;
+        purged.audit = self.run_in_slices(&[AUDIT], ago(keep.audit)).await?;
+        purged.dead_letters = self.run_in_slices(&[DEAD_LETTERS], ago(keep.dead_letters)).await?;
+        purged.dead_letters += self.write(vec![limit_dead_letters()]).await?[0].rows_affected;
+        self.write(vec![Statement::new(POSITIONS, [track.into()])]).await?;
+        Ok(purged)
+    }
+
+    async fn purge_subscribers(&self, now: UtcTime) -> Result<u64, StoreError> {
+        let over = time_before(now, ENDED_SUBSCRIBER_RETENTION);
+        let never = time_before(now, OPEN_SUBSCRIBER_RETENTION);
+        Ok(self.run_in_slices(&[ALERTS_OF_ENDED, SUBSCRIBERS_OF_ENDED], over).await?
+            + self.run_in_slices(&[ALERTS_OF_OLD, SUBSCRIBERS_OF_OLD], never).await?
+            + self.run_in_slices(&[ALERTS], never).await?)
+    }
+
+    /// Runs statements with `$1` as a time and `$2` as a row limit until the last one changes fewer
+    /// rows.
+    async fn run_in_slices(
+        &self,
+        sql: &[&'static str],
+        cutoff: UtcTime,
+    ) -> Result<u64, StoreError> {
+        let mut purged = 0;
+        loop {
+            let statement =
+                |sql: &&'static str| Statement::new(*sql, [cutoff.into(), SLICE_ROWS.into()]);
+            let outcomes = self.write(sql.iter().map(statement).collect()).await?;
+            let changed = outcomes.last().map_or(0, |outcome| outcome.rows_affected);
+            purged += changed;
+            if changed < SLICE_ROWS.unsigned_abs() {
+                return Ok(purged);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// Deletes expired data and maintains the store, at startup and then hourly, until `stop`.
+pub async fn run(shared: AppState, stop: CancellationToken) {
+    let mut is_failing = false;
+    loop {
+        let now = shared.now();
+        let done = async {
+            let purged = shared.store.purge(now, &shared.config.retention).await?;
+            shared.store.maintain(now).await?;
+            Ok::<RetentionReport, StoreError>(purged)
+        };
+        match done.await {
+            Ok(purged) => {
+                is_failing = false;
+                if purged != RetentionReport::default() {
+                    tracing::info!(?purged, "expired data deleted");
+                }
+            }
+            Err(error) if !is_failing => {
+                is_failing = true;
+                tracing::warn!(%error, "retention run failed; retrying in 1 h");
+            }
+            Err(_) => {}
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+    }
+}
+
+/// Clamped to 1970.
+fn time_before(now: UtcTime, time: Duration) -> UtcTime {
+    let ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    let ms = now.as_unix_ms().saturating_sub(ms).max(0);
+    UtcTime::from_unix_ms(ms).unwrap_or(now)
+}
+
+const EVENT_EPCS: &str = "DELETE FROM event_epc WHERE n IN \
+    (SELECT n FROM event WHERE captured_at < $1 ORDER BY captured_at, n LIMIT $2)";
+const EVENTS: &str = "DELETE FROM event WHERE n IN \
+    (SELECT n FROM event WHERE captured_at < $1 ORDER BY captured_at, n LIMIT $2)";
+const CLEAR_PERSONAL_DATA: &str = "UPDATE parcel SET postcode = NULL, preferences = NULL, language = NULL, case_note = NULL \
+    WHERE epc IN (SELECT epc FROM parcel WHERE ended_at < $1 AND (postcode IS NOT NULL OR preferences IS NOT NULL \
+    OR language IS NOT NULL OR case_note IS NOT NULL) LIMIT $2)";
+const PARCELS: &str = "DELETE FROM parcel WHERE epc IN (SELECT epc FROM parcel WHERE ended_at < $1 LIMIT $2) \
+    OR epc IN (SELECT epc FROM parcel WHERE ended_at IS NULL AND put_at < $1 LIMIT $2)";
+const ROUTES: &str = "DELETE FROM route WHERE route IN (SELECT route FROM route WHERE put_at < $1 \
+    AND (valid_until IS NULL OR valid_until < $1) LIMIT $2)";
+const COMMANDS: &str =
+    "DELETE FROM command WHERE id IN (SELECT id FROM command WHERE made_at < $1 LIMIT $2)";
+const JOBS: &str = "DELETE FROM capture_job WHERE id IN (SELECT id FROM capture_job WHERE made_at < $1 \
+    AND finished_at IS NOT NULL LIMIT $2)";
+const AUDIT: &str =
+    "DELETE FROM audit WHERE n IN (SELECT n FROM audit WHERE at_time < $1 LIMIT $2)";
+const DEAD_LETTERS: &str =
+    "DELETE FROM poison WHERE n IN (SELECT n FROM poison WHERE received_at < $1 LIMIT $2)";
+const ALERTS: &str = "DELETE FROM alert WHERE epc IN (SELECT epc FROM alert WHERE made_at < $1 LIMIT $2) AND made_at < $1";
+const ALERTS_OF_ENDED: &str = "DELETE FROM alert WHERE subscriber IN (SELECT subscriber.id FROM subscriber \
+    JOIN parcel ON parcel.epc = subscriber.epc WHERE parcel.ended_at < $1 ORDER BY subscriber.id LIMIT $2)";
+const SUBSCRIBERS_OF_ENDED: &str = "DELETE FROM subscriber WHERE id IN (SELECT subscriber.id FROM subscriber \
+    JOIN parcel ON parcel.epc = subscriber.epc WHERE parcel.ended_at < $1 ORDER BY subscriber.id LIMIT $2)";
+const ALERTS_OF_OLD: &str = "DELETE FROM alert WHERE subscriber IN \
+    (SELECT id FROM subscriber WHERE made_at < $1 ORDER BY made_at, id LIMIT $2)";
+const SUBSCRIBERS_OF_OLD: &str = "DELETE FROM subscriber WHERE id IN \
+    (SELECT id FROM subscriber WHERE made_at < $1 ORDER BY made_at, id LIMIT $2)";
+const POSITIONS: &str = "UPDATE van SET position = NULL, position_time = NULL, position_seq = NULL \
+    WHERE position_time < $1";

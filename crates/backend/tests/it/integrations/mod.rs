@@ -1,0 +1,8 @@
+//! Integrations: routes, captured events, and carrier lists.
+
+mod capture;
+mod openapi;
+mod routes;
+mod site;
+mod stored;
+mod story;

@@ -1,0 +1,12 @@
+//! Tests of the backend, on SQLite and on PostgreSQL.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod backend_config;
+mod http;
+mod ingest;
+mod integrations;
+mod notifications;
+mod operations;
+mod store;
+mod support;

@@ -1,0 +1,5 @@
+//! Entry point of `cargo demo`.
+
+fn main() -> std::process::ExitCode {
+    waypost_demo::cli::main()
+}

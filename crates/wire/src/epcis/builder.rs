@@ -1,0 +1,144 @@
+//! Builder of EPCIS events.
+
+use serde_json::{Map, Value, json};
+
+use super::event_mapping::EventMapper;
+use super::message::{Action, BizTransaction, EpcisEvent, EpcisType, Location, Source};
+use super::{geo, urn};
+use waypost_model::event::{FailureReason, Parcel, StopRef, TimeSource};
+
+/// JSON-LD context published by GS1; the schema requires it in each event.
+const GS1_CONTEXT: &str = "https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld";
+
+/// EPCIS event under construction.
+pub(super) struct EpcisEventBuilder<'a> {
+    mapper: EventMapper<'a>,
+    event: EpcisEvent,
+}
+
+impl<'a> EpcisEventBuilder<'a> {
+    /// Starts an event with the members that all events have.
+    pub(super) fn new(writer: EventMapper<'a>, kind: EpcisType, action: Action) -> Self {
+        let EventMapper { identifiers: names, event, seq } = writer;
+        let route = event.route.as_ref().map(|route| BizTransaction {
+            kind: Some(names.term("btt/delivery_route")),
+            biz_transaction: names.route(route),
+        });
+        let said = EpcisEvent {
+            context: json!([GS1_CONTEXT, { "van": names.namespace }]),
+            kind,
+            event_id: urn(event.id),
+            event_time: event.utc.to_string(),
+            event_time_zone_offset: "+00:00".to_owned(),
+            action,
+            parent_id: None,
+            child_epcs: None,
+            epc_list: None,
+            biz_step: None,
+            disposition: None,
+            read_point: None,
+            biz_location: None,
+            source_list: Vec::new(),
+            biz_transaction_list: route.into_iter().collect(),
+            sensor_element_list: Vec::new(),
+            error_declaration: None,
+            extensions: Map::new(),
+        };
+        // Omitted for the usual source.
+        let source = Some(event.time_source).filter(|source| *source != TimeSource::Gnss);
+        Self { mapper: writer, event: said }
+            .extension("van:seq", seq.get())
+            .extension_opt("van:timeSource", source.map(TimeSource::as_str))
+    }
+
+    /// Sets the van as parent and the parcels as children of an aggregation.
+    pub(super) fn child_epcs(mut self, parcels: &[Parcel]) -> Self {
+        let names = self.mapper.identifiers;
+        self.event.parent_id = Some(names.van.clone());
+        self.event.child_epcs = Some(names.parcels(parcels));
+        self
+    }
+
+    /// Sets the subject: parcels in the van, or the van itself if there are none.
+    pub(super) fn epc_list(mut self, parcels: &[Parcel]) -> Self {
+        let names = self.mapper.identifiers;
+        if parcels.is_empty() {
+            self.event.epc_list = Some(vec![names.van.clone()]);
+            return self;
+        }
+        self.event.epc_list = Some(names.parcels(parcels));
+        self.extension("van:vehicle", names.van.clone())
+    }
+
+    pub(super) fn biz_step(mut self, step: &str) -> Self {
+        self.event.biz_step = Some(step.to_owned());
+        self
+    }
+
+    pub(super) fn disposition(mut self, disposition: &str) -> Self {
+        self.event.disposition = Some(disposition.to_owned());
+        self
+    }
+
+    /// Sets the station as read point and as location afterwards.
+    pub(super) fn at_station(mut self, station: &str) -> Self {
+        let station = Location::new(self.mapper.identifiers.station(station));
+        self.event.read_point = Some(station.clone());
+        self.event.biz_location = Some(station);
+        self
+    }
+
+    /// Adds the station as source.
+    pub(super) fn departing_from(mut self, station: &str) -> Self {
+        let source = self.mapper.identifiers.station(station);
+        self.event.source_list.push(Source { kind: "location".to_owned(), source });
+        self
+    }
+
+    /// Sets the location of the van as read point, if known.
+    pub(super) fn read_point_geo(mut self) -> Self {
+        let place = self.mapper.event.location.as_ref();
+        self.event.read_point = place.map(|place| Location::new(geo::geo_uri(place)));
+        self
+    }
+
+    /// Sets the stop as location afterwards. A stop id is unique only within its route.
+    pub(super) fn at_stop(mut self, stop: Option<&StopRef>) -> Self {
+        let Some(stop) = stop else { return self };
+        if let Some(route) = &self.mapper.event.route {
+            let uri = self.mapper.identifiers.stop(route, &stop.id);
+            self.event.biz_location = Some(Location::new(uri));
+        }
+        self.extension("van:stopSequence", stop.seq)
+    }
+
+    /// Adds the fix as sensor element.
+    pub(super) fn sensor_element(mut self) -> Self {
+        let device = self.mapper.identifiers.gateway.as_deref();
+        let place = self.mapper.event.location.as_ref();
+        let element = place.map(|place| geo::sensor_element(place, device));
+        self.event.sensor_element_list = element.into_iter().collect();
+        self
+    }
+
+    pub(super) fn reason(self, reason: Option<FailureReason>) -> Self {
+        self.extension_opt("van:reason", reason.map(FailureReason::as_str))
+            .extension_opt("van:reasonCode", reason.map(FailureReason::code))
+    }
+
+    pub(super) fn extension(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.event.extensions.insert(key.to_owned(), value.into());
+        self
+    }
+
+    pub(super) fn extension_opt(self, key: &str, value: Option<impl Into<Value>>) -> Self {
+        match value {
+            Some(value) => self.extension(key, value),
+            None => self,
+        }
+    }
+
+    pub(super) fn build(self) -> EpcisEvent {
+        self.event
+    }
+}

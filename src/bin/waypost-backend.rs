@@ -1,5 +1,0 @@
-//! Entry point of the backend, `waypost-backend`.
-
-fn main() -> std::process::ExitCode {
-    waypost::backend::cli::main()
-}
