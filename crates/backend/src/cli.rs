@@ -260,7 +260,7 @@ fn check(path: &Path) -> anyhow::Result<()> {
 
 /// Creates a token of 32 random bytes; the configuration contains only its digest.
 fn token(name: &str, scopes: &[Scope]) -> anyhow::Result<()> {
-    let secret = format!("wp_{}", octets::hex(&octets::random::<32>()));
+    let secret = format!("wp_{}", hex::encode(octets::random::<32>()));
     let sha256 = octets::sha256(&secret);
     let scopes: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
     let table = format!(

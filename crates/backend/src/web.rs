@@ -45,28 +45,12 @@ pub fn router() -> Router<AppState> {
 pub(super) fn form_fields<const N: usize>(body: &[u8], names: [&str; N]) -> [String; N] {
     let body = std::str::from_utf8(body).unwrap_or_default();
     names.map(|name| {
-        let mut pairs = body.split('&').filter_map(|pair| pair.split_once('='));
-        let value = pairs.find(|(known, _)| *known == name).map_or("", |(_, value)| value);
-        percent_decode(value)
+        let mut pairs = form_urlencoded::parse(body.as_bytes());
+        pairs
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.into_owned())
+            .unwrap_or_default()
     })
-}
-
-fn percent_decode(value: &str) -> String {
-    let mut bytes = Vec::with_capacity(value.len());
-    let mut rest = value.as_bytes().iter();
-    while let Some(&byte) = rest.next() {
-        let hex = rest.as_slice().get(..2).filter(|_| byte == b'%');
-        let hex = hex.filter(|hex| hex.iter().all(u8::is_ascii_hexdigit));
-        let hex = hex.and_then(|hex| std::str::from_utf8(hex).ok());
-        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest.nth(1);
-            }
-            None => bytes.push(if byte == b'+' { b' ' } else { byte }),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Responds to the lookup form: redirects to the page of the token, or shows the form with an

@@ -1,5 +1,5 @@
-//! Base64: decodes both alphabets (RFC 4648 §4 and §5), with or without padding, and encodes the
-//! first.
+//! Base64 decoder for both alphabets (RFC 4648 §4 and §5), with or without padding. By hand, because
+//! no other crate of the agent needs a library for it.
 
 /// Decodes a text; `None` if it contains any other character. Bits of a last, incomplete byte are
 /// dropped.
@@ -24,7 +24,8 @@ pub fn decode(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Encodes bytes in the alphabet of §4, with padding.
+/// Encodes bytes in the alphabet of §4, with padding. For tests.
+#[cfg(any(test, feature = "test-support"))]
 #[must_use]
 pub fn encode(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -13,7 +13,7 @@ use ring::hmac;
 use super::problem::Problem;
 use crate::AppState;
 use crate::config::{Scope, Token};
-use crate::octets::{hex, random, unhex};
+use crate::octets::random;
 use crate::store::StoreError;
 use waypost_model::units::UtcTime;
 
@@ -49,11 +49,12 @@ pub async fn create(shared: &AppState, token: &Token) -> Result<HeaderValue, Pro
     let now = shared.now();
     let until = now.checked_add(VALID_FOR).unwrap_or(now).as_unix_ms();
     let session = random::<16>();
-    let key = shared.store.get_or_insert_setting(KEY_SETTING, &hex(&random::<32>())).await?;
-    let said = format!("{until}.{}.{}", hex(&session), hex(token.name.as_bytes()));
+    let key =
+        shared.store.get_or_insert_setting(KEY_SETTING, &hex::encode(&random::<32>())).await?;
+    let said = format!("{until}.{}.{}", hex::encode(&session), hex::encode(token.name.as_bytes()));
     let signature = hmac::sign(&signing_key(&key), signing_input(&said, token).as_bytes());
     shared.store.delete_expired_settings(REVOKED_PREFIX, now).await?;
-    Ok(set_cookie(shared, &format!("{said}.{}", hex(signature.as_ref())), VALID_FOR))
+    Ok(set_cookie(shared, &format!("{said}.{}", hex::encode(signature.as_ref())), VALID_FOR))
 }
 
 /// Revokes the session of a cookie, if any; returns the `Set-Cookie` header that deletes the
@@ -84,7 +85,7 @@ pub(super) async fn session_token<'a>(
     }
     let tokens = &shared.config.tokens;
     let token = tokens.iter().find(|token| {
-        token.scopes.contains(&Scope::Desk) && hex(token.name.as_bytes()) == said.token_name
+        token.scopes.contains(&Scope::Desk) && hex::encode(token.name.as_bytes()) == said.token_name
     });
     let Some(token) = token else { return Ok(None) };
     let ended = format!("{REVOKED_PREFIX}{}", said.session);
@@ -115,7 +116,7 @@ impl<'a> SessionCookie<'a> {
         let (text, signature) = value.rsplit_once('.')?;
         let mut parts = text.split('.');
         let (until, session, who) = (parts.next()?, parts.next()?, parts.next()?);
-        if parts.next().is_some() || unhex(session)?.len() != 16 {
+        if parts.next().is_some() || hex::decode(session).ok()?.len() != 16 {
             return None;
         }
         Some(Self {
@@ -123,7 +124,7 @@ impl<'a> SessionCookie<'a> {
             expires_ms: until.parse().ok()?,
             session,
             token_name: who,
-            signature: unhex(signature)?,
+            signature: hex::decode(signature).ok()?,
         })
     }
 }

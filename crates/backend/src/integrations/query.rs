@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse as _, Response};
+use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use crate::event::{Event, RETRACTS_OTHERS, token_name};
@@ -104,25 +105,7 @@ fn split_query(query: &str) -> Vec<(String, String)> {
 
 /// Decodes percent-encoding (RFC 3986 §2.1). `+` is kept, since times contain it.
 fn percent_decode(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let octet = tail.get(..2).filter(|_| *first == b'%').and_then(|digits| {
-            let digits = std::str::from_utf8(digits).ok()?;
-            u8::from_str_radix(digits, 16).ok().filter(|_| !digits.starts_with('+'))
-        });
-        match octet {
-            Some(octet) => {
-                bytes.push(octet);
-                rest = &tail[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 impl EventQueryParams {

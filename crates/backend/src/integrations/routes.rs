@@ -138,7 +138,7 @@ fn new_parcel(parcel: &manifest_validation::ValidParcel, put: &Route) -> Parcel 
     Parcel {
         epc: parcel.epc.clone(),
         number: parcel.number.clone(),
-        token: octets::hex(&octets::random::<16>()),
+        token: hex::encode(octets::random::<16>()),
         postcode: parcel.recipient.postcode.clone(),
         route: Some(put.route.clone()),
         stop_id: Some(parcel.stop_id.clone()),

@@ -7,6 +7,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use ring::hmac;
 use serde_json::json;
 use ureq::Agent;
@@ -16,9 +19,16 @@ use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
 use super::Failure;
 use super::dispatcher::OutgoingAlert;
-use waypost_wire::base64;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Base64 (RFC 4648 §4). Secrets are accepted without padding too.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
 
 /// Networks that webhooks may target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +49,7 @@ pub(super) struct WebhookClient {
 impl WebhookClient {
     /// Creates a client that signs with `secret`: `whsec_` and base64, or arbitrary text.
     pub(super) fn new(secret: &str, reach: EgressPolicy) -> Self {
-        let bytes = secret.strip_prefix("whsec_").and_then(base64::decode);
+        let bytes = secret.strip_prefix("whsec_").and_then(|text| BASE64.decode(text).ok());
         let bytes = bytes.unwrap_or_else(|| secret.as_bytes().to_vec());
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider).build();
@@ -72,7 +82,7 @@ impl WebhookClient {
             .header("content-type", "application/cloudevents+json; charset=utf-8")
             .header("webhook-id", &sending.id)
             .header("webhook-timestamp", seconds.to_string())
-            .header("webhook-signature", format!("v1,{}", base64::encode(signature.as_ref())))
+            .header("webhook-signature", format!("v1,{}", BASE64.encode(signature.as_ref())))
             .send(body.as_bytes());
         match answer.map(|answer| answer.status().as_u16()) {
             Ok(200..=299) => Ok(()),

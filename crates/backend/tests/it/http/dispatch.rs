@@ -132,7 +132,7 @@ async fn a_cookie_that_was_changed_anywhere_opens_nothing() {
     let parts: Vec<&str> = value.split('.').collect();
     let [until, session, who, signature] = parts[..] else { panic!("{value}") };
     let later = until.parse::<u64>().unwrap() + 1;
-    let depot = octets::hex(b"depot");
+    let depot = hex::encode(b"depot");
     for forged in [
         format!("{later}.{session}.{who}.{signature}"),
         format!("{until}.{session}.{depot}.{signature}"),
