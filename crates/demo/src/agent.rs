@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tempfile::TempDir;
 
-use super::temp_dir::TempDir;
 use super::van::Ttys;
 use waypost::config::{Config, Override};
 use waypost::uplink::BackoffConfig;
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn agent_configurations_are_valid() {
-        let scratch = TempDir::new().unwrap();
+        let scratch = tempfile::tempdir().unwrap();
         let broker = SocketAddr::from(([127, 0, 0, 1], 1883));
         let [receiver, hand, portal] = ["9", "10", "11"].map(|pts| format!("/dev/pts/{pts}"));
         let ttys = Ttys { receiver, hand, portal };

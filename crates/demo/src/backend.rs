@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::temp_dir::TempDir;
 use waypost_backend::app::App;
 use waypost_backend::config::{Config, Override};
 use waypost_backend::octets;

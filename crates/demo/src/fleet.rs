@@ -4,11 +4,11 @@
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
+use tempfile::TempDir;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::agent;
-use super::temp_dir::TempDir;
 use super::van::Van;
 use waypost::agent::{Agent, AgentError, OnSourceEnd};
 use waypost::uplink::mqtt::RumqttcConnector;

@@ -30,19 +30,21 @@ mod seq_set;
 mod style;
 mod subscriber;
 mod summary;
-mod temp_dir;
 mod terminal;
 mod van;
 mod view;
 
 use std::collections::VecDeque;
+use std::fs::Permissions;
 use std::future::Future;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
@@ -55,7 +57,6 @@ use self::network::Network;
 use self::received::ReceivedMessages;
 use self::subscriber::Subscriber;
 use self::summary::Summary;
-use self::temp_dir::TempDir;
 use self::terminal::Screen;
 use self::van::Van;
 use self::view::{CURVE_COLUMNS, Phase, Snapshot};
@@ -179,7 +180,10 @@ impl Demo {
     async fn start(args: &DemoArgs) -> anyhow::Result<(Self, Van)> {
         let start = today_at_eight()?;
         let van = Van::new(1, start, args.receiver, args.rate)?;
-        let scratch = TempDir::new()?;
+        let scratch = tempfile::Builder::new()
+            .prefix("waypost-demo-")
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir()?;
         let broker = Broker::start().await?;
         let network = Network::start(broker.address()).await?;
         let vans_time = Clock::scaled(args.speed);

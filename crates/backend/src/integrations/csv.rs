@@ -1,13 +1,15 @@
-//! CSV reader (RFC 4180) with `,` or `;` as separator. Records are numbered by the line that an
-//! editor shows.
+//! Records of a CSV text (RFC 4180) with `,` or `;` as separator, numbered by the line that an editor
+//! shows.
+
+use csv::{ReaderBuilder, StringRecord};
 
 use crate::http::FieldError;
 
 /// Iterator over non-empty records.
 #[derive(Debug)]
 pub(super) struct CsvReader<'a> {
-    rest: &'a str,
-    separator: char,
+    text: &'a str,
+    records: csv::Reader<&'a [u8]>,
     line_number: usize,
 }
 
@@ -15,47 +17,21 @@ impl<'a> CsvReader<'a> {
     /// Creates a reader. Skips a byte order mark; the more frequent separator of the first line
     /// applies to all lines.
     pub(super) fn new(text: &'a str) -> Self {
-        let rest = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let first = rest.lines().next().unwrap_or_default();
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let first = text.lines().next().unwrap_or_default();
         let count = |part: char| first.matches(part).count();
-        let separator = if count(';') > count(',') { ';' } else { ',' };
-        Self { rest, separator, line_number: 1 }
+        let separator = if count(';') > count(',') { b';' } else { b',' };
+        let records = ReaderBuilder::new()
+            .delimiter(separator)
+            .has_headers(false)
+            .flexible(true)
+            .from_reader(text.as_bytes());
+        Self { text, records, line_number: 1 }
     }
 
-    /// Reads the next field and its terminator: separator, line end or end of input. `None` if a
-    /// quote is not closed or is followed by other text.
-    fn next_field(&mut self) -> Option<(String, char)> {
-        let mut field = String::new();
-        if let Some(mut rest) = self.rest.strip_prefix('"') {
-            loop {
-                let (text, behind) = rest.split_once('"')?;
-                field.push_str(text);
-                self.line_number += text.matches('\n').count();
-                match behind.strip_prefix('"') {
-                    Some(behind) => {
-                        field.push('"');
-                        rest = behind;
-                    }
-                    None => {
-                        self.rest = behind;
-                        break;
-                    }
-                }
-            }
-            let end = self.rest.strip_prefix('\r').unwrap_or(self.rest).chars().next();
-            if end.is_some_and(|end| end != '\n' && end != self.separator) {
-                return None;
-            }
-        }
-        let at = self.rest.find([self.separator, '\n']).unwrap_or(self.rest.len());
-        field.push_str(self.rest[..at].trim_end_matches('\r'));
-        let end = self.rest[at..].chars().next();
-        self.rest = self.rest.get(at + 1..).unwrap_or_default();
-        Some((field, end.unwrap_or('\n')))
-    }
-
-    fn skip_line(&mut self) {
-        self.rest = self.rest.split_once('\n').map_or("", |(_, rest)| rest);
+    /// Returns the current position in the text, bytes.
+    fn offset(&self) -> usize {
+        usize::try_from(self.records.position().byte()).unwrap_or(self.text.len())
     }
 }
 
@@ -64,30 +40,26 @@ impl Iterator for CsvReader<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if self.rest.is_empty() {
+            let begin = self.offset();
+            let mut record = StringRecord::new();
+            if !self.records.read_record(&mut record).ok()? {
                 return None;
             }
-            let (number, mut fields) = (self.line_number, Vec::new());
-            loop {
-                let Some((field, end)) = self.next_field() else {
-                    self.skip_line();
-                    self.line_number += 1;
-                    return Some(Err(FieldError {
-                        place: format!("line {number}"),
-                        value: "an unclosed quote".to_owned(),
-                        remedy:
-                            "put \" around the whole field, and write \"\" for a quote inside it"
-                                .to_owned(),
-                    }));
-                };
-                fields.push(field);
-                if end == '\n' {
-                    break;
-                }
+            let raw = &self.text[begin..self.offset()];
+            let line = raw.trim_start_matches(['\r', '\n']);
+            let number = self.line_number + raw[..raw.len() - line.len()].matches('\n').count();
+            self.line_number += raw.matches('\n').count();
+            // The library accepts a quote that is not closed, up to the end of the text.
+            if !line.matches('"').count().is_multiple_of(2) {
+                return Some(Err(FieldError {
+                    place: format!("line {number}"),
+                    value: "an unclosed quote".to_owned(),
+                    remedy: "put \" around the whole field, and write \"\" for a quote inside it"
+                        .to_owned(),
+                }));
             }
-            self.line_number += 1;
-            if fields.iter().any(|field| !field.trim().is_empty()) {
-                return Some(Ok((number, fields)));
+            if record.iter().any(|field| !field.trim().is_empty()) {
+                return Some(Ok((number, record.iter().map(str::to_owned).collect())));
             }
         }
     }
@@ -114,7 +86,9 @@ mod tests {
             [line(1, &["a", "b"]), line(2, &["x, \"y\"\n", "2"]), line(6, &["3", ""])]
         );
         assert_eq!(lines("a;b\n1,5;2"), [line(1, &["a", "b"]), line(2, &["1,5", "2"])]);
-        assert_eq!(lines("a\n\"x\"y\nb\n\"z"), [line(1, &["a"]), None, line(3, &["b"]), None]);
+        assert_eq!(lines("a\nb\"\nc\n\"z"), [line(1, &["a"]), None, line(3, &["c"]), None]);
+        assert_eq!(lines("a\n\"x\"y\n\r\nb"), [line(1, &["a"]), line(2, &["xy"]), line(4, &["b"])]);
+        assert_eq!(lines("a\n\"x\nb"), [line(1, &["a"]), None], "the quote takes the rest");
         assert_eq!(lines("a\n\"x\"\r\n"), [line(1, &["a"]), line(2, &["x"])]);
         assert_eq!(lines(""), []);
     }
