@@ -13,15 +13,13 @@ use std::path::Path;
 use days::recorded;
 use waypost_model::motion::{Motion, TripState};
 use waypost_model::record::{Record, Seq, Subject, TrackPoint};
-use waypost_model::units::{Course, Distance, Speed, Uptime};
+use waypost_model::units::{Course, Distance, EARTH_RADIUS_M, Speed, Uptime};
 use waypost_pipeline::date_resolver::DateHint;
 use waypost_pipeline::trail_simplifier::{Bounds, Sampling};
 use waypost_pipeline::trip_detector::TripConfig;
 use waypost_pipeline::{Pipeline, PipelineConfig, PipelineOutput};
 use waypost_sim::{ReceiverType, Route, Simulation};
 use waypost_wire::payloads as wire;
-
-const EARTH_M: f64 = 6_371_008.8;
 
 /// A track point as plain numbers.
 #[derive(Clone, Copy)]
@@ -57,8 +55,8 @@ impl Point {
 
     /// Metres east and north of `origin`.
     fn metres_from(&self, origin: &Self) -> [f64; 2] {
-        let north = (self.lat - origin.lat).to_radians() * EARTH_M;
-        let east = (self.lon - origin.lon).to_radians() * EARTH_M;
+        let north = (self.lat - origin.lat).to_radians() * EARTH_RADIUS_M;
+        let east = (self.lon - origin.lon).to_radians() * EARTH_RADIUS_M;
         [east * ((self.lat + origin.lat) / 2.0).to_radians().cos(), north]
     }
 

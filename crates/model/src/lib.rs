@@ -9,4 +9,5 @@ pub mod manifest;
 pub mod motion;
 pub mod parcel;
 pub mod record;
+pub mod road;
 pub mod units;

@@ -241,6 +241,12 @@ impl TimeOfDay {
     }
 }
 
+/// Mean radius of the Earth in metres (IUGG).
+pub const EARTH_RADIUS_M: f64 = 6_371_008.8;
+
+/// Length of a degree of latitude on a sphere of that radius, in metres.
+pub const METRES_PER_DEGREE: f64 = EARTH_RADIUS_M * std::f64::consts::PI / 180.0;
+
 /// Latitude and longitude, WGS 84. The resolution is 1e-9 degrees (0.1 mm), as RTK receivers write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Position {
@@ -307,7 +313,6 @@ impl Position {
     /// math functions, so all platforms give the same bytes.
     #[must_use]
     pub fn offset_m(self, other: Self) -> [f64; 2] {
-        const METRES_PER_DEGREE: f64 = 6_371_008.8 * std::f64::consts::PI / 180.0;
         let (from, to) = (self.lat_deg(), other.lat_deg());
         let mut east_deg = other.lon_deg() - self.lon_deg();
         if east_deg.abs() > 180.0 {
@@ -321,12 +326,11 @@ impl Position {
     /// the ellipsoid.
     #[must_use]
     pub fn distance_to(self, other: Self) -> Distance {
-        const MEAN_RADIUS_M: f64 = 6_371_008.8;
         let (from, to) = (self.lat_deg().to_radians(), other.lat_deg().to_radians());
         let half_lat = (to - from) / 2.0;
         let half_lon = (other.lon_deg() - self.lon_deg()).to_radians() / 2.0;
         let h = half_lat.sin().powi(2) + from.cos() * to.cos() * half_lon.sin().powi(2);
-        let metres = 2.0 * MEAN_RADIUS_M * h.sqrt().min(1.0).asin();
+        let metres = 2.0 * EARTH_RADIUS_M * h.sqrt().min(1.0).asin();
         Distance::from_metres(metres).expect("at most half the circumference")
     }
 }

@@ -11,7 +11,7 @@ use super::delivery::{self, Delivery};
 use super::keys::{Problems, Section, display_value};
 use super::profile::ReceiverType;
 use super::road::{Point, RoadPoint, RoadSigns};
-use waypost_model::units::{Position, UtcTime};
+use waypost_model::units::{METRES_PER_DEGREE, Position, UtcTime};
 
 /// A van's day: its stops and roads, its vehicle and its receiver.
 #[derive(Clone, Debug)]
@@ -229,7 +229,6 @@ impl Route {
     /// Projects a point (sinusoidal projection about the depot). Distances east and the lengths of
     /// roads are preserved.
     pub(super) fn position_of(&self, point: Point) -> Position {
-        const METRES_PER_DEGREE: f64 = 6_371_008.8 * std::f64::consts::PI / 180.0;
         let depot = self.depot.position;
         let lat_deg = depot.lat_deg() + point.north_m / METRES_PER_DEGREE;
         let east_deg = point.east_m / (METRES_PER_DEGREE * lat_deg.to_radians().cos());

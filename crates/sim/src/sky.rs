@@ -9,7 +9,7 @@ use std::f64::consts::TAU;
 
 use super::random::{GaussMarkov, Random, Stream};
 use super::road::Surroundings;
-use waypost_model::units::Position;
+use waypost_model::units::{EARTH_RADIUS_M, Position};
 
 /// A constellation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,12 +218,11 @@ struct Antenna {
 
 impl Antenna {
     fn new(at: Position) -> Self {
-        const MEAN_RADIUS_M: f64 = 6_371_008.8;
         let (sin_lat, cos_lat) = at.lat_deg().to_radians().sin_cos();
         let (sin_lon, cos_lon) = at.lon_deg().to_radians().sin_cos();
         let up = [cos_lat * cos_lon, cos_lat * sin_lon, sin_lat];
         Self {
-            position: up.map(|part| part * MEAN_RADIUS_M),
+            position: up.map(|part| part * EARTH_RADIUS_M),
             east: [-sin_lon, cos_lon, 0.0],
             north: [-sin_lat * cos_lon, -sin_lat * sin_lon, cos_lat],
             up,

@@ -37,6 +37,9 @@ use waypost_model::record::Seq;
 /// MQTT 5 content type of these payloads (CloudEvents MQTT binding §3.2.1).
 pub const CONTENT_TYPE: &str = "application/cloudevents+json";
 
+/// JSON-LD context published by GS1; the schema requires it in each event.
+pub const GS1_CONTEXT: &str = "https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld";
+
 /// Reason why bytes are not an event of this contract.
 #[derive(Debug, thiserror::Error)]
 pub enum EventError {

@@ -29,6 +29,7 @@ use crate::tracking::tracking_event::{
 };
 use crate::{AppState, epc};
 use waypost_model::units::UtcTime;
+use waypost_wire::epcis::GS1_CONTEXT;
 
 /// Maximum size of a list in bytes.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -311,9 +312,6 @@ impl CarrierList<'_> {
         }
     }
 }
-
-/// JSON-LD context published by GS1.
-const GS1_CONTEXT: &str = "https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld";
 
 /// A valid line.
 struct StatusLine<'a> {

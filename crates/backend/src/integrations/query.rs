@@ -12,6 +12,7 @@ use crate::http::{FieldError, Problem, RequireScope, scope};
 use crate::store::event_query::{Column, Direction, EventQuery, Order, Page};
 use crate::{AppState, epc};
 use waypost_model::units::UtcTime;
+use waypost_wire::epcis::GS1_CONTEXT;
 
 /// Default number of events per page.
 const DEFAULT_PER_PAGE: u32 = 30;
@@ -23,9 +24,6 @@ const MAX_VALUES: usize = 100;
 
 /// Maximum number of parameters per query; the database evaluates each on every event.
 const MAX_PARAMETERS: usize = 50;
-
-/// JSON-LD context published by GS1.
-const GS1_CONTEXT: &str = "https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld";
 
 /// Parameters with several values, separated by `|` (§12.8.3) or repeated.
 const LIST_PARAMETERS: &[(&str, Column)] = &[

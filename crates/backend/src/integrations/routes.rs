@@ -20,16 +20,13 @@ use crate::store::parcels::Parcel;
 use crate::store::routes::{ConflictPolicy, PutRouteResult, Route};
 use crate::{AppState, epc, octets};
 use waypost_wire::VanId;
-use waypost_wire::epcis::Identifiers;
+use waypost_wire::epcis::{GS1_CONTEXT, Identifiers};
 
 /// Maximum size of a request in bytes: 256 KiB for the van, plus the recipients.
 const MAX_BYTES: usize = 1024 * 1024;
 
 /// Maximum number of parcels per announcement event; keeps each parcel's event short.
 const MAX_ANNOUNCED_PER_EVENT: usize = 100;
-
-/// JSON-LD context published by GS1.
-const GS1_CONTEXT: &str = "https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld";
 
 pub(super) fn router() -> Router<AppState> {
     Router::new()

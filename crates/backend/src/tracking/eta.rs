@@ -1,8 +1,8 @@
 //! Estimates the arrival at each stop, and its uncertainty, from the progress of a route.
 //!
 //! The time between two arrivals is modelled as `r · service + w · distance`, with the
-//! straight-line distance times 1.35. `r` and `w` are fitted to the past stops, recent ones
-//! weighted more. Priors (90 s or the manifest's `service_s`, 6 m/s) dominate while there are few
+//! road distance of [`road`]. `r` and `w` are fitted to the past stops, recent ones
+//! weighted more. Priors (90 s or the manifest's `service_s`, [`DEFAULT_SPEED_MPS`]) dominate while there are few
 //! stops. Stop events are sufficient; the newest fix only shows how far the van has driven since.
 
 use std::time::Duration;
@@ -11,12 +11,9 @@ use super::inputs::{RouteInput, TimedPosition};
 use super::parcel::Window;
 use super::progress::{Progress, Visit};
 use waypost_model::manifest::Stop;
+use waypost_model::road::{self, DEFAULT_SPEED_MPS};
 use waypost_model::units::UtcTime;
 
-/// Ratio of road distance to straight-line distance.
-const DETOUR_FACTOR: f64 = 1.35;
-/// Prior speed in metres per second, used before the day provides data.
-const PRIOR_SPEED_MPS: f64 = 6.0;
 /// Weight of the prior, in stops.
 const PRIOR_STOPS: f64 = 1.0;
 /// Decay of the fit: a stop this many stops ago weighs 1/e.
@@ -114,7 +111,7 @@ impl RegressionSums {
     fn prior() -> Self {
         let (service_s, road_distance_m) = (90.0_f64, 300.0_f64);
         let (ss, ww) = (PRIOR_STOPS * service_s.powi(2), PRIOR_STOPS * road_distance_m.powi(2));
-        Self { ss, sw: 0.0, ww, st: ss, wt: ww / PRIOR_SPEED_MPS }
+        Self { ss, sw: 0.0, ww, st: ss, wt: ww / DEFAULT_SPEED_MPS }
     }
 
     fn add(&mut self, (service_s, road_distance_m): (f64, f64), took_s: f64) {
@@ -140,7 +137,7 @@ impl RegressionSums {
         };
         EtaModel {
             service_factor: within(service, 1.0),
-            s_per_m: within(way, 1.0 / PRIOR_SPEED_MPS),
+            s_per_m: within(way, 1.0 / DEFAULT_SPEED_MPS),
         }
     }
 }
@@ -152,12 +149,12 @@ impl EtaModel {
         let mut sums = RegressionSums::prior();
         if let Some(first) = visits.first() {
             let road_distance_m =
-                road_distance_m(route.manifest.station.position, stops[first.stop].position);
+                road::distance_m(route.manifest.station.position, stops[first.stop].position);
             sums.observe((0.0, road_distance_m), seconds(departed, first.arrived));
         }
         for pair in visits.windows(2) {
             let [here, next] = [&stops[pair[0].stop], &stops[pair[1].stop]];
-            let road_distance_m = road_distance_m(here.position, next.position);
+            let road_distance_m = road::distance_m(here.position, next.position);
             sums.observe(
                 (service_s(here), road_distance_m),
                 seconds(pair[0].arrived, pair[1].arrived),
@@ -169,7 +166,7 @@ impl EtaModel {
     /// Time from the arrival at one stop to the arrival at the next, in seconds.
     fn cycle_s(&self, here: &Stop, next: &Stop) -> f64 {
         self.service_factor * service_s(here)
-            + self.s_per_m * road_distance_m(here.position, next.position)
+            + self.s_per_m * road::distance_m(here.position, next.position)
     }
 
     /// Time until the arrival at the next stop, in seconds.
@@ -189,20 +186,20 @@ impl EtaModel {
         if progress.current_stop.is_none()
             && let Some(fix) = fix.filter(fresh)
         {
-            let way_s = self.s_per_m * road_distance_m(fix.position, stops[first].position);
+            let way_s = self.s_per_m * road::distance_m(fix.position, stops[first].position);
             return (way_s - seconds(fix.time, now)).max(0.0);
         }
         let whole_s = match last {
             Some(visit) => self.cycle_s(&stops[visit.stop], &stops[first]),
             None => {
                 self.s_per_m
-                    * road_distance_m(route.manifest.station.position, stops[first].position)
+                    * road::distance_m(route.manifest.station.position, stops[first].position)
             }
         };
         // While the van is at a stop, the whole leg remains, however long the stop takes.
         let least_s = match last {
             Some(visit) if progress.current_stop.is_some() => {
-                self.s_per_m * road_distance_m(stops[visit.stop].position, stops[first].position)
+                self.s_per_m * road::distance_m(stops[visit.stop].position, stops[first].position)
             }
             _ => 0.0,
         };
@@ -222,13 +219,6 @@ impl RegressionSums {
 
 fn service_s(stop: &Stop) -> f64 {
     stop.service.as_secs_f64().max(10.0)
-}
-
-fn road_distance_m(
-    from: waypost_model::units::Position,
-    to: waypost_model::units::Position,
-) -> f64 {
-    from.distance_to(to).as_metres() * DETOUR_FACTOR
 }
 
 #[expect(clippy::cast_precision_loss, reason = "milliseconds of a day")]

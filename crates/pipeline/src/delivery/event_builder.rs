@@ -12,12 +12,9 @@ use waypost_model::driver_input::{Delay, DelayReason};
 use waypost_model::duty::Duty;
 use waypost_model::event::{Event, EventKind, EventLocation, EventRecord, Parcel};
 use waypost_model::manifest::{Manifest, Stop};
+use waypost_model::road;
 use waypost_model::units::UtcTime;
 
-/// Ratio of road distance to straight-line distance.
-const DETOUR_FACTOR: f64 = 1.35;
-/// Assumed mean speed before the van has driven.
-const DEFAULT_DRIVING_MPS: f64 = 8.0;
 /// The van is near a stop within this multiple of the stop's radius.
 pub(super) const NEAR_RADII: f64 = 3.0;
 /// A standstill away from stops is reported as a delay after this time.
@@ -125,9 +122,7 @@ impl DeliveryTracker {
         let fix = self.position.newest();
         let distance = fix.map(|fix| fix.position.distance_to(stop.position));
         let eta = distance.zip(self.clock.last_utc()).and_then(|(way, utc)| {
-            let mps = self.position.driving_mps.unwrap_or(DEFAULT_DRIVING_MPS);
-            let eta =
-                utc.checked_add(Duration::from_secs_f64(way.as_metres() * DETOUR_FACTOR / mps))?;
+            let eta = utc.checked_add(road::driving_time(way, self.position.driving_mps)?)?;
             Some(stop.window.map_or(eta, |(from, _)| eta.max(from)))
         });
         NextStop { seq: stop.seq, id: stop.id.clone(), distance, eta }

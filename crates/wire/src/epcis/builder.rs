@@ -4,11 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::event_mapping::EventMapper;
 use super::message::{Action, BizTransaction, EpcisEvent, EpcisType, Location, Source};
-use super::{geo, urn};
+use super::{GS1_CONTEXT, geo, urn};
 use waypost_model::event::{FailureReason, Parcel, StopRef, TimeSource};
-
-/// JSON-LD context published by GS1; the schema requires it in each event.
-const GS1_CONTEXT: &str = "https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld";
 
 /// EPCIS event under construction.
 pub(super) struct EpcisEventBuilder<'a> {

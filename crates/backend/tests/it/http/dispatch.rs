@@ -3,7 +3,7 @@
 use serde_json::json;
 use waypost_backend::config::Scope;
 use waypost_backend::store::{Statement, Value};
-use waypost_backend::{AppState, octets, queries};
+use waypost_backend::{AppState, queries};
 use waypost_service::clock::Clock;
 
 use super::client::{Response, Server};
