@@ -33,7 +33,6 @@ mod event_rows;
 mod file_state;
 pub mod flash_wear;
 mod journey_codec;
-mod migrate;
 mod open;
 mod quarantine;
 mod read;

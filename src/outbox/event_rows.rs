@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::event_buffer::EncodedEvent;
-use super::migrate::{self, KIND_POINT};
 use super::retention::ThinningProgress;
 use super::schema::{signed, unsigned};
 use super::seq_file::Reservation;
@@ -13,7 +12,7 @@ use super::state_docs;
 use super::track_rows::{BatchRow, KIND_BATCH, OpenBatch, first_seq};
 use crate::outbox::record_codec::{self, RecordCodecError};
 use waypost_model::event::EventRecord;
-use waypost_model::record::{Seq, Subject};
+use waypost_model::record::Seq;
 use waypost_model::units::UtcTime;
 use waypost_wire::track_codec::unpack;
 
@@ -102,7 +101,6 @@ pub(super) struct OpenedFile {
 
 impl OpenedFile {
     pub(super) fn read(connection: &mut Connection) -> rusqlite::Result<Self> {
-        migrate::pack_rows(connection)?;
         let transaction = connection.transaction()?;
         let mut meta = Meta::read(&transaction)?;
         let before = meta.clone();
@@ -169,13 +167,6 @@ fn restore_readable(transaction: &Transaction<'_>) -> rusqlite::Result<u64> {
                 };
                 open.write(transaction, 0, None)?;
                 open.count()
-            }
-            KIND_POINT => {
-                let Ok(Subject::Point(point)) = record_codec::decode(&bytes) else { continue };
-                let seq = Seq::new(unsigned(seq));
-                let Some(open) = OpenBatch::from_points(&[(seq, point.rounded())]) else { continue };
-                open.write(transaction, 0, None)?;
-                1
             }
             _ => continue,
         };

@@ -12,8 +12,8 @@ use waypost_model::record::Subject;
 /// Format version of new subjects.
 pub(super) const VERSION: u8 = 1;
 
-/// Format version of new events. Version 1 lacks the sequence number of the previous event.
-pub(super) const EVENT_VERSION: u8 = 2;
+/// Format version of new events.
+pub(super) const EVENT_VERSION: u8 = 1;
 
 /// Reason why stored bytes cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,7 +38,7 @@ pub(super) fn encode(subject: &Subject) -> Vec<u8> {
         .expect("a subject has no sequences of unknown length")
 }
 
-/// Decodes every version up to [`VERSION`].
+/// Decodes version [`VERSION`].
 ///
 /// # Errors
 /// Returns an error if the bytes are damaged or written by a newer agent.
@@ -53,37 +53,27 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Subject, RecordCodecError> {
 /// Encodes with [`EVENT_VERSION`].
 #[must_use]
 pub(super) fn encode_event(EventRecord { seq, previous, event }: &EventRecord) -> Vec<u8> {
-    encode_checked(EVENT_VERSION, &(seq, previous, event))
-}
-
-/// Encodes a body after its version and checksum.
-fn encode_checked<T: serde::Serialize>(version: u8, body: &T) -> Vec<u8> {
-    let mut bytes = postcard::to_extend(body, vec![version, 0, 0, 0, 0])
+    let mut bytes = postcard::to_extend(&(seq, previous, event), vec![EVENT_VERSION, 0, 0, 0, 0])
         .expect("an event has no sequences of unknown length");
     let crc = crc32fast::hash(&bytes[HEADER_BYTES..]);
     bytes[1..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
     bytes
 }
 
-/// Decodes every version up to [`EVENT_VERSION`].
+/// Decodes version [`EVENT_VERSION`].
 ///
 /// # Errors
 /// Returns an error if the bytes are damaged or written by a newer agent.
 pub(super) fn decode_event(bytes: &[u8]) -> Result<EventRecord, RecordCodecError> {
     match bytes {
-        [version @ 1..=EVENT_VERSION, a, b, c, d, body @ ..] => {
+        [EVENT_VERSION, a, b, c, d, body @ ..] => {
             if crc32fast::hash(body) != u32::from_le_bytes([*a, *b, *c, *d]) {
                 return Err(RecordCodecError::Checksum);
             }
-            let (seq, previous, event) = if *version == 1 {
-                let (seq, event) = decode_exact(body)?;
-                (seq, None, event)
-            } else {
-                decode_exact(body)?
-            };
+            let (seq, previous, event) = decode_exact(body)?;
             Ok(EventRecord { seq, previous, event })
         }
-        [] | [1..=EVENT_VERSION, ..] => {
+        [] | [EVENT_VERSION, ..] => {
             Err(RecordCodecError::Malformed(postcard::Error::DeserializeUnexpectedEnd))
         }
         [version, ..] => Err(RecordCodecError::Version(*version)),
@@ -245,21 +235,10 @@ mod tests {
 
     /// Stored events have these bytes: a change to an event's fields requires a new version.
     #[test]
-    fn an_event_of_each_version_has_the_bytes_that_it_always_had() {
+    fn an_event_has_the_bytes_that_it_always_had() {
         let (seq, previous) = (Seq::new(5), Some(Seq::new(3)));
-        let events = || event_kinds().into_iter().map(event);
-        let first: Vec<u8> = events().flat_map(|event| encode_checked(1, &(seq, event))).collect();
-        assert_eq!(crc32fast::hash(&first), 2_555_302_509);
-        let second = events().flat_map(|event| encode_event(&EventRecord { seq, previous, event }));
-        assert_eq!(crc32fast::hash(&second.collect::<Vec<_>>()), 830_811_021);
-    }
-
-    #[test]
-    fn what_an_older_agent_left_is_read_and_says_nothing_of_the_event_before() {
-        for event in event_kinds().into_iter().map(event) {
-            let old = encode_checked(1, &(Seq::new(5), &event));
-            let record = EventRecord { seq: Seq::new(5), previous: None, event };
-            assert_eq!(decode_event(&old), Ok(record));
-        }
+        let events = event_kinds().into_iter().map(event);
+        let bytes = events.flat_map(|event| encode_event(&EventRecord { seq, previous, event }));
+        assert_eq!(crc32fast::hash(&bytes.collect::<Vec<_>>()), 2_209_808_161);
     }
 }

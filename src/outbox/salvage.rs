@@ -15,7 +15,6 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::event_rows::{self, KIND_EVENT};
-use super::migrate::KIND_POINT;
 use super::schema::{signed, unsigned};
 use super::seq_file::with_suffix;
 use super::state_docs;
@@ -178,28 +177,22 @@ fn salvage_documents(old: &Connection, into: &mut Connection) -> rusqlite::Resul
     Ok(mark_salvaged.len() as u64)
 }
 
-/// Salvages events from both ends, and rows of version 1, which are packed afterwards.
+/// Salvages events from both ends.
 fn salvage_records(old: &Connection, into: &mut Connection) -> rusqlite::Result<u64> {
     let mut mark_salvaged = 0;
     for order in ["ASC", "DESC"] {
         let transaction = into.transaction()?;
-        let sql = format!("SELECT seq, kind, utc_ms, subject FROM record ORDER BY seq {order}");
+        let sql = format!("SELECT utc_ms, subject FROM record ORDER BY seq {order}");
         let ended = (|| {
             let mut statement = old.prepare(&sql)?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
-                let (seq, kind, utc_ms): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-                let subject: Vec<u8> = row.get(3)?;
-                // The content decides about the kind of a row.
-                let known = match record_codec::decode_event(&subject) {
-                    Ok(event) => Some((signed(event.seq.get()), KIND_EVENT)),
-                    Err(_) if kind != KIND_POINT => None,
-                    Err(_) => record_codec::decode(&subject).ok().map(|_| (seq, KIND_POINT)),
-                };
-                if let Some((seq, kind)) = known {
+                let (utc_ms, subject): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
+                // The content decides about the number of a row.
+                if let Ok(event) = record_codec::decode_event(&subject) {
                     mark_salvaged += transaction.execute(
                         "INSERT OR IGNORE INTO record VALUES (?1, ?2, ?3, ?4)",
-                        params![seq, kind, utc_ms, subject],
+                        params![signed(event.seq.get()), KIND_EVENT, utc_ms, subject],
                     )? as u64;
                 }
             }

@@ -1,4 +1,4 @@
-//! Database schema: PRAGMAs, tables and migrations by `user_version`.
+//! Database schema: PRAGMAs and tables, versioned by `user_version`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -9,7 +9,6 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, FileControl, OpenFlags};
 
 use super::OutboxError;
-use super::migrate;
 use super::seq_file::with_suffix;
 
 /// `WYPT`: distinguishes the outbox from databases of other applications.
@@ -19,7 +18,7 @@ const APPLICATION_ID: i32 = 0x5759_5054;
 const HEADER_BYTES: usize = 72;
 
 /// Current schema version.
-pub(super) const VERSION: i32 = 3;
+pub(super) const VERSION: i32 = 1;
 
 /// Page size in bytes. A commit of one row writes 1 to 2 blocks of a flash card, instead of 2
 /// blocks of 4 KiB.
@@ -55,7 +54,7 @@ const CONNECTION_PRAGMAS: &str = "
 
 /// Track points in batches. Only the newest row uses the column for the trip state. `unreadable`
 /// holds rows that this agent cannot decode, so that they do not block readable ones.
-pub(super) const BATCH_TABLE: &str = "
+const BATCH_TABLE: &str = "
     CREATE TABLE batch(
         first INTEGER PRIMARY KEY,
         last INTEGER NOT NULL,
@@ -67,8 +66,7 @@ pub(super) const BATCH_TABLE: &str = "
     ) STRICT;";
 
 /// State documents by key, each with a leading CRC-32.
-pub(super) const DOCUMENT_TABLE: &str =
-    "CREATE TABLE document(key TEXT PRIMARY KEY, value BLOB) STRICT;";
+const DOCUMENT_TABLE: &str = "CREATE TABLE document(key TEXT PRIMARY KEY, value BLOB) STRICT;";
 
 /// One row per event, and the single row of metadata.
 const OTHER_TABLES: &str = "
@@ -110,7 +108,7 @@ pub(super) enum OpenError {
     Fatal(OutboxError),
 }
 
-/// Opens or creates the database and migrates its schema.
+/// Opens or creates the database.
 pub(super) fn connect(path: &Path, max_pages: u64) -> Result<Connection, OpenError> {
     create(path).map_err(|source| {
         OpenError::Fatal(OutboxError::Unusable { path: path.to_owned(), source })
@@ -177,11 +175,7 @@ fn prepare(
     connection.file_control(None::<&str>, FileControl::PersistWal(&mut 1))?;
     connection.pragma_update(None, "max_page_count", signed(max_pages))?;
     match identity {
-        Identity::Ours(VERSION) => check(connection),
-        Identity::Ours(version) => {
-            check(connection)?;
-            migrate::migrate_tables(connection, *version)
-        }
+        Identity::Ours(_) => check(connection),
         Identity::New | Identity::Foreign(_) => {
             let transaction = connection.transaction()?;
             transaction.execute_batch(BATCH_TABLE)?;
