@@ -4,7 +4,6 @@
 //!   new ones.
 //! - Queries decide nothing: the visibility policy is in [`view`](super::tracking).
 
-mod bounded_cache;
 mod dispatcher;
 mod route_cache;
 mod tracking_page;

@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use super::bounded_cache::BoundedCache;
+use quick_cache::Weighter;
+use quick_cache::unsync::Cache;
+
 use crate::AppState;
 use crate::store::StoreError;
 use crate::store::tracking_queries::Revision;
@@ -22,7 +24,9 @@ use waypost_wire::payloads::Position;
 
 /// Maximum size of the cache, bytes. At the end of its day, a route of 25 parcels takes about 50
 /// kB, one of 150 parcels about 300 kB. Routes beyond the limit are loaded for each query.
-const MAX_BYTES: usize = 256 << 20;
+const MAX_BYTES: u64 = 256 << 20;
+/// Expected number of routes in a full cache.
+const EXPECTED_ROUTES: usize = 4096;
 /// Estimated heap size of the texts of an event, a stop or a manifest parcel, bytes.
 const TEXT_BYTES_ESTIMATE: usize = 320;
 /// Maximum number of routes or events per query.
@@ -35,18 +39,30 @@ const GAP_CHECK_INTERVAL: Duration = Duration::from_mins(1);
 /// Cache of routes. Clones share their entries.
 #[derive(Clone, Debug)]
 pub struct RouteCache {
-    routes: Arc<Mutex<BoundedCache<Entry>>>,
+    routes: Arc<Mutex<Cache<String, Entry, BySize>>>,
     gaps: Arc<Mutex<HashMap<String, (UtcTime, bool)>>>,
 }
 
 impl Default for RouteCache {
     fn default() -> Self {
-        Self { routes: Arc::new(Mutex::new(BoundedCache::new(MAX_BYTES))), gaps: Arc::default() }
+        Self::with_limit(EXPECTED_ROUTES, MAX_BYTES)
+    }
+}
+
+/// Weighs an entry by its estimated size in bytes.
+#[derive(Clone, Debug)]
+struct BySize;
+
+impl Weighter<String, Entry> for BySize {
+    fn weight(&self, _: &String, entry: &Entry) -> u64 {
+        entry.bytes
     }
 }
 
 #[derive(Clone, Debug)]
 struct Entry {
+    /// Estimated size when it was cached.
+    bytes: u64,
     cached: CachedRoute,
     rev: u64,
     /// Numbers of recent events that the next query may return again, with their capture times.
@@ -91,6 +107,11 @@ impl CachedRoute {
 }
 
 impl RouteCache {
+    fn with_limit(expected_routes: usize, max_bytes: u64) -> Self {
+        let routes = Cache::with_weighter(expected_routes, max_bytes, BySize);
+        Self { routes: Arc::new(Mutex::new(routes)), gaps: Arc::default() }
+    }
+
     /// Returns the current state of a route; `None` if the route is unknown.
     pub(super) async fn route(
         &self,
@@ -110,7 +131,6 @@ impl RouteCache {
         shared: &AppState,
         load_revisions: &[Revision],
     ) -> Result<HashMap<String, CachedRoute>, StoreError> {
-        let now = shared.now();
         let mut found = HashMap::new();
         // A batch takes a few megabytes.
         for load_revisions in load_revisions.chunks(BATCH_SIZE) {
@@ -123,7 +143,7 @@ impl RouteCache {
                     entry.cached = CachedRoute::new(route);
                 }
                 found.insert(revision.route.clone(), entry.cached.clone());
-                self.store(&revision.route, entry, now);
+                self.store(&revision.route, entry);
             }
         }
         Ok(found)
@@ -165,7 +185,7 @@ impl RouteCache {
         Ok(known)
     }
 
-    fn store(&self, name: &str, entry: Entry, now: UtcTime) {
+    fn store(&self, name: &str, mut entry: Entry) {
         let mut routes = self.routes.lock().expect("no holder of the lock can panic");
         // A concurrent query may have loaded more events.
         let behind = |there: &Entry| {
@@ -173,8 +193,8 @@ impl RouteCache {
                 && there.cached.route.events.len() > entry.cached.route.events.len()
         };
         if !routes.get(name).is_some_and(behind) {
-            let bytes = entry.size_bytes();
-            routes.insert(name, entry, bytes, now);
+            entry.bytes = entry.size_bytes() as u64;
+            routes.insert(name.to_owned(), entry);
         }
     }
 
@@ -220,7 +240,7 @@ impl RouteCache {
 impl Entry {
     fn new(rev: u64, route: RouteInput) -> Self {
         let cached = CachedRoute::new(route);
-        Self { cached, rev, recent_events: BTreeMap::new(), watermark: 0 }
+        Self { bytes: 0, cached, rev, recent_events: BTreeMap::new(), watermark: 0 }
     }
 
     /// Estimated size including both progress values.
@@ -287,4 +307,39 @@ async fn load_new_events(
     let now = shared.now();
     entries.iter_mut().for_each(|(_, entry)| entry.advance_watermark(now));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use waypost_sim::{Day, Route};
+
+    use super::*;
+
+    #[test]
+    fn the_cache_stays_within_its_size() {
+        let path =
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/routes/deliveries_short.toml");
+        let day = Day::new(Route::load(Path::new(path)).unwrap());
+        let manifest = manifest::parse(day.manifest().as_bytes()).unwrap().unwrap();
+        let put_at = day.route().settings.start;
+        let entry = Entry::new(1, RouteInput::new("VAN-042", manifest, put_at, "id.example.com"));
+        let bytes = entry.size_bytes() as u64;
+        let limit = 10 * bytes + bytes / 2;
+        let cache = RouteCache::with_limit(10, limit);
+        let cached = |cache: &RouteCache, name: &str| {
+            cache.routes.lock().unwrap().get(name).is_some_and(|entry| entry.bytes == bytes)
+        };
+        cache.store("in use", entry.clone());
+        for nth in 0..100 {
+            assert!(cached(&cache, "in use"), "a scan displaced it at {nth}");
+            cache.store(&format!("ROUTE-{nth}"), entry.clone());
+            let held = cache.routes.lock().unwrap().weight();
+            assert!(held <= limit && held >= bytes, "{held} of {limit} bytes");
+        }
+        let small = RouteCache::with_limit(10, bytes - 1);
+        small.store("large", entry);
+        assert!(!cached(&small, "large"), "larger than the whole cache");
+    }
 }

@@ -17,7 +17,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio_postgres::{Client, NoTls, error::SqlState};
 
 use self::connection::{PgConnection, spawn_connection};
-use super::postgres_tls::{ConnectionUrl, Tls};
+use super::postgres_tls::ConnectionUrl;
 use super::sql::{QueryResult, Row, Statement};
 use super::{OpenMode, StoreError, schema};
 
@@ -136,7 +136,7 @@ impl Postgres {
     async fn connect(&self) -> Result<PgConnection, StoreError> {
         let client = match self.address.tls.clone() {
             None => spawn_connection(self.address.config.connect(NoTls).await, None),
-            Some(tls) => spawn_connection(self.address.config.connect::<Tls>(tls).await, None),
+            Some(tls) => spawn_connection(self.address.config.connect(tls).await, None),
         };
         self.init_session(client).await
     }
@@ -148,7 +148,7 @@ impl Postgres {
         let listening = Some(sender);
         let client = match self.address.tls.clone() {
             None => spawn_connection(self.address.config.connect(NoTls).await, listening),
-            Some(tls) => spawn_connection(self.address.config.connect::<Tls>(tls).await, listening),
+            Some(tls) => spawn_connection(self.address.config.connect(tls).await, listening),
         };
         let connected = self.init_session(client).await?;
         connected.client.batch_execute(&format!("LISTEN {channel}")).await.map_err(map_pg_error)?;

@@ -5,19 +5,12 @@
 //!   `require` means `verify-full`. Only an explicit `sslmode=disable`, for a link protected
 //!   otherwise, sends in clear text.
 
-use std::future::Future;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use rustls::ClientConfig;
-use rustls::pki_types::{InvalidDnsNameError, ServerName};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::config::{Host, SslMode};
-use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
-use tokio_rustls::TlsConnector;
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::store::StoreError;
 use waypost_service::pem::{self, PemError};
@@ -26,11 +19,16 @@ use waypost_service::pem::{self, PemError};
 const SYSTEM_CA_FILES: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/cert.pem"];
 
 /// A parsed URL.
-#[derive(Debug)]
 pub(super) struct ConnectionUrl {
     pub(super) config: tokio_postgres::Config,
     /// TLS settings, if TLS is used.
-    pub(super) tls: Option<Tls>,
+    pub(super) tls: Option<MakeRustlsConnect>,
+}
+
+impl std::fmt::Debug for ConnectionUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ConnectionUrl").field("config", &self.config).finish_non_exhaustive()
+    }
 }
 
 impl ConnectionUrl {
@@ -66,7 +64,7 @@ impl ConnectionUrl {
             _ => return Err(open("sslcert and sslkey belong together; set both".to_owned())),
         };
         let tls =
-            is_encrypted.then(|| Tls::new(roots.as_deref(), own)).transpose().map_err(open)?;
+            is_encrypted.then(|| tls_client(roots.as_deref(), own)).transpose().map_err(open)?;
         Ok(Self { config, tls })
     }
 }
@@ -111,110 +109,34 @@ fn is_local(config: &tokio_postgres::Config) -> bool {
     })
 }
 
-/// TLS client that trusts the configured authorities only.
-#[derive(Clone)]
-pub(super) struct Tls(TlsConnector);
-
-impl std::fmt::Debug for Tls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Tls")
-    }
-}
-
-impl Tls {
-    fn new(roots: Option<&str>, own: Option<(&Path, &Path)>) -> Result<Self, String> {
-        let path = match roots {
-            None | Some("system") => {
-                SYSTEM_CA_FILES.iter().map(Path::new).find(|path| path.is_file())
-            }
-            Some(path) => Some(Path::new(path)),
-        };
-        let path: PathBuf = path.map(Path::to_owned).ok_or_else(|| {
-            "no CA bundle found; install ca-certificates, or set sslrootcert=FILE".to_owned()
-        })?;
-        let roots = pem::load_root_store(&path).map_err(|error| error.to_string())?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("the provider supports TLS 1.2 and 1.3")
-            .with_root_certificates(roots);
-        let config = match own {
-            None => config.with_no_client_auth(),
-            Some((cert, key)) => {
-                let chain = pem::load_cert_chain(cert).map_err(|error| error.to_string())?;
-                let secret = pem::load_private_key(key).map_err(|error| error.to_string())?;
-                let own = config.with_client_auth_cert(chain, secret);
-                own.map_err(|error| PemError::new(cert, &error).to_string())?
-            }
-        };
-        Ok(Self(TlsConnector::from(Arc::new(config))))
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for Tls {
-    type Stream = PgTlsStream<S>;
-    type TlsConnect = PgTlsConnector;
-    type Error = InvalidDnsNameError;
-
-    fn make_tls_connect(&mut self, host: &str) -> Result<PgTlsConnector, InvalidDnsNameError> {
-        let name = ServerName::try_from(host.to_owned())?;
-        Ok(PgTlsConnector { connector: self.0.clone(), name })
-    }
-}
-
-/// Performs the handshake with a server of this name.
-pub(super) struct PgTlsConnector {
-    connector: TlsConnector,
-    name: ServerName<'static>,
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> TlsConnect<S> for PgTlsConnector {
-    type Stream = PgTlsStream<S>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<PgTlsStream<S>>> + Send>>;
-
-    fn connect(self, stream: S) -> Self::Future {
-        let handshake = self.connector.connect(self.name, stream);
-        Box::pin(async move { handshake.await.map(PgTlsStream) })
-    }
-}
-
-/// An encrypted stream. SCRAM channel binding (RFC 5929) is not used, since the host name was
-/// verified.
-pub(super) struct PgTlsStream<S>(tokio_rustls::client::TlsStream<S>);
-
-impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for PgTlsStream<S> {
-    fn channel_binding(&self) -> ChannelBinding {
-        ChannelBinding::none()
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for PgTlsStream<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for PgTlsStream<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
-    }
+/// Builds a TLS client that trusts the configured authorities only.
+fn tls_client(
+    roots: Option<&str>,
+    own: Option<(&Path, &Path)>,
+) -> Result<MakeRustlsConnect, String> {
+    let path = match roots {
+        None | Some("system") => SYSTEM_CA_FILES.iter().map(Path::new).find(|path| path.is_file()),
+        Some(path) => Some(Path::new(path)),
+    };
+    let path: PathBuf = path.map(Path::to_owned).ok_or_else(|| {
+        "no CA bundle found; install ca-certificates, or set sslrootcert=FILE".to_owned()
+    })?;
+    let roots = pem::load_root_store(&path).map_err(|error| error.to_string())?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider supports TLS 1.2 and 1.3")
+        .with_root_certificates(roots);
+    let config = match own {
+        None => config.with_no_client_auth(),
+        Some((cert, key)) => {
+            let chain = pem::load_cert_chain(cert).map_err(|error| error.to_string())?;
+            let secret = pem::load_private_key(key).map_err(|error| error.to_string())?;
+            let own = config.with_client_auth_cert(chain, secret);
+            own.map_err(|error| PemError::new(cert, &error).to_string())?
+        }
+    };
+    Ok(MakeRustlsConnect::new(config))
 }
 
 #[cfg(test)]
