@@ -49,9 +49,8 @@ pub async fn create(shared: &AppState, token: &Token) -> Result<HeaderValue, Pro
     let now = shared.now();
     let until = now.checked_add(VALID_FOR).unwrap_or(now).as_unix_ms();
     let session = random::<16>();
-    let key =
-        shared.store.get_or_insert_setting(KEY_SETTING, &hex::encode(&random::<32>())).await?;
-    let said = format!("{until}.{}.{}", hex::encode(&session), hex::encode(token.name.as_bytes()));
+    let key = shared.store.get_or_insert_setting(KEY_SETTING, &hex::encode(random::<32>())).await?;
+    let said = format!("{until}.{}.{}", hex::encode(session), hex::encode(token.name.as_bytes()));
     let signature = hmac::sign(&signing_key(&key), signing_input(&said, token).as_bytes());
     shared.store.delete_expired_settings(REVOKED_PREFIX, now).await?;
     Ok(set_cookie(shared, &format!("{said}.{}", hex::encode(signature.as_ref())), VALID_FOR))
