@@ -119,7 +119,7 @@ def days(waypost, fixes):
     """Yields this number of epochs of consecutive city days."""
     found = []
     for day in range(1, 29):
-        made = subprocess.run([waypost, 'simulate', HERE / 'config/routes/city.toml', '--cold-start', '0',
+        made = subprocess.run([pathlib.Path(waypost).with_name('waypost-sim'), HERE / 'config/routes/city.toml', '--cold-start', '0',
                                '--start', f'2026-12-{day:02d}T07:00:00Z'], check=True, capture_output=True).stdout
         found += epochs(made)
         if len(found) >= fixes:

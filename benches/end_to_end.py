@@ -146,7 +146,7 @@ def main():
     mosquitto_process = broker()
     proxy = Proxy(broker_port)
     utc = time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())
-    start(options.waypost, 'simulate', root / 'config/routes/rural.toml', '--receiver', options.receiver,
+    start(pathlib.Path(options.waypost).with_name('waypost-sim'), root / 'config/routes/rural.toml', '--receiver', options.receiver,
           '--rate', options.rate, '--cold-start', 5, '--start', utc, '--baud', options.baud,
           '--duration', options.seconds, '--pty', folder / 'receiver', stderr=subprocess.DEVNULL)
     while not (folder / 'receiver').exists():

@@ -7,13 +7,13 @@ cargo build --quiet --locked --release
 folder=$(mktemp -d)
 simulator=$folder/simulator
 cp target/release/waypost "$simulator"
-cargo build --quiet --locked --release --no-default-features
+cargo build --quiet --locked --release -p waypost
 agent=$PWD/target/release/waypost
 trap 'kill "$pid" 2>/dev/null || true; rm -rf "$folder"' EXIT
 
 echo "stripped binary     $(stat -c %s "$agent") bytes"
-echo "cargo tree          $(cargo tree --locked --no-default-features -e normal | wc -l) lines," \
-    "$(cargo tree --locked --no-default-features -e normal --prefix none --format '{p}' | cut -d' ' -f1 | sort -u | wc -l) crates"
+echo "cargo tree          $(cargo tree --locked -p waypost -e normal | wc -l) lines," \
+    "$(cargo tree --locked -p waypost -e normal --prefix none --format '{p}' | cut -d' ' -f1 | sort -u | wc -l) crates"
 
 cat >"$folder/waypost.toml" <<TOML
 van.id = "BENCH"

@@ -37,7 +37,7 @@ struct Point {
 
 impl Point {
     fn new(record: &Record) -> Self {
-        let Subject::Point(point) = &record.subject else { panic!("a trail consists of points") };
+        let Subject::Point(point) = &record.subject;
         let TrackPoint { fix, motion, .. } = point;
         let said = wire::Point::new(record.seq, point, wire::TrackSource::Live);
         Self {

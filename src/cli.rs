@@ -62,7 +62,7 @@ enum Command {
     Status(client_commands::StatusArguments),
     /// Diagnose the agent, from the receiver to the broker, and suggest remedies
     #[command(after_help = DOCTOR_HELP)]
-    Why(client_commands::DoctorArguments),
+    Doctor(client_commands::DoctorArguments),
     /// Inject a scan, as if a scanner had read CODE
     Scan(client_commands::ScanArguments),
     /// Record a delivery outcome for a parcel
@@ -74,11 +74,11 @@ enum Command {
     /// Set the log level of the agent until it restarts
     Log(client_commands::LogArguments),
     /// Decode compact messages of the topic `track` to JSON
-    #[command(after_help = DECODE_HELP)]
+    #[command(after_help = DEIDENTIFY_HELP)]
     Decode(DecodeArguments),
     /// Identify codes of parcel labels and RFID tags
     #[command(after_help = IDENTIFY_HELP)]
-    Code(IdentifyArguments),
+    Identify(IdentifyArguments),
     /// Write a shell completion script to standard output
     Completions {
         /// Shell to write the script for
@@ -100,7 +100,7 @@ const DOCTOR_HELP: &str = "\
 Queries the agent, and probes receiver and broker directly if the agent is not connected or not running. The exit code is
 0 if no check fails, and 1 otherwise.";
 
-const DECODE_HELP: &str = "\
+const DEIDENTIFY_HELP: &str = "\
 A message is binary, or a line of hexadecimal or base64. A line may begin with the topic, which names the van.
 
 Examples:
@@ -122,9 +122,9 @@ A code is the output of a scanner, with or without its AIM identifier (]C1), or 
 The separator of GS1 elements may be written as <GS>, \\x1d or ^].
 
 Examples:
-  waypost code ']C100395212340000000014<GS>42127680331'
-  waypost code --json 1Z999AA10123456784 3174257BF4499602D2000000
-  cat /dev/serial/by-id/usb-Datalogic_* | waypost code";
+  waypost identify ']C100395212340000000014<GS>42127680331'
+  waypost identify --json 1Z999AA10123456784 3174257BF4499602D2000000
+  cat /dev/serial/by-id/usb-Datalogic_* | waypost identify";
 
 #[derive(Debug, clap::Args)]
 struct IdentifyArguments {
@@ -224,14 +224,14 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::Check { config } => config::check(&config),
         Command::Config(command) => config::command(&command),
         Command::Status(arguments) => client_commands::status(&arguments),
-        Command::Why(arguments) => block_on(client_commands::why(arguments)),
+        Command::Doctor(arguments) => block_on(client_commands::why(arguments)),
         Command::Scan(arguments) => client_commands::scan(arguments),
         Command::Outcome(arguments) => client_commands::outcome(arguments),
         Command::Duty(arguments) => client_commands::duty(&arguments),
         Command::Delay(arguments) => client_commands::delay(arguments),
         Command::Log(arguments) => client_commands::log(&arguments),
         Command::Decode(arguments) => decode_file(&arguments),
-        Command::Code(arguments) => explain(&arguments),
+        Command::Identify(arguments) => explain(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "waypost", &mut script);

@@ -219,7 +219,7 @@ mod tests {
         // Stop the loop without ending its task.
         hang.send(()).unwrap();
         tokio::time::sleep(Duration::from_secs(6)).await;
-        received(&systemd);
+        let _ = received(&systemd);
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert!(!received(&systemd).contains(&"WATCHDOG=1".to_owned()));
     }

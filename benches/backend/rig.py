@@ -1,4 +1,4 @@
-"""A broker, a PostgreSQL, the backend, and the rig (examples/backend_rig.rs), for the scripts beside this file."""
+"""A broker, a PostgreSQL, the backend, and the rig (crates/backend/examples/backend_rig.rs), for the scripts beside this file."""
 import atexit, contextlib, datetime, hashlib, json, os, pathlib, shutil, signal, socket, subprocess, sys, tempfile, threading, time
 import urllib.error, urllib.request
 
@@ -10,7 +10,7 @@ POSTGRES = next((p for p in sorted(pathlib.Path('/usr/lib/postgresql').glob('*/b
 def program(profile, name):
     path = TARGET / ('debug' if profile == 'dev' else profile) / name
     if not path.exists():
-        sys.exit(f'{path} does not exist: cargo build --profile {profile} --bins --example backend_rig')
+        sys.exit(f'{path} does not exist: cargo build --profile {profile} -p waypost-backend --bins --example backend_rig')
     return path
 
 

@@ -7,7 +7,7 @@ Needs the release build of the example outbox_rig. With --flips alone it takes s
 """
 import argparse, collections, os, random, re, shutil, sqlite3, subprocess, sys, time
 
-from parts import AGENT, RIG, ROOT, scope, skip_without, table
+from parts import AGENT, RIG, ROOT, SIMULATOR, scope, skip_without, table
 
 
 HUGE = ('--max-mib', 4096, '--max-age-days', 3650)
@@ -70,7 +70,7 @@ def simulated(folder):
         for ending in ('', '-wal', '.seq', '.ballast'):
             (folder / f'agent.db{ending}').unlink(missing_ok=True)
         route = ROOT / 'config/routes/rural.toml'
-        simulate = subprocess.Popen([AGENT, 'simulate', route, '--receiver', receiver, '--cold-start', '0', '--duration', '40000'],
+        simulate = subprocess.Popen([SIMULATOR, route, '--receiver', receiver, '--cold-start', '0', '--duration', '40000'],
                                     stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         agent = subprocess.Popen([AGENT, 'run', '--config', folder / 'waypost.toml'], stdin=simulate.stdout,
                                  stderr=subprocess.DEVNULL)
@@ -134,7 +134,7 @@ def flips(folder, count, seed):
                 print(f'refused to open, bit {bit} of {name}: {done.stdout.strip()[-200:]}')
                 continue
             lost = whole - int(said['R'][2])
-            told = re.search(r'kept aside|set aside|salvage|damaged', done.stderr) or aside
+            told = re.search(r'quarantined|salvage|damaged', done.stderr) or aside
             what = ('wrong content' if said['R'][4:] != ['ok'] else 'file set aside and salvaged' if aside else
                     'harmless' if lost == 0 else 'a row set aside' if told else
                     'end of the log lost' if ending == '-wal' else 'silent')

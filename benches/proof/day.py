@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Compares a day of deliveries with the ground truth. `waypost simulate` plays a van's receiver, its hand scanner and its
+"""Compares a day of deliveries with the ground truth. `waypost-sim` plays a van's receiver, its hand scanner and its
 RFID reader, the agent turns them into events, the link is cut, and the agent is killed. Each stage of each parcel must
 arrive once and in order, and so must the route's summary.
 
 usage: day.py [--short] [--route FILE] [--speed TIMES] [--cuts N] [--kills N] [--seed N] [--list]
 
-The speed is a multiple of real time; a busy machine needs a lower one. Needs mosquitto and `cargo build --release`.
+The speed is a multiple of real time; a busy machine needs a lower one. Needs mosquitto and `cargo build --release -p waypost` and `-p waypost-sim`.
 """
 import argparse, collections, contextlib, json, os, pathlib, random, subprocess, sys, threading, time
 
-from parts import AGENT, ROOT, Broker, scope, skip_without, start, wait_for
+from parts import AGENT, ROOT, SIMULATOR, Broker, scope, skip_without, start, wait_for
 
 VAN = 'VAN-DAY'
 CONFIG = '''
@@ -149,7 +149,7 @@ class Day:
         self.log = open(folder / 'log', 'ab')
         stack.callback(self.log.close)
         self.van = start(
-            stack, AGENT, 'simulate', options.route, '--pty', folder / 'receiver', '--baud', 460800, '--scans-pty',
+            stack, SIMULATOR, options.route, '--pty', folder / 'receiver', '--baud', 460800, '--scans-pty',
             folder / 'scans', '--tags-pty', folder / 'tags', '--manifest', folder / 'manifest.json', '--truth',
             folder / 'truth.jsonl', '--speed', options.speed, *(('--seed', options.seed) if options.seed else ()),
             stdout=subprocess.DEVNULL, stderr=self.log)
@@ -215,7 +215,7 @@ def main():
     skip_without('mosquitto', 'mosquitto_sub', AGENT)
     with scope() as (stack, folder):
         plan = ['--truth', folder / 'plan', '--out', '/dev/null', *(('--seed', str(options.seed)) if options.seed else ())]
-        subprocess.run([AGENT, 'simulate', options.route, *map(str, plan)], check=True)
+        subprocess.run([SIMULATOR, options.route, *map(str, plan)], check=True)
         options.day_s = json.loads((folder / 'plan').read_text().splitlines()[-1])['at_ms'] / 1000
         print(f'a day of {options.day_s / 3600:.1f} h in {options.day_s / options.speed:.0f} s', flush=True)
         day = Day(stack, folder, options)

@@ -98,7 +98,7 @@ def full(stack, folder):
     (place / 'filler').unlink()
     with contextlib.suppress(TimeoutError):
         wait_for(lambda: van.lines(WELL), 40, 'recovery')
-    return van, {'allowed_silence': 1.5, 'note': f'outbox.db {kept} KiB; ballast given up {len(van.lines("giving up"))} times; '
+    return van, {'allowed_silence': 1.5, 'note': f'outbox.db {kept} KiB; ballast given up {len(van.lines("ballast released"))} times; '
                  + ('wrote again once points had arrived' if before else 'wrote again when there was room')}
 
 

@@ -8,7 +8,7 @@ import threading, time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 TARGET = pathlib.Path(os.environ.get('CARGO_TARGET_DIR', ROOT / 'target')) / 'release'
-RIG, AGENT = TARGET / 'examples/outbox_rig', TARGET / 'waypost'
+RIG, AGENT, SIMULATOR = TARGET / 'examples/outbox_rig', TARGET / 'waypost', TARGET / 'waypost-sim'
 os.environ['PATH'] += ':/usr/sbin:/sbin'
 
 LOOP_CTL_GET_FREE, LOOP_CONFIGURE, LOOP_CLR_FD = 0x4C82, 0x4C0A, 0x4C01  # linux/loop.h
@@ -34,7 +34,7 @@ def skip_without(*parts):
     if absent := missing(*parts):
         name = pathlib.Path(sys.argv[0]).name
         print(f'skipped: {name}: missing here: {", ".join(absent)}'
-              + ('' if RIG.exists() else ' (cargo build --release --bins --example outbox_rig)'))
+              + ('' if RIG.exists() else ' (cargo build --release -p waypost --bins --example outbox_rig)'))
         sys.exit(0)
 
 

@@ -335,7 +335,7 @@ fn describe_scan_result(verdict: &ScanResult) -> Reply {
         ScanResult::Deferred => done("queued until the time is known"),
         ScanResult::Dropped => refused("too many queued scans; wait for the first fix"),
         ScanResult::Repeat => done("the same code was scanned just before"),
-        ScanResult::Unrecognized => refused("not a parcel code; `waypost code` identifies it"),
+        ScanResult::Unrecognized => refused("not a parcel code; `waypost identify` identifies it"),
         ScanResult::OffDuty => {
             refused("nothing is recorded off duty; `waypost duty on` starts duty")
         }

@@ -238,7 +238,7 @@ impl DataMeter {
         match closed {
             CloseReason::Offline { .. } => {}
             CloseReason::Unreachable { .. } | CloseReason::Broken { .. } => {
-                self.count(TrafficKind::FailedConnect)
+                self.count(TrafficKind::FailedConnect);
             }
             CloseReason::Untrusted { .. }
             | CloseReason::Oversized { .. }

@@ -32,9 +32,8 @@ fn points(sampling: Sampling, chunks: Vec<(Uptime, Vec<u8>)>) -> Points {
     }
     pipeline.finish(&mut output);
     let records = output.records.into_iter();
-    let points = records.filter_map(|record| match record.subject {
-        Subject::Point(point) => Some((record.seq, point)),
-        _ => None,
+    let points = records.map(|record| match record.subject {
+        Subject::Point(point) => (record.seq, point),
     });
     points.collect()
 }

@@ -1,4 +1,4 @@
-//! `waypost simulate` with parcels: arguments, files and ptys of the built binary.
+//! `waypost-sim` with parcels: arguments, files and ptys of the built binary.
 
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -45,7 +45,7 @@ fn served(sentences: &'static [&'static str]) -> String {
 impl Van {
     pub(crate) fn doctor(&self) -> (Option<i32>, Value) {
         let mut command = Command::new(WAYPOST);
-        command.args(["why", "--json", "--config"]).arg(self.path("waypost.toml"));
+        command.args(["doctor", "--json", "--config"]).arg(self.path("waypost.toml"));
         let output = command.output().unwrap();
         let said = serde_json::from_slice(&output.stdout);
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -109,7 +109,7 @@ fn a_van_that_lacks_nothing_is_well() {
         std::thread::sleep(Duration::from_millis(200));
     }
     let mut text = Command::new(WAYPOST);
-    text.args(["why", "--config"]).arg(van.path("waypost.toml"));
+    text.args(["doctor", "--config"]).arg(van.path("waypost.toml"));
     let text = String::from_utf8(text.output().unwrap().stdout).unwrap();
     assert!(text.ends_with("no problems found\n"), "{text}");
 }

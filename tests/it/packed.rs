@@ -19,7 +19,7 @@ const BATCH_BYTES: usize = 900;
 fn bytes_per_point(records: &[Record]) -> f64 {
     let (mut bytes, mut packers) = (0, Vec::<TrackBatchBuilder>::new());
     for record in records {
-        let Subject::Point(point) = &record.subject else { continue };
+        let Subject::Point(point) = &record.subject;
         let fits = packers.last_mut().is_some_and(|last| last.push(record.seq, point, BATCH_BYTES));
         if !fits {
             packers.push(TrackBatchBuilder::new(record.seq, point, Precision::Stored));
@@ -51,7 +51,7 @@ fn a_point_is_said_where_it_was_proven_to_be_whether_the_outbox_kept_it_or_not()
     let (drive, _) = records(DateHint::AsReported, drive);
     assert!(drive.len() > 3000);
     for record in drive {
-        let Subject::Point(point) = record.subject else { continue };
+        let Subject::Point(point) = record.subject;
         let proven = point.fix.position.rounded_to_1e5();
         let proven = (proven.lat_deg(), proven.lon_deg());
         let json = |point: &TrackPoint| {

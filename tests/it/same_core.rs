@@ -42,7 +42,6 @@ async fn stored_by_the_agent(log: PathBuf, clock: Clock) -> String {
         Subject::Point(point) => {
             serde_json::to_string(&Point::new(record.seq, point, TrackSource::Live)).unwrap() + "\n"
         }
-        _ => unreachable!("there is no other kind"),
     };
     records.iter().map(line).collect()
 }

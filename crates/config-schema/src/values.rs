@@ -191,7 +191,7 @@ impl Values {
                     self.read_table(list, &place, table);
                 }
                 other => {
-                    self.report_problem(&place, &format!("{} is not a table", display(&other)))
+                    self.report_problem(&place, &format!("{} is not a table", display(&other)));
                 }
             }
         }

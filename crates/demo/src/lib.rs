@@ -1,4 +1,4 @@
-//! `waypost demo`: runs simulated vans with their agents, a broker, and the backend with its pages
+//! `cargo demo`: runs simulated vans with their agents, a broker, and the backend with its pages
 //! in this process.
 //!
 //! ```text
@@ -176,27 +176,43 @@ struct DemoPages {
     parcel: TrackingLink,
 }
 
+/// Creates a directory that only its owner can read; it is removed when it is dropped.
+fn private_temp_dir() -> io::Result<TempDir> {
+    let mode = Permissions::from_mode(0o700);
+    tempfile::Builder::new().prefix("waypost-demo-").permissions(mode).tempdir()
+}
+
+/// Starts the vans after the first, each with its route and agent.
+async fn start_fleet(
+    args: &DemoArgs,
+    start: UtcTime,
+    backend: &Backend,
+    broker: &Broker,
+    temp_dir: &TempDir,
+) -> anyhow::Result<Fleet> {
+    let mut fleet = Fleet::new();
+    for number in 2..=args.vans {
+        let van = Van::new(number, start, args.receiver, args.rate)?;
+        let id = format!("VAN-{number:03}");
+        backend.put_route(&id, &van.manifest()).await?;
+        fleet.add(&id, van, broker.address(), temp_dir, args.speed).await?;
+    }
+    Ok(fleet)
+}
+
 impl Demo {
     async fn start(args: &DemoArgs) -> anyhow::Result<(Self, Van)> {
         let start = today_at_eight()?;
         let van = Van::new(1, start, args.receiver, args.rate)?;
-        let scratch = tempfile::Builder::new()
-            .prefix("waypost-demo-")
-            .permissions(Permissions::from_mode(0o700))
-            .tempdir()?;
+        let scratch = private_temp_dir()?;
         let broker = Broker::start().await?;
         let network = Network::start(broker.address()).await?;
         let vans_time = Clock::scaled(args.speed);
         vans_time.set_utc(van.route().settings.start, vans_time.uptime());
         let backend =
             Backend::start(broker.address(), &scratch, vans_time.clone(), args.port).await?;
-        let config = agent::config(
-            VAN,
-            agent::WATCHED_VAN_CONFIG,
-            network.address(),
-            &van.ttys(),
-            &scratch,
-        )?;
+        let watched = agent::WATCHED_VAN_CONFIG;
+        let config = agent::config(VAN, watched, network.address(), &van.ttys(), &scratch)?;
         let clock = Clock::live();
         let topics = config.uplink.topics.clone();
         let filter = format!("fleet/v1/{VAN}/#");
@@ -222,13 +238,7 @@ impl Demo {
         let agent =
             tokio::spawn(agent.run(sources, OnSourceEnd::Stop, stop.clone().cancelled_owned()));
         let title = title(&van, args.speed);
-        let mut fleet = Fleet::new();
-        for number in 2..=args.vans {
-            let other = Van::new(number, start, args.receiver, args.rate)?;
-            let id = format!("VAN-{number:03}");
-            backend.put_route(&id, &other.manifest()).await?;
-            fleet.add(&id, other, broker.address(), &scratch, args.speed).await?;
-        }
+        let fleet = start_fleet(args, start, &backend, &broker, &scratch).await?;
         // The first van departs now; putting the routes took some seconds.
         vans_time.set_utc(van.route().settings.start, vans_time.uptime());
         let demo = Self {

@@ -74,9 +74,9 @@ pub enum FixQuality {
 
 /// Builders for tests.
 #[cfg(any(test, feature = "test-support"))]
-#[expect(clippy::missing_panics_doc, reason = "test data is valid")]
+#[expect(clippy::unwrap_used, reason = "test data is valid")]
 pub mod testing {
-    use super::*;
+    use super::{Fix, FixMode, FixQuality, Position, Uptime, UtcTime};
 
     /// A plain 3D fix, `ms` after the agent's start and after 2027-01-15T08:00Z, `north_m` metres
     /// north of 48° N 11° E.

@@ -401,9 +401,8 @@ fn check_radius(place: &str, metres: f64) -> Result<Distance, ManifestError> {
 
 /// Builders for tests.
 #[cfg(any(test, feature = "test-support"))]
-#[expect(clippy::missing_panics_doc, reason = "test data is valid")]
 pub mod testing {
-    use super::*;
+    use super::{RawManifest, RawParcel, RawStation, RawStop};
 
     /// Returns a stop `north_m` metres north of 48° N 11° E with these parcels.
     #[must_use]

@@ -1,4 +1,4 @@
-//! Building blocks of both daemons: clock, backoff, liveness, service manager, TLS files, OpenMetrics, exit codes.
+//! Building blocks of both daemons: clock, backoff, liveness, service manager, TLS files, `OpenMetrics`, exit codes.
 
 pub mod backoff;
 pub mod clock;

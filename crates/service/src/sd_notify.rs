@@ -85,7 +85,7 @@ impl ServiceNotifier {
 #[cfg(any(test, feature = "test-support"))]
 #[expect(clippy::missing_panics_doc, clippy::unwrap_used, reason = "a test that panics has failed")]
 pub mod testing {
-    use super::*;
+    use super::{SocketAddr, UnixDatagram};
 
     /// Binds the receiving end of a notification socket.
     #[must_use]

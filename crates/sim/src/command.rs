@@ -1,4 +1,4 @@
-//! `waypost simulate`: turns the arguments into a route, settings and outputs.
+//! `waypost-sim`: turns the arguments into a route, settings and outputs.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -121,7 +121,7 @@ impl SimulateArgs {
     }
 }
 
-/// Runs `waypost simulate` until the day or the duration ends, or the user stops it.
+/// Runs `waypost-sim` until the day or the duration ends, or the user stops it.
 ///
 /// # Errors
 ///

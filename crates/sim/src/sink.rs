@@ -97,7 +97,7 @@ impl Sink {
 fn header(route: &Route) -> String {
     let settings = &route.settings;
     format!(
-        "# Name: simulated {}\n# Receiver: {} at {} Hz\n# Date: {}\n# Source: waypost simulate, seed {}\n",
+        "# Name: simulated {}\n# Receiver: {} at {} Hz\n# Date: {}\n# Source: waypost-sim, seed {}\n",
         route.name,
         settings.receiver,
         settings.rate.as_hz(),

@@ -351,7 +351,7 @@ async fn a_log_file_has_a_header_and_then_the_bytes() {
     assert_eq!(
         header,
         "# Name: simulated short\n# Receiver: ublox-m8 at 1 Hz\n# Date: 2026-11-23\n\
-         # Source: waypost simulate, seed 1\n"
+         # Source: waypost-sim, seed 1\n"
     );
     assert!(written.as_bytes()[header.len()..] == expected);
     assert_eq!(sent.nmea.bytes, u64::try_from(expected.len()).unwrap());

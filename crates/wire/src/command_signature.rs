@@ -92,7 +92,7 @@ impl CommandKey {
 pub mod testing {
     use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
-    use super::*;
+    use super::{CommandKey, SPKI, VanId, base64};
 
     #[cfg(test)]
     pub(super) const COMMAND: &[u8] =

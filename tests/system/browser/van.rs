@@ -189,7 +189,7 @@ impl Van {
                 let command = command::parse(&payload).unwrap();
                 let at = self.at;
                 self.pipeline.update_delivery(&mut self.out, |delivery, out| {
-                    delivery.command(&command, at, out)
+                    delivery.command(&command, at, out);
                 });
             }
         }
@@ -253,7 +253,7 @@ impl Van {
     fn publish_position(&mut self, world: &World) -> bool {
         let mut newest = None;
         for record in self.out.records.drain(..) {
-            let Subject::Point(point) = record.subject else { continue };
+            let Subject::Point(point) = record.subject;
             self.trail.push(Point::new(record.seq, &point, TrackSource::Live));
             newest = Some((record.seq, point));
         }

@@ -289,7 +289,7 @@ impl Consumer {
         // An empty payload clears a retained message and carries no data.
         let said = (!publish.payload.is_empty())
             .then(|| self.parser.parse(&topic, &publish.payload, self.shared.now()));
-        let arrival = said.and_then(|said| self.to_incoming(topic, &publish.payload, said));
+        let arrival = said.and_then(|said| self.prepare(topic, &publish.payload, said));
         match arrival {
             Some(arrival) if is_position(&arrival) && packet.is_none() => self.on_position(arrival),
             Some(_) if packet.is_none() && self.queue.len() >= MAX_QUEUE => {
@@ -305,7 +305,7 @@ impl Consumer {
     }
 
     /// Prepares a message for storage; `None` if the rate limit drops it.
-    fn to_incoming(
+    fn prepare(
         &mut self,
         mut topic: String,
         payload: &[u8],

@@ -1,8 +1,6 @@
 //! Views of simulated days compared with the ground truth, and the visibility policy with each
 //! condition violated in turn.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 mod exceptions;
 
 use std::path::Path;
@@ -690,6 +688,7 @@ fn a_taken_back_delivery_says_that_the_number_rose() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of preferences and their commands")]
 fn preferences_are_checked_and_sent_to_the_van_as_the_contract_says() {
     use super::delivery_preferences;
     let today = utc("2026-11-23T07:00:00Z").date();

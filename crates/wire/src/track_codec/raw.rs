@@ -107,7 +107,7 @@ impl Raw {
     }
 
     /// Converts to a point; `None` for invalid values, which the CRC may have missed.
-    pub(super) fn to_point(&self, precision: Precision) -> Option<(Seq, TrackPoint)> {
+    pub(super) fn to_point(self, precision: Precision) -> Option<(Seq, TrackPoint)> {
         let has = |bit: i64| self.present & bit != 0;
         // Outer `None`: present but invalid, so the batch is damaged. Inner `None`: absent.
         let field = |bit, value: Option<f64>| if has(bit) { value.map(Some) } else { Some(None) };

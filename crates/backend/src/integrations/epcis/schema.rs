@@ -105,7 +105,7 @@ pub(super) fn check(value: &Value, shape: &ObjectSchema, place: &str, found: &mu
                 );
             }
             (None, ExtraMembers::Forbidden) => {
-                found.push(&at(name), "not an EPCIS member", "remove it")
+                found.push(&at(name), "not an EPCIS member", "remove it");
             }
         }
     }

@@ -142,7 +142,7 @@ async fn a_database_of_a_newer_version_is_refused_with_its_remedy() {
         };
         match place {
             StoreLocation::Postgres(_) => {
-                drop(store.write(vec![Statement::new(newer, [])]).await.unwrap())
+                drop(store.write(vec![Statement::new(newer, [])]).await.unwrap());
             }
             StoreLocation::Sqlite(folder) => {
                 drop(store);
