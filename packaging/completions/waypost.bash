@@ -19,9 +19,6 @@ _waypost() {
             waypost,check)
                 cmd="waypost__subcmd__check"
                 ;;
-            waypost,code)
-                cmd="waypost__subcmd__code"
-                ;;
             waypost,completions)
                 cmd="waypost__subcmd__completions"
                 ;;
@@ -34,11 +31,17 @@ _waypost() {
             waypost,delay)
                 cmd="waypost__subcmd__delay"
                 ;;
+            waypost,doctor)
+                cmd="waypost__subcmd__doctor"
+                ;;
             waypost,duty)
                 cmd="waypost__subcmd__duty"
                 ;;
             waypost,help)
                 cmd="waypost__subcmd__help"
+                ;;
+            waypost,identify)
+                cmd="waypost__subcmd__identify"
                 ;;
             waypost,log)
                 cmd="waypost__subcmd__log"
@@ -58,9 +61,6 @@ _waypost() {
             waypost,status)
                 cmd="waypost__subcmd__status"
                 ;;
-            waypost,why)
-                cmd="waypost__subcmd__why"
-                ;;
             waypost__subcmd__config,help)
                 cmd="waypost__subcmd__config__subcmd__help"
                 ;;
@@ -76,9 +76,6 @@ _waypost() {
             waypost__subcmd__help,check)
                 cmd="waypost__subcmd__help__subcmd__check"
                 ;;
-            waypost__subcmd__help,code)
-                cmd="waypost__subcmd__help__subcmd__code"
-                ;;
             waypost__subcmd__help,completions)
                 cmd="waypost__subcmd__help__subcmd__completions"
                 ;;
@@ -91,11 +88,17 @@ _waypost() {
             waypost__subcmd__help,delay)
                 cmd="waypost__subcmd__help__subcmd__delay"
                 ;;
+            waypost__subcmd__help,doctor)
+                cmd="waypost__subcmd__help__subcmd__doctor"
+                ;;
             waypost__subcmd__help,duty)
                 cmd="waypost__subcmd__help__subcmd__duty"
                 ;;
             waypost__subcmd__help,help)
                 cmd="waypost__subcmd__help__subcmd__help"
+                ;;
+            waypost__subcmd__help,identify)
+                cmd="waypost__subcmd__help__subcmd__identify"
                 ;;
             waypost__subcmd__help,log)
                 cmd="waypost__subcmd__help__subcmd__log"
@@ -115,9 +118,6 @@ _waypost() {
             waypost__subcmd__help,status)
                 cmd="waypost__subcmd__help__subcmd__status"
                 ;;
-            waypost__subcmd__help,why)
-                cmd="waypost__subcmd__help__subcmd__why"
-                ;;
             waypost__subcmd__help__subcmd__config,show)
                 cmd="waypost__subcmd__help__subcmd__config__subcmd__show"
                 ;;
@@ -128,7 +128,7 @@ _waypost() {
 
     case "${cmd}" in
         waypost)
-            opts="-h -V --help --version run replay check config status why scan outcome duty delay log decode code completions help"
+            opts="-h -V --help --version run replay check config status doctor scan outcome duty delay log decode identify completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -149,24 +149,6 @@ _waypost() {
             fi
             case "${prev}" in
                 --config)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        waypost__subcmd__code)
-            opts="-h --json --domain --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --domain)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -301,6 +283,28 @@ _waypost() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        waypost__subcmd__doctor)
+            opts="-h --config --control --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --control)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         waypost__subcmd__duty)
             opts="-h --control --help on off break"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -320,7 +324,7 @@ _waypost() {
             return 0
             ;;
         waypost__subcmd__help)
-            opts="run replay check config status why scan outcome duty delay log decode code completions help"
+            opts="run replay check config status doctor scan outcome duty delay log decode identify completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -334,20 +338,6 @@ _waypost() {
             return 0
             ;;
         waypost__subcmd__help__subcmd__check)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        waypost__subcmd__help__subcmd__code)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -431,6 +421,20 @@ _waypost() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        waypost__subcmd__help__subcmd__doctor)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         waypost__subcmd__help__subcmd__duty)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -446,6 +450,20 @@ _waypost() {
             return 0
             ;;
         waypost__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        waypost__subcmd__help__subcmd__identify)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -543,13 +561,17 @@ _waypost() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        waypost__subcmd__help__subcmd__why)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+        waypost__subcmd__identify)
+            opts="-h --json --domain --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --domain)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -698,28 +720,6 @@ _waypost() {
                 return 0
             fi
             case "${prev}" in
-                --control)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        waypost__subcmd__why)
-            opts="-h --config --control --json --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --config)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --control)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

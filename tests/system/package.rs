@@ -10,17 +10,9 @@ use waypost::config::Config;
 
 use crate::support::{installed, repository};
 
-/// Features of a developer's build only.
-const NOT_IN_THE_VAN: [&str; 2] = ["simulate", "demo"];
-
 /// Returns the arguments of the van's binary.
 fn command() -> clap::Command {
-    let all = waypost::cli::command();
-    let ours = |command: &&clap::Command| !NOT_IN_THE_VAN.contains(&command.get_name());
-    let mut van = clap::Command::new("waypost")
-        .version(env!("CARGO_PKG_VERSION"))
-        .about(all.get_about().unwrap().to_string())
-        .subcommands(all.get_subcommands().filter(ours).cloned());
+    let mut van = waypost::cli::command();
     van.build();
     van
 }
@@ -37,7 +29,8 @@ fn roff(text: &str) -> String {
 
 fn title(name: &str, section: u8, line: &str) -> String {
     let version = env!("CARGO_PKG_VERSION");
-    let quiet = ".\\\" UPDATE=1 cargo test --test it package: written from the program.\n";
+    let quiet =
+        ".\\\" UPDATE=1 cargo test -p waypost-system-tests package: written from the program.\n";
     format!(
         "{quiet}.TH {upper} {section} \"\" \"waypost {version}\" \"waypost\"\n.SH NAME\n{name} \\- {}\n",
         roff(line),
@@ -221,7 +214,7 @@ fn the_bill_of_materials_names_what_cargo_compiles_into_the_van() {
         assert!(named.insert((word(&one["name"]), word(&one["version"]))), "twice: {one}");
     }
     let tree = Command::new(env!("CARGO"))
-        .args(["tree", "--locked", "--offline", "--no-default-features"])
+        .args(["tree", "--locked", "--offline", "--package=waypost"])
         .args(["--edges=normal,no-proc-macro", "--prefix=none", "--format={p}"])
         .current_dir(repository(""))
         .output()
