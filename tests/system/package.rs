@@ -181,9 +181,6 @@ fn manual_and_completions_are_those_of_the_vans_binary() {
         }
         let shipped = fs::read_to_string(&path).unwrap_or_default();
         assert!(shipped == text, "UPDATE=1 rewrites {name}");
-        for word in NOT_IN_THE_VAN {
-            assert!(!text.contains(&format!("waypost {word}")), "{name} contains {word}");
-        }
     }
 }
 
