@@ -1,6 +1,6 @@
 //! The control socket: local users and programs query the agent and enter what only a person knows.
 //!
-//! - Each direction carries JSON lines over a Unix stream socket ([`Question`], [`Answer`];
+//! - Each direction carries JSON lines over a Unix stream socket (`Question`, `Answer`;
 //!   `docs/control.md`). Its owner and group may send every request.
 //! - No response contains a secret or a position. Parcel data are returned only for a request that
 //!   names the parcel.
@@ -40,7 +40,7 @@ pub struct AgentRequest {
 /// Command for the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AgentCommand {
-    /// A code entered by a person ([`ReadBy::Manual`](waypost_model::event::ReadBy)), of 1
+    /// A code entered by a person ([`ReadBy::Manual`](waypost_model::event::ReaderKind)), of 1
     /// to 4096 bytes.
     Scan { code: String },
     /// The delivery outcome of a parcel.

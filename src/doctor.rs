@@ -1,4 +1,4 @@
-//! `waypost doctor`: derives findings and remedies from evidence, in causal order (pure; [`look`]
+//! `waypost doctor`: derives findings and remedies from evidence, in causal order (pure; [`probe`]
 //! gathers the evidence).
 //!
 //! - There are two causal chains: from the receiver to the clock, and from the name look-up to the

@@ -36,7 +36,7 @@
 //! - **UTC comes from the receiver, durations from [`Uptime`](waypost_model::units::Uptime).** No record uses the
 //!   host's clock.
 //!
-//! The backend (feature `backend`, program `waypost-backend`) shares [`wire`], [`units`] and the
+//! The backend (feature `backend`, program `waypost-backend`) shares `wire`, `units` and the
 //! parsers of parcel numbers with the agent, and no other module.
 
 // Foundations.

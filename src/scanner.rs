@@ -1,4 +1,4 @@
-//! Reads barcode scanners and RFID readers, and emits each code once as [`Scan`](Event::Scan).
+//! Reads barcode scanners and RFID readers, and emits each code once as `Scan`.
 //!
 //! A lost scanner is a state, not an error: it is reopened without limit, with capped backoff.
 //! Scanner input is untrusted: memory is bounded, content is not logged, and invalid lines are only

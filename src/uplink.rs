@@ -1,4 +1,4 @@
-//! Uplink: publishes the outbox and the live position over MQTT, one connection ([`Link`]) after
+//! Uplink: publishes the outbox and the live position over MQTT, one connection (`Link`) after
 //! another.
 //!
 //! - Each connection has a new client and a clean session. Everything in the outbox is sent again
@@ -12,7 +12,7 @@
 //! - A lost connection is a state, not an error. The next attempt follows after a backoff with
 //!   jitter.
 //!
-//! [`Relay`] is the loop over connections, and `epoch` is one of them. `in_flight`, `backoff`,
+//! [`Uplink`] is the loop over connections, and `epoch` is one of them. `in_flight`, `backoff`,
 //! `cadence` and `refusals` decide without I/O. Only `mqtt` depends on the client library.
 
 mod agent_health;
@@ -208,7 +208,7 @@ impl<L: Connector> Uplink<L> {
     /// Connects, sends and reconnects until `stop` requests a shutdown or its sender is dropped.
     ///
     /// # Errors
-    /// [`RelayError`] if the outbox was closed. A connection failure is not an error.
+    /// [`UplinkError`] if the outbox was closed. A connection failure is not an error.
     pub async fn run(
         mut self,
         mut stop: watch::Receiver<ShutdownSignal>,

@@ -89,7 +89,7 @@ impl Client {
         self.next_response()
     }
 
-    /// Waits for the next response to [`Question::Watch`].
+    /// Waits for the next response to `Watch`.
     ///
     /// # Errors
     /// The connection failed, or the response cannot be parsed.

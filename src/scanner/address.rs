@@ -14,7 +14,7 @@ pub enum Address {
     Serial {
         /// Path of the tty.
         path: PathBuf,
-        /// Baud rate; `None`: [`Address::USUAL_BAUD`]. USB CDC-ACM ports ignore it.
+        /// Baud rate; `None`: `USUAL_BAUD`. USB CDC-ACM ports ignore it.
         baud: Option<u32>,
     },
     /// `tcp:HOST:PORT`: a serial server, or a reader that accepts connections.

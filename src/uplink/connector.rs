@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-/// Opens connections. Implemented by [`MqttLinks`](super::mqtt::MqttLinks), and by a scripted fake
+/// Opens connections. Implemented by [`MqttLinks`](super::mqtt::RumqttcConnector), and by a scripted fake
 /// in tests.
 pub trait Connector: Send {
     /// Connection type.
@@ -19,21 +19,21 @@ pub trait MqttConnection: Send {
     /// Queues a message for sending, in the order of the calls. Never waits.
     ///
     /// # Errors
-    /// [`Overrun`] if the queue is full or the connection has ended.
+    /// [`QueueFull`] if the queue is full or the connection has ended.
     fn try_publish(&mut self, publication: Publication) -> Result<(), QueueFull>;
 
-    /// Queues one SUBSCRIBE with QoS 1 for these topics, like a message. [`LinkEvent::Sent`]
-    /// returns its packet identifier, and [`LinkEvent::Subscribed`] acknowledges it.
+    /// Queues one SUBSCRIBE with QoS 1 for these topics, like a message. `SentCounts`
+    /// returns its packet identifier, and [`ConnectionEvent::Subscribed`] acknowledges it.
     ///
     /// # Errors
     /// The same as for [`Self::try_publish`].
     fn try_subscribe(&mut self, topics: Vec<String>) -> Result<(), QueueFull>;
 
     /// Queues a DISCONNECT behind all messages, so that the Will is not published.
-    /// [`LinkEvent::Closed`] follows.
+    /// `CloseReason` follows.
     fn disconnect(&mut self);
 
-    /// Returns the next event. Cancel safe. Pending forever after [`LinkEvent::Closed`].
+    /// Returns the next event. Cancel safe. Pending forever after `CloseReason`.
     fn next_event(&mut self) -> impl Future<Output = ConnectionEvent> + Send;
 }
 

@@ -226,7 +226,7 @@ enum Handle {
 }
 
 impl Handle {
-    fn publish(&self, publication: Publication, retains: bool) -> bool {
+    fn try_send(&self, publication: Publication, retains: bool) -> bool {
         let Publication { topic, payload, delivery, content_type } = publication;
         let retain = delivery == Delivery::Retained && retains;
         match self {
@@ -289,7 +289,7 @@ impl Drop for RumqttcConnection {
 impl MqttConnection for RumqttcConnection {
     fn try_publish(&mut self, publication: Publication) -> Result<(), QueueFull> {
         let client = self.client.get().ok_or(QueueFull)?;
-        client.publish(publication, self.retains).then_some(()).ok_or(QueueFull)
+        client.try_send(publication, self.retains).then_some(()).ok_or(QueueFull)
     }
 
     fn try_subscribe(&mut self, topics: Vec<String>) -> Result<(), QueueFull> {

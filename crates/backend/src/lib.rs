@@ -22,7 +22,7 @@
 //! - Uses only `wire`, `units` and the core's number parsing of the agent.
 //! - **Acknowledged means stored.** The PUBACK of a message follows the commit of its batch.
 //! - **Duplicates are stored once.** The keys are (source, id) for events and (van, seq) for fixes.
-//! - **The visibility policy ([`view`]) decides what a recipient sees**, not the pages.
+//! - **The visibility policy ([`tracking`]) decides what a recipient sees**, not the pages.
 //! - Instances share all state through the store, except for the newest positions.
 
 pub mod app;

@@ -6,7 +6,7 @@
 //!
 //! - **Once**: subscriber and kind are the key of a row. A repeated change, after a restart or on
 //!   two instances at once, inserts no second row. Only the instance that claims a row sends it.
-//! - **Never stale** ([`rule`]): a rule evaluates the current state when the row is inserted, and
+//! - **Never stale** ([`rules`]): a rule evaluates the current state when the row is inserted, and
 //!   again before it is sent.
 //! - Logs and errors contain no addresses. The tracking page shows them masked.
 
@@ -70,7 +70,7 @@ pub enum SubscribeResult {
     Unknown,
     /// The address or channel is invalid: the reason and the remedy.
     Invalid(String),
-    /// The parcel has reached [`MOST_SUBSCRIBERS`].
+    /// The parcel has reached `MAX_SUBSCRIBERS`.
     TooMany,
     /// The subscription exists, new or from before.
     Accepted(SubscriptionView),

@@ -117,7 +117,7 @@ pub struct DeliveryOutput {
     pub forwarded_commands: Vec<CommandKind>,
 }
 
-/// Effect of a [`Saying`].
+/// Effect of a `DriverInput`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DriverInputResult {
     Parcel {
@@ -132,7 +132,7 @@ pub enum DriverInputResult {
     Applied,
 }
 
-/// Reason why a [`Saying`] was rejected.
+/// Reason why a `DriverInput` was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DriverInputError {
     /// An event needs a time.
@@ -318,7 +318,7 @@ impl DeliveryTracker {
     /// Applies input from a person.
     ///
     /// # Errors
-    /// Returns a [`Refusal`] if the input is not possible in the current state. Nothing changes
+    /// Returns a `Refusal` if the input is not possible in the current state. Nothing changes
     /// then.
     pub fn driver_input(
         &mut self,

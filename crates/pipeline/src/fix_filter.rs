@@ -42,7 +42,7 @@ pub enum Rejection {
     Repeated,
     /// The date is a cold receiver's default, or invalid.
     ClockNotSet,
-    /// No date arrived while [`Gate::MAX_WAITING`] later fixes were queued.
+    /// No date arrived while `MAX_WAITING` later fixes were queued.
     Undated,
     /// Too far from the last fix, and not confirmed by later fixes.
     OutOfReach,

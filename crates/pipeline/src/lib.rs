@@ -247,7 +247,7 @@ impl Pipeline {
         self.nmea_stage.fix_stage.recorder.trip_state()
     }
 
-    /// Change counter of [`Self::reception`], excluding byte counts.
+    /// Change counter of `receiver_stats`, excluding byte counts.
     #[must_use]
     pub const fn revision(&self) -> u64 {
         self.nmea_stage.revision + self.framer.counters().broken

@@ -242,7 +242,7 @@ impl Sentence {
     /// Parses a line that starts with `$`, without its terminator. Unreadable fields are `None`.
     ///
     /// # Errors
-    /// [`Refusal`] if the envelope or the checksum is invalid.
+    /// `Refusal` if the envelope or the checksum is invalid.
     pub fn parse(line: &[u8]) -> Result<Self, SentenceError> {
         let line = std::str::from_utf8(line).map_err(|_| SentenceError::Envelope)?;
         let address = address(line)?;

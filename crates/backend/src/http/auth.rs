@@ -17,7 +17,7 @@ use super::session;
 use crate::config::{Scope, Token};
 use crate::{AppState, octets};
 
-/// Scopes as marker types for [`Allowed`].
+/// Scopes as marker types for [`RequireScope`].
 pub mod scope {
     use crate::config::Scope;
 

@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 
 use crate::AppState;
 
-/// Peer address of the connection; [`super::server()`] adds it to each request.
+/// Peer address of the connection; `super::server()` adds it to each request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddr(pub SocketAddr);
 

@@ -3,7 +3,7 @@
 //! - A client cannot hold a connection without using it. TLS handshake, request head, request and
 //!   an unread response have timeouts, and each client address has a connection limit.
 //! - Shutdown stops accepting first, then closes idle connections and all streams. Requests in
-//!   progress finish within [`GRACE`].
+//!   progress finish within [`SHUTDOWN_GRACE`].
 
 use std::io;
 use std::net::SocketAddr;

@@ -22,7 +22,7 @@ use super::dispatcher::OutgoingAlert;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Base64 (RFC 4648 §4). Secrets are accepted without padding too.
+/// Base64 (RFC 4648 §4). Secrets are accepted without padding too, and in the alphabet of §5.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -46,11 +46,17 @@ pub(super) struct WebhookClient {
     key: hmac::Key,
 }
 
+/// Decodes `whsec_` and base64; any other text is the key itself.
+fn key_bytes(secret: &str) -> Vec<u8> {
+    let base64 = secret.strip_prefix("whsec_").map(|text| text.replace('-', "+").replace('_', "/"));
+    let decoded = base64.and_then(|text| BASE64.decode(text).ok());
+    decoded.unwrap_or_else(|| secret.as_bytes().to_vec())
+}
+
 impl WebhookClient {
     /// Creates a client that signs with `secret`: `whsec_` and base64, or arbitrary text.
     pub(super) fn new(secret: &str, reach: EgressPolicy) -> Self {
-        let bytes = secret.strip_prefix("whsec_").and_then(|text| BASE64.decode(text).ok());
-        let bytes = bytes.unwrap_or_else(|| secret.as_bytes().to_vec());
+        let bytes = key_bytes(secret);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider).build();
         let config = Agent::config_builder()
@@ -181,6 +187,14 @@ fn is_public(address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_is_decoded_in_both_alphabets_and_with_or_without_padding() {
+        for secret in ["whsec_+/8=", "whsec_+/8", "whsec_-_8=", "whsec_-_8"] {
+            assert_eq!(key_bytes(secret), [0xfb, 0xff], "{secret}");
+        }
+        assert_eq!(key_bytes("plain text"), b"plain text");
+    }
 
     #[test]
     fn only_addresses_of_the_internet_are_reached() {

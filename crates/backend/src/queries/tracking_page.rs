@@ -54,7 +54,7 @@ pub enum PreferenceResult {
     /// The page has expired.
     Expired,
     /// The change is too late: the reason, as in
-    /// [`Manage::closed_because`](crate::tracking::parcel::Manage).
+    /// [`Manage::closed_because`](crate::tracking::parcel::PreferenceState).
     TooLate(&'static str),
     /// The preferences are invalid: place, value and remedy.
     Invalid(String),

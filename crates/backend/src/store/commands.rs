@@ -119,7 +119,7 @@ pub fn set_result(
 
 impl Store {
     /// Stores a command and returns whether it is new. The caller then wakes
-    /// [`Shared::downlink`](crate::Shared::downlink).
+    /// `Shared::downlink`.
     pub async fn put_command(&self, command: &Command) -> Result<bool, StoreError> {
         Ok(self.write(vec![insert(command)]).await?[0].rows_affected > 0)
     }
