@@ -126,11 +126,19 @@ impl Tour {
     }
 
     fn observe_position(&self, lat: f64, lon: f64, speed_mps: f64) {
-        let position = json!({"v": 1, "van": VAN, "seq": self.shared.now().as_unix_ms(),
-            "ts": self.shared.now().to_string(), "lat": lat, "lon": lon, "speed_mps": speed_mps, "acc_m": 4.0,
-            "mode": 3, "stop_status": "in_transit_to", "lane": "live", "backlog": false, "stopped": false});
-        let position = serde_json::from_value(position).unwrap();
-        assert!(self.shared.change_feed.observe(position));
+        let observe = || {
+            let now = self.shared.now();
+            let position = json!({"v": 1, "van": VAN, "seq": now.as_unix_ms(), "ts": now.to_string(),
+                "lat": lat, "lon": lon, "speed_mps": speed_mps, "acc_m": 4.0, "mode": 3,
+                "stop_status": "in_transit_to", "lane": "live", "backlog": false, "stopped": false});
+            self.shared.change_feed.observe(serde_json::from_value(position).unwrap())
+        };
+        // A position of the same millisecond as the one before is not newer.
+        let mut attempts = 0..50;
+        while !observe() {
+            assert!(attempts.next().is_some(), "the position is never newer");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     async fn page(&self, parcel: usize) -> Value {
