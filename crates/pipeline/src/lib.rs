@@ -11,6 +11,7 @@
 //! Time is an argument. Live and replay runs therefore produce the same records, and a test runs a
 //! day in a millisecond.
 
+pub mod constellation;
 pub mod date_resolver;
 pub mod delivery;
 pub mod epoch;

@@ -8,10 +8,10 @@ use std::fmt;
 
 use nmea::SentenceType;
 
+use super::constellation::{Constellation, Constellations};
 use super::fields::Fields;
 pub use super::fields::ShortDate;
 use super::receiver_messages::{BoundedText, Txt};
-use super::satellites::{Constellation, Constellations};
 use waypost_model::fix::FixQuality;
 use waypost_model::units::{Course, Date, Distance, Dop, Height, Position, Speed, TimeOfDay};
 

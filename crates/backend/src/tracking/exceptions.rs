@@ -11,7 +11,7 @@ use super::dispatcher::DeliveryException;
 use super::inputs::RouteInput;
 use super::parcel::{GeoPoint, Stage};
 use super::progress::{ParcelLocation, Progress};
-use super::trace::is_inferred;
+use super::tracking_event::is_inferred;
 use super::tracking_event::{SCAN_OUTSIDE, TrackingEvent, WRONG_STOP, valid_events};
 use waypost_model::manifest::Stop;
 use waypost_model::units::{Position, UtcTime};

@@ -6,8 +6,7 @@ use super::exceptions::{distance_from_due_stop_m, is_delivered_outside};
 use super::inputs::{ParcelInput, RouteInput};
 use super::parcel::Stage;
 use super::timeline::Timeline;
-use super::tracking_event::{EventEffect, TrackingEvent, WRONG_STOP, valid_events};
-use crate::event::Origin;
+use super::tracking_event::{TrackingEvent, WRONG_STOP, is_inferred, valid_events};
 use waypost_model::manifest::Stop;
 use waypost_model::units::{Position, UtcTime};
 
@@ -70,18 +69,6 @@ pub fn trace(inputs: &TraceInput<'_>) -> TraceView {
 #[must_use]
 pub fn last_seen<'a>(facts: &'a [TrackingEvent], epc: &str) -> Option<&'a TrackingEvent> {
     valid_events(facts).into_iter().rev().find(|fact| fact.mentions(epc) && !is_inferred(fact))
-}
-
-/// Whether a van inferred the event for its whole load, without a sighting of the single parcel.
-#[must_use]
-pub fn is_inferred(fact: &TrackingEvent) -> bool {
-    let of_all = matches!(
-        fact.stage(),
-        Some(Stage::Announced | Stage::OutForDelivery | Stage::Arrived | Stage::NotFound)
-    );
-    of_all && fact.origin == Origin::Van
-        || fact.effect == EventEffect::Completed
-        || fact.kind == "route.assigned"
 }
 
 fn reported_at(fact: &TrackingEvent) -> UtcTime {

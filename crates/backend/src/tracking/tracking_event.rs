@@ -351,3 +351,15 @@ fn geo_point(uri: &str) -> Option<(GeoPoint, Option<f64>)> {
     let radius = parts.find_map(|part| part.strip_prefix("u=")?.parse::<f64>().ok());
     Some((GeoPoint { lat, lon }, radius.filter(|radius| radius.is_finite() && *radius >= 0.0)))
 }
+
+/// Whether a van inferred the event for its whole load, without a sighting of the single parcel.
+#[must_use]
+pub fn is_inferred(fact: &TrackingEvent) -> bool {
+    let of_all = matches!(
+        fact.stage(),
+        Some(Stage::Announced | Stage::OutForDelivery | Stage::Arrived | Stage::NotFound)
+    );
+    of_all && fact.origin == Origin::Van
+        || fact.effect == EventEffect::Completed
+        || fact.kind == "route.assigned"
+}
