@@ -134,7 +134,7 @@ fn kept_if(points: &[Point], wants: impl Fn(&Point, &Point) -> bool) -> Vec<usiz
 /// While stationary: 3600 s.
 fn teltonika(from: &Point, newest: &Point) -> bool {
     let speed = newest.mps.unwrap_or(0.0);
-    let rotated = match (from.course, newest.course) {
+    let turned = match (from.course, newest.course) {
         (Some(before), Some(now)) => ((now - before + 540.0) % 360.0 - 180.0).abs(),
         _ => 0.0,
     };
@@ -144,7 +144,7 @@ fn teltonika(from: &Point, newest: &Point) -> bool {
     }
     seconds >= 300.0
         || from.distance_to(newest) >= 100.0
-        || (speed > 10.0 / 3.6 && rotated >= 10.0)
+        || (speed > 10.0 / 3.6 && turned >= 10.0)
         || (speed - from.mps.unwrap_or(0.0)).abs() >= 10.0 / 3.6
 }
 
@@ -166,8 +166,8 @@ fn errors(points: &[Point], kept: &[usize]) -> (f64, f64) {
             if let (Some(before), Some(after), Some(said), true) =
                 (from.mps, to.mps, at.mps, at.is_moving)
             {
-                let render_frame = before + time_fraction(from, to, at) * (after - before);
-                mps = mps.max((render_frame - said).abs());
+                let drawn = before + time_fraction(from, to, at) * (after - before);
+                mps = mps.max((drawn - said).abs());
             }
         }
     }

@@ -95,9 +95,9 @@ fn link(status: &LinkStatus, now: Uptime) -> String {
     match (status.state, &status.last_error) {
         (LinkState::Connected, _) => match now.since(status.since).as_secs() / 60 {
             0 => "connected".to_owned(),
-            format_elapsed @ 1..60 => format!("connected for {format_elapsed} min"),
-            format_elapsed @ 60..2880 => format!("connected for {} h", format_elapsed / 60),
-            format_elapsed => format!("connected for {} days", format_elapsed / 1440),
+            minutes @ 1..60 => format!("connected for {minutes} min"),
+            minutes @ 60..2880 => format!("connected for {} h", minutes / 60),
+            minutes => format!("connected for {} days", minutes / 1440),
         },
         // Shows the lasting state instead of each attempt: there is no connection, and the reason.
         (LinkState::Connecting | LinkState::BackingOff { .. }, Some(error)) => {
@@ -159,8 +159,8 @@ mod tests {
     #[test]
     fn the_status_line_reads_like_a_sentence() {
         let agent = agent();
-        let line = |format_elapsed: u64| {
-            status_line(&agent.watches, Uptime::new(Duration::from_secs(format_elapsed * 60)))
+        let line = |minutes: u64| {
+            status_line(&agent.watches, Uptime::new(Duration::from_secs(minutes * 60)))
         };
         let receiver = |state: &str| {
             agent.health.send_modify(|health| health.gnss.receiver = state.to_owned());

@@ -225,8 +225,8 @@ impl<L: Connector> Uplink<L> {
                 DisconnectReason::Stopped => break,
                 DisconnectReason::Outbox(error) => return Err(UplinkError::Outbox(error)),
                 DisconnectReason::Lost { error, reason, stage, retry_trigger } => {
-                    let logins = self.live_clock.uptime().since(began + lived);
-                    let wait = self.reconnect.next_delay(retry_trigger, logins);
+                    let attempts = self.live_clock.uptime().since(began + lived);
+                    let wait = self.reconnect.next_delay(retry_trigger, attempts);
                     self.reporter.on_disconnected(error, (stage, reason), wait);
                     self.wait_to_reconnect(wait, &mut stop).await;
                 }

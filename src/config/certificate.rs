@@ -180,9 +180,9 @@ mod tests {
             assert_eq!(common_name(&whole[..end]), Err(NoCommonName::Malformed));
         }
         for at in 0..whole.len() {
-            for state_mut in [0x01, 0x80, 0xff] {
+            for change in [0x01, 0x80, 0xff] {
                 let mut changed = whole.clone();
-                changed[at] ^= state_mut;
+                changed[at] ^= change;
                 let _ = common_name(&changed);
             }
         }

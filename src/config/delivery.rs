@@ -68,8 +68,8 @@ pub(super) fn delivery(
         "off" => Ok(Duty::Off),
         _ => Err(format!("{text:?} is neither on nor off")),
     });
-    let format_elapsed = values.number("delivery.off_duty_after_return_min")?;
-    let after = Duration::from_secs_f64(format_elapsed * 60.0);
+    let minutes = values.number("delivery.off_duty_after_return_min")?;
+    let after = Duration::from_secs_f64(minutes * 60.0);
     Some(DeliveryConfig {
         duty_at_start: duty_at_start?,
         // Zero disables the automatic end of duty.

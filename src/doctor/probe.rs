@@ -98,7 +98,7 @@ async fn probe_brokers(config: &UplinkConfig) -> Vec<Probe> {
 }
 
 async fn probe_broker(host: &str, port: u16) -> ProbeResult {
-    let backdate = |_| Err(io::Error::from(io::ErrorKind::TimedOut));
+    let late = |_| Err(io::Error::from(io::ErrorKind::TimedOut));
     let looked_up = timeout(PROBE_TIMEOUT, lookup_host((host, port))).await;
     let addresses: Vec<SocketAddr> = match looked_up {
         Ok(Ok(addresses)) => addresses.collect(),
@@ -109,7 +109,7 @@ async fn probe_broker(host: &str, port: u16) -> ProbeResult {
             );
         }
     };
-    match timeout(PROBE_TIMEOUT, TcpStream::connect(&*addresses)).await.unwrap_or_else(backdate) {
+    match timeout(PROBE_TIMEOUT, TcpStream::connect(&*addresses)).await.unwrap_or_else(late) {
         Ok(_) => ProbeResult::Reachable,
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
             ProbeResult::Unreachable("no response within 5 s".to_owned())

@@ -101,7 +101,7 @@ fn a_van_that_lacks_nothing_is_said_to_be_well() {
 
 #[test]
 fn each_fault_of_the_receiver_is_named_with_its_remedy() {
-    let no_fix = |receiver: &mut ReceiverStatus| receiver.mode = 1;
+    let denied = |receiver: &mut ReceiverStatus| receiver.mode = 1;
     for (evidence, part, remedy) in [
         (state("gone"), Check::Device, "/dev/serial/by-id"),
         (state("silent"), Check::Bytes, "power"),
@@ -110,7 +110,7 @@ fn each_fault_of_the_receiver_is_named_with_its_remedy() {
         (receiver(|one| one.sentence_age_s = Some(60.0)), Check::Sentences, "gnss.baud"),
         (
             receiver(|one| {
-                no_fix(one);
+                denied(one);
                 one.antenna = Some("open".to_owned());
             }),
             Check::Antenna,
@@ -118,16 +118,16 @@ fn each_fault_of_the_receiver_is_named_with_its_remedy() {
         ),
         (
             receiver(|one| {
-                no_fix(one);
+                denied(one);
                 one.antenna = Some("short".to_owned());
             }),
             Check::Antenna,
             "crushed",
         ),
-        (receiver(no_fix), Check::Fix, "wait a minute"),
+        (receiver(denied), Check::Fix, "wait a minute"),
         (
             receiver(|one| {
-                no_fix(one);
+                denied(one);
                 one.sats_in_view = Some(0);
             }),
             Check::Fix,
@@ -135,7 +135,7 @@ fn each_fault_of_the_receiver_is_named_with_its_remedy() {
         ),
         (
             receiver(|one| {
-                no_fix(one);
+                denied(one);
                 one.cn0_dbhz = Some(20);
             }),
             Check::Fix,

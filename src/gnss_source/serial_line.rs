@@ -80,19 +80,19 @@ impl<'a> SerialLine<'a> {
         let at = self.source.clock.uptime();
         (self.last_byte_at, self.received_any) = (at, true);
         let (count, answers) = (bytes.len(), self.setup.as_ref().map(|_| bytes.clone()));
-        let (mut sentences, mut on_boot) = (false, false);
+        let (mut sentences, mut booted) = (false, false);
         let mut handed_on = Vec::new();
         let before = self.state.clone();
         match self.baud_detector.push(Chunk { bytes, at }, &mut handed_on, |sentence| {
             sentences = true;
-            on_boot |= is_boot_message(sentence);
+            booted |= is_boot_message(sentence);
         }) {
             Detection::None => {}
             Detection::Found => self.on_baud_found(),
             Detection::Lost => self.on_baud_lost(),
         }
         if let Some(answers) = answers {
-            self.run_setup(&answers, sentences && self.baud_detector.is_locked(), on_boot, at);
+            self.run_setup(&answers, sentences && self.baud_detector.is_locked(), booted, at);
         }
         self.update_load(count, at);
         // Sent before the receiver state, so that the resulting `state` message includes it.
@@ -159,9 +159,9 @@ impl<'a> SerialLine<'a> {
         }
     }
 
-    fn run_setup(&mut self, bytes: &[u8], understood: bool, on_boot: bool, at: Uptime) {
+    fn run_setup(&mut self, bytes: &[u8], understood: bool, booted: bool, at: Uptime) {
         let Some(setup) = &mut self.setup else { return };
-        if on_boot {
+        if booted {
             setup.on_boot(at);
         }
         let message = setup.push(bytes, understood, at);

@@ -222,10 +222,10 @@ impl EventBuffer {
     /// Marks events as acknowledged.
     pub(super) fn acknowledge(&mut self, seqs: &[Seq]) {
         for &seq in seqs {
-            let backlog_samples = self.unsaved.remove(seq);
+            let waited = self.unsaved.remove(seq);
             let on_its_way = self.committing.as_mut().is_some_and(|group| group.remove(seq));
             let in_file = seq <= self.stored.newest && !self.deleting.contains(&seq);
-            if on_its_way || in_file && !backlog_samples || seq <= self.uncertain_to {
+            if on_its_way || in_file && !waited || seq <= self.uncertain_to {
                 self.acked.insert(seq);
             }
         }

@@ -198,12 +198,12 @@ impl WriteBuffer {
     pub(super) fn due(&self, commit_after: Duration, block: u64) -> Option<Uptime> {
         let waiting = self.unsaved_count();
         let near = self.file_stats.reserved.get().saturating_sub(self.newest.get()) < block / 2;
-        let flush = near
+        let immediate = near
             || self.uncounted_evictions > 0
             || waiting >= LARGE_COMMIT
             || self.acked.is_fragmented()
             || self.is_urgent();
-        if flush {
+        if immediate {
             return Some(Uptime::ZERO);
         }
         let oldest = self.entries.get(self.cached()).map(|entry| entry.accepted_at + commit_after);

@@ -64,8 +64,8 @@ impl TagPattern {
     /// The text is not a preset, or the regex is invalid, too large, or has no group `epc`.
     pub fn new(text: &str) -> Result<Self, String> {
         let preset = PRESETS.iter().find(|(name, _)| *name == text).map(|(_, regex)| *regex);
-        let matches = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        if preset.is_none() && matches(text) {
+        let is_name = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if preset.is_none() && is_name(text) {
             return Err(format!(
                 "{text:?} is not one of {} and not a regex with a group (?<epc>...)",
                 Self::PRESETS.join(", ")

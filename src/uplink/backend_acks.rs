@@ -465,7 +465,7 @@ mod tests {
         let mut now = Uptime::ZERO;
         let word = |first: u64| format!(r#"{{"v":1,"track":[[{first},{}]]}}"#, first + 59);
         // At any time, one message is overtaken by the `ack` of a later one.
-        let mut backdate = None;
+        let mut late = None;
         for first in (1..3000).step_by(120) {
             for first in [first, first + 60] {
                 acks.on_track_sent(batch(first, first + 59), now);
@@ -473,8 +473,8 @@ mod tests {
             }
             acks.on_ack(word(first + 60).as_bytes(), now).unwrap();
             now = now + Duration::from_mins(1);
-            if let Some(backdate) = backdate.replace(first) {
-                assert_eq!(acks.on_ack(word(backdate).as_bytes(), now).unwrap().tracks.len(), 1);
+            if let Some(late) = late.replace(first) {
+                assert_eq!(acks.on_ack(word(late).as_bytes(), now).unwrap().tracks.len(), 1);
             }
             assert!(acks.deadline().is_some_and(|due| due > now), "{now:?}");
         }

@@ -62,15 +62,15 @@ impl Budget {
         utc: Option<UtcTime>,
         held: ThrottleFactor,
     ) -> ThrottleFactor {
-        let min_ahead = if self.metered { ThrottleFactor::METERED } else { ThrottleFactor::NONE };
-        let Some(budget) = self.monthly_bytes else { return min_ahead };
+        let least = if self.metered { ThrottleFactor::METERED } else { ThrottleFactor::NONE };
+        let Some(budget) = self.monthly_bytes else { return least };
         let gone = utc.map_or(0.5, elapsed_share_of_month);
         let ahead = (used_share(used, budget) / TARGET_SHARE - gone) / (1.0 - gone).max(1e-6);
         let step = |ahead: f64| {
             let step = ThrottleFactor::STEPS.into_iter().find(|(most, _)| ahead <= *most);
             step.map_or(ThrottleFactor::MAX, |(_, stretch)| stretch)
         };
-        step(ahead).max(step(ahead + HYSTERESIS).min(held)).max(min_ahead)
+        step(ahead).max(step(ahead + HYSTERESIS).min(held)).max(least)
     }
 }
 
@@ -178,15 +178,12 @@ mod tests {
             let is = elapsed_share_of_month(UtcTime::parse(utc).unwrap());
             assert!((is - gone).abs() < 1e-6, "{utc}: {is}");
         }
-        let on_backlog_sent = Budget { monthly_bytes: Some(1), metered: true };
+        let spent = Budget { monthly_bytes: Some(1), metered: true };
         let last = UtcTime::parse("2026-12-31T23:59:59.999Z");
         assert_eq!(
-            on_backlog_sent.throttle_factor(u64::MAX, last, ThrottleFactor::NONE),
+            spent.throttle_factor(u64::MAX, last, ThrottleFactor::NONE),
             ThrottleFactor::MAX
         );
-        assert_eq!(
-            on_backlog_sent.throttle_factor(0, None, ThrottleFactor::MAX),
-            ThrottleFactor::METERED
-        );
+        assert_eq!(spent.throttle_factor(0, None, ThrottleFactor::MAX), ThrottleFactor::METERED);
     }
 }

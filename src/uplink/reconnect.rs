@@ -43,11 +43,11 @@ pub(super) struct ReconnectBackoff {
 }
 
 impl ReconnectBackoff {
-    pub(super) fn new(config: BackoffConfig, mut fnv1a: fastrand::Rng) -> Self {
+    pub(super) fn new(config: BackoffConfig, mut random: fastrand::Rng) -> Self {
         Self {
-            no_network: Backoff::new(config.first, NO_NETWORK_MAX_DELAY, fnv1a.fork()),
-            unreachable: Backoff::new(config.first, config.max, fnv1a.fork()),
-            operator: Backoff::new(OPERATOR_FIRST_DELAY, OPERATOR_MAX_DELAY, fnv1a),
+            no_network: Backoff::new(config.first, NO_NETWORK_MAX_DELAY, random.fork()),
+            unreachable: Backoff::new(config.first, config.max, random.fork()),
+            operator: Backoff::new(OPERATOR_FIRST_DELAY, OPERATOR_MAX_DELAY, random),
         }
     }
 
@@ -62,7 +62,11 @@ impl ReconnectBackoff {
 
     /// Returns the delay after an attempt that failed after `tried`. The delay counts from the
     /// start of the attempt, so a slow failure shortens it.
-    pub(super) fn next_delay(&mut self, retry_trigger: RetryTrigger, logins: Duration) -> Duration {
+    pub(super) fn next_delay(
+        &mut self,
+        retry_trigger: RetryTrigger,
+        attempts: Duration,
+    ) -> Duration {
         match retry_trigger {
             RetryTrigger::Network => self.no_network.next_delay(),
             RetryTrigger::Broker => {
@@ -70,7 +74,7 @@ impl ReconnectBackoff {
                 // reconnect in step.
                 self.no_network.reset();
                 let floor = self.no_network.next_delay();
-                self.unreachable.next_delay().saturating_sub(logins).max(floor)
+                self.unreachable.next_delay().saturating_sub(attempts).max(floor)
             }
             RetryTrigger::Operator => self.operator.next_delay(),
         }
@@ -122,8 +126,8 @@ mod tests {
     #[test]
     fn a_fleet_that_lost_its_broker_does_not_come_back_in_step() {
         let first_wait = |seed| {
-            let fnv1a = fastrand::Rng::with_seed(seed);
-            let mut reconnect = ReconnectBackoff::new(BackoffConfig::default(), fnv1a);
+            let random = fastrand::Rng::with_seed(seed);
+            let mut reconnect = ReconnectBackoff::new(BackoffConfig::default(), random);
             reconnect.next_delay(RetryTrigger::Broker, Duration::from_secs(20))
         };
         let mut waits: Vec<Duration> = (0..100).map(first_wait).collect();

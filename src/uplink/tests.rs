@@ -119,12 +119,12 @@ impl Van {
 
     /// Waits in virtual time, with a limit.
     async fn until(&self, what: &str, limit: Duration, done: impl Fn(&Self) -> bool) {
-        let backlog_samples = async {
+        let waited = async {
             while !done(self) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        let in_time = tokio::time::timeout(limit, backlog_samples).await.is_ok();
+        let in_time = tokio::time::timeout(limit, waited).await.is_ok();
         assert!(in_time, "{what} within {limit:?}: {:?}", self.outbox.stats().borrow());
     }
 

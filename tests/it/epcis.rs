@@ -22,13 +22,11 @@ fn names() -> Identifiers {
 
 /// Returns every kind of event at every level of detail, with all URI schemes or the minimum.
 fn messages() -> Vec<Value> {
-    let min_ahead = Identifiers::new("id.example.com", &VanId::new("VAN-042").unwrap()).unwrap();
+    let least = Identifiers::new("id.example.com", &VanId::new("VAN-042").unwrap()).unwrap();
     let mut messages = Vec::new();
-    for (telling, names) in [
-        (EventDetail::Full, &names()),
-        (EventDetail::Bare, &min_ahead),
-        (EventDetail::Strange, &min_ahead),
-    ] {
+    for (telling, names) in
+        [(EventDetail::Full, &names()), (EventDetail::Bare, &least), (EventDetail::Strange, &least)]
+    {
         names.check().unwrap();
         let encoded = records(telling).into_iter().map(|record| encode(&record, names));
         messages.extend(encoded.map(|payload| serde_json::from_slice::<Value>(&payload).unwrap()));

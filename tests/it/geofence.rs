@@ -90,9 +90,9 @@ impl Town {
             let stop = [east, random.between(-20.0, 20.0)];
             town.stops.push(stop);
             town.passed.push(false);
-            let deferred =
+            let parked =
                 [stop[0] + random.between(-15.0, 15.0), stop[1] + random.between(-15.0, 15.0)];
-            town.drive(&mut at, deferred, random.between(30.0, 50.0) / 3.6);
+            town.drive(&mut at, parked, random.between(30.0, 50.0) / 3.6);
             town.stand(at, Some(town.stops.len() - 1), random.between(30.0, 180.0));
         }
         town.drive(&mut at, [east + 1500.0, 0.0], 12.0);
@@ -122,9 +122,9 @@ impl Town {
     }
 
     fn manifest(&self) -> Manifest {
-        let degrees_from_e7 = |at: [f64; 2]| (position(at).lat_deg(), position(at).lon_deg());
+        let degrees = |at: [f64; 2]| (position(at).lat_deg(), position(at).lon_deg());
         let stops = self.stops.iter().enumerate().map(|(index, at)| {
-            let (lat, lon) = degrees_from_e7(*at);
+            let (lat, lon) = degrees(*at);
             let parcel = RawParcel {
                 id: format!("PARCEL-{index}"),
                 epc: None,
@@ -146,7 +146,7 @@ impl Town {
                 parcels: vec![parcel],
             }
         });
-        let (lat, lon) = degrees_from_e7([0.0, 0.0]);
+        let (lat, lon) = degrees([0.0, 0.0]);
         Manifest::new(RawManifest {
             route: "R".to_owned(),
             rev: 1,
@@ -262,8 +262,8 @@ impl<'a> VisitChecker<'a> {
                 stood.get_or_insert(now_s);
             }
             let road_distance_m = (at[0] - truth.at[0]).hypot(at[1] - truth.at[1]);
-            let delete_by_key = truth.stands_at.is_some_and(|stop| stop != index);
-            if stood.is_some() && (delete_by_key || road_distance_m > RADIUS_M + 30.0) {
+            let elsewhere = truth.stands_at.is_some_and(|stop| stop != index);
+            if stood.is_some() && (elsewhere || road_distance_m > RADIUS_M + 30.0) {
                 left.get_or_insert(now_s);
             }
         }

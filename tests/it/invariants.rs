@@ -112,10 +112,14 @@ fn sequence_numbers_rise_by_one_and_times_never_fall() {
 fn one_byte_in_a_thousand_corrupted_gives_no_wrong_position() {
     let drive = simulated("config/routes/city.toml", ReceiverType::UbloxM8, 900);
     let (clean, _) = records(DateHint::AsReported, drive.iter().cloned());
-    let mut fnv1a = fastrand_like(7);
+    let mut random = fastrand_like(7);
     let noisy = drive.iter().map(|(at, bytes)| {
         let corrupt = |byte: &u8| {
-            if fnv1a().is_multiple_of(1000) { u8::try_from(fnv1a() % 256).unwrap() } else { *byte }
+            if random().is_multiple_of(1000) {
+                u8::try_from(random() % 256).unwrap()
+            } else {
+                *byte
+            }
         };
         (*at, bytes.iter().map(corrupt).collect::<Vec<u8>>())
     });

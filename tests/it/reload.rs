@@ -117,7 +117,7 @@ fn a_wrong_configuration_changes_nothing_and_a_right_one_sends_on_what_waited() 
 fn a_certificate_that_was_renewed_is_used_from_the_next_connection_on_and_no_record_is_lost() {
     let (mut van, source) = Van::new();
     let authority = Authority::new();
-    let reload_if_changed = |van: &Van, file: &str, name: &str| {
+    let renew = |van: &Van, file: &str, name: &str| {
         let (certificate, key) = authority.certify(name, 2099);
         fs::write(van.path(&format!("{file}.pem")), certificate).unwrap();
         let key_file = van.path(&format!("{file}.key"));
@@ -126,8 +126,8 @@ fn a_certificate_that_was_renewed_is_used_from_the_next_connection_on_and_no_rec
         fs::set_permissions(&key_file, fs::Permissions::from_mode(owners_alone)).unwrap();
     };
     fs::write(van.path("ca.pem"), &authority.pem).unwrap();
-    reload_if_changed(&van, "broker", "localhost");
-    reload_if_changed(&van, "van", "first");
+    renew(&van, "broker", "localhost");
+    renew(&van, "van", "first");
     let folder = van.folder.path().display().to_string();
     let conf = format!(
         "cafile {folder}/ca.pem\ncertfile {folder}/broker.pem\nkeyfile {folder}/broker.key\n\
@@ -147,7 +147,7 @@ fn a_certificate_that_was_renewed_is_used_from_the_next_connection_on_and_no_rec
     };
     until("the first certificate", &van, || let_in(&van, "first"));
     until("records", &van, || seqs(&van, "fleet/v1").len() > 5);
-    reload_if_changed(&van, "van", "renewed");
+    renew(&van, "van", "renewed");
     hang_up(&van);
     until("the renewed certificate", &van, || let_in(&van, "renewed"));
     let before = seqs(&van, "fleet/v1").len();

@@ -236,11 +236,11 @@ mod websocket {
     #[tokio::test]
     async fn nobody_is_talked_to_without_trust_through_a_websocket_either() {
         let Some(broker) = Broker::start() else { return };
-        let next_unlisted = broker.file("stranger.pem").display().to_string();
+        let other = broker.file("stranger.pem").display().to_string();
         let (wss, ws) = (broker.wss, broker.ws);
         for version in VERSIONS {
             for (host, port, ca, why) in [
-                ("localhost", wss, Some(&*next_unlisted), TlsFailure::UnknownAuthority),
+                ("localhost", wss, Some(&*other), TlsFailure::UnknownAuthority),
                 ("127.0.0.1", wss, None, TlsFailure::WrongName),
                 ("localhost", ws, None, TlsFailure::Other),
             ] {
@@ -417,8 +417,8 @@ mod proxy {
     async fn trust_is_between_van_and_broker_whoever_makes_the_way() {
         let Some(broker) = Broker::start() else { return };
         let (_, through) = Proxy::start(None);
-        let next_unlisted = broker.file("stranger.pem").display().to_string();
-        let more = [("mqtt.proxy", &*through), ("mqtt.ca_file", &next_unlisted)];
+        let other = broker.file("stranger.pem").display().to_string();
+        let more = [("mqtt.proxy", &*through), ("mqtt.ca_file", &other)];
         let mut links = broker.links(&format!("mqtts://localhost:{}", broker.mqtts), &more);
         let ConnectionEvent::Closed(closed) = attempt(&mut links).await else {
             panic!("access granted")

@@ -97,9 +97,9 @@ impl ChangeFeed {
         self.last_moving.read().expect("no holder of the lock can panic").get(van).cloned()
     }
 
-    pub fn publish(&self, state_mut: Change) {
+    pub fn publish(&self, change: Change) {
         // There may be no subscribers.
-        self.changes.send(state_mut).ok();
+        self.changes.send(change).ok();
     }
 
     /// Subscribes to all future changes.

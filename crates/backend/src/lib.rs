@@ -73,9 +73,9 @@ pub struct AppState {
 
 impl AppState {
     /// Publishes a change to the subscribers on this instance and on all others.
-    pub async fn publish_change(&self, state_mut: change_feed::Change) {
-        self.store.notify_change(&state_mut);
-        self.change_feed.publish(state_mut);
+    pub async fn publish_change(&self, change: change_feed::Change) {
+        self.store.notify_change(&change);
+        self.change_feed.publish(change);
     }
 
     /// Returns the current time. `waypost-backend` does not start before the host clock is set.

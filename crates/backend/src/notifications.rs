@@ -192,8 +192,8 @@ struct PendingChanges {
 }
 
 impl PendingChanges {
-    fn record(&mut self, state_mut: Change) {
-        match state_mut {
+    fn record(&mut self, change: Change) {
+        match change {
             Change::Parcels { epcs, van } => {
                 self.epcs.extend(epcs.iter().cloned());
                 self.vans.extend(van.map(|van| van.to_string()));
@@ -225,8 +225,8 @@ pub async fn run(shared: AppState, stop: CancellationToken) -> Result<(), StoreE
                 () = stop.cancelled() => return Ok(()),
                 () = &mut pending => break,
                 _ = sweep.tick() => changed.all = true,
-                state_mut = changes.recv() => match state_mut {
-                    Ok(state_mut) => changed.record(state_mut),
+                change = changes.recv() => match change {
+                    Ok(change) => changed.record(change),
                     Err(RecvError::Lagged(_)) => changed.all = true,
                     Err(RecvError::Closed) => return Ok(()),
                 },

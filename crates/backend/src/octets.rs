@@ -46,10 +46,10 @@ mod tests {
 
     #[test]
     fn a_uuid_says_its_version_and_variant() {
-        let (render_frame, made) = (random_uuid(), uuid_v8("abc"));
+        let (drawn, made) = (random_uuid(), uuid_v8("abc"));
         assert_eq!(made, "ba7816bf-8f01-8fea-8141-40de5dae2223");
-        assert_eq!((render_frame.len(), &render_frame[14..15]), (36, "4"));
-        assert!(["8", "9", "a", "b"].contains(&&render_frame[19..20]), "{render_frame}");
-        assert_ne!(render_frame, random_uuid());
+        assert_eq!((drawn.len(), &drawn[14..15]), (36, "4"));
+        assert!(["8", "9", "a", "b"].contains(&&drawn[19..20]), "{drawn}");
+        assert_ne!(drawn, random_uuid());
     }
 }

@@ -226,9 +226,9 @@ mod tests {
         network.schedule_cut(clock.uptime(), Duration::from_secs(3600), clock.clone());
         assert!(before.read_u8().await.is_err(), "gone");
         assert_ne!(network.state(), NetworkState::Connected);
-        let mut beat_while = TcpStream::connect(network.address()).await.unwrap();
-        let _ = beat_while.write_u8(8).await;
-        assert!(beat_while.read_u8().await.is_err(), "refused");
+        let mut during = TcpStream::connect(network.address()).await.unwrap();
+        let _ = during.write_u8(8).await;
+        assert!(during.read_u8().await.is_err(), "refused");
         assert_eq!(network.byte_counts(), carried, "no bytes are forwarded");
 
         network.restore(clock.uptime());

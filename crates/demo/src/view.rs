@@ -333,14 +333,14 @@ fn format_course(point: &Point) -> String {
         ("W", '←'),
         ("NW", '↖'),
     ];
-    let Some(degrees_from_e7) = point.course_deg else { return "–".to_owned() };
+    let Some(degrees) = point.course_deg else { return "–".to_owned() };
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "it saturates, and the remainder is below 8"
     )]
-    let (wind, arrow) = WINDS[(degrees_from_e7 / 45.0).round() as usize % 8];
-    format!("{degrees_from_e7:.0}° {arrow} {wind}")
+    let (wind, arrow) = WINDS[(degrees / 45.0).round() as usize % 8];
+    format!("{degrees:.0}° {arrow} {wind}")
 }
 
 /// Formats `1:23:45`, or `23:45`.

@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn a_card_is_read_and_a_stranger_is_none() {
         let next = |outcome| Some(ControlCode::Next(outcome));
-        let backdate = Delay { by: Delay::DEFAULT_DELAY, reason: DelayReason::Weather };
+        let late = Delay { by: Delay::DEFAULT_DELAY, reason: DelayReason::Weather };
         for (text, expected) in [
             ("ATTEMPT:AQ", next(ReportedOutcome::Attempted(FailureReason::NoOneHome))),
             ("ATTEMPT:A7", next(ReportedOutcome::Attempted(FailureReason::Refused))),
@@ -169,7 +169,7 @@ mod tests {
             ("UNDO", Some(ControlCode::Undo)),
             ("DUTY:BREAK", Some(ControlCode::Duty(Duty::Break))),
             ("DUTY:", None),
-            ("DELAY:AO", Some(ControlCode::Delay(Some(backdate)))),
+            ("DELAY:AO", Some(ControlCode::Delay(Some(late)))),
             ("DELAY:NONE", Some(ControlCode::Delay(None))),
             ("", None),
         ] {

@@ -79,12 +79,9 @@ impl TrackPoint {
         let Self { fix, motion, odometer } = self;
         let length = |of: Distance| Distance::from_metres(tenths(of.as_metres())).unwrap_or(of);
         let height = |of: Height| Height::from_metres(tenths(of.as_metres())).unwrap_or(of);
-        let degrees_from_e7 = |e9: i64| whole_hundreds(e9) / 1e9;
+        let degrees = |e9: i64| whole_hundreds(e9) / 1e9;
         let place = fix.position;
-        let position = Position::from_degrees(
-            degrees_from_e7(place.lat_e9()),
-            degrees_from_e7(place.lon_e9()),
-        );
+        let position = Position::from_degrees(degrees(place.lat_e9()), degrees(place.lon_e9()));
         let fix = Fix {
             position: position.unwrap_or(place),
             altitude_msl: fix.altitude_msl.map(height),

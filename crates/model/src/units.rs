@@ -336,8 +336,8 @@ impl Position {
 }
 
 /// Cosine of −90..=90 degrees by its Taylor series, accurate to 1e-10.
-fn cosine(degrees_from_e7: f64) -> f64 {
-    let x2 = degrees_from_e7.to_radians() * degrees_from_e7.to_radians();
+fn cosine(degrees: f64) -> f64 {
+    let x2 = degrees.to_radians() * degrees.to_radians();
     let (mut term, mut sum) = (1.0, 1.0);
     for n in 1..=9 {
         term *= -x2 / f64::from((2 * n - 1) * (2 * n));
@@ -395,12 +395,10 @@ pub struct Course(u16);
 impl Course {
     /// Degrees clockwise from true north; `None` unless 0..=360. 360 becomes 0.
     #[must_use]
-    pub fn from_degrees(degrees_from_e7: f64) -> Option<Self> {
-        let valid = (0.0..=360.0).contains(&degrees_from_e7);
+    pub fn from_degrees(degrees: f64) -> Option<Self> {
+        let valid = (0.0..=360.0).contains(&degrees);
         valid.then(|| {
-            Self(
-                u16::try_from(rounded_u32(degrees_from_e7 * 100.0) % 36_000).expect("below 36,000"),
-            )
+            Self(u16::try_from(rounded_u32(degrees * 100.0) % 36_000).expect("below 36,000"))
         })
     }
 
@@ -516,11 +514,8 @@ mod tests {
     #[test]
     fn the_way_on_the_plane_is_that_on_the_globe() {
         for tenth in -900..=900 {
-            let degrees_from_e7 = f64::from(tenth) / 10.0;
-            assert!(
-                (cosine(degrees_from_e7) - degrees_from_e7.to_radians().cos()).abs() < 1e-10,
-                "{degrees_from_e7}"
-            );
+            let degrees = f64::from(tenth) / 10.0;
+            assert!((cosine(degrees) - degrees.to_radians().cos()).abs() < 1e-10, "{degrees}");
         }
         for (lat, lon) in [(48.1, 11.5), (-33.9, 179.999), (69.6, -179.999), (0.0, 0.0)] {
             let here = Position::from_degrees(lat, lon).unwrap();

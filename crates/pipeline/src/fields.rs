@@ -87,9 +87,9 @@ impl<'a> Fields<'a> {
 
     fn angle(&self, number: usize, positive: &str, negative: &str) -> Option<f64> {
         let packed = self.number(number).filter(|packed| *packed >= 0.0)?;
-        let degrees_from_e7 = (packed / 100.0).floor();
-        let format_elapsed = packed - degrees_from_e7 * 100.0;
-        let angle = (format_elapsed < 60.0).then(|| degrees_from_e7 + format_elapsed / 60.0)?;
+        let degrees = (packed / 100.0).floor();
+        let minutes = packed - degrees * 100.0;
+        let angle = (minutes < 60.0).then(|| degrees + minutes / 60.0)?;
         match self.get(number + 1) {
             side if side == positive => Some(angle),
             side if side == negative => Some(-angle),

@@ -396,8 +396,8 @@ mod tests {
         for second in 0..30 {
             let at = Uptime::from_millis(second * 1000);
             let rmc = format!("GPRMC,1200{second:02}.00,A,4800.0,N,01100.0,E,10,0,221126,,");
-            let backdate = format!("GPGLL,4800.0,N,01100.0,E,1200{second:02}.003,A,A");
-            for body in [Some(rmc), Some(backdate).filter(|_| second % 10 == 9)].iter().flatten() {
+            let late = format!("GPGLL,4800.0,N,01100.0,E,1200{second:02}.003,A,A");
+            for body in [Some(rmc), Some(late).filter(|_| second % 10 == 9)].iter().flatten() {
                 epochs.push(&sentence(body), (at, at), |epoch| {
                     gate.push(&epoch, |_| fixes += 1);
                 });

@@ -53,9 +53,9 @@ impl FixRecorder {
 
     /// Newest fix for display. A withheld fix carries time and quality only.
     pub(super) fn public_fix(&self) -> Option<Fix> {
-        let link_not_valid = Position::from_degrees(0.0, 0.0)?;
+        let nowhere = Position::from_degrees(0.0, 0.0)?;
         let nothing_of = |fix: Fix| Fix {
-            position: link_not_valid,
+            position: nowhere,
             speed: None,
             course: None,
             altitude_msl: None,

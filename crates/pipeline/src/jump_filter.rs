@@ -177,9 +177,9 @@ mod tests {
 
     #[test]
     fn lies_that_disagree_are_no_witnesses() {
-        let delete_by_key = |n: u32| (n * 1000, 40_000.0 * f64::from(1 + n % 2), Some(1.0));
+        let elsewhere = |n: u32| (n * 1000, 40_000.0 * f64::from(1 + n % 2), Some(1.0));
         let script: Vec<_> =
-            [(0, 0.0, Some(1.0))].into_iter().chain((1..=30).map(delete_by_key)).collect();
+            [(0, 0.0, Some(1.0))].into_iter().chain((1..=30).map(elsewhere)).collect();
         let (out, given_up) = believed(&script);
         assert_eq!((out.len(), given_up), (1, 30));
     }

@@ -306,11 +306,11 @@ fn rmc(fields: &Fields<'_>) -> Rmc {
 
 fn gga(fields: &Fields<'_>) -> FixData {
     // Some receivers omit the quality. A position then implies a fix.
-    let pending_pubacks = match fields.position(2) {
+    let unspecified = match fields.position(2) {
         Some(_) => PosMode::Autonomous,
         None => PosMode::NoFix,
     };
-    fix_data(fields, PosMode::from_quality(fields.get(6)).unwrap_or(pending_pubacks), 11)
+    fix_data(fields, PosMode::from_quality(fields.get(6)).unwrap_or(unspecified), 11)
 }
 
 fn gns(fields: &Fields<'_>) -> FixData {

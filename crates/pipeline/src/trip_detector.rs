@@ -322,12 +322,12 @@ mod tests {
         drive.go(100, 10.0);
         assert!((drive.odometer_m() - 1000.0).abs() < 2.0, "{}", drive.odometer_m());
         drive.go(40, 0.0);
-        let deferred = drive.odometer_m();
+        let parked = drive.odometer_m();
         for _ in 0..600 {
             drive.go(1, 0.4);
             drive.go(1, -0.4);
         }
-        assert!(drive.odometer_m() - deferred < 1.0, "{}", drive.odometer_m() - deferred);
+        assert!(drive.odometer_m() - parked < 1.0, "{}", drive.odometer_m() - parked);
     }
 
     #[test]

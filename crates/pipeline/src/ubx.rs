@@ -437,10 +437,9 @@ mod tests {
         assert_eq!(ack, hex("b5 62 05 01 02 00 06 8a 98 c1"));
         let mut spoilt = ack.clone();
         spoilt[8] ^= 1;
-        let until_stopped = [0xb5, 0x62, 0x01, 0x07, 0xff, 0xff];
+        let endless = [0xb5, 0x62, 0x01, 0x07, 0xff, 0xff];
         let stream =
-            [b"$GPGGA\xb5\xb5".as_slice(), &ack, b"$GP\xb5\x62", &spoilt, &until_stopped, &nak]
-                .concat();
+            [b"$GPGGA\xb5\xb5".as_slice(), &ack, b"$GP\xb5\x62", &spoilt, &endless, &nak].concat();
         let expected = [Response::Ack(CFG_VALSET), Response::Nak(CFG_GNSS)];
         assert_eq!(answers(&stream), expected);
         let mut scanner = ResponseParser::default();

@@ -64,10 +64,10 @@ mod tests {
     #[test]
     fn each_cause_is_told_once() {
         let refused = || io::Error::from(io::ErrorKind::PermissionDenied);
-        let one_way: anyhow::Error = refused().into();
+        let alone: anyhow::Error = refused().into();
         let behind: anyhow::Result<()> = Err(refused()).context("/dev/gnss");
         let within: anyhow::Result<()> = Err(refused()).context("/dev/gnss: permission denied");
-        assert_eq!(format_error_chain(&one_way), "permission denied");
+        assert_eq!(format_error_chain(&alone), "permission denied");
         assert_eq!(format_error_chain(&behind.unwrap_err()), "/dev/gnss: permission denied");
         assert_eq!(format_error_chain(&within.unwrap_err()), "/dev/gnss: permission denied");
     }

@@ -85,8 +85,8 @@ pub(super) fn check_times(
     stops: &[Stop],
 ) {
     let most = delivery.max_parcels_per_stop;
-    let min_ahead = |seconds: usize| Duration::from_secs(u64::try_from(seconds).expect("a few"));
-    let loading = min_ahead(LOADING_MARGIN_S + most * stops.len());
+    let least = |seconds: usize| Duration::from_secs(u64::try_from(seconds).expect("a few"));
+    let loading = least(LOADING_MARGIN_S + most * stops.len());
     if depot.loading < loading {
         let (given, needed) = (depot.loading.as_secs(), loading.as_secs());
         let parcels = most * stops.len();
@@ -94,14 +94,14 @@ pub(super) fn check_times(
             format!("{given} s is too short to load {parcels} parcels: set {needed} s or more");
         file.add_problem("depot.loading_s", &text);
     }
-    let unloading = min_ahead(UNLOADING_MARGIN_S + 2 * (delivery.attempts + delivery.damaged));
+    let unloading = least(UNLOADING_MARGIN_S + 2 * (delivery.attempts + delivery.damaged));
     if depot.unloading < unloading {
         let (given, needed) = (depot.unloading.as_secs(), unloading.as_secs());
         let text = format!("{given} s is too short to scan returns: set {needed} s or more");
         file.add_problem("depot.unloading_s", &text);
     }
-    let min_rtt = 1.0 - van.dwell_spread.get();
-    let dwell = min_ahead(STOP_MARGIN_S + HANDOVER_S * most).div_f64(min_rtt);
+    let shortest = 1.0 - van.dwell_spread.get();
+    let dwell = least(STOP_MARGIN_S + HANDOVER_S * most).div_f64(shortest);
     for (index, stop) in stops.iter().enumerate() {
         if stop.purpose == Purpose::Delivery && stop.dwell < dwell {
             let (given, needed) = (stop.dwell.as_secs(), dwell.as_secs_f64().ceil());

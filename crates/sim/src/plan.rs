@@ -153,14 +153,14 @@ impl Planner<'_> {
             .saturating_sub(duration_from_s(DEPARTURE_MARGIN_S + gap_s * count_f64(taken.len())));
         self.change_duty(at.saturating_sub(ON_DUTY_LEAD), GroundTruthKind::OnDuty);
         for (index, parcel) in taken.into_iter().rev() {
-            let backdate = self.random_duration(0.0, 0.5 * gap_s);
-            self.scan(at + backdate, &parcel.line);
-            self.record(at + backdate, GroundTruthKind::Loaded, Some(&parcel.key), None);
+            let late = self.random_duration(0.0, 0.5 * gap_s);
+            self.scan(at + late, &parcel.line);
+            self.record(at + late, GroundTruthKind::Loaded, Some(&parcel.key), None);
             if self.anomalies.is_repeated_at_station(index) {
                 let again = self.random_duration(0.2, 0.5 * gap_s);
-                self.scan(at + backdate + again, &parcel.line);
+                self.scan(at + late + again, &parcel.line);
             }
-            self.add_time_aboard(index, at + backdate, departed);
+            self.add_time_aboard(index, at + late, departed);
             at += duration_from_s(gap_s);
         }
         for parcel in parcels.iter().filter(|parcel| parcel.outcome == ParcelOutcome::Forgotten) {

@@ -180,11 +180,11 @@ impl PtyLine {
 
     /// Waits for the reader to read the last burst, and discards the burst if there is no reader.
     async fn discard_unread(&mut self) -> io::Result<()> {
-        let mut backlog_samples = Duration::ZERO;
+        let mut waited = Duration::ZERO;
         while self.is_unread()? {
-            if self.reader == ReaderState::Present && backlog_samples < READ_TIMEOUT {
+            if self.reader == ReaderState::Present && waited < READ_TIMEOUT {
                 tokio::time::sleep(POLL_INTERVAL).await;
-                backlog_samples += POLL_INTERVAL;
+                waited += POLL_INTERVAL;
                 continue;
             }
             self.reader = ReaderState::Absent;

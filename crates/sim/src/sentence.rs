@@ -44,10 +44,10 @@ pub(super) fn position(position: Position, decimals: u32) -> String {
 fn angle(e9: i64, degree_digits: usize, decimals: u32) -> String {
     let scale = 10_u64.pow(decimals);
     let units = (e9.unsigned_abs() * 60 * scale + 500_000_000) / 1_000_000_000;
-    let (degrees_from_e7, rest) = (units / (60 * scale), units % (60 * scale));
-    let (format_elapsed, fraction) = (rest / scale, rest % scale);
+    let (degrees, rest) = (units / (60 * scale), units % (60 * scale));
+    let (minutes, fraction) = (rest / scale, rest % scale);
     let digits = usize::try_from(decimals).expect("a few");
-    format!("{degrees_from_e7:0degree_digits$}{format_elapsed:02}.{fraction:0digits$}")
+    format!("{degrees:0degree_digits$}{minutes:02}.{fraction:0digits$}")
 }
 
 /// Formats `hhmmss.sss`.

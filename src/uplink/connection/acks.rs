@@ -27,8 +27,8 @@ impl<L: Connector> BrokerConnection<'_, L> {
 
     /// Whether the message may not have reached the backend.
     fn is_rejected(&self, reason: ReasonCode) -> bool {
-        let timeouts = reason == ReasonCode::NO_MATCHING_SUBSCRIBERS;
-        reason.is_failure() || timeouts && self.uplink.config.require_subscriber
+        let unanswered = reason == ReasonCode::NO_MATCHING_SUBSCRIBERS;
+        reason.is_failure() || unanswered && self.uplink.config.require_subscriber
     }
 
     fn on_track_puback(&mut self, batch: Batch, reason: ReasonCode, now: Uptime) {

@@ -91,8 +91,8 @@ impl<L: Connector> BrokerConnection<'_, L> {
             due = due.min(at + interval);
         }
         // The last position of a recording has no successor to wait for.
-        let delete_by_key = session.stop_sent.is_some_and(|said| said != health.route.stop());
-        Some(if self.drained || delete_by_key { Uptime::ZERO } else { due })
+        let elsewhere = session.stop_sent.is_some_and(|said| said != health.route.stop());
+        Some(if self.drained || elsewhere { Uptime::ZERO } else { due })
     }
 
     pub(super) fn state_interval(&self) -> Duration {

@@ -70,13 +70,13 @@ async fn a_backend_that_says_nothing_gets_everything_again_after_five_minutes_an
 #[tokio::test(start_paused = true)]
 async fn any_mix_of_faults_removes_nothing_that_the_backend_has_not_said() {
     for seed in 0..8 {
-        let mut fnv1a = fastrand::Rng::with_seed(seed);
+        let mut random = fastrand::Rng::with_seed(seed);
         let broker = Broker::up();
         // Records stored by the backend, and its last `ack`. A 3.1.1 broker may acknowledge and
         // drop a message.
         let stored = std::sync::Arc::new(std::sync::Mutex::new(BTreeSet::new()));
         let noted = stored.clone();
-        broker.script(move |received| match fnv1a.u32(0..100) {
+        broker.script(move |received| match random.u32(0..100) {
             0..3 => PublishReaction::Cut,
             3..5 => PublishReaction::Silence,
             5..15 => ACCEPT,
@@ -124,12 +124,12 @@ async fn fresh_points_wait_for_the_backlog_so_that_a_mark_takes_nothing_that_has
 #[tokio::test(start_paused = true)]
 async fn a_backend_that_says_the_highest_that_came_loses_nothing_to_a_broker_that_refuses() {
     for seed in 0..8 {
-        let mut fnv1a = fastrand::Rng::with_seed(seed);
+        let mut random = fastrand::Rng::with_seed(seed);
         let broker = Broker::up();
         let stored = std::sync::Arc::new(std::sync::Mutex::new(BTreeSet::new()));
         let newest = std::sync::Arc::new(std::sync::Mutex::new((0, 0)));
         let (noted, highest) = (stored.clone(), newest.clone());
-        broker.script(move |received| match fnv1a.u32(0..100) {
+        broker.script(move |received| match random.u32(0..100) {
             0..2 => PublishReaction::Cut,
             2..30 if received.topic.ends_with("/track") => PublishReaction::Ack(0x97),
             _ => {
@@ -138,7 +138,7 @@ async fn a_backend_that_says_the_highest_that_came_loses_nothing_to_a_broker_tha
                 let before = if highest.0 == received.link { highest.1 } else { 0 };
                 let last = received.seqs().last().copied().unwrap_or(0);
                 *highest = (received.link, before.max(last));
-                PublishReaction::AckLater(Duration::from_millis(fnv1a.u64(1..900)))
+                PublishReaction::AckLater(Duration::from_millis(random.u64(1..900)))
             }
         });
         let mut van = Van::start_with_backlog(strict(), broker, 2000).await;
@@ -162,13 +162,13 @@ async fn a_backend_that_says_the_highest_that_came_loses_nothing_to_a_broker_tha
 #[tokio::test(start_paused = true)]
 async fn a_broker_that_drops_in_the_middle_loses_nothing_to_a_backend_that_says_what_came() {
     for seed in 0..8 {
-        let mut fnv1a = fastrand::Rng::with_seed(seed);
+        let mut random = fastrand::Rng::with_seed(seed);
         let broker = Broker::up();
         let stored = std::sync::Arc::new(std::sync::Mutex::new(BTreeSet::new()));
         // First and last number of each message, in the order in which the backend stored them.
         let came = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
         let (noted, ranges) = (stored.clone(), came.clone());
-        broker.script(move |received| match fnv1a.u32(0..100) {
+        broker.script(move |received| match random.u32(0..100) {
             0..2 => PublishReaction::Cut,
             2..4 => PublishReaction::Ack(0x97),
             4..20 => ACCEPT,
@@ -178,7 +178,7 @@ async fn a_broker_that_drops_in_the_middle_loses_nothing_to_a_backend_that_says_
                 if let (Some(first), Some(last)) = (seqs.first(), seqs.last()) {
                     ranges.lock().unwrap().push((*first, *last));
                 }
-                PublishReaction::AckLater(Duration::from_millis(fnv1a.u64(1..900)))
+                PublishReaction::AckLater(Duration::from_millis(random.u64(1..900)))
             }
         });
         let config = UplinkConfig { version: MqttVersion::V3_1_1, track_batch: 9, ..config() };

@@ -31,8 +31,8 @@ async fn a_spent_budget_makes_rare_what_can_wait_and_stops_the_backlog_alone() {
     assert!(tracks >= 130 && (10..=13).contains(&states), "{tracks}, {states}");
     assert_eq!((pending, van.status.borrow().throttle.factor()), (0, 1));
 
-    let on_backlog_sent = Budget { monthly_bytes: Some(1), metered: false };
-    let (van, [positions, tracks, states], pending) = ten_minutes(on_backlog_sent).await;
+    let spent = Budget { monthly_bytes: Some(1), metered: false };
+    let (van, [positions, tracks, states], pending) = ten_minutes(spent).await;
     assert!((14..=17).contains(&positions), "{positions}");
     assert!((20..=30).contains(&tracks) && (2..=4).contains(&states), "{tracks}, {states}");
     assert_eq!((pending, van.status.borrow().throttle.factor()), (600, 8), "except the backlog");

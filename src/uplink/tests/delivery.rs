@@ -191,22 +191,22 @@ async fn a_link_that_says_nothing_for_two_keep_alives_is_cut() {
 #[tokio::test(start_paused = true)]
 async fn any_mix_of_faults_delivers_everything_in_the_end_and_removes_nothing_before() {
     for seed in 0..12 {
-        let mut fnv1a = fastrand::Rng::with_seed(seed);
+        let mut random = fastrand::Rng::with_seed(seed);
         let broker = Broker::up();
         // Odd seeds also reject messages; their connections stay up.
         let refusals = seed % 2 == 1;
         let accepted = std::sync::Arc::new(std::sync::Mutex::new(BTreeSet::new()));
         let noted = accepted.clone();
         broker.script(move |received| {
-            let answer = match fnv1a.u32(0..100) {
+            let answer = match random.u32(0..100) {
                 0..4 => PublishReaction::Cut,
                 4..6 => PublishReaction::Silence,
                 6..8 => PublishReaction::AckTwice,
-                8..10 => PublishReaction::AckAnother(fnv1a.u16(21..30)),
+                8..10 => PublishReaction::AckAnother(random.u16(21..30)),
                 10..14 if refusals => {
-                    PublishReaction::Ack(fnv1a.choice([0x80, 0x87, 0x97]).unwrap())
+                    PublishReaction::Ack(random.choice([0x80, 0x87, 0x97]).unwrap())
                 }
-                14..60 => PublishReaction::AckLater(Duration::from_millis(fnv1a.u64(1..900))),
+                14..60 => PublishReaction::AckLater(Duration::from_millis(random.u64(1..900))),
                 _ => ACCEPT,
             };
             if matches!(

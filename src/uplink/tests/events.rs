@@ -169,18 +169,18 @@ async fn a_broker_with_a_limit_that_it_does_not_say_gets_the_other_events_all_th
 #[tokio::test(start_paused = true)]
 async fn any_mix_of_faults_delivers_every_event_and_removes_none_before() {
     for seed in 0..8 {
-        let mut fnv1a = fastrand::Rng::with_seed(seed);
+        let mut random = fastrand::Rng::with_seed(seed);
         let broker = Broker::up();
         let accepted = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
         let noted = accepted.clone();
         broker.script(move |received| {
-            let answer = match fnv1a.u32(0..100) {
+            let answer = match random.u32(0..100) {
                 0..4 => PublishReaction::Cut,
                 4..6 => PublishReaction::Silence,
                 6..8 => PublishReaction::AckTwice,
-                8..10 => PublishReaction::AckAnother(fnv1a.u16(21..30)),
-                10..14 => PublishReaction::Ack(fnv1a.choice([0x80, 0x87, 0x97]).unwrap()),
-                14..60 => PublishReaction::AckLater(Duration::from_millis(fnv1a.u64(1..900))),
+                8..10 => PublishReaction::AckAnother(random.u16(21..30)),
+                10..14 => PublishReaction::Ack(random.choice([0x80, 0x87, 0x97]).unwrap()),
+                14..60 => PublishReaction::AckLater(Duration::from_millis(random.u64(1..900))),
                 _ => ACCEPT,
             };
             if matches!(

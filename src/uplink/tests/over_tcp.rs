@@ -81,10 +81,10 @@ async fn host_of(version: MqttVersion, port: u16, records: u64) -> Host {
 impl Host {
     pub(super) async fn pending(&self, wanted: u64) {
         let mut stats = self.outbox.stats();
-        let backlog_samples =
+        let waited =
             tokio::time::timeout(LIMIT, stats.wait_for(|stats| stats.pending == wanted)).await;
         assert!(
-            backlog_samples.is_ok(),
+            waited.is_ok(),
             "{} pending, {:?}",
             self.outbox.stats().borrow().pending,
             self.status.borrow()
@@ -241,8 +241,8 @@ async fn mosquitto_gets_everything_across_a_restart_and_nothing_is_lost_to_its_a
     }
     let port = free_port().await;
     let host = host(port, 3000).await;
-    let no_fix = "pattern write fleet/v1/%u/position\npattern write fleet/v1/%u/connection\n";
-    let broker = Mosquitto::start(host.directory.path(), port, no_fix);
+    let denied = "pattern write fleet/v1/%u/position\npattern write fleet/v1/%u/connection\n";
+    let broker = Mosquitto::start(host.directory.path(), port, denied);
     let mut status = host.status.clone();
     let refused = status.wait_for(|status| status.last_reason == Some(ReasonCode::NOT_AUTHORIZED));
     tokio::time::timeout(LIMIT, refused).await.unwrap().unwrap();

@@ -222,8 +222,8 @@ fn everything_is_reached_by_keyboard_and_the_focus_is_seen() {
         for width in [390, 1280] {
             browser.look(width, "light");
             browser.media(&[("prefers-reduced-motion", "reduce")]);
-            let accurate_fix_at = browser.run(USABLE);
-            let accurate_fix_at = accurate_fix_at.as_array().unwrap();
+            let usable = browser.run(USABLE);
+            let usable = usable.as_array().unwrap();
             let mut missed: Vec<usize> = (0..accurate_fix_at.len()).collect();
             for _ in 0..accurate_fix_at.len() * 2 + 8 {
                 browser.press(key::TAB);
@@ -243,8 +243,7 @@ fn everything_is_reached_by_keyboard_and_the_focus_is_seen() {
                     break;
                 }
             }
-            let missed: Vec<&Value> =
-                missed.into_iter().map(|index| &accurate_fix_at[index]).collect();
+            let missed: Vec<&Value> = missed.into_iter().map(|index| &usable[index]).collect();
             assert!(
                 missed.is_empty(),
                 "{}, {width} px: not reached, or not seen: {missed:?}",

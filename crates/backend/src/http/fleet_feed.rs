@@ -70,8 +70,8 @@ impl FleetFeed {
         loop {
             let mut due = DueVans::default();
             tokio::select! {
-                state_mut = changes.recv() => match state_mut {
-                    Ok(state_mut) => due.vans.extend(seen.on_change(&state_mut)),
+                change = changes.recv() => match change {
+                    Ok(change) => due.vans.extend(seen.on_change(&change)),
                     Err(RecvError::Lagged(_)) => seen.all_due = true,
                     Err(RecvError::Closed) => return,
                 },
@@ -140,8 +140,8 @@ struct SendState {
 impl SendState {
     /// Returns the van of a change if it was not published since the last tick; otherwise marks it
     /// as pending.
-    fn on_change(&mut self, state_mut: &Change) -> Option<Arc<str>> {
-        let van = match state_mut {
+    fn on_change(&mut self, change: &Change) -> Option<Arc<str>> {
+        let van = match change {
             Change::Position { van } | Change::Van { van } | Change::Route { van, .. } => van,
             Change::Parcels { van, .. } => van.as_ref()?,
             Change::Lagged => {

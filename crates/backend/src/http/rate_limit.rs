@@ -68,10 +68,10 @@ fn evict<K: Eq + Hash>(full_at: &mut HashMap<K, Uptime>, now: Uptime) {
     full_at.retain(|_, full_at| *full_at > now);
     if full_at.len() > most / 2 {
         let mut times: Vec<Uptime> = full_at.values().copied().collect();
-        let centre_deg = times.len() / 2;
-        let (_, median, _) = times.select_nth_unstable(centre_deg);
+        let middle = times.len() / 2;
+        let (_, median, _) = times.select_nth_unstable(middle);
         let median = *median;
-        let mut room = centre_deg;
+        let mut room = middle;
         full_at.retain(|_, full_at| {
             let goes = *full_at <= median && room > 0;
             room -= usize::from(goes);

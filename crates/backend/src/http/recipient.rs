@@ -149,14 +149,14 @@ fn authorize_lookup<'a>(
     let mut opened = None;
     for parcel in candidates {
         let key = secret_digest(parcel.map_or(typed, |parcel| parcel.epc.as_str()));
-        let logins = counter.postcode_failures.acquire(&key, shared.clock.uptime()).is_ok();
+        let attempts = counter.postcode_failures.acquire(&key, shared.clock.uptime()).is_ok();
         let expected = parcel.and_then(|parcel| parcel.postcode.as_deref()).unwrap_or_default();
         let right = bool::from(secret_digest(expected).ct_eq(&code)) && !expected.is_empty();
-        if logins && right {
+        if attempts && right {
             counter.postcode_failures.refund(&key);
         }
         let there = parcel.filter(|parcel| parcel.expires_at.is_none_or(|at| at > shared.now()));
-        if logins && right && opened.is_none() {
+        if attempts && right && opened.is_none() {
             opened = there;
         }
     }

@@ -147,14 +147,14 @@ impl TrackingFeed {
 
     async fn listen(self: Arc<Self>, mut changes: broadcast::Receiver<Change>) {
         loop {
-            let state_mut = changes.recv().await;
+            let change = changes.recv().await;
             let mut pages = self.pages.lock().expect("no holder of the lock can panic");
-            if pages.by_token.is_empty() || matches!(state_mut, Err(RecvError::Closed)) {
+            if pages.by_token.is_empty() || matches!(change, Err(RecvError::Closed)) {
                 pages.listening = false;
                 return;
             }
-            match state_mut {
-                Ok(state_mut) => pages.wake(&state_mut),
+            match change {
+                Ok(change) => pages.wake(&change),
                 Err(_) => pages.by_token.values().for_each(|watch| watch.changed.notify_one()),
             }
         }
@@ -268,9 +268,9 @@ fn publish_if_changed(watch: &FeedEntry, view: &ParcelView, last: &mut Option<Pa
 }
 
 impl FeedIndex {
-    fn wake(&self, state_mut: &Change) {
+    fn wake(&self, change: &Change) {
         let van = |van: &str| Dependency::Van(van.to_owned());
-        match state_mut {
+        match change {
             Change::Position { van: moved } => {
                 self.entries_for(&van(moved)).for_each(|watch| watch.moved.notify_one());
             }

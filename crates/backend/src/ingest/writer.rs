@@ -82,8 +82,8 @@ impl BatchWriter {
                     all.add(taken);
                 }
                 Err(StoreError::Rejected(_)) if part.len() > 1 => {
-                    let centre_deg = part.start + part.len() / 2;
-                    parts.extend([centre_deg..part.end, part.start..centre_deg]);
+                    let middle = part.start + part.len() / 2;
+                    parts.extend([middle..part.end, part.start..middle]);
                 }
                 Err(StoreError::Rejected(words)) if arrivals[part.start].parsed.is_ok() => {
                     let words: String = words.chars().take(MAX_REASON_CHARS).collect();

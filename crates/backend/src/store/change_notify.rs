@@ -78,8 +78,8 @@ struct ChangeNotification {
 }
 
 impl ChangeNotifier {
-    fn add(&self, state_mut: &Change) {
-        let names: Vec<ChangeKey> = match state_mut {
+    fn add(&self, change: &Change) {
+        let names: Vec<ChangeKey> = match change {
             Change::Position { van } => vec![ChangeKey::Position(van.to_string())],
             Change::Van { van } => vec![ChangeKey::Van(van.to_string())],
             Change::Parcels { epcs, van } => {
@@ -173,9 +173,9 @@ impl ChangeNotification {
 impl Store {
     /// Queues a change for the other instances; [`run`] sends it soon, in a batch. No effect with
     /// SQLite.
-    pub fn notify_change(&self, state_mut: &Change) {
+    pub fn notify_change(&self, change: &Change) {
         if let Engine::Postgres(_) = &self.engine {
-            self.notifier.add(state_mut);
+            self.notifier.add(change);
         }
     }
 
@@ -255,11 +255,11 @@ async fn listen(shared: &AppState, from: &str) {
 }
 
 async fn on_notification(shared: &AppState, announcement: &ChangeNotification) {
-    for state_mut in announcement.changes() {
-        if matches!(state_mut, Change::Route { .. } | Change::Lagged) {
+    for change in announcement.changes() {
+        if matches!(change, Change::Route { .. } | Change::Lagged) {
             shared.downlink.notify_one();
         }
-        shared.change_feed.publish(state_mut);
+        shared.change_feed.publish(change);
     }
     let positions = shared.store.newest_positions(&announcement.positions).await;
     for position in positions.unwrap_or_default() {

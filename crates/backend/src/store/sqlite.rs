@@ -57,7 +57,7 @@ impl Sqlite {
         create_file(path, why).map_err(|error| open(error.to_string()))?;
         Connection::open(path)
             .map_err(|error| error.to_string())
-            .and_then(|is_unread| schema_version(&is_unread))
+            .and_then(|untouched| schema_version(&untouched))
             .map_err(open)?;
         if why == OpenMode::Service {
             restrict_permissions(path).map_err(|error| open(error.to_string()))?;
@@ -155,23 +155,23 @@ impl Sqlite {
 /// Locks a file beside the database while an instance runs (flock). SQLite would admit a second
 /// instance, and each would miss the other's changes.
 fn lock(path: &Path) -> Result<File, String> {
-    let mut with_suffix = path.as_os_str().to_owned();
-    with_suffix.push(".lock");
+    let mut sibling = path.as_os_str().to_owned();
+    sibling.push(".lock");
     let file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .open(PathBuf::from(with_suffix))
+        .open(PathBuf::from(sibling))
         .map_err(|error| format!("its .lock: {error}"))?;
-    let mut backlog_samples = Duration::ZERO;
+    let mut waited = Duration::ZERO;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if backlog_samples < LOCK_TIMEOUT => {
+            Err(TryLockError::WouldBlock) if waited < LOCK_TIMEOUT => {
                 const STEP: Duration = Duration::from_millis(50);
                 std::thread::sleep(STEP);
-                backlog_samples += STEP;
+                waited += STEP;
             }
             Err(TryLockError::WouldBlock) => {
                 return Err("another instance has this file; stop it, or use PostgreSQL for \

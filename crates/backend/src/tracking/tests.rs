@@ -466,8 +466,8 @@ fn nothing_of_another_recipient_is_ever_on_a_page() {
             }
             for other in &known.manifest.stops {
                 assert!(!text.contains(&format!("\"{}\"", other.id)), "{text}");
-                for degrees_from_e7 in [other.position.lat_deg(), other.position.lon_deg()] {
-                    let exact = format!("{degrees_from_e7:.5}");
+                for degrees in [other.position.lat_deg(), other.position.lon_deg()] {
+                    let exact = format!("{degrees:.5}");
                     assert!(exact.ends_with("00") || !text.contains(&exact), "{exact} in {text}");
                 }
             }
@@ -508,22 +508,22 @@ fn the_page_of_a_parcel_that_another_van_has_shows_neither_van_nor_when_it_comes
     let route = simulated_once();
     let (first, second) = (route.epcs[0][0].as_str(), route.epcs[1][0].as_str());
     let now = utc("2026-11-23T07:00:00Z");
-    let route = |format_elapsed: i64, epc: &str| {
-        let at = |minute: i64| later(now, -60 * (format_elapsed + minute));
+    let route = |minutes: i64, epc: &str| {
+        let at = |minute: i64| later(now, -60 * (minutes + minute));
         [fact(Stage::Loaded, at(9), &[epc], None), fact(Stage::OutForDelivery, at(0), &[epc], None)]
     };
-    let by_other = |format_elapsed: i64| {
-        route(format_elapsed, first).map(|fact| TrackingEvent {
+    let by_other = |minutes: i64| {
+        route(minutes, first).map(|fact| TrackingEvent {
             van: Some("VAN-007".to_owned()),
             authority: "another".to_owned(),
             ..fact
         })
     };
     let ours = route(60, first);
-    let one_way = page_with(&ours, &ours, false);
-    assert!(one_way.live.is_some() && one_way.eta.is_some() && one_way.stops_away == Some(0));
+    let alone = page_with(&ours, &ours, false);
+    assert!(alone.live.is_some() && alone.eta.is_some() && alone.stops_away == Some(0));
     let taken_over = [ours.to_vec(), by_other(5).to_vec()].concat();
-    let retract_event = [by_other(90).to_vec(), ours.to_vec()].concat();
+    let retracted = [by_other(90).to_vec(), ours.to_vec()].concat();
     for (name, of_route, of_parcel, shown) in [
         ("another van took it over", &ours[..], &taken_over[..], false),
         (
@@ -532,7 +532,7 @@ fn the_page_of_a_parcel_that_another_van_has_shows_neither_van_nor_when_it_comes
             &by_other(5),
             false,
         ),
-        ("it was taken back from another van", &ours, &retract_event, true),
+        ("it was taken back from another van", &ours, &retracted, true),
     ] {
         let view = page_with(of_route, of_parcel, false);
         assert_eq!(view.status, Status::OutForDelivery, "{name}");
@@ -781,7 +781,7 @@ fn preferences_are_accepted_until_the_van_arrives_and_another_day_until_it_is_ne
         let stand = PreferenceContext { status, on_a_route: true, stops_away };
         assert_eq!(rejection_reason(&day, stand), of_day, "{stand:?}");
         assert_eq!(rejection_reason(&leave, stand), of_leave, "{stand:?}");
-        let link_not_valid = PreferenceContext { on_a_route: false, ..stand };
-        assert!(rejection_reason(&leave, link_not_valid).is_some());
+        let nowhere = PreferenceContext { on_a_route: false, ..stand };
+        assert!(rejection_reason(&leave, nowhere).is_some());
     }
 }

@@ -238,13 +238,13 @@ pub fn valid_events(facts: &[TrackingEvent]) -> Vec<&TrackingEvent> {
     let from_vans = facts.iter().filter(|fact| fact.origin == Origin::Van);
     let vans: HashSet<&str> = from_vans.map(|fact| fact.event_id.as_str()).collect();
     let by_token = |fact: &TrackingEvent| matches!(fact.origin, Origin::Capture | Origin::Import);
-    let retract_event = |fact: &TrackingEvent| {
+    let retracted = |fact: &TrackingEvent| {
         let by_anybody = by_token(fact) && wrong.contains(&(ANY_TOKEN, fact.event_id.as_str()));
         by_anybody || wrong.contains(&name(fact))
     };
     let copied =
         |fact: &TrackingEvent| fact.origin != Origin::Van && vans.contains(fact.event_id.as_str());
-    let right = |fact: &&TrackingEvent| !retract_event(fact) && !copied(fact);
+    let right = |fact: &&TrackingEvent| !retracted(fact) && !copied(fact);
     let mut valid: Vec<&TrackingEvent> = facts.iter().filter(right).collect();
     valid.sort_by(|one, other| one.sort_key().cmp(&other.sort_key()));
     let mut known = HashSet::new();

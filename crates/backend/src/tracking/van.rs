@@ -177,9 +177,9 @@ fn attention(
 
 fn is_late(view: &RouteView) -> bool {
     view.stops.iter().filter(|stop| stop.state == "open").any(|stop| {
-        let backdate = stop.eta.as_ref().zip(stop.promised.as_ref());
+        let late = stop.eta.as_ref().zip(stop.promised.as_ref());
         let times =
-            backdate.map(|(eta, promised)| [&eta.from, &promised.until].map(|t| UtcTime::parse(t)));
+            late.map(|(eta, promised)| [&eta.from, &promised.until].map(|t| UtcTime::parse(t)));
         matches!(times, Some([Some(from), Some(until)]) if from.millis_since(until) > LATE_MS)
     })
 }

@@ -120,9 +120,9 @@ fn until(what: &str, is_so: impl Fn() -> bool) {
 #[test]
 fn a_broker_that_is_not_trusted_is_said_once_and_heals_with_the_right_authority() {
     let mut place = Installation::new();
-    let (authority, next_unlisted) = (Authority::new(), Authority::new());
+    let (authority, other) = (Authority::new(), Authority::new());
     place.put("ca.pem", &authority.pem);
-    place.put("trusted.pem", &next_unlisted.pem);
+    place.put("trusted.pem", &other.pem);
     place.certify(&authority, "broker", "localhost");
     place.certify(&authority, "backend", "waypost-backend");
     let Some(port) = place.broker() else { return };

@@ -130,8 +130,8 @@ impl ValueLength {
             X(length) => (0, text.get(..length)?),
             NTo(most) => (text.len(), (1..=most).contains(&text.len()).then_some(text)?),
             NXTo(digits, most) => {
-                let min_ahead = digits.max(1);
-                (digits, (min_ahead..=digits + most).contains(&text.len()).then_some(text)?)
+                let least = digits.max(1);
+                (digits, (least..=digits + most).contains(&text.len()).then_some(text)?)
             }
         };
         let good =
@@ -192,14 +192,14 @@ fn place(value: &str) -> Option<Vec<Field>> {
         return None;
     }
     let lon = if lon > 180 * DEGREE { lon - 360 * DEGREE } else { lon };
-    let degrees_from_e7 = |value: i64| {
+    let degrees = |value: i64| {
         let sign = if value < 0 { "-" } else { "" };
         let (whole, part) = (value.abs() / DEGREE, value.abs() % DEGREE);
         format!("{sign}{whole}.{part:07}").trim_end_matches('0').trim_end_matches('.').to_owned()
     };
     Some(vec![
-        Field::new("ship_to_lat", &degrees_from_e7(lat - 90 * DEGREE)),
-        Field::new("ship_to_lon", &degrees_from_e7(lon)),
+        Field::new("ship_to_lat", &degrees(lat - 90 * DEGREE)),
+        Field::new("ship_to_lon", &degrees(lon)),
     ])
 }
 

@@ -170,10 +170,10 @@ fn matches_pattern(pattern: &str, number: &str) -> bool {
 /// Skips as many characters of `class` as possible. Returns the rest if `counts` allows their
 /// number.
 fn match_run<'a>(counts: &str, text: &'a [u8], class: impl Fn(&u8) -> bool) -> Option<&'a [u8]> {
-    let (min_ahead, most) = counts.split_once('-').unwrap_or((counts, counts));
-    let (min_ahead, most): (usize, usize) = (min_ahead.parse().ok()?, most.parse().ok()?);
+    let (least, most) = counts.split_once('-').unwrap_or((counts, counts));
+    let (least, most): (usize, usize) = (least.parse().ok()?, most.parse().ok()?);
     let count = text.iter().take(most).take_while(|one| class(one)).count();
-    (count >= min_ahead).then(|| &text[count..])
+    (count >= least).then(|| &text[count..])
 }
 
 #[cfg(test)]
@@ -190,8 +190,8 @@ mod tests {
         let part = |part: &str| match part.as_bytes() {
             [b'[', first, ..] => char::from(*first).to_string(),
             [class @ (b'd' | b'a' | b'x'), ..] => {
-                let min_ahead = part[1..].split('-').next().unwrap().parse().unwrap();
-                (if *class == b'd' { "0" } else { "K" }).repeat(min_ahead)
+                let least = part[1..].split('-').next().unwrap().parse().unwrap();
+                (if *class == b'd' { "0" } else { "K" }).repeat(least)
             }
             _ => part.to_owned(),
         };

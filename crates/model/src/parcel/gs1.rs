@@ -85,12 +85,12 @@ pub(super) fn percent_decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, after @ ..] = rest {
-        let escape_html = match after {
+        let escaped = match after {
             [high, low, ..] if *first == b'%' => digit(*high).zip(digit(*low)),
             _ => None,
         };
-        bytes.push(escape_html.map_or(*first, |(high, low)| high << 4 | low));
-        rest = if escape_html.is_some() { &after[2..] } else { after };
+        bytes.push(escaped.map_or(*first, |(high, low)| high << 4 | low));
+        rest = if escaped.is_some() { &after[2..] } else { after };
     }
     sanitize(&bytes)
 }

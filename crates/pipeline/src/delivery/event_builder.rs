@@ -135,8 +135,8 @@ impl DeliveryTracker {
             let since = self.route.idle_since.filter(|_| self.route.phase == Phase::Out)?;
             let by = elapsed(since, utc);
             let left = self.manifest.as_deref().is_some_and(|m| self.stops_remaining(m, None) > 0);
-            let format_elapsed = Duration::from_mins(by.as_secs() / 60);
-            let seen = Delay { by: format_elapsed, reason: DelayReason::Other };
+            let minutes = Duration::from_mins(by.as_secs() / 60);
+            let seen = Delay { by: minutes, reason: DelayReason::Other };
             (left && by >= DELAYED_AFTER).then_some(seen)
         };
         self.route.delay.or_else(|| self.clock.last_utc().and_then(stands))

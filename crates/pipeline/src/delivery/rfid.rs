@@ -122,8 +122,7 @@ impl RfidInventory {
             return;
         }
         if self.unknown.len() >= Self::MAX_UNKNOWN_TAGS {
-            self.unknown
-                .retain(|_, next_unlisted| Self::is_present(Some(&next_unlisted.last_read), at));
+            self.unknown.retain(|_, other| Self::is_present(Some(&other.last_read), at));
         }
         if self.unknown.len() < Self::MAX_UNKNOWN_TAGS {
             self.change = self.change.max(InventoryChange::Changed);
@@ -193,13 +192,13 @@ impl DeliveryTracker {
             return;
         }
         self.compare_inventory(now);
-        let backdate =
+        let late =
             self.rfid.last_report.is_none_or(|at| now.since(at) >= RfidInventory::REPORT_INTERVAL);
         let receives =
             self.rfid.last_read.is_some_and(|heard| now.since(heard) < RfidInventory::PRESENT_FOR);
         let due = match self.rfid.change {
             InventoryChange::Missing => true,
-            InventoryChange::Changed => backdate && receives,
+            InventoryChange::Changed => late && receives,
             InventoryChange::Unchanged => false,
         };
         if due {
@@ -273,14 +272,13 @@ impl DeliveryTracker {
                 }
             }
         }
-        self.rfid.unknown.retain(|_, next_unlisted| {
-            now.since(next_unlisted.last_read) < RfidInventory::UNKNOWN_TAG_INTERVAL
-        });
+        self.rfid
+            .unknown
+            .retain(|_, other| now.since(other.last_read) < RfidInventory::UNKNOWN_TAG_INTERVAL);
         let unknown = self.rfid.unknown.values();
-        let there = unknown
-            .filter(|next_unlisted| RfidInventory::is_present(Some(&next_unlisted.last_read), now));
+        let there = unknown.filter(|other| RfidInventory::is_present(Some(&other.last_read), now));
         let room = RfidInventory::MAX_UNKNOWN_TAGS.saturating_sub(unexpected.len());
-        unexpected.extend(there.take(room).map(|next_unlisted| next_unlisted.parcel.clone()));
+        unexpected.extend(there.take(room).map(|other| other.parcel.clone()));
         (self.rfid.last_report, self.rfid.change) = (Some(now), InventoryChange::Unchanged);
         let mut changed = std::mem::take(&mut self.rfid.changed);
         // Missing parcels come first, so that a consumer interested only in them needs one event.

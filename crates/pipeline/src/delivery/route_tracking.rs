@@ -332,8 +332,8 @@ impl DeliveryTracker {
     /// reported as a delay.
     fn update_idle(&mut self, when: EventTime) {
         let route = &mut self.route;
-        let delete_by_key = route.phase == Phase::Out && route.visit.is_none();
-        if delete_by_key && self.position.motion == Motion::Halted {
+        let elsewhere = route.phase == Phase::Out && route.visit.is_none();
+        if elsewhere && self.position.motion == Motion::Halted {
             route.idle_since.get_or_insert(when.utc);
         } else {
             route.idle_since = None;

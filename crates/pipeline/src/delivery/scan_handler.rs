@@ -107,10 +107,10 @@ impl DeliveryTracker {
             let Some((code, when)) = Code::parse(&waiter.scan.bytes).zip(when) else { continue };
             // The current position may differ from the position at the time of the scan.
             let known = waiter.at.is_some() && self.position.is_current_at(when.utc);
-            let line_of_sight = (!known).then(|| self.position.take_position());
+            let good_fix = (!known).then(|| self.position.take_position());
             self.process_code(&waiter.scan, &code, when, out);
-            if let Some(line_of_sight) = line_of_sight {
-                self.position.restore_position(line_of_sight);
+            if let Some(good_fix) = good_fix {
+                self.position.restore_position(good_fix);
             }
         }
     }

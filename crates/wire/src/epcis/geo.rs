@@ -25,15 +25,15 @@ pub(super) fn sensor_element(place: &EventLocation, device: Option<&str>) -> Val
     if let Some(device) = device {
         metadata["deviceID"] = json!(device);
     }
-    let degrees_from_e7 = |component: &str, value: f64| {
+    let degrees = |component: &str, value: f64| {
         json!({
             "type": "Angle", "component": component, "value": decimals(value, 5), "uom": "DD",
             "coordinateReferenceSystem": CRS84,
         })
     };
     let mut reports = vec![
-        degrees_from_e7("latitude", place.position.lat_deg()),
-        degrees_from_e7("longitude", place.position.lon_deg()),
+        degrees("latitude", place.position.lat_deg()),
+        degrees("longitude", place.position.lon_deg()),
     ];
     if let Some(accuracy) = place.accuracy {
         let value = decimals(accuracy.as_metres(), 1);

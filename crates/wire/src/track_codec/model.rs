@@ -96,8 +96,8 @@ impl Model {
             // Shortest turn.
             let turn = point.course_ddeg.wrapping_sub(before.course_ddeg).wrapping_add(1800);
             let turn = turn.rem_euclid(3600) - 1800;
-            let rotated = pass.code(Field::Course, 0, turn)?;
-            next.course_ddeg = before.course_ddeg.wrapping_add(rotated).rem_euclid(3600);
+            let turned = pass.code(Field::Course, 0, turn)?;
+            next.course_ddeg = before.course_ddeg.wrapping_add(turned).rem_euclid(3600);
         }
         if next.present & ALTITUDE != 0 {
             next.altitude_dm = pass.code(Field::Altitude, before.altitude_dm, point.altitude_dm)?;

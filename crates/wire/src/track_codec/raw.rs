@@ -112,7 +112,7 @@ impl Raw {
         // Outer `None`: present but invalid, so the batch is damaged. Inner `None`: absent.
         let field = |bit, value: Option<f64>| if has(bit) { value.map(Some) } else { Some(None) };
         let over = |value: i64, unit: f64| exact(value).map(|value| value / unit);
-        let degrees_from_e7 = |value| over(value, precision.units_per_degree());
+        let degrees = |value| over(value, precision.units_per_degree());
         let height = |height: Option<f64>| match height {
             Some(metres) => Height::from_metres(metres).map(Some),
             None => Some(None),
@@ -125,10 +125,7 @@ impl Raw {
         let fix = Fix {
             utc: UtcTime::from_unix_ms(self.utc_ms)?,
             read_at: Uptime::ZERO,
-            position: Position::from_degrees(
-                degrees_from_e7(self.lat)?,
-                degrees_from_e7(self.lon)?,
-            )?,
+            position: Position::from_degrees(degrees(self.lat)?, degrees(self.lon)?)?,
             mode: MODES[labels / 3 % 2],
             quality: *QUALITIES.get(labels / 6)?,
             altitude_msl: height(field(ALTITUDE, over(self.altitude_dm, 10.0))?)?,
@@ -138,7 +135,7 @@ impl Raw {
                 None => None,
             },
             course: match field(COURSE, over(self.course_ddeg, 10.0))? {
-                Some(degrees_from_e7) => Some(Course::from_degrees(degrees_from_e7)?),
+                Some(degrees) => Some(Course::from_degrees(degrees)?),
                 None => None,
             },
             hdop: match field(HDOP, over(self.hdop_e2, 100.0))? {

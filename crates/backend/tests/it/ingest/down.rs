@@ -33,10 +33,10 @@ impl Listener {
         for name in names {
             this.client.subscribe(topic(VAN, name), QoS::AtLeastOnce).await.unwrap();
         }
-        let mut wait_for_suback = 0;
-        while wait_for_suback < names.len() {
+        let mut granted = 0;
+        while granted < names.len() {
             if let Event::Incoming(Packet::SubAck(_)) = this.poll().await {
-                wait_for_suback += 1;
+                granted += 1;
             }
         }
         this

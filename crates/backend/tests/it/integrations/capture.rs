@@ -61,10 +61,10 @@ fn listed(answer: &Response) -> Vec<Value> {
 async fn what_is_captured_is_there_once_under_one_name() {
     on_both(async |store| {
         let site = Site::start(store).await;
-        let mut extended_reservation = event("packing", "2026-11-22T05:00:00Z");
-        extended_reservation["shop:shelf"] = json!({"shop:row": 7});
-        extended_reservation["recordTime"] = json!("2001-01-01T00:00:00Z");
-        let document = document(&[extended_reservation, event("shipping", "2026-11-22T05:10:00Z")]);
+        let mut extended = event("packing", "2026-11-22T05:00:00Z");
+        extended["shop:shelf"] = json!({"shop:row": 7});
+        extended["recordTime"] = json!("2001-01-01T00:00:00Z");
+        let document = document(&[extended, event("shipping", "2026-11-22T05:10:00Z")]);
         for _ in 0..2 {
             let job = site.captured("warehouse", &document, "rollback").await;
             assert_eq!((&job["success"], &job["errors"]), (&json!(true), &json!([])), "{job}");

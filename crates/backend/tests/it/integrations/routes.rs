@@ -127,9 +127,9 @@ async fn what_is_wrong_with_a_route_is_told_by_place_and_only_to_who_may_put_it(
         ] {
             assert_eq!(site.json(who, request, &good).await.status, status, "{who} {request}");
         }
-        let mut next_unlisted = good.clone();
-        next_unlisted["van"] = json!("VAN/042");
-        assert_eq!(site.json("planner", PUT, &next_unlisted).await.status, 400);
+        let mut other = good.clone();
+        other["van"] = json!("VAN/042");
+        assert_eq!(site.json("planner", PUT, &other).await.status, 400);
         let form = Some(("text/plain", good.to_string()));
         assert_eq!(site.request("planner", PUT, form).await.status, 415);
         let mut long = good.clone();

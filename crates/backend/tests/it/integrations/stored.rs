@@ -84,11 +84,11 @@ async fn an_event_is_kept_once_and_found_by_all_that_it_is_about() {
     on_both(async |store| {
         let many: Vec<String> = (0..400).map(|n| format!("urn:x:{n}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        let (backdate, early) = (
+        let (late, early) = (
             event("urn:a", "2026-11-22T05:00:00Z", &many),
             event("urn:b", "2026-11-22T04:00:00Z", &["urn:x:7", "urn:y"]),
         );
-        for event in [&backdate, &early, &backdate] {
+        for event in [&late, &early, &late] {
             store.write(events::insert(event)).await.unwrap();
         }
         // Other content under an existing id changes nothing.
@@ -98,7 +98,7 @@ async fn an_event_is_kept_once_and_found_by_all_that_it_is_about() {
         assert_eq!(store.events_for_epc("urn:stranger").await.unwrap(), []);
 
         let found = store.events_for_epc("urn:x:7").await.unwrap();
-        let expected = [Event { n: 2, ..early }, Event { n: 1, ..backdate.clone() }];
+        let expected = [Event { n: 2, ..early }, Event { n: 1, ..late.clone() }];
         assert_eq!(found.iter().map(|event| event.n > 0).collect::<Vec<_>>(), [true, true]);
         let numbered: Vec<Event> = found
             .iter()

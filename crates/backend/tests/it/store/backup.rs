@@ -15,16 +15,16 @@ async fn a_copy_made_while_others_write_is_a_store_again() {
     store.write(vec![setting("a", "1")]).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("copy.db");
-    let with_suffix = Store::open_for_command(&place.config()).await.unwrap();
+    let sibling = Store::open_for_command(&place.config()).await.unwrap();
     parcel(&store, "urn:x:1").await;
     put(&store, &[event("a", "2026-11-23T09:00:00Z", &["urn:x:1"])]).await;
     let (copied, written) =
-        tokio::join!(with_suffix.backup(&copy), store.write(vec![setting("b", "2")]));
+        tokio::join!(sibling.backup(&copy), store.write(vec![setting("b", "2")]));
     let summary = copied.unwrap();
     assert_eq!((summary.parcels, summary.newest), (1, Some((1, utc("2026-11-23T09:00:00Z")))));
     written.unwrap();
     assert_eq!(copy.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    let twice = with_suffix.backup(&copy).await;
+    let twice = sibling.backup(&copy).await;
     assert!(matches!(twice, Err(StoreError::Open { .. })), "{twice:?}");
     let over = backup::restore(&copy, &place.config()).await;
     assert!(matches!(over, Err(StoreError::Open { .. })), "existing files are not overwritten");

@@ -21,15 +21,15 @@ async fn instance(store: Store, stop: &CancellationToken) -> AppState {
 }
 
 /// Publishes until the other instance receives the change, because it may still be connecting.
-async fn publish_until_received(one: &AppState, other: &AppState, state_mut: Change) -> Change {
+async fn publish_until_received(one: &AppState, other: &AppState, change: Change) -> Change {
     let mut changes = other.change_feed.subscribe();
     for _ in 0..100 {
-        one.publish_change(state_mut.clone()).await;
+        one.publish_change(change.clone()).await;
         if let Ok(heard) = tokio::time::timeout(Duration::from_millis(200), changes.recv()).await {
             return heard.unwrap();
         }
     }
-    panic!("{state_mut:?} was not received");
+    panic!("{change:?} was not received");
 }
 
 #[tokio::test]
@@ -39,13 +39,13 @@ async fn instances_hear_of_each_others_changes_and_not_of_their_own_twice() {
     let one = instance(place.open().await, &stop).await;
     let other = instance(place.open().await, &stop).await;
     let van: std::sync::Arc<str> = "VAN-042".into();
-    for state_mut in [
+    for change in [
         Change::Parcels { epcs: ["urn:x:1".to_owned()].into(), van: Some(van.clone()) },
         Change::Parcels { epcs: ["urn:x:1".to_owned()].into(), van: None },
         Change::Route { route: "R-1".into(), van: van.clone() },
         Change::Van { van: van.clone() },
     ] {
-        assert_eq!(publish_until_received(&one, &other, state_mut.clone()).await, state_mut);
+        assert_eq!(publish_until_received(&one, &other, change.clone()).await, change);
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
     let mut own = one.change_feed.subscribe();
@@ -66,11 +66,11 @@ async fn a_position_that_another_instance_took_is_read_from_the_store() {
         "mode":3}"#;
     let put = "INSERT INTO van (van, position, heard_at) VALUES ('VAN-042', $1, 0)";
     one.store.write(vec![Statement::new(put, [position.into()])]).await.unwrap();
-    let state_mut = Change::Position { van: "VAN-042".into() };
+    let change = Change::Position { van: "VAN-042".into() };
     if one.store.newest_positions(&["VAN-042".to_owned()]).await.unwrap().is_empty() {
         panic!("the position above is not published");
     }
-    assert_eq!(publish_until_received(&one, &other, state_mut.clone()).await, state_mut);
+    assert_eq!(publish_until_received(&one, &other, change.clone()).await, change);
     assert_eq!(other.change_feed.position("VAN-042").unwrap().point.seq, 7);
     stop.cancel();
 }

@@ -46,13 +46,13 @@ impl Files {
 
 #[tokio::test]
 async fn a_server_and_a_client_that_cannot_prove_who_they_are_do_not_meet() {
-    let (files, authority, next_unlisted) = (Files::new(), Authority::new(), Authority::new());
+    let (files, authority, other) = (Files::new(), Authority::new(), Authority::new());
     files.put("ca.pem", &authority.pem);
-    files.put("other.pem", &next_unlisted.pem);
+    files.put("other.pem", &other.pem);
     files.certify(&authority, "server", "localhost");
     files.certify(&authority, "waypost", "waypost");
     files.certify(&authority, "somebody", "somebody");
-    files.certify(&next_unlisted, "false", "waypost");
+    files.certify(&other, "false", "waypost");
     files.put("hba", "local all all trust\nhostssl all all 127.0.0.1/32 cert\n");
     let port = free_port();
     let settings = format!(
