@@ -1,6 +1,6 @@
 //! Schema-driven TOML configuration: reading with drop-ins, validation, default file and reference.
 //!
-//! Both programs describe their keys once in a [`Book`]. The shipped file, the reference, the
+//! Both programs describe their keys once in a [`ConfigSchema`]. The shipped file, the reference, the
 //! manual page and all error reports are derived from it.
 
 mod files;

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A wrong check digit is reported, not rejected: carriers print numbers that fail their own check.
-//! The manifest decides first what a code means ([`code::Code::known`]), then the AIM identifier,
+//! The manifest decides first what a code means (`known`), then the AIM identifier,
 //! then the check digit.
 
 mod ai;

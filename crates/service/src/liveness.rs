@@ -12,7 +12,7 @@ use tokio::sync::watch;
 /// 5 s. A write to a worn card may take one minute, but no operation takes two.
 const MAX_BEATS_WHILE_WAITING: u32 = 24;
 
-/// Probes every registered [`Pulse`]. Clones share their state.
+/// Probes every registered [`Heartbeat`]. Clones share their state.
 #[derive(Clone, Debug, Default)]
 pub struct Liveness {
     probe: watch::Sender<u64>,

@@ -76,8 +76,8 @@ struct Args {
 /// Parses a payload.
 ///
 /// # Errors
-/// Returns [`CommandRefusal::Nobody`] if the command has no valid id, else
-/// [`CommandRefusal::Rejected`].
+/// Returns [`CommandError::Unanswerable`] if the command has no valid id, else
+/// [`CommandError::Rejected`].
 pub fn parse(payload: &[u8]) -> Result<Command, CommandError> {
     if payload.len() > MAX_BYTES {
         return Err(CommandError::Unanswerable(format!("{} bytes exceed 4 KiB", payload.len())));

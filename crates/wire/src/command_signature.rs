@@ -65,7 +65,7 @@ impl CommandKey {
     /// Verifies the envelope and returns the signed bytes: the JSON of the command.
     ///
     /// # Errors
-    /// Returns [`NotSigned`] if the envelope is malformed or the signature does not match.
+    /// Returns [`SignatureError`] if the envelope is malformed or the signature does not match.
     pub fn open(&self, payload: &[u8]) -> Result<Vec<u8>, SignatureError> {
         let refuse = |problem: &str| SignatureError::Envelope(problem.to_owned());
         if payload.len() > MAX_BYTES {

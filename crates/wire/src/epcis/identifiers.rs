@@ -6,7 +6,7 @@ use super::uri::{is_host, is_uri, segment};
 use crate::VanId;
 use waypost_model::event::Parcel;
 
-/// Identifiers configured by the operator. [`Names::check`] validates them.
+/// Identifiers configured by the operator. `check` validates them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identifiers {
     /// URI of the van, such as `https://id.gs1.org/8004/9521234VAN042` (GIAI).
@@ -39,7 +39,7 @@ impl Identifiers {
     /// Derives the identifiers of a van from the operator's domain.
     ///
     /// # Errors
-    /// Returns [`InvalidNames::Domain`] if `domain` is not a host name.
+    /// Returns [`InvalidIdentifiers::Domain`] if `domain` is not a host name.
     pub fn new(domain: &str, van: &VanId) -> Result<Self, InvalidIdentifiers> {
         let host = domain.to_ascii_lowercase();
         if !is_host(&host) {
