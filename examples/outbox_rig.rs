@@ -271,6 +271,7 @@ fn event(seq: Seq) -> Option<EventRecord> {
         time_source: TimeSource::Gnss,
         location: None,
         route: None,
+        utc_offset_min: None,
         kind: EventKind::Departed { station, parcels, stops_total: 40 },
     };
     Some(EventRecord { seq, previous: None, event })

@@ -34,7 +34,7 @@ use waypost_service::clock::Clock;
 use waypost_service::liveness::{Heartbeat, Liveness};
 use waypost_service::task::unwrap_join;
 use waypost_wire::VanId;
-use waypost_wire::command_signature::CommandKey;
+use waypost_wire::command_signature::CommandKeys;
 
 /// Time for the uplink to finish at shutdown. systemd kills the service after 10 s
 /// (`TimeoutStopSec`), and a slow SD card may need most of that.
@@ -114,14 +114,14 @@ struct ParcelInputs {
     pending_requests: mpsc::Receiver<AgentRequest>,
     downlink: DownlinkReceiver,
     answers: mpsc::Sender<CommandResponse>,
-    command_key: Option<CommandKey>,
+    command_keys: Option<CommandKeys>,
     unsigned_commands: watch::Sender<u64>,
 }
 
 impl ParcelInputs {
     fn new(
         configs: Vec<ScannerConfig>,
-        command_key: Option<CommandKey>,
+        command_keys: Option<CommandKeys>,
         downlink: DownlinkReceiver,
         answers: mpsc::Sender<CommandResponse>,
     ) -> Self {
@@ -135,7 +135,7 @@ impl ParcelInputs {
             pending_requests,
             downlink,
             answers,
-            command_key,
+            command_keys,
             unsigned_commands,
         }
     }
@@ -148,7 +148,7 @@ impl ParcelInputs {
             pending_requests: asked,
             downlink,
             answers,
-            command_key,
+            command_keys,
             ..
         } = self;
         let unsigned_commands = self.unsigned_commands;
@@ -166,7 +166,7 @@ impl ParcelInputs {
             requests: asked,
             downlink,
             answers,
-            command_key,
+            command_keys,
             unsigned_commands,
         };
         (tasks, inputs)
@@ -186,7 +186,7 @@ impl<L: Connector + 'static> Agent<L> {
     ) -> Result<Self, OutboxError> {
         let Config { van, journey, sampling, outbox, uplink: relay, scanners, delivery, .. } =
             config;
-        let command_key = config.command_key;
+        let command_keys = config.command_keys;
         let path = outbox.path.clone();
         let outbox = Outbox::open(outbox).await?;
         outbox.claim(&van).await?;
@@ -198,7 +198,7 @@ impl<L: Connector + 'static> Agent<L> {
         let reports = EngineOutputs::default();
         let (downlink, from_backend) = downlink();
         let (to_backend, answers) = mpsc::channel(MAX_RESPONSES);
-        let scanners = ParcelInputs::new(scanners, command_key, from_backend, to_backend);
+        let scanners = ParcelInputs::new(scanners, command_keys, from_backend, to_backend);
         let inputs = Inputs {
             outbox: outbox.clone(),
             live: reports.live.subscribe(),

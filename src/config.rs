@@ -32,7 +32,7 @@ use waypost_pipeline::trail_simplifier::{Bounds, Sampling};
 use waypost_pipeline::trip_detector::TripConfig;
 use waypost_service::clock::Clock;
 use waypost_wire::VanId;
-use waypost_wire::command_signature::CommandKey;
+use waypost_wire::command_signature::CommandKeys;
 
 /// Path of the packaged configuration.
 pub const DEFAULT_PATH: &str = "/etc/waypost/waypost.toml";
@@ -54,7 +54,7 @@ pub struct Config {
     pub uplink: UplinkConfig,
     /// Key that commands must be signed with; `None` accepts every command that the broker
     /// delivers.
-    pub command_key: Option<CommandKey>,
+    pub command_keys: Option<CommandKeys>,
     /// Barcode scanners and RFID readers.
     pub scanners: Vec<ScannerConfig>,
     /// Duty, privacy zones and other settings of the delivery.
@@ -143,7 +143,7 @@ fn check(values: &mut Values) -> Option<Config> {
     let sampling = sampling(values);
     let outbox = outbox(values);
     let relay = uplink::uplink(values, van.as_ref(), sampling);
-    let command_key = secrets::command_key(values, van.as_ref());
+    let command_keys = secrets::command_keys(values, van.as_ref());
     let names = delivery::uri_scheme(values, van.as_ref());
     let scanners = delivery::scanners(values);
     let domain = names.as_ref().map(|names| names.domain.as_str());
@@ -169,7 +169,7 @@ fn check(values: &mut Values) -> Option<Config> {
         sampling: sampling?,
         outbox: outbox?,
         uplink: UplinkConfig { names: names?, ..relay? },
-        command_key: command_key?,
+        command_keys: command_keys?,
         scanners: scanners?,
         delivery: delivery?,
         metrics: metrics?,

@@ -70,7 +70,7 @@ fn reception(watches: &AgentWatches) -> String {
     match gnss.receiver.as_str() {
         "open" => {}
         "silent" => return "receiver silent".to_owned(),
-        "hunting" => return "detecting baud rate".to_owned(),
+        "detecting_baud" => return "detecting baud rate".to_owned(),
         "gone" => return "no receiver".to_owned(),
         _ => return "waiting for the receiver".to_owned(),
     }

@@ -151,6 +151,9 @@ pub struct Uplink<L> {
     store_data_usage_at: Uptime,
     reporter: StatusReporter,
     heartbeat: Heartbeat,
+    /// Number of CONNECT packets since the start. It distinguishes the Will of an earlier
+    /// connection from the state of a later one.
+    connections: u64,
 }
 
 impl<L: Connector> Uplink<L> {
@@ -182,6 +185,7 @@ impl<L: Connector> Uplink<L> {
             responses: ResponseQueue::default(),
             responses_open: true,
             heartbeat: Heartbeat::default(),
+            connections: 0,
         }
     }
 
@@ -216,6 +220,7 @@ impl<L: Connector> Uplink<L> {
         while !self.should_stop(&stop) {
             self.reporter.set_state(LinkState::Connecting);
             let began = self.live_clock.uptime();
+            self.connections += 1;
             let link =
                 self.connector.open(&self.connection_message(ConnectionState::ConnectionBroken));
             let (end, lived) = BrokerConnection::new(&mut self, link).run(&mut stop).await;
@@ -335,7 +340,8 @@ impl<L: Connector> Uplink<L> {
             state,
             ts: now.flatten().map(|utc| utc.to_string()),
             session: self.inputs.outbox.session(),
-            version: now.is_some().then(|| env!("CARGO_PKG_VERSION").to_owned()),
+            connection: self.connections,
+            agent: now.is_some().then(|| concat!("waypost/", env!("CARGO_PKG_VERSION")).to_owned()),
         };
         Publication {
             topic: self.config.topics.connection.clone(),

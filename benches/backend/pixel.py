@@ -96,17 +96,17 @@ def route():
 def departed():
     """The departure event, with the members that the backend requires."""
     at, uuid = rig.utc(-60), 'urn:uuid:3f2a9c51-7b0e-5d44-9e1f-6ac8205b73e4'
-    epcs = [f'https://id.gs1.org/00/{parcel["id"]}' for stop in route()['manifest']['stops'] for parcel in stop['parcels']]
-    data = {'@context': ['https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld', {'van': 'https://ns.example.com/van/'}],
+    epcs = [f'https://id.gs1.org/00/{parcel["number"]}' for stop in route()['manifest']['stops'] for parcel in stop['parcels']]
+    data = {'@context': ['https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld', {'waypost': 'https://w3id.org/waypost/v1/'}],
             'type': 'ObjectEvent', 'eventID': uuid, 'eventTime': at, 'eventTimeZoneOffset': '+00:00', 'action': 'OBSERVE', 'epcList': epcs,
-            'bizStep': 'departing', 'disposition': 'in_transit', 'van:seq': 1}
+            'bizStep': 'departing', 'disposition': 'in_transit', 'waypost:seq': 1}
     return {'specversion': '1.0', 'id': uuid, 'source': 'https://id.example.com/fleet/obj/VAN-042',
-            'type': 'com.example.van.route.departed.v1', 'time': at, 'subject': ROUTE, 'datacontenttype': 'application/ld+json',
+            'type': 'org.w3id.waypost.route.departed.v1', 'time': at, 'subject': ROUTE, 'datacontenttype': 'application/ld+json',
             'sequence': '000000000001', 'data': data}
 
 
 def state():
-    return {'v': 1, 'van': VAN, 'ts': rig.utc(), 'duty': 'on', 'route': ROUTE, 'manifest_rev': 1, 'scanners': [],
+    return {'v': 1, 'van': VAN, 'ts': rig.utc(), 'duty': 'on', 'manifest': {'route': ROUTE, 'rev': 1}, 'scanners': [],
             'gnss': {'receiver': 'open', 'mode': 3, 'time': 'trusted', 'sentences_bad': 0, 'fixes_rejected': 0},
             'outbox': {'pending': 0, 'thinned': 0, 'dropped': 0, 'bytes': 0, 'written_bytes_today': 0, 'device_bytes_today': 0}}
 

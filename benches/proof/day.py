@@ -108,7 +108,7 @@ def told_stages(events):
         elif what == 'route.departed':
             route.append((what, None, event['time']))
         elif what == 'route.completed':
-            summary = event['data']['van:summary']
+            summary = event['data']['waypost:summary']
     return stages, route, summary
 
 
@@ -133,8 +133,8 @@ def against_truth(truth, told, route_until=None):
 
 def compare(true, said):
     """Returns the summary beside the truth, as rows of name, truth, reported value and difference in percent."""
-    names = {'stops_total': 'van:stopsTotal', 'stops_served': 'van:stopsServed', 'delivered': 'van:delivered',
-             'dwell_s': 'van:dwellS', 'idle_s': 'van:idleS', 'duration_s': 'van:durationS', 'distance_m': 'van:distanceM'}
+    names = {'stops_total': 'waypost:stopsTotal', 'stops_served': 'waypost:stopsServed', 'delivered': 'waypost:delivered',
+             'dwell_s': 'waypost:dwellS', 'idle_s': 'waypost:idleS', 'duration_s': 'waypost:durationS', 'distance_m': 'waypost:distanceM'}
     for name, theirs in names.items():
         a, b = true[name], said.get(theirs)
         yield name, a, b, None if b is None or not a else 100 * (b - a) / a

@@ -68,7 +68,10 @@ impl StatusCollector {
             warning: gnss.warning,
             baud: gnss.baud,
             line_percent: gnss.line_percent,
-            setup: gnss.setup,
+            setup: gnss.setup.map(|setup| match setup.refused.as_slice() {
+                [] => setup.status,
+                refused => format!("{}: {}", setup.status, refused.join(", ")),
+            }),
             sentences: reception.sentences(),
             sentence_age_s: reception
                 .sentence_at
@@ -98,12 +101,15 @@ impl StatusCollector {
         let route = &health.route;
         RouteStatus {
             duty: route.duty.as_str().to_owned(),
-            name: route.route.clone(),
-            manifest_rev: route.manifest_rev,
-            manifest_error: route.manifest_error.clone(),
+            name: route.manifest.as_ref().map(|manifest| manifest.route.clone()),
+            manifest_rev: route.manifest.as_ref().map(|manifest| manifest.rev),
+            manifest_error: route
+                .manifest_rejected
+                .as_ref()
+                .and_then(|rejected| rejected.errors.first().map(|error| error.detail.clone())),
             next_stop: route.next_stop.as_ref().map(|next| next.seq),
             stops_remaining: route.stops_remaining,
-            delay_s: route.delay.as_ref().map(|delay| delay.seconds),
+            delay_s: route.delay.as_ref().map(|delay| delay.by_s),
         }
     }
 

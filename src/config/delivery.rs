@@ -47,12 +47,6 @@ pub(super) fn uri_scheme(values: &mut Values, van: Option<&VanId>) -> Option<Ide
         rename(values, &mut names, "delivery.gateway_uri", |names, text| {
             names.gateway = Some(text.to_owned());
         }),
-        rename(values, &mut names, "delivery.namespace", |names, text| {
-            text.clone_into(&mut names.namespace);
-        }),
-        rename(values, &mut names, "delivery.type_prefix", |names, text| {
-            text.clone_into(&mut names.type_prefix);
-        }),
     ];
     (is_named && all.iter().all(Option::is_some)).then_some(names)
 }

@@ -344,18 +344,6 @@ pub(super) const KEYS: &[KeySpec] = &[
         "URI of this computer, given in events as the device that measured positions; empty for none",
     ),
     key(
-        "delivery.namespace",
-        Text,
-        r#""""#,
-        "Namespace URI, with a final /, of terms that EPCIS does not define; empty: https://ns.{domain}/van/",
-    ),
-    key(
-        "delivery.type_prefix",
-        Text,
-        r#""""#,
-        "Prefix of the event types; empty: the reversed domain and van, such as com.example.van",
-    ),
-    key(
         "delivery.duty_at_start",
         Text,
         r#""on""#,

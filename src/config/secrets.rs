@@ -1,13 +1,15 @@
 //! Reads the files named in `[mqtt]`: password, certificate with key, and the public key of
 //! commands.
 
+use std::path::Path;
+
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use crate::uplink::{Credentials, Identity, TlsConfig};
 use waypost_config_schema::Values;
 use waypost_wire::VanId;
-use waypost_wire::command_signature::CommandKey;
+use waypost_wire::command_signature::{CommandKeys, PublicKey};
 
 pub(super) fn tls(values: &mut Values) -> Option<TlsConfig> {
     let ca_file = values.text("mqtt.ca_file")?;
@@ -41,18 +43,22 @@ pub(super) fn credentials(
     }
 }
 
-/// Reads the key for command signatures. `Some(None)`: commands need no signature.
-pub(super) fn command_key(values: &mut Values, van: Option<&VanId>) -> Option<Option<CommandKey>> {
+/// Reads the keys for command signatures. The id of a key is the name of its file without extension.
+///  `Some(None)`: commands need no signature.
+pub(super) fn command_keys(
+    values: &mut Values,
+    van: Option<&VanId>,
+) -> Option<Option<CommandKeys>> {
     let key = values.parse("mqtt.command_key", |file| {
         if file.is_empty() {
             return Ok(None);
         }
         let spki = SubjectPublicKeyInfoDer::from_pem_file(file)
             .map_err(|error| format!("{file}: has no public key (PEM): {error}"))?;
+        let id = Path::new(file).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let key = PublicKey::new(id, &spki).map_err(|error| format!("{file}: {error}"))?;
         // An invalid van id is reported separately.
-        let Some(van) = van else { return Ok(None) };
-        let key = CommandKey::new(&spki, van.clone());
-        key.map(Some).map_err(|error| format!("{file}: {error}"))
+        Ok(van.map(|van| CommandKeys::new(vec![key], van.clone())))
     })?;
     Some(key)
 }

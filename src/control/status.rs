@@ -41,7 +41,7 @@ pub struct Status {
 /// Status of the receiver.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ReceiverStatus {
-    /// `connecting`, `open`, `hunting`, `silent` or `gone`.
+    /// `connecting`, `open`, `detecting_baud`, `silent` or `gone`.
     pub state: String,
     /// Reason for the state `gone`, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -76,7 +76,7 @@ fn device(receiver: &ReceiverStatus, config: Option<&Config>) -> Finding {
 }
 
 fn is_open(receiver: &ReceiverStatus) -> bool {
-    matches!(receiver.state.as_str(), "open" | "hunting")
+    matches!(receiver.state.as_str(), "open" | "detecting_baud")
 }
 
 fn antenna(receiver: &ReceiverStatus) -> Finding {
@@ -104,7 +104,7 @@ fn antenna(receiver: &ReceiverStatus) -> Finding {
 
 fn bytes(receiver: &ReceiverStatus) -> Finding {
     match receiver.state.as_str() {
-        "open" | "hunting" => Finding::ok(Check::Bytes, "received"),
+        "open" | "detecting_baud" => Finding::ok(Check::Bytes, "received"),
         "silent" => Finding::fail(
             Check::Bytes,
             "the port is open, but the receiver sends nothing",
@@ -132,7 +132,7 @@ fn sentences(status: &Status, config: Option<&Config>) -> Finding {
     }
     let hunts = config.map(|config| config.source.line.auto_baud);
     let remedy = match (receiver.state.as_str(), hunts) {
-        ("hunting", _) => {
+        ("detecting_baud", _) => {
             "no baud rate yields sentences: check that the receiver sends NMEA 0183 and that the line has no noise"
         }
         (_, Some(AutoBaud::Off)) => {

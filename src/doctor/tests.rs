@@ -105,7 +105,7 @@ fn each_fault_of_the_receiver_is_named_with_its_remedy() {
     for (evidence, part, remedy) in [
         (state("gone"), Check::Device, "/dev/serial/by-id"),
         (state("silent"), Check::Bytes, "power"),
-        (state("hunting"), Check::Sentences, "NMEA 0183"),
+        (state("detecting_baud"), Check::Sentences, "NMEA 0183"),
         (receiver(|one| one.sentence_age_s = None), Check::Sentences, "gnss.hunt = true"),
         (receiver(|one| one.sentence_age_s = Some(60.0)), Check::Sentences, "gnss.baud"),
         (

@@ -1,15 +1,20 @@
 //! Builds [`Health`], the payload of `state` and `position`, from pipeline, receiver and scanners.
 
-use crate::gnss_source::{LineState, ReceiverState};
+use std::time::Duration;
+
+use crate::gnss_source::{LineState, ReceiverState, SetupResult};
 use crate::scanner::{self, ScannerSummary};
 use crate::uplink::{Health, RouteState};
 use waypost_model::event::ReaderKind;
+use waypost_model::manifest::RejectedManifest;
+use waypost_model::units::UtcTime;
 use waypost_pipeline::ReceiverStats;
 use waypost_pipeline::delivery::DeliverySnapshot;
 use waypost_pipeline::delivery::snapshot;
 use waypost_service::clock::Clock;
 use waypost_wire::payloads::{
-    Delay, GnssState, NextStop, Scanner, ScannerKind, ScannerState, StopStatus,
+    Delay, EtaWindow, GnssState, ManifestErrorEntry, ManifestRef, ManifestRejected, NextStop,
+    ReceiverSetup, Scanner, ScannerKind, ScannerState, StopStatus,
 };
 
 /// Half-width of the arrival window: 20 % of the remaining time, at least 10 minutes.
@@ -25,7 +30,7 @@ pub(super) fn health(
     let (receiver, error) = match receiver {
         ReceiverState::Connecting => ("connecting", None),
         ReceiverState::Open => ("open", None),
-        ReceiverState::DetectingBaud => ("hunting", None),
+        ReceiverState::DetectingBaud => ("detecting_baud", None),
         ReceiverState::Silent => ("silent", None),
         ReceiverState::Gone(error) => ("gone", Some(error.clone())),
     };
@@ -52,7 +57,7 @@ pub(super) fn health(
             fixes_rejected: reception.rejected.rejected_positions(),
             baud: line.baud,
             line_percent: line.load_percent,
-            setup: line.setup.as_ref().map(ToString::to_string),
+            setup: line.setup.as_ref().map(receiver_setup),
         },
         newest_fix_at: reception.newest.map(|fix| fix.read_at),
         route,
@@ -70,12 +75,15 @@ pub(super) fn route(
     let Some(view) = view else { return RouteState { scanners, ..RouteState::default() } };
     RouteState {
         duty: view.duty,
-        route: view.route.clone(),
-        manifest_rev: view.manifest_rev,
-        manifest_error: view.manifest_error.clone(),
+        manifest: view
+            .route
+            .clone()
+            .zip(view.manifest_rev)
+            .map(|(route, rev)| ManifestRef { route, rev }),
+        manifest_rejected: view.manifest_rejected.as_ref().map(manifest_rejected),
         next_stop: view.next_stop.as_ref().map(|next| next_stop(next, clock)),
         delay: view.delay.map(|delay| Delay {
-            seconds: i64::try_from(delay.by.as_secs()).unwrap_or(i64::MAX),
+            by_s: i64::try_from(delay.by.as_secs()).unwrap_or(i64::MAX),
             reason: Some(delay.reason),
             code: Some(delay.reason.code().to_owned()),
         }),
@@ -90,15 +98,47 @@ pub(super) fn route(
     }
 }
 
+fn receiver_setup(result: &SetupResult) -> ReceiverSetup {
+    match result {
+        SetupResult::Done => ReceiverSetup { status: "done".to_owned(), refused: Vec::new() },
+        SetupResult::Rejected(settings) => ReceiverSetup {
+            status: "refused".to_owned(),
+            refused: settings.iter().map(ToString::to_string).collect(),
+        },
+        SetupResult::NoResponse => {
+            ReceiverSetup { status: "no_answer".to_owned(), refused: Vec::new() }
+        }
+    }
+}
+
+fn manifest_rejected(rejected: &RejectedManifest) -> ManifestRejected {
+    ManifestRejected {
+        route: rejected.route.clone(),
+        rev: rejected.rev,
+        errors: vec![ManifestErrorEntry {
+            pointer: rejected.error.pointer(),
+            code: rejected.error.code.as_str().to_owned(),
+            detail: rejected.error.to_string(),
+        }],
+    }
+}
+
+/// The window extends equally before and after the estimate.
+fn eta_window(eta: UtcTime, now: UtcTime) -> Option<EtaWindow> {
+    let ahead_ms = eta.millis_since(now).max(0);
+    let half = ahead_ms * ETA_WINDOW_PERCENT / 100;
+    let half_ms = u64::try_from(half).unwrap_or(0).max(u64::from(ETA_WINDOW_MIN_S) * 1000);
+    let half = Duration::from_millis(half_ms);
+    Some(EtaWindow {
+        from: eta.checked_sub(half)?.to_string(),
+        until: eta.checked_add(half)?.to_string(),
+    })
+}
+
 fn next_stop(next: &snapshot::NextStop, clock: &Clock) -> NextStop {
-    let ahead_ms = next.eta.zip(clock.utc()).map(|(eta, now)| eta.millis_since(now).max(0));
-    // The window extends equally before and after the estimate.
-    let window = ahead_ms.map(|ms| ms / 1000 * ETA_WINDOW_PERCENT / 100 * 2);
-    let window = window.map(|s| u32::try_from(s).unwrap_or(u32::MAX).max(2 * ETA_WINDOW_MIN_S));
     NextStop {
         seq: next.seq,
-        eta: next.eta.map(|eta| eta.to_string()),
-        eta_window_s: window,
+        eta: next.eta.zip(clock.utc()).and_then(|(eta, now)| eta_window(eta, now)),
         distance_m: next.distance.map(|distance| distance.as_metres().round()),
     }
 }

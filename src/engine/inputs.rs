@@ -16,13 +16,13 @@ use crate::uplink::{CommandResponse, Downlink, DownlinkReceiver, ReportingOverri
 use waypost_model::command::CommandKind;
 use waypost_model::driver_input::{Delay, DelayReason, DriverInput, ReportedOutcome};
 use waypost_model::event::{Alert, FailureReason, Outcome, ReaderKind};
-use waypost_model::manifest::ManifestError;
+use waypost_model::manifest::RejectedManifest;
 use waypost_model::units::Uptime;
 use waypost_pipeline::delivery::{DriverInputResult, ManifestResult, Scan, ScanEffect, ScanResult};
 use waypost_pipeline::{Pipeline, PipelineOutput};
 use waypost_service::clock::Clock;
 use waypost_wire::command::{self, CommandResultPayload};
-use waypost_wire::command_signature::CommandKey;
+use waypost_wire::command_signature::CommandKeys;
 use waypost_wire::manifest;
 
 /// Duration of a flush: points that arrive in this time are sent without batching, too.
@@ -45,7 +45,7 @@ pub struct EngineInputs {
     pub answers: mpsc::Sender<CommandResponse>,
     /// Key that commands must be signed with; `None` accepts every command that the broker
     /// delivers.
-    pub command_key: Option<CommandKey>,
+    pub command_keys: Option<CommandKeys>,
     /// Publishes the number of commands rejected since the agent started.
     pub unsigned_commands: watch::Sender<u64>,
 }
@@ -66,7 +66,7 @@ pub(super) struct InputHandler {
     overrides: ReportingOverrides,
     message: Option<(String, Uptime)>,
     /// Reason why the newest manifest was rejected.
-    manifest_error: Option<ManifestError>,
+    manifest_rejected: Option<RejectedManifest>,
     /// Incremented when a scanner changes. Other changes increment the revision of the pipeline.
     revision: u64,
 }
@@ -74,7 +74,7 @@ pub(super) struct InputHandler {
 impl InputHandler {
     pub(super) fn new(inputs: Option<EngineInputs>, clock: Clock) -> Self {
         let overrides = ReportingOverrides::default();
-        Self { inputs, clock, overrides, message: None, manifest_error: None, revision: 0 }
+        Self { inputs, clock, overrides, message: None, manifest_rejected: None, revision: 0 }
     }
 
     /// Revision of the scanner states.
@@ -98,14 +98,14 @@ impl InputHandler {
         for order in orders.drain(..) {
             match order {
                 CommandKind::ReportNow { .. } => self.overrides.report_requests += 1,
-                CommandKind::SetRate { interval_s, for_s } => {
+                CommandKind::SetReportInterval { interval_s, duration_s } => {
                     let interval = Duration::from_secs(interval_s.into());
                     self.overrides.position_interval =
-                        Some((interval, now + Duration::from_secs(for_s.into())));
+                        Some((interval, now + Duration::from_secs(duration_s.into())));
                 }
-                CommandKind::Flush => self.overrides.flush_until = now + FLUSH_DURATION,
-                CommandKind::Message { text } => self.message = Some((text, now)),
-                // The delivery handles all other commands; the log driver rotates its files itself.
+                CommandKind::FlushOutbox => self.overrides.flush_until = now + FLUSH_DURATION,
+                CommandKind::ShowMessage { text } => self.message = Some((text, now)),
+                // The delivery tracker handles all other commands.
                 _ => {}
             }
         }
@@ -201,13 +201,16 @@ impl InputHandler {
             (Some(ManifestResult::Accepted), _) => tracing::info!("manifest accepted"),
             (Some(ManifestResult::Withdrawn), _) => tracing::debug!("manifest withdrawn"),
             // The retained manifest arrives on each connection; the same error is logged once.
-            (Some(ManifestResult::Rejected), Some(error)) if self.manifest_error != refusal => {
+            (Some(ManifestResult::Rejected), Some(rejected))
+                if self.manifest_rejected != refusal =>
+            {
+                let error = &rejected.error;
                 tracing::warn!(%error, "manifest rejected, keeping the previous one");
                 tracing::debug!(value = error.value, "rejected manifest value");
             }
             _ => {}
         }
-        self.manifest_error = refusal;
+        self.manifest_rejected = refusal;
     }
 
     fn on_command(
@@ -219,8 +222,9 @@ impl InputHandler {
     ) {
         let Some(payload) = self.verify(payload) else { return };
         match command::parse(&payload) {
-            Ok(command) => {
-                pipeline.update_delivery(out, |delivery, all| delivery.command(&command, now, all));
+            Ok(parsed) => {
+                let command = &parsed.command;
+                pipeline.update_delivery(out, |delivery, all| delivery.command(command, now, all));
             }
             Err(refusal) => {
                 tracing::debug!(%refusal, "command invalid");
@@ -233,8 +237,8 @@ impl InputHandler {
     /// counted; the first one is logged as a warning.
     fn verify<'a>(&self, payload: &'a [u8]) -> Option<Cow<'a, [u8]>> {
         let inputs = self.inputs.as_ref()?;
-        let Some(key) = &inputs.command_key else { return Some(Cow::Borrowed(payload)) };
-        let error = match key.open(payload) {
+        let Some(keys) = &inputs.command_keys else { return Some(Cow::Borrowed(payload)) };
+        let error = match keys.open(payload) {
             Ok(command) => return Some(Cow::Owned(command)),
             Err(error) => error,
         };
@@ -399,7 +403,7 @@ mod tests {
 
     /// Creates a handler, with the other ends of its channels.
     fn input_handler(
-        command_key: Option<CommandKey>,
+        command_keys: Option<CommandKeys>,
     ) -> (InputHandler, watch::Receiver<u64>, mpsc::Receiver<CommandResponse>, DownlinkSender) {
         let (sender, downlink) = downlink();
         let (answers, said) = mpsc::channel(8);
@@ -412,15 +416,15 @@ mod tests {
             requests: mpsc::channel(1).1,
             downlink,
             answers,
-            command_key,
+            command_keys,
             unsigned_commands,
         };
         (InputHandler::new(Some(inputs), Clock::live()), unsigned, said, sender)
     }
 
     /// Number of results sent, and number of commands rejected.
-    fn count_results(command_key: Option<CommandKey>, payloads: &[Vec<u8>]) -> (usize, u64) {
-        let (mut desk, unsigned, mut said, _sender) = input_handler(command_key);
+    fn count_results(command_keys: Option<CommandKeys>, payloads: &[Vec<u8>]) -> (usize, u64) {
+        let (mut desk, unsigned, mut said, _sender) = input_handler(command_keys);
         let journey = TripConfig::default();
         let config = PipelineConfig {
             date_hint: DateHint::AsReported,

@@ -64,6 +64,7 @@ pub(crate) fn event(seq: Seq) -> EventRecord {
         time_source: TimeSource::Gnss,
         location: None,
         route: Some("ROUTE-7".to_owned()),
+        utc_offset_min: Some(60),
         kind: EventKind::Damaged { parcel, stop: None, station: None },
     };
     EventRecord { seq, previous: None, event }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use waypost_model::units::Uptime;
-use waypost_wire::payloads::{Delay, Duty, GnssState, NextStop, Scanner, StopStatus};
+use waypost_wire::payloads::{
+    Delay, Duty, GnssState, ManifestRef, ManifestRejected, NextStop, Scanner, StopStatus,
+};
 
 /// State of receiver and route, as known to the engine.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -36,12 +38,10 @@ pub struct ReportingOverrides {
 pub struct RouteState {
     /// Duty of the driver.
     pub duty: Duty,
-    /// Route of the manifest.
-    pub route: Option<String>,
-    /// Active revision of the manifest.
-    pub manifest_rev: Option<u64>,
-    /// Why the newest manifest is not active.
-    pub manifest_error: Option<String>,
+    /// Manifest in use.
+    pub manifest: Option<ManifestRef>,
+    /// Newest manifest, if it was rejected.
+    pub manifest_rejected: Option<ManifestRejected>,
     /// Next stop.
     pub next_stop: Option<NextStop>,
     /// Delay against the plan.
@@ -72,9 +72,8 @@ impl RouteState {
         let scanners = self.scanners.iter().map(|scanner| (&scanner.name, scanner.state));
         let scanners_before = before.scanners.iter().map(|scanner| (&scanner.name, scanner.state));
         self.duty != before.duty
-            || self.route != before.route
-            || self.manifest_rev != before.manifest_rev
-            || self.manifest_error != before.manifest_error
+            || self.manifest != before.manifest
+            || self.manifest_rejected != before.manifest_rejected
             || self.delay != before.delay
             || !scanners.eq(scanners_before)
     }

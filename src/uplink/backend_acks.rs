@@ -362,15 +362,16 @@ mod tests {
             !acks.on_track_accepted(batch(101, 160), now)
                 && !acks.on_event_accepted(Seq::new(120), now)
         );
-        let stored = acks.on_ack(br#"{"v":1,"event_seq":120,"track_seq":159}"#, now).unwrap();
+        let stored =
+            acks.on_ack(br#"{"v":1,"event":{"up_to":120},"track":{"up_to":159}}"#, now).unwrap();
         assert_eq!(stored, Confirmed { tracks: Vec::new(), events: vec![Seq::new(120)] });
         assert!(acks.deadline().is_some());
-        let stored = acks.on_ack(br#"{"v":1,"track_seq":160}"#, now).unwrap();
+        let stored = acks.on_ack(br#"{"v":1,"track":{"up_to":160}}"#, now).unwrap();
         assert_eq!(stored.tracks, [batch(101, 160)]);
         assert_eq!(acks.deadline(), None, "nothing is pending");
         // PUBACK may arrive after the `ack`.
         acks.on_track_sent(batch(161, 220), now);
-        assert!(acks.on_ack(br#"{"v":1,"track_seq":220}"#, now).unwrap().tracks.is_empty());
+        assert!(acks.on_ack(br#"{"v":1,"track":{"up_to":220}}"#, now).unwrap().tracks.is_empty());
         assert!(acks.on_track_accepted(batch(161, 220), now));
         assert_eq!(acks.deadline(), None, "nothing is pending");
     }
@@ -385,7 +386,7 @@ mod tests {
         acks.on_track_accepted(batch(61, 120), now);
         acks.on_track_sent(batch(1, 60), now);
         assert!(!acks.on_track_accepted(batch(1, 60), now));
-        let mark = br#"{"v":1,"track_seq":120}"#;
+        let mark = br#"{"v":1,"track":{"up_to":120}}"#;
         assert_eq!(acks.on_ack(mark, now).unwrap().tracks, [batch(61, 120)]);
         assert_eq!(acks.deadline(), Some(now + MAX_ACK_TIMEOUT), "the next connection sends it");
         acks.reset_for_connection();
@@ -410,20 +411,20 @@ mod tests {
             acks.on_track_accepted(batch(first, first + 59), now);
         }
         // The broker has dropped the second batch.
-        let word = br#"{"v":1,"track":[[1,60],[121,180]]}"#;
+        let word = br#"{"v":1,"track":{"ranges":[[1,60],[121,180]]}}"#;
         assert_eq!(acks.on_ack(word, now).unwrap().tracks, [batch(1, 60), batch(121, 180)]);
         assert_eq!(acks.deadline(), Some(now + ACK_TIMEOUT), "the next connection sends it");
         acks.on_track_rejected(batch(61, 120), now);
         acks.on_track_sent(batch(61, 120), now);
         acks.on_track_accepted(batch(61, 120), now);
-        assert!(acks.on_ack(br#"{"v":1,"track_seq":180}"#, now).unwrap().tracks.is_empty());
-        let word = br#"{"v":1,"track":[[61,120]]}"#;
+        assert!(acks.on_ack(br#"{"v":1,"track":{"up_to":180}}"#, now).unwrap().tracks.is_empty());
+        let word = br#"{"v":1,"track":{"ranges":[[61,120]]}}"#;
         assert_eq!(acks.on_ack(word, now).unwrap().tracks, [batch(61, 120)]);
         assert_eq!(acks.deadline(), None, "nothing is pending");
         // PUBACK may arrive after the `ack`; and a range must cover the whole batch.
         acks.on_event_sent(Seq::new(200), now);
         acks.on_track_sent(batch(201, 260), now);
-        let word = br#"{"v":1,"events":[[200,200]],"track":[[201,259]]}"#;
+        let word = br#"{"v":1,"event":{"ranges":[[200,200]]},"track":{"ranges":[[201,259]]}}"#;
         assert_eq!(acks.on_ack(word, now), Ok(Confirmed::default()));
         assert!(acks.on_event_accepted(Seq::new(200), now));
         assert!(!acks.on_track_accepted(batch(201, 260), now));
@@ -440,7 +441,7 @@ mod tests {
                 acks.on_track_sent(batch(first, first + 59), now);
                 acks.on_track_accepted(batch(first, first + 59), now);
             }
-            acks.on_ack(br#"{"v":1,"track":[[61,120]]}"#, now).unwrap();
+            acks.on_ack(br#"{"v":1,"track":{"ranges":[[61,120]]}}"#, now).unwrap();
             let due = acks.deadline().unwrap();
             waits.push(due.since(now).as_secs() / 60);
             now = due;
@@ -451,7 +452,7 @@ mod tests {
         acks.reset_for_connection();
         acks.on_track_sent(batch(1, 60), now);
         acks.on_track_sent(batch(61, 120), now);
-        acks.on_ack(br#"{"v":1,"track":[[61,120]]}"#, now).unwrap();
+        acks.on_ack(br#"{"v":1,"track":{"ranges":[[61,120]]}}"#, now).unwrap();
         assert_eq!(
             acks.deadline(),
             Some(now + ACK_TIMEOUT),
@@ -463,7 +464,8 @@ mod tests {
     fn a_backend_that_works_side_by_side_and_one_that_is_late_are_not_given_up() {
         let mut acks = BackendAcks::new(Seq::new(1));
         let mut now = Uptime::ZERO;
-        let word = |first: u64| format!(r#"{{"v":1,"track":[[{first},{}]]}}"#, first + 59);
+        let word =
+            |first: u64| format!(r#"{{"v":1,"track":{{"ranges":[[{first},{}]]}}}}"#, first + 59);
         // At any time, one message is overtaken by the `ack` of a later one.
         let mut late = None;
         for first in (1..3000).step_by(120) {
@@ -493,29 +495,29 @@ mod tests {
         let now = Uptime::ZERO;
         acks.on_track_sent(batch(101, 160), now);
         acks.on_track_accepted(batch(101, 160), now);
-        acks.on_ack(br#"{"v":1,"track_seq":130}"#, now).unwrap();
+        acks.on_ack(br#"{"v":1,"track":{"up_to":130}}"#, now).unwrap();
         let large = vec![b' '; 9000];
         for unfit in [
             &b"{}"[..],
             b"",
             br#"{"v":1}"#,
-            br#"{"v":2,"track_seq":150}"#,
-            br#"{"v":1,"track_seq":-1}"#,
-            br#"{"v":1,"track_seq":"150"}"#,
-            br#"{"v":1,"track_seq":129}"#,
-            br#"{"v":1,"track_seq":161}"#,
-            br#"{"v":1,"event_seq":101}"#,
-            br#"{"v":1,"track_seq":160,"event_seq":18446744073709551615}"#,
-            br#"{"v":1,"track":[]}"#,
-            br#"{"v":1,"track":[[101,161]]}"#,
-            br#"{"v":1,"track":[[160,101]]}"#,
-            br#"{"v":1,"track":[[101,120],[120,160]]}"#,
-            br#"{"v":1,"track":[[121,160],[101,120]]}"#,
-            br#"{"v":1,"track":[[101]]}"#,
-            br#"{"v":1,"track":[[101,120,160]]}"#,
-            br#"{"v":1,"track":[101,160]}"#,
-            br#"{"v":1,"track":[[-1,160]]}"#,
-            br#"{"v":1,"track":[[101,160]],"events":[[161,161]]}"#,
+            br#"{"v":2,"track":{"up_to":150}}"#,
+            br#"{"v":1,"track":{"up_to":-1}}"#,
+            br#"{"v":1,"track":{"up_to":"150"}}"#,
+            br#"{"v":1,"track":{"up_to":129}}"#,
+            br#"{"v":1,"track":{"up_to":161}}"#,
+            br#"{"v":1,"event":{"up_to":101}}"#,
+            br#"{"v":1,"track":{"up_to":160},"event":{"up_to":18446744073709551615}}"#,
+            br#"{"v":1,"track":{"ranges":[]}}"#,
+            br#"{"v":1,"track":{"ranges":[[101,161]]}}"#,
+            br#"{"v":1,"track":{"ranges":[[160,101]]}}"#,
+            br#"{"v":1,"track":{"ranges":[[101,120],[120,160]]}}"#,
+            br#"{"v":1,"track":{"ranges":[[121,160],[101,120]]}}"#,
+            br#"{"v":1,"track":{"ranges":[[101]]}}"#,
+            br#"{"v":1,"track":{"ranges":[[101,120,160]]}}"#,
+            br#"{"v":1,"track":{"ranges":[101,160]}}"#,
+            br#"{"v":1,"track":{"ranges":[[-1,160]]}}"#,
+            br#"{"v":1,"track":{"ranges":[[101,160]]},"event":{"ranges":[[161,161]]}}"#,
             &large,
         ] {
             assert_eq!(
@@ -525,11 +527,11 @@ mod tests {
                 String::from_utf8_lossy(unfit)
             );
         }
-        assert!(acks.on_ack(br#"{"v":1,"event_seq":100,"new":true}"#, now).is_ok());
-        assert_eq!(acks.on_ack(br#"{"v":1,"track_seq":160}"#, now).unwrap().tracks.len(), 1);
+        assert!(acks.on_ack(br#"{"v":1,"event":{"up_to":100},"new":true}"#, now).is_ok());
+        assert_eq!(acks.on_ack(br#"{"v":1,"track":{"up_to":160}}"#, now).unwrap().tracks.len(), 1);
         acks.reset_for_connection();
         assert!(
-            acks.on_ack(br#"{"v":1,"track_seq":90}"#, now).is_ok(),
+            acks.on_ack(br#"{"v":1,"track":{"up_to":90}}"#, now).is_ok(),
             "a backend restored from a backup"
         );
     }

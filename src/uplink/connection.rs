@@ -137,7 +137,7 @@ struct Session {
     outbox_not_before: Uptime,
     /// Last logged error of the outbox.
     outbox_error: Option<String>,
-    /// Reason codes with which the broker rejected `connection`, `state` and `cmd/res`.
+    /// Reason codes with which the broker rejected `connection`, `state` and `command/result`.
     control_rejections: [Option<ReasonCode>; 3],
 }
 

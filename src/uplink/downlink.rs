@@ -1,4 +1,4 @@
-//! Passes manifests and commands to the engine, and command responses to `cmd/res`. The uplink
+//! Passes manifests and commands to the engine, and command responses to `command/result`. The uplink
 //! never waits for the engine.
 //!
 //! - A manifest replaces an unread one. A command is dropped and counted if [`MAX_COMMANDS`] are
@@ -31,11 +31,11 @@ pub enum Downlink {
     /// Retained message on `manifest`, up to [`MAX_MANIFEST_BYTES`]. Empty if the manifest was
     /// cleared. It is received again on each connection.
     Manifest(Vec<u8>),
-    /// Message on `cmd`, up to [`MAX_COMMAND_BYTES`]. With QoS 1 it may be received twice.
+    /// Message on `command`, up to [`MAX_COMMAND_BYTES`]. With QoS 1 it may be received twice.
     Command(Vec<u8>),
 }
 
-/// Response to a command, for `cmd/res`.
+/// Response to a command, for `command/result`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandResponse {
     /// JSON payload.

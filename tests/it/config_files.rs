@@ -148,8 +148,6 @@ fn scanners_and_privacy_zones_are_as_many_as_there_are_tables() {
     let delivery = config.delivery;
     let names = config.uplink.names;
     assert_eq!(names.van, "https://id.example.com/fleet/obj/VAN-042");
-    assert_eq!(names.namespace, "https://ns.id.example.com/van/");
-    assert_eq!(names.type_prefix, "com.example.id.van");
     assert_eq!(delivery.off_duty_after_return.as_secs(), 600);
 }
 
@@ -180,8 +178,6 @@ fn what_is_wrong_in_a_list_is_named_with_its_place() {
         mqtt.broker = "mqtt://b"
         [delivery]
         domain = "Example"
-        namespace = "https://id.example.com/van"
-        type_prefix = "com..van"
         duty_at_start = "maybe"
         [[scanner]]
         name = "hand"
@@ -214,8 +210,6 @@ fn what_is_wrong_in_a_list_is_named_with_its_place() {
   privacy_zone[1].lon: "east" is not a number
   scaner: [[scaner]] is not an array of tables of waypost: did you mean scanner?
   delivery.domain: "Example" is not a domain: write a host name that you own, such as `id.example.com`
-  delivery.namespace: "https://id.example.com/van" is not a namespace: write a URI that ends with `/` or `#`
-  delivery.type_prefix: "com..van" is not a type prefix: write a-z 0-9 in parts with dots, as `com.example.van`
   scanner[2].name: "hand door" is not a valid name; use 1 to 32 characters of A-Z a-z 0-9 _ . -
   scanner[2].source: "usb:1" is not one of serial:PATH[@BAUD], tcp:HOST:PORT, unix:PATH, fifo:PATH
   scanner[2].pattern: "bear" is not one of bare, key-value, count, terse and not a regex with a group (?<epc>...)

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Process, repository, shared, simulator};
+use crate::support::{Process, repository, simulator};
 
 const SHORT: &str = "config/routes/deliveries_short.toml";
 
@@ -46,7 +46,7 @@ fn a_day_is_written_to_four_files_the_same_each_time() {
 
 #[test]
 fn the_manifest_has_what_the_contract_requires() {
-    let Some(schema) = shared("contract/schema_manifest.json") else { return };
+    let schema = repository("docs/contract/manifest.schema.json");
     let schema: Value = serde_json::from_str(&fs::read_to_string(schema).unwrap()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let arguments = [SHORT, "--duration", "1", "--manifest", "manifest.json"];

@@ -15,7 +15,8 @@ use std::time::Duration;
 use waypost_model::event::{EventKind, ReaderKind};
 use waypost_model::fix::{Fix, FixMode, FixQuality};
 use waypost_model::manifest::Manifest;
-use waypost_model::manifest::{RawManifest, RawParcel, RawStation, RawStop};
+use waypost_model::manifest::testing::parcel;
+use waypost_model::manifest::{RawManifest, RawStation, RawStop};
 use waypost_model::motion::TripState;
 use waypost_model::units::{Distance, Position, Speed, Uptime, UtcTime};
 use waypost_pipeline::delivery::snapshot::{DeliverySnapshot, StopStatus};
@@ -125,24 +126,17 @@ impl Town {
         let degrees = |at: [f64; 2]| (position(at).lat_deg(), position(at).lon_deg());
         let stops = self.stops.iter().enumerate().map(|(index, at)| {
             let (lat, lon) = degrees(*at);
-            let parcel = RawParcel {
-                id: format!("PARCEL-{index}"),
-                epc: None,
-                rfid: Vec::new(),
-                authority_to_leave: None,
-                signature_required: None,
-                safe_place: None,
-                neighbour: None,
-            };
+            let parcel = parcel(&format!("PARCEL-{index}"));
             RawStop {
                 seq: u32::try_from(index).unwrap(),
                 id: format!("stop-{index}"),
                 lat,
                 lon,
                 radius_m: Some(RADIUS_M),
-                window: None,
+                entrance: None,
+                place: None,
+                windows: Vec::new(),
                 service_s: None,
-                safe_place: None,
                 parcels: vec![parcel],
             }
         });
@@ -150,9 +144,14 @@ impl Town {
         Manifest::new(RawManifest {
             route: "R".to_owned(),
             rev: 1,
-            date: None,
+            name: None,
+            service_date: None,
+            time_zone: None,
+            utc_offset: None,
+            end_station: None,
             station: RawStation {
                 id: "https://example.com/loc/1".to_owned(),
+                name: None,
                 lat,
                 lon,
                 radius_m: 100.0,

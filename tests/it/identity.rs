@@ -166,14 +166,14 @@ fn the_recipe_of_the_contract_signs_what_the_van_takes() {
     let folder = Folder::new();
     shell(&recipe("keys"), &folder);
     let payload = shell(&recipe("sign"), &folder);
-    let private: PathBuf = folder.0.path().join("command.key");
+    let private: PathBuf = folder.0.path().join("dispatch.key");
     assert_eq!(fs::metadata(&private).unwrap().permissions().mode() & 0o077, 0);
-    let key = folder.0.path().join("command.pub");
+    let key = folder.0.path().join("dispatch.pub");
     let of = |van: &str, key: &str| {
         let text = format!(
             "van.id = \"{van}\"\nmqtt.broker = \"mqtts://b\"\nmqtt.command_key = \"{key}\""
         );
-        Config::parse(&text, "x", &[]).map(|config| config.command_key.unwrap())
+        Config::parse(&text, "x", &[]).map(|config| config.command_keys.unwrap())
     };
     let opened = of("VAN-042", key.to_str().unwrap()).unwrap().open(&payload).unwrap();
     command::parse(&opened).unwrap();

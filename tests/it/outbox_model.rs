@@ -104,6 +104,7 @@ fn event(seq: u64) -> EventRecord {
         time_source: TimeSource::Gnss,
         location: None,
         route: None,
+        utc_offset_min: None,
         kind: EventKind::Damaged { parcel, stop: None, station: None },
     };
     EventRecord { seq: Seq::new(seq), previous: None, event }

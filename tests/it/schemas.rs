@@ -11,8 +11,8 @@ use waypost_wire::payloads::{Ack, ConnectionStatus, Position, State, Track};
 use waypost_wire::{Topics, VanId, manifest};
 
 use crate::support::event_samples::{EventDetail, delivery, records};
+use crate::support::repository;
 use crate::support::schema::{read_json, validation_errors};
-use crate::support::{repository, shared};
 
 /// Each payload: its schema, the level of its topic, its publisher, its QoS, and whether it is
 /// retained.
@@ -23,14 +23,44 @@ const PAYLOADS: [(&str, &str, &str, u8, bool); 9] = [
     ("connection", "connection", "send", 1, true),
     ("state", "state", "send", 1, true),
     ("manifest", "manifest", "receive", 1, true),
-    ("command", "cmd", "receive", 1, false),
-    ("command_result", "cmd/res", "send", 1, false),
+    ("command", "command", "receive", 1, false),
+    ("command_result", "command/result", "send", 1, false),
     ("ack", "ack", "receive", 1, false),
 ];
 
 fn contract(file: &str) -> PathBuf {
     repository("docs/contract").join(file)
 }
+
+/// Examples of members that exclude those of the files.
+const MORE_EXAMPLES: &[(&str, &str)] = &[
+    (
+        "command",
+        r#"{"v":1,"id":"5b3a1f0e-7c54-4d7e-9f3c-2a8d1e6b9c47","cmd":"report_now","args":{"parcel":"A"}}"#,
+    ),
+    (
+        "command",
+        r#"{"v":1,"id":"5b3a1f0e-7c54-4d7e-9f3c-2a8d1e6b9c47","cmd":"set_report_interval","args":{"interval_s":1,"duration_s":600}}"#,
+    ),
+    ("command", r#"{"v":1,"id":"5b3a1f0e-7c54-4d7e-9f3c-2a8d1e6b9c47","cmd":"flush_outbox"}"#),
+    (
+        "command",
+        r#"{"v":1,"id":"5b3a1f0e-7c54-4d7e-9f3c-2a8d1e6b9c47","cmd":"show_message","args":{"text":"call us"}}"#,
+    ),
+    (
+        "command",
+        r#"{"v":1,"id":"5b3a1f0e-7c54-4d7e-9f3c-2a8d1e6b9c47","cmd":"set_duty","args":{"duty":"on"}}"#,
+    ),
+    (
+        "command",
+        r#"{"v":1,"id":"5b3a1f0e-7c54-4d7e-9f3c-2a8d1e6b9c47","cmd":"set_delay","args":{"reason":"weather","delay_s":900}}"#,
+    ),
+    ("command", r#"{"v":1,"id":"5b3a1f0e-7c54-4d7e-9f3c-2a8d1e6b9c47","cmd":"clear_delay"}"#),
+    (
+        "state",
+        r#"{"v":1,"van":"VAN-042","ts":"2026-11-22T09:41:10.000Z","duty":"off","gnss":{"receiver":"gone","error":"No such device","warning":"jamming","mode":1,"sentences_bad":2,"fixes_rejected":0},"outbox":{"pending":0,"dropped":0,"bytes":4096}}"#,
+    ),
+];
 
 fn schema(name: &str) -> PathBuf {
     contract(&format!("{name}.schema.json"))
@@ -44,8 +74,6 @@ fn names() -> Identifiers {
     Identifiers {
         van: "https://id.gs1.org/8004/9521234VAN042".to_owned(),
         gateway: Some("https://id.gs1.org/8004/9521234GW000317".to_owned()),
-        type_prefix: "com.example.van".to_owned(),
-        namespace: "https://ns.example.com/van/".to_owned(),
         ..Identifiers::new("id.example.com", &VanId::new("VAN-042").unwrap()).unwrap()
     }
 }
@@ -83,12 +111,16 @@ fn undeclared(schema: &Value, value: &Value, path: &str, found: &mut Vec<String>
     match value {
         Value::Object(members) => {
             let Some(properties) = schema.get("properties") else { return };
-            for (key, value) in members {
+            for (key, member) in members {
                 let path = format!("{path}.{key}");
-                match properties.get(key) {
-                    Some(schema) => undeclared(schema, value, &path, found),
-                    None if key.starts_with("van:")
-                        && schema["patternProperties"]["^van:"] == true => {}
+                let mut variants = schema["oneOf"].as_array().into_iter().flatten();
+                let of_variant = variants
+                    .find(|variant| variant["properties"]["cmd"]["const"] == value["cmd"])
+                    .and_then(|variant| variant["properties"].get(key));
+                match properties.get(key).or(of_variant) {
+                    Some(schema) => undeclared(schema, member, &path, found),
+                    None if key.starts_with("waypost:")
+                        && schema["additionalProperties"] == true => {}
                     None => found.push(path),
                 }
             }
@@ -100,6 +132,19 @@ fn undeclared(schema: &Value, value: &Value, path: &str, found: &mut Vec<String>
             }
         }
         _ => (),
+    }
+}
+
+#[test]
+fn the_schemas_are_those_of_the_types() {
+    let generated = waypost_wire::schema::schemas();
+    assert_eq!(generated.len(), PAYLOADS.len());
+    for (name, generated) in generated {
+        let file = schema(name);
+        if env::var_os("UPDATE").is_some() {
+            fs::write(&file, serde_json::to_string_pretty(&generated).unwrap() + "\n").unwrap();
+        }
+        assert_eq!(read_json(&file), generated, "{name}: UPDATE=1 rewrites the schema");
     }
 }
 
@@ -128,6 +173,83 @@ fn each_example_is_valid_and_a_member_less_is_not() {
         assert_eq!(complaints[0], "", "{name}");
         for (document, complaint) in documents.iter().zip(complaints).skip(1) {
             assert_ne!(complaint, "", "{name}: {document}");
+        }
+    }
+}
+
+/// Collects the paths of the members that the schema declares.
+fn declared(schema: &Value, path: &str, found: &mut BTreeSet<String>) {
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}.{name}");
+        declared(property, &path, found);
+        found.insert(path);
+    }
+    for variant in schema["oneOf"].as_array().into_iter().flatten() {
+        declared(variant, path, found);
+    }
+    if schema["items"].is_object() {
+        declared(&schema["items"], &format!("{path}[]"), found);
+    }
+}
+
+/// Collects the paths of the members that a document has.
+fn present(value: &Value, path: &str, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                let path = format!("{path}.{name}");
+                present(member, &path, found);
+                found.insert(path);
+            }
+        }
+        Value::Array(items) => {
+            items.iter().for_each(|item| present(item, &format!("{path}[]"), found));
+        }
+        _ => {}
+    }
+}
+
+/// Returns the payloads of this kind in docs/mqtt-contract.md.
+fn documented(name: &str) -> Vec<Value> {
+    let text = fs::read_to_string(repository("docs/mqtt-contract.md")).unwrap();
+    let mut blocks = text.split("```json ").skip(1);
+    let mut found = Vec::new();
+    for block in &mut blocks {
+        let (kind, rest) = block.split_once('\n').unwrap();
+        if kind == name {
+            let (document, _) = rest.split_once("```").unwrap();
+            found.push(serde_json::from_str(document).unwrap());
+        }
+    }
+    found
+}
+
+#[test]
+fn each_documented_payload_is_valid_and_each_member_occurs_in_one() {
+    for (name, ..) in PAYLOADS {
+        let mut documents = documented(name);
+        documents.push(example(name));
+        documents.extend(
+            MORE_EXAMPLES
+                .iter()
+                .filter(|(of, _)| *of == name)
+                .map(|(_, text)| serde_json::from_str::<Value>(text).unwrap()),
+        );
+        if name == "event" {
+            let message = |record| serde_json::from_slice(&encode(&record, &names())).unwrap();
+            documents.extend(EventDetail::ALL.into_iter().flat_map(records).map(message));
+        }
+        let schema_value = read_json(&schema(name));
+        let (mut wanted, mut found) = (BTreeSet::new(), BTreeSet::new());
+        declared(&schema_value, name, &mut wanted);
+        for document in &documents {
+            present(document, name, &mut found);
+        }
+        let missing: Vec<&String> = wanted.difference(&found).collect();
+        assert!(missing.is_empty(), "{name}: no example has {missing:?}");
+        let Some(complaints) = validation_errors(&schema(name), &documents) else { return };
+        for (document, complaint) in documents.iter().zip(complaints) {
+            assert_eq!(complaint, "", "{name}: {document}");
         }
     }
 }
@@ -163,19 +285,6 @@ fn types_and_schemas_name_the_same_members() {
             let required = required.as_str().unwrap();
             assert!(written.get(required).is_some(), "{name}.{required} is not written");
         }
-    }
-}
-
-#[test]
-fn others_examples_of_the_same_contract_are_valid() {
-    for (name, ..) in PAYLOADS {
-        let Some(folder) = shared("contract") else { return };
-        let mut examples = vec![read_json(&folder.join(format!("example_{name}.json")))];
-        if name == "connection" {
-            examples.push(read_json(&folder.join("example_connection_will.json")));
-        }
-        let Some(complaints) = validation_errors(&schema(name), &examples) else { return };
-        assert!(complaints.iter().all(String::is_empty), "{name}: {complaints:?}");
     }
 }
 

@@ -206,6 +206,7 @@ fn event(telling: EventDetail, happening: EventKind) -> Event {
         time_source: if telling == EventDetail::Bare { TimeSource::Late } else { TimeSource::Gnss },
         location: telling.optional(place(telling)),
         route: telling.optional(telling.name("R-20261122-042")),
+        utc_offset_min: telling.optional(60),
         kind: happening,
     }
 }

@@ -1,11 +1,11 @@
-//! Publishes pending routes and commands to `manifest` and `cmd` of the vans, on its own
+//! Publishes pending routes and commands to `manifest` and `command` of the vans, on its own
 //! connection.
 //!
 //! - A **manifest** is retained, so a van that connects later receives it. A revision counts as
 //!   sent after its PUBACK. A revision that was put in the meantime is pending again, so the newest
 //!   one always remains on the broker.
 //! - A **command** is never retained: it would run again with each connection. It is published
-//!   again with growing delays until the van answers on `cmd/res` or the command expires, and at
+//!   again with growing delays until the van answers on `command/result` or the command expires, and at
 //!   once when the van connects. Vans ignore repeats.
 //! - A row is leased before it is published, so only one of several instances publishes it.
 
@@ -185,7 +185,7 @@ impl DownlinkSession {
             let payload = command.doc.clone();
             self.publish(
                 client,
-                "cmd",
+                "command",
                 &command.van.clone(),
                 false,
                 payload,

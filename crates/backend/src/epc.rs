@@ -37,13 +37,7 @@ pub fn uri_for_manifest_parcel(listed: &ManifestParcel, domain: &str) -> String 
     let made = || Code::parse(listed.key.as_bytes()).map(|code| code.most_likely().uri(domain));
     let epc = listed.epc.clone().or_else(made).unwrap_or_default();
     // Only the domain is part of a parcel's URI.
-    let names = Identifiers {
-        van: String::new(),
-        gateway: None,
-        domain: domain.to_owned(),
-        namespace: String::new(),
-        type_prefix: String::new(),
-    };
+    let names = Identifiers { van: String::new(), gateway: None, domain: domain.to_owned() };
     canonical(&names.parcel(&Parcel { key: listed.key.clone(), epc }))
 }
 
@@ -132,6 +126,7 @@ mod tests {
             key: key.to_owned(),
             epc: epc.map(str::to_owned),
             tags: Vec::new(),
+            requires_signature: false,
             preferences: waypost_model::event::Preferences::default(),
         };
         for (key, epc, expected) in [

@@ -16,7 +16,7 @@
 //!
 //! # Distribution over instances
 //!
-//! Instances of one group share `track`, `event`, `state`, `position` and `cmd/res`
+//! Instances of one group share `track`, `event`, `state`, `position` and `command/result`
 //! (`$share/{group}/…`, MQTT 5 §4.8.2): each message is delivered to one of them.
 //!
 //! - Shared subscriptions deliver no retained messages. An instance with a new session therefore

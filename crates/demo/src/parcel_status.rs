@@ -93,7 +93,7 @@ pub(super) struct ParcelStatuses {
     pub(super) repeated: u64,
     /// Number of stops, from the departure event.
     pub(super) stops_total: Option<u64>,
-    /// The value of `van:summary`.
+    /// The value of `waypost:summary`.
     pub(super) summary: Option<Value>,
     ids: BTreeSet<String>,
     /// Stages by parcel, in the order of sequence numbers; retracted ones are removed.
@@ -123,9 +123,9 @@ impl ParcelStatuses {
                 said.sort_by_key(|one| one.seq);
             }
         }
-        let number = event.data.extensions.get("van:stopsTotal").and_then(Value::as_u64);
+        let number = event.data.extensions.get("waypost:stopsTotal").and_then(Value::as_u64);
         self.stops_total = number.or(self.stops_total);
-        let summary = event.data.extensions.get("van:summary").cloned();
+        let summary = event.data.extensions.get("waypost:summary").cloned();
         self.summary = summary.or(self.summary.take());
     }
 
@@ -178,7 +178,7 @@ fn current_stage(said: &[StageEntry]) -> Option<ParcelStage> {
     known.or(said.last()).map(|one| one.stage)
 }
 
-/// Reduces `com.example.van.parcel.delivered.v1` to `parcel.delivered`.
+/// Reduces `org.w3id.waypost.parcel.delivered.v1` to `parcel.delivered`.
 fn kind(event: &CloudEvent) -> String {
     let mut parts = event.kind.rsplit('.').skip(1);
     let (what, whose) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
@@ -217,7 +217,7 @@ pub(super) mod tests {
             "specversion": "1.0",
             "id": id,
             "source": "https://id.example.com/fleet/obj/VAN-1",
-            "type": format!("com.example.van.{kind}.v1"),
+            "type": format!("org.w3id.waypost.{kind}.v1"),
             "time": "2026-11-23T06:41:07.000Z",
             "sequence": format!("{seq:012}"),
             "data": {
@@ -293,12 +293,12 @@ pub(super) mod tests {
     fn the_route_is_known_from_its_departure_and_its_end() {
         let mut shipments = day();
         let mut departed = event(30, "i", "route.departed", &[]);
-        departed["data"]["van:stopsTotal"] = json!(12);
+        departed["data"]["waypost:stopsTotal"] = json!(12);
         observe(&mut shipments, 30, departed);
         let mut completed = event(31, "j", "route.completed", &[]);
-        completed["data"]["van:summary"] = json!({"van:stopsServed": 11});
+        completed["data"]["waypost:summary"] = json!({"waypost:stopsServed": 11});
         observe(&mut shipments, 31, completed);
         assert_eq!(shipments.stops_total, Some(12));
-        assert_eq!(shipments.summary.unwrap()["van:stopsServed"], 11);
+        assert_eq!(shipments.summary.unwrap()["waypost:stopsServed"], 11);
     }
 }

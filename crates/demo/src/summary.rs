@@ -71,12 +71,12 @@ impl Summary {
         write!(
             f,
             "\n  route      {} of {} stops, ",
-            number("van:stopsServed"),
-            number("van:stopsTotal")
+            number("waypost:stopsServed"),
+            number("waypost:stopsTotal")
         )?;
-        write!(f, "{} delivered, ", number("van:delivered"))?;
-        write!(f, "{} attempted, ", number("van:attempted"))?;
-        let (km, min) = (number("van:distanceM") / 1000.0, number("van:durationS") / 60.0);
+        write!(f, "{} delivered, ", number("waypost:delivered"))?;
+        write!(f, "{} attempted, ", number("waypost:attempted"))?;
+        let (km, min) = (number("waypost:distanceM") / 1000.0, number("waypost:durationS") / 60.0);
         write!(f, "{km:.1} km in {min:.0} min")
     }
 
@@ -174,9 +174,9 @@ mod tests {
     fn what_became_of_the_parcels_and_the_route_is_said() {
         let mut summary = summary(1..=4, &[1, 3]);
         let mut completed = event(4, "b", "route.completed", &[]);
-        completed["data"]["van:summary"] = serde_json::json!({
-            "van:stopsServed": 11, "van:stopsTotal": 12, "van:delivered": 20, "van:attempted": 2,
-            "van:distanceM": 6240.5, "van:durationS": 1500,
+        completed["data"]["waypost:summary"] = serde_json::json!({
+            "waypost:stopsServed": 11, "waypost:stopsTotal": 12, "waypost:delivered": 20, "waypost:attempted": 2,
+            "waypost:distanceM": 6240.5, "waypost:durationS": 1500,
         });
         for event in [event(2, "a", "parcel.delivered", &["7", "8"]), completed] {
             let payload = event.to_string();

@@ -5,9 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::driver_input::DelayReason;
+use crate::driver_input::Delay;
 use crate::duty::Duty;
-use crate::event::Preferences;
+use crate::event::{EventId, Preferences};
 use crate::units::UtcTime;
 
 /// UUID of a command (RFC 9562), assigned by the backend.
@@ -37,7 +37,7 @@ impl CommandId {
 /// Formats the id as in RFC 9562 §4.
 impl std::fmt::Display for CommandId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        crate::event::EventId(self.0).fmt(f)
+        EventId(self.0).fmt(f)
     }
 }
 
@@ -67,41 +67,41 @@ pub enum CommandKind {
         parcel: Option<String>,
     },
     /// Publish positions at another interval for a limited time.
-    SetRate {
+    SetReportInterval {
         /// Interval in seconds, 1..=3600.
         interval_s: u32,
-        /// Duration in seconds.
-        for_s: u32,
+        /// Duration in seconds, up to a day.
+        duration_s: u32,
     },
     /// Send all pending records.
-    Flush,
-    /// Change the recipient's delivery preferences.
-    UpdatePreferences {
+    FlushOutbox,
+    /// Replace the recipient's delivery preferences.
+    SetPreferences {
         /// Only if this is the current route.
         route: Option<String>,
         /// All parcels of this stop, if `parcel` is `None`.
         stop: Option<String>,
         /// Key of the parcel.
         parcel: Option<String>,
-        /// Fields that are `None` stay unchanged.
+        /// The whole set: what is `None` is not asked for.
         preferences: Preferences,
     },
     /// Recall a parcel: it must not be delivered.
-    Recall {
+    RecallParcel {
         /// Key of the parcel.
         parcel: String,
     },
     /// Show a message to the driver.
-    Message {
+    ShowMessage {
         /// Up to 200 bytes.
         text: String,
     },
     /// Set the duty status.
-    Duty(Duty),
-    /// Set the delay (reason and seconds); `None` clears it.
-    Delay(Option<(DelayReason, u32)>),
-    /// Rotate the agent's log file.
-    RotateLog,
+    SetDuty(Duty),
+    /// Set the delay of the van.
+    SetDelay(Delay),
+    /// The van is no longer late.
+    ClearDelay,
     /// Not supported by this version.
     Unsupported {
         /// Name of the command.
@@ -115,13 +115,13 @@ pub enum CommandStatus {
     /// Forwarded for execution outside the delivery tracker.
     Accepted,
     /// Executed.
-    Done,
-    /// Not executed; the command is invalid.
+    Succeeded,
+    /// Valid, but could not be executed.
+    Failed,
+    /// Not executed: the command is invalid, or its parcel or route does not allow it.
     Rejected,
     /// Received after its expiry time.
     Expired,
-    /// Refers to a route or parcel state that has passed.
-    Stale,
 }
 
 impl CommandStatus {
@@ -130,12 +130,74 @@ impl CommandStatus {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
-            Self::Done => "done",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
             Self::Rejected => "rejected",
             Self::Expired => "expired",
-            Self::Stale => "stale",
         }
     }
+}
+
+/// Reason of a result, for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ResultCode {
+    /// An argument is missing, unknown to the command or out of range.
+    InvalidArgument,
+    /// The agent does not support the command.
+    Unsupported,
+    /// The command expires, and the van does not know the time.
+    ClockUnknown,
+    /// The manifest does not list the parcel.
+    UnknownParcel,
+    /// The manifest has no such stop.
+    UnknownStop,
+    /// The parcel was delivered or returned.
+    ParcelFinished,
+    /// The van has no route.
+    NoRoute,
+    /// The van has another route than the command names.
+    OtherRoute,
+}
+
+impl ResultCode {
+    /// All codes.
+    pub const ALL: [Self; 8] = [
+        Self::InvalidArgument,
+        Self::Unsupported,
+        Self::ClockUnknown,
+        Self::UnknownParcel,
+        Self::UnknownStop,
+        Self::ParcelFinished,
+        Self::NoRoute,
+        Self::OtherRoute,
+    ];
+
+    /// Returns the code as in the MQTT contract.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidArgument => "invalid_argument",
+            Self::Unsupported => "unsupported",
+            Self::ClockUnknown => "clock_unknown",
+            Self::UnknownParcel => "unknown_parcel",
+            Self::UnknownStop => "unknown_stop",
+            Self::ParcelFinished => "parcel_finished",
+            Self::NoRoute => "no_route",
+            Self::OtherRoute => "other_route",
+        }
+    }
+}
+
+/// State of a parcel in the van's own records, the answer to [`CommandKind::ReportNow`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParcelReport {
+    /// Key of the parcel.
+    pub parcel: String,
+    /// `due`, `loaded`, `out_for_delivery`, `attempted`, `delivered`, `returned`, `not_found` or
+    /// `void`.
+    pub state: String,
+    /// Newest event in which the parcel was seen.
+    pub last_seen: Option<(EventId, UtcTime)>,
 }
 
 /// Result of a command.
@@ -144,8 +206,12 @@ pub struct CommandResult {
     /// Id of the command.
     pub id: CommandId,
     pub status: CommandStatus,
-    /// Human-readable reason, up to 200 bytes.
+    /// Reason for programs; `None` for an executed command.
+    pub code: Option<ResultCode>,
+    /// Reason for people, up to 200 bytes.
     pub detail: Option<String>,
+    /// Answer of a command that asks for something.
+    pub report: Option<ParcelReport>,
     /// Time of the result; `None` if the time was unknown.
     pub utc: Option<UtcTime>,
 }
@@ -155,15 +221,15 @@ impl CommandKind {
     pub const fn is_idempotent(&self) -> bool {
         match self {
             Self::ReportNow { .. }
-            | Self::SetRate { .. }
-            | Self::Flush
-            | Self::Message { .. }
-            | Self::RotateLog
+            | Self::SetReportInterval { .. }
+            | Self::FlushOutbox
+            | Self::ShowMessage { .. }
             | Self::Unsupported { .. } => true,
-            Self::UpdatePreferences { .. }
-            | Self::Recall { .. }
-            | Self::Duty(_)
-            | Self::Delay(_) => false,
+            Self::SetPreferences { .. }
+            | Self::RecallParcel { .. }
+            | Self::SetDuty(_)
+            | Self::SetDelay(_)
+            | Self::ClearDelay => false,
         }
     }
 }

@@ -42,6 +42,7 @@ pub enum ReportedOutcome {
 
 /// Reason of a delay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DelayReason {
     /// Snow, ice, storm.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Duty status of the driver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Duty {
     /// On duty: fixes are stored and sent.

@@ -59,6 +59,8 @@ pub struct Event {
     pub location: Option<EventLocation>,
     /// Id of the current route.
     pub route: Option<String>,
+    /// Offset of local time at the place of the event, minutes; `None` if the manifest has none.
+    pub utc_offset_min: Option<i16>,
     pub kind: EventKind,
 }
 

@@ -55,6 +55,7 @@ impl FixMode {
 
 /// Positioning method (NMEA 0183 GGA field 6, and the mode indicator of RMC, GLL and GNS).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FixQuality {
     /// Autonomous GNSS (1, `A`).

@@ -53,7 +53,7 @@ use waypost_model::command::{Command, CommandKind, CommandResult};
 use waypost_model::driver_input::DriverInput;
 use waypost_model::duty::Duty;
 use waypost_model::event::EventRecord;
-use waypost_model::manifest::{Manifest, ManifestError};
+use waypost_model::manifest::{Manifest, RejectedManifest};
 
 use command_log::CommandLog;
 use duty::{DutyState, PrivacyZones};
@@ -183,7 +183,7 @@ pub struct DeliveryTracker {
     duty: DutyState,
     zones: PrivacyZones,
     manifest: Option<Arc<Manifest>>,
-    manifest_error: Option<String>,
+    manifest_rejected: Option<RejectedManifest>,
     /// Number of state documents that the manifest fills.
     manifest_chunks: usize,
     parcels: ParcelStates,
@@ -213,7 +213,7 @@ impl DeliveryTracker {
             duty,
             zones: PrivacyZones::new(config.privacy_zones.clone()),
             manifest: None,
-            manifest_error: None,
+            manifest_rejected: None,
             manifest_chunks: 0,
             parcels: ParcelStates::default(),
             route: RouteState::default(),
@@ -335,15 +335,15 @@ impl DeliveryTracker {
     /// use.
     pub fn manifest(
         &mut self,
-        manifest: Result<Option<Manifest>, ManifestError>,
+        manifest: Result<Option<Manifest>, RejectedManifest>,
         at: Uptime,
         out: &mut DeliveryOutput,
     ) -> ManifestResult {
         let verdict = match manifest {
             Ok(Some(manifest)) => self.set_manifest(manifest, at, out),
             Ok(None) => self.clear_manifest(at, out),
-            Err(refusal) => {
-                self.manifest_error = Some(refusal.to_string());
+            Err(rejected) => {
+                self.manifest_rejected = Some(rejected);
                 ManifestResult::Rejected
             }
         };

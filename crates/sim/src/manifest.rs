@@ -27,7 +27,7 @@ struct Manifest<'a> {
     v: u8,
     route: String,
     rev: u32,
-    date: String,
+    service_date: String,
     station: Station,
     valid_from: String,
     valid_until: String,
@@ -49,30 +49,40 @@ struct Stop<'a> {
     lat: f64,
     lon: f64,
     radius_m: u32,
-    window: [String; 2],
+    windows: [Window; 1],
     service_s: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    safe_place: Option<&'static str>,
     parcels: Vec<ParcelItem<'a>>,
 }
 
 #[derive(Serialize)]
 struct ParcelItem<'a> {
-    id: &'a str,
+    number: &'a str,
     epc: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     carrier: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rfid: Option<[&'a str; 1]>,
-    #[serde(skip_serializing_if = "is_false")]
-    authority_to_leave: bool,
-    #[serde(skip_serializing_if = "is_false")]
-    signature_required: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preferences: Option<Preferences>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    require: Option<Requirements>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires a reference")]
-const fn is_false(yes: &bool) -> bool {
-    !*yes
+#[derive(Serialize)]
+struct Window {
+    from: String,
+    until: String,
+}
+
+#[derive(Serialize)]
+struct Preferences {
+    authority_to_leave: bool,
+    safe_place: &'static str,
+}
+
+#[derive(Serialize)]
+struct Requirements {
+    signature: bool,
 }
 
 pub(super) fn to_json(route: &Route, parcels: &[Parcel], table: &Timetable) -> String {
@@ -85,16 +95,14 @@ pub(super) fn to_json(route: &Route, parcels: &[Parcel], table: &Timetable) -> S
         let place = route.position_of(stop.point()).rounded_to_1e5();
         let due = parcels.iter().filter(|parcel| parcel.stop == index);
         let parcels: Vec<ParcelItem<'_>> = due.map(item).collect();
-        let leave = parcels.iter().any(|parcel| parcel.authority_to_leave);
         Stop {
             seq,
             id: stop_id(seq),
             lat: place.lat_deg(),
             lon: place.lon_deg(),
             radius_m: STOP_RADIUS_M,
-            window: window(after(table.visits[index].arrived)),
+            windows: [window(after(table.visits[index].arrived))],
             service_s: stop.dwell.as_secs(),
-            safe_place: leave.then_some("porch"),
             parcels,
         }
     });
@@ -102,7 +110,7 @@ pub(super) fn to_json(route: &Route, parcels: &[Parcel], table: &Timetable) -> S
         v: 1,
         route: format!("R-{}-{:03}", start.date().to_string().replace('-', ""), route.settings.van),
         rev: 1,
-        date: start.date().to_string(),
+        service_date: start.date().to_string(),
         station: Station {
             id: STATION_URI,
             lat: station.lat_deg(),
@@ -120,18 +128,20 @@ pub(super) fn to_json(route: &Route, parcels: &[Parcel], table: &Timetable) -> S
 
 fn item(parcel: &Parcel) -> ParcelItem<'_> {
     ParcelItem {
-        id: &parcel.key,
+        number: &parcel.key,
         epc: &parcel.epc,
         carrier: parcel.carrier,
         rfid: parcel.tag.as_deref().map(|tag| [tag]),
-        authority_to_leave: parcel.preferences == RecipientPreferences::AuthorityToLeave,
-        signature_required: parcel.preferences == RecipientPreferences::SignatureRequired,
+        preferences: (parcel.preferences == RecipientPreferences::AuthorityToLeave)
+            .then_some(Preferences { authority_to_leave: true, safe_place: "porch" }),
+        require: (parcel.preferences == RecipientPreferences::SignatureRequired)
+            .then_some(Requirements { signature: true }),
     }
 }
 
 /// Returns the window from the quarter before the one of the arrival to an hour later.
-fn window(arrival: UtcTime) -> [String; 2] {
+fn window(arrival: UtcTime) -> Window {
     let quarter = arrival.as_unix_ms().div_euclid(QUARTER_MS);
     let at = |quarter: i64| UtcTime::from_unix_ms(quarter * QUARTER_MS).expect("the same day");
-    [at(quarter - 1), at(quarter + 3)].map(|time| time.to_string())
+    Window { from: at(quarter - 1).to_string(), until: at(quarter + 3).to_string() }
 }

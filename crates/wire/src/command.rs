@@ -1,10 +1,15 @@
-//! Payloads of the topics `cmd` and `cmd/res`: commands and their results.
+//! Payloads of the topics `command` and `command/result`.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::VERSION;
-use waypost_model::command::{Command, CommandId, CommandKind, CommandResult, CommandStatus};
-use waypost_model::driver_input::DelayReason;
+use waypost_model::command::{
+    Command, CommandId, CommandKind, CommandResult, CommandStatus, ParcelReport, ResultCode,
+};
+use waypost_model::driver_input::{Delay, DelayReason};
 use waypost_model::duty::Duty;
 use waypost_model::event::Preferences;
 use waypost_model::manifest::{MAX_KEY, MAX_NAME, MAX_TEXT};
@@ -13,6 +18,11 @@ use waypost_model::units::UtcTime;
 
 /// Maximum size of a command in bytes.
 pub const MAX_BYTES: usize = 4 * 1024;
+
+/// Maximum duration of a delay and of another report interval, s.
+const MAX_DURATION_S: u32 = 86_400;
+/// Default duration of another report interval, s.
+const DEFAULT_DURATION_S: u32 = 600;
 
 /// Reason why a command is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,11 +49,27 @@ impl CommandError {
             Self::Rejected { id, detail } => Some(CommandResult {
                 id: *id,
                 status: CommandStatus::Rejected,
+                code: Some(ResultCode::InvalidArgument),
                 detail: Some(detail.clone()),
+                report: None,
                 utc,
             }),
         }
     }
+}
+
+/// Command and the members that this version does not know. The van ignores them; the backend's
+/// API rejects them, because a misspelt argument must not change the meaning of a command.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParsedCommand {
+    pub command: Command,
+    /// Names of the unknown members, such as `args.resaon`.
+    pub unknown: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct CommandHead {
+    id: String,
 }
 
 #[derive(Deserialize)]
@@ -51,26 +77,150 @@ struct CommandPayload {
     v: u64,
     cmd: String,
     #[serde(default)]
-    args: Args,
+    args: Map<String, Value>,
     expires: Option<String>,
+    #[serde(rename = "id")]
+    _id: String,
+    /// Present in a signed command, whose signature it binds to one van.
+    #[serde(rename = "van")]
+    _van: Option<String>,
+    #[serde(flatten)]
+    other: Map<String, Value>,
 }
 
-/// Arguments of all commands. Each has the same meaning in every command.
-#[derive(Default, Deserialize)]
-struct Args {
-    route: Option<String>,
-    stop: Option<String>,
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct ReportNowArgs {
+    /// Number of the parcel whose state is reported in `result`.
     parcel: Option<String>,
+    #[serde(flatten)]
+    other: Map<String, Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct SetReportIntervalArgs {
+    /// Interval between positions, s.
+    interval_s: u32,
+    /// Duration, s; 600 if absent.
+    duration_s: Option<u32>,
+    #[serde(flatten)]
+    other: Map<String, Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct SetPreferencesArgs {
+    /// The command is rejected if the van has another route.
+    route: Option<String>,
+    /// All parcels of this stop, if `parcel` is absent.
+    stop: Option<String>,
+    /// Number of the parcel.
+    parcel: Option<String>,
+    /// The whole set: what is absent is not asked for, so `{}` withdraws all.
+    preferences: PreferencesArgs,
+    #[serde(flatten)]
+    other: Map<String, Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct PreferencesArgs {
+    /// Whether the parcel may be left unattended.
     authority_to_leave: Option<bool>,
-    signature_required: Option<bool>,
+    /// Safe place where to leave the parcel.
     safe_place: Option<String>,
+    /// Neighbour who may accept the parcel.
     neighbour: Option<String>,
-    text: Option<String>,
-    duty: Option<String>,
-    reason: Option<String>,
-    seconds: Option<u32>,
-    interval_s: Option<u32>,
-    for_s: Option<u32>,
+    /// Whether the recipient wants to sign for the parcel.
+    signature_required: Option<bool>,
+    #[serde(flatten)]
+    other: Map<String, Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct RecallParcelArgs {
+    /// Number of the parcel.
+    parcel: String,
+    #[serde(flatten)]
+    other: Map<String, Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct ShowMessageArgs {
+    /// Message, up to 200 bytes.
+    text: String,
+    #[serde(flatten)]
+    other: Map<String, Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct SetDutyArgs {
+    /// `on`, `off` or `break`.
+    duty: String,
+    #[serde(flatten)]
+    other: Map<String, Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct SetDelayArgs {
+    /// `weather`, `traffic`, `breakdown`, `accident`, `other`, or its code of ASC X12, element
+    /// 1651.
+    reason: String,
+    /// Delay, s; 900 if absent.
+    delay_s: Option<u32>,
+    #[serde(flatten)]
+    other: Map<String, Value>,
+}
+
+/// Payload of `command`.
+// For its schema only: `parse` reads it in two steps, so that an invalid command with a valid id gets
+// a result.
+#[cfg(feature = "schema")]
+#[derive(Debug, schemars::JsonSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub struct CommandMessage {
+    /// Payload version: 1.
+    v: u8,
+    /// UUID of the command. The van executes a repeated one only once and returns the first result.
+    #[schemars(extend("format" = "uuid"))]
+    id: String,
+    /// Id of the van; only in a signed command, which is invalid for other vans.
+    van: Option<String>,
+    /// The command is not executed after this time.
+    expires: Option<String>,
+    #[serde(flatten)]
+    command: NamedCommand,
+}
+
+/// Name and arguments of a command.
+#[cfg(feature = "schema")]
+#[derive(Debug, schemars::JsonSchema)]
+#[serde(tag = "cmd", content = "args", rename_all = "snake_case")]
+#[expect(dead_code, reason = "only its schema is used")]
+enum NamedCommand {
+    /// Publish the position and the state now and, with a parcel, report the state of that parcel.
+    ReportNow(Option<ReportNowArgs>),
+    /// Publish positions at another interval for a limited time.
+    SetReportInterval(SetReportIntervalArgs),
+    /// Send all pending records.
+    FlushOutbox,
+    /// Replace the recipient's delivery preferences.
+    SetPreferences(SetPreferencesArgs),
+    /// Recall a parcel: it must not be delivered.
+    RecallParcel(RecallParcelArgs),
+    /// Show a message to the driver.
+    ShowMessage(ShowMessageArgs),
+    /// Set the duty status.
+    SetDuty(SetDutyArgs),
+    /// Set the delay of the van.
+    SetDelay(SetDelayArgs),
+    /// The van is no longer late.
+    ClearDelay,
 }
 
 /// Parses a payload.
@@ -78,7 +228,7 @@ struct Args {
 /// # Errors
 /// Returns [`CommandError::Unanswerable`] if the command has no valid id, else
 /// [`CommandError::Rejected`].
-pub fn parse(payload: &[u8]) -> Result<Command, CommandError> {
+pub fn parse(payload: &[u8]) -> Result<ParsedCommand, CommandError> {
     if payload.len() > MAX_BYTES {
         return Err(CommandError::Unanswerable(format!("{} bytes exceed 4 KiB", payload.len())));
     }
@@ -98,97 +248,178 @@ pub fn parse(payload: &[u8]) -> Result<Command, CommandError> {
             UtcTime::parse(&text).ok_or_else(|| reject("expires must be RFC 3339".to_owned()))?,
         ),
     };
-    let order =
-        parse_kind(payload.cmd, payload.args).map_err(|detail| reject(detail.to_owned()))?;
-    Ok(Command { id, expires, kind: order })
+    let mut unknown: Vec<String> = payload.other.into_iter().map(|(name, _)| name).collect();
+    let kind = parse_kind(payload.cmd, payload.args, &mut unknown).map_err(reject)?;
+    Ok(ParsedCommand { command: Command { id, expires, kind }, unknown })
 }
 
-#[derive(Deserialize)]
-struct CommandHead {
-    id: String,
+/// Collects the names of unknown members below `place`.
+fn note_unknown(unknown: &mut Vec<String>, place: &str, other: Map<String, Value>) {
+    unknown.extend(other.into_iter().map(|(name, _)| format!("{place}.{name}")));
 }
 
-fn parse_kind(name: String, args: Args) -> Result<CommandKind, &'static str> {
-    let parcel = match &args.parcel {
-        Some(parcel) if parcel.len() > MAX_KEY => return Err("args.parcel is too long"),
-        Some(parcel) => Some(normalised(parcel)).filter(|key| !key.is_empty()),
-        None => None,
-    };
-    Ok(match name.as_str() {
-        "report_now" => CommandKind::ReportNow { parcel },
-        "set_rate" => {
-            let interval_s = args.interval_s.ok_or("args.interval_s is missing")?;
+fn parse_kind(
+    name: String,
+    args: Map<String, Value>,
+    unknown: &mut Vec<String>,
+) -> Result<CommandKind, String> {
+    let (kind, other) = match name.as_str() {
+        "report_now" => {
+            let ReportNowArgs { parcel, other } = read(args)?;
+            let parcel = parcel.map(|text| parcel_key(&text)).transpose()?;
+            (CommandKind::ReportNow { parcel }, other)
+        }
+        "set_report_interval" => {
+            let SetReportIntervalArgs { interval_s, duration_s, other } = read(args)?;
             if !(1..=3600).contains(&interval_s) {
-                return Err("args.interval_s must be 1 to 3600");
+                return Err(format!("args.interval_s is {interval_s}: write 1 to 3600"));
             }
-            CommandKind::SetRate { interval_s, for_s: args.for_s.unwrap_or(600).min(86_400) }
+            let duration_s = seconds("args.duration_s", duration_s.unwrap_or(DEFAULT_DURATION_S))?;
+            (CommandKind::SetReportInterval { interval_s, duration_s }, other)
         }
-        "flush" => CommandKind::Flush,
-        "update_preferences" => {
-            let preferences = Preferences {
-                authority_to_leave: args.authority_to_leave,
-                safe_place: check_text(args.safe_place, MAX_TEXT)?,
-                neighbour: check_text(args.neighbour, MAX_TEXT)?,
-                signature_required: args.signature_required,
-            };
-            let (route, stop) =
-                (check_text(args.route, MAX_NAME)?, check_text(args.stop, MAX_NAME)?);
-            if stop.is_none() && parcel.is_none() {
-                return Err("args.parcel or args.stop is missing");
-            }
-            CommandKind::UpdatePreferences { route, stop, parcel, preferences }
+        "set_preferences" => parse_set_preferences(read(args)?, unknown)?,
+        "recall_parcel" => {
+            let RecallParcelArgs { parcel, other } = read(args)?;
+            (CommandKind::RecallParcel { parcel: parcel_key(&parcel)? }, other)
         }
-        "recall_parcel" => CommandKind::Recall { parcel: parcel.ok_or("args.parcel is missing")? },
-        "message" => {
-            let text = check_text(args.text, MAX_TEXT)?.ok_or("args.text is missing")?;
-            CommandKind::Message { text }
+        "show_message" => {
+            let ShowMessageArgs { text, other } = read(args)?;
+            (CommandKind::ShowMessage { text: check_text("args.text", text, MAX_TEXT)? }, other)
         }
-        "duty" => {
-            let duty = args.duty.ok_or("args.duty is missing")?;
-            CommandKind::Duty(Duty::parse(&duty).ok_or("args.duty must be on, off or break")?)
+        "set_duty" => {
+            let SetDutyArgs { duty, other } = read(args)?;
+            let duty = Duty::parse(&duty).ok_or("args.duty must be on, off or break")?;
+            (CommandKind::SetDuty(duty), other)
         }
-        "delay" => CommandKind::Delay(match args.reason.as_deref() {
-            None | Some("none") => None,
-            Some(reason) => {
-                let reason =
-                    DelayReason::parse(reason).ok_or("args.reason is not a delay reason")?;
-                Some((reason, args.seconds.unwrap_or(900).min(86_400)))
-            }
-        }),
-        "rotate_log" => CommandKind::RotateLog,
+        "set_delay" => parse_set_delay(read(args)?)?,
+        "flush_outbox" => (CommandKind::FlushOutbox, args),
+        "clear_delay" => (CommandKind::ClearDelay, args),
         _ => {
             let mut name = name;
             name.truncate(name.floor_char_boundary(MAX_NAME));
-            CommandKind::Unsupported { name }
+            (CommandKind::Unsupported { name }, Map::new())
         }
-    })
+    };
+    note_unknown(unknown, "args", other);
+    Ok(kind)
 }
 
-fn check_text(text: Option<String>, max: usize) -> Result<Option<String>, &'static str> {
-    match text {
-        Some(text) if text.len() > max => Err("args contains a text that is too long"),
-        Some(text) if text.chars().any(char::is_control) => {
-            Err("args contains a control character")
-        }
-        text => Ok(text.filter(|text| !text.is_empty())),
+fn parse_set_preferences(
+    args: SetPreferencesArgs,
+    unknown: &mut Vec<String>,
+) -> Result<(CommandKind, Map<String, Value>), String> {
+    let SetPreferencesArgs { route, stop, parcel, preferences, other } = args;
+    note_unknown(unknown, "args.preferences", preferences.other);
+    let text = |name: &str, text: Option<String>, max: usize| {
+        text.map(|text| check_text(&format!("args.{name}"), text, max)).transpose()
+    };
+    let route = text("route", route, MAX_NAME)?;
+    let stop = text("stop", stop, MAX_NAME)?;
+    let parcel = parcel.map(|text| parcel_key(&text)).transpose()?;
+    if stop.is_none() && parcel.is_none() {
+        return Err("args.parcel or args.stop is missing".to_owned());
     }
+    let preferences = Preferences {
+        authority_to_leave: preferences.authority_to_leave,
+        safe_place: text("preferences.safe_place", preferences.safe_place, MAX_TEXT)?,
+        neighbour: text("preferences.neighbour", preferences.neighbour, MAX_TEXT)?,
+        signature_required: preferences.signature_required,
+    };
+    Ok((CommandKind::SetPreferences { route, stop, parcel, preferences }, other))
 }
 
-/// Payload of `cmd/res`.
+fn parse_set_delay(args: SetDelayArgs) -> Result<(CommandKind, Map<String, Value>), String> {
+    let SetDelayArgs { reason, delay_s, other } = args;
+    let reason = DelayReason::parse(&reason)
+        .ok_or("args.reason must be weather, traffic, breakdown, accident or other")?;
+    let by = match delay_s {
+        None => Delay::DEFAULT_DELAY,
+        Some(delay_s) => Duration::from_secs(seconds("args.delay_s", delay_s)?.into()),
+    };
+    Ok((CommandKind::SetDelay(Delay { by, reason }), other))
+}
+
+fn read<T: serde::de::DeserializeOwned>(args: Map<String, Value>) -> Result<T, String> {
+    serde_json::from_value(Value::Object(args)).map_err(|error| format!("args: {error}"))
+}
+
+fn seconds(place: &str, value: u32) -> Result<u32, String> {
+    if (1..=MAX_DURATION_S).contains(&value) {
+        return Ok(value);
+    }
+    Err(format!("{place} is {value}: write 1 to {MAX_DURATION_S}"))
+}
+
+fn parcel_key(text: &str) -> Result<String, String> {
+    if text.len() > MAX_KEY {
+        return Err(format!("args.parcel is too long: at most {MAX_KEY} bytes"));
+    }
+    let key = normalised(text);
+    if key.is_empty() { Err("args.parcel is empty".to_owned()) } else { Ok(key) }
+}
+
+fn check_text(place: &str, text: String, max: usize) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err(format!("{place} is empty"));
+    }
+    if text.len() > max {
+        return Err(format!("{place} is too long: at most {max} bytes"));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(format!("{place} contains a control character"));
+    }
+    Ok(text)
+}
+
+/// Payload of `command/result`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CommandResultPayload {
     /// Payload version: 1.
     pub v: u8,
     /// Id of the command.
     pub id: String,
-    /// `accepted`, `done`, `rejected`, `expired` or `stale`.
+    /// `accepted`, `succeeded`, `failed`, `rejected` or `expired`.
     pub status: String,
-    /// Human-readable reason.
+    /// Reason for programs, such as `unknown_parcel`; absent for an executed command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// Reason for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// Answer of a command that asks for something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<CommandAnswer>,
     /// Time of the result; absent if the time was unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ts: Option<String>,
+}
+
+/// Answer of `report_now` with a parcel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct CommandAnswer {
+    /// Number of the parcel.
+    pub parcel: String,
+    /// State of the parcel in the van's own records.
+    pub parcel_state: String,
+    /// `eventID` of the newest event in which the parcel was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_event_id: Option<String>,
+    /// Time of that event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seen_ts: Option<String>,
+}
+
+impl From<&ParcelReport> for CommandAnswer {
+    fn from(report: &ParcelReport) -> Self {
+        Self {
+            parcel: report.parcel.clone(),
+            parcel_state: report.state.clone(),
+            last_event_id: report.last_seen.map(|(id, _)| format!("urn:uuid:{id}")),
+            last_seen_ts: report.last_seen.map(|(_, utc)| utc.to_string()),
+        }
+    }
 }
 
 impl From<&CommandResult> for CommandResultPayload {
@@ -197,7 +428,9 @@ impl From<&CommandResult> for CommandResultPayload {
             v: VERSION,
             id: answer.id.to_string(),
             status: answer.status.as_str().to_owned(),
+            code: answer.code.map(|code| code.as_str().to_owned()),
             detail: answer.detail.clone(),
+            result: answer.report.as_ref().map(CommandAnswer::from),
             ts: answer.utc.map(|utc| utc.to_string()),
         }
     }
@@ -209,8 +442,12 @@ mod tests {
 
     const ID: &str = "0b6f6f0e-8a3c-4a0e-9b61-0a2f4b1b8f10";
 
+    fn parse_rest(rest: &str) -> Result<ParsedCommand, CommandError> {
+        parse(format!(r#"{{"v":1,"id":"{ID}",{rest}}}"#).as_bytes())
+    }
+
     fn command(rest: &str) -> Result<CommandKind, CommandError> {
-        parse(format!(r#"{{"v":1,"id":"{ID}",{rest}}}"#).as_bytes()).map(|command| command.kind)
+        parse_rest(rest).map(|parsed| parsed.command.kind)
     }
 
     #[test]
@@ -221,6 +458,15 @@ mod tests {
             ..Preferences::default()
         };
         let parcel = || Some("1Z999AA10123456784".to_owned());
+        let delay = |seconds, reason| {
+            CommandKind::SetDelay(Delay { by: Duration::from_secs(seconds), reason })
+        };
+        let set_preferences = |preferences| CommandKind::SetPreferences {
+            route: Some("R".to_owned()),
+            stop: Some("stop-18".to_owned()),
+            parcel: parcel(),
+            preferences,
+        };
         for (text, expected) in [
             (r#""cmd":"report_now""#, CommandKind::ReportNow { parcel: None }),
             (
@@ -228,35 +474,35 @@ mod tests {
                 CommandKind::ReportNow { parcel: parcel() },
             ),
             (
-                r#""cmd":"set_rate","args":{"interval_s":1,"for_s":60}"#,
-                CommandKind::SetRate { interval_s: 1, for_s: 60 },
+                r#""cmd":"set_report_interval","args":{"interval_s":1,"duration_s":60}"#,
+                CommandKind::SetReportInterval { interval_s: 1, duration_s: 60 },
             ),
-            (r#""cmd":"flush","colour":"red""#, CommandKind::Flush),
+            (r#""cmd":"flush_outbox","colour":"red""#, CommandKind::FlushOutbox),
             (
-                r#""cmd":"update_preferences","args":{"route":"R","stop":"stop-18","parcel":"1Z999AA10123456784",
-                   "authority_to_leave":true,"safe_place":"garage"}"#,
-                CommandKind::UpdatePreferences {
-                    route: Some("R".to_owned()),
-                    stop: Some("stop-18".to_owned()),
-                    parcel: parcel(),
-                    preferences,
-                },
+                r#""cmd":"set_preferences","args":{"route":"R","stop":"stop-18","parcel":"1Z999AA10123456784",
+                   "preferences":{"authority_to_leave":true,"safe_place":"garage"}}"#,
+                set_preferences(preferences),
+            ),
+            (
+                r#""cmd":"set_preferences","args":{"route":"R","stop":"stop-18","parcel":"1Z999AA10123456784",
+                   "preferences":{}}"#,
+                set_preferences(Preferences::default()),
             ),
             (
                 r#""cmd":"recall_parcel","args":{"parcel":"1Z999AA10123456784"}"#,
-                CommandKind::Recall { parcel: parcel().unwrap() },
+                CommandKind::RecallParcel { parcel: parcel().unwrap() },
             ),
             (
-                r#""cmd":"message","args":{"text":"call us"}"#,
-                CommandKind::Message { text: "call us".to_owned() },
+                r#""cmd":"show_message","args":{"text":"call us"}"#,
+                CommandKind::ShowMessage { text: "call us".to_owned() },
             ),
-            (r#""cmd":"duty","args":{"duty":"break"}"#, CommandKind::Duty(Duty::Break)),
+            (r#""cmd":"set_duty","args":{"duty":"break"}"#, CommandKind::SetDuty(Duty::Break)),
             (
-                r#""cmd":"delay","args":{"reason":"weather","seconds":1800}"#,
-                CommandKind::Delay(Some((DelayReason::Weather, 1800))),
+                r#""cmd":"set_delay","args":{"reason":"weather","delay_s":1800}"#,
+                delay(1800, DelayReason::Weather),
             ),
-            (r#""cmd":"delay""#, CommandKind::Delay(None)),
-            (r#""cmd":"rotate_log""#, CommandKind::RotateLog),
+            (r#""cmd":"set_delay","args":{"reason":"AF"}"#, delay(900, DelayReason::Accident)),
+            (r#""cmd":"clear_delay""#, CommandKind::ClearDelay),
             (r#""cmd":"fly""#, CommandKind::Unsupported { name: "fly".to_owned() }),
         ] {
             assert_eq!(command(text), Ok(expected), "{text}");
@@ -264,7 +510,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_command_is_refused_and_the_sender_is_told_if_he_can_be() {
+    fn unknown_members_are_named_and_change_nothing() {
+        for (text, unknown) in [
+            (r#""cmd":"clear_delay","args":{}"#, &[] as &[&str]),
+            (r#""cmd":"clear_delay","van":"VAN-1""#, &[]),
+            (r#""cmd":"clear_delay","agrs":{}"#, &["agrs"]),
+            (r#""cmd":"set_delay","args":{"reason":"weather","seconds":9}"#, &["args.seconds"]),
+            (
+                r#""cmd":"set_preferences","args":{"parcel":"A","preferences":{"safe_plaice":"shed"}}"#,
+                &["args.preferences.safe_plaice"],
+            ),
+        ] {
+            assert_eq!(parse_rest(text).unwrap().unknown, unknown, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_invalid_command_is_rejected_and_answered_if_it_has_an_id() {
         let deep = format!(r#"{{"id":"{ID}","args":{}"#, "[".repeat(3900));
         for payload in [
             b"".as_slice(),
@@ -277,18 +539,24 @@ mod tests {
             assert!(matches!(parse(payload), Err(CommandError::Unanswerable(_))));
         }
         for text in [
-            r#""cmd":"duty""#,
-            r#""cmd":"duty","args":{"duty":"always"}"#,
-            r#""cmd":"set_rate","args":{"interval_s":0}"#,
+            r#""cmd":"set_duty""#,
+            r#""cmd":"set_duty","args":{"duty":"always"}"#,
+            r#""cmd":"set_delay","args":{"resaon":"weather"}"#,
+            r#""cmd":"set_delay","args":{"reason":"none"}"#,
+            r#""cmd":"set_delay","args":{"reason":"weather","delay_s":0}"#,
+            r#""cmd":"set_report_interval","args":{"interval_s":0}"#,
             r#""cmd":"recall_parcel""#,
-            r#""cmd":"update_preferences","args":{"route":"R"}"#,
-            r#""cmd":"flush","expires":"soon""#,
-            r#""cmd":"message","args":{"text":"a\u0007b"}"#,
-            r#""kmd":"flush""#,
+            r#""cmd":"recall_parcel","args":{"parcel":" "}"#,
+            r#""cmd":"set_preferences","args":{"route":"R","preferences":{}}"#,
+            r#""cmd":"set_preferences","args":{"parcel":"A"}"#,
+            r#""cmd":"flush_outbox","expires":"soon""#,
+            r#""cmd":"show_message","args":{"text":"a\u0007b"}"#,
+            r#""kmd":"flush_outbox""#,
         ] {
-            let refusal = command(text).expect_err(text);
-            let answer = refusal.to_result(None).expect("it has an id");
-            assert_eq!(answer.status, CommandStatus::Rejected, "{text}");
+            let error = command(text).expect_err(text);
+            let result = error.to_result(None).expect("it has an id");
+            assert_eq!(result.status, CommandStatus::Rejected, "{text}");
+            assert_eq!(result.code, Some(ResultCode::InvalidArgument), "{text}");
         }
     }
 }

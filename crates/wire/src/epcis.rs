@@ -6,9 +6,9 @@
 //!   EPCIS requires the retracted event under its own eventID (§7.4.1.4), whereas CloudEvents
 //!   requires a unique `id` per source (CloudEvents 1.0, `id`). A consumer that removes duplicates
 //!   by `id` therefore keeps the retraction.
-//! - Every extension has the prefix `van:`; extensions without prefix are invalid.
-//! - `recordTime` is omitted, because the capturing system sets it. The agent only knows UTC, so
-//!   `eventTimeZoneOffset` is `+00:00`.
+//! - Every extension has the prefix `waypost:`; extensions without prefix are invalid.
+//! - `recordTime` is omitted, because the capturing system sets it. `eventTimeZoneOffset` is that of
+//!   the manifest, `+00:00` without one.
 
 mod builder;
 mod event_mapping;
@@ -21,7 +21,7 @@ mod uri;
 #[cfg(test)]
 mod tests;
 
-pub use identifiers::{Identifiers, InvalidIdentifiers};
+pub use identifiers::{Identifiers, InvalidIdentifiers, NAMESPACE, TYPE_PREFIX, term};
 pub use message::{
     Action, BizTransaction, CloudEvent, EpcisEvent, EpcisType, ErrorDeclaration, Location, Source,
 };
@@ -30,6 +30,7 @@ pub use uri::{is_uri, segment};
 use serde_json::Map;
 
 use self::event_mapping::EventMapper;
+use self::identifiers::event_type;
 use waypost_model::event::EventKind;
 use waypost_model::event::{Event, EventId, EventRecord};
 use waypost_model::record::Seq;
@@ -76,7 +77,7 @@ fn message(record: &EventRecord, names: &Identifiers) -> CloudEvent {
         specversion: CloudEvent::SPECVERSION.to_owned(),
         id: urn(event.id),
         source: names.van.clone(),
-        kind: names.event_type(event.kind.as_str()),
+        kind: event_type(event.kind.as_str()),
         time: event.utc.to_string(),
         subject: event.route.clone(),
         datacontenttype: Some("application/ld+json".to_owned()),

@@ -12,6 +12,8 @@ pub mod epcis;
 pub mod manifest;
 pub mod owntracks;
 pub mod payloads;
+#[cfg(feature = "schema")]
+pub mod schema;
 mod topic;
 pub mod track_codec;
 

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::VERSION;
 pub use state::{
-    Delay, DelayReason, Duty, GnssState, LinkUsage, NextStop, OutboxState, Scanner, ScannerKind,
-    ScannerState, State,
+    Delay, DelayReason, Duty, EtaWindow, GnssState, LinkUsage, ManifestErrorEntry, ManifestRef,
+    ManifestRejected, NextStop, OutboxState, ReceiverSetup, Scanner, ScannerKind, ScannerState,
+    State,
 };
 use waypost_model::fix::FixQuality;
 use waypost_model::motion::Motion;
@@ -19,6 +20,7 @@ pub(super) const COURSE_FROM_MPS: f64 = 0.5;
 
 /// Payload of `position`: the newest fix.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Position {
     /// Payload version: 1.
     pub v: u8,
@@ -49,6 +51,7 @@ impl Position {
 
 /// Payload of `track`: a batch of stored fixes in the order of `seq`, 1..=500 points.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Track {
     /// Payload version: 1.
     pub v: u8,
@@ -83,6 +86,7 @@ pub enum TrackSource {
 
 /// One fix: the members shared by `position` and `track`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Point {
     /// Key of the fix together with the van id: strictly increasing, never reused.
     pub seq: u64,
@@ -166,6 +170,7 @@ pub fn published_course(point: &TrackPoint) -> Option<Course> {
 
 /// GTFS-Realtime `VehicleStopStatus`, as in the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum StopStatus {
     InTransitTo,
@@ -186,6 +191,7 @@ impl StopStatus {
 
 /// Payload of `connection`: the connection state of the agent, retained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ConnectionStatus {
     /// Payload version: 1.
     pub v: u8,
@@ -197,15 +203,19 @@ pub struct ConnectionStatus {
     /// unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ts: Option<String>,
-    /// Number of agent starts. Consumers ignore a Will of an older session.
+    /// Number of agent starts.
     pub session: u64,
-    /// Agent version; absent in the Will.
+    /// Number of CONNECT packets in this session. Consumers compare (`session`, `connection`): the
+    /// Will of an earlier connection says nothing about a later one.
+    pub connection: u64,
+    /// Program and version, such as `waypost/0.1.0`; absent in the Will.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
+    pub agent: Option<String>,
 }
 
 /// VDA 5050 `connectionState`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ConnectionState {
     Online,
@@ -217,36 +227,52 @@ pub enum ConnectionState {
 
 /// Payload of `ack`: records that the backend has stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Ack {
     /// Payload version: 1.
     pub v: u8,
-    /// All events sent on this connection up to this `sequence` are stored.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub event_seq: Option<u64>,
-    /// All track points sent on this connection up to this `seq` are stored.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub track_seq: Option<u64>,
-    /// Ranges of `sequence` whose events are stored: up to [`Self::MAX_RANGES`], ascending
-    /// and disjoint.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub events: Vec<SeqRange>,
-    /// Ranges of `seq` whose track points are stored; same rules as `events`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub track: Vec<SeqRange>,
+    /// Stored events, by `sequence`.
+    #[serde(default, skip_serializing_if = "StoredSeqs::is_empty")]
+    pub event: StoredSeqs,
+    /// Stored track points, by `seq`.
+    #[serde(default, skip_serializing_if = "StoredSeqs::is_empty")]
+    pub track: StoredSeqs,
     /// Time of the message, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ts: Option<String>,
 }
 
 impl Ack {
-    /// Maximum number of ranges in `events`, and in `track`.
+    /// Maximum number of ranges in `event`, and in `track`.
     pub const MAX_RANGES: usize = 64;
+}
+
+/// Sequence numbers that the backend has stored on one topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct StoredSeqs {
+    /// Everything sent on this connection up to this number is stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub up_to: Option<u64>,
+    /// Stored ranges: up to [`Ack::MAX_RANGES`], ascending and disjoint.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ranges: Vec<SeqRange>,
+}
+
+impl StoredSeqs {
+    /// Returns whether nothing is acknowledged.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.up_to.is_none() && self.ranges.is_empty()
+    }
 }
 
 /// Inclusive range of sequence numbers; `[first, last]` in JSON. It acknowledges all records sent
 /// in that range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(from = "(u64, u64)", into = "(u64, u64)")]
+#[cfg_attr(feature = "schema", schemars(with = "(u64, u64)"))]
 pub struct SeqRange {
     pub first: u64,
     /// At least `first`.

@@ -76,8 +76,8 @@ impl Topics {
             connection: topic("connection"),
             state: topic("state"),
             manifest: topic("manifest"),
-            command: topic("cmd"),
-            command_result: topic("cmd/res"),
+            command: topic("command"),
+            command_result: topic("command/result"),
             ack: topic("ack"),
             owntracks: format!("owntracks/{}/{van}", root.split('/').next().unwrap_or(root)),
         }

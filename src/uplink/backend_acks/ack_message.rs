@@ -2,7 +2,7 @@
 
 use waypost_model::record::Seq;
 use waypost_wire::VERSION;
-use waypost_wire::payloads::{Ack, SeqRange};
+use waypost_wire::payloads::{Ack, SeqRange, StoredSeqs};
 
 /// Maximum size of an `ack` message: the maximum number of ranges with the largest numbers, and
 /// spaces.
@@ -63,8 +63,8 @@ pub(super) fn parse_ack(payload: &[u8]) -> Result<[AckedRanges; 2], InvalidAck> 
         .and_then(|payload| serde_json::from_slice(payload).ok())
         .filter(|ack: &Ack| ack.v == VERSION)
         .ok_or(InvalidAck)?;
-    let word = |mark: Option<u64>, ranges| AckedRanges { watermark: mark.map(Seq::new), ranges };
-    let words = [word(ack.event_seq, ack.events), word(ack.track_seq, ack.track)];
+    let words = [ack.event, ack.track]
+        .map(|StoredSeqs { up_to, ranges }| AckedRanges { watermark: up_to.map(Seq::new), ranges });
     if words.iter().all(AckedRanges::is_empty) { Err(InvalidAck) } else { Ok(words) }
 }
 
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_message_is_stored_if_the_ranges_have_all_its_numbers() {
-        let word = track(r#"{"v":1,"track":[[1,60],[61,90],[120,120],[130,150]]}"#);
+        let word = track(r#"{"v":1,"track":{"ranges":[[1,60],[61,90],[120,120],[130,150]]}}"#);
         for (first, last, is_stored) in [
             (1, 60, true),
             (1, 90, true),
@@ -101,7 +101,7 @@ mod tests {
             );
         }
         assert!(
-            !track(r#"{"v":1,"track_seq":100}"#).contains(Seq::new(1), Seq::new(1)),
+            !track(r#"{"v":1,"track":{"up_to":100}}"#).contains(Seq::new(1), Seq::new(1)),
             "no range"
         );
     }
@@ -114,14 +114,15 @@ mod tests {
             ranges.collect::<Vec<_>>().join(", ")
         };
         let full = ranges(64);
-        let payload = format!(r#"{{"v": 1, "events": [{full}], "track": [{full}]}}"#);
+        let payload =
+            format!(r#"{{"v": 1, "event":{{"ranges":[{full}]}}, "track":{{"ranges":[{full}]}}}}"#);
         assert!(
             parse_ack(payload.as_bytes())
                 .unwrap()
                 .iter()
                 .all(|word| word.is_valid(Seq::new(u64::MAX)))
         );
-        let more = track(&format!(r#"{{"v": 1, "track": [{}]}}"#, ranges(65)));
+        let more = track(&format!(r#"{{"v": 1, "track":{{"ranges":[{}]}}}}"#, ranges(65)));
         assert!(!more.is_valid(Seq::new(u64::MAX)));
     }
 }

@@ -30,7 +30,7 @@ impl<L: Connector> BrokerConnection<'_, L> {
             let route = &health.route;
             session.report_requests_sent = Some(health.overrides.report_requests);
             position.point.stop_status = route.stop_status.or(position.point.stop_status);
-            position.route.clone_from(&route.route);
+            position.route = route.manifest.as_ref().map(|manifest| manifest.route.clone());
             (position.stop_seq, position.stops_remaining) = (route.stop_seq, route.stops_remaining);
             session.stop_sent = Some(route.stop());
         }

@@ -15,16 +15,15 @@ impl<L: Connector> BrokerConnection<'_, L> {
         let age = health.newest_fix_at.map(|at| uptime.since(at));
         let mut gnss = health.gnss.clone();
         gnss.age_s = age.map(|age| (age.as_secs_f64() * 10.0).round() / 10.0);
-        let RouteState { duty, route, manifest_rev, manifest_error, .. } = health.route.clone();
+        let RouteState { duty, manifest, manifest_rejected, .. } = health.route.clone();
         let RouteState { next_stop, delay, scanners, .. } = health.route.clone();
         State {
             v: VERSION,
             van: self.uplink.config.van.to_string(),
             ts: utc.to_string(),
             duty,
-            route,
-            manifest_rev,
-            manifest_error,
+            manifest,
+            manifest_rejected,
             next_stop,
             delay,
             scanners,
@@ -40,7 +39,7 @@ impl<L: Connector> BrokerConnection<'_, L> {
         LinkUsage {
             bytes_today: status.data_usage.today,
             bytes_month: status.data_usage.month,
-            cadence: status.throttle.factor(),
+            throttle_factor: status.throttle.factor(),
         }
     }
 

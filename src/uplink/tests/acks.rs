@@ -26,12 +26,14 @@ async fn a_puback_removes_nothing_and_the_backends_word_what_it_says() {
         tokio::time::sleep(2 * MINUTE).await;
         assert_eq!(van.pending(), 601, "the broker has acknowledged everything");
         let sent = van.broker.on("track").len() + van.broker.on("event").len();
-        van.ack(r#"{"v":1,"track_seq":180}"#);
+        van.ack(r#"{"v":1,"track":{"up_to":180}}"#);
         van.until("three batches", MINUTE, |van| van.pending() == 421).await;
-        for unfit in ["", "{}", r#"{"v":1,"track_seq":170}"#, r#"{"v":1,"track_seq":601}"#] {
+        for unfit in
+            ["", "{}", r#"{"v":1,"track":{"up_to":170}}"#, r#"{"v":1,"track":{"up_to":601}}"#]
+        {
             van.ack(unfit);
         }
-        van.ack(r#"{"v":1,"event_seq":601,"track_seq":600}"#);
+        van.ack(r#"{"v":1,"event":{"up_to":601},"track":{"up_to":600}}"#);
         van.delivered(MINUTE).await;
         let again = van.broker.on("track").len() + van.broker.on("event").len();
         assert_eq!(again, sent, "no repetition on one connection");
@@ -61,7 +63,7 @@ async fn a_backend_that_says_nothing_gets_everything_again_after_five_minutes_an
     let connections = van.broker.inner().opened.len();
     assert!((9..=12).contains(&connections), "{connections} in eight hours");
     assert_eq!(van.pending(), 120);
-    van.ack(r#"{"v":1,"track_seq":120}"#);
+    van.ack(r#"{"v":1,"track":{"up_to":120}}"#);
     van.delivered(2 * 60 * MINUTE).await;
     tokio::time::sleep(8 * 60 * MINUTE).await;
     assert_eq!(van.broker.inner().opened.len(), connections, "nothing is pending");
@@ -94,7 +96,7 @@ async fn any_mix_of_faults_removes_nothing_that_the_backend_has_not_said() {
                 let stored = stored.lock().unwrap();
                 (1..).take_while(|seq| stored.contains(seq)).last().unwrap_or(0)
             };
-            van.ack(&format!(r#"{{"v":1,"track_seq":{said}}}"#));
+            van.ack(&format!(r#"{{"v":1,"track":{{"up_to":{said}}}}}"#));
             tokio::time::sleep(Duration::from_millis(10)).await;
             let kept = van.outbox.records_after(Seq::ZERO, None, 10_000).await.unwrap();
             let lowest = kept.first().map_or(van.next, |record| record.seq);
@@ -114,7 +116,7 @@ async fn fresh_points_wait_for_the_backlog_so_that_a_mark_takes_nothing_that_has
     van.drive(30).await;
     let highest = van.broker.first_seen().last().copied().unwrap();
     assert!((100..1500).contains(&highest), "{highest}: the backlog is still being sent");
-    van.ack(&format!(r#"{{"v":1,"track_seq":{highest}}}"#));
+    van.ack(&format!(r#"{{"v":1,"track":{{"up_to":{highest}}}}}"#));
     tokio::time::sleep(10 * MINUTE / 3).await;
     assert!(van.pending() >= 2030 - highest);
     assert!(van.broker.first_seen().into_iter().eq(1..=2030), "numbers ascend");
@@ -146,7 +148,7 @@ async fn a_backend_that_says_the_highest_that_came_loses_nothing_to_a_broker_tha
             van.drive(10).await;
             let (link, mark) = *newest.lock().unwrap();
             if link == van.broker.inner().opened.len() {
-                van.ack(&format!(r#"{{"v":1,"track_seq":{mark}}}"#));
+                van.ack(&format!(r#"{{"v":1,"track":{{"up_to":{mark}}}}}"#));
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
             let kept = van.outbox.records_after(Seq::ZERO, None, 10_000).await.unwrap();
@@ -197,7 +199,7 @@ async fn a_broker_that_drops_in_the_middle_loses_nothing_to_a_backend_that_says_
             for said in said.chunks(64) {
                 let said: Vec<String> =
                     said.iter().map(|(first, last)| format!("[{first},{last}]")).collect();
-                van.ack(&format!(r#"{{"v":1,"track":[{}]}}"#, said.join(",")));
+                van.ack(&format!(r#"{{"v":1,"track":{{"ranges":[{}]}}}}"#, said.join(",")));
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
             let kept = van.outbox.records_after(Seq::ZERO, None, 10_000).await.unwrap();
@@ -225,10 +227,10 @@ async fn an_event_that_the_broker_drops_is_sent_again_five_minutes_later() {
     van.outbox.flush_by(Uptime::ZERO).await.unwrap();
     van.next = Seq::new(4);
     van.until("events", MINUTE, |van| van.broker.on("event").len() == 3).await;
-    van.ack(r#"{"v":1,"events":[[1,1],[3,3]]}"#);
+    van.ack(r#"{"v":1,"event":{"ranges":[[1,1],[3,3]]}}"#);
     van.until("stored", MINUTE, |van| van.pending() == 1).await;
     van.until("again", 6 * MINUTE, |van| van.broker.on("event").len() == 4).await;
-    van.ack(r#"{"v":1,"events":[[2,2]]}"#);
+    van.ack(r#"{"v":1,"event":{"ranges":[[2,2]]}}"#);
     van.delivered(MINUTE).await;
 }
 
@@ -236,7 +238,8 @@ async fn an_event_that_the_broker_drops_is_sent_again_five_minutes_later() {
 async fn a_retained_word_of_the_backend_is_older_than_what_was_sent_and_counts_for_nothing() {
     let van = Van::start_with_backlog(strict(), Broker::up(), 60).await;
     tokio::time::sleep(MINUTE).await;
-    let (topic, payload) = ("fleet/v1/VAN-1/ack".to_owned(), br#"{"v":1,"track_seq":60}"#.to_vec());
+    let (topic, payload) =
+        ("fleet/v1/VAN-1/ack".to_owned(), br#"{"v":1,"track":{"up_to":60}}"#.to_vec());
     van.broker.send_to_client(ConnectionEvent::Message { topic, payload, retained: true });
     tokio::time::sleep(MINUTE).await;
     assert_eq!(van.pending(), 60);
@@ -269,6 +272,6 @@ async fn events_do_not_wait_for_a_trail_that_nobody_acknowledges() {
     van.outbox.flush_by(Uptime::ZERO).await.unwrap();
     van.next = Seq::new(5002);
     van.until("event", MINUTE, |van| !van.broker.on("event").is_empty()).await;
-    van.ack(r#"{"v":1,"event_seq":5001}"#);
+    van.ack(r#"{"v":1,"event":{"up_to":5001}}"#);
     van.until("again", 5 * MINUTE, |van| van.broker.inner().opened.len() == 2).await;
 }

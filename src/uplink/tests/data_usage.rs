@@ -39,7 +39,7 @@ async fn a_spent_budget_makes_rare_what_can_wait_and_stops_the_backlog_alone() {
     let state: payloads::State =
         serde_json::from_slice(&van.broker.on("state").pop().unwrap().payload).unwrap();
     let link = state.link.unwrap();
-    assert_eq!(link.cadence, 8);
+    assert_eq!(link.throttle_factor, 8);
     assert!(link.bytes_today > 10_000 && link.bytes_month == link.bytes_today);
 
     let metered = Budget { monthly_bytes: None, metered: true };

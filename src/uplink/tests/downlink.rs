@@ -20,10 +20,10 @@ async fn next(van: &mut Van) -> Option<Downlink> {
 #[tokio::test(start_paused = true)]
 async fn a_manifest_and_commands_reach_the_engine_and_a_retained_command_does_not() {
     let mut van = connected(Broker::up()).await;
-    let levels = ["manifest", "cmd"].map(|level| format!("fleet/v1/VAN-1/{level}"));
+    let levels = ["manifest", "command"].map(|level| format!("fleet/v1/VAN-1/{level}"));
     assert_eq!(van.broker.inner().subscribed, [levels.to_vec()], "one SUBSCRIBE");
-    van.broker.send_to_client(message("cmd", b"again and again", true));
-    van.broker.send_to_client(message("cmd", b"once", false));
+    van.broker.send_to_client(message("command", b"again and again", true));
+    van.broker.send_to_client(message("command", b"once", false));
     van.broker.send_to_client(message("manifest", b"route", true));
     van.broker.send_to_client(message("else", b"?", false));
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -38,7 +38,7 @@ async fn a_manifest_and_commands_reach_the_engine_and_a_retained_command_does_no
 
 #[tokio::test(start_paused = true)]
 async fn the_backends_word_is_subscribed_to_only_where_it_is_waited_for() {
-    let levels = ["manifest", "cmd", "ack"].map(|level| format!("fleet/v1/VAN-1/{level}"));
+    let levels = ["manifest", "command", "ack"].map(|level| format!("fleet/v1/VAN-1/{level}"));
     for (config, topics) in [
         (config(), 2),
         (UplinkConfig { require_ack: true, ..config() }, 3),
@@ -54,10 +54,10 @@ async fn the_backends_word_is_subscribed_to_only_where_it_is_waited_for() {
 async fn a_flood_of_commands_is_bounded_and_counted_and_what_goes_up_goes_on() {
     let mut van = connected(Broker::up()).await;
     for number in 0..10_000_u32 {
-        van.broker.send_to_client(message("cmd", &number.to_be_bytes(), false));
+        van.broker.send_to_client(message("command", &number.to_be_bytes(), false));
     }
     van.broker.send_to_client(message("manifest", &vec![b'x'; 256 * 1024 + 1], false));
-    van.broker.send_to_client(message("cmd", &vec![b'x'; 16 * 1024 + 1], false));
+    van.broker.send_to_client(message("command", &vec![b'x'; 16 * 1024 + 1], false));
     van.drive(10).await;
     van.delivered(MINUTE).await;
     assert_eq!(van.status.borrow().downlink_dropped, 10_000 - 32 + 2);
@@ -76,7 +76,7 @@ async fn a_refused_subscription_is_said_and_costs_nothing_else() {
     van.drive(300).await;
     van.delivered(MINUTE).await;
     let error = van.status.borrow().downlink_error.clone();
-    assert_eq!(error.as_deref(), Some("fleet/v1/VAN-1/cmd rejected with 0x87"));
+    assert_eq!(error.as_deref(), Some("fleet/v1/VAN-1/command rejected with 0x87"));
     assert_eq!(van.broker.inner().opened.len(), 1, "the connection stays");
 }
 
@@ -118,14 +118,14 @@ async fn a_retained_message_that_is_too_large_does_not_end_one_connection_after_
 async fn an_answer_is_said_until_it_is_acknowledged_on_whichever_connection() {
     let broker = Broker::up();
     broker.script(|received| match received.link {
-        1 if received.topic.ends_with("cmd/res") => broker::PublishReaction::Cut,
+        1 if received.topic.ends_with("command/result") => broker::PublishReaction::Cut,
         _ => broker::ACCEPT,
     });
     let van = connected(broker).await;
     van.responses.send(CommandResponse { payload: b"done".to_vec() }).await.unwrap();
-    van.until("twice", MINUTE, |van| van.broker.on("cmd/res").len() == 2).await;
+    van.until("twice", MINUTE, |van| van.broker.on("command/result").len() == 2).await;
     tokio::time::sleep(10 * MINUTE).await;
-    let said = van.broker.on("cmd/res");
+    let said = van.broker.on("command/result");
     assert_eq!(said.len(), 2, "acknowledged");
     assert_eq!((said[1].link, said[1].delivery), (2, Delivery::AtLeastOnce));
     assert_eq!(said[1].payload, b"done");
@@ -144,9 +144,10 @@ async fn answers_wait_for_the_network_within_bounds_and_a_refused_one_is_given_u
         _ => broker::ACCEPT,
     });
     van.broker.go_up();
-    van.until("responses", MINUTE, |van| van.broker.on("cmd/res").len() == 64).await;
+    van.until("responses", MINUTE, |van| van.broker.on("command/result").len() == 64).await;
     tokio::time::sleep(MINUTE).await;
-    let said: Vec<u8> = van.broker.on("cmd/res").iter().map(|answer| answer.payload[0]).collect();
+    let said: Vec<u8> =
+        van.broker.on("command/result").iter().map(|answer| answer.payload[0]).collect();
     assert!(said.into_iter().eq(36..100));
     assert_eq!(van.status.borrow().responses_lost, 37);
 }
@@ -164,6 +165,6 @@ async fn who_goes_without_commands_still_hears_the_backends_word_if_it_waits_for
     let subscribed = van.broker.inner().subscribed.clone();
     assert_eq!(subscribed[1..], [["fleet/v1/VAN-1/ack".to_owned()]]);
     assert_eq!(van.status.borrow().downlink_error.as_deref(), Some("too large"));
-    van.broker.send_to_client(message("ack", br#"{"v":1,"track_seq":60}"#, false));
+    van.broker.send_to_client(message("ack", br#"{"v":1,"track":{"up_to":60}}"#, false));
     van.delivered(MINUTE).await;
 }

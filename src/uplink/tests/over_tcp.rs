@@ -279,10 +279,10 @@ async fn mosquitto_brings_manifests_and_commands_keeps_what_is_too_large_and_get
     host.pending(0).await;
 
     let manifest = vec![b'm'; MAX_MANIFEST_BYTES];
-    publish(port, "cmd", b"kept", &["-r"]);
+    publish(port, "command", b"kept", &["-r"]);
     publish(port, "manifest", &vec![b'x'; 2 * MAX_MANIFEST_BYTES], &["-r"]);
     publish(port, "manifest", &manifest, &["-r"]);
-    publish(port, "cmd", b"now", &[]);
+    publish(port, "command", b"now", &[]);
     let mut came = Vec::new();
     while came.len() < 3 {
         came.push(tokio::time::timeout(LIMIT, host.orders.recv()).await.unwrap().unwrap());
@@ -305,11 +305,11 @@ async fn mosquitto_brings_manifests_and_commands_keeps_what_is_too_large_and_get
         }
         command.stdout(Stdio::piped()).spawn().unwrap()
     };
-    let kept = subscribe(&["cmd"], "1").wait_with_output().unwrap();
+    let kept = subscribe(&["command"], "1").wait_with_output().unwrap();
     assert_eq!(kept.stdout, b"kept\n", "the broker has retained it and will send it again");
 
     // The retained `connection` message shows that the subscription is active.
-    let backend = subscribe(&["connection", "cmd/res", "event"], "3");
+    let backend = subscribe(&["connection", "command/result", "event"], "3");
     tokio::time::sleep(Duration::from_millis(500)).await;
     host.responses.send(CommandResponse { payload: b"done".to_vec() }).await.unwrap();
     let happened = event(Seq::new(61));
@@ -343,7 +343,7 @@ async fn over_3_1_1_mosquittos_puback_of_what_it_denies_costs_no_record() {
     assert_eq!((status.last_reason, status.points_acked), (None, 0), "everything is denied");
     assert_eq!(host.outbox.stats().borrow().pending, 600);
 
-    publish(port, "ack", br#"{"v":1,"track_seq":600}"#, &[]);
+    publish(port, "ack", br#"{"v":1,"track":{"up_to":600}}"#, &[]);
     host.pending(0).await;
     // MQTT 3.1.1 has no Maximum Packet Size: the message is received, and the next connection does
     // not subscribe.

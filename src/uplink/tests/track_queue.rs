@@ -23,7 +23,7 @@ async fn a_connection_begins_with_online_state_and_the_newest_position() {
     assert_eq!(received[0].delivery, Delivery::Retained);
     let online: ConnectionStatus = serde_json::from_slice(&received[0].payload).unwrap();
     assert_eq!((online.state, online.session), (ConnectionState::Online, 1));
-    assert!(online.ts.is_some() && online.version.is_some());
+    assert!(online.ts.is_some() && online.agent.is_some());
     let state: payloads::State = serde_json::from_slice(&received[1].payload).unwrap();
     assert_eq!(state.outbox.pending, 300);
     let position: payloads::Position = serde_json::from_slice(&received[2].payload).unwrap();
@@ -41,7 +41,10 @@ async fn the_will_says_that_this_session_broke() {
     let will = van.broker.inner().wills[0].clone();
     assert_eq!(will.delivery, Delivery::Retained);
     let said = String::from_utf8(will.payload).unwrap();
-    assert_eq!(said, r#"{"v":1,"van":"VAN-1","state":"connection_broken","session":1}"#);
+    assert_eq!(
+        said,
+        r#"{"v":1,"van":"VAN-1","state":"connection_broken","session":1,"connection":1}"#
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -197,18 +200,30 @@ async fn a_change_of_duty_route_delay_or_scanner_is_said_at_once_and_its_progres
         last_scan: None,
     };
     let open = scanner(ScannerState::Open);
-    let changes: [(Change, usize); 7] = [
+    let changes: [(Change, usize); 6] = [
         (|route| route.duty = Duty::Break, 1),
-        (|route| route.route = Some("R-1".to_owned()), 1),
-        (|route| route.manifest_rev = Some(3), 1),
-        (|route| route.manifest_error = Some("no stops".to_owned()), 1),
-        (|route| route.delay = Some(Delay { seconds: 900, reason: None, code: None }), 1),
+        (
+            |route| {
+                route.manifest = Some(payloads::ManifestRef { route: "R-1".to_owned(), rev: 3 });
+            },
+            1,
+        ),
+        (
+            |route| {
+                route.manifest_rejected = Some(payloads::ManifestRejected {
+                    route: Some("R-1".to_owned()),
+                    rev: Some(4),
+                    errors: Vec::new(),
+                });
+            },
+            1,
+        ),
+        (|route| route.delay = Some(Delay { by_s: 900, reason: None, code: None }), 1),
         (|route| route.scanners[0].state = ScannerState::Closed, 1),
         (
             |route| {
                 let eta = None;
-                route.next_stop =
-                    Some(NextStop { seq: 18, eta, eta_window_s: None, distance_m: Some(640.0) });
+                route.next_stop = Some(NextStop { seq: 18, eta, distance_m: Some(640.0) });
                 route.scanners[0].last_scan = Some("2026-11-22T09:12:00.000Z".to_owned());
             },
             0,
@@ -228,8 +243,7 @@ async fn a_change_of_duty_route_delay_or_scanner_is_said_at_once_and_its_progres
     let last: serde_json::Value = serde_json::from_slice(&last.payload).unwrap();
     for (key, value) in [
         ("duty", serde_json::json!("break")),
-        ("route", serde_json::json!("R-1")),
-        ("manifest_rev", serde_json::json!(3)),
+        ("manifest", serde_json::json!({"route": "R-1", "rev": 3})),
         ("next_stop", serde_json::json!({"seq": 18, "distance_m": 640.0})),
     ] {
         assert_eq!(last[key], value);
@@ -242,7 +256,7 @@ async fn position_says_the_stop_and_its_change_at_once_and_nothing_off_duty() {
     let mut van = Van::start(config(), Broker::up()).await;
     van.health.send_modify(|health| {
         health.route = RouteState {
-            route: Some("R-1".to_owned()),
+            manifest: Some(payloads::ManifestRef { route: "R-1".to_owned(), rev: 3 }),
             stop_status: Some(payloads::StopStatus::InTransitTo),
             stop_seq: Some(17),
             stops_remaining: Some(101),

@@ -139,7 +139,7 @@ fn drive_until_missing(
     number: &str,
 ) -> waypost_model::units::UtcTime {
     assert!(van.drive(world, |told| {
-        let missing = told.text.split("van:missing").nth(1);
+        let missing = told.text.split("waypost:missing").nth(1);
         told.kind == "van.inventory" && missing.is_some_and(|rest| rest.contains(number))
     }));
     van.utc
@@ -153,7 +153,7 @@ fn bad_weather_is_told_with_its_reason_and_takes_the_van_from_the_map() {
     let (number, _) = van.parcel(due_late);
     van.arrives(&world, 3);
     camera.recipient("near", (&van, &number), OnMap::Shown, &["before yours", "Expected"]);
-    let order = json!({"cmd": "delay", "args": {"reason": "weather", "seconds": 2700}});
+    let order = json!({"cmd": "set_delay", "args": {"reason": "weather", "delay_s": 2700}});
     world.request("planner", "POST /api/v1/vans/VAN-042/commands", &order);
     answered(&browser, &mut van, &world, |browser| browser.text("#why").contains("bad weather"));
     let says = ["Delayed by about 45 minutes: bad weather.", "The map is not available"];

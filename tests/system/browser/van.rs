@@ -19,8 +19,8 @@ use waypost_pipeline::{Pipeline, PipelineOutput};
 use waypost_sim::{Day, DayEvent, Parcel, Route, Scanner};
 use waypost_wire::epcis::{self, Identifiers};
 use waypost_wire::payloads::{
-    ConnectionState, ConnectionStatus, Delay, GnssState, OutboxState, Point, Position, State,
-    Track, TrackSource,
+    ConnectionState, ConnectionStatus, Delay, GnssState, ManifestRef, OutboxState, Point, Position,
+    State, Track, TrackSource,
 };
 use waypost_wire::{VanId, command, manifest};
 
@@ -124,7 +124,7 @@ impl Van {
                 }
             }
         });
-        for name in ["manifest", "cmd"] {
+        for name in ["manifest", "command"] {
             let subscribed = client.subscribe(format!("fleet/v1/{id}/{name}"), QoS::AtLeastOnce);
             world.runtime.block_on(subscribed).unwrap();
         }
@@ -153,8 +153,9 @@ impl Van {
 
     pub(super) fn connection(&self, world: &World, state: ConnectionState) {
         let ts = Some(world.shared.now().to_string());
+        let van = self.id.clone();
         let connection =
-            ConnectionStatus { v: 1, van: self.id.clone(), state, ts, session: 1, version: None };
+            ConnectionStatus { v: 1, van, state, ts, session: 1, connection: 1, agent: None };
         self.publish(world, "connection", serde_json::to_vec(&connection).unwrap());
     }
 
@@ -185,8 +186,8 @@ impl Van {
     /// Processes commands and publishes the results.
     pub(super) fn receive_commands(&mut self, world: &World) {
         while let Ok((topic, payload)) = self.received.try_recv() {
-            if topic.ends_with("/cmd") {
-                let command = command::parse(&payload).unwrap();
+            if topic.ends_with("/command") {
+                let command = command::parse(&payload).unwrap().command;
                 let at = self.at;
                 self.pipeline.update_delivery(&mut self.out, |delivery, out| {
                     delivery.command(&command, at, out);
@@ -281,7 +282,7 @@ impl Van {
     fn publish_state(&mut self, world: &World) {
         for answer in std::mem::take(&mut self.out.delivery.command_results) {
             let result = command::CommandResultPayload::from(&answer);
-            self.publish(world, "cmd/res", serde_json::to_vec(&result).unwrap());
+            self.publish(world, "command/result", serde_json::to_vec(&result).unwrap());
         }
         let view = self.pipeline.delivery().unwrap().snapshot();
         let now = world.shared.now();
@@ -290,12 +291,14 @@ impl Van {
             van: self.id.clone(),
             ts: String::new(),
             duty: view.duty,
-            route: view.route,
-            manifest_rev: view.manifest_rev,
-            manifest_error: view.manifest_error,
+            manifest: view
+                .route
+                .zip(view.manifest_rev)
+                .map(|(route, rev)| ManifestRef { route, rev }),
+            manifest_rejected: None,
             next_stop: None,
             delay: view.delay.map(|delay| Delay {
-                seconds: delay.by.as_secs().cast_signed(),
+                by_s: delay.by.as_secs().cast_signed(),
                 reason: Some(delay.reason),
                 code: None,
             }),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::parse::{Payload, VanMessage};
 use waypost_model::units::UtcTime;
 use waypost_wire::VERSION;
-use waypost_wire::payloads::{Ack, SeqRange};
+use waypost_wire::payloads::{Ack, SeqRange, StoredSeqs};
 
 /// Stored ranges of one van, by their first number.
 #[derive(Debug, Default)]
@@ -56,10 +56,8 @@ impl Acks {
         let stored = entry.get_mut();
         let ack = Ack {
             v: VERSION,
-            event_seq: None,
-            track_seq: None,
-            events: take_ranges(&mut stored.events),
-            track: take_ranges(&mut stored.track),
+            event: StoredSeqs { up_to: None, ranges: take_ranges(&mut stored.events) },
+            track: StoredSeqs { up_to: None, ranges: take_ranges(&mut stored.track) },
             ts: Some(now.to_string()),
         };
         if stored.events.is_empty() && stored.track.is_empty() {
@@ -120,12 +118,12 @@ mod tests {
         acks.record(&track(&[6, 9]));
         acks.record(&track(&[0, 2]));
         let (van, first) = acks.next_ack(now).unwrap();
-        assert_eq!((van.as_str(), first.track.len()), ("VAN-042", Ack::MAX_RANGES));
-        assert_eq!(first.track[0], SeqRange { first: 0, last: 15 }, "0..5, 6..9 and 10..15");
-        assert!(first.track.windows(2).all(|pair| pair[0].last + 1 < pair[1].first));
+        assert_eq!((van.as_str(), first.track.ranges.len()), ("VAN-042", Ack::MAX_RANGES));
+        assert_eq!(first.track.ranges[0], SeqRange { first: 0, last: 15 }, "0..5, 6..9 and 10..15");
+        assert!(first.track.ranges.windows(2).all(|pair| pair[0].last + 1 < pair[1].first));
         let (_, second) = acks.next_ack(now).unwrap();
-        assert_eq!(second.track.last(), Some(&SeqRange { first: 990, last: 995 }));
-        assert_eq!(first.track.len() + second.track.len(), 99);
+        assert_eq!(second.track.ranges.last(), Some(&SeqRange { first: 990, last: 995 }));
+        assert_eq!(first.track.ranges.len() + second.track.ranges.len(), 99);
         assert!(acks.is_empty() && acks.next_ack(now).is_none());
     }
 }

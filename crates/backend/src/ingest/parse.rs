@@ -147,7 +147,7 @@ impl MessageParser {
             "event" => Payload::Event(Box::new(parse_event(&van, payload, now)?)),
             "state" => parse_state(&van, payload, now)?,
             "connection" => Payload::Connection(Box::new(parse_connection(&van, payload, now)?)),
-            "cmd/res" => Payload::CommandResult(Box::new(parse_command_result(payload)?)),
+            "command/result" => Payload::CommandResult(Box::new(parse_command_result(payload)?)),
             _ => return Err(InvalidMessage::new("unknown topic: not defined by the contract")),
         };
         Ok(VanMessage { van, payload: message })
@@ -311,15 +311,17 @@ fn parse_command_result(payload: &[u8]) -> Result<CommandResultPayload, InvalidM
     if result.v != VERSION {
         return Err(wrong_version(result.v.into()));
     }
-    if !["accepted", "done", "rejected", "expired", "stale"].contains(&result.status.as_str()) {
+    let statuses = ["accepted", "succeeded", "failed", "rejected", "expired"];
+    if !statuses.contains(&result.status.as_str()) {
         return Err(InvalidMessage::new(
-            "status: must be accepted, done, rejected, expired or stale",
+            "status: must be accepted, succeeded, failed, rejected or expired",
         ));
     }
     if result.id.len() > 64 {
         return Err(InvalidMessage::new("id: longer than 64 bytes; must be a UUID"));
     }
     result.detail = result.detail.map(|detail| detail.chars().take(500).collect());
+    result.code = result.code.map(|code| code.chars().take(64).collect());
     Ok(result)
 }
 
@@ -430,7 +432,7 @@ pub fn van_from_source(source: &str) -> Option<&str> {
     source.rsplit_once("/fleet/obj/").map(|(_, van)| van)
 }
 
-/// Shortens `com.example.van.parcel.delivered.v1` to `parcel.delivered`.
+/// Shortens `org.w3id.waypost.parcel.delivered.v1` to `parcel.delivered`.
 fn parse_kind(text: &str) -> Result<String, InvalidMessage> {
     let unknown =
         || InvalidMessage::new(format!("type {text:.80?}: must be a prefix, two names and v1"));
@@ -505,7 +507,7 @@ mod tests {
         ("event", "event"),
         ("state", "state"),
         ("connection", "connection"),
-        ("cmd/res", "command_result"),
+        ("command/result", "command_result"),
     ];
 
     #[test]

@@ -16,7 +16,7 @@ pub(super) fn filters(config: &Config) -> Vec<Filter> {
     let mqtt = &config.mqtt;
     let (root, group) = (&mqtt.topic_root, &mqtt.share_group);
     let shared = |name, qos| Filter::new(format!("$share/{group}/{root}/v{VERSION}/+/{name}"), qos);
-    let durable = ["event", "track", "state", "cmd/res"];
+    let durable = ["event", "track", "state", "command/result"];
     let mut filters: Vec<Filter> =
         durable.into_iter().map(|name| shared(name, QoS::AtLeastOnce)).collect();
     filters.push(shared("position", QoS::AtMostOnce));

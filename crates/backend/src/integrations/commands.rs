@@ -12,7 +12,7 @@ use crate::http::{JsonBody, Problem, RequireScope, scope};
 use crate::store::commands::Command;
 use crate::{AppState, epc, octets};
 use waypost_model::command::CommandKind;
-use waypost_wire::command::{self, CommandError};
+use waypost_wire::command::{self, CommandError, ParsedCommand};
 use waypost_wire::{VERSION, VanId};
 
 pub(super) fn router() -> Router<AppState> {
@@ -22,7 +22,7 @@ pub(super) fn router() -> Router<AppState> {
         .layer(DefaultBodyLimit::max(2 * command::MAX_BYTES))
 }
 
-/// Creates a command. The body is the payload of `cmd` (docs/mqtt-contract.md); a missing `id` is
+/// Creates a command. The body is the payload of `command` (docs/mqtt-contract.md); a missing `id` is
 /// generated, a missing `v` is 1.
 async fn create_command(
     _: RequireScope<scope::Routes>,
@@ -40,16 +40,24 @@ async fn create_command(
             CommandError::Rejected { detail, .. } => detail,
         })
     })?;
+    let ParsedCommand { command: read, unknown } = read;
     if let CommandKind::Unsupported { name } = &read.kind {
         return Err(Problem::bad_request(format!(
-            "cmd is {name}: write a command of docs/mqtt-contract.md, for example message"
+            "cmd is {name}: write a command of docs/mqtt-contract.md, for example show_message"
+        )));
+    }
+    // A van ignores members that it does not know. Here, a misspelt one would change the meaning.
+    if let Some(name) = unknown.first() {
+        return Err(Problem::bad_request(format!(
+            "{name}: not a member of {}; see docs/mqtt-contract.md for its arguments",
+            payload.get("cmd").and_then(Value::as_str).unwrap_or_default()
         )));
     }
     let parcel = match &read.kind {
-        CommandKind::ReportNow { parcel } | CommandKind::UpdatePreferences { parcel, .. } => {
+        CommandKind::ReportNow { parcel } | CommandKind::SetPreferences { parcel, .. } => {
             parcel.clone()
         }
-        CommandKind::Recall { parcel } => Some(parcel.clone()),
+        CommandKind::RecallParcel { parcel } => Some(parcel.clone()),
         _ => None,
     };
     let name = payload.get("cmd").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -99,6 +107,7 @@ fn command_json(command: &Command) -> Value {
         "van": command.van,
         "cmd": command.name,
         "status": command.status,
+        "code": command.code,
         "detail": command.detail,
         "made_at": command.made_at.to_string(),
         "sent_at": command.sent_at.map(|at| at.to_string()),

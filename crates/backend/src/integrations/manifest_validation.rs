@@ -1,8 +1,9 @@
 //! Validates a planner's manifest and splits it into the van's payload and the data for the backend
 //! only, or reports all faults.
 //!
-//! The manifest is that of docs/mqtt-contract.md with one more member per parcel, `recipient`,
-//! which is never sent to the van.
+//! The manifest is that of docs/mqtt-contract.md. What is personal has blocks of its own, `driver`
+//! and `recipient`, and what only the operator knows is in `ext`. None of them is sent to the van,
+//! whose copy is retained at the broker. Any other unknown member is a fault.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ use crate::epc;
 use crate::http::FieldError;
 use crate::store::parcels::normalize_postcode;
 use waypost_model::manifest::{
-    Manifest, ManifestError, RawManifest, RawParcel, RawStation, RawStop,
+    ErrorCode, Manifest, ManifestError, RawManifest, RawParcel, RawStation, RawStop,
 };
 use waypost_wire::epcis::Identifiers;
 use waypost_wire::{VERSION, manifest};
@@ -45,9 +46,11 @@ pub(super) struct ValidParcel {
     pub(super) recipient: Recipient,
 }
 
-/// Data about a parcel's recipient, for the backend only.
+/// Data about a parcel's recipient, for the backend only. Members that are checked and not stored
+/// are documented as such.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "members are part of the contract before the backend uses them")]
 pub(super) struct Recipient {
     /// Postcode required, with the number, to open the tracking page.
     pub(super) postcode: Option<String>,
@@ -56,6 +59,55 @@ pub(super) struct Recipient {
     pub(super) gift: bool,
     /// Language tag (BCP 47).
     pub(super) language: Option<String>,
+    /// Country (ISO 3166-1 alpha-2); not stored.
+    country: Option<String>,
+    /// Address for notifications; not stored.
+    email: Option<String>,
+    /// Telephone number; not stored.
+    phone: Option<String>,
+    /// Name of the sender; not stored.
+    sender_name: Option<String>,
+    /// The sender's reference, such as an order; not stored.
+    reference: Option<String>,
+}
+
+/// What the driver needs to know about a stop or parcel. It is checked and not stored: no part of
+/// this version shows it to a driver.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "members are part of the contract before the backend uses them")]
+struct DriverNotes {
+    name: Option<String>,
+    recipient_name: Option<String>,
+    company: Option<String>,
+    address: Option<Address>,
+    phone: Option<String>,
+    access: Option<Access>,
+    notes: Option<String>,
+}
+
+/// Postal address.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "members are part of the contract before the backend uses them")]
+struct Address {
+    #[serde(default)]
+    lines: Vec<String>,
+    postal_code: Option<String>,
+    locality: Option<String>,
+    region: Option<String>,
+    country: Option<String>,
+}
+
+/// How to reach the door.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "members are part of the contract before the backend uses them")]
+struct Access {
+    notes: Option<String>,
+    floor: Option<String>,
+    door_code: Option<String>,
+    safety: Option<String>,
 }
 
 /// Validates a manifest for the route with this name.
@@ -66,7 +118,7 @@ pub(super) fn validate(
 ) -> Result<ValidManifest, Vec<FieldError>> {
     let mut stripped = document.clone();
     let mut faults = Vec::new();
-    let recipients = extract_recipients(&mut stripped, &mut faults);
+    let recipients = extract_blocks(&mut stripped, &mut faults);
     let draft = parse_draft(&stripped, &mut faults);
     let Some(draft) = draft.filter(|_| faults.is_empty()) else {
         return Err(truncate_faults(faults));
@@ -82,7 +134,7 @@ pub(super) fn validate(
     let manifest = match manifest::parse(payload.as_bytes()) {
         Ok(Some(manifest)) => manifest,
         Ok(None) => unreachable!("a JSON object is not an empty payload"),
-        Err(refusal) => return Err(vec![fault_from_refusal(&refusal)]),
+        Err(rejected) => return Err(vec![fault_from_refusal(&rejected.error)]),
     };
     let parcels = valid_parcels(&manifest, &draft, &recipients, names)?;
     Ok(ValidManifest { manifest, payload, parcels })
@@ -94,7 +146,8 @@ fn truncate_faults(mut faults: Vec<FieldError>) -> Vec<FieldError> {
 }
 
 fn fault(place: impl Into<String>, value: &str, remedy: impl Into<String>) -> FieldError {
-    fault_from_refusal(&ManifestError::new(place, value, "")).with_remedy(remedy)
+    let error = ManifestError::new(place, ErrorCode::InvalidFormat, value, "");
+    fault_from_refusal(&error).with_remedy(remedy)
 }
 
 fn fault_from_refusal(refusal: &ManifestError) -> FieldError {
@@ -115,26 +168,53 @@ impl WithRemedy for FieldError {
     }
 }
 
-/// Removes `recipient` from each parcel; the key is the index of stop and parcel.
-fn extract_recipients(
+/// Removes the blocks that are not for the van: `ext` everywhere, `driver` of stops and parcels, and
+/// `recipient` of parcels. Returns the recipients by the index of stop and parcel.
+fn extract_blocks(
     document: &mut Value,
     faults: &mut Vec<FieldError>,
 ) -> BTreeMap<(usize, usize), Recipient> {
     let mut recipients = BTreeMap::new();
+    take_ext(document, "", faults);
     let stops = document.get_mut("stops").and_then(Value::as_array_mut);
     for (stop, members) in stops.into_iter().flatten().enumerate() {
+        let place = format!("stops[{stop}]");
+        take_ext(members, &place, faults);
+        take::<DriverNotes>(members, &place, "driver", faults);
         let parcels = members.get_mut("parcels").and_then(Value::as_array_mut);
         for (index, parcel) in parcels.into_iter().flatten().enumerate() {
-            let taken = parcel.as_object_mut().and_then(|members| members.remove("recipient"));
-            let place = format!("stops[{stop}].parcels[{index}].recipient");
-            let Some(recipient) = taken.and_then(|taken| deserialize_at(&place, taken, faults))
-            else {
+            let place = format!("stops[{stop}].parcels[{index}]");
+            take_ext(parcel, &place, faults);
+            take::<DriverNotes>(parcel, &place, "driver", faults);
+            let Some(recipient) = take::<Recipient>(parcel, &place, "recipient", faults) else {
                 continue;
             };
+            let place = format!("{place}.recipient");
             recipients.insert((stop, index), check_recipient(&place, recipient, faults));
         }
     }
     recipients
+}
+
+/// Removes a block and deserializes it.
+fn take<T: DeserializeOwned>(
+    members: &mut Value,
+    place: &str,
+    name: &str,
+    faults: &mut Vec<FieldError>,
+) -> Option<T> {
+    let block = members.as_object_mut()?.remove(name)?;
+    deserialize_at(&format!("{place}.{name}"), block, faults)
+}
+
+/// Removes `ext`, which must be an object.
+fn take_ext(members: &mut Value, place: &str, faults: &mut Vec<FieldError>) {
+    let taken = members.as_object_mut().and_then(|members| members.remove("ext"));
+    if taken.is_some_and(|ext| !ext.is_object()) {
+        let place = format!("{place}.ext");
+        let remedy = "write an object whose names begin with a reversed domain";
+        faults.push(fault(place.trim_start_matches('.'), "wrong type", remedy));
+    }
 }
 
 fn check_recipient(
@@ -174,13 +254,33 @@ fn deserialize_at<T: DeserializeOwned>(
     part: Value,
     faults: &mut Vec<FieldError>,
 ) -> Option<T> {
-    match serde_json::from_value(part) {
+    let mut unknown = Vec::new();
+    let read = serde_ignored::deserialize(part, |path| unknown.push(path.to_string()));
+    for member in unknown {
+        let member = join_place(place, &member);
+        let remedy = "not a member of the manifest; put the operator's own data into ext";
+        faults.push(fault(member, "unknown", remedy));
+    }
+    match read {
         Ok(part) => Some(part),
         Err(error) => {
             faults.push(fault(place, "wrong type", error.to_string()));
             None
         }
     }
+}
+
+/// Joins a place and a path of `serde_ignored`, such as `preferences.color`, `rfid.0` or
+/// `shipment.?.id`, where `?` stands for an option.
+fn join_place(place: &str, path: &str) -> String {
+    let parts = path.split('.').filter(|part| *part != "?");
+    parts.fold(if place == "manifest" { "" } else { place }.to_owned(), |place, part| {
+        match part.parse::<usize>() {
+            Ok(index) => format!("{place}[{index}]"),
+            Err(_) if place.is_empty() => part.to_owned(),
+            Err(_) => format!("{place}.{part}"),
+        }
+    })
 }
 
 /// Deserializes the document part by part, so that each part's faults are reported.
@@ -210,6 +310,7 @@ fn parse_draft(document: &Value, faults: &mut Vec<FieldError>) -> Option<RawMani
         .collect();
     // The remaining members are flat. Parts deserialized above are replaced by valid placeholders.
     let mut rest: Map<String, Value> = members.clone();
+    rest.remove("v");
     rest.insert("stops".to_owned(), Value::Array(Vec::new()));
     let some_station = serde_json::json!({"id": "x", "lat": 1.0, "lon": 1.0, "radius_m": 50.0});
     rest.insert("station".to_owned(), some_station);
@@ -295,9 +396,14 @@ fn patch_fault(draft: &mut RawManifest, place: &str) -> bool {
     match place {
         "route" => draft.route = "x".to_owned(),
         "rev" => draft.rev = 1,
-        "date" => draft.date = None,
+        "name" => draft.name = None,
+        "service_date" => draft.service_date = None,
+        "time_zone" => draft.time_zone = None,
+        "utc_offset" => draft.utc_offset = None,
+        "end_station" => draft.end_station = None,
         "valid_from" => draft.valid_from = None,
         "valid_until" => draft.valid_until = None,
+        "station.name" => draft.station.name = None,
         "station.id" => draft.station.id = "x".to_owned(),
         "station.lat" | "station.lon" => (draft.station.lat, draft.station.lon) = (1.0, 1.0),
         "station.radius_m" => draft.station.radius_m = 50.0,
@@ -349,14 +455,14 @@ mod tests {
     }
 
     fn example() -> Value {
-        json!({"v": 1, "route": "R-1", "rev": 3, "date": "2026-11-22",
+        json!({"v": 1, "route": "R-1", "rev": 3, "service_date": "2026-11-22",
             "station": {"id": "https://id.gs1.org/414/9521234000013", "lat": 48.1, "lon": 11.5, "radius_m": 150},
             "stops": [
                 {"seq": 18, "id": "stop-18", "lat": 48.2, "lon": 11.6, "parcels": [
-                    {"id": "1z 999aa10123456784", "recipient": {"postcode": "sw1a 1aa", "gift": true, "language": "en-GB"}},
-                    {"id": "XYZ 1", "epc": "not a uri"}]},
+                    {"number": "1z 999aa10123456784", "recipient": {"postcode": "sw1a 1aa", "gift": true, "language": "en-GB"}},
+                    {"number": "XYZ 1", "epc": "not a uri"}]},
                 {"seq": 17, "id": "stop-17", "lat": 48.1, "lon": 11.5, "parcels": [
-                    {"id": "395212340000000014", "recipient": {"postcode": "80331"}}]}]})
+                    {"number": "395212340000000014", "recipient": {"postcode": "80331"}}]}]})
     }
 
     #[test]
@@ -382,6 +488,37 @@ mod tests {
         assert_eq!(checked.manifest.rev, 3);
     }
 
+    #[test]
+    fn personal_data_has_blocks_of_its_own_and_never_reaches_the_van() {
+        let mut document = example();
+        document["ext"] = json!({"com.example.tms": {"tour": 7}});
+        document["stops"][0]["driver"] = json!({"name": "Family Huber", "phone": "+498912345678",
+            "address": {"lines": ["Weg 1"], "postal_code": "80337"}, "access": {"door_code": "1234#"}});
+        document["stops"][0]["parcels"][0]["driver"] = json!({"recipient_name": "A. Huber"});
+        document["stops"][0]["parcels"][0]["ext"] = json!({"com.example.wms": {"bin": "A7"}});
+        document["stops"][0]["parcels"][0]["collect_payment"] =
+            json!({"amount": "49.90", "currency": "EUR", "methods": ["cash"]});
+        let payload = validate(&document, "R-1", &names()).unwrap().payload;
+        for personal in ["Huber", "Weg 1", "1234#", "A7", "tour", "driver", "ext"] {
+            assert!(!payload.contains(personal), "{personal}: {payload}");
+        }
+        assert!(payload.contains("49.90"));
+        for (pointer, member) in [
+            ("", "drivers"),
+            ("/station", "address"),
+            ("/stops/0", "name"),
+            ("/stops/0/parcels/0", "cod"),
+            ("/stops/0/parcels/0/collect_payment", "iban"),
+        ] {
+            let mut document = document.clone();
+            document.pointer_mut(pointer).unwrap()[member] = json!("x");
+            let faults = validate(&document, "R-1", &names()).unwrap_err();
+            let places: Vec<&str> = faults.iter().map(|fault| fault.place.as_str()).collect();
+            assert_eq!(places.len(), 1, "{places:?}");
+            assert!(places[0].ends_with(member) && !places[0].contains('?'), "{places:?}");
+        }
+    }
+
     fn faults(spoil: impl FnOnce(&mut Value)) -> Vec<String> {
         let mut document = example();
         spoil(&mut document);
@@ -393,30 +530,36 @@ mod tests {
     fn everything_that_is_wrong_is_told_at_once_each_at_its_place() {
         let places = faults(|document| {
             document["rev"] = json!(0);
-            document["date"] = json!("today");
+            document["service_date"] = json!("today");
             document["station"]["lat"] = json!(91);
             document["stops"][0]["parcels"][0]["rfid"] = json!(["xyz"]);
-            document["stops"][0]["parcels"][1]["id"] = json!(" ");
+            document["stops"][0]["parcels"][1]["number"] = json!(" ");
             document["stops"][1]["lon"] = json!(181);
         });
         let expected = [
             "rev",
-            "date",
+            "service_date",
             "station.lat",
             "stops[0].parcels[0].rfid[0]",
-            "stops[0].parcels[1].id",
+            "stops[0].parcels[1].number",
             "stops[1].lon",
         ];
         assert_eq!(places, expected);
         let places = faults(|document| {
             document["v"] = json!(2);
             document["station"] = json!({"id": 7});
-            document["stops"][0]["parcels"][1] = json!({"number": "x"});
+            document["stops"][0]["parcels"][1] = json!({"id": "x"});
             document["stops"][0]["parcels"][0]["recipient"]["post_code"] = json!("x");
             document["stops"][1]["seq"] = json!("seventeen");
         });
-        let expected =
-            ["stops[0].parcels[0].recipient", "v", "station", "stops[0].parcels[1]", "stops[1]"];
+        let expected = [
+            "stops[0].parcels[0].recipient",
+            "v",
+            "station",
+            "stops[0].parcels[1].id",
+            "stops[0].parcels[1]",
+            "stops[1]",
+        ];
         assert_eq!(places, expected);
     }
 
@@ -427,7 +570,10 @@ mod tests {
             (|document| *document = json!([]), "manifest"),
             (|document| document["route"] = json!("R-2"), "route"),
             (|document| document["stops"] = json!({}), "stops"),
-            (|document| document["stops"][0]["colour"] = json!("x".repeat(300_000)), "the payload"),
+            (
+                |document| document["stops"][0]["place"] = json!("x".repeat(300_000)),
+                "stops[0].place",
+            ),
             (
                 |document| {
                     document["stops"][0]["parcels"][1]["epc"] =

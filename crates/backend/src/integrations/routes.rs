@@ -20,7 +20,7 @@ use crate::store::parcels::Parcel;
 use crate::store::routes::{ConflictPolicy, PutRouteResult, Route};
 use crate::{AppState, epc, octets};
 use waypost_wire::VanId;
-use waypost_wire::epcis::{GS1_CONTEXT, Identifiers};
+use waypost_wire::epcis::{GS1_CONTEXT, Identifiers, NAMESPACE, term};
 
 /// Maximum size of a request in bytes: 256 KiB for the van, plus the recipients.
 const MAX_BYTES: usize = 1024 * 1024;
@@ -167,14 +167,14 @@ fn announcements(
     let event = |(index, epcs): (usize, &[&str])| {
         let id = ids::urn(&["route.assigned", &put.route, &rev, &put.digest, &index.to_string()]);
         let data = json!({
-            "@context": [GS1_CONTEXT, {"van": names.namespace}],
+            "@context": [GS1_CONTEXT, {"waypost": NAMESPACE}],
             "type": "TransactionEvent",
             "eventID": id,
             "eventTime": put.put_at.to_string(),
             "eventTimeZoneOffset": "+00:00",
             "action": "ADD",
             "bizTransactionList": [{
-                "type": names.term("btt/delivery_route"),
+                "type": term("btt/delivery_route"),
                 "bizTransaction": names.route(&put.route),
             }],
             "parentID": names.van,

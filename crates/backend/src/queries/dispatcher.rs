@@ -68,7 +68,8 @@ async fn van_views(shared: &AppState, vans: Vec<VanInput>) -> Result<Vec<VanView
 /// Returns for each van its reported route, else the current planned route, else the next one.
 async fn current_routes(shared: &AppState, vans: &[VanInput]) -> Result<Vec<Revision>, StoreError> {
     let now = shared.now();
-    let said = |van: &VanInput| van.state.as_ref().and_then(|state| state.route.clone());
+    let said =
+        |van: &VanInput| van.state.as_ref().and_then(|state| state.route().map(str::to_owned));
     let said: HashMap<&str, String> =
         vans.iter().filter_map(|van| Some((van.van.as_str(), said(van)?))).collect();
     let names: Vec<_> = vans

@@ -130,7 +130,7 @@ pub(super) fn parcel_input(
     let asked = parcel.preferences.as_deref().and_then(|wish| serde_json::from_str(wish).ok());
     let wishes = commands
         .iter()
-        .find(|command| matches!(command.name.as_str(), "update_preferences" | "recall_parcel"));
+        .find(|command| matches!(command.name.as_str(), "set_preferences" | "recall_parcel"));
     ParcelInput {
         epc: parcel.epc.clone(),
         number: parcel.number.clone(),

@@ -1,13 +1,14 @@
 //! Commands for vans and their status.
 //!
 //! A command is `waiting` until its van is connected and `sent` until the van responds. The van's
-//! result is `accepted`, `done`, `rejected`, `expired` or `stale`. A command without a response
+//! result is `accepted`, `succeeded`, `failed`, `rejected` or `expired`. A command without a response
 //! before its deadline is `expired` too.
 
 use std::time::Duration;
 
 use super::{Row, Statement, Store, StoreError};
 use waypost_model::units::UtcTime;
+use waypost_wire::command::CommandResultPayload;
 
 /// Lifetime of a command without `expires`.
 const DEFAULT_TTL: Duration = Duration::from_hours(24);
@@ -21,9 +22,9 @@ pub struct Command {
     pub van: String,
     /// Parcel that the command is about.
     pub epc: Option<String>,
-    /// Command name, for example `update_preferences`.
+    /// Command name, for example `set_preferences`.
     pub name: String,
-    /// Complete payload of `cmd`.
+    /// Complete payload of `command`.
     pub doc: String,
     /// Time of creation.
     pub made_at: UtcTime,
@@ -33,9 +34,11 @@ pub struct Command {
     pub sent_at: Option<UtcTime>,
     /// Number of attempts.
     pub tries: u64,
-    /// `waiting`, `sent`, `accepted`, `done`, `rejected`, `expired` or `stale`.
+    /// `waiting`, `sent`, `accepted`, `succeeded`, `failed`, `rejected` or `expired`.
     pub status: String,
-    /// Message from the van.
+    /// Reason of the result for programs, such as `unknown_parcel`.
+    pub code: Option<String>,
+    /// Reason of the result for people.
     pub detail: Option<String>,
     /// Time of the van's response.
     pub answered_at: Option<UtcTime>,
@@ -56,6 +59,7 @@ impl Command {
             sent_at: None,
             tries: 0,
             status: "waiting".to_owned(),
+            code: None,
             detail: None,
             answered_at: None,
         }
@@ -74,14 +78,15 @@ impl Command {
             sent_at: row.maybe_utc(7),
             tries: row.count(8),
             status: row.text(9).to_owned(),
-            detail: text(10),
-            answered_at: row.maybe_utc(11),
+            code: text(10),
+            detail: text(11),
+            answered_at: row.maybe_utc(12),
         }
     }
 }
 
-const COLUMNS: &str =
-    "id, van, epc, name, doc, made_at, expires_at, sent_at, tries, status, detail, answered_at";
+const COLUMNS: &str = "id, van, epc, name, doc, made_at, expires_at, sent_at, tries, status, code, detail, \
+     answered_at";
 
 /// Statement that inserts a command; a repeated id changes nothing.
 #[must_use]
@@ -103,17 +108,18 @@ pub fn insert(command: &Command) -> Statement {
 
 /// Statement that stores the van's result. Only `accepted` may be followed by another result.
 #[must_use]
-pub fn set_result(
-    van: &str,
-    id: &str,
-    status: &str,
-    detail: Option<&str>,
-    now: UtcTime,
-) -> Statement {
+pub fn set_result(van: &str, result: &CommandResultPayload, now: UtcTime) -> Statement {
     Statement::new(
-        "UPDATE command SET status = $3, detail = $4, answered_at = $5 WHERE id = $1 AND van = $2 \
+        "UPDATE command SET status = $3, code = $4, detail = $5, answered_at = $6 WHERE id = $1 AND van = $2 \
          AND status IN ('waiting', 'sent', 'accepted')",
-        [id.into(), van.into(), status.into(), detail.into(), now.into()],
+        [
+            result.id.as_str().into(),
+            van.into(),
+            result.status.as_str().into(),
+            result.code.clone().into(),
+            result.detail.clone().into(),
+            now.into(),
+        ],
     )
 }
 

@@ -242,7 +242,7 @@ fn remove_from_route(doc: &str, names: &ParcelNames<'_>) -> Option<String> {
     fn listed(value: &mut Json, names: &ParcelNames<'_>) -> bool {
         let is_it = |parcel: &Json| {
             let named = |member| parcel.get(member).and_then(Json::as_str);
-            named("id").or(parcel.as_str()).is_some_and(|text| names.matches(text))
+            named("number").or(parcel.as_str()).is_some_and(|text| names.matches(text))
                 || named("epc").is_some_and(|text| names.matches(text))
         };
         match value {
@@ -335,10 +335,10 @@ mod tests {
     fn a_route_loses_the_parcel_and_no_stop_of_the_same_name() {
         let names = ParcelNames { epc: "urn:x:7", number: "7".to_owned() };
         let doc = json!({"van": "7", "manifest": {"stops": [{"id": "7", "parcels": [
-            {"id": " 7", "tags": ["E2"]}, {"id": "8", "epc": "urn:x:8"}, {"id": "x", "epc": "urn:x:7"}]}]}});
+            {"number": " 7", "tags": ["E2"]}, {"number": "8", "epc": "urn:x:8"}, {"number": "x", "epc": "urn:x:7"}]}]}});
         let without = remove_from_route(&doc.to_string(), &names).expect("it is listed");
         let expected = json!({"van": "7", "manifest": {"stops": [{"id": "7", "parcels": [
-            {"id": "8", "epc": "urn:x:8"}]}]}});
+            {"number": "8", "epc": "urn:x:8"}]}]}});
         assert_eq!(serde_json::from_str::<Json>(&without).unwrap(), expected);
         assert_eq!(remove_from_route(&without, &names), None);
     }

@@ -180,9 +180,7 @@ impl<'a> Batch<'a> {
             }
             Payload::Connection(connection) => self.connections.push((van, connection)),
             Payload::CommandResult(result) => {
-                let detail = result.detail.as_deref();
-                let answer = commands::set_result(van, &result.id, &result.status, detail, now);
-                self.command_results.push(answer);
+                self.command_results.push(commands::set_result(van, result, now));
             }
         }
     }
@@ -369,8 +367,15 @@ fn connection_statements(
         ConnectionState::Offline => "offline",
         ConnectionState::ConnectionBroken => "connection_broken",
     };
-    let values =
-        [van.into(), text.into(), connection.session.into(), state.into(), time.into(), now.into()];
+    let values = [
+        van.into(),
+        text.into(),
+        connection.session.into(),
+        connection.connection.into(),
+        state.into(),
+        time.into(),
+        now.into(),
+    ];
     let about = StatementSubject::Connection(van.to_owned(), connection.state);
     let mut all = vec![(about, Statement::new(CONNECTION, values))];
     if connection.state == ConnectionState::Online {

@@ -14,7 +14,7 @@ CREATE TABLE van (
     van TEXT PRIMARY KEY,
     position TEXT, position_time {int}, position_seq {int},
     state TEXT, state_time {int},
-    connection TEXT, session {int}, connection_state TEXT, connection_time {int},
+    connection TEXT, session {int}, connection_number {int}, connection_state TEXT, connection_time {int},
     heard_at {int} NOT NULL
 ) {strict};
 
@@ -96,7 +96,7 @@ CREATE TABLE command (
     van TEXT NOT NULL, epc TEXT, name TEXT NOT NULL, doc TEXT NOT NULL,
     made_at {int} NOT NULL, expires_at {int},
     sent_at {int}, next_at {int} NOT NULL DEFAULT 0, tries {int} NOT NULL,
-    status TEXT NOT NULL, detail TEXT, answered_at {int}
+    status TEXT NOT NULL, code TEXT, detail TEXT, answered_at {int}
 ) {strict};
 CREATE INDEX command_by_van ON command (van, made_at);
 CREATE INDEX command_by_status ON command (status, made_at);

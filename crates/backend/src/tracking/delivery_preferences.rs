@@ -102,7 +102,7 @@ pub fn validate(wish: &DeliveryPreference, today: Date) -> Result<DeliveryPrefer
     Ok(wish)
 }
 
-/// Name and payload of the command for the van (docs/mqtt-contract.md, `cmd`).
+/// Name and payload of the command for the van (docs/mqtt-contract.md, `command`).
 #[must_use]
 pub fn command(
     wish: &DeliveryPreference,
@@ -110,22 +110,22 @@ pub fn command(
     (number, route): (&str, &str),
     expires: UtcTime,
 ) -> (&'static str, String) {
-    let mut args = Map::new();
-    let mut say = |name: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            args.insert(name.to_owned(), value);
-        }
-    };
-    say("parcel", Some(number.into()));
+    let mut args = Map::from_iter([("parcel".to_owned(), number.into())]);
     let name = if wish.other_day.is_some() {
         "recall_parcel"
     } else {
-        say("route", Some(route.into()));
+        let mut preferences = Map::new();
+        let mut say = |name: &str, value: Option<Value>| {
+            preferences.extend(value.map(|value| (name.to_owned(), value)));
+        };
         say("authority_to_leave", wish.authority_to_leave.map(Value::from));
         say("safe_place", wish.safe_place.clone().map(Value::from));
         say("neighbour", wish.neighbour.clone().map(Value::from));
         say("signature_required", wish.signature_required.map(Value::from));
-        "update_preferences"
+        args.insert("route".to_owned(), route.into());
+        // The whole set: the van drops what an earlier command asked for and this one does not.
+        args.insert("preferences".to_owned(), preferences.into());
+        "set_preferences"
     };
     let payload =
         json!({"v": 1, "id": id, "cmd": name, "args": args, "expires": expires.to_string()});
@@ -153,7 +153,7 @@ fn answer_status(status: &str) -> &'static str {
     match status {
         "waiting" => "waiting",
         "sent" => "sent",
-        "accepted" | "done" => "accepted",
+        "accepted" | "succeeded" => "accepted",
         _ => "rejected",
     }
 }

@@ -37,7 +37,7 @@ pub struct ParcelInput {
 /// A command to a van about a parcel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandInput {
-    /// Command name, for example `update_preferences`.
+    /// Command name, for example `set_preferences`.
     pub name: String,
     /// `waiting`, `sent`, or the van's result.
     pub status: String,

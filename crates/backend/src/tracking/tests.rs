@@ -21,7 +21,7 @@ use crate::event::Origin;
 use waypost_model::units::UtcTime;
 use waypost_sim::{Day, DayEvent, GroundTruthKind, Route};
 use waypost_wire::manifest;
-use waypost_wire::payloads::{Point, Position, State, StopStatus};
+use waypost_wire::payloads::{ManifestRef, Point, Position, State, StopStatus};
 
 const STATE: &str = r#"{"v":1,"van":"VAN-042","ts":"2026-11-23T08:00:00.000Z","duty":"on",
     "gnss":{"receiver":"open","mode":3,"sentences_bad":0,"fixes_rejected":0},
@@ -323,7 +323,7 @@ fn exposed(broken: impl Fn(&str) -> bool) -> Result<super::parcel::LiveView, Hid
         state.duty = waypost_wire::payloads::Duty::Break;
     }
     if broken("on another route") {
-        state.route = Some("another".to_owned());
+        state.manifest = Some(ManifestRef { route: "another".to_owned(), rev: 1 });
     }
     let van = VanInput {
         van: "VAN-042".to_owned(),
@@ -702,8 +702,8 @@ fn preferences_are_checked_and_sent_to_the_van_as_the_contract_says() {
     let expires = utc("2026-11-23T18:00:00Z");
     let (name, doc) =
         delivery_preferences::command(&kept, id, ("395212340000000014", "R"), expires);
-    assert_eq!(name, "update_preferences");
-    let command = waypost_wire::command::parse(doc.as_bytes()).unwrap();
+    assert_eq!(name, "set_preferences");
+    let command = waypost_wire::command::parse(doc.as_bytes()).unwrap().command;
     assert!(format!("{:?}", command.kind).contains("safe_place: Some(\"porch\")"), "{command:?}");
     let day = DeliveryPreference {
         other_day: Some("2026-11-25".to_owned()),

@@ -172,7 +172,7 @@ impl TrackingEvent {
             location: location.filter(|uri| !uri.starts_with("geo:")).map(str::to_owned),
             spot,
             acc_m: acc_m.flatten(),
-            stop_seq: number(&event.data, "van:stopSequence"),
+            stop_seq: number(&event.data, "waypost:stopSeq"),
             details: EventDetails::from_data(&event.data).shared(),
         }
     }
@@ -296,27 +296,28 @@ impl EventDetails {
     }
 
     fn from_data(data: &Value) -> Self {
-        let proof = data.get("van:proof");
-        let inside = proof.and_then(|proof| proof.get("van:insideGeofence")?.as_bool());
-        let asked = proof.and_then(|proof| proof.get("van:preferences"));
+        let proof = data.get("waypost:proof");
+        let inside = proof.and_then(|proof| proof.get("waypost:insideGeofence")?.as_bool());
+        let asked = proof.and_then(|proof| proof.get("waypost:preferences"));
         let flag = |name: &str| asked.and_then(|asked| asked.get(name)?.as_bool());
         let words = |name: &str| asked.and_then(|asked| text(asked, name));
-        let missing = data.get("van:scan").and_then(|scan| scan.get("van:missing")?.as_array());
+        let missing =
+            data.get("waypost:scan").and_then(|scan| scan.get("waypost:missing")?.as_array());
         let missing = missing.into_iter().flatten().filter_map(Value::as_str);
         Self {
-            reason: text(data, "van:reason").or_else(|| text(data, REASON_MEMBER)),
-            attempt: number(data, "van:attempt").map(u64::from),
-            outcome: text(data, "van:outcome"),
-            method: proof.and_then(|proof| text(proof, "van:method")),
+            reason: text(data, "waypost:reason").or_else(|| text(data, REASON_MEMBER)),
+            attempt: number(data, "waypost:attempt").map(u64::from),
+            outcome: text(data, "waypost:outcome"),
+            method: proof.and_then(|proof| text(proof, "waypost:method")),
             inside,
             preferences: super::parcel::DeliveryPreference {
-                authority_to_leave: flag("van:authorityToLeave"),
-                safe_place: words("van:safePlace"),
-                neighbour: words("van:neighbour"),
-                signature_required: flag("van:signatureRequired"),
+                authority_to_leave: flag("waypost:authorityToLeave"),
+                safe_place: words("waypost:safePlace"),
+                neighbour: words("waypost:neighbour"),
+                signature_required: flag("waypost:signatureRequired"),
                 other_day: None,
             },
-            alert: text(data, "van:alert"),
+            alert: text(data, "waypost:alert"),
             missing: missing.map(crate::epc::canonical).collect(),
             place: text(data, PLACE_MEMBER),
             carrier: text(data, CARRIER_MEMBER),

@@ -176,7 +176,7 @@ impl<'a> DueStop<'a> {
     fn delay(&self, arrival: Option<Arrival>) -> Option<DelayView> {
         let state = self.context.van.state.as_ref();
         let route = Some(self.context.route.manifest.route.as_str());
-        let said = state.filter(|state| state.route.as_deref() == route);
+        let said = state.filter(|state| state.route() == route);
         let said = said.and_then(|state| state.delay.as_ref());
         let promised = self.context.route.manifest.stops[self.stop].window;
         let slip_ms = arrival.zip(promised).map(|(at, (_, until))| at.at.millis_since(until));
@@ -184,7 +184,7 @@ impl<'a> DueStop<'a> {
         if said.is_none() && slip_ms.is_none() {
             return None;
         }
-        let seconds = said.map(|delay| delay.seconds).max(slip_ms.map(|ms| ms / 1000));
+        let seconds = said.map(|delay| delay.by_s).max(slip_ms.map(|ms| ms / 1000));
         let seconds = seconds.filter(|seconds| *seconds > 0);
         Some(DelayView {
             reason: said.and_then(|delay| delay.reason),

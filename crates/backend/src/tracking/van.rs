@@ -78,13 +78,13 @@ pub fn route_view(
             stop_view(route, progress, index, was.or(arrivals[index].map(|it| it.window())))
         })
         .collect();
-    let state = van.state.as_ref().filter(|state| state.route.as_ref() == Some(&manifest.route));
+    let state = van.state.as_ref().filter(|state| state.route() == Some(manifest.route.as_str()));
     let parcels = || progress.stops.iter().flat_map(|stop| &stop.parcels);
     let delivered = |it: &&ParcelLocation| **it == ParcelLocation::Ended(Stage::Delivered);
     RouteView {
         route: manifest.route.clone(),
         rev: manifest.rev,
-        van_rev: state.and_then(|state| state.manifest_rev),
+        van_rev: state.and_then(|state| state.manifest.as_ref()).map(|manifest| manifest.rev),
         stops_done: saturating_u32(progress.stops_done()),
         stops_total: saturating_u32(manifest.stops.len()),
         delivered: saturating_u32(parcels().filter(delivered).count()),
@@ -160,7 +160,7 @@ fn attention(
         ("offline", (on_duty || out) && (broken || silent)),
         ("missing", is_there("missing")),
         ("scan_outside", is_there("scan_outside")),
-        ("manifest_refused", state.is_some_and(|state| state.manifest_error.is_some())),
+        ("manifest_refused", state.is_some_and(|state| state.manifest_rejected.is_some())),
         ("other_domain", van.other_domain.is_some()),
         ("wrong_stop", is_there("wrong_stop")),
         ("no_fix", on_duty && state.is_some_and(|state| state.gnss.mode < 2)),

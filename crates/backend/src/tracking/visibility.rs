@@ -11,7 +11,7 @@ use super::parcel::{GeoPoint, LiveView};
 use super::progress::{ParcelLocation, Progress};
 use crate::config::VisibilityPolicy;
 use waypost_model::units::{Position, UtcTime};
-use waypost_wire::payloads::{self, Duty, StopStatus};
+use waypost_wire::payloads::{self, Duty, State, StopStatus};
 
 /// Length of a service day; a departure longer ago belongs to another day. No driver's shift is
 /// longer, with nine hours of rest in each 24 h (EC 561/2006, article 8). A calendar date would not
@@ -156,7 +156,7 @@ fn fresh_fix<'a>(look: &VisibilityInput<'a>) -> Option<(TimedPosition, &'a paylo
     let oldest_ms = i64::try_from(look.policy.max_fix_age.as_millis()).unwrap_or(i64::MAX);
     let same_van = newest.van == look.route.van && look.van.van == look.route.van;
     let state = look.van.state.as_ref();
-    let said = [newest.route.as_deref(), state.and_then(|state| state.route.as_deref())];
+    let said = [newest.route.as_deref(), state.and_then(State::route)];
     let same_route = said.into_iter().flatten().all(|route| route == look.route.manifest.route);
     let fresh = (-MAX_CLOCK_SKEW_MS..=oldest_ms).contains(&age_ms) && same_van && same_route;
     fresh.then_some((fix, newest))

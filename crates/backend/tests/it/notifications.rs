@@ -93,7 +93,7 @@ async fn put(shared: &AppState) {
         "station": {"id": "https://id.gs1.org/414/9521234000013", "lat": 48.1, "lon": 11.5, "radius_m": 150},
         "valid_from": "2026-11-23T05:00:00Z", "valid_until": "2026-11-23T22:00:00Z",
         "stops": [{"seq": 1, "id": "stop-1", "lat": 48.12, "lon": 11.52,
-            "parcels": [{"id": "395212340000000014"}]}]});
+            "parcels": [{"number": "395212340000000014"}]}]});
     let route = Route {
         route: "R".to_owned(),
         van: "VAN-042".to_owned(),
@@ -148,7 +148,7 @@ async fn retract_event(shared: &AppState, kind: &str, at: &str) {
 fn event(shared: &AppState, kind: &str, at: &str) -> Event {
     let id = format!("urn:uuid:{kind}/{at}");
     let data = json!({"type": "ObjectEvent", "action": "OBSERVE", "eventID": id, "eventTime": at,
-        "epcList": [EPC], "van:stopSequence": 1, "van:outcome": "handed_to_resident"});
+        "epcList": [EPC], "waypost:stopSeq": 1, "waypost:outcome": "handed_to_resident"});
     Event {
         n: 0,
         source: "https://id.example.com/fleet/obj/VAN-042".to_owned(),

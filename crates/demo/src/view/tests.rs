@@ -103,7 +103,7 @@ fn the_facts_are_those_that_arrived() {
 fn parcels_and_the_newest_events_are_said_and_none_is_cut() {
     let mut arrivals = seen();
     let mut departed = event(5, "a", "route.departed", &["395212340000000014", "7"]);
-    departed["data"]["van:stopsTotal"] = 12.into();
+    departed["data"]["waypost:stopsTotal"] = 12.into();
     let delivered = event(6, "b", "parcel.delivered", &["395212340000000014"]);
     for event in [departed, delivered, event(7, "c", "stop.arrived", &[])] {
         let payload = event.to_string();

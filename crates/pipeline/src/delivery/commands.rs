@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
-use super::event_clock::EventTime;
-use super::parcel_states::{HoldState, merge_newer};
+use super::parcel_states::{HoldState, ParcelState};
 use super::route::{RouteState, StopState, StopStates};
 use super::scan_handler::ScanContext;
 use super::state_docs::{self, StateDocChange};
 use super::{DeliveryOutput, DeliveryTracker, DriverInputError, DriverInputResult, ManifestResult};
-use waypost_model::command::{Command, CommandKind, CommandResult, CommandStatus};
-use waypost_model::driver_input::{Delay, DriverInput};
+use waypost_model::command::{
+    Command, CommandId, CommandKind, CommandResult, CommandStatus, ParcelReport, ResultCode,
+};
+use waypost_model::driver_input::DriverInput;
 use waypost_model::duty::Duty;
 use waypost_model::event::{Preferences, ProofMethod, ReaderKind, ScanSource};
 use waypost_model::manifest::Manifest;
 use waypost_model::parcel::code::normalised;
-use waypost_model::units::Uptime;
+use waypost_model::units::{Uptime, UtcTime};
 
 impl DeliveryTracker {
     pub(super) fn set_manifest(
@@ -32,7 +33,7 @@ impl DeliveryTracker {
                 self.renumber(&old, &manifest);
             }
         }
-        self.manifest_error = None;
+        self.manifest_rejected = None;
         self.parcels.apply_manifest(&manifest, &self.config.domain);
         let pieces = state_docs::chunk("manifest", &manifest);
         self.delete_chunks(pieces.len(), out);
@@ -51,7 +52,7 @@ impl DeliveryTracker {
         out: &mut DeliveryOutput,
     ) -> ManifestResult {
         self.reset_route(at, out);
-        self.manifest_error = None;
+        self.manifest_rejected = None;
         self.delete_chunks(0, out);
         (self.manifest, self.manifest_chunks) = (None, 0);
         ManifestResult::Withdrawn
@@ -142,142 +143,152 @@ impl DeliveryTracker {
         }
         let when = self.clock.time_at(at);
         let utc = when.map(|when| when.utc);
-        let answer =
-            |status, detail: Option<String>| CommandResult { id: command.id, status, detail, utc };
+        let id = command.id;
         let answer = match (command.expires, when) {
             (Some(_), None) => {
                 // Not recorded: the backend may resend the command once the time is known.
-                let detail =
-                    "the van does not know the time yet; send the command again".to_owned();
-                out.command_results.push(answer(CommandStatus::Rejected, Some(detail)));
+                let detail = "the van does not know the time yet; send the command again";
+                let answer = Answer::rejected(ResultCode::ClockUnknown, detail);
+                out.command_results.push(answer.into_result(id, utc));
                 return;
             }
             (Some(expires), Some(when)) if when.utc > expires => {
-                answer(CommandStatus::Expired, None)
+                Answer::new(CommandStatus::Expired)
             }
-            _ => {
-                let (status, detail) = self.run(&command.kind, when, at, out);
-                answer(status, detail)
-            }
+            _ => self.run(&command.kind, at, out),
         };
-        let answer = self.command_log.record(&command.kind, answer);
-        out.command_results.push(answer);
+        let result = self.command_log.record(&command.kind, answer.into_result(id, utc));
+        out.command_results.push(result);
     }
 
-    fn run(
-        &mut self,
-        order: &CommandKind,
-        when: Option<EventTime>,
-        at: Uptime,
-        out: &mut DeliveryOutput,
-    ) -> (CommandStatus, Option<String>) {
-        match order {
-            CommandKind::Duty(duty) => {
+    fn run(&mut self, kind: &CommandKind, at: Uptime, out: &mut DeliveryOutput) -> Answer {
+        match kind {
+            CommandKind::SetDuty(duty) => {
                 self.set_duty(*duty, at, out);
-                (CommandStatus::Done, None)
+                Answer::new(CommandStatus::Succeeded)
             }
-            CommandKind::Delay(delay) => {
-                let delay = delay.map(|(reason, seconds)| Delay {
-                    by: std::time::Duration::from_secs(u64::from(seconds)),
-                    reason,
-                });
-                self.route.delay = delay;
-                (CommandStatus::Done, None)
+            CommandKind::SetDelay(delay) => {
+                self.route.delay = Some(*delay);
+                Answer::new(CommandStatus::Succeeded)
             }
-            CommandKind::Recall { parcel } => match self.parcels.state_mut(parcel) {
+            CommandKind::ClearDelay => {
+                self.route.delay = None;
+                Answer::new(CommandStatus::Succeeded)
+            }
+            CommandKind::RecallParcel { parcel } => match self.parcels.state_mut(parcel) {
                 None => unknown_parcel(parcel),
-                Some(state) if state.status.is_finished() => {
-                    (CommandStatus::Stale, Some("already delivered or returned".to_owned()))
-                }
+                Some(state) if state.status.is_finished() => parcel_finished(parcel, state),
                 Some(state) => {
                     state.hold = HoldState::Recalled;
-                    (CommandStatus::Done, None)
+                    Answer::new(CommandStatus::Succeeded)
                 }
             },
-            CommandKind::UpdatePreferences { route, stop, parcel, preferences } => self
-                .set_preferences(
-                    (route.as_deref(), stop.as_deref(), parcel.as_deref()),
-                    preferences,
-                ),
+            CommandKind::SetPreferences { route, stop, parcel, preferences } => {
+                match self.preference_keys(route.as_deref(), stop.as_deref(), parcel.as_deref()) {
+                    Ok(keys) => self.set_preferences(&keys, preferences),
+                    Err(answer) => answer,
+                }
+            }
             CommandKind::ReportNow { parcel } => {
-                out.forwarded_commands.push(order.clone());
+                out.forwarded_commands.push(kind.clone());
                 match parcel {
-                    None => (CommandStatus::Accepted, None),
-                    Some(parcel) => self.report_parcel(parcel, when),
+                    None => Answer::new(CommandStatus::Accepted),
+                    Some(parcel) => self.report_parcel(parcel),
                 }
             }
             CommandKind::Unsupported { name } => {
-                (CommandStatus::Rejected, Some(format!("{name} is not supported by this version")))
+                let detail = format!("this version does not support {name}");
+                Answer::rejected(ResultCode::Unsupported, detail)
             }
-            CommandKind::SetRate { .. }
-            | CommandKind::Flush
-            | CommandKind::Message { .. }
-            | CommandKind::RotateLog => {
-                out.forwarded_commands.push(order.clone());
-                (CommandStatus::Accepted, None)
+            CommandKind::SetReportInterval { .. }
+            | CommandKind::FlushOutbox
+            | CommandKind::ShowMessage { .. } => {
+                out.forwarded_commands.push(kind.clone());
+                Answer::new(CommandStatus::Accepted)
             }
         }
     }
 
-    /// Describes the state of a parcel from the van's own records.
-    fn report_parcel(&self, key: &str, when: Option<EventTime>) -> (CommandStatus, Option<String>) {
+    /// Reports the state of a parcel from the van's own records.
+    fn report_parcel(&self, key: &str) -> Answer {
         let Some(state) = self.parcels.state(key) else { return unknown_parcel(key) };
-        let seen = state.sighting.as_ref();
-        let seen = seen.map_or_else(
-            || "never seen".to_owned(),
-            |sighting| format!("last seen {} in event {}", sighting.utc, sighting.id),
-        );
-        let known = if when.is_some() { "" } else { "; the time is not known" };
-        (CommandStatus::Done, Some(format!("{}; {seen}{known}", state.status.as_str())))
+        let report = ParcelReport {
+            parcel: key.to_owned(),
+            state: state.status.as_str().to_owned(),
+            last_seen: state.sighting.as_ref().map(|sighting| (sighting.id, sighting.utc)),
+        };
+        Answer { report: Some(report), ..Answer::new(CommandStatus::Succeeded) }
     }
 
-    fn set_preferences(
-        &mut self,
-        (route, stop, parcel): (Option<&str>, Option<&str>, Option<&str>),
-        preferences: &Preferences,
-    ) -> (CommandStatus, Option<String>) {
-        let Some(manifest) = self.manifest.clone() else {
-            return (CommandStatus::Stale, Some("the van has no route".to_owned()));
+    /// Returns the keys of the parcels whose preferences a command sets.
+    fn preference_keys(
+        &self,
+        route: Option<&str>,
+        stop: Option<&str>,
+        parcel: Option<&str>,
+    ) -> Result<Vec<String>, Answer> {
+        let Some(manifest) = &self.manifest else {
+            return Err(Answer::rejected(ResultCode::NoRoute, "the van has no route"));
         };
         if route.is_some_and(|route| route != manifest.route) {
-            return (
-                CommandStatus::Stale,
-                Some(format!("the current route is {}", manifest.route)),
-            );
+            let detail = format!("the current route is {}", manifest.route);
+            return Err(Answer::rejected(ResultCode::OtherRoute, detail));
         }
-        let named = |stop: &&waypost_model::manifest::Stop, name: &str| stop.id == name;
-        let keys: Vec<String> = match (parcel, stop) {
-            (Some(parcel), _) => vec![parcel.to_owned()],
-            (None, Some(name)) => {
-                let stop = manifest.stops.iter().find(|stop| named(stop, name));
-                let listed = stop.into_iter().flat_map(|stop| &stop.parcels);
-                listed.map(|listed| listed.key.clone()).collect()
-            }
-            (None, None) => Vec::new(),
+        if let Some(parcel) = parcel {
+            return Ok(vec![parcel.to_owned()]);
+        }
+        let stop = stop.and_then(|id| manifest.stops.iter().find(|stop| stop.id == id));
+        let Some(stop) = stop else {
+            return Err(Answer::rejected(ResultCode::UnknownStop, "the route has no such stop"));
         };
-        let mut status = (CommandStatus::Rejected, Some("no such parcel".to_owned()));
+        Ok(stop.parcels.iter().map(|listed| listed.key.clone()).collect())
+    }
+
+    /// Replaces the preferences of the parcels that are not finished.
+    fn set_preferences(&mut self, keys: &[String], preferences: &Preferences) -> Answer {
+        let mut answer = None;
         for key in keys {
-            match self.parcels.state(&key).map(|state| state.status.is_finished()) {
-                None => {}
-                Some(true) => {
-                    let detail = "already delivered or returned".to_owned();
-                    if status.0 == CommandStatus::Rejected {
-                        status = (CommandStatus::Stale, Some(detail));
-                    }
-                }
-                Some(false) => {
-                    if let Some(state) = self.parcels.state_mut(&key) {
-                        let old = std::mem::take(&mut state.preferences);
-                        state.preferences = merge_newer(old, preferences);
-                    }
-                    status = (CommandStatus::Done, None);
-                }
+            let Some(state) = self.parcels.state(key) else { continue };
+            if state.status.is_finished() {
+                answer.get_or_insert_with(|| parcel_finished(key, state));
+            } else if let Some(state) = self.parcels.state_mut(key) {
+                state.preferences = Some(preferences.clone());
+                answer = Some(Answer::new(CommandStatus::Succeeded));
             }
         }
-        status
+        let named = keys.first().map_or("the parcel", String::as_str);
+        answer.unwrap_or_else(|| unknown_parcel(named))
     }
 }
 
-fn unknown_parcel(key: &str) -> (CommandStatus, Option<String>) {
-    (CommandStatus::Rejected, Some(format!("{key} is not in the manifest")))
+/// Result of a command without its id and time.
+struct Answer {
+    status: CommandStatus,
+    code: Option<ResultCode>,
+    detail: Option<String>,
+    report: Option<ParcelReport>,
+}
+
+impl Answer {
+    const fn new(status: CommandStatus) -> Self {
+        Self { status, code: None, detail: None, report: None }
+    }
+
+    fn rejected(code: ResultCode, detail: impl Into<String>) -> Self {
+        Self { code: Some(code), detail: Some(detail.into()), ..Self::new(CommandStatus::Rejected) }
+    }
+
+    fn into_result(self, id: CommandId, utc: Option<UtcTime>) -> CommandResult {
+        let Self { status, code, detail, report } = self;
+        CommandResult { id, status, code, detail, report, utc }
+    }
+}
+
+fn parcel_finished(key: &str, state: &ParcelState) -> Answer {
+    let detail = format!("{key} is {}", state.status.as_str());
+    Answer::rejected(ResultCode::ParcelFinished, detail)
+}
+
+fn unknown_parcel(key: &str) -> Answer {
+    Answer::rejected(ResultCode::UnknownParcel, format!("{key} is not in the manifest"))
 }

@@ -61,6 +61,7 @@ impl DeliveryTracker {
             time_source: when.source,
             location: place,
             route: self.manifest.as_ref().map(|manifest| manifest.route.clone()),
+            utc_offset_min: self.manifest.as_ref().and_then(|manifest| manifest.utc_offset_min),
             kind: happening,
         };
         let record = EventRecord { seq: out.next_seq, previous: self.last_event.0, event };
@@ -87,7 +88,7 @@ impl DeliveryTracker {
             duty: self.duty.duty,
             route: manifest.map(|manifest| manifest.route.clone()),
             manifest_rev: manifest.map(|manifest| manifest.rev),
-            manifest_error: self.manifest_error.clone(),
+            manifest_rejected: self.manifest_rejected.clone(),
             next_stop: next.map(|next| self.next_stop_eta(next)),
             stop_status: stop_status.filter(|_| on_duty),
             stop_seq: stop_seq.filter(|_| on_duty),

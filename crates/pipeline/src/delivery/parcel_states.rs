@@ -40,17 +40,17 @@ impl ParcelStatus {
         !matches!(self, Self::Due | Self::Loaded | Self::Out)
     }
 
-    /// Human-readable status.
+    /// Returns the status as in the MQTT contract.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Due => "due",
             Self::Loaded => "loaded",
-            Self::Out => "out for delivery",
+            Self::Out => "out_for_delivery",
             Self::Attempted => "attempted",
             Self::Delivered => "delivered",
             Self::Returned => "returned",
-            Self::NotFound => "not found",
-            Self::Void => "never left the station",
+            Self::NotFound => "not_found",
+            Self::Void => "void",
         }
     }
 
@@ -94,8 +94,8 @@ pub(super) struct ParcelState {
     /// Reason of the newest failed attempt.
     pub(super) reason: Option<FailureReason>,
     pub(super) hold: HoldState,
-    /// Changes to the preferences since the manifest.
-    pub(super) preferences: Preferences,
+    /// Preferences set by command; they replace those of the manifest.
+    pub(super) preferences: Option<Preferences>,
     /// Newest event in which the parcel was seen.
     pub(super) sighting: Option<Sighting>,
     pub(super) rfid: RfidState,
@@ -227,13 +227,14 @@ impl ParcelStates {
         manifest.stops.get(stop)?.parcels.get(parcel)
     }
 
-    /// Returns the recipient's current preferences: those of the manifest, overridden by later
-    /// changes.
+    /// Returns the recipient's current preferences: the set of the newest command, else that of the
+    /// manifest.
     pub(super) fn preferences(&self, key: &str, manifest: Option<&Manifest>) -> Preferences {
+        if let Some(set) = self.state(key).and_then(|state| state.preferences.clone()) {
+            return set;
+        }
         let listed = manifest.and_then(|manifest| self.manifest_parcel(key, manifest));
-        let listed = listed.map(|listed| listed.preferences.clone()).unwrap_or_default();
-        let Some(state) = self.state(key) else { return listed };
-        merge_newer(listed, &state.preferences)
+        listed.map(|listed| listed.preferences.clone()).unwrap_or_default()
     }
 
     /// Returns the key of the parcel that a tag memory or URI belongs to.
@@ -296,16 +297,6 @@ impl ParcelState {
     /// Returns the time of the `loaded` event.
     pub(super) fn loaded_at(&self) -> Option<UtcTime> {
         self.load_event.as_ref().map(|record| record.event.utc)
-    }
-}
-
-/// Merges preferences; values of `new` take precedence.
-pub(super) fn merge_newer(old: Preferences, new: &Preferences) -> Preferences {
-    Preferences {
-        authority_to_leave: new.authority_to_leave.or(old.authority_to_leave),
-        safe_place: new.safe_place.clone().or(old.safe_place),
-        neighbour: new.neighbour.clone().or(old.neighbour),
-        signature_required: new.signature_required.or(old.signature_required),
     }
 }
 

@@ -5,6 +5,7 @@ use waypost_model::units::{Distance, UtcTime};
 
 use waypost_model::driver_input::Delay;
 use waypost_model::duty::Duty;
+use waypost_model::manifest::RejectedManifest;
 
 /// Snapshot of the delivery state.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -14,8 +15,8 @@ pub struct DeliverySnapshot {
     pub route: Option<String>,
     /// Manifest revision in use.
     pub manifest_rev: Option<u64>,
-    /// Validation error of the newest manifest; `None` once a valid one was received.
-    pub manifest_error: Option<String>,
+    /// Newest manifest, if it was rejected; `None` once a valid one was received.
+    pub manifest_rejected: Option<RejectedManifest>,
     pub next_stop: Option<NextStop>,
     /// Position relative to the stops; `None` without a route.
     pub stop_status: Option<StopStatus>,

@@ -17,8 +17,8 @@ use waypost_model::event::{
 use waypost_model::fix::Fix;
 use waypost_model::fix::testing::fix;
 use waypost_model::manifest;
-use waypost_model::manifest::RawManifest;
 use waypost_model::manifest::testing::{draft, stop};
+use waypost_model::manifest::{RawManifest, RejectedManifest};
 use waypost_model::motion::TripState;
 use waypost_model::units::Speed;
 
@@ -40,6 +40,12 @@ struct Van {
     /// All events of the scenario.
     events: Vec<EventRecord>,
     has_fix: bool,
+}
+
+fn parsed(draft: RawManifest) -> Result<Option<Manifest>, RejectedManifest> {
+    let (route, rev) = (Some(draft.route.clone()), Some(draft.rev));
+    let manifest = Manifest::new(draft).map(Some);
+    manifest.map_err(|error| RejectedManifest { route, rev, error })
 }
 
 fn three_stops() -> RawManifest {
@@ -86,7 +92,7 @@ impl Van {
     }
 
     fn manifest(&mut self, draft: RawManifest) -> ManifestResult {
-        let manifest = Manifest::new(draft).map(Some);
+        let manifest = parsed(draft);
         let verdict = self.delivery.manifest(manifest, self.now(), &mut self.out);
         self.commit();
         verdict
@@ -265,8 +271,9 @@ fn a_day_without_trouble_is_told_once_each_and_in_order() {
 #[test]
 fn a_delivery_carries_its_proof() {
     let mut route = three_stops();
-    route.stops[0].safe_place = Some("porch".to_owned());
-    route.stops[0].parcels[0].authority_to_leave = Some(true);
+    let preferences = &mut route.stops[0].parcels[0].preferences;
+    preferences.safe_place = Some("porch".to_owned());
+    preferences.authority_to_leave = Some(true);
     let mut van = Van::new(route);
     van.load(&[A]);
     van.drive_to(1010.0, 60);
@@ -433,7 +440,7 @@ fn the_last_scan_can_be_taken_back_for_a_minute() {
 fn what_is_taken_back_takes_neither_a_recall_along_nor_what_left_the_station() {
     let mut van = Van::new(three_stops());
     van.load(&[A]);
-    let order = CommandKind::Recall { parcel: A.to_owned() };
+    let order = CommandKind::RecallParcel { parcel: A.to_owned() };
     let command = Command { id: CommandId([7; 16]), expires: None, kind: order };
     van.delivery.command(&command, van.now(), &mut van.out);
     van.commit();
@@ -826,19 +833,20 @@ fn a_manifest_is_replaced_by_a_higher_revision_and_by_nothing_else() {
     van.scan_effect(A);
     assert_eq!(van.manifest(three_stops()), ManifestResult::Stale);
     let refusal = van.delivery.manifest(
-        Manifest::new(draft(9, vec![stop(1, f64::NAN, &[])])).map(Some),
+        parsed(draft(9, vec![stop(1, f64::NAN, &[])])),
         Uptime::ZERO,
         &mut van.out,
     );
     assert_eq!(refusal, ManifestResult::Rejected);
     let view = van.delivery.snapshot();
     assert_eq!(view.manifest_rev, Some(1));
-    assert!(view.manifest_error.unwrap().starts_with("stops[0].lat is NaN"));
+    let rejected = view.manifest_rejected.unwrap();
+    assert_eq!((rejected.rev, rejected.error.pointer().as_str()), (Some(9), "/stops/0/lat"));
     let mut new = draft(2, vec![stop(7, 2000.0, &[B]), stop(8, 4000.0, &["PARCEL-D"])]);
     new.stops[0].id = "stop-2".to_owned();
     assert_eq!(van.manifest(new), ManifestResult::Accepted);
     let view = van.delivery.snapshot();
-    assert_eq!((view.manifest_rev, view.manifest_error), (Some(2), None));
+    assert_eq!((view.manifest_rev, view.manifest_rejected), (Some(2), None));
     assert_eq!((view.delivered, view.on_board), (1, 1));
     van.drive_to(2000.0, 20);
     assert_eq!(
@@ -882,28 +890,42 @@ fn a_command_is_run_once_and_answered_each_time() {
         van.commit();
         answer.status
     };
-    let duty = || CommandKind::Duty(Duty::Break);
-    assert_eq!(send(&mut van, 1, duty(), None), CommandStatus::Done);
+    let duty = || CommandKind::SetDuty(Duty::Break);
+    assert_eq!(send(&mut van, 1, duty(), None), CommandStatus::Succeeded);
     van.scan("VANCTL:DUTY:ON");
     van.restart();
     van.go(1, 0.0);
-    assert_eq!(send(&mut van, 1, duty(), None), CommandStatus::Done);
+    assert_eq!(send(&mut van, 1, duty(), None), CommandStatus::Succeeded);
     assert_eq!(van.delivery.snapshot().duty, Duty::On, "not executed again");
     assert_eq!(send(&mut van, 2, duty(), Some(fix(0, 0.0).utc)), CommandStatus::Expired);
-    let recall = |key: &str| CommandKind::Recall { parcel: key.to_owned() };
+    let recall = |key: &str| CommandKind::RecallParcel { parcel: key.to_owned() };
     assert_eq!(send(&mut van, 3, recall("X"), None), CommandStatus::Rejected);
-    assert_eq!(send(&mut van, 4, recall(A), None), CommandStatus::Done);
-    let wishes = CommandKind::UpdatePreferences {
+    assert_eq!(send(&mut van, 4, recall(A), None), CommandStatus::Succeeded);
+    let wishes = CommandKind::SetPreferences {
         route: None,
         stop: Some("stop-2".to_owned()),
         parcel: None,
         preferences: Preferences { neighbour: Some("No. 5".to_owned()), ..Preferences::default() },
     };
-    assert_eq!(send(&mut van, 5, wishes, None), CommandStatus::Done);
-    assert_eq!(send(&mut van, 6, CommandKind::Flush, None), CommandStatus::Accepted);
-    assert_eq!(van.out.forwarded_commands, [CommandKind::Flush]);
+    assert_eq!(send(&mut van, 5, wishes, None), CommandStatus::Succeeded);
+    assert_eq!(send(&mut van, 6, CommandKind::FlushOutbox, None), CommandStatus::Accepted);
+    assert_eq!(van.out.forwarded_commands, [CommandKind::FlushOutbox]);
     let fly = CommandKind::Unsupported { name: "fly".to_owned() };
     assert_eq!(send(&mut van, 7, fly, None), CommandStatus::Rejected);
+    let set = |preferences| CommandKind::SetPreferences {
+        route: None,
+        stop: None,
+        parcel: Some(C.to_owned()),
+        preferences,
+    };
+    let shed = Preferences { safe_place: Some("shed".to_owned()), ..Preferences::default() };
+    let neighbour = Preferences { neighbour: Some("No. 5".to_owned()), ..Preferences::default() };
+    let asked = |van: &Van| van.delivery.parcels.preferences(C, van.delivery.manifest.as_deref());
+    assert_eq!(send(&mut van, 8, set(shed), None), CommandStatus::Succeeded);
+    assert_eq!(send(&mut van, 9, set(neighbour.clone()), None), CommandStatus::Succeeded);
+    assert_eq!(asked(&van), neighbour, "a later set replaces the earlier one");
+    assert_eq!(send(&mut van, 10, set(Preferences::default()), None), CommandStatus::Succeeded);
+    assert_eq!(asked(&van), Preferences::default(), "an empty set withdraws all");
     van.load(&[B]);
     van.drive_to(1000.0, 30);
     assert_eq!(van.scan_effect(A), ScanEffect::Seen(Some(Alert::Recalled)));
@@ -919,7 +941,7 @@ fn a_thousand_commands_write_only_what_changes_something_and_the_newest_are_know
     let mut van = Van::new(three_stops());
     let order = |changes: bool| {
         let name = "x".repeat(64);
-        if changes { CommandKind::Delay(None) } else { CommandKind::Unsupported { name } }
+        if changes { CommandKind::ClearDelay } else { CommandKind::Unsupported { name } }
     };
     let send = |van: &mut Van, n: u16, changes: bool| {
         let mut id = [0; 16];
@@ -1189,7 +1211,7 @@ fn live(van: &mut Van, step: &Step) {
             let _ = van.driver_input(saying);
         }
         Step::Recall => {
-            let order = CommandKind::Recall { parcel: C.to_owned() };
+            let order = CommandKind::RecallParcel { parcel: C.to_owned() };
             let command = Command { id: CommandId([3; 16]), expires: None, kind: order };
             van.delivery.command(&command, van.now(), &mut van.out);
             van.commit();

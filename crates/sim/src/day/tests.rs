@@ -368,7 +368,7 @@ fn the_manifest_lists_every_stop_and_parcel_and_no_name() {
         .flat_map(|stop| {
             let id = stop["id"].as_str().unwrap();
             let parcels = stop["parcels"].as_array().unwrap().iter();
-            parcels.map(move |one| (id, one["id"].as_str().unwrap(), one["rfid"][0].as_str()))
+            parcels.map(move |one| (id, one["number"].as_str().unwrap(), one["rfid"][0].as_str()))
         })
         .collect();
     let ids: Vec<String> =

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::event_mapping::EventMapper;
+use super::identifiers::{NAMESPACE, term};
 use super::message::{Action, BizTransaction, EpcisEvent, EpcisType, Location, Source};
 use super::{GS1_CONTEXT, geo, urn};
 use waypost_model::event::{FailureReason, Parcel, StopRef, TimeSource};
@@ -18,15 +19,15 @@ impl<'a> EpcisEventBuilder<'a> {
     pub(super) fn new(writer: EventMapper<'a>, kind: EpcisType, action: Action) -> Self {
         let EventMapper { identifiers: names, event, seq } = writer;
         let route = event.route.as_ref().map(|route| BizTransaction {
-            kind: Some(names.term("btt/delivery_route")),
+            kind: Some(term("btt/delivery_route")),
             biz_transaction: names.route(route),
         });
         let said = EpcisEvent {
-            context: json!([GS1_CONTEXT, { "van": names.namespace }]),
+            context: json!([GS1_CONTEXT, { "waypost": NAMESPACE }]),
             kind,
             event_id: urn(event.id),
             event_time: event.utc.to_string(),
-            event_time_zone_offset: "+00:00".to_owned(),
+            event_time_zone_offset: zone_offset(event.utc_offset_min),
             action,
             parent_id: None,
             child_epcs: None,
@@ -44,8 +45,8 @@ impl<'a> EpcisEventBuilder<'a> {
         // Omitted for the usual source.
         let source = Some(event.time_source).filter(|source| *source != TimeSource::Gnss);
         Self { mapper: writer, event: said }
-            .extension("van:seq", seq.get())
-            .extension_opt("van:timeSource", source.map(TimeSource::as_str))
+            .extension("waypost:seq", seq.get())
+            .extension_opt("waypost:timeSource", source.map(TimeSource::as_str))
     }
 
     /// Sets the van as parent and the parcels as children of an aggregation.
@@ -64,7 +65,7 @@ impl<'a> EpcisEventBuilder<'a> {
             return self;
         }
         self.event.epc_list = Some(names.parcels(parcels));
-        self.extension("van:vehicle", names.van.clone())
+        self.extension("waypost:vehicle", names.van.clone())
     }
 
     pub(super) fn biz_step(mut self, step: &str) -> Self {
@@ -106,7 +107,7 @@ impl<'a> EpcisEventBuilder<'a> {
             let uri = self.mapper.identifiers.stop(route, &stop.id);
             self.event.biz_location = Some(Location::new(uri));
         }
-        self.extension("van:stopSequence", stop.seq)
+        self.extension("waypost:stopSeq", stop.seq)
     }
 
     /// Adds the fix as sensor element.
@@ -119,8 +120,8 @@ impl<'a> EpcisEventBuilder<'a> {
     }
 
     pub(super) fn reason(self, reason: Option<FailureReason>) -> Self {
-        self.extension_opt("van:reason", reason.map(FailureReason::as_str))
-            .extension_opt("van:reasonCode", reason.map(FailureReason::code))
+        self.extension_opt("waypost:reason", reason.map(FailureReason::as_str))
+            .extension_opt("waypost:reasonCode", reason.map(FailureReason::code))
     }
 
     pub(super) fn extension(mut self, key: &str, value: impl Into<Value>) -> Self {
@@ -137,5 +138,23 @@ impl<'a> EpcisEventBuilder<'a> {
 
     pub(super) fn build(self) -> EpcisEvent {
         self.event
+    }
+}
+
+/// Formats an offset in minutes, such as `+01:00`. EPCIS requires one; UTC stands for unknown.
+fn zone_offset(minutes: Option<i16>) -> String {
+    let minutes = minutes.unwrap_or(0);
+    let (sign, minutes) = (if minutes < 0 { '-' } else { '+' }, minutes.unsigned_abs());
+    format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::zone_offset;
+
+    #[test]
+    fn an_offset_has_a_sign_hours_and_minutes() {
+        let texts = [None, Some(60), Some(-570), Some(840)].map(zone_offset);
+        assert_eq!(texts, ["+00:00", "+01:00", "-09:30", "+14:00"]);
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::builder::EpcisEventBuilder;
 use super::extensions;
-use super::identifiers::Identifiers;
+use super::identifiers::{Identifiers, term};
 use super::message::{Action, EpcisEvent, EpcisType};
 use waypost_model::event::Event;
 use waypost_model::event::{Alert, EventKind, Parcel, Proof, StopRef};
@@ -41,40 +41,40 @@ impl<'a> EventMapper<'a> {
         };
         let draft = match &self.event.kind {
             Loaded { parcel, source: reading, station } => {
-                self.loaded(parcel, station).extension("van:scan", extensions::scan(reading))
+                self.loaded(parcel, station).extension("waypost:scan", extensions::scan(reading))
             }
             Departed { station, parcels, stops_total } => {
-                self.departed(station, parcels).extension("van:stopsTotal", *stops_total)
+                self.departed(station, parcels).extension("waypost:stopsTotal", *stops_total)
             }
             Arrived { stop, parcels, stops_remaining, radius } => self
                 .arrived(stop, parcels)
-                .extension("van:stopsRemaining", *stops_remaining)
-                .extension("van:geofenceRadiusM", radius.as_metres()),
+                .extension("waypost:stopsRemaining", *stops_remaining)
+                .extension("waypost:geofenceRadiusM", radius.as_metres()),
             Delivered { parcel, stop, outcome, proof, source: reading } => self
                 .delivered(parcel, stop.as_ref(), proof)
-                .extension("van:outcome", outcome.as_str())
-                .extension("van:scan", extensions::scan(reading)),
+                .extension("waypost:outcome", outcome.as_str())
+                .extension("waypost:scan", extensions::scan(reading)),
             Attempted { parcel, stop, reason, attempt, proof } => self
                 .attempted(parcel, stop.as_ref(), proof)
                 .reason(Some(*reason))
-                .extension("van:attempt", *attempt),
+                .extension("waypost:attempt", *attempt),
             Returned { parcel, station, reason } => self.returned(parcel, station).reason(*reason),
             NotFound { parcel, stop, last_seen } => {
                 let last_seen = last_seen.as_ref().map(extensions::last_seen);
-                self.not_found(parcel, stop.as_ref()).extension_opt("van:lastSeen", last_seen)
+                self.not_found(parcel, stop.as_ref()).extension_opt("waypost:lastSeen", last_seen)
             }
             Inventory { present, missing, unexpected, window } => self
                 .inventory(present)
-                .extension("van:scan", self.inventory_scan(missing, unexpected, *window)),
+                .extension("waypost:scan", self.inventory_scan(missing, unexpected, *window)),
             Damaged { parcel, stop, station } => {
                 self.damaged(parcel, stop.as_ref(), station.as_deref())
             }
             Void { parcel, station } => self.void(parcel, station),
-            Seen { parcel, source: reading, alert } => {
-                self.seen(parcel, alert.as_ref()).extension("van:scan", extensions::scan(reading))
-            }
+            Seen { parcel, source: reading, alert } => self
+                .seen(parcel, alert.as_ref())
+                .extension("waypost:scan", extensions::scan(reading)),
             Completed { station, summary } => {
-                self.completed(station).extension("van:summary", extensions::summary(summary))
+                self.completed(station).extension("waypost:summary", extensions::summary(summary))
             }
             Retracted { .. } => return None,
         };
@@ -106,9 +106,9 @@ impl<'a> EventMapper<'a> {
             .read_point_geo()
             .sensor_element()
             .departing_from(station)
-            .extension("van:statusCode", status::DEPARTED)
-            .extension("van:trigger", "station_geofence_exit")
-            .extension("van:parcelsOnBoard", self.identifiers.parcels(parcels).len())
+            .extension("waypost:statusCode", status::DEPARTED)
+            .extension("waypost:trigger", "station_geofence_exit")
+            .extension("waypost:parcelsOnBoard", self.identifiers.parcels(parcels).len())
     }
 
     fn arrived(self, stop: &StopRef, parcels: &[Parcel]) -> EpcisEventBuilder<'a> {
@@ -118,7 +118,7 @@ impl<'a> EventMapper<'a> {
             .read_point_geo()
             .at_stop(Some(stop))
             .sensor_element()
-            .extension("van:statusCode", status::ARRIVED)
+            .extension("waypost:statusCode", status::ARRIVED)
     }
 
     fn delivered(
@@ -129,11 +129,14 @@ impl<'a> EventMapper<'a> {
     ) -> EpcisEventBuilder<'a> {
         self.aggregation(Action::Delete, parcel)
             .biz_step("accepting")
+            // A disposition holds until another event contradicts it (CBV 2.0 §7.2): without one, a
+            // delivered parcel would stay `in_transit`.
+            .disposition(&term("disp/delivered"))
             .read_point_geo()
             .at_stop(stop)
             .sensor_element()
-            .extension("van:statusCode", status::DELIVERED)
-            .extension("van:proof", extensions::proof(proof, self.event))
+            .extension("waypost:statusCode", status::DELIVERED)
+            .extension("waypost:proof", extensions::proof(proof, self.event))
     }
 
     /// CBV has no business step for a failed attempt. EPCIS allows observing that an expected step
@@ -145,13 +148,13 @@ impl<'a> EventMapper<'a> {
         proof: &Proof,
     ) -> EpcisEventBuilder<'a> {
         self.observation(slice::from_ref(parcel))
-            .biz_step(&self.identifiers.term("bizstep/delivery_attempted"))
+            .biz_step(&term("bizstep/delivery_attempted"))
             .disposition("in_transit")
             .read_point_geo()
             .at_stop(stop)
             .sensor_element()
-            .extension("van:statusCode", status::NOT_DELIVERED)
-            .extension("van:proof", extensions::proof(proof, self.event))
+            .extension("waypost:statusCode", status::NOT_DELIVERED)
+            .extension("waypost:proof", extensions::proof(proof, self.event))
     }
 
     fn returned(self, parcel: &Parcel, station: &str) -> EpcisEventBuilder<'a> {
@@ -159,7 +162,7 @@ impl<'a> EventMapper<'a> {
             .biz_step("unloading")
             .disposition("returned")
             .at_station(station)
-            .extension("van:statusCode", status::NOT_DELIVERED)
+            .extension("waypost:statusCode", status::NOT_DELIVERED)
     }
 
     fn not_found(self, parcel: &Parcel, stop: Option<&StopRef>) -> EpcisEventBuilder<'a> {
@@ -168,14 +171,14 @@ impl<'a> EventMapper<'a> {
             .disposition("unknown")
             .read_point_geo()
             .at_stop(stop)
-            .extension("van:statusCode", status::NOT_FOUND)
+            .extension("waypost:statusCode", status::NOT_FOUND)
     }
 
     fn void(self, parcel: &Parcel, station: &str) -> EpcisEventBuilder<'a> {
         self.observation(slice::from_ref(parcel))
             .biz_step("void_shipping")
             .at_station(station)
-            .extension("van:statusCode", status::NOT_SHIPPED)
+            .extension("waypost:statusCode", status::NOT_SHIPPED)
     }
 
     /// An aggregation must have children, so an empty van is an observation of the van.
@@ -205,8 +208,8 @@ impl<'a> EventMapper<'a> {
             .observation(slice::from_ref(parcel))
             .biz_step("inspecting")
             .disposition("damaged")
-            .extension("van:statusCode", status::DAMAGED)
-            .extension_opt("van:stopSequence", stop.map(|stop| stop.seq));
+            .extension("waypost:statusCode", status::DAMAGED)
+            .extension_opt("waypost:stopSeq", stop.map(|stop| stop.seq));
         match station {
             Some(station) => draft.at_station(station),
             None => draft.read_point_geo(),
@@ -222,9 +225,9 @@ impl<'a> EventMapper<'a> {
                 draft.disposition("in_transit")
             }
         };
-        let draft = draft.extension_opt("van:alert", alert.map(Alert::as_str));
+        let draft = draft.extension_opt("waypost:alert", alert.map(Alert::as_str));
         match alert {
-            Some(Alert::WrongStop { due }) => draft.extension("van:dueStopSequence", due.seq),
+            Some(Alert::WrongStop { due }) => draft.extension("waypost:dueStopSeq", due.seq),
             _ => draft,
         }
     }

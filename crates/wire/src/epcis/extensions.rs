@@ -1,4 +1,4 @@
-//! EPCIS extensions with the prefix `van:`: scans, evidence, sightings and summaries.
+//! EPCIS extensions with the prefix `waypost:`: scans, evidence, sightings and summaries.
 
 use std::time::Duration;
 
@@ -34,10 +34,10 @@ impl Members {
 /// Returns the source of a scanned code.
 pub(super) fn scan(reading: &ScanSource) -> Value {
     let said = Members::default()
-        .extension("van:source", reading.reader.as_str())
-        .extension_opt("van:symbology", reading.symbology.clone())
-        .extension_opt("van:raw", reading.raw.clone())
-        .extension_opt("van:checkOk", reading.check_ok);
+        .extension("waypost:source", reading.reader.as_str())
+        .extension_opt("waypost:symbology", reading.symbology.clone())
+        .extension_opt("waypost:raw", reading.raw.clone())
+        .extension_opt("waypost:checkOk", reading.check_ok);
     Value::Object(said.0)
 }
 
@@ -49,11 +49,11 @@ pub(super) fn inventory(
     unexpected: Vec<String>,
 ) -> Value {
     let said = Members::default()
-        .extension("van:source", ReaderKind::Rfid.as_str())
-        .extension_opt("van:reader", reader)
-        .extension("van:windowS", decimals(window.as_secs_f64(), 1))
-        .extension("van:missing", missing)
-        .extension("van:unexpected", unexpected);
+        .extension("waypost:source", ReaderKind::Rfid.as_str())
+        .extension_opt("waypost:reader", reader)
+        .extension("waypost:windowS", decimals(window.as_secs_f64(), 1))
+        .extension("waypost:missing", missing)
+        .extension("waypost:unexpected", unexpected);
     Value::Object(said.0)
 }
 
@@ -71,57 +71,57 @@ pub(super) fn proof(proof: &Proof, event: &Event) -> Value {
     let accuracy = event.location.and_then(|place| place.accuracy);
     let age_ms = proof.fix_age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
     let said = Members::default()
-        .extension("van:method", proof.method.as_str())
-        .extension_opt("van:scannedAt", scanned)
-        .extension_opt("van:fixAgeMs", age_ms)
-        .extension_opt("van:distanceToStopM", proof.distance_to_stop.map(metres))
-        .extension_opt("van:geofenceRadiusM", proof.radius.map(metres))
-        .extension_opt("van:insideGeofence", inside)
-        .extension_opt("van:horizontalAccuracyM", accuracy.map(metres))
-        .extension_opt("van:dwellS", proof.dwell.map(|dwell| dwell.as_secs()))
-        .extension("van:timeSource", event.time_source.as_str())
-        .extension_opt("van:preferences", preferences(&proof.preferences));
+        .extension("waypost:method", proof.method.as_str())
+        .extension_opt("waypost:scannedAt", scanned)
+        .extension_opt("waypost:fixAgeMs", age_ms)
+        .extension_opt("waypost:distanceToStopM", proof.distance_to_stop.map(metres))
+        .extension_opt("waypost:geofenceRadiusM", proof.radius.map(metres))
+        .extension_opt("waypost:insideGeofence", inside)
+        .extension_opt("waypost:horizontalAccuracyM", accuracy.map(metres))
+        .extension_opt("waypost:dwellS", proof.dwell.map(|dwell| dwell.as_secs()))
+        .extension("waypost:timeSource", event.time_source.as_str())
+        .extension_opt("waypost:preferences", preferences(&proof.preferences));
     Value::Object(said.0)
 }
 
 /// Returns the delivery preferences; `None` if there are none.
 fn preferences(asked: &Preferences) -> Option<Value> {
     let said = Members::default()
-        .extension_opt("van:authorityToLeave", asked.authority_to_leave)
-        .extension_opt("van:safePlace", asked.safe_place.clone())
-        .extension_opt("van:neighbour", asked.neighbour.clone())
-        .extension_opt("van:signatureRequired", asked.signature_required);
+        .extension_opt("waypost:authorityToLeave", asked.authority_to_leave)
+        .extension_opt("waypost:safePlace", asked.safe_place.clone())
+        .extension_opt("waypost:neighbour", asked.neighbour.clone())
+        .extension_opt("waypost:signatureRequired", asked.signature_required);
     (!said.0.is_empty()).then_some(Value::Object(said.0))
 }
 
 /// Returns the newest sighting of a parcel.
 pub(super) fn last_seen(sighting: &Sighting) -> Value {
     let said = Members::default()
-        .extension("van:eventID", urn(sighting.id))
-        .extension("van:time", sighting.utc.to_string())
-        .extension_opt("van:geo", sighting.location.as_ref().map(geo_uri));
+        .extension("waypost:eventID", urn(sighting.id))
+        .extension("waypost:time", sighting.utc.to_string())
+        .extension_opt("waypost:geo", sighting.location.as_ref().map(geo_uri));
     Value::Object(said.0)
 }
 
 /// Returns the summary of a route.
 pub(super) fn summary(summary: &RouteSummary) -> Value {
     let mut said = json!({
-        "van:stopsTotal": summary.stops_total,
-        "van:stopsServed": summary.stops_served,
-        "van:delivered": summary.delivered,
-        "van:attempted": summary.attempted,
-        "van:onBoard": summary.on_board,
-        "van:dwellS": summary.dwell.as_secs(),
-        "van:idleS": summary.idle.as_secs(),
-        "van:durationS": summary.duration.as_secs(),
-        "van:distanceM": decimals(summary.distance.as_metres(), 1),
+        "waypost:stopsTotal": summary.stops_total,
+        "waypost:stopsServed": summary.stops_served,
+        "waypost:delivered": summary.delivered,
+        "waypost:attempted": summary.attempted,
+        "waypost:onBoard": summary.on_board,
+        "waypost:dwellS": summary.dwell.as_secs(),
+        "waypost:idleS": summary.idle.as_secs(),
+        "waypost:durationS": summary.duration.as_secs(),
+        "waypost:distanceM": decimals(summary.distance.as_metres(), 1),
     });
     if let Some(departed) = summary.departed {
-        said["van:departed"] = json!(departed.to_string());
+        said["waypost:departed"] = json!(departed.to_string());
     }
     let hours = summary.duration.as_secs_f64() / 3600.0;
     if hours > 0.0 {
-        said["van:stopsPerHour"] = json!(decimals(f64::from(summary.stops_served) / hours, 1));
+        said["waypost:stopsPerHour"] = json!(decimals(f64::from(summary.stops_served) / hours, 1));
     }
     said
 }

@@ -38,7 +38,7 @@ pub(super) fn sensor_element(place: &EventLocation, device: Option<&str>) -> Val
     if let Some(accuracy) = place.accuracy {
         let value = decimals(accuracy.as_metres(), 1);
         reports.push(json!({
-            "type": "Length", "value": value, "uom": "MTR", "van:feature": "van:horizontalAccuracy",
+            "type": "Length", "value": value, "uom": "MTR", "waypost:feature": "waypost:horizontalAccuracy",
         }));
     }
     if let Some(speed) = place.speed {
@@ -49,12 +49,14 @@ pub(super) fn sensor_element(place: &EventLocation, device: Option<&str>) -> Val
     if let Some(course) = place.course.filter(|_| drives) {
         let value = decimals(course.as_degrees(), 1) % 360.0;
         reports.push(json!({
-            "type": "Angle", "value": value, "uom": "DD", "van:feature": "van:course",
+            "type": "Angle", "value": value, "uom": "DD", "waypost:feature": "waypost:course",
         }));
     }
     if let Some(hdop) = place.hdop {
         let value = decimals(hdop.value(), 2);
-        reports.push(json!({ "type": "Dimensionless", "value": value, "van:feature": "van:hdop" }));
+        reports.push(
+            json!({ "type": "Dimensionless", "value": value, "waypost:feature": "waypost:hdop" }),
+        );
     }
     json!({ "sensorMetadata": metadata, "sensorReport": reports })
 }

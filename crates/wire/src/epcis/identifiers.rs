@@ -6,6 +6,15 @@ use super::uri::{is_host, is_uri, segment};
 use crate::VanId;
 use waypost_model::event::Parcel;
 
+/// IRI of the prefix `waypost:`, the vocabulary for everything that EPCIS and CBV have no term for.
+/// It is the same for every operator, so that a consumer of several fleets sees one predicate.
+/// Registration at w3id.org is open before version 1.0.
+pub const NAMESPACE: &str = "https://w3id.org/waypost/v1/";
+
+/// Prefix of the CloudEvents `type`. It names the organisation that defines the semantics
+/// (CloudEvents 1.0, `type`), which is this project; `source` names the operator.
+pub const TYPE_PREFIX: &str = "org.w3id.waypost";
+
 /// Identifiers configured by the operator. `check` validates them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identifiers {
@@ -15,10 +24,6 @@ pub struct Identifiers {
     pub gateway: Option<String>,
     /// Host for URIs of routes, stops and parcels without a GS1 key, such as `id.example.com`.
     pub domain: String,
-    /// Namespace of the prefix `van:`: a URI that ends with `/` or `#`.
-    pub namespace: String,
-    /// Prefix of the event types: `com.example.van`.
-    pub type_prefix: String,
 }
 
 /// Identifier that would make events invalid.
@@ -29,10 +34,6 @@ pub enum InvalidIdentifiers {
     Domain(String),
     #[error("{0:?} is not a URI: write one like `https://id.example.com/fleet/obj/VAN-042`")]
     Uri(String),
-    #[error("{0:?} is not a namespace: write a URI that ends with `/` or `#`")]
-    Namespace(String),
-    #[error("{0:?} is not a type prefix: write a-z 0-9 in parts with dots, as `com.example.van`")]
-    TypePrefix(String),
 }
 
 impl Identifiers {
@@ -45,13 +46,9 @@ impl Identifiers {
         if !is_host(&host) {
             return Err(InvalidIdentifiers::Domain(domain.chars().take(80).collect()));
         }
-        let reversed: Vec<&str> = host.rsplit('.').collect();
         Ok(Self {
             van: format!("https://{host}/fleet/obj/{}", segment(van.as_str())),
             gateway: None,
-            namespace: format!("https://ns.{host}/van/"),
-            // Host names may contain hyphens, event types may not.
-            type_prefix: format!("{}.van", reversed.join(".").replace('-', "")),
             domain: host,
         })
     }
@@ -61,28 +58,14 @@ impl Identifiers {
     /// # Errors
     /// Returns the first invalid identifier.
     pub fn check(&self) -> Result<(), InvalidIdentifiers> {
-        let Self { van, gateway, domain, namespace, type_prefix } = self;
+        let Self { van, gateway, domain } = self;
         if !is_host(domain) {
             return Err(InvalidIdentifiers::Domain(domain.clone()));
         }
         if let Some(bad) = [van].into_iter().chain(gateway).find(|uri| !is_uri(uri)) {
             return Err(InvalidIdentifiers::Uri(bad.clone()));
         }
-        if !is_uri(namespace) || !namespace.ends_with(['/', '#']) {
-            return Err(InvalidIdentifiers::Namespace(namespace.clone()));
-        }
-        let part = |part: &str| {
-            !part.is_empty() && part.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
-        };
-        if !type_prefix.split('.').all(part) {
-            return Err(InvalidIdentifiers::TypePrefix(type_prefix.clone()));
-        }
         Ok(())
-    }
-
-    /// Returns an event type, such as `com.example.van.parcel.delivered.v1`.
-    pub(super) fn event_type(&self, happening: &str) -> String {
-        format!("{}.{happening}.v{}", self.type_prefix, crate::VERSION)
     }
 
     /// Returns the URI of a route as a business transaction (CBV 2.0 §8.5).
@@ -120,12 +103,17 @@ impl Identifiers {
         let uris = parcels.iter().map(|parcel| self.parcel(parcel));
         uris.filter(|uri| said.insert(uri.clone())).collect()
     }
+}
 
-    /// Returns the URI of a term in the operator's vocabulary.
-    #[must_use]
-    pub fn term(&self, path: &str) -> String {
-        format!("{}{path}", self.namespace)
-    }
+/// Returns an event type, such as `org.w3id.waypost.parcel.delivered.v1`.
+pub(super) fn event_type(kind: &str) -> String {
+    format!("{TYPE_PREFIX}.{kind}.v{}", crate::VERSION)
+}
+
+/// Returns the IRI of a term in the vocabulary of [`NAMESPACE`], such as `btt/delivery_route`.
+#[must_use]
+pub fn term(path: &str) -> String {
+    format!("{NAMESPACE}{path}")
 }
 
 #[cfg(test)]
@@ -141,14 +129,13 @@ mod tests {
         let names = names();
         names.check().unwrap();
         assert_eq!(names.van, "https://id.my-fleet.example/fleet/obj/VAN:042");
-        assert_eq!(names.namespace, "https://ns.id.my-fleet.example/van/");
-        assert_eq!(names.event_type("stop.arrived"), "example.myfleet.id.van.stop.arrived.v1");
+        assert_eq!(event_type("stop.arrived"), "org.w3id.waypost.stop.arrived.v1");
     }
 
     #[test]
     fn a_wrong_name_is_refused_with_the_value_and_what_to_write() {
         type Spoil = fn(&mut Identifiers);
-        let wrong: [(Spoil, &str); 8] = [
+        let wrong: [(Spoil, &str); 4] = [
             (
                 |n| n.domain = "https://example.com".into(),
                 "\"https://example.com\" is not a domain",
@@ -156,10 +143,6 @@ mod tests {
             (|n| n.domain = String::new(), "\"\" is not a domain"),
             (|n| n.van = "VAN-042".into(), "\"VAN-042\" is not a URI"),
             (|n| n.gateway = Some("gw 1".into()), "\"gw 1\" is not a URI"),
-            (|n| n.namespace = "https://ns.example.com/van".into(), "is not a namespace"),
-            (|n| n.namespace = "van/".into(), "is not a namespace"),
-            (|n| n.type_prefix = "com.Example.van".into(), "is not a type prefix"),
-            (|n| n.type_prefix = "com..van".into(), "is not a type prefix"),
         ];
         for (spoil, expected) in wrong {
             let mut names = names();

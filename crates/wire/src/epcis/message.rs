@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 /// CloudEvents message in structured mode, with the extensions `sequence`, `previoussequence`,
 /// `dataclassification` and `dataregulation`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CloudEvent {
     /// `1.0`.
     pub specversion: String,
@@ -15,7 +16,7 @@ pub struct CloudEvent {
     pub id: String,
     /// URI of the van.
     pub source: String,
-    /// Event type, such as `com.example.van.parcel.delivered.v1`.
+    /// Event type, such as `org.w3id.waypost.parcel.delivered.v1`.
     #[serde(rename = "type")]
     pub kind: String,
     /// Time of the event: `eventTime`, or the time of the retraction.
@@ -52,9 +53,10 @@ impl CloudEvent {
 
 /// EPCIS 2.0 event with its context (§7.4).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct EpcisEvent {
-    /// JSON-LD context: GS1's, and the namespace of `van:`.
+    /// JSON-LD context: GS1's, and the namespace of `waypost:`.
     #[serde(rename = "@context")]
     pub context: Value,
     #[serde(rename = "type")]
@@ -64,7 +66,7 @@ pub struct EpcisEvent {
     pub event_id: String,
     /// RFC 3339 with milliseconds.
     pub event_time: String,
-    /// `+00:00`.
+    /// Offset of local time at the place of the event, such as `+01:00`.
     pub event_time_zone_offset: String,
     pub action: Action,
     /// Containing object of an aggregation: the van.
@@ -99,13 +101,14 @@ pub struct EpcisEvent {
     /// Marks the event as wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_declaration: Option<ErrorDeclaration>,
-    /// Members with the prefix `van:`, and unknown members.
+    /// Members with the prefix `waypost:`, and unknown members.
     #[serde(flatten)]
     pub extensions: Map<String, Value>,
 }
 
 /// EPCIS event types used in this contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum EpcisType {
     /// Objects by themselves.
     #[serde(rename = "ObjectEvent")]
@@ -123,6 +126,7 @@ pub enum EpcisType {
 
 /// Relation of the event to the life cycle of its subjects (§7.3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Action {
     /// The relation begins.
@@ -135,6 +139,7 @@ pub enum Action {
 
 /// Location, identified by its URI.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Location {
     /// `geo:` URI, or URI of a station or stop.
     pub id: String,
@@ -153,6 +158,7 @@ impl Location {
 
 /// Origin of the subjects.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Source {
     /// Source type: `location`.
     #[serde(rename = "type")]
@@ -162,6 +168,7 @@ pub struct Source {
 
 /// Business transaction: here, a route.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct BizTransaction {
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
@@ -171,6 +178,7 @@ pub struct BizTransaction {
 
 /// Error declaration of a retracted event (§7.4.1.4).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorDeclaration {
     /// Time of the declaration.

@@ -28,6 +28,7 @@ fn delivered() -> Event {
             hdop: None,
         }),
         route: Some("R 7/b".to_owned()),
+        utc_offset_min: None,
         kind: EventKind::Delivered {
             parcel: Parcel { key: "TBA 1".to_owned(), epc: "no uri".to_owned() },
             stop: Some(StopRef { seq: 17, id: "stop-17".to_owned() }),
@@ -58,7 +59,7 @@ fn encoded_json(record: &EventRecord) -> Value {
 fn a_delivery_says_where_when_what_and_why_one_may_believe_it() {
     let said =
         encoded_json(&EventRecord { seq: Seq::new(3342), previous: None, event: delivered() });
-    assert_eq!(said["type"], "com.example.id.van.parcel.delivered.v1");
+    assert_eq!(said["type"], "org.w3id.waypost.parcel.delivered.v1");
     assert_eq!(said["id"], said["data"]["eventID"]);
     assert_eq!(said["sequence"], "000000003342");
     let data = &said["data"];
@@ -66,11 +67,11 @@ fn a_delivery_says_where_when_what_and_why_one_may_believe_it() {
     assert_eq!(data["childEPCs"], json!(["https://id.example.com/parcel/obj/TBA%201"]));
     assert_eq!(data["bizLocation"]["id"], "https://id.example.com/route/R%207%2Fb/loc/stop-17");
     assert_eq!(
-        data["van:proof"],
+        data["waypost:proof"],
         json!({
-            "van:method": "scan_outside", "van:scannedAt": "2026-11-22T09:42:43.500Z",
-            "van:distanceToStopM": 11.8, "van:insideGeofence": false,
-            "van:horizontalAccuracyM": 4.5, "van:timeSource": "gnss",
+            "waypost:method": "scan_outside", "waypost:scannedAt": "2026-11-22T09:42:43.500Z",
+            "waypost:distanceToStopM": 11.8, "waypost:insideGeofence": false,
+            "waypost:horizontalAccuracyM": 4.5, "waypost:timeSource": "gnss",
         })
     );
 }
@@ -97,7 +98,7 @@ fn a_retraction_repeats_the_event_under_its_own_name_in_a_message_of_another_nam
         let mut said =
             encoded_json(&EventRecord { seq: Seq::new(3361), previous: None, event: wrong });
         assert_eq!(said["id"], "urn:uuid:08080808-0808-0808-0808-080808080808");
-        assert_eq!(said["type"], "com.example.id.van.event.retracted.v1");
+        assert_eq!(said["type"], "org.w3id.waypost.event.retracted.v1");
         assert_eq!(said["time"], "2026-11-22T09:50:00.000Z");
         assert_eq!(said["sequence"], "000000003361");
         let declaration = said["data"].as_object_mut().unwrap().remove("errorDeclaration");
@@ -123,7 +124,7 @@ fn a_parcel_that_is_named_twice_is_said_once() {
     let event = Event { kind: happening, ..delivered() };
     let data = &encoded_json(&EventRecord { seq: Seq::new(1), previous: None, event })["data"];
     assert_eq!(data["epcList"], json!(["urn:x:1"]));
-    assert_eq!(data["van:parcelsOnBoard"], 1);
+    assert_eq!(data["waypost:parcelsOnBoard"], 1);
 }
 
 proptest! {
@@ -165,7 +166,7 @@ fn what_is_written_is_read_and_what_is_not_known_is_kept() {
     let mut more: Value = serde_json::from_slice(&payload).unwrap();
     more["partitionkey"] = json!("VAN-042");
     more["data"]["recordTime"] = json!("2026-11-22T09:42:44.000Z");
-    more["data"]["readPoint"]["van:name"] = json!("door");
+    more["data"]["readPoint"]["waypost:name"] = json!("door");
     let read = decode(more.to_string().as_bytes()).unwrap();
     assert_eq!(serde_json::to_value(&read).unwrap(), more);
 }

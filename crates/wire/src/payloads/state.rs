@@ -7,6 +7,7 @@ pub use waypost_model::duty::Duty;
 
 /// State of the agent, retained on `state`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct State {
     /// Payload version: 1.
     pub v: u8,
@@ -16,15 +17,12 @@ pub struct State {
     pub ts: String,
     /// Duty status of the driver.
     pub duty: Duty,
-    /// Route id from the manifest.
+    /// Manifest in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub route: Option<String>,
-    /// Manifest revision in use.
+    pub manifest: Option<ManifestRef>,
+    /// Newest manifest, if it was rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub manifest_rev: Option<u64>,
-    /// Reason why the newest manifest was rejected.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub manifest_error: Option<String>,
+    pub manifest_rejected: Option<ManifestRejected>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_stop: Option<NextStop>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -39,17 +37,69 @@ pub struct State {
     pub link: Option<LinkUsage>,
 }
 
+impl State {
+    /// Returns the id of the route in use.
+    #[must_use]
+    pub fn route(&self) -> Option<&str> {
+        self.manifest.as_ref().map(|manifest| manifest.route.as_str())
+    }
+}
+
+/// Manifest, identified by its route and revision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ManifestRef {
+    /// Route id.
+    pub route: String,
+    /// Revision.
+    pub rev: u64,
+}
+
+/// Rejected manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ManifestRejected {
+    /// Route id; absent if the payload has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+    /// Revision; absent if the payload has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rev: Option<u64>,
+    /// Validation errors: the first one.
+    pub errors: Vec<ManifestErrorEntry>,
+}
+
+/// Validation error of a manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ManifestErrorEntry {
+    /// JSON Pointer to the member (RFC 6901), such as `/stops/17/lat`; empty for the whole payload.
+    pub pointer: String,
+    /// Kind of error for programs, such as `out_of_range`.
+    pub code: String,
+    /// Value and remedy for people. The value is left out where it may be personal data.
+    pub detail: String,
+}
+
+/// Estimated time of arrival as a window.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct EtaWindow {
+    /// Earliest time, RFC 3339.
+    pub from: String,
+    /// Latest time, RFC 3339.
+    pub until: String,
+}
+
 /// Next stop of the route.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NextStop {
     /// Sequence number in the manifest.
     pub seq: u32,
-    /// Estimated time of arrival, RFC 3339.
+    /// Estimated time of arrival; absent without a fix or the time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub eta: Option<String>,
-    /// Width of the window around `eta`, s.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub eta_window_s: Option<u32>,
+    pub eta: Option<EtaWindow>,
     /// Straight-line distance, m; absent without a fix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distance_m: Option<f64>,
@@ -57,9 +107,10 @@ pub struct NextStop {
 
 /// Delay of the van.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Delay {
     /// Delay against the manifest's windows, s; negative when early.
-    pub seconds: i64,
+    pub by_s: i64,
     /// Reason, if reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<DelayReason>,
@@ -70,6 +121,7 @@ pub struct Delay {
 
 /// Barcode scanner or RFID reader.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Scanner {
     /// Name in the configuration.
     pub name: String,
@@ -82,6 +134,7 @@ pub struct Scanner {
 
 /// Kind of codes that a scanner reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ScannerKind {
     Barcode,
@@ -90,6 +143,7 @@ pub enum ScannerKind {
 
 /// State of a scanner's device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ScannerState {
     /// Open and ready.
@@ -102,8 +156,9 @@ pub enum ScannerState {
 
 /// State of the receiver.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct GnssState {
-    /// Connection to the receiver: `connecting`, `open`, `hunting`, `silent` or `gone`.
+    /// Connection to the receiver: `connecting`, `open`, `detecting_baud`, `silent` or `gone`.
     pub receiver: String,
     /// Reason why the receiver is `gone`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -147,13 +202,25 @@ pub struct GnssState {
     /// Utilisation of the serial line over the last 10 s, in percent: 0..=100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line_percent: Option<u8>,
-    /// Result of the u-blox setup: `done` or `refused: ...`; absent if disabled or in progress.
+    /// Result of the u-blox setup; absent if disabled or in progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub setup: Option<String>,
+    pub setup: Option<ReceiverSetup>,
+}
+
+/// Result of the set-up of a u-blox receiver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ReceiverSetup {
+    /// `done`, `refused` if the receiver rejected a setting, or `no_answer`.
+    pub status: String,
+    /// Settings that the receiver rejected.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<String>,
 }
 
 /// State of the outbox.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OutboxState {
     /// Number of pending records.
     pub pending: u64,
@@ -182,11 +249,12 @@ pub struct OutboxState {
 
 /// Estimated data usage, including headers, acknowledgements and handshakes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LinkUsage {
     /// Bytes since midnight UTC.
     pub bytes_today: u64,
     /// Bytes since the start of the month, UTC.
     pub bytes_month: u64,
     /// Factor by which a data budget multiplies the report intervals: 1, 2, 4 or 8.
-    pub cadence: u32,
+    pub throttle_factor: u32,
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use crate::http::FieldError;
-use waypost_model::manifest::ManifestError;
+use waypost_model::manifest::{ErrorCode, ManifestError};
 use waypost_model::units::UtcTime;
 use waypost_wire::epcis::is_uri;
 
@@ -77,7 +77,7 @@ impl Faults {
     pub(super) fn push(&mut self, place: &str, value: &str, remedy: impl Into<String>) {
         if self.faults.len() < self.max {
             let ManifestError { path: place, value, .. } =
-                ManifestError::new(place.replace('/', "."), value, "");
+                ManifestError::new(place.replace('/', "."), ErrorCode::Malformed, value, "");
             self.faults.push(FieldError { place, value, remedy: remedy.into() });
         }
     }
@@ -101,7 +101,7 @@ pub(super) fn check(value: &Value, shape: &ObjectSchema, place: &str, found: &mu
                 found.push(
                     &at(name),
                     "not an EPCIS member",
-                    "use a prefix declared in @context, as in van:name",
+                    "use a prefix declared in @context, as in waypost:name",
                 );
             }
             (None, ExtraMembers::Forbidden) => {
@@ -116,7 +116,7 @@ pub(super) fn check(value: &Value, shape: &ObjectSchema, place: &str, found: &mu
     }
 }
 
-/// Whether the name has a prefix, as in `van:name`.
+/// Whether the name has a prefix, as in `waypost:name`.
 fn is_prefixed(name: &str) -> bool {
     let Some((prefix, rest)) = name.split_once(':') else { return false };
     let letter = |c: char| c.is_ascii_alphanumeric() || "+-._".contains(c);

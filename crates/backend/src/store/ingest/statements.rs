@@ -42,16 +42,21 @@ pub(super) const STATE: &str = "INSERT INTO van (van, state, state_time, heard_a
     ON CONFLICT (van) DO UPDATE SET state = excluded.state, state_time = excluded.state_time \
     WHERE van.state_time IS NULL OR van.state_time < excluded.state_time";
 
-/// Timed messages are ordered by their time. A Will has none, and is ignored once a newer run of
-/// the agent has connected.
-pub(super) const CONNECTION: &str = "INSERT INTO van (van, connection, session, connection_state, connection_time, heard_at) \
-    VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (van) DO UPDATE SET connection = excluded.connection, \
-    session = excluded.session, connection_state = excluded.connection_state, \
+/// Messages are ordered by session and connection, because shared subscriptions may swap them and a
+/// Will has no time. On one connection, `online` comes first. A lower session is newer only by its
+/// time: the agent has lost its outbox and counts anew.
+pub(super) const CONNECTION: &str = "INSERT INTO van (van, connection, session, connection_number, connection_state, \
+    connection_time, heard_at) VALUES ($1, $2, $3, $4, $5, $6, $7) \
+    ON CONFLICT (van) DO UPDATE SET connection = excluded.connection, \
+    session = excluded.session, connection_number = excluded.connection_number, \
+    connection_state = excluded.connection_state, \
     connection_time = COALESCE(excluded.connection_time, van.connection_time) \
-    WHERE van.connection IS DISTINCT FROM excluded.connection AND CASE \
-    WHEN excluded.connection_time IS NULL OR van.connection_time IS NULL \
-    THEN van.session IS NULL OR van.session <= excluded.session \
-    ELSE van.connection_time <= excluded.connection_time END";
+    WHERE van.connection IS DISTINCT FROM excluded.connection AND (van.session IS NULL \
+    OR excluded.session > van.session \
+    OR (excluded.session = van.session AND excluded.connection_number > van.connection_number) \
+    OR (excluded.session = van.session AND excluded.connection_number = van.connection_number \
+    AND (van.connection_state = 'online' OR excluded.connection_state <> 'online')) \
+    OR (excluded.session < van.session AND excluded.connection_time > van.connection_time))";
 
 pub(super) const DEAD_LETTERS: BulkInsert = BulkInsert {
     prefix: "INSERT INTO poison (topic, reason, payload, bytes, received_at) VALUES",

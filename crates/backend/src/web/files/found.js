@@ -22,8 +22,8 @@ export function health(list, { state, connection, heard_at: heard, position_age_
     rows.push(['size', bytes(outbox.bytes), false]);
     if (link) rows.push(['air', say('health.used', { today: bytes(link.bytes_today), month: bytes(link.bytes_month) }), link.cadence > 1]);
     for (const scanner of scanners) rows.push([`scanner ${scanner.name}`, word('scanner', scanner.state), scanner.state !== 'open']);
-    if (state.manifest_error) rows.push(['manifest', state.manifest_error, true]);
-    if (state.delay) rows.push(['delay', `${Math.round(state.delay.seconds / 60)} min${state.delay.reason ? `, ${word('delay', state.delay.reason)}` : ''}`, state.delay.seconds > 900]);
+    if (state.manifest_rejected) rows.push(['manifest', state.manifest_rejected.errors[0]?.detail ?? '', true]);
+    if (state.delay) rows.push(['delay', `${Math.round(state.delay.by_s / 60)} min${state.delay.reason ? `, ${word('delay', state.delay.reason)}` : ''}`, state.delay.by_s > 900]);
   }
   keep(list, rows, ([name]) => name, ([name, value, odd]) => {
     const [key, which] = name.split(' ');

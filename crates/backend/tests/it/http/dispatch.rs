@@ -270,7 +270,7 @@ async fn a_thousand_vans_come_in_the_order_of_their_ids_each_with_its_route() {
             json!({"v": 1, "route": format!("R-{van}"), "rev": 1,
                 "station": {"id": "https://id.gs1.org/414/9521234000013", "lat": 48.1, "lon": 11.5, "radius_m": 150},
                 "stops": [{"seq": 1, "id": "door", "lat": 48.2, "lon": 11.6,
-                    "parcels": [{"id": format!("PARCEL{van}")}]}]})
+                    "parcels": [{"number": format!("PARCEL{van}")}]}]})
             .to_string()
         };
         let van = |van| vec![Value::from(name(van)), noon.into()];

@@ -52,7 +52,7 @@ impl Tour {
 
     async fn put_route(&mut self) {
         let parcel =
-            |index: usize| json!({"id": NUMBERS[index], "recipient": {"postcode": "80331"}});
+            |index: usize| json!({"number": NUMBERS[index], "recipient": {"postcode": "80331"}});
         let route = json!({"van": VAN, "manifest": {
             "v": 1, "route": "R-1", "rev": 1,
             "station": {"id": "https://id.gs1.org/414/9521234000013", "lat": 48.1173, "lon": 11.5167, "radius_m": 150},
@@ -78,7 +78,7 @@ impl Tour {
         }
         let names: Vec<&str> = things.iter().map(|(epc, _)| epc.as_str()).collect();
         let now = self.shared.now();
-        let data = json!({"type": "ObjectEvent", "epcList": names, "van:stopSequence": stop, "van:outcome": "handed_over"});
+        let data = json!({"type": "ObjectEvent", "epcList": names, "waypost:stopSeq": stop, "waypost:outcome": "handed_over"});
         let event = Event {
             n: 0,
             source: format!("https://parcels.example.com/vans/{VAN}"),

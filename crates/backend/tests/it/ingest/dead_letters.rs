@@ -19,7 +19,7 @@ const VAN_TOPICS: [(&str, &str); 6] = [
     ("event", "event"),
     ("state", "state"),
     ("connection", "connection"),
-    ("cmd/res", "command_result"),
+    ("command/result", "command_result"),
 ];
 
 /// Returns invalid payloads for one topic, each with a part of the expected reason.
@@ -41,7 +41,7 @@ fn invalid_payloads(name: &str, example: &str) -> Vec<(Vec<u8>, &'static str)> {
     if name == "event" {
         let kind = example.replacen(".v1\"", ".v9\"", 1);
         all.push((kind.into_bytes(), "only version 1"));
-    } else if name != "cmd/res" {
+    } else if name != "command/result" {
         assert_ne!(claimed, example);
         all.push((claimed.into_bytes(), "claims to be \"VAN-007\""));
     }

@@ -161,24 +161,24 @@ async fn a_command_waits_for_its_van_and_for_its_answer() {
         let running = Running::start(shared.clone());
         running.connected().await;
         let down = DownlinkTask::start(shared.clone());
-        let doc = format!(r#"{{"v":1,"id":"{COMMAND}","cmd":"flush"}}"#);
-        let command = Command::new(COMMAND.into(), VAN.into(), "flush".into(), doc, shared.now());
+        let doc = format!(r#"{{"v":1,"id":"{COMMAND}","command":"flush"}}"#);
+        let command = Command::new(COMMAND.into(), VAN.into(), "flush_outbox".into(), doc, shared.now());
         assert!(store.put_command(&command).await.unwrap());
         assert!(!store.put_command(&command).await.unwrap(), "it already exists");
         shared.downlink.notify_one();
         wait_until("not tried", async || store.command(COMMAND).await.unwrap().unwrap().tries == 1)
             .await;
         assert_eq!(status(&store).await, "waiting", "the van is not connected");
-        let mut van = Listener::connect(&broker, &["cmd"]).await;
+        let mut van = Listener::connect(&broker, &["command"]).await;
         let online = format!(
-            r#"{{"v":1,"van":"{VAN}","state":"online","ts":"2026-11-23T11:00:00Z","session":7}}"#
+            r#"{{"v":1,"van":"{VAN}","state":"online","ts":"2026-11-23T11:00:00Z","session":7,"connection":1}}"#
         );
         van.publish("connection", &online).await;
         let (_, payload, retained) = van.next().await;
         assert_eq!((payload, retained), (command.doc.clone().into_bytes(), false));
         wait_until("not sent", async || status(&store).await == "sent").await;
-        for (said, becomes) in [("accepted", "accepted"), ("done", "done"), ("accepted", "done")] {
-            van.publish("cmd/res", &format!(r#"{{"v":1,"id":"{COMMAND}","status":"{said}"}}"#))
+        for (said, becomes) in [("accepted", "accepted"), ("succeeded", "succeeded"), ("accepted", "succeeded")] {
+            van.publish("command/result", &format!(r#"{{"v":1,"id":"{COMMAND}","status":"{said}"}}"#))
                 .await;
             wait_until(said, async || status(&store).await == becomes).await;
         }
@@ -205,8 +205,8 @@ async fn a_van_that_waits_for_it_hears_exactly_what_is_stored() {
         let (mut events, mut track) = (Vec::new(), Vec::new());
         while events.is_empty() || track.is_empty() {
             let ack: Ack = serde_json::from_slice(&van.next().await.1).unwrap();
-            events.extend(ack.events);
-            track.extend(ack.track);
+            events.extend(ack.event.ranges);
+            track.extend(ack.track.ranges);
         }
         let pairs = |ranges: &[waypost_wire::payloads::SeqRange]| -> Vec<(u64, u64)> {
             ranges.iter().map(|range| (range.first, range.last)).collect()

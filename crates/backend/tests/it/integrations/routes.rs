@@ -10,7 +10,7 @@ use crate::support::backend::on_both;
 pub(super) fn wanted(rev: u64, numbers: &[&str]) -> Value {
     let parcels: Vec<Value> = numbers
         .iter()
-        .map(|number| json!({"id": number, "recipient": {"postcode": "80331", "language": "de"}}))
+        .map(|number| json!({"number": number, "recipient": {"postcode": "80331", "language": "de"}}))
         .collect();
     json!({"van": "VAN-042", "manifest": {
         "v": 1, "route": "R-1", "rev": rev,
@@ -115,7 +115,7 @@ async fn what_is_wrong_with_a_route_is_told_by_place_and_only_to_who_may_put_it(
             .iter()
             .map(|fault| fault["place"].as_str().unwrap())
             .collect();
-        assert_eq!(places, ["stops[0].parcels[1].id", "stops[0].lat"]);
+        assert_eq!(places, ["stops[0].parcels[1].number", "stops[0].lat"]);
 
         let good = wanted(1, &["A"]);
         for (who, request, status) in [
@@ -179,9 +179,9 @@ async fn a_command_waits_for_its_van_and_a_repeat_is_one() {
         assert_eq!(site.json("planner", give, &named).await.status, 409);
         for wrong in [
             json!({"cmd": "fly"}),
-            json!({"cmd": "duty", "args": {"duty": "always"}}),
-            json!({"cmd": "flush", "id": "7"}),
-            json!({"cmd": "flush", "expires": "soon"}),
+            json!({"cmd": "set_duty", "args": {"duty": "always"}}),
+            json!({"cmd": "flush_outbox", "id": "7"}),
+            json!({"cmd": "flush_outbox", "expires": "soon"}),
             json!({}),
         ] {
             let refused = site.json("planner", give, &wrong).await;

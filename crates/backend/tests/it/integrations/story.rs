@@ -20,13 +20,13 @@ fn van_says(kind: &str, seq: u64, time: &str, more: &Value) -> Vec<u8> {
     let id = format!("urn:uuid:019aaa00-0000-5000-8000-{seq:012}");
     let mut data = json!({
         "@context": ["https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld",
-            {"van": "https://ns.parcels.example.com/van/"}],
-        "eventID": id, "eventTime": time, "eventTimeZoneOffset": "+00:00", "van:seq": seq,
+            {"waypost": "https://w3id.org/waypost/v1/"}],
+        "eventID": id, "eventTime": time, "eventTimeZoneOffset": "+00:00", "waypost:seq": seq,
         "bizTransactionList": [{"type": "https://ns.parcels.example.com/van/btt/delivery_route",
             "bizTransaction": "https://parcels.example.com/route/bt/R-1"}],
     });
     data.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    json!({"specversion": "1.0", "id": id, "source": VAN, "type": format!("com.example.parcels.van.{kind}.v1"),
+    json!({"specversion": "1.0", "id": id, "source": VAN, "type": format!("org.w3id.waypost.{kind}.v1"),
         "time": time, "subject": "R-1", "datacontenttype": "application/ld+json",
         "sequence": format!("{seq:012}"), "data": data})
     .to_string()
@@ -59,7 +59,7 @@ fn days_work() -> Vec<Vec<u8>> {
             "2026-11-22T09:41:00.000Z",
             &json!({
             "type": "ObjectEvent", "action": "OBSERVE", "epcList": [PARCEL], "bizStep": "arriving",
-            "disposition": "in_transit", "bizLocation": stop, "van:stopSequence": 1}),
+            "disposition": "in_transit", "bizLocation": stop, "waypost:stopSeq": 1}),
         ),
         van_says(
             "parcel.delivered",
@@ -67,8 +67,8 @@ fn days_work() -> Vec<Vec<u8>> {
             "2026-11-22T09:42:43.500Z",
             &json!({
             "type": "AggregationEvent", "action": "DELETE", "parentID": VAN, "childEPCs": [PARCEL],
-            "bizStep": "accepting", "bizLocation": stop, "van:stopSequence": 1,
-            "van:outcome": "handed_to_resident"}),
+            "bizStep": "accepting", "bizLocation": stop, "waypost:stopSeq": 1,
+            "waypost:outcome": "handed_to_resident"}),
         ),
     ]
 }

@@ -48,7 +48,7 @@ async fn write(store: &Store, sql: &str, values: &[Value]) {
 }
 
 fn route(first: &Json) -> String {
-    json!({"route": "R-1", "stops": [{"id": "S-1", "parcels": [first]}, {"id": "S-2", "parcels": [{"id": "395212340000000021"}]}]})
+    json!({"route": "R-1", "stops": [{"id": "S-1", "parcels": [first]}, {"id": "S-2", "parcels": [{"number": "395212340000000021"}]}]})
         .to_string()
 }
 
@@ -62,17 +62,17 @@ async fn spoken_of(store: &Store) {
         write(store, sql, &[epc.into(), number.into(), token.into(), at.clone()]).await;
     }
     let sql = "INSERT INTO route (route, van, rev, doc, manifest, digest, put_at, withdrawn) VALUES ($1, 'VAN-042', 1, $2, $2, '', $3, 0)";
-    let uris_for_number = route(&json!({"id": "3952 1234 0000000014", "tags": ["E28011"]}));
-    let of_uri = route(&json!({"id": "x", "epc": "urn:epc:id:sscc:952123400.30000001"}));
+    let uris_for_number = route(&json!({"number": "3952 1234 0000000014", "tags": ["E28011"]}));
+    let of_uri = route(&json!({"number": "x", "epc": "urn:epc:id:sscc:952123400.30000001"}));
     let of_uri = of_uri.replace("urn:epc:id:sscc:952123400.30000001", EPC);
     write(store, sql, &["R-1".into(), uris_for_number.into(), at.clone()]).await;
     write(store, sql, &["R-2".into(), of_uri.into(), at.clone()]).await;
     let own = event("own", "2026-11-23T09:00:00Z", &[EPC]);
     let mut both = event("both", "2026-11-23T09:10:00Z", &[EPC, OTHER]);
-    both.data["van:scan"] = json!({"van:raw": format!("]C100{NUMBER}")});
+    both.data["waypost:scan"] = json!({"waypost:raw": format!("]C100{NUMBER}")});
     let mut inventory = event("inventory", "2026-11-23T09:20:00Z", &[OTHER]);
     inventory.route = Some("R-1".to_owned());
-    inventory.data["van:missing"] = json!([EPC, "urn:x:third"]);
+    inventory.data["waypost:missing"] = json!([EPC, "urn:x:third"]);
     put(store, &[own, both, inventory]).await;
     write(store, "UPDATE event SET seq = 9, previous_seq = 7 WHERE id = $1", &["both".into()])
         .await;

@@ -41,7 +41,7 @@ fn manifest() -> Json {
     let stop = |stop: usize| {
         let parcels = (0..PARCELS).filter(|parcel| stop_of(*parcel) == stop);
         let parcels: Vec<Json> =
-            parcels.map(|parcel| json!({"id": number(parcel), "epc": epc(parcel)})).collect();
+            parcels.map(|parcel| json!({"number": number(parcel), "epc": epc(parcel)})).collect();
         let lat = f64::from(u32::try_from(stop).unwrap()).mul_add(0.003, 48.13);
         json!({"seq": stop + 1, "id": format!("door-{stop}"), "lat": lat, "lon": 11.57, "parcels": parcels})
     };
@@ -76,11 +76,11 @@ fn van_events() -> Vec<waypost_backend::event::Event> {
         event.van = Some(FIRST.to_owned());
         event.seq = Some(index as u64 + 1);
         event.route = Some(format!("R-{FIRST}"));
-        event.data["van:stopSequence"] = (stop_of(parcels[0]) + 1).into();
+        event.data["waypost:stopSeq"] = (stop_of(parcels[0]) + 1).into();
         event.data["readPoint"] = json!({"id": "geo:48.13792,11.57550;u=5"});
-        event.data["van:proof"] =
-            json!({"van:method": "scan_in_geofence", "van:insideGeofence": true});
-        event.data["van:note"] = "x".repeat(500).into();
+        event.data["waypost:proof"] =
+            json!({"waypost:method": "scan_in_geofence", "waypost:insideGeofence": true});
+        event.data["waypost:note"] = "x".repeat(500).into();
         event
     };
     said.into_iter().enumerate().map(event).collect()

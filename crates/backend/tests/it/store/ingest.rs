@@ -69,7 +69,7 @@ async fn an_end_is_taken_back_by_who_said_it_alone() {
         store.write(vec![Statement::new(parcel, [PARCEL.into()])]).await.unwrap();
         let ended = async || store.parcel(PARCEL).await.unwrap().unwrap().ended_at.is_some();
         let retraction = |event: &mut Json| {
-            event["type"] = json!("com.example.van.event.retracted.v1");
+            event["type"] = json!("org.w3id.waypost.event.retracted.v1");
             event["data"]["errorDeclaration"] = json!({"declarationTime": NOW, "reason": "x"});
         };
         for (van, payload, expected) in [
