@@ -32,7 +32,7 @@ use waypost_pipeline::delivery::DeliveryTracker;
 use waypost_pipeline::{Pipeline, PipelineConfig, ReceiverStats};
 use waypost_service::clock::Clock;
 use waypost_service::liveness::{Heartbeat, Liveness};
-use waypost_service::task::unwrap_join;
+use waypost_service::task::{join, unwrap_join};
 use waypost_wire::VanId;
 use waypost_wire::command_signature::CommandKeys;
 
@@ -355,19 +355,19 @@ impl Tasks {
                     told_to_stop = true;
                     self.stop.cancel();
                 }
-                ended = &mut self.engine => break unwrap_join(ended),
+                ended = &mut self.engine => break unwrap_join(ended).await,
                 ended = &mut self.uplink => {
                     // The uplink ends early only if it cannot continue. Records in the engine are
                     // committed.
                     self.stop.cancel();
-                    let (engine, relay) = (unwrap_join(self.engine.await), unwrap_join(ended));
+                    let (engine, relay) = (join(self.engine).await, unwrap_join(ended).await);
                     return engine.map_err(AgentError::from).and(relay.map_err(AgentError::from));
                 }
             }
         };
         // The engine may have ended because the outbox failed while the source is still reading.
         self.stop.cancel();
-        let source = unwrap_join(self.source.await).map_err(AgentError::Source);
+        let source = join(self.source).await.map_err(AgentError::Source);
         let drain = at_end == OnSourceEnd::Drain && !told_to_stop && engine.is_ok();
         self.stop_uplink.send_replace(if drain {
             ShutdownSignal::Drained
@@ -380,7 +380,7 @@ impl Tasks {
                     told_to_stop = true;
                     self.stop_uplink.send_replace(ShutdownSignal::Grace(SHUTDOWN_GRACE));
                 }
-                ended = &mut self.uplink => break unwrap_join(ended),
+                ended = &mut self.uplink => break unwrap_join(ended).await,
             }
         };
         engine.map_err(AgentError::from).and(source).and(relay.map_err(AgentError::from))

@@ -25,7 +25,7 @@ use waypost_pipeline::date_resolver::DateHint;
 use waypost_service::clock::Clock;
 use waypost_service::logging;
 use waypost_service::sd_notify::ServiceNotifier;
-use waypost_service::task::unwrap_join;
+use waypost_service::task::join;
 
 pub(super) fn run(path: &Path, clock: &Clock) -> anyhow::Result<()> {
     let mut config = Config::load(path, &[])?;
@@ -158,7 +158,7 @@ impl PreparedAgent {
         let result = agent.run(vec![config.source.clone()], OnSourceEnd::Stop, shutdown).await;
         stop_control.cancel();
         if let Some(control) = control {
-            unwrap_join(control.await);
+            join(control).await;
         }
         result?;
         Ok(next)

@@ -117,7 +117,10 @@ impl CommitScheduler {
     /// Waits until the running transaction ends or the next one is due. Cancel-safe.
     pub(super) async fn next_step(&mut self) -> CommitStep {
         if let Some(running) = &mut self.running {
-            return CommitStep::Done(unwrap_join(running.await));
+            let ended = running.await;
+            // A handle must not be polled again after its result.
+            self.running = None;
+            return CommitStep::Done(unwrap_join(ended).await);
         }
         loop {
             let due = self.outbox.flush_due();
@@ -189,7 +192,9 @@ impl CommitScheduler {
     pub(super) async fn finish(&mut self) -> Result<(), OutboxError> {
         loop {
             if let Some(running) = &mut self.running {
-                let result = unwrap_join(running.await);
+                let ended = running.await;
+                self.running = None;
+                let result = unwrap_join(ended).await;
                 if self.finish_commit(result)? {
                     tokio::time::sleep(FINAL_RETRY_DELAY).await;
                 }

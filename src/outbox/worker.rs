@@ -9,7 +9,7 @@ use super::database::{Database, StartReason};
 use super::seq_file::Reservation;
 use super::write_batch::WriteBatch;
 use super::{Outbox, OutboxError, schema};
-use waypost_service::task::unwrap_join;
+use waypost_service::task::join;
 
 /// Maximum wait of a reader for a busy disk. The uplink has a live position to send.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
@@ -157,5 +157,5 @@ impl Outbox {
 pub(super) async fn spawn_blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> T {
-    unwrap_join(tokio::task::spawn_blocking(work).await)
+    join(tokio::task::spawn_blocking(work)).await
 }

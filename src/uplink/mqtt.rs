@@ -29,7 +29,7 @@ use super::{
 };
 use waypost_service::clock::Clock;
 use waypost_service::pem::PemError;
-use waypost_service::task::unwrap_join;
+use waypost_service::task::join;
 
 /// Timeout in seconds for DNS, TCP, TLS and CONNACK together. A radio may need time to wake up.
 const CONNECT_TIMEOUT_S: u64 = 20;
@@ -197,8 +197,8 @@ async fn rumqttc_transport(
 }
 
 async fn load_tls(tls: TlsConfig, clock: Clock) -> Result<TlsConfiguration, PemError> {
-    let loaded = tokio::task::spawn_blocking(move || tls.load(&clock)).await;
-    Ok(TlsConfiguration::Rustls(unwrap_join(loaded)?))
+    let loaded = tokio::task::spawn_blocking(move || tls.load(&clock));
+    Ok(TlsConfiguration::Rustls(join(loaded).await?))
 }
 
 /// A single MQTT connection.

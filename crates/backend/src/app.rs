@@ -153,7 +153,7 @@ impl TaskSet {
     async fn join_all(mut self) -> anyhow::Result<()> {
         let mut result = Ok(());
         while let Some(ended) = self.tasks.join_next().await {
-            let ended = unwrap_join(ended);
+            let ended = unwrap_join(ended).await;
             if ended.is_err() {
                 self.stop.cancel();
                 if result.is_ok() {

@@ -122,12 +122,12 @@ pub async fn serve(
             _ = look.tick() => if let Some(certificate) = &mut certificate {
                 certificate.reload_if_changed();
             },
-            Some(ended) = connections.join_next() => waypost_service::task::unwrap_join(ended),
+            Some(ended) = connections.join_next() => waypost_service::task::unwrap_join(ended).await,
         }
     }
     drop(listener);
     while let Some(ended) = connections.join_next().await {
-        waypost_service::task::unwrap_join(ended);
+        waypost_service::task::unwrap_join(ended).await;
     }
     Ok(())
 }

@@ -78,7 +78,7 @@ impl AlertDispatcher {
         }
         let mut result = Ok(count);
         while let Some(sent) = sending.join_next().await {
-            if let Err(error) = waypost_service::task::unwrap_join(sent) {
+            if let Err(error) = waypost_service::task::unwrap_join(sent).await {
                 result = Err(error);
             }
         }

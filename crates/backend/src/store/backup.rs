@@ -16,7 +16,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::sqlite::{Sqlite, schema_version};
 use super::{Engine, Statement, Store, StoreConfig, StoreError, schema};
 use waypost_model::units::UtcTime;
-use waypost_service::task::unwrap_join;
+use waypost_service::task::join;
 
 /// Summary of a store, for comparing a copy with its original.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Store {
 pub async fn restore(from: &Path, config: &StoreConfig) -> Result<StoreSummary, StoreError> {
     let StoreConfig::Sqlite(to) = config else { return Err(unsupported_on_postgres()) };
     let (from, to) = (from.to_owned(), to.clone());
-    unwrap_join(tokio::task::spawn_blocking(move || restore_blocking(&from, &to)).await)
+    join(tokio::task::spawn_blocking(move || restore_blocking(&from, &to))).await
 }
 
 /// Checks that a backup is usable, and summarizes it.

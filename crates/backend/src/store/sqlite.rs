@@ -17,7 +17,7 @@ use rusqlite::{Connection, ErrorCode, ToSql, TransactionBehavior, types::ToSqlOu
 
 use super::sql::{QueryResult, Row, Statement, Value};
 use super::{OpenMode, StoreError, schema};
-use waypost_service::task::unwrap_join;
+use waypost_service::task::join;
 
 /// Number of reading connections; on a small server more would only compete for its cores.
 const READERS: usize = 4;
@@ -45,7 +45,7 @@ impl Sqlite {
     /// Opens or creates the file and migrates its schema.
     pub(super) async fn open(path: &Path, why: OpenMode) -> Result<Self, StoreError> {
         let path = path.to_owned();
-        unwrap_join(tokio::task::spawn_blocking(move || Self::open_blocking(&path, why)).await)
+        join(tokio::task::spawn_blocking(move || Self::open_blocking(&path, why))).await
     }
 
     fn open_blocking(path: &Path, why: OpenMode) -> Result<Self, StoreError> {
@@ -87,7 +87,7 @@ impl Sqlite {
     pub(super) async fn read(&self, statement: Statement) -> Result<Vec<Row>, StoreError> {
         let this = self.clone();
         let read = move || Ok(run(&this.reader(), &statement)?.rows);
-        unwrap_join(tokio::task::spawn_blocking(read).await)
+        join(tokio::task::spawn_blocking(read)).await
     }
 
     /// Takes an idle connection, or else waits for the next one in turn.
@@ -121,7 +121,7 @@ impl Sqlite {
             transaction.commit().map_err(map_sqlite_error)?;
             Ok(outcomes)
         };
-        unwrap_join(tokio::task::spawn_blocking(write).await)
+        join(tokio::task::spawn_blocking(write)).await
     }
 
     /// Copies the write-ahead log into the database file and truncates it.
@@ -135,7 +135,7 @@ impl Sqlite {
                 .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
                 .map_err(map_sqlite_error)
         };
-        unwrap_join(tokio::task::spawn_blocking(checkpoint).await)
+        join(tokio::task::spawn_blocking(checkpoint)).await
     }
 
     /// Copies a snapshot of the file into an empty one, while others read and write.
@@ -148,7 +148,7 @@ impl Sqlite {
             })?;
             this.reader().execute("VACUUM INTO ?1", [to]).map(drop).map_err(map_sqlite_error)
         };
-        unwrap_join(tokio::task::spawn_blocking(copy).await)
+        join(tokio::task::spawn_blocking(copy)).await
     }
 }
 
