@@ -202,7 +202,11 @@ async fn resolve_epc(store: &Store, domain: &str, number: &str) -> anyhow::Resul
     if number.contains(':') {
         return Ok(epc::canonical(number));
     }
-    if let Some(parcel) = store.find_parcels(number, domain).await?.into_iter().next() {
+    let mut found = store.find_parcels(number, domain).await?;
+    if found.len() > 1 {
+        anyhow::bail!(super::queries::ambiguous_number(&found));
+    }
+    if let Some(parcel) = found.pop() {
         return Ok(parcel.epc);
     }
     epc::uris_for_number(number, domain)

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use unicode_normalization::UnicodeNormalization as _;
 
 use super::event::Role;
 use waypost_model::event::Parcel;
 use waypost_model::manifest::ManifestParcel;
-use waypost_model::parcel::code::{Code, normalised};
+use waypost_model::parcel::code::{Code, MAX_KEY, normalised};
 use waypost_wire::epcis::Identifiers;
 
 /// Returns the canonical form of a URI: a GS1 Digital Link at `id.gs1.org`, or the URI unchanged.
@@ -24,10 +25,34 @@ pub fn canonical(uri: &str) -> String {
 /// Returns the URIs that match a number as typed by a user, most likely first.
 #[must_use]
 pub fn uris_for_number(number: &str, domain: &str) -> Vec<String> {
+    let typed: String = number.nfkc().collect();
+    if let Some(urn) =
+        typed.trim().get(..8).filter(|scheme| scheme.eq_ignore_ascii_case("urn:epc:"))
+    {
+        let rest = &typed.trim()[urn.len()..];
+        return vec![canonical(&format!("urn:epc:{}", rest.to_ascii_lowercase()))];
+    }
     // Human-readable form below a bar code: `(00) 3 9521234 000000001 4`.
-    let plain = number.replace(['(', ')'], "");
-    let Some(code) = Code::parse(plain.as_bytes()) else { return Vec::new() };
-    code.candidates.iter().map(|candidate| canonical(&candidate.uri(domain))).collect()
+    let plain = typed.replace(['(', ')'], "");
+    let mut uris = Vec::new();
+    for form in [plain.as_str(), &number_key(&plain)] {
+        let candidates = Code::parse(form.as_bytes()).map(|code| code.candidates);
+        for candidate in candidates.into_iter().flatten() {
+            let uri = canonical(&candidate.uri(domain));
+            if !uris.contains(&uri) {
+                uris.push(uri);
+            }
+        }
+    }
+    uris
+}
+
+/// Returns the key by which a typed number is compared with a stored one: letters and digits only,
+/// upper case. Full-width and other compatibility characters become plain ones (NFKC).
+#[must_use]
+pub fn number_key(number: &str) -> String {
+    let upper = number.nfkc().flat_map(char::to_uppercase);
+    upper.nfkc().filter(|letter| letter.is_alphanumeric()).take(MAX_KEY).collect()
 }
 
 /// Returns the URI that the van uses for a parcel of its manifest: the listed URI, or one derived
@@ -117,7 +142,31 @@ mod tests {
             assert_eq!(canonical(uri), uri);
         }
         assert_eq!(uris_for_number("1 06141412345678908", "x")[0], expected);
-        assert_eq!(uris_for_number("(00)106141412345678908", "x")[0], expected);
+        for typed in [
+            "(00)106141412345678908",
+            "1-0614141-234567890-8",
+            "１０６１４１４１２３４５６７８９０８",
+            "urn:epc:id:sscc:0614141.1234567890",
+            " URN:EPC:ID:SSCC:0614141.1234567890 ",
+        ] {
+            assert!(uris_for_number(typed, "x").iter().any(|uri| uri == expected), "{typed}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_compared_however_people_write_it() {
+        for (one, other) in [
+            ("AB-123 456/7", "ab1234567"),
+            ("Ährenweg-7", "äHRENWEG7"),
+            ("A\u{308}hre", "Ähre"),
+            ("ＡＢ１２", "ab12"),
+            ("AB–12", "AB12"),
+            ("straße 1", "STRASSE1"),
+        ] {
+            assert_eq!(number_key(one), number_key(other), "{one} {other}");
+        }
+        assert_ne!(number_key("AB12"), number_key("AB21"));
+        assert!(number_key(&"ﷺ".repeat(9_000)).chars().count() <= MAX_KEY);
     }
 
     #[test]

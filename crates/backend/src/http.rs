@@ -30,6 +30,7 @@ pub mod tls;
 mod tracking_feed;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use axum::routing::{delete, get, post, put};
@@ -48,6 +49,10 @@ use crate::AppState;
 
 /// Quota of lookups per client address.
 const LOOKUP_QUOTA: Quota = Quota { burst: 20, interval: Duration::from_secs(6) };
+
+/// Quota of failed lookups over all client addresses: a brake on guessing from many addresses at
+/// once. The links of parcels keep working.
+const FAILED_LOOKUP_QUOTA: Quota = Quota { burst: 1000, interval: Duration::from_millis(200) };
 
 /// Quota of wrong postcodes per number. It makes guessing infeasible; the link of the parcel keeps
 /// working.
@@ -72,6 +77,9 @@ const MAX_STREAMS_PER_CLIENT: usize = 60;
 #[derive(Debug)]
 struct ApiState {
     lookups: RateLimiter<ClientAddress>,
+    failed_lookups: RateLimiter<()>,
+    /// Whether `failed_lookups` refuses at present.
+    brake_on: AtomicBool,
     postcode_failures: RateLimiter<[u8; 16]>,
     page_changes: RateLimiter<[u8; 16]>,
     logins: RateLimiter<ClientAddress>,
@@ -85,6 +93,8 @@ impl ApiState {
     fn new() -> Self {
         Self {
             lookups: RateLimiter::new(LOOKUP_QUOTA, MAX_TRACKED_KEYS),
+            failed_lookups: RateLimiter::new(FAILED_LOOKUP_QUOTA, 1),
+            brake_on: AtomicBool::new(false),
             postcode_failures: RateLimiter::new(POSTCODE_QUOTA, MAX_TRACKED_KEYS),
             page_changes: RateLimiter::new(CHANGE_QUOTA, MAX_TRACKED_KEYS),
             logins: RateLimiter::new(LOGIN_QUOTA, MAX_TRACKED_KEYS),

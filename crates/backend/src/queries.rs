@@ -8,7 +8,7 @@ mod dispatcher;
 mod route_cache;
 mod tracking_page;
 
-pub use dispatcher::{day, trace, van, vans, vans_by_id};
+pub use dispatcher::{ambiguous_number, day, trace, van, vans, vans_by_id};
 pub use route_cache::RouteCache;
 pub(super) use tracking_page::is_expired;
 pub use tracking_page::{

@@ -17,7 +17,7 @@ use super::sse::event_stream;
 use super::{ApiState, ClientAddress, ShutdownToken, session};
 use crate::change_feed::Change;
 use crate::config::Scope;
-use crate::store::{mask_number, parcels};
+use crate::store::{AuditEntry, mask_number, parcels};
 use crate::tracking::dispatcher::{HistoryView, TraceView, VanView};
 use crate::{AppState, epc, queries};
 use waypost_model::units::UtcTime;
@@ -182,6 +182,9 @@ pub(super) struct CaseUpdate {
     state: CaseState,
     #[serde(default)]
     note: Option<String>,
+    /// URI of the parcel; needed if several parcels match the number.
+    #[serde(default)]
+    epc: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -196,10 +199,9 @@ enum CaseState {
 /// `PUT /api/v1/trace/{number}/case`
 pub(super) async fn case(
     State(shared): State<AppState>,
-    Extension(counter): SharedApiState,
     allowed: RequireScope<scope::Desk>,
     Path(number): Path<String>,
-    JsonBody(CaseUpdate { state, note }): JsonBody<CaseUpdate>,
+    JsonBody(CaseUpdate { state, note, epc }): JsonBody<CaseUpdate>,
 ) -> Result<Json<TraceView>, Problem> {
     let number = validate_name(&number, unknown_parcel)?;
     if note.as_ref().is_some_and(|note| note.len() > MAX_NOTE_BYTES || note.contains(is_control)) {
@@ -208,10 +210,14 @@ pub(super) async fn case(
         )));
     }
     let mut found = shared.store.find_parcels(number, &shared.config.domain).await?;
-    if found.is_empty() {
-        return Err(unknown_parcel());
+    if let Some(epc) = &epc {
+        found.retain(|parcel| parcel.epc == *epc);
     }
-    let parcel = found.swap_remove(0);
+    let Some(parcel) = found.pop() else { return Err(unknown_parcel()) };
+    if !found.is_empty() {
+        found.push(parcel);
+        return Err(Problem::conflict(queries::ambiguous_number(&found)));
+    }
     let name = match state {
         CaseState::None => "none",
         CaseState::Open => "open",
@@ -219,11 +225,16 @@ pub(super) async fn case(
         CaseState::Lost => "lost",
     };
     let said = parcels::set_case(&parcel.epc, name, note.as_deref(), shared.now());
-    shared.store.write(vec![said]).await?;
-    let target = format!("{} {name}", mask_number(&parcel.number));
-    counter.audit_log.record(&shared, &allowed.token_name, "case", &target).await?;
+    let look = AuditEntry {
+        at: shared.now(),
+        actor: allowed.token_name.clone(),
+        action: "case".to_owned(),
+        target: format!("{} {name}", mask_number(&parcel.number)),
+    };
+    // In one transaction: no change of a case without its entry.
+    shared.store.write(vec![look.insert(), said]).await?;
+    let view = queries::trace(&shared, &parcel.epc).await?.ok_or_else(unknown_parcel)?;
     shared.publish_change(Change::Parcels { epcs: Arc::new([parcel.epc]), van: None }).await;
-    let view = queries::trace(&shared, number).await?.ok_or_else(unknown_parcel)?;
     Ok(Json(view))
 }
 
@@ -299,7 +310,7 @@ pub(super) async fn audit(
     QueryParams(part): QueryParams<PageParams>,
 ) -> Result<Json<Vec<AuditEntryView>>, Problem> {
     let looks = shared.store.audit_entries(part.before(), part.limit()).await?;
-    let view = |(n, look): (i64, crate::store::AuditEntry)| AuditEntryView {
+    let view = |(n, look): (i64, AuditEntry)| AuditEntryView {
         n,
         at: look.at.to_string(),
         who: look.actor,

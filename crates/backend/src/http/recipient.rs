@@ -6,6 +6,7 @@
 //! - [`situation`] returns the content; the visibility policy is not evaluated here.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -27,6 +28,7 @@ use crate::store::mask_number;
 use crate::store::parcels::{Parcel, normalize_postcode};
 use crate::tracking::parcel::{DeliveryPreference, ParcelView, SubscriptionView};
 use crate::{AppState, epc, web};
+use waypost_model::units::Uptime;
 
 /// Maximum length of a number in bytes; codes on labels have at most 70.
 const MAX_NUMBER_BYTES: usize = 128;
@@ -115,10 +117,12 @@ async fn find(
     if asks.number.len() > MAX_NUMBER_BYTES || asks.postcode.len() > MAX_POSTCODE_BYTES {
         return Err(Problem::bad_request("number or postcode: too long; check both"));
     }
+    brake(counter, now)?;
     let found = shared.store.find_parcels(&asks.number, &shared.config.domain).await?;
-    let typed = epc::normalize_number(&asks.number);
+    let typed = epc::number_key(&asks.number);
     match authorize_lookup(shared, counter, &found, &typed, &asks.postcode) {
         Some(parcel) => {
+            counter.failed_lookups.refund(&());
             let target = format!("{} found", mask_number(&typed));
             counter.audit_log.record(shared, "customer", "track", &target).await?;
             let url = shared.config.http.public_url.trim_end_matches('/');
@@ -131,6 +135,21 @@ async fn find(
             Err(lookup_failed())
         }
     }
+}
+
+/// Refuses lookups while too many have failed over all client addresses. The log names only the
+/// start and the end of that state.
+fn brake(counter: &ApiState, now: Uptime) -> Result<(), Problem> {
+    let taken = counter.failed_lookups.acquire(&(), now);
+    let was_on = counter.brake_on.swap(taken.is_err(), Ordering::Relaxed);
+    match taken {
+        Err(_) if !was_on => {
+            tracing::warn!("lookups limited for all addresses: too many fail; links keep working");
+        }
+        Ok(()) if was_on => tracing::info!("lookups no longer limited for all addresses"),
+        _ => {}
+    }
+    taken.map_err(|wait| Problem::too_many(wait.as_secs() + 1))
 }
 
 /// Returns the parcel that matches number and postcode. Each attempt counts against the quota of

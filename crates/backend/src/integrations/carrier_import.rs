@@ -28,6 +28,7 @@ use crate::tracking::tracking_event::{
     CARRIER_MEMBER, IMPORT_PREFIX, IMPORT_STATUSES, PLACE_MEMBER, REASON_MEMBER,
 };
 use crate::{AppState, epc};
+use waypost_model::parcel::code::Code;
 use waypost_model::units::UtcTime;
 use waypost_wire::epcis::GS1_CONTEXT;
 
@@ -60,6 +61,12 @@ const STEPS: &[(&str, &str)] = &[
     ("sorted", "other"),
     ("handed_over", "accepting"),
     ("at_station", "receiving"),
+    ("out_for_delivery", "transporting"),
+    ("delivered", "accepting"),
+    ("attempted", "other"),
+    ("available_for_pickup", "holding"),
+    ("returned", "receiving"),
+    ("exception", "other"),
 ];
 
 pub(super) fn router() -> Router<AppState> {
@@ -243,6 +250,14 @@ impl CarrierList<'_> {
             return Err(shortened_fault(place, long, "write fields of at most 200 bytes"));
         }
         let (parcel, said) = (field(columns.parcel), field(columns.time));
+        if is_scientific_notation(parcel) {
+            let remedy = "a spreadsheet shortened the number; format the column as text";
+            return wrong("parcel", parcel, remedy);
+        }
+        let code = Code::parse(parcel.replace(['(', ')'], "").as_bytes());
+        if code.is_some_and(|code| code.most_likely().check_ok == Some(false)) {
+            return wrong("parcel", parcel, "the check digit is wrong; correct the number");
+        }
         let Some(epc) = epc::uris_for_number(parcel, self.domain).into_iter().next() else {
             return wrong("parcel", parcel, "write the number on the parcel");
         };
@@ -313,6 +328,18 @@ impl CarrierList<'_> {
     }
 }
 
+/// Whether a spreadsheet replaced a long number by a rounded one, such as `3.95212E+17`.
+fn is_scientific_notation(text: &str) -> bool {
+    let Some((digits, exponent)) = text.split_once(['E', 'e']) else { return false };
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+    let is_decimal = digits.contains(['.', ',']);
+    let (sign, exponent) = match exponent.strip_prefix(['+', '-']) {
+        Some(exponent) => (true, exponent),
+        None => (false, exponent),
+    };
+    is_number(&digits.replacen(['.', ','], "", 1)) && is_number(exponent) && (is_decimal || sign)
+}
+
 /// A valid line.
 struct StatusLine<'a> {
     epc: String,
@@ -367,6 +394,24 @@ mod tests {
         let expected =
             ["line 4 status", "line 5 time", "line 6", "line 7 parcel", "line 8 time", "line 9"];
         assert_eq!(places, expected);
+    }
+
+    #[test]
+    fn a_number_that_a_spreadsheet_or_a_typing_error_changed_is_refused_with_its_line() {
+        let (events, faults) = read(
+            "parcel,status,time,place\n3.95212E+17,sorted,2026-11-21T18:30:00Z,x\n\
+             395212340000000015,sorted,2026-11-21T18:30:00Z,x\n\
+             \"3,95212E+17\",sorted,2026-11-21T18:30:00Z,x\n4E+17,sorted,2026-11-21T18:30:00Z,x\n\
+             (00)395212340000000015,sorted,2026-11-21T18:30:00Z,x\n\
+             395212340000000014,sorted,2026-11-21T18:30:00Z,x\nAB12E5,sorted,2026-11-21T18:30:00Z,x\n\
+             12E5,sorted,2026-11-21T18:30:00Z,x\n",
+        )
+        .unwrap();
+        let told: Vec<_> = faults.iter().map(|fault| fault.place.as_str()).collect();
+        let expected = ["line 2", "line 3", "line 4", "line 5", "line 6"];
+        assert_eq!(told, expected.map(|line| format!("{line} parcel")));
+        assert!(faults[0].remedy.contains("text") && faults[1].remedy.contains("check digit"));
+        assert_eq!(events.len(), 3, "a number may contain an E");
     }
 
     #[test]

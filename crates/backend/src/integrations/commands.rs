@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::http::{JsonBody, Problem, RequireScope, scope};
 use crate::store::commands::Command;
-use crate::{AppState, epc, octets};
+use crate::{AppState, epc, octets, queries};
 use waypost_model::command::CommandKind;
 use waypost_wire::command::{self, CommandError, ParsedCommand};
 use waypost_wire::{VERSION, VanId};
@@ -82,8 +82,14 @@ async fn create_command(
 
 async fn resolve_epc(shared: &AppState, number: &str) -> Result<Option<String>, Problem> {
     let domain = &shared.config.domain;
-    let known = shared.store.find_parcels(number, domain).await?.into_iter().next();
-    let named = known.map(|parcel| parcel.epc);
+    let mut found = shared.store.find_parcels(number, domain).await?;
+    // The van knows the number as its manifest has it.
+    found.sort_by_key(|parcel| parcel.number != *number);
+    let exact = found.iter().filter(|parcel| parcel.number == *number).count();
+    if found.len() > 1 && exact != 1 {
+        return Err(Problem::conflict(queries::ambiguous_number(&found)));
+    }
+    let named = found.into_iter().next().map(|parcel| parcel.epc);
     Ok(named.or_else(|| epc::uris_for_number(number, domain).into_iter().next()))
 }
 

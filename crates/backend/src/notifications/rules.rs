@@ -114,7 +114,11 @@ pub fn due_alerts(view: &ParcelView, data_as_of: Option<UtcTime>, now: UtcTime) 
         Status::Delivered => push_outcome(view, AlertKind::Delivered, Stage::Delivered, &mut say),
         Status::Attempted => push_outcome(view, AlertKind::Attempted, Stage::Attempted, &mut say),
         Status::Problem => say(AlertKind::Problem, None, now.checked_add(OUTCOME_VALID_FOR)),
-        Status::Announced | Status::InTransit | Status::AtStation | Status::Returned => {}
+        Status::Announced
+        | Status::InTransit
+        | Status::AtStation
+        | Status::AvailableForPickup
+        | Status::Returned => {}
     }
     due
 }

@@ -148,7 +148,9 @@ fn downsample(trail: Vec<TrailPoint>) -> Vec<TrailPoint> {
 /// unknown.
 pub async fn trace(shared: &AppState, number: &str) -> Result<Option<TraceView>, StoreError> {
     let domain = &shared.config.domain;
-    let row = shared.store.find_parcels(number, domain).await?.into_iter().next();
+    let mut found = shared.store.find_parcels(number, domain).await?.into_iter();
+    let row = found.next();
+    let others: Vec<String> = found.map(|parcel| parcel.epc).collect();
     let mut events = Vec::new();
     // A warehouse may report a parcel that no route lists.
     let mut epcs = row.as_ref().map(|row| vec![row.epc.clone()]);
@@ -158,11 +160,24 @@ pub async fn trace(shared: &AppState, number: &str) -> Result<Option<TraceView>,
             let known = row
                 .as_ref()
                 .map_or_else(|| unlisted_parcel(number, epc), |row| parcel_input(row, &[], vec![]));
-            return build_trace(shared, row.as_ref(), &known, &events).await.map(Some);
+            let mut view = build_trace(shared, row.as_ref(), &known, &events).await?;
+            view.others = others;
+            return Ok(Some(view));
         }
     }
     drop(events);
     Ok(None)
+}
+
+/// Names the parcels that match one number, for a request that must name one of them.
+#[must_use]
+pub fn ambiguous_number(found: &[Parcel]) -> String {
+    let epcs: Vec<&str> = found.iter().map(|parcel| parcel.epc.as_str()).collect();
+    format!(
+        "the number matches {} parcels; send the epc of one of them: {}",
+        found.len(),
+        epcs.join(", ")
+    )
 }
 
 fn unlisted_parcel(number: &str, epc: &str) -> ParcelInput {

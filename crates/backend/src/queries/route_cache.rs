@@ -179,7 +179,10 @@ impl RouteCache {
                 tracing::error!("stored manifest is invalid");
                 continue;
             };
-            let route = RouteInput::new(&put.van, manifest, put.put_at, &shared.config.domain);
+            let mut route = RouteInput::new(&put.van, manifest, put.put_at, &shared.config.domain);
+            let changed = |(stop, ms): (String, i64)| Some((stop, UtcTime::from_unix_ms(ms)?));
+            route.order_changes =
+                Arc::new(put.order_changes.into_iter().filter_map(changed).collect());
             known.push((revision, Entry::new(revision.rev, route)));
         }
         Ok(known)

@@ -16,6 +16,17 @@ pub struct AuditEntry {
     pub target: String,
 }
 
+impl AuditEntry {
+    /// Statement that adds the entry to the audit log, for the transaction that it is about.
+    #[must_use]
+    pub fn insert(&self) -> Statement {
+        Statement::new(
+            "INSERT INTO audit (at_time, who, what, target) VALUES ($1, $2, $3, $4)",
+            [self.at.into(), text(&self.actor), text(&self.action), text(&self.target)],
+        )
+    }
+}
+
 /// A message that could not be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
@@ -34,13 +45,7 @@ pub struct DeadLetter {
 impl Store {
     /// Adds entries to the audit log.
     pub async fn insert_audit(&self, looks: &[AuditEntry]) -> Result<(), StoreError> {
-        let statements = looks.iter().map(|look| {
-            Statement::new(
-                "INSERT INTO audit (at_time, who, what, target) VALUES ($1, $2, $3, $4)",
-                [look.at.into(), text(&look.actor), text(&look.action), text(&look.target)],
-            )
-        });
-        self.write(statements.collect()).await.map(drop)
+        self.write(looks.iter().map(AuditEntry::insert).collect()).await.map(drop)
     }
 
     /// Audit entries, newest first: at most `limit`, older than row `before`.

@@ -38,7 +38,7 @@ struct ParcelNames<'a> {
 impl ParcelNames<'_> {
     /// Whether the text is one of the names.
     fn matches(&self, text: &str) -> bool {
-        epc::canonical(text) == self.epc || epc::normalize_number(text) == self.number
+        epc::canonical(text) == self.epc || epc::number_key(text) == epc::number_key(&self.number)
     }
 
     /// Whether a text of an event is about the parcel: its URI, or a scan result.
@@ -49,8 +49,13 @@ impl ParcelNames<'_> {
     }
 
     /// Masked forms in the audit log, for each way in which the number may be typed.
-    fn audit_search_terms(&self) -> [String; 3] {
-        ["", "00", "(00)"].map(|ahead| mask_number(&format!("{ahead}{}", self.number)))
+    fn audit_search_terms(&self) -> Vec<String> {
+        let key = epc::number_key(&self.number);
+        let number = self.number.as_str();
+        let typed = [number, &key].into_iter().flat_map(|number| {
+            ["", "00", "(00)"].map(|ahead| mask_number(&format!("{ahead}{number}")))
+        });
+        typed.collect()
     }
 
     /// Names to search for inside a text.
@@ -106,12 +111,13 @@ impl Store {
         }
         statements.extend(self.erase_from_dead_letters(&names).await?);
         statements.extend(delete_by_key(&names));
-        let outcomes = self.write(statements).await?;
-        let rows: u64 = outcomes.iter().map(|outcome| outcome.rows_affected).sum();
-        let mut target = format!("{rows} rows");
-        target.extend(request.map(|request| format!(", request {request:.64}")));
+        let target = request.map_or_else(String::new, |request| format!("request {request:.64}"));
         let (who, what) = ("operator".to_owned(), "erase".to_owned());
-        self.insert_audit(&[AuditEntry { at: now, actor: who, action: what, target }]).await?;
+        // In the same transaction: no erasure without its entry.
+        statements.push(AuditEntry { at: now, actor: who, action: what, target }.insert());
+        let outcomes = self.write(statements).await?;
+        let erased = &outcomes[..outcomes.len() - 1];
+        let rows: u64 = erased.iter().map(|outcome| outcome.rows_affected).sum();
         if let Engine::Sqlite(engine) = &self.engine {
             // Only a checkpoint overwrites the data in the file itself. A concurrent reader delays
             // it until the hourly one.
@@ -309,7 +315,7 @@ fn delete_by_key(names: &ParcelNames<'_>) -> Vec<Statement> {
         "UPDATE audit SET target = replace(target, $1, $2) WHERE replace(target, $1, '') <> target";
     let marks = names.audit_search_terms();
     all.extend(
-        marks.map(|mark| Statement::new(looks, [Value::from(mark.as_str()), ERASED.into()])),
+        marks.iter().map(|mark| Statement::new(looks, [Value::from(mark.as_str()), ERASED.into()])),
     );
     all
 }

@@ -45,11 +45,32 @@ pub struct Parcel {
 const COLUMNS: &str = "epc, number, token, postcode, route, stop_id, stop_seq, gift, language, preferences, put_at, \
      ended_at, expires_at, case_state, case_at, case_note";
 
-/// Normalizes a postcode for comparison: upper case, without spaces and hyphens.
+/// Country codes that people write before a postcode: ISO 3166-1, and the distinguishing signs of
+/// road vehicles.
+const POSTCODE_COUNTRIES: &[&str] = &[
+    "A", "AT", "B", "BE", "BG", "CH", "CY", "CZ", "D", "DE", "DK", "E", "EE", "EL", "ES", "F",
+    "FI", "FIN", "FL", "FR", "GR", "H", "HR", "HU", "I", "IT", "L", "LI", "LT", "LU", "LV", "N",
+    "NL", "NO", "P", "PL", "PT", "RO", "S", "SE", "SI", "SK", "SLO", "US", "USA",
+];
+
+/// Number of digits of a ZIP code; the four digits after it name a block (ZIP+4).
+const ZIP_DIGITS: usize = 5;
+
+/// Normalizes a postcode for comparison: upper case, without spaces and hyphens, without the
+/// country before a postcode of digits, and without the block of a ZIP+4 code.
 #[must_use]
 pub fn normalize_postcode(text: &str) -> String {
-    let emails = text.chars().filter(|letter| !letter.is_whitespace() && *letter != '-');
-    emails.flat_map(char::to_uppercase).take(16).collect()
+    let mut code = epc::number_key(text);
+    let letters = code.len() - code.trim_start_matches(|c: char| c.is_ascii_uppercase()).len();
+    let digits = &code[letters..];
+    let is_number = digits.len() >= 4 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number && POSTCODE_COUNTRIES.contains(&&code[..letters]) {
+        code.drain(..letters);
+    }
+    if code.len() == ZIP_DIGITS + 4 && code.bytes().all(|byte| byte.is_ascii_digit()) {
+        code.truncate(ZIP_DIGITS);
+    }
+    code.chars().take(16).collect()
 }
 
 /// Statement that sets the end of a parcel's delivery and the expiry of its page. The last one
@@ -83,10 +104,10 @@ pub fn set_case(epc: &str, state: &str, note: Option<&str>, at: UtcTime) -> Stat
 pub(super) fn upsert_for_route(parcel: &Parcel, route: &[Value; 3]) -> Statement {
     let [name, rev, digest] = route.clone();
     Statement::new(
-        "INSERT INTO parcel (epc, number, token, postcode, route, rev, stop_id, stop_seq, gift, language, put_at) \
+        "INSERT INTO parcel (epc, number, token, postcode, route, rev, stop_id, stop_seq, gift, language, put_at, number_key) \
          SELECT $1, $2, $3, $4, route.route, route.rev, $5, CAST($6 AS BIGINT), CAST($7 AS BIGINT), $8, \
-         CAST($9 AS BIGINT) FROM route WHERE route.route = $10 AND route.rev = $11 AND route.digest = $12 \
-         ON CONFLICT (epc) DO UPDATE SET number = excluded.number, \
+         CAST($9 AS BIGINT), $13 FROM route WHERE route.route = $10 AND route.rev = $11 AND route.digest = $12 \
+         ON CONFLICT (epc) DO UPDATE SET number = excluded.number, number_key = excluded.number_key, \
          postcode = COALESCE(excluded.postcode, parcel.postcode), route = excluded.route, rev = excluded.rev, \
          stop_id = excluded.stop_id, stop_seq = excluded.stop_seq, gift = excluded.gift, \
          language = COALESCE(excluded.language, parcel.language), \
@@ -105,6 +126,7 @@ pub(super) fn upsert_for_route(parcel: &Parcel, route: &[Value; 3]) -> Statement
             name,
             rev,
             digest,
+            epc::number_key(&parcel.number).into(),
         ],
     )
 }
@@ -169,21 +191,25 @@ impl Store {
         number: &str,
         domain: &str,
     ) -> Result<Vec<Parcel>, StoreError> {
-        const MAX_CANDIDATES: usize = 4;
-        let key = epc::normalize_number(number);
-        let mut values: Vec<Value> = vec![key.as_str().into()];
-        let candidates = epc::uris_for_number(number, domain);
+        const MAX_CANDIDATES: usize = 8;
+        let exact = epc::normalize_number(number);
+        let mut values: Vec<Value> = vec![exact.as_str().into(), epc::number_key(number).into()];
+        let mut candidates = epc::uris_for_number(number, domain);
+        if number.contains("://") {
+            candidates.insert(0, epc::canonical(number));
+        }
         // A fixed number of placeholders: one prepared text, and the same work for every number.
         for index in 0..MAX_CANDIDATES {
             values.push(candidates.get(index).map_or("", String::as_str).into());
         }
         let mut found = self
             .select_parcels(
-                "WHERE number = $1 OR epc IN ($2, $3, $4, $5) ORDER BY put_at DESC",
+                "WHERE number = $1 OR number_key = $2 OR epc IN ($3, $4, $5, $6, $7, $8, $9, $10) \
+                 ORDER BY put_at DESC",
                 values,
             )
             .await?;
-        found.sort_by_key(|parcel| parcel.number != key);
+        found.sort_by_key(|parcel| parcel.number != exact);
         Ok(found)
     }
 
@@ -208,9 +234,25 @@ mod tests {
 
     #[test]
     fn a_postcode_is_compared_however_people_write_it() {
-        for (text, expected) in
-            [(" sw1a 1aa", "SW1A1AA"), ("80331", "80331"), ("1234-567", "1234567"), ("", "")]
-        {
+        for (text, expected) in [
+            (" sw1a 1aa", "SW1A1AA"),
+            ("80331", "80331"),
+            ("D-80331", "80331"),
+            ("de 80331", "80331"),
+            ("８０３３１", "80331"),
+            ("L-1234", "1234"),
+            ("CH-8001", "8001"),
+            ("1234-567", "1234567"),
+            ("12345-6789", "12345"),
+            ("12345 6789", "12345"),
+            ("US 12345-6789", "12345"),
+            ("1012 AB", "1012AB"),
+            ("D02 X285", "D02X285"),
+            ("AD500", "AD500"),
+            ("VLT 1117", "VLT1117"),
+            ("D-123", "D123"),
+            ("", ""),
+        ] {
             assert_eq!(normalize_postcode(text), expected);
         }
         assert_eq!(normalize_postcode(&"x".repeat(1000)).len(), 16);

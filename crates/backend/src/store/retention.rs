@@ -31,8 +31,10 @@ const OPEN_SUBSCRIBER_RETENTION: Duration = Duration::from_hours(24 * 90);
 /// Numbers of deleted rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RetentionReport {
-    /// Track points.
+    /// Track points that were deleted one by one.
     pub track: u64,
+    /// Days of track points that were dropped as a whole, on PostgreSQL.
+    pub track_days: u64,
     pub events: u64,
     /// Parcels whose personal data were cleared.
     pub pages: u64,
@@ -50,6 +52,27 @@ pub struct RetentionReport {
     pub dead_letters: u64,
 }
 
+/// Runs the parts of a purge, each whether or not another one fails.
+#[derive(Debug, Default)]
+struct PurgeParts {
+    first_error: Option<StoreError>,
+}
+
+impl PurgeParts {
+    /// Runs one part. A failed part counts as one that deleted nothing.
+    async fn run<T: Default>(
+        &mut self,
+        name: &'static str,
+        part: impl Future<Output = Result<T, StoreError>>,
+    ) -> T {
+        part.await.unwrap_or_else(|error| {
+            tracing::debug!(part = name, %error, "retention part failed");
+            self.first_error.get_or_insert(error);
+            T::default()
+        })
+    }
+}
+
 /// Statement that limits the number of dead letters; runs in the transaction that inserts some.
 #[must_use]
 pub fn limit_dead_letters() -> Statement {
@@ -60,10 +83,10 @@ pub fn limit_dead_letters() -> Statement {
 }
 
 impl Store {
-    /// Deletes data past its retention period at `now`.
+    /// Deletes data past its retention period at `now`. A part that fails does not stop the others.
     ///
     /// # Errors
-    /// On an error earlier deletions remain.
+    /// The first error of a part; what the other parts deleted is deleted.
     pub async fn purge(
         &self,
         now: UtcTime,
@@ -71,22 +94,28 @@ impl Store {
     ) -> Result<RetentionReport, StoreError> {
         let ago = |time: Duration| time_before(now, time);
         let (track, events, page) = (ago(keep.track), ago(keep.events), ago(keep.page));
+        let slices = async |sql: &[&'static str], cutoff| self.run_in_slices(sql, cutoff).await;
+        let write = async |statement| Ok(self.write(vec![statement]).await?[0].rows_affected);
+        let mut parts = PurgeParts::default();
         let mut purged = RetentionReport {
-            subscribers: self.purge_subscribers(now).await?,
-            pages: self.run_in_slices(&[CLEAR_PERSONAL_DATA], page).await?,
-            track: self.purge_track(track).await?,
-            events: self.run_in_slices(&[EVENT_EPCS, EVENTS], events).await?,
-            parcels: self.run_in_slices(&[PARCELS], events).await?,
+            subscribers: parts.run("subscribers", self.purge_subscribers(now)).await,
+            pages: parts.run("personal data", slices(&[CLEAR_PERSONAL_DATA], page)).await,
+            events: parts.run("events", slices(&[EVENT_EPCS, EVENTS], events)).await,
+            parcels: parts.run("parcels", slices(&[PARCELS], events)).await,
+            routes: parts.run("routes", slices(&[ROUTES], track)).await,
+            commands: parts.run("commands", slices(&[COMMANDS], track)).await,
+            jobs: parts.run("capture jobs", slices(&[JOBS], page)).await,
+            audit: parts.run("audit log", slices(&[AUDIT], ago(keep.audit))).await,
+            dead_letters: parts
+                .run("dead letters", slices(&[DEAD_LETTERS], ago(keep.dead_letters)))
+                .await,
             ..RetentionReport::default()
         };
-        purged.routes = self.run_in_slices(&[ROUTES], track).await?;
-        purged.commands = self.run_in_slices(&[COMMANDS], track).await?;
-        purged.jobs = self.run_in_slices(&[JOBS], page).await?;
-        purged.audit = self.run_in_slices(&[AUDIT], ago(keep.audit)).await?;
-        purged.dead_letters = self.run_in_slices(&[DEAD_LETTERS], ago(keep.dead_letters)).await?;
-        purged.dead_letters += self.write(vec![limit_dead_letters()]).await?[0].rows_affected;
-        self.write(vec![Statement::new(POSITIONS, [track.into()])]).await?;
-        Ok(purged)
+        purged.dead_letters += parts.run("dead letters", write(limit_dead_letters())).await;
+        let track_points = parts.run("track", self.purge_track(track)).await;
+        (purged.track, purged.track_days) = (track_points.points, track_points.days);
+        parts.run("positions", write(Statement::new(POSITIONS, [track.into()]))).await;
+        parts.first_error.map_or(Ok(purged), Err)
     }
 
     async fn purge_subscribers(&self, now: UtcTime) -> Result<u64, StoreError> {

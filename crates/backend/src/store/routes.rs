@@ -5,6 +5,7 @@
 //! - A pending route has `sent_rev` NULL or below `rev`. A withdrawn route is pending too, with an
 //!   empty manifest, unless another route of the van replaces it.
 
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::events;
@@ -12,6 +13,7 @@ use super::parcels::{self, Parcel};
 use super::{Row, Statement, Store, StoreError, Value};
 use crate::event::Event;
 use waypost_model::units::UtcTime;
+use waypost_wire::manifest;
 
 /// Duration of a route without an end.
 const DEFAULT_DURATION: Duration = Duration::from_hours(24);
@@ -161,9 +163,14 @@ impl Store {
         if known.as_ref().is_some_and(|known| known.is_same_revision(put)) {
             return Ok(PutRouteResult::Unchanged);
         }
+        let order_changes = match &known {
+            Some(known) => self.order_changes(known, put).await?,
+            None => None,
+        };
         // All statements after the first two take effect only if this revision was stored.
         let this = [put.route.as_str().into(), put.rev.into(), put.digest.as_str().into()];
-        let mut statements = vec![lock_van_routes(&put.van), upsert_route(put, others)];
+        let mut statements =
+            vec![lock_van_routes(&put.van), upsert_route(put, others, order_changes.as_deref())];
         statements.extend(parcels.iter().map(|parcel| parcels::upsert_for_route(parcel, &this)));
         statements.push(parcels::unlink_from_route(&this));
         if others == ConflictPolicy::Replace {
@@ -177,6 +184,31 @@ impl Store {
             (_, None) => Ok(PutRouteResult::Created),
             (_, Some(_)) => Ok(PutRouteResult::Updated),
         }
+    }
+
+    /// Changes of the order of stops up to the revision `put`, as stored in the column of that name.
+    async fn order_changes(
+        &self,
+        known: &Route,
+        put: &Route,
+    ) -> Result<Option<String>, StoreError> {
+        const SQL: &str = "SELECT order_changes FROM route WHERE route = $1";
+        let rows = self.read(Statement::new(SQL, [put.route.as_str().into()])).await?;
+        let before = rows.first().and_then(|row| row.maybe_text(0));
+        let mut changes: BTreeMap<String, i64> =
+            before.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+        let stops = |route: &Route| {
+            let manifest = manifest::parse(route.manifest.as_bytes()).ok().flatten();
+            let stops = manifest.map(|manifest| manifest.stops).unwrap_or_default();
+            stops.into_iter().map(|stop| stop.id).collect::<Vec<_>>()
+        };
+        let (old, new) = (stops(known), stops(put));
+        changes.retain(|stop, _| new.contains(stop));
+        for stop in stops_with_others_before(&old, &new) {
+            changes.insert(stop.to_owned(), put.put_at.as_unix_ms());
+        }
+        let json = serde_json::to_string(&changes).expect("texts and integers serialize");
+        Ok((!changes.is_empty()).then_some(json))
     }
 
     async fn rejection(&self, put: &Route) -> Result<PutRouteResult, StoreError> {
@@ -229,6 +261,23 @@ impl Store {
     }
 }
 
+/// Stops of `old` that have a stop before them in `new` that was not before them in `old`.
+fn stops_with_others_before<'a>(old: &[String], new: &'a [String]) -> Vec<&'a str> {
+    let places: HashMap<&str, usize> =
+        old.iter().enumerate().map(|(place, stop)| (stop.as_str(), place)).collect();
+    // Largest former place of a stop so far; a new stop counts as one after all others.
+    let mut largest = None;
+    let mut found = Vec::new();
+    for stop in new {
+        let place = places.get(stop.as_str()).copied();
+        if place.is_some() && largest > place {
+            found.push(stop.as_str());
+        }
+        largest = largest.max(Some(place.unwrap_or(usize::MAX)));
+    }
+    found
+}
+
 /// Row lock that serializes changes of a van's routes across instances.
 fn lock_van_routes(van: &str) -> Statement {
     Statement::new(
@@ -242,7 +291,7 @@ fn conflict_values(put: &Route) -> Vec<Value> {
     vec![put.route.as_str().into(), put.van.as_str().into(), from.into(), until.into()]
 }
 
-fn upsert_route(put: &Route, others: ConflictPolicy) -> Statement {
+fn upsert_route(put: &Route, others: ConflictPolicy, order_changes: Option<&str>) -> Statement {
     let unless = match others {
         ConflictPolicy::Reject => {
             format!("NOT EXISTS (SELECT 1 FROM route AS other WHERE {CONFLICTS_SQL})")
@@ -251,12 +300,13 @@ fn upsert_route(put: &Route, others: ConflictPolicy) -> Statement {
         ConflictPolicy::Replace => "CAST($3 AS BIGINT) + CAST($4 AS BIGINT) IS NOT NULL".to_owned(),
     };
     let sql = format!(
-        "INSERT INTO route (route, van, rev, valid_from, valid_until, doc, manifest, digest, put_at, withdrawn) \
-         SELECT $1, $2, CAST($5 AS BIGINT), CAST($6 AS BIGINT), CAST($7 AS BIGINT), $8, $9, $10, CAST($11 AS BIGINT), 0 \
+        "INSERT INTO route (route, van, rev, valid_from, valid_until, doc, manifest, digest, put_at, withdrawn, order_changes) \
+         SELECT $1, $2, CAST($5 AS BIGINT), CAST($6 AS BIGINT), CAST($7 AS BIGINT), $8, $9, $10, CAST($11 AS BIGINT), 0, $12 \
          WHERE {unless} \
          ON CONFLICT (route) DO UPDATE SET rev = excluded.rev, valid_from = excluded.valid_from, \
          valid_until = excluded.valid_until, doc = excluded.doc, manifest = excluded.manifest, \
-         digest = excluded.digest, put_at = excluded.put_at, withdrawn = 0 \
+         digest = excluded.digest, put_at = excluded.put_at, withdrawn = 0, \
+         order_changes = excluded.order_changes \
          WHERE route.rev < excluded.rev AND route.van = excluded.van"
     );
     let mut values = conflict_values(put);
@@ -268,6 +318,7 @@ fn upsert_route(put: &Route, others: ConflictPolicy) -> Statement {
         put.manifest.as_str().into(),
         put.digest.as_str().into(),
         put.put_at.into(),
+        order_changes.into(),
     ]);
     Statement::new(sql, values)
 }
@@ -282,4 +333,28 @@ fn withdraw_conflicting(put: &Route) -> Statement {
     let mut values = conflict_values(put);
     values.extend([put.rev.into(), put.digest.as_str().into()]);
     Statement::new(sql, values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_is_told_of_only_if_another_one_was_put_before_it() {
+        for (old, new, expected) in [
+            ("abcd", "abcd", ""),
+            ("abcd", "bcd", ""),
+            ("abcd", "abcde", ""),
+            ("abcd", "abdc", "c"),
+            ("abcd", "axbcd", "bcd"),
+            ("abcd", "dabc", "abc"),
+            ("abcd", "bcda", "a"),
+            ("", "ab", ""),
+        ] {
+            let stops = |text: &str| text.chars().map(String::from).collect::<Vec<_>>();
+            let (old_stops, new_stops) = (stops(old), stops(new));
+            let found = stops_with_others_before(&old_stops, &new_stops);
+            assert_eq!(found.concat(), expected, "{old} {new}");
+        }
+    }
 }

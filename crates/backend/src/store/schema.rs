@@ -63,13 +63,15 @@ CREATE TABLE track (
 ) {by_time};
 {backdate}
 
--- Planned routes: the received document and the manifest for the van.
+-- Planned routes: the received document and the manifest for the van. `order_changes` has the time
+-- at which a revision last put other stops before a stop, by the stop's id.
 CREATE TABLE route (
     route TEXT PRIMARY KEY,
     van TEXT NOT NULL, rev {int} NOT NULL,
     valid_from {int}, valid_until {int},
     doc TEXT NOT NULL, manifest TEXT NOT NULL, digest TEXT NOT NULL,
-    put_at {int} NOT NULL, sent_rev {int}, claimed_until {int}, withdrawn {int} NOT NULL
+    put_at {int} NOT NULL, sent_rev {int}, claimed_until {int}, withdrawn {int} NOT NULL,
+    order_changes TEXT
 ) {strict};
 CREATE INDEX route_by_van ON route (van, put_at);
 CREATE INDEX route_by_end ON route (van, (COALESCE(valid_until, COALESCE(valid_from, put_at) + 86400000)));
@@ -77,7 +79,7 @@ CREATE INDEX route_by_end ON route (van, (COALESCE(valid_until, COALESCE(valid_f
 -- Announced parcels. `epc` is the canonical URI used in all events.
 CREATE TABLE parcel (
     epc TEXT PRIMARY KEY,
-    number TEXT NOT NULL, token TEXT NOT NULL UNIQUE, postcode TEXT,
+    number TEXT NOT NULL, number_key TEXT, token TEXT NOT NULL UNIQUE, postcode TEXT,
     route TEXT, rev {int}, stop_id TEXT, stop_seq {int},
     gift {int} NOT NULL, language TEXT,
     preferences TEXT,
@@ -85,6 +87,7 @@ CREATE TABLE parcel (
     case_state TEXT, case_at {int}, case_note TEXT
 ) {strict};
 CREATE INDEX parcel_by_number ON parcel (number);
+CREATE INDEX parcel_by_number_key ON parcel (number_key);
 CREATE INDEX parcel_by_route ON parcel (route);
 CREATE INDEX parcel_by_case ON parcel (case_state);
 CREATE INDEX parcel_by_end ON parcel (ended_at);

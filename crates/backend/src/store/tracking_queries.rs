@@ -1,6 +1,6 @@
 //! Queries of the tracking views: vans, route revisions and events, tracks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::{Row, Statement, Store, StoreError, Value};
 use crate::event::Event;
@@ -37,6 +37,8 @@ pub struct StoredManifest {
     pub put_at: UtcTime,
     /// JSON payload.
     pub manifest: String,
+    /// When a revision last put other stops before a stop, by the stop's id.
+    pub order_changes: HashMap<String, i64>,
 }
 
 /// A track point: `[ms since 1970, latitude, longitude, m/s]`.
@@ -190,7 +192,7 @@ impl Store {
 
     /// Current manifests of routes.
     pub async fn manifests(&self, routes: &[&str]) -> Result<Vec<StoredManifest>, StoreError> {
-        const SQL: &str = "WITH asked (route) AS (VALUES {keys}) SELECT route.route, van, put_at, manifest \
+        const SQL: &str = "WITH asked (route) AS (VALUES {keys}) SELECT route.route, van, put_at, manifest, order_changes \
              FROM asked CROSS JOIN route WHERE route.route = asked.route";
         let keys: Vec<_> = routes.iter().map(|route| vec![(*route).into()]).collect();
         let rows = self.read_batched(SQL, &[], &keys).await?;
@@ -199,6 +201,10 @@ impl Store {
             van: row.text(1).to_owned(),
             put_at: row.utc(2),
             manifest: row.text(3).to_owned(),
+            order_changes: row
+                .maybe_text(4)
+                .and_then(|json| serde_json::from_str(json).ok())
+                .unwrap_or_default(),
         };
         Ok(rows.iter().map(manifest).collect())
     }

@@ -49,7 +49,11 @@ pub fn preference_state(
 pub fn closed_reason(stand: PreferenceContext) -> Option<&'static str> {
     match stand.status {
         Status::Delivered => Some(DELIVERED),
-        Status::Arrived | Status::Attempted | Status::Returned | Status::Problem => Some(TOO_LATE),
+        Status::Arrived
+        | Status::Attempted
+        | Status::AvailableForPickup
+        | Status::Returned
+        | Status::Problem => Some(TOO_LATE),
         _ if !stand.on_a_route => Some(NOT_ANNOUNCED),
         Status::Announced | Status::InTransit | Status::AtStation | Status::OutForDelivery => None,
     }

@@ -170,6 +170,9 @@ pub struct TraceView {
     /// Suspicious circumstances, in the contract's terms: `scan_outside`, `wrong_stop`,
     /// `tag_fell_silent`, `never_loaded`.
     pub suspicions: Vec<String>,
+    /// URIs of other parcels that match the same number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<String>,
 }
 
 /// An event that names a parcel.

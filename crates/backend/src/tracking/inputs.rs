@@ -1,5 +1,6 @@
 //! Inputs of all views, from the store and the newest messages, before any evaluation.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::parcel::{DeliveryPreference, SubscriptionView};
@@ -55,6 +56,8 @@ pub struct RouteInput {
     /// Time at which this revision was stored.
     pub put_at: UtcTime,
     pub withdrawn: bool,
+    /// When a revision last put other stops before a stop, by the stop's id.
+    pub order_changes: Arc<HashMap<String, UtcTime>>,
     /// Events of its van, reduced by `TrackingEvent::from_route_event`, unordered and with
     /// duplicates.
     pub events: Arc<Vec<TrackingEvent>>,
@@ -71,6 +74,7 @@ impl RouteInput {
             epcs: Arc::new(epcs),
             put_at,
             withdrawn: false,
+            order_changes: Arc::default(),
             events: Arc::default(),
         }
     }

@@ -20,8 +20,7 @@ pub struct ParcelView {
     /// Distinct unfinished stops ahead; absent if the parcel is not out for delivery or the number
     /// must stay hidden.
     pub stops_away: Option<u32>,
-    /// Whether the order of stops changed since the last route revision. Explains a rising number
-    /// of stops.
+    /// Whether the order of stops changed since the departure, so that more of them are ahead.
     pub route_changed: bool,
     /// Expected arrival; absent if no reliable estimate exists.
     pub eta: Option<Window>,
@@ -61,6 +60,8 @@ pub enum Status {
     Delivered,
     /// Delivery was attempted and failed.
     Attempted,
+    /// Ready for the recipient at a shop, locker or counter.
+    AvailableForPickup,
     /// Returned to the station.
     Returned,
     /// Damaged or not found; a dispatcher handles it.
@@ -109,8 +110,12 @@ pub enum Stage {
     Delivered,
     /// Delivery was attempted and failed.
     Attempted,
+    /// Ready for the recipient at a shop, locker or counter.
+    AvailableForPickup,
     /// Returned to the station.
     Returned,
+    /// A carrier reports a problem without its kind.
+    Exception,
     /// Found damaged.
     Damaged,
     /// Searched for and not found.

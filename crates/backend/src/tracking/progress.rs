@@ -58,7 +58,7 @@ pub struct StopProgress {
     pub parcels: Vec<ParcelLocation>,
     /// Number of unfinished stops ahead; `None` if the stop is finished.
     pub ahead: Option<u32>,
-    /// Whether `ahead` was smaller before.
+    /// Whether the order of the stops changed, so that more of them are ahead than before.
     pub ahead_increased: bool,
 }
 
@@ -248,7 +248,19 @@ impl<'a> Replay<'a> {
         }
     }
 
+    /// Whether more stops are ahead of a stop than before.
+    fn is_raised(&self, stop: usize) -> bool {
+        self.ahead[stop].zip(self.min_ahead[stop]).is_some_and(|(now, before)| now > before)
+    }
+
+    /// Whether a revision has put other stops before this one since the departure.
+    fn is_reordered(&self, stop: usize) -> bool {
+        let changed = self.route.order_changes.get(&self.route.manifest.stops[stop].id);
+        changed.zip(self.departed.as_ref()).is_some_and(|(changed, departed)| changed > departed)
+    }
+
     fn retract(&mut self, retraction: &'a TrackingEvent) {
+        let raised: Vec<bool> = (0..self.served.len()).map(|stop| self.is_raised(stop)).collect();
         self.retracted.insert(event_key(retraction));
         for epc in &retraction.epcs {
             if let Some(told) = self.events_by_parcel.get_mut(epc.as_str()) {
@@ -257,6 +269,12 @@ impl<'a> Replay<'a> {
             }
         }
         self.recount();
+        // A retraction corrects the count; the order of the stops is the same.
+        for (stop, raised) in raised.into_iter().enumerate() {
+            if !raised && self.is_raised(stop) {
+                self.min_ahead[stop] = self.ahead[stop];
+            }
+        }
     }
 
     /// Moves the van according to an event.
@@ -344,13 +362,11 @@ impl<'a> Replay<'a> {
             Some(_) if self.skipped[stop] > 0 => StopState::Skipped,
             Some(_) => StopState::Open,
         };
-        let ahead_increased = |stop: usize| self.ahead[stop].zip(self.min_ahead[stop]);
         let stops = (0..self.served.len()).map(|stop| StopProgress {
             state: state(stop),
             parcels: self.parcels[stop].clone(),
             ahead: self.ahead[stop],
-            ahead_increased: ahead_increased(stop).is_some_and(|(now, min_ahead)| now > min_ahead)
-                || self.departed.is_some_and(|departed| self.route.put_at > departed),
+            ahead_increased: self.is_raised(stop) || self.is_reordered(stop),
         });
         Progress {
             stops: stops.collect(),

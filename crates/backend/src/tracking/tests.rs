@@ -663,7 +663,7 @@ fn a_stop_that_is_left_with_something_undone_goes_to_the_end_and_the_page_says_w
 }
 
 #[test]
-fn a_taken_back_delivery_says_that_the_number_rose() {
+fn a_retracted_delivery_raises_the_number_and_says_nothing_of_the_order() {
     let route = simulated_once();
     let start = utc("2026-11-23T07:00:00Z");
     let seq = Some(route.manifest.stops[0].seq);
@@ -683,8 +683,35 @@ fn a_taken_back_delivery_says_that_the_number_rose() {
         let back = retraction(facts.last().unwrap(), later(start, seconds));
         let facts = [vec![back], facts.clone()].concat();
         let after = Progress::from_events(&known(facts), LastStopState::Present);
-        assert_eq!((after.stops[2].ahead, after.stops[2].ahead_increased), (Some(2), true));
+        assert_eq!((after.stops[2].ahead, after.stops[2].ahead_increased), (Some(2), false));
     }
+}
+
+#[test]
+fn a_revision_says_that_the_order_changed_only_where_and_after_it_did() {
+    let start = utc("2026-11-23T07:00:00Z");
+    let route = simulated_once();
+    let all: Vec<&str> = route.epcs.iter().flatten().map(String::as_str).collect();
+    let facts = vec![fact(Stage::OutForDelivery, start, &all, None)];
+    let id = route.manifest.stops[3].id.clone();
+    let changed = |seconds: i64, changed: bool| {
+        let order_changes = [(id.clone(), later(start, seconds))];
+        let order_changes = order_changes.into_iter().filter(|_| changed).collect();
+        let known = RouteInput {
+            events: Arc::new(facts.clone()),
+            put_at: later(start, seconds),
+            order_changes: Arc::new(order_changes),
+            ..route.clone()
+        };
+        let progress = Progress::from_events(&known, LastStopState::Present);
+        progress.stops.iter().map(|stop| stop.ahead_increased).collect::<Vec<_>>()
+    };
+    let none = vec![false; route.manifest.stops.len()];
+    assert_eq!(changed(60, false), none, "a new revision in the same order");
+    assert_eq!(changed(-60, true), none, "before the departure");
+    let mut expected = none;
+    expected[3] = true;
+    assert_eq!(changed(60, true), expected);
 }
 
 #[test]

@@ -67,7 +67,8 @@ impl<'a> Timeline<'a> {
             Some(Stage::Delivered) => Status::Delivered,
             Some(Stage::Attempted) => Status::Attempted,
             Some(Stage::Returned) => Status::Returned,
-            Some(Stage::Damaged | Stage::NotFound) => Status::Problem,
+            Some(Stage::AvailableForPickup) => Status::AvailableForPickup,
+            Some(Stage::Damaged | Stage::NotFound | Stage::Exception) => Status::Problem,
         }
     }
 
@@ -103,7 +104,8 @@ fn dedup_key(fact: &TrackingEvent) -> (Option<&str>, Option<u64>) {
 
 fn step(fact: &TrackingEvent, stage: Stage) -> Step {
     let ours = matches!(fact.origin, Origin::Van | Origin::Backend);
-    let why = matches!(stage, Stage::Attempted | Stage::Returned | Stage::Damaged);
+    let why =
+        matches!(stage, Stage::Attempted | Stage::Returned | Stage::Damaged | Stage::Exception);
     Step {
         stage,
         at: fact.time.to_string(),

@@ -61,6 +61,7 @@ pub fn trace(inputs: &TraceInput<'_>) -> TraceView {
             .map(|last| handled_nearby(last, around, &parcel.epc))
             .unwrap_or_default(),
         suspicions: suspicions(&timeline, facts, inputs),
+        others: Vec::new(),
     }
 }
 
@@ -113,7 +114,8 @@ fn expected(timeline: &Timeline<'_>, on_a_route: bool) -> Option<Stage> {
         Some(Stage::Loaded) => Stage::OutForDelivery,
         Some(Stage::OutForDelivery) => Stage::Arrived,
         Some(Stage::Arrived) => Stage::Delivered,
-        Some(Stage::Attempted | Stage::Damaged) => Stage::Returned,
+        Some(Stage::AvailableForPickup) => Stage::Delivered,
+        Some(Stage::Attempted | Stage::Damaged | Stage::Exception) => Stage::Returned,
         Some(Stage::Delivered | Stage::NotFound) => return None,
     })
 }

@@ -43,6 +43,12 @@ pub const IMPORT_STATUSES: &[(&str, Stage)] = &[
     ("sorted", Stage::Sorted),
     ("handed_over", Stage::PickedUp),
     ("at_station", Stage::AtStation),
+    ("out_for_delivery", Stage::OutForDelivery),
+    ("delivered", Stage::Delivered),
+    ("attempted", Stage::Attempted),
+    ("available_for_pickup", Stage::AvailableForPickup),
+    ("returned", Stage::Returned),
+    ("exception", Stage::Exception),
 ];
 
 /// CBV 2.0 §7.1: business steps of other parties, without their URI prefix.

@@ -107,6 +107,7 @@ impl Locale {
                 Status::Arrived => "status.arrived",
                 Status::Delivered => "status.delivered",
                 Status::Attempted => "status.attempted",
+                Status::AvailableForPickup => "status.available_for_pickup",
                 Status::Returned => "status.returned",
                 Status::Problem => "status.problem",
             })
@@ -219,6 +220,7 @@ mod tests {
             Status::Arrived,
             Status::Delivered,
             Status::Attempted,
+            Status::AvailableForPickup,
             Status::Returned,
             Status::Problem,
         ] {

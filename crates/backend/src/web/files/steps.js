@@ -7,14 +7,14 @@ import { say, word } from './words.js';
 const STEPS = ['announced', 'in_transit', 'at_station', 'out_for_delivery', 'delivered'];
 const REACHED = {
   announced: 0, in_transit: 1, at_station: 2, out_for_delivery: 3, arrived: 3,
-  delivered: 4, attempted: 3, returned: 2,
+  delivered: 4, attempted: 3, available_for_pickup: 3, returned: 2,
 };
 // Progress of a parcel with a problem, by its last stage.
 const STAGES = {
   packed: 0, shipped: 1, picked_up: 1, arrived_at_hub: 1, sorted: 1, at_station: 2, loaded: 2,
-  out_for_delivery: 3, arrived: 3, attempted: 3,
+  out_for_delivery: 3, arrived: 3, attempted: 3, available_for_pickup: 3,
 };
-const ENDED = ['delivered', 'attempted', 'returned', 'problem'];
+const ENDED = ['delivered', 'attempted', 'available_for_pickup', 'returned', 'problem'];
 
 export const headline = (view) =>
   view.status !== 'out_for_delivery' || (view.stops_away ?? null) === null
@@ -45,6 +45,7 @@ export function why(view) {
     if (last) said.push(say('why.reason', { reason: word('reason', last.reason) }));
     said.push(say(`next.${view.status}`));
   }
+  if (view.status === 'available_for_pickup') said.push(say('next.available_for_pickup'));
   if (view.route_changed) said.push(say('why.route_changed'));
   return said.join(' ');
 }

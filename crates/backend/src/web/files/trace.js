@@ -51,6 +51,7 @@ function show(found, view, path, pages) {
   found.replaceChildren(
     column(
       part('last', last(view),
+        others(view),
         view.suspicions.length ? element('ul', { class: 'suspicions' }, view.suspicions.map((word_) => element('li', { class: 'notice' }, word('suspicion', word_)))) : null,
         element('p', {}, view.expected ? say('trace.expected', { stage: say(`stage.${view.expected}`) }) : say('trace.complete'))),
       part('map', spots.length ? place : element('p', { class: 'empty' }, say('trace.no_spot')))),
@@ -76,6 +77,11 @@ function show(found, view, path, pages) {
   }));
   map.fit(true, view.trail.length > 1 ? '' : 'seen:');
 }
+
+// The same number may be that of several parcels.
+const others = (view) => (view.others?.length
+  ? element('p', { class: 'notice' }, say('trace.others'), ' ', view.others.flatMap((epc, n) => [n ? ', ' : '', link(epc)]))
+  : null);
 
 const accuracy = ({ acc_m: radius }) => (radius === null || radius === undefined ? '' : `± ${number(Math.ceil(radius))} m`);
 const away = ({ distance_m: way }) => (way === null || way === undefined ? '' : exactly(way));
@@ -105,8 +111,7 @@ function caseOf(view, path, show_) {
   const form = element('form', {});
   const close = (state) => once(form, async () => {
     try {
-      await ask('PUT', `${path}/case`, { state, note: note.value.trim() });
-      show_(await ask('GET', path));
+      show_(await ask('PUT', `${path}/case`, { state, note: note.value.trim(), epc: view.epc }));
     } catch (refusal) {
       write(refused, refusal.text);
     }

@@ -305,3 +305,59 @@ async fn a_thousand_vans_come_in_the_order_of_their_ids_each_with_its_route() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_case_of_an_ambiguous_number_needs_the_parcel_and_changes_no_other() {
+    on_both(async |store| {
+        let shared = with_tokens(&shared(store, NOON));
+        // One number of two carriers, told apart by their hyphens only.
+        for (number, link) in [("AB-12-7", "one"), ("AB-127", "two"), ("AB-13", "three")] {
+            super::parcel(&shared, number, None, link).await;
+        }
+        let server = Server::start(&shared).await;
+        let desk = [("Authorization", "Bearer desk-secret")];
+        let path = "/api/v1/trace/ab127/case";
+        let refused = server.json("PUT", path, &desk, &json!({"state": "open"})).await;
+        assert_eq!(refused.status, 409);
+        let detail = refused.value()["detail"].as_str().unwrap().to_owned();
+        let epcs = ["AB-12-7", "AB-127"]
+            .map(|number| format!("https://parcels.example.com/parcel/obj/{number}"));
+        assert!(epcs.iter().all(|epc| detail.contains(epc)), "{detail}");
+        let states = async || {
+            let sql = "SELECT token, case_state FROM parcel ORDER BY token";
+            let rows = shared.store.read(Statement::new(sql, [])).await.unwrap();
+            let state = |row: &waypost_backend::store::Row| row.maybe_text(1).map(str::to_owned);
+            rows.iter().map(state).collect::<Vec<_>>()
+        };
+        assert_eq!(states().await, [None, None, None]);
+        let view = server.request("GET", "/api/v1/trace/ab127", &desk, "").await.value();
+        assert_eq!(view["others"].as_array().unwrap().len(), 1, "{view}");
+        let body = json!({"state": "open", "epc": epcs[1]});
+        let answer = server.json("PUT", path, &desk, &body).await;
+        assert_eq!((answer.status, &answer.value()["epc"]), (200, &json!(epcs[1])));
+        assert_eq!(states().await, [None, None, Some("open".to_owned())]);
+        let foreign =
+            json!({"state": "open", "epc": "https://parcels.example.com/parcel/obj/AB-13"});
+        assert_eq!(server.json("PUT", path, &desk, &foreign).await.status, 404);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_case_that_the_audit_log_cannot_record_is_not_stored() {
+    on_both(async |store| {
+        let shared = with_tokens(&shared(store, NOON));
+        super::parcel(&shared, "AB-13", None, "link").await;
+        let server = Server::start(&shared).await;
+        let sql = "ALTER TABLE audit RENAME TO audit_gone";
+        shared.store.write(vec![Statement::new(sql, [])]).await.unwrap();
+        let desk = [("Authorization", "Bearer desk-secret")];
+        let path = "/api/v1/trace/AB-13/case";
+        let answer = server.json("PUT", path, &desk, &json!({"state": "lost"})).await;
+        assert!(answer.status >= 500, "{answer:?}");
+        let sql = "SELECT case_state FROM parcel";
+        let rows = shared.store.read(Statement::new(sql, [])).await.unwrap();
+        assert_eq!(rows[0].maybe_text(0), None);
+    })
+    .await;
+}

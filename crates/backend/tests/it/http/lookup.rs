@@ -48,6 +48,60 @@ async fn number_and_postcode_give_the_link_however_they_are_typed() {
 }
 
 #[tokio::test]
+async fn a_number_and_a_postcode_are_found_in_every_usual_spelling() {
+    on_both(async |store| {
+        let shared = with(&shared(store, NOON), |config| config.http.trust_forwarded_for = true);
+        for (number, postcode, link) in [
+            (NUMBER, "80331", "sscc"),
+            ("ÄB-12/7", "1234", "own"),
+            ("1Z999AA10123456784", "12345", "ups"),
+        ] {
+            parcel(&shared, number, Some(postcode), link).await;
+        }
+        let server = Server::start(&shared).await;
+        for (n, (number, postcode, link)) in [
+            ("1-0614141-234567890-8", "D-80331", "sscc"),
+            ("１０６１４１４１２３４５６７８９０８", "８０３３１", "sscc"),
+            ("urn:epc:id:sscc:0614141.1234567890", "DE 80331", "sscc"),
+            ("URN:EPC:ID:SSCC:0614141.1234567890", "d80331", "sscc"),
+            ("äb 127", "L-1234", "own"),
+            ("Äb-12-7", "l1234", "own"),
+            ("1z-999-aa1-0123456784", "12345-6789", "ups"),
+            ("1Z999AA10123456784", "123456789", "ups"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let answer = track(&server, &format!("192.0.2.{n}"), number, postcode).await;
+            assert_eq!(answer.status, 200, "{number} {postcode}");
+            assert_eq!(answer.value()["token"], link, "{number} {postcode}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn guessing_from_many_addresses_is_braked_and_the_link_still_works() {
+    let (_folder, shared) = super::on_disk(NOON).await;
+    let shared = with(&shared, |config| config.http.trust_forwarded_for = true);
+    parcel(&shared, NUMBER, Some("80331"), LINK).await;
+    let server = Server::start(&shared).await;
+    let mut refused = 0;
+    for guess in 0..1100 {
+        let from = format!("198.51.{}.{}", guess / 250, guess % 250);
+        // Each from another address, for another number.
+        let status = track(&server, &from, &format!("JJD{guess:016}"), "80331").await.status;
+        refused += usize::from(status == 429);
+        assert!(status == 404 || status == 429);
+    }
+    assert!((50..=100).contains(&refused), "{refused}");
+    let braked = track(&server, "203.0.113.7", NUMBER, "80331").await;
+    assert_eq!((braked.status, braked.header("retry-after")), (429, Some("1")));
+    let page = server.request("GET", &format!("/api/v1/track/{LINK}"), &[], "").await;
+    assert_eq!(page.status, 200);
+}
+
+#[tokio::test]
 async fn every_wrong_answer_is_the_same_byte_for_byte() {
     on_both(async |store| {
         let shared = with(&shared(store, NOON), |config| config.http.trust_forwarded_for = true);

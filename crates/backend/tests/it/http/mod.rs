@@ -28,8 +28,14 @@ fn with(shared: &AppState, state_mut: impl FnOnce(&mut Config)) -> AppState {
 async fn parcel(shared: &AppState, number: &str, postcode: Option<&str>, token: &str) {
     let epc = waypost_backend::epc::uris_for_number(number, &shared.config.domain).remove(0);
     let put = Statement::new(
-        "INSERT INTO parcel (epc, number, token, postcode, gift, put_at) VALUES ($1, $2, $3, $4, 0, 1)",
-        [epc.into(), number.into(), token.into(), Value::from(postcode)],
+        "INSERT INTO parcel (epc, number, number_key, token, postcode, gift, put_at) VALUES ($1, $2, $5, $3, $4, 0, 1)",
+        [
+            epc.into(),
+            number.into(),
+            token.into(),
+            Value::from(postcode),
+            waypost_backend::epc::number_key(number).into(),
+        ],
     );
     shared.store.write(vec![put]).await.unwrap();
 }
