@@ -18,7 +18,7 @@ use clap_complete::Shell;
 use tracing::Level;
 
 use crate::config::{Config, DEFAULT_PATH, Override};
-use crate::replay::{self, Emit};
+use crate::replay::{self, Emit, RejectedFixes};
 use waypost_model::units::{Date, Distance};
 use waypost_pipeline::trail_simplifier::{Bounds, Sampling};
 use waypost_service::clock::Clock;
@@ -276,7 +276,21 @@ fn emit_lines(arguments: &ReplayArguments, emit: Emit) -> anyhow::Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     let logs = replay::open(&arguments.logs)?;
     let era = replay::date_hint(arguments.date, &arguments.logs)?;
-    replay::emit(logs, era, sampling(arguments)?, emit, &mut out)?;
+    let totals = replay::emit_with_rejections(
+        logs,
+        era,
+        sampling(arguments)?,
+        emit,
+        &mut out,
+        |RejectedFixes { at, reason, count }| {
+            eprintln!("{:.1} s: {count} rejected: {reason}", at.as_secs_f64());
+        },
+    )?;
+    let reasons = totals.by_reason().filter(|(_, count)| *count > 0);
+    let reasons: Vec<String> = reasons.map(|(name, count)| format!("{count} {name}")).collect();
+    if !reasons.is_empty() {
+        eprintln!("rejected: {}", reasons.join(", "));
+    }
     Ok(out.flush()?)
 }
 

@@ -21,6 +21,7 @@ use waypost_model::motion::TripState;
 use waypost_model::record::{Record, Seq, Subject};
 use waypost_model::units::Date;
 use waypost_pipeline::date_resolver::DateHint;
+use waypost_pipeline::fix_filter::{Rejection, RejectionCounters};
 use waypost_pipeline::trail_simplifier::Sampling;
 use waypost_pipeline::trip_detector::TripConfig;
 use waypost_pipeline::{Pipeline, PipelineConfig, PipelineOutput, ReceiverStats};
@@ -123,18 +124,57 @@ pub fn emit(
     era: DateHint,
     sampling: Sampling,
     emit: Emit,
-    mut out: impl Write,
+    out: impl Write,
 ) -> io::Result<()> {
+    emit_with_rejections(log, era, sampling, emit, out, |_| {}).map(|_| ())
+}
+
+/// Positions of one instant of the recording that did not become fixes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RejectedFixes {
+    /// Time since the start of the recording.
+    pub at: Duration,
+    /// Reason, as in [`RejectionCounters::by_reason`].
+    pub reason: &'static str,
+    pub count: u64,
+}
+
+/// Does the same as [`emit`], reports each rejected fix and returns the totals.
+///
+/// # Errors
+/// Reading the log or writing the lines failed.
+pub fn emit_with_rejections(
+    log: impl BufRead,
+    era: DateHint,
+    sampling: Sampling,
+    emit: Emit,
+    mut out: impl Write,
+    mut rejected: impl FnMut(RejectedFixes),
+) -> io::Result<RejectionCounters> {
     let config = PipelineConfig { date_hint: era, trip: TripConfig::default(), sampling };
     let mut log = RecordedLog::new(log);
     let mut pipeline = Pipeline::new(config, Seq::new(1), TripState::default());
     let mut output = PipelineOutput::default();
+    let mut known = RejectionCounters::default();
+    let mut report = |now: RejectionCounters, at: Duration| {
+        for ((reason, before), (_, count)) in known.by_reason().zip(now.by_reason()) {
+            if count > before && reason != Rejection::NoFix.as_str() {
+                rejected(RejectedFixes { at, reason, count: count - before });
+            }
+        }
+        known = now;
+    };
+    let mut newest = Duration::ZERO;
     while let Some(chunk) = log.next_chunk()? {
+        newest = chunk.at.since_start();
         pipeline.push(&chunk.bytes, chunk.at, &mut output);
+        report(pipeline.receiver_stats().rejected, newest);
         write_lines(&mut output, emit, &mut out)?;
     }
     pipeline.finish(&mut output);
-    write_lines(&mut output, emit, &mut out)
+    report(pipeline.receiver_stats().rejected, newest);
+    write_lines(&mut output, emit, &mut out)?;
+    Ok(pipeline.receiver_stats().rejected)
 }
 
 /// Result of a replay through the whole agent.

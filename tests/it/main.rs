@@ -25,6 +25,7 @@ mod real_world;
 mod recipes;
 mod recordings;
 mod reload;
+mod reports;
 mod same_core;
 mod schemas;
 mod simulated_day;

@@ -480,6 +480,13 @@ impl Dop {
         valid.then(|| Self(u16::try_from(rounded_u32(dop * 100.0)).expect("below 9,000")))
     }
 
+    /// Returns whether a factor is above every usable value. Receivers write 99.9 or 99.99 for a
+    /// geometry that they cannot use.
+    #[must_use]
+    pub fn is_out_of_range(dop: f64) -> bool {
+        dop > 89.99
+    }
+
     /// The dimensionless factor.
     #[must_use]
     pub fn value(self) -> f64 {

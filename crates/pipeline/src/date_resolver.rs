@@ -8,11 +8,25 @@
 
 use std::time::Duration;
 
-use super::epoch::ReportedDate;
+use super::epoch::{ReportedDate, ReportedDates};
 use waypost_model::units::{Date, TimeOfDay, Uptime, UtcTime};
 
 /// Maximum age of the last known date. After 12 h a time of day is ambiguous between two days.
 const MAX_DATE_AGE: Duration = Duration::from_hours(12);
+
+/// Maximum difference in ms between the time of day and the continuation of the last one, within
+/// which the drive is continuous: the receiver's clock cannot have been set meanwhile.
+const CONTINUITY_TOLERANCE_MS: i64 = 5_000;
+
+/// Number of consecutive epochs with the same date after which a receiver is believed that
+/// contradicts the date of the drive so far.
+const CONTRADICTIONS: u32 = 30;
+
+/// Time around midnight in ms within which a receiver's date may lag behind its time or lead.
+const MIDNIGHT_MS: u32 = 10_000;
+
+/// First day of GPS time: no receiver reports an earlier one.
+const GPS_EPOCH: Date = Date::new(1980, 1, 6).expect("valid date");
 
 /// Length of a GPS week era. Week numbers are modulo 1024, so a receiver that missed a rollover is
 /// off by whole eras (IS-GPS-200 §20.3.3.3.1.1).
@@ -52,7 +66,7 @@ impl DateHint {
     /// a cold receiver.
     #[must_use]
     pub fn resolve(self, said: ReportedDate) -> Option<Date> {
-        let date = self.with_century(said)?;
+        let date = self.with_century(said).filter(|date| date.days_since(GPS_EPOCH) >= 0)?;
         match self {
             Self::AsReported => Some(date),
             Self::NotBefore(floor) => {
@@ -73,8 +87,8 @@ impl DateHint {
         Some(match (said, self) {
             (ReportedDate::Full(date), _) => date,
             (ReportedDate::Short(short), Self::AsReported) => {
-                // gpsd's pivot: years below 69 belong to the 21st century.
-                short.in_century(if short.year_of_century < 69 { 20 } else { 19 })?
+                // No receiver reports a year before 1980.
+                short.in_century(if short.year_of_century < 80 { 20 } else { 19 })?
             }
             (ReportedDate::Short(short), Self::NotBefore(day) | Self::NotAfter(day)) => (19..=21)
                 .filter_map(|century| short.in_century(century))
@@ -86,7 +100,6 @@ impl DateHint {
 /// Whether `date` starts a GPS week era (the first on 1980-01-06). A receiver without a week number
 /// counts from such a day.
 fn is_rollover_date(date: Date) -> bool {
-    const GPS_EPOCH: Date = Date::new(1980, 1, 6).expect("valid date");
     (0..=1).contains(&date.days_since(GPS_EPOCH).rem_euclid(ERA_DAYS))
 }
 
@@ -102,12 +115,14 @@ pub struct DateResolver {
     last_dated: Option<(Date, TimeOfDay, Uptime)>,
     /// Last reading of the host clock and its time.
     host_clock: Option<(UtcTime, Uptime)>,
+    /// Date that contradicts the drive so far, and the number of consecutive epochs that report it.
+    contradiction: Option<(i64, u32)>,
 }
 
 impl DateResolver {
     #[must_use]
     pub const fn new(hint: DateHint) -> Self {
-        Self { hint, last_dated: None, host_clock: None }
+        Self { hint, last_dated: None, host_clock: None, contradiction: None }
     }
 
     /// Records the host clock's reading at `at`. It may be wrong.
@@ -123,21 +138,85 @@ impl DateResolver {
     /// too.
     pub fn date(
         &mut self,
-        said: Option<ReportedDate>,
+        said: ReportedDates,
         time: TimeOfDay,
         at: Uptime,
     ) -> Result<Option<UtcTime>, ClockNotSet> {
         let host = self.matching_host_time(time, at);
-        let said = match (said, host) {
-            (Some(said), Some(host)) => self.in_host_era(said, host),
-            (Some(said), None) => Some(self.hint.resolve(said).ok_or(ClockNotSet)?),
-            (None, _) => None,
+        let continued = self.extrapolate_date(time, at);
+        let resolve = |said: Option<ReportedDate>| match (said?, host) {
+            (said, Some(host)) => self.in_host_era(said, host),
+            (said, None) => self.hint.resolve(said),
         };
-        let date = said.or_else(|| self.extrapolate_date(time, at)).or_else(|| Some(host?.date()));
+        let (rmc, zda) = (resolve(said.rmc), resolve(said.zda));
+        let reported = match (rmc, zda) {
+            (Some(rmc), Some(zda)) if rmc != zda => {
+                // One of the two is wrong: the drive so far decides, else an agreeing host clock.
+                let known = continued.or_else(|| Some(host?.date()));
+                Some(if known == Some(zda) { zda } else { rmc })
+            }
+            (rmc, zda) => rmc.or(zda),
+        };
+        if reported.is_none() && !said.is_empty() && host.is_none() {
+            return Err(ClockNotSet);
+        }
+        let date = match (reported, continued) {
+            (Some(reported), Some(continued)) => {
+                Some(self.reconcile(reported, continued, (time, at), host))
+            }
+            _ => reported.or(continued).or_else(|| Some(host?.date())),
+        };
         if let Some(date) = date {
             self.last_dated = Some((date, time, at));
         }
         Ok(date.and_then(|date| UtcTime::new(date, time)))
+    }
+
+    /// Decides between the reported date and the one that continues the drive.
+    fn reconcile(
+        &mut self,
+        reported: Date,
+        continued: Date,
+        (time, at): (TimeOfDay, Uptime),
+        host: Option<UtcTime>,
+    ) -> Date {
+        let days = reported.days_since(continued);
+        if days == 0 || !self.is_continuous(time, at) {
+            self.contradiction = None;
+            return reported;
+        }
+        // Some receivers change their date some sentences before or after their time.
+        let ms = time.as_millis();
+        let is_midnight = !(MIDNIGHT_MS..TimeOfDay::DAY_MS - MIDNIGHT_MS).contains(&ms);
+        if days.abs() == 1 && is_midnight {
+            return continued;
+        }
+        // A host clock that has the receiver's time of day and the day of the drive has proved
+        // right.
+        if host.is_some_and(|host| host.date().days_since(continued) == 0) {
+            return continued;
+        }
+        let count = match self.contradiction {
+            Some((before, count)) if before == days => count + 1,
+            _ => 1,
+        };
+        self.contradiction = Some((days, count));
+        if count < CONTRADICTIONS {
+            return continued;
+        }
+        self.contradiction = None;
+        reported
+    }
+
+    /// Whether the time of day continues the last one, by the monotonic clock or, in a recording
+    /// without pauses, by itself.
+    fn is_continuous(&self, time: TimeOfDay, at: Uptime) -> bool {
+        let Some((_, known, known_at)) = self.last_dated else { return false };
+        let day = i64::from(TimeOfDay::DAY_MS);
+        let step = (i64::from(time.as_millis()) - i64::from(known.as_millis())).rem_euclid(day);
+        let step = if step > day / 2 { step - day } else { step };
+        let elapsed = i64::try_from(at.since(known_at).as_millis()).unwrap_or(i64::MAX);
+        (step - elapsed).abs() <= CONTINUITY_TOLERANCE_MS
     }
 
     /// Assumes the recording's `# Date:` for a receiver that never sends one. Returns `false` if
@@ -196,6 +275,10 @@ mod tests {
 
     fn date(text: &str) -> Date {
         Date::parse(text).unwrap()
+    }
+
+    fn rmc(date: Option<ReportedDate>) -> ReportedDates {
+        ReportedDates { rmc: date, zda: None }
     }
 
     fn short(year_of_century: u8, month: u8, day: u8) -> ReportedDate {
@@ -270,7 +353,7 @@ mod tests {
         for (host, said, expected) in cases {
             let mut calendar = DateResolver::new(van);
             calendar.observe_host_clock(UtcTime::parse(host).unwrap(), at(0));
-            let utc = calendar.date(said, time, at(60)).unwrap();
+            let utc = calendar.date(rmc(said), time, at(60)).unwrap();
             assert_eq!(utc.map(|utc| utc.date()), expected.map(date), "{host} {said:?}");
         }
     }
@@ -280,7 +363,7 @@ mod tests {
         let (time, at) = (TimeOfDay::new(12, 0, 0, 0).unwrap(), Uptime::ZERO);
         let mut bears_one = DateResolver::new(DateHint::NotAfter(date("2026-11-22")));
         assert!(bears_one.assume_date(time, at));
-        let utc = bears_one.date(None, time, at).unwrap().unwrap();
+        let utc = bears_one.date(rmc(None), time, at).unwrap().unwrap();
         assert_eq!(utc.to_string(), "2026-11-22T12:00:00.000Z");
         assert!(!DateResolver::new(DateHint::AsReported).assume_date(time, at));
     }
@@ -290,15 +373,98 @@ mod tests {
         let time = |hour, minute| TimeOfDay::new(hour, minute, 0, 0).unwrap();
         let mut calendar = DateResolver::new(DateHint::AsReported);
         let at = |hours: u64| Uptime::new(Duration::from_hours(hours));
-        assert_eq!(calendar.date(None, time(12, 0), at(0)), Ok(None));
+        assert_eq!(calendar.date(rmc(None), time(12, 0), at(0)), Ok(None));
         let utc = |time: Result<Option<UtcTime>, _>| time.unwrap().unwrap().to_string();
         assert_eq!(
-            utc(calendar.date(Some(short(23, 12, 31)), time(23, 59), at(1))),
+            utc(calendar.date(rmc(Some(short(23, 12, 31))), time(23, 59), at(1))),
             "2023-12-31T23:59:00.000Z"
         );
-        assert_eq!(utc(calendar.date(None, time(0, 1), at(1))), "2024-01-01T00:01:00.000Z");
-        assert_eq!(utc(calendar.date(None, time(23, 58), at(1))), "2023-12-31T23:58:00.000Z");
+        assert_eq!(utc(calendar.date(rmc(None), time(0, 1), at(1))), "2024-01-01T00:01:00.000Z");
+        assert_eq!(utc(calendar.date(rmc(None), time(23, 58), at(1))), "2023-12-31T23:58:00.000Z");
         // After fourteen hours without a fix, the day of 8 o'clock is ambiguous.
-        assert_eq!(calendar.date(None, time(8, 0), at(15)), Ok(None));
+        assert_eq!(calendar.date(rmc(None), time(8, 0), at(15)), Ok(None));
+    }
+
+    /// Dates each `(time, reported date of RMC, of ZDA)` one second after the other.
+    fn dated(
+        resolver: &mut DateResolver,
+        epochs: &[(TimeOfDay, Option<ReportedDate>, Option<ReportedDate>)],
+    ) -> Vec<String> {
+        (0..)
+            .zip(epochs)
+            .map(|(second, (time, rmc, zda))| {
+                let at = Uptime::from_millis(second * 1000);
+                let utc = resolver.date(ReportedDates { rmc: *rmc, zda: *zda }, *time, at);
+                utc.unwrap().map_or_else(String::new, |utc| utc.to_string()[..19].to_owned())
+            })
+            .collect()
+    }
+
+    fn time(hour: u32, minute: u32, second: u32) -> TimeOfDay {
+        TimeOfDay::new(hour, minute, second, 0).unwrap()
+    }
+
+    #[test]
+    fn a_date_that_lags_behind_at_midnight_takes_no_fix_back_by_a_day() {
+        let (old, new) = (Some(short(26, 11, 30)), Some(short(26, 12, 1)));
+        let epochs = [
+            (time(23, 59, 58), old, None),
+            (time(23, 59, 59), old, None),
+            (time(0, 0, 0), old, None),
+            (time(0, 0, 1), new, None),
+        ];
+        let expected = [
+            "2026-11-30T23:59:58",
+            "2026-11-30T23:59:59",
+            "2026-12-01T00:00:00",
+            "2026-12-01T00:00:01",
+        ];
+        assert_eq!(dated(&mut DateResolver::new(DateHint::AsReported), &epochs), expected);
+        let early = [
+            (time(23, 59, 58), old, None),
+            (time(23, 59, 59), new, None),
+            (time(0, 0, 0), new, None),
+        ];
+        let resolved = dated(&mut DateResolver::new(DateHint::AsReported), &early);
+        assert_eq!(resolved, expected[..3]);
+    }
+
+    #[test]
+    fn rmc_and_zda_that_disagree_are_decided_by_the_drive_or_by_an_agreeing_clock() {
+        let (right, wrong) = (Some(short(26, 12, 1)), Some(ReportedDate::Full(date("2006-04-16"))));
+        let noon = time(12, 0, 0);
+        for (rmc, zda) in [(right, wrong), (wrong, right)] {
+            let mut drive = DateResolver::new(DateHint::AsReported);
+            let epochs = [(noon, right, None), (time(12, 0, 1), rmc, zda)];
+            let expected = ["2026-12-01T12:00:00", "2026-12-01T12:00:01"];
+            assert_eq!(dated(&mut drive, &epochs), expected);
+            let mut clock = DateResolver::new(DateHint::AsReported);
+            clock.observe_host_clock(UtcTime::parse("2026-12-01T12:00:01Z").unwrap(), Uptime::ZERO);
+            assert_eq!(dated(&mut clock, &[(noon, rmc, zda)]), expected[..1]);
+        }
+    }
+
+    #[test]
+    fn a_wrong_date_in_the_middle_of_a_drive_is_not_believed_until_it_lasts() {
+        let (right, wrong) = (Some(short(26, 12, 1)), Some(short(26, 3, 8)));
+        let start = [(time(12, 0, 0), right, None)];
+        let wrong: Vec<_> = (1..60).map(|second| (time(12, 0, second), wrong, None)).collect();
+        let mut alone = DateResolver::new(DateHint::AsReported);
+        let days = dated(&mut alone, &[&start[..], &wrong].concat());
+        let right_days = days.iter().filter(|day| day.starts_with("2026-12-01")).count();
+        assert_eq!(right_days, 30, "a receiver that corrects itself is believed in the end");
+        let mut with_clock = DateResolver::new(DateHint::AsReported);
+        with_clock
+            .observe_host_clock(UtcTime::parse("2026-12-01T12:00:01Z").unwrap(), Uptime::ZERO);
+        let days = dated(&mut with_clock, &[&start[..], &wrong].concat());
+        assert!(days.iter().all(|day| day.starts_with("2026-12-01")), "{days:?}");
+    }
+
+    #[test]
+    fn nothing_is_dated_before_1980_and_two_digits_are_a_short_date() {
+        let hint = DateHint::AsReported;
+        assert_eq!(hint.resolve(ReportedDate::Full(date("1979-12-31"))), None);
+        assert_eq!(hint.resolve(short(79, 12, 31)), Some(date("2079-12-31")));
+        assert_eq!(hint.resolve(short(26, 12, 1)), Some(date("2026-12-01")));
     }
 }

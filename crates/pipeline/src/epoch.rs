@@ -7,7 +7,7 @@
 //! - Times that differ by at most [`SAME_INSTANT_MS`] belong to one epoch: some receivers round the
 //!   time per sentence.
 //! - `GSA` and `VTG` carry no time. They belong to the open epoch or, before its first timed
-//!   sentence, to the next.
+//!   sentence, to the next. [`VtgOrderLearner`] finds out whether a `VTG` begins an epoch.
 //! - A timed sentence type with an empty time field reports that there is no fix. It closes a timed
 //!   epoch and is not part of it.
 
@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use super::epoch_boundary::{BoundarySentence, EpochBoundaryLearner};
 use super::sentence::{Content, FixData, Gll, Gsa, PosMode, Rmc, Sentence, SentenceId, ShortDate};
+use super::vtg_order::VtgOrderLearner;
 use waypost_model::units::{
     Course, Date, Distance, Dop, Height, Position, Speed, TimeOfDay, Uptime,
 };
@@ -25,6 +26,9 @@ pub const SAME_INSTANT_MS: i64 = 10;
 /// Silence that closes an epoch while the receiver's period is unknown.
 const DEFAULT_SILENCE: Duration = Duration::from_millis(400);
 
+/// Period of a receiver whose period is unknown.
+const DEFAULT_PERIOD: Duration = Duration::from_secs(2);
+
 /// Maximum number of sentence types per epoch. One observed receiver sends 14.
 const MAX_SENTENCE_KINDS: usize = 16;
 
@@ -33,17 +37,13 @@ const MAX_SENTENCE_KINDS: usize = 16;
 pub struct Epoch {
     /// Time of day; `None` if the receiver does not know it.
     pub time: Option<TimeOfDay>,
-    pub date: Option<ReportedDate>,
-    /// Read time of the first byte.
+    pub date: ReportedDates,
+    /// Read time of the first byte of the first sentence with a time.
     pub read_at: Uptime,
-    /// A sentence with a date field (`RMC` or `ZDA`) was received.
-    pub has_date_field: bool,
     /// Position from a sentence with a valid status.
     pub position: Option<Position>,
-    /// At least one sentence reported a fix status.
-    pub has_fix_status: bool,
-    /// The last fix status reported no fix.
-    pub no_fix: bool,
+    /// Evidence of all sentences for and against a fix.
+    pub fix_status: FixStatus,
     /// `RMC` or `GLL` reported a valid position, not only `GGA` or `GNS`.
     pub valid_by_rmc_or_gll: bool,
     /// Best positioning mode of all sentences.
@@ -54,12 +54,16 @@ pub struct Epoch {
     pub altitude_msl: Option<Height>,
     /// Height of the geoid above the ellipsoid.
     pub geoid_separation: Option<Height>,
-    /// Over ground.
-    pub speed: Option<Speed>,
-    /// Over ground, true.
-    pub course: Option<Course>,
+    /// Speed and course of `RMC`, over ground.
+    rmc_speed: Option<Speed>,
+    rmc_course: Option<Course>,
+    /// Speed and course of `VTG`.
+    vtg_speed: Option<Speed>,
+    vtg_course: Option<Course>,
     /// Horizontal dilution of precision.
     pub hdop: Option<Dop>,
+    /// The receiver reports a geometry that it cannot use.
+    pub has_bad_hdop: bool,
     /// Satellites used in the solution.
     pub satellites_used: Option<u8>,
     /// 68 % horizontal radius from the receiver's error statistics (`GST`).
@@ -75,10 +79,58 @@ pub struct Epoch {
 /// A date with or without its century.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReportedDate {
-    /// From `RMC`.
     Short(ShortDate),
-    /// From `ZDA`.
     Full(Date),
+}
+
+/// Dates of one epoch. They may disagree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReportedDates {
+    pub rmc: Option<ReportedDate>,
+    pub zda: Option<ReportedDate>,
+}
+
+impl ReportedDates {
+    /// Returns whether no sentence has a date.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.rmc.is_none() && self.zda.is_none()
+    }
+}
+
+/// What the sentences of an epoch report about the fix. Their order does not matter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FixStatus {
+    /// A sentence reports a fix with a position.
+    has_fix: bool,
+    /// A sentence reports that a position is not valid: it knows the position and rejects it.
+    rejects_position: bool,
+    /// A sentence without position reports that there is no fix. It may be of another receiver on
+    /// the line, which cannot know about this one.
+    knows_no_position: bool,
+}
+
+impl FixStatus {
+    fn add(&mut self, valid: bool, has_position: bool) {
+        match (valid, has_position) {
+            (true, true) => self.has_fix = true,
+            (false, true) => self.rejects_position = true,
+            (false, false) => self.knows_no_position = true,
+            (true, false) => {}
+        }
+    }
+
+    /// Returns whether any sentence reports a status.
+    #[must_use]
+    pub const fn is_reported(self) -> bool {
+        self.has_fix || self.rejects_position || self.knows_no_position
+    }
+
+    /// Returns whether the epoch has a fix.
+    #[must_use]
+    pub const fn is_fix(self) -> bool {
+        self.has_fix && !self.rejects_position
+    }
 }
 
 /// Number of sentences per type in an epoch.
@@ -112,20 +164,21 @@ impl Epoch {
     fn new(at: Uptime) -> Self {
         Self {
             time: None,
-            date: None,
-            has_date_field: false,
+            date: ReportedDates::default(),
             read_at: at,
             position: None,
-            has_fix_status: false,
-            no_fix: false,
+            fix_status: FixStatus::default(),
             valid_by_rmc_or_gll: false,
             pos_mode: None,
             gsa_mode: None,
             altitude_msl: None,
             geoid_separation: None,
-            speed: None,
-            course: None,
+            rmc_speed: None,
+            rmc_course: None,
+            vtg_speed: None,
+            vtg_course: None,
             hdop: None,
+            has_bad_hdop: false,
             satellites_used: None,
             accuracy: None,
             is_late: false,
@@ -135,36 +188,40 @@ impl Epoch {
         }
     }
 
-    fn add(&mut self, sentence: &Sentence, at: Uptime) {
+    fn add(&mut self, sentence: &Sentence, (at, ended): (Uptime, Uptime)) {
         self.sentence_counts.add(sentence.id);
-        self.last_read_at = at;
+        self.last_read_at = ended;
+        if self.first_time.is_none() {
+            self.read_at = at;
+        }
         self.time = sentence.content.time().or(self.time);
         self.first_time = self.first_time.or(self.time);
-        self.has_date_field |= matches!(sentence.content, Content::Rmc(_) | Content::Zda(_));
         match &sentence.content {
             Content::Rmc(rmc) => self.add_rmc(rmc),
             Content::Gga(data) | Content::Gns(data) => self.add_fix_data(data),
             Content::Gll(gll) => self.add_gll(gll),
             Content::Gsa(gsa) => self.add_gsa(gsa),
             Content::Vtg(vtg) => {
-                self.speed = vtg.speed.or(self.speed);
-                self.course = vtg.course.or(self.course);
+                self.vtg_speed = vtg.speed.or(self.vtg_speed);
+                self.vtg_course = vtg.course.or(self.vtg_course);
             }
-            Content::Zda(zda) => self.date = zda.date.map(ReportedDate::Full).or(self.date),
+            Content::Zda(zda) => {
+                let full = zda.date.map(ReportedDate::Full);
+                let date = full.or(zda.short_date.map(ReportedDate::Short));
+                self.date.zda = date.or(self.date.zda);
+            }
             Content::Gst(gst) => self.accuracy = gst.accuracy.or(self.accuracy),
             Content::Gsv(_) | Content::Txt(_) | Content::Other => {}
         }
     }
 
     fn add_rmc(&mut self, rmc: &Rmc) {
-        if !matches!(self.date, Some(ReportedDate::Full(_))) {
-            self.date = rmc.date.map(ReportedDate::Short).or(self.date);
-        }
+        self.date.rmc = rmc.date.map(ReportedDate::Short).or(self.date.rmc);
         self.apply_status(rmc.valid, rmc.position, rmc.mode);
         self.valid_by_rmc_or_gll |= rmc.valid;
         if rmc.valid {
-            self.speed = rmc.speed.or(self.speed);
-            self.course = rmc.course.or(self.course);
+            self.rmc_speed = rmc.speed.or(self.rmc_speed);
+            self.rmc_course = rmc.course.or(self.rmc_course);
         }
     }
 
@@ -175,8 +232,11 @@ impl Epoch {
             self.altitude_msl = data.altitude_msl.or(self.altitude_msl);
             self.geoid_separation = data.geoid_separation.or(self.geoid_separation);
         }
-        self.hdop = data.hdop.or(self.hdop);
-        self.satellites_used = data.satellites_used.or(self.satellites_used);
+        if valid || !self.fix_status.has_fix {
+            self.hdop = data.hdop.or(self.hdop);
+            self.satellites_used = data.satellites_used.or(self.satellites_used);
+        }
+        self.has_bad_hdop |= valid && data.has_bad_hdop;
     }
 
     fn add_gll(&mut self, gll: &Gll) {
@@ -190,11 +250,23 @@ impl Epoch {
     }
 
     fn apply_status(&mut self, valid: bool, position: Option<Position>, pos_mode: Option<PosMode>) {
-        (self.has_fix_status, self.no_fix) = (true, !valid);
+        self.fix_status.add(valid, position.is_some());
         if valid && position.is_some() {
             self.position = position;
             self.pos_mode = self.pos_mode.max(pos_mode);
         }
+    }
+
+    /// Speed over ground: that of `RMC`, which has the time of its epoch, else that of `VTG`.
+    #[must_use]
+    pub fn speed(&self) -> Option<Speed> {
+        self.rmc_speed.or(self.vtg_speed)
+    }
+
+    /// Course over ground, true.
+    #[must_use]
+    pub fn course(&self) -> Option<Course> {
+        self.rmc_course.or(self.vtg_course)
     }
 
     /// Whether `sentence` belongs to another instant than this epoch.
@@ -203,7 +275,7 @@ impl Epoch {
             (Some(ours), Some(theirs)) => theirs.millis_since(ours).abs() > SAME_INSTANT_MS,
             // `GSA` and `VTG` wait for a time. A "no fix" without a time must not adopt the next
             // epoch's.
-            (None, Some(_)) => self.no_fix,
+            (None, Some(_)) => self.fix_status.is_reported() && !self.fix_status.has_fix,
             (Some(_), None) => sentence.content.is_timed(),
             (None, None) => {
                 sentence.content.is_timed() && self.sentence_counts.count(sentence.id) > 0
@@ -246,6 +318,7 @@ pub struct EpochAssembler {
     period: Option<Duration>,
     /// Longest observed pause within an epoch.
     longest_pause: Duration,
+    vtg_order: VtgOrderLearner,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -276,6 +349,7 @@ impl Default for EpochAssembler {
             boundary: EpochBoundaryLearner::new(),
             period: None,
             longest_pause: Duration::ZERO,
+            vtg_order: VtgOrderLearner::default(),
         }
     }
 }
@@ -297,8 +371,17 @@ impl EpochAssembler {
             }
             return;
         }
+        if self.vtg_order.observe(sentence, at) {
+            // The boundary was learned from epochs that were cut at the wrong place.
+            self.boundary.reset();
+        }
+        let leads = self.vtg_order.leads(sentence);
+        if leads && let Some(epoch) = self.open.take_if(|open| open.time.is_some()) {
+            self.close(epoch, EpochEnd::Other, &mut closed);
+        }
         let lateness = match &self.open {
             Some(_) => Lateness::OnTime,
+            None if leads => Lateness::OnTime,
             None => self.lateness(sentence, at),
         };
         if lateness == Lateness::Unassignable {
@@ -309,7 +392,7 @@ impl EpochAssembler {
         }
         let mut open = self.open.take().unwrap_or_else(|| Epoch::new(at));
         open.is_late |= lateness == Lateness::Late;
-        open.add(sentence, ended);
+        open.add(sentence, (at, ended));
         if open.time.is_some() && open.sentence_counts.last_sentence() == self.boundary.boundary() {
             self.close(open, EpochEnd::Boundary, &mut closed);
         } else {
@@ -320,7 +403,16 @@ impl EpochAssembler {
     /// Time at which [`Self::tick`] is due if no sentence arrives earlier.
     #[must_use]
     pub fn deadline(&self) -> Option<Uptime> {
-        self.open.as_ref().map(|open| open.last_read_at + self.max_silence())
+        self.open.as_ref().map(|open| {
+            let is_head = open.time.is_none() && !open.fix_status.is_reported();
+            // A recording has the time of an epoch from its first timed sentence on. The head of an
+            // epoch before it therefore seems to be followed by the pause.
+            let silence = match is_head && self.vtg_order.is_leading() {
+                true => self.period.unwrap_or(DEFAULT_PERIOD) * 3 / 2,
+                false => self.max_silence(),
+            };
+            open.last_read_at + silence
+        })
     }
 
     /// Closes the open epoch if its deadline has passed. Other calls have no effect.
@@ -414,7 +506,10 @@ mod tests {
         }
         let seconds = |epoch: &Epoch| epoch.time.map(|time| time.as_millis() / 1000);
         let ms = |at: Uptime| u64::try_from(at.since_start().as_millis()).unwrap();
-        closed.iter().map(|(at, epoch)| (ms(*at), seconds(epoch), epoch.speed.is_some())).collect()
+        closed
+            .iter()
+            .map(|(at, epoch)| (ms(*at), seconds(epoch), epoch.speed().is_some()))
+            .collect()
     }
 
     fn rmc(second: u32) -> String {

@@ -8,11 +8,12 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::date_resolver::{DateHint, DateResolver, nearest};
-use super::epoch::{Epoch, SAME_INSTANT_MS};
+use super::epoch::{Epoch, ReportedDates, SAME_INSTANT_MS};
+use super::frozen_detector::FrozenDetector;
 use super::jump_filter::JumpFilter;
 use super::sentence::PosMode;
 use waypost_model::fix::{Fix, FixMode, FixQuality};
-use waypost_model::units::{Distance, Dop, TimeOfDay, Uptime, UtcTime};
+use waypost_model::units::{Distance, Dop, Position, TimeOfDay, Uptime, UtcTime};
 
 /// Result of one epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,41 @@ pub enum Rejection {
     Undated,
     /// Too far from the last fix, and not confirmed by later fixes.
     OutOfReach,
+    /// The position stays the same while the receiver reports speed: it repeats its last one.
+    Frozen,
+}
+
+impl Rejection {
+    /// All reasons.
+    pub const ALL: [Self; 10] = [
+        Self::NoFix,
+        Self::NoTime,
+        Self::TooFewSatellites,
+        Self::NullIsland,
+        Self::NotMeasured,
+        Self::Repeated,
+        Self::ClockNotSet,
+        Self::Undated,
+        Self::OutOfReach,
+        Self::Frozen,
+    ];
+
+    /// Returns the name of the reason.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoFix => "no_fix",
+            Self::NoTime => "no_time",
+            Self::TooFewSatellites => "too_few_satellites",
+            Self::NullIsland => "null_island",
+            Self::NotMeasured => "not_measured",
+            Self::Repeated => "repeated",
+            Self::ClockNotSet => "clock_not_set",
+            Self::Undated => "undated",
+            Self::OutOfReach => "out_of_reach",
+            Self::Frozen => "frozen",
+        }
+    }
 }
 
 /// Rejected epochs by reason.
@@ -60,27 +96,24 @@ pub struct RejectionCounters {
     pub clock_not_set: u64,
     pub undated: u64,
     pub out_of_reach: u64,
+    pub frozen: u64,
 }
 
 impl RejectionCounters {
     /// Iterates over reason names and counts.
     pub fn by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        [
-            ("no_fix", self.no_fix),
-            ("no_time", self.no_time),
-            ("too_few_satellites", self.too_few_satellites),
-            ("null_island", self.null_island),
-            ("not_measured", self.not_measured),
-            ("repeated", self.repeated),
-            ("clock_not_set", self.clock_not_set),
-            ("undated", self.undated),
-            ("out_of_reach", self.out_of_reach),
-        ]
-        .into_iter()
+        Rejection::ALL.into_iter().map(|reason| {
+            let mut counters = *self;
+            (reason.as_str(), *counters.counter(reason))
+        })
     }
 
     fn count(&mut self, rejection: Rejection) {
-        *match rejection {
+        *self.counter(rejection) += 1;
+    }
+
+    const fn counter(&mut self, rejection: Rejection) -> &mut u64 {
+        match rejection {
             Rejection::NoFix => &mut self.no_fix,
             Rejection::NoTime => &mut self.no_time,
             Rejection::TooFewSatellites => &mut self.too_few_satellites,
@@ -90,7 +123,8 @@ impl RejectionCounters {
             Rejection::ClockNotSet => &mut self.clock_not_set,
             Rejection::Undated => &mut self.undated,
             Rejection::OutOfReach => &mut self.out_of_reach,
-        } += 1;
+            Rejection::Frozen => &mut self.frozen,
+        }
     }
 
     /// Number of rejected epochs with a position.
@@ -104,6 +138,7 @@ impl RejectionCounters {
             + self.clock_not_set
             + self.undated
             + self.out_of_reach
+            + self.frozen
     }
 }
 
@@ -116,6 +151,7 @@ pub struct FixFilter {
     /// The receiver sends sentences with a date field.
     sends_dates: bool,
     jump_filter: JumpFilter,
+    frozen: FrozenDetector,
     /// Time of day of the newest accepted epoch.
     last_accepted: Option<TimeOfDay>,
     /// Last reported mode and its time.
@@ -135,13 +171,26 @@ impl FixFilter {
     /// Specified, not measured.
     pub const RANGE_ERROR_M: f64 = 5.0;
 
+    /// Assumed 68 % horizontal radius in metres of a receiver that reports an unusable geometry
+    /// (HDOP 99.99).
+    pub const BAD_HDOP_ACCURACY_M: f64 = 500.0;
+
+    /// Assumed 68 % horizontal radius in metres of a position by dead reckoning, for which the
+    /// geometry of the satellites says nothing.
+    pub const ESTIMATED_ACCURACY_M: f64 = 100.0;
+
+    /// Maximum speed of a van, m/s (250 km/h). A field with a higher one is ignored.
+    pub const MAX_SPEED_MPS: f64 = 70.0;
+
+    /// Creates a filter. `last_place` is the last known position of an earlier run.
     #[must_use]
-    pub fn new(era: DateHint) -> Self {
+    pub fn new(era: DateHint, last_place: Option<Position>) -> Self {
         Self {
             date_resolver: DateResolver::new(era),
             pending: VecDeque::new(),
             sends_dates: false,
-            jump_filter: JumpFilter::default(),
+            jump_filter: JumpFilter::new(last_place),
+            frozen: FrozenDetector::default(),
             last_accepted: None,
             last_mode: None,
             counters: RejectionCounters::default(),
@@ -159,22 +208,25 @@ impl FixFilter {
     /// Processes one epoch and passes released fixes to `accept`: none, its own, or with the first
     /// date all pending ones.
     pub fn push(&mut self, epoch: &Epoch, mut accept: impl FnMut(Fix)) -> FilterDecision {
-        self.sends_dates |= epoch.has_date_field;
+        self.sends_dates |= !epoch.date.is_empty();
         let same = |(time, accepted): (TimeOfDay, TimeOfDay)| {
             time.millis_since(accepted).abs() <= SAME_INSTANT_MS
         };
         if epoch.is_late && epoch.time.zip(self.last_accepted).is_some_and(same) {
+            // A late date still dates the fixes that wait for one.
+            if !epoch.date.is_empty() {
+                self.date_without_fix(epoch, &mut accept);
+            }
             return FilterDecision::NoStatus;
         }
         let (time, mut fix) = match self.classify(epoch) {
             Ok(judged) => judged,
-            Err(Rejection::NoFix) if !epoch.has_fix_status && epoch.gsa_mode != Some(1) => {
+            Err(Rejection::NoFix)
+                if !epoch.fix_status.is_reported() && epoch.gsa_mode != Some(1) =>
+            {
                 // A date without a fix: the receiver may know the satellites' time before it has a
                 // position.
-                let date = |time| self.date_resolver.date(epoch.date, time, epoch.read_at).ok()?;
-                if let Some(utc) = epoch.time.and_then(date) {
-                    self.date_pending(utc, epoch.read_at, &mut accept);
-                }
+                self.date_without_fix(epoch, &mut accept);
                 return FilterDecision::NoStatus;
             }
             Err(rejection) => {
@@ -182,6 +234,10 @@ impl FixFilter {
                 return FilterDecision::Rejected(rejection);
             }
         };
+        if self.frozen.observe(&fix, time) {
+            self.counters.count(Rejection::Frozen);
+            return FilterDecision::Rejected(Rejection::Frozen);
+        }
         let Ok(utc) = self.date_resolver.date(epoch.date, time, fix.read_at) else {
             self.counters.count(Rejection::ClockNotSet);
             return FilterDecision::Rejected(Rejection::ClockNotSet);
@@ -201,6 +257,14 @@ impl FixFilter {
             }
         }
         FilterDecision::Accepted
+    }
+
+    /// Dates the pending fixes by an epoch without a fix of its own.
+    fn date_without_fix(&mut self, epoch: &Epoch, accept: &mut impl FnMut(Fix)) {
+        let date = |time| self.date_resolver.date(epoch.date, time, epoch.read_at).ok()?;
+        if let Some(utc) = epoch.time.and_then(date) {
+            self.date_pending(utc, epoch.read_at, accept);
+        }
     }
 
     fn enqueue_undated(&mut self, time: TimeOfDay, fix: Fix) {
@@ -229,7 +293,7 @@ impl FixFilter {
             return;
         }
         while let Some((time, backlog_samples)) = self.pending.pop_front() {
-            match self.date_resolver.date(None, time, backlog_samples.read_at) {
+            match self.date_resolver.date(ReportedDates::default(), time, backlog_samples.read_at) {
                 Ok(Some(utc)) => self.filter_jumps(Fix { utc, ..backlog_samples }, accept),
                 _ => self.counters.count(Rejection::Undated),
             }
@@ -247,7 +311,7 @@ impl FixFilter {
         for _ in self.pending.drain(..) {
             self.counters.count(Rejection::Undated);
         }
-        self.counters.out_of_reach += self.jump_filter.finish();
+        self.counters.out_of_reach += self.jump_filter.finish(&mut accept);
     }
 
     #[must_use]
@@ -257,13 +321,20 @@ impl FixFilter {
 
     /// Converts an epoch into a fix dated 1970-01-01, or rejects it.
     fn classify(&self, epoch: &Epoch) -> Result<(TimeOfDay, Fix), Rejection> {
-        let position = epoch.position.filter(|_| !epoch.no_fix).ok_or(Rejection::NoFix)?;
+        let position =
+            epoch.position.filter(|_| epoch.fix_status.is_fix()).ok_or(Rejection::NoFix)?;
         let time = epoch.time.ok_or(Rejection::NoTime)?;
         if position.is_null_island() {
             return Err(Rejection::NullIsland);
         }
         let few = epoch.satellites_used.is_some_and(|used| used < 3);
-        if few && !epoch.valid_by_rmc_or_gll && epoch.gsa_mode.is_none_or(|mode| mode < 2) {
+        // Dead reckoning needs no satellite.
+        let is_estimated = epoch.pos_mode == Some(PosMode::Estimated);
+        if few
+            && !is_estimated
+            && !epoch.valid_by_rmc_or_gll
+            && epoch.gsa_mode.is_none_or(|mode| mode < 2)
+        {
             return Err(Rejection::TooFewSatellites);
         }
         let quality = epoch.pos_mode.map_or(Some(FixQuality::Gps), PosMode::fix_quality);
@@ -272,6 +343,13 @@ impl FixFilter {
             return Err(Rejection::Repeated);
         }
         let by_hdop = |dop: Dop| Distance::from_metres(dop.value() * Self::RANGE_ERROR_M);
+        let unusable = || Distance::from_metres(Self::BAD_HDOP_ACCURACY_M);
+        let by_geometry = match epoch.hdop {
+            _ if is_estimated => Distance::from_metres(Self::ESTIMATED_ACCURACY_M),
+            Some(dop) => by_hdop(dop),
+            None if epoch.has_bad_hdop => unusable(),
+            None => None,
+        };
         let fix = Fix {
             utc: UtcTime::from_unix_ms(i64::from(time.as_millis()))
                 .expect("a time of day on 1970-01-01"),
@@ -286,11 +364,12 @@ impl FixFilter {
                 .altitude_msl
                 .zip(epoch.geoid_separation)
                 .and_then(|(msl, geoid)| msl.offset_by(geoid)),
-            speed: epoch.speed,
-            course: epoch.course,
+            // A faster van has no speed, but a receiver error.
+            speed: epoch.speed().filter(|speed| speed.as_mps() <= Self::MAX_SPEED_MPS),
+            course: epoch.course(),
             hdop: epoch.hdop,
             satellites_used: epoch.satellites_used,
-            accuracy: epoch.accuracy.or_else(|| epoch.hdop.and_then(by_hdop)),
+            accuracy: epoch.accuracy.or(by_geometry),
         };
         Ok((time, fix))
     }
@@ -349,7 +428,7 @@ mod tests {
             ("GPGGA,120000,4800.0,N,01100.0,E,1,00,1.0,5,M,,M,,", |c| c.too_few_satellites),
         ];
         for (body, reason) in cases {
-            let mut gate = FixFilter::new(DateHint::NotBefore(RELEASE_DATE));
+            let mut gate = FixFilter::new(DateHint::NotBefore(RELEASE_DATE), None);
             assert_eq!(judged(&mut gate, &[body]), [], "{body}");
             assert_eq!(reason(&gate.counters()), 1, "{body}: {:?}", gate.counters());
         }
@@ -357,7 +436,7 @@ mod tests {
 
     #[test]
     fn a_receiver_that_repeats_itself_gives_one_fix() {
-        let mut gate = FixFilter::new(DateHint::AsReported);
+        let mut gate = FixFilter::new(DateHint::AsReported, None);
         let tunnel = "GPRMC,120000,A,4800.0,N,01100.0,E,10,0,221126,,";
         assert_eq!(judged(&mut gate, &[tunnel; 60]).len(), 1);
         assert_eq!(gate.counters().repeated, 59);
@@ -365,7 +444,7 @@ mod tests {
 
     #[test]
     fn fixes_before_the_first_date_wait_and_are_stamped_when_it_comes() {
-        let mut gate = FixFilter::new(DateHint::AsReported);
+        let mut gate = FixFilter::new(DateHint::AsReported, None);
         let undated = |time: &str| format!("GPGGA,{time},4800.0,N,01100.0,E,1,08,1.0,5,M,,M,,");
         let (before, after) = (undated("235958"), undated("235959"));
         let dated = "GPRMC,000000,A,4800.0,N,01100.0,E,10,0,010127,,";
@@ -382,7 +461,7 @@ mod tests {
         let undated = "GPGGA,120000,4800.0,N,01100.0,E,1,08,1.0,5,M,,M,,";
         let cold = "GPRMC,120001,V,,,,,,,060180,,";
         let date = "GPZDA,120002.50,22,11,2026,00,00";
-        let mut gate = FixFilter::new(DateHint::AsReported);
+        let mut gate = FixFilter::new(DateHint::AsReported, None);
         assert_eq!(judged(&mut gate, &[cold, undated]), []);
         let fixes = judged(&mut gate, &[date]);
         assert_eq!(fixes[0].utc.to_string(), "2026-11-22T12:00:00.000Z");
@@ -392,10 +471,10 @@ mod tests {
     #[test]
     fn a_late_sentence_of_the_same_instant_is_no_second_fix() {
         let (mut gate, mut epochs, mut fixes) =
-            (FixFilter::new(DateHint::AsReported), EpochAssembler::default(), 0);
+            (FixFilter::new(DateHint::AsReported, None), EpochAssembler::default(), 0);
         for second in 0..30 {
             let at = Uptime::from_millis(second * 1000);
-            let rmc = format!("GPRMC,1200{second:02}.00,A,4800.0,N,01100.0,E,10,0,221126,,");
+            let rmc = format!("GPRMC,1200{second:02}.00,A,4800.0,N,01100.0,E,0,0,221126,,");
             let late = format!("GPGLL,4800.0,N,01100.0,E,1200{second:02}.003,A,A");
             for body in [Some(rmc), Some(late).filter(|_| second % 10 == 9)].iter().flatten() {
                 epochs.push(&sentence(body), (at, at), |epoch| {
@@ -412,7 +491,7 @@ mod tests {
 
     #[test]
     fn what_waits_for_a_date_is_bounded_and_counted() {
-        let mut gate = FixFilter::new(DateHint::AsReported);
+        let mut gate = FixFilter::new(DateHint::AsReported, None);
         let bodies: Vec<String> = (0..FixFilter::MAX_PENDING + 10)
             .map(|s| {
                 format!(
@@ -432,7 +511,7 @@ mod tests {
 
     #[test]
     fn accuracy_is_the_receivers_own_or_the_stated_range_error() {
-        let mut gate = FixFilter::new(DateHint::AsReported);
+        let mut gate = FixFilter::new(DateHint::AsReported, None);
         judged(&mut gate, &["GPRMC,115959,A,4800.0,N,01100.0,E,10,0,221126,,"]);
         let fixes =
             judged(&mut gate, &["GPGGA,120000,4800.0,N,01100.0,E,1,08,1.2,500.0,M,47.0,M,,"]);

@@ -5,11 +5,14 @@
 //! that was carried, or a wrong first fix, looks the same at first. Fixes out of reach therefore
 //! wait. If the following fixes agree with them, all are released in order and none is lost. If the
 //! van is back at its old position, they are dropped.
+//!
+//! After a gap or a restart, no speed limits the way. The first fix there waits for two more if it is
+//! far from the last place or of poor quality.
 
 use std::time::Duration;
 
 use waypost_model::fix::Fix;
-use waypost_model::units::{Distance, Speed};
+use waypost_model::units::{Distance, Position, Speed};
 
 /// The newest accepted fix, and the fixes that contradict it.
 #[derive(Debug, Default)]
@@ -17,6 +20,10 @@ pub(super) struct JumpFilter {
     accepted: Option<Fix>,
     /// Mutually consistent fixes that contradict the accepted one, oldest first.
     candidates: Vec<Fix>,
+    /// The candidates follow a gap.
+    after_gap: bool,
+    /// Last place of an earlier run.
+    last_place: Option<Position>,
 }
 
 impl JumpFilter {
@@ -45,16 +52,38 @@ impl JumpFilter {
     const MAX_ACCURACY_M: f64 = 150.0;
     const DEFAULT_ACCURACY_M: f64 = 10.0;
 
+    /// Pause after which the first fix needs confirmation if it is far away or poor.
+    const GAP: Duration = Duration::from_secs(60);
+    /// Number of fixes that confirm a position after a gap, the first included.
+    const CONFIRMATIONS_AFTER_GAP: usize = 3;
+    /// Distance in metres from the last place within which a good fix needs no confirmation.
+    const NEAR_M: f64 = 300.0;
+    /// Number of satellites below which a fix is poor: without redundancy, one bad measurement
+    /// falsifies the position.
+    const GOOD_SATELLITES: u8 = 5;
+    /// Accuracy in metres above which a fix is poor.
+    const GOOD_ACCURACY_M: f64 = 50.0;
+
+    pub(super) const fn new(last_place: Option<Position>) -> Self {
+        Self { accepted: None, candidates: Vec::new(), after_gap: false, last_place }
+    }
+
     /// Processes a fix, passes confirmed fixes to `accept`, and returns the number of dropped ones.
     pub(super) fn push(&mut self, fix: Fix, accept: &mut impl FnMut(Fix)) -> u64 {
-        let reachable = self.accepted.is_none_or(|believed| Self::is_reachable(&believed, &fix));
+        let follows_gap = self.accepted.is_none_or(|before| gap(&before, &fix) > Self::GAP);
+        let reachable = match &self.accepted {
+            _ if follows_gap => self.is_near_and_good(&fix),
+            Some(before) => Self::is_reachable(before, &fix),
+            None => true,
+        };
         if reachable {
-            let given_up = self.finish();
+            let given_up = self.drop_candidates();
             self.accept(fix, accept);
             return given_up;
         }
+        self.after_gap = follows_gap;
         let agree = self.candidates.last().is_none_or(|witness| Self::is_reachable(witness, &fix));
-        let mut given_up = if agree { 0 } else { self.finish() };
+        let mut given_up = if agree { 0 } else { self.drop_candidates() };
         if self.candidates.len() == Self::MAX_CANDIDATES {
             self.candidates.remove(1);
             given_up += 1;
@@ -62,7 +91,12 @@ impl JumpFilter {
         self.candidates.push(fix);
         let witnessed_for =
             self.candidates.first().map_or(Duration::ZERO, |first| gap(first, &fix));
-        if self.candidates.len() >= Self::CONFIRMATIONS && witnessed_for >= Self::CONFIRMED_OVER {
+        let (confirmations, over) = if self.after_gap {
+            (Self::CONFIRMATIONS_AFTER_GAP, Duration::ZERO)
+        } else {
+            (Self::CONFIRMATIONS, Self::CONFIRMED_OVER)
+        };
+        if self.candidates.len() >= confirmations && witnessed_for >= over {
             for witness in std::mem::take(&mut self.candidates) {
                 self.accept(witness, accept);
             }
@@ -70,9 +104,31 @@ impl JumpFilter {
         given_up
     }
 
+    /// Handles the end of the input. Fixes after a gap that nothing has contradicted are accepted;
+    /// others are dropped. Returns the number of dropped ones.
+    pub(super) fn finish(&mut self, accept: &mut impl FnMut(Fix)) -> u64 {
+        if self.after_gap {
+            for fix in std::mem::take(&mut self.candidates) {
+                self.accept(fix, accept);
+            }
+        }
+        self.drop_candidates()
+    }
+
     /// Drops the candidates and returns their number.
-    pub(super) fn finish(&mut self) -> u64 {
+    fn drop_candidates(&mut self) -> u64 {
         self.candidates.drain(..).count() as u64
+    }
+
+    /// Whether a fix after a gap needs no confirmation.
+    fn is_near_and_good(&self, fix: &Fix) -> bool {
+        let place = self.accepted.map(|before| before.position).or(self.last_place);
+        let is_near =
+            place.is_none_or(|place| place.distance_to(fix.position).as_metres() <= Self::NEAR_M);
+        let has_satellites = fix.satellites_used.is_none_or(|used| used >= Self::GOOD_SATELLITES);
+        let is_accurate =
+            fix.accuracy.is_none_or(|accuracy| accuracy.as_metres() <= Self::GOOD_ACCURACY_M);
+        is_near && has_satellites && is_accurate
     }
 
     fn accept(&mut self, fix: Fix, accept: &mut impl FnMut(Fix)) {
@@ -120,7 +176,11 @@ mod tests {
                 out.push(fix.read_at.since_start().as_millis());
             });
         }
-        (out, given_up + whereabouts.finish())
+        let given_up = given_up
+            + whereabouts.finish(&mut |fix| {
+                out.push(fix.read_at.since_start().as_millis());
+            });
+        (out, given_up)
     }
 
     /// A minute of driving at 10 m/s whose fixes from `from` to `to` (ms) are 40 km away.

@@ -20,6 +20,8 @@ mod fields;
 pub mod fix_filter;
 mod fix_recorder;
 pub mod framing;
+mod frozen_detector;
+mod halt_window;
 mod jump_filter;
 pub mod receiver_messages;
 pub mod satellites;
@@ -28,6 +30,7 @@ pub mod time_trust;
 pub mod trail_simplifier;
 pub mod trip_detector;
 pub mod ubx;
+mod vtg_order;
 
 use date_resolver::DateHint;
 use delivery::{DeliveryOutput, DeliveryTracker};
@@ -141,7 +144,7 @@ impl Pipeline {
             first_seq,
         );
         let fixes = FixStage {
-            filter: FixFilter::new(config.date_hint),
+            filter: FixFilter::new(config.date_hint, journey.counted.map(|(_, place)| place)),
             recorder: accepted,
             has_fix: false,
         };
@@ -335,7 +338,8 @@ impl FixStage {
             FilterDecision::Accepted => self.has_fix = true,
             // A late sentence of the last fix, or a receiver that repeats itself. A loss shows in
             // the age of the fix.
-            FilterDecision::NoStatus | FilterDecision::Rejected(Rejection::Repeated) => {}
+            FilterDecision::NoStatus
+            | FilterDecision::Rejected(Rejection::Repeated | Rejection::Frozen) => {}
             FilterDecision::Rejected(_) => self.has_fix = false,
         }
     }

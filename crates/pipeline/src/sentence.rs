@@ -64,7 +64,8 @@ pub enum Content {
 pub struct Rmc {
     /// Field 1.
     pub time: Option<TimeOfDay>,
-    /// Field 2 is `A`, and field 12, if present, is not `N`.
+    /// Field 2 is `A` or a letter of a better mode (Unicore writes `D` there), and field 12, if
+    /// present, is not `N`.
     pub valid: bool,
     /// Fields 3 to 6.
     pub position: Option<Position>,
@@ -92,6 +93,8 @@ pub struct FixData {
     pub satellites_used: Option<u8>,
     /// Field 8.
     pub hdop: Option<Dop>,
+    /// Field 8 is above every usable value: the receiver warns of a bad geometry.
+    pub has_bad_hdop: bool,
     /// Field 9.
     pub altitude_msl: Option<Height>,
     /// Field 11 of `GGA`, 10 of `GNS`: height of the geoid above the ellipsoid.
@@ -103,7 +106,7 @@ pub struct FixData {
 pub struct Gll {
     /// Field 5.
     pub time: Option<TimeOfDay>,
-    /// Field 6 is `A`, and field 7, if present, is not `N`.
+    /// Field 6 is `A` or a letter of a better mode, and field 7, if present, is not `N`.
     pub valid: bool,
     /// Fields 1 to 4.
     pub position: Option<Position>,
@@ -139,6 +142,8 @@ pub struct Zda {
     pub time: Option<TimeOfDay>,
     /// Fields 2 to 4.
     pub date: Option<Date>,
+    /// Fields 2 to 4 of a receiver that writes the year with two digits.
+    pub short_date: Option<ShortDate>,
 }
 
 /// `GST`.
@@ -295,13 +300,19 @@ fn rmc(fields: &Fields<'_>) -> Rmc {
     let mode = PosMode::from_single_letter(fields.get(12));
     Rmc {
         time: fields.time(1),
-        valid: fields.get(2) == "A" && mode != Some(PosMode::NoFix),
+        valid: is_valid_status(fields.get(2)) && mode != Some(PosMode::NoFix),
         position: fields.position(3),
         speed: fields.number(7).and_then(Speed::from_knots),
         course: fields.course(8),
         date: fields.short_date(9),
         mode,
     }
+}
+
+/// Returns whether a status field reports a fix. NMEA 0183 knows `A` and `V`; some receivers write
+/// the mode instead.
+fn is_valid_status(field: &str) -> bool {
+    matches!(field, "A" | "D" | "R" | "F" | "P" | "E")
 }
 
 fn gga(fields: &Fields<'_>) -> FixData {
@@ -325,6 +336,7 @@ fn fix_data(fields: &Fields<'_>, pos_mode: PosMode, geoid_field: usize) -> FixDa
         pos_mode,
         satellites_used: fields.count(7),
         hdop: fields.number(8).and_then(Dop::new),
+        has_bad_hdop: fields.number(8).is_some_and(Dop::is_out_of_range),
         altitude_msl: fields.number(9).and_then(Height::from_metres),
         geoid_separation: fields.number(geoid_field).and_then(Height::from_metres),
     }
@@ -334,7 +346,7 @@ fn gll(fields: &Fields<'_>) -> Gll {
     let mode = PosMode::from_single_letter(fields.get(7));
     Gll {
         time: fields.time(5),
-        valid: fields.get(6) == "A" && mode != Some(PosMode::NoFix),
+        valid: is_valid_status(fields.get(6)) && mode != Some(PosMode::NoFix),
         position: fields.position(1),
         mode,
     }
@@ -384,10 +396,17 @@ fn vtg(fields: &Fields<'_>) -> Vtg {
 fn zda(fields: &Fields<'_>) -> Zda {
     let number = |index| fields.get(index).parse::<u32>().ok();
     let date = || {
-        let year = i32::try_from(number(4)?).ok()?;
+        let year = i32::try_from(number(4)?).ok().filter(|year| *year >= 100)?;
         Date::new(year, number(3)?, number(2)?)
     };
-    Zda { time: fields.time(1), date: date() }
+    let short_date = || {
+        let part = |index| number(index).and_then(|part| u8::try_from(part).ok());
+        let year_of_century = part(4).filter(|year| *year < 100)?;
+        let date = ShortDate { year_of_century, month: part(3)?, day: part(2)? };
+        // Validated against a leap year. 29 February is checked again once the century is known.
+        ShortDate { year_of_century: 0, ..date }.in_century(20).map(|_| date)
+    };
+    Zda { time: fields.time(1), date: date(), short_date: short_date() }
 }
 
 fn gst(fields: &Fields<'_>) -> Gst {

@@ -6,9 +6,10 @@
 
 use std::time::Duration;
 
+use super::halt_window::HaltWindow;
 use waypost_model::fix::Fix;
 use waypost_model::motion::{Motion, TripState};
-use waypost_model::units::{Position, Speed, Uptime, UtcTime};
+use waypost_model::units::{Distance, Position, Speed, Uptime, UtcTime};
 
 /// Thresholds for departures and halts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +51,10 @@ pub struct TripDetector {
     state: TripState,
     /// Start of the period in which the fixes contradict the current motion.
     transition_since: Option<Uptime>,
-    /// Read time and UTC of the newest fix.
-    last_fix: Option<(Uptime, UtcTime)>,
+    /// Samples of the last `dwell`.
+    window: HaltWindow,
+    /// Read time, UTC and position of the newest fix.
+    last_fix: Option<(Uptime, UtcTime, Position)>,
     interval: Duration,
     /// Newest reported speed and its time.
     reported_speed: Option<(Speed, Uptime)>,
@@ -62,10 +65,14 @@ pub struct TripDetector {
     /// Start of the period in which a halted van exceeds the stop speed. In a jam it may never
     /// reach the departure speed.
     creeping_since: Option<Uptime>,
+    /// A creeping van has left the drift of its receiver.
+    creeps: bool,
     /// Newest speed of a halted van and its time.
     last_speed: Option<(Speed, Uptime)>,
     /// Anchor of the newest fix.
     anchor: Option<Position>,
+    /// The next fix is the first after a gap or a restart, in which the van may have moved.
+    resumes: bool,
 }
 
 impl TripDetector {
@@ -95,9 +102,16 @@ impl TripDetector {
     /// meanwhile.
     const RELOCATED_M: f64 = 300.0;
 
-    /// Time outside the drift radius after which the van has moved too slowly to depart: pushed,
-    /// towed or on a ferry.
-    const MOVED_AFTER: Duration = Duration::from_secs(30);
+    /// Maximum distance in metres between the ends of a gap of at least `dwell` that was a halt.
+    const GAP_HALT_M: f64 = 50.0;
+
+    /// Distance in metres from which a van that exceeds the stop speed creeps. Noise of the speed
+    /// alone moves nothing.
+    const CREEP_M: f64 = 4.0;
+
+    /// Time outside the drift radius after which the van has moved without speed: carried, towed or
+    /// on a ferry. Reflections of the signal displace a parked van for a minute or more.
+    const MOVED_AFTER: Duration = Duration::from_mins(3);
     /// Shorter limit if the receiver reports slow movement.
     const MOVED_SLOWLY_AFTER: Duration = Duration::from_secs(5);
 
@@ -108,14 +122,17 @@ impl TripDetector {
             config,
             state,
             transition_since: None,
+            window: HaltWindow::new(config.dwell),
             last_fix: None,
             interval: Duration::ZERO,
             reported_speed: None,
             measured_from: None,
             away_since: None,
             creeping_since: None,
+            creeps: false,
             last_speed: None,
             anchor: None,
+            resumes: true,
         }
     }
 
@@ -139,7 +156,8 @@ impl TripDetector {
 
     /// Processes one fix.
     pub fn observe(&mut self, fix: &Fix) -> Option<Transition> {
-        if let Some((read_at, utc)) = self.last_fix {
+        let mut gap_halt = false;
+        if let Some((read_at, utc, place)) = self.last_fix {
             // Concatenated logs have gaps in UTC only.
             let by_utc = u64::try_from(fix.utc.millis_since(utc)).map(Duration::from_millis);
             let gap = fix.read_at.since(read_at).max(by_utc.unwrap_or_default());
@@ -147,14 +165,31 @@ impl TripDetector {
                 (self.transition_since, self.reported_speed, self.measured_from) =
                     (None, None, None);
                 (self.away_since, self.creeping_since) = (None, None);
+                self.window.clear();
+                self.resumes = true;
+                // A car wash, a loading dock: the van stood where the signal was lost.
+                gap_halt = self.state.motion == Motion::Moving
+                    && gap >= self.config.dwell
+                    && place.distance_to(fix.position).as_metres() <= Self::GAP_HALT_M;
             }
             // A gap is not an interval: a second gap must not raise the learned interval.
             self.interval = gap.min(Self::MAX_INTERVAL);
         }
-        self.last_fix = Some((fix.read_at, fix.utc));
+        self.last_fix = Some((fix.read_at, fix.utc, fix.position));
         let speed = self.speed(fix);
         let known = self.state.motion != Motion::Unknown;
-        let transition = speed.and_then(|speed| self.update_motion(speed, fix.read_at));
+        if let Some(speed) = speed {
+            let (is_slow, is_fast) =
+                (speed <= self.config.stop_speed, speed >= self.config.depart_speed);
+            self.window.push(fix, is_slow, is_fast);
+        }
+        let transition = if gap_halt {
+            self.state.motion = Motion::Halted;
+            self.state.counted = Some((fix.utc, fix.position));
+            Some(Transition::Halted)
+        } else {
+            speed.and_then(|speed| self.update_motion(speed, fix.read_at))
+        };
         if !known && transition == Some(Transition::Halted) {
             // The first fixes of a cold receiver may still converge to the true position.
             self.state.counted = None;
@@ -162,9 +197,10 @@ impl TripDetector {
         match (self.state.motion, self.state.counted) {
             (Motion::Moving, Some((utc, from))) => {
                 // Until the halt is confirmed, movement within the drift radius is jitter.
-                let stands = speed.is_some_and(|speed| speed <= self.config.stop_speed);
+                let stands = speed.is_some_and(|speed| speed <= self.config.stop_speed)
+                    || self.window.may_stand();
                 let road_distance_m = from.distance_to(fix.position).as_metres();
-                if !stands || road_distance_m > Self::DRIFT_M {
+                if !stands || road_distance_m > Self::drift_m(fix) {
                     self.add_distance(utc, from, fix);
                 }
             }
@@ -172,6 +208,7 @@ impl TripDetector {
             (_, None) => self.state.counted = Some((fix.utc, fix.position)),
         }
         self.anchor = self.anchor_position(fix, speed);
+        self.resumes = false;
         transition
     }
 
@@ -189,7 +226,7 @@ impl TripDetector {
     fn anchor_position(&mut self, fix: &Fix, speed: Option<Speed>) -> Option<Position> {
         let halted = self.state.motion == Motion::Halted;
         let Some((utc, anchor)) = self.state.counted.filter(|_| halted) else {
-            (self.away_since, self.creeping_since) = (None, None);
+            (self.away_since, self.creeping_since, self.creeps) = (None, None, false);
             return None;
         };
         if speed.is_some() {
@@ -204,10 +241,13 @@ impl TripDetector {
             since.is_some_and(|since| fix.read_at.since(since) >= long)
         };
         let faster = speed.is_some_and(|speed| speed > self.config.stop_speed);
-        let creeps = lasts(&mut self.creeping_since, faster, TripConfig::DEPART_AFTER);
-        let said = fix.accuracy.map_or(0.0, |accuracy| accuracy.as_metres() * 3.0);
+        let faster_for_long = lasts(&mut self.creeping_since, faster, TripConfig::DEPART_AFTER);
         let road_distance_m = anchor.distance_to(fix.position).as_metres();
-        let away = road_distance_m > said.clamp(Self::DRIFT_M, Self::MAX_DRIFT_M);
+        let accuracy_m = fix.accuracy.map_or(0.0, Distance::as_metres);
+        let left = road_distance_m > Self::CREEP_M.max(accuracy_m.min(Self::DRIFT_M) / 2.0);
+        self.creeps = faster_for_long && (self.creeps || left);
+        let creeps = self.creeps;
+        let away = road_distance_m > Self::drift_m(fix);
         let slowly =
             speed.is_some_and(|speed| speed.as_mps() * 2.0 > self.config.stop_speed.as_mps());
         let long = if slowly { Self::MOVED_SLOWLY_AFTER } else { Self::MOVED_AFTER };
@@ -219,12 +259,18 @@ impl TripDetector {
             // A departure or a receiver error. Once that is decided, the distance counts from the
             // anchor.
             return None;
-        } else if moved || road_distance_m > Self::RELOCATED_M {
+        } else if moved || road_distance_m > Self::RELOCATED_M || self.resumes && away {
             self.state.counted = Some((fix.utc, fix.position));
         } else {
             return Some(anchor);
         }
         Some(fix.position)
+    }
+
+    /// Drift radius in metres of a stationary receiver.
+    fn drift_m(fix: &Fix) -> f64 {
+        let said = fix.accuracy.map_or(0.0, |accuracy| accuracy.as_metres() * 3.0);
+        said.clamp(Self::DRIFT_M, Self::MAX_DRIFT_M)
     }
 
     /// Speed reported now or recently; otherwise the speed measured from positions, at intervals.
@@ -256,12 +302,14 @@ impl TripDetector {
         };
         if !otherwise {
             self.transition_since = None;
+        }
+        let lasts = otherwise && at.since(*self.transition_since.get_or_insert(at)) >= after;
+        // Noise interrupts a halt for single samples.
+        let halts = self.state.motion != Motion::Halted && self.window.is_halt();
+        if !lasts && !halts {
             return None;
         }
-        let since = *self.transition_since.get_or_insert(at);
-        if at.since(since) < after {
-            return None;
-        }
+        let next = if lasts { next } else { Motion::Halted };
         self.transition_since = None;
         self.state.motion = next;
         Some(if next == Motion::Moving { Transition::Departed } else { Transition::Halted })
