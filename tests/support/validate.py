@@ -19,11 +19,10 @@ try:
 except ImportError:
     sys.exit(3)
 
-URI = re.compile(
-    r"[A-Za-z][A-Za-z0-9+.-]*:(//[A-Za-z0-9.-]+(:[0-9]*)?(?=[/?#]|$)|(?!//))"
-    r"([A-Za-z0-9._~:/?@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*(#([A-Za-z0-9._~:/?@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)?",
-    re.ASCII,
-)
+# RFC 3986 §3, with any host.
+PATH = r"([A-Za-z0-9._~:/?@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*"
+AUTHORITY = r"([A-Za-z0-9._~!$&'()*+,;=:-]+@)?(\[[0-9A-Fa-f:.]+\]|([A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(:[0-9]*)?"
+URI = re.compile(rf"[A-Za-z][A-Za-z0-9+.-]*:(//{AUTHORITY}(?=[/?#]|$)|(?!//)){PATH}(#{PATH})?", re.ASCII)
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 formats = jsonschema.FormatChecker(formats=())

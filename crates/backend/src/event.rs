@@ -9,7 +9,7 @@ use waypost_model::units::UtcTime;
 pub enum Origin {
     /// A van, over MQTT.
     Van,
-    /// A warehouse or partner, through `POST /capture`.
+    /// A warehouse or partner, through `POST /epcis/v2/capture`.
     Capture,
     /// A carrier's status list, as CSV.
     Import,

@@ -1,4 +1,4 @@
-//! EPCIS 2.0 capture (ISO/IEC 19987 §12.6): `POST /capture` creates a job, `POST /events` captures
+//! EPCIS 2.0 capture (ISO/IEC 19987 §12.6): `POST /epcis/v2/capture` creates a job, `POST /epcis/v2/events` captures
 //! one event synchronously.
 //!
 //! - An accepted capture is processed even after a restart: its document stays in the store until
@@ -67,10 +67,10 @@ const HEADERS: &[(&str, &str)] = &[
 
 pub(super) fn router() -> Router<AppState> {
     Router::new()
-        .route("/capture", get(jobs::list_jobs).post(capture).options(discover))
-        .route("/capture/{id}", get(jobs::get_job).options(discover))
-        .route("/events", get(query::events).post(capture_one).options(discover))
-        .route("/events/{id}", get(query::event).options(discover))
+        .route("/epcis/v2/capture", get(jobs::list_jobs).post(capture).options(discover))
+        .route("/epcis/v2/capture/{id}", get(jobs::get_job).options(discover))
+        .route("/epcis/v2/events", get(query::events).post(capture_one).options(discover))
+        .route("/epcis/v2/events/{id}", get(query::event).options(discover))
         .layer(DefaultBodyLimit::max(MAX_BYTES))
         .layer(from_fn(negotiate_version))
 }
@@ -168,7 +168,7 @@ async fn capture(
     shared.store.put_job(&job).await?;
     // The job is processed by whichever instance claims it first.
     shared.captures.notify_one();
-    let place = format!("/capture/{}", job.id);
+    let place = format!("/epcis/v2/capture/{}", job.id);
     let behaviour = HeaderValue::from_static(behaviour);
     let headers = [
         (header::LOCATION, place.parse().expect("a UUID is a valid header value")),
@@ -205,7 +205,7 @@ async fn capture_one(
     }
     shared.store.write(insert(&event)).await?;
     publish_parcels_changed(&shared, std::slice::from_ref(&event)).await;
-    let place = format!("/events/{}", waypost_wire::epcis::segment(&event.event_id));
+    let place = format!("/epcis/v2/events/{}", waypost_wire::epcis::segment(&event.event_id));
     let answer = query::event_json(&event);
     Ok((StatusCode::CREATED, [(header::LOCATION, place)], Json(answer)).into_response())
 }

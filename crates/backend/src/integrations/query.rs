@@ -1,4 +1,4 @@
-//! Event queries: `GET /events` as `SimpleEventQuery` (EPCIS 2.0 §8.2.7.1, §12.8), with pages.
+//! Event queries: `GET /epcis/v2/events` as `SimpleEventQuery` (EPCIS 2.0 §8.2.7.1, §12.8), with pages.
 
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
@@ -185,7 +185,7 @@ pub(super) async fn events(
         let asked: Vec<&str> = asked.filter(|pair| !pair.is_empty()).collect();
         let and = if asked.is_empty() { "" } else { "&" };
         let (at, n) = (time.as_unix_ms(), last.n);
-        format!("/events?{}{and}nextPageToken={at}.{n}", asked.join("&"))
+        format!("/epcis/v2/events?{}{and}nextPageToken={at}.{n}", asked.join("&"))
     });
     let document = query_document(&shared, &events);
     Ok((next_link(next.as_deref()), [LD_JSON], Json(document)).into_response())

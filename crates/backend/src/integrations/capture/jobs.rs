@@ -1,4 +1,4 @@
-//! Status of captures: `GET /capture` and `GET /capture/{id}` (EPCIS 2.0 §12.6.1).
+//! Status of captures: `GET /epcis/v2/capture` and `GET /epcis/v2/capture/{id}` (EPCIS 2.0 §12.6.1).
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -98,7 +98,11 @@ pub(super) async fn list_jobs(
     let more = jobs.len() > limit as usize;
     jobs.truncate(limit as usize);
     let next = jobs.last().filter(|_| more).map(|last| {
-        format!("/capture?perPage={limit}&nextPageToken={}.{}", last.made_at.as_unix_ms(), last.id)
+        format!(
+            "/epcis/v2/capture?perPage={limit}&nextPageToken={}.{}",
+            last.made_at.as_unix_ms(),
+            last.id
+        )
     });
     let shown: Vec<Value> = jobs.iter().map(job_json).collect();
     Ok((query::next_link(next.as_deref()), Json(shown)).into_response())

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
+use super::uri::{is_blank_node, is_uri};
 use crate::http::FieldError;
 use waypost_model::manifest::{ErrorCode, ManifestError};
 use waypost_model::units::UtcTime;
-use waypost_wire::epcis::is_uri;
 
 /// Schema of an object.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub(super) struct ObjectSchema {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ExtraMembers {
     /// Extensions only: prefixed names or URIs.
+    ///
+    /// A prefixed name is a URI too: the prefix is its scheme.
     Prefixed,
     /// None allowed.
     Forbidden,
@@ -36,14 +38,21 @@ pub(super) enum ExtraMembers {
 /// Schema of a value.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum ValueSchema {
-    Any,
+    /// Value of a master data attribute: a text, a number or an object.
+    AttributeValue,
     Text,
     Number,
     Boolean,
     Hex,
     Uri,
-    /// URIs without duplicates.
+    /// A URI, or a blank node (JSON-LD 1.1 §3.5), as in `_:document1`.
+    Node,
+    /// A JSON-LD context: a URI, an object, or a list of both without duplicates.
+    Context,
+    /// URIs.
     Uris,
+    /// URIs without duplicates.
+    UniqueUris,
     UriOrUris,
     Time,
     Offset,
@@ -53,6 +62,8 @@ pub(super) enum ValueSchema {
     OneOf(&'static [&'static str]),
     /// One of these CBV terms, or a URI outside GS1's vocabulary.
     Term(&'static [&'static str]),
+    /// One of these terms, or a URI outside GS1's web vocabulary.
+    WebTerm(&'static [&'static str]),
     /// One or more such terms, without duplicates.
     Terms(&'static [&'static str]),
     Object(&'static ObjectSchema),
@@ -96,7 +107,7 @@ pub(super) fn check(value: &Value, shape: &ObjectSchema, place: &str, found: &mu
         match (known, shape.extra) {
             (Some((_, kind)), _) => kind.check(value, &at(name), found),
             (None, ExtraMembers::Any) => {}
-            (None, ExtraMembers::Prefixed) if is_uri(name) || is_prefixed(name) => {}
+            (None, ExtraMembers::Prefixed) if is_uri(name) => {}
             (None, ExtraMembers::Prefixed) => {
                 found.push(
                     &at(name),
@@ -116,28 +127,20 @@ pub(super) fn check(value: &Value, shape: &ObjectSchema, place: &str, found: &mu
     }
 }
 
-/// Whether the name has a prefix, as in `waypost:name`.
-fn is_prefixed(name: &str) -> bool {
-    let Some((prefix, rest)) = name.split_once(':') else { return false };
-    let letter = |c: char| c.is_ascii_alphanumeric() || "+-._".contains(c);
-    prefix.starts_with(|c: char| c.is_ascii_alphabetic())
-        && prefix.chars().all(letter)
-        && !rest.is_empty()
-}
-
-/// Whether it is an absolute URI. An event hash (CBV 2.0 §8.9) has an empty authority.
-fn is_epcis_uri(text: &str) -> bool {
-    is_uri(text) || text.strip_prefix("ni:///").is_some_and(|rest| is_uri(&format!("ni:{rest}")))
-}
-
 impl ValueSchema {
     fn check(self, value: &Value, place: &str, found: &mut Faults) {
         match self {
             Self::Object(shape) => check(value, shape, place, found),
-            Self::List(_) | Self::NonEmptyList(_) | Self::Uris | Self::Terms(_) | Self::Array => {
+            Self::List(_)
+            | Self::NonEmptyList(_)
+            | Self::Uris
+            | Self::UniqueUris
+            | Self::Terms(_)
+            | Self::Array => {
                 self.check_list(value, place, found);
             }
             Self::UriOrUris if value.is_array() => Self::Uris.check(value, place, found),
+            Self::Context => check_context(value, place, found),
             _ => {
                 if let Some(remedy) = self.remedy(value) {
                     let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -160,11 +163,12 @@ impl ValueSchema {
             let place = format!("{place}[{index}]");
             match self {
                 Self::List(shape) | Self::NonEmptyList(shape) => check(item, shape, &place, found),
-                Self::Uris => Self::Uri.check(item, &place, found),
+                Self::Uris | Self::UniqueUris => Self::Uri.check(item, &place, found),
                 Self::Terms(words) => Self::Term(words).check(item, &place, found),
                 _ => continue,
             }
-            if let Some(text) = item.as_str().filter(|text| !known.insert(*text)) {
+            let is_set = matches!(self, Self::UniqueUris | Self::Terms(_));
+            if let Some(text) = item.as_str().filter(|text| is_set && !known.insert(*text)) {
                 found.push(&place, text, "remove the duplicate");
             }
         }
@@ -176,6 +180,10 @@ impl ValueSchema {
         let is = |test: fn(&str) -> bool| text.is_some_and(test);
         let (ok, remedy) = match self {
             Self::Text => (text.is_some(), "a text"),
+            Self::AttributeValue => (
+                text.is_some() || value.is_number() || value.is_object(),
+                "a text, number or object",
+            ),
             Self::Number => (value.is_number(), "a number"),
             Self::Boolean => (value.is_boolean(), "true or false"),
             Self::Hex => (
@@ -183,7 +191,10 @@ impl ValueSchema {
                 "hexadecimal digits",
             ),
             Self::Uri | Self::UriOrUris => {
-                (is(is_epcis_uri), "a URI such as https://id.gs1.org/00/395212340000000014")
+                (is(is_uri), "a URI such as https://id.gs1.org/00/395212340000000014")
+            }
+            Self::Node => {
+                (is(|text| is_uri(text) || is_blank_node(text)), "a URI, or _: and a name")
             }
             Self::Time => (
                 is(|text| UtcTime::parse(text).is_some()),
@@ -191,7 +202,10 @@ impl ValueSchema {
             ),
             Self::Offset => (is(is_offset), "an offset from UTC, such as +01:00"),
             Self::Version => (
-                is(|text| text.split('.').all(|part| part.parse::<u32>().is_ok())),
+                is(|text| {
+                    text.split('.')
+                        .all(|part| !part.is_empty() && part.bytes().all(|c| c.is_ascii_digit()))
+                }),
                 "a version such as 2.0",
             ),
             Self::Unit => (
@@ -206,10 +220,14 @@ impl ValueSchema {
                 return (!ok).then(|| words.join(", "));
             }
             Self::Term(words) => (
-                text.is_some_and(|text| {
-                    words.contains(&text) || is_epcis_uri(text) && !is_cbv(text)
-                }),
+                text.is_some_and(|text| words.contains(&text) || is_uri(text) && !is_cbv(text)),
                 "a bare CBV 2.0 term, or a URI of your own vocabulary",
+            ),
+            Self::WebTerm(words) => (
+                text.is_some_and(|text| {
+                    words.contains(&text) || is_uri(text) && !is_web_vocabulary(text)
+                }),
+                "a bare term of GS1's web vocabulary, or a URI of your own vocabulary",
             ),
             _ => (true, ""),
         };
@@ -224,17 +242,43 @@ fn is_cbv(uri: &str) -> bool {
         .any(|prefix| uri.starts_with(prefix))
 }
 
+/// Whether it is a URI of GS1's web vocabulary; JSON requires the bare term.
+fn is_web_vocabulary(uri: &str) -> bool {
+    ["https://gs1.org/voc/", "http://gs1.org/voc/", "https://www.gs1.org/voc/"]
+        .into_iter()
+        .chain(["http://www.gs1.org/voc/"])
+        .any(|prefix| uri.starts_with(prefix))
+}
+
+/// Checks a JSON-LD context. Its objects are not interpreted.
+fn check_context(value: &Value, place: &str, found: &mut Faults) {
+    let is_context = |value: &Value| value.is_object() || value.as_str().is_some_and(is_uri);
+    let remedy = "the URI of a context, an object with prefixes, or a list of both";
+    let Some(list) = value.as_array() else {
+        if !is_context(value) {
+            found.push(place, &value.to_string(), remedy);
+        }
+        return;
+    };
+    for (index, item) in list.iter().enumerate() {
+        let place = format!("{place}[{index}]");
+        if !is_context(item) {
+            found.push(&place, &item.to_string(), remedy);
+        } else if list[..index].contains(item) {
+            found.push(&place, &item.to_string(), "remove the duplicate");
+        }
+    }
+}
+
 fn is_offset(text: &str) -> bool {
     let Some(rest) = text.strip_prefix(['+', '-']) else { return false };
-    let Some((hours, format_elapsed)) = rest.split_once(':') else { return false };
+    let Some((hours, minutes)) = rest.split_once(':') else { return false };
     let number = |text: &str| {
         let digits = text.len() == 2 && text.bytes().all(|c| c.is_ascii_digit());
         digits.then(|| text.parse::<u32>().ok()).flatten()
     };
-    match (number(hours), number(format_elapsed)) {
-        (Some(hours), Some(format_elapsed)) => {
-            hours < 14 && format_elapsed < 60 || (hours, format_elapsed) == (14, 0)
-        }
+    match (number(hours), number(minutes)) {
+        (Some(hours), Some(minutes)) => hours < 14 && minutes < 60 || (hours, minutes) == (14, 0),
         _ => false,
     }
 }

@@ -3,12 +3,12 @@
 //! and of sensor reports (§7.6).
 
 use super::schema::ValueSchema::{
-    Any, Array, Boolean, Hex, List, NonEmptyList, Number, Object, Offset, OneOf, Term, Terms, Text,
-    Time, Unit, Uri, UriOrUris, Uris, Version,
+    Array, AttributeValue, Boolean, Context, Hex, List, Node, NonEmptyList, Number, Object, Offset,
+    OneOf, Term, Terms, Text, Time, UniqueUris, Unit, Uri, UriOrUris, Uris, Version, WebTerm,
 };
 use super::schema::{ExtraMembers, ObjectSchema, ValueSchema};
 
-const STEPS: &[&str] = &[
+pub(super) const STEPS: &[&str] = &[
     "accepting",
     "arriving",
     "assembling",
@@ -52,7 +52,7 @@ const STEPS: &[&str] = &[
     "sampling",
 ];
 
-const DISPOSITIONS: &[&str] = &[
+pub(super) const DISPOSITIONS: &[&str] = &[
     "active",
     "container_closed",
     "damaged",
@@ -198,13 +198,13 @@ const COMPONENTS: &[&str] = &[
     "altitude",
 ];
 
-const ACTIONS: &[&str] = &["ADD", "OBSERVE", "DELETE"];
+pub(super) const ACTIONS: &[&str] = &["ADD", "OBSERVE", "DELETE"];
 
 const COMMON_REQUIRED: &[&str] = &["eventTime", "eventTimeZoneOffset", "action"];
 
 /// Members of every event.
 const COMMON: &[(&str, ValueSchema)] = &[
-    ("@context", Any),
+    ("@context", Context),
     ("type", Text),
     ("eventTime", Time),
     ("recordTime", Time),
@@ -221,6 +221,26 @@ const COMMON: &[(&str, ValueSchema)] = &[
     ("sensorElementList", List(&SENSOR)),
 ];
 
+/// Members of an event of a type outside EPCIS. Everything else is its own affair.
+static EXTENDED: &[(&str, ValueSchema)] = &[
+    ("@context", Context),
+    ("type", Uri),
+    ("eventTime", Time),
+    ("recordTime", Time),
+    ("eventTimeZoneOffset", Offset),
+    ("eventID", Uri),
+    ("certificationInfo", UriOrUris),
+    ("errorDeclaration", Object(&ERROR)),
+];
+
+/// An event whose type is a URI of another vocabulary (§7.1).
+pub(super) static EXTENDED_EVENT: ObjectSchema = ObjectSchema {
+    members: EXTENDED,
+    more: &[],
+    required: &["eventTime", "eventTimeZoneOffset"],
+    extra: ExtraMembers::Any,
+};
+
 /// Event types with their schemas.
 pub(super) const EVENTS: &[(&str, &ObjectSchema)] = &[
     ("ObjectEvent", &OBJECT),
@@ -234,7 +254,7 @@ static OBJECT: ObjectSchema = ObjectSchema {
     members: COMMON,
     more: &[
         ("action", OneOf(ACTIONS)),
-        ("epcList", Uris),
+        ("epcList", UniqueUris),
         ("quantityList", List(&QUANTITY)),
         ("bizTransactionList", List(&BIZ_TRANSACTION)),
         ("persistentDisposition", Object(&PERSISTENT)),
@@ -282,9 +302,9 @@ static TRANSACTION: ObjectSchema = ObjectSchema {
 static TRANSFORMATION: ObjectSchema = ObjectSchema {
     members: COMMON,
     more: &[
-        ("inputEPCList", Uris),
+        ("inputEPCList", UniqueUris),
         ("inputQuantityList", List(&QUANTITY)),
-        ("outputEPCList", Uris),
+        ("outputEPCList", UniqueUris),
         ("outputQuantityList", List(&QUANTITY)),
         ("transformationID", Uri),
         ("bizTransactionList", List(&BIZ_TRANSACTION)),
@@ -303,6 +323,14 @@ const fn closed(
     ObjectSchema { members, more: &[], required, extra: ExtraMembers::Forbidden }
 }
 
+/// Schema of an object with these members and any others.
+const fn any(
+    members: &'static [(&'static str, ValueSchema)],
+    required: &'static [&'static str],
+) -> ObjectSchema {
+    ObjectSchema { members, more: &[], required, extra: ExtraMembers::Any }
+}
+
 /// Schema of an object with these members and extensions.
 const fn open(
     members: &'static [(&'static str, ValueSchema)],
@@ -311,12 +339,7 @@ const fn open(
     ObjectSchema { members, more: &[], required, extra: ExtraMembers::Prefixed }
 }
 
-static PLACE: ObjectSchema = ObjectSchema {
-    members: &[("id", Uri)],
-    more: &[],
-    required: &["id"],
-    extra: ExtraMembers::Any,
-};
+static PLACE: ObjectSchema = any(&[("id", Uri)], &["id"]);
 
 static QUANTITY: ObjectSchema =
     closed(&[("epcClass", Uri), ("quantity", Number), ("uom", Unit)], &["epcClass"]);
@@ -344,8 +367,13 @@ static ERROR: ObjectSchema = open(
     &["declarationTime"],
 );
 
+/// GS1's examples give the type `epcis:SensorElement`, which the schema does not name.
 static SENSOR: ObjectSchema = open(
-    &[("sensorMetadata", Object(&SENSOR_METADATA)), ("sensorReport", NonEmptyList(&SENSOR_REPORT))],
+    &[
+        ("type", Text),
+        ("sensorMetadata", Object(&SENSOR_METADATA)),
+        ("sensorReport", NonEmptyList(&SENSOR_REPORT)),
+    ],
     &["sensorReport"],
 );
 
@@ -365,8 +393,8 @@ static SENSOR_METADATA: ObjectSchema = open(
 
 static SENSOR_REPORT: ObjectSchema = open(
     &[
-        ("type", Term(MEASUREMENT_TYPES)),
-        ("exception", Term(&["ALARM_CONDITION", "ERROR_CONDITION"])),
+        ("type", WebTerm(MEASUREMENT_TYPES)),
+        ("exception", WebTerm(&["ALARM_CONDITION", "ERROR_CONDITION"])),
         ("deviceID", Uri),
         ("deviceMetadata", Uri),
         ("rawData", Uri),
@@ -395,30 +423,40 @@ static SENSOR_REPORT: ObjectSchema = open(
 /// An EPCIS document (§9.5).
 pub(super) static DOCUMENT: ObjectSchema = open(
     &[
-        ("@context", Any),
-        ("id", Uri),
+        ("@context", Context),
+        ("id", Node),
         ("type", Text),
         ("schemaVersion", Version),
         ("creationDate", Time),
         ("instanceIdentifier", Text),
         ("sender", Text),
         ("receiver", Text),
-        ("epcisHeader", Object(&ANY_OBJECT)),
+        ("epcisHeader", Object(&HEADER)),
         ("epcisBody", Object(&BODY)),
     ],
     &["@context", "type", "schemaVersion", "creationDate", "epcisBody"],
 );
 
-static ANY_OBJECT: ObjectSchema =
-    ObjectSchema { members: &[], more: &[], required: &[], extra: ExtraMembers::Any };
+static HEADER: ObjectSchema = open(&[("epcisMasterData", Object(&MASTER_DATA))], &[]);
 
-static BODY: ObjectSchema = open(&[("eventList", Array)], &["eventList"]);
+static MASTER_DATA: ObjectSchema = any(&[("vocabularyList", List(&VOCABULARY))], &[]);
+
+/// Master data (§9.4). It is validated and not stored.
+static VOCABULARY: ObjectSchema =
+    any(&[("type", Uri), ("vocabularyElementList", List(&VOCABULARY_ELEMENT))], &["type"]);
+
+static VOCABULARY_ELEMENT: ObjectSchema =
+    any(&[("id", Uri), ("attributes", List(&ATTRIBUTE)), ("children", Uris)], &["id"]);
+
+static ATTRIBUTE: ObjectSchema = any(&[("id", Uri), ("attribute", AttributeValue)], &["id"]);
+
+static BODY: ObjectSchema = any(&[("eventList", Array)], &["eventList"]);
 
 /// A query response of another repository (§9.5).
 pub(super) static QUERY_DOCUMENT: ObjectSchema = open(
     &[
-        ("@context", Any),
-        ("id", Uri),
+        ("@context", Context),
+        ("id", Node),
         ("type", Text),
         ("schemaVersion", Version),
         ("creationDate", Time),
@@ -431,8 +469,8 @@ static QUERY_BODY: ObjectSchema = open(&[("queryResults", Object(&RESULTS))], &[
 
 static RESULTS: ObjectSchema = open(
     &[("queryName", Text), ("subscriptionID", Text), ("resultsBody", Object(&RESULTS_BODY))],
-    &["resultsBody"],
+    &["queryName", "resultsBody"],
 );
 
 static RESULTS_BODY: ObjectSchema =
-    open(&[("eventList", Array), ("vocabularyList", Any)], &["eventList"]);
+    open(&[("eventList", Array), ("vocabularyList", List(&VOCABULARY))], &["eventList"]);

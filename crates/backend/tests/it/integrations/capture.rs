@@ -33,13 +33,13 @@ impl Site {
     pub(super) async fn captured(&self, who: &str, document: &Value, how: &str) -> Value {
         let body = Some(("application/ld+json", document.to_string()));
         let headers = [("GS1-Capture-Error-Behaviour", how)];
-        let accepted = self.request_with(who, "POST /capture", body, &headers).await;
+        let accepted = self.request_with(who, "POST /epcis/v2/capture", body, &headers).await;
         assert_eq!(accepted.status, 202, "{}", accepted.text);
         let place = accepted.header("location").unwrap().to_owned();
         self.finished(who, &place).await
     }
 
-    async fn finished(&self, who: &str, place: &str) -> Value {
+    pub(super) async fn finished(&self, who: &str, place: &str) -> Value {
         for _ in 0..200 {
             let job = self.get(who, place).await.json;
             if job["running"] == json!(false) {
@@ -77,16 +77,16 @@ async fn what_is_captured_is_there_once_under_one_name() {
         );
         assert_eq!((events[0].van.as_deref(), events[0].kind.as_str()), (None, ""));
 
-        let found = listed(&site.get("reader", "/events?EQ_bizStep=packing").await);
+        let found = listed(&site.get("reader", "/epcis/v2/events?EQ_bizStep=packing").await);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0]["recordTime"], NOW);
         assert_eq!(found[0]["shop:shelf"]["shop:row"], 7);
         assert_eq!(found[0]["@context"][1]["shop"], "https://shop.example.com/");
         let id = found[0]["eventID"].as_str().unwrap();
         assert!(id.starts_with("urn:uuid:"), "{id}");
-        let one = site.get("reader", &format!("/events/{id}")).await;
+        let one = site.get("reader", &format!("/epcis/v2/events/{id}")).await;
         assert_eq!((one.status, &one.json), (200, &found[0]));
-        assert_eq!(site.get("reader", "/events/urn:x:none").await.status, 404);
+        assert_eq!(site.get("reader", "/epcis/v2/events/urn:x:none").await.status, 404);
     })
     .await;
 }
@@ -147,17 +147,17 @@ async fn a_job_survives_a_restart_and_is_its_owners() {
         assert_eq!(none, None, "it is stored once");
 
         let site = Site::start(store).await;
-        assert_eq!(site.get("warehouse", "/capture/7").await.json["running"], true);
+        assert_eq!(site.get("warehouse", "/epcis/v2/capture/7").await.json["running"], true);
         set_clock(&site.shared, "2026-11-22T06:03:00Z");
         site.shared.captures.notify_one();
-        assert_eq!(site.finished("warehouse", "/capture/7").await["success"], true);
+        assert_eq!(site.finished("warehouse", "/epcis/v2/capture/7").await["success"], true);
         assert_eq!(site.shared.store.events_for_epc(PARCEL).await.unwrap().len(), 1);
-        assert_eq!(site.get("partner", "/capture/7").await.status, 404);
+        assert_eq!(site.get("partner", "/epcis/v2/capture/7").await.status, 404);
 
         for _ in 0..3 {
             site.captured("warehouse", &document(&[]), "rollback").await;
         }
-        let page = site.get("warehouse", "/capture?perPage=3").await;
+        let page = site.get("warehouse", "/epcis/v2/capture?perPage=3").await;
         assert_eq!(page.json.as_array().unwrap().len(), 3);
         let next = page.header("link").unwrap();
         let next = next.trim_start_matches('<').split('>').next().unwrap();
@@ -189,13 +189,13 @@ async fn what_is_no_capture_is_refused_with_the_headers_that_say_what_is() {
             ("warehouse", json, &ok, &[("GS1-EPCIS-Version", "2.0.0")], 202),
         ] {
             let body = Some((kind, body.clone()));
-            let answer = site.request_with(who, "POST /capture", body, headers).await;
+            let answer = site.request_with(who, "POST /epcis/v2/capture", body, headers).await;
             assert_eq!(answer.status, status, "{who} {kind} {headers:?} {}", answer.text);
             assert_eq!(answer.header("gs1-epcis-capture-limit"), Some("1000"));
             assert_eq!(answer.header("gs1-epcis-capture-file-size-limit"), Some("4194304"));
             assert_eq!(answer.header("gs1-epcis-version"), Some("2.0"));
         }
-        let discovered = site.request("", "OPTIONS /capture", None).await;
+        let discovered = site.request("", "OPTIONS /epcis/v2/capture", None).await;
         assert_eq!((discovered.status, discovered.header("gs1-cbv-version")), (204, Some("2.0")));
     })
     .await;
@@ -206,14 +206,18 @@ async fn an_event_alone_is_captured_at_once_and_retracted_under_its_name() {
     on_both(async |store| {
         let site = Site::start(store).await;
         let mut one = event("packing", "2026-11-22T05:00:00Z");
-        assert_eq!(site.json("warehouse", "POST /events", &one).await.status, 400, "no context");
+        assert_eq!(
+            site.json("warehouse", "POST /epcis/v2/events", &one).await.status,
+            400,
+            "no context"
+        );
         one["@context"] = json!(CONTEXT);
-        let created = site.json("warehouse", "POST /events", &one).await;
+        let created = site.json("warehouse", "POST /epcis/v2/events", &one).await;
         assert_eq!(created.status, 201, "{}", created.text);
         let place = created.header("location").unwrap().to_owned();
         assert_eq!(site.get("reader", &place).await.json["bizStep"], "packing");
         assert_eq!(
-            site.json("warehouse", "POST /events", &one).await.status,
+            site.json("warehouse", "POST /epcis/v2/events", &one).await.status,
             201,
             "the same again"
         );
@@ -221,7 +225,7 @@ async fn an_event_alone_is_captured_at_once_and_retracted_under_its_name() {
         let mut wrong = created.json.clone();
         wrong["errorDeclaration"] =
             json!({"declarationTime": "2026-11-22T05:30:00Z", "reason": "did_not_occur"});
-        let retracted = site.json("warehouse", "POST /events", &wrong).await;
+        let retracted = site.json("warehouse", "POST /epcis/v2/events", &wrong).await;
         assert_eq!(retracted.status, 201, "{}", retracted.text);
         let events = site.shared.store.events_for_epc(PARCEL).await.unwrap();
         let said: Vec<_> = events.iter().map(|event| (event.retracts, &event.event_id)).collect();
@@ -231,7 +235,7 @@ async fn an_event_alone_is_captured_at_once_and_retracted_under_its_name() {
         let mut other = one.clone();
         other["eventID"] = created.json["eventID"].clone();
         other["bizStep"] = json!("shipping");
-        assert_eq!(site.json("warehouse", "POST /events", &other).await.status, 409);
+        assert_eq!(site.json("warehouse", "POST /epcis/v2/events", &other).await.status, 409);
     })
     .await;
 }
@@ -269,12 +273,12 @@ async fn events_are_found_by_what_is_asked_page_by_page() {
             ("GE_recordTime=2026-11-22T06:00:00Z", 26),
             ("LT_recordTime=2026-11-22T06:00:00Z", 0),
         ] {
-            let found = site.get("reader", &format!("/events?perPage=100&{query}")).await;
+            let found = site.get("reader", &format!("/epcis/v2/events?perPage=100&{query}")).await;
             assert_eq!(listed(&found).len(), count, "{query}");
         }
         for (order, direction) in [("eventTime", "ASC"), ("eventTime", "DESC"), ("recordTime", "ASC")] {
             let mut place =
-                format!("/events?perPage=7&MATCH_epc={PARCEL}&orderBy={order}&orderDirection={direction}");
+                format!("/epcis/v2/events?perPage=7&MATCH_epc={PARCEL}&orderBy={order}&orderDirection={direction}");
             let mut ids = Vec::new();
             for _ in 0..4 {
                 let page = site.get("reader", &place).await;
@@ -292,9 +296,9 @@ async fn events_are_found_by_what_is_asked_page_by_page() {
             }
             assert_eq!(ids, expected, "{order} {direction}");
         }
-        let refused = site.get("reader", "/events?EQ_bizstep=packing").await;
+        let refused = site.get("reader", "/epcis/v2/events?EQ_bizstep=packing").await;
         assert_eq!((refused.status, &refused.json["errors"][0]["place"]), (400, &json!("EQ_bizstep")));
-        assert_eq!(site.get("partner", "/events").await.status, 403);
+        assert_eq!(site.get("partner", "/epcis/v2/events").await.status, 403);
     })
     .await;
 }
@@ -317,7 +321,7 @@ async fn gs1s_good_examples_are_taken_and_the_bad_ones_refused() {
                 let taken = if example["type"] == "EPCISDocument" {
                     site.captured("warehouse", &example, "rollback").await["success"] == true
                 } else {
-                    let answer = site.json("warehouse", "POST /events", &example).await;
+                    let answer = site.json("warehouse", "POST /epcis/v2/events", &example).await;
                     assert_eq!(
                         answer.status,
                         if ok { 201 } else { 400 },
@@ -354,9 +358,9 @@ async fn a_token_takes_back_what_came_by_it_and_of_others_only_with_the_scope_fo
             event
         };
         let packed = named("packed", "packing");
-        let said = site.json("partner", "POST /events", &packed).await;
+        let said = site.json("partner", "POST /epcis/v2/events", &packed).await;
         assert_eq!((said.status, steps().await), (201, 1), "{}", said.text);
-        let back = site.json("warehouse", "POST /events", &wrong(&packed)).await;
+        let back = site.json("warehouse", "POST /epcis/v2/events", &wrong(&packed)).await;
         assert_eq!(back.status, 403, "{}", back.text);
         assert!(back.text.contains("by the token partner"), "{}", back.text);
         let job = site.captured("warehouse", &document(&[wrong(&packed)]), "rollback").await;
@@ -365,11 +369,11 @@ async fn a_token_takes_back_what_came_by_it_and_of_others_only_with_the_scope_fo
         for (id, who) in [("packed", "partner"), ("sorted", "corrector")] {
             let event = named(id, "receiving");
             if id == "sorted" {
-                assert_eq!(site.json("partner", "POST /events", &event).await.status, 201);
+                assert_eq!(site.json("partner", "POST /epcis/v2/events", &event).await.status, 201);
             }
-            let back = site.json(who, "POST /events", &wrong(&event)).await;
+            let back = site.json(who, "POST /epcis/v2/events", &wrong(&event)).await;
             assert_eq!(back.status, 201, "{who} {}", back.text);
-            let shown = site.get("reader", &format!("/events/urn:x:{id}")).await.json;
+            let shown = site.get("reader", &format!("/epcis/v2/events/urn:x:{id}")).await.json;
             assert!(shown.get("errorDeclaration").is_some(), "{shown}");
             assert_eq!(steps().await, 0, "{who}");
         }
@@ -383,7 +387,7 @@ async fn a_token_takes_back_what_came_by_it_and_of_others_only_with_the_scope_fo
             ("partner", shipped.clone(), 1),
             ("partner", wrong(&shipped), 0),
         ] {
-            let answer = site.json(who, "POST /events", &body).await;
+            let answer = site.json(who, "POST /epcis/v2/events", &body).await;
             assert_eq!((answer.status, steps().await), (201, expected), "{who} {body}");
         }
 
@@ -395,7 +399,8 @@ async fn a_token_takes_back_what_came_by_it_and_of_others_only_with_the_scope_fo
         let for_van = Event { event_id: "urn:x:van".to_owned(), retracts: false, ..for_van };
         site.shared.store.write(events::insert(&for_van)).await.unwrap();
         for who in ["warehouse", "corrector"] {
-            let back = site.json(who, "POST /events", &wrong(&named("van", "receiving"))).await;
+            let back =
+                site.json(who, "POST /epcis/v2/events", &wrong(&named("van", "receiving"))).await;
             assert_eq!(back.status, 403, "{who} {}", back.text);
         }
     })

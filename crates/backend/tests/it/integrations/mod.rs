@@ -6,3 +6,4 @@ mod routes;
 mod site;
 mod stored;
 mod story;
+mod verdict;

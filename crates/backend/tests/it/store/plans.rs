@@ -83,7 +83,7 @@ fn among(columns: &[(Column, &[&str])]) -> EventQuery {
     EventQuery { any_of: among.collect(), ..EventQuery::default() }
 }
 
-/// Returns the queries of partners with `GET /events`, each with its index.
+/// Returns the queries of partners with `GET /epcis/v2/events`, each with its index.
 fn asked() -> Vec<(EventQuery, Page, &'static str)> {
     let since = vec![(Order::EventTime, utc("2026-11-23T12:00:00Z"))];
     let by_record = Page { order: Order::RecordTime, direction: Direction::Ascending, ..FIRST };
