@@ -1,5 +1,7 @@
 //! Maps numbers and URIs to the canonical URI of a parcel.
 
+mod gs1_uri;
+
 use std::collections::BTreeSet;
 
 use serde_json::Value;
@@ -13,13 +15,31 @@ use waypost_wire::epcis::Identifiers;
 
 /// Returns the canonical form of a URI: a GS1 Digital Link at `id.gs1.org`, or the URI unchanged.
 ///
-/// An EPC URN of an SSCC (TDS 1.13 §6.3.2) and a Digital Link of another resolver become the
-/// canonical Digital Link.
+/// EPC URNs of GS1 keys (TDS 1.13 §6.3) and Digital Links of other resolvers become the canonical
+/// Digital Link.
 #[must_use]
 pub fn canonical(uri: &str) -> String {
-    sscc_from_urn(uri)
-        .or_else(|| sscc_from_digital_link(uri))
-        .map_or_else(|| uri.to_owned(), |sscc| format!("https://id.gs1.org/00/{sscc}"))
+    gs1_uri::canonical(uri).unwrap_or_else(|| uri.to_owned())
+}
+
+/// Objects of a query: one URI, or the beginnings of all that match a pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EpcMatch {
+    /// A canonical URI.
+    Exactly(String),
+    /// Beginnings of canonical URIs.
+    StartsWith(Vec<String>),
+}
+
+/// Parses an object of a query: a URI, or a pattern URI (TDS 1.13 §8) such as
+/// `urn:epc:idpat:sgtin:0614141.107346.*`. Returns `None` for a pattern of an unknown scheme, or
+/// with a fixed part after a wildcard.
+#[must_use]
+pub fn parse_match(uri: &str) -> Option<EpcMatch> {
+    if uri.starts_with("urn:epc:idpat:") {
+        return gs1_uri::pattern(uri).map(EpcMatch::StartsWith);
+    }
+    Some(EpcMatch::Exactly(canonical(uri)))
 }
 
 /// Returns the URIs that match a number as typed by a user, most likely first.
@@ -80,8 +100,8 @@ pub fn epcs_in(event: &Value) -> Vec<(String, Role)> {
     const LISTS: [(&str, Role); 4] = [
         ("epcList", Role::Epc),
         ("childEPCs", Role::Child),
-        ("outputEPCList", Role::Epc),
-        ("inputEPCList", Role::Epc),
+        ("outputEPCList", Role::Output),
+        ("inputEPCList", Role::Input),
     ];
     let listed = LISTS.iter().flat_map(|(list, role)| {
         let uris = event.get(list).and_then(Value::as_array).into_iter().flatten();
@@ -94,34 +114,6 @@ pub fn epcs_in(event: &Value) -> Vec<(String, Role)> {
         .map(|(uri, role)| (canonical(uri), role))
         .filter(|(uri, _)| known.insert(uri.clone()))
         .collect()
-}
-
-/// `urn:epc:id:sscc:9521234.0000000001` separates extension digit and serial, and has no check
-/// digit.
-fn sscc_from_urn(uri: &str) -> Option<String> {
-    let (prefix, serial) = uri.strip_prefix("urn:epc:id:sscc:")?.split_once('.')?;
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits(prefix) || !digits(serial) || prefix.len() + serial.len() != 17 || serial.is_empty()
-    {
-        return None;
-    }
-    let (extension, serial) = serial.split_at(1);
-    let body = format!("{extension}{prefix}{serial}");
-    let sum: u32 = body
-        .bytes()
-        .rev()
-        .zip([3, 1].into_iter().cycle())
-        .map(|(digit, weight)| u32::from(digit - b'0') * weight)
-        .sum();
-    Some(format!("{body}{}", (10 - sum % 10) % 10))
-}
-
-/// `https://…/00/{18 digits}` of any resolver.
-fn sscc_from_digital_link(uri: &str) -> Option<String> {
-    let path = uri.strip_prefix("https://").or_else(|| uri.strip_prefix("http://"))?;
-    let path = path.split(['?', '#']).next()?;
-    let (_, sscc) = path.rsplit_once("/00/")?;
-    (sscc.len() == 18 && sscc.bytes().all(|byte| byte.is_ascii_digit())).then(|| sscc.to_owned())
 }
 
 #[cfg(test)]
@@ -202,7 +194,7 @@ mod tests {
         });
         let expected = [
             ("https://id.gs1.org/00/106141412345678908", Role::Child),
-            ("urn:x:out", Role::Epc),
+            ("urn:x:out", Role::Output),
             ("https://id.example.com/fleet/obj/VAN-1", Role::Parent),
         ];
         assert_eq!(epcs_in(&event), expected.map(|(uri, role)| (uri.to_owned(), role)));

@@ -48,6 +48,10 @@ pub enum Role {
     Child,
     /// The object contains others: a van, a pallet.
     Parent,
+    /// The object is consumed by a transformation.
+    Input,
+    /// The object is the result of a transformation.
+    Output,
 }
 
 impl Role {
@@ -57,6 +61,8 @@ impl Role {
             Self::Epc => "epc",
             Self::Child => "child",
             Self::Parent => "parent",
+            Self::Input => "input",
+            Self::Output => "output",
         }
     }
 }

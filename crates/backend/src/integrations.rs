@@ -15,13 +15,18 @@ mod carrier_import;
 mod commands;
 mod csv;
 mod epcis;
+mod exceptions;
 mod ids;
 mod manifest_validation;
 mod openapi;
+mod protocol;
 mod query;
+mod resources;
 mod routes;
 
 use axum::Router;
+use axum::middleware::from_fn;
+use axum::routing::any;
 use tokio_util::sync::CancellationToken;
 
 use crate::AppState;
@@ -31,9 +36,21 @@ pub fn router() -> Router<AppState> {
     Router::new()
         .merge(routes::router())
         .merge(commands::router())
-        .merge(capture::router())
+        .merge(epcis_router())
         .merge(carrier_import::router())
         .merge(openapi::router())
+}
+
+/// Path of everything below the base of EPCIS that is no resource.
+const NO_RESOURCE: &str = "/epcis/v2/{*rest}";
+
+fn epcis_router() -> Router<AppState> {
+    Router::new()
+        .merge(capture::router())
+        .merge(resources::router())
+        .route(NO_RESOURCE, any(protocol::unknown_path))
+        .method_not_allowed_fallback(protocol::method_not_allowed)
+        .layer(from_fn(protocol::negotiate))
 }
 
 /// Processes accepted captures until `stop`.

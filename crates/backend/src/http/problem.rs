@@ -15,10 +15,13 @@ use crate::store::StoreError;
 /// `Retry-After` in seconds when the store is unavailable.
 const STORE_RETRY_AFTER_S: u64 = 5;
 
+/// Type of a problem that the status alone defines.
+const BLANK: &str = "about:blank";
+
 /// An error response.
 #[derive(Clone, Debug, Serialize)]
 pub struct Problem {
-    /// Always `about:blank`: the status defines the type (RFC 9457 §4.2.1).
+    /// `about:blank`: the status defines the type (RFC 9457 §4.2.1); or an exception of EPCIS.
     #[serde(rename = "type")]
     kind: &'static str,
     title: &'static str,
@@ -53,7 +56,7 @@ impl Problem {
     #[must_use]
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self {
-            kind: "about:blank",
+            kind: BLANK,
             title: status.canonical_reason().unwrap_or("Error"),
             status,
             detail: detail.into(),
@@ -107,6 +110,19 @@ impl Problem {
         self
     }
 
+    /// Sets the type.
+    #[must_use]
+    pub const fn with_type(mut self, kind: &'static str) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// Whether a type was set.
+    #[must_use]
+    pub fn has_type(&self) -> bool {
+        self.kind != BLANK
+    }
+
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         self.status
@@ -122,7 +138,9 @@ impl IntoResponse for Problem {
         let mut response = (self.status, Json(&self)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        headers.extend(self.headers);
+        headers.extend(self.headers.clone());
+        // A middleware may complete the problem.
+        response.extensions_mut().insert(self);
         response
     }
 }

@@ -9,8 +9,8 @@
 //! - A token may retract its own events. Those of other tokens require a scope; van events can
 //!   never be retracted by a capture (see `rights`).
 //! - An event without `eventID` gets one derived from its content: a UUID of version 8 over the
-//!   token's name and the members in alphabetical order. A repeated document therefore adds
-//!   nothing. `recordTime` is always ours.
+//!   token's name and the canonical form ([`epcis::canonical`]). A repeated event therefore adds
+//!   nothing, however it is written. `recordTime` is always ours.
 
 mod jobs;
 mod retraction_rights;
@@ -21,16 +21,16 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::epcis::{self, Context};
+use super::epcis::{self, Context, canonical};
+use super::protocol::discover;
 use super::{ids, query};
 use crate::change_feed::Change;
 use crate::event::{Event, Origin};
@@ -56,15 +56,6 @@ const POLL_INTERVAL: Duration = Duration::from_secs(10);
 /// Maximum number of errors stored per job.
 const MAX_FAULTS: usize = 200;
 
-/// Headers of every response of these paths (§12.5), with the limits.
-const HEADERS: &[(&str, &str)] = &[
-    ("gs1-epcis-version", "2.0"),
-    ("gs1-cbv-version", "2.0"),
-    ("gs1-capture-error-behaviour", "rollback"),
-    ("gs1-epcis-capture-limit", "1000"),
-    ("gs1-epcis-capture-file-size-limit", "4194304"),
-];
-
 pub(super) fn router() -> Router<AppState> {
     Router::new()
         .route("/epcis/v2/capture", get(jobs::list_jobs).post(capture).options(discover))
@@ -72,48 +63,13 @@ pub(super) fn router() -> Router<AppState> {
         .route("/epcis/v2/events", get(query::events).post(capture_one).options(discover))
         .route("/epcis/v2/events/{id}", get(query::event).options(discover))
         .layer(DefaultBodyLimit::max(MAX_BYTES))
-        .layer(from_fn(negotiate_version))
-}
-
-async fn discover() -> StatusCode {
-    StatusCode::NO_CONTENT
-}
-
-/// Rejects unsupported versions (§12.5), and adds the supported ones to every response.
-async fn negotiate_version(request: Request, next: Next) -> Response {
-    let mut response = match version_problem(request.headers()) {
-        Some(problem) => problem.into_response(),
-        None => next.run(request).await,
-    };
-    let headers = response.headers_mut();
-    for (name, value) in HEADERS {
-        let name = HeaderName::from_static(name);
-        headers.entry(name).or_insert(HeaderValue::from_static(value));
-    }
-    response
-}
-
-fn version_problem(headers: &HeaderMap) -> Option<Problem> {
-    let said = |name: &str| Some(headers.get(name)?.to_str().unwrap_or("?").to_owned());
-    let number = |text: &str| text.split('.').next().and_then(|part| part.parse::<u32>().ok());
-    let asked = [
-        ("GS1-EPCIS-Version", "is", 2..=2),
-        ("GS1-CBV-Version", "is", 2..=2),
-        ("GS1-EPCIS-Min", "is", 0..=2),
-        ("GS1-CBV-Min", "is", 0..=2),
-        ("GS1-EPCIS-Max", "is", 2..=u32::MAX),
-        ("GS1-CBV-Max", "is", 2..=u32::MAX),
-    ];
-    asked.into_iter().find_map(|(name, is, ok)| {
-        let text = said(name)?;
-        let fits = number(&text).is_some_and(|number| ok.contains(&number));
-        let detail = format!("{name} {is} {text}: only version 2.0 is supported");
-        (!fits).then(|| Problem::new(StatusCode::NOT_ACCEPTABLE, detail))
-    })
 }
 
 /// Parses the JSON body of a request (§12.6).
-fn parse_body(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Value, Problem> {
+pub(super) fn parse_body(
+    headers: &HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Value, Problem> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
     let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if !["application/json", "application/ld+json"].contains(&essence.as_str()) {
@@ -198,8 +154,8 @@ async fn capture_one(
         let detail = format!("errorDeclaration of {}: {words}", event.event_id);
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }
-    let find_conflicts = find_conflicts(&shared, std::iter::once(&event)).await?;
-    if !find_conflicts.is_empty() {
+    let conflicts = find_conflicts(&shared, std::iter::once(&event)).await?;
+    if !conflicts.is_empty() {
         let detail = "this token has captured a different event with this eventID; send a new eventID, or retract the event";
         return Err(Problem::conflict(format!("eventID is {}: {detail}", event.event_id)));
     }
@@ -218,25 +174,29 @@ fn build_event(
     job: Option<&str>,
     now: UtcTime,
 ) -> Event {
-    if let (Some(context), None) = (context, data.get("@context")) {
-        data["@context"] = context.clone();
+    if let Some(context) = context {
+        data["@context"] = merge_contexts(context, data.get("@context"));
     }
     if let Some(members) = data.as_object_mut() {
         members.remove("recordTime");
     }
     let event_id = match data.get("eventID").and_then(Value::as_str) {
         Some(said) => said.to_owned(),
-        None => ids::urn(&["capture", who, &data.to_string()]),
+        None => ids::urn(&["capture", who, &canonical::content(&data).to_string()]),
     };
     data["eventID"] = Value::from(event_id.as_str());
-    let declared = data.pointer("/errorDeclaration/declarationTime").and_then(Value::as_str);
+    let declared = data.get("errorDeclaration").map(canonical::standard_text);
     let time = data.get("eventTime").and_then(Value::as_str).and_then(UtcTime::parse);
     Event {
         n: 0,
         source: format!("capture:{who}"),
-        // A retraction shares the eventID of its event but is a message of its own.
-        id: declared.map_or_else(|| event_id.clone(), |at| format!("{event_id}#retracted={at}")),
+        // A retraction shares the eventID of its event but is a message of its own, once per
+        // declaration.
         retracts: declared.is_some(),
+        id: declared.map_or_else(
+            || event_id.clone(),
+            |text| format!("{event_id}#retracted={}", ids::digest(&[&text])),
+        ),
         event_id,
         kind: String::new(),
         origin: Origin::Capture,
@@ -251,6 +211,22 @@ fn build_event(
     }
 }
 
+/// Context of an event in a document: the document's, and then its own (JSON-LD 1.1 §4.1).
+fn merge_contexts(document: &Value, own: Option<&Value>) -> Value {
+    let Some(own) = own else { return document.clone() };
+    let list = |context: &Value| match context {
+        Value::Array(list) => list.clone(),
+        one => vec![one.clone()],
+    };
+    let mut merged = list(document);
+    for one in list(own) {
+        if !merged.contains(&one) {
+            merged.push(one);
+        }
+    }
+    Value::Array(merged)
+}
+
 /// Ids of events that conflict with a different event of the same source.
 async fn find_conflicts<'a>(
     shared: &AppState,
@@ -263,15 +239,17 @@ async fn find_conflicts<'a>(
         .iter()
         .map(|(id, doc)| (id.as_str(), serde_json::from_str(doc).unwrap_or_default()))
         .collect();
-    let mut find_conflicts = BTreeSet::new();
+    let mut conflicts = BTreeSet::new();
     for event in events {
         match docs.get(event.id.as_str()) {
-            Some(doc) if *doc != event.data => drop(find_conflicts.insert(event.id.clone())),
+            Some(doc) if !canonical::is_same(doc, &event.data) => {
+                conflicts.insert(event.id.clone());
+            }
             Some(_) => {}
             None => drop(docs.insert(&event.id, event.data.clone())),
         }
     }
-    Ok(find_conflicts)
+    Ok(conflicts)
 }
 
 pub(super) async fn publish_parcels_changed(shared: &AppState, events: &[Event]) {
@@ -326,9 +304,9 @@ async fn run_next_job(shared: &AppState) -> Result<bool, StoreError> {
             false
         }
     });
-    let find_conflicts = find_conflicts(shared, events.iter().map(|(_, event)| event)).await?;
+    let conflicts = find_conflicts(shared, events.iter().map(|(_, event)| event)).await?;
     let (clashing, mut good): (Vec<_>, Vec<_>) =
-        events.into_iter().partition(|(_, event)| find_conflicts.contains(&event.id));
+        events.into_iter().partition(|(_, event)| conflicts.contains(&event.id));
     faults.extend(clashing.into_iter().map(|(index, event)| FieldError {
         place: format!("eventList[{index}].eventID"),
         value: event.event_id,

@@ -7,6 +7,7 @@
 //! - a document of another major version, a time before 2000 or more than one day ahead, and an
 //!   event above the limits are rejected.
 
+pub(super) mod canonical;
 mod rules;
 mod schema;
 mod uri;
@@ -29,6 +30,76 @@ const MAX_FAULTS: usize = 20;
 
 /// Maximum lead of a sender's clock over ours, in milliseconds.
 const MAX_CLOCK_SKEW_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// A vocabulary of CBV 2.0 or EPCIS 2.0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Vocabulary {
+    EventType,
+    Action,
+    BizStep,
+    Disposition,
+}
+
+impl Vocabulary {
+    /// Terms of the vocabulary.
+    pub(super) fn terms(self) -> Vec<&'static str> {
+        match self {
+            Self::EventType => vocabulary::EVENTS.iter().map(|(name, _)| *name).collect(),
+            Self::Action => vocabulary::ACTIONS.to_vec(),
+            Self::BizStep => vocabulary::STEPS.to_vec(),
+            Self::Disposition => vocabulary::DISPOSITIONS.to_vec(),
+        }
+    }
+
+    /// Returns the value as events have it: a bare term, or a URI of another vocabulary; `None` for
+    /// a value that no event can have.
+    pub(super) fn bare(self, value: &str) -> Option<String> {
+        let prefixes: &[&str] = match self {
+            Self::EventType => {
+                &["epcis:", "https://ns.gs1.org/epcis/", "https://ref.gs1.org/epcis/"]
+            }
+            Self::Action => &[],
+            Self::BizStep => &[
+                "urn:epcglobal:cbv:bizstep:",
+                "https://ns.gs1.org/cbv/BizStep-",
+                "https://ref.gs1.org/cbv/BizStep-",
+                "cbv:BizStep-",
+            ],
+            Self::Disposition => &[
+                "urn:epcglobal:cbv:disp:",
+                "https://ns.gs1.org/cbv/Disp-",
+                "https://ref.gs1.org/cbv/Disp-",
+                "cbv:Disp-",
+            ],
+        };
+        match prefixes.iter().find_map(|prefix| value.strip_prefix(prefix)) {
+            Some(term) => self.terms().contains(&term).then(|| term.to_owned()),
+            None => {
+                let is_own = self != Self::Action && uri::is_uri(value);
+                (is_own || self.terms().contains(&value)).then(|| value.to_owned())
+            }
+        }
+    }
+
+    /// The valid values.
+    pub(super) const fn remedy(self) -> &'static str {
+        match self {
+            Self::EventType => {
+                "write ObjectEvent, AggregationEvent, AssociationEvent, TransactionEvent, \
+                 TransformationEvent, or a URI of another vocabulary"
+            }
+            Self::Action => "write ADD, OBSERVE or DELETE",
+            Self::BizStep | Self::Disposition => {
+                "write a term of CBV 2.0, or a URI of another vocabulary"
+            }
+        }
+    }
+}
+
+/// Returns whether the text is an absolute URI. A pattern is one too: `*` is a valid character.
+pub(super) fn is_uri(text: &str) -> bool {
+    uri::is_uri(text)
+}
 
 /// Expected place of an event's `@context`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,9 +5,12 @@
 //! one value of one column, or of one time range, until the page is full. The column is chosen
 //! here, since one of the databases knows too little about the selectivity of values.
 
+use std::fmt::Write as _;
+
 use super::events::{COLUMNS, event_from_row};
 use super::{Statement, Store, StoreError, Value};
-use crate::event::Event;
+use crate::epc::EpcMatch;
+use crate::event::{Event, Role};
 use waypost_model::units::UtcTime;
 
 /// Maximum number of values of the leading column that are walked as a UNION of index scans.
@@ -22,10 +25,9 @@ pub struct EventQuery {
     pub since: Vec<(Order, UtcTime)>,
     /// Exclusive upper bounds of times.
     pub until: Vec<(Order, UtcTime)>,
-    /// Canonical URIs, one of which must be named as EPC or child.
-    pub epcs: Vec<String>,
-    /// Canonical URIs, one of which must be named as EPC, child or parent.
-    pub any_epcs: Vec<String>,
+    /// Objects, one of each list of which the event must name in one of the roles; without roles in
+    /// any.
+    pub objects: Vec<(&'static [Role], Vec<EpcMatch>)>,
 }
 
 /// A column to filter by.
@@ -188,11 +190,7 @@ impl EventQuery {
     /// Only the event time orders the rows of a value.
     fn leading_column(&self, order: Order) -> Option<usize> {
         let is_named = self.any_of.iter().any(|(column, _)| *column == Column::EventId);
-        if order != Order::EventTime
-            || is_named
-            || !self.epcs.is_empty()
-            || !self.any_epcs.is_empty()
-        {
+        if order != Order::EventTime || is_named || !self.objects.is_empty() {
             return None;
         }
         let of = |leading: &Column| self.any_of.iter().position(|(column, _)| column == leading);
@@ -225,13 +223,27 @@ impl EventQuery {
         for (order, time) in &self.until {
             conditions.push(format!("{} < {}", order.column(), places.push(*time)));
         }
-        for (epcs, roles) in [(&self.epcs, " AND role <> 'parent'"), (&self.any_epcs, "")] {
-            if !epcs.is_empty() {
-                let list = places.push_all(epcs);
-                conditions.push(format!(
-                    "event.n IN (SELECT n FROM event_epc WHERE epc IN ({list}){roles})"
-                ));
+        for (roles, matches) in &self.objects {
+            let mut named: Vec<String> = Vec::new();
+            for one in matches {
+                match one {
+                    EpcMatch::Exactly(uri) => {
+                        named.push(format!("epc = {}", places.push(uri.as_str())));
+                    }
+                    EpcMatch::StartsWith(starts) => named.extend(starts.iter().map(|start| {
+                        let (from, to) = (places.push(start.as_str()), places.push(end_of(start)));
+                        format!("epc >= {from} AND epc < {to}")
+                    })),
+                }
             }
+            let mut which = format!("({})", named.join(" OR "));
+            if !roles.is_empty() {
+                let roles: Vec<String> =
+                    roles.iter().map(|role| format!("'{}'", role.as_str())).collect();
+                write!(which, " AND role IN ({})", roles.join(", "))
+                    .expect("writing to a string succeeds");
+            }
+            conditions.push(format!("event.n IN (SELECT n FROM event_epc WHERE {which})"));
         }
         if let Some((time, n)) = page.after {
             let (time, n) = (places.push(time), places.push(n));
@@ -244,7 +256,67 @@ impl EventQuery {
     }
 }
 
+/// A set of values that occur in events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names of EPCIS")]
+pub enum Values {
+    EventTypes,
+    Epcs,
+    BizSteps,
+    Dispositions,
+    ReadPoints,
+    BizLocations,
+}
+
+impl Values {
+    const fn column_and_table(self) -> (&'static str, &'static str) {
+        match self {
+            Self::EventTypes => ("event_type", "event"),
+            Self::Epcs => ("epc", "event_epc"),
+            Self::BizSteps => ("biz_step", "event"),
+            Self::Dispositions => ("disposition", "event"),
+            Self::ReadPoints => ("read_point", "event"),
+            Self::BizLocations => ("biz_location", "event"),
+        }
+    }
+}
+
+/// First text after all that begin with `start`, an ASCII text. The column compares by bytes.
+fn end_of(start: &str) -> String {
+    let mut end = start.to_owned();
+    let last = end.pop().unwrap_or_default();
+    end.push(char::from_u32(u32::from(last) + 1).unwrap_or(last));
+    end
+}
+
 impl Store {
+    /// Number of the matching events, at most `limit`.
+    pub async fn count_events(&self, wanted: &EventQuery, limit: u32) -> Result<u64, StoreError> {
+        let page =
+            Page { order: Order::default(), direction: Direction::default(), after: None, limit };
+        let Statement { sql, values, .. } = wanted.statement(page);
+        let counted = Statement::new(format!("SELECT COUNT(*) FROM ({sql}) AS counted"), values);
+        Ok(self.read(counted).await?.first().map_or(0, |row| row.count(0)))
+    }
+
+    /// The next values after `after`, in order. Each is one step in the index, whatever the number
+    /// of events.
+    pub async fn distinct_values(
+        &self,
+        which: Values,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<String>, StoreError> {
+        let (column, table) = which.column_and_table();
+        let sql = format!(
+            "WITH RECURSIVE walked (value) AS (SELECT MIN({column}) FROM {table} WHERE {column} > $1 UNION ALL \
+             SELECT (SELECT MIN({column}) FROM {table} WHERE {column} > walked.value) FROM walked \
+             WHERE walked.value IS NOT NULL) SELECT value FROM walked WHERE value IS NOT NULL LIMIT $2"
+        );
+        let rows = self.read(Statement::new(sql, [after.into(), limit.into()])).await?;
+        Ok(rows.iter().map(|row| row.text(0).to_owned()).collect())
+    }
+
     /// A page of the matching events.
     pub async fn query_events(
         &self,

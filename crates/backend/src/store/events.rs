@@ -115,8 +115,8 @@ pub(super) fn row_values(
         event.member("action").into(),
         event.member("bizStep").into(),
         event.member("disposition").into(),
-        event.location_id("readPoint").into(),
-        event.location_id("bizLocation").into(),
+        event.location_id("readPoint").map(epc::canonical).into(),
+        event.location_id("bizLocation").map(epc::canonical).into(),
         event.job.as_deref().into(),
         doc.into(),
     ]

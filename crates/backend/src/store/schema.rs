@@ -1,7 +1,7 @@
 //! Database schema for both engines, and its migrations.
 //!
 //! Times are ms since 1970 UTC, in columns that end in `_at` or `_time`; JSON is TEXT as received.
-//! `{serial}`, `{int}`, `{real}`, `{bytes}`, `{strict}`, `{by_time}` and `{late}` are replaced by
+//! `{serial}`, `{int}`, `{real}`, `{bytes}`, `{ascii}`, `{strict}`, `{by_time}` and `{late}` are replaced by
 //! the engine's syntax.
 
 /// Migrations in order; a database of version `n` has had the first `n`. Released ones never
@@ -46,9 +46,9 @@ CREATE INDEX event_by_read_point ON event (read_point, event_time, n) WHERE read
 CREATE INDEX event_by_biz_location ON event (biz_location, event_time, n) WHERE biz_location IS NOT NULL;
 CREATE INDEX event_of_completion ON event (route) WHERE kind = 'route.completed';
 
--- Index from EPCs to events: `role` is `epc`, `child` or `parent`.
+-- Index from EPCs to events: `role` is `epc`, `child`, `parent`, `input` or `output`. Patterns are ranges of EPCs.
 CREATE TABLE event_epc (
-    epc TEXT NOT NULL, n {int} NOT NULL, role TEXT NOT NULL,
+    epc {ascii} NOT NULL, n {int} NOT NULL, role TEXT NOT NULL,
     PRIMARY KEY (epc, n)
 ) {strict};
 CREATE INDEX event_epc_by_event ON event_epc (n);
@@ -184,6 +184,7 @@ pub(super) fn for_sqlite(migration: &str) -> String {
         .replace("{int}", "INTEGER")
         .replace("{real}", "REAL")
         .replace("{bytes}", "BLOB")
+        .replace("{ascii}", "TEXT")
         .replace("{strict}", "STRICT")
         .replace("{by_time}", "STRICT, WITHOUT ROWID")
         .replace("{backdate}", "")
@@ -196,6 +197,7 @@ pub(super) fn for_postgres(migration: &str) -> String {
         .replace("{int}", "BIGINT")
         .replace("{real}", "DOUBLE PRECISION")
         .replace("{bytes}", "BYTEA")
+        .replace("{ascii}", "TEXT COLLATE \"C\"")
         .replace("{strict}", "")
         .replace("{by_time}", "PARTITION BY RANGE (time)")
         .replace("{backdate}", "CREATE TABLE track_late PARTITION OF track DEFAULT;")

@@ -1,6 +1,7 @@
 //! Integrations: routes, captured events, and carrier lists.
 
 mod capture;
+mod epcis;
 mod openapi;
 mod routes;
 mod site;

@@ -1,5 +1,7 @@
 //! Query plans: no query of the hot path scans a whole growing table.
 
+use waypost_backend::epc::EpcMatch;
+use waypost_backend::event::Role;
 use waypost_backend::store::event_query::{Column, Direction, EventQuery, Order, Page};
 use waypost_backend::store::{Statement, Store, Value};
 
@@ -89,7 +91,8 @@ fn asked() -> Vec<(EventQuery, Page, &'static str)> {
     let by_record = Page { order: Order::RecordTime, direction: Direction::Ascending, ..FIRST };
     let lately = vec![(Order::RecordTime, utc("2026-11-23T12:59:00Z"))];
     let next = Page { after: Some((1_795_435_200_000, 7)), ..FIRST };
-    let epcs = vec!["urn:x:7".to_owned()];
+    let one = vec![EpcMatch::Exactly("urn:x:7".to_owned())];
+    let many = vec![EpcMatch::StartsWith(vec!["urn:x:98".to_owned(), "urn:x:99".to_owned()])];
     let step: &[&str] = &["step-3"];
     vec![
         (EventQuery::default(), FIRST, "event_by_time"),
@@ -114,11 +117,15 @@ fn asked() -> Vec<(EventQuery, Page, &'static str)> {
             "event_by_event_id",
         ),
         (
-            EventQuery { epcs: epcs.clone(), ..among(&[(Column::BizStep, step)]) },
+            EventQuery {
+                objects: vec![(&[Role::Epc, Role::Child], one.clone())],
+                ..among(&[(Column::BizStep, step)])
+            },
             FIRST,
             "event_epc",
         ),
-        (EventQuery { any_epcs: epcs, ..EventQuery::default() }, FIRST, "event_epc"),
+        (EventQuery { objects: vec![(&[], one)], ..EventQuery::default() }, FIRST, "event_epc"),
+        (EventQuery { objects: vec![(&[], many)], ..EventQuery::default() }, FIRST, "event_epc"),
         (
             EventQuery { since: lately.clone(), ..EventQuery::default() },
             by_record,
