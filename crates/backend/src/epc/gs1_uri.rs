@@ -207,7 +207,7 @@ fn from_segments(segments: &[&str]) -> Option<String> {
             .find(|(known, _)| *known == name)
             .map_or_else(|| name.to_owned(), |(_, ai)| (*ai).to_owned())
     };
-    if segments.len() % 2 != 0 || segments.len() > 10 {
+    if !segments.len().is_multiple_of(2) || segments.len() > 10 {
         return None;
     }
     let (pairs, _) = segments.as_chunks::<2>();

@@ -132,24 +132,29 @@ impl ValueKind {
     }
 }
 
+/// Splits the values of a parameter.
+fn split_values(value: &str) -> Result<Vec<&str>, String> {
+    let values: Vec<&str> = value.split('|').filter(|part| !part.is_empty()).collect();
+    match values.len() {
+        0 => Err("write at least one value".to_owned()),
+        1..=MAX_VALUES => Ok(values),
+        _ => Err("write at most 100 values".to_owned()),
+    }
+}
+
 impl EventQueryParams {
     fn set_parameter(&mut self, name: &str, value: &str) -> Result<(), String> {
         let time = || {
             UtcTime::parse(value).ok_or("write a time with an offset, such as 2026-11-22T07:12:31Z")
         };
-        let values: Vec<&str> = value.split('|').filter(|part| !part.is_empty()).collect();
-        let some = |values: Vec<_>| match values.len() {
-            0 => Err("write at least one value".to_owned()),
-            1..=MAX_VALUES => Ok(values),
-            _ => Err("write at most 100 values".to_owned()),
-        };
+        let some = || split_values(value);
         if let Some((_, column, kind)) = LIST_PARAMETERS.iter().find(|(known, ..)| *known == name) {
-            let values = some(values)?.into_iter().map(|value| kind.stored(value));
+            let values = some()?.into_iter().map(|value| kind.stored(value));
             self.query.any_of.push((*column, values.collect::<Result<_, _>>()?));
             return Ok(());
         }
         if let Some((_, roles)) = OBJECT_PARAMETERS.iter().find(|(known, _)| *known == name) {
-            let matches = some(values)?.into_iter().map(|uri| {
+            let matches = some()?.into_iter().map(|uri| {
                 let found = epcis::is_uri(uri).then(|| epc::parse_match(uri)).flatten();
                 found.ok_or_else(|| {
                     "write a URI, or a pattern such as urn:epc:idpat:sgtin:0614141.107346.*"

@@ -339,6 +339,7 @@ async fn gs1s_good_examples_are_taken_and_the_bad_ones_refused() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one history of retractions")]
 async fn a_token_takes_back_what_came_by_it_and_of_others_only_with_the_scope_for_that() {
     on_both(async |store| {
         let site = Site::start(store).await;

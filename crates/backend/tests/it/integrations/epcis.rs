@@ -173,6 +173,7 @@ async fn objects_are_found_in_either_syntax_by_role_and_by_pattern() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn what_cannot_be_answered_is_refused_by_an_exception_of_epcis() {
     on_both(async |store| {
         let site = Site::start(store).await;
@@ -265,6 +266,7 @@ async fn what_cannot_be_answered_is_refused_by_an_exception_of_epcis() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn each_resource_lists_its_values_and_their_events() {
     on_both(async |store| {
         let site = Site::start(store).await;
