@@ -22,7 +22,7 @@ options = arguments.parse_args()
 
 def position(van, seq):
     return {'v': 1, 'van': van, 'seq': seq, 'ts': rig.utc(), 'lat': round(48.1 + seq * 1e-4, 5), 'lon': 11.5, 'speed_mps': 8.3,
-            'mode': 3, 'stop_status': 'in_transit_to'}
+            'mode': 3, 'motion': 'moving'}
 
 
 def measure(path, port, store):

@@ -116,7 +116,7 @@ def position(seq):
     row, block = divmod(seq, 20)
     north = block if row % 2 == 0 else 19 - block
     return {'v': 1, 'van': VAN, 'seq': seq, 'ts': rig.utc(), 'lat': round(48.11 + north * 1e-3, 5), 'lon': round(11.51 + row * 1e-3, 5),
-            'speed_mps': 8.3, 'mode': 3, 'stop_status': 'in_transit_to', 'route': ROUTE, 'stop_seq': 1, 'stops_remaining': 3}
+            'speed_mps': 8.3, 'mode': 3, 'motion': 'moving', 'route': ROUTE, 'stop_seq': 1, 'stop_status': 'in_transit_to', 'stops_remaining': 3}
 
 
 def once(port, name, said):

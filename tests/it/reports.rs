@@ -112,8 +112,7 @@ fn standing_is_decided_over_a_window() {
     let Some(peaks) = records("T_parked_peak_09_every_25s") else { return };
     let standing: Vec<&Value> =
         peaks.iter().filter(|point| number(point, "speed_mps") < 1.0).collect();
-    let halted =
-        |point: &Value| point["stop_status"] == "stopped_at" || point["motion"] == "halted";
+    let halted = |point: &Value| point["motion"] == "halted";
     let first = standing.iter().position(|point| halted(point)).unwrap();
     assert!(first <= 60, "{first} s");
     let still = standing[first..].iter().filter(|point| !halted(point)).count();

@@ -25,7 +25,7 @@ def rendered(template, payload):
 position, connection = (json.load(open(path)) for path in sys.argv[1:3])
 tracker, sensor = yaml.safe_load(sys.stdin)["mqtt"]
 tracker, sensor = tracker["device_tracker"], sensor["sensor"]
-bare = {name: position[name] for name in ("v", "van", "seq", "ts", "lat", "lon", "mode", "stop_status")}
+bare = {name: position[name] for name in ("v", "van", "seq", "ts", "lat", "lon", "mode", "motion")}
 attributes = tracker["json_attributes_template"]
 gone = {**connection, "state": "connection_broken"}
 print(

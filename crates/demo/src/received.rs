@@ -140,7 +140,7 @@ pub(super) mod tests {
     pub(crate) fn point(seq: u64, backlog: bool) -> Point {
         let text = format!(
             r#"{{"seq":{seq},"ts":"2026-11-23T06:41:07.000Z","lat":48.37042,"lon":10.90261,
-                 "speed_mps":10.5,"course_deg":48.3,"mode":3,"stop_status":"in_transit_to","backlog":{backlog}}}"#
+                 "speed_mps":10.5,"course_deg":48.3,"mode":3,"motion":"moving","backlog":{backlog}}}"#
         );
         serde_json::from_str(&text).unwrap()
     }
@@ -151,7 +151,15 @@ pub(super) mod tests {
 
     pub(crate) fn position(seq: u64) -> Position {
         let (van, point) = ("VAN-1".to_owned(), point(seq, false));
-        Position { v: 1, van, point, route: None, stop_seq: None, stops_remaining: None }
+        Position {
+            v: 1,
+            van,
+            point,
+            route: None,
+            stop_seq: None,
+            stop_status: None,
+            stops_remaining: None,
+        }
     }
 
     pub(crate) fn track(arrivals: &mut ReceivedMessages, seqs: &[u64], backlog: bool) {

@@ -11,7 +11,7 @@ use super::style::{Line, Span, Style, format_bytes, group_digits, pad, width, wi
 use waypost::outbox::OutboxStats;
 use waypost::uplink::{LinkState, LinkStatus};
 use waypost_model::units::Uptime;
-use waypost_wire::payloads::{ConnectionState, Point, StopStatus};
+use waypost_wire::payloads::{ConnectionState, MotionState, Point};
 
 /// Phase of the demo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,10 +169,9 @@ fn van(snapshot: &Snapshot<'_>) -> Vec<Line> {
     let age_s = snapshot.now.since(*at).as_secs_f64();
     let stale = age_s >= STALE_AFTER_S;
     let age = format!("{} UTC, {age_s:.1} s ago", time_of_day(point));
-    let (status, ink) = match point.stop_status {
-        Some(StopStatus::InTransitTo) => ("● driving", Style::Good),
-        Some(StopStatus::IncomingAt) => ("◐ arriving", Style::Good),
-        Some(StopStatus::StoppedAt) => ("○ standing", Style::Warn),
+    let (status, ink) = match point.motion {
+        Some(MotionState::Moving) => ("● driving", Style::Good),
+        Some(MotionState::Halted) => ("○ standing", Style::Warn),
         None => ("–", Style::Faint),
     };
     vec![

@@ -34,6 +34,9 @@ pub struct Position {
     /// Sequence number of the stop that `stop_status` refers to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_seq: Option<u32>,
+    /// GTFS-Realtime VehicleStopStatus towards the stop `stop_seq`; absent without a route.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_status: Option<StopStatus>,
     /// Number of unfinished stops, not counting the current one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stops_remaining: Option<u32>,
@@ -45,7 +48,15 @@ impl Position {
     pub fn new(van: &str, seq: Seq, point: &TrackPoint) -> Self {
         let point = Point::new(seq, point, TrackSource::Live);
         let van = van.to_owned();
-        Self { v: VERSION, van, point, route: None, stop_seq: None, stops_remaining: None }
+        Self {
+            v: VERSION,
+            van,
+            point,
+            route: None,
+            stop_seq: None,
+            stop_status: None,
+            stops_remaining: None,
+        }
     }
 }
 
@@ -120,9 +131,9 @@ pub struct Point {
     /// Absent for a plain GPS fix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quality: Option<FixQuality>,
-    /// GTFS-Realtime VehicleStopStatus; absent until enough fixes determine it.
+    /// Whether the van moves; absent until enough fixes determine it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stop_status: Option<StopStatus>,
+    pub motion: Option<MotionState>,
     /// Odometer: metres driven, computed from fixes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub odo_m: Option<f64>,
@@ -153,7 +164,7 @@ impl Point {
             sats: fix.satellites_used,
             mode: fix.mode.dimensions(),
             quality: (fix.quality != FixQuality::Gps).then_some(fix.quality),
-            stop_status: StopStatus::from_motion(*motion),
+            motion: MotionState::from_motion(*motion),
             odo_m: Some(decimals(odometer.as_metres(), 1)),
             backlog: lane == TrackSource::Backlog,
         }
@@ -179,12 +190,23 @@ pub enum StopStatus {
     StoppedAt,
 }
 
-impl StopStatus {
-    fn from_motion(motion: Motion) -> Option<Self> {
+/// Whether the van moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum MotionState {
+    /// Driving.
+    Moving,
+    /// Stationary for at least the dwell time, at a stop or elsewhere.
+    Halted,
+}
+
+impl MotionState {
+    const fn from_motion(motion: Motion) -> Option<Self> {
         match motion {
             Motion::Unknown => None,
-            Motion::Moving => Some(Self::InTransitTo),
-            Motion::Halted => Some(Self::StoppedAt),
+            Motion::Moving => Some(Self::Moving),
+            Motion::Halted => Some(Self::Halted),
         }
     }
 }

@@ -29,7 +29,7 @@ impl<L: Connector> BrokerConnection<'_, L> {
             let health = self.uplink.inputs.health.borrow();
             let route = &health.route;
             session.report_requests_sent = Some(health.overrides.report_requests);
-            position.point.stop_status = route.stop_status.or(position.point.stop_status);
+            position.stop_status = route.stop_status.filter(|_| route.stop_seq.is_some());
             position.route = route.manifest.as_ref().map(|manifest| manifest.route.clone());
             (position.stop_seq, position.stops_remaining) = (route.stop_seq, route.stops_remaining);
             session.stop_sent = Some(route.stop());

@@ -95,7 +95,7 @@ async fn position_follows_its_cadence_and_a_change_of_motion_at_once() {
     tokio::time::sleep(Duration::from_millis(10)).await;
     let last = van.broker.on("position").pop().unwrap();
     let last: payloads::Position = serde_json::from_slice(&last.payload).unwrap();
-    assert_eq!(last.point.stop_status, Some(payloads::StopStatus::StoppedAt));
+    assert_eq!(last.point.motion, Some(payloads::MotionState::Halted));
     let before = van.broker.on("position").len();
     van.drive(300).await;
     // The last one is sent while the outbox is still writing.
@@ -273,7 +273,7 @@ async fn position_says_the_stop_and_its_change_at_once_and_nothing_off_duty() {
     let said = van.broker.on("position");
     assert_eq!(said.len(), before + 1, "the interval of 5 s is not over");
     let last: payloads::Position = serde_json::from_slice(&said.last().unwrap().payload).unwrap();
-    assert_eq!(last.point.stop_status, Some(payloads::StopStatus::IncomingAt));
+    assert_eq!(last.stop_status, Some(payloads::StopStatus::IncomingAt));
     assert_eq!((last.route.as_deref(), last.stop_seq), (Some("R-1"), Some(17)));
     assert_eq!(last.stops_remaining, Some(101));
 

@@ -348,13 +348,21 @@ fn parse_owntracks(van: &str, payload: &[u8], now: UtcTime) -> Result<Position, 
         sats: None,
         mode: 2,
         quality: None,
-        stop_status: None,
+        motion: None,
         odo_m: None,
         backlog: false,
     };
     check_not_ahead(check_point(&its, now)?, now)?;
     let van = van.to_owned();
-    Ok(Position { v: VERSION, van, point: its, route: None, stop_seq: None, stops_remaining: None })
+    Ok(Position {
+        v: VERSION,
+        van,
+        point: its,
+        route: None,
+        stop_seq: None,
+        stop_status: None,
+        stops_remaining: None,
+    })
 }
 
 fn parse_event(van: &str, payload: &[u8], now: UtcTime) -> Result<VanEvent, InvalidMessage> {

@@ -18,7 +18,7 @@ use super::{QueryResult, Statement, Store, StoreError, Value, commands, events};
 use crate::event::{Event, Role};
 use crate::ingest::parse::{Fix, InvalidMessage, Payload, VanEvent, VanMessage};
 use waypost_model::units::UtcTime;
-use waypost_wire::payloads::{ConnectionState, ConnectionStatus, Position, StopStatus};
+use waypost_wire::payloads::{ConnectionState, ConnectionStatus, MotionState, Position};
 
 /// Maximum stored size of an invalid payload, in bytes.
 pub const MAX_DEAD_LETTER_BYTES: usize = 4 * 1024;
@@ -343,7 +343,7 @@ fn point_row(van: &str, Fix { time, point }: &Fix, now: UtcTime) -> Vec<Value> {
         maybe(point.course_deg, 1e2),
         maybe(point.acc_m, 1e3),
         maybe(point.odo_m, 1e3),
-        (point.stop_status == Some(StopStatus::StoppedAt)).into(),
+        (point.motion == Some(MotionState::Halted)).into(),
         point.backlog.into(),
         now.into(),
     ]

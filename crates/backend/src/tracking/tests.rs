@@ -21,7 +21,7 @@ use crate::event::Origin;
 use waypost_model::units::UtcTime;
 use waypost_sim::{Day, DayEvent, GroundTruthKind, Route};
 use waypost_wire::manifest;
-use waypost_wire::payloads::{ManifestRef, Point, Position, State, StopStatus};
+use waypost_wire::payloads::{ManifestRef, MotionState, Point, Position, State, StopStatus};
 
 const STATE: &str = r#"{"v":1,"van":"VAN-042","ts":"2026-11-23T08:00:00.000Z","duty":"on",
     "gnss":{"receiver":"open","mode":3,"sentences_bad":0,"fixes_rejected":0},
@@ -160,7 +160,10 @@ fn position(route: &RouteInput, now: UtcTime, stop: usize, status: StopStatus) -
         sats: None,
         mode: 3,
         quality: None,
-        stop_status: Some(status),
+        motion: Some(match status {
+            StopStatus::StoppedAt => MotionState::Halted,
+            StopStatus::InTransitTo | StopStatus::IncomingAt => MotionState::Moving,
+        }),
         odo_m: None,
         backlog: false,
     };
@@ -170,6 +173,7 @@ fn position(route: &RouteInput, now: UtcTime, stop: usize, status: StopStatus) -
         point,
         route: Some(route.manifest.route.clone()),
         stop_seq: Some(to.seq),
+        stop_status: Some(status),
         stops_remaining: None,
     }
 }

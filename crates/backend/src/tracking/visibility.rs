@@ -11,7 +11,7 @@ use super::parcel::{GeoPoint, LiveView};
 use super::progress::{ParcelLocation, Progress};
 use crate::config::VisibilityPolicy;
 use waypost_model::units::{Position, UtcTime};
-use waypost_wire::payloads::{self, Duty, State, StopStatus};
+use waypost_wire::payloads::{self, Duty, MotionState, State, StopStatus};
 
 /// Length of a service day; a departure longer ago belongs to another day. No driver's shift is
 /// longer, with nine hours of rest in each 24 h (EC 561/2006, article 8). A calendar date would not
@@ -145,7 +145,8 @@ pub fn timed_position(position: &payloads::Position) -> Option<TimedPosition> {
 /// Whether the van is moving according to this position.
 #[must_use]
 pub fn is_moving(position: &payloads::Position) -> bool {
-    position.point.stop_status != Some(StopStatus::StoppedAt)
+    position.stop_status != Some(StopStatus::StoppedAt)
+        && position.point.motion != Some(MotionState::Halted)
         && position.point.speed_mps.is_some_and(|mps| mps >= HALT_SPEED_MPS)
 }
 
@@ -172,7 +173,7 @@ fn is_at_other_stop(
     if is_moving(newest) {
         return false;
     }
-    let said = newest.point.stop_status == Some(StopStatus::StoppedAt);
+    let said = newest.stop_status == Some(StopStatus::StoppedAt);
     let at_own = newest.stop_seq == Some(stops[look.stop].seq) && said;
     let named = said && newest.stop_seq.is_some() && !at_own;
     let near = stops.iter().enumerate().any(|(index, stop)| {

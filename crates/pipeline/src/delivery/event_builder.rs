@@ -79,7 +79,8 @@ impl DeliveryTracker {
         let at = manifest.zip(self.route.visit);
         let at = at.and_then(|(manifest, visit)| route_tracking::stop_by_seq(manifest, visit.seq));
         let on_duty = self.duty.duty == Duty::On;
-        let (stop_status, stop_seq) = match (at, next) {
+        // A visit ends well after the van has driven off, so it does not show where the van is.
+        let (stop_status, stop_seq) = match (at.filter(|_| !self.position.is_driving()), next) {
             (Some(at), _) => (Some(StopStatus::StoppedAt), Some(at.seq)),
             (None, Some(next)) => (Some(self.stop_status(next)), Some(next.seq)),
             (None, None) => (None, None),

@@ -16,6 +16,10 @@ use waypost_model::manifest::{Manifest, Stop};
 use waypost_model::motion::Motion;
 use waypost_model::units::{Distance, Uptime, UtcTime};
 
+/// Speed in m/s from which the van is not at a stop any more: above the noise of a standing receiver
+/// and of manoeuvring.
+const DRIVING_MPS: f64 = 2.0;
+
 /// Current position and motion, from the newest fix. Not persisted: the next fix after a restart
 /// restores it.
 #[derive(Debug, Default)]
@@ -90,6 +94,11 @@ impl CurrentPosition {
     /// Returns the time of the newest accurate fix.
     pub(super) fn last_good_fix_at(&self) -> Option<UtcTime> {
         self.standstill_detector.last_utc()
+    }
+
+    /// Returns whether the van drives at this moment. Without a speed, it does not.
+    pub(super) fn is_driving(&self) -> bool {
+        self.speed_mps.is_some_and(|mps| mps >= DRIVING_MPS)
     }
 
     pub(super) fn is_slow(&self) -> bool {

@@ -880,6 +880,35 @@ fn a_manifest_whose_time_is_over_ends_the_duty_also_without_a_fix() {
 }
 
 #[test]
+fn between_close_stops_the_van_is_under_way_and_never_at_a_stop() {
+    for spacing_m in [40.0, 90.0, 160.0] {
+        let keys: Vec<String> = (1..=6).map(|stop| format!("PARCEL-{stop}")).collect();
+        let stops = (1_u32..)
+            .zip(&keys)
+            .map(|(seq, key)| stop(seq, 1000.0 + f64::from(seq) * spacing_m, &[key]));
+        let mut van = Van::new(draft(1, stops.collect()));
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        van.load(&keys);
+        let mut drive = |van: &mut Van, to_m: f64| {
+            while van.north_m + 8.0 < to_m {
+                van.go(1, 8.0);
+                let view = van.delivery.snapshot();
+                assert_ne!(view.stop_status, Some(StopStatus::StoppedAt), "{spacing_m} {to_m}");
+            }
+            van.go(1, to_m - van.north_m);
+        };
+        for (index, key) in (1_u32..).zip(&keys) {
+            drive(&mut van, 1000.0 + f64::from(index) * spacing_m);
+            van.go(60, 0.0);
+            let view = van.delivery.snapshot();
+            let at = (view.stop_status, view.stop_seq);
+            assert_eq!(at, (Some(StopStatus::StoppedAt), Some(index)), "{spacing_m} m");
+            van.scan_effect(key);
+        }
+    }
+}
+
+#[test]
 fn a_command_is_run_once_and_answered_each_time() {
     let mut van = Van::new(three_stops());
     van.load(&[A]);

@@ -142,10 +142,10 @@ function whereabouts(view) {
   if (!view.position) {
     return duty === 'on' ? say('van.nowhere', { age: ageOf(view.heard_at) }) : say('van.off', { duty: word('duty', duty) });
   }
-  const { speed_mps: speed, stop_status: status } = view.position;
+  const { speed_mps: speed, motion } = view.position;
   if (now() - Date.parse(view.position.ts) > OLD_MS) return say('van.last', { time: momentOf(view.position.ts), age: ageOf(view.position.ts) });
   const kmh = Math.round((speed ?? 0) * 3.6);
-  const moves = status === 'stopped_at' || kmh < 3 ? say('van.stands') : say('van.drives', { n: kmh });
+  const moves = motion === 'halted' || kmh < 3 ? say('van.stands') : say('van.drives', { n: kmh });
   return say('van.where', { moves, time: secondsOf(view.position.ts) });
 }
 
