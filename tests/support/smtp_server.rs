@@ -28,7 +28,12 @@ pub(crate) fn start_smtp_server() -> (SocketAddr, ReceivedMessages) {
                     if line.eq_ignore_ascii_case("DATA") {
                         stream.write_all(b"354 go on\r\n").unwrap();
                         let rest = lines.by_ref().map_while(Result::ok);
-                        let letter: Vec<String> = rest.take_while(|line| line != ".").collect();
+                        let letter = rest.take_while(|line| line != ".");
+                        // RFC 5321 §4.5.2: a leading period is doubled.
+                        let plain = |line: String| {
+                            line.strip_prefix('.').map_or(line.clone(), str::to_owned)
+                        };
+                        let letter: Vec<String> = letter.map(plain).collect();
                         emails.lock().unwrap().push(letter.join("\n"));
                     }
                     stream.write_all(b"250 fine\r\n").unwrap();

@@ -253,21 +253,34 @@ pub struct Retention {
 }
 
 /// Notification channels.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct NotificationsConfig {
     pub smtp: Option<SmtpConfig>,
-    /// Key for signing webhooks (HMAC-SHA-256). Without it no webhooks are sent.
-    pub webhook_secret: Option<String>,
+    /// Whether webhooks are sent. Each is signed with a secret of its own.
+    pub webhook_enabled: bool,
+    /// Time zone of times in messages, for a stop whose route names none.
+    pub time_zone: jiff::tz::TimeZone,
     /// Whether webhooks may target private networks.
     pub allow_private_webhooks: bool,
 }
 
-/// Omits the secret.
+impl Default for NotificationsConfig {
+    fn default() -> Self {
+        Self {
+            smtp: None,
+            webhook_enabled: false,
+            time_zone: jiff::tz::TimeZone::UTC,
+            allow_private_webhooks: false,
+        }
+    }
+}
+
 impl std::fmt::Debug for NotificationsConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("AlertsConfig")
             .field("smtp", &self.smtp)
-            .field("webhooks", &self.webhook_secret.is_some())
+            .field("webhook_enabled", &self.webhook_enabled)
+            .field("time_zone", &self.time_zone)
             .field("webhook_private", &self.allow_private_webhooks)
             .finish()
     }

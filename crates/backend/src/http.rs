@@ -61,6 +61,9 @@ const POSTCODE_QUOTA: Quota = Quota { burst: 6, interval: Duration::from_hours(1
 /// Quota of changes per tracking page: delivery preferences and subscriptions.
 const CHANGE_QUOTA: Quota = Quota { burst: 10, interval: Duration::from_mins(1) };
 
+/// Quota of confirmation mails per address over all parcels, against mail to strangers.
+const CONFIRMATION_QUOTA: Quota = Quota { burst: 3, interval: Duration::from_hours(8) };
+
 /// Quota of login attempts per client address.
 const LOGIN_QUOTA: Quota = Quota { burst: 10, interval: Duration::from_secs(10) };
 
@@ -82,6 +85,7 @@ struct ApiState {
     brake_on: AtomicBool,
     postcode_failures: RateLimiter<[u8; 16]>,
     page_changes: RateLimiter<[u8; 16]>,
+    confirmations: RateLimiter<[u8; 16]>,
     logins: RateLimiter<ClientAddress>,
     streams: ConnectionLimiter,
     audit_log: AuditLog,
@@ -97,6 +101,7 @@ impl ApiState {
             brake_on: AtomicBool::new(false),
             postcode_failures: RateLimiter::new(POSTCODE_QUOTA, MAX_TRACKED_KEYS),
             page_changes: RateLimiter::new(CHANGE_QUOTA, MAX_TRACKED_KEYS),
+            confirmations: RateLimiter::new(CONFIRMATION_QUOTA, MAX_TRACKED_KEYS),
             logins: RateLimiter::new(LOGIN_QUOTA, MAX_TRACKED_KEYS),
             streams: ConnectionLimiter::new(MAX_STREAMS, MAX_STREAMS_PER_CLIENT),
             audit_log: AuditLog::default(),
@@ -116,6 +121,7 @@ pub fn router() -> Router<AppState> {
         .route("/api/v1/track/{token}/wish", put(recipient::set_preferences))
         .route("/api/v1/track/{token}/alerts", post(recipient::subscribe))
         .route("/api/v1/track/{token}/alerts/{id}", delete(recipient::unsubscribe))
+        .route("/api/v1/track/{token}/alerts/{id}/secret", post(recipient::rotate_secret))
         .route("/api/v1/pages", get(recipient::branding))
         .route("/api/v1/session", post(dispatcher::log_in).delete(dispatcher::log_out))
         .route("/api/v1/vans", get(dispatcher::vans))

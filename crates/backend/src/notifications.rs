@@ -1,17 +1,21 @@
-//! Notifies subscribers of parcels by e-mail and webhook, once per kind.
+//! Notifies subscribers of parcels by e-mail and webhook, once per kind and occurrence.
 //!
 //! ```text
-//! changes ─ parcels with subscribers ─ page ─ rules ─ rows (subscriber, kind) ─ dispatcher ─ SMTP, HTTP
+//! changes ─ parcels with subscribers ─ page ─ rules ─ rows (subscriber, kind, occurrence) ─ dispatcher ─ SMTP, HTTP
 //! ```
 //!
-//! - **Once**: subscriber and kind are the key of a row. A repeated change, after a restart or on
+//! - **Confirmed**: an e-mail address receives one message, which asks for a confirmation, and
+//!   nothing else before its owner has confirmed it. A webhook has a secret of its own.
+//! - **Once**: subscriber, kind and occurrence (a route or an event) are the key of a row. A repeated change, after a restart or on
 //!   two instances at once, inserts no second row. Only the instance that claims a row sends it.
 //! - **Never stale** ([`rules`]): a rule evaluates the current state when the row is inserted, and
 //!   again before it is sent.
 //! - Logs and errors contain no addresses. The tracking page shows them masked.
 
+mod address;
 mod dispatcher;
 mod email;
+mod local_time;
 pub mod rules;
 mod templates;
 mod webhook;
@@ -25,8 +29,11 @@ use tokio::time::{interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use self::dispatcher::AlertDispatcher;
+use self::rules::DueAlert;
 use super::change_feed::Change;
 use super::store::StoreError;
+use super::store::parcels::Parcel;
+use super::store::retention::CONFIRMATION_TIME;
 use super::store::subscribers::Subscriber;
 use super::tracking::parcel::SubscriptionView;
 use super::{AppState, octets, queries};
@@ -38,10 +45,8 @@ const BATCH_DELAY: Duration = Duration::from_secs(1);
 const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 /// Maximum number of subscribers per parcel.
 const MAX_SUBSCRIBERS: usize = 8;
-/// Maximum length of an e-mail address in bytes (RFC 5321 §4.5.3.1.3).
-const MAX_EMAIL_LEN: usize = 254;
-/// Maximum length of a webhook URL in bytes.
-const MAX_URL_LEN: usize = 500;
+/// Maximum number of unconfirmed subscribers per parcel.
+const MAX_UNCONFIRMED: usize = 3;
 
 /// Why an alert was not sent. The text contains no address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +105,11 @@ pub async fn subscribe(
     if there.len() >= MAX_SUBSCRIBERS {
         return Ok(SubscribeResult::TooMany);
     }
+    let unconfirmed = there.iter().filter(|one| one.confirmed_at.is_none()).count();
+    let is_email = subscription.channel == "email";
+    if is_email && unconfirmed >= MAX_UNCONFIRMED {
+        return Ok(SubscribeResult::TooMany);
+    }
     let language = subscription.language.clone().filter(|language| is_language_tag(language));
     let new = Subscriber {
         id: octets::random_uuid(),
@@ -107,16 +117,73 @@ pub async fn subscribe(
         channel: subscription.channel.clone(),
         address: address.clone(),
         language,
+        confirm_token: is_email.then(|| hex::encode(octets::random::<16>())),
+        confirmed_at: (!is_email).then_some(now),
+        secret: (!is_email).then(webhook::new_secret),
     };
-    let page = queries::page_for_parcel(shared, &parcel).await?;
-    let known: Vec<_> = rules::due_alerts(&page.view, page.data_as_of, now);
-    let known: Vec<&str> = known.iter().map(|due| due.kind.as_str()).collect();
-    shared.store.put_subscriber(&new, &known, now).await?;
+    let known = due_now(shared, &parcel).await?;
+    let confirm_until = now.checked_add(CONFIRMATION_TIME).unwrap_or(now);
+    shared.store.put_subscriber(&new, &as_known(&known), confirm_until, now).await?;
     let epcs: Arc<[String]> = Arc::new([parcel.epc.clone()]);
     shared.publish_change(Change::Parcels { epcs, van: None }).await;
-    // Two concurrent requests create only one subscriber.
+    // Two concurrent requests create only one subscriber, whose secret is returned once.
     let there = shared.store.subscribers(&parcel.epc).await?;
-    Ok(SubscribeResult::Accepted(there.iter().find(same).unwrap_or(&new).view()))
+    let stored = there.iter().find(same).unwrap_or(&new);
+    let secret = new.secret.clone().filter(|_| stored.id == new.id);
+    Ok(SubscribeResult::Accepted(SubscriptionView { secret, ..stored.view() }))
+}
+
+/// Alerts that apply to a parcel already.
+async fn due_now(shared: &AppState, parcel: &Parcel) -> Result<Vec<DueAlert>, StoreError> {
+    let page = queries::page_for_parcel(shared, parcel).await?;
+    Ok(rules::due_alerts(&page, shared.now()))
+}
+
+/// Kind and occurrence of each alert.
+fn as_known(due: &[DueAlert]) -> Vec<(&str, &str)> {
+    due.iter().map(|due| (due.kind.as_str(), due.occurrence.as_str())).collect()
+}
+
+/// Result of using a confirmation link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfirmResult {
+    /// The link is unknown, or its subscription has ended.
+    Unknown,
+    /// The address, masked, is confirmed, now or before.
+    Confirmed { address: String },
+}
+
+/// Confirms the subscription of a confirmation link. Alerts that apply already are marked as sent.
+pub async fn confirm(shared: &AppState, token: &str) -> Result<ConfirmResult, StoreError> {
+    let now = shared.now();
+    let Some(subscriber) = shared.store.subscriber_by_confirm_token(token).await? else {
+        return Ok(ConfirmResult::Unknown);
+    };
+    if subscriber.confirmed_at.is_none() {
+        let Some(parcel) = shared.store.parcel(&subscriber.epc).await? else {
+            return Ok(ConfirmResult::Unknown);
+        };
+        let known = due_now(shared, &parcel).await?;
+        shared.store.confirm_subscriber(&subscriber.id, &as_known(&known), now).await?;
+        let epcs: Arc<[String]> = Arc::new([parcel.epc]);
+        shared.publish_change(Change::Parcels { epcs, van: None }).await;
+    }
+    Ok(ConfirmResult::Confirmed { address: subscriber.view().address })
+}
+
+/// Replaces the signing secret of a webhook; `current` proves the right to do so. Returns the new
+/// secret, `None` if there is no such webhook with this secret.
+pub async fn rotate_secret(
+    shared: &AppState,
+    token: &str,
+    id: &str,
+    current: &str,
+) -> Result<Option<String>, StoreError> {
+    let Some(parcel) = shared.store.parcel_by_token(token).await? else { return Ok(None) };
+    let new = webhook::new_secret();
+    let rotated =
+        shared.store.rotate_secret((id, &parcel.epc), current, &new, shared.now()).await?;
+    Ok(rotated.then_some(new))
 }
 
 /// Deletes a subscription of the parcel with this token; returns whether it existed.
@@ -132,40 +199,21 @@ pub async fn unsubscribe(shared: &AppState, token: &str, id: &str) -> Result<boo
 
 fn validate_address(shared: &AppState, subscription: &Subscription) -> Result<String, String> {
     let Subscription { channel, address, .. } = subscription;
-    let address = address.trim();
+    let typed = address.trim();
     let alerts = &shared.config.notifications;
     match channel.as_str() {
         "email" if alerts.smtp.is_none() => {
             Err("channel: e-mail is not configured; use webhook".into())
         }
-        "email" => {
-            let known: Result<lettre::Address, _> = address.parse();
-            match known {
-                Ok(known) if address.len() <= MAX_EMAIL_LEN && address.is_ascii() => {
-                    Ok(known.to_string())
-                }
-                _ => Err("address: enter an e-mail address such as you@example.com".into()),
-            }
-        }
-        "webhook" if alerts.webhook_secret.is_none() => {
+        "email" => address::email(typed)
+            .ok_or_else(|| "address: enter an e-mail address such as you@example.com".into()),
+        "webhook" if !alerts.webhook_enabled => {
             Err("channel: webhooks are not configured; use email".into())
         }
-        "webhook" => {
-            let uri: Option<ureq::http::Uri> =
-                address.parse().ok().filter(|_| address.len() <= MAX_URL_LEN);
-            let scheme_ok = |uri: &ureq::http::Uri| match uri.scheme_str() {
-                Some("https") => true,
-                Some("http") => alerts.allow_private_webhooks,
-                _ => false,
-            };
-            let plain = |uri: &ureq::http::Uri| {
-                uri.authority().is_some_and(|host| !host.as_str().contains('@'))
-            };
-            match uri.filter(|uri| scheme_ok(uri) && plain(uri)) {
-                Some(_) => Ok(address.to_owned()),
-                None => Err("address: enter a URL such as https://example.com/hook".into()),
-            }
+        "webhook" if address::is_webhook(typed, alerts.allow_private_webhooks) => {
+            Ok(typed.to_owned())
         }
+        "webhook" => Err("address: enter a URL such as https://example.com/hook".into()),
         _ => Err("channel: must be email or webhook".into()),
     }
 }
@@ -180,6 +228,10 @@ fn tracking_url(shared: &AppState, token: &str) -> String {
 
 fn unsubscribe_url(shared: &AppState, subscriber: &str) -> String {
     format!("{}/unsubscribe/{subscriber}", shared.config.http.public_url.trim_end_matches('/'))
+}
+
+fn confirm_url(shared: &AppState, token: &str) -> String {
+    format!("{}/confirm/{token}", shared.config.http.public_url.trim_end_matches('/'))
 }
 
 /// Changes since the last evaluation.
@@ -265,7 +317,7 @@ async fn enqueue(shared: &AppState, changed: &PendingChanges) -> Result<(), Stor
     let store = &shared.store;
     let mut waited_for = HashSet::new();
     if changed.all {
-        waited_for.extend(store.parcels_with_subscribers().await?);
+        waited_for.extend(store.parcels_with_subscribers(shared.now()).await?);
     } else {
         let epcs: Vec<&str> = changed.epcs.iter().map(String::as_str).collect();
         waited_for.extend(store.parcels_with_subscribers_among(&epcs).await?);
@@ -277,8 +329,16 @@ async fn enqueue(shared: &AppState, changed: &PendingChanges) -> Result<(), Stor
         let Some(parcel) = store.parcel(&epc).await? else { continue };
         let page = queries::page_for_parcel(shared, &parcel).await?;
         let now = shared.now();
-        for due in rules::due_alerts(&page.view, page.data_as_of, now) {
-            store.enqueue_alerts(&epc, due.kind.as_str(), due.fresh_until, now).await?;
+        for due in rules::due_alerts(&page, now) {
+            let alert = (due.kind.as_str(), due.occurrence.as_str());
+            store.enqueue_alerts(&epc, alert, due.fresh_until, now).await?;
+        }
+        if !page.retracted.is_empty() {
+            let sent = store.sent_outcomes(&epc).await?;
+            for wrong in sent.iter().filter(|sent| page.retracted.contains(sent)) {
+                let until = rules::correction_fresh_until(now);
+                store.enqueue_corrections(&epc, wrong, until, now).await?;
+            }
         }
     }
     Ok(())

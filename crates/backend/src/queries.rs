@@ -12,7 +12,7 @@ pub use dispatcher::{ambiguous_number, day, trace, van, vans, vans_by_id};
 pub use route_cache::RouteCache;
 pub(super) use tracking_page::is_expired;
 pub use tracking_page::{
-    PreferenceResult, TrackingPage, TrackingPageResult, page_by_token, page_for_parcel,
+    Milestone, PreferenceResult, TrackingPage, TrackingPageResult, page_by_token, page_for_parcel,
     set_preferences,
 };
 

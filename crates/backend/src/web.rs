@@ -1,5 +1,5 @@
-//! Web pages: `/` for the lookup, `/t/{token}` for one parcel, `/unsubscribe/{id}`, and `/desk` for
-//! dispatchers.
+//! Web pages: `/` for the lookup, `/t/{token}` for one parcel, `/confirm/{token}`,
+//! `/unsubscribe/{id}`, and `/desk` for dispatchers. A browser gets errors as pages too.
 //!
 //! ```text
 //! files/*.html ─ page: with the texts of one language ─┐
@@ -12,13 +12,14 @@
 //! - The URL of a tracking page is a secret and must not leak through requests to other hosts.
 
 mod assets;
+mod confirm;
 mod i18n;
 mod template;
 mod unsubscribe;
 
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::get;
 
@@ -34,6 +35,7 @@ pub fn router() -> Router<AppState> {
         .route("/", get(start))
         .route("/t/{token}", get(track))
         .route("/unsubscribe/{id}", get(unsubscribe::confirm).post(unsubscribe::unsubscribe))
+        .route("/confirm/{token}", get(confirm::ask).post(confirm::confirm))
         .route("/desk", get(dispatch))
         .route("/desk/{*rest}", get(dispatch))
         .route("/favicon.ico", get(favicon))
@@ -118,6 +120,45 @@ fn link_not_valid(
     let locale = Locale::negotiate(uri, headers, None);
     let key = if status == StatusCode::GONE { "track.gone" } else { "track.unknown" };
     PageTemplate::TRACK.respond(shared, &locale, status, &[("status", locale.text(key))])
+}
+
+/// Whether the client is a browser that opens a page: it prefers HTML. Scripts and partner systems
+/// ask for JSON or for anything.
+pub(super) fn wants_page(headers: &HeaderMap) -> bool {
+    let accepted = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    accepted.is_some_and(|accepted| {
+        let first = accepted.split(',').next().unwrap_or_default();
+        first.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/html")
+    })
+}
+
+/// Renders an error as a page in the language of the browser. It needs no store.
+pub(super) fn error_page(
+    shared: &AppState,
+    uri: &Uri,
+    headers: &HeaderMap,
+    status: StatusCode,
+    retry_after_s: Option<u64>,
+) -> Response {
+    let locale = Locale::negotiate(uri, headers, None);
+    let (title, said) = match status {
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
+            ("error.not_found", "error.not_found_hint")
+        }
+        StatusCode::GONE => ("track.gone", "track.gone_hint"),
+        StatusCode::TOO_MANY_REQUESTS => ("error.often", "refused.often_now"),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            ("error.forbidden", "error.forbidden_hint")
+        }
+        status if status.is_server_error() => ("error.broken", "error.broken_hint"),
+        _ => ("error.other", "refused.other"),
+    };
+    let again = retry_after_s.map_or_else(String::new, |seconds| {
+        locale.text("error.again").replace("{n}", &seconds.to_string())
+    });
+    let values =
+        [("title", locale.text(title)), ("said", locale.text(said)), ("again", again.as_str())];
+    PageTemplate::ERROR.respond(shared, &locale, status, &values)
 }
 
 async fn dispatch(State(shared): State<AppState>, uri: Uri, headers: HeaderMap) -> Response {

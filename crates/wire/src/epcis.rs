@@ -21,7 +21,7 @@ mod uri;
 #[cfg(test)]
 mod tests;
 
-pub use identifiers::{Identifiers, InvalidIdentifiers, NAMESPACE, TYPE_PREFIX, term};
+pub use identifiers::{Identifiers, InvalidIdentifiers, NAMESPACE, TYPE_PREFIX, event_type, term};
 pub use message::{
     Action, BizTransaction, CloudEvent, EpcisEvent, EpcisType, ErrorDeclaration, Location, Source,
 };
@@ -30,7 +30,6 @@ pub use uri::{is_uri, segment};
 use serde_json::Map;
 
 use self::event_mapping::EventMapper;
-use self::identifiers::event_type;
 use waypost_model::event::EventKind;
 use waypost_model::event::{Event, EventId, EventRecord};
 use waypost_model::record::Seq;

@@ -52,8 +52,7 @@ fn everything() -> Option<Everything> {
     let (office, _letters) = start_smtp_server();
     let world = World::with(|config| {
         config.notifications.smtp = Some(smtp_server::smtp_config(office));
-        config.notifications.webhook_secret =
-            Some("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned());
+        config.notifications.webhook_enabled = true;
     })?;
     let other = Van::ready(&world, "VAN-043", 2);
     let mut van = Van::under_way(&world, "VAN-042", 1);

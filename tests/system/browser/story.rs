@@ -50,19 +50,22 @@ fn a_parcel_is_followed_from_its_number_to_its_proof() {
         browser.type_into("#alert-email", address);
         browser.press(key::ENTER);
         browser.until_text(".told", shown);
+        browser.until_text(".told", "please confirm");
+        confirm(&wait_for_emails(&emails, address, 1)[0]);
     }
+    browser.until("!document.querySelector('.told').innerText.includes('please confirm')");
 
     assert!(van.drive(&world, |told| told.kind == "parcel.loaded" && told.names(&number)));
     browser.until_text("#status", "At the delivery station");
     assert!(van.drive(&world, |told| told.kind == "route.departed"));
     browser.until_text("#status", "stops before yours");
-    let told = wait_for_emails(&emails, "erika@example.org", 1);
-    unsubscribe(&world, &told[0]);
+    let told = wait_for_emails(&emails, "erika@example.org", 2);
+    unsubscribe(&world, &told[1]);
 
     let asked = ask_for_a_safe_place(&browser, &world, &mut van);
     assert_eq!(
         asked,
-        "Your delivery instructions: leave it in a safe place (“behind the bicycles”). The driver has received them."
+        "Your delivery instructions: leave it in a safe place (“behind the bicycles”). They are in the van’s list. We cannot promise them."
     );
     van.before = Some((number.clone(), "VANCTL:LEAVE:SAFE"));
 
@@ -71,7 +74,7 @@ fn a_parcel_is_followed_from_its_number_to_its_proof() {
         browser.text("#status").starts_with("3 stops")
     });
     assert!(is_near && browser.run("return van()") == true);
-    wait_for_emails(&emails, "max@example.com", 2);
+    wait_for_emails(&emails, "max@example.com", 3);
     let delivered = van.drive(&world, |told| {
         std::thread::sleep(STEP);
         told.kind == "parcel.delivered" && told.names(&number)
@@ -90,7 +93,7 @@ fn a_parcel_is_followed_from_its_number_to_its_proof() {
 
 /// Holds also after the van has published its whole day a second time.
 fn each_was_told_once(browser: &Browser, world: &World, van: &mut Van, emails: &ReceivedMessages) {
-    wait_for_emails(emails, "max@example.com", 3);
+    wait_for_emails(emails, "max@example.com", 4);
     van.repeat(world);
     // Once this is stored, all repeated events have been processed.
     van.arrives(world, 1);
@@ -104,13 +107,14 @@ fn each_was_told_once(browser: &Browser, world: &World, van: &mut Van, emails: &
     assert_eq!(
         subjects,
         [
+            "Please confirm: messages about your parcel",
             "Your parcel is out for delivery",
             "Your parcel is nearby",
             "Your parcel has been delivered"
         ]
     );
-    assert_eq!(emails_to(emails, "erika@example.org").len(), 1, "she had unsubscribed");
-    browser.visit(field(&told[2], "Track your parcel: "));
+    assert_eq!(emails_to(emails, "erika@example.org").len(), 2, "she had unsubscribed");
+    browser.visit(field(&told[3], "Track your parcel: "));
     browser.until_text("#status", "Delivered");
     browser.until_text(".told", "m…@example.com");
     assert!(!browser.text(".told").contains("example.org"));
@@ -145,7 +149,8 @@ fn ask_for_a_safe_place(browser: &Browser, world: &World, van: &mut Van) -> Stri
     browser.until("!document.querySelector('.asked').hidden");
     for _ in 0..200 {
         van.receive_commands(world);
-        if browser.text(".asked").ends_with("The driver has received them.") {
+        if browser.text(".asked").ends_with("They are in the van’s list. We cannot promise them.")
+        {
             break;
         }
         std::thread::sleep(Duration::from_millis(50));
@@ -205,6 +210,14 @@ fn wait_for_emails(emails: &ReceivedMessages, address: &str, count: usize) -> Ve
 fn field<'a>(letter: &'a str, name: &str) -> &'a str {
     let line = letter.lines().find_map(|line| line.strip_prefix(name));
     line.unwrap_or_else(|| panic!("no {name:?} in {letter}"))
+}
+
+/// Confirms by the link in the confirmation mail, in a separate browser.
+fn confirm(letter: &str) {
+    let reader = Browser::open("en-GB").unwrap();
+    reader.visit(field(letter, "Confirm the address: "));
+    reader.click("button");
+    reader.until_text("body", "We will send messages about this parcel to:");
 }
 
 /// Uses a separate browser, as a reader of emails does.

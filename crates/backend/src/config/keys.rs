@@ -165,10 +165,16 @@ const KEYS: &[KeySpec] = &[
     ),
     key("alerts.from", Text, r#""""#, "Sender of e-mails: Parcels <parcels@example.com>"),
     key(
-        "alerts.webhook_secret_file",
+        "alerts.webhook_enabled",
+        Flag,
+        "false",
+        "Send webhooks. Each subscription has its own signing secret, shown once when it is created",
+    ),
+    key(
+        "alerts.time_zone",
         Text,
-        r#""""#,
-        "File with the webhook signing key (HMAC-SHA-256) in its first line; empty: no webhooks",
+        r#""UTC""#,
+        "Time zone of times in messages, such as Europe/Berlin, for stops whose route has none",
     ),
     key(
         "alerts.webhook_private",

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use tracing::Level;
 
 use super::{
@@ -270,6 +271,11 @@ fn retention(values: &mut Values) -> Option<Retention> {
 }
 
 fn notifications(values: &mut Values) -> Option<NotificationsConfig> {
+    let time_zone = values.parse("alerts.time_zone", |name| {
+        TimeZone::get(name).map_err(|_| {
+            format!("{name:?} is not a time zone; use a name such as Europe/Berlin or UTC")
+        })
+    });
     let url = values.parse("alerts.smtp_url", |url| {
         let known = ["smtp://", "smtps://", "smtp+starttls://"];
         if url.is_empty() || known.iter().any(|scheme| url.strip_prefix(scheme).is_some_and(|host| !host.is_empty())) {
@@ -294,7 +300,8 @@ fn notifications(values: &mut Values) -> Option<NotificationsConfig> {
     };
     Some(NotificationsConfig {
         smtp,
-        webhook_secret: values.secret("alerts.webhook_secret_file")?,
+        webhook_enabled: values.flag("alerts.webhook_enabled")?,
+        time_zone: time_zone?,
         allow_private_webhooks: values.flag("alerts.webhook_private")?,
     })
 }

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 
 use super::problem::Problem;
 use super::session;
-use crate::AppState;
+use crate::{AppState, web};
 
 /// Maximum size of a request body in bytes, unless a route sets its own [`DefaultBodyLimit`].
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -57,7 +57,12 @@ async fn security_headers(
     request: Request,
     next: Next,
 ) -> Response {
+    let wants_page = web::wants_page(request.headers());
+    let page_request = wants_page.then(|| (request.uri().clone(), request.headers().clone()));
     let mut response = problem_body(next.run(request).await);
+    if let Some((uri, headers)) = page_request.filter(|_| is_problem(&response)) {
+        response = problem_page(&shared, &uri, &headers, response);
+    }
     let headers = response.headers_mut();
     for (name, value) in DEFAULT_HEADERS {
         headers.entry(*name).or_insert(HeaderValue::from_static(value));
@@ -67,6 +72,24 @@ async fn security_headers(
         headers.entry(header::STRICT_TRANSPORT_SECURITY).or_insert(year);
     }
     response
+}
+
+fn is_problem(response: &Response) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes() == b"application/problem+json")
+}
+
+/// Replaces a problem document by a page, for a browser; keeps its headers such as `Retry-After`.
+fn problem_page(shared: &AppState, uri: &Uri, headers: &HeaderMap, problem: Response) -> Response {
+    let retry_after = problem.headers().get(header::RETRY_AFTER);
+    let retry_after_s = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
+    let mut page = web::error_page(shared, uri, headers, problem.status(), retry_after_s);
+    for (name, value) in problem.headers() {
+        if *name != header::CONTENT_LENGTH {
+            page.headers_mut().entry(name).or_insert_with(|| value.clone());
+        }
+    }
+    page
 }
 
 /// Replaces plain-text errors of the framework by problem documents.

@@ -27,6 +27,9 @@ pub struct Problem {
     title: &'static str,
     #[serde(serialize_with = "serialize_status")]
     status: StatusCode,
+    /// Reason for programs, where one status has several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
     #[serde(skip_serializing_if = "String::is_empty")]
     detail: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -59,6 +62,7 @@ impl Problem {
             kind: BLANK,
             title: status.canonical_reason().unwrap_or("Error"),
             status,
+            code: None,
             detail: detail.into(),
             errors: Vec::new(),
             headers: Vec::new(),
@@ -100,6 +104,13 @@ impl Problem {
     #[must_use]
     pub fn with_errors(mut self, errors: Vec<FieldError>) -> Self {
         self.errors = errors;
+        self
+    }
+
+    /// Adds the reason for programs.
+    #[must_use]
+    pub const fn with_code(mut self, code: &'static str) -> Self {
+        self.code = Some(code);
         self
     }
 

@@ -26,6 +26,7 @@ use crate::notifications::{self, SubscribeResult, Subscription};
 use crate::queries::{self, PreferenceResult, TrackingPageResult};
 use crate::store::mask_number;
 use crate::store::parcels::{Parcel, normalize_postcode};
+use crate::tracking::delivery_preferences;
 use crate::tracking::parcel::{DeliveryPreference, ParcelView, SubscriptionView};
 use crate::{AppState, epc, web};
 use waypost_model::units::Uptime;
@@ -256,7 +257,9 @@ pub(super) async fn set_preferences(
         }
         PreferenceResult::Unknown => Err(unknown_link()),
         PreferenceResult::Expired => Err(page_expired()),
-        PreferenceResult::TooLate(why) => Err(Problem::conflict(why)),
+        PreferenceResult::TooLate(why) => {
+            Err(Problem::conflict(delivery_preferences::explain(why)).with_code(why))
+        }
         PreferenceResult::Invalid(what) => Err(Problem::bad_request(what)),
     }
 }
@@ -273,6 +276,11 @@ pub(super) async fn subscribe(
     check_change_quota(&shared, &counter, token)?;
     let now = shared.clock.uptime();
     counter.lookups.acquire(&client, now).map_err(|wait| Problem::too_many(wait.as_secs() + 1))?;
+    if channel == "email" {
+        let key = secret_digest(&address.trim().to_lowercase());
+        let taken = counter.confirmations.acquire(&key, now);
+        taken.map_err(|wait| Problem::too_many(wait.as_secs() + 1))?;
+    }
     let subscription = Subscription { channel, address, language };
     match notifications::subscribe(&shared, token, &subscription).await? {
         SubscribeResult::Accepted(alert) => Ok((StatusCode::CREATED, Json(alert))),
@@ -299,6 +307,35 @@ pub(super) async fn unsubscribe(
     }
 }
 
+/// Proof of the right to rotate a secret.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RotateRequest {
+    /// The current secret.
+    secret: String,
+}
+
+/// A new signing secret, shown once.
+#[derive(Debug, Serialize)]
+pub(super) struct NewSecret {
+    secret: String,
+}
+
+/// `POST /api/v1/track/{token}/alerts/{id}/secret`
+pub(super) async fn rotate_secret(
+    State(shared): State<AppState>,
+    Extension(counter): SharedApiState,
+    Path((token, id)): Path<(String, String)>,
+    JsonBody(RotateRequest { secret }): JsonBody<RotateRequest>,
+) -> Result<Json<NewSecret>, Problem> {
+    let token = validate_token(&token)?;
+    check_change_quota(&shared, &counter, token)?;
+    let rotated = notifications::rotate_secret(&shared, token, &id, &secret).await?;
+    rotated.map(|secret| Json(NewSecret { secret })).ok_or_else(|| {
+        Problem::not_found("this parcel has no webhook with this id and secret; check both")
+    })
+}
+
 fn check_change_quota(shared: &AppState, counter: &ApiState, token: &str) -> Result<(), Problem> {
     let taken = counter.page_changes.acquire(&secret_digest(token), shared.clock.uptime());
     taken.map_err(|wait| Problem::too_many(wait.as_secs() + 1))
@@ -311,7 +348,7 @@ pub(super) async fn branding(
     let pages = &shared.config.pages;
     let kept = HeaderValue::from_static("public, max-age=300");
     let alerts = &shared.config.notifications;
-    let channels = [("email", alerts.smtp.is_some()), ("webhook", alerts.webhook_secret.is_some())];
+    let channels = [("email", alerts.smtp.is_some()), ("webhook", alerts.webhook_enabled)];
     let channels: Vec<&str> =
         channels.iter().filter(|(_, sends)| *sends).map(|(channel, _)| *channel).collect();
     let said = json!({

@@ -124,6 +124,11 @@ pub(super) fn validate(
         return Err(truncate_faults(faults));
     };
     faults.extend(collect_refusals(&draft));
+    if let Some(zone) = draft.time_zone.as_deref()
+        && jiff::tz::TimeZone::get(zone).is_err()
+    {
+        faults.push(fault("time_zone", zone, "write a name such as Europe/Berlin (IANA)"));
+    }
     if draft.route != route {
         faults.push(fault("route", &draft.route, "must equal the route name in the path"));
     }

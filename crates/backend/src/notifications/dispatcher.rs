@@ -7,16 +7,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use tokio::task::JoinSet;
 
 use super::email::Mailer;
+use super::local_time::zone_of_stop;
 use super::rules::{self, AlertKind};
 use super::webhook::{EgressPolicy, WebhookClient};
-use super::{Failure, tracking_url, unsubscribe_url};
-use crate::AppState;
-use crate::queries;
+use super::{Failure, confirm_url, tracking_url, unsubscribe_url};
+use crate::queries::{self, Milestone, TrackingPage};
 use crate::store::StoreError;
-use crate::store::subscribers::{AlertResult, ClaimedAlert};
+use crate::store::subscribers::{AlertResult, CONFIRMATION, ClaimedAlert};
+use crate::{AppState, octets};
 use waypost_model::units::UtcTime;
 
 /// Lease of a claimed row; longer than any send timeout.
@@ -28,15 +30,33 @@ const RETRY_DELAYS_MIN: [u64; 6] = [1, 3, 10, 30, 60, 120];
 /// An alert is abandoned this long after its creation.
 const GIVE_UP_AFTER: Duration = Duration::from_hours(24);
 
-/// An alert, ready to be sent to one subscriber.
+/// Content of a message.
+#[derive(Clone, Debug)]
+pub(super) enum Content {
+    Alert {
+        kind: AlertKind,
+        /// Time of the event.
+        happened_at: Option<UtcTime>,
+        /// The event that the alert is about.
+        event: Option<Milestone>,
+    },
+    /// Request for the confirmation of an address, with its link.
+    Confirmation { url: String },
+}
+
+/// A message, ready to be sent to one subscriber.
 #[derive(Clone, Debug)]
 pub(super) struct OutgoingAlert {
     /// Message ID, the same for every attempt.
     pub(super) id: String,
-    pub(super) kind: AlertKind,
+    pub(super) content: Content,
     pub(super) number: String,
-    /// Time of the event.
-    pub(super) happened_at: Option<String>,
+    /// URI of the parcel.
+    pub(super) epc: String,
+    /// Time zone of the stop.
+    pub(super) zone: TimeZone,
+    /// Signing secrets of a webhook.
+    pub(super) secrets: Vec<String>,
     pub(super) address: String,
     pub(super) language: Option<String>,
     pub(super) page_url: String,
@@ -60,8 +80,7 @@ impl AlertDispatcher {
         } else {
             EgressPolicy::PublicOnly
         };
-        let hooks =
-            config.webhook_secret.as_deref().map(|secret| WebhookClient::new(secret, reach));
+        let hooks = config.webhook_enabled.then(|| WebhookClient::new(reach));
         Self { mailer: config.smtp.as_ref().and_then(Mailer::new).map(Arc::new), webhooks: hooks }
     }
 
@@ -116,24 +135,58 @@ async fn prepare(
     waiting: &ClaimedAlert,
 ) -> Result<Option<OutgoingAlert>, StoreError> {
     let now = shared.now();
-    let Some(kind) = AlertKind::parse(&waiting.kind).filter(|_| waiting.fresh_until >= now) else {
+    if waiting.fresh_until < now {
         return Ok(None);
-    };
+    }
     let Some(parcel) = shared.store.parcel(&waiting.epc).await? else { return Ok(None) };
     let page = queries::page_for_parcel(shared, &parcel).await?;
-    let due = rules::due_alerts(&page.view, page.data_as_of, now);
-    let Some(due) = due.into_iter().find(|due| due.kind == kind) else { return Ok(None) };
-    Ok(Some(OutgoingAlert {
-        id: format!("{}.{}", waiting.subscriber, kind.as_str()),
-        kind,
+    let content = match AlertKind::parse(&waiting.kind) {
+        Some(kind) if waiting.confirmed_at.is_some() => alert_content(&page, waiting, kind, now),
+        None if waiting.kind == CONFIRMATION && waiting.confirmed_at.is_none() => waiting
+            .confirm_token
+            .as_deref()
+            .map(|token| Content::Confirmation { url: confirm_url(shared, token) }),
+        _ => None,
+    };
+    let default_zone = &shared.config.notifications.time_zone;
+    Ok(content.map(|content| OutgoingAlert {
+        id: message_id(waiting),
+        content,
         number: parcel.number,
-        happened_at: due.happened_at.map(|at| at.to_string()),
+        epc: parcel.epc,
+        zone: zone_of_stop(page.time_zone.as_deref(), page.utc_offset_min, default_zone),
+        secrets: waiting.secrets.clone(),
         address: waiting.address.clone(),
         language: waiting.language.clone().or(parcel.language),
         page_url: tracking_url(shared, &parcel.token),
         unsubscribe_url: unsubscribe_url(shared, &waiting.subscriber),
         now,
     }))
+}
+
+/// The content of an alert, if its occurrence is still true.
+fn alert_content(
+    page: &TrackingPage,
+    waiting: &ClaimedAlert,
+    kind: AlertKind,
+    now: UtcTime,
+) -> Option<Content> {
+    if kind == AlertKind::Correction {
+        let event_id = page.retracted.iter().find(|id| **id == waiting.occurrence)?.clone();
+        let event_kind = "event.retracted".to_owned();
+        let event = Some(Milestone { at: waiting.made_at, event_id, event_kind, reason: None });
+        return Some(Content::Alert { kind, happened_at: None, event });
+    }
+    let due = rules::due_alerts(page, now)
+        .into_iter()
+        .find(|due| due.kind == kind && due.occurrence == waiting.occurrence)?;
+    Some(Content::Alert { kind, happened_at: due.happened_at, event: page.milestone.clone() })
+}
+
+/// Message ID without characters that a header must not contain.
+fn message_id(waiting: &ClaimedAlert) -> String {
+    let occurrence = &octets::sha256(&waiting.occurrence)[..16];
+    format!("{}.{}.{occurrence}", waiting.subscriber, waiting.kind)
 }
 
 fn schedule_retry(waiting: &ClaimedAlert, error: String, now: UtcTime) -> AlertResult {

@@ -10,7 +10,8 @@ use lettre::transport::smtp::client::{Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
 
 use super::Failure;
-use super::dispatcher::OutgoingAlert;
+use super::dispatcher::{Content, OutgoingAlert};
+use super::local_time::local_time;
 use super::templates::templates_for;
 use crate::config::SmtpConfig;
 
@@ -60,23 +61,32 @@ impl Mailer {
     fn compose(&self, sending: &OutgoingAlert) -> Result<Message, Failure> {
         let never = |error: &dyn std::fmt::Display| Failure::Permanent(error.to_string());
         let words = templates_for(sending.language.as_deref());
-        let (subject, body) = words.for_kind(sending.kind);
+        let ((subject, body), link, page, hint) = match &sending.content {
+            Content::Alert { kind, .. } => {
+                (words.for_kind(*kind), words.page_link, sending.page_url.clone(), "")
+            }
+            Content::Confirmation { url } => {
+                let url = format!("{url}?lang={}", words.language);
+                (words.confirmation, words.confirm_link, url, words.confirm_hint)
+            }
+        };
         let mut text = body.replace("{number}", &sending.number);
-        if let Some(at) = &sending.happened_at {
-            let at = at.get(..16).unwrap_or(at).replace('T', " ");
+        if let Content::Alert { happened_at: Some(at), .. } = &sending.content {
+            let at = local_time(*at, &sending.zone, words.language);
             text = format!("{text} {}", words.happened_at.replace("{at}", &at));
         }
-        let (page, end) =
-            (&sending.page_url, format!("{}?lang={}", sending.unsubscribe_url, words.language));
+        let end = format!("{}?lang={}", sending.unsubscribe_url, words.language);
+        let hint_line = if hint.is_empty() { String::new() } else { format!("{hint}\n\n") };
         let plain =
-            format!("{text}\n\n{}: {page}\n\n{}: {end}\n", words.page_link, words.unsubscribe_link);
+            format!("{text}\n\n{link}: {page}\n\n{hint_line}{}: {end}\n", words.unsubscribe_link);
         let html = format!(
             "<!doctype html><html lang=\"{}\"><meta charset=\"utf-8\"><p>{}</p><p><a href=\"{}\">{}</a></p>\
-             <p><small><a href=\"{}\">{}</a></small></p></html>",
+             {}<p><small><a href=\"{}\">{}</a></small></p></html>",
             words.language,
             escape_html(&text),
-            escape_html(page),
-            words.page_link,
+            escape_html(&page),
+            link,
+            if hint.is_empty() { String::new() } else { format!("<p>{hint}</p>") },
             escape_html(&end),
             words.unsubscribe_link
         );

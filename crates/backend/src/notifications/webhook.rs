@@ -18,11 +18,13 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
 use super::Failure;
-use super::dispatcher::OutgoingAlert;
+use super::dispatcher::{Content, OutgoingAlert};
+use crate::octets;
+use waypost_wire::epcis::event_type;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Base64 (RFC 4648 §4). Secrets are accepted without padding too, and in the alphabet of §5.
+/// Base64 (RFC 4648 §4).
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -43,20 +45,30 @@ pub(super) enum EgressPolicy {
 #[derive(Clone, Debug)]
 pub(super) struct WebhookClient {
     agent: Agent,
-    key: hmac::Key,
 }
 
-/// Decodes `whsec_` and base64; any other text is the key itself.
-fn key_bytes(secret: &str) -> Vec<u8> {
-    let base64 = secret.strip_prefix("whsec_").map(|text| text.replace('-', "+").replace('_', "/"));
-    let decoded = base64.and_then(|text| BASE64.decode(text).ok());
-    decoded.unwrap_or_else(|| secret.as_bytes().to_vec())
+/// Length of a secret in bytes; Standard Webhooks allows 24 to 64.
+const SECRET_BYTES: usize = 32;
+
+/// Creates a signing secret: `whsec_` and base64.
+pub(super) fn new_secret() -> String {
+    format!("whsec_{}", BASE64.encode(octets::random::<SECRET_BYTES>()))
+}
+
+/// Value of the header `webhook-signature`: one signature per secret, so that a receiver with the
+/// secret before or after a rotation finds its own.
+fn signatures(secrets: &[String], signed: &str) -> String {
+    let sign = |secret: &String| {
+        let key = BASE64.decode(secret.strip_prefix("whsec_")?).ok()?;
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
+        Some(format!("v1,{}", BASE64.encode(hmac::sign(&key, signed.as_bytes()).as_ref())))
+    };
+    secrets.iter().filter_map(sign).collect::<Vec<_>>().join(" ")
 }
 
 impl WebhookClient {
-    /// Creates a client that signs with `secret`: `whsec_` and base64, or arbitrary text.
-    pub(super) fn new(secret: &str, reach: EgressPolicy) -> Self {
-        let bytes = key_bytes(secret);
+    /// Creates a client that connects to the allowed networks only.
+    pub(super) fn new(reach: EgressPolicy) -> Self {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider).build();
         let config = Agent::config_builder()
@@ -73,22 +85,24 @@ impl WebhookClient {
             DefaultConnector::new(),
             PublicOnlyResolver { policy: reach },
         );
-        Self { agent, key: hmac::Key::new(hmac::HMAC_SHA256, &bytes) }
+        Self { agent }
     }
 
     /// Sends an alert; blocks for up to ten seconds.
     pub(super) fn send(&self, sending: &OutgoingAlert) -> Result<(), Failure> {
-        let body = cloud_event(sending).to_string();
+        let Some(body) = cloud_event(sending) else {
+            return Err(Failure::Permanent("a webhook needs no confirmation".to_owned()));
+        };
+        let body = body.to_string();
         let seconds = sending.now.as_unix_ms() / 1000;
         let signed = format!("{}.{seconds}.{body}", sending.id);
-        let signature = hmac::sign(&self.key, signed.as_bytes());
         let answer = self
             .agent
             .post(&sending.address)
             .header("content-type", "application/cloudevents+json; charset=utf-8")
             .header("webhook-id", &sending.id)
             .header("webhook-timestamp", seconds.to_string())
-            .header("webhook-signature", format!("v1,{}", BASE64.encode(signature.as_ref())))
+            .header("webhook-signature", signatures(&sending.secrets, &signed))
             .send(body.as_bytes());
         match answer.map(|answer| answer.status().as_u16()) {
             Ok(200..=299) => Ok(()),
@@ -109,20 +123,32 @@ impl WebhookClient {
 }
 
 /// Builds the CloudEvents 1.0 payload.
-fn cloud_event(sending: &OutgoingAlert) -> serde_json::Value {
-    let mut event = json!({
+fn cloud_event(sending: &OutgoingAlert) -> Option<serde_json::Value> {
+    let Content::Alert { kind, happened_at, event } = &sending.content else { return None };
+    let mut data = json!({
+        "number": sending.number,
+        "epc": sending.epc,
+        "kind": kind.as_str(),
+        "page": sending.page_url,
+    });
+    if let Some(at) = happened_at {
+        data["happened_at"] = at.to_string().into();
+    }
+    if let Some(event) = event {
+        data["eventID"] = event.event_id.as_str().into();
+        if !event.event_kind.is_empty() {
+            data["event_type"] = event_type(&event.event_kind).into();
+        }
+    }
+    Some(json!({
         "specversion": "1.0",
         "id": sending.id,
         "source": sending.page_url.split("/t/").next().unwrap_or_default(),
-        "type": format!("waypost.parcel.{}.v1", sending.kind.as_str()),
-        "time": sending.happened_at.clone().unwrap_or_else(|| sending.now.to_string()),
+        "type": format!("waypost.parcel.{}.v1", kind.as_str()),
+        "time": happened_at.unwrap_or(sending.now).to_string(),
         "datacontenttype": "application/json",
-        "data": {"number": sending.number, "kind": sending.kind.as_str(), "page": sending.page_url},
-    });
-    if let Some(at) = &sending.happened_at {
-        event["data"]["happened_at"] = at.as_str().into();
-    }
-    event
+        "data": data,
+    }))
 }
 
 /// The address belongs to a network that webhooks must not target.
@@ -189,11 +215,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_decoded_in_both_alphabets_and_with_or_without_padding() {
-        for secret in ["whsec_+/8=", "whsec_+/8", "whsec_-_8=", "whsec_-_8"] {
-            assert_eq!(key_bytes(secret), [0xfb, 0xff], "{secret}");
-        }
-        assert_eq!(key_bytes("plain text"), b"plain text");
+    fn every_secret_is_another_one_and_signs_as_the_standard_says() {
+        let (one, other) = (new_secret(), new_secret());
+        assert_ne!(one, other);
+        let length = BASE64.decode(one.strip_prefix("whsec_").unwrap()).unwrap().len();
+        assert!((24..=64).contains(&length));
+        // The example of the specification, Standard Webhooks 1.0.
+        let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned();
+        let signed = "msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{\"test\": 2432232314}";
+        let expected = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
+        assert_eq!(signatures(&[secret.clone()], signed), expected);
+        let both = signatures(&[one, secret], signed);
+        assert_eq!((both.split(' ').count(), both.ends_with(expected)), (2, true));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use quick_cache::Weighter;
 use quick_cache::unsync::Cache;
+use serde::Deserialize;
 
 use crate::AppState;
 use crate::store::StoreError;
@@ -180,6 +181,7 @@ impl RouteCache {
                 continue;
             };
             let mut route = RouteInput::new(&put.van, manifest, put.put_at, &shared.config.domain);
+            route.time_zone = time_zone(&put.manifest);
             let changed = |(stop, ms): (String, i64)| Some((stop, UtcTime::from_unix_ms(ms)?));
             route.order_changes =
                 Arc::new(put.order_changes.into_iter().filter_map(changed).collect());
@@ -280,6 +282,15 @@ impl Entry {
             self.recent_events = self.recent_events.split_off(&(self.watermark + 1));
         }
     }
+}
+
+/// Time zone that a manifest names. The van does not need it, so its type does not have it.
+fn time_zone(manifest: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Zone {
+        time_zone: Option<String>,
+    }
+    serde_json::from_str::<Zone>(manifest).ok()?.time_zone
 }
 
 /// Loads the new events of routes.

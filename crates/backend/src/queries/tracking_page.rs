@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::load_route_with_van;
 use crate::change_feed::Change;
+use crate::event::Origin;
 use crate::store::commands::{self, Command};
 use crate::store::parcels::{self, Parcel};
 use crate::store::{StoreError, subscribers};
@@ -44,6 +45,27 @@ pub struct TrackingPage {
     pub next_change_at: Option<UtcTime>,
     /// Time of the newest information about route and van.
     pub data_as_of: Option<UtcTime>,
+    /// Event that the status is derived from.
+    pub milestone: Option<Milestone>,
+    /// `eventID`s of the parcel's retracted events.
+    pub retracted: Vec<String>,
+    /// Time zone of the route (IANA), if it names one.
+    pub time_zone: Option<String>,
+    /// Offset of the route from UTC in minutes, if it has one.
+    pub utc_offset_min: Option<i16>,
+}
+
+/// The event that a parcel's status is derived from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Milestone {
+    /// Time of the event.
+    pub at: UtcTime,
+    /// EPCIS `eventID`.
+    pub event_id: String,
+    /// Event kind, such as `parcel.delivered`; empty for events of other parties.
+    pub event_kind: String,
+    /// Reason of an attempt, a return or a damage.
+    pub reason: Option<String>,
 }
 
 /// Result of setting delivery preferences.
@@ -111,7 +133,21 @@ pub async fn page_for_parcel(
         now,
     };
     let view = tracking_page::tracking_page(&inputs);
+    let milestone = tracking_page::milestone(&inputs).map(|fact| Milestone {
+        at: fact.time,
+        event_id: fact.event_id.clone(),
+        event_kind: match fact.origin {
+            Origin::Van | Origin::Backend => fact.kind.clone(),
+            Origin::Capture | Origin::Import => String::new(),
+        },
+        reason: fact.details.reason.clone(),
+    });
+    let retractions = facts.iter().filter(|fact| fact.retracted_at.is_some());
     Ok(TrackingPage {
+        milestone,
+        retracted: retractions.map(|fact| fact.event_id.clone()).collect(),
+        time_zone: driven.as_ref().and_then(|driven| driven.route.time_zone.clone()),
+        utc_offset_min: driven.as_ref().and_then(|driven| driven.route.manifest.utc_offset_min),
         next_change_at: tracking_page::next_change_at(&view, &inputs),
         data_as_of: route_context.and_then(|on| tracking_page::data_as_of(&on)),
         view,
@@ -142,12 +178,19 @@ pub(super) fn parcel_input(
             name: command.name.clone(),
             status: command.status.clone(),
             made_at: command.made_at,
+            withdraws: withdraws(&command.doc),
         }),
         expires_at: parcel.expires_at,
         case_state: parcel.case_state.clone().unwrap_or_else(|| "none".to_owned()),
         case_note: parcel.case_note.clone(),
         alerts,
     }
+}
+
+/// Whether a command for the van has an empty set of preferences.
+fn withdraws(doc: &str) -> bool {
+    let doc: serde_json::Value = serde_json::from_str(doc).unwrap_or_default();
+    doc["args"]["preferences"].as_object().is_some_and(serde_json::Map::is_empty)
 }
 
 #[must_use]
@@ -178,14 +221,21 @@ pub async fn set_preferences(
         on_a_route: page.van.is_some(),
         stops_away: page.view.stops_away,
     };
-    if let Some(why) = delivery_preferences::rejection_reason(&wish, stand) {
+    if let Some(why) =
+        delivery_preferences::rejection_reason(&wish, stand, page.view.manage.asked.as_ref())
+    {
         return Ok(PreferenceResult::TooLate(why));
     }
     let (Some(van), Some(route)) = (&page.van, &page.route) else {
         return Ok(PreferenceResult::TooLate(delivery_preferences::NOT_ANNOUNCED));
     };
-    let same = page.view.manage.asked.as_ref() == Some(&wish)
-        && page.view.manage.answer.as_deref() != Some("rejected");
+    let withdraws = wish == DeliveryPreference::default();
+    let same = if withdraws {
+        page.view.manage.asked.is_none()
+    } else {
+        page.view.manage.asked.as_ref() == Some(&wish)
+            && page.view.manage.answer.as_deref() != Some("rejected")
+    };
     if !same {
         let expires = match shared.store.revision(route).await? {
             Some(revision) => revision.span.1,
@@ -200,7 +250,8 @@ pub async fn set_preferences(
             ..Command::new(id, van.clone(), name.to_owned(), doc, now)
         };
         let text = serde_json::to_string(&wish).expect("texts and booleans serialize");
-        let kept = vec![parcels::set_preferences(&parcel.epc, &text), commands::insert(&command)];
+        let text = (!withdraws).then_some(text.as_str());
+        let kept = vec![parcels::set_preferences(&parcel.epc, text), commands::insert(&command)];
         shared.store.write(kept).await?;
         shared.downlink.notify_one();
         let epcs: Arc<[String]> = Arc::new([parcel.epc.clone()]);

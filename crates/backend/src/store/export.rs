@@ -49,8 +49,9 @@ const PARCEL: [&str; 13] = [
 ];
 const COMMAND: [&str; 9] =
     ["id", "van", "epc", "name", "doc", "made_at", "sent_at", "status", "answered_at"];
-const SUBSCRIBER: [&str; 6] = ["id", "epc", "channel", "address", "language", "made_at"];
-const ALERT: [&str; 6] = ["subscriber", "kind", "epc", "doc", "made_at", "state"];
+const SUBSCRIBER: [&str; 7] =
+    ["id", "epc", "channel", "address", "language", "made_at", "confirmed_at"];
+const ALERT: [&str; 7] = ["subscriber", "kind", "occurrence", "epc", "doc", "made_at", "state"];
 const VAN: [&str; 5] = ["van", "position", "state", "connection", "heard_at"];
 const ROUTE: [&str; 7] = ["route", "van", "rev", "valid_from", "valid_until", "doc", "put_at"];
 const TRACK: [&str; 12] = [

@@ -83,9 +83,10 @@ pub fn set_ended(epc: &str, ended_at: UtcTime, expires_at: UtcTime) -> Statement
     )
 }
 
-/// Statement that stores delivery preferences, JSON of a `DeliveryPreference`.
+/// Statement that stores delivery preferences, JSON of a `DeliveryPreference`; `None` withdraws
+/// them.
 #[must_use]
-pub fn set_preferences(epc: &str, wish: &str) -> Statement {
+pub fn set_preferences(epc: &str, wish: Option<&str>) -> Statement {
     Statement::new("UPDATE parcel SET preferences = $2 WHERE epc = $1", [epc.into(), wish.into()])
 }
 

@@ -25,6 +25,9 @@ const INTERVAL: Duration = Duration::from_hours(1);
 /// Retention of subscribers after the parcel's end; by then alerts are sent or have failed.
 const ENDED_SUBSCRIBER_RETENTION: Duration = Duration::from_hours(48);
 
+/// Time in which the owner of an address must confirm it; then it is deleted.
+pub const CONFIRMATION_TIME: Duration = Duration::from_hours(48);
+
 /// Retention of subscribers of a parcel that never ends.
 const OPEN_SUBSCRIBER_RETENTION: Duration = Duration::from_hours(24 * 90);
 
@@ -121,8 +124,10 @@ impl Store {
     async fn purge_subscribers(&self, now: UtcTime) -> Result<u64, StoreError> {
         let over = time_before(now, ENDED_SUBSCRIBER_RETENTION);
         let never = time_before(now, OPEN_SUBSCRIBER_RETENTION);
+        let unconfirmed = time_before(now, CONFIRMATION_TIME);
         Ok(self.run_in_slices(&[ALERTS_OF_ENDED, SUBSCRIBERS_OF_ENDED], over).await?
             + self.run_in_slices(&[ALERTS_OF_OLD, SUBSCRIBERS_OF_OLD], never).await?
+            + self.run_in_slices(&[ALERTS_OF_UNCONFIRMED, UNCONFIRMED], unconfirmed).await?
             + self.run_in_slices(&[ALERTS], never).await?)
     }
 
@@ -213,5 +218,9 @@ const ALERTS_OF_OLD: &str = "DELETE FROM alert WHERE subscriber IN \
     (SELECT id FROM subscriber WHERE made_at < $1 ORDER BY made_at, id LIMIT $2)";
 const SUBSCRIBERS_OF_OLD: &str = "DELETE FROM subscriber WHERE id IN \
     (SELECT id FROM subscriber WHERE made_at < $1 ORDER BY made_at, id LIMIT $2)";
+const ALERTS_OF_UNCONFIRMED: &str = "DELETE FROM alert WHERE subscriber IN \
+    (SELECT id FROM subscriber WHERE made_at < $1 AND confirmed_at IS NULL ORDER BY made_at, id LIMIT $2)";
+const UNCONFIRMED: &str = "DELETE FROM subscriber WHERE id IN \
+    (SELECT id FROM subscriber WHERE made_at < $1 AND confirmed_at IS NULL ORDER BY made_at, id LIMIT $2)";
 const POSITIONS: &str = "UPDATE van SET position = NULL, position_time = NULL, position_seq = NULL \
     WHERE position_time < $1";

@@ -123,20 +123,25 @@ CREATE TABLE poison (
 ) {strict};
 CREATE INDEX poison_by_age ON poison (received_at);
 
--- Subscribers to a parcel, and the alerts for them.
+-- Subscribers to a parcel, and the alerts for them. Only a confirmed subscriber receives alerts.
+-- `previous_secret` signs beside `secret` for a while after `rotated_at`.
 CREATE TABLE subscriber (
     id TEXT PRIMARY KEY,
     epc TEXT NOT NULL, channel TEXT NOT NULL, address TEXT NOT NULL, language TEXT,
     made_at {int} NOT NULL,
+    confirm_token TEXT, confirmed_at {int},
+    secret TEXT, previous_secret TEXT, rotated_at {int},
     UNIQUE (epc, channel, address)
 ) {strict};
 CREATE INDEX subscriber_by_age ON subscriber (made_at);
+CREATE INDEX subscriber_by_confirm_token ON subscriber (confirm_token);
+-- `occurrence` is the route or the event that the alert is about.
 CREATE TABLE alert (
-    subscriber TEXT NOT NULL, kind TEXT NOT NULL,
+    subscriber TEXT NOT NULL, kind TEXT NOT NULL, occurrence TEXT NOT NULL,
     epc TEXT NOT NULL, doc TEXT NOT NULL,
     made_at {int} NOT NULL, fresh_until {int} NOT NULL,
     state TEXT NOT NULL, tries {int} NOT NULL, next_at {int} NOT NULL, claimed_until {int} NOT NULL, error TEXT,
-    PRIMARY KEY (subscriber, kind)
+    PRIMARY KEY (subscriber, kind, occurrence)
 ) {strict};
 CREATE INDEX alert_by_state ON alert (state, next_at);
 CREATE INDEX alert_by_age ON alert (made_at);

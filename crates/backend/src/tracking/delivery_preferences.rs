@@ -18,6 +18,22 @@ pub const DELIVERED: &str = "delivered";
 const TOO_LATE: &str = "too_late";
 /// Preferences are closed: the parcel is on no route yet.
 pub const NOT_ANNOUNCED: &str = "not_announced";
+/// Another day cannot be requested: the van is near.
+const VAN_NEAR: &str = "van_near";
+/// The request for another day cannot be changed: the van was told to bring the parcel back.
+const RECALLED: &str = "recalled";
+
+/// Explains a reason to a person.
+#[must_use]
+pub fn explain(reason: &str) -> &'static str {
+    match reason {
+        DELIVERED => "the parcel has been delivered; the preferences can no longer change",
+        NOT_ANNOUNCED => "the parcel is on no route yet; try again when it is",
+        VAN_NEAR => "the van is near; choose another preference than other_day",
+        RECALLED => "the parcel comes back for the other day; ask the operator to change that",
+        _ => "the van is at the stop or has been there; the preferences can no longer change",
+    }
+}
 
 /// State of a parcel that decides whether preferences are accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +56,9 @@ pub fn preference_state(
         open: closed.is_none(),
         closed_because: closed.map(str::to_owned),
         asked: asked.cloned(),
-        answer: asked.and(command).map(|command| answer_status(&command.status).to_owned()),
+        answer: command
+            .filter(|command| asked.is_some() || command.withdraws)
+            .map(|command| answer_status(&command.status).to_owned()),
     }
 }
 
@@ -64,9 +82,13 @@ pub fn closed_reason(stand: PreferenceContext) -> Option<&'static str> {
 pub fn rejection_reason(
     wish: &DeliveryPreference,
     stand: PreferenceContext,
+    asked: Option<&DeliveryPreference>,
 ) -> Option<&'static str> {
     let near = stand.stops_away.is_some_and(|stops| stops <= OTHER_DAY_MIN_STOPS);
-    closed_reason(stand).or_else(|| (wish.other_day.is_some() && near).then_some(TOO_LATE))
+    let recalled = asked.is_some_and(|asked| asked.other_day.is_some() && asked != wish);
+    closed_reason(stand)
+        .or_else(|| recalled.then_some(RECALLED))
+        .or_else(|| (wish.other_day.is_some() && near).then_some(VAN_NEAR))
 }
 
 /// Validates and normalizes preferences.
@@ -99,11 +121,8 @@ pub fn validate(wish: &DeliveryPreference, today: Date) -> Result<DeliveryPrefer
             return Err("other_day: cannot be combined with other preferences; request those after the new day is set".into());
         }
     }
-    let wish = DeliveryPreference { safe_place, neighbour, ..wish.clone() };
-    if wish == DeliveryPreference::default() {
-        return Err("the preferences are empty: set at least one".into());
-    }
-    Ok(wish)
+    // An empty set withdraws the preferences.
+    Ok(DeliveryPreference { safe_place, neighbour, ..wish.clone() })
 }
 
 /// Name and payload of the command for the van (docs/mqtt-contract.md, `command`).
@@ -136,7 +155,8 @@ pub fn command(
     (name, payload.to_string())
 }
 
-/// Whether the outcome matches the preferences; `None` if none were requested.
+/// Whether the outcome matches the preferences; `None` if none were requested, or if the recipient
+/// was at home after all.
 #[must_use]
 pub fn matches_outcome(asked: &DeliveryPreference, outcome: &str) -> Option<bool> {
     let handed = outcome == "handed_over";
@@ -148,9 +168,12 @@ pub fn matches_outcome(asked: &DeliveryPreference, outcome: &str) -> Option<bool
         return Some(handed || neighbour);
     }
     let leave = asked.safe_place.is_some() || asked.authority_to_leave == Some(true);
-    let nothing = !leave && asked.neighbour.is_none() && asked.authority_to_leave.is_none();
+    if !leave && asked.neighbour.is_none() {
+        return asked.authority_to_leave.map(|_| handed);
+    }
+    // Handed over in person although a place or a neighbour was requested: nothing to judge.
     let left = leave && matches!(outcome, "safe_place" | "locker");
-    (!nothing).then_some(handed || left || neighbour)
+    (!handed).then_some(left || neighbour)
 }
 
 fn answer_status(status: &str) -> &'static str {

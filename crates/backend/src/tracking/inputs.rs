@@ -43,6 +43,8 @@ pub struct CommandInput {
     /// `waiting`, `sent`, or the van's result.
     pub status: String,
     pub made_at: UtcTime,
+    /// Whether it withdraws all preferences.
+    pub withdraws: bool,
 }
 
 /// A stored route.
@@ -56,6 +58,8 @@ pub struct RouteInput {
     /// Time at which this revision was stored.
     pub put_at: UtcTime,
     pub withdrawn: bool,
+    /// Time zone of the manifest (IANA).
+    pub time_zone: Option<String>,
     /// When a revision last put other stops before a stop, by the stop's id.
     pub order_changes: Arc<HashMap<String, UtcTime>>,
     /// Events of its van, reduced by `TrackingEvent::from_route_event`, unordered and with
@@ -74,6 +78,7 @@ impl RouteInput {
             epcs: Arc::new(epcs),
             put_at,
             withdrawn: false,
+            time_zone: None,
             order_changes: Arc::default(),
             events: Arc::default(),
         }

@@ -197,7 +197,8 @@ pub struct PreferenceState {
     pub closed_because: Option<String>,
     /// Requested preferences.
     pub asked: Option<DeliveryPreference>,
-    /// Status of the request: `waiting`, `sent`, `accepted` (known to the van), `rejected`.
+    /// Status of the request, or of its withdrawal if `asked` is absent: `waiting`, `sent`,
+    /// `accepted` (known to the van), `rejected`.
     pub answer: Option<String>,
 }
 
@@ -231,4 +232,9 @@ pub struct SubscriptionView {
     pub channel: String,
     /// Masked address, as in `m…@example.com`.
     pub address: String,
+    /// Whether the owner of the address has confirmed the subscription.
+    pub confirmed: bool,
+    /// Signing secret of a webhook; only in the response that creates it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
 }

@@ -743,8 +743,12 @@ fn preferences_are_checked_and_sent_to_the_van_as_the_contract_says() {
     let (name, doc) = delivery_preferences::command(&day, id, ("395212340000000014", "R"), expires);
     assert_eq!(name, "recall_parcel");
     waypost_wire::command::parse(doc.as_bytes()).unwrap();
+    let nothing = delivery_preferences::validate(&DeliveryPreference::default(), today).unwrap();
+    let (name, doc) =
+        delivery_preferences::command(&nothing, id, ("395212340000000014", "R"), expires);
+    assert_eq!(name, "set_preferences", "the whole set travels, so an empty one withdraws");
+    waypost_wire::command::parse(doc.as_bytes()).unwrap();
     for (wrong, says) in [
-        (DeliveryPreference::default(), "empty"),
         (
             DeliveryPreference {
                 safe_place: Some("x".repeat(201)),
@@ -804,15 +808,64 @@ fn preferences_are_accepted_until_the_van_arrives_and_another_day_until_it_is_ne
         (Status::Announced, None, None, None),
         (Status::AtStation, None, None, None),
         (Status::OutForDelivery, Some(4), None, None),
-        (Status::OutForDelivery, Some(3), Some("too_late"), None),
+        (Status::OutForDelivery, Some(3), Some("van_near"), None),
         (Status::Arrived, Some(0), Some("too_late"), Some("too_late")),
         (Status::Attempted, None, Some("too_late"), Some("too_late")),
         (Status::Delivered, None, Some("delivered"), Some("delivered")),
     ] {
         let stand = PreferenceContext { status, on_a_route: true, stops_away };
-        assert_eq!(rejection_reason(&day, stand), of_day, "{stand:?}");
-        assert_eq!(rejection_reason(&leave, stand), of_leave, "{stand:?}");
+        assert_eq!(rejection_reason(&day, stand, None), of_day, "{stand:?}");
+        assert_eq!(rejection_reason(&leave, stand, None), of_leave, "{stand:?}");
         let nowhere = PreferenceContext { on_a_route: false, ..stand };
-        assert!(rejection_reason(&leave, nowhere).is_some());
+        assert_eq!(
+            rejection_reason(&leave, nowhere, None),
+            Some(of_leave.unwrap_or("not_announced"))
+        );
+    }
+}
+
+#[test]
+fn another_day_cannot_be_taken_back_and_every_reason_has_its_own_explanation() {
+    use super::delivery_preferences::{PreferenceContext, explain, rejection_reason};
+    let stand =
+        PreferenceContext { status: Status::OutForDelivery, on_a_route: true, stops_away: Some(9) };
+    let day = DeliveryPreference {
+        other_day: Some("2026-11-25".to_owned()),
+        ..DeliveryPreference::default()
+    };
+    let nothing = DeliveryPreference::default();
+    assert_eq!(rejection_reason(&nothing, stand, Some(&day)), Some("recalled"));
+    assert_eq!(rejection_reason(&day, stand, Some(&day)), None, "the same again");
+    assert_eq!(rejection_reason(&nothing, stand, Some(&nothing)), None);
+    let reasons = ["delivered", "too_late", "not_announced", "van_near", "recalled"];
+    let texts: std::collections::BTreeSet<&str> = reasons.map(explain).into();
+    assert_eq!(texts.len(), reasons.len());
+}
+
+#[test]
+fn a_hand_over_in_person_neither_follows_nor_breaks_a_request_for_a_place() {
+    use super::delivery_preferences::matches_outcome;
+    let place =
+        DeliveryPreference { safe_place: Some("shed".to_owned()), ..DeliveryPreference::default() };
+    let neighbour =
+        DeliveryPreference { neighbour: Some("Huber".to_owned()), ..DeliveryPreference::default() };
+    let signature = DeliveryPreference {
+        signature_required: Some(true),
+        authority_to_leave: Some(false),
+        ..DeliveryPreference::default()
+    };
+    for (asked, outcome, expected) in [
+        (&place, "handed_over", None),
+        (&place, "safe_place", Some(true)),
+        (&place, "locker", Some(true)),
+        (&place, "neighbour", Some(false)),
+        (&neighbour, "handed_over", None),
+        (&neighbour, "neighbour", Some(true)),
+        (&neighbour, "safe_place", Some(false)),
+        (&signature, "handed_over", Some(true)),
+        (&signature, "safe_place", Some(false)),
+        (&DeliveryPreference::default(), "handed_over", None),
+    ] {
+        assert_eq!(matches_outcome(asked, outcome), expected, "{asked:?} {outcome}");
     }
 }

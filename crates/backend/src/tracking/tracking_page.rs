@@ -103,6 +103,15 @@ pub fn tracking_page(inputs: &PageInput<'_>) -> ParcelView {
     }
 }
 
+/// The event that the parcel's status is derived from: the delivery, or else the newest one that
+/// implies a location.
+#[must_use]
+pub fn milestone<'a>(inputs: &PageInput<'a>) -> Option<&'a TrackingEvent> {
+    let station = inputs.route_context.map(|on| on.route.manifest.station.id.as_str());
+    let timeline = Timeline::for_parcel(inputs.events, &inputs.parcel.epc, station);
+    timeline.delivered.or(timeline.newest)
+}
+
 /// Earliest time at which a page changes without new data.
 #[must_use]
 pub fn next_change_at(view: &ParcelView, inputs: &PageInput<'_>) -> Option<UtcTime> {

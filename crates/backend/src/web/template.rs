@@ -24,6 +24,8 @@ impl PageTemplate {
     pub(super) const START: Self = Self { template: include_str!("files/start.html") };
     pub(super) const TRACK: Self = Self { template: include_str!("files/track.html") };
     pub(super) const UNSUBSCRIBE: Self = Self { template: include_str!("files/messages.html") };
+    pub(super) const CONFIRM: Self = Self { template: include_str!("files/confirm.html") };
+    pub(super) const ERROR: Self = Self { template: include_str!("files/error.html") };
     pub(super) const DISPATCH: Self = Self { template: include_str!("files/desk.html") };
 
     /// Renders the page in a language, with `values` for its `{{$name}}`.

@@ -67,6 +67,7 @@ fn every_problem_is_in_one_report_with_its_key_and_value_and_remedy() {
         max_stops_away = 1000
         [alerts]
         smtp_url = "mail.example.com"
+        time_zone = "Europe/Munich"
         [pages]
         tiles = "http://tiles"
         [[token]]
@@ -89,6 +90,7 @@ fn every_problem_is_in_one_report_with_its_key_and_value_and_remedy() {
   token[1].sha256: is not a SHA-256; use 64 hexadecimal digits, as printed by `waypost-backend token`
   token[1].scopes: "admin" is not one of routes, capture, retract, events, desk, metrics
   parcels.domain: "Example" is not a domain; set it to delivery.domain of the vans, such as id.example.com
+  alerts.time_zone: "Europe/Munich" is not a time zone; use a name such as Europe/Berlin or UTC
   alerts.smtp_url: "mail.example.com" is not an SMTP URL; use smtp://HOST[:PORT], smtps://HOST[:PORT] or smtp+starttls://HOST[:PORT]
   pages.tiles: "http://tiles" is not a tile URL; use https://HOST/{z}/{x}/{y}.png"#
     );
@@ -101,7 +103,7 @@ fn a_secret_is_read_from_its_file_and_never_shown() {
     fs::write(&file, "s3 cret\n").unwrap();
     let text = format!(
         "{SHORT}store.url = \"postgresql://me@db/waypost\"\nstore.password_file = {file:?}\n\
-         mqtt.username = \"u\"\nmqtt.password_file = {file:?}\nalerts.webhook_secret_file = {file:?}\n"
+         mqtt.username = \"u\"\nmqtt.password_file = {file:?}\nalerts.smtp_password_file = {file:?}\n"
     );
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
     assert_eq!(report(&text).matches("readable by all users").count(), 3);

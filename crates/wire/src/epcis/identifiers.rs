@@ -106,7 +106,8 @@ impl Identifiers {
 }
 
 /// Returns an event type, such as `org.w3id.waypost.parcel.delivered.v1`.
-pub(super) fn event_type(kind: &str) -> String {
+#[must_use]
+pub fn event_type(kind: &str) -> String {
     format!("{TYPE_PREFIX}.{kind}.v{}", crate::VERSION)
 }
 

@@ -38,13 +38,15 @@ function told(alert, view, path, show) {
     });
   };
   return element('li', {},
-    element('span', {}, element('bdi', {}, alert.address)),
+    element('span', {}, element('bdi', {}, alert.address),
+      alert.confirmed ? null : element('span', { class: 'hint' }, ` ${say('alerts.unconfirmed')}`)),
     element('button', { type: 'button', class: 'plain', onclick: end },
       say('alerts.end'), element('span', { class: 'unseen' }, ` ${alert.address}`)));
 }
 
 function build(path, show, channels) {
   const refused = element('p', { class: 'refused', role: 'alert', hidden: true });
+  const secret = element('p', { class: 'secret notice', role: 'status', hidden: true });
   const email = element('input', { id: 'alert-email', type: 'email', autocomplete: 'email', maxlength: 254 });
   const hook = element('input', { id: 'alert-webhook', type: 'url', autocomplete: 'off', maxlength: 500, placeholder: 'https://' });
   const byHook = field(say('alerts.webhook'), hook, say('alerts.webhook_hint'));
@@ -53,7 +55,8 @@ function build(path, show, channels) {
     channels.includes('email') ? field(say('alerts.email'), email, say('alerts.email_hint')) : byHook,
     both ? element('details', {}, element('summary', {}, say('alerts.webhook_more')), byHook) : null,
     refused,
-    element('button', {}, say('alerts.add')));
+    element('button', {}, say('alerts.add')),
+    secret);
   built.addEventListener('submit', (event) => {
     event.preventDefault();
     const input = channels.includes('email') && (email.value.trim() || !hook.value.trim()) ? email : hook;
@@ -67,13 +70,17 @@ function build(path, show, channels) {
     once(built, async () => {
       try {
         const channel = input === email ? 'email' : 'webhook';
-        await ask('POST', `${path}/alerts`, { channel, address, language });
+        const made = await ask('POST', `${path}/alerts`, { channel, address, language });
         built.reset();
+        // The server never shows it again.
+        secret.replaceChildren(...(made.secret ? [say('alerts.secret'), ' ', element('code', {}, made.secret)] : []));
+        secret.hidden = !made.secret;
         write(refused, '');
         input.removeAttribute('aria-invalid');
         await current(path, show);
       } catch (refusal) {
-        write(refused, refusal.text);
+        const invalid = refusal.status === 400 ? say(input === email ? 'alerts.email_missing' : 'alerts.webhook_missing') : '';
+        write(refused, invalid || (refusal.status === 409 ? say('alerts.many') : refusal.text));
       }
     });
   });

@@ -3,11 +3,12 @@
 import { say } from './words.js';
 
 export class Refusal extends Error {
-  constructor(status, detail, again) {
+  constructor(status, detail, again, code) {
     super(detail || `${status}`);
     this.status = status;
     this.detail = detail;
     this.again = again;
+    this.code = code;
   }
 
   // Explanation and remedy for the user.
@@ -30,7 +31,7 @@ export async function ask(method, path, body) {
   }
   const answer = response.status === 204 ? null : await response.json().catch(() => null);
   if (response.ok) return answer;
-  throw new Refusal(response.status, answer?.detail, Number(response.headers.get('retry-after')) || undefined);
+  throw new Refusal(response.status, answer?.detail, Number(response.headers.get('retry-after')) || undefined, answer?.code);
 }
 
 // Prevents a second submission while the first is pending.

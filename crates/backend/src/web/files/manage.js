@@ -10,14 +10,15 @@ let form = null;
 
 export function manage(section, view, path, show) {
   const { open, closed_because: closed, asked, answer } = view.manage;
-  section.hidden = !open && !asked && !closed;
+  section.hidden = !open && !asked && !closed && !answer;
   let said = section.querySelector('.asked');
   if (!said) {
     said = element('p', { class: 'asked', role: 'status' });
     section.append(said, element('p', { class: 'closed hint' }));
   }
   const state = answer ? say(`answer.${answer}`) : '';
-  write(said, asked ? [say('manage.asked', { wish: inWords(asked) }), state].join(' ') : '');
+  const withdrawn = !asked && answer ? say(`withdrawn.${answer === 'accepted' || answer === 'rejected' ? answer : 'waiting'}`) : '';
+  write(said, asked ? [say('manage.asked', { wish: inWords(asked) }), state].join(' ') : withdrawn);
   said.dataset.answer = answer ?? '';
   write(section.querySelector('.closed'), open ? '' : word('closed', closed ?? 'too_late'));
   if (!open) {
@@ -27,7 +28,32 @@ export function manage(section, view, path, show) {
     form = build(path, show);
     section.append(form);
   }
+  withdrawal(section, open && asked && !asked.other_day, path, show);
 }
+
+// Button that takes the preferences back.
+function withdrawal(section, possible, path, show) {
+  let row = section.querySelector('.withdraw');
+  if (!possible) {
+    row?.remove();
+    return;
+  }
+  if (row) return;
+  const refused = element('p', { class: 'refused', role: 'alert', hidden: true });
+  row = element('div', { class: 'withdraw' }, refused);
+  const back = () => once(row, async () => {
+    try {
+      show(await ask('PUT', `${path}/wish`, {}));
+    } catch (refusal) {
+      write(refused, conflict(refusal));
+    }
+  });
+  row.append(element('button', { type: 'button', onclick: back }, say('manage.withdraw')));
+  section.querySelector('.closed').before(row);
+}
+
+// A refusal because of the state of the delivery has a code, such as `delivered`.
+const conflict = (refusal) => (refusal.status === 409 ? word('closed', refusal.code ?? 'too_late') : refusal.text);
 
 // Local calendar day, not UTC.
 function dayAhead(days) {
@@ -87,7 +113,7 @@ function build(path, show) {
         button.hidden = true;
         write(refused, '');
       } catch (refusal) {
-        write(refused, refusal.status === 409 ? say(way === 'other_day' ? 'manage.other_day_late' : 'closed.too_late') : refusal.text);
+        write(refused, conflict(refusal));
       }
     });
   });

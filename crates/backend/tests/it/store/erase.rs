@@ -84,8 +84,8 @@ async fn spoken_of(store: &Store) {
     .await;
     let sql = "INSERT INTO subscriber (id, epc, channel, address, made_at) VALUES ('s', $1, 'email', 'anna@example.com', $2)";
     write(store, sql, &[EPC.into(), at.clone()]).await;
-    let sql = "INSERT INTO alert (subscriber, kind, epc, doc, made_at, fresh_until, state, tries, next_at, claimed_until) \
-               VALUES ('s', 'delivered', $1, '{}', $2, 0, 'sent', 0, 0, 0)";
+    let sql = "INSERT INTO alert (subscriber, kind, occurrence, epc, doc, made_at, fresh_until, state, tries, next_at, claimed_until) \
+               VALUES ('s', 'delivered', 'e', $1, '{}', $2, 0, 'sent', 0, 0, 0)";
     write(store, sql, &[EPC.into(), at.clone()]).await;
     let sql = "INSERT INTO command (id, van, epc, name, doc, made_at, tries, status) VALUES ($1, 'VAN-042', $2, 'message', $3, $4, 0, 'done')";
     let message = format!("{{\"text\":\"bring {NUMBER} back\"}}");

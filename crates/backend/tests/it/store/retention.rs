@@ -16,9 +16,9 @@ const NOW: &str = "2026-11-23T12:00:00.000Z";
 async fn put_parcel(store: &Store, epc: &str, ended_at: Option<&str>) {
     let parcel = "INSERT INTO parcel (epc, number, token, postcode, gift, preferences, put_at, ended_at) \
                   VALUES ($1, $1, $1, '80331', 0, '{}', $2, $3)";
-    let subscriber = "INSERT INTO subscriber (id, epc, channel, address, made_at) VALUES ($1, $1, 'email', 'a@b', $2)";
-    let alert = "INSERT INTO alert (subscriber, kind, epc, doc, made_at, fresh_until, state, tries, next_at, claimed_until) \
-                 VALUES ($1, 'delivered', $1, '{}', $2, 0, 'sent', 0, 0, 0)";
+    let subscriber = "INSERT INTO subscriber (id, epc, channel, address, made_at, confirmed_at) VALUES ($1, $1, 'email', 'a@b', $2, $2)";
+    let alert = "INSERT INTO alert (subscriber, kind, occurrence, epc, doc, made_at, fresh_until, state, tries, next_at, claimed_until) \
+                 VALUES ($1, 'delivered', 'urn:uuid:1', $1, '{}', $2, 0, 'sent', 0, 0, 0)";
     let made = utc(ended_at.unwrap_or(NOW));
     store
         .write(vec![
