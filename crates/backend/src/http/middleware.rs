@@ -61,7 +61,7 @@ async fn security_headers(
     let page_request = wants_page.then(|| (request.uri().clone(), request.headers().clone()));
     let mut response = problem_body(next.run(request).await);
     if let Some((uri, headers)) = page_request.filter(|_| is_problem(&response)) {
-        response = problem_page(&shared, &uri, &headers, response);
+        response = problem_page(&shared, &uri, &headers, &response);
     }
     let headers = response.headers_mut();
     for (name, value) in DEFAULT_HEADERS {
@@ -80,7 +80,7 @@ fn is_problem(response: &Response) -> bool {
 }
 
 /// Replaces a problem document by a page, for a browser; keeps its headers such as `Retry-After`.
-fn problem_page(shared: &AppState, uri: &Uri, headers: &HeaderMap, problem: Response) -> Response {
+fn problem_page(shared: &AppState, uri: &Uri, headers: &HeaderMap, problem: &Response) -> Response {
     let retry_after = problem.headers().get(header::RETRY_AFTER);
     let retry_after_s = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
     let mut page = web::error_page(shared, uri, headers, problem.status(), retry_after_s);

@@ -32,8 +32,8 @@ pub struct Problem {
     code: Option<&'static str>,
     #[serde(skip_serializing_if = "String::is_empty")]
     detail: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<FieldError>,
+    #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
+    errors: Box<[FieldError]>,
     #[serde(skip)]
     headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -64,7 +64,7 @@ impl Problem {
             status,
             code: None,
             detail: detail.into(),
-            errors: Vec::new(),
+            errors: Box::default(),
             headers: Vec::new(),
         }
     }
@@ -103,7 +103,7 @@ impl Problem {
     /// Adds the errors of single fields.
     #[must_use]
     pub fn with_errors(mut self, errors: Vec<FieldError>) -> Self {
-        self.errors = errors;
+        self.errors = errors.into_boxed_slice();
         self
     }
 

@@ -224,7 +224,7 @@ mod tests {
         let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned();
         let signed = "msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{\"test\": 2432232314}";
         let expected = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
-        assert_eq!(signatures(&[secret.clone()], signed), expected);
+        assert_eq!(signatures(std::slice::from_ref(&secret), signed), expected);
         let both = signatures(&[one, secret], signed);
         assert_eq!((both.split(' ').count(), both.ends_with(expected)), (2, true));
     }

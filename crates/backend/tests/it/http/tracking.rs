@@ -489,3 +489,151 @@ async fn a_van_that_stands_is_shown_to_dispatchers_with_all_that_is_known_of_it(
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_wish_is_taken_back_as_a_whole_and_each_refusal_says_why() {
+    on_both(async |store| {
+        let tour = Tour::start(store, LONG).await;
+        let path = format!("/api/v1/track/{}/wish", tour.tokens[0]);
+        let put = async |wish: Value| tour.server.json("PUT", &path, &[], &wish).await;
+        let asked = put(json!({"safe_place": "shed", "authority_to_leave": true})).await.value();
+        assert_eq!(asked["manage"]["asked"]["safe_place"], "shed");
+        let other = put(json!({"neighbour": "Huber"})).await.value();
+        assert_eq!(other["manage"]["asked"], json!({"neighbour": "Huber"}));
+        let withdrawn = put(json!({})).await;
+        assert_eq!(withdrawn.status, 202);
+        let manage = &withdrawn.value()["manage"];
+        assert_eq!((&manage["asked"], &manage["answer"]), (&Value::Null, &json!("waiting")));
+        assert_eq!(put(json!({})).await.status, 202, "again changes nothing");
+        let sql = "SELECT doc FROM command WHERE name = 'set_preferences' ORDER BY made_at, id";
+        let rows = tour.shared.store.read(Statement::new(sql, [])).await.unwrap();
+        let sets: Vec<Value> = rows
+            .iter()
+            .map(|row| serde_json::from_str::<Value>(row.text(0)).unwrap())
+            .map(|doc| doc["args"]["preferences"].clone())
+            .collect();
+        assert_eq!(sets.len(), 3, "{sets:?}");
+        for set in [
+            json!({"safe_place": "shed", "authority_to_leave": true}),
+            json!({"neighbour": "Huber"}),
+            json!({}),
+        ] {
+            assert!(sets.contains(&set), "{set} in {sets:?}");
+        }
+        let code = async |wish: Value| {
+            let answer = put(wish).await;
+            (answer.status, answer.value()["code"].clone())
+        };
+        let day = waypost_model::units::UtcTime::from_unix_ms(
+            tour.shared.now().as_unix_ms() + 2 * 86_400_000,
+        );
+        let day = day.unwrap().to_string()[..10].to_owned();
+        assert_eq!(code(json!({"other_day": day})).await, (409, json!("van_near")));
+        assert_eq!(code(json!({"neighbour": "Huber"})).await, (202, Value::Null));
+        tour.record_event("parcel.delivered", 91, &NUMBERS[..1], Some(1)).await;
+        let refused = put(json!({})).await;
+        assert_eq!(
+            (refused.status, &refused.value()["code"]),
+            (409, &json!("delivered")),
+            "{refused:?}"
+        );
+    })
+    .await;
+}
+
+/// Starts an instance that serves the pages too.
+async fn with_pages(shared: &AppState) -> Server {
+    let router = http::router().merge(web::router());
+    Server::with(shared, router).await
+}
+
+#[tokio::test]
+async fn a_browser_gets_a_page_for_an_error_and_for_an_outage() {
+    on_both(async |store| {
+        let tour = Tour::start(store, LONG).await;
+        let html = [
+            ("Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
+            ("Accept-Language", "de"),
+        ];
+        let path = format!("/t/{}", tour.tokens[0]);
+        let server = with_pages(&tour.shared).await;
+        let unknown = server.request("GET", "/nowhere", &html, "").await;
+        assert_eq!(unknown.status, 404);
+        assert_eq!(unknown.header("content-type"), Some("text/html; charset=utf-8"));
+        assert!(unknown.body.contains("Diese Seite gibt es nicht"), "{}", unknown.body);
+        let put = server.request("PUT", "/", &html, "").await;
+        assert_eq!((put.status, put.header("allow").is_some()), (405, true));
+        assert!(put.body.contains("<html lang=\"de\""));
+        for accept in ["*/*", "application/json", "application/problem+json, text/html"] {
+            let answer = server.request("GET", "/nowhere", &[("Accept", accept)], "").await;
+            assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{accept}");
+        }
+        let sql = "ALTER TABLE parcel RENAME TO parcel_gone";
+        tour.shared.store.write(vec![Statement::new(sql, [])]).await.unwrap();
+        let outage = server.request("GET", &path, &html, "").await;
+        assert!(outage.status >= 500);
+        assert!(outage.body.contains("Zurzeit nicht verfügbar"), "{}", outage.body);
+        assert!(!outage.body.contains("parcel_gone") && !outage.body.contains("SQL"));
+        assert_eq!(outage.header("cache-control"), Some("no-store"));
+        assert!(outage.header("content-security-policy").unwrap().contains("script-src 'self'"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_address_is_confirmed_by_its_link_and_a_secret_rotated_by_its_owner() {
+    on_both(async |store| {
+        let tour = Tour::start(store, LONG).await;
+        let shared = with(&tour.shared, |config| {
+            let (smtp, _) = crate::support::smtp_server::start_smtp_server();
+            let smtp = crate::support::smtp_server::smtp_config(smtp);
+            config.notifications.smtp = Some(smtp);
+            config.notifications.webhook_enabled = true;
+        });
+        let server = with_pages(&shared).await;
+        let path = format!("/api/v1/track/{}/alerts", tour.tokens[0]);
+        let subscribe = async |channel: &str, address: &str| {
+            let body = json!({"channel": channel, "address": address});
+            server.json("POST", &path, &[], &body).await
+        };
+        assert_eq!(subscribe("email", "anna@example").await.status, 400);
+        let made = subscribe("email", "anna@example.com").await;
+        assert_eq!((made.status, &made.value()["confirmed"]), (201, &json!(false)));
+        assert!(!made.body.contains("secret") && !made.body.contains("token"));
+        let sql = "SELECT confirm_token FROM subscriber";
+        let rows = shared.store.read(Statement::new(sql, [])).await.unwrap();
+        let link = format!("/confirm/{}?lang=en", rows[0].text(0));
+        let asked = server.get(&link).await;
+        assert!(asked.status == 200 && asked.body.contains("Yes, notify me"));
+        let view = async || {
+            let page = server.get(&format!("/api/v1/track/{}", tour.tokens[0])).await.value();
+            page["alerts"][0]["confirmed"].clone()
+        };
+        assert_eq!(view().await, false, "a mail server that follows links confirms nothing");
+        let done = server.request("POST", &link, &[], "").await;
+        assert!(done.status == 200 && done.body.contains("a…@example.com"), "{}", done.body);
+        assert_eq!(view().await, true);
+        assert_eq!(server.request("POST", "/confirm/x?lang=en", &[], "").await.status, 404);
+        // The same stranger is asked three times, however often someone enters the address.
+        let id = made.value()["id"].as_str().unwrap().to_owned();
+        for expected in [201, 201, 429] {
+            let gone = server.request("DELETE", &format!("{path}/{id}"), &[], "").await.status;
+            assert!([204, 404].contains(&gone));
+            assert_eq!(subscribe("email", "Anna@example.com").await.status, expected);
+        }
+
+        let made = subscribe("webhook", "https://example.com/hook").await.value();
+        let (id, secret) = (made["id"].as_str().unwrap(), made["secret"].as_str().unwrap());
+        let rotate = async |secret: &str| {
+            let path = format!("{path}/{id}/secret");
+            server.json("POST", &path, &[], &json!({"secret": secret})).await
+        };
+        assert_eq!(rotate("whsec_AAAA").await.status, 404);
+        let second = rotate(secret).await;
+        assert_eq!(second.status, 200, "{second:?}");
+        assert!(second.value()["secret"].as_str().unwrap().starts_with("whsec_"));
+        let page = server.get(&format!("/api/v1/track/{}", tour.tokens[0])).await;
+        assert!(!page.body.contains("whsec_"), "a secret is shown once");
+    })
+    .await;
+}
