@@ -3,6 +3,7 @@
 //!
 //! Serial ports are opened raw and exclusively: no byte is interpreted by the tty driver.
 
+pub(crate) mod address_race;
 mod host;
 mod port_owner;
 pub(crate) mod serial;

@@ -4,11 +4,9 @@
 //! while it runs, the receiver is not opened.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::{AgentStatusResult, Evidence, Probe, ProbeResult};
@@ -16,7 +14,7 @@ use crate::config::Config;
 use crate::control::client::{Client, ClientError, DEFAULT_PATH};
 use crate::control::{Empty, Request, Response};
 use crate::gnss_source::{Address, SourceConfig};
-use crate::transport::{serial, tcp};
+use crate::transport::{address_race, serial, tcp};
 use crate::uplink::UplinkConfig;
 
 /// Time limit for each name look-up and each connection attempt.
@@ -99,9 +97,9 @@ async fn probe_brokers(config: &UplinkConfig) -> Vec<Probe> {
 
 async fn probe_broker(host: &str, port: u16) -> ProbeResult {
     let late = |_| Err(io::Error::from(io::ErrorKind::TimedOut));
-    let looked_up = timeout(PROBE_TIMEOUT, lookup_host((host, port))).await;
-    let addresses: Vec<SocketAddr> = match looked_up {
-        Ok(Ok(addresses)) => addresses.collect(),
+    let looked_up = timeout(PROBE_TIMEOUT, address_race::lookup(host, port)).await;
+    let addresses = match looked_up {
+        Ok(Ok(addresses)) => addresses,
         Ok(Err(error)) => return ProbeResult::NameNotFound(error.to_string()),
         Err(_) => {
             return ProbeResult::NameNotFound(
@@ -109,10 +107,13 @@ async fn probe_broker(host: &str, port: u16) -> ProbeResult {
             );
         }
     };
-    match timeout(PROBE_TIMEOUT, TcpStream::connect(&*addresses)).await.unwrap_or_else(late) {
+    let racing = address_race::connect(&addresses, address_race::ATTEMPT_DELAY);
+    match timeout(PROBE_TIMEOUT, racing).await.unwrap_or_else(late) {
         Ok(_) => ProbeResult::Reachable,
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-            ProbeResult::Unreachable("no response within 5 s".to_owned())
+            let tried: Vec<String> =
+                addresses.iter().map(|address| address.ip().to_string()).collect();
+            ProbeResult::Unreachable(format!("no response within 5 s from {}", tried.join(", ")))
         }
         Err(error) => ProbeResult::Unreachable(error.to_string()),
     }

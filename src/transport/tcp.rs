@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use super::HostPort;
+use super::{HostPort, address_race};
 
 /// Loopback connections take milliseconds, a serial server in the van up to a second.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -16,9 +16,12 @@ const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TRIES: u32 = 3;
 
-/// Connects to the host. Its name is resolved each time.
+/// Connects to the host, at the address that answers first. Its name is resolved each time.
 pub(crate) async fn connect(host: &HostPort) -> io::Result<TcpStream> {
-    let connecting = TcpStream::connect((host.host.as_str(), host.port));
+    let connecting = async {
+        let addresses = address_race::lookup(&host.host, host.port).await?;
+        address_race::connect(&addresses, address_race::ATTEMPT_DELAY).await
+    };
     let connected = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await;
     let failed = |error: io::Error| io::Error::new(error.kind(), format!("{host}: {error}"));
     connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(failed)

@@ -12,11 +12,13 @@ mod v4;
 mod v5;
 
 use std::future::Future;
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rumqttc::{NetworkOptions, TlsConfiguration};
+use rustls::pki_types::ServerName;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -27,12 +29,16 @@ use super::{
     Broker, CloseReason, ConnectionEvent, Connector, Delivery, MqttConnection, MqttVersion,
     Publication, QueueFull, ReasonCode, TlsConfig, TlsFailure, Transport, UplinkConfig,
 };
+use crate::transport::address_race;
 use waypost_service::clock::Clock;
 use waypost_service::pem::PemError;
 use waypost_service::task::join;
 
 /// Timeout in seconds for DNS, TCP, TLS and CONNACK together. A radio may need time to wake up.
 const CONNECT_TIMEOUT_S: u64 = 20;
+
+/// Time after which the next address of a broker with TLS is tried.
+const TLS_ATTEMPT_DELAY: Duration = Duration::from_secs(3);
 
 /// Minimum that rumqttc accepts.
 const MIN_KEEP_ALIVE: Duration = Duration::from_secs(5);
@@ -73,6 +79,37 @@ struct BrokerQuirks {
     accepted_message: AtomicBool,
     /// Whether it does not support retained messages, so that the Will must not be retained.
     without_retain: AtomicBool,
+    /// Address that answered last, which is tried first.
+    address: Mutex<Option<IpAddr>>,
+}
+
+impl BrokerQuirks {
+    /// Finds the address that answers first, if the host has several: rumqttc tries them one after
+    /// the other, and a black hole keeps it until the timeout of the attempt. Returns `None` if
+    /// rumqttc may look up the host itself.
+    ///
+    /// A broker with TLS is connected by name as long as its first address answers, because only
+    /// then does the client send the name that some brokers require.
+    async fn find_address(&self, broker: &Broker) -> Option<IpAddr> {
+        let is_tls = match &broker.transport {
+            Transport::Tcp => false,
+            Transport::Tls(_) => true,
+            #[cfg(feature = "websocket")]
+            Transport::WebSocket { .. } => return None,
+        };
+        let mut addresses = address_race::lookup(&broker.host, broker.port).await.ok()?;
+        if addresses.len() < 2 {
+            return None;
+        }
+        let first = addresses[0].ip();
+        let known = *self.address.lock().unwrap_or_else(PoisonError::into_inner);
+        addresses.sort_by_key(|address| Some(address.ip()) != known);
+        let delay = if is_tls { TLS_ATTEMPT_DELAY } else { address_race::ATTEMPT_DELAY };
+        let stream = address_race::connect(&addresses, delay).await.ok()?;
+        let found = stream.peer_addr().ok()?.ip();
+        *self.address.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+        Some(found).filter(|found| !is_tls || *found != first)
+    }
 }
 
 impl RumqttcConnector {
@@ -103,9 +140,15 @@ impl Connector for RumqttcConnector {
         let (handle, client) = oneshot::channel();
         let capacity = usize::from(self.config.in_flight.max(1)) + EXTRA_QUEUE_SLOTS;
         let (config, clock) = (self.config.clone(), self.clock.clone());
-        let attempt = ConnectOptions { broker: broker.clone(), config, will: will.clone() };
+        let mut attempt =
+            ConnectOptions { broker: broker.clone(), config, will: will.clone(), address: None };
         let driver = tokio::spawn(async move {
-            match rumqttc_transport(attempt.broker.transport.clone(), clock).await {
+            if !attempt.is_proxied() {
+                let finding = quirks.find_address(&attempt.broker);
+                let limit = Duration::from_secs(CONNECT_TIMEOUT_S);
+                attempt.address = tokio::time::timeout(limit, finding).await.ok().flatten();
+            }
+            match rumqttc_transport(&attempt, clock).await {
                 Ok(transport) => {
                     // If the receiver is dropped, the connection is dropped too.
                     match attempt.config.version {
@@ -145,12 +188,27 @@ struct ConnectOptions {
     broker: Broker,
     config: UplinkConfig,
     will: Publication,
+    /// Address of the broker, if it is not connected by name.
+    address: Option<IpAddr>,
 }
 
 impl ConnectOptions {
+    #[cfg(feature = "proxy")]
+    const fn is_proxied(&self) -> bool {
+        self.config.proxy.is_some()
+    }
+
+    #[cfg(not(feature = "proxy"))]
+    #[expect(clippy::unused_self, reason = "the other build uses it")]
+    const fn is_proxied(&self) -> bool {
+        false
+    }
+
     /// Address in rumqttc's format: a host, or the URL of a WebSocket.
     fn address(&self) -> String {
-        if self.broker.transport.is_websocket() {
+        if let Some(address) = self.address {
+            bracketed(&address.to_string()).into_owned()
+        } else if self.broker.transport.is_websocket() {
             self.broker.to_string()
         } else {
             bracketed(&self.broker.host).into_owned()
@@ -181,23 +239,31 @@ fn network_options() -> NetworkOptions {
 
 /// Loads certificates, which may take some time from a card.
 async fn rumqttc_transport(
-    transport: Transport,
+    attempt: &ConnectOptions,
     clock: Clock,
 ) -> Result<rumqttc::Transport, PemError> {
-    Ok(match transport {
+    // An invalid name is reported by rumqttc, which is then given the host itself.
+    let name = attempt.address.and_then(|_| ServerName::try_from(attempt.broker.host.clone()).ok());
+    Ok(match attempt.broker.transport.clone() {
         Transport::Tcp => rumqttc::Transport::tcp(),
-        Transport::Tls(tls) => rumqttc::Transport::tls_with_config(load_tls(tls, clock).await?),
+        Transport::Tls(tls) => {
+            rumqttc::Transport::tls_with_config(load_tls(tls, clock, name).await?)
+        }
         #[cfg(feature = "websocket")]
         Transport::WebSocket { tls: None, .. } => rumqttc::Transport::ws(),
         #[cfg(feature = "websocket")]
         Transport::WebSocket { tls: Some(tls), .. } => {
-            rumqttc::Transport::wss_with_config(load_tls(tls, clock).await?)
+            rumqttc::Transport::wss_with_config(load_tls(tls, clock, None).await?)
         }
     })
 }
 
-async fn load_tls(tls: TlsConfig, clock: Clock) -> Result<TlsConfiguration, PemError> {
-    let loaded = tokio::task::spawn_blocking(move || tls.load(&clock));
+async fn load_tls(
+    tls: TlsConfig,
+    clock: Clock,
+    name: Option<ServerName<'static>>,
+) -> Result<TlsConfiguration, PemError> {
+    let loaded = tokio::task::spawn_blocking(move || tls.load_for(&clock, name));
     Ok(TlsConfiguration::Rustls(join(loaded).await?))
 }
 

@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::SupportedProtocolVersion;
-use rustls::client::ClientConfig;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ClientConfig, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
+use rustls::{DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion};
 
 use waypost_model::units::RELEASE_DATE;
 use waypost_model::units::{TimeOfDay, UtcTime};
@@ -50,12 +51,38 @@ impl TlsConfig {
     /// # Errors
     /// A file cannot be read or is invalid. The error contains its path.
     pub fn load(&self, clock: &Clock) -> Result<Arc<ClientConfig>, PemError> {
+        self.load_for(clock, None)
+    }
+
+    /// Reads the files, for a broker that is connected by its IP address. Its certificate must be
+    /// that of `name`. Without a name in the address, the TLS client sends none (RFC 6066 §3).
+    ///
+    /// # Errors
+    /// A file cannot be read or is invalid. The error contains its path.
+    pub fn load_for(
+        &self,
+        clock: &Clock,
+        name: Option<ServerName<'static>>,
+    ) -> Result<Arc<ClientConfig>, PemError> {
         let provider: Arc<CryptoProvider> = Arc::new(ring::default_provider());
-        let builder =
-            ClientConfig::builder_with_details(provider, Arc::new(CertificateClock(clock.clone())))
-                .with_protocol_versions(VERSIONS)
-                .map_err(|error| PemError::new(&self.ca_file, &error))?
-                .with_root_certificates(pem::load_root_store(&self.ca_file)?);
+        let builder = ClientConfig::builder_with_details(
+            provider.clone(),
+            Arc::new(CertificateClock(clock.clone())),
+        )
+        .with_protocol_versions(VERSIONS)
+        .map_err(|error| PemError::new(&self.ca_file, &error))?;
+        let roots = pem::load_root_store(&self.ca_file)?;
+        let builder = match name {
+            None => builder.with_root_certificates(roots),
+            Some(name) => {
+                let verifier =
+                    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+                        .build()
+                        .map_err(|error| PemError::new(&self.ca_file, &error))?;
+                let verifier = Arc::new(NamedServerVerifier { name, verifier });
+                builder.dangerous().with_custom_certificate_verifier(verifier)
+            }
+        };
         let mut config = match &self.identity {
             None => builder.with_no_client_auth(),
             Some(Identity { cert_file, key_file }) => builder
@@ -76,6 +103,49 @@ impl TlsConfig {
 /// The file cannot be read or contains no certificate.
 pub fn own_certificate(path: &Path) -> Result<CertificateDer<'static>, PemError> {
     Ok(pem::load_cert_chain(path)?.swap_remove(0))
+}
+
+/// Verifies the certificate of a server that is connected by its IP address as that of its name.
+#[derive(Debug)]
+struct NamedServerVerifier {
+    name: ServerName<'static>,
+    verifier: Arc<WebPkiServerVerifier>,
+}
+
+impl ServerCertVerifier for NamedServerVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _address: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let Self { name, verifier } = self;
+        verifier.verify_server_cert(end_entity, intermediates, name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
 }
 
 /// Clock for the validation of certificates.

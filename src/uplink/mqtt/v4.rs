@@ -15,7 +15,7 @@ use crate::uplink::{CloseReason, ConnackInfo, ConnectionEvent, Delivery, ReasonC
 const MAX_OUTGOING_BYTES: u32 = 1024 * 1024;
 
 pub(super) fn options(attempt: &ConnectOptions, transport: rumqttc::Transport) -> MqttOptions {
-    let ConnectOptions { broker, config, will } = attempt;
+    let ConnectOptions { broker, config, will, .. } = attempt;
     let mut options = MqttOptions::new(&config.client_id, attempt.address(), broker.port);
     let retain = will.delivery == Delivery::Retained;
     let will = LastWill::new(&will.topic, will.payload.clone(), QoS::AtLeastOnce, retain);

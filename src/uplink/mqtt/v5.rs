@@ -17,7 +17,7 @@ pub(super) fn options(
     quirks: &BrokerQuirks,
     transport: rumqttc::Transport,
 ) -> MqttOptions {
-    let ConnectOptions { broker, config, will } = attempt;
+    let ConnectOptions { broker, config, will, .. } = attempt;
     let mut options = MqttOptions::new(&config.client_id, attempt.address(), broker.port);
     // No Will Delay: a Will that is published after the next `online` would remain as the retained
     // state.
