@@ -13,14 +13,17 @@ use tokio_util::sync::CancellationToken;
 use super::app::App;
 use super::config::{Config, DEFAULT_PATH, Scope, ShowOrigins};
 use super::epc;
+use super::ingest::retry::{self, RetryResult};
 use super::octets;
 use super::store::export::Subject;
+use super::store::retention::MAX_DEAD_LETTERS;
 use super::store::{Store, backup};
 use waypost_model::units::UtcTime;
 use waypost_service::clock::Clock;
 use waypost_service::exit;
 use waypost_service::logging;
 use waypost_service::sd_notify::ServiceNotifier;
+use waypost_wire::VanId;
 
 /// Tracking backend: ingests van telemetry over MQTT and serves recipient and dispatcher pages
 #[derive(Debug, Parser)]
@@ -77,6 +80,30 @@ enum Command {
         #[arg(long, value_name = "UTC", default_value = "2000-01-01T00:00:00Z", value_parser = utc)]
         since: UtcTime,
     },
+    /// List, show, retry or drop messages that were rejected
+    #[command(subcommand)]
+    DeadLetters(DeadLettersCommand),
+    /// Hand an event source over to another van, for example after a van was renamed
+    HandOver {
+        #[command(flatten)]
+        at: ConfigArgument,
+        /// URI in `source` of the van's events, such as <https://id.gs1.org/8004/9521234VAN042>
+        source: String,
+        /// Id of the van that owns it from now on
+        #[arg(value_parser = van_id)]
+        van: String,
+    },
+    /// Record that a parcel was handed over to a van that no route gives it to
+    Transfer {
+        #[command(flatten)]
+        at: ConfigArgument,
+        /// Parcel number as printed on the label, or its URI
+        #[arg(long, value_name = "NUMBER", required = true)]
+        parcel: String,
+        /// Id of the van that has it now
+        #[arg(long, value_name = "ID", required = true, value_parser = van_id)]
+        van: String,
+    },
     /// Erase all data about a parcel (GDPR Art. 17); the erasure is recorded in the audit log
     Erase {
         #[command(flatten)]
@@ -88,6 +115,52 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         request: Option<String>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum DeadLettersCommand {
+    /// Print the newest messages, one line each
+    List {
+        #[command(flatten)]
+        at: ConfigArgument,
+        /// Only messages of this van
+        #[arg(long, value_name = "ID", value_parser = van_id)]
+        van: Option<String>,
+        /// Maximum number of messages
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        limit: u32,
+    },
+    /// Print the payload of a message
+    Show {
+        #[command(flatten)]
+        at: ConfigArgument,
+        /// Number of the message
+        n: i64,
+    },
+    /// Process messages again, after the cause was removed; those still rejected remain
+    Retry {
+        #[command(flatten)]
+        at: ConfigArgument,
+        #[command(flatten)]
+        which: ChosenDeadLetters,
+    },
+    /// Delete messages
+    Drop {
+        #[command(flatten)]
+        at: ConfigArgument,
+        #[command(flatten)]
+        which: ChosenDeadLetters,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct ChosenDeadLetters {
+    /// Numbers of the messages
+    n: Vec<i64>,
+    /// All messages of this van
+    #[arg(long, value_name = "ID", value_parser = van_id)]
+    van: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -122,6 +195,10 @@ enum ConfigCommand {
 
 fn scope(text: &str) -> Result<Scope, String> {
     Scope::parse(text).ok_or_else(|| format!("not one of {}", Scope::names()))
+}
+
+fn van_id(text: &str) -> Result<String, String> {
+    VanId::new(text).map(|van| van.to_string()).map_err(|error| error.to_string())
 }
 
 fn utc(text: &str) -> Result<UtcTime, String> {
@@ -175,13 +252,94 @@ fn execute(command: Command) -> anyhow::Result<()> {
             store.export(&subject, since, &mut out).await?;
             Ok(out.flush()?)
         }),
+        Command::DeadLetters(command) => dead_letters(command),
+        Command::HandOver { at, source, van } => with_store(&at.config, async |store, _| {
+            let by = (OPERATOR, host_time()?);
+            store.hand_over_source(&source, &van, by).await?;
+            print_line(&format_args!("{source} belongs to {van}"))
+        }),
+        Command::Transfer { at, parcel, van } => {
+            let page = Config::load_retention(&at.config)?.page;
+            with_store(&at.config, async |store, domain| {
+                let epc = resolve_epc(&store, &domain, &parcel).await?;
+                store.transfer_parcel(&epc, &van, (OPERATOR, host_time()?), page).await?;
+                print_line(&format_args!("{epc} was handed over to {van}"))
+            })
+        }
         Command::Erase { at, parcel, request } => with_store(&at.config, async |store, domain| {
-            let now = Clock::live().utc().context("the clock of this host is not set")?;
+            let now = host_time()?;
             let epc = resolve_epc(&store, &domain, &parcel).await?;
             let rows = store.erase(&epc, request.as_deref(), now).await?;
             Ok(writeln!(io::stdout(), "{rows} rows deleted or redacted")?)
         }),
     }
+}
+
+/// Name of this program's user in the audit log.
+const OPERATOR: &str = "operator";
+
+fn host_time() -> anyhow::Result<UtcTime> {
+    Clock::live().utc().context("the clock of this host is not set")
+}
+
+fn dead_letters(command: DeadLettersCommand) -> anyhow::Result<()> {
+    match command {
+        DeadLettersCommand::List { at, van, limit } => with_store(&at.config, async |store, _| {
+            let letters = match &van {
+                Some(van) => store.dead_letters_of_van(van, i64::MAX, limit).await?,
+                None => store.dead_letters(i64::MAX, limit).await?,
+            };
+            for letter in letters {
+                print_line(&format_args!(
+                    "{}  {}  {}  {} bytes  {}",
+                    letter.n, letter.received_at, letter.topic, letter.bytes, letter.reason
+                ))?;
+            }
+            Ok(())
+        }),
+        DeadLettersCommand::Show { at, n } => with_store(&at.config, async |store, _| {
+            let letter = store.dead_letter(n).await?.context(NO_DEAD_LETTER)?;
+            let mut out = io::stdout().lock();
+            out.write_all(&letter.payload)?;
+            Ok(writeln!(out)?)
+        }),
+        DeadLettersCommand::Retry { at, which } => {
+            let page = Config::load_retention(&at.config)?.page;
+            with_store(&at.config, async |store, _| {
+                let now = host_time()?;
+                let mut rejected = 0;
+                for n in chosen_dead_letters(&store, &which).await? {
+                    let letter = store.dead_letter(n).await?.context(NO_DEAD_LETTER)?;
+                    match retry::retry(&store, &letter, now, page).await? {
+                        RetryResult::Stored => print_line(&format_args!("{n}: stored"))?,
+                        RetryResult::Rejected(reason) => {
+                            rejected += 1;
+                            print_line(&format_args!("{n}: still rejected: {reason}"))?;
+                        }
+                    }
+                }
+                anyhow::ensure!(rejected == 0, "{rejected} messages are still rejected");
+                Ok(())
+            })
+        }
+        DeadLettersCommand::Drop { at, which } => with_store(&at.config, async |store, _| {
+            let mut dropped = 0;
+            for n in chosen_dead_letters(&store, &which).await? {
+                dropped += u64::from(store.delete_dead_letter(n).await?);
+            }
+            print_line(&format_args!("{dropped} messages deleted"))
+        }),
+    }
+}
+
+const NO_DEAD_LETTER: &str = "there is no such message; `dead-letters list` prints their numbers";
+
+/// Numbers of the chosen dead letters, oldest first, since later events may depend on earlier ones.
+async fn chosen_dead_letters(store: &Store, which: &ChosenDeadLetters) -> anyhow::Result<Vec<i64>> {
+    let Some(van) = &which.van else { return Ok(which.n.clone()) };
+    let limit = u32::try_from(MAX_DEAD_LETTERS).unwrap_or(u32::MAX);
+    let letters = store.dead_letters_of_van(van, i64::MAX, limit).await?;
+    Ok(letters.iter().rev().map(|letter| letter.n).collect())
 }
 
 fn print_line(words: &impl std::fmt::Display) -> anyhow::Result<()> {

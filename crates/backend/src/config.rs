@@ -61,6 +61,14 @@ impl Config {
         SCHEMA.load(path, &[], parse::store_and_domain).map(|(config, _)| config)
     }
 
+    /// Loads only the retention periods, for commands on the store.
+    ///
+    /// # Errors
+    /// Same as [`Self::load`], limited to these keys.
+    pub fn load_retention(path: &Path) -> Result<Retention, ConfigError> {
+        SCHEMA.load(path, &[], parse::retention).map(|(retention, _)| retention)
+    }
+
     /// Validates the text of a file named `origin`, without drop-ins.
     ///
     /// # Errors

@@ -31,13 +31,16 @@
 //!   as mosquitto's default, batches have 20 messages.
 
 mod acks;
+mod clock_guard;
 mod consumer;
 mod counters;
 mod dead_letter_limit;
 mod domain_check;
 pub mod parse;
 mod publish;
+pub mod retry;
 mod subscription;
+mod unknown_words;
 mod writer;
 
 use std::convert::Infallible;

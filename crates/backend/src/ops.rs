@@ -36,6 +36,9 @@ struct Health {
     status: &'static str,
     store: &'static str,
     broker: &'static str,
+    /// `plausible`, or why it is not: then expired data are kept, and messages may wait at the
+    /// broker.
+    clock: String,
     version: &'static str,
 }
 
@@ -50,8 +53,9 @@ async fn health(
     let broker = counters.connected.load(Ordering::Relaxed);
     // A store with a full disk remains readable.
     let refuses = counters.store_unavailable.load(Ordering::Relaxed);
+    let clock = clock_problem(&shared, &counters).await;
     let health = Health {
-        status: match (store, broker && !refuses) {
+        status: match (store, broker && !refuses && clock.is_none()) {
             (true, true) => "ok",
             (true, false) => "degraded",
             (false, _) => "down",
@@ -62,10 +66,23 @@ async fn health(
             (false, _) => "does not answer",
         },
         broker: if broker { "connected" } else { "not connected" },
+        clock: clock.unwrap_or_else(|| "plausible".to_owned()),
         version: env!("CARGO_PKG_VERSION"),
     };
     let status = if store { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(health)).into_response()
+}
+
+/// Why the time is not plausible, by the traffic and by the store.
+async fn clock_problem(shared: &AppState, counters: &Counters) -> Option<String> {
+    if counters.clock_doubtful.load(Ordering::Relaxed) {
+        return Some(
+            "the times of all vans differ from ours; set the clock of this host".to_owned(),
+        );
+    }
+    let asked = shared.store.check_clock(shared.now());
+    let problem = tokio::time::timeout(STORE_TIMEOUT, asked).await.ok()?.ok()??;
+    Some(problem.to_string())
 }
 
 async fn metrics(

@@ -7,6 +7,7 @@
 //!   acknowledged to the broker.
 //! - Each submodule has the statements of one subject.
 
+pub mod assignments;
 mod audit;
 pub mod backup;
 pub mod capture_jobs;

@@ -259,7 +259,7 @@ fn visibility(values: &mut Values) -> Option<VisibilityPolicy> {
     })
 }
 
-fn retention(values: &mut Values) -> Option<Retention> {
+pub(super) fn retention(values: &mut Values) -> Option<Retention> {
     let days = |key: &str| values.integer(key).map(|days: u64| Duration::from_hours(24 * days));
     Some(Retention {
         track: days("retention.track_days")?,

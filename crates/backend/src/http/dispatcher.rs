@@ -17,7 +17,7 @@ use super::sse::event_stream;
 use super::{ApiState, ClientAddress, ShutdownToken, session};
 use crate::change_feed::Change;
 use crate::config::Scope;
-use crate::store::{AuditEntry, mask_number, parcels};
+use crate::store::{AuditEntry, MAX_DEAD_LETTER_BYTES, mask_number, parcels};
 use crate::tracking::dispatcher::{HistoryView, TraceView, VanView};
 use crate::{AppState, epc, queries};
 use waypost_model::units::UtcTime;
@@ -265,6 +265,8 @@ impl PageParams {
 pub(super) struct DeadLetterView {
     n: i64,
     received_at: String,
+    /// Id of the van; empty for a topic that is not of a van.
+    van: String,
     topic: String,
     reason: String,
     /// Original size of the message in bytes.
@@ -285,10 +287,14 @@ pub(super) async fn dead_letters(
     let view = |poison: crate::store::DeadLetter| DeadLetterView {
         n: poison.n,
         received_at: poison.received_at.to_string(),
+        van: poison.van,
         topic: poison.topic,
         reason: poison.reason,
         bytes: poison.bytes,
-        payload: String::from_utf8_lossy(&poison.payload).into_owned(),
+        payload: String::from_utf8_lossy(
+            &poison.payload[..poison.payload.len().min(MAX_DEAD_LETTER_BYTES)],
+        )
+        .into_owned(),
     };
     Ok(Json(rows.into_iter().map(view).collect()))
 }

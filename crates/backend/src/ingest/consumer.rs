@@ -19,13 +19,14 @@ use rumqttc::v5::{AsyncClient, Event};
 use tokio_util::sync::CancellationToken;
 
 use super::acks::Acks;
+use super::clock_guard::ClockGuard;
 use super::counters::Counters;
 use super::dead_letter_limit::DeadLetterLimit;
 use super::domain_check::DomainMismatches;
-use super::parse::{InvalidMessage, MessageParser, Payload, VanMessage};
+use super::parse::{self, InvalidMessage, MessageParser, Payload, VanMessage};
 use super::publish::publish_changes;
 use super::subscription::{check_suback, filters, state_filter};
-use super::writer::{BatchWriter, SourceOwners};
+use super::writer::{BatchWriter, LoggedRejections, SourceOwners};
 use crate::AppState;
 use crate::mqtt_options::{self, Session};
 use crate::store::{IncomingMessage, IngestResult, MAX_DEAD_LETTER_BYTES};
@@ -111,6 +112,7 @@ pub(super) struct Consumer {
     timer: Clock,
     acks: Acks,
     dead_letter_limit: DeadLetterLimit,
+    clock_guard: ClockGuard,
     /// Number of the current connection.
     connection_number: u64,
     is_connected: bool,
@@ -121,6 +123,7 @@ impl Consumer {
         let writer = BatchWriter {
             shared: shared.clone(),
             source_owners: SourceOwners::default(),
+            logged_rejections: LoggedRejections::default(),
             domain_mismatches: DomainMismatches::default(),
             counters: Arc::clone(&counters),
         };
@@ -139,6 +142,7 @@ impl Consumer {
             dead_letter_limit: DeadLetterLimit::new(timer.uptime()),
             timer,
             acks: Acks::default(),
+            clock_guard: ClockGuard::default(),
             connection_number: 0,
             is_connected: false,
         }
@@ -211,7 +215,13 @@ impl Consumer {
                             ask_no_more = None;
                             client.try_unsubscribe(state_filter(&config)).ok();
                         }
-                        _ = each_second.tick() => self.publish_acks(&client),
+                        _ = each_second.tick() => {
+                            self.publish_acks(&client);
+                            if self.was_clock_set() {
+                                let words = "the clock was set: the broker sends unacknowledged messages again";
+                                return DisconnectReason::Failed(words.to_owned());
+                            }
+                        }
                     }
                 }
             };
@@ -289,6 +299,9 @@ impl Consumer {
         // An empty payload clears a retained message and carries no data.
         let said = (!publish.payload.is_empty())
             .then(|| self.parser.parse(&topic, &publish.payload, self.shared.now()));
+        if let Some(said) = &said {
+            self.observe_clock(said);
+        }
         let arrival = said.and_then(|said| self.prepare(topic, &publish.payload, said));
         match arrival {
             Some(arrival) if is_position(&arrival) && packet.is_none() => self.on_position(arrival),
@@ -311,18 +324,68 @@ impl Consumer {
         payload: &[u8],
         said: Result<VanMessage, InvalidMessage>,
     ) -> Option<IncomingMessage> {
-        if said.is_err() && !self.dead_letter_limit.try_acquire(self.timer.uptime()) {
+        let van = parse::van_from_topic(&topic).unwrap_or_default();
+        if said.is_err() && !self.dead_letter_limit.try_acquire(van, self.timer.uptime()) {
             Counters::add(&self.counters.dead_letters_dropped, 1);
             return None;
         }
         topic.truncate(topic.floor_char_boundary(MAX_TOPIC_BYTES));
-        let payload_kept = payload[..payload.len().min(MAX_DEAD_LETTER_BYTES)].to_vec();
+        let kept = match &said {
+            Err(_) if parse::is_well_formed(payload) => payload.len(),
+            // A message that the database rejects becomes a dead letter later.
+            Ok(said) if matches!(said.payload, Payload::Event(_) | Payload::Track(_)) => {
+                payload.len()
+            }
+            _ => payload.len().min(MAX_DEAD_LETTER_BYTES),
+        };
+        let payload_kept = payload[..kept].to_vec();
         Some(IncomingMessage { topic, payload: payload_kept, bytes: payload.len(), parsed: said })
+    }
+
+    /// Records whether the time of a message is plausible. `state` and `connection` are retained
+    /// and may have any age.
+    fn observe_clock(&mut self, said: &Result<VanMessage, InvalidMessage>) {
+        let (van, fault) = match said {
+            Ok(VanMessage { payload: Payload::CommandResult(_), .. }) => return,
+            Ok(VanMessage {
+                payload: Payload::State(..) | Payload::Connection(_),
+                clock_fault: None,
+                ..
+            }) => return,
+            Ok(said) => (said.van.as_str(), said.clock_fault),
+            Err(InvalidMessage { clock_fault: Some(fault), van: Some(van), .. }) => {
+                (van.as_str(), Some(*fault))
+            }
+            Err(_) => return,
+        };
+        let uptime = self.timer.uptime();
+        self.clock_guard.observe(van, fault.is_none(), self.shared.now(), uptime);
+        let is_doubtful = self.clock_guard.is_doubtful();
+        let before = self.counters.clock_doubtful.swap(is_doubtful, Ordering::Relaxed);
+        if is_doubtful && !before {
+            tracing::error!(
+                "the times of all vans differ from ours: messages stay with the broker; set the clock of this host"
+            );
+        } else if before && !is_doubtful {
+            tracing::info!("the times of the vans are plausible again");
+        }
+    }
+
+    /// Whether our clock was set, so that unacknowledged messages must be parsed again. The broker
+    /// sends them again on the next connection.
+    fn was_clock_set(&mut self) -> bool {
+        let was_set = self.clock_guard.was_clock_set(self.shared.now(), self.timer.uptime());
+        if was_set {
+            self.clock_guard = ClockGuard::default();
+            self.counters.clock_doubtful.store(false, Ordering::Relaxed);
+        }
+        was_set
     }
 
     /// Handles a live position: publishes it at once and queues the newest one per van.
     fn on_position(&mut self, arrival: IncomingMessage) {
-        let Ok(VanMessage { van, payload: Payload::Position(position) }) = &arrival.parsed else {
+        let Ok(VanMessage { van, payload: Payload::Position(position), .. }) = &arrival.parsed
+        else {
             return;
         };
         if !self.shared.change_feed.observe((**position).clone()) {
@@ -341,17 +404,20 @@ impl Consumer {
 
     /// Time at which the queued messages must be stored.
     fn batch_due_at(&self) -> Option<Uptime> {
-        if self.batch_in_progress.is_some() {
-            None
-        } else {
-            self.oldest_queued_at.map(|since| since + BATCH_DELAY)
+        if self.batch_in_progress.is_some() || self.clock_guard.is_doubtful() {
+            return None;
         }
+        let due = self.oldest_queued_at.map(|since| since + BATCH_DELAY)?;
+        Some(self.clock_guard.undecided_until().map_or(due, |decided| due.max(decided)))
     }
 
     /// Starts a batch if one is due.
     fn start_batch(&mut self) {
-        let is_due = self.queue.len() >= MIN_BATCH
-            || self.batch_due_at().is_some_and(|due| due <= self.timer.uptime());
+        let now = self.timer.uptime();
+        let must_wait = self.clock_guard.is_doubtful()
+            || self.clock_guard.undecided_until().is_some_and(|decided| now < decided);
+        let is_due = !must_wait
+            && (self.queue.len() >= MIN_BATCH || self.batch_due_at().is_some_and(|due| due <= now));
         if self.batch_in_progress.is_some() || self.oldest_queued_at.is_none() || !is_due {
             return;
         }

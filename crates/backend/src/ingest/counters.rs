@@ -30,6 +30,8 @@ pub struct Counters {
     pub store_retries: AtomicU64,
     /// Whether the store is unavailable.
     pub store_unavailable: AtomicBool,
+    /// Whether the times of all vans are implausible, so that nothing is acknowledged.
+    pub clock_doubtful: AtomicBool,
     /// Connections to the broker.
     pub connections: AtomicU64,
     /// Received messages that are not stored yet.

@@ -4,9 +4,11 @@
 //!   parsing.
 //! - **A van can only report about itself.** The broker's ACL authenticates the van of the topic.
 //!   It must match the van of the payload and the van in an event's `source`.
-//! - Unknown members are ignored. Another version of payload, envelope or event type is invalid.
-//! - Times must lie between 2000 and one day ahead. Where only the newest value is kept, the limit
-//!   is ten minutes ahead; a wrong clock would otherwise hide all later values.
+//! - Unknown members are ignored, and so are unknown words of known members, so that a van may be
+//!   newer than the backend. Another version of payload, envelope or event type is invalid.
+//! - A time is plausible from a year ago to ten minutes ahead. Any other time is a [`ClockFault`]:
+//!   an event or a live value is kept with the time of its arrival, and an event keeps the reported
+//!   time in a member. A live value is never ahead of its arrival, since it would hide later ones.
 
 use std::time::Duration;
 
@@ -14,11 +16,12 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::unknown_words;
 use crate::epc;
 use crate::event::{Event, Origin, Role};
 use waypost_model::units::{Position as Place, UtcTime};
 use waypost_wire::command::CommandResultPayload;
-use waypost_wire::epcis::{self, EpcisEvent};
+use waypost_wire::epcis::{self, CloudEvent, EpcisEvent};
 use waypost_wire::payloads::{ConnectionStatus, Point, Position, State, Track};
 use waypost_wire::{VERSION, VanId, compact_track, owntracks};
 
@@ -31,14 +34,14 @@ const MAX_EPCS: usize = 5_000;
 /// Maximum length of a name or URI in bytes.
 const MAX_NAME_BYTES: usize = 1_024;
 
-/// Maximum lead of a van's clock over ours.
-const MAX_CLOCK_SKEW: Duration = Duration::from_hours(24);
+/// Maximum plausible lead of a van's clock over ours.
+pub const MAX_CLOCK_LEAD: Duration = Duration::from_mins(10);
 
-/// Maximum clock lead for position, state and connection, of which only the newest is kept.
-const MAX_LIVE_CLOCK_SKEW: Duration = Duration::from_mins(10);
+/// Maximum plausible age of a record.
+pub const MAX_RECORD_AGE: Duration = Duration::from_hours(24 * 366);
 
-/// 2000-01-01.
-const EARLIEST_UNIX_MS: i64 = 946_684_800_000;
+/// Member of an event with the time that the van reported, if it was not plausible.
+pub const REPORTED_TIME_MEMBER: &str = "waypost:reportedTime";
 
 /// Maximum plausible speed in m/s.
 const MAX_SPEED_MPS: f64 = 200.0;
@@ -52,11 +55,24 @@ const MAX_SEQ: u64 = 1 << 53;
 pub struct InvalidMessage {
     /// Names the member, its value and the expected value. Quotes nothing longer than a name.
     pub reason: String,
+    /// Set if the only fault is a time that is not plausible by our clock.
+    pub clock_fault: Option<ClockFault>,
+    /// Van id from the topic, if that is valid.
+    pub van: Option<String>,
+}
+
+/// A time that is not plausible by our clock. Either clock may be wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClockFault {
+    /// More than [`MAX_CLOCK_LEAD`] ahead.
+    Ahead,
+    /// More than [`MAX_RECORD_AGE`] old.
+    Old,
 }
 
 impl InvalidMessage {
     pub(crate) fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into() }
+        Self { reason: reason.into(), clock_fault: None, van: None }
     }
 }
 
@@ -66,6 +82,8 @@ pub struct VanMessage {
     /// Van id from the topic.
     pub van: String,
     pub payload: Payload,
+    /// Set if a time of the message was not plausible.
+    pub clock_fault: Option<ClockFault>,
 }
 
 /// Parsed content of a message.
@@ -133,25 +151,56 @@ impl MessageParser {
         }
         if let Some(van) = topic.strip_prefix(&self.owntracks) {
             let van = van_id(van)?;
-            let message = Payload::Position(Box::new(parse_owntracks(&van, payload, now)?));
-            return Ok(VanMessage { van, payload: message });
+            let (position, clock_fault) = parse_owntracks(&van, payload, now)?;
+            let payload = Payload::Position(Box::new(position));
+            return Ok(VanMessage { van, payload, clock_fault });
         }
         let rest = topic.strip_prefix(&self.prefix);
         let (van, name) = rest
             .and_then(|rest| rest.split_once('/'))
             .ok_or_else(|| InvalidMessage::new("unknown topic: not defined by the contract"))?;
         let van = van_id(van)?;
-        let message = match name {
-            "position" => Payload::Position(Box::new(parse_position(&van, payload, now)?)),
-            "track" => Payload::Track(parse_track(&van, payload, now)?),
-            "event" => Payload::Event(Box::new(parse_event(&van, payload, now)?)),
+        let (message, clock_fault) = match name {
+            "position" => {
+                let (position, fault) = parse_position(&van, payload, now)?;
+                (Payload::Position(Box::new(position)), fault)
+            }
+            "track" => (Payload::Track(parse_track(&van, payload, now)?), None),
+            "event" => {
+                let (event, fault) = parse_event(&van, payload, now)?;
+                (Payload::Event(Box::new(event)), fault)
+            }
             "state" => parse_state(&van, payload, now)?,
-            "connection" => Payload::Connection(Box::new(parse_connection(&van, payload, now)?)),
-            "command/result" => Payload::CommandResult(Box::new(parse_command_result(payload)?)),
+            "connection" => {
+                let (connection, fault) = parse_connection(&van, payload, now)?;
+                (Payload::Connection(Box::new(connection)), fault)
+            }
+            "command/result" => {
+                (Payload::CommandResult(Box::new(parse_command_result(payload)?)), None)
+            }
             _ => return Err(InvalidMessage::new("unknown topic: not defined by the contract")),
         };
-        Ok(VanMessage { van, payload: message })
+        Ok(VanMessage { van, payload: message, clock_fault })
     }
+}
+
+/// The van id in a topic of a van below any root, if it is valid.
+#[must_use]
+pub fn van_from_topic(topic: &str) -> Option<&str> {
+    let level = format!("/v{VERSION}/");
+    let van = match topic.strip_prefix("owntracks/") {
+        Some(rest) => rest.split_once('/')?.1,
+        None => topic.split_once(level.as_str())?.1.split_once('/')?.0,
+    };
+    VanId::new(van).is_ok().then_some(van)
+}
+
+/// Whether a payload is well-formed, and so worth keeping whole: JSON, or a compact track.
+#[must_use]
+pub fn is_well_formed(payload: &[u8]) -> bool {
+    payload.len() <= MAX_BYTES
+        && (payload.starts_with(&compact_track::MAGIC)
+            || serde_json::from_slice::<serde::de::IgnoredAny>(payload).is_ok())
 }
 
 fn van_id(text: &str) -> Result<String, InvalidMessage> {
@@ -166,9 +215,9 @@ struct Version {
     v: u64,
 }
 
-/// Parses JSON; on failure an unsupported version is reported first.
+/// Parses JSON without its unknown words; on failure an unsupported version is reported first.
 fn parse_json<T: DeserializeOwned>(payload: &[u8]) -> Result<T, InvalidMessage> {
-    serde_json::from_slice(payload).map_err(|error| {
+    unknown_words::parse(payload).map(|(parsed, _)| parsed).map_err(|error| {
         match serde_json::from_slice::<Version>(payload) {
             Ok(Version { v }) if v != u64::from(VERSION) => wrong_version(v),
             _ => json_error(&error),
@@ -204,28 +253,30 @@ fn check_header(v: u8, said: &str, van: &str) -> Result<(), InvalidMessage> {
     Ok(())
 }
 
-fn parse_time(text: &str, now: UtcTime) -> Result<UtcTime, InvalidMessage> {
-    let shown = || text.chars().take(40).collect::<String>();
-    let time = UtcTime::parse(text)
-        .ok_or_else(|| InvalidMessage::new(format!("{:?} is not an RFC 3339 time", shown())))?;
-    let latest = now.checked_add(MAX_CLOCK_SKEW).unwrap_or(now);
-    if time.as_unix_ms() < EARLIEST_UNIX_MS || time > latest {
-        return Err(InvalidMessage::new(format!(
-            "{} is out of range: from the year 2000 to tomorrow",
-            shown()
-        )));
-    }
-    Ok(time)
+fn parse_time(text: &str) -> Result<UtcTime, InvalidMessage> {
+    UtcTime::parse(text).ok_or_else(|| {
+        let shown: String = text.chars().take(40).collect();
+        InvalidMessage::new(format!("{shown:?} is not an RFC 3339 time"))
+    })
 }
 
-/// Checks the time of a value of which only the newest is kept.
-fn check_not_ahead(time: UtcTime, now: UtcTime) -> Result<UtcTime, InvalidMessage> {
-    if time > now.checked_add(MAX_LIVE_CLOCK_SKEW).unwrap_or(now) {
-        return Err(InvalidMessage::new(format!(
-            "{time} is ahead of {now} by more than ten minutes"
-        )));
-    }
-    Ok(time)
+/// Whether a time is plausible by our clock.
+fn clock_fault(time: UtcTime, now: UtcTime) -> Option<ClockFault> {
+    let ahead = time > now.checked_add(MAX_CLOCK_LEAD).unwrap_or(now);
+    let old = now.checked_sub(MAX_RECORD_AGE).is_some_and(|earliest| time < earliest);
+    ahead.then_some(ClockFault::Ahead).or(old.then_some(ClockFault::Old))
+}
+
+/// Time of a live value of which only the newest is kept: never ahead of its arrival.
+fn live_time(time: UtcTime, now: UtcTime) -> (UtcTime, Option<ClockFault>) {
+    let fault = clock_fault(time, now);
+    (if fault.is_some() { now } else { time.min(now) }, fault)
+}
+
+/// Time of a retained value, which may be as old as it is.
+fn retained_time(time: UtcTime, now: UtcTime) -> (UtcTime, Option<ClockFault>) {
+    let fault = clock_fault(time, now).filter(|fault| *fault == ClockFault::Ahead);
+    (time.min(now), fault)
 }
 
 fn check_seq(seq: u64) -> Result<u64, InvalidMessage> {
@@ -235,7 +286,7 @@ fn check_seq(seq: u64) -> Result<u64, InvalidMessage> {
     Ok(seq)
 }
 
-fn check_point(point: &Point, now: UtcTime) -> Result<UtcTime, InvalidMessage> {
+fn check_point(point: &Point) -> Result<UtcTime, InvalidMessage> {
     check_seq(point.seq)?;
     if Place::from_degrees(point.lat, point.lon).is_none() {
         return Err(InvalidMessage::new(format!(
@@ -250,18 +301,26 @@ fn check_point(point: &Point, now: UtcTime) -> Result<UtcTime, InvalidMessage> {
     if radius.chain(point.course_deg).any(|value| !(0.0..=1e10).contains(&value)) {
         return Err(InvalidMessage::new("acc_m, odo_m or course_deg: must be 0 to 1e10"));
     }
-    parse_time(&point.ts, now)
+    parse_time(&point.ts)
 }
 
-fn parse_position(van: &str, payload: &[u8], now: UtcTime) -> Result<Position, InvalidMessage> {
+/// A value with the fault of its time.
+type Timed<T> = (T, Option<ClockFault>);
+
+fn parse_position(
+    van: &str,
+    payload: &[u8],
+    now: UtcTime,
+) -> Result<Timed<Position>, InvalidMessage> {
     let mut position: Position = parse_json(payload)?;
     check_header(position.v, &position.van, van)?;
     // Normalized to one spelling, since times are compared as text elsewhere.
-    position.point.ts = check_not_ahead(check_point(&position.point, now)?, now)?.to_string();
+    let (time, fault) = live_time(check_point(&position.point)?, now);
+    position.point.ts = time.to_string();
     if position.route.as_ref().is_some_and(|route| route.len() > MAX_NAME_BYTES) {
         return Err(InvalidMessage::new("route: longer than 1,024 bytes"));
     }
-    Ok(position)
+    Ok((position, fault))
 }
 
 fn parse_track(van: &str, payload: &[u8], now: UtcTime) -> Result<Vec<Fix>, InvalidMessage> {
@@ -281,29 +340,42 @@ fn parse_track(van: &str, payload: &[u8], now: UtcTime) -> Result<Vec<Fix>, Inva
     if !track.points.windows(2).all(|pair| pair[0].seq < pair[1].seq) {
         return Err(InvalidMessage::new("points are not in ascending order of seq"));
     }
-    let fix = |its: Point| Ok(Fix { time: check_point(&its, now)?, point: its });
+    let fix = |its: Point| {
+        let time = check_point(&its)?;
+        match clock_fault(time, now) {
+            None => Ok(Fix { time, point: its }),
+            fault => Err(InvalidMessage {
+                reason: format!("{time} is out of range: from a year ago to ten minutes ahead"),
+                clock_fault: fault,
+                van: Some(van.to_owned()),
+            }),
+        }
+    };
     track.points.into_iter().map(fix).collect()
 }
 
-fn parse_state(van: &str, payload: &[u8], now: UtcTime) -> Result<Payload, InvalidMessage> {
+fn parse_state(van: &str, payload: &[u8], now: UtcTime) -> Result<Timed<Payload>, InvalidMessage> {
     let state: State = parse_json(payload)?;
     check_header(state.v, &state.van, van)?;
-    let time = check_not_ahead(parse_time(&state.ts, now)?, now)?;
-    Ok(Payload::State(Box::new(state), time))
+    let (time, fault) = retained_time(parse_time(&state.ts)?, now);
+    Ok((Payload::State(Box::new(state), time), fault))
 }
 
 fn parse_connection(
     van: &str,
     payload: &[u8],
     now: UtcTime,
-) -> Result<ConnectionStatus, InvalidMessage> {
+) -> Result<Timed<ConnectionStatus>, InvalidMessage> {
     let mut connection: ConnectionStatus = parse_json(payload)?;
     check_header(connection.v, &connection.van, van)?;
     check_seq(connection.session)?;
+    let mut fault = None;
     if let Some(ts) = &mut connection.ts {
-        *ts = check_not_ahead(parse_time(ts, now)?, now)?.to_string();
+        let time;
+        (time, fault) = retained_time(parse_time(ts)?, now);
+        *ts = time.to_string();
     }
-    Ok(connection)
+    Ok((connection, fault))
 }
 
 fn parse_command_result(payload: &[u8]) -> Result<CommandResultPayload, InvalidMessage> {
@@ -313,9 +385,9 @@ fn parse_command_result(payload: &[u8]) -> Result<CommandResultPayload, InvalidM
     }
     let statuses = ["accepted", "succeeded", "failed", "rejected", "expired"];
     if !statuses.contains(&result.status.as_str()) {
-        return Err(InvalidMessage::new(
-            "status: must be accepted, succeeded, failed, rejected or expired",
-        ));
+        // The van has the command; whether it was executed is not known.
+        let unknown = std::mem::replace(&mut result.status, "accepted".to_owned());
+        result.code.get_or_insert(unknown);
     }
     if result.id.len() > 64 {
         return Err(InvalidMessage::new("id: longer than 64 bytes; must be a UUID"));
@@ -326,7 +398,11 @@ fn parse_command_result(payload: &[u8]) -> Result<CommandResultPayload, InvalidM
 }
 
 /// Parses a position from an OwnTracks phone, with a resolution of one second.
-fn parse_owntracks(van: &str, payload: &[u8], now: UtcTime) -> Result<Position, InvalidMessage> {
+fn parse_owntracks(
+    van: &str,
+    payload: &[u8],
+    now: UtcTime,
+) -> Result<Timed<Position>, InvalidMessage> {
     let said: owntracks::Location = parse_json(payload)?;
     if said.kind != "location" {
         return Err(InvalidMessage::new("_type: must be location"));
@@ -335,7 +411,7 @@ fn parse_owntracks(van: &str, payload: &[u8], now: UtcTime) -> Result<Position, 
     let ts = ts.ok_or_else(|| InvalidMessage::new("tst: must be seconds since 1970"))?.to_string();
     #[expect(clippy::cast_precision_loss, reason = "whole metres and km/h")]
     let real = |value: i64| value as f64;
-    let its = Point {
+    let mut its = Point {
         seq: u64::try_from(said.tst).unwrap_or(0),
         ts,
         lat: said.lat,
@@ -352,9 +428,10 @@ fn parse_owntracks(van: &str, payload: &[u8], now: UtcTime) -> Result<Position, 
         odo_m: None,
         backlog: false,
     };
-    check_not_ahead(check_point(&its, now)?, now)?;
+    let (time, fault) = live_time(check_point(&its)?, now);
+    its.ts = time.to_string();
     let van = van.to_owned();
-    Ok(Position {
+    let position = Position {
         v: VERSION,
         van,
         point: its,
@@ -362,16 +439,17 @@ fn parse_owntracks(van: &str, payload: &[u8], now: UtcTime) -> Result<Position, 
         stop_seq: None,
         stop_status: None,
         stops_remaining: None,
-    })
+    };
+    Ok((position, fault))
 }
 
-fn parse_event(van: &str, payload: &[u8], now: UtcTime) -> Result<VanEvent, InvalidMessage> {
-    let said = epcis::decode(payload).map_err(|error| match error {
-        epcis::EventError::Malformed(error) => json_error(&error),
-        other @ epcis::EventError::Specversion(_) => {
-            InvalidMessage::new(other.to_string().chars().take(200).collect::<String>())
-        }
-    })?;
+fn parse_event(van: &str, payload: &[u8], now: UtcTime) -> Result<Timed<VanEvent>, InvalidMessage> {
+    let (said, has_unknown_words): (CloudEvent, bool) =
+        unknown_words::parse(payload).map_err(|error| json_error(&error))?;
+    if said.specversion != CloudEvent::SPECVERSION {
+        let error = epcis::EventError::Specversion(said.specversion);
+        return Err(InvalidMessage::new(error.to_string().chars().take(200).collect::<String>()));
+    }
     for name in [&said.id, &said.source, &said.kind, &said.data.event_id] {
         if name.is_empty() || name.len() > MAX_NAME_BYTES {
             return Err(InvalidMessage::new(
@@ -384,7 +462,7 @@ fn parse_event(van: &str, payload: &[u8], now: UtcTime) -> Result<VanEvent, Inva
     }
     check_source(&said.source, van)?;
     let kind = parse_kind(&said.kind)?;
-    parse_time(&said.time, now)?;
+    parse_time(&said.time)?;
     let number = |text: &str| text.parse().ok().filter(|number| *number <= MAX_SEQ);
     let seq =
         number(&said.sequence).ok_or_else(|| InvalidMessage::new("sequence: must be digits"))?;
@@ -394,6 +472,16 @@ fn parse_event(van: &str, payload: &[u8], now: UtcTime) -> Result<VanEvent, Inva
             InvalidMessage::new("previoussequence: must be digits, below sequence")
         })?),
     };
+    let mut data = serde_json::to_value(&said.data).map_err(|error| json_error(&error))?;
+    if has_unknown_words {
+        unknown_words::restore(&mut data, payload);
+    }
+    let reported = parse_time(&said.data.event_time)?;
+    let fault = clock_fault(reported, now);
+    if fault.is_some() {
+        data["eventTime"] = now.to_string().into();
+        data[REPORTED_TIME_MEMBER] = said.data.event_time.as_str().into();
+    }
     let event = Event {
         n: 0,
         source: said.source,
@@ -404,14 +492,14 @@ fn parse_event(van: &str, payload: &[u8], now: UtcTime) -> Result<VanEvent, Inva
         van: Some(van.to_owned()),
         seq: Some(seq),
         route: said.subject,
-        time: parse_time(&said.data.event_time, now)?,
+        time: if fault.is_some() { now } else { reported },
         captured_at: now,
         retracts: said.data.error_declaration.is_some(),
         epcs: collect_epcs(&said.data)?,
         job: None,
-        data: serde_json::to_value(&said.data).map_err(|error| json_error(&error))?,
+        data,
     };
-    Ok(VanEvent { event, previous })
+    Ok((VanEvent { event, previous }, fault))
 }
 
 /// Checks an event's source. One that contains a van id, such as
@@ -536,12 +624,11 @@ mod tests {
     }
 
     /// (topic, text to replace in its example, replacement, part of the reason)
-    const WRONG: [(&str, &str, &str, &str); 16] = [
+    const WRONG: [(&str, &str, &str, &str); 15] = [
         ("position", "48.13791", "98.1", "not a valid position"),
         ("position", "VAN-042", "VAN-043", "claims to be \"VAN-043\""),
-        ("position", "2026-11-22", "2026-11-24", "2000 to tomorrow"),
-        ("position", "2026-11-22", "1999-11-22", "2000 to tomorrow"),
-        ("position", "09:41:07", "10:10:01", "ten minutes"),
+        ("track", "2026-11-22", "2026-11-24", "ten minutes ahead"),
+        ("track", "2026-11-22", "1999-11-22", "from a year ago"),
         ("event", "\"source\": \"", "\"source\": \"capture:", "not that of a van"),
         ("position", "3310", "9007199254740993", "above 2^53"),
         ("position", "8.31", "831", "speed_mps"),
@@ -582,6 +669,136 @@ mod tests {
         };
         assert!(named("VAN-042").is_ok());
         assert!(named("VAN-007").unwrap_err().reason.contains("VAN-007"));
+    }
+
+    /// Members whose value is an identity, a number or a time. All others with a text are words that
+    /// a newer van may extend, or texts.
+    const IDENTITIES: [&str; 12] = [
+        "v",
+        "van",
+        "ts",
+        "id",
+        "source",
+        "type",
+        "time",
+        "sequence",
+        "previoussequence",
+        "eventID",
+        "eventTime",
+        "specversion",
+    ];
+
+    /// Pointers to all members with a text.
+    fn texts(value: &Value, at: &str, found: &mut Vec<String>) {
+        match value {
+            Value::Object(members) => {
+                for (name, member) in members {
+                    let name = name.replace('~', "~0").replace('/', "~1");
+                    texts(member, &format!("{at}/{name}"), found);
+                }
+            }
+            Value::Array(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    texts(item, &format!("{at}/{index}"), found);
+                }
+            }
+            Value::String(_) => found.push(at.to_owned()),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn an_unknown_word_in_any_member_loses_nothing_else() {
+        let mut tried = 0;
+        for (name, file) in NAMES {
+            let example: Value = serde_json::from_str(&example(file)).unwrap();
+            let mut members = Vec::new();
+            texts(&example, "", &mut members);
+            for pointer in members {
+                let last = pointer.rsplit('/').next().unwrap();
+                let is_type_of_epcis = pointer == "/data/type";
+                // Without its state, nothing is left of this message; it is kept as a dead letter.
+                let is_all = (name, pointer.as_str()) == ("connection", "/state");
+                if IDENTITIES.contains(&last) && !is_type_of_epcis || is_all {
+                    continue;
+                }
+                let mut newer = example.clone();
+                *newer.pointer_mut(&pointer).unwrap() = "a_word_of_a_later_version".into();
+                let read = read(name, newer.to_string().as_bytes());
+                let said = read.unwrap_or_else(|error| panic!("{name} {pointer}: {error}"));
+                match said.payload {
+                    Payload::Track(fixes) => assert_eq!(fixes.len(), 2, "{pointer}"),
+                    Payload::Event(event) => {
+                        let kept = event.event.data.pointer(pointer.trim_start_matches("/data"));
+                        if pointer.starts_with("/data/") {
+                            assert_eq!(kept, newer.pointer(&pointer), "{pointer}");
+                        }
+                    }
+                    _ => {}
+                }
+                tried += 1;
+            }
+        }
+        assert!(tried > 40, "{tried}");
+    }
+
+    #[test]
+    fn unknown_words_of_several_members_in_all_points_lose_nothing_else() {
+        let mut track: Value = serde_json::from_str(&example("track")).unwrap();
+        let point = track["points"][0].clone();
+        let points = (0..60).map(|n| {
+            let mut point = point.clone();
+            point["seq"] = (n + 1).into();
+            point["quality"] = "better_than_rtk".into();
+            point["motion"] = "levitating".into();
+            point
+        });
+        track["points"] = points.collect();
+        let read = read("track", track.to_string().as_bytes()).unwrap();
+        let Payload::Track(fixes) = read.payload else { panic!("it is a track") };
+        assert_eq!(fixes.len(), 60);
+        assert!(fixes.iter().all(|fix| fix.point.quality.is_none()));
+    }
+
+    /// Reads an event or a position at a time relative to ours, and returns the time that counts.
+    fn read_at(name: &str, time: UtcTime) -> (UtcTime, Option<ClockFault>, Value) {
+        let mut message: Value = serde_json::from_str(&example(name)).unwrap();
+        if name == "event" {
+            message["data"]["eventTime"] = time.to_string().into();
+        } else {
+            message["ts"] = time.to_string().into();
+        }
+        let read = read(name, message.to_string().as_bytes()).unwrap();
+        match read.payload {
+            Payload::Event(event) => (event.event.time, read.clock_fault, event.event.data),
+            Payload::Position(position) => {
+                (UtcTime::parse(&position.point.ts).unwrap(), read.clock_fault, Value::Null)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_implausible_time_is_replaced_by_that_of_the_arrival_and_marked() {
+        let at = |text: &str| UtcTime::parse(text).unwrap();
+        for (time, fault) in [
+            ("2007-04-08T10:00:00.000Z", Some(ClockFault::Old)),
+            ("2025-10-18T10:00:00.000Z", Some(ClockFault::Old)),
+            ("2026-11-20T10:00:00.000Z", None),
+            ("2026-11-22T10:09:00.000Z", None),
+            ("2026-11-23T10:00:00.000Z", Some(ClockFault::Ahead)),
+            ("2027-12-27T10:00:00.000Z", Some(ClockFault::Ahead)),
+        ] {
+            let (counts, found, data) = read_at("event", at(time));
+            assert_eq!(found, fault, "{time}");
+            assert_eq!(counts, if fault.is_some() { now() } else { at(time) }, "{time}");
+            assert_eq!(data["eventTime"], counts.to_string(), "{time}");
+            let marked = data.get(REPORTED_TIME_MEMBER).and_then(Value::as_str);
+            assert_eq!(marked, fault.map(|_| time));
+            let (counts, found, _) = read_at("position", at(time));
+            assert_eq!(found, fault, "{time}");
+            assert_eq!(counts, if fault.is_some() { now() } else { at(time).min(now()) }, "{time}");
+        }
     }
 
     #[test]

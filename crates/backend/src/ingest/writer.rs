@@ -14,9 +14,10 @@ use std::time::Duration;
 
 use super::counters::Counters;
 use super::domain_check::DomainMismatches;
-use super::parse::{InvalidMessage, Payload, van_from_source};
+use super::parse::{InvalidMessage, Payload, van_from_source, van_from_topic};
 use crate::AppState;
 use crate::store::{IncomingMessage, IngestResult, StoreError};
+use waypost_model::units::Uptime;
 use waypost_service::backoff::Backoff;
 
 /// Maximum number of cached source owners; the cache is cleared when full.
@@ -25,10 +26,19 @@ const MAX_SOURCES: usize = 200_000;
 /// Maximum length in characters of a database error in a dead letter's reason.
 const MAX_REASON_CHARS: usize = 300;
 
-/// Owner of each event source whose URI does not name a van. The first van that uses a source owns
-/// it.
+/// An owner is looked up again after this time, since a source may be handed over.
+const OWNER_VALID_FOR: Duration = Duration::from_mins(1);
+
+/// A van whose messages are rejected is logged once in this time.
+const REJECTION_LOGGED_EVERY: Duration = Duration::from_hours(24);
+
+/// Maximum number of vans with a logged rejection; the list is cleared when full.
+const MAX_LOGGED_VANS: usize = 10_000;
+
+/// Owner of each event source whose URI does not name a van: the van to which it was handed over,
+/// else the first one that used it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct SourceOwners(Arc<Mutex<HashMap<String, String>>>);
+pub(super) struct SourceOwners(Arc<Mutex<HashMap<String, (String, Uptime)>>>);
 
 impl SourceOwners {
     /// Returns the owner of a source; `asks` becomes the owner if the source is unused.
@@ -38,17 +48,52 @@ impl SourceOwners {
         asks: &str,
         shared: &AppState,
     ) -> Result<String, StoreError> {
+        let now = shared.clock.uptime();
         let known = self.0.lock().expect("no lock holder panics").get(source).cloned();
-        if let Some(known) = known {
+        // Another van than the known one may have received the source in the meantime.
+        if let Some((known, at)) = known
+            && known == asks
+            && now.since(at) < OWNER_VALID_FOR
+        {
             return Ok(known);
         }
-        let van = shared.store.van_by_source(source).await?.unwrap_or_else(|| asks.to_owned());
+        let van = shared.store.van_by_source(source).await?;
         let mut sources = self.0.lock().expect("no lock holder panics");
+        // A first event that is still being stored has no row yet.
+        let first = sources.get(source).map(|(van, _)| van.clone());
+        let van = van.or(first).unwrap_or_else(|| asks.to_owned());
         if sources.len() >= MAX_SOURCES {
             sources.clear();
         }
-        sources.insert(source.to_owned(), van.clone());
+        sources.insert(source.to_owned(), (van.clone(), now));
         Ok(van)
+    }
+}
+
+/// Vans whose rejected messages were logged, with the time.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LoggedRejections(Arc<Mutex<HashMap<String, Uptime>>>);
+
+impl LoggedRejections {
+    /// Logs each van with a dead letter in `arrivals` once a day.
+    fn log(&self, arrivals: &[IncomingMessage], now: Uptime) {
+        for arrival in arrivals {
+            let Err(invalid) = &arrival.parsed else { continue };
+            let van = van_from_topic(&arrival.topic).unwrap_or_default();
+            let mut logged = self.0.lock().expect("no lock holder panics");
+            if logged.get(van).is_some_and(|at| now.since(*at) < REJECTION_LOGGED_EVERY) {
+                continue;
+            }
+            if logged.len() >= MAX_LOGGED_VANS {
+                logged.clear();
+            }
+            logged.insert(van.to_owned(), now);
+            tracing::warn!(
+                van,
+                reason = invalid.reason,
+                "messages of this van are rejected: see its dead letters"
+            );
+        }
     }
 }
 
@@ -58,6 +103,7 @@ pub(super) struct BatchWriter {
     pub(super) shared: AppState,
     pub(super) source_owners: SourceOwners,
     pub(super) domain_mismatches: DomainMismatches,
+    pub(super) logged_rejections: LoggedRejections,
     pub(super) counters: Arc<Counters>,
 }
 
@@ -97,6 +143,7 @@ impl BatchWriter {
                 }
             }
         }
+        self.logged_rejections.log(arrivals, self.shared.clock.uptime());
         all
     }
 
@@ -110,8 +157,11 @@ impl BatchWriter {
         }
         let owner = self.source_owners.owner(&event.event.source, &said.van, &self.shared).await?;
         if owner != said.van {
-            let reason =
-                format!("source belongs to {owner:.64} but the topic is that of {}", said.van);
+            let reason = format!(
+                "source belongs to {owner:.64} but the topic is that of {}; if the van was renamed, \
+                 hand the source over: waypost-backend hand-over {:.200} {}",
+                said.van, event.event.source, said.van
+            );
             arrival.parsed = Err(InvalidMessage::new(reason));
         }
         Ok(())

@@ -77,7 +77,8 @@ async fn put_route(
         .collect();
     let events = announcements(&shared, &names, &put, &checked, &fresh);
     let others = if choice.replace { ConflictPolicy::Replace } else { ConflictPolicy::Reject };
-    let status = match shared.store.put_route(&put, &parcels, &events, others).await? {
+    let page = shared.config.retention.page;
+    let status = match shared.store.put_route(&put, &parcels, &events, others, page).await? {
         PutRouteResult::Created => StatusCode::CREATED,
         PutRouteResult::Updated | PutRouteResult::Unchanged => StatusCode::OK,
         refused => return Err(conflict(&put, &refused)),

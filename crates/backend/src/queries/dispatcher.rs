@@ -23,6 +23,8 @@ use waypost_model::units::UtcTime;
 const MAX_TRACK_POINTS: usize = 5_000;
 /// Maximum number of parcel numbers per event of a day.
 const MAX_NUMBERS: usize = 10;
+/// Time for which an event about a parcel of another van is shown.
+const UNASSIGNED_SHOWN_FOR: Duration = Duration::from_hours(24);
 /// Length of the track before and after the last sighting of a parcel.
 const TRACK_MARGIN: Duration = Duration::from_mins(5);
 
@@ -44,7 +46,8 @@ pub async fn vans(shared: &AppState) -> Result<Vec<VanView>, StoreError> {
 /// Evaluates all vans with a constant number of queries.
 async fn van_views(shared: &AppState, vans: Vec<VanInput>) -> Result<Vec<VanView>, StoreError> {
     let memory = &shared.change_feed.route_cache;
-    let names: Vec<&str> = vans.iter().map(|van| van.van.as_str()).collect();
+    let ids: Vec<String> = vans.iter().map(|van| van.van.clone()).collect();
+    let names: Vec<&str> = ids.iter().map(String::as_str).collect();
     let gaps = memory.vans_with_gaps(shared, &names).await?;
     let driven = current_routes(shared, &vans).await?;
     let remembered = memory.load_revisions(shared, &driven).await?;
@@ -52,8 +55,15 @@ async fn van_views(shared: &AppState, vans: Vec<VanInput>) -> Result<Vec<VanView
         .iter()
         .filter_map(|revision| Some((revision.van.as_str(), remembered.get(&revision.route)?)))
         .collect();
-    let vans = with_live_positions(shared, vans).await?;
     let now = shared.now();
+    let since = now.checked_sub(UNASSIGNED_SHOWN_FOR).unwrap_or(now);
+    let mut unassigned = shared.store.unassigned_events(&names, since).await?;
+    let mut vans = with_live_positions(shared, vans).await?;
+    let rejected = shared.store.rejected_vans(since).await?;
+    for van in &mut vans {
+        van.rejected = rejected.get(&van.van).copied().unwrap_or(0);
+        van.unassigned = unassigned.remove(&van.van).unwrap_or_default();
+    }
     let view = |van: &VanInput| {
         let gaps = gaps.contains(&van.van);
         let Some(remembered) = route_of.get(van.van.as_str()) else {
@@ -195,7 +205,13 @@ async fn build_trace(
     parcel: &ParcelInput,
     events: &[Event],
 ) -> Result<TraceView, StoreError> {
-    let facts: Vec<TrackingEvent> = events.iter().map(TrackingEvent::from_event).collect();
+    let vans = shared.store.assigned_vans(&parcel.epc).await?;
+    let parse = |event: &Event| match row {
+        Some(_) => TrackingEvent::from_parcel_event(event, &vans),
+        // Nobody was given a parcel that no route lists.
+        None => TrackingEvent::from_event(event),
+    };
+    let facts: Vec<TrackingEvent> = events.iter().map(parse).collect();
     // The listing route, else the last route of an event.
     let listed = row.and_then(|row| row.route.clone());
     let route = listed.or_else(|| facts.iter().rev().find_map(|fact| fact.route.clone()));

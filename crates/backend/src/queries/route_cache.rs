@@ -13,6 +13,7 @@ use quick_cache::unsync::Cache;
 use serde::Deserialize;
 
 use crate::AppState;
+use crate::event::Origin;
 use crate::store::StoreError;
 use crate::store::tracking_queries::Revision;
 use crate::tracking::inputs::RouteInput;
@@ -311,7 +312,11 @@ async fn load_new_events(
         let places: HashMap<i64, usize> = new.iter().map(|(place, n)| (*n, *place)).collect();
         for event in shared.store.events_by_number(&numbers).await? {
             let new = by_route.entry(places[&event.n]).or_default();
-            new.facts.push(TrackingEvent::from_route_event(&event));
+            // Only the van of a route reports its progress.
+            let van = &entries[places[&event.n]].0.van;
+            if event.origin != Origin::Van || event.van.as_ref() == Some(van) {
+                new.facts.push(TrackingEvent::from_route_event(&event));
+            }
             new.numbers.push((event.n, event.captured_at));
         }
     }

@@ -110,13 +110,15 @@ pub async fn page_for_parcel(
             None => Ok(None),
         }
     };
-    let (events, driven, commands, alerts) = tokio::try_join!(
+    let (events, vans, driven, commands, alerts) = tokio::try_join!(
         store.events_for_epc(&parcel.epc),
+        store.assigned_vans(&parcel.epc),
         driven,
         store.commands_for_epc(&parcel.epc, 8),
         store.subscribers(&parcel.epc),
     )?;
-    let facts: Vec<TrackingEvent> = events.iter().map(TrackingEvent::from_event).collect();
+    let facts: Vec<TrackingEvent> =
+        events.iter().map(|event| TrackingEvent::from_parcel_event(event, &vans)).collect();
     let alerts = alerts.iter().map(subscribers::Subscriber::view).collect();
     let known = parcel_input(parcel, &commands, alerts);
     let route_context = driven.as_ref().map(|driven| RouteContext {

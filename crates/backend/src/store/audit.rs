@@ -1,5 +1,7 @@
 //! Audit log, dead letters and settings shared by all instances.
 
+use std::collections::BTreeMap;
+
 use super::{Statement, Store, StoreError, Value};
 use crate::octets;
 use waypost_model::units::UtcTime;
@@ -32,10 +34,12 @@ impl AuditEntry {
 pub struct DeadLetter {
     /// Row number, in order of arrival.
     pub n: i64,
+    /// Id of the van; empty for a topic that is not of a van.
+    pub van: String,
     pub topic: String,
     /// Why it is invalid.
     pub reason: String,
-    /// Beginning of the payload.
+    /// Payload, whole if it is well-formed, else its beginning.
     pub payload: Vec<u8>,
     /// Size of the whole payload in bytes.
     pub bytes: u64,
@@ -75,19 +79,49 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<DeadLetter>, StoreError> {
         let rows = self.read(Statement::new(
-            "SELECT n, topic, reason, payload, bytes, received_at FROM poison WHERE n < $1 \
+            "SELECT n, topic, reason, payload, bytes, received_at, van FROM poison WHERE n < $1 \
              ORDER BY n DESC LIMIT $2",
             [Value::from(before), Value::from(limit)],
         ));
-        let poison = |row: &super::Row| DeadLetter {
-            n: row.int(0),
-            topic: row.text(1).to_owned(),
-            reason: row.text(2).to_owned(),
-            payload: row.bytes(3).to_owned(),
-            bytes: row.count(4),
-            received_at: row.utc(5),
-        };
-        Ok(rows.await?.iter().map(poison).collect())
+        Ok(rows.await?.iter().map(dead_letter_from_row).collect())
+    }
+
+    /// Dead letters of a van, newest first: at most `limit`, older than row `before`.
+    pub async fn dead_letters_of_van(
+        &self,
+        van: &str,
+        before: i64,
+        limit: u32,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        let rows = self.read(Statement::new(
+            "SELECT n, topic, reason, payload, bytes, received_at, van FROM poison \
+             WHERE van = $1 AND n < $2 ORDER BY n DESC LIMIT $3",
+            [text(van), Value::from(before), Value::from(limit)],
+        ));
+        Ok(rows.await?.iter().map(dead_letter_from_row).collect())
+    }
+
+    /// The dead letter with this row number.
+    pub async fn dead_letter(&self, n: i64) -> Result<Option<DeadLetter>, StoreError> {
+        let rows = self.read(Statement::new(
+            "SELECT n, topic, reason, payload, bytes, received_at, van FROM poison WHERE n = $1",
+            [Value::from(n)],
+        ));
+        Ok(rows.await?.first().map(dead_letter_from_row))
+    }
+
+    /// Deletes a dead letter; returns whether it existed.
+    pub async fn delete_dead_letter(&self, n: i64) -> Result<bool, StoreError> {
+        let gone = Statement::new("DELETE FROM poison WHERE n = $1", [Value::from(n)]);
+        Ok(self.write(vec![gone]).await?[0].rows_affected > 0)
+    }
+
+    /// Numbers of dead letters since a time, by van.
+    pub async fn rejected_vans(&self, since: UtcTime) -> Result<BTreeMap<String, u64>, StoreError> {
+        let sql =
+            "SELECT van, COUNT(*) FROM poison WHERE received_at >= $1 AND van <> '' GROUP BY van";
+        let rows = self.read(Statement::new(sql, [since.into()])).await?;
+        Ok(rows.iter().map(|row| (row.text(0).to_owned(), row.count(1))).collect())
     }
 
     /// Values of up to four settings, in the order of `names`.
@@ -136,6 +170,18 @@ impl Store {
         )])
         .await
         .map(drop)
+    }
+}
+
+fn dead_letter_from_row(row: &super::Row) -> DeadLetter {
+    DeadLetter {
+        n: row.int(0),
+        topic: row.text(1).to_owned(),
+        reason: row.text(2).to_owned(),
+        payload: row.bytes(3).to_owned(),
+        bytes: row.count(4),
+        received_at: row.utc(5),
+        van: row.text(6).to_owned(),
     }
 }
 

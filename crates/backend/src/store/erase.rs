@@ -298,6 +298,8 @@ fn delete_by_key(names: &ParcelNames<'_>) -> Vec<Statement> {
     let mut all = Vec::new();
     for sql in [
         "DELETE FROM event_epc WHERE epc = $1",
+        "DELETE FROM assignment WHERE epc = $1",
+        "DELETE FROM unassigned_event WHERE epc = $1",
         "DELETE FROM alert WHERE epc = $1",
         "DELETE FROM subscriber WHERE epc = $1",
         "DELETE FROM command WHERE epc = $1",

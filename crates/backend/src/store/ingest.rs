@@ -13,21 +13,23 @@ use std::time::Duration;
 use self::statements::{
     CONNECTION, DEAD_LETTERS, EVENT_EPCS, EVENTS, POSITIONS, SEEN_VANS, STATE, TRACK, bulk_insert,
 };
+use super::audit::AuditEntry;
 use super::retention::limit_dead_letters;
-use super::{QueryResult, Statement, Store, StoreError, Value, commands, events};
+use super::{QueryResult, Statement, Store, StoreError, Value, assignments, commands, events};
 use crate::event::{Event, Role};
-use crate::ingest::parse::{Fix, InvalidMessage, Payload, VanEvent, VanMessage};
+use crate::ingest::parse::{Fix, InvalidMessage, Payload, VanEvent, VanMessage, van_from_topic};
 use waypost_model::units::UtcTime;
 use waypost_wire::payloads::{ConnectionState, ConnectionStatus, MotionState, Position};
 
-/// Maximum stored size of an invalid payload, in bytes.
+/// Maximum stored size of an invalid payload that is not well-formed, in bytes. Well-formed ones
+/// are stored whole.
 pub const MAX_DEAD_LETTER_BYTES: usize = 4 * 1024;
 
 /// A received message with its parse result.
 #[derive(Clone, Debug)]
 pub struct IncomingMessage {
     pub topic: String,
-    /// Payload; of an invalid message at most `MAX_DEAD_LETTER_BYTES`.
+    /// Payload; of a message that is not well-formed at most `MAX_DEAD_LETTER_BYTES`.
     pub payload: Vec<u8>,
     /// Size of the received payload in bytes.
     pub bytes: usize,
@@ -94,8 +96,12 @@ struct Batch<'a> {
     states: BTreeMap<&'a str, (UtcTime, String)>,
     connections: Vec<(&'a str, &'a ConnectionStatus)>,
     command_results: Vec<Statement>,
-    parcel_ends: Vec<Statement>,
+    /// Parcels whose end may have changed, in order.
+    ended_parcels: BTreeSet<&'a str>,
+    page: Duration,
     dead_letters: Vec<Vec<Value>>,
+    /// Vans with dead letters in this batch; empty for other topics.
+    rejected_vans: BTreeSet<&'a str>,
     seen_vans: BTreeSet<&'a str>,
 }
 
@@ -118,27 +124,58 @@ impl Store {
         Ok(batch.result(&abouts, &outcomes))
     }
 
-    /// The van that used an event source first, if any.
+    /// The van to which an event source was handed over, else the one that used it first, if any.
     pub async fn van_by_source(&self, source: &str) -> Result<Option<String>, StoreError> {
-        let sql = "SELECT van FROM event WHERE source = $1 AND van IS NOT NULL LIMIT 1";
-        let rows = self.read(Statement::new(sql, [source.into()])).await?;
-        Ok(rows.first().and_then(|row| row.maybe_text(0).map(str::to_owned)))
+        for sql in [
+            "SELECT van FROM source_owner WHERE source = $1",
+            "SELECT van FROM event WHERE source = $1 AND van IS NOT NULL LIMIT 1",
+        ] {
+            let rows = self.read(Statement::new(sql, [source.into()])).await?;
+            if let Some(van) = rows.first().and_then(|row| row.maybe_text(0)) {
+                return Ok(Some(van.to_owned()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Hands an event source over to another van, with an entry in the audit log.
+    pub async fn hand_over_source(
+        &self,
+        source: &str,
+        van: &str,
+        (actor, now): (&str, UtcTime),
+    ) -> Result<(), StoreError> {
+        let set = Statement::new(
+            "INSERT INTO source_owner (source, van, at_time) VALUES ($1, $2, $3) \
+             ON CONFLICT (source) DO UPDATE SET van = excluded.van, at_time = excluded.at_time",
+            [source.into(), van.into(), now.into()],
+        );
+        let entry = AuditEntry {
+            at: now,
+            actor: actor.to_owned(),
+            action: "hand over source".to_owned(),
+            target: format!("{van} {source:.200}"),
+        };
+        self.write(vec![set, entry.insert()]).await.map(drop)
     }
 }
 
 impl<'a> Batch<'a> {
     fn from_messages(arrivals: &'a [IncomingMessage], now: UtcTime, page: Duration) -> Self {
-        let mut batch = Self::default();
+        let mut batch = Self { page, ..Self::default() };
         for arrival in arrivals {
             match &arrival.parsed {
-                Ok(said) => batch.add(said, now, page),
+                Ok(said) => batch.add(said, now),
                 Err(poison) => {
-                    let cut = arrival.payload.len().min(MAX_DEAD_LETTER_BYTES);
                     let bytes = i64::try_from(arrival.bytes).unwrap_or(i64::MAX);
+                    let van = van_from_topic(&arrival.topic);
+                    batch.seen_vans.extend(van);
+                    batch.rejected_vans.insert(van.unwrap_or_default());
                     batch.dead_letters.push(vec![
+                        van.unwrap_or_default().into(),
                         arrival.topic.as_str().into(),
                         poison.reason.as_str().into(),
-                        arrival.payload[..cut].to_vec().into(),
+                        arrival.payload.clone().into(),
                         bytes.into(),
                         now.into(),
                     ]);
@@ -148,14 +185,14 @@ impl<'a> Batch<'a> {
         batch
     }
 
-    fn add(&mut self, said: &'a VanMessage, now: UtcTime, page: Duration) {
+    fn add(&mut self, said: &'a VanMessage, now: UtcTime) {
         let van = said.van.as_str();
         self.seen_vans.insert(van);
         match &said.payload {
             Payload::Event(event) => {
                 self.events_received += 1;
                 let key = (event.event.source.as_str(), event.event.id.as_str());
-                self.parcel_ends.extend(parcel_end_statements(&event.event, page));
+                self.ended_parcels.extend(parcels_ended_by(&event.event));
                 self.events.entry(key).or_insert(event);
             }
             Payload::Track(fixes) => {
@@ -192,6 +229,8 @@ impl<'a> Batch<'a> {
         all.extend(bulk_insert(&SEEN_VANS, heard, nothing));
         all.extend(bulk_insert(&EVENTS, self.event_rows(now), |_| StatementSubject::Events));
         all.extend(bulk_insert(&EVENT_EPCS, self.epc_rows(now), nothing));
+        let unassigned = assignments::record_unassigned(&self.event_keys(now));
+        all.extend(unassigned.into_iter().map(|statement| (StatementSubject::Nothing, statement)));
         all.extend(bulk_insert(&TRACK, self.point_rows(now), |_| StatementSubject::Points));
         let positions = self.positions.iter();
         let positions = positions.filter_map(|(van, position)| position_row(van, position));
@@ -203,14 +242,14 @@ impl<'a> Batch<'a> {
         for (van, connection) in &self.connections {
             all.extend(connection_statements(van, connection, now));
         }
-        let others = self.parcel_ends.iter().chain(&self.command_results);
-        all.extend(others.cloned().map(|statement| (StatementSubject::Nothing, statement)));
+        let ends = self.ended_parcels.iter().flat_map(|epc| assignments::set_end(epc, self.page));
+        let others = ends.chain(self.command_results.iter().cloned());
+        all.extend(others.map(|statement| (StatementSubject::Nothing, statement)));
         all.extend(bulk_insert(&DEAD_LETTERS, self.dead_letters.clone(), |rows| {
             StatementSubject::DeadLetters(rows as u64)
         }));
-        if !self.dead_letters.is_empty() {
-            all.push((StatementSubject::Nothing, limit_dead_letters()));
-        }
+        let limits = self.rejected_vans.iter().map(|van| limit_dead_letters(van));
+        all.extend(limits.map(|limit| (StatementSubject::Nothing, limit)));
         all
     }
 
@@ -221,6 +260,14 @@ impl<'a> Batch<'a> {
             events::row_values(event, event.data.to_string(), *previous, now)
         };
         self.events.values().map(row).collect()
+    }
+
+    /// Source, id and capture time of each event.
+    fn event_keys(&self, now: UtcTime) -> Vec<Vec<Value>> {
+        let now = now.as_unix_ms().to_string();
+        let key =
+            |(source, id): &(&str, &str)| vec![(*source).into(), (*id).into(), now.as_str().into()];
+        self.events.keys().map(key).collect()
     }
 
     /// Only for events inserted by this batch; a repeat must not add EPCs to a stored event.
@@ -286,44 +333,12 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Statements for the end of a parcel's delivery, or for its retraction, which only the same source
-/// can make. The result depends neither on the order nor on repeats.
-fn parcel_end_statements(event: &Event, page: Duration) -> Vec<Statement> {
-    let parcels = event.epcs.iter().filter(|(_, role)| *role != Role::Parent);
-    let parcels = parcels.map(|(epc, _)| epc.as_str());
-    if event.retracts {
-        let reopen = |epc: &str| {
-            Statement::new(
-                "UPDATE parcel SET ended_at = NULL, expires_at = NULL WHERE epc = $1 AND ended_at = $2 \
-                 AND EXISTS (SELECT 1 FROM event WHERE event_id = $3 AND source = $4 AND retracts = 0)",
-                [
-                    epc.into(),
-                    event.time.into(),
-                    event.event_id.as_str().into(),
-                    event.source.as_str().into(),
-                ],
-            )
-        };
-        return parcels.map(reopen).collect();
-    }
-    if !["parcel.delivered", "parcel.returned"].contains(&event.kind.as_str()) {
-        return Vec::new();
-    }
-    let gone = event.time.checked_add(page).unwrap_or(event.time);
-    let end = |epc: &str| {
-        Statement::new(
-            "UPDATE parcel SET ended_at = $2, expires_at = $3 WHERE epc = $1 AND (ended_at IS NULL OR ended_at < $2) \
-             AND NOT EXISTS (SELECT 1 FROM event WHERE event_id = $4 AND source = $5 AND retracts = 1)",
-            [
-                epc.into(),
-                event.time.into(),
-                gone.into(),
-                event.event_id.as_str().into(),
-                event.source.as_str().into(),
-            ],
-        )
-    };
-    parcels.map(end).collect()
+/// Parcels whose end an event may change.
+fn parcels_ended_by(event: &Event) -> impl Iterator<Item = &str> {
+    let ends =
+        event.retracts || ["parcel.delivered", "parcel.returned"].contains(&event.kind.as_str());
+    let parcels = event.epcs.iter().filter(move |(_, role)| ends && *role != Role::Parent);
+    parcels.map(|(epc, _)| epc.as_str())
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "parsed values are far below 2^63")]

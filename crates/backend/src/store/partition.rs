@@ -11,6 +11,7 @@
 
 use std::time::Duration;
 
+use super::retention::MAX_POINTS_PER_RUN;
 use super::{Engine, Statement, Store, StoreError, Value};
 use waypost_model::units::UtcTime;
 
@@ -22,6 +23,9 @@ const DAYS_AHEAD: i64 = 3;
 
 /// Maximum number of late days moved out of `track_late` per run; the next hourly run continues.
 const MAX_LATE_DAYS: i64 = 16;
+
+/// Maximum number of expired days dropped per run; the next hourly run continues.
+const MAX_DAYS_PER_RUN: usize = 7;
 
 /// Number of days since 1970.
 fn day_number(time: UtcTime) -> i64 {
@@ -116,8 +120,12 @@ impl Store {
                     points: self.write(vec![backdate]).await?[0].rows_affected,
                     days: 0,
                 };
-                for day in
-                    self.partition_days().await?.into_iter().filter(|day| *day < day_number(cutoff))
+                for day in self
+                    .partition_days()
+                    .await?
+                    .into_iter()
+                    .filter(|day| *day < day_number(cutoff))
+                    .take(MAX_DAYS_PER_RUN)
                 {
                     match engine
                         .alter(&format!("DROP TABLE IF EXISTS {}", partition_name(day)))
@@ -149,6 +157,9 @@ impl Store {
                 let slice = Statement::new(SLICE, [van.as_str().into(), cutoff.into()]);
                 let changed = self.write(vec![slice]).await?[0].rows_affected;
                 purged += changed;
+                if purged >= MAX_POINTS_PER_RUN {
+                    return Ok(purged);
+                }
                 if changed == 0 {
                     break;
                 }

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use super::assignments;
 use super::events;
 use super::parcels::{self, Parcel};
 use super::{Row, Statement, Store, StoreError, Value};
@@ -151,13 +152,15 @@ impl Store {
 
     /// Stores a route with its parcels and events in one transaction.
     ///
-    /// Parcels that the route listed before, and that `parcels` omits, are unlinked from it.
+    /// Parcels that the route listed before, and that `parcels` omits, are unlinked from it. A page
+    /// expires `page` after the parcel's end.
     pub async fn put_route(
         &self,
         put: &Route,
         parcels: &[Parcel],
         events: &[Event],
         others: ConflictPolicy,
+        page: Duration,
     ) -> Result<PutRouteResult, StoreError> {
         let known = self.route(&put.route).await?;
         if known.as_ref().is_some_and(|known| known.is_same_revision(put)) {
@@ -173,6 +176,7 @@ impl Store {
             vec![lock_van_routes(&put.van), upsert_route(put, others, order_changes.as_deref())];
         statements.extend(parcels.iter().map(|parcel| parcels::upsert_for_route(parcel, &this)));
         statements.push(parcels::unlink_from_route(&this));
+        statements.extend(assignments::assign_route(&this, page));
         if others == ConflictPolicy::Replace {
             statements.push(withdraw_conflicting(put));
             statements.push(parcels::unlink_from_withdrawn(&put.van));

@@ -94,6 +94,25 @@ CREATE INDEX parcel_by_end ON parcel (ended_at);
 CREATE INDEX parcel_to_forget ON parcel (ended_at)
     WHERE postcode IS NOT NULL OR preferences IS NOT NULL OR language IS NOT NULL OR case_note IS NOT NULL;
 
+-- Vans that were given a parcel: by any revision of a route, or by a recorded transfer, whose
+-- `route` is empty. Only their events change what is known about the parcel.
+CREATE TABLE assignment (
+    epc TEXT NOT NULL, van TEXT NOT NULL, route TEXT NOT NULL, at_time {int} NOT NULL,
+    PRIMARY KEY (epc, van, route)
+) {strict};
+CREATE INDEX assignment_by_age ON assignment (at_time);
+
+-- Events about a parcel that their van was not given, and events about the route of another van,
+-- which have an empty `epc`.
+CREATE TABLE unassigned_event (
+    n {int} NOT NULL, epc TEXT NOT NULL, van TEXT NOT NULL, kind TEXT NOT NULL, route TEXT NOT NULL,
+    event_time {int} NOT NULL, captured_at {int} NOT NULL,
+    PRIMARY KEY (n, epc)
+) {strict};
+CREATE INDEX unassigned_event_by_van ON unassigned_event (van, captured_at);
+CREATE INDEX unassigned_event_by_age ON unassigned_event (captured_at);
+CREATE INDEX unassigned_event_by_epc ON unassigned_event (epc);
+
 CREATE TABLE command (
     id TEXT PRIMARY KEY,
     van TEXT NOT NULL, epc TEXT, name TEXT NOT NULL, doc TEXT NOT NULL,
@@ -116,12 +135,19 @@ CREATE TABLE capture_job (
 CREATE INDEX capture_job_by_state ON capture_job (state, claimed_until);
 CREATE INDEX capture_job_by_age ON capture_job (made_at, id);
 
--- Dead letters with the reason; the retention job limits their number.
+-- Dead letters with the reason. Each van has its own limit; `van` is empty for other topics.
 CREATE TABLE poison (
     n {serial},
+    van TEXT NOT NULL DEFAULT '',
     topic TEXT NOT NULL, reason TEXT NOT NULL, payload {bytes} NOT NULL, bytes {int} NOT NULL, received_at {int} NOT NULL
 ) {strict};
 CREATE INDEX poison_by_age ON poison (received_at);
+CREATE INDEX poison_by_van ON poison (van, n);
+
+-- Van to which an event source was handed over; by default it belongs to the van that used it first.
+CREATE TABLE source_owner (
+    source TEXT PRIMARY KEY, van TEXT NOT NULL, at_time {int} NOT NULL
+) {strict};
 
 -- Subscribers to a parcel, and the alerts for them. Only a confirmed subscriber receives alerts.
 -- `previous_secret` signs beside `secret` for a while after `rotated_at`.

@@ -86,6 +86,8 @@ fn van_from_row(row: &Row) -> VanInput {
         connection: connection.and_then(|text| serde_json::from_value(text).ok()),
         last_seen_at: row.maybe_utc(4),
         other_domain: row.maybe_text(5).map(str::to_owned),
+        unassigned: Vec::new(),
+        rejected: 0,
     }
 }
 

@@ -21,22 +21,32 @@ pub struct VanView {
     pub route: Option<RouteView>,
     /// Conditions that need a dispatcher's attention, most severe first: `offline`, `no_fix`,
     /// `backlog`, `delayed`, `off_duty`, `gaps`, `manifest_refused`, `scan_outside`, `missing`,
-    /// `other_domain`, `wrong_stop`.
+    /// `other_domain`, `wrong_stop`, `not_assigned`, `other_route`.
     pub attention: Vec<String>,
     /// Delivery exceptions, newest first, at most 20.
     pub concerns: Vec<DeliveryException>,
     /// Domain in the van's parcel URIs, if it differs from our `parcels.domain`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_domain: Option<String>,
+    /// Number of its messages that were rejected in the last day; absent if none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub messages_rejected: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A parcel that is, or may be, in the wrong place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveryException {
-    /// `scan_outside` (handed over away from its stop), `missing` (not found, or its tag is silent)
-    /// or `wrong_stop` (scanned at another stop and not seen since).
+    /// `scan_outside` (handed over away from its stop), `missing` (not found, or its tag is silent),
+    /// `wrong_stop` (scanned at another stop and not seen since), `not_assigned` (the van reports a
+    /// parcel that it was not given) or `other_route` (the van reports the route of another van).
+    /// The last two change nothing else.
     pub kind: String,
-    /// Parcel number.
+    /// Parcel number; empty for `other_route`.
     pub number: String,
     /// Time of the report.
     pub at: String,
@@ -44,10 +54,13 @@ pub struct DeliveryException {
     pub seen_at: String,
     /// Stop at the place of the sighting, if any.
     pub stop: Option<String>,
-    /// Stop where the parcel is due.
+    /// Stop where the parcel is due; for `not_assigned` and `other_route` the route in the event.
     pub due: String,
     /// Distance in metres from the last sighting to the due stop.
     pub distance_m: Option<u32>,
+    /// Kind of the reported event, for `not_assigned` and `other_route`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reported: Option<String>,
 }
 
 /// Progress of a route.

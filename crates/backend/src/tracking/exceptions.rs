@@ -4,7 +4,7 @@
 //! at its stop, scan, RFID read) clears an exception automatically. Dispatchers never dismiss one
 //! by hand.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::dispatcher::DeliveryException;
@@ -13,8 +13,14 @@ use super::parcel::{GeoPoint, Stage};
 use super::progress::{ParcelLocation, Progress};
 use super::tracking_event::is_inferred;
 use super::tracking_event::{SCAN_OUTSIDE, TrackingEvent, WRONG_STOP, valid_events};
+use crate::store::assignments::UnassignedEvent;
 use waypost_model::manifest::Stop;
 use waypost_model::units::{Position, UtcTime};
+
+/// Exception for a parcel that the reporting van was not given.
+pub const NOT_ASSIGNED: &str = "not_assigned";
+/// Exception for the route of another van.
+pub const OTHER_ROUTE: &str = "other_route";
 
 /// Maximum number of exceptions per route; older ones are omitted.
 const MAX_EXCEPTIONS: usize = 20;
@@ -128,7 +134,29 @@ fn build_exception(
         stop: nearest_stop(route, at.spot).map(|stop| stop.id.clone()),
         due: due.id.clone(),
         distance_m: distance_from_due_stop_m(at.spot, due),
+        reported: None,
     }
+}
+
+/// Exceptions for events about parcels and routes that a van was not given: the newest one of each
+/// parcel and route.
+#[must_use]
+pub fn unassigned_exceptions(events: &[UnassignedEvent]) -> Vec<DeliveryException> {
+    let mut known = HashSet::new();
+    let newest = events.iter().filter(|event| {
+        known.insert((&event.number, event.route.as_ref().filter(|_| event.number.is_none())))
+    });
+    let build = |event: &UnassignedEvent| DeliveryException {
+        kind: if event.number.is_some() { NOT_ASSIGNED } else { OTHER_ROUTE }.to_owned(),
+        number: event.number.clone().unwrap_or_default(),
+        at: event.time.to_string(),
+        seen_at: event.time.to_string(),
+        stop: None,
+        due: event.route.clone().unwrap_or_default(),
+        distance_m: None,
+        reported: Some(event.kind.clone()),
+    };
+    newest.map(build).collect()
 }
 
 /// Parcels whose tags are silent in the newest inventory and that no later event names. One

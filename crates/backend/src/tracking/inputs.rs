@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::parcel::{DeliveryPreference, SubscriptionView};
 use super::tracking_event::TrackingEvent;
+use crate::store::assignments::UnassignedEvent;
 use waypost_model::manifest::{Manifest, Stop};
 use waypost_model::units::UtcTime;
 use waypost_wire::payloads::{ConnectionState, Position, State};
@@ -106,6 +107,10 @@ pub struct VanInput {
     pub connection: Option<ConnectionState>,
     /// Domain in its URIs, if it differs from ours.
     pub other_domain: Option<String>,
+    /// Recent events about parcels and routes that the van was not given, newest first.
+    pub unassigned: Vec<UnassignedEvent>,
+    /// Number of its recent messages that were rejected.
+    pub rejected: u64,
     /// Time of the last message from the van.
     pub last_seen_at: Option<UtcTime>,
 }

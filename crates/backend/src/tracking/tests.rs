@@ -37,6 +37,7 @@ fn later(time: UtcTime, seconds: i64) -> UtcTime {
 
 fn fact(stage: Stage, time: UtcTime, epcs: &[&str], stop_seq: Option<u32>) -> TrackingEvent {
     TrackingEvent {
+        is_entitled: true,
         time,
         effect: EventEffect::Stage(stage),
         event_id: format!("{stage:?}/{time}/{}", epcs.first().unwrap_or(&"")),

@@ -2,7 +2,7 @@
 //! stage.
 
 use super::dispatcher::{Sighting, TraceView};
-use super::exceptions::{distance_from_due_stop_m, is_delivered_outside};
+use super::exceptions::{NOT_ASSIGNED, distance_from_due_stop_m, is_delivered_outside};
 use super::inputs::{ParcelInput, RouteInput};
 use super::parcel::Stage;
 use super::timeline::Timeline;
@@ -93,7 +93,10 @@ fn sighting(fact: &TrackingEvent, route: Option<&RouteInput>, due: Option<&Stop>
         spot: fact.spot,
         acc_m: fact.acc_m,
         distance_m: due.and_then(|due| distance_from_due_stop_m(fact.spot, due)),
-        alert: fact.details.alert.clone(),
+        alert: match fact.is_entitled {
+            true => fact.details.alert.clone(),
+            false => Some(NOT_ASSIGNED.to_owned()),
+        },
         reason: fact.details.reason.clone(),
         event_id: fact.event_id.clone(),
         token: fact.token.clone(),

@@ -4,6 +4,7 @@
 //! Events of other parties use the business steps of CBV 2.0 §7.1. They may have three extension
 //! members: place name (`PLACE_MEMBER`), carrier (`CARRIER_MEMBER`) and reason (`REASON_MEMBER`).
 
+use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
@@ -60,14 +61,10 @@ const BIZ_STEPS: &[(&str, Stage)] = &[
     ("transporting", Stage::Shipped),
     ("accepting", Stage::PickedUp),
     ("collecting", Stage::PickedUp),
-    ("picking_up", Stage::PickedUp),
     ("receiving", Stage::ArrivedAtHub),
     ("arriving", Stage::ArrivedAtHub),
     ("storing", Stage::ArrivedAtHub),
     ("unloading", Stage::ArrivedAtHub),
-    ("sorting", Stage::Sorted),
-    ("cross_docking", Stage::Sorted),
-    ("damaged", Stage::Damaged),
     ("void_shipping", Stage::LeftBehind),
 ];
 
@@ -112,6 +109,9 @@ pub struct TrackingEvent {
     /// Time of the retraction; set only on retractions.
     pub retracted_at: Option<UtcTime>,
     pub origin: Origin,
+    /// Whether the sender may speak about the parcel. Events of a van that was not given the parcel
+    /// are shown to dispatchers, and change nothing.
+    pub is_entitled: bool,
     pub van: Option<String>,
     pub route: Option<String>,
     /// Event kind, for example `parcel.seen`; for other parties the business step.
@@ -171,6 +171,7 @@ impl TrackingEvent {
             token: token_name(&event.source).map(str::to_owned),
             retracted_at: event.retracts.then_some(declared),
             origin: event.origin,
+            is_entitled: true,
             van: event.van.clone(),
             route: event.route.clone(),
             kind: if event.kind.is_empty() { step.unwrap_or("") } else { &event.kind }.to_owned(),
@@ -181,6 +182,14 @@ impl TrackingEvent {
             stop_seq: number(&event.data, "waypost:stopSeq"),
             details: EventDetails::from_data(&event.data).shared(),
         }
+    }
+
+    /// Parses an event of a parcel that was given to `vans`.
+    #[must_use]
+    pub fn from_parcel_event(event: &Event, vans: &HashSet<String>) -> Self {
+        let foreign = event.origin == Origin::Van
+            && !event.van.as_ref().is_some_and(|van| vans.contains(van));
+        Self { is_entitled: !foreign, ..Self::from_event(event) }
     }
 
     /// Parses an event for a route's cache. A route has many events, so only the members needed by
@@ -230,18 +239,18 @@ impl TrackingEvent {
     }
 }
 
-/// Returns the events in order, without duplicates and without retracted ones. Retractions may
-/// arrive before or after the event.
+/// Returns the events in order, without duplicates, retracted ones and those of senders that are
+/// not entitled. Retractions may arrive before or after the event.
 #[must_use]
 pub fn valid_events(facts: &[TrackingEvent]) -> Vec<&TrackingEvent> {
-    use std::collections::HashSet;
     fn name(fact: &TrackingEvent) -> (&str, &str) {
         (&fact.authority, &fact.event_id)
     }
+    let entitled = facts.iter().filter(|fact| fact.is_entitled);
     let wrong: HashSet<_> =
-        facts.iter().filter(|fact| fact.retracted_at.is_some()).map(name).collect();
+        entitled.clone().filter(|fact| fact.retracted_at.is_some()).map(name).collect();
     // Van events are forwarded to partners and may come back in their captures.
-    let from_vans = facts.iter().filter(|fact| fact.origin == Origin::Van);
+    let from_vans = entitled.clone().filter(|fact| fact.origin == Origin::Van);
     let vans: HashSet<&str> = from_vans.map(|fact| fact.event_id.as_str()).collect();
     let by_token = |fact: &TrackingEvent| matches!(fact.origin, Origin::Capture | Origin::Import);
     let retracted = |fact: &TrackingEvent| {
@@ -251,7 +260,7 @@ pub fn valid_events(facts: &[TrackingEvent]) -> Vec<&TrackingEvent> {
     let copied =
         |fact: &TrackingEvent| fact.origin != Origin::Van && vans.contains(fact.event_id.as_str());
     let right = |fact: &&TrackingEvent| !retracted(fact) && !copied(fact);
-    let mut valid: Vec<&TrackingEvent> = facts.iter().filter(right).collect();
+    let mut valid: Vec<&TrackingEvent> = entitled.filter(right).collect();
     valid.sort_by(|one, other| one.sort_key().cmp(&other.sort_key()));
     let mut known = HashSet::new();
     // The same eventID from several tokens is one event.
@@ -285,14 +294,27 @@ fn effect_of(event: &Event, step: Option<&str>) -> EventEffect {
     }
     match (event.kind.as_str(), step) {
         ("route.completed", _) => EventEffect::Completed,
-        ("", Some("inspecting"))
-            if event.member("disposition").map(local_name) == Some("damaged") =>
-        {
-            EventEffect::Stage(Stage::Damaged)
+        ("", Some(step)) if stage_by_disposition(event, step).is_some() => {
+            stage_by_disposition(event, step).map_or(EventEffect::Seen, EventEffect::Stage)
         }
         ("", step) => step.map_or(EventEffect::Seen, |step| of(BIZ_STEPS, step)),
         (kind, _) => of(VAN_EVENT_KINDS, kind),
     }
+}
+
+/// Stage of an event whose business step has several meanings, by its disposition. Events of other
+/// operators' vans mean the same here as there: `accepting` with the disposition `delivered` is a
+/// delivery, and a pick-up without it.
+fn stage_by_disposition(event: &Event, step: &str) -> Option<Stage> {
+    let disposition = event.member("disposition").map(local_name);
+    Some(match (step, disposition) {
+        ("accepting", Some("delivered")) => Stage::Delivered,
+        ("delivery_attempted", _) => Stage::Attempted,
+        ("unloading", Some("returned")) => Stage::Returned,
+        ("inspecting", Some("damaged")) => Stage::Damaged,
+        ("inspecting", Some("unknown")) => Stage::NotFound,
+        _ => return None,
+    })
 }
 
 impl EventDetails {

@@ -2,7 +2,7 @@
 
 use super::dispatcher::{DeliveryException, RouteView, StopParcel, StopView, VanView};
 use super::eta;
-use super::exceptions::find_exceptions;
+use super::exceptions::{NOT_ASSIGNED, OTHER_ROUTE, find_exceptions, unassigned_exceptions};
 use super::inputs::{RouteInput, VanInput};
 use super::parcel::{GeoPoint, Stage, Status, Window};
 use super::progress::{ParcelLocation, Progress, StopState};
@@ -37,7 +37,8 @@ pub fn van_view(
         position.and_then(visibility::timed_position).map(|fix| now.millis_since(fix.time));
     let route = driven.map(|driven| route_view(van, driven, now));
     let concerns = driven.map(|(route, progress)| find_exceptions(route, progress, now));
-    let concerns = concerns.unwrap_or_default();
+    let mut concerns = concerns.unwrap_or_default();
+    concerns.extend(unassigned_exceptions(&van.unassigned));
     VanView {
         van: van.van.clone(),
         position: position.cloned(),
@@ -45,6 +46,7 @@ pub fn van_view(
         state: van.state.clone(),
         connection: van.connection,
         other_domain: van.other_domain.clone(),
+        messages_rejected: van.rejected,
         heard_at: van.last_seen_at.map(|time| time.to_string()).unwrap_or_default(),
         attention: attention(van, driven, (route.as_ref(), &concerns), (gaps, now)),
         concerns,
@@ -161,8 +163,11 @@ fn attention(
         ("missing", is_there("missing")),
         ("scan_outside", is_there("scan_outside")),
         ("manifest_refused", state.is_some_and(|state| state.manifest_rejected.is_some())),
+        ("messages_rejected", van.rejected > 0),
         ("other_domain", van.other_domain.is_some()),
         ("wrong_stop", is_there("wrong_stop")),
+        (NOT_ASSIGNED, is_there(NOT_ASSIGNED)),
+        (OTHER_ROUTE, is_there(OTHER_ROUTE)),
         ("no_fix", on_duty && state.is_some_and(|state| state.gnss.mode < 2)),
         ("gaps", gaps),
         (

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod authority;
 mod backend_config;
+mod clocks;
 mod http;
 mod ingest;
 mod integrations;

@@ -20,6 +20,8 @@ use waypost_backend::{AppState, Config};
 use crate::support::backend::{config, on_both, set_clock, shared, utc};
 use crate::support::smtp_server::{self, ReceivedMessages, start_smtp_server};
 
+/// Retention of tracking pages.
+const PAGE: Duration = Duration::from_hours(24 * 30);
 const EPC: &str = "https://id.gs1.org/00/395212340000000014";
 const TOKEN: &str = "mQZ5m1H7Ck6pW2o0bq3x9w";
 
@@ -135,7 +137,7 @@ async fn put_route(shared: &AppState, name: &str, day: &str, time_zone: Option<&
         case_note: None,
     };
     let done =
-        shared.store.put_route(&route, &[parcel], &[], ConflictPolicy::Reject).await.unwrap();
+        shared.store.put_route(&route, &[parcel], &[], ConflictPolicy::Reject, PAGE).await.unwrap();
     assert_eq!(done, PutRouteResult::Created);
 }
 

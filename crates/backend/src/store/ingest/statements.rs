@@ -59,7 +59,7 @@ pub(super) const CONNECTION: &str = "INSERT INTO van (van, connection, session, 
     OR (excluded.session < van.session AND excluded.connection_time > van.connection_time))";
 
 pub(super) const DEAD_LETTERS: BulkInsert = BulkInsert {
-    prefix: "INSERT INTO poison (topic, reason, payload, bytes, received_at) VALUES",
+    prefix: "INSERT INTO poison (van, topic, reason, payload, bytes, received_at) VALUES",
     suffix: "",
 };
 

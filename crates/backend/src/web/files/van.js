@@ -47,7 +47,7 @@ export async function van({ main, name, pages, door }) {
     const route = view.route;
     stops(page, route?.stops ?? []);
     page.ask.hidden = view.concerns.length === 0;
-    keep(page.concerns, view.concerns, ({ kind, number }) => `${kind} ${number}`, (found) => element('li', { class: 'notice' },
+    keep(page.concerns, view.concerns, ({ kind, number, due }) => `${kind} ${number} ${due}`, (found) => element('li', { class: 'notice' },
       element('time', { datetime: found.at }, momentOf(found.at)), ' ', concern(found, parcelLink(found.number))));
     write(page.sum, route ? say('van.sum', { done: route.stops_done, all: route.stops_total, delivered: route.delivered, parcels: route.parcels }) : say('vans.no_route'));
     write(page.rev, route && route.van_rev !== route.rev

@@ -8,7 +8,7 @@ import { ageOf, learnFrom, momentOf, now } from './time.js';
 import { exactly, say, word } from './words.js';
 
 const BAD = ['offline', 'manifest_refused', 'scan_outside', 'missing', 'gaps'];
-const WORST = [...BAD, 'other_domain', 'wrong_stop', 'no_fix', 'delayed', 'backlog'];
+const WORST = [...BAD, 'messages_rejected', 'other_domain', 'wrong_stop', 'not_assigned', 'other_route', 'no_fix', 'delayed', 'backlog'];
 // The time of the last message is shown only after this silence.
 const QUIET_MS = 90_000;
 const weight = (mark) => (WORST.indexOf(mark) + 1 || WORST.length + 1);
@@ -36,11 +36,11 @@ export function connection(view) {
 }
 
 // Describes a delivery exception; `name` is the parcel number, or a link to it.
-export function concern({ kind, number, seen_at: seen, stop, due, distance_m: way }, name = number) {
+export function concern({ kind, number, seen_at: seen, stop, due, distance_m: way, reported }, name = number) {
   const far = way === null || way === undefined ? '' : exactly(way);
   const key = `concern.${kind}${stop && stop !== due ? '_at' : far ? '_far' : ''}`;
-  const [before, behind = ''] = say(key, { number: '\n', stop: stop ?? '', due, far, time: momentOf(seen) }).split('\n');
-  return [before, name, behind];
+  const [before, behind = ''] = say(key, { number: '\n', stop: stop ?? '', due, far, time: momentOf(seen), what: reported ? word('kind', reported) : '' }).split('\n');
+  return number ? [before, name, behind] : [before];
 }
 
 export async function vans({ main, pages, door }) {

@@ -1,5 +1,6 @@
 //! The consumer and the downlink sender against a real broker and both stores.
 
+mod clock;
 mod day;
 mod dead_letters;
 mod domains;

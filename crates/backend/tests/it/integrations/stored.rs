@@ -11,6 +11,8 @@ use waypost_backend::store::{PendingRoute, Store, events};
 
 use crate::support::backend::{on_both, on_both_locations, utc};
 
+/// Retention of tracking pages.
+const PAGE: Duration = Duration::from_hours(24 * 30);
 const NOW: &str = "2026-11-22T06:00:00.000Z";
 
 fn event(id: &str, time: &str, epcs: &[&str]) -> Event {
@@ -76,7 +78,7 @@ fn parcel(route: &str, number: &str, token: &str) -> Parcel {
 }
 
 async fn put(store: &Store, route: &Route, parcels: &[Parcel]) -> PutRouteResult {
-    store.put_route(route, parcels, &[], ConflictPolicy::Reject).await.unwrap()
+    store.put_route(route, parcels, &[], ConflictPolicy::Reject, PAGE).await.unwrap()
 }
 
 #[tokio::test]
@@ -241,7 +243,7 @@ async fn a_route_is_put_in_the_place_of_another_only_on_purpose() {
 
         let parcels = [parcel("R-2", "B", "tb")];
         let replaced =
-            store.put_route(&second, &parcels, &[], ConflictPolicy::Replace).await.unwrap();
+            store.put_route(&second, &parcels, &[], ConflictPolicy::Replace, PAGE).await.unwrap();
         assert_eq!(replaced, PutRouteResult::Created);
         let gone = store.route("R-1").await.unwrap().unwrap();
         assert!(gone.withdrawn && gone.sent_rev == Some(1), "nothing to send for it: {gone:?}");
@@ -382,9 +384,9 @@ async fn events_of_a_route_are_kept_with_it_or_not_at_all() {
     on_both(async |store| {
         let say = |id: &str| [event(id, NOW, &["urn:x:1"])];
         let first = route("R-1", 1, "a");
-        store.put_route(&first, &[], &say("urn:1"), ConflictPolicy::Reject).await.unwrap();
+        store.put_route(&first, &[], &say("urn:1"), ConflictPolicy::Reject, PAGE).await.unwrap();
         let lost = route("R-1", 1, "b");
-        store.put_route(&lost, &[], &say("urn:2"), ConflictPolicy::Reject).await.unwrap();
+        store.put_route(&lost, &[], &say("urn:2"), ConflictPolicy::Reject, PAGE).await.unwrap();
         let found = store.events_for_epc("urn:x:1").await.unwrap();
         assert_eq!(found.iter().map(|event| event.id.as_str()).collect::<Vec<_>>(), ["urn:1"]);
     })
