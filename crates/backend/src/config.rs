@@ -187,6 +187,11 @@ pub struct Token {
     /// SHA-256 of the token, hexadecimal. The token itself is not stored.
     pub sha256: String,
     pub scopes: Vec<Scope>,
+    /// Owners whose parcels it may capture: GS1 company prefixes, or beginnings of URIs. Empty: all.
+    pub owners: Vec<String>,
+    /// Sites at which it may capture: beginnings of the URIs of `readPoint` or `bizLocation`. Empty:
+    /// all.
+    pub sites: Vec<String>,
 }
 
 /// Permission of a token.

@@ -23,6 +23,7 @@ mod protocol;
 mod query;
 mod resources;
 mod routes;
+mod token_binding;
 
 use axum::Router;
 use axum::middleware::from_fn;
@@ -30,6 +31,12 @@ use axum::routing::any;
 use tokio_util::sync::CancellationToken;
 
 use crate::AppState;
+
+/// Whether a bare word is a business step of CBV 2.0.
+#[cfg(test)]
+pub(crate) fn is_cbv_business_step(word: &str) -> bool {
+    epcis::Vocabulary::BizStep.terms().contains(&word)
+}
 
 /// Routes of this API.
 pub fn router() -> Router<AppState> {

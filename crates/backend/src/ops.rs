@@ -30,6 +30,9 @@ pub fn router(counters: Arc<Counters>) -> Router<AppState> {
         .layer(Extension(counters))
 }
 
+/// A van counts as rejected for this time after its last rejected message.
+const REJECTED_SINCE: Duration = Duration::from_hours(24);
+
 #[derive(Serialize)]
 struct Health {
     /// `ok`; `degraded`: pages work, and van messages queue at the broker; or `down`.
@@ -104,6 +107,9 @@ async fn metrics(
     families.gauge("vans", "Known vans.", count(0));
     families.gauge("vans_online", "Vans connected to the broker.", count(1));
     families.gauge("vans_heard_5m", "Vans with a message in the last five minutes.", count(2));
+    let since = shared.now().checked_sub(REJECTED_SINCE).unwrap_or(shared.now());
+    let rejected = shared.store.rejected_vans(since).await?.len();
+    families.gauge("vans_rejected", "Vans with rejected messages in the last day.", rejected);
     consumer_metrics(&mut families, &counters);
     Ok(([(header::CONTENT_TYPE, MEDIA_TYPE)], families.finish()))
 }

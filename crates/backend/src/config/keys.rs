@@ -217,5 +217,17 @@ const LISTS: &[TableListSpec] = &[TableListSpec {
             "",
             "Permissions, separated by commas: routes (put routes, send commands), capture (capture events, import carrier lists), retract (retract events of other tokens), events (query events), desk (dispatcher console), metrics",
         ),
+        key(
+            "token.owners",
+            Text,
+            r#""*""#,
+            "Owners whose parcels the token may capture or import, separated by commas: GS1 company prefixes such as 9521234, or beginnings of URIs; * for all",
+        ),
+        key(
+            "token.sites",
+            Text,
+            r#""*""#,
+            "Sites at which the token may capture, separated by commas: beginnings of the URI of readPoint or bizLocation; * for all",
+        ),
     ],
 }];

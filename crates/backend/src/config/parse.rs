@@ -247,9 +247,36 @@ fn tokens(values: &mut Values) -> Option<Vec<Token>> {
                 })
                 .collect::<Result<Vec<_>, _>>()
         });
-        tokens.push(Token { name: name?, sha256: sha256?, scopes: scopes? });
+        let owners = values.parse(&format!("{table}.owners"), parse_binding);
+        let sites = values.parse(&format!("{table}.sites"), parse_binding);
+        tokens.push(Token {
+            name: name?,
+            sha256: sha256?,
+            scopes: scopes?,
+            owners: owners?,
+            sites: sites?,
+        });
     }
     Some(tokens)
+}
+
+/// Parses the owners or sites of a token; `*` gives an empty list.
+fn parse_binding(text: &str) -> Result<Vec<String>, String> {
+    if text.trim() == "*" {
+        return Ok(Vec::new());
+    }
+    let parse = |one: &str| {
+        let one = one.trim();
+        let is_prefix = one.len() >= 4 && one.bytes().all(|c| c.is_ascii_digit());
+        let is_uri = one.contains(':') && one.bytes().all(|c| c.is_ascii_graphic());
+        match is_prefix || is_uri {
+            true => Ok(one.to_owned()),
+            false => Err(format!(
+                "{one:?} is neither a GS1 company prefix of at least 4 digits nor the beginning of a URI; use * for all"
+            )),
+        }
+    };
+    text.split(',').map(parse).collect()
 }
 
 fn visibility(values: &mut Values) -> Option<VisibilityPolicy> {

@@ -17,6 +17,7 @@ use super::sse::event_stream;
 use super::{ApiState, ClientAddress, ShutdownToken, session};
 use crate::change_feed::Change;
 use crate::config::Scope;
+use crate::ingest::retry::{self, RetryResult};
 use crate::store::{AuditEntry, MAX_DEAD_LETTER_BYTES, mask_number, parcels};
 use crate::tracking::dispatcher::{HistoryView, TraceView, VanView};
 use crate::{AppState, epc, queries};
@@ -297,6 +298,48 @@ pub(super) async fn dead_letters(
         .into_owned(),
     };
     Ok(Json(rows.into_iter().map(view).collect()))
+}
+
+/// `POST /api/v1/poison/{n}/retry`
+pub(super) async fn retry_dead_letter(
+    State(shared): State<AppState>,
+    Extension(counter): SharedApiState,
+    allowed: RequireScope<scope::Desk>,
+    Path(n): Path<i64>,
+) -> Result<StatusCode, Problem> {
+    let letter = shared.store.dead_letter(n).await?.ok_or_else(unknown_dead_letter)?;
+    let target = format!("{n} retried");
+    counter.audit_log.record(&shared, &allowed.token_name, "poison", &target).await?;
+    let page = shared.config.retention.page;
+    match retry::retry(&shared.store, &letter, shared.now(), page).await? {
+        RetryResult::Stored => {
+            let van: Arc<str> = letter.van.into();
+            shared.publish_change(Change::Van { van }).await;
+            Ok(StatusCode::NO_CONTENT)
+        }
+        RetryResult::Rejected(reason) => {
+            Err(Problem::conflict(format!("the message is still rejected: {reason}")))
+        }
+    }
+}
+
+/// `DELETE /api/v1/poison/{n}`
+pub(super) async fn drop_dead_letter(
+    State(shared): State<AppState>,
+    Extension(counter): SharedApiState,
+    allowed: RequireScope<scope::Desk>,
+    Path(n): Path<i64>,
+) -> Result<StatusCode, Problem> {
+    let target = format!("{n} dropped");
+    counter.audit_log.record(&shared, &allowed.token_name, "poison", &target).await?;
+    match shared.store.delete_dead_letter(n).await? {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(unknown_dead_letter()),
+    }
+}
+
+fn unknown_dead_letter() -> Problem {
+    Problem::not_found("no dead letter has this number; it was stored, deleted or is too old")
 }
 
 /// An entry of the audit log.

@@ -217,10 +217,7 @@ impl Consumer {
                         }
                         _ = each_second.tick() => {
                             self.publish_acks(&client);
-                            if self.was_clock_set() {
-                                let words = "the clock was set: the broker sends unacknowledged messages again";
-                                return DisconnectReason::Failed(words.to_owned());
-                            }
+                            self.parse_again_after_clock_set();
                         }
                     }
                 }
@@ -371,15 +368,23 @@ impl Consumer {
         }
     }
 
-    /// Whether our clock was set, so that unacknowledged messages must be parsed again. The broker
-    /// sends them again on the next connection.
-    fn was_clock_set(&mut self) -> bool {
-        let was_set = self.clock_guard.was_clock_set(self.shared.now(), self.timer.uptime());
-        if was_set {
-            self.clock_guard = ClockGuard::default();
-            self.counters.clock_doubtful.store(false, Ordering::Relaxed);
+    /// After our clock was set, parses the waiting messages again, whose times were judged by the
+    /// wrong one.
+    fn parse_again_after_clock_set(&mut self) {
+        let now = self.shared.now();
+        if !self.clock_guard.was_clock_set(now, self.timer.uptime()) {
+            return;
         }
-        was_set
+        self.clock_guard = ClockGuard::default();
+        self.counters.clock_doubtful.store(false, Ordering::Relaxed);
+        let mut queue = std::mem::take(&mut self.queue);
+        for message in queue.iter_mut().filter_map(|waiting| waiting.message.as_mut()) {
+            if message.payload.len() == message.bytes {
+                message.parsed = self.parser.parse(&message.topic, &message.payload, now);
+                self.observe_clock(&message.parsed);
+            }
+        }
+        self.queue = queue;
     }
 
     /// Handles a live position: publishes it at once and queues the newest one per van.

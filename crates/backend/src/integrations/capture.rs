@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::epcis::{self, Context, canonical};
 use super::protocol::discover;
-use super::{ids, query};
+use super::{ids, query, token_binding};
 use crate::change_feed::Change;
 use crate::event::{Event, Origin};
 use crate::http::{FieldError, Problem, RequireScope, scope};
@@ -153,6 +153,11 @@ async fn capture_one(
     if let Some(words) = refused.get(&event.id) {
         let detail = format!("errorDeclaration of {}: {words}", event.event_id);
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+    }
+    if let Some(words) =
+        token_binding::violation(&shared.config.tokens, &allowed.token_name, &event)
+    {
+        return Err(Problem::new(StatusCode::FORBIDDEN, words));
     }
     let conflicts = find_conflicts(&shared, std::iter::once(&event)).await?;
     if !conflicts.is_empty() {
@@ -294,6 +299,15 @@ async fn run_next_job(shared: &AppState) -> Result<bool, StoreError> {
     let document: Value =
         job.doc.as_deref().and_then(|doc| serde_json::from_str(doc).ok()).unwrap_or_default();
     let (mut events, mut faults) = validate_events(&document, &job, now);
+    events.retain(|(index, event)| {
+        let tokens = &shared.config.tokens;
+        let Some(words) = token_binding::violation(tokens, &job.token_name, event) else {
+            return true;
+        };
+        let place = format!("eventList[{index}]");
+        faults.push(FieldError { place, value: event.event_id.clone(), remedy: words });
+        false
+    });
     let mut said: Vec<&mut Event> = events.iter_mut().map(|(_, event)| event).collect();
     let refused = retraction_rights::check_retractions(shared, &job.token_name, &mut said).await?;
     events.retain(|(index, event)| match refused.get(&event.id) {

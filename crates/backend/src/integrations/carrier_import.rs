@@ -19,7 +19,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{capture, csv, ids};
+use super::{capture, csv, ids, token_binding};
 use crate::event::{Event, Origin};
 use crate::http::{FieldError, Problem, QueryParams, RequireScope, scope};
 use crate::store::Statement;
@@ -106,9 +106,18 @@ async fn import(
         domain: &shared.config.domain,
         now: shared.now(),
     };
-    let (events, faults) = list.parse(text).map_err(|faults| {
+    let (mut events, mut faults) = list.parse(text).map_err(|faults| {
         Problem::bad_request("the header of the list is invalid; see errors").with_errors(faults)
     })?;
+    events.retain(|event| {
+        let tokens = &shared.config.tokens;
+        let Some(words) = token_binding::violation(tokens, &allowed.token_name, event) else {
+            return true;
+        };
+        let parcel = event.epcs.first().map_or("", |(epc, _)| epc.as_str());
+        faults.push(shortened_fault("parcel", parcel, &words));
+        false
+    });
     if choice.strict && !faults.is_empty() {
         let detail = format!("{} invalid lines, nothing was imported; see errors", faults.len());
         return Err(Problem::bad_request(detail).with_errors(truncate_faults(faults)));

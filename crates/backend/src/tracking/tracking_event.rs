@@ -392,3 +392,60 @@ pub fn is_inferred(fact: &TrackingEvent) -> bool {
         || fact.effect == EventEffect::Completed
         || fact.kind == "route.assigned"
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_business_step_of_another_party_means_what_its_disposition_says() {
+        let at = UtcTime::parse("2026-11-22T10:00:00Z").unwrap();
+        let own = "https://w3id.org/waypost/v1/";
+        for (step, disposition, stage) in [
+            ("accepting", None, Some(Stage::PickedUp)),
+            ("accepting", Some("in_transit".to_owned()), Some(Stage::PickedUp)),
+            ("accepting", Some(format!("{own}disp/delivered")), Some(Stage::Delivered)),
+            ("https://ref.gs1.org/cbv/BizStep-accepting", None, Some(Stage::PickedUp)),
+            ("unloading", None, Some(Stage::ArrivedAtHub)),
+            ("unloading", Some("returned".to_owned()), Some(Stage::Returned)),
+            ("inspecting", None, None),
+            ("inspecting", Some("damaged".to_owned()), Some(Stage::Damaged)),
+            ("inspecting", Some("unknown".to_owned()), Some(Stage::NotFound)),
+            (
+                "https://w3id.org/waypost/v1/bizstep/delivery_attempted",
+                None,
+                Some(Stage::Attempted),
+            ),
+        ] {
+            let data = json!({"bizStep": step, "disposition": disposition});
+            let event = Event {
+                n: 0,
+                source: "capture:partner".to_owned(),
+                id: "1".to_owned(),
+                event_id: "1".to_owned(),
+                kind: String::new(),
+                origin: Origin::Capture,
+                van: None,
+                seq: None,
+                route: None,
+                time: at,
+                captured_at: at,
+                retracts: false,
+                epcs: Vec::new(),
+                job: None,
+                data,
+            };
+            assert_eq!(TrackingEvent::from_event(&event).stage(), stage, "{step} {disposition:?}");
+        }
+    }
+
+    #[test]
+    fn each_bare_business_step_is_one_of_cbv() {
+        for (step, _) in BIZ_STEPS {
+            let is_known = crate::integrations::is_cbv_business_step(step);
+            assert!(is_known, "{step} is no word of CBV 2.0");
+        }
+    }
+}

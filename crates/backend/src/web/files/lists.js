@@ -33,8 +33,27 @@ async function list(main, key, path, row, heads) {
     rows.length ? body(rows) : element('p', { class: 'empty' }, say(`${key}.none`)), older));
 }
 
+// Buttons that process a rejected message again, or delete it.
+function acts(row) {
+  const said = element('span', { role: 'status' });
+  const act = (method, path, key) => element('button', {
+    type: 'button',
+    onclick: async (event) => {
+      try {
+        await ask(method, path);
+        event.target.parentElement.replaceChildren(say(`poison.${key}_done`));
+      } catch (refused) {
+        said.textContent = ` ${refused.detail ?? refused.message}`;
+      }
+    },
+  }, say(`poison.${key}`));
+  const path = `/api/v1/poison/${row.n}`;
+  return element('span', {}, act('POST', `${path}/retry`, 'retry'), ' ', act('DELETE', path, 'drop'), said);
+}
+
 export const poison = ({ main }) => list(main, 'poison', '/api/v1/poison',
-  (row) => [momentOf(row.received_at), row.topic, row.reason, bytes(row.bytes)], ['at', 'topic', 'reason', 'size']);
+  (row) => [momentOf(row.received_at), row.topic, row.reason, bytes(row.bytes), acts(row)],
+  ['at', 'topic', 'reason', 'size', 'acts']);
 
 // Returns no target if it is the same for all entries of a kind.
 function target({ what, target: of }) {

@@ -14,7 +14,13 @@ use waypost_backend::{AppState, Config, octets};
 
 /// Creates the token `secret` for a name.
 fn token(name: &str, secret: &str, scopes: &[Scope]) -> Token {
-    Token { name: name.to_owned(), sha256: octets::sha256(secret), scopes: scopes.to_vec() }
+    Token {
+        name: name.to_owned(),
+        sha256: octets::sha256(secret),
+        scopes: scopes.to_vec(),
+        owners: Vec::new(),
+        sites: Vec::new(),
+    }
 }
 
 /// Changes the configuration.

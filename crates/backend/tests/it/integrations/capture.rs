@@ -407,3 +407,42 @@ async fn a_token_takes_back_what_came_by_it_and_of_others_only_with_the_scope_fo
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_token_captures_only_parcels_of_its_owners_at_its_sites() {
+    on_both(async |store| {
+        let site = Site::start(store).await;
+        let own = event("packing", "2026-11-22T05:00:00Z");
+        let mut other_owner = own.clone();
+        other_owner["epcList"] = json!(["urn:epc:id:sscc:0614141.1234567890"]);
+        let mut mixed = own.clone();
+        mixed["epcList"] = json!([own["epcList"][0], other_owner["epcList"][0]]);
+        let mut other_site = own.clone();
+        other_site["readPoint"] = json!({"id": "https://id.gs1.org/414/0614141000012"});
+        let mut nowhere = own.clone();
+        nowhere.as_object_mut().unwrap().remove("readPoint");
+        let job = site
+            .captured(
+                "bound",
+                &document(&[own, other_owner, mixed, other_site, nowhere]),
+                "proceed",
+            )
+            .await;
+        assert_eq!(job["errors"].as_array().unwrap().len(), 4, "{job}");
+        assert_eq!(site.shared.store.events_for_epc(PARCEL).await.unwrap().len(), 1);
+        let foreign = "https://id.gs1.org/00/106141412345678908";
+        assert_eq!(site.shared.store.events_for_epc(foreign).await.unwrap(), []);
+        let mut single = event("packing", "2026-11-22T05:00:00Z");
+        single["@context"] = json!(CONTEXT);
+        single["epcList"] = json!(["urn:epc:id:sscc:0614141.1234567890"]);
+        let refused = site.json("bound", "POST /epcis/v2/events", &single).await;
+        assert_eq!(refused.status, 403, "{}", refused.text);
+        let allowed = site.json("warehouse", "POST /epcis/v2/events", &single).await;
+        assert_eq!(allowed.status, 201, "{}", allowed.text);
+        let list = "parcel,status,time,place\n106141412345678908,sorted,2026-11-22T05:00:00Z,x\n";
+        let body = Some(("text/csv", list.to_owned()));
+        let import = site.request("bound", "POST /api/v1/import?carrier=dhl", body).await;
+        assert_eq!((&import.json["taken"], &import.json["bad"]), (&json!(0), &json!(1)));
+    })
+    .await;
+}

@@ -43,11 +43,18 @@ impl Response {
 }
 
 fn token(name: &str, scopes: &[Scope]) -> Token {
-    Token { name: name.to_owned(), sha256: octets::sha256(name), scopes: scopes.to_vec() }
+    Token {
+        name: name.to_owned(),
+        sha256: octets::sha256(name),
+        scopes: scopes.to_vec(),
+        owners: Vec::new(),
+        sites: Vec::new(),
+    }
 }
 
 impl Site {
-    /// Starts a server with the tokens `planner`, `warehouse`, `partner`, `corrector` and `reader`;
+    /// Starts a server with the tokens `planner`, `warehouse`, `partner`, `corrector`, `reader` and
+    /// `bound`, which has an owner and a site;
     /// the names are the secrets.
     pub(super) async fn start(store: Store) -> Self {
         let mut shared = shared(store, NOW);
@@ -58,6 +65,11 @@ impl Site {
             token("partner", &[Scope::Capture]),
             token("corrector", &[Scope::Capture, Scope::Retract]),
             token("reader", &[Scope::Events]),
+            Token {
+                owners: vec!["9521234".to_owned()],
+                sites: vec!["https://id.gs1.org/414/9521234".to_owned()],
+                ..token("bound", &[Scope::Capture])
+            },
         ];
         shared.config = config.into();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

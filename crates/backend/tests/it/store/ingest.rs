@@ -147,9 +147,9 @@ async fn a_dead_letter_is_processed_again_after_its_source_was_handed_over() {
     on_both(async |store| {
         let gs1 =
             |event: &mut Json| event["source"] = json!("https://id.gs1.org/8004/9521234VAN042");
-        let first = arrival("VAN-OLD", "event", &event("VAN-OLD", "urn:1", 1, gs1), NOW);
+        let first = arrival("VAN-OLD", "event", &event("VAN-OLD", "urn:1", 3342, gs1), NOW);
         take(&store, first, NOW).await;
-        let payload = event("VAN-NEW", "urn:2", 2, gs1);
+        let payload = event("VAN-NEW", "urn:2", 3343, gs1);
         let mut rejected = arrival("VAN-NEW", "event", &payload, NOW);
         assert!(rejected.parsed.is_ok());
         rejected.parsed = arrival("VAN-NEW", "event", b"", NOW).parsed;
