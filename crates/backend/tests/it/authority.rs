@@ -134,7 +134,7 @@ pub(crate) async fn known(
 ) -> (Json, Option<String>, Vec<String>, Json) {
     let parcel = shared.store.parcel(epc).await.unwrap().unwrap();
     let page = queries::page_for_parcel(shared, &parcel).await.unwrap();
-    let due = notifications::rules::due_alerts(&page.view, page.data_as_of, shared.now());
+    let due = notifications::rules::due_alerts(&page, shared.now());
     let due = due.iter().map(|alert| alert.kind.as_str().to_owned()).collect();
     let van = queries::van(shared, "VAN-A").await.unwrap();
     let route = van.map(|van| serde_json::to_value(van.route).unwrap()).unwrap_or_default();
