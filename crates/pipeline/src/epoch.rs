@@ -14,14 +14,12 @@
 use std::time::Duration;
 
 use super::epoch_boundary::{BoundarySentence, EpochBoundaryLearner};
+pub use super::sentence::SAME_INSTANT_MS;
 use super::sentence::{Content, FixData, Gll, Gsa, PosMode, Rmc, Sentence, SentenceId, ShortDate};
 use super::vtg_order::VtgOrderLearner;
 use waypost_model::units::{
     Course, Date, Distance, Dop, Height, Position, Speed, TimeOfDay, Uptime,
 };
-
-/// Maximum time difference in ms within one epoch (gpsd's tolerance for a reporting cycle).
-pub const SAME_INSTANT_MS: i64 = 10;
 
 /// Silence that closes an epoch while the receiver's period is unknown.
 const DEFAULT_SILENCE: Duration = Duration::from_millis(400);

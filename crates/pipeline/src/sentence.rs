@@ -15,6 +15,9 @@ use super::receiver_messages::{BoundedText, Txt};
 use waypost_model::fix::FixQuality;
 use waypost_model::units::{Course, Date, Distance, Dop, Height, Position, Speed, TimeOfDay};
 
+/// Maximum time difference in ms within one epoch (gpsd's tolerance for a reporting cycle).
+pub const SAME_INSTANT_MS: i64 = 10;
+
 /// Talker and formatter, such as `GNRMC`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SentenceId([u8; 5]);

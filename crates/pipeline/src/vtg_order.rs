@@ -5,8 +5,7 @@
 //! compared with the distance between the positions. A stream that begins with `VTG` is assumed to
 //! begin with the head of an epoch until the speeds contradict.
 
-use super::epoch::SAME_INSTANT_MS;
-use super::sentence::{Content, Sentence};
+use super::sentence::{Content, SAME_INSTANT_MS, Sentence};
 use waypost_model::units::{Position, TimeOfDay, Uptime};
 
 /// Instant of a position, with the speed of the `VTG` before it.

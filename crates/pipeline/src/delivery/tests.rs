@@ -889,7 +889,7 @@ fn between_close_stops_the_van_is_under_way_and_never_at_a_stop() {
         let mut van = Van::new(draft(1, stops.collect()));
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         van.load(&keys);
-        let mut drive = |van: &mut Van, to_m: f64| {
+        let drive = |van: &mut Van, to_m: f64| {
             while van.north_m + 8.0 < to_m {
                 van.go(1, 8.0);
                 let view = van.delivery.snapshot();
