@@ -20,6 +20,7 @@ mod ids;
 mod manifest_validation;
 mod openapi;
 mod protocol;
+mod queries;
 mod query;
 mod resources;
 mod routes;
@@ -55,12 +56,13 @@ fn epcis_router() -> Router<AppState> {
     Router::new()
         .merge(capture::router())
         .merge(resources::router())
+        .merge(queries::router())
         .route(NO_RESOURCE, any(protocol::unknown_path))
         .method_not_allowed_fallback(protocol::method_not_allowed)
         .layer(from_fn(protocol::negotiate))
 }
 
-/// Processes accepted captures until `stop`.
+/// Processes accepted captures, and sends the events of subscriptions, until `stop`.
 pub async fn run(shared: AppState, stop: CancellationToken) {
-    capture::run(shared, stop).await;
+    tokio::join!(capture::run(shared.clone(), stop.clone()), queries::run(shared, stop));
 }

@@ -48,6 +48,16 @@ const MAX_SUBSCRIBERS: usize = 8;
 /// Maximum number of unconfirmed subscribers per parcel.
 const MAX_UNCONFIRMED: usize = 3;
 
+/// Creates an HTTP client for URLs of clients, with the same limits as webhooks.
+pub(crate) fn guarded_agent(allow_private: bool) -> ureq::Agent {
+    let reach = if allow_private {
+        webhook::EgressPolicy::AllowPrivate
+    } else {
+        webhook::EgressPolicy::PublicOnly
+    };
+    webhook::guarded_agent(reach)
+}
+
 /// Why an alert was not sent. The text contains no address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Failure {

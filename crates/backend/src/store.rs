@@ -13,6 +13,7 @@ pub mod backup;
 pub mod capture_jobs;
 pub mod change_notify;
 pub mod commands;
+pub mod epcis_queries;
 pub mod erase;
 pub mod event_query;
 pub mod events;

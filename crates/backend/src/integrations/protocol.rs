@@ -134,6 +134,11 @@ impl Accepted {
         self.0.is_empty() || types.iter().any(|name| self.accepts(name))
     }
 
+    /// Whether the type is named by itself, not by a wildcard.
+    pub(super) fn names(&self, name: &str) -> bool {
+        self.0.iter().any(|(range, ok)| *ok && range == name)
+    }
+
     /// The most specific range decides.
     fn accepts(&self, name: &str) -> bool {
         let group = name.split('/').next().unwrap_or_default();

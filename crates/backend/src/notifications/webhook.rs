@@ -66,26 +66,27 @@ fn signatures(secrets: &[String], signed: &str) -> String {
     secrets.iter().filter_map(sign).collect::<Vec<_>>().join(" ")
 }
 
+/// Creates an HTTP client for untrusted URLs: no redirects, no proxy, and only the permitted
+/// networks.
+pub(super) fn guarded_agent(reach: EgressPolicy) -> Agent {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider).build();
+    let config = Agent::config_builder()
+        .tls_config(tls)
+        .https_only(reach == EgressPolicy::PublicOnly)
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .proxy(None)
+        .timeout_global(Some(TIMEOUT))
+        .user_agent("waypost-backend")
+        .build();
+    Agent::with_parts(config, DefaultConnector::new(), PublicOnlyResolver { policy: reach })
+}
+
 impl WebhookClient {
     /// Creates a client that connects to the allowed networks only.
     pub(super) fn new(reach: EgressPolicy) -> Self {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider).build();
-        let config = Agent::config_builder()
-            .tls_config(tls)
-            .https_only(reach == EgressPolicy::PublicOnly)
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .proxy(None)
-            .timeout_global(Some(TIMEOUT))
-            .user_agent("waypost-backend")
-            .build();
-        let agent = Agent::with_parts(
-            config,
-            DefaultConnector::new(),
-            PublicOnlyResolver { policy: reach },
-        );
-        Self { agent }
+        Self { agent: guarded_agent(reach) }
     }
 
     /// Sends an alert; blocks for up to ten seconds.

@@ -110,6 +110,7 @@ impl Store {
             statements.extend(self.erase_from_routes(&names, since).await?);
         }
         statements.extend(self.erase_from_dead_letters(&names).await?);
+        statements.extend(self.erase_from_queries(&names).await?);
         statements.extend(delete_by_key(&names));
         let target = request.map_or_else(String::new, |request| format!("request {request:.64}"));
         let (who, what) = ("operator".to_owned(), "erase".to_owned());
@@ -195,6 +196,25 @@ impl Store {
                 None => return Ok(statements),
             }
         }
+    }
+
+    /// Deletes named queries that ask for the parcel, with their subscriptions. Each token has a
+    /// limited number of them.
+    async fn erase_from_queries(
+        &self,
+        names: &ParcelNames<'_>,
+    ) -> Result<Vec<Statement>, StoreError> {
+        let rows = self.read(Statement::new("SELECT name, doc FROM epcis_query", [])).await?;
+        let meant = rows.iter().filter(|row| names.occur_in(row.text(1).as_bytes()));
+        Ok(meant
+            .flat_map(|row| {
+                [
+                    "DELETE FROM epcis_subscription WHERE query = $1",
+                    "DELETE FROM epcis_query WHERE name = $1",
+                ]
+                .map(|sql| Statement::new(sql, [row.text(0).into()]))
+            })
+            .collect())
     }
 
     async fn erase_from_dead_letters(

@@ -135,6 +135,20 @@ CREATE TABLE capture_job (
 CREATE INDEX capture_job_by_state ON capture_job (state, claimed_until);
 CREATE INDEX capture_job_by_age ON capture_job (made_at, id);
 
+-- Named queries of EPCIS, and subscriptions to them with the position of the last event sent.
+CREATE TABLE epcis_query (
+    name {ascii} PRIMARY KEY,
+    who TEXT NOT NULL, doc TEXT NOT NULL, made_at {int} NOT NULL
+) {strict};
+CREATE TABLE epcis_subscription (
+    id TEXT PRIMARY KEY,
+    query {ascii} NOT NULL, who TEXT NOT NULL, dest TEXT NOT NULL, secret TEXT,
+    made_at {int} NOT NULL, after_at {int} NOT NULL, after_n {int} NOT NULL,
+    next_at {int} NOT NULL, claimed_until {int} NOT NULL, tries {int} NOT NULL, error TEXT
+) {strict};
+CREATE INDEX epcis_subscription_by_query ON epcis_subscription (query);
+CREATE INDEX epcis_subscription_by_time ON epcis_subscription (next_at);
+
 -- Dead letters with the reason. Each van has its own limit; `van` is empty for other topics.
 CREATE TABLE poison (
     n {serial},

@@ -1,6 +1,7 @@
 //! Parameters of an event query (EPCIS 2.0 §8.2.7.1), from a URL or from a named query.
 
 use percent_encoding::percent_decode_str;
+use serde_json::Value;
 
 use crate::epc::{self, EpcMatch};
 use crate::event::Role;
@@ -103,7 +104,7 @@ pub(in crate::integrations) fn parse(
 }
 
 /// Splits a query string into decoded names and values.
-pub(super) fn split(query: &str) -> Vec<(String, String)> {
+pub(in crate::integrations) fn split(query: &str) -> Vec<(String, String)> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     pairs
         .map(|pair| {
@@ -111,6 +112,32 @@ pub(super) fn split(query: &str) -> Vec<(String, String)> {
             (percent_decode(name), percent_decode(value))
         })
         .collect()
+}
+
+/// Returns the parameters of a query as JSON (§12.8.6), whose lists are arrays.
+pub(in crate::integrations) fn from_json(query: &Value) -> Result<Vec<(String, String)>, String> {
+    let members = query.as_object().ok_or("query: write an object with parameters")?;
+    let mut parameters = Vec::new();
+    for (name, value) in members.iter().filter(|(name, _)| *name != "@context") {
+        let text = |value: &Value| match value {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        };
+        let joined = match value {
+            Value::Array(items) => items
+                .iter()
+                .map(|item| text(item).filter(|text| !text.contains('|')))
+                .collect::<Option<Vec<_>>>()
+                .map(|items| items.join("|")),
+            one => text(one),
+        };
+        let joined = joined.ok_or_else(|| {
+            format!("query.{name}: write a text, a number, or an array of texts without |")
+        })?;
+        parameters.push((name.clone(), joined));
+    }
+    Ok(parameters)
 }
 
 /// Decodes percent-encoding (RFC 3986 §2.1). `+` is kept, since times contain it.
@@ -274,6 +301,23 @@ mod tests {
                 [(Column::BizStep, vec!["shipping".to_owned()])],
                 "{value}"
             );
+        }
+    }
+
+    #[test]
+    fn a_query_in_json_has_the_parameters_of_a_url() {
+        let query = serde_json::json!({"eventType": ["ObjectEvent"], "EQ_bizStep": ["shipping", "packing"],
+            "GE_eventTime": "2026-11-22T07:00:00Z", "maxEventCount": 7});
+        let asked = parse(&from_json(&query).unwrap()).unwrap();
+        let url = "EQ_bizStep=shipping|packing&GE_eventTime=2026-11-22T07:00:00Z&eventType=ObjectEvent&maxEventCount=7";
+        assert_eq!(asked.query.since, parse(&split(url)).unwrap().query.since);
+        assert_eq!(asked.max_count, Some(7));
+        for wrong in [
+            serde_json::json!([]),
+            serde_json::json!({"a": true}),
+            serde_json::json!({"a": ["x|y"]}),
+        ] {
+            assert!(from_json(&wrong).is_err(), "{wrong}");
         }
     }
 }

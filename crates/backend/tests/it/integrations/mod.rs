@@ -3,6 +3,7 @@
 mod capture;
 mod epcis;
 mod openapi;
+mod queries;
 mod routes;
 mod site;
 mod stored;

@@ -59,6 +59,7 @@ impl Site {
     pub(super) async fn start(store: Store) -> Self {
         let mut shared = shared(store, NOW);
         let mut config = (*shared.config).clone();
+        config.notifications.allow_private_webhooks = true;
         config.tokens = vec![
             token("planner", &[Scope::Routes]),
             token("warehouse", &[Scope::Capture, Scope::Events]),

@@ -11,11 +11,13 @@ const EPC: &str = "https://id.gs1.org/00/395212340000000014";
 const OTHER: &str = "https://id.gs1.org/00/395212340000000021";
 const NOW: &str = "2026-11-23T12:00:00Z";
 
-const TABLES: [&str; 12] = [
+const TABLES: [&str; 14] = [
     "alert",
     "audit",
     "capture_job",
     "command",
+    "epcis_query",
+    "epcis_subscription",
     "event",
     "event_epc",
     "parcel",
@@ -94,6 +96,9 @@ async fn spoken_of(store: &Store) {
     let sql = "INSERT INTO capture_job (id, who, behaviour, made_at, claimed_until, state, events, errors) VALUES ('j', 'w', 'proceed', $1, 0, 'errors', 1, $2)";
     let errors = format!("[{{\"detail\":\"{EPC} is odd\"}}]");
     write(store, sql, &[at.clone(), errors.into()]).await;
+    let sql = "INSERT INTO epcis_query (name, who, doc, made_at) VALUES ('q', 'w', $1, $2)";
+    let query = format!("{{\"MATCH_epc\":[\"{EPC}\"]}}");
+    write(store, sql, &[query.into(), at.clone()]).await;
     let sql = "INSERT INTO poison (topic, reason, payload, bytes, received_at) VALUES ('t', 'r', $1, 9, $2)";
     for payload in [format!("{{\"broken\":\"{NUMBER}"), format!("[\"{OTHER}\"]")] {
         write(store, sql, &[payload.into_bytes().into(), at.clone()]).await;
