@@ -4,6 +4,7 @@
 
 use super::code::Field;
 use super::gs1::percent_decode;
+use crate::units::Date;
 
 /// Length of a value.
 #[derive(Clone, Copy)]
@@ -166,19 +167,20 @@ impl ValueKind {
 }
 
 /// Converts `YYMMDD` or `YYMMDDhhmm` to ISO 8601 without a zone, in local time at the place of
-/// delivery.
+/// delivery. Day 00 is the last day of the month (GS1 General Specifications §3.4.2).
 fn time(value: &str) -> Option<String> {
     let part = |at: usize| value.get(at..at + 2);
-    let (year, month, day) = (part(0)?, part(2)?, part(4)?);
-    if !("01"..="12").contains(&month) || day > "31" {
-        return None;
-    }
-    let date = format!("20{year}-{month}-{day}");
+    let number = |at: usize| part(at)?.parse::<u32>().ok();
+    let (year, month) = (2000 + i32::try_from(number(0)?).ok()?, number(2)?);
+    let date = match number(4)? {
+        0 => (28..=31).rev().find_map(|day| Date::new(year, month, day))?,
+        day => Date::new(year, month, day)?,
+    };
     match (part(6), part(8)) {
         (Some(hour), Some(minute)) if hour < "24" && minute < "60" => {
             Some(format!("{date}T{hour}:{minute}"))
         }
-        (None, _) | (Some("99"), Some("99")) => Some(date),
+        (None, _) | (Some("99"), Some("99")) => Some(date.to_string()),
         _ => None,
     }
 }
@@ -237,6 +239,11 @@ mod tests {
             ("43252611222460", &[]),
             ("4326261122", &[("release_date", "2026-11-22")]),
             ("4326261322", &[]),
+            ("4326260231", &[]),
+            ("4326260229", &[]),
+            ("4326280229", &[("release_date", "2028-02-29")]),
+            ("4326260200", &[("release_date", "2026-02-28")]),
+            ("4326261300", &[]),
             ("43221", &[("authority_to_leave", "true")]),
             ("43230", &[("signature_required", "false")]),
             ("43219", &[]),
