@@ -63,8 +63,9 @@ def connects(port):
 
 
 @contextlib.contextmanager
-def postgres(path, fsync='on'):
-    """Returns the URL of an empty database on a socket in `path`, or None if PostgreSQL is not installed."""
+def postgres(path, fsync='on', listen=''):
+    """Returns the URL of an empty database on a socket in `path`, or None if PostgreSQL is not installed. With `listen`
+    its network of 24 bits may connect as well."""
     if POSTGRES is None:
         print('skipped: PostgreSQL is not installed')
         yield None
@@ -79,9 +80,12 @@ def postgres(path, fsync='on'):
     quiet = dict(stdout=subprocess.DEVNULL, check=True, cwd=data)
     subprocess.run([*as_user, POSTGRES / 'initdb', '-D', data / 'data', '-U', 'waypost', '-A', 'trust', '-E', 'UTF8'],
                    **quiet)
-    settings = f"unix_socket_directories = '{data}'\nlisten_addresses = ''\nfsync = {fsync}\nmax_connections = 100\n"
+    settings = f"unix_socket_directories = '{data}'\nlisten_addresses = '{listen}'\nfsync = {fsync}\nmax_connections = 100\n"
     with (data / 'data' / 'postgresql.conf').open('a') as conf:
         conf.write(settings)
+    if listen:
+        with (data / 'data' / 'pg_hba.conf').open('a') as rules:
+            rules.write(f'host all all {listen}/24 trust\n')
     postgres_control(path, 'start')
     try:
         yield f"host='{data}' user=waypost dbname=postgres"

@@ -160,7 +160,7 @@ pub(super) const KEYS: &[KeySpec] = &[
         "mqtt.require_ack",
         Flag,
         "false",
-        "Keep every record until the backend acknowledges it on the topic ack, even if the broker has acknowledged it; always on with version 3.1.1",
+        "Keep every record until the backend acknowledges it on the topic ack, even if the broker has acknowledged it; always on with version 3.1.1, and to be set with more than one instance of the backend",
     ),
     key(
         "mqtt.command_key",

@@ -122,7 +122,7 @@ pub(crate) fn config() -> Config {
             listen: ([127, 0, 0, 1], 0).into(),
             tls: None,
             public_url: "https://track.example.com".to_owned(),
-            trust_forwarded_for: false,
+            trusted_proxies: Vec::new(),
         },
         tokens: Vec::new(),
         domain: "parcels.example.com".to_owned(),

@@ -10,14 +10,15 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::change_feed::ChangeFeed;
 use super::config::Config;
 use super::ingest::Ingest;
-use super::store::{Statement, Store, StoreError, change_notify, retention};
+use super::instances::InstanceMonitor;
+use super::store::{Statement, Store, StoreError, Workload, change_notify, retention};
 use super::{AppState, downlink, http, integrations, notifications, ops, web};
 use waypost_service::backoff::Backoff;
 use waypost_service::clock::Clock;
@@ -27,6 +28,10 @@ use waypost_service::task::unwrap_join;
 /// Bounds of the delay between two attempts to reach the database server.
 const MIN_RETRY_DELAY: Duration = Duration::from_secs(1);
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
+
+/// Maximum number of connections that wait to be accepted. A client that finds the queue full tries
+/// again only after a second.
+const LISTEN_BACKLOG: u32 = 4096;
 
 /// Maximum interval of watchdog notifications to systemd.
 const WATCHDOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -50,8 +55,7 @@ impl App {
         );
         let store = open_store(&config).await?;
         let listen = config.http.listen;
-        let listener =
-            TcpListener::bind(listen).await.with_context(|| format!("http.listen: {listen}"))?;
+        let listener = listen_on(listen).with_context(|| format!("http.listen: {listen}"))?;
         config.http.set_listen_addr(listener.local_addr()?);
         let shared = AppState {
             config: Arc::new(config),
@@ -84,21 +88,35 @@ impl App {
     pub async fn run(self, stop: CancellationToken, notify: ServiceNotifier) -> anyhow::Result<()> {
         let Self { shared, listener } = self;
         let mut parts = TaskSet { tasks: JoinSet::new(), stop: stop.clone() };
-        let ingest = Ingest::new(shared.clone());
-        let router = router().merge(ops::router(ingest.counters()));
+        let background = shared.for_workload(Workload::Background);
+        let ingest = Ingest::new(shared.for_workload(Workload::Ingest));
+        let instances = InstanceMonitor::default();
+        let router = router().merge(ops::router(ingest.counters(), instances.clone()));
         parts.spawn("http", http::server::serve(shared.clone(), listener, router, stop.clone()));
         parts.spawn("ingest", ingest.run(stop.clone()));
-        parts.spawn("downlink", downlink::run(shared.clone(), stop.clone()));
-        parts.spawn("upstream", until_stopped(integrations::run(shared.clone(), stop.clone())));
-        parts.spawn("alerts", notifications::run(shared.clone(), stop.clone()));
-        parts.spawn("retention", until_stopped(retention::run(shared.clone(), stop.clone())));
+        parts.spawn("downlink", downlink::run(background.clone(), stop.clone()));
+        parts.spawn("upstream", until_stopped(integrations::run(background.clone(), stop.clone())));
+        parts.spawn("alerts", notifications::run(background.clone(), stop.clone()));
+        parts.spawn("retention", until_stopped(retention::run(background.clone(), stop.clone())));
         parts.spawn(
             "change notifications",
-            until_stopped(change_notify::run(shared.clone(), stop.clone())),
+            until_stopped(change_notify::run(background.clone(), stop.clone())),
         );
-        parts.spawn("watchdog", watchdog_loop(shared, notify, stop.clone()));
+        parts.spawn("instances", until_stopped(instances.run(background.clone(), stop.clone())));
+        parts.spawn("watchdog", watchdog_loop(background, notify, stop.clone()));
         parts.join_all().await
     }
+}
+
+/// Binds the address. The kernel limits the queue to `net.core.somaxconn`.
+fn listen_on(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(LISTEN_BACKLOG)
 }
 
 /// All routes except the operational ones.

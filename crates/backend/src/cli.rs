@@ -4,26 +4,37 @@ use std::future::Future;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::AppState;
 use super::app::App;
+use super::change_feed::ChangeFeed;
 use super::config::{Config, DEFAULT_PATH, Scope, ShowOrigins};
 use super::epc;
-use super::ingest::retry::{self, RetryResult};
+use super::ingest::{
+    self,
+    retry::{self, RetryResult},
+};
 use super::octets;
 use super::store::export::Subject;
 use super::store::retention::MAX_DEAD_LETTERS;
-use super::store::{Store, backup};
+use super::store::{Store, Workload, backup, change_notify};
 use waypost_model::units::UtcTime;
 use waypost_service::clock::Clock;
 use waypost_service::exit;
 use waypost_service::logging;
 use waypost_service::sd_notify::ServiceNotifier;
 use waypost_wire::VanId;
+
+/// Time for the notification of running instances after an adoption.
+const NOTIFY_GRACE: Duration = Duration::from_secs(1);
 
 /// Tracking backend: ingests van telemetry over MQTT and serves recipient and dispatcher pages
 #[derive(Debug, Parser)]
@@ -103,6 +114,14 @@ enum Command {
         /// Id of the van that has it now
         #[arg(long, value_name = "ID", required = true, value_parser = van_id)]
         van: String,
+    },
+    /// Take over the MQTT session of an instance that is gone: store what waits in it, and end it
+    Adopt {
+        #[command(flatten)]
+        at: ConfigArgument,
+        /// `mqtt.client_id` of that instance, as `/healthz` names it
+        #[arg(value_name = "CLIENT_ID")]
+        client_id: String,
     },
     /// Erase all data about a parcel (GDPR Art. 17); the erasure is recorded in the audit log
     Erase {
@@ -266,6 +285,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
                 print_line(&format_args!("{epc} was handed over to {van}"))
             })
         }
+        Command::Adopt { at, client_id } => adopt(&at.config, &client_id),
         Command::Erase { at, parcel, request } => with_store(&at.config, async |store, domain| {
             let now = host_time()?;
             let epc = resolve_epc(&store, &domain, &parcel).await?;
@@ -405,6 +425,61 @@ fn run(path: &Path) -> anyhow::Result<()> {
             }
         );
         ended
+    })
+}
+
+/// Adopts the session of an absent instance.
+fn adopt(path: &Path, client_id: &str) -> anyhow::Result<()> {
+    let mut config = Config::load(path)?;
+    logging::init(config.log_level);
+    block_on(async {
+        let clock = Clock::live();
+        let now = clock.utc().context("the clock of this host is not set")?;
+        let store = Store::open_for_command(&config.store).await?.for_workload(Workload::Ingest);
+        let instances = store.instances().await?;
+        let Some(instance) = instances.iter().find(|instance| instance.client_id == client_id)
+        else {
+            let known: Vec<&str> =
+                instances.iter().map(|instance| instance.client_id.as_str()).collect();
+            anyhow::bail!(
+                "{client_id:?} is not a registered instance; registered are: {}",
+                known.join(", ")
+            );
+        };
+        anyhow::ensure!(
+            instance.is_absent(now),
+            "{client_id} sent a heartbeat {} s ago; stop it, or wait until it is absent",
+            instance.silence(now).as_secs()
+        );
+        client_id.clone_into(&mut config.mqtt.client_id);
+        config.mqtt.share_group.clone_from(&instance.share_group);
+        let shared = AppState {
+            config: Arc::new(config),
+            store,
+            change_feed: ChangeFeed::default(),
+            clock,
+            downlink: Arc::default(),
+            captures: Arc::default(),
+        };
+        // The running instances learn of the changes.
+        let stop = CancellationToken::new();
+        let notifying = tokio::spawn(change_notify::run(shared.clone(), stop.clone()));
+        let adopted = ingest::adopt(shared.clone(), CancellationToken::new()).await;
+        tokio::time::sleep(NOTIFY_GRACE).await;
+        stop.cancel();
+        notifying.await?;
+        let (had_session, counters) = adopted.map_err(anyhow::Error::msg)?;
+        shared.store.remove_instance(client_id).await?;
+        if !had_session {
+            return print_line(&format_args!("{client_id}: the broker has no session of it"));
+        }
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        print_line(&format_args!(
+            "{client_id}: {} messages stored ({} new events, {} new points), session ended",
+            count(&counters.messages),
+            count(&counters.events),
+            count(&counters.points)
+        ))
     })
 }
 

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tracing::Level;
 
 use self::keys::SCHEMA;
@@ -158,8 +159,8 @@ pub struct HttpConfig {
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Prefix of links in e-mails: `https://track.example.com`.
     pub public_url: String,
-    /// Whether to trust `X-Forwarded-For` of a proxy on this host.
-    pub trust_forwarded_for: bool,
+    /// Proxies whose `X-Forwarded-For` is trusted.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 impl HttpConfig {

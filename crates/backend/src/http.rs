@@ -130,6 +130,7 @@ pub fn router() -> Router<AppState> {
         .route("/api/v1/vans/{van}/day", get(dispatcher::day))
         .route("/api/v1/trace/{number}", get(dispatcher::trace))
         .route("/api/v1/trace/{number}/case", put(dispatcher::case))
+        .route("/api/v1/instances", get(dispatcher::instances))
         .route("/api/v1/poison", get(dispatcher::dead_letters))
         .route("/api/v1/poison/{n}", delete(dispatcher::drop_dead_letter))
         .route("/api/v1/poison/{n}/retry", post(dispatcher::retry_dead_letter))

@@ -26,8 +26,10 @@
 //! - `position` is shared with QoS 0, since one instance could not process a million vans. The
 //!   receiving instance writes the newest position to the store and notifies the others.
 //! - A broker may queue an absent instance's share until it returns or its session ends (mosquitto
-//!   does, then discards it). A killed instance returns under the same client identifier. Vans that
-//!   wait for `ack` keep all unstored messages. With a broker limit `max_inflight_messages` of 20,
+//!   does, then discards it). An orderly stop therefore ends the subscriptions, stores what waits
+//!   in the session and ends it, if another instance remains. A killed instance returns under the
+//!   same client identifier, or [`adopt`] takes over its session. Vans that wait for `ack` keep all
+//!   unstored messages. With a broker limit `max_inflight_messages` of 20,
 //!   as mosquitto's default, batches have 20 messages.
 
 mod acks;
@@ -76,6 +78,20 @@ impl Ingest {
         Consumer::new(self.shared, self.counters).run(stop).await;
         Ok(())
     }
+}
+
+/// Takes over the session of `mqtt.client_id` in the configuration, which is that of an absent
+/// instance. Returns whether the broker had a session, and the counters.
+///
+/// # Errors
+/// Returns why the adoption failed; it can be repeated.
+pub async fn adopt(
+    shared: AppState,
+    stop: CancellationToken,
+) -> Result<(bool, Arc<Counters>), String> {
+    let counters: Arc<Counters> = Arc::default();
+    let had_session = Consumer::new(shared, Arc::clone(&counters)).adopt(stop).await?;
+    Ok((had_session, counters))
 }
 
 /// Consumes until `stop`, without access to the counters.

@@ -34,6 +34,7 @@ pub mod epc;
 pub mod event;
 pub mod http;
 pub mod ingest;
+pub mod instances;
 pub mod integrations;
 mod mqtt_options;
 pub mod notifications;
@@ -72,6 +73,12 @@ pub struct AppState {
 }
 
 impl AppState {
+    /// Returns the same state with the database connections of this kind of work.
+    #[must_use]
+    pub fn for_workload(&self, workload: store::Workload) -> Self {
+        Self { store: self.store.for_workload(workload), ..self.clone() }
+    }
+
     /// Publishes a change to the subscribers on this instance and on all others.
     pub async fn publish_change(&self, change: change_feed::Change) {
         self.store.notify_change(&change);

@@ -99,3 +99,30 @@ pub(super) async fn disconnect(client: &AsyncClient, event_loop: &mut EventLoop)
     // Without a DISCONNECT the broker keeps unacknowledged messages.
     tokio::time::timeout(Duration::from_secs(1), goodbye).await.ok();
 }
+
+/// Ends the session of a client identifier: a connection with a clean start and no session expiry
+/// replaces it, and the broker discards what it held (MQTT 5 §3.1.2.4).
+///
+/// # Errors
+/// Returns why the broker could not be reached.
+pub(super) async fn end_session(config: &MqttConfig, client_id: &str) -> Result<(), String> {
+    let options = options(config, client_id, Session::Clean).map_err(|error| error.to_string())?;
+    let (client, mut event_loop) = AsyncClient::new(options, 10);
+    let connected = async {
+        loop {
+            match event_loop.poll().await {
+                Ok(Event::Incoming(rumqttc::v5::mqttbytes::v5::Packet::ConnAck(_))) => {
+                    return Ok(());
+                }
+                Ok(_) => {}
+                Err(error) => return Err(describe_error(&error)),
+            }
+        }
+    };
+    let timeout = Duration::from_secs(CONNECT_TIMEOUT_S);
+    tokio::time::timeout(timeout, connected)
+        .await
+        .map_err(|_| "the broker does not answer".to_owned())??;
+    disconnect(&client, &mut event_loop).await;
+    Ok(())
+}

@@ -20,6 +20,7 @@ pub mod events;
 pub mod export;
 mod gaps;
 mod ingest;
+pub mod instances;
 pub mod parcels;
 mod partition;
 mod pending_routes;
@@ -104,6 +105,18 @@ pub struct Store {
     notifier: ChangeNotifier,
 }
 
+/// Kind of work that statements belong to. With PostgreSQL each has its own connections and time
+/// limits, so that a locked table does not hold up the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Workload {
+    /// Requests of clients: fail within seconds.
+    Requests,
+    /// Messages of vans.
+    Ingest,
+    /// All other tasks.
+    Background,
+}
+
 /// Purpose of opening the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OpenMode {
@@ -147,11 +160,22 @@ impl Store {
         Ok(Self { engine, notifier: ChangeNotifier::default() })
     }
 
+    /// Returns a handle for a kind of work. A new handle is for requests.
+    #[must_use]
+    pub fn for_workload(&self, workload: Workload) -> Self {
+        let engine = match &self.engine {
+            Engine::Sqlite(engine) => Engine::Sqlite(engine.clone()),
+            Engine::Postgres(engine) => Engine::Postgres(engine.for_workload(workload)),
+        };
+        Self { engine, notifier: self.notifier.clone() }
+    }
+
     /// Runs one query, concurrently with other operations.
     pub async fn read(&self, statement: Statement) -> Result<Vec<Row>, StoreError> {
         match &self.engine {
             Engine::Sqlite(engine) => engine.read(statement).await,
-            Engine::Postgres(engine) => engine.read(statement).await,
+            // Boxed, since its future is large, and a query is a part of many futures.
+            Engine::Postgres(engine) => Box::pin(engine.read(statement)).await,
         }
     }
 
@@ -180,7 +204,7 @@ impl Store {
         }
         match &self.engine {
             Engine::Sqlite(engine) => engine.write(statements).await,
-            Engine::Postgres(engine) => engine.write(statements).await,
+            Engine::Postgres(engine) => Box::pin(engine.write(statements)).await,
         }
     }
 }

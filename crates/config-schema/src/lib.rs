@@ -25,6 +25,8 @@ pub enum ValueKind {
     Integer(i64, i64),
     /// A number between two bounds, inclusive.
     Number(f64, f64),
+    /// An array of strings.
+    TextList,
 }
 
 impl fmt::Display for ValueKind {
@@ -34,6 +36,7 @@ impl fmt::Display for ValueKind {
             Self::Flag => f.write_str("true or false"),
             Self::Integer(min, max) => write!(f, "whole number {min} to {max}"),
             Self::Number(min, max) => write!(f, "number {min} to {max}"),
+            Self::TextList => f.write_str("array of texts"),
         }
     }
 }

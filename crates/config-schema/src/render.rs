@@ -91,6 +91,10 @@ fn toml(value: &Value) -> String {
         }
         // Keeps the decimal point, so that the value stays a float.
         Value::Float(number) => format!("{number:?}"),
+        Value::Array(list) => {
+            let elements: Vec<String> = list.iter().map(toml).collect();
+            format!("[{}]", elements.join(", "))
+        }
         other => super::values::display(other),
     }
 }

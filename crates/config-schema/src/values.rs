@@ -311,6 +311,29 @@ impl Values {
         }
     }
 
+    /// Returns the strings of an array if it is valid.
+    pub fn text_list(&self, key: &str) -> Option<Vec<String>> {
+        let texts = self.values.get(key)?.as_array()?.iter();
+        Some(texts.filter_map(Value::as_str).map(str::to_owned).collect())
+    }
+
+    /// Parses each string of an array. Every element that cannot be parsed is a problem.
+    pub fn parse_list<T>(
+        &mut self,
+        key: &str,
+        mut parse: impl FnMut(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let texts = self.text_list(key)?;
+        let mut parsed = Vec::with_capacity(texts.len());
+        for text in &texts {
+            match parse(text) {
+                Ok(value) => parsed.push(value),
+                Err(problem) => self.report_problem(key, &problem),
+            }
+        }
+        (parsed.len() == texts.len()).then_some(parsed)
+    }
+
     /// Returns the boolean of a key if it is valid.
     pub fn flag(&self, key: &str) -> Option<bool> {
         self.values.get(key)?.as_bool()
@@ -364,13 +387,37 @@ fn check_value(key: &KeySpec, value: Value) -> Result<Value, String> {
                 Err(format!("{number} is outside {min}..={max}"))
             }
         }
+        (ValueKind::TextList, Value::Array(list)) => check_texts(list),
         (ValueKind::Text, value) => Err(format!("{} is not a string in quotes", display(&value))),
+        (ValueKind::TextList, value @ Value::String(_)) => {
+            Err(format!("{text} is not an array; write [{text}]", text = display(&value)))
+        }
+        (ValueKind::TextList, value) => {
+            Err(format!("{} is not an array of strings", display(&value)))
+        }
         (ValueKind::Flag, value) => Err(format!("{} is neither true nor false", display(&value))),
         (ValueKind::Integer(..), value) => {
             Err(format!("{} is not a whole number", display(&value)))
         }
         (ValueKind::Number(..), value) => Err(format!("{} is not a number", display(&value))),
     }
+}
+
+/// Checks the elements of an array of strings: each is a non-empty string, and none is there twice.
+fn check_texts(list: Vec<Value>) -> Result<Value, String> {
+    for (index, value) in list.iter().enumerate() {
+        match value {
+            Value::String(text) if text.is_empty() => {
+                return Err("contains an empty string; remove it".to_owned());
+            }
+            Value::String(_) if list[..index].contains(value) => {
+                return Err(format!("{} is there twice; remove one", display(value)));
+            }
+            Value::String(_) => {}
+            other => return Err(format!("{} is not a string in quotes", display(other))),
+        }
+    }
+    Ok(Value::Array(list))
 }
 
 /// Formats a value as in the file.

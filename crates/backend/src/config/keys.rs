@@ -1,6 +1,6 @@
 //! Schema of `waypost-backend.toml`: name, type, default and description of every key.
 
-use waypost_config_schema::ValueKind::{Flag, Integer, Text};
+use waypost_config_schema::ValueKind::{Flag, Integer, Text, TextList};
 use waypost_config_schema::{ConfigSchema, KeySpec, TableListSpec, key};
 
 /// Keys and table lists of `waypost-backend.toml`.
@@ -112,10 +112,10 @@ const KEYS: &[KeySpec] = &[
         "Prefix of links, such as https://track.example.com; empty: derived from http.listen",
     ),
     key(
-        "http.behind_proxy",
-        Flag,
-        "false",
-        "Trust the last address in X-Forwarded-For of requests from this host; for a reverse proxy on the same host",
+        "http.trusted_proxies",
+        TextList,
+        "[]",
+        "Addresses or networks (CIDR, IPv4 and IPv6) of reverse proxies whose X-Forwarded-For is trusted, such as [\"127.0.0.1\", \"10.0.0.0/8\", \"2001:db8:7::/48\"]. The client is the last address of the header that is none of these",
     ),
     key(
         "parcels.domain",

@@ -1,8 +1,10 @@
 //! Validates configuration values. Every problem is reported with its key, value and remedy.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use jiff::tz::TimeZone;
 use tracing::Level;
 
@@ -205,14 +207,26 @@ fn http(values: &mut Values) -> Option<HttpConfig> {
             }
         }
     });
+    let trusted_proxies = values.parse_list("http.trusted_proxies", |network| {
+        parse_network(network).ok_or_else(|| {
+            format!(
+                "{network:?} is not an address or a network; use one such as 10.0.0.0/8 or 2001:db8:7::/48"
+            )
+        })
+    });
     let (listen, tls) = (listen?, tls?);
     Some(HttpConfig {
         listen,
         public_url: public_url?
             .unwrap_or_else(|| HttpConfig::default_public_url(listen, tls.is_some())),
         tls,
-        trust_forwarded_for: values.flag("http.behind_proxy")?,
+        trusted_proxies: trusted_proxies?,
     })
+}
+
+/// An address, or a network in CIDR notation.
+fn parse_network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 fn tokens(values: &mut Values) -> Option<Vec<Token>> {

@@ -18,6 +18,7 @@ use super::{ApiState, ClientAddress, ShutdownToken, session};
 use crate::change_feed::Change;
 use crate::config::Scope;
 use crate::ingest::retry::{self, RetryResult};
+use crate::store::instances::Instance;
 use crate::store::{AuditEntry, MAX_DEAD_LETTER_BYTES, mask_number, parcels};
 use crate::tracking::dispatcher::{HistoryView, TraceView, VanView};
 use crate::{AppState, epc, queries};
@@ -367,6 +368,42 @@ pub(super) async fn audit(
         target: look.target,
     };
     Ok(Json(looks.into_iter().map(view).collect()))
+}
+
+/// An instance of the backend.
+#[derive(Debug, Serialize)]
+pub(super) struct InstanceView {
+    client_id: String,
+    version: String,
+    started_at: String,
+    last_heartbeat: String,
+    /// `running` or `absent`.
+    state: &'static str,
+    /// For an absent instance: events that are provably missing since its last heartbeat.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events_missing: Option<u64>,
+}
+
+/// `GET /api/v1/instances`
+pub(super) async fn instances(
+    State(shared): State<AppState>,
+    _: RequireScope<scope::Desk>,
+) -> Result<Json<Vec<InstanceView>>, Problem> {
+    let now = shared.now();
+    let own = &shared.config.mqtt.client_id;
+    let absent = shared.store.absent_instances(own, now).await?;
+    let view = |instance: Instance| {
+        let missing = absent.iter().find(|it| it.client_id == instance.client_id);
+        InstanceView {
+            version: instance.version,
+            started_at: instance.started_at.to_string(),
+            last_heartbeat: instance.heard_at.to_string(),
+            state: if missing.is_some() { "absent" } else { "running" },
+            events_missing: missing.map(|it| it.events_missing),
+            client_id: instance.client_id,
+        }
+    };
+    Ok(Json(shared.store.instances().await?.into_iter().map(view).collect()))
 }
 
 fn validate_name(name: &str, unknown: fn() -> Problem) -> Result<&str, Problem> {

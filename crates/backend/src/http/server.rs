@@ -27,7 +27,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::client_address::{ClientAddress, PeerAddr};
+use super::client_address::{ClientAddress, PeerAddr, is_trusted};
 use super::connection_limit::ConnectionLimiter;
 use super::middleware;
 use super::tls::ReloadableCert;
@@ -40,7 +40,8 @@ pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 /// Maximum number of connections.
 const MAX_CONNECTIONS: usize = 8192;
 
-/// Maximum number of connections per client address. Behind a proxy this limit does not apply.
+/// Maximum number of connections per client address. It does not apply to trusted
+/// proxies.
 const MAX_CONNECTIONS_PER_CLIENT: usize = 256;
 
 /// Timeout of a TLS handshake.
@@ -87,12 +88,10 @@ pub async fn serve(
     let mut hang_up = signal(SignalKind::hangup())?;
     let mut look = interval(CERTIFICATE_POLL_INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let share = if shared.config.http.trust_forwarded_for {
-        MAX_CONNECTIONS
-    } else {
-        MAX_CONNECTIONS_PER_CLIENT
-    };
-    let places = ConnectionLimiter::new(MAX_CONNECTIONS, share);
+    let places = ConnectionLimiter::new(MAX_CONNECTIONS, MAX_CONNECTIONS_PER_CLIENT);
+    // The connections of a proxy are those of many clients, so only the total is limited.
+    let proxied = ConnectionLimiter::new(MAX_CONNECTIONS, MAX_CONNECTIONS);
+    let proxies = shared.config.http.trusted_proxies.clone();
     let app = TowerToHyperService::new(middleware::with_middleware(shared, router));
     let mut connections = JoinSet::new();
     loop {
@@ -101,7 +100,9 @@ pub async fn serve(
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
                     let client = ClientAddress::from_ip(peer.ip());
-                    let Some(place) = places.acquire(client) else { continue };
+                    let is_proxy = is_trusted(peer.ip(), &proxies);
+                    let limiter = if is_proxy { &proxied } else { &places };
+                    let Some(place) = limiter.acquire(client) else { continue };
                     let tls = certificate.as_ref().map(ReloadableCert::config);
                     let (app, stop) = (app.clone(), stop.clone());
                     connections.spawn(async move {

@@ -70,6 +70,24 @@ const STABLE_AFTER: Duration = Duration::from_secs(10);
 /// Maximum time for the running batch on shutdown.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Maximum time to drain the session on shutdown, if another instance takes over.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A session is drained if the broker sends nothing for this time after the end of its
+/// subscriptions.
+const DRAINED_AFTER: Duration = Duration::from_secs(2);
+
+/// End of the subscriptions of a session, and receipt of what waits in it.
+#[derive(Debug)]
+struct Drain {
+    /// Number of UNSUBACKs to wait for.
+    unsubacks_due: usize,
+    /// Time of the last packet.
+    last_packet_at: Uptime,
+    /// Time at which the session is kept instead.
+    until: Option<Uptime>,
+}
+
 /// A received message.
 #[derive(Debug)]
 struct QueuedMessage {
@@ -92,6 +110,10 @@ type StoreFuture = Pin<Box<dyn Future<Output = StoredBatch> + Send>>;
 /// Reason for the end of a connection.
 enum DisconnectReason {
     Stopped,
+    /// The session is drained and has no subscription.
+    Drained,
+    /// The broker has no session to drain.
+    NoSession,
     Failed(String),
 }
 
@@ -116,6 +138,9 @@ pub(super) struct Consumer {
     /// Number of the current connection.
     connection_number: u64,
     is_connected: bool,
+    /// Set if this consumer adopts the session of an absent instance.
+    is_adopting: bool,
+    drain: Option<Drain>,
 }
 
 impl Consumer {
@@ -145,7 +170,27 @@ impl Consumer {
             clock_guard: ClockGuard::default(),
             connection_number: 0,
             is_connected: false,
+            is_adopting: false,
+            drain: None,
         }
+    }
+
+    /// Takes over the session of `mqtt.client_id`: ends its subscriptions, stores what waits in it,
+    /// and ends it. Returns whether the broker had a session.
+    ///
+    /// # Errors
+    /// Returns why the connection failed. Nothing is lost; the adoption can be repeated.
+    pub(super) async fn adopt(mut self, stop: CancellationToken) -> Result<bool, String> {
+        self.is_adopting = true;
+        let mqtt = &self.shared.config.clone().mqtt;
+        let had_session = match self.run_connection(&stop).await {
+            DisconnectReason::Drained => true,
+            DisconnectReason::NoSession => false,
+            DisconnectReason::Stopped => return Err("stopped before the end".to_owned()),
+            DisconnectReason::Failed(error) => return Err(error),
+        };
+        mqtt_options::end_session(mqtt, &mqtt.client_id).await?;
+        Ok(had_session)
     }
 
     /// Connects and reconnects until `stop`.
@@ -159,7 +204,11 @@ impl Consumer {
             let over = self.run_connection(&stop).await;
             let was_connected = std::mem::take(&mut self.is_connected);
             self.counters.connected.store(false, Ordering::Relaxed);
-            let DisconnectReason::Failed(words) = over else { return };
+            let words = match over {
+                DisconnectReason::Failed(words) => words,
+                DisconnectReason::Drained => return self.leave().await,
+                DisconnectReason::Stopped | DisconnectReason::NoSession => return,
+            };
             // If the broker drops each new connection, as with a duplicate client identifier, the
             // backoff keeps growing.
             if was_connected && self.timer.uptime().since(started) >= STABLE_AFTER {
@@ -184,7 +233,8 @@ impl Consumer {
         }
     }
 
-    /// Runs one connection until it fails or `stop`.
+    /// Runs one connection until it fails, it is drained, or `stop`.
+    #[expect(clippy::too_many_lines, reason = "one loop, whose arms share the connection")]
     async fn run_connection(&mut self, stop: &CancellationToken) -> DisconnectReason {
         let session = Session::Persistent { receive_max: RECEIVE_MAX };
         let config = Arc::clone(&self.shared.config);
@@ -197,6 +247,7 @@ impl Consumer {
         let (client, mut event_loop) = AsyncClient::new(options, REQUEST_QUEUE_SIZE);
         let mut each_second = tokio::time::interval(Duration::from_secs(1));
         let mut ask_no_more: Option<Uptime> = None;
+        let mut is_stopping = false;
         loop {
             // The future is kept across iterations; dropping it midway could lose a packet.
             let polled = {
@@ -209,7 +260,13 @@ impl Consumer {
                         biased;
                         stored = wait_for_batch(&mut self.batch_in_progress) => self.on_batch_stored(stored, Some(&client)).await,
                         polled = &mut poll => break Some(polled),
-                        () = stop.cancelled() => break None,
+                        () = stop.cancelled(), if !is_stopping => {
+                            is_stopping = true;
+                            if self.is_adopting || !self.begin_leaving().await {
+                                break None;
+                            }
+                            self.begin_drain(&client, Some(DRAIN_TIMEOUT));
+                        }
                         _ = self.timer.sleep_until(due) => {}
                         _ = self.timer.sleep_until(ask_no_more) => {
                             ask_no_more = None;
@@ -218,23 +275,39 @@ impl Consumer {
                         _ = each_second.tick() => {
                             self.publish_acks(&client);
                             self.parse_again_after_clock_set();
+                            if self.is_drain_over() {
+                                break None;
+                            }
                         }
                     }
                 }
             };
             match polled {
                 Some(Ok(event)) => {
+                    let has_no_session = matches!(
+                        &event,
+                        Event::Incoming(Packet::ConnAck(connack)) if !connack.session_present
+                    );
                     if let Err(words) = self.on_event(event, &client, &mut ask_no_more) {
                         return DisconnectReason::Failed(words);
+                    }
+                    if self.is_adopting && has_no_session {
+                        mqtt_options::disconnect(&client, &mut event_loop).await;
+                        return DisconnectReason::NoSession;
                     }
                 }
                 Some(Err(error)) => {
                     return DisconnectReason::Failed(mqtt_options::describe_error(&error));
                 }
                 None => {
+                    let is_drained = self.is_drained();
                     self.finish_batch(Some(&client)).await;
                     mqtt_options::disconnect(&client, &mut event_loop).await;
-                    return DisconnectReason::Stopped;
+                    return if is_drained {
+                        DisconnectReason::Drained
+                    } else {
+                        DisconnectReason::Stopped
+                    };
                 }
             }
         }
@@ -256,7 +329,17 @@ impl Consumer {
                 Ok(())
             }
             Event::Incoming(Packet::SubAck(suback)) => check_suback(&suback),
+            Event::Incoming(Packet::UnsubAck(_)) => {
+                if let Some(drain) = &mut self.drain {
+                    drain.unsubacks_due = drain.unsubacks_due.saturating_sub(1);
+                    drain.last_packet_at = self.timer.uptime();
+                }
+                Ok(())
+            }
             Event::Incoming(Packet::Publish(publish)) => {
+                if let Some(drain) = &mut self.drain {
+                    drain.last_packet_at = self.timer.uptime();
+                }
                 self.on_publish(&publish);
                 Ok(())
             }
@@ -275,6 +358,12 @@ impl Consumer {
             self.oldest_queued_at =
                 self.oldest_queued_at.filter(|_| !self.latest_positions.is_empty());
         }
+        if self.is_adopting {
+            if connack.session_present {
+                self.begin_drain(client, None);
+            }
+            return None;
+        }
         let config = &self.shared.config;
         let mut filters = filters(config);
         let is_new = !connack.session_present;
@@ -286,6 +375,61 @@ impl Consumer {
         }
         client.try_subscribe_many(filters).ok();
         is_new.then(|| self.timer.uptime() + RETAINED_STATE_WINDOW)
+    }
+
+    /// Announces the stop. Returns whether another instance takes this one's share of the messages.
+    /// Otherwise the session is kept, and the broker queues the messages for the next start.
+    async fn begin_leaving(&mut self) -> bool {
+        let mqtt = &self.shared.config.mqtt;
+        let others =
+            self.shared.store.begin_leaving(&mqtt.client_id, &mqtt.share_group, self.shared.now());
+        let others = tokio::time::timeout(SHUTDOWN_TIMEOUT, others).await;
+        self.is_connected && matches!(others, Ok(Ok(true)))
+    }
+
+    /// Ends the subscriptions. What the broker has already queued for this session still arrives.
+    fn begin_drain(&mut self, client: &AsyncClient, limit: Option<Duration>) {
+        let config = &self.shared.config;
+        let mut topics: Vec<String> =
+            filters(config).into_iter().map(|filter| filter.path).collect();
+        topics.push(state_filter(config));
+        // Each request fits: the channel has room for more than all acknowledgements.
+        let sent = topics.iter().filter(|topic| client.try_unsubscribe(topic.as_str()).is_ok());
+        let now = self.timer.uptime();
+        let unsubacks_due = if sent.count() == topics.len() { topics.len() } else { usize::MAX };
+        let until = limit.map(|limit| now + limit);
+        self.drain = Some(Drain { unsubacks_due, last_packet_at: now, until });
+    }
+
+    /// Whether everything that waited in the session is stored and acknowledged.
+    fn is_drained(&self) -> bool {
+        self.drain.as_ref().is_some_and(|drain| {
+            drain.unsubacks_due == 0
+                && self.queue.is_empty()
+                && self.batch_in_progress.is_none()
+                && self.pending_pubacks.is_empty()
+                && self.timer.uptime().since(drain.last_packet_at) >= DRAINED_AFTER
+        })
+    }
+
+    fn is_drain_over(&self) -> bool {
+        let until = self.drain.as_ref().and_then(|drain| drain.until);
+        self.is_drained() || until.is_some_and(|until| until <= self.timer.uptime())
+    }
+
+    /// Ends the drained session at the broker and removes this instance from the register.
+    async fn leave(&mut self) {
+        let mqtt = &self.shared.config.mqtt;
+        let ended = async {
+            mqtt_options::end_session(mqtt, &mqtt.client_id).await?;
+            let removed = self.shared.store.remove_instance(&mqtt.client_id).await;
+            removed.map_err(|error| error.to_string())
+        };
+        match tokio::time::timeout(SHUTDOWN_TIMEOUT, ended).await {
+            Ok(Ok(())) => tracing::info!("session at the broker ended: other instances remain"),
+            Ok(Err(error)) => tracing::warn!(error, "session at the broker not ended"),
+            Err(_) => tracing::warn!("session at the broker not ended in time"),
+        }
     }
 
     fn on_publish(&mut self, publish: &Publish) {

@@ -6,23 +6,20 @@
 //!   privilege or a server shutdown is `StoreError::Unavailable`, and the message is retried.
 
 mod connection;
+mod pool;
 mod value;
 
 use std::error::Error as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, MutexGuard};
 use tokio_postgres::{Client, NoTls, error::SqlState};
 
 use self::connection::{PgConnection, spawn_connection};
+use self::pool::{Connector, Pools};
 use super::postgres_tls::ConnectionUrl;
 use super::sql::{QueryResult, Row, Statement};
-use super::{OpenMode, StoreError, schema};
-
-/// Number of connections for queries; one more is for writes.
-const READERS: usize = 4;
+use super::{OpenMode, StoreError, Workload, schema};
 
 /// Maximum number of retries of a transaction after a conflict with another instance.
 const MAX_RETRIES: u32 = 5;
@@ -33,17 +30,12 @@ const MIGRATION_LOCK: i64 = 0x0077_6179_706f_7374;
 /// Timeout for connecting to the server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Settings of each session. No statement of ours takes that long; the server cancels one that
-/// hangs.
-const SESSION_SETTINGS: &str = "SET statement_timeout = '60s'; SET idle_in_transaction_session_timeout = '60s'; SET client_min_messages = warning";
-
 /// A PostgreSQL database. Clones share its connections.
 #[derive(Clone, Debug)]
 pub(super) struct Postgres {
-    address: Arc<ConnectionUrl>,
-    writer: Arc<Mutex<Option<PgConnection>>>,
-    readers: Arc<Vec<Mutex<Option<PgConnection>>>>,
-    next: Arc<AtomicUsize>,
+    connector: Connector,
+    pools: Arc<Pools>,
+    workload: Workload,
 }
 
 /// Notifications from other instances, received on a separate connection.
@@ -66,11 +58,11 @@ impl Postgres {
             .keepalives_interval(CONNECT_TIMEOUT)
             .keepalives_retries(3);
         config.tcp_user_timeout(CONNECT_TIMEOUT * 3);
+        let address = Arc::new(address);
         let this = Self {
-            address: Arc::new(address),
-            writer: Arc::default(),
-            readers: Arc::new((0..READERS).map(|_| Mutex::default()).collect()),
-            next: Arc::default(),
+            connector: Connector::new(Arc::clone(&address), pool::SCHEMA_SETTINGS),
+            pools: Arc::new(Pools::new(&address)),
+            workload: Workload::Requests,
         };
         match why {
             OpenMode::Service => this.migrate().await?,
@@ -79,13 +71,8 @@ impl Postgres {
         Ok(this)
     }
 
-    /// Server hosts for error messages, without the password.
-    fn display_hosts(&self) -> String {
-        format!("{:?}", self.address.config.get_hosts())
-    }
-
     async fn migrate(&self) -> Result<(), StoreError> {
-        let mut connected = self.connect().await?;
+        let mut connected = self.connector.connect().await?;
         let transaction = connected.client.transaction().await.map_err(map_pg_error)?;
         transaction
             .execute("SELECT pg_advisory_xact_lock($1)", &[&MIGRATION_LOCK])
@@ -94,21 +81,21 @@ impl Postgres {
         transaction
             .batch_execute("CREATE TABLE IF NOT EXISTS migration (version BIGINT PRIMARY KEY)")
             .await
-            .map_err(|error| self.map_connect_error(&error))?;
+            .map_err(|error| self.connector.map_connect_error(&error))?;
         let version: i64 = transaction
             .query_one("SELECT COALESCE(MAX(version), 0) FROM migration", &[])
             .await
-            .map_err(|error| self.map_connect_error(&error))?
+            .map_err(|error| self.connector.map_connect_error(&error))?
             .get(0);
         schema::check_supported(usize::try_from(version).unwrap_or_default())
-            .map_err(|error| StoreError::Open { place: self.display_hosts(), error })?;
+            .map_err(|error| StoreError::Open { place: self.connector.display_hosts(), error })?;
         for (number, migration) in (1_i64..).zip(schema::MIGRATIONS) {
             if number > version {
                 let text = schema::for_postgres(migration);
                 transaction
                     .batch_execute(&text)
                     .await
-                    .map_err(|error| self.map_connect_error(&error))?;
+                    .map_err(|error| self.connector.map_connect_error(&error))?;
                 transaction
                     .execute("INSERT INTO migration (version) VALUES ($1)", &[&number])
                     .await
@@ -119,89 +106,44 @@ impl Postgres {
     }
 
     async fn check_tables(&self) -> Result<(), StoreError> {
-        let connected = self.connect().await?;
+        let connected = self.connector.connect().await?;
         let there = connected.client.query_one("SELECT to_regclass('migration') IS NOT NULL", &[]);
         let is_there: bool = there.await.map_err(map_pg_error)?.get(0);
         let mut version = 0_i64;
         if is_there {
             let newest = "SELECT COALESCE(MAX(version), 0) FROM migration";
             let row = connected.client.query_one(newest, &[]).await;
-            version = row.map_err(|error| self.map_connect_error(&error))?.get(0);
+            version = row.map_err(|error| self.connector.map_connect_error(&error))?.get(0);
         }
         let version = usize::try_from(version).unwrap_or_default();
         schema::check_current(version)
-            .map_err(|error| StoreError::Open { place: self.display_hosts(), error })
-    }
-
-    async fn connect(&self) -> Result<PgConnection, StoreError> {
-        let client = match self.address.tls.clone() {
-            None => spawn_connection(self.address.config.connect(NoTls).await, None),
-            Some(tls) => spawn_connection(self.address.config.connect(tls).await, None),
-        };
-        self.init_session(client).await
+            .map_err(|error| StoreError::Open { place: self.connector.display_hosts(), error })
     }
 
     /// Listens on a channel until the connection is lost. No notification after the return of this
     /// call is missed.
     pub(super) async fn listen(&self, channel: &str) -> Result<Notifications, StoreError> {
-        let (sender, notifications) = tokio::sync::mpsc::unbounded_channel();
-        let listening = Some(sender);
-        let client = match self.address.tls.clone() {
-            None => spawn_connection(self.address.config.connect(NoTls).await, listening),
-            Some(tls) => spawn_connection(self.address.config.connect(tls).await, listening),
-        };
-        let connected = self.init_session(client).await?;
-        connected.client.batch_execute(&format!("LISTEN {channel}")).await.map_err(map_pg_error)?;
-        connected.keep_open();
-        Ok(notifications)
+        self.connector.listen(channel).await
     }
 
-    async fn init_session(
-        &self,
-        client: Result<Client, tokio_postgres::Error>,
-    ) -> Result<PgConnection, StoreError> {
-        let client = client.map_err(|error| self.map_connect_error(&error))?;
-        client.batch_execute(SESSION_SETTINGS).await.map_err(map_pg_error)?;
-        Ok(PgConnection::new(client))
+    /// Returns a handle whose statements use the connections and time limits of this workload.
+    pub(super) fn for_workload(&self, workload: Workload) -> Self {
+        Self { workload, ..self.clone() }
     }
 
-    /// An error reported by the server requires an operator, unless its class is transient.
-    fn map_connect_error(&self, error: &tokio_postgres::Error) -> StoreError {
-        const TRANSIENT: [&str; 3] = ["57", "53", "08"];
-        match error.code() {
-            Some(code) if !TRANSIENT.iter().any(|class| code.code().starts_with(class)) => {
-                StoreError::Open { place: self.display_hosts(), error: describe_error(error) }
-            }
-            _ => StoreError::Unavailable(describe_error(error)),
-        }
-    }
-
-    /// Runs one query.
+    /// Runs one query. A connection that was lost while idle is no error: the query is repeated on
+    /// another one.
     pub(super) async fn read(&self, statement: Statement) -> Result<Vec<Row>, StoreError> {
-        let mut slot = self.reader().await;
-        // A connection lost while idle is no error: the query is repeated on a new one.
-        if let Some(connected) = slot.as_mut() {
-            match connected.query(&statement).await {
-                Err(StoreError::Unavailable(_)) => *slot = None,
-                other => return other.map(|outcome| outcome.rows),
+        let pool = self.pools.reading(self.workload);
+        loop {
+            let mut lease = pool.acquire().await?;
+            let result = lease.connection().query(&statement).await;
+            let is_usable = lease.give_back(&result).await;
+            match result {
+                Err(StoreError::Unavailable(_)) if lease.was_idle && !is_usable => {}
+                result => return result.map(|outcome| outcome.rows),
             }
         }
-        let mut connected = self.connect().await.map_err(open_to_unavailable)?;
-        let rows = connected.query(&statement).await.map(|outcome| outcome.rows);
-        *slot = Some(connected);
-        rows
-    }
-
-    /// Takes an idle connection, or else waits for the next one in turn.
-    async fn reader(&self) -> MutexGuard<'_, Option<PgConnection>> {
-        let first = self.next.fetch_add(1, Ordering::Relaxed);
-        let turn = |offset| &self.readers[(first + offset) % self.readers.len()];
-        for offset in 0..self.readers.len() {
-            if let Ok(free) = turn(offset).try_lock() {
-                return free;
-            }
-        }
-        turn(0).lock().await
     }
 
     /// Runs statements in one transaction, on disk when this returns.
@@ -209,20 +151,15 @@ impl Postgres {
         &self,
         statements: Vec<Statement>,
     ) -> Result<Vec<QueryResult>, StoreError> {
-        let mut slot = self.writer.lock().await;
+        let mut lease = self.pools.writing(self.workload).acquire().await?;
         let mut tries = 0;
         loop {
-            if slot.as_ref().is_none_or(|connected| connected.client.is_closed()) {
-                *slot = Some(self.connect().await.map_err(open_to_unavailable)?);
-            }
-            let connected = slot.as_mut().expect("the slot was filled above");
-            match connected.transact(&statements).await {
+            match lease.connection().transact(&statements).await {
                 Err(StoreError::Conflict(_)) if tries < MAX_RETRIES => tries += 1,
-                Err(error @ StoreError::Unavailable(_)) => {
-                    *slot = None;
-                    return Err(error);
+                result => {
+                    lease.give_back(&result).await;
+                    return result;
                 }
-                other => return other,
             }
         }
     }
@@ -230,7 +167,7 @@ impl Postgres {
     /// Runs schema changes in one transaction, one instance at a time. A short lock timeout keeps
     /// other sessions from queueing behind it.
     pub(super) async fn alter(&self, commands: &str) -> Result<(), StoreError> {
-        let connected = self.connect().await.map_err(open_to_unavailable)?;
+        let connected = self.connector.connect().await.map_err(open_to_unavailable)?;
         let text = format!(
             "BEGIN; SET LOCAL lock_timeout = '2s'; SELECT pg_advisory_xact_lock({MIGRATION_LOCK}); {commands}; COMMIT"
         );

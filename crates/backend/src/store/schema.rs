@@ -194,6 +194,14 @@ CREATE TABLE audit (
 ) {strict};
 CREATE INDEX audit_by_age ON audit (at_time);
 
+-- Instances by their MQTT client identifier. An old `heard_at` means that messages may wait in the
+-- broker's session of that identifier. `leaving` is 1 from the beginning of an orderly stop.
+CREATE TABLE instance (
+    client_id TEXT PRIMARY KEY,
+    share_group TEXT NOT NULL, version TEXT NOT NULL,
+    started_at {int} NOT NULL, heard_at {int} NOT NULL, leaving {int} NOT NULL
+) {strict};
+
 CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) {strict};
 ";
 

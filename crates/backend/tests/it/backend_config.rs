@@ -142,3 +142,40 @@ fn tokens_are_as_many_as_there_are_tables() {
         "{report}"
     );
 }
+
+#[test]
+fn proxies_are_an_array_of_addresses_and_networks() {
+    let of = |value: &str| format!("http.trusted_proxies = {value}\n{SHORT}");
+    let config =
+        Config::parse(&of(r#"["127.0.0.1", "10.0.0.0/8", "2001:db8:7::/48", "::1"]"#), "x", &[]);
+    let proxies: Vec<String> =
+        config.unwrap().http.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(proxies, ["127.0.0.1/32", "10.0.0.0/8", "2001:db8:7::/48", "::1/128"]);
+    for (value, problem) in [
+        (r#""10.0.0.0/8""#, r#""10.0.0.0/8" is not an array; write ["10.0.0.0/8"]"#),
+        ("true", "true is not an array of strings"),
+        ("[7]", "7 is not a string in quotes"),
+        (
+            r#"["a", "10.0.0.0/33"]"#,
+            "\"a\" is not an address or a network; use one such as 10.0.0.0/8 or 2001:db8:7::/48\n  http.trusted_proxies: \"10.0.0.0/33\" is not an address or a network; use one such as 10.0.0.0/8 or 2001:db8:7::/48",
+        ),
+        (r#"["::1", "::1"]"#, r#""::1" is there twice; remove one"#),
+        (r#"[""]"#, "contains an empty string; remove it"),
+    ] {
+        let expected = format!(
+            "waypost-backend.toml: invalid configuration\n  http.trusted_proxies: {problem}"
+        );
+        assert_eq!(report(&of(value)), expected);
+    }
+}
+
+#[test]
+fn an_array_is_shown_as_it_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("waypost-backend.toml");
+    fs::write(&path, format!("http.trusted_proxies = [\"10.0.0.0/8\", \"::1\"]\n{SHORT}")).unwrap();
+    let shown = Config::show(&path, waypost_backend::config::ShowOrigins::Hidden).unwrap();
+    assert!(shown.contains("trusted_proxies = [\"10.0.0.0/8\", \"::1\"]"), "{shown}");
+    let again = Config::parse(&shown, "x", &[]).unwrap();
+    assert_eq!(again.http.trusted_proxies, Config::load(&path).unwrap().http.trusted_proxies);
+}

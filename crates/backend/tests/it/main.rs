@@ -10,5 +10,6 @@ mod ingest;
 mod integrations;
 mod notifications;
 mod operations;
+mod proxies;
 mod store;
 mod support;

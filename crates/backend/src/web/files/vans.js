@@ -54,6 +54,7 @@ export async function vans({ main, pages, door }) {
   const sum = element('p', { class: 'sum', role: 'status' });
   const list = element('ul', { class: 'vans' });
   const empty = element('p', { class: 'empty', role: 'status' });
+  const absent = element('p', { class: 'hint', role: 'status' });
   const filters = element('div', { class: 'filters', role: 'group', 'aria-label': say('vans.filters') });
   const search = element('input', {
     id: 'search', type: 'search', autocomplete: 'off', spellcheck: 'false', 'aria-keyshortcuts': '/', oninput: () => show(),
@@ -62,11 +63,16 @@ export async function vans({ main, pages, door }) {
   main.className = 'room room-vans';
   main.replaceChildren(
     element('div', { class: 'pane pane-head' },
-      element('div', { class: 'row spread' }, element('h1', { id: 'vans-title' }, say('desk.vans')), sum), filters,
+      element('div', { class: 'row spread' }, element('h1', { id: 'vans-title' }, say('desk.vans')), sum), absent, filters,
       element('div', { class: 'field inline' }, element('label', { for: 'search' }, say('vans.search')), search)),
     element('section', { class: 'pane pane-map', 'aria-label': say('vans.map') }, place),
     element('section', { class: 'pane pane-list', 'aria-labelledby': 'vans-title' }, empty, list));
   const map = new PlaceMap(place, { tiles: pages, label: say('vans.map'), touch: 'none' });
+  // Only its operator can act on an absent instance, so once per visit of the page is enough.
+  ask('GET', '/api/v1/instances').then((instances) => write(absent, instances
+    .filter((instance) => instance.state === 'absent')
+    .map((instance) => say('instances.absent', { name: instance.client_id, time: momentOf(instance.last_heartbeat), count: instance.events_missing }))
+    .join(' '))).catch(() => {});
   let drawn = 0;
   let order = [];
 

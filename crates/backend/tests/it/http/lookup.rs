@@ -50,7 +50,9 @@ async fn number_and_postcode_give_the_link_however_they_are_typed() {
 #[tokio::test]
 async fn a_number_and_a_postcode_are_found_in_every_usual_spelling() {
     on_both(async |store| {
-        let shared = with(&shared(store, NOON), |config| config.http.trust_forwarded_for = true);
+        let shared = with(&shared(store, NOON), |config| {
+            config.http.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+        });
         for (number, postcode, link) in [
             (NUMBER, "80331", "sscc"),
             ("ÄB-12/7", "1234", "own"),
@@ -83,7 +85,8 @@ async fn a_number_and_a_postcode_are_found_in_every_usual_spelling() {
 #[tokio::test]
 async fn guessing_from_many_addresses_is_braked_and_the_link_still_works() {
     let (_folder, shared) = super::on_disk(NOON).await;
-    let shared = with(&shared, |config| config.http.trust_forwarded_for = true);
+    let shared =
+        with(&shared, |config| config.http.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()]);
     parcel(&shared, NUMBER, Some("80331"), LINK).await;
     let server = Server::start(&shared).await;
     let mut refused = 0;
@@ -104,7 +107,9 @@ async fn guessing_from_many_addresses_is_braked_and_the_link_still_works() {
 #[tokio::test]
 async fn every_wrong_answer_is_the_same_byte_for_byte() {
     on_both(async |store| {
-        let shared = with(&shared(store, NOON), |config| config.http.trust_forwarded_for = true);
+        let shared = with(&shared(store, NOON), |config| {
+            config.http.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+        });
         parcel(&shared, NUMBER, Some("80331"), LINK).await;
         parcel(&shared, "00340434161094042557", None, "bm8tcG9zdGNvZGUtaGVyZQ").await;
         let server = Server::start(&shared).await;
@@ -144,7 +149,9 @@ async fn every_wrong_answer_is_the_same_byte_for_byte() {
 #[tokio::test]
 async fn a_locked_number_opens_again_and_an_expired_one_never() {
     on_both(async |store| {
-        let shared = with(&shared(store, NOON), |config| config.http.trust_forwarded_for = true);
+        let shared = with(&shared(store, NOON), |config| {
+            config.http.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+        });
         parcel(&shared, NUMBER, Some("80331"), LINK).await;
         let server = Server::start(&shared).await;
         for _ in 0..5 {
@@ -173,7 +180,9 @@ async fn a_locked_number_opens_again_and_an_expired_one_never() {
 #[tokio::test]
 async fn guessing_at_once_gives_no_more_guesses() {
     on_both(async |store| {
-        let shared = with(&shared(store, NOON), |config| config.http.trust_forwarded_for = true);
+        let shared = with(&shared(store, NOON), |config| {
+            config.http.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+        });
         parcel(&shared, NUMBER, Some("80331"), LINK).await;
         let server = Server::start(&shared).await;
         let guesses = (0..60).map(|guess| {
@@ -209,7 +218,8 @@ async fn an_address_asks_so_often_and_is_told_when_again() {
     let again: u64 = last.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=7).contains(&again), "{again}");
 
-    let behind = with(&shared, |config| config.http.trust_forwarded_for = true);
+    let behind =
+        with(&shared, |config| config.http.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()]);
     let server = Server::start(&behind).await;
     let mut statuses = Vec::new();
     for household in 0..22 {
@@ -227,7 +237,9 @@ async fn an_address_asks_so_often_and_is_told_when_again() {
 async fn an_unknown_number_takes_as_long_as_a_wrong_postcode() {
     const TRIES: usize = 120;
     on_both(async |store| {
-        let shared = with(&shared(store, NOON), |config| config.http.trust_forwarded_for = true);
+        let shared = with(&shared(store, NOON), |config| {
+            config.http.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+        });
         for parcel_number in 0..TRIES {
             parcel(
                 &shared,

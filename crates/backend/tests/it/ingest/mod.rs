@@ -5,6 +5,7 @@ mod day;
 mod dead_letters;
 mod domains;
 mod down;
+mod instances;
 
 use std::net::TcpStream;
 use std::process::{Command, Stdio};

@@ -1,6 +1,6 @@
 //! Behaviour of a database server: restarts, and concurrent use by others.
 
-use waypost_backend::store::{Statement, Store, StoreError};
+use waypost_backend::store::{Statement, Store, StoreError, Workload};
 
 use super::{count, setting};
 use crate::support::backend::StoreLocation;
@@ -104,4 +104,48 @@ async fn the_days_of_a_trail_are_made_ahead_and_dropped_when_they_are_over() {
     let deleted = (purged.track, purged.track_days);
     assert_eq!(deleted, (0, 1), "only days that are completely past");
     assert_eq!(count(&store, "track").await, 50);
+}
+
+/// CREATE INDEX locks a table against changes, for hours if the table is large.
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::disallowed_methods, reason = "the test measures response times")]
+async fn a_locked_table_holds_up_only_the_changes_of_that_table() {
+    let Some(StoreLocation::Postgres(database)) = StoreLocation::postgres() else { return };
+    let store = Store::open(&database.config()).await.unwrap();
+    let ingest = store.for_workload(Workload::Ingest);
+    let (other, connection) =
+        tokio_postgres::connect(&database.url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    other.batch_execute("BEGIN; LOCK TABLE audit IN SHARE MODE").await.unwrap();
+    assert_eq!(store.locked_tables().await.unwrap(), ["audit"]);
+    let entry = || {
+        Statement::new(
+            "INSERT INTO audit (at_time, who, what, target) VALUES (1, 'a', 'b', 'c')",
+            [],
+        )
+    };
+    let ingested = tokio::spawn(async move { while ingest.write(vec![entry()]).await.is_err() {} });
+    let started = std::time::Instant::now();
+    // As many as there are connections, and more.
+    let held_up: Vec<_> = (0..20)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { store.write(vec![entry()]).await })
+        })
+        .collect();
+    for _ in 0..200 {
+        assert_eq!(count(&store, "audit").await, 0, "queries go on");
+    }
+    for request in held_up {
+        let refused = request.await.unwrap();
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    }
+    let took = started.elapsed();
+    assert!(took.as_secs() < 12, "requests are refused before their time limit: {took:?}");
+    store.write(vec![touch("a")]).await.unwrap();
+    other.batch_execute("COMMIT").await.unwrap();
+    ingested.await.unwrap();
+    store.write(vec![entry()]).await.unwrap();
+    assert_eq!(count(&store, "audit").await, 2);
+    assert!(store.locked_tables().await.unwrap().is_empty());
 }
