@@ -6,7 +6,7 @@
 import datetime, json, struct, sys, zlib
 
 QUALITY = ["gps", "dgps", "pps", "rtk", "rtk_float", "estimated"]
-STATUS = [None, "in_transit_to", "stopped_at"]
+MOTION = [None, "moving", "halted"]
 ALTITUDE, ELLIPSOID, SPEED, COURSE, HDOP, SATS, ACCURACY = (1 << bit for bit in range(7))
 SEQ_STEP, MS_STEP, HAS, LABELS, GEOID, DOP, USED, SPREAD, LAT, LON, PACE, TURN, HEIGHT, ODO = range(14)
 
@@ -86,7 +86,7 @@ class Batch:
                 "sats": used if has & SATS else None,
                 "mode": 2 + labels // 3 % 2,
                 "quality": QUALITY[labels // 6] if labels >= 6 else None,
-                "stop_status": STATUS[labels % 3],
+                "motion": MOTION[labels % 3],
                 "odo_m": odo / 10,
             }
 

@@ -100,6 +100,24 @@ impl Town {
         town
     }
 
+    /// Stops on a straight road, `apart_m` from each other. The van halts at each for a minute.
+    fn spaced(random: &mut Random, visits: usize, apart_m: f64) -> Self {
+        let mut town = Self { stops: Vec::new(), passed: Vec::new(), truth: Vec::new() };
+        let mut at = [0.0, 0.0];
+        town.stand(at, None, 120.0);
+        for (visit, east) in
+            (0..visits).zip(std::iter::successors(Some(500.0), |m| Some(m + apart_m)))
+        {
+            town.stops.push([east, 0.0]);
+            town.passed.push(false);
+            town.drive(&mut at, [east + random.between(-3.0, 3.0), 0.0], 12.0);
+            town.stand(at, Some(visit), 60.0);
+        }
+        let end = at[0] + 1500.0;
+        town.drive(&mut at, [end, 0.0], 12.0);
+        town
+    }
+
     fn stand(&mut self, at: [f64; 2], stands_at: Option<usize>, seconds: f64) {
         let moment = TruthSample { at, mps: 0.0, stands_at };
         let events = std::iter::repeat_n(moment, (seconds * 10.0) as usize);
@@ -167,6 +185,9 @@ impl Town {
 /// A receiver with slowly varying errors of 3 to 10 m, and occasional ones of 30 to 60 m for some
 /// seconds.
 struct Receiver {
+    /// Whether reflections occur, and the standard deviation of the speed, m/s.
+    reflects: bool,
+    speed_sigma_mps: f64,
     sigma_m: f64,
     error: [f64; 2],
     reflection: ([f64; 2], u32),
@@ -178,7 +199,14 @@ impl Receiver {
     fn new(random: &mut Random) -> Self {
         let sigma_m = random.between(3.0, 10.0) / std::f64::consts::SQRT_2;
         let error = [random.normal() * sigma_m, random.normal() * sigma_m];
-        Self { sigma_m, error, reflection: ([0.0; 2], 0) }
+        let reflection = ([0.0; 2], 0);
+        Self { reflects: true, speed_sigma_mps: 0.12, sigma_m, error, reflection }
+    }
+
+    /// A receiver with a good view of the sky.
+    fn perfect() -> Self {
+        let reflection = ([0.0; 2], 0);
+        Self { reflects: false, speed_sigma_mps: 0.05, sigma_m: 0.0, error: [0.0; 2], reflection }
     }
 
     fn fix(&mut self, random: &mut Random, truth: TruthSample, ms: u32, hz: u32) -> Fix {
@@ -190,7 +218,7 @@ impl Receiver {
         let (offset, left) = &mut self.reflection;
         if *left > 0 {
             *left -= 1;
-        } else if random.unit() < 1.0 / (150.0 * f64::from(hz)) {
+        } else if self.reflects && random.unit() < 1.0 / (150.0 * f64::from(hz)) {
             let (length, angle) =
                 (random.between(30.0, 60.0), random.between(0.0, std::f64::consts::TAU));
             *offset = [length * angle.cos(), length * angle.sin()];
@@ -203,7 +231,7 @@ impl Receiver {
             false => self.sigma_m * 1.4 * random.between(0.8, 1.3),
         };
         let accuracy = Distance::from_metres(says(random));
-        let mps = truth.mps + random.normal() * if reflected { 0.4 } else { 0.12 };
+        let mps = truth.mps + random.normal() * if reflected { 0.4 } else { self.speed_sigma_mps };
         Fix {
             utc: UtcTime::from_unix_ms(1_800_000_000_000 + i64::from(ms)).unwrap(),
             read_at: Uptime::from_millis(u64::from(ms)),
@@ -243,13 +271,11 @@ struct VisitChecker<'a> {
     /// For each stop: time of the standstill, time of the departure, and count of reported
     /// arrivals.
     stops: Vec<(Option<f64>, Option<f64>, u32)>,
-    /// Stop where the van is parked according to the reports.
-    open: Option<usize>,
 }
 
 impl<'a> VisitChecker<'a> {
     fn new(town: &'a Town, score: &'a mut Score) -> Self {
-        Self { town, score, stops: vec![(None, None, 0); town.stops.len()], open: None }
+        Self { town, score, stops: vec![(None, None, 0); town.stops.len()] }
     }
 
     /// The van has departed when it is well outside, or parked elsewhere.
@@ -278,17 +304,20 @@ impl<'a> VisitChecker<'a> {
         }
     }
 
-    fn on_view(&mut self, view: &DeliverySnapshot, now_s: f64) {
-        let at = view.stop_seq.filter(|_| view.stop_status == Some(StopStatus::StoppedAt));
-        let at = at.map(|seq| seq as usize);
-        if let Some(stop) = self.open.filter(|_| self.open != at) {
-            self.score.departures += 1;
-            match self.stops[stop].1 {
-                Some(left) => self.score.departure_s.push(now_s - left),
-                None => self.score.early += 1,
-            }
+    /// Compares the stop status with the truth. A van that stands has 25 s to be certain.
+    fn on_view(&mut self, view: &DeliverySnapshot, truth: TruthSample, now_s: f64) {
+        assert_eq!(view.stop_status.is_some(), view.stop_seq.is_some());
+        let stopped = view.stop_seq.filter(|_| view.stop_status == Some(StopStatus::StoppedAt));
+        if truth.mps > 2.0 {
+            self.score.driving += 1;
+            self.score.stopped_while_driving += u32::from(stopped.is_some());
         }
-        self.open = at;
+        let Some(stop) = truth.stands_at else { return };
+        if self.stops[stop].0.is_some_and(|since| now_s - since > 25.0) {
+            self.score.standing += 1;
+            let right = stopped == Some(u32::try_from(stop).unwrap());
+            self.score.not_stopped_while_standing += u32::from(!right);
+        }
     }
 
     fn finish(self) {
@@ -307,10 +336,13 @@ struct Score {
     false_arrivals: u32,
     missed: u32,
     duplicates: u32,
-    departures: u32,
-    early: u32,
+    /// Views while the van is faster than 2 m/s, and those with `stopped_at`.
+    driving: u32,
+    stopped_while_driving: u32,
+    /// Views while the van stands at a stop, and those without `stopped_at` that stop.
+    standing: u32,
+    not_stopped_while_standing: u32,
     arrival_s: Vec<f64>,
-    departure_s: Vec<f64>,
 }
 
 impl Score {
@@ -324,12 +356,16 @@ impl Score {
     fn drive(&mut self, seed: u64, visits: usize, hz: u32) {
         let mut random = Random(seed);
         let town = Town::new(&mut random, visits);
-        let mut receiver = Receiver::new(&mut random);
+        let receiver = Receiver::new(&mut random);
+        self.drive_through(&town, receiver, random, hz);
+    }
+
+    fn drive_through(&mut self, town: &Town, mut receiver: Receiver, mut random: Random, hz: u32) {
         let mut delivery = DeliveryTracker::new(DeliveryConfig::new("VAN", "example.com"), &[]);
         let mut journey = TripDetector::new(TripConfig::default(), TripState::default());
         let mut out = DeliveryOutput::default();
         delivery.manifest(Ok(Some(town.manifest())), Uptime::ZERO, &mut out);
-        let mut watch = VisitChecker::new(&town, self);
+        let mut watch = VisitChecker::new(town, self);
         for (index, truth) in town.truth.iter().enumerate() {
             let ms = u32::try_from(index).unwrap() * 100;
             let now_s = f64::from(ms) / 1000.0;
@@ -352,7 +388,7 @@ impl Score {
             }
             out.state_docs.clear();
             if ms % 1000 == 0 {
-                watch.on_view(&delivery.snapshot(), now_s);
+                watch.on_view(&delivery.snapshot(), *truth, now_s);
             }
         }
         watch.finish();
@@ -363,16 +399,15 @@ impl Score {
         for seed in 0..towns {
             score.drive(seed * 7919 + u64::from(hz), 20, hz);
         }
-        let Self { visits, passed, false_arrivals, missed, duplicates, departures, early, .. } =
+        let Self { visits, passed, false_arrivals, missed, duplicates, .. } = &score;
+        let Self { driving, stopped_while_driving, standing, not_stopped_while_standing, .. } =
             &score;
         eprintln!(
             "{hz} Hz: {visits} visits, {passed} passed by: {false_arrivals} false, {missed} missed, {duplicates} told twice; \
-             arrival told after {:.0} s (p50), {:.0} s (p99); {departures} departures, {early} too early, \
-             told after {:.0} s (p50), {:.0} s (p99)",
+             arrival told after {:.0} s (p50), {:.0} s (p99); stopped_at in {stopped_while_driving} of {driving} s \
+             above 2 m/s, missing in {not_stopped_while_standing} of {standing} s at a stop",
             Self::percentile(&score.arrival_s, 0.5),
             Self::percentile(&score.arrival_s, 0.99),
-            Self::percentile(&score.departure_s, 0.5),
-            Self::percentile(&score.departure_s, 0.99),
         );
         score
     }
@@ -383,6 +418,10 @@ impl Score {
             self.false_arrivals <= most && self.missed <= most && self.duplicates <= most,
             "{self:?}"
         );
+        assert!(
+            f64::from(self.stopped_while_driving) <= f64::from(self.driving) * 0.001,
+            "{self:?}"
+        );
         assert!(Self::percentile(&self.arrival_s, 0.5) <= 15.0);
         assert!(Self::percentile(&self.arrival_s, 0.99) <= Duration::from_secs(45).as_secs_f64());
     }
@@ -391,6 +430,26 @@ impl Score {
 #[test]
 fn visits_are_told_once_and_those_who_are_passed_are_not_visited() {
     Score::run(3, 1).assert(0.0);
+}
+
+#[test]
+fn a_van_that_drives_is_stopped_at_no_stop() {
+    for apart_m in [40.0, 90.0, 160.0] {
+        for hz in [1, 10] {
+            let mut score = Score::default();
+            let mut random = Random(17);
+            let receiver = Receiver { sigma_m: 1.0, ..Receiver::perfect() };
+            let town = Town::spaced(&mut random, 20, apart_m);
+            score.drive_through(&town, receiver, random, hz);
+            eprintln!("{apart_m} m, {hz} Hz: {score:?}");
+            assert!(score.driving > 100, "{apart_m} m: {score:?}");
+            assert_eq!(score.stopped_while_driving, 0, "{apart_m} m");
+            assert!(
+                f64::from(score.not_stopped_while_standing) <= f64::from(score.standing) * 0.02,
+                "{apart_m} m: {score:?}"
+            );
+        }
+    }
 }
 
 #[test]

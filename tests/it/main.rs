@@ -29,6 +29,7 @@ mod reports;
 mod same_core;
 mod schemas;
 mod simulated_day;
+mod speed_noise;
 mod support;
 mod tls;
 mod transports;

@@ -75,7 +75,7 @@ impl TrailSimplifier {
     const MAX_GAP_HALTED_MS: i64 = 15 * 60_000;
 
     /// Without a new point for this time, the signal counts as lost and the newest point is stored.
-    const SIGNAL_LOST_AFTER: Duration = Duration::from_secs(10);
+    pub(super) const SIGNAL_LOST_AFTER: Duration = Duration::from_secs(10);
 
     #[must_use]
     pub const fn new(sampling: Sampling) -> Self {

@@ -98,6 +98,9 @@ impl TripDetector {
     const DRIFT_M: f64 = 25.0;
     /// Maximum drift radius in metres.
     const MAX_DRIFT_M: f64 = 100.0;
+    /// Drift radius in metres of the first fix after a gap or a restart, in which the van may have
+    /// moved, unless its accuracy is worse.
+    const RESUMED_DRIFT_M: f64 = 30.0;
     /// Distance in metres that no drift reaches: the van was carried, or the signal was lost
     /// meanwhile.
     const RELOCATED_M: f64 = 300.0;
@@ -146,6 +149,25 @@ impl TripDetector {
     #[must_use]
     pub const fn anchor(&self) -> Option<Position> {
         self.anchor
+    }
+
+    /// Whether a halted van's speed may be the beginning of a departure. It is decided within
+    /// [`TripConfig::DEPART_AFTER`].
+    #[must_use]
+    pub fn may_depart(&self, now: Uptime) -> bool {
+        let undecided =
+            |since: Uptime| now.since(since) <= TripConfig::DEPART_AFTER + Self::SPEED_VALID_FOR;
+        self.state.motion == Motion::Halted
+            && !self.creeps
+            && (self.creeping_since.is_some_and(undecided)
+                || self.transition_since.is_some_and(undecided))
+    }
+
+    /// Whether the newest fix is shown where the receiver reported it, because the van drives or
+    /// creeps.
+    #[must_use]
+    pub fn drives(&self) -> bool {
+        self.state.motion == Motion::Moving || self.creeps
     }
 
     /// Discards the position, so that the distance of a withheld period is not counted.
@@ -259,7 +281,10 @@ impl TripDetector {
             // A departure or a receiver error. Once that is decided, the distance counts from the
             // anchor.
             return None;
-        } else if moved || road_distance_m > Self::RELOCATED_M || self.resumes && away {
+        } else if moved
+            || road_distance_m > Self::RELOCATED_M
+            || self.resumes && road_distance_m > accuracy_m.max(Self::RESUMED_DRIFT_M)
+        {
             self.state.counted = Some((fix.utc, fix.position));
         } else {
             return Some(anchor);
@@ -413,6 +438,24 @@ mod tests {
         let there = drive.journey.anchor().unwrap();
         assert!(anchor.distance_to(there).as_metres() > 29_000.0, "moved by a ferry");
         assert!(drive.odometer_m() < 1.0, "not driven");
+    }
+
+    #[test]
+    fn after_a_restart_the_anchor_holds_for_its_own_drift_only() {
+        for (metres, is_held) in [(20.0, true), (45.0, false), (250.0, false)] {
+            let mut drive = Drive::new();
+            drive.go(60, 0.0);
+            let before = drive.journey.state();
+            drive.journey = TripDetector::new(TripConfig::default(), before);
+            drive.second += 3600;
+            drive.north_m += metres;
+            drive.go(1, 0.0);
+            let there = drive.journey.anchor().unwrap();
+            let place = before.counted.unwrap().1;
+            let shown_m = place.distance_to(there).as_metres();
+            let expected_m = if is_held { 0.0 } else { metres };
+            assert!((shown_m - expected_m).abs() < 0.5, "{metres} m: {shown_m} m");
+        }
     }
 
     #[test]

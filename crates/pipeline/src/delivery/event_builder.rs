@@ -77,10 +77,12 @@ impl DeliveryTracker {
         let manifest = self.manifest.as_deref();
         let next = manifest.and_then(|manifest| self.next_stop(manifest));
         let at = manifest.zip(self.route.visit);
-        let at = at.and_then(|(manifest, visit)| route_tracking::stop_by_seq(manifest, visit.seq));
+        let at = at.and_then(|(manifest, visit)| {
+            let stop = route_tracking::stop_by_seq(manifest, visit.seq)?;
+            self.stands_at(manifest, stop, visit.has_moved()).then_some(stop)
+        });
         let on_duty = self.duty.duty == Duty::On;
-        // A visit ends well after the van has driven off, so it does not show where the van is.
-        let (stop_status, stop_seq) = match (at.filter(|_| !self.position.is_driving()), next) {
+        let (stop_status, stop_seq) = match (at, next) {
             (Some(at), _) => (Some(StopStatus::StoppedAt), Some(at.seq)),
             (None, Some(next)) => (Some(self.stop_status(next)), Some(next.seq)),
             (None, None) => (None, None),
@@ -110,6 +112,20 @@ impl DeliveryTracker {
             manifest.stops.iter().filter(|stop| !self.parcels.is_done(stop, state(stop).served));
         left.filter(|stop| Some(stop.seq) != here)
             .min_by_key(|stop| (state(stop).skipped, stop.seq))
+    }
+
+    /// Whether the van stands at the visited stop. A visit ends well after the van has driven off:
+    /// if it `has_moved`, it may stand at a traffic light, or at the next stop.
+    fn stands_at(&self, manifest: &Manifest, stop: &Stop, has_moved: bool) -> bool {
+        let Some(fix) = self.position.newest() else { return true };
+        if self.position.is_driving() {
+            return false;
+        }
+        let distance_m = |stop: &Stop| stop.position.distance_to(fix.position).as_metres();
+        let here_m = distance_m(stop);
+        !has_moved
+            || (here_m <= stop.radius.as_metres()
+                && manifest.stops.iter().all(|other| distance_m(other) >= here_m))
     }
 
     fn stop_status(&self, stop: &Stop) -> StopStatus {
