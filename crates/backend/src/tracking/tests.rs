@@ -432,23 +432,6 @@ fn the_van_stands_still_on_the_map_while_it_stands_at_somebody_elses_door() {
 }
 
 #[test]
-fn a_van_that_drives_off_is_moving_before_its_departure_is_certain() {
-    let day = simulated("deliveries_short.toml", 1);
-    let now = day.route.events[0].time;
-    for (status, mps, moves) in [
-        (StopStatus::StoppedAt, 0.0, false),
-        (StopStatus::StoppedAt, 1.6, false),
-        (StopStatus::StoppedAt, 3.1, true),
-        (StopStatus::InTransitTo, 1.6, true),
-        (StopStatus::InTransitTo, 0.3, false),
-    ] {
-        let mut newest = position(&day.route, now, 0, status);
-        newest.point.speed_mps = Some(mps);
-        assert_eq!(visibility::is_moving(&newest), moves, "{status:?} {mps}");
-    }
-}
-
-#[test]
 fn nothing_of_another_recipient_is_ever_on_a_page() {
     let day = simulated("deliveries_short.toml", 2);
     let start = day.route.events[0].time;

@@ -22,8 +22,6 @@ const SERVICE_DAY: Duration = Duration::from_hours(15);
 const MAX_CLOCK_SKEW_MS: i64 = 30_000;
 /// Below this speed the van counts as stationary, regardless of its reported state.
 const HALT_SPEED_MPS: f64 = 1.5;
-/// From this speed the van drives, regardless of its reported state.
-const DRIVING_SPEED_MPS: f64 = 3.0;
 /// Margin around a stop's geofence, in metres; a stationary van inside it counts as being at that
 /// stop.
 const FENCE_MARGIN_M: f64 = 30.0;
@@ -144,14 +142,12 @@ pub fn timed_position(position: &payloads::Position) -> Option<TimedPosition> {
     })
 }
 
-/// Whether the van is moving according to this position. The van reports its departure only after
-/// some seconds; until then, only a speed that no noise reaches shows it.
+/// Whether the van is moving according to this position.
 #[must_use]
 pub fn is_moving(position: &payloads::Position) -> bool {
-    let is_halted = position.point.motion == Some(MotionState::Halted)
-        || position.stop_status == Some(StopStatus::StoppedAt);
-    let least_mps = if is_halted { DRIVING_SPEED_MPS } else { HALT_SPEED_MPS };
-    position.point.speed_mps.is_some_and(|mps| mps >= least_mps)
+    position.stop_status != Some(StopStatus::StoppedAt)
+        && position.point.motion != Some(MotionState::Halted)
+        && position.point.speed_mps.is_some_and(|mps| mps >= HALT_SPEED_MPS)
 }
 
 fn fresh_fix<'a>(look: &VisibilityInput<'a>) -> Option<(TimedPosition, &'a payloads::Position)> {

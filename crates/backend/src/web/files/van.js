@@ -145,7 +145,7 @@ function whereabouts(view) {
   const { speed_mps: speed, motion } = view.position;
   if (now() - Date.parse(view.position.ts) > OLD_MS) return say('van.last', { time: momentOf(view.position.ts), age: ageOf(view.position.ts) });
   const kmh = Math.round((speed ?? 0) * 3.6);
-  const moves = (motion === 'halted' && kmh < 11) || kmh < 3 ? say('van.stands') : say('van.drives', { n: kmh });
+  const moves = motion === 'halted' || kmh < 3 ? say('van.stands') : say('van.drives', { n: kmh });
   return say('van.where', { moves, time: secondsOf(view.position.ts) });
 }
 
