@@ -63,7 +63,13 @@ pub(super) fn log_in(browser: &Browser, world: &World) {
 }
 
 fn token(name: &str, scope: Scope) -> Token {
-    Token { name: name.to_owned(), sha256: octets::sha256(name), scopes: vec![scope] }
+    Token {
+        name: name.to_owned(),
+        sha256: octets::sha256(name),
+        scopes: vec![scope],
+        owners: Vec::new(),
+        sites: Vec::new(),
+    }
 }
 
 fn broker(port: u16) -> Option<(Process, tempfile::TempDir)> {
