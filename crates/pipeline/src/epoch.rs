@@ -373,7 +373,10 @@ impl EpochAssembler {
             // The boundary was learned from epochs that were cut at the wrong place.
             self.boundary.reset();
         }
-        let leads = self.vtg_order.leads(sentence);
+        let leads = self.vtg_order.leads(sentence, |id| {
+            let open = self.open.as_ref().filter(|open| open.time.is_some());
+            open.is_none_or(|open| open.sentence_counts.count(id) > 0)
+        });
         if leads && let Some(epoch) = self.open.take_if(|open| open.time.is_some()) {
             self.close(epoch, EpochEnd::Other, &mut closed);
         }

@@ -5,7 +5,7 @@
 //! compared with the distance between the positions. A stream that begins with `VTG` is assumed to
 //! begin with the head of an epoch until the speeds contradict.
 
-use super::sentence::{Content, SAME_INSTANT_MS, Sentence};
+use super::sentence::{Content, SAME_INSTANT_MS, Sentence, SentenceId};
 use waypost_model::units::{Position, TimeOfDay, Uptime};
 
 /// Instant of a position, with the speed of the `VTG` before it.
@@ -22,6 +22,8 @@ pub(super) struct VtgOrderLearner {
     /// `VTG` begins epochs.
     leads: bool,
     has_started: bool,
+    /// Sentence that followed the first `VTG`. An epoch without it is not over.
+    follower: Option<SentenceId>,
     /// Number of times that `VTG` stood between two sentences of one instant.
     in_the_middle: u8,
     /// Evidence in m/s: positive if `VTG` matches the position that follows it.
@@ -48,9 +50,11 @@ impl VtgOrderLearner {
     /// Instants that are farther apart do not give a speed, ms.
     const MAX_INTERVAL_MS: i64 = 5_000;
 
-    /// Returns whether this sentence begins an epoch.
-    pub(super) const fn leads(&self, sentence: &Sentence) -> bool {
-        self.leads && matches!(sentence.content, Content::Vtg(_))
+    /// Returns whether this sentence begins an epoch, given the sentences of the open one.
+    pub(super) fn leads(&self, sentence: &Sentence, is_open: impl Fn(SentenceId) -> bool) -> bool {
+        self.leads
+            && matches!(sentence.content, Content::Vtg(_))
+            && self.follower.is_none_or(is_open)
     }
 
     /// Returns whether `VTG` begins epochs.
@@ -68,6 +72,9 @@ impl VtgOrderLearner {
             self.vtg = vtg.speed.map(|speed| (speed.as_mps(), at));
             self.before_vtg = self.newest_read_at;
         } else if let Some(time) = sentence.content.time() {
+            if self.vtg.is_some() {
+                self.follower.get_or_insert(sentence.id);
+            }
             self.observe_time(time, position(&sentence.content), at);
         }
         let is_first = !std::mem::replace(&mut self.has_started, true);
