@@ -14,13 +14,13 @@ use waypost_model::record::Subject;
 use waypost_model::units::RELEASE_DATE;
 use waypost_model::units::{Uptime, UtcTime};
 use waypost_pipeline::date_resolver::DateHint;
-use waypost_pipeline::delivery::{DeliveryConfig, DeliveryTracker, Scan};
+use waypost_pipeline::delivery::{DeliveryConfig, DeliveryTracker, Scan, snapshot};
 use waypost_pipeline::{Pipeline, PipelineOutput};
 use waypost_sim::{Day, DayEvent, Parcel, Route, Scanner};
 use waypost_wire::epcis::{self, Identifiers};
 use waypost_wire::payloads::{
     ConnectionState, ConnectionStatus, Delay, GnssState, ManifestRef, OutboxState, Point, Position,
-    State, Track, TrackSource,
+    State, StopStatus, Track, TrackSource,
 };
 use waypost_wire::{VanId, command, manifest};
 
@@ -252,13 +252,12 @@ impl Van {
 
     /// Publishes the position if it is due, and returns whether it did.
     fn publish_position(&mut self, world: &World) -> bool {
-        let mut newest = None;
         for record in self.out.records.drain(..) {
             let Subject::Point(point) = record.subject;
             self.trail.push(Point::new(record.seq, &point, TrackSource::Live));
-            newest = Some((record.seq, point));
         }
-        let Some((seq, point)) = newest else { return false };
+        // The live position is that of the newest fix, which the trail may decide on later.
+        let Some((seq, point)) = self.out.points.drain(..).next_back() else { return false };
         self.utc = self.utc.max(point.fix.utc);
         world.now(self.utc);
         if self.trail.len() >= 60 {
@@ -273,6 +272,11 @@ impl Van {
         let view = self.pipeline.delivery().unwrap().snapshot();
         let mut position = Position::new(&self.id, seq, &point);
         (position.route, position.stop_seq) = (view.route, view.stop_seq);
+        position.stop_status = view.stop_status.map(|status| match status {
+            snapshot::StopStatus::InTransitTo => StopStatus::InTransitTo,
+            snapshot::StopStatus::IncomingAt => StopStatus::IncomingAt,
+            snapshot::StopStatus::StoppedAt => StopStatus::StoppedAt,
+        });
         position.stops_remaining = view.stops_remaining;
         self.publish(world, "position", serde_json::to_vec(&position).unwrap());
         true

@@ -79,14 +79,12 @@ impl DeliveryTracker {
         let at = manifest.zip(self.route.visit);
         let at = at.and_then(|(manifest, visit)| {
             let stop = route_tracking::stop_by_seq(manifest, visit.seq)?;
-            self.stands_at(manifest, stop, visit.has_moved()).then_some(stop)
+            let status = self.status_in_visit(manifest, stop, visit.has_moved())?;
+            Some((status, stop.seq))
         });
         let on_duty = self.duty.duty == Duty::On;
-        let (stop_status, stop_seq) = match (at, next) {
-            (Some(at), _) => (Some(StopStatus::StoppedAt), Some(at.seq)),
-            (None, Some(next)) => (Some(self.stop_status(next)), Some(next.seq)),
-            (None, None) => (None, None),
-        };
+        let here = at.or_else(|| next.map(|next| (self.stop_status(next), next.seq)));
+        let (stop_status, stop_seq) = here.unzip();
         DeliverySnapshot {
             duty: self.duty.duty,
             route: manifest.map(|manifest| manifest.route.clone()),
@@ -114,18 +112,26 @@ impl DeliveryTracker {
             .min_by_key(|stop| (state(stop).skipped, stop.seq))
     }
 
-    /// Whether the van stands at the visited stop. A visit ends well after the van has driven off:
-    /// if it `has_moved`, it may stand at a traffic light, or at the next stop.
-    fn stands_at(&self, manifest: &Manifest, stop: &Stop, has_moved: bool) -> bool {
-        let Some(fix) = self.position.newest() else { return true };
-        if self.position.is_driving() {
-            return false;
-        }
+    /// Returns the status towards the visited stop; `None` if the van is on its way to the next one.
+    /// A visit ends well after the van has driven off: if it `has_moved`, it may stand at a traffic
+    /// light, or at the next stop. While work is left, it may still look for the door.
+    fn status_in_visit(
+        &self,
+        manifest: &Manifest,
+        stop: &Stop,
+        has_moved: bool,
+    ) -> Option<StopStatus> {
+        let Some(fix) = self.position.newest() else { return Some(StopStatus::StoppedAt) };
         let distance_m = |stop: &Stop| stop.position.distance_to(fix.position).as_metres();
         let here_m = distance_m(stop);
-        !has_moved
-            || (here_m <= stop.radius.as_metres()
-                && manifest.stops.iter().all(|other| distance_m(other) >= here_m))
+        let is_here = here_m <= stop.radius.as_metres()
+            && manifest.stops.iter().all(|other| distance_m(other) >= here_m);
+        let has_work = !self.parcels.is_done(stop, self.stops.get(stop.seq).served);
+        match (self.position.is_driving(), has_moved) {
+            (false, false) => Some(StopStatus::StoppedAt),
+            (false, true) => (is_here && has_work).then_some(StopStatus::StoppedAt),
+            (true, _) => (is_here && has_work).then_some(StopStatus::IncomingAt),
+        }
     }
 
     fn stop_status(&self, stop: &Stop) -> StopStatus {
