@@ -7,7 +7,7 @@
 //! - Times that differ by at most [`SAME_INSTANT_MS`] belong to one epoch: some receivers round the
 //!   time per sentence.
 //! - `GSA` and `VTG` carry no time. They belong to the open epoch or, before its first timed
-//!   sentence, to the next. [`VtgOrderLearner`] finds out whether a `VTG` begins an epoch.
+//!   sentence, to the next. `VtgOrderLearner` finds out whether a `VTG` begins an epoch.
 //! - A timed sentence type with an empty time field reports that there is no fix. It closes a timed
 //!   epoch and is not part of it.
 
