@@ -99,9 +99,6 @@ pub enum LastStopState {
     Left,
 }
 
-/// Speed in m/s of a van that has left its stop, above that of manoeuvring at the door.
-const DRIVING_MPS: f64 = 3.0;
-
 impl Progress {
     /// Computes the progress of `route`, given the van's newest position.
     #[must_use]
@@ -127,8 +124,8 @@ impl Progress {
         replay.finish()
     }
 
-    /// Whether the van has left the stop that its events place it at: it is outside the geofence or
-    /// drives, and heads to another stop. While it still reports this stop as its destination, it has not
+    /// Whether the van has left the stop that its events place it at: it is outside the geofence
+    /// and heading to another stop. While it still reports this stop as its destination, it has not
     /// been there yet, whatever the event's time.
     #[must_use]
     pub fn has_left(&self, route: &RouteInput, position: Option<&Position>) -> bool {
@@ -144,10 +141,7 @@ impl Progress {
         let away = place.is_none_or(|place| {
             here.position.distance_to(place).as_metres() > here.radius.as_metres()
         });
-        // A van that has left may drive past the stop again.
-        let drives = position.point.speed_mps.is_some_and(|mps| mps >= DRIVING_MPS);
-        let elsewhere = position.stop_seq.is_some_and(|seq| seq != here.seq);
-        newer && same && elsewhere && (away || drives)
+        newer && same && away && position.stop_seq.is_some_and(|seq| seq != here.seq)
     }
 
     /// Number of finished stops.
