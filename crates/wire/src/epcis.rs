@@ -25,7 +25,7 @@ pub use identifiers::{Identifiers, InvalidIdentifiers, NAMESPACE, TYPE_PREFIX, e
 pub use message::{
     Action, BizTransaction, CloudEvent, EpcisEvent, EpcisType, ErrorDeclaration, Location, Source,
 };
-pub use uri::{is_uri, segment};
+pub use uri::{UriParts, is_uri, is_uri_encoded, segment, split_uri};
 
 use serde_json::Map;
 

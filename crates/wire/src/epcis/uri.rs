@@ -20,23 +20,44 @@ pub fn segment(text: &str) -> String {
 /// user names are rejected, because no identifier of a fleet uses them.
 #[must_use]
 pub fn is_uri(text: &str) -> bool {
-    let Some((scheme, rest)) = text.split_once(':') else { return false };
+    let Some(UriParts { authority, path, fragment }) = split_uri(text) else { return false };
+    let authority_ok = match authority {
+        None => !path.is_empty(),
+        Some(authority) => {
+            let (host, port) = authority.split_once(':').unwrap_or((authority, "0"));
+            is_host(host) && port.bytes().all(|c| c.is_ascii_digit())
+        }
+    };
+    authority_ok && is_uri_encoded(path, b":/?@") && is_uri_encoded(fragment, b":/?@")
+}
+
+/// Parts of an absolute URI (§3), as written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UriParts<'a> {
+    /// `user@host:port`; `None` without `//`.
+    pub authority: Option<&'a str>,
+    /// Path and query.
+    pub path: &'a str,
+    /// Fragment without its `#`; empty if there is none.
+    pub fragment: &'a str,
+}
+
+/// Splits an absolute URI without validating its parts. Returns `None` without a valid scheme
+/// (§3.1).
+#[must_use]
+pub fn split_uri(text: &str) -> Option<UriParts<'_>> {
+    let (scheme, rest) = text.split_once(':')?;
     let scheme_ok = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
         && scheme.bytes().all(|c| c.is_ascii_alphanumeric() || b"+-.".contains(&c));
     let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
-    let path = match rest.strip_prefix("//") {
-        None => rest,
+    let (authority, path) = match rest.strip_prefix("//") {
+        None => (None, rest),
         Some(rest) => {
-            let end = rest.find(['/', '?']).unwrap_or(rest.len());
-            let (authority, path) = rest.split_at(end);
-            let (host, port) = authority.split_once(':').unwrap_or((authority, "0"));
-            if !is_host(host) || !port.bytes().all(|c| c.is_ascii_digit()) {
-                return false;
-            }
-            path
+            let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+            (Some(authority), path)
         }
     };
-    scheme_ok && !rest.is_empty() && is_encoded(path) && is_encoded(fragment)
+    scheme_ok.then_some(UriParts { authority, path, fragment })
 }
 
 /// Returns whether `text` is a host name: labels of letters, digits and inner hyphens (RFC 1123
@@ -51,8 +72,10 @@ pub(super) fn is_host(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(label)
 }
 
-/// Returns whether `text` has only path and query characters, and each `%` starts an octet.
-fn is_encoded(text: &str) -> bool {
+/// Returns whether `text` has only unreserved characters, sub-delimiters, characters of `more`, and
+/// octets with `%` (§2).
+#[must_use]
+pub fn is_uri_encoded(text: &str, more: &[u8]) -> bool {
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
         let ok = match byte {
@@ -60,7 +83,9 @@ fn is_encoded(text: &str) -> bool {
                 let hex = |digit: Option<u8>| digit.is_some_and(|c| c.is_ascii_hexdigit());
                 hex(bytes.next()) && hex(bytes.next())
             }
-            other => is_unreserved(other) || b":/?@!$&'()*+,;=".contains(&other),
+            other => {
+                is_unreserved(other) || b"!$&'()*+,;=".contains(&other) || more.contains(&other)
+            }
         };
         if !ok {
             return false;

@@ -1,24 +1,14 @@
 //! URIs of events of other parties (RFC 3986): everything that the format `uri` of JSON Schema
 //! permits, unlike [`waypost_wire::epcis::is_uri`], which checks the identifiers of a fleet.
 
+use waypost_wire::epcis::{UriParts, is_uri_encoded, split_uri};
+
 /// Returns whether `text` is an absolute URI, with or without fragment (RFC 3986 §3).
 pub(super) fn is_uri(text: &str) -> bool {
-    let Some((scheme, rest)) = text.split_once(':') else { return false };
-    let scheme_ok = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme.bytes().all(|c| c.is_ascii_alphanumeric() || b"+-.".contains(&c));
-    let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
-    let path = match rest.strip_prefix("//") {
-        None => rest,
-        Some(rest) => {
-            let end = rest.find(['/', '?']).unwrap_or(rest.len());
-            let (authority, path) = rest.split_at(end);
-            if !is_authority(authority) {
-                return false;
-            }
-            path
-        }
-    };
-    scheme_ok && is_encoded(path, b":/?@") && is_encoded(fragment, b":/?@")
+    let Some(UriParts { authority, path, fragment }) = split_uri(text) else { return false };
+    authority.is_none_or(is_authority)
+        && is_uri_encoded(path, b":/?@")
+        && is_uri_encoded(fragment, b":/?@")
 }
 
 /// Returns whether `text` is a blank node identifier (JSON-LD 1.1 §3.5), as in `_:document1`.
@@ -41,33 +31,10 @@ fn is_authority(text: &str) -> bool {
         }),
         None => {
             let (host, port) = rest.split_once(':').unwrap_or((rest, ""));
-            is_encoded(host, b"") && is_port(port)
+            is_uri_encoded(host, b"") && is_port(port)
         }
     };
-    host_ok && is_encoded(user, b":")
-}
-
-/// Returns whether `text` has only unreserved characters, sub-delimiters, `more`, and octets with
-/// `%` (§2).
-fn is_encoded(text: &str, more: &[u8]) -> bool {
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        let ok = match byte {
-            b'%' => {
-                let hex = |digit: Option<u8>| digit.is_some_and(|c| c.is_ascii_hexdigit());
-                hex(bytes.next()) && hex(bytes.next())
-            }
-            other => {
-                other.is_ascii_alphanumeric()
-                    || b"-._~!$&'()*+,;=".contains(&other)
-                    || more.contains(&other)
-            }
-        };
-        if !ok {
-            return false;
-        }
-    }
-    true
+    host_ok && is_uri_encoded(user, b":")
 }
 
 #[cfg(test)]
