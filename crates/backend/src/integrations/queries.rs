@@ -27,7 +27,7 @@ pub(super) use self::delivery::run;
 use super::capture::parse_body;
 use super::exceptions::{Exception, OfException as _};
 use super::protocol::{Accepted, BASE, discover};
-use super::query::{self, params};
+use super::query::{self, Paging, params};
 use crate::AppState;
 use crate::http::{Problem, QueryParams, RequireScope, ShutdownToken, scope};
 use crate::store::epcis_queries::NamedQuery;
@@ -63,16 +63,6 @@ pub(super) fn router() -> Router<AppState> {
 struct Definition {
     name: String,
     query: Value,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Paging {
-    #[serde(rename = "perPage")]
-    per_page: Option<u32>,
-    /// The last name of the previous page.
-    #[serde(rename = "nextPageToken")]
-    next: Option<String>,
 }
 
 fn query_json(query: &NamedQuery) -> Value {
@@ -144,11 +134,7 @@ async fn list(
     let limit = query::per_page(paging.per_page)?;
     let after = paging.next.unwrap_or_default();
     let mut queries = shared.store.named_queries(&after, limit + 1).await?;
-    let more = queries.len() > limit as usize;
-    queries.truncate(limit as usize);
-    let next = queries
-        .last()
-        .filter(|_| more)
+    let next = query::cut_page(&mut queries, limit)
         .map(|last| format!("{BASE}/queries?perPage={limit}&nextPageToken={}", last.name));
     let queries: Vec<Value> = queries.iter().map(query_json).collect();
     Ok((query::next_link(next.as_deref()), Json(queries)).into_response())

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{AppendHeaders, IntoResponse as _, Response};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::params::{DEFAULT_PER_PAGE, EventQueryParams, MAX_PER_PAGE};
@@ -17,12 +18,31 @@ use crate::http::{FieldError, Problem, RequireScope, scope};
 use crate::store::event_query::{Order, Page};
 use waypost_wire::epcis::GS1_CONTEXT;
 
+/// Parameters of a list that comes in pages.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Paging {
+    #[serde(rename = "perPage")]
+    pub(super) per_page: Option<u32>,
+    /// Where the previous page ended; its format is that of the list.
+    #[serde(rename = "nextPageToken")]
+    pub(super) next: Option<String>,
+}
+
 pub(super) fn per_page(asked: Option<u32>) -> Result<u32, Problem> {
     match asked {
         None => Ok(DEFAULT_PER_PAGE),
         Some(count) if (1..=MAX_PER_PAGE).contains(&count) => Ok(count),
         Some(count) => Err(Problem::bad_request(format!("perPage is {count}: must be 1 to 1000"))),
     }
+}
+
+/// Shortens `rows`, of which one more than `limit` was asked for, to a page. Returns the last row if
+/// another page follows.
+pub(super) fn cut_page<T>(rows: &mut Vec<T>, limit: u32) -> Option<&T> {
+    let is_more = rows.len() > limit as usize;
+    rows.truncate(limit as usize);
+    rows.last().filter(|_| is_more)
 }
 
 pub(super) fn invalid_page_token() -> Problem {
@@ -76,9 +96,8 @@ pub(super) async fn answer(
     let limit = in_total.map_or(page.limit, |total| total.min(page.limit));
     let more = Page { limit: limit + 1, ..page };
     let mut events = shared.store.query_events(&wanted, more).await?;
-    let is_more = events.len() > limit as usize && in_total.is_none_or(|total| total > limit);
-    events.truncate(limit as usize);
-    let next = events.last().filter(|_| is_more).map(|last| {
+    let last = cut_page(&mut events, limit).filter(|_| in_total.is_none_or(|total| total > limit));
+    let next = last.map(|last| {
         let time = match page.order {
             Order::EventTime => last.time,
             Order::RecordTime => last.captured_at,

@@ -6,12 +6,11 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::Uri;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::epcis::Vocabulary;
 use super::protocol::{BASE, discover};
-use super::query;
+use super::query::{self, Paging};
 use crate::AppState;
 use crate::http::{Problem, QueryParams, RequireScope, scope};
 use crate::store::event_query::Values;
@@ -111,16 +110,6 @@ pub(super) fn router() -> Router<AppState> {
         .route("/epcis/v2/dispositions/{disposition}/events", events!(DISPOSITIONS))
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Paging {
-    #[serde(rename = "perPage")]
-    per_page: Option<u32>,
-    /// The last value of the previous page.
-    #[serde(rename = "nextPageToken")]
-    next: Option<String>,
-}
-
 pub(super) fn collection(members: &[String]) -> Value {
     json!({"@context": [GS1_CONTEXT], "type": "Collection", "member": members})
 }
@@ -139,9 +128,7 @@ async fn list(
         values.sort();
         values.dedup();
     }
-    let more = values.len() > limit as usize;
-    values.truncate(limit as usize);
-    let next = values.last().filter(|_| more).map(|last| {
+    let next = query::cut_page(&mut values, limit).map(|last| {
         format!("{BASE}/{}?perPage={limit}&nextPageToken={}", resource.name, segment(last))
     });
     let members = collection(&values);

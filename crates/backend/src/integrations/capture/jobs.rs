@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::AppState;
 use crate::http::{FieldError, Problem, QueryParams, RequireScope, scope};
-use crate::integrations::query;
+use crate::integrations::query::{self, Paging};
 use crate::store::capture_jobs::CaptureJob;
 use waypost_model::units::UtcTime;
 
@@ -70,15 +70,6 @@ fn parse_faults(text: &str) -> Result<Vec<FieldError>, serde_json::Error> {
     Ok(kept.into_iter().map(fault).collect())
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Paging {
-    #[serde(rename = "perPage")]
-    per_page: Option<u32>,
-    #[serde(rename = "nextPageToken")]
-    next: Option<String>,
-}
-
 pub(super) async fn list_jobs(
     allowed: RequireScope<scope::Capture>,
     State(shared): State<AppState>,
@@ -95,9 +86,7 @@ pub(super) async fn list_jobs(
         ),
     };
     let mut jobs = shared.store.jobs(&allowed.token_name, before, limit + 1).await?;
-    let more = jobs.len() > limit as usize;
-    jobs.truncate(limit as usize);
-    let next = jobs.last().filter(|_| more).map(|last| {
+    let next = query::cut_page(&mut jobs, limit).map(|last| {
         format!(
             "/epcis/v2/capture?perPage={limit}&nextPageToken={}.{}",
             last.made_at.as_unix_ms(),
