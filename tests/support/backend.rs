@@ -3,10 +3,8 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::ops::AsyncFn;
-use std::sync::Arc;
 use std::time::Duration;
 
-use waypost_backend::change_feed::ChangeFeed;
 use waypost_backend::config::{
     HttpConfig, MqttConfig, NotificationsConfig, PagesConfig, Retention, VisibilityPolicy,
 };
@@ -74,15 +72,7 @@ pub(crate) async fn on_both(test: impl AsyncFn(Store)) {
 /// Creates the shared state of an instance with the default configuration. Its clock stays at `now`
 /// (RFC 3339) until [`set_clock`] moves it.
 pub(crate) fn shared(store: Store, now: &str) -> AppState {
-    let clock = Clock::driven_by_data();
-    let shared = AppState {
-        config: Arc::new(config()),
-        store,
-        change_feed: ChangeFeed::default(),
-        clock,
-        downlink: Arc::default(),
-        captures: Arc::default(),
-    };
+    let shared = AppState::new(config(), store, Clock::driven_by_data());
     set_clock(&shared, now);
     shared
 }

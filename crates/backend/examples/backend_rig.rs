@@ -24,7 +24,6 @@ use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use waypost_backend::AppState;
-use waypost_backend::change_feed::ChangeFeed;
 use waypost_backend::config::Config;
 use waypost_backend::ingest::Ingest;
 use waypost_backend::store::{Statement, Store, StoreConfig};
@@ -182,15 +181,7 @@ async fn shared(broker: &str, store: &str, name: &str) -> anyhow::Result<AppStat
     let mut config = Config::parse(&text, "the rig", &[])?;
     config.mqtt.client_id = name.to_owned();
     let store = Store::open(&store_config(store)).await?;
-    let clock = Clock::live();
-    Ok(AppState {
-        config: Arc::new(config),
-        store,
-        change_feed: ChangeFeed::default(),
-        clock,
-        downlink: Arc::default(),
-        captures: Arc::default(),
-    })
+    Ok(AppState::new(config, store, Clock::live()))
 }
 
 async fn consume(broker: &str, store: &str, name: &str) -> anyhow::Result<()> {

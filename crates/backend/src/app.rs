@@ -5,7 +5,6 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -14,7 +13,6 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::change_feed::ChangeFeed;
 use super::config::Config;
 use super::ingest::Ingest;
 use super::instances::InstanceMonitor;
@@ -57,14 +55,7 @@ impl App {
         let listen = config.http.listen;
         let listener = listen_on(listen).with_context(|| format!("http.listen: {listen}"))?;
         config.http.set_listen_addr(listener.local_addr()?);
-        let shared = AppState {
-            config: Arc::new(config),
-            store,
-            change_feed: ChangeFeed::default(),
-            clock,
-            downlink: Arc::default(),
-            captures: Arc::default(),
-        };
+        let shared = AppState::new(config, store, clock);
         Ok(Self { shared, listener })
     }
 

@@ -4,7 +4,6 @@ use std::future::Future;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -15,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::AppState;
 use super::app::App;
-use super::change_feed::ChangeFeed;
 use super::config::{Config, DEFAULT_PATH, Scope, ShowOrigins};
 use super::epc;
 use super::ingest::{
@@ -453,14 +451,7 @@ fn adopt(path: &Path, client_id: &str) -> anyhow::Result<()> {
         );
         client_id.clone_into(&mut config.mqtt.client_id);
         config.mqtt.share_group.clone_from(&instance.share_group);
-        let shared = AppState {
-            config: Arc::new(config),
-            store,
-            change_feed: ChangeFeed::default(),
-            clock,
-            downlink: Arc::default(),
-            captures: Arc::default(),
-        };
+        let shared = AppState::new(config, store, clock);
         // The running instances learn of the changes.
         let stop = CancellationToken::new();
         let notifying = tokio::spawn(change_notify::run(shared.clone(), stop.clone()));

@@ -73,6 +73,19 @@ pub struct AppState {
 }
 
 impl AppState {
+    /// Creates the state of an instance to whose changes nobody has subscribed yet.
+    #[must_use]
+    pub fn new(config: Config, store: Store, clock: Clock) -> Self {
+        Self {
+            config: Arc::new(config),
+            store,
+            change_feed: ChangeFeed::default(),
+            clock,
+            downlink: Arc::default(),
+            captures: Arc::default(),
+        }
+    }
+
     /// Returns the same state with the database connections of this kind of work.
     #[must_use]
     pub fn for_workload(&self, workload: store::Workload) -> Self {
