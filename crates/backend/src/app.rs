@@ -86,8 +86,11 @@ impl App {
         parts.spawn("http", http::server::serve(shared.clone(), listener, router, stop.clone()));
         parts.spawn("ingest", ingest.run(stop.clone()));
         parts.spawn("downlink", downlink::run(background.clone(), stop.clone()));
-        parts.spawn("upstream", until_stopped(integrations::run(background.clone(), stop.clone())));
-        parts.spawn("alerts", notifications::run(background.clone(), stop.clone()));
+        parts.spawn(
+            "integrations",
+            until_stopped(integrations::run(background.clone(), stop.clone())),
+        );
+        parts.spawn("notifications", notifications::run(background.clone(), stop.clone()));
         parts.spawn("retention", until_stopped(retention::run(background.clone(), stop.clone())));
         parts.spawn(
             "change notifications",

@@ -2,24 +2,24 @@
 //! dispatchers.
 //!
 //! ```text
-//!  broker ── MQTT 5, shared subscription ──┐    warehouses, carriers ── capture, CSV, routes ──┐
-//!                                          ▼                                                   ▼
-//!  ingest     topic and payload → message, or a dead letter with its reason             upstream
-//!                                          │ batch, one transaction                            │
-//!                                          ▼                                                   │
-//!  store      SQLite or PostgreSQL: one suite of statements; PUBACK after the commit  ◄───────┘
+//!  broker ── MQTT 5, shared subscription ──┐    warehouses, carriers ── capture, CSV, manifests ──┐
+//!                                          ▼                                                      ▼
+//!  ingest     topic and payload → message, or a dead letter with its reason            integrations
+//!                                          │ batch, one transaction                               │
+//!                                          ▼                                                      │
+//!  store      SQLite or PostgreSQL: one suite of statements; PUBACK after the commit  ◄───────────┘
 //!                    │                              │
 //!                    │ rows                         │ changes (live)
 //!                    ▼                              ▼
-//!  view       pure: timeline, progress, visibility, ETA, trace
+//!  tracking   pure: timeline, progress, visibility, ETA, trace
 //!                    │                              │
 //!                    ▼                              ▼
-//!  api, web   recipients and dispatchers       alerts   e-mail and webhooks, once each
+//!  http, web  recipients and dispatchers       notifications   e-mail and webhooks, once each
 //!
-//!  downlink   pending routes and commands in the store → manifest, cmd
+//!  downlink   pending manifests and commands in the store → broker
 //! ```
 //!
-//! - Uses only `wire`, `units` and the core's number parsing of the agent.
+//! - Shares only types and formats with the agent, not its core.
 //! - **Acknowledged means stored.** The PUBACK of a message follows the commit of its batch.
 //! - **Duplicates are stored once.** The keys are (source, id) for events and (van, seq) for fixes.
 //! - **The visibility policy ([`tracking`]) decides what a recipient sees**, not the pages.
