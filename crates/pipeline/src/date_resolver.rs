@@ -212,11 +212,8 @@ impl DateResolver {
     /// without pauses, by itself.
     fn is_continuous(&self, time: TimeOfDay, at: Uptime) -> bool {
         let Some((_, known, known_at)) = self.last_dated else { return false };
-        let day = i64::from(TimeOfDay::DAY_MS);
-        let step = (i64::from(time.as_millis()) - i64::from(known.as_millis())).rem_euclid(day);
-        let step = if step > day / 2 { step - day } else { step };
         let elapsed = i64::try_from(at.since(known_at).as_millis()).unwrap_or(i64::MAX);
-        (step - elapsed).abs() <= CONTINUITY_TOLERANCE_MS
+        (time.millis_since(known) - elapsed).abs() <= CONTINUITY_TOLERANCE_MS
     }
 
     /// Assumes the recording's `# Date:` for a receiver that never sends one. Returns `false` if

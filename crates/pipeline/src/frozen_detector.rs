@@ -27,12 +27,11 @@ impl FrozenDetector {
     /// Returns whether `fix` repeats the last position.
     pub(super) fn observe(&mut self, fix: &Fix, time: TimeOfDay) -> bool {
         let before = self.newest.replace((fix.position, time));
-        let Some((position, at)) = before.filter(|(position, _)| *position == fix.position) else {
+        let Some((_, at)) = before.filter(|(position, _)| *position == fix.position) else {
             self.claimed_m = 0.0;
             self.has_fine_positions |= is_fine(fix.position);
             return false;
         };
-        debug_assert!(position == fix.position);
         let mps = fix.speed.map_or(0.0, Speed::as_mps);
         if mps < Self::MOVING_MPS {
             self.claimed_m = 0.0;
@@ -82,11 +81,15 @@ mod tests {
     fn a_parked_van_and_a_coarse_receiver_repeat_nothing() {
         assert!(repeats(&[(0.3, 0.4); 50]).iter().all(|repeat| !repeat));
         // Two decimals of a minute are 18.5 m.
-        let coarse = |second: f64| ((second * 10.0 / 18.52).floor() * 18.52, 10.0);
-        let script: Vec<_> = (0..50).map(|second| coarse(f64::from(second))).collect();
-        let position = |north_m| fix(0, north_m).position;
-        if !script.iter().any(|(north_m, _)| is_fine(position(*north_m))) {
-            assert!(repeats(&script).iter().all(|repeat| !repeat));
+        let mut detector = FrozenDetector::default();
+        for second in 0..50 {
+            let hundredths = f64::from((second * 10 * 100) / 1852);
+            let position = Position::from_degrees(48.0 + hundredths / 6_000.0, 11.5).unwrap();
+            assert!(!is_fine(position), "{second} s");
+            let speed = Speed::from_mps(10.0);
+            let fix = Fix { position, speed, ..fix(second * 1000, 0.0) };
+            let time = TimeOfDay::new(8, 0, second, 0).unwrap();
+            assert!(!detector.observe(&fix, time), "{second} s");
         }
     }
 }

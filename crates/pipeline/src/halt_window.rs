@@ -100,9 +100,8 @@ impl HaltWindow {
 
     /// Whether the van stands by the newest third of the window. The odometer then ignores jitter.
     pub(super) fn may_stand(&self) -> bool {
-        let third = self.slots.len().saturating_sub((Self::SLOTS / 3) as usize);
-        self.slots.len() >= (Self::SLOTS / 3) as usize
-            && Self::stands(self.slots.iter().skip(third))
+        let older = self.slots.len().checked_sub((Self::SLOTS / 3) as usize);
+        older.is_some_and(|older| Self::stands(self.slots.iter().skip(older)))
     }
 
     fn stands<'a>(slots: impl Iterator<Item = &'a Slot> + Clone) -> bool {
