@@ -22,31 +22,11 @@ use waypost_model::units::{Distance, Position, Speed, Uptime, UtcTime};
 use waypost_pipeline::delivery::snapshot::{DeliverySnapshot, StopStatus};
 use waypost_pipeline::delivery::{DeliveryConfig, DeliveryOutput, DeliveryTracker, Scan};
 use waypost_pipeline::trip_detector::{TripConfig, TripDetector};
+use waypost_sim::Random;
 
 const RADIUS_M: f64 = 60.0;
 const LAT: f64 = 48.0;
 const METRES_PER_DEGREE: f64 = 111_195.0;
-
-/// `SplitMix64`.
-struct Random(u64);
-
-impl Random {
-    fn unit(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        f64::from(u32::try_from((z ^ (z >> 31)) >> 32).unwrap()) / 4_294_967_296.0
-    }
-
-    fn between(&mut self, from: f64, to: f64) -> f64 {
-        from + (to - from) * self.unit()
-    }
-
-    fn normal(&mut self) -> f64 {
-        (0..12).map(|_| self.unit()).sum::<f64>() - 6.0
-    }
-}
 
 fn position([east, north]: [f64; 2]) -> Position {
     let lat = LAT + north / METRES_PER_DEGREE;
@@ -354,7 +334,7 @@ impl Score {
 
     /// Drives through a town with a receiver of `hz`.
     fn drive(&mut self, seed: u64, visits: usize, hz: u32) {
-        let mut random = Random(seed);
+        let mut random = Random::from_seed(seed);
         let town = Town::new(&mut random, visits);
         let receiver = Receiver::new(&mut random);
         self.drive_through(&town, receiver, random, hz);
@@ -437,7 +417,7 @@ fn a_van_that_drives_is_stopped_at_no_stop() {
     for apart_m in [40.0, 90.0, 160.0] {
         for hz in [1, 10] {
             let mut score = Score::default();
-            let mut random = Random(17);
+            let mut random = Random::from_seed(17);
             let receiver = Receiver { sigma_m: 1.0, ..Receiver::perfect() };
             let town = Town::spaced(&mut random, 20, apart_m);
             score.drive_through(&town, receiver, random, hz);

@@ -5,26 +5,9 @@ use waypost_model::fix::{Fix, FixMode, FixQuality};
 use waypost_model::motion::TripState;
 use waypost_model::units::{Distance, Position, Speed, Uptime};
 use waypost_pipeline::trip_detector::{Transition, TripConfig, TripDetector};
-use waypost_sim::{Route, Simulation, Truth};
+use waypost_sim::{Random, Route, Simulation, Truth};
 
 use crate::support::repository;
-
-/// `SplitMix64`.
-struct Random(u64);
-
-impl Random {
-    fn unit(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        f64::from(u32::try_from((z ^ (z >> 31)) >> 32).unwrap()) / 4_294_967_296.0
-    }
-
-    fn normal(&mut self) -> f64 {
-        (0..12).map(|_| self.unit()).sum::<f64>() - 6.0
-    }
-}
 
 /// Noise of the speed on each axis, m/s.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +33,7 @@ impl NoisyReceiver {
     const DRIFT_M: f64 = 1.5;
 
     fn new(noise: Noise) -> Self {
-        Self { random: Random(42), noise, speed_error: [0.0; 2], drift_m: [0.0; 2] }
+        Self { random: Random::from_seed(42), noise, speed_error: [0.0; 2], drift_m: [0.0; 2] }
     }
 
     fn markov(random: &mut Random, value: &mut f64, sigma: f64, time_s: f64) {

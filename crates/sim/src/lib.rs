@@ -64,6 +64,7 @@ pub use day::Day;
 pub use delivery::Delivery;
 pub use parcel::{Parcel, ParcelOutcome};
 pub use profile::ReceiverType;
+pub use random::Random;
 pub use road::{Point, RoadPoint, Surroundings};
 pub use route::{Fraction, Purpose, Rate, Route, RouteError, Settings};
 pub use timeline::{

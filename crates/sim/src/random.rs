@@ -25,9 +25,15 @@ pub(super) enum Stream {
 
 /// `SplitMix64` (Steele, Lea, Flood 2014).
 #[derive(Clone, Debug)]
-pub(super) struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
+    /// Creates the generator with this state. Equal seeds give equal numbers.
+    #[must_use]
+    pub const fn from_seed(seed: u64) -> Self {
+        Self(seed)
+    }
+
     pub(super) fn new(seed: u64, stream: Stream) -> Self {
         let mut random = Self(seed ^ (stream as u64).wrapping_mul(0xD6E8_FEB8_6659_FD93));
         random.next();
@@ -43,13 +49,13 @@ impl Random {
     }
 
     /// Returns a uniform value in 0..1.
-    pub(super) fn unit(&mut self) -> f64 {
+    pub fn unit(&mut self) -> f64 {
         let bits = u32::try_from(self.next() >> 32).expect("32 bits are left");
         f64::from(bits) / 4_294_967_296.0
     }
 
     /// Returns a uniform value in `from..to`.
-    pub(super) fn between(&mut self, from: f64, to: f64) -> f64 {
+    pub fn between(&mut self, from: f64, to: f64) -> f64 {
         from + (to - from) * self.unit()
     }
 
@@ -66,7 +72,7 @@ impl Random {
 
     /// Approximates a standard normal by the sum of twelve uniform values (Irwin–Hall), which needs
     /// no logarithm. The range is ±6.
-    pub(super) fn normal(&mut self) -> f64 {
+    pub fn normal(&mut self) -> f64 {
         (0..12).map(|_| self.unit()).sum::<f64>() - 6.0
     }
 }
@@ -103,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_seed_means_the_same_numbers_in_every_version() {
-        let mut random = Random(0);
+        let mut random = Random::from_seed(0);
         assert_eq!(random.next(), 0xE220_A839_7B1D_CDAF, "SplitMix64's published first value");
     }
 
