@@ -6,7 +6,6 @@ mod architecture;
 mod cli;
 mod compact;
 mod config_files;
-mod contract;
 mod control;
 mod day;
 mod delivery;

@@ -209,26 +209,34 @@ fn present(value: &Value, path: &str, found: &mut BTreeSet<String>) {
     }
 }
 
-/// Returns the payloads of this kind in docs/mqtt-contract.md.
-fn documented(name: &str) -> Vec<Value> {
+/// Returns the payloads in docs/mqtt-contract.md, each with its name, in their order.
+fn documented() -> Vec<(String, Value)> {
     let text = fs::read_to_string(repository("docs/mqtt-contract.md")).unwrap();
-    let mut blocks = text.split("```json ").skip(1);
-    let mut found = Vec::new();
-    for block in &mut blocks {
-        let (kind, rest) = block.split_once('\n').unwrap();
-        if kind == name {
-            let (document, _) = rest.split_once("```").unwrap();
-            found.push(serde_json::from_str(document).unwrap());
-        }
+    let block = |block: &str| {
+        let (name, rest) = block.split_once('\n').unwrap();
+        let (document, _) = rest.split_once("```").unwrap();
+        (name.to_owned(), serde_json::from_str(document).unwrap())
+    };
+    text.split("```json ").skip(1).map(block).collect()
+}
+
+#[test]
+fn the_documented_payloads_are_what_the_agent_writes() {
+    let documented = documented();
+    for (name, document) in &documented {
+        let written = written(name, document).expect("the agent writes it");
+        assert_eq!(written, *document, "{name}");
     }
-    found
+    let mut names: Vec<&str> = documented.iter().map(|(name, _)| name.as_str()).collect();
+    names.dedup();
+    assert_eq!(names, ["position", "track", "connection", "state", "ack", "command_result"]);
 }
 
 #[test]
 fn each_documented_payload_is_valid_and_each_member_occurs_in_one() {
     for (name, ..) in PAYLOADS {
-        let mut documents = documented(name);
-        documents.push(example(name));
+        let mut documents = vec![example(name)];
+        documents.extend(documented().into_iter().filter(|(of, _)| of == name).map(|(_, it)| it));
         documents.extend(
             MORE_EXAMPLES
                 .iter()
